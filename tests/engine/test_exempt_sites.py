@@ -21,7 +21,7 @@ from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.proxy_auth.exempt_sites import SITES_KEPT, ExemptSites
 from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.request_writer import KEPT_AT_MOST, KEPT_IN_MEMORY
+from trayproxy.engine.transfer.replay_buffer import KEPT_AT_MOST, KEPT_IN_MEMORY
 from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import parse_request

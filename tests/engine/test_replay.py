@@ -18,7 +18,7 @@ from tests.support.octets import digest, octets
 from tests.support.scripted import challenge
 from tests.support.server import Server
 from trayproxy.engine.limits import EngineLimits
-from trayproxy.engine.transfer.request_writer import KEPT_AT_MOST
+from trayproxy.engine.transfer.replay_buffer import KEPT_AT_MOST
 from trayproxy.profiles.profile import SignIn
 
 URL = b"http://origin.test/"

@@ -18,12 +18,7 @@ from trayproxy.engine.error_pages import (
     refused_request,
     sign_in_not_set,
 )
-from trayproxy.engine.forward.response_relay import (
-    AskFirstError,
-    RequestBodyError,
-    ResponseReader,
-    ResponseRelay,
-)
+from trayproxy.engine.forward.response_relay import ResponseRelay
 from trayproxy.engine.proxy_auth.auth_exchange import (
     AuthChallenge,
     AuthExchange,
@@ -35,12 +30,12 @@ from trayproxy.engine.proxy_auth.auth_exchange import (
 from trayproxy.engine.proxy_auth.challenge_detection import Evidence, evidence, sign_in_page
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.request_writer import (
-    KEPT_AT_MOST,
-    KEPT_IN_MEMORY,
-    ClientGoneError,
-    ReplayBuffer,
-    RequestWriter,
+from trayproxy.engine.transfer.replay_buffer import KEPT_AT_MOST, KEPT_IN_MEMORY, ReplayBuffer
+from trayproxy.engine.transfer.request_writer import ClientGoneError, RequestWriter
+from trayproxy.engine.transfer.response_reader import (
+    AskFirstError,
+    RequestBodyError,
+    ResponseReader,
 )
 from trayproxy.engine.upstream.connector import AuthRequiredError, UnreachableError
 from trayproxy.engine.upstream.pool import UpstreamConnection

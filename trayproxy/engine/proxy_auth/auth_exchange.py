@@ -23,18 +23,19 @@ from trayproxy.engine.error_pages import (
     TOO_LARGE_TO_REPEAT,
     RequestRefusedError,
 )
-from trayproxy.engine.forward.response_relay import (
-    RequestBodyError,
-    ResponseBrokenError,
-    ResponseReader,
-)
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.challenge_detection import was_let_through
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.leftover_content import LeftoverContent
-from trayproxy.engine.transfer.request_writer import KEPT_IN_MEMORY, RequestWriter
+from trayproxy.engine.transfer.replay_buffer import KEPT_IN_MEMORY
+from trayproxy.engine.transfer.request_writer import RequestWriter
+from trayproxy.engine.transfer.response_reader import (
+    RequestBodyError,
+    ResponseBrokenError,
+    ResponseReader,
+)
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.body import response_body_reader

@@ -14,12 +14,13 @@ from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.protection_space import LoginId
 from trayproxy.engine.forward.forwarder import report_evidence
-from trayproxy.engine.forward.response_relay import ResponseBrokenError, ResponseReader
 from trayproxy.engine.net.fd_task import READ, IoWait, run_in_task, wait_in_task
 from trayproxy.engine.net.socks5 import STATUS_OCTETS, is_accepted
 from trayproxy.engine.proxy_auth.auth_exchange import UnansweredGreeting, UnansweredRequest
 from trayproxy.engine.proxy_auth.preconnect import NullDownstream
-from trayproxy.engine.transfer.request_writer import ReplayBuffer, RequestWriter
+from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
+from trayproxy.engine.transfer.request_writer import RequestWriter
+from trayproxy.engine.transfer.response_reader import ResponseBrokenError, ResponseReader
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError

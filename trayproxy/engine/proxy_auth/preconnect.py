@@ -30,7 +30,6 @@ from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.machine.outcomes import is_costless
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.forward.forwarder import Attempt, send_with_login
-from trayproxy.engine.forward.response_relay import ResponseReader
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_exchange import (
@@ -48,7 +47,9 @@ from trayproxy.engine.proxy_auth.preconnect_policy import (
 from trayproxy.engine.proxy_auth.single_flight import SingleFlight
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.request_writer import ReplayBuffer, RequestWriter
+from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
+from trayproxy.engine.transfer.request_writer import RequestWriter
+from trayproxy.engine.transfer.response_reader import ResponseReader
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.http.framing import NoBody
 from trayproxy.http.request import Request, parse_request

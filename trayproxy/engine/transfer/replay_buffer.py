@@ -1,0 +1,90 @@
+"""Keep the content of a request that was sent, so that the request can be repeated.
+
+A 407 asks for the same request once more, and the repeated request needs its whole content (RFC
+9110, section 15.5.8). The content is kept while it streams: up to 1 MiB in memory, above that in a
+file without a name. Content of more than 64 MiB is not kept.
+"""
+
+import logging
+from tempfile import SpooledTemporaryFile
+
+from trayproxy.engine.net.socket_stream import CHUNK
+from trayproxy.http.body import Octets
+
+logger = logging.getLogger(__name__)
+
+KEPT_IN_MEMORY = 1 << 20
+KEPT_AT_MOST = 64 << 20
+
+
+class ReplayBuffer:
+    """The part of a body that has been sent already.
+
+    Attributes:
+        whole: Nothing of it is missing.
+    """
+
+    def __init__(self, wanted: bool) -> None:
+        """Begin an empty one.
+
+        Args:
+            wanted: False if it will never be sent again, or if it is known to be too large.
+        """
+        self.whole = wanted
+        self._size = 0
+        self._read = 0
+        self._file: SpooledTemporaryFile[bytes] | None = None
+
+    def add(self, data: Octets) -> None:
+        """Keep the next part, or give up keeping at all."""
+        if not self.whole or not data:
+            return
+        if self._size + len(data) > KEPT_AT_MOST:
+            self.whole = False
+            self.close()
+            return
+        try:
+            self._write(data)
+        except OSError as error:
+            # The disk is full, or not ours to write: the upload itself needs nothing of it.
+            logger.warning("an upload is sent without being kept: %s", error.strerror)
+            self.whole = False
+            self.close()
+
+    def _write(self, data: Octets) -> None:
+        if self._file is None:
+            self._file = SpooledTemporaryFile(max_size=KEPT_IN_MEMORY)  # noqa: SIM115  # closed below
+        self._file.seek(self._size)
+        self._file.write(data)
+        self._size += len(data)
+
+    def rewind(self) -> None:
+        """Begin again with `read`."""
+        self._read = 0
+
+    def read(self) -> bytes:
+        """Return the next part that was kept; empty at the end."""
+        if self._file is None or self._read == self._size:
+            return b""
+        self._file.seek(self._read)
+        data = self._file.read(CHUNK)
+        self._read += len(data)
+        return data
+
+    def all(self) -> bytes | None:
+        """Return all that was kept, None if it does not fit into memory."""
+        if not self.fits_into_memory:
+            return None
+        self.rewind()
+        return b"".join(iter(self.read, b""))
+
+    @property
+    def fits_into_memory(self) -> bool:
+        """Whether `all` can return what was kept so far."""
+        return self._size <= KEPT_IN_MEMORY
+
+    def close(self) -> None:
+        """Forget it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,185 @@
+"""Read the heads of the responses to a request from the next hop."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from trayproxy.engine.error_pages import RequestRefusedError, refused_answer
+from trayproxy.engine.net.fd_task import READ, TIMED_OUT, WRITE, IoWait
+from trayproxy.engine.transfer.head_cache import CachedRequest, ParsedResponse
+from trayproxy.engine.transfer.request_writer import RequestWriter
+from trayproxy.engine.upstream.pool import UpstreamConnection
+from trayproxy.http.errors import MessageError
+from trayproxy.http.heads import find_response_head
+from trayproxy.http.response import Response, parse_response, write_interim
+
+if TYPE_CHECKING:
+    from trayproxy.engine.downstream import Downstream
+
+INTERIM_AT_MOST = 100
+"""The number of interim (1xx) responses accepted for one request: each may take as long as the
+final response, and a hostile server could send them for ever."""
+
+
+class ResponseBrokenError(Exception):
+    """The next hop closed or broke the connection before its answer was complete.
+
+    Attributes:
+        was_closed_first: It had done so before it could read the request, as far as can be told.
+    """
+
+    def __init__(self, *, was_closed_first: bool = False) -> None:
+        super().__init__("the connection to the next hop ended")
+        self.was_closed_first = was_closed_first
+
+
+class RequestBodyError(MessageError):
+    """The client's body is malformed, or does not come."""
+
+
+class AskFirstError(Exception):
+    """Content that can be sent only once would go now, and nobody knows whether a login is wanted.
+
+    Nothing of the content has been sent.
+    """
+
+
+class ResponseReader:
+    """Takes the heads of the answers to one request from the next hop."""
+
+    __slots__ = ("_client", "_due_at", "_engine", "_link", "_plan", "_raw", "_reply", "_request")
+
+    def __init__(self, link: "Downstream", plan: CachedRequest) -> None:
+        """Begin with nothing.
+
+        Args:
+            link: The client of the request.
+            plan: The request's head, and what follows from it.
+        """
+        self._link = link
+        self._engine = link.engine
+        self._client = link.client
+        self._plan = plan
+        self._request = plan.request
+        self._due_at = 0
+        self._raw = b""
+        self._reply: ParsedResponse | None = None
+
+    def misunderstood(self, error: MessageError) -> RequestRefusedError:
+        """Close the connection to a next hop whose answer is not passed on; return what to raise.
+
+        Args:
+            error: Why the answer is not passed on.
+        """
+        self._link.drop_upstream()
+        return RequestRefusedError(refused_answer(error))
+
+    async def await_head(self, sender: RequestWriter, upstream: UpstreamConnection) -> Response:
+        """Send the request and return the head of its final answer; relay interim ones.
+
+        Raises:
+            ResponseBrokenError: The connection ended before the answer.
+            MessageError: The answer, or the client's body, is malformed.
+            TimeoutError: The answer does not come.
+            ClientGoneError: The client left in the middle of its body.
+        """
+        engine, client, stream = self._engine, self._client, upstream.stream
+        seen = interim = 0
+        is_ready, persists = False, True
+        while True:
+            try:
+                sender.push()
+            except MessageError as error:
+                raise RequestBodyError(error.status, str(error)) from None
+            if upstream.leftover is not None:
+                upstream.skip_leftover()
+            end = find_response_head(stream.inbox, seen=seen) if stream.inbox else None
+            if end is not None:
+                head = bytes(stream.inbox[:end])
+                del stream.inbox[:end]
+                seen = 0
+                upstream.leftover = None
+                response = self._read(head)
+                persists = persists and response.keep_alive
+                if not response.is_interim:
+                    is_same = persists or not response.keep_alive
+                    return response if is_same else replace(response, keep_alive=False)
+                interim += 1
+                if interim > INTERIM_AT_MOST:
+                    raise MessageError(502, "it only announces an answer, again and again")
+                await self._pass_interim(sender, response)
+                continue
+            seen = len(stream.inbox)
+            if stream.ended:
+                is_reset = sender.broken or stream.was_closed_first
+                raise ResponseBrokenError(was_closed_first=is_reset and not stream.inbox)
+            try:
+                # A plain socket is read when it is said to be ready: looking before costs as much
+                # as reading. What TLS has decrypted ahead nobody says.
+                if (is_ready or not stream.plain) and (stream.fill() or stream.ended):
+                    is_ready = False
+                    continue
+            except OSError as error:
+                raise ResponseBrokenError(was_closed_first=not stream.inbox) from error
+            limits = engine.limits
+            if not sender.hungry:
+                answer_s = limits.answer_s(self._request.method)
+                self._link.deadline_in(answer_s if sender.done else limits.body_s)
+            elif sender.taken >= self._due_at or self._link.deadline is None:
+                # A client that sends an octet now and then makes no progress.
+                self._due_at = sender.taken + limits.body_least
+                self._link.deadline_in(limits.body_s)
+            events = self._link.events(
+                self._reading_client(sender), stream, READ | (WRITE if sender.blocked else 0)
+            )
+            woken = await IoWait(events, timeout=limits.own_expect_s if sender.holding else None)
+            is_ready = woken == stream.descriptor
+            if woken == TIMED_OUT:
+                self._let_go(sender)
+            elif woken == client.descriptor and not sender.hungry:
+                client.fill()
+
+    def _read(self, head: bytes) -> Response:
+        """Read the head of an answer, or remember what it says.
+
+        Raises:
+            MessageError: It is malformed.
+        """
+        method = self._request.method
+        reply = self._engine.replies.get((head, method))
+        if reply is None:
+            reply = ParsedResponse(parse_response(head, method))
+            if reply.response.status != 407:  # No two of these are the same.
+                self._engine.replies.keep((head, method), reply, len(head))
+        self._raw, self._reply = head, reply
+        return reply.response
+
+    def _reading_client(self, sender: RequestWriter) -> int:
+        """Return `READ` if the client is to be read: for its body, or, behind that, to take what it
+        sends ahead and to see whether it leaves."""
+        client = self._client
+        room = len(client.inbox) < self._engine.limits.early_octets
+        is_over = sender.body_done or sender.done
+        is_read = sender.hungry or (is_over and not client.ended and room)
+        return READ if is_read else 0
+
+    @staticmethod
+    def _let_go(sender: RequestWriter) -> None:
+        """Hold content back no longer.
+
+        Raises:
+            AskFirstError: It must not go before the next hop was asked in another way.
+        """
+        if sender.asks_first:
+            raise AskFirstError
+        sender.holding = False
+
+    async def _pass_interim(self, sender: RequestWriter, response: Response) -> None:
+        """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our
+        own."""
+        if sender.holding and response.status == 100:
+            self._let_go(sender)
+            return
+        minor = self._request.minor
+        octets = write_interim(response, via=self._engine.via, client_minor=minor)
+        if octets:
+            await self._link.deliver(octets)
