@@ -1,3 +1,4 @@
+import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -38,6 +39,15 @@ def new_loop(request: pytest.FixtureRequest) -> NewLoop:
     """Each kind of loop that the engine runs on."""
     found: NewLoop = request.param
     return found
+
+
+@pytest.fixture
+def loop(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop of each kind that runs no engine."""
+    loop = new_loop()
+    yield loop
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
 
 
 @pytest.fixture

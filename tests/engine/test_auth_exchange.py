@@ -42,9 +42,9 @@ from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.limits import EngineLimits
-from trayproxy.engine.net.fd_task import IoWait
+from trayproxy.engine.net.fd_task import IoWait, Pause
+from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.proxy_auth.handshake_threads import AT_ONCE
-from trayproxy.engine.upstream.pool import Address, Pause, Resolver
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 

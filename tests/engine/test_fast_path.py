@@ -20,10 +20,13 @@ from trayproxy.auth.login import Login
 from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.forward.response_relay import ResponseRelay
 from trayproxy.engine.limits import LIMITS
+from trayproxy.engine.net.fd_task import Pause
+from trayproxy.engine.net.happy_eyeballs import begin
+from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.server import client_connection as client_module
 from trayproxy.engine.server.client_connection import ClientConnection
-from trayproxy.engine.upstream.pool import Address, Pause, PoolKey, Resolver, begin
+from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.body import Body
 from trayproxy.http.target import Authority
@@ -314,7 +317,7 @@ def test_a_connection_that_takes_its_time_is_waited_for_and_no_second_one_begun(
         return begin(address)
 
     monkeypatch.setattr("trayproxy.engine.forward.fast_path.begin", counted)
-    monkeypatch.setattr("trayproxy.engine.upstream.pool.begin", counted)
+    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.begin", counted)
     upstream.fill()
     with engine.connect() as client:
         client.send(octets)
@@ -347,7 +350,7 @@ def test_a_connection_is_given_up_for_every_error_but_that_it_is_not_established
         raise OSError(error, "so says the system")
 
     monkeypatch.setattr("trayproxy.engine.forward.fast_path.begin", counted)
-    monkeypatch.setattr("trayproxy.engine.upstream.pool.begin", counted)
+    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.begin", counted)
     monkeypatch.setattr(SocketStream, "send", fail_once)
     with engine.connect() as client:
         assert client.ask(GET).status == 200

@@ -40,8 +40,8 @@ from tests.support.scripted import (
 )
 from trayproxy.auth.basic import Basic
 from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.resolver import Resolver
 from trayproxy.engine.transfer.tunnel import Tunnel
-from trayproxy.engine.upstream.pool import Resolver
 from trayproxy.profiles.profile import SignIn
 
 URL = b"http://origin.test/"

@@ -15,8 +15,9 @@ from tests.engine.running import Running
 from tests.engine.wire import connect, get
 from tests.support.scripted import Peer, Scripted
 from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.fd_task import Pause
+from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.upstream.network_grace import NetworkGrace
-from trayproxy.engine.upstream.pool import Address, Pause, Resolver
 from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 NAME = "proxy.office.test"

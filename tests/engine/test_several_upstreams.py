@@ -17,7 +17,7 @@ from tests.support.scripted import OK, Scripted, answering, challenge, closing_e
 from tests.support.socks import Socks
 from tests.support.tls import Authority
 from trayproxy.engine.limits import LIMITS
-from trayproxy.engine.upstream.pool import Address
+from trayproxy.engine.net.resolver import Address
 from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 URL = b"http://origin.test/"
@@ -86,7 +86,7 @@ def test_what_this_computer_lacks_makes_no_upstream_dead(
 
     with engine.connect() as client:
         with monkeypatch.context() as patch:
-            patch.setattr("trayproxy.engine.upstream.pool.begin", nothing)
+            patch.setattr("trayproxy.engine.net.happy_eyeballs.begin", nothing)
             reply = client.ask(GET)
             assert (reply.status, reply.values(b"retry-after")) == (503, [b"5"])
             assert b"Too many connections" in reply.body
@@ -104,7 +104,7 @@ def test_no_way_to_an_upstream_is_told_in_the_systems_words(
     def nothing(address: Address) -> socket.SocketType:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("trayproxy.engine.upstream.pool.begin", nothing)
+    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.begin", nothing)
     with engine.connect() as client:
         reply = client.ask(GET)
     assert reply.status == 502

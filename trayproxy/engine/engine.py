@@ -21,6 +21,7 @@ from trayproxy.desktop.suspend_clock import sleep_clock
 from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.net.poller import open_poller
+from trayproxy.engine.net.resolver import Address, literal_address
 from trayproxy.engine.net.socket_stream import unpace
 from trayproxy.engine.net.suspend_detector import SuspendDetector
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
@@ -43,7 +44,7 @@ from trayproxy.engine.transfer.head_cache import (
 from trayproxy.engine.transfer.tunnel import PipePool, Tunnel
 from trayproxy.engine.upstream.connector import Connector
 from trayproxy.engine.upstream.failover import Failover
-from trayproxy.engine.upstream.pool import Address, Pool, literal_address
+from trayproxy.engine.upstream.pool import Pool
 from trayproxy.engine.upstream.route import Route, RouteFor
 from trayproxy.engine.upstream.stale_connections import close_stale_connections
 from trayproxy.http.hop_by_hop import is_loop

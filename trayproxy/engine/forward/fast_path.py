@@ -11,10 +11,11 @@ from enum import Enum, auto
 from errno import ENOTCONN
 from typing import TYPE_CHECKING, Final
 
+from trayproxy.engine.net.happy_eyeballs import begin
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.tunnel import Tunnel
-from trayproxy.engine.upstream.pool import UpstreamConnection, begin
+from trayproxy.engine.upstream.pool import UpstreamConnection
 
 if TYPE_CHECKING:
     from trayproxy.engine.server.client_connection import ClientConnection

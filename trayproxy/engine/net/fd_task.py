@@ -50,6 +50,9 @@ class IoWait:
         return (yield self)
 
 
+Pause = Callable[[IoWait], Coroutine[IoWait, int, int]]
+"""Waits, and meanwhile looks after whatever else the caller is responsible for."""
+
 NOTHING: dict[int, int] = {}
 
 

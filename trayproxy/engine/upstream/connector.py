@@ -32,8 +32,10 @@ from trayproxy.engine.error_pages import (
     untrusted,
 )
 from trayproxy.engine.limits import EngineLimits
-from trayproxy.engine.net.fd_task import DONE, READ, TIMED_OUT, WRITE, IoWait
+from trayproxy.engine.net.fd_task import DONE, READ, TIMED_OUT, WRITE, IoWait, Pause
 from trayproxy.engine.net.handshake_error import HandshakeError
+from trayproxy.engine.net.happy_eyeballs import connect
+from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.net.resource_shortage import is_shortage, lacks_descriptors
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.net.socks5 import (
@@ -52,7 +54,6 @@ from trayproxy.engine.upstream.network_grace import (
     NetworkGrace,
     until_network_change,
 )
-from trayproxy.engine.upstream.pool import Address, Pause, Resolver, connect
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.target import Authority

@@ -8,8 +8,7 @@ address that it came from may be gone, and nobody would say so.
 
 import asyncio
 
-from trayproxy.engine.net.fd_task import DONE, IoWait
-from trayproxy.engine.upstream.pool import Pause
+from trayproxy.engine.net.fd_task import DONE, IoWait, Pause
 
 LOOK_AGAIN_S = 0.25
 """How often to try again while the network is on its way."""

@@ -18,8 +18,8 @@ from trayproxy.control.messages import Problem, Step, StepState
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, not_found
+from trayproxy.engine.net.resolver import literal_address
 from trayproxy.engine.upstream.connector import TargetRefusedError
-from trayproxy.engine.upstream.pool import literal_address
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.response import Response

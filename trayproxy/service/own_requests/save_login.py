@@ -24,9 +24,9 @@ from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.engine.limits import LIMITS, EngineLimits
+from trayproxy.engine.net.resolver import Address
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
 from trayproxy.engine.upstream.connector import Connector
-from trayproxy.engine.upstream.pool import Address
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
 from trayproxy.service.own_requests.probe import OwnRequestTools

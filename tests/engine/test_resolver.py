@@ -1,0 +1,221 @@
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.engine.driving import drive, pause
+from tests.engine.running import LOOPS
+from tests.support.namespaces import ALONE, skip_without_namespaces
+from trayproxy.engine.net.fd_task import run_in_task
+from trayproxy.engine.net.resolver import (
+    NAMES_KEPT,
+    NAMES_KEPT_S,
+    Address,
+    Resolver,
+    literal_address,
+)
+
+T = TypeVar("T")
+
+
+class Names:
+    """A loop whose name server is ours.
+
+    Attributes:
+        asked: The names that were looked up.
+        now: What its clock says.
+    """
+
+    def __init__(self, *answers: list[Address] | OSError | None) -> None:
+        self.asked: list[tuple[bytes, int]] = []
+        self.now = 0.0
+        self._answers = list(answers)
+
+    def time(self) -> float:
+        return self.now
+
+    def create_task(self, coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        return self._loop.create_task(coroutine)
+
+    async def getaddrinfo(self, host: bytes, port: int, *, type: int) -> list[Any]:
+        self.asked.append((host, port))
+        answer = self._answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        if answer is None:
+            await self._loop.create_future()
+        return [(family, type, 0, "", address) for family, address in answer or ()]
+
+    def on(self, loop: asyncio.AbstractEventLoop) -> "Names":
+        self._loop = loop
+        return self
+
+
+V4: list[Address] = [(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in (1, 2, 3)]
+V6: list[Address] = [(socket.AF_INET6, (f"2001:db8::{n}", 80, 0, 0)) for n in (1, 2)]
+
+
+def resolver(names: Names, loop: asyncio.AbstractEventLoop) -> Resolver:
+    return Resolver(names.on(loop))  # type: ignore[arg-type]  # It uses these methods only.
+
+
+@pytest.mark.parametrize(
+    ("host", "family"),
+    [
+        ("127.0.0.1", socket.AF_INET),
+        ("::1", socket.AF_INET6),
+        ("::ffff:127.0.0.1", socket.AF_INET6),
+    ],
+)
+def test_an_ip_literal_needs_no_name_server(host: str, family: socket.AddressFamily) -> None:
+    ((found, address),) = literal_address(host, 80)
+    assert (found, address[:2]) == (family, (host, 80))
+
+
+def test_an_ipv6_literal_may_have_a_zone() -> None:
+    index = socket.if_nametoindex("lo")
+    for zone in ("lo", str(index)):
+        ((family, address),) = literal_address(f"fe80::1%{zone}", 80)
+        assert (family, address) == (socket.AF_INET6, ("fe80::1", 80, 0, index))
+    ((_, address),) = literal_address("fe80::1%no-such-interface", 80)
+    assert address[3] not in {number for number, _ in socket.if_nameindex()} | {0}
+    assert literal_address("127.0.0.1%lo", 80) == ()
+
+
+def test_a_proxy_at_an_address_with_a_zone_is_reached() -> None:
+    """On each loop: uvloop's resolver drops the zone."""
+    skip_without_namespaces()
+    result = subprocess.run(
+        [*ALONE, sys.executable, "-m", "tests.engine.zones"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    zones = {"%near": 200, "%25near": 200, "%NUMBER": 200, "%nowhere": 502}
+    expected = [f"{name} {zone} {code}" for name in LOOPS for zone, code in zones.items()]
+    assert result.stdout.splitlines() == expected, result.stderr
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f.1", "localhost", "127.0.0.1.", ""])
+def test_what_only_looks_like_a_literal_is_a_name(host: str) -> None:
+    assert literal_address(host, 80) == ()
+
+
+def test_families_take_turns(loop: asyncio.AbstractEventLoop) -> None:
+    """RFC 8305, section 4."""
+    names = Names([*V6, *V4])
+    found = drive(loop, resolver(names, loop).look_up("a.test", 80, pause, 5.0))
+    assert found == (V6[0], V4[0], V6[1], V4[1], V4[2])
+
+
+def test_names_are_remembered_for_some_seconds(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(V4, V4[:1])
+    resolves = resolver(names, loop)
+    for now in (0.0, NAMES_KEPT_S / 2, NAMES_KEPT_S + 1):
+        names.now = now
+        found = drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
+    assert len(names.asked) == 2
+    assert found == (V4[0],)
+
+
+def test_only_so_many_names_are_remembered(loop: asyncio.AbstractEventLoop) -> None:
+    found = resolver(Names(), loop)
+    for number in range(NAMES_KEPT + 1):
+        assert len(found._known) <= NAMES_KEPT
+        assert found.known(f"127.0.{number // 256}.{number % 256}", 80)
+    assert len(found._known) == 1  # All were forgotten, and the last one is remembered.
+
+
+def test_forgetting_asks_again(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(V4, V4)
+    resolves = resolver(names, loop)
+    for _ in range(2):
+        drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
+        resolves.forget()
+    assert len(names.asked) == 2
+
+
+def test_a_name_server_that_says_nothing_is_given_up(loop: asyncio.AbstractEventLoop) -> None:
+    with pytest.raises(socket.gaierror):
+        drive(loop, resolver(Names(None), loop).look_up("a.test", 80, pause, 0.05))
+
+
+def test_a_name_that_many_wait_for_is_asked_for_once(loop: asyncio.AbstractEventLoop) -> None:
+    """Each would take one of the few threads that the system asks in."""
+    names = Names(V4)
+    resolves = resolver(names, loop)
+
+    async def crowd() -> list[tuple[Address, ...]]:
+        look_ups = (resolves.look_up("a.test", 80, pause, 5.0) for _ in range(50))
+        return await asyncio.gather(*map(run_in_task, look_ups))
+
+    assert loop.run_until_complete(crowd()) == [tuple(V4)] * 50
+    assert len(names.asked) == 1
+
+
+def test_a_failure_is_the_failure_of_all_who_wait(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"))
+    resolves = resolver(names, loop)
+
+    async def crowd() -> list[object]:
+        look_ups = (resolves.look_up("a.test", 80, pause, 5.0) for _ in range(3))
+        return await asyncio.gather(*map(run_in_task, look_ups), return_exceptions=True)
+
+    assert [type(each) for each in loop.run_until_complete(crowd())] == [socket.gaierror] * 3
+    assert len(names.asked) == 1
+
+
+def test_one_that_leaves_does_not_take_the_answer_from_the_others(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    names = Names(None)
+    resolves = resolver(names, loop)
+
+    async def three() -> list[object]:
+        limits = (0.02, 5.0, 0.02)
+        look_ups = (resolves.look_up("a.test", 80, pause, limit) for limit in limits)
+        tasks = [asyncio.ensure_future(run_in_task(look_up)) for look_up in look_ups]
+        await asyncio.wait((tasks[0], tasks[2]))
+        assert not tasks[1].done()
+        tasks[1].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    kinds = [type(each) for each in loop.run_until_complete(three())]
+    assert kinds == [socket.gaierror, asyncio.CancelledError, socket.gaierror]
+    assert len(names.asked) == 1
+
+
+def test_after_a_silence_the_name_server_is_asked_anew(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(None, V4)
+    resolves = resolver(names, loop)
+
+    async def one_after_the_other() -> tuple[Address, ...]:
+        patient = asyncio.ensure_future(run_in_task(resolves.look_up("a.test", 80, pause, 5.0)))
+        with pytest.raises(socket.gaierror):
+            await run_in_task(resolves.look_up("a.test", 80, pause, 0.02))
+        found = await run_in_task(resolves.look_up("a.test", 80, pause, 5.0))
+        patient.cancel()
+        await asyncio.wait((patient,))
+        return found
+
+    assert loop.run_until_complete(one_after_the_other()) == tuple(V4)
+    assert len(names.asked) == 2
+
+
+def test_a_name_that_nobody_knows_is_not_remembered(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"), V4)
+    resolves = resolver(names, loop)
+    with pytest.raises(socket.gaierror):
+        drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
+    assert drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
+
+
+def test_the_systems_own_names_are_found(loop: asyncio.AbstractEventLoop) -> None:
+    found = drive(loop, Resolver(loop).look_up("localhost", 80, pause, 5.0))
+    assert {address[0] for _, address in found} <= {"127.0.0.1", "::1"}
