@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.fake_service import ROOT, FakeService, TerminalScreen
-from tests.control.running import Running
+from tests.control.running import RunningServer
 from trayproxy.cli.main import main
 from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.paths import Paths, locate
@@ -54,7 +54,7 @@ def cli(paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 def service(paths: Paths) -> Iterator[FakeService]:
     paths.prepare()
     service = FakeService()
-    running = Running(UnixAddress(paths.socket), paths, asyncio.new_event_loop, service)
+    running = RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop, service)
 
     def end() -> None:
         service.ending = running.loop.create_task(running.server.close())
@@ -63,7 +63,7 @@ def service(paths: Paths) -> Iterator[FakeService]:
     try:
         yield service
     finally:
-        running.end()
+        running.stop()
 
 
 @pytest.fixture

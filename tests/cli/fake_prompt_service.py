@@ -1,7 +1,7 @@
 """A fake service with one prompt and the terminal front end, in one process, for `TerminalScreen`.
 
 Run as ``python -m tests.cli.fake_prompt_service plain``; the accepted password is “right”. At the
-end, the process writes the requests of the front ends, with passwords, to the file ``said`` in its
+end, the process writes the requests of the front ends, with passwords, to the file ``requests`` in its
 home.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from tests.support.hearers import tell
+from tests.support.broadcast import broadcast
 from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.control.messages import (
     AnswerPrompt,
@@ -38,7 +38,7 @@ from trayproxy.control.messages import (
 from trayproxy.control.server import Server, Session
 from trayproxy.paths import locate
 
-QUESTION = Prompt(
+PROMPT = Prompt(
     number=1,
     profile_id="office",
     profile="Office",
@@ -58,36 +58,36 @@ class FakePromptService:
     """A handler that keeps its prompt open until the password is right."""
 
     def __init__(self, question: Prompt) -> None:
-        self.question: Prompt | None = question
+        self.prompt: Prompt | None = question
         self.server: Server | None = None
-        self.said: list[Request] = []
+        self.requests: list[Request] = []
 
     async def handle(self, session: Session, request: Request) -> Reply:
         if isinstance(request, Subscribe):
-            if self.question:
-                session.send_event(PromptChanged(self.question))
-                if not self.question.programs[0].name:
+            if self.prompt:
+                session.send_event(PromptChanged(self.prompt))
+                if not self.prompt.programs[0].name:
                     # The program's name follows the prompt, as in the real service.
-                    named = replace(self.question, programs=QUESTION.programs)
+                    named = replace(self.prompt, programs=PROMPT.programs)
                     asyncio.get_running_loop().call_soon(self.change_to, named)
             return Status("0", os.getpid(), ListenerState.UP, "127.0.0.1:1")
-        self.said.append(request)
+        self.requests.append(request)
         match request:
             case AnswerPrompt(_, login, _):
                 self.change(checking=True)
-                asyncio.get_running_loop().call_soon(self.judge, login.password == "right")
+                asyncio.get_running_loop().call_soon(self.verify, login.password == "right")
             case DeclinePrompt():
                 self.close(Ending.DECLINED)
             case SignInNow():
                 self.change(waiting=5)
         return Done()
 
-    def judge(self, accepted: bool) -> None:
-        assert self.question is not None
+    def verify(self, accepted: bool) -> None:
+        assert self.prompt is not None
         if accepted:
             self.close(Ending.ACCEPTED)
         else:
-            count = self.question.rejections + 1
+            count = self.prompt.rejections + 1
             self.change(
                 checking=False,
                 rejections=count,
@@ -96,18 +96,18 @@ class FakePromptService:
             )
 
     def change(self, **changes: object) -> None:
-        assert self.question is not None
-        self.change_to(replace(self.question, **changes))
+        assert self.prompt is not None
+        self.change_to(replace(self.prompt, **changes))
 
     def change_to(self, question: Prompt) -> None:
-        self.question = question
+        self.prompt = question
         assert self.server is not None
-        tell(self.server, PromptChanged(self.question))
+        broadcast(self.server, PromptChanged(self.prompt))
 
     def close(self, ending: Ending) -> None:
-        self.question = None
+        self.prompt = None
         assert self.server is not None
-        tell(self.server, PromptClosed(1, ending))
+        broadcast(self.server, PromptClosed(1, ending))
 
     def attached(self, session: Session) -> None:
         pass
@@ -137,15 +137,15 @@ def describe(request: Request) -> str:
 
 def main(kind: str) -> None:
     questions = {
-        "plain": QUESTION,
-        "confirm-retry": replace(QUESTION, rejections=3, confirm_retry=True),
-        "unsafe": replace(QUESTION, keyring=KeyringStatus(KeyringState.UNSAFE, "Plain")),
-        "stranger": replace(QUESTION, user=""),
-        "unnamed": replace(QUESTION, programs=(Program("", 0, "github.example:443"),)),
+        "plain": PROMPT,
+        "confirm-retry": replace(PROMPT, rejections=3, confirm_retry=True),
+        "unsafe": replace(PROMPT, keyring=KeyringStatus(KeyringState.UNSAFE, "Plain")),
+        "stranger": replace(PROMPT, user=""),
+        "unnamed": replace(PROMPT, programs=(Program("", 0, "github.example:443"),)),
     }
     desk = FakePromptService(questions[kind])
     asyncio.run(serve(desk))
-    Path(os.environ["TRAYPROXY_HOME"], "said").write_text("\n".join(map(describe, desk.said)))
+    Path(os.environ["TRAYPROXY_HOME"], "said").write_text("\n".join(map(describe, desk.requests)))
 
 
 if __name__ == "__main__":

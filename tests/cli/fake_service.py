@@ -57,10 +57,10 @@ class FakeService:
         self.config = Config().with_profile(OFFICE).with_profile(LAB)
         self.status = Status("0.1.0", os.getpid(), ListenerState.UP, "127.0.0.1:4128")
         self.requests: list[Request] = []
-        self.refusal: Failed | None = None
+        self.failure: Failed | None = None
         self.result = CheckResult(())
         self.kept_in_memory: KeptInMemory | None = None
-        self.question: Prompt | None = None
+        self.prompt: Prompt | None = None
         self.quit: Callable[[], None] = lambda: None
         self.ending: asyncio.Task[None] | None = None
 
@@ -68,12 +68,12 @@ class FakeService:
         if isinstance(request, GetStatus):
             return replace(self.status, profile=self.config.profile, profiles=self.config.profiles)
         self.requests.append(request)
-        if self.refusal:
-            return self.refusal
+        if self.failure:
+            return self.failure
         match request:
             case CheckProfile():
-                if self.question:
-                    session.send_event(PromptChanged(self.question))
+                if self.prompt:
+                    session.send_event(PromptChanged(self.prompt))
                 return self.result
             case Subscribe():
                 return self.status
@@ -135,12 +135,12 @@ class TerminalScreen:
         )
         os.close(slave)
         self.shown = ""
-        self._from = 0
+        self._position = 0
 
     def wait_for(self, pattern: str) -> str:
         """Wait until text after the last match matches a pattern; return the match."""
         deadline = time.monotonic() + LIMIT_S
-        while not (found := re.compile(pattern).search(self.shown, self._from)):
+        while not (found := re.compile(pattern).search(self.shown, self._position)):
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._master], [], [], left)[0]:
                 raise AssertionError(f"{pattern!r} did not appear in {self.shown!r}")
@@ -151,7 +151,7 @@ class TerminalScreen:
             if not more:
                 raise AssertionError(f"it ended without {pattern!r}: {self.shown!r}")
             self.shown += more.decode().replace("\r\n", "\n")
-        self._from = found.end()
+        self._position = found.end()
         return found.group()
 
     def type(self, text: str) -> None:

@@ -124,7 +124,7 @@ def test_the_exit_code_depends_on_the_first_failed_step(
 
 def test_a_test_that_waits_for_a_prompt_reports_it_once(cli: Cli, service: FakeService) -> None:
     service.result = WELL
-    service.question = Prompt(
+    service.prompt = Prompt(
         1,
         "office",
         "Office",
@@ -141,13 +141,13 @@ def test_a_test_that_waits_for_a_prompt_reports_it_once(cli: Cli, service: FakeS
         "TrayProxy asks for the sign-in in its window; the test goes on then.\n"
     )
     # A prompt of another profile is not reported.
-    service.question = replace(service.question, profile_id="lab")
+    service.prompt = replace(service.prompt, profile_id="lab")
     assert cli("test")[2] == ""
 
 
 def test_a_test_that_cannot_run_is_reported(cli: Cli, service: FakeService) -> None:
-    service.refusal = Failed(Problem("TP-807", "This address cannot be fetched", "ftp://x."))
+    service.failure = Failed(Problem("TP-807", "This address cannot be fetched", "ftp://x."))
     assert cli("test", "--url", "ftp://x")[0] == 1
-    service.refusal = None
+    service.failure = None
     code, _, err = cli("test", "x")
     assert (code, err) == (1, "There is no profile “x”. There are: Office, Lab.\n")

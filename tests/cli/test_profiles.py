@@ -325,7 +325,7 @@ def test_a_failure_to_save_is_reported(
 
 
 def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: FakeService) -> None:
-    service.refusal = LOCKED
+    service.failure = LOCKED
     for arguments in (["login", "--stdin"], ["logout"]):
         code, _, err = cli(*arguments, stdin=b"x\n")
         assert code == 6

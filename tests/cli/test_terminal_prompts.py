@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.cli.fake_prompt_service import QUESTION
+from tests.cli.fake_prompt_service import PROMPT
 from tests.cli.fake_service import ROOT, TerminalScreen
 from trayproxy.auth.login import Login
 from trayproxy.cli import prompt_text as show
@@ -364,16 +364,16 @@ class Writer:
     ],
 )
 def test_a_line_is_shown_if_it_applies(change: dict[str, Any], line: str) -> None:
-    assert line in show.prompt_lines(replace(QUESTION, **change))
+    assert line in show.prompt_lines(replace(PROMPT, **change))
 
 
 def test_a_locked_account_is_mentioned_once() -> None:
-    locked = replace(QUESTION, reason=PromptReason.LOCKED, rejections=1, confirm_retry=True)
+    locked = replace(PROMPT, reason=PromptReason.LOCKED, rejections=1, confirm_retry=True)
     assert len([line for line in show.prompt_lines(locked) if "locked" in line]) == 1
 
 
 def test_lines_that_do_not_apply_are_not_shown() -> None:
-    bare = replace(QUESTION, realm="", programs=(), waiting=0)
+    bare = replace(PROMPT, realm="", programs=(), waiting=0)
     assert show.prompt_lines(bare) == [
         "Proxy “Office” wants you to sign in",
         "  Proxy:      http://proxy.example:8080",

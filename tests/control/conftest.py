@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.control.running import Running
+from tests.control.running import RunningServer
 from trayproxy.control.loopback import LoopbackAddress
 from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.paths import Paths, locate
@@ -35,10 +35,10 @@ def paths(home: Path) -> Paths:
     ],
     ids=["unix-asyncio", "unix-uvloop", "loopback-asyncio", "loopback-uvloop"],
 )
-def running(paths: Paths, request: pytest.FixtureRequest) -> Iterator[Running]:
+def running(paths: Paths, request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     kind, new_loop = request.param
-    running = Running(kind(paths.socket), paths, new_loop)
+    running = RunningServer(kind(paths.socket), paths, new_loop)
     try:
         yield running
     finally:
-        running.end()
+        running.stop()

@@ -26,7 +26,7 @@ from trayproxy.control.server import Handler, Server, Session
 from trayproxy.control.transport import ControlAddress
 from trayproxy.paths import Paths
 
-QUESTION = Prompt(
+PROMPT = Prompt(
     number=1,
     profile_id="office",
     profile="Office",
@@ -40,14 +40,14 @@ QUESTION = Prompt(
 STATUS = Status("0.1.0", 4711, ListenerState.UP, "127.0.0.1:3128")
 
 
-class Recorder:
+class RecordingHandler:
     """A handler that records requests and replies like a service."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.attached_front_ends: list[str] = []
-        self.left = threading.Event()
-        self.checks_may_end = asyncio.Event()
+        self.front_end_detached = threading.Event()
+        self.finish_checks = asyncio.Event()
 
     async def handle(self, session: Session, request: Request) -> Reply:
         self.requests.append(request)
@@ -55,10 +55,10 @@ class Recorder:
             case GetStatus():
                 return STATUS
             case Subscribe():
-                session.send_event(PromptChanged(QUESTION))
+                session.send_event(PromptChanged(PROMPT))
                 return STATUS
             case CheckProfile():
-                await self.checks_may_end.wait()
+                await self.finish_checks.wait()
                 return CheckResult(())
             case UseProfile("broken"):
                 raise RuntimeError("no such thing")
@@ -70,10 +70,10 @@ class Recorder:
         self.attached_front_ends.append(session.front_end)
 
     def detached(self, session: Session) -> None:
-        self.left.set()
+        self.front_end_detached.set()
 
 
-class Running:
+class RunningServer:
     """A running server."""
 
     def __init__(
@@ -85,20 +85,20 @@ class Running:
     ) -> None:
         self.address = address
         self.paths = paths
-        self.handler = Recorder()
+        self.handler = RecordingHandler()
         self.server = Server(paths, handler or self.handler, address)
         self._loop = new_loop()
         assert isinstance(self._loop, asyncio.AbstractEventLoop)
         self.loop = self._loop
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        self.do(self.server.start)
+        self.call(self.server.start)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def do(self, what: Callable[[], object]) -> object:
+    def call(self, what: Callable[[], object]) -> object:
         """Call a function on the event loop; return its result, or the result of its coroutine."""
 
         async def call() -> object:
@@ -112,8 +112,8 @@ class Running:
         client.hello(front_end, can_prompt=can_prompt)
         return client
 
-    def end(self) -> None:
-        self.do(self.server.close)
+    def stop(self) -> None:
+        self.call(self.server.close)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
         self.loop.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.running import STATUS, Running
+from tests.control.running import STATUS, RunningServer
 from tests.support.lines import PATIENCE
 from trayproxy.control import loopback
 from trayproxy.control.address import control_address
@@ -70,7 +70,7 @@ def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyP
             kept.put(was_there)
             return pause_s
 
-    running = Running(ObservedAddress(paths.socket), paths, asyncio.new_event_loop)
+    running = RunningServer(ObservedAddress(paths.socket), paths, asyncio.new_event_loop)
     try:
         shutil.rmtree(paths.runtime)
         while kept.get(timeout=PATIENCE):
@@ -80,7 +80,7 @@ def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyP
         assert stat.S_IMODE(paths.runtime.stat().st_mode) == 0o700
         assert stat.S_IMODE(paths.socket.stat().st_mode) == 0o600
     finally:
-        running.end()
+        running.stop()
 
 
 def test_connecting_to_the_port_of_a_dead_service_has_a_short_timeout(
@@ -121,7 +121,7 @@ def test_an_address_file_that_is_held_open_is_written_later(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_process_of_another_user_receives_no_octets(running: Running) -> None:
+def test_a_process_of_another_user_receives_no_octets(running: RunningServer) -> None:
     if not isinstance(running.address, UnixAddress):
         return
     # With folders and a socket that all users can open, the check of the peer must still work.
@@ -157,7 +157,7 @@ def test_a_service_of_another_user_receives_no_octets(home: Path) -> None:
         assert child.stdout.readline() == "0\n"
 
 
-def test_the_socket_and_its_folder_are_private(running: Running) -> None:
+def test_the_socket_and_its_folder_are_private(running: RunningServer) -> None:
     assert stat.S_IMODE(running.paths.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(running.paths.runtime.stat().st_mode) == 0o700
 
@@ -186,7 +186,7 @@ def test_unix_sockets_are_used_if_available(paths: Paths) -> None:
     assert isinstance(control_address(paths), UnixAddress)
 
 
-def test_a_process_without_the_key_receives_no_messages(home: Path, running: Running) -> None:
+def test_a_process_without_the_key_receives_no_messages(home: Path, running: RunningServer) -> None:
     if not isinstance(running.address, LoopbackAddress):
         return
     port = int(running.paths.socket.read_text().split()[0])
@@ -243,7 +243,7 @@ def test_a_process_that_took_over_the_port_is_rejected(home: Path) -> None:
     assert len(received) == 16
 
 
-def test_a_client_connects_to_the_service_of_its_home(running: Running) -> None:
+def test_a_client_connects_to_the_service_of_its_home(running: RunningServer) -> None:
     if isinstance(running.address, UnixAddress):
         with connect(running.paths) as client:
             client.hello("cli", can_prompt=False)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.control.running import QUESTION, STATUS
+from tests.control.running import PROMPT, STATUS
 from trayproxy.auth.login import Login
 from trayproxy.control.codec import (
     MAX_LINE,
@@ -78,7 +78,7 @@ def test_a_request_is_decoded_as_it_was_encoded(request_: Request) -> None:
         STATUS,
         CheckResult((Step("find", StepState.OK, "10.0.0.1", 1.5), Step("x", StepState.FAILED))),
         StatusChanged(STATUS),
-        PromptChanged(QUESTION),
+        PromptChanged(PROMPT),
         PromptClosed(1, Ending.ACCEPTED),
     ],
     ids=lambda message: type(message).__name__,

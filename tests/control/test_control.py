@@ -5,8 +5,8 @@ import select
 
 import pytest
 
-from tests.control.running import QUESTION, STATUS, Running
-from tests.support.hearers import tell
+from tests.control.running import PROMPT, STATUS, RunningServer
+from tests.support.broadcast import broadcast
 from trayproxy.control.client import DisconnectedError, NoReplyError
 from trayproxy.control.messages import (
     CheckProfile,
@@ -26,7 +26,7 @@ from trayproxy.profiles.profile import Profile, Upstream
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 
 
-def test_a_request_receives_its_reply(running: Running) -> None:
+def test_a_request_receives_its_reply(running: RunningServer) -> None:
     with running.client() as client:
         assert client.request(GetStatus()) == STATUS
         assert client.request(UseProfile("office")) == Done()
@@ -34,18 +34,18 @@ def test_a_request_receives_its_reply(running: Running) -> None:
     assert running.handler.attached_front_ends == ["cli"]
 
 
-def test_only_subscribers_receive_events(running: Running) -> None:
+def test_only_subscribers_receive_events(running: RunningServer) -> None:
     with running.client() as silent, running.client("tray", can_prompt=True) as client:
         assert client.request(Subscribe()) == STATUS
-        running.do(lambda: tell(running.server, Quitting()))
+        running.call(lambda: broadcast(running.server, Quitting()))
         events = client.events(5)
-        assert next(events) == PromptChanged(QUESTION)
+        assert next(events) == PromptChanged(PROMPT)
         assert next(events) == Quitting()
         silent.request(GetStatus())
         assert silent.receive_ready() == []
 
 
-def test_a_front_end_with_an_event_loop_watches_the_descriptor(running: Running) -> None:
+def test_a_front_end_with_an_event_loop_watches_the_descriptor(running: RunningServer) -> None:
     with running.client() as client:
         number = client.send(GetStatus())
         assert select.select([client], [], [], 5)[0]
@@ -53,30 +53,34 @@ def test_a_front_end_with_an_event_loop_watches_the_descriptor(running: Running)
         assert client.receive_ready() == []
 
 
-def test_a_slow_request_does_not_delay_others(running: Running) -> None:
+def test_a_slow_request_does_not_delay_others(running: RunningServer) -> None:
     with running.client() as client:
         slow = client.send(CheckProfile(OFFICE))
         assert client.request(GetStatus()) == STATUS
-        running.loop.call_soon_threadsafe(running.handler.checks_may_end.set)
+        running.loop.call_soon_threadsafe(running.handler.finish_checks.set)
         assert select.select([client], [], [], 5)[0]
         assert client.receive_ready() == [Envelope(CheckResult(()), slow)]
 
 
-def test_a_missing_reply_times_out(running: Running) -> None:
+def test_a_missing_reply_times_out(running: RunningServer) -> None:
     with running.client() as client, pytest.raises(NoReplyError):
         client.request(CheckProfile(OFFICE), timeout_s=0.05)
 
 
-def test_the_request_of_a_disconnected_front_end_ends_with_the_server(running: Running) -> None:
+def test_the_request_of_a_disconnected_front_end_ends_with_the_server(
+    running: RunningServer,
+) -> None:
     with running.client() as client, pytest.raises(NoReplyError):
         client.request(CheckProfile(OFFICE), timeout_s=0.05)
-    assert running.handler.left.wait(5)
-    running.do(running.server.close)
+    assert running.handler.front_end_detached.wait(5)
+    running.call(running.server.close)
     # Only the task that runs this check is left.
-    assert running.do(lambda: len(asyncio.all_tasks())) == 1
+    assert running.call(lambda: len(asyncio.all_tasks())) == 1
 
 
-def test_an_error_in_the_handler_is_reported_and_the_session_continues(running: Running) -> None:
+def test_an_error_in_the_handler_is_reported_and_the_session_continues(
+    running: RunningServer,
+) -> None:
     with running.client() as client:
         reply = client.request(UseProfile("broken"))
         assert isinstance(reply, Failed)
@@ -84,23 +88,23 @@ def test_an_error_in_the_handler_is_reported_and_the_session_continues(running: 
         assert client.request(GetStatus()) == STATUS
 
 
-def test_a_disconnected_front_end_is_reported_to_the_handler(running: Running) -> None:
+def test_a_disconnected_front_end_is_reported_to_the_handler(running: RunningServer) -> None:
     running.client().close()
-    assert running.handler.left.wait(5)
+    assert running.handler.front_end_detached.wait(5)
 
 
-def test_closing_the_server_disconnects_the_front_ends(running: Running) -> None:
+def test_closing_the_server_disconnects_the_front_ends(running: RunningServer) -> None:
     with running.client() as client:
-        running.do(running.server.close)
+        running.call(running.server.close)
         with pytest.raises(DisconnectedError):
             client.request(GetStatus())
     assert not running.paths.socket.exists()
 
 
-def test_messages_sent_before_closing_arrive(running: Running) -> None:
+def test_messages_sent_before_closing_arrive(running: RunningServer) -> None:
     with running.client() as client:
         client.request(Subscribe())
-        running.do(lambda: tell(running.server, StatusChanged(STATUS)))
-        running.do(running.server.close)
+        running.call(lambda: broadcast(running.server, StatusChanged(STATUS)))
+        running.call(running.server.close)
         events = client.events(5)
-        assert [next(events), next(events)] == [PromptChanged(QUESTION), StatusChanged(STATUS)]
+        assert [next(events), next(events)] == [PromptChanged(PROMPT), StatusChanged(STATUS)]

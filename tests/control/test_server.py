@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.running import STATUS, Recorder, Running
-from tests.support.hearers import tell
+from tests.control.running import STATUS, RecordingHandler, RunningServer
+from tests.support.broadcast import broadcast
 from trayproxy.control import server as server_module
 from trayproxy.control.client import Client, DisconnectedError, ServiceRefusedError, connect
 from trayproxy.control.codec import MAX_LINE
@@ -40,7 +40,7 @@ sys.stdin.read()
 """
 
 
-def exchange(running: Running, octets: bytes) -> bytes:
+def exchange(running: RunningServer, octets: bytes) -> bytes:
     """Send octets and return all octets until the server closes the connection."""
     with running.address.connect(5) as connection:
         received = b""
@@ -72,7 +72,7 @@ def exchange(running: Running, octets: bytes) -> bytes:
     ids=range(12),
 )
 def test_a_connection_that_violates_the_protocol_is_closed(
-    running: Running, octets: bytes, caplog: pytest.LogCaptureFixture
+    running: RunningServer, octets: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         assert SECRET not in exchange(running, octets)
@@ -82,7 +82,7 @@ def test_a_connection_that_violates_the_protocol_is_closed(
         assert client.request(GetStatus()) == STATUS
 
 
-def test_a_front_end_of_another_version_receives_failed(running: Running) -> None:
+def test_a_front_end_of_another_version_receives_failed(running: RunningServer) -> None:
     with Client(running.address.connect(5)) as client:
         reply = client.request(Hello("tray", True, schema=999))
     assert type(reply).__name__ == "Failed"
@@ -94,20 +94,20 @@ def test_a_front_end_of_another_version_receives_failed(running: Running) -> Non
 
 
 def test_a_connection_without_hello_is_closed(
-    running: Running, monkeypatch: pytest.MonkeyPatch
+    running: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_HELLO_TIMEOUT_S", 0.05)
     assert exchange(running, b"") == b""
 
 
-def test_a_front_end_that_does_not_read_is_disconnected(running: Running) -> None:
+def test_a_front_end_that_does_not_read_is_disconnected(running: RunningServer) -> None:
     with running.client("tray") as client:
         client.request(Subscribe())
 
         def flood() -> int:
             event, count = StatusChanged(STATUS), 0
             while running.server.sessions and count < 100_000:
-                tell(running.server, event)
+                broadcast(running.server, event)
                 count += 1
                 if count % 1000 == 0:
                     # The abort takes effect in the next iteration of the loop.
@@ -115,25 +115,25 @@ def test_a_front_end_that_does_not_read_is_disconnected(running: Running) -> Non
             return 0
 
         for _ in range(200):
-            if not running.do(flood):
+            if not running.call(flood):
                 break
-        assert running.handler.left.wait(5)
+        assert running.handler.front_end_detached.wait(5)
         with pytest.raises(DisconnectedError):
             for _ in client.events(5):
                 pass
 
 
-def test_too_many_front_ends_are_refused(running: Running) -> None:
+def test_too_many_front_ends_are_refused(running: RunningServer) -> None:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(running.client()) for _ in range(MAX_SESSIONS)]
         with pytest.raises((DisconnectedError, NotRunningError)):
             stack.enter_context(running.client())
         clients.pop().close()
-        assert running.handler.left.wait(5)
+        assert running.handler.front_end_detached.wait(5)
         stack.enter_context(running.client())
 
 
-def test_a_flood_of_requests_is_processed(running: Running) -> None:
+def test_a_flood_of_requests_is_processed(running: RunningServer) -> None:
     line = b'{"type":"GetStatus","number":2,"message":{}}\n'
     with running.address.connect(5) as connection:
         connection.sendall(HELLO + line * 1000)
@@ -143,9 +143,9 @@ def test_a_flood_of_requests_is_processed(running: Running) -> None:
     assert len(running.handler.requests) == 1000
 
 
-def test_a_second_service_is_refused_without_effect_on_the_first(running: Running) -> None:
+def test_a_second_service_is_refused_without_effect_on_the_first(running: RunningServer) -> None:
     async def second() -> None:
-        await Server(running.paths, Recorder(), running.address).start()
+        await Server(running.paths, RecordingHandler(), running.address).start()
 
     with pytest.raises(AlreadyRunningError) as caught:
         asyncio.run(second())
@@ -166,13 +166,13 @@ def test_the_socket_of_a_killed_service_is_replaced(paths: Paths) -> None:
         assert caught.value.pid == child.pid
         child.send_signal(signal.SIGKILL)
     assert paths.socket.exists()
-    running = Running(UnixAddress(paths.socket), paths, asyncio.new_event_loop)
+    running = RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop)
     try:
         with connect(paths) as client:
             client.hello("cli", can_prompt=False)
             assert client.request(GetStatus()) == STATUS
     finally:
-        running.end()
+        running.stop()
 
 
 def test_a_stale_pid_in_the_lock_file_is_ignored(paths: Paths) -> None:

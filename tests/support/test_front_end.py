@@ -8,8 +8,8 @@ from threading import Thread
 import pytest
 from msgspec.structs import replace
 
+from tests.support.broadcast import broadcast
 from tests.support.front_end import FrontEnd
-from tests.support.hearers import tell
 from tests.support.processes import Home
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
@@ -71,7 +71,7 @@ class Play:
             self._loop.close()
 
     def say(self, event: Event) -> None:
-        self._loop.call_soon_threadsafe(tell, self._server, event)
+        self._loop.call_soon_threadsafe(broadcast, self._server, event)
 
     async def _live(self) -> None:
         self._server = Server(self._paths, self)
