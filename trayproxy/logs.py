@@ -175,13 +175,13 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         # A record is a single line: text from the network must not look like another record.
         message = record.getMessage().replace("\n", "\\n").translate(_CONTROL)
-        text = f"{self.formatTime(record)} {record.levelname} {record.name}: {_cut(message)}"
+        text = f"{self.formatTime(record)} {record.levelname} {record.name}: {_truncated(message)}"
         if record.exc_text:
-            text += "\n" + _cut(record.exc_text.translate(_CONTROL))
+            text += "\n" + _truncated(record.exc_text.translate(_CONTROL))
         return text
 
 
-def _cut(text: str) -> str:
+def _truncated(text: str) -> str:
     # Redact before truncating: a truncated secret might not be recognised.
     text = redact(text)
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}… ({len(text)} characters)"

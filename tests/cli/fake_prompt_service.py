@@ -1,8 +1,8 @@
 """A fake service with one prompt and the terminal front end, in one process, for `TerminalScreen`.
 
 Run as ``python -m tests.cli.fake_prompt_service plain``; the accepted password is “right”. At the
-end, the process writes the requests of the front ends, with passwords, to the file ``requests`` in its
-home.
+end, the process writes the requests of the front ends, with passwords, to the file ``requests`` in
+its home.
 """
 
 import asyncio
@@ -145,7 +145,9 @@ def main(kind: str) -> None:
     }
     desk = FakePromptService(questions[kind])
     asyncio.run(serve(desk))
-    Path(os.environ["TRAYPROXY_HOME"], "said").write_text("\n".join(map(describe, desk.requests)))
+    Path(os.environ["TRAYPROXY_HOME"], "requests").write_text(
+        "\n".join(map(describe, desk.requests))
+    )
 
 
 if __name__ == "__main__":

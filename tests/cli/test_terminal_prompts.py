@@ -51,7 +51,7 @@ def received_requests(screen: TerminalScreen, paths: Paths) -> list[str]:
     screen.process.send_signal(signal.SIGTERM)
     assert screen.end() == 0
     assert screen.has_echo()
-    return (paths.config.parent / "said").read_text().splitlines()
+    return (paths.config.parent / "requests").read_text().splitlines()
 
 
 def test_a_prompt_is_shown_and_answered(terminal: TerminalScreen, paths: Paths) -> None:

@@ -13,22 +13,22 @@ from trayproxy.cli.streams import discard_output
 from trayproxy.control.messages import Failed, Problem
 from trayproxy.exit_codes import ExitCode
 
-_HUNDREDS = {"2": ExitCode.UPSTREAM, "3": ExitCode.SIGN_IN, "4": ExitCode.KEYRING}
-_CODES = {
+_CODES_BY_HUNDREDS = {"2": ExitCode.UPSTREAM, "3": ExitCode.SIGN_IN, "4": ExitCode.KEYRING}
+_CODES_BY_ID = {
     "TP-101": ExitCode.PORT,
     "TP-102": ExitCode.PORT,
     "TP-307": ExitCode.UPSTREAM,
     "TP-311": ExitCode.FAILED,
 }
-"""The exit codes of problems that differ from the rule of `_HUNDREDS`: a login that could not be
-verified (TP-307) was not rejected, and an unrecorded login (TP-311) was not sent."""
+"""The exit codes of the problems to which `_CODES_BY_HUNDREDS` does not apply: an unverified login
+(TP-307) was not rejected, and an unrecorded login (TP-311) was not sent."""
 
 
 def exit_code_for(problem: Problem) -> ExitCode:
     """Return the exit code for a problem (ux §5.2), chosen by the hundreds of the problem's id."""
-    if problem.id in _CODES:
-        return _CODES[problem.id]
-    return _HUNDREDS.get(problem.id.removeprefix("TP-")[:1], ExitCode.FAILED)
+    if problem.id in _CODES_BY_ID:
+        return _CODES_BY_ID[problem.id]
+    return _CODES_BY_HUNDREDS.get(problem.id.removeprefix("TP-")[:1], ExitCode.FAILED)
 
 
 class CommandError(Exception):

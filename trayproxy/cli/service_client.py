@@ -34,7 +34,7 @@ def connect_if_running(paths: Paths) -> Client | None:
     except ServiceRefusedError as error:
         raise CommandError.from_reply(error.failed) from None
     except (DisconnectedError, NoReplyError, ProtocolError) as error:
-        raise _silent(error) from None
+        raise _no_reply_error(error) from None
     return client
 
 
@@ -64,7 +64,7 @@ def request(client: Client, message: Request, timeout_s: float = 30.0) -> Reply:
     try:
         reply = client.request(message, timeout_s)
     except (DisconnectedError, NoReplyError, ProtocolError) as error:
-        raise _silent(error) from None
+        raise _no_reply_error(error) from None
     if isinstance(reply, Failed):
         raise CommandError.from_reply(reply)
     return reply
@@ -82,5 +82,5 @@ def fetch_status(client: Client) -> Status:
     return reply
 
 
-def _silent(error: Exception) -> CommandError:
+def _no_reply_error(error: Exception) -> CommandError:
     return CommandError(f"TrayProxy runs, but does not answer ({error}). Try “trayproxy quit”.")

@@ -6,7 +6,7 @@ from trayproxy.cli.output import CommandError, print_message, printable_line
 from trayproxy.desktop.display import NO_DISPLAY, display_problem
 from trayproxy.paths import Paths
 
-_WITHOUT = "“trayproxy run” does without a tray icon: it asks at this terminal."
+_RUN_HINT = "“trayproxy run” does without a tray icon: it asks at this terminal."
 _PYSIDE6_MISSING = "The tray needs PySide6, which is not installed: pip install PySide6-Essentials"
 
 
@@ -24,7 +24,7 @@ def run_tray(paths: Paths, arguments: Sequence[str]) -> int:
         CommandError: The tray cannot run on this system.
     """
     if (problem := display_problem()) == NO_DISPLAY:
-        raise CommandError(f"{problem} {_WITHOUT}")
+        raise CommandError(f"{problem} {_RUN_HINT}")
     if problem:
         print_message(
             f"{printable_line(problem)} TrayProxy runs without a tray icon, "

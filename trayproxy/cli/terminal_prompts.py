@@ -75,18 +75,21 @@ class TerminalPrompts:
     """
 
     def __init__(
-        self, paths: Paths, open_it: Callable[[], Terminal] = open_terminal, pid: int | None = None
+        self,
+        paths: Paths,
+        make_terminal: Callable[[], Terminal] = open_terminal,
+        pid: int | None = None,
     ) -> None:
         """Set the service and the terminal; nothing is opened.
 
         Args:
             paths: The paths of the service.
-            open_it: Opens the terminal; called on this front end's thread.
+            make_terminal: Opens the terminal; called on this front end's thread.
             pid: The process id of the service; None for this process. The prompts of another
                 service at the same paths are not shown.
         """
         self._paths = paths
-        self._open = open_it
+        self._open_terminal = make_terminal
         self._pid = os.getpid() if pid is None else pid
         self.is_settled = threading.Event()
         self._wake, self._waker = socket.socketpair()
@@ -104,7 +107,7 @@ class TerminalPrompts:
 
     def _run(self) -> None:
         try:
-            terminal = self._open()
+            terminal = self._open_terminal()
         except OSError as error:
             logger.warning("no terminal to ask at: %s", error)
             self.is_settled.set()

@@ -58,7 +58,7 @@ class UpstreamState(StrEnum):
 
 
 class KeyringState(StrEnum):
-    """The state of the keyring, on which it depends whether passwords can be saved."""
+    """The state of the keyring; passwords are saved only if it is OK."""
 
     UNKNOWN = "unknown"
     """Not known yet: TrayProxy opens the keyring only when it needs a password."""

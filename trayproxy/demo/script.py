@@ -95,15 +95,15 @@ class DemoScript:
             StepError: A step did not have the expected result.
         """
         for step in (
-            self._a_program_alone_is_refused,
-            self._trayproxy_learns_the_profiles,
-            self._two_programs_wait_for_one_question,
-            self._a_wrong_password_is_tried_once,
-            self._the_right_password_lets_both_pass,
-            self._the_next_requests_are_not_asked_about,
-            self._a_switched_profile_is_used_at_once,
-            self._nothing_is_left_behind,
-            self._trayproxy_ends,
+            self._direct_request_is_refused,
+            self._profiles_are_saved,
+            self._two_requests_share_a_prompt,
+            self._wrong_password_is_sent_once,
+            self._right_password_releases_both,
+            self._next_requests_need_no_prompt,
+            self._switched_profile_is_used,
+            self._no_password_is_stored,
+            self._service_quits,
         ):
             try:
                 yield step()
@@ -115,19 +115,19 @@ class DemoScript:
             ) as error:
                 raise StepError(str(error) or type(error).__name__) from error
 
-    def _a_program_alone_is_refused(self) -> str:
+    def _direct_request_is_refused(self) -> str:
         page = fetch(self._network.ports.office)
         _check(page.status == 407, f"the proxy answered {page.status} instead of 407")
         return f"Alone, a program gets nowhere: the proxy “{OFFICE}” answers 407"
 
-    def _trayproxy_learns_the_profiles(self) -> str:
+    def _profiles_are_saved(self) -> str:
         save_profiles(self._client, self._network)
         self._client.request(Subscribe())
         return (
             f"TrayProxy listens on {self._service.url} and has the profiles “{OFFICE}” and “{LAB}”"
         )
 
-    def _two_programs_wait_for_one_question(self) -> str:
+    def _two_requests_share_a_prompt(self) -> str:
         port = self._service.port
         self._waiting = [self._programs.submit(f, port) for f in (fetch, fetch_through_tunnel)]
         prompt = self._wait_for(PromptChanged, lambda event: event.prompt.waiting == 2).prompt
@@ -137,7 +137,7 @@ class DemoScript:
             f" “{prompt.profile}” ({prompt.upstream}, {prompt.method}) wants a sign-in"
         )
 
-    def _a_wrong_password_is_tried_once(self) -> str:
+    def _wrong_password_is_sent_once(self) -> str:
         self._answer(Login(self._network.login.user, "not the password"))
         self._wait_for(
             PromptChanged,
@@ -148,7 +148,7 @@ class DemoScript:
         self._check_rejections()
         return "A wrong password is tried once, for one of the two; the question stays open"
 
-    def _the_right_password_lets_both_pass(self) -> str:
+    def _right_password_releases_both(self) -> str:
         self._answer(self._network.login)
         closed = self._wait_for(PromptClosed, lambda _: True)
         _check(closed.ending is Ending.ACCEPTED, f"the question ended as “{closed.ending}”")
@@ -157,21 +157,21 @@ class DemoScript:
         self._check_rejections()
         return "The right password: the question closes, and both programs get their page (200)"
 
-    def _the_next_requests_are_not_asked_about(self) -> str:
+    def _next_requests_need_no_prompt(self) -> str:
         before = self._count(ProxyDecision.CHALLENGED)
         for fetch_page in (fetch, fetch_through_tunnel):
             _check_page(fetch_page(self._service.port))
         _check(self._count(ProxyDecision.CHALLENGED) == before, "the proxy had to ask again")
-        self._check_no_new_question()
+        self._check_no_new_prompt()
         return "The next requests pass at once: neither you nor TrayProxy is asked again"
 
-    def _a_switched_profile_is_used_at_once(self) -> str:
+    def _switched_profile_is_used(self) -> str:
         request(self._client, UseProfile(profiles(self._network)[1].id))
         _check_page(fetch(self._service.port))
         _check(self._log[-1].proxy == LAB, f"the request went through “{self._log[-1].proxy}”")
         return f"After a switch to the profile “{LAB}” the next request goes through its proxy"
 
-    def _nothing_is_left_behind(self) -> str:
+    def _no_password_is_stored(self) -> str:
         status = request(self._client, GetStatus())
         assert isinstance(status, Status)
         _check(status.keyring.state is not KeyringState.OK, "a keyring was used")
@@ -183,7 +183,7 @@ class DemoScript:
             _check(b64encode(user_pass) not in octets, f"the password lies in {file.name}")
         return "No keyring was used, and no file of TrayProxy has the password"
 
-    def _trayproxy_ends(self) -> str:
+    def _service_quits(self) -> str:
         self._client.request(Quit())
         code = self._service.process.wait(_END_TIMEOUT_S)
         _check(code == 0, f"TrayProxy ended with code {code}")
@@ -210,7 +210,7 @@ class DemoScript:
         if isinstance(event, PromptChanged):
             self._prompt_numbers.add(event.prompt.number)
 
-    def _check_no_new_question(self) -> None:
+    def _check_no_new_prompt(self) -> None:
         count_before = len(self._prompt_numbers)
         # The event of a new prompt would arrive before this reply.
         request(self._client, GetStatus())

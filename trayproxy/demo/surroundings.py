@@ -37,8 +37,8 @@ NO_KEYRING = "keyring.backends.fail.Keyring"
 
 START_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 10.0
-_LISTENING = "listening on "
-_LAST_WORDS = 2000
+_READY_PREFIX = "listening on "
+_OUTPUT_TAIL_LENGTH = 2000
 
 CONTROL_ERRORS = (
     NotRunningError,
@@ -200,7 +200,11 @@ def _port(running: subprocess.Popen[str], error_file: Path) -> int:
     except EOFError:
         # The error file is complete after the end of the process.
         terminate(running)
-        output = error_file.read_text("utf-8")[-_LAST_WORDS:].strip() if error_file.exists() else ""
+        output = (
+            error_file.read_text("utf-8")[-_OUTPUT_TAIL_LENGTH:].strip()
+            if error_file.exists()
+            else ""
+        )
         raise SurroundingsError(
             f"TrayProxy ended with code {running.returncode}. {output}"
         ) from None
@@ -209,7 +213,7 @@ def _port(running: subprocess.Popen[str], error_file: Path) -> int:
 def _read(output: IO[str], port: Future[int]) -> None:
     with output:
         for line in output:
-            if line.startswith(_LISTENING) and not port.done():
+            if line.startswith(_READY_PREFIX) and not port.done():
                 port.set_result(int(line.rpartition(":")[2]))
     if not port.done():
         port.set_exception(EOFError())
