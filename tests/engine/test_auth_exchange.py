@@ -44,7 +44,7 @@ from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import IoWait, Pause
 from trayproxy.engine.net.resolver import Address, Resolver
-from trayproxy.engine.proxy_auth.handshake_threads import AT_ONCE
+from trayproxy.engine.proxy_auth.handshake_threads import MAX_THREADS
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
@@ -944,7 +944,7 @@ def test_more_steps_than_threads_are_taken_one_after_the_other(
 ) -> None:
     upstream, server = bind(), Server(stack)
     engine = start(office(upstream.port), desk_with(server.scheme()))
-    clients = [stack.enter_context(engine.connect()) for _ in range(3 * AT_ONCE)]
+    clients = [stack.enter_context(engine.connect()) for _ in range(3 * MAX_THREADS)]
     for client in clients:
         client.send(GET)
     upstream.wait_for(len(clients))

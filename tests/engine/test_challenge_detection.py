@@ -15,9 +15,9 @@ from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.proxy_auth.challenge_detection import (
     ChallengeDetector,
     Evidence,
+    captive_portal_url,
     evidence,
-    sign_in_page,
-    was_let_through,
+    has_reached_site,
 )
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.request import parse_request
@@ -92,7 +92,7 @@ def test_only_an_answer_of_its_site_shows_that_a_request_was_let_through(
     status: int, lines: bytes, expected: bool
 ) -> None:
     head = b"HTTP/1.1 %d Reason\r\n%b\r\n" % (status, lines)
-    assert was_let_through(parse_response(head, b"GET"), parse_request(GET)) is expected
+    assert has_reached_site(parse_response(head, b"GET"), parse_request(GET)) is expected
 
 
 def test_no_other_error_says_that_a_request_has_reached_a_site() -> None:
@@ -194,7 +194,7 @@ def test_what_many_proxies_look_like_is_not_remembered_for_ever() -> None:
 def page_of(status: int, *lines: bytes, request: bytes = GET) -> str:
     head = b"".join(line + b"\r\n" for line in (b"HTTP/1.1 %d Reason" % status, *lines, b""))
     asked = parse_request(request)
-    return sign_in_page(parse_response(head, asked.method), asked)
+    return captive_portal_url(parse_response(head, asked.method), asked)
 
 
 def test_a_511_is_about_a_page_of_the_network() -> None:

@@ -18,7 +18,7 @@ from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Scheme
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.forward.request_loop import RequestLoop
-from trayproxy.engine.proxy_auth.exempt_sites import SITES_KEPT, ExemptSites
+from trayproxy.engine.proxy_auth.exempt_sites import MAX_SITES, ExemptSites
 from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.replay_buffer import KEPT_AT_MOST, KEPT_IN_MEMORY
@@ -45,19 +45,19 @@ TUNNEL = connect(b"free.test:443")
 def test_a_site_is_exempt_from_its_first_answer_without_a_login_until_it_is_asked_for() -> None:
     sites = ExemptSites()
     assert not sites.has(SPACE, SITE)
-    assert not sites.note_asked(SPACE, SITE)
+    assert not sites.note_challenged(SPACE, SITE)
     sites.note_served(SPACE, SITE)
     assert sites.has(SPACE, SITE)
     assert not sites.has(SPACE, Authority("free.test", 443))
     assert not sites.has(OTHER, SITE)
-    assert not sites.note_asked(OTHER, SITE)
-    assert sites.note_asked(SPACE, SITE)
+    assert not sites.note_challenged(OTHER, SITE)
+    assert sites.note_challenged(SPACE, SITE)
     assert not sites.has(SPACE, SITE)
 
 
 def test_too_many_exempt_sites_push_out_the_one_that_was_served_least_recently() -> None:
     sites = ExemptSites()
-    each = [Authority(f"site{number}.test", 80) for number in range(SITES_KEPT)]
+    each = [Authority(f"site{number}.test", 80) for number in range(MAX_SITES)]
     for site in (*each, each[0], SITE):
         sites.note_served(SPACE, site)
     assert [site for site in each if not sites.has(SPACE, site)] == [each[1]]

@@ -6,7 +6,7 @@ from threading import Event, Semaphore
 
 from tests.support.lines import PATIENCE
 from trayproxy.auth.scheme import Leg
-from trayproxy.engine.proxy_auth.handshake_threads import AT_ONCE, HandshakeThreads
+from trayproxy.engine.proxy_auth.handshake_threads import MAX_THREADS, HandshakeThreads
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
@@ -45,9 +45,9 @@ class Waiting:
 def test_only_so_many_steps_wait_at_once_and_the_others_follow() -> None:
     async def run() -> None:
         steps, handshake = HandshakeThreads(asyncio.get_running_loop()), Waiting()
-        taken = [steps.run(handshake, ()) for _ in range(2 * AT_ONCE + 1)]
-        handshake.wait_for(AT_ONCE)
-        assert steps._threads == handshake.count == AT_ONCE
+        taken = [steps.run(handshake, ()) for _ in range(2 * MAX_THREADS + 1)]
+        handshake.wait_for(MAX_THREADS)
+        assert steps._threads == handshake.count == MAX_THREADS
         handshake.may_end.set()
         assert await asyncio.wait_for(asyncio.gather(*taken), PATIENCE) == [LEG] * len(taken)
 
@@ -59,10 +59,10 @@ def test_steps_are_taken_also_after_the_threads_have_ended() -> None:
         steps = HandshakeThreads(asyncio.get_running_loop())
         for _ in range(3):
             handshake = Waiting()
-            taken = [steps.run(handshake, ()) for _ in range(AT_ONCE)]
-            handshake.wait_for(AT_ONCE)
+            taken = [steps.run(handshake, ()) for _ in range(MAX_THREADS)]
+            handshake.wait_for(MAX_THREADS)
             handshake.may_end.set()
-            assert await asyncio.wait_for(asyncio.gather(*taken), PATIENCE) == [LEG] * AT_ONCE
+            assert await asyncio.wait_for(asyncio.gather(*taken), PATIENCE) == [LEG] * MAX_THREADS
 
     asyncio.run(run())
 
@@ -70,12 +70,12 @@ def test_steps_are_taken_also_after_the_threads_have_ended() -> None:
 def test_a_step_that_was_cancelled_in_time_is_not_taken() -> None:
     async def run() -> None:
         steps, first, second = HandshakeThreads(asyncio.get_running_loop()), Waiting(), Waiting()
-        taken = [steps.run(first, ()) for _ in range(AT_ONCE)]
-        first.wait_for(AT_ONCE)
+        taken = [steps.run(first, ()) for _ in range(MAX_THREADS)]
+        first.wait_for(MAX_THREADS)
         steps.run(second, ()).cancel()
         last = steps.run(first, ())
         first.may_end.set()
         assert await asyncio.wait_for(asyncio.gather(*taken, last), PATIENCE)
-        assert (first.count, second.count) == (AT_ONCE + 1, 0)
+        assert (first.count, second.count) == (MAX_THREADS + 1, 0)
 
     asyncio.run(run())

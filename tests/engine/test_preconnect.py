@@ -27,7 +27,7 @@ from trayproxy.engine.proxy_auth.preconnect import (
     NullDownstream,
     PreconnectLease,
     Preconnector,
-    request_to,
+    preconnect_request,
 )
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.upstream.pool import PoolKey
@@ -90,7 +90,7 @@ def settle(engine: Running) -> None:
 
 def waits(engine: Running, count: int = 1) -> bool:
     """Whether so many requests need a connection, and have none yet."""
-    return sum(kind.clients for kind in engine.engine.warming._spares._kinds.values()) == count
+    return sum(state.waiting for state in engine.engine.warming._policy._states.values()) == count
 
 
 def tunnel(client: Client) -> None:
@@ -154,11 +154,15 @@ class Pace:
 
     def back_to_back(self) -> None:
         """Take each pause that follows for a short one."""
-        self._monkeypatch.setattr("trayproxy.engine.proxy_auth.preconnect_policy.PAUSE_S", 60.0)
+        self._monkeypatch.setattr(
+            "trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S", 60.0
+        )
 
     def with_pauses(self) -> None:
         """Take each pause that follows for a long one."""
-        self._monkeypatch.setattr("trayproxy.engine.proxy_auth.preconnect_policy.PAUSE_S", 0.0)
+        self._monkeypatch.setattr(
+            "trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S", 0.0
+        )
 
 
 @pytest.fixture
@@ -566,7 +570,7 @@ def test_one_that_says_nothing_is_waited_for_a_short_time_and_once(
 def test_nobody_waits_for_long_behind_one_that_says_nothing(
     start: Start, bind: Bind, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trayproxy.engine.proxy_auth.single_flight.LET_THROUGH_S", 0.2)
+    monkeypatch.setattr("trayproxy.engine.proxy_auth.single_flight.WAIT_S", 0.2)
     upstream = bind()
     held = Held(stack, upstream, "HEAD", "type 1")
     engine = start(office(upstream.port), calm_desk())
@@ -658,17 +662,17 @@ def test_what_was_not_even_begun_when_something_changed_holds_nobody_up(
 ) -> None:
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    warming, look = engine.engine.warming, Preconnector._look
+    warming, look = engine.engine.warming, Preconnector._check
 
     def change_at_once(self: Preconnector, key: PoolKey) -> None:
         look(self, key)
         engine.engine.forget_connections()
 
-    monkeypatch.setattr(Preconnector, "_look", change_at_once)
+    monkeypatch.setattr(Preconnector, "_check", change_at_once)
     burst(engine, 1)
     settle(engine)
     assert said(upstream) == PAYS
-    assert not warming._ahead._flights
+    assert not warming._in_progress._flights
 
 
 def test_a_refusal_leaves_nobody_in_front_of_those_that_come_later(
@@ -758,11 +762,11 @@ def test_what_waits_for_programs_is_left_to_them(start: Start, bind: Bind) -> No
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
 
     def takes_it(kind: type[UpstreamLease], link: Downstream) -> bool:
-        request = request_to(Authority("origin.test", 443))
+        request = preconnect_request(Authority("origin.test", 443))
         way = engine.signs(Authority("origin.test", 443))
         assert way is not None
         [key] = engine.engine.pool._idle
-        taken = kind(link, request, way, way)._from_pool(key, None)
+        taken = kind(link, request, way, way)._take_from_pool(key, None)
         if taken is not None:
             engine.engine.pool.drop(taken)
         return taken is not None

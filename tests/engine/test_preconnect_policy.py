@@ -12,11 +12,11 @@ from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.desk.protection_space import ProtectionSpace as DeskKey
 from trayproxy.engine.proxy_auth.preconnect_policy import (
     BACK_OFF_S,
-    FAILURES_AT_MOST,
-    KINDS_KEPT,
-    LONG_AT_LEAST,
-    PAUSE_S,
-    SHORT_AT_MOST,
+    BURST_PAUSE_S,
+    MAX_FAILURES,
+    MAX_KEYS,
+    MAX_SHORT_PAUSES,
+    MIN_LONG_PAUSES,
     BurstDetector,
     PreconnectOrder,
     PreconnectPolicy,
@@ -59,19 +59,19 @@ class Play:
 
     def pays(self, which: PoolKey = KEY) -> None:
         """A request of a program needs a connection, and has to sign one in."""
-        self.spares.arrives(which)
-        self.spares.pays(which, ORDER)
-        self.spares.leaves(which)
+        self.spares.demand_started(which)
+        self.spares.handshake_done(which, ORDER)
+        self.spares.demand_ended(which)
 
     def begins(
         self, *, is_ready: bool = False, is_sure: bool = True, which: PoolKey = KEY
     ) -> PreconnectOrder | None:
-        return self.spares.begin(
+        return self.spares.next_order(
             which, self.now, is_ready=is_ready, may_carry=lambda answer: is_sure
         )
 
     def ends(self, fate: PreconnectResult) -> None:
-        self.spares.ended(KEY, fate, self.now)
+        self.spares.preconnect_ended(KEY, fate, self.now)
 
 
 @pytest.fixture
@@ -89,9 +89,9 @@ class Demand:
     def comes(self, pause_s: float) -> float | None:
         """A request comes after a pause. Return the delay behind it."""
         self.now += pause_s
-        self.bursts.arrived(KEY, self.now)
+        self.bursts.request_arrived(KEY, self.now)
         self.now += 5.0  # How long a request takes is no pause.
-        self.bursts.ended(KEY, self.now)
+        self.bursts.request_ended(KEY, self.now)
         return self.bursts.delay_s(KEY)
 
     def costs(self, pauses_s: list[float]) -> list[int]:
@@ -115,44 +115,44 @@ def demand() -> Demand:
     return Demand()
 
 
-AT_ONCE, PAUSE = PAUSE_S / 60, 1.5 * PAUSE_S
+AT_ONCE, PAUSE = BURST_PAUSE_S / 60, 1.5 * BURST_PAUSE_S
 
 
 def test_behind_the_first_request_the_second_is_given_a_moment_to_come(demand: Demand) -> None:
     """A connection that is begun behind the first of a burst keeps the second one waiting."""
-    assert demand.comes(0.0) == PAUSE_S
+    assert demand.comes(0.0) == BURST_PAUSE_S
 
 
 def test_where_requests_come_with_pauses_a_connection_is_signed_in_at_once(demand: Demand) -> None:
-    delays = [demand.comes(PAUSE) for _ in range(LONG_AT_LEAST + 3)]
-    assert delays == [PAUSE_S] * LONG_AT_LEAST + [0.0] * 3
-    assert demand.comes(AT_ONCE) == PAUSE_S
+    delays = [demand.comes(PAUSE) for _ in range(MIN_LONG_PAUSES + 3)]
+    assert delays == [BURST_PAUSE_S] * MIN_LONG_PAUSES + [0.0] * 3
+    assert demand.comes(AT_ONCE) == BURST_PAUSE_S
 
 
 def test_behind_some_short_pauses_in_a_row_none_is_signed_in_until_a_longer_one(
     demand: Demand,
 ) -> None:
-    delays = [demand.comes(0.99 * PAUSE_S) for _ in range(SHORT_AT_MOST + 2)]
-    assert delays == [PAUSE_S] * SHORT_AT_MOST + [None] * 2
-    assert demand.comes(1.01 * PAUSE_S) == PAUSE_S
+    delays = [demand.comes(0.99 * BURST_PAUSE_S) for _ in range(MAX_SHORT_PAUSES + 2)]
+    assert delays == [BURST_PAUSE_S] * MAX_SHORT_PAUSES + [None] * 2
+    assert demand.comes(1.01 * BURST_PAUSE_S) == BURST_PAUSE_S
 
 
 def test_short_pauses_that_are_not_in_a_row_are_no_burst(demand: Demand) -> None:
     for _ in range(3):
-        assert demand.comes(PAUSE) == PAUSE_S
-        for _ in range(SHORT_AT_MOST - 1):
-            assert demand.comes(AT_ONCE) == PAUSE_S
+        assert demand.comes(PAUSE) == BURST_PAUSE_S
+        for _ in range(MAX_SHORT_PAUSES - 1):
+            assert demand.comes(AT_ONCE) == BURST_PAUSE_S
 
 
 def test_requests_beside_each_other_are_no_burst() -> None:
     bursts = BurstDetector()
-    for _ in range(2 * SHORT_AT_MOST):
-        bursts.arrived(KEY, 1000.0)
-    bursts.ended(KEY, 1000.0)
-    assert bursts.delay_s(KEY) == PAUSE_S
+    for _ in range(2 * MAX_SHORT_PAUSES):
+        bursts.request_arrived(KEY, 1000.0)
+    bursts.request_ended(KEY, 1000.0)
+    assert bursts.delay_s(KEY) == BURST_PAUSE_S
 
 
-@pytest.mark.parametrize("tunnels", [SHORT_AT_MOST + 1, 60, 600])
+@pytest.mark.parametrize("tunnels", [MAX_SHORT_PAUSES + 1, 60, 600])
 def test_a_burst_costs_two_messages_a_request_and_leaves_nothing(
     demand: Demand, tunnels: int
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_burst_costs_two_messages_a_request_and_leaves_nothing(
 
 
 def test_a_burst_with_some_longer_pauses_in_it_costs_no_more(demand: Demand) -> None:
-    part = [AT_ONCE] * (2 * SHORT_AT_MOST)
+    part = [AT_ONCE] * (2 * MAX_SHORT_PAUSES)
     pauses_s = [*part, PAUSE, *part, PAUSE, *part]
     assert demand.costs(pauses_s) == [2] * len(pauses_s)
 
@@ -182,9 +182,12 @@ def test_bursts_are_told_by_kind_and_forgotten(demand: Demand) -> None:
     other = KEY._replace(generation=KEY.generation + 1)
     for pause_s, delay_s in ((AT_ONCE, None), (PAUSE, 0.0)):
         demand.costs([pause_s] * 10)
-        assert (demand.bursts.delay_s(KEY), demand.bursts.delay_s(other)) == (delay_s, PAUSE_S)
+        assert (demand.bursts.delay_s(KEY), demand.bursts.delay_s(other)) == (
+            delay_s,
+            BURST_PAUSE_S,
+        )
         demand.bursts.forget()
-        assert demand.bursts.delay_s(KEY) == PAUSE_S
+        assert demand.bursts.delay_s(KEY) == BURST_PAUSE_S
 
 
 def test_who_had_to_pay_makes_it_ready_for_the_next(play: Play) -> None:
@@ -195,8 +198,8 @@ def test_who_had_to_pay_makes_it_ready_for_the_next(play: Play) -> None:
 def test_who_took_what_was_ready_makes_it_ready_for_the_next(play: Play) -> None:
     play.pays()
     play.begins()
-    play.ends(PreconnectResult.KEPT)
-    play.spares.takes(KEY)
+    play.ends(PreconnectResult.POOLED)
+    play.spares.preconnect_used(KEY)
     assert play.begins() is ORDER
 
 
@@ -204,24 +207,24 @@ def test_without_new_demand_nothing_happens(play: Play) -> None:
     assert play.begins() is None
     play.pays()
     play.begins()
-    play.ends(PreconnectResult.KEPT)
+    play.ends(PreconnectResult.POOLED)
     assert not play.spares.is_wanted(KEY)
     assert play.begins() is None
 
 
 def test_where_one_message_signs_in_nothing_is_saved(play: Play) -> None:
     """Kerberos: nobody ever had to pay."""
-    play.spares.arrives(KEY)
-    play.spares.takes(KEY)
-    play.spares.leaves(KEY)
+    play.spares.demand_started(KEY)
+    play.spares.preconnect_used(KEY)
+    play.spares.demand_ended(KEY)
     assert play.begins() is None
 
 
 def test_programs_that_wait_go_first(play: Play) -> None:
-    play.spares.arrives(KEY)
+    play.spares.demand_started(KEY)
     play.pays()
     assert play.begins() is None
-    play.spares.leaves(KEY)
+    play.spares.demand_ended(KEY)
     assert play.begins() is ORDER
 
 
@@ -230,7 +233,7 @@ def test_there_is_one_at_a_time(play: Play) -> None:
     play.begins()
     play.pays()
     assert play.begins() is None
-    play.ends(PreconnectResult.KEPT)
+    play.ends(PreconnectResult.POOLED)
     assert play.begins() is ORDER
 
 
@@ -262,8 +265,8 @@ def test_after_a_failure_it_is_left_alone_for_a_while(play: Play) -> None:
 def test_one_that_was_lost_unused_is_a_failure_too(play: Play) -> None:
     play.pays()
     play.begins()
-    play.ends(PreconnectResult.KEPT)
-    play.spares.lost(KEY, play.now)
+    play.ends(PreconnectResult.POOLED)
+    play.spares.preconnect_lost(KEY, play.now)
     play.pays()
     assert play.begins() is None
 
@@ -277,7 +280,7 @@ def fail(play: Play, times: int) -> None:
 
 
 def test_what_fails_again_and_again_is_given_up(play: Play) -> None:
-    fail(play, FAILURES_AT_MOST)
+    fail(play, MAX_FAILURES)
     play.now += 1_000_000
     play.pays()
     assert play.begins() is None
@@ -285,10 +288,10 @@ def test_what_fails_again_and_again_is_given_up(play: Play) -> None:
 
 def test_failures_do_not_add_up_over_successes(play: Play) -> None:
     for _ in range(3):
-        fail(play, FAILURES_AT_MOST - 1)
+        fail(play, MAX_FAILURES - 1)
         play.pays()
         assert play.begins() is ORDER
-        play.ends(PreconnectResult.KEPT)
+        play.ends(PreconnectResult.POOLED)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +304,7 @@ def test_what_is_useless_is_not_tried_again_before_something_has_changed(
 ) -> None:
     play.pays()
     play.begins()
-    play.ends(PreconnectResult.USELESS)
+    play.ends(PreconnectResult.FAILED_FOR_GOOD)
     play.now += 1_000_000
     play.pays()
     assert play.begins() is None
@@ -311,14 +314,14 @@ def test_what_is_useless_is_not_tried_again_before_something_has_changed(
 
 
 def test_what_was_under_way_when_all_was_forgotten_changes_nothing(play: Play) -> None:
-    play.spares.arrives(KEY)
+    play.spares.demand_started(KEY)
     play.pays()
-    play.spares.leaves(KEY)
+    play.spares.demand_ended(KEY)
     play.begins()
-    play.spares.arrives(KEY)
+    play.spares.demand_started(KEY)
     play.spares.forget()
-    play.ends(PreconnectResult.USELESS)
-    play.spares.leaves(KEY)
+    play.ends(PreconnectResult.FAILED_FOR_GOOD)
+    play.spares.demand_ended(KEY)
     play.pays()
     assert play.begins() is ORDER
 
@@ -326,14 +329,14 @@ def test_what_was_under_way_when_all_was_forgotten_changes_nothing(play: Play) -
 def test_it_goes_where_the_last_one_had_to_sign_in(play: Play) -> None:
     play.pays()
     last = order(Authority("other.test", 443))
-    play.spares.pays(KEY, last)
+    play.spares.handshake_done(KEY, last)
     assert play.begins() is last
 
 
 def test_what_nobody_asks_for_any_more_is_forgotten(play: Play) -> None:
     play.pays()
     play.begins()
-    for generation in range(2, 2 * KINDS_KEPT):
+    for generation in range(2, 2 * MAX_KEYS):
         play.pays(key(generation))
     # But what is under way is remembered: there must not be a second one.
     play.pays()

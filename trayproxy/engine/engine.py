@@ -334,7 +334,7 @@ class Engine:
     def count_unanswered(self, answer: Credentials) -> int:
         """Return how many requests with this login wait at a next hop that says nothing, at least
         one. A request does not count if others were answered since it began: its site is slow."""
-        count = self.late_verdicts.count(answer.login_id)
+        count = self.late_verdicts.count_silent(answer.login_id)
         for work in self.executor.works.values():
             if isinstance(work, ClientConnection) and work.upstream is not None:
                 carried = work.login_on_its_way

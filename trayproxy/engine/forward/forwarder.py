@@ -25,9 +25,9 @@ from trayproxy.engine.proxy_auth.auth_exchange import (
     ContentNotRepeatableError,
     LoginSupersededError,
     UnansweredError,
-    head_for,
+    head_request_to,
 )
-from trayproxy.engine.proxy_auth.challenge_detection import Evidence, evidence, sign_in_page
+from trayproxy.engine.proxy_auth.challenge_detection import Evidence, captive_portal_url, evidence
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.replay_buffer import KEPT_AT_MOST, KEPT_IN_MEMORY, ReplayBuffer
@@ -129,7 +129,7 @@ async def send_with_login(
         LoginSupersededError: The login was refused to another request meanwhile.
         RequestRefusedError: There is no answer.
     """
-    answer, way, desk = attempt.answer, hop.way, hop.desk
+    answer, way, desk = attempt.answer, hop.route, hop.desk
     try:
         if way.is_direct and request.method == b"CONNECT":
             await signing.connect(answer, on_trial=attempt.is_on_trial)
@@ -144,28 +144,28 @@ async def send_with_login(
         rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
         return AuthChallenge(wanted.challenges, rejected)
     except (ClientGoneError, OSError, GeneratorExit, CancelledError) as error:
-        carried = signing.carried or (answer if attempt.is_asked_for else None)
-        if carried is not None and not signing.leave_to_be_read(carried):
+        carried = signing.permitted or (answer if attempt.is_asked_for else None)
+        if carried is not None and not signing.hand_over_response(carried):
             # That a client has left says nothing about a login that others go on with.
-            is_counted = signing.is_spent and attempt.is_on_trial
+            is_counted = signing.was_login_sent and attempt.is_on_trial
             desk.inconclusive(carried, type(error).__name__, sent=is_counted)
         raise
     except BaseException as error:
-        carried = signing.carried or (answer if attempt.is_asked_for else None)
+        carried = signing.permitted or (answer if attempt.is_asked_for else None)
         if carried is not None:
-            desk.inconclusive(carried, type(error).__name__, sent=signing.is_spent)
+            desk.inconclusive(carried, type(error).__name__, sent=signing.was_login_sent)
         raise
     if answer is not None and way.signs_requests and isinstance(outcome, Response):
-        carried = signing.carried or answer
+        carried = signing.permitted or answer
         if not signing.is_proved:
             if attempt.is_asked_for or carried.flight:
                 desk.inconclusive(carried, "the proxy did not ask for it", sent=False)
         else:
             report_evidence(desk, carried, request, outcome, on_trial=attempt.is_on_trial)
     if isinstance(outcome, Response) and not way.is_direct:
-        url = sign_in_page(outcome, request)
+        url = captive_portal_url(outcome, request)
         if url:
-            hop.wants_page(url)
+            hop.report_captive_portal(url)
     return outcome
 
 
@@ -265,11 +265,11 @@ class Forwarder:
         framing = self._request.framing
         may_ask = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
         while True:
-            if hop.way.is_direct and not self._request.can_be_sent_directly:
+            if hop.route.is_direct and not self._request.can_be_sent_directly:
                 target = self._request.target
                 host = target.authority.host if target.authority else ""
                 raise RequestRefusedError(only_by_proxy(target.scheme.decode("ascii"), host))
-            sender.asks_first = may_ask and attempt.answer is None and hop.way.signs_requests
+            sender.asks_first = may_ask and attempt.answer is None and hop.route.signs_requests
             try:
                 outcome = await send_with_login(signing, hop, self._request, attempt)
             except AskFirstError:
@@ -301,11 +301,11 @@ class Forwarder:
                 return await self._open_directly()
             if isinstance(outcome, Response):
                 return await self._relay.pass_on(sender, outcome)
-            if not hop.way.signs_in:
+            if not hop.route.signs_in:
                 page = sign_in_not_set(self._profile.name)
-                self._engine.observer.sign_in_not_set(hop.way, page)
+                self._engine.observer.sign_in_not_set(hop.route, page)
                 raise RequestRefusedError(page)
-            turn = self._turn_at_desk(outcome, signing.carried or attempt.answer)
+            turn = self._turn_at_desk(outcome, signing.permitted or attempt.answer)
             attempt = await self._wait_at_desk(turn)
 
     async def _ask_first(self) -> Attempt:
@@ -315,11 +315,11 @@ class Forwarder:
         Raises:
             RequestRefusedError: The person declined, or there is no common way to sign in.
         """
-        link, way = self._link, self._hop.way
+        link, way = self._link, self._hop.route
         authority = self._request.target.authority
         assert authority is not None
-        plan = CachedRequest(head_for(authority), None)
-        hop = UpstreamLease(link, plan.request, self._hop.preferred, way)
+        plan = CachedRequest(head_request_to(authority), None)
+        hop = UpstreamLease(link, plan.request, self._hop.preferred_route, way)
         sender = RequestWriter(self._client, NoBody(), ReplayBuffer(wanted=False))
         signing = AuthExchange(link, plan, hop, ResponseReader(link, plan), sender, None)
         attempt, wanted = Attempt(self._known(), is_fresh=True), None
@@ -336,7 +336,7 @@ class Forwarder:
             if not isinstance(outcome, AuthChallenge):
                 break
             wanted = outcome
-            turn = self._turn_at_desk(outcome, signing.carried or attempt.answer)
+            turn = self._turn_at_desk(outcome, signing.permitted or attempt.answer)
             attempt = await self._wait_at_desk(turn)
         # Content that can be sent only once goes on no connection that may be about to be closed.
         link.drop_upstream()
@@ -349,7 +349,7 @@ class Forwarder:
 
     def _known(self) -> Credentials | None:
         """Return the login to send before anybody asks for it."""
-        way = self._hop.way
+        way = self._hop.route
         return (
             self._engine.desk.known(way.upstream_id) if way.signs_in and way.upstream_id else None
         )
@@ -360,7 +360,7 @@ class Forwarder:
 
         Content that may not be there any more when a 407 comes after all goes with the login.
         """
-        known, way, request = self._known(), self._hop.way, self._request
+        known, way, request = self._known(), self._hop.route, self._request
         framing, site = request.framing, request.target.authority
         if known is None or way.upstream_id is None or site is None or not way.signs_requests:
             return Attempt(known)
@@ -374,8 +374,8 @@ class Forwarder:
 
     @property
     def _profile(self) -> Profile:
-        assert self._hop.way.profile is not None  # A next hop with a login belongs to one.
-        return self._hop.way.profile
+        assert self._hop.route.profile is not None  # A next hop with a login belongs to one.
+        return self._hop.route.profile
 
     def _take_another_way(self, error: UnreachableError, sender: RequestWriter) -> None:
         """Go on by another upstream of the profile, since this one cannot be reached.
@@ -383,7 +383,7 @@ class Forwarder:
         Raises:
             UnreachableError: There is no other; that of the preferred one, if it was tried.
         """
-        way, preferred, failover = self._hop.way, self._hop.preferred, self._engine.failover
+        way, preferred, failover = self._hop.route, self._hop.preferred_route, self._engine.failover
         self._failure = self._failure or error
         other = None
         if preferred.fallbacks and way.upstream is not None:
@@ -391,22 +391,22 @@ class Forwarder:
             self._dead = (*self._dead, way)
             other = failover.choose(preferred, self._dead)
         if other is None or (sender.body_started and not sender.kept.whole):
-            self._hop.failed(self._failure.page)
+            self._hop.report_failure(self._failure.page)
             raise self._failure
         logger.info("%s: going on by %s", error.page.title, other.upstream)
-        self._hop.way = other
+        self._hop.route = other
 
     async def _open_directly(self) -> bool:
         """Let a tunnel to the target itself begin. It is connected, and is sent no CONNECT."""
         upstream = self._link.upstream
         assert upstream is not None
-        self._engine.observer.reached(self._hop.way)
+        self._engine.observer.reached(self._hop.route)
         await self._link.deliver(ESTABLISHED)
         return self._relay.become_tunnel(upstream.stream)
 
     def _turn_at_desk(self, wanted: AuthChallenge, tried: Credentials | None) -> "Future[Outcome]":
         """Take a turn at the sign-in desk, which hears what has become of the login."""
-        space = self._hop.way.upstream_id
+        space = self._hop.route.upstream_id
         assert space is not None
         if self._waiter is None:
             client = self._client.socket
@@ -427,7 +427,7 @@ class Forwarder:
             ClientGoneError: The client did not wait.
         """
         self._link.deadline = None
-        result = await self._hop.served(turn)
+        result = await self._hop.wait_for_desk(turn)
         if isinstance(result, Refusal):
             raise RequestRefusedError(refusal_page(result))
         if result is None:

@@ -6,7 +6,7 @@ from trayproxy.engine.error_pages import CUT_SHORT, RequestRefusedError
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.challenge_detection import (
-    NETWORK_WANTS_SIGN_IN,
+    NETWORK_AUTHENTICATION_REQUIRED,
     Evidence,
     evidence,
 )
@@ -117,7 +117,7 @@ class ResponseRelay(ResponseReader):
         a 511, which people are told of each time.
         """
         match response.framing:
-            case Length(octets) if response.status not in (401, NETWORK_WANTS_SIGN_IN):
+            case Length(octets) if response.status not in (401, NETWORK_AUTHENTICATION_REQUIRED):
                 confirms = evidence(response, self._request) is not Evidence.NONE
                 answer_plan = CachedResponse(head, octets, dated=dated, confirms=confirms)
                 self._engine.answers.keep(self._raw, answer_plan, len(self._raw))

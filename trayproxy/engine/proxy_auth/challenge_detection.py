@@ -22,7 +22,7 @@ from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.request import Request
 from trayproxy.http.response import Response
 
-_SPACES_KEPT = 64
+_MAX_UPSTREAMS = 64
 
 
 class Evidence(Enum):
@@ -39,8 +39,8 @@ class Evidence(Enum):
 
 
 _NOT_MODIFIED = 304
-NETWORK_WANTS_SIGN_IN = 511
-_ONLY_SITES = frozenset(
+NETWORK_AUTHENTICATION_REQUIRED = 511
+_SITE_STATUSES = frozenset(
     {404, 405, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426, 428}
     | {431}
 )
@@ -60,15 +60,15 @@ def evidence(response: Response, request: Request) -> Evidence:
     if status < 300 or status == _NOT_MODIFIED:  # 101 among them: another protocol has begun.
         return Evidence.PROOF
     if status < 400:
-        is_elsewhere = redirects_elsewhere(response, request)
+        is_elsewhere = redirects_to_other_host(response, request)
         return Evidence.NONE if is_elsewhere else Evidence.FROM_SITE
     if status == 401:
         is_asked = parse_challenges(response.fields.get_all(b"www-authenticate"))
         return Evidence.FROM_SITE if is_asked else Evidence.NONE
-    return Evidence.FROM_SITE if status in _ONLY_SITES else Evidence.NONE
+    return Evidence.FROM_SITE if status in _SITE_STATUSES else Evidence.NONE
 
 
-def was_let_through(response: Response, request: Request) -> bool:
+def has_reached_site(response: Response, request: Request) -> bool:
     """Return whether an upstream has passed a request on to its site that carried no login.
 
     A 401 does not tell: some proxies ask with it.
@@ -80,7 +80,7 @@ def was_let_through(response: Response, request: Request) -> bool:
     return response.status != 401 and evidence(response, request) is not Evidence.NONE
 
 
-def redirects_elsewhere(response: Response, request: Request) -> bool:
+def redirects_to_other_host(response: Response, request: Request) -> bool:
     """Return whether a redirect leads to another host than the one that was asked for.
 
     One that cannot be read counts as such.
@@ -96,10 +96,10 @@ def redirects_elsewhere(response: Response, request: Request) -> bool:
     return host is not None and (authority is None or host != authority.host.lower())
 
 
-_URL_MOST = 2048
+_MAX_URL_OCTETS = 2048
 
 
-def sign_in_page(response: Response, request: Request) -> str:
+def captive_portal_url(response: Response, request: Request) -> str:
     """Return the page on which a network wants people to sign in, empty if the answer names none.
 
     A 511 comes from the network (RFC 6585, section 6), and so does a redirect in answer to CONNECT:
@@ -110,31 +110,33 @@ def sign_in_page(response: Response, request: Request) -> str:
         request: What it answers.
     """
     is_redirect = request.method == b"CONNECT" and 300 <= response.status < 400
-    if response.status != NETWORK_WANTS_SIGN_IN and not is_redirect:
+    if response.status != NETWORK_AUTHENTICATION_REQUIRED and not is_redirect:
         return ""
-    page = redirect_page(response)
+    page = redirect_url(response)
     if page or is_redirect:
         return page
     # A browser that asks for any page without encryption is shown the right one.
     authority = request.target.authority
-    return _openable(f"http://{authority.host}/" if authority else "") or "http://example.com/"
+    return _browser_url(f"http://{authority.host}/" if authority else "") or "http://example.com/"
 
 
-def redirect_page(response: Response) -> str:
+def redirect_url(response: Response) -> str:
     """Return where a redirect leads, empty if a browser cannot open that."""
     locations = response.fields.get_all(b"location")
-    return _openable(locations[0].decode("latin-1").strip()) if locations else ""
+    return _browser_url(locations[0].decode("latin-1").strip()) if locations else ""
 
 
-def _openable(url: str) -> str:
+def _browser_url(url: str) -> str:
     """Return a URL that may be given to a browser, empty if this one may not be."""
     try:
         parts = urlsplit(url)
         is_web = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
     except ValueError:
         return ""
-    is_plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= _URL_MOST
-    return url if is_web and is_plain else ""
+    is_printable = (
+        url.isascii() and url.isprintable() and " " not in url and len(url) <= _MAX_URL_OCTETS
+    )
+    return url if is_web and is_printable else ""
 
 
 class ChallengeDetector:
@@ -142,35 +144,35 @@ class ChallengeDetector:
 
     def __init__(self) -> None:
         self._servers: dict[UpstreamId, bytes] = {}
-        self._cut: set[UpstreamId] = set()
-        self._keeping: set[UpstreamId] = set()
+        self._cut_off: set[UpstreamId] = set()
+        self._kept_open: set[UpstreamId] = set()
 
-    def note_cut(self, space: UpstreamId | None) -> None:
+    def note_upload_cut_off(self, upstream_id: UpstreamId | None) -> None:
         """Remember that an upload without a login was cut off: its 407 may have been lost."""
-        if space is not None and len(self._cut) < _SPACES_KEPT:
-            self._cut.add(space)
+        if upstream_id is not None and len(self._cut_off) < _MAX_UPSTREAMS:
+            self._cut_off.add(upstream_id)
 
-    def was_cut(self, space: UpstreamId | None) -> bool:
+    def take_upload_cut_off(self, upstream_id: UpstreamId | None) -> bool:
         """Return whether the last upload was cut off, and forget it: the next one asks first."""
-        if space not in self._cut:
+        if upstream_id not in self._cut_off:
             return False
-        self._cut.discard(space)
+        self._cut_off.discard(upstream_id)
         return True
 
-    def note_kept(self, space: UpstreamId | None) -> None:
+    def note_kept_open(self, upstream_id: UpstreamId | None) -> None:
         """Remember that an upstream keeps a connection open behind its 407, as it says."""
-        if space is not None and len(self._keeping) < _SPACES_KEPT:
-            self._keeping.add(space)
+        if upstream_id is not None and len(self._kept_open) < _MAX_UPSTREAMS:
+            self._kept_open.add(upstream_id)
 
-    def was_kept(self, space: UpstreamId | None) -> bool:
+    def was_kept_open(self, upstream_id: UpstreamId | None) -> bool:
         """Return whether an upstream has kept a connection open behind its 407."""
-        return space in self._keeping
+        return upstream_id in self._kept_open
 
     def challenges_in(
         self,
         response: Response,
         method: bytes,
-        space: UpstreamId | None,
+        upstream_id: UpstreamId | None,
         carried: Credentials | None,
     ) -> tuple[Challenge, ...] | None:
         """Return the challenges of a refusal, None if the response is none.
@@ -182,28 +184,31 @@ class ChallengeDetector:
             carried: The login that the request carried, None if none.
         """
         if response.status == 407:
-            if space is not None:
-                self._remember(space, b", ".join(response.fields.get_all(b"server")))
+            if upstream_id is not None:
+                self._remember_server(upstream_id, b", ".join(response.fields.get_all(b"server")))
             return parse_challenges(response.fields.get_all(b"proxy-authenticate"))
         if response.status != 401 or carried is None:
             return None
         challenges = parse_challenges(response.fields.get_all(b"www-authenticate"))
-        is_own = method == b"CONNECT" or self._bears_the_marks(response, challenges, carried)
+        is_own = method == b"CONNECT" or self._matches_last_407(response, challenges, carried)
         return challenges if challenges and is_own else None
 
-    def _remember(self, space: UpstreamId, server: bytes) -> None:
-        if len(self._servers) >= _SPACES_KEPT:
+    def _remember_server(self, upstream_id: UpstreamId, server: bytes) -> None:
+        if len(self._servers) >= _MAX_UPSTREAMS:
             self._servers.clear()
-        self._servers[space] = server
+        self._servers[upstream_id] = server
 
-    def _bears_the_marks(
+    def _matches_last_407(
         self, response: Response, challenges: tuple[Challenge, ...], carried: Credentials
     ) -> bool:
-        server, asked = self._servers.get(carried.upstream_id), carried.challenge
+        server, last_challenge = self._servers.get(carried.upstream_id), carried.challenge
         return (
             bool(server)
             and response.fields.get_all(b"server") == (server,)
             and b"via" not in response.fields
-            and bool(asked.realm)
-            and any((one.scheme, one.realm) == (asked.scheme, asked.realm) for one in challenges)
+            and bool(last_challenge.realm)
+            and any(
+                (challenge.scheme, challenge.realm) == (last_challenge.scheme, last_challenge.realm)
+                for challenge in challenges
+            )
         )

@@ -8,7 +8,7 @@ there (R-086).
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.target import Authority
 
-SITES_KEPT = 1000
+MAX_SITES = 1000
 """For all upstreams together."""
 
 
@@ -21,22 +21,22 @@ class ExemptSites:
     def __init__(self) -> None:
         self._sites: dict[tuple[UpstreamId, Authority], None] = {}
 
-    def has(self, space: UpstreamId, site: Authority) -> bool:
+    def has(self, upstream_id: UpstreamId, site: Authority) -> bool:
         """Return whether a request for this site goes to this upstream without a login at first."""
-        return (space, site) in self._sites
+        return (upstream_id, site) in self._sites
 
-    def note_served(self, space: UpstreamId, site: Authority) -> None:
+    def note_served(self, upstream_id: UpstreamId, site: Authority) -> None:
         """Remember that a request without a login was let through to the site."""
-        sites, key = self._sites, (space, site)
+        sites, key = self._sites, (upstream_id, site)
         sites.pop(key, None)
         sites[key] = None
-        if len(sites) > SITES_KEPT:
+        if len(sites) > MAX_SITES:
             del sites[next(iter(sites))]
 
-    def note_asked(self, space: UpstreamId, site: Authority) -> bool:
+    def note_challenged(self, upstream_id: UpstreamId, site: Authority) -> bool:
         """Remember that the upstream asks for a login for this site. Return whether the site was
         exempt until now."""
-        key = (space, site)
+        key = (upstream_id, site)
         was_exempt = key in self._sites
         if was_exempt:
             del self._sites[key]

@@ -13,7 +13,7 @@ from threading import Lock, Thread
 from trayproxy.auth.scheme import Handshake, Leg, Verdict
 from trayproxy.http.challenges import Challenge
 
-AT_ONCE = 8
+MAX_THREADS = 8
 """Threads. A step is done in milliseconds, unless the server is silent: then all wait alike."""
 
 Step = Leg | Verdict
@@ -42,7 +42,7 @@ class HandshakeThreads:
         job = _Job(handshake, challenges, self._loop.create_future())
         with self._lock:
             self._jobs.append(job)
-            is_needed = self._threads < AT_ONCE
+            is_needed = self._threads < MAX_THREADS
             self._threads += is_needed
         if is_needed:
             Thread(target=self._work, name="sign-in", daemon=True).start()

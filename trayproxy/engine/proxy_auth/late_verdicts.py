@@ -16,7 +16,7 @@ from trayproxy.desk.protection_space import LoginId
 from trayproxy.engine.forward.forwarder import report_evidence
 from trayproxy.engine.net.fd_task import READ, IoWait, run_in_task, wait_in_task
 from trayproxy.engine.net.socks5 import STATUS_OCTETS, is_accepted
-from trayproxy.engine.proxy_auth.auth_exchange import UnansweredGreeting, UnansweredRequest
+from trayproxy.engine.proxy_auth.auth_exchange import UnansweredRequest, UnansweredSocksLogin
 from trayproxy.engine.proxy_auth.preconnect import NullDownstream
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
 from trayproxy.engine.transfer.request_writer import RequestWriter
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READ_AT_MOST = 64
+MAX_READERS = 64
 """The most connections that are read at a time for clients that have disconnected."""
 
 
@@ -44,28 +44,32 @@ class LateVerdicts:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[UnansweredRequest] = []
 
-    def read(self, spent: UnansweredRequest) -> bool:
+    def read_response(self, unanswered: UnansweredRequest) -> bool:
         """Start to read the response to a request. Return False if it cannot be read any more."""
-        return self._begin(self._read(spent))
+        return self._start(self._read_response(unanswered))
 
-    def read_greeting(self, spent: UnansweredGreeting) -> bool:
+    def read_socks_reply(self, unanswered: UnansweredSocksLogin) -> bool:
         """Begin to read what a SOCKS server says about a login. Return False if it cannot be read
         any more."""
-        return self._begin(self._read_greeting(spent))
+        return self._start(self._read_socks_reply(unanswered))
 
-    def _begin(self, reading: Coroutine[Any, Any, None]) -> bool:
-        if self._engine.closing or len(self._tasks) >= READ_AT_MOST:
-            reading.close()
+    def _start(self, reader: Coroutine[Any, Any, None]) -> bool:
+        if self._engine.closing or len(self._tasks) >= MAX_READERS:
+            reader.close()
             return False
-        task = self._engine.loop.create_task(reading)
+        task = self._engine.loop.create_task(reader)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
 
-    def count(self, mark: LoginId) -> int:
+    def count_silent(self, login_id: LoginId) -> int:
         """Return how many requests with this login wait for a next hop that does not respond."""
-        waiting = [spent for spent in self._waiting if spent.answer.login_id == mark]
-        return sum(spent.connection.is_unheard for spent in waiting)
+        waiting = [
+            unanswered
+            for unanswered in self._waiting
+            if unanswered.credentials.login_id == login_id
+        ]
+        return sum(unanswered.connection.is_unheard for unanswered in waiting)
 
     async def close(self) -> None:
         """Stop reading all responses."""
@@ -74,47 +78,53 @@ class LateVerdicts:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _read(self, spent: UnansweredRequest) -> None:
-        engine, answer = self._engine, spent.answer
-        link = NullDownstream(engine)
-        link.upstream = spent.connection
+    async def _read_response(self, unanswered: UnansweredRequest) -> None:
+        engine, credentials = self._engine, unanswered.credentials
+        downstream = NullDownstream(engine)
+        downstream.upstream = unanswered.connection
         timers = []
-        self._waiting.append(spent)
-        if not spent.is_on_trial:
+        self._waiting.append(unanswered)
+        if not unanswered.is_on_trial:
             # Other requests may carry the login meanwhile, so the desk hears early of one without a
             # response.
             limits = engine.limits
             timers = [
-                engine.loop.call_later(limits.mute_s, self._mute, spent),
-                engine.loop.call_later(limits.late_silence_s, self._silent, answer),
+                engine.loop.call_later(limits.mute_s, self._report_if_silent, unanswered),
+                engine.loop.call_later(limits.late_silence_s, self._report_no_verdict, credentials),
             ]
         try:
             async with asyncio.timeout(engine.limits.late_s):
-                response = await run_in_task(self._head(link, spent))
+                response = await run_in_task(self._read_head(downstream, unanswered))
         except (TimeoutError, OSError, ResponseBrokenError, MessageError) as error:
-            engine.desk.inconclusive(answer, type(error).__name__, sent=True)
+            engine.desk.inconclusive(credentials, type(error).__name__, sent=True)
         except Exception:
             logger.exception("reading a late verdict failed")
-            engine.desk.inconclusive(answer, "an error", sent=True)
+            engine.desk.inconclusive(credentials, "an error", sent=True)
         else:
-            self._tell(spent, response)
+            self._report(unanswered, response)
         finally:
             for timer in timers:
                 timer.cancel()
-            self._waiting.remove(spent)
-            link.drop_upstream()
+            self._waiting.remove(unanswered)
+            downstream.drop_upstream()
 
-    async def _head(self, link: NullDownstream, spent: UnansweredRequest) -> Response:
-        sender = RequestWriter(link.client, NoBody(), ReplayBuffer(wanted=False))
-        sender.go_on(spent.connection.stream)
-        return await ResponseReader(link, spent.plan).await_head(sender, spent.connection)
+    async def _read_head(
+        self, downstream: NullDownstream, unanswered: UnansweredRequest
+    ) -> Response:
+        writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(wanted=False))
+        writer.go_on(unanswered.connection.stream)
+        return await ResponseReader(downstream, unanswered.cached_request).await_head(
+            writer, unanswered.connection
+        )
 
-    async def _read_greeting(self, spent: UnansweredGreeting) -> None:
-        engine, answer, stream = self._engine, spent.answer, spent.stream
+    async def _read_socks_reply(self, unanswered: UnansweredSocksLogin) -> None:
+        engine, credentials, stream = self._engine, unanswered.credentials, unanswered.stream
         timer = None
-        if not spent.is_on_trial:
+        if not unanswered.is_on_trial:
             # Others may carry the login meanwhile. A server that says nothing is told soon.
-            timer = engine.loop.call_later(engine.limits.late_silence_s, self._silent, answer)
+            timer = engine.loop.call_later(
+                engine.limits.late_silence_s, self._report_no_verdict, credentials
+            )
         try:
             async with asyncio.timeout(engine.limits.late_s):
                 while len(stream.inbox) < STATUS_OCTETS:
@@ -123,57 +133,70 @@ class LateVerdicts:
                     if stream.ended:
                         break
         except (TimeoutError, OSError) as error:
-            engine.desk.inconclusive(answer, type(error).__name__, sent=True)
+            engine.desk.inconclusive(credentials, type(error).__name__, sent=True)
         else:
             if len(stream.inbox) < STATUS_OCTETS:
-                engine.desk.inconclusive(answer, "the server left", sent=True)
+                engine.desk.inconclusive(credentials, "the server left", sent=True)
             elif is_accepted(stream.inbox[:STATUS_OCTETS]):
-                engine.desk.accepted(answer)
+                engine.desk.accepted(credentials)
             else:
                 rejected = Verdict(VerdictKind.REJECTED)
-                self._reject(spent.way, spent.target, answer, (socks_challenge(),), rejected)
+                self._report_rejection(
+                    unanswered.route, unanswered.target, credentials, (socks_challenge(),), rejected
+                )
         finally:
             if timer is not None:
                 timer.cancel()
             stream.close()
 
-    def _mute(self, spent: UnansweredRequest) -> None:
+    def _report_if_silent(self, unanswered: UnansweredRequest) -> None:
         """Tell the desk if the next hop has not responded at all since the request was sent."""
-        if spent.connection.is_unheard:
-            self._engine.desk.overdue(spent.answer, self._engine.count_unanswered(spent.answer))
+        if unanswered.connection.is_unheard:
+            self._engine.desk.overdue(
+                unanswered.credentials, self._engine.count_unanswered(unanswered.credentials)
+            )
 
-    def _silent(self, answer: Credentials) -> None:
-        self._engine.desk.inconclusive(answer, "the client has left", sent=True)
+    def _report_no_verdict(self, credentials: Credentials) -> None:
+        self._engine.desk.inconclusive(credentials, "the client has left", sent=True)
 
-    def _tell(self, spent: UnansweredRequest, response: Response) -> None:
+    def _report(self, unanswered: UnansweredRequest, response: Response) -> None:
         """Tell the desk what the response says about the login."""
-        engine, answer, way = self._engine, spent.answer, spent.way
-        request, desk = spent.plan.request, engine.desk
+        engine, credentials, route = self._engine, unanswered.credentials, unanswered.route
+        request, desk = unanswered.cached_request.request, engine.desk
         challenges = engine.refusals.challenges_in(
-            response, request.method, way.upstream_id, answer
+            response, request.method, route.upstream_id, credentials
         )
         if challenges is None:
-            if spent.handshake is not None:
-                spent.handshake.finish(response.fields)
-            report_evidence(desk, answer, request, response, on_trial=spent.is_on_trial)
+            if unanswered.handshake is not None:
+                unanswered.handshake.finish(response.fields)
+            report_evidence(desk, credentials, request, response, on_trial=unanswered.is_on_trial)
             return
-        verdict = spent.verdict(challenges)
+        verdict = unanswered.verdict(challenges)
         if verdict is None:
-            desk.inconclusive(answer, "the nonce was refused", sent=True)
+            desk.inconclusive(credentials, "the nonce was refused", sent=True)
             return
-        self._reject(way, str(request.target.authority), answer, challenges, verdict)
+        self._report_rejection(
+            route, str(request.target.authority), credentials, challenges, verdict
+        )
 
-    def _reject(
+    def _report_rejection(
         self,
-        way: Route,
+        route: Route,
         target: str,
-        answer: Credentials,
+        credentials: Credentials,
         challenges: tuple[Challenge, ...],
         verdict: Verdict,
     ) -> None:
         """Tell the desk that the next hop refused the login, or did not say why."""
         desk = self._engine.desk
-        assert way.profile is not None  # A next hop with a login belongs to one.
-        waiter = PendingRequest(target)
-        seat = desk.challenged(answer.upstream_id, way.profile, challenges, waiter, answer, verdict)
-        desk.give_up(seat)
+        assert route.profile is not None  # A next hop with a login belongs to one.
+        pending_request = PendingRequest(target)
+        future = desk.challenged(
+            credentials.upstream_id,
+            route.profile,
+            challenges,
+            pending_request,
+            credentials,
+            verdict,
+        )
+        desk.give_up(future)

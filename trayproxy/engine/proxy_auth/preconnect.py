@@ -38,7 +38,7 @@ from trayproxy.engine.proxy_auth.auth_exchange import (
     LoginSupersededError,
 )
 from trayproxy.engine.proxy_auth.preconnect_policy import (
-    KINDS_KEPT,
+    MAX_KEYS,
     BurstDetector,
     PreconnectOrder,
     PreconnectPolicy,
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def request_to(target: Authority) -> Request:
+def preconnect_request(target: Authority) -> Request:
     """Return a request that leads nowhere, see the module.
 
     Raises:
@@ -131,26 +131,26 @@ class PreconnectLease(UpstreamLease):
 
     __slots__ = ()
 
-    async def pause(self, wait: IoWait) -> int:
+    async def wait(self, io_wait: IoWait) -> int:
         """Wait; there is no client to look after."""
-        return await wait
+        return await io_wait
 
-    def _from_pool(
-        self, key: PoolKey, answer: Credentials | None, *, uses_up: bool = False
+    def _take_from_pool(
+        self, key: PoolKey, credentials: Credentials | None, *, even_for_tunnel: bool = False
     ) -> UpstreamConnection | None:
         """Take nothing: what is there is for programs."""
         return None
 
-    def failed(self, page: ErrorPage) -> None:
+    def report_failure(self, page: ErrorPage) -> None:
         """Tell nobody."""
 
-    def was_silent(self) -> None:
+    def record_silence(self) -> None:
         """Count nothing: clients find out whether it is dead."""
 
-    def register_demand(self, answer: Credentials) -> None:
+    def register_demand(self, credentials: Credentials) -> None:
         """Let those go first who wait for a connection."""
 
-    def paid(self, answer: Credentials) -> None:
+    def record_handshake(self, credentials: Credentials) -> None:
         """Want no other one for it."""
 
 
@@ -163,18 +163,18 @@ class ReadyConnection:
         since: Loop time of that.
     """
 
-    __slots__ = ("connection", "since", "used")
+    __slots__ = ("connection", "pooled_at", "use_count")
 
-    def __init__(self, connection: UpstreamConnection, since: float) -> None:
+    def __init__(self, connection: UpstreamConnection, pooled_at: float) -> None:
         self.connection = connection
-        self.used = connection.used
-        self.since = since
+        self.use_count = connection.used
+        self.pooled_at = pooled_at
 
     def was_lost(self, now: float, kept_s: float) -> bool:
         """Whether its next hop closed it before anybody used it, and before we would have."""
         is_closed = self.connection.stream.socket.fileno() < 0
-        is_unused = self.connection.used == self.used
-        return is_closed and is_unused and now - self.since < kept_s
+        is_unused = self.connection.used == self.use_count
+        return is_closed and is_unused and now - self.pooled_at < kept_s
 
 
 class Preconnect:
@@ -187,41 +187,50 @@ class Preconnect:
     def __init__(self, engine: "Engine", order: PreconnectOrder) -> None:
         self._engine = engine
         self._order = order
-        self._link = NullDownstream(engine)
+        self._downstream = NullDownstream(engine)
         self.ready: ReadyConnection | None = None
 
-    async def sign_in(self) -> PreconnectResult:
+    async def authenticate(self) -> PreconnectResult:
         """Sign it in and put it into the pool.
 
         Raises:
             RequestRefusedError: There is no connection, or no answer on it.
             LoginSupersededError: The login was refused to a request of a program meanwhile.
         """
-        link, order = self._link, self._order
+        downstream, order = self._downstream, self._order
         # The same login, but not as it was let go for the one request that the order came from.
-        answer = self._engine.desk.known(order.answer.upstream_id) or order.answer
-        plan = CachedRequest(request_to(order.target), None)
-        hop = PreconnectLease(link, plan.request, order.way, order.way)
-        sender = RequestWriter(link.client, NoBody(), ReplayBuffer(wanted=False))
-        signing = AuthExchange(link, plan, hop, ResponseReader(link, plan), sender, None)
-        outcome = await send_with_login(signing, hop, plan.request, Attempt(answer, is_fresh=True))
+        credentials = self._engine.desk.known(order.credentials.upstream_id) or order.credentials
+        cached_request = CachedRequest(preconnect_request(order.target), None)
+        lease = PreconnectLease(downstream, cached_request.request, order.route, order.route)
+        writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(wanted=False))
+        exchange = AuthExchange(
+            downstream,
+            cached_request,
+            lease,
+            ResponseReader(downstream, cached_request),
+            writer,
+            None,
+        )
+        outcome = await send_with_login(
+            exchange, lease, cached_request.request, Attempt(credentials, is_fresh=True)
+        )
         if not isinstance(outcome, Response):
-            self._report(outcome, signing.carried or answer)
-            return PreconnectResult.USELESS
+            self._report(outcome, exchange.permitted or credentials)
+            return PreconnectResult.FAILED_FOR_GOOD
         # An answer to the first leg means that nobody has asked: it is not signed in.
-        connection = link.upstream
-        if connection is None or not signing.is_proved:
-            return PreconnectResult.USELESS
+        connection = downstream.upstream
+        if connection is None or not exchange.is_proved:
+            return PreconnectResult.FAILED_FOR_GOOD
         # Anew, though that was known: what was accepted lately may go out ahead once more.
-        self._engine.desk.accepted(answer)
-        if not await signing.clear(connection, outcome):
-            return PreconnectResult.USELESS
-        link.upstream = None
+        self._engine.desk.accepted(credentials)
+        if not await exchange.discard_response(connection, outcome):
+            return PreconnectResult.FAILED_FOR_GOOD
+        downstream.upstream = None
         self.ready = ReadyConnection(connection, self._engine.loop.time())
         self._engine.pool.keep(connection)
-        return PreconnectResult.KEPT
+        return PreconnectResult.POOLED
 
-    def _report(self, outcome: AuthChallenge | None, answer: Credentials) -> None:
+    def _report(self, outcome: AuthChallenge | None, credentials: Credentials) -> None:
         """Tell the desk that the login was refused, to a request that is not there any more.
 
         So the desk finds out by itself whether it is the login, or this request that the next hop
@@ -229,19 +238,24 @@ class Preconnect:
         """
         if outcome is None or outcome.verdict is None or is_costless(outcome.verdict):
             return
-        desk, profile = self._engine.desk, self._order.way.profile
+        desk, profile = self._engine.desk, self._order.route.profile
         assert profile is not None  # A next hop with a login belongs to one.
         # Without the target: the proxy may refuse the method HEAD, which no program has used there,
         # and the host must not be taken for forbidden over that.
-        waiter = PendingRequest("")
-        seat = desk.challenged(
-            answer.upstream_id, profile, outcome.challenges, waiter, answer, outcome.verdict
+        pending_request = PendingRequest("")
+        future = desk.challenged(
+            credentials.upstream_id,
+            profile,
+            outcome.challenges,
+            pending_request,
+            credentials,
+            outcome.verdict,
         )
-        desk.give_up(seat)
+        desk.give_up(future)
 
     def drop(self) -> None:
         """Close it, unless it was put into the pool."""
-        self._link.drop_upstream()
+        self._downstream.drop_upstream()
 
 
 class Preconnector:
@@ -250,8 +264,8 @@ class Preconnector:
     def __init__(self, engine: "Engine") -> None:
         """Begin nothing."""
         self._engine = engine
-        self._spares = PreconnectPolicy()
-        self._ahead: SingleFlight[PoolKey] = SingleFlight(engine.loop)
+        self._policy = PreconnectPolicy()
+        self._in_progress: SingleFlight[PoolKey] = SingleFlight(engine.loop)
         self._ready: dict[PoolKey, ReadyConnection] = {}
         self._bursts = BurstDetector()
         self._timers: dict[PoolKey, asyncio.Handle] = {}
@@ -259,42 +273,42 @@ class Preconnector:
 
     # --- what requests of programs say; the key is that of a connection that is signed in ---
 
-    def arrives(self, key: PoolKey) -> None:
+    def demand_started(self, key: PoolKey) -> None:
         """A request needs such a connection."""
-        self._bursts.arrived(key, self._engine.loop.time())
+        self._bursts.request_arrived(key, self._engine.loop.time())
         self._cancel(key)
-        self._spares.arrives(key)
+        self._policy.demand_started(key)
 
-    def leaves(self, key: PoolKey) -> None:
+    def demand_ended(self, key: PoolKey) -> None:
         """It has one, or needs none any more."""
-        self._spares.leaves(key)
-        self._bursts.ended(key, self._engine.loop.time())
-        self._look_soon(key)
+        self._policy.demand_ended(key)
+        self._bursts.request_ended(key, self._engine.loop.time())
+        self._schedule_check(key)
 
-    def paid(self, key: PoolKey, order: PreconnectOrder) -> None:
+    def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
         """It had to sign one in, by more than one message."""
-        self._spares.pays(key, order)
+        self._policy.handshake_done(key, order)
         ready, now = self._ready.pop(key, None), self._engine.loop.time()
         if ready is not None and ready.was_lost(now, self._engine.limits.kept_s):
-            self._spares.lost(key, now)
-        self._look_soon(key)
+            self._policy.preconnect_lost(key, now)
+        self._schedule_check(key)
 
-    def took(self, key: PoolKey) -> None:
+    def preconnect_used(self, key: PoolKey) -> None:
         """It has taken one that was ready."""
-        self._spares.takes(key)
-        self._look_soon(key)
+        self._policy.preconnect_used(key)
+        self._schedule_check(key)
 
-    def under_way(self, key: PoolKey) -> "tuple[asyncio.Future[None], float] | None":
+    def in_progress(self, key: PoolKey) -> "tuple[asyncio.Future[None], float] | None":
         """Return the end of the one that is being signed in, and for how many seconds to wait for
         it; None: there is nothing to wait for."""
-        return self._ahead.wait_for(key)
+        return self._in_progress.wait_for(key)
 
     # --- what the engine says ---
 
     def forget(self) -> None:
         """Give up what is under way, and what is known: the profile, a login or the network has
         changed."""
-        self._spares.forget()
+        self._policy.forget()
         self._bursts.forget()
         self._ready.clear()
         for timer in self._timers.values():
@@ -311,27 +325,27 @@ class Preconnector:
 
     # --- doing it ---
 
-    def _look_soon(self, key: PoolKey) -> None:
+    def _schedule_check(self, key: PoolKey) -> None:
         """Look some time later if one is due; never before the client that needed the last one was
         told what came of its request."""
-        if self._spares.is_wanted(key):
+        if self._policy.is_wanted(key):
             self._cancel(key)
             delay_s = self._bursts.delay_s(key)
             if delay_s is not None:
-                self._timers[key] = self._engine.loop.call_later(delay_s, self._look, key)
+                self._timers[key] = self._engine.loop.call_later(delay_s, self._check, key)
 
     def _cancel(self, key: PoolKey) -> None:
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
 
-    def _look(self, key: PoolKey) -> None:
+    def _check(self, key: PoolKey) -> None:
         """Begin one if that is due."""
         engine = self._engine
         self._timers.pop(key, None)
         if engine.closing or not engine.pool.is_current(key):
             return
-        order = self._spares.begin(
+        order = self._policy.next_order(
             key,
             engine.loop.time(),
             is_ready=engine.pool.has(key),
@@ -339,37 +353,39 @@ class Preconnector:
         )
         if order is None:
             return
-        self._ahead.claim(key)
-        spare = Preconnect(engine, order)
-        task = engine.loop.create_task(self._sign_in(spare))
+        self._in_progress.claim(key)
+        preconnect = Preconnect(engine, order)
+        task = engine.loop.create_task(self._authenticate(preconnect))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, key, spare))
+        task.add_done_callback(partial(self._ended, key, preconnect))
 
-    async def _sign_in(self, spare: Preconnect) -> PreconnectResult:
+    async def _authenticate(self, preconnect: Preconnect) -> PreconnectResult:
         try:
             async with asyncio.timeout(self._engine.limits.spare_s):
-                return await run_in_task(spare.sign_in())
+                return await run_in_task(preconnect.authenticate())
         except TimeoutError:
             # Silence stays, and would be waited for by whoever comes meanwhile.
             logger.debug("no connection was signed in ahead: no answer in time")
-            return PreconnectResult.USELESS
+            return PreconnectResult.FAILED_FOR_GOOD
         except (RequestRefusedError, LoginSupersededError) as error:
             logger.debug("no connection was signed in ahead: %s", error)
             return PreconnectResult.FAILED
         except Exception:
             logger.exception("signing in a connection ahead failed")
-            return PreconnectResult.USELESS
+            return PreconnectResult.FAILED_FOR_GOOD
         finally:
-            spare.drop()
+            preconnect.drop()
 
-    def _ended(self, key: PoolKey, spare: Preconnect, task: asyncio.Task[PreconnectResult]) -> None:
+    def _ended(
+        self, key: PoolKey, preconnect: Preconnect, task: asyncio.Task[PreconnectResult]
+    ) -> None:
         # Also of one that was given up before it began.
         self._tasks.discard(task)
-        if spare.ready is not None and key.epoch == self._engine.pool.epoch:
-            if len(self._ready) >= KINDS_KEPT:
+        if preconnect.ready is not None and key.epoch == self._engine.pool.epoch:
+            if len(self._ready) >= MAX_KEYS:
                 self._ready.clear()
-            self._ready[key] = spare.ready
-        fate = PreconnectResult.FAILED if task.cancelled() else task.result()
-        self._spares.ended(key, fate, self._engine.loop.time())
-        self._ahead.release(key)
-        self._look_soon(key)
+            self._ready[key] = preconnect.ready
+        result = PreconnectResult.FAILED if task.cancelled() else task.result()
+        self._policy.preconnect_ended(key, result, self._engine.loop.time())
+        self._in_progress.release(key)
+        self._schedule_check(key)

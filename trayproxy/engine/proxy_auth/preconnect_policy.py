@@ -28,18 +28,18 @@ from trayproxy.http.target import Authority
 
 BACK_OFF_S = 60.0
 """Seconds without another try after one that has come to nothing."""
-FAILURES_AT_MOST = 3
+MAX_FAILURES = 3
 """So many in a row, and there is no other try."""
-PAUSE_S = 0.06
+BURST_PAUSE_S = 0.06
 """Seconds between two requests from which on they do not come back to back. So long a connection is
 not signed in ahead either, because the last request may be the first of many."""
-SHORT_AT_MOST = 4
+MAX_SHORT_PAUSES = 4
 """So many shorter pauses in a row, and no connection is signed in ahead until a request has come
 after a longer one."""
-LONG_AT_LEAST = 2
+MIN_LONG_PAUSES = 2
 """So many pauses in a row that are not shorter, and a connection is signed in ahead at once: the
 next request will come after a pause, too."""
-KINDS_KEPT = 64
+MAX_KEYS = 64
 """Kinds of connections of which anything is known; old logins leave some behind."""
 
 
@@ -47,31 +47,31 @@ class PreconnectOrder:
     """What to sign in a connection with.
 
     Attributes:
-        way: Where to.
-        answer: The login.
+        route: Where to.
+        credentials: The login.
         target: Where a request of a program went for which the next hop wanted a login.
     """
 
-    __slots__ = ("answer", "target", "way")
+    __slots__ = ("credentials", "route", "target")
 
-    def __init__(self, way: Route, answer: Credentials, target: Authority) -> None:
-        self.way = way
-        self.answer = answer
+    def __init__(self, route: Route, credentials: Credentials, target: Authority) -> None:
+        self.route = route
+        self.credentials = credentials
         self.target = target
 
 
 class PreconnectResult(Enum):
     """What has become of a connection that was to be signed in ahead."""
 
-    KEPT = auto()
+    POOLED = auto()
     """It waits in the pool."""
     FAILED = auto()
     """Nothing; another one may come to more, some time later."""
-    USELESS = auto()
+    FAILED_FOR_GOOD = auto()
     """Nothing, and no other one will come to more."""
 
 
-class _Kind:
+class _KeyState:
     """What is known of connections that stand for each other.
 
     Attributes:
@@ -85,28 +85,28 @@ class _Kind:
     """
 
     __slots__ = (
-        "clients",
         "failures",
-        "is_under_way",
-        "is_useless",
+        "is_given_up",
+        "is_in_progress",
         "is_wanted",
         "not_before",
         "order",
+        "waiting",
     )
 
     def __init__(self) -> None:
-        self.clients = 0
+        self.waiting = 0
         self.order: PreconnectOrder | None = None
         self.is_wanted = False
-        self.is_under_way = False
+        self.is_in_progress = False
         self.failures = 0
         self.not_before = -inf
-        self.is_useless = False
+        self.is_given_up = False
 
     @property
-    def is_at_rest(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nobody waits and nothing is under way."""
-        return not self.clients and not self.is_under_way
+        return not self.waiting and not self.is_in_progress
 
 
 class BurstDetector:
@@ -116,51 +116,51 @@ class BurstDetector:
     """
 
     def __init__(self) -> None:
-        self._ended: dict[PoolKey, float] = {}
-        self._short: dict[PoolKey, int] = {}
-        self._long: dict[PoolKey, int] = {}
+        self._ended_at: dict[PoolKey, float] = {}
+        self._short_pauses: dict[PoolKey, int] = {}
+        self._long_pauses: dict[PoolKey, int] = {}
 
-    def ended(self, key: PoolKey, now: float) -> None:
+    def request_ended(self, key: PoolKey, now: float) -> None:
         """Note that a request needs no connection any more.
 
         Args:
             key: Of which kind.
             now: Seconds on a monotonic clock.
         """
-        if len(self._ended) >= KINDS_KEPT:
+        if len(self._ended_at) >= MAX_KEYS:
             self.forget()
-        self._ended[key] = now
+        self._ended_at[key] = now
 
-    def arrived(self, key: PoolKey, now: float) -> None:
+    def request_arrived(self, key: PoolKey, now: float) -> None:
         """Note that the next request needs one.
 
         Args:
             key: Of which kind.
             now: Seconds on a monotonic clock.
         """
-        ended = self._ended.pop(key, None)
-        if ended is None:
+        ended_at = self._ended_at.pop(key, None)
+        if ended_at is None:
             return  # The first one, or beside another one.
-        if now - ended >= PAUSE_S:
-            self._short.pop(key, None)
-            self._long[key] = self._long.get(key, 0) + 1
+        if now - ended_at >= BURST_PAUSE_S:
+            self._short_pauses.pop(key, None)
+            self._long_pauses[key] = self._long_pauses.get(key, 0) + 1
         else:
-            self._long.pop(key, None)
-            self._short[key] = self._short.get(key, 0) + 1
+            self._long_pauses.pop(key, None)
+            self._short_pauses[key] = self._short_pauses.get(key, 0) + 1
 
     def delay_s(self, key: PoolKey) -> float | None:
         """Return how many seconds without a request must pass before a connection is signed in
         ahead; None: the last requests came back to back, and no connection is signed in ahead
         before a request has come after a pause."""
-        if self._short.get(key, 0) >= SHORT_AT_MOST:
+        if self._short_pauses.get(key, 0) >= MAX_SHORT_PAUSES:
             return None
-        return 0.0 if self._long.get(key, 0) >= LONG_AT_LEAST else PAUSE_S
+        return 0.0 if self._long_pauses.get(key, 0) >= MIN_LONG_PAUSES else BURST_PAUSE_S
 
     def forget(self) -> None:
         """Know nothing any more."""
-        self._ended.clear()
-        self._short.clear()
-        self._long.clear()
+        self._ended_at.clear()
+        self._short_pauses.clear()
+        self._long_pauses.clear()
 
 
 class PreconnectPolicy:
@@ -170,43 +170,43 @@ class PreconnectPolicy:
     """
 
     def __init__(self) -> None:
-        self._kinds: dict[PoolKey, _Kind] = {}
+        self._states: dict[PoolKey, _KeyState] = {}
 
     # --- what programs do ---
 
-    def arrives(self, key: PoolKey) -> None:
+    def demand_started(self, key: PoolKey) -> None:
         """Take note that a request of a program needs such a connection."""
-        self._kind(key).clients += 1
+        self._state(key).waiting += 1
 
-    def leaves(self, key: PoolKey) -> None:
+    def demand_ended(self, key: PoolKey) -> None:
         """Take note that it has one, or needs none any more."""
-        kind = self._kinds.get(key)
-        if kind is None:
+        state = self._states.get(key)
+        if state is None:
             return  # From before a change.
-        kind.clients = max(0, kind.clients - 1)
-        if kind.order is None and kind.is_at_rest:
-            del self._kinds[key]
+        state.waiting = max(0, state.waiting - 1)
+        if state.order is None and state.is_idle:
+            del self._states[key]
 
-    def pays(self, key: PoolKey, order: PreconnectOrder) -> None:
+    def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
         """Take note that it had to sign one in, by more than one message."""
-        kind = self._kind(key)
-        kind.order = order
-        kind.is_wanted = True
+        state = self._state(key)
+        state.order = order
+        state.is_wanted = True
 
-    def takes(self, key: PoolKey) -> None:
+    def preconnect_used(self, key: PoolKey) -> None:
         """Take note that it has taken one that was ready."""
-        kind = self._kinds.get(key)
-        if kind is not None and kind.order is not None:
-            kind.is_wanted = True
+        state = self._states.get(key)
+        if state is not None and state.order is not None:
+            state.is_wanted = True
 
     # --- what follows ---
 
     def is_wanted(self, key: PoolKey) -> bool:
         """Whether to look if one may be begun."""
-        kind = self._kinds.get(key)
-        return kind is not None and kind.is_wanted
+        state = self._states.get(key)
+        return state is not None and state.is_wanted
 
-    def begin(
+    def next_order(
         self, key: PoolKey, now: float, *, is_ready: bool, may_carry: Callable[[Credentials], bool]
     ) -> PreconnectOrder | None:
         """Return what to begin now; None: nothing.
@@ -219,41 +219,48 @@ class PreconnectPolicy:
             is_ready: There is one in the pool.
             may_carry: Whether a login may be sent that nobody waits for.
         """
-        kind = self._kinds.get(key)
-        if kind is None or not kind.is_wanted or not kind.is_at_rest:
+        state = self._states.get(key)
+        if state is None or not state.is_wanted or not state.is_idle:
             return None
-        kind.is_wanted = False
-        is_left_alone = kind.is_useless or now < kind.not_before
-        if kind.order is None or is_left_alone or is_ready or not may_carry(kind.order.answer):
+        state.is_wanted = False
+        is_backing_off = state.is_given_up or now < state.not_before
+        if (
+            state.order is None
+            or is_backing_off
+            or is_ready
+            or not may_carry(state.order.credentials)
+        ):
             return None
-        kind.is_under_way = True
-        return kind.order
+        state.is_in_progress = True
+        return state.order
 
-    def ended(self, key: PoolKey, fate: PreconnectResult, now: float) -> None:
+    def preconnect_ended(self, key: PoolKey, result: PreconnectResult, now: float) -> None:
         """Take note of what has become of the one that was under way."""
-        kind = self._kinds.get(key)
-        if kind is None:
+        state = self._states.get(key)
+        if state is None:
             return  # From before a change.
-        kind.is_under_way = False
-        if fate is PreconnectResult.KEPT:
-            kind.failures = 0
+        state.is_in_progress = False
+        if result is PreconnectResult.POOLED:
+            state.failures = 0
             return
-        kind.failures += 1
-        kind.not_before = now + BACK_OFF_S
-        kind.is_useless = fate is PreconnectResult.USELESS or kind.failures >= FAILURES_AT_MOST
+        state.failures += 1
+        state.not_before = now + BACK_OFF_S
+        state.is_given_up = (
+            result is PreconnectResult.FAILED_FOR_GOOD or state.failures >= MAX_FAILURES
+        )
 
-    def lost(self, key: PoolKey, now: float) -> None:
+    def preconnect_lost(self, key: PoolKey, now: float) -> None:
         """Take note that one that was ready was closed by its next hop before anybody took it."""
-        self._kind(key).not_before = now + BACK_OFF_S
+        self._state(key).not_before = now + BACK_OFF_S
 
     def forget(self) -> None:
         """Know nothing any more: the profile, a login or the network has changed."""
-        self._kinds.clear()
+        self._states.clear()
 
-    def _kind(self, key: PoolKey) -> _Kind:
-        kind = self._kinds.get(key)
-        if kind is None:
-            if len(self._kinds) >= KINDS_KEPT:
-                self._kinds = {k: v for k, v in self._kinds.items() if not v.is_at_rest}
-            kind = self._kinds[key] = _Kind()
-        return kind
+    def _state(self, key: PoolKey) -> _KeyState:
+        state = self._states.get(key)
+        if state is None:
+            if len(self._states) >= MAX_KEYS:
+                self._states = {k: v for k, v in self._states.items() if not v.is_idle}
+            state = self._states[key] = _KeyState()
+        return state

@@ -11,14 +11,14 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-LET_THROUGH_S = 2.0
+WAIT_S = 2.0
 """Seconds for which the others wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    over: "asyncio.Future[None]"
-    until: float
+    done: "asyncio.Future[None]"
+    wait_until: float
 
 
 class SingleFlight(Generic[K]):
@@ -28,23 +28,23 @@ class SingleFlight(Generic[K]):
         self._loop = loop
         self._flights: dict[K, _Flight] = {}
 
-    def claim(self, mark: K) -> bool:
+    def claim(self, key: K) -> bool:
         """Go first with a login. Return False if somebody else does; then see `wait_for`."""
-        if mark in self._flights:
+        if key in self._flights:
             return False
-        until = self._loop.time() + LET_THROUGH_S
-        self._flights[mark] = _Flight(self._loop.create_future(), until)
+        wait_until = self._loop.time() + WAIT_S
+        self._flights[key] = _Flight(self._loop.create_future(), wait_until)
         return True
 
-    def release(self, mark: K) -> None:
+    def release(self, key: K) -> None:
         """Say that the desk knows what has become of the request that went first."""
-        flight = self._flights.pop(mark, None)
-        if flight is not None and not flight.over.done():
-            flight.over.set_result(None)
+        flight = self._flights.pop(key, None)
+        if flight is not None and not flight.done.done():
+            flight.done.set_result(None)
 
-    def wait_for(self, mark: K) -> "tuple[asyncio.Future[None], float] | None":
+    def wait_for(self, key: K) -> "tuple[asyncio.Future[None], float] | None":
         """Return the end of the request that went first, and for how many seconds to wait for it;
         None: there is nothing to wait for."""
-        flight = self._flights.get(mark)
-        left = flight.until - self._loop.time() if flight is not None else 0.0
-        return (flight.over, left) if flight is not None and left > 0 else None
+        flight = self._flights.get(key)
+        wait_s = flight.wait_until - self._loop.time() if flight is not None else 0.0
+        return (flight.done, wait_s) if flight is not None and wait_s > 0 else None

@@ -27,65 +27,67 @@ if TYPE_CHECKING:
 
     from trayproxy.engine.downstream import Downstream
 
-LOOK_AGAIN_S = 0.5
+CLIENT_CHECK_INTERVAL_S = 0.5
 """How often to look whether a client is still there that cannot say so."""
 
 
-def _signed_in(key: PoolKey, answer: Credentials) -> PoolKey:
+def _authenticated_key(key: PoolKey, credentials: Credentials) -> PoolKey:
     """Return what a connection may be used for that is signed in with this login."""
-    return key._replace(signed_in=answer.login_id)
+    return key._replace(signed_in=credentials.login_id)
 
 
 class UpstreamLease:
     """Where a request goes next.
 
     Attributes:
-        way: The way that it takes.
-        preferred: The way that it would take if no upstream were dead.
+        route: The way that it takes.
+        preferred_route: The way that it would take if no upstream were dead.
         is_parked: It waits at the sign-in desk: when its client leaves, nobody needs it.
-        is_spent: A login was sent while connecting, and may have cost a log-on.
-        left_behind: The connection to a SOCKS server whose verdict on the login is on its way,
-            although the client has left; None if there is none.
+        was_login_sent: A login was sent while connecting, and may have cost a log-on.
+        unanswered_stream: The connection to a SOCKS server that has not replied to a login although
+            the client has left; None if there is no such connection.
     """
 
     __slots__ = (
         "_client",
+        "_demand_key",
+        "_downstream",
         "_engine",
-        "_heard",
-        "_line",
-        "_link",
+        "_preconnect_key",
         "_request",
-        "_taken_key",
+        "_responses_before",
         "is_parked",
-        "is_spent",
-        "left_behind",
-        "preferred",
-        "way",
+        "preferred_route",
+        "route",
+        "unanswered_stream",
+        "was_login_sent",
     )
 
-    def __init__(self, link: "Downstream", request: Request, preferred: Route, way: Route) -> None:
+    def __init__(
+        self, downstream: "Downstream", request: Request, preferred_route: Route, route: Route
+    ) -> None:
         """Connect to nothing yet."""
-        self.way = way
-        self.preferred = preferred
+        self.route = route
+        self.preferred_route = preferred_route
         self.is_parked = False
-        self.is_spent = False
-        self.left_behind: SocketStream | None = None
-        self._link = link
-        self._engine = link.engine
-        self._client = link.client
+        self.was_login_sent = False
+        self.unanswered_stream: SocketStream | None = None
+        self._downstream = downstream
+        self._engine = downstream.engine
+        self._client = downstream.client
         self._request = request
-        self._heard: tuple[Route, int] | None = None
-        self._line: PoolKey | None = None
-        self._taken_key: PoolKey | None = None
+        self._responses_before: tuple[Route, int] | None = None
+        self._demand_key: PoolKey | None = None
+        self._preconnect_key: PoolKey | None = None
 
     @property
     def desk(self) -> Desk:
         """Who hears what becomes of logins."""
         return self._engine.desk
 
-    async def connected(
+    async def obtain_connection(
         self,
-        answer: Credentials | None,
+        credentials: Credentials | None,
         *,
         fresh: bool,
         on_trial: bool = False,
@@ -104,134 +106,149 @@ class UpstreamLease:
         Raises:
             RequestRefusedError: There is none to be had.
         """
-        link, pool = self._link, self._engine.pool
+        downstream, pool = self._downstream, self._engine.pool
         pool.look_for_sleep()
-        key = self._key(answer)
-        own = link.upstream
-        if own is not None and not fresh and self._fits(own, key, answer) and own.is_quiet():
-            return self._taken(own, key, answer)
-        self.let_go()
+        key = self._pool_key(credentials)
+        current = downstream.upstream
+        if (
+            current is not None
+            and not fresh
+            and self._may_carry(current, key, credentials)
+            and current.is_quiet()
+        ):
+            return self._mark_in_use(current, key, credentials)
+        self.release_connection()
         if fresh or (on_trial and not asks_first):
-            kept = None
+            pooled = None
         else:
-            kept = self._from_pool(key, answer, uses_up=asks_first)
-        if kept is not None:
-            link.drop_begun()  # Nobody would look after it until it is used, if it ever is.
-        link.upstream = kept or UpstreamConnection(await self._dial(answer), key)
-        return self._taken(link.upstream, key, answer)
+            pooled = self._take_from_pool(key, credentials, even_for_tunnel=asks_first)
+        if pooled is not None:
+            downstream.drop_begun()  # Nobody would look after it until it is used, if it ever is.
+        downstream.upstream = pooled or UpstreamConnection(await self._connect(credentials), key)
+        return self._mark_in_use(downstream.upstream, key, credentials)
 
-    def let_go(self) -> None:
+    def release_connection(self) -> None:
         """Leave the connection to whoever needs one."""
-        link = self._link
-        own, link.upstream = link.upstream, None
-        if own is None:
+        downstream = self._downstream
+        current, downstream.upstream = downstream.upstream, None
+        if current is None:
             return
-        link.release(own.stream.descriptor)
-        if own.is_quiet():
-            self._engine.pool.keep(own)
+        downstream.release(current.stream.descriptor)
+        if current.is_quiet():
+            self._engine.pool.keep(current)
         else:
-            own.stream.close()
+            current.stream.close()
 
-    def _key(self, answer: Credentials | None) -> PoolKey:
+    def _pool_key(self, credentials: Credentials | None) -> PoolKey:
         """Return what connections have in common that nobody is signed in on, and that requests
         with this answer may take."""
         epoch = self._engine.pool.epoch
-        if answer is None:
-            return PoolKey(self._name(), epoch=epoch)
-        return PoolKey(self._name(), answer.upstream_id.profile_id, answer.generation, epoch)
+        if credentials is None:
+            return PoolKey(self._pool_name(), epoch=epoch)
+        return PoolKey(
+            self._pool_name(), credentials.upstream_id.profile_id, credentials.generation, epoch
+        )
 
-    def _fits(
-        self, connection: UpstreamConnection, key: PoolKey, answer: Credentials | None
+    def _may_carry(
+        self, connection: UpstreamConnection, key: PoolKey, credentials: Credentials | None
     ) -> bool:
         """Whether a connection may carry this answer."""
         if connection.key == key:
             return True
-        if answer is None or not self.way.signs_requests:
+        if credentials is None or not self.route.signs_requests:
             return False
         # Nobody has a login on it: what comes now may be the first.
-        return connection.key in (_signed_in(key, answer), self._key(None))
+        return connection.key in (_authenticated_key(key, credentials), self._pool_key(None))
 
-    def _from_pool(
-        self, key: PoolKey, answer: Credentials | None, *, uses_up: bool = False
+    def _take_from_pool(
+        self, key: PoolKey, credentials: Credentials | None, *, even_for_tunnel: bool = False
     ) -> UpstreamConnection | None:
         pool, is_connect = self._engine.pool, self._request.method == b"CONNECT"
-        signs = answer is not None and self.way.signs_requests
-        if answer is not None and signs and answer.scheme.binds_connection:
-            kept = pool.take(_signed_in(key, answer))
-            if kept is not None:
-                self._taken_key = kept.key
-                return kept
-        if is_connect and not uses_up:
+        carries_login = credentials is not None and self.route.signs_requests
+        if credentials is not None and carries_login and credentials.scheme.binds_connection:
+            pooled = pool.take(_authenticated_key(key, credentials))
+            if pooled is not None:
+                self._preconnect_key = pooled.key
+                return pooled
+        if is_connect and not even_for_tunnel:
             return None  # A tunnel would use it up, and the next request would have to connect.
-        return pool.take(key) or (pool.take(self._key(None)) if signs else None)
+        return pool.take(key) or (pool.take(self._pool_key(None)) if carries_login else None)
 
     # --- connections that are signed in ahead (see `warming`) ---
 
-    def register_demand(self, answer: Credentials) -> None:
+    def register_demand(self, credentials: Credentials) -> None:
         """Say that this request needs a connection that is signed in with this login."""
-        key = _signed_in(self._key(answer), answer)
-        own = self._link.upstream
-        if self._line is None and (own is None or own.key != key):
-            self._line = key
-            self._engine.warming.arrives(key)
+        key = _authenticated_key(self._pool_key(credentials), credentials)
+        current = self._downstream.upstream
+        if self._demand_key is None and (current is None or current.key != key):
+            self._demand_key = key
+            self._engine.warming.demand_started(key)
 
     def deregister_demand(self) -> None:
         """Say that it has one, or needs none any more."""
-        if self._line is not None:
-            line, self._line = self._line, None
-            self._engine.warming.leaves(line)
+        if self._demand_key is not None:
+            demand_key, self._demand_key = self._demand_key, None
+            self._engine.warming.demand_ended(demand_key)
 
-    def end_sign_in(self) -> None:
+    def end_authentication(self) -> None:
         """Say that the request has its answer, or has come to nothing: another connection may be
         made ready for the next one."""
         self.deregister_demand()
-        if self._taken_key is not None:
-            key, self._taken_key = self._taken_key, None
-            self._engine.warming.took(key)
+        if self._preconnect_key is not None:
+            key, self._preconnect_key = self._preconnect_key, None
+            self._engine.warming.preconnect_used(key)
 
-    def paid(self, answer: Credentials) -> None:
+    def record_handshake(self, credentials: Credentials) -> None:
         """Say that it had to sign one in with more than one message."""
         target = self._request.target.authority
         assert target is not None
-        key = _signed_in(self._key(answer), answer)
-        self._engine.warming.paid(key, PreconnectOrder(self.way, answer, target))
+        key = _authenticated_key(self._pool_key(credentials), credentials)
+        self._engine.warming.handshake_done(key, PreconnectOrder(self.route, credentials, target))
 
-    async def waited_for_spare(self) -> bool:
+    async def wait_for_preconnect(self) -> bool:
         """Wait for a connection that is being signed in ahead, if one is; what becomes of that may
         be the end of the login. Return whether there was one.
 
         Raises:
             ClientGoneError: The client left meanwhile.
         """
-        flight = self._engine.warming.under_way(self._line) if self._line is not None else None
-        if flight is None:
+        preconnect = (
+            self._engine.warming.in_progress(self._demand_key)
+            if self._demand_key is not None
+            else None
+        )
+        if preconnect is None:
             return False
-        over, left = flight
-        self._link.deadline = None
+        done, wait_s = preconnect
+        self._downstream.deadline = None
         with self.parked():
-            await self.pause(IoWait({}, future=over, timeout=left))
+            await self.wait(IoWait({}, future=done, timeout=wait_s))
         return True
 
-    def _taken(
-        self, connection: UpstreamConnection, key: PoolKey, answer: Credentials | None
+    def _mark_in_use(
+        self, connection: UpstreamConnection, key: PoolKey, credentials: Credentials | None
     ) -> UpstreamConnection:
         """Write down what a connection is used for now."""
-        connection.way = self.way
-        if self._heard is None or self._heard[0] is not self.way:
-            self._heard = (self.way, self.way.pulse.answers)
-        connection.heard_before = self._heard[1]
+        connection.way = self.route
+        if self._responses_before is None or self._responses_before[0] is not self.route:
+            self._responses_before = (self.route, self.route.pulse.answers)
+        connection.heard_before = self._responses_before[1]
         if not connection.is_signed_in:
             connection.key = key
-        is_plain = answer is None or answer.repeats or not self.way.signs_requests
-        connection.answer = answer if is_plain or connection.is_signed_in else None
+        is_reusable = credentials is None or credentials.repeats or not self.route.signs_requests
+        connection.answer = credentials if is_reusable or connection.is_signed_in else None
         return connection
 
-    def _name(self) -> str:
+    def _pool_name(self) -> str:
         """Return what connections must have in common that stand for each other."""
-        hop = str(self.way.upstream or "direct:")
-        return f"{hop} {self._request.target.authority}" if self.way.is_direct else hop
+        upstream_name = str(self.route.upstream or "direct:")
+        return (
+            f"{upstream_name} {self._request.target.authority}"
+            if self.route.is_direct
+            else upstream_name
+        )
 
-    async def _dial(self, answer: Credentials | None) -> SocketStream:
+    async def _connect(self, credentials: Credentials | None) -> SocketStream:
         """Return a new connection to the next hop.
 
         Raises:
@@ -241,80 +258,84 @@ class UpstreamLease:
         """
         target = self._request.target.authority
         assert target is not None
-        link = self._link
-        call = ConnectRequest(
-            self.way,
+        downstream = self._downstream
+        connect_request = ConnectRequest(
+            self.route,
             target,
-            answer,
-            self.pause,
-            link.release,
-            link.begun,
-            self._spend,
-            self._keep_for_verdict,
+            credentials,
+            self.wait,
+            downstream.release,
+            downstream.begun,
+            self._note_login_sent,
+            self._keep_unanswered_stream,
         )
         try:
-            stream = await self._engine.dialler.dial(call)
+            stream = await self._engine.dialler.dial(connect_request)
         except BaseException as error:
-            link.drop_begun()
+            downstream.drop_begun()
             if isinstance(error, UnusableError):
-                self.failed(error.page)
+                self.report_failure(error.page)
             raise
-        link.begun = None
+        downstream.begun = None
         return stream
 
-    def _spend(self) -> None:
-        self.is_spent = True
+    def _note_login_sent(self) -> None:
+        self.was_login_sent = True
 
-    def _keep_for_verdict(self, stream: SocketStream) -> bool:
-        self.left_behind = stream
+    def _keep_unanswered_stream(self, stream: SocketStream) -> bool:
+        self.unanswered_stream = stream
         return True
 
     # --- what it is like ---
 
-    def failed(self, page: ErrorPage) -> None:
+    def report_failure(self, page: ErrorPage) -> None:
         """Tell whoever watches that it does not answer."""
-        self._engine.observer.failed(self.way, page)
+        self._engine.observer.failed(self.route, page)
 
-    def wants_page(self, url: str) -> None:
+    def report_captive_portal(self, url: str) -> None:
         """Tell whoever watches that the network wants people to sign in on a page of its own."""
-        self._engine.observer.wants_page(self.way, url)
+        self._engine.observer.wants_page(self.route, url)
 
-    def answered(self, upstream: UpstreamConnection) -> None:
+    def record_response(self, upstream: UpstreamConnection) -> None:
         """Take note that it has answered on this connection."""
-        if not upstream.used and self.preferred.fallbacks and self.way.upstream is not None:
-            self._engine.failover.mark_alive(self.way.upstream)
+        if not upstream.used and self.preferred_route.fallbacks and self.route.upstream is not None:
+            self._engine.failover.mark_alive(self.route.upstream)
         upstream.used += 1
-        self.way.pulse.answers += 1
-        self._engine.observer.reached(self.way)
+        self.route.pulse.answers += 1
+        self._engine.observer.reached(self.route)
 
-    def was_silent(self) -> None:
+    def record_silence(self) -> None:
         """Let the next requests take another way, if this next hop stays without answers."""
-        if self.preferred.fallbacks and self.way.upstream is not None:
-            self._engine.failover.mark_silent(self.way.upstream)
+        if self.preferred_route.fallbacks and self.route.upstream is not None:
+            self._engine.failover.mark_silent(self.route.upstream)
 
-    def gave_up(self) -> RequestRefusedError:
+    def time_out(self) -> RequestRefusedError:
         """Close the connection to a next hop that does not answer; return what to raise.
 
         A proxy that has answered anything else since the request began is alive: its site is slow.
         One that has not may be silent, or the site is slow; what a site has to do before it answers
         a GET takes longer than what a proxy has to do before it opens a tunnel.
         """
-        connection, way, target = self._link.upstream, self.way, self._request.target.authority
-        self._link.drop_upstream()
+        connection, route, target = (
+            self._downstream.upstream,
+            self.route,
+            self._request.target.authority,
+        )
+        self._downstream.drop_upstream()
         assert target is not None
         limit = self._engine.limits.answer_s(self._request.method)
-        if way.upstream is None or way.is_socks:
+        if route.upstream is None or route.is_socks:
             page = silent(target.host, limit, through_upstream=False)
-            if way.upstream is None:
-                self.failed(page)
+            if route.upstream is None:
+                self.report_failure(page)
             return RequestRefusedError(page)
-        if connection is not None and way.pulse.answers > connection.heard_before:
+        if connection is not None and route.pulse.answers > connection.heard_before:
             return RequestRefusedError(slow_site(target.host, limit))
-        self.was_silent()
+        self.record_silence()
         if self._request.method != b"CONNECT":
-            return RequestRefusedError(slow_or_silent(target.host, way.upstream.host, limit))
-        page = silent(way.upstream.host, limit, through_upstream=True)
-        self.failed(page)
+            return RequestRefusedError(slow_or_silent(target.host, route.upstream.host, limit))
+        page = silent(route.upstream.host, limit, through_upstream=True)
+        self.report_failure(page)
         return RequestRefusedError(page)
 
     # --- waiting ---
@@ -328,7 +349,7 @@ class UpstreamLease:
         finally:
             self.is_parked = False
 
-    async def served(self, seat: "Future[Outcome]") -> Outcome:
+    async def wait_for_desk(self, future: "Future[Outcome]") -> Outcome:
         """Wait until the desk serves this request, and return the desk's answer.
 
         Meanwhile the request holds no connection: a person takes longer than a proxy keeps one.
@@ -339,37 +360,45 @@ class UpstreamLease:
         Raises:
             ClientGoneError: The client left. The desk knows that the request waits no longer.
         """
-        if seat.done():
-            return seat.result()
+        if future.done():
+            return future.result()
         try:
-            self.let_go()
-            self._link.deadline = None
+            self.release_connection()
+            self._downstream.deadline = None
             with self.parked():
-                while not seat.done():
-                    await self.pause(IoWait({}, future=seat))
+                while not future.done():
+                    await self.wait(IoWait({}, future=future))
         except BaseException:
             # The desk may have served the request in the same moment.
-            self.desk.give_up(seat)
+            self.desk.give_up(future)
             raise
-        return seat.result()
+        return future.result()
 
-    async def pause(self, wait: IoWait) -> int:
+    async def wait(self, io_wait: IoWait) -> int:
         """Wait, and meanwhile read what the client sends ahead and see whether it leaves.
 
         Raises:
             ClientGoneError: It left, and nobody else needs the request.
         """
         client, loop = self._client, self._engine.loop
-        end = None if wait.timeout is None else loop.time() + wait.timeout
+        deadline = None if io_wait.timeout is None else loop.time() + io_wait.timeout
         while True:
-            is_heard = not client.ended and len(client.inbox) < self._engine.limits.early_octets
-            events = {**wait.events, client.descriptor: READ} if is_heard else wait.events
-            left = None if end is None else max(0.0, end - loop.time())
-            if self.is_parked and not is_heard:
-                self._look_for_client()
-                left = LOOK_AGAIN_S if left is None else min(LOOK_AGAIN_S, left)
-            woken = await IoWait(events, wait.future, left)
-            if woken == TIMED_OUT and (end is None or loop.time() < end):
+            is_client_read = (
+                not client.ended and len(client.inbox) < self._engine.limits.early_octets
+            )
+            events = (
+                {**io_wait.events, client.descriptor: READ} if is_client_read else io_wait.events
+            )
+            wait_s = None if deadline is None else max(0.0, deadline - loop.time())
+            if self.is_parked and not is_client_read:
+                self._check_client_present()
+                wait_s = (
+                    CLIENT_CHECK_INTERVAL_S
+                    if wait_s is None
+                    else min(CLIENT_CHECK_INTERVAL_S, wait_s)
+                )
+            woken = await IoWait(events, io_wait.future, wait_s)
+            if woken == TIMED_OUT and (deadline is None or loop.time() < deadline):
                 continue
             if woken != client.descriptor:
                 return woken
@@ -378,7 +407,7 @@ class UpstreamLease:
             except OSError:
                 raise ClientGoneError from None
 
-    def _look_for_client(self) -> None:
+    def _check_client_present(self) -> None:
         """Find out whether a client that is not heard any more still waits.
 
         It has sent all that we take, or has ended its sending, which may mean either: that is the
@@ -387,6 +416,6 @@ class UpstreamLease:
         Raises:
             ClientGoneError: It has left.
         """
-        is_held = self._engine.guard.is_held(self._client.socket)
-        if is_held is False or (is_held is None and self._client.ended):
+        is_open = self._engine.guard.is_held(self._client.socket)
+        if is_open is False or (is_open is None and self._client.ended):
             raise ClientGoneError

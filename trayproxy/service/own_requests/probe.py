@@ -21,10 +21,10 @@ from trayproxy.engine.proxy_auth.auth_exchange import SERVER_SILENT
 from trayproxy.engine.proxy_auth.challenge_detection import (
     ChallengeDetector,
     Evidence,
+    captive_portal_url,
     evidence,
-    redirect_page,
-    redirects_elsewhere,
-    sign_in_page,
+    redirect_url,
+    redirects_to_other_host,
 )
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
 from trayproxy.engine.transfer.leftover_content import LeftoverContent
@@ -175,9 +175,9 @@ class Probe:
 
     def note_page(self, response: Response) -> None:
         """Tell of the page on which the network wants people to sign in, if the answer names it."""
-        url = sign_in_page(response, self._request)
-        if not url and self._is_anywhere and redirects_elsewhere(response, self._request):
-            url = redirect_page(response)  # The page that is always there is where it always was.
+        url = captive_portal_url(response, self._request)
+        if not url and self._is_anywhere and redirects_to_other_host(response, self._request):
+            url = redirect_url(response)  # The page that is always there is where it always was.
         if url:
             self._tools.wants_page(self.way, url)
 
