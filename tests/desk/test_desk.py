@@ -137,10 +137,10 @@ class Face:
     closed: list[tuple[int, Ending]] = field(default_factory=list)
     facts: int = 0
 
-    def question_changed(self, question: Prompt) -> None:
+    def prompt_changed(self, question: Prompt) -> None:
         self.questions.append(question)
 
-    def question_closed(self, number: int, ending: Ending) -> None:
+    def prompt_closed(self, number: int, ending: Ending) -> None:
         self.closed.append((number, ending))
 
     def facts_changed(self) -> None:
@@ -163,8 +163,8 @@ class Office:
     face: Face = field(default_factory=Face)
 
     def __post_init__(self) -> None:
-        self.desk = Desk(vault=self.shelf, listener=self.face, loop=self.loop)
-        self.desk.set_askers(1)
+        self.desk = Desk(store=self.shelf, listener=self.face, loop=self.loop)
+        self.desk.set_front_end_count(1)
 
     def challenge(
         self,
@@ -187,7 +187,7 @@ class Office:
         return seats
 
     def enter(self, login: Login = RIGHT, remember: bool = True) -> None:
-        assert self.desk.answer(self.face.question.number, login, remember) is None
+        assert self.desk.answer_prompt(self.face.question.number, login, remember) is None
 
     def trust(self) -> Credentials:
         (seat,) = self.ask()
@@ -331,7 +331,7 @@ def test_a_profile_without_sign_in_asks_nobody(office: Office) -> None:
 
 def test_cancel_is_told_with_a_time_to_try_again(office: Office) -> None:
     (seat,) = office.ask()
-    office.desk.decline(1, Snooze.A_MINUTE)
+    office.desk.decline_prompt(1, Snooze.A_MINUTE)
     refusal = refused(seat)
     assert (refusal.problem.id, refusal.retry_after) == ("TP-301", 5)
     assert refusal.problem.title == "Sign-in was cancelled"
@@ -354,7 +354,7 @@ def test_a_request_waits_five_minutes(office: Office) -> None:
 
 
 def test_without_a_face_requests_are_refused_once_the_keyring_has_nothing(office: Office) -> None:
-    office.desk.set_askers(0)
+    office.desk.set_front_end_count(0)
     office.wait(31)
     seat = office.challenge()
     office.wait()
@@ -363,7 +363,7 @@ def test_without_a_face_requests_are_refused_once_the_keyring_has_nothing(office
 
 
 def test_titles_stay_short_for_long_profile_names(office: Office) -> None:
-    office.desk.set_askers(0)
+    office.desk.set_front_end_count(0)
     office.wait(31)
     long = replace(OFFICE, id="long", name="x" * 100)
     seat = office.challenge(profile=long)
@@ -391,11 +391,11 @@ def test_a_closed_desk_tells_nothing_more(office: Office) -> None:
 
 def test_an_acceptance_is_news_again_after_a_while(office: Office) -> None:
     answer = office.trust()
-    verified = [answer.verified]
+    verified = [answer.is_recently_accepted]
     office.wait(16)
-    verified.append(answer.verified)
+    verified.append(answer.is_recently_accepted)
     office.desk.accepted(answer)
-    verified.append(answer.verified)
+    verified.append(answer.is_recently_accepted)
     assert verified == [True, False, True]
 
 
@@ -403,7 +403,7 @@ def test_traffic_that_goes_well_keeps_a_407_from_being_a_rejection(office: Offic
     answer = office.trust()
     for _ in range(60):
         office.wait(14)
-        if not answer.verified:
+        if not answer.is_recently_accepted:
             office.desk.accepted(answer)
     assert refused(office.challenge(answer)).problem.id == "TP-306"
 
@@ -412,7 +412,7 @@ def test_a_login_in_doubt_is_not_known(office: Office) -> None:
     answer = office.trust()
     office.challenge(answer)
     assert office.desk.known(SPACE) is None
-    assert not answer.verified
+    assert not answer.is_recently_accepted
     office.desk.accepted(answer)  # By a request that had left before the refusal was read.
     assert office.desk.known(SPACE) is None
     office.desk.accepted(answered(office.challenge(target="other.example:443")))
@@ -447,7 +447,7 @@ def test_faces_hear_of_500_requests_as_of_one_change(office: Office) -> None:
 
 def test_a_question_says_how_the_password_travels(office: Office) -> None:
     office.ask()
-    office.desk.decline(1, Snooze.A_MINUTE)
+    office.desk.decline_prompt(1, Snooze.A_MINUTE)
     office.challenge(profile=replace(LAB, upstream=Upstream("lab-px", 3129, ProxyScheme.HTTPS)))
     office.wait()
     transports = {question.profile_id: question.transport for question in office.face.questions}
@@ -456,25 +456,25 @@ def test_a_question_says_how_the_password_travels(office: Office) -> None:
 
 def test_a_login_that_the_scheme_cannot_carry_is_told_and_not_sent_r_090(office: Office) -> None:
     (seat,) = office.ask()
-    problem = office.desk.answer(1, Login("CORP:jdoe", "x"), remember=True)
+    problem = office.desk.answer_prompt(1, Login("CORP:jdoe", "x"), remember=True)
     assert problem
     assert "colon" in problem.body
     assert not seat.done()
-    assert office.desk.questions()[0].number == 1
+    assert office.desk.prompts()[0].number == 1
 
 
 def test_an_answer_to_a_closed_question_is_told(office: Office) -> None:
-    problem = office.desk.answer(7, RIGHT, remember=True)
+    problem = office.desk.answer_prompt(7, RIGHT, remember=True)
     assert problem
     assert problem.title == "This question is closed"
 
 
 def test_a_touched_question_outlives_its_clients(office: Office) -> None:
     (seat,) = office.ask()
-    office.desk.typing(1)
+    office.desk.keep_prompt_open(1)
     seat.cancel()
     office.wait(600)
-    assert [question.number for question in office.desk.questions()] == [1]
+    assert [question.number for question in office.desk.prompts()] == [1]
 
 
 def test_signing_in_from_the_menu_names_the_keyring(office: Office) -> None:
@@ -490,7 +490,7 @@ def test_signing_in_from_the_menu_names_the_keyring(office: Office) -> None:
 
 
 def test_signing_in_from_the_menu_needs_a_face(office: Office) -> None:
-    office.desk.set_askers(0)
+    office.desk.set_front_end_count(0)
     problem = office.desk.sign_in_now(OFFICE)
     assert problem
     assert problem.id == "TP-301"
@@ -498,7 +498,7 @@ def test_signing_in_from_the_menu_needs_a_face(office: Office) -> None:
 
 def test_the_end_of_a_quiet_time_is_a_time_of_day_that_stays(office: Office) -> None:
     office.ask()
-    office.desk.decline(1, Snooze.A_WHILE)
+    office.desk.decline_prompt(1, Snooze.A_WHILE)
     until = office.desk.facts("office").snoozed_until
     office.wait(10)
     assert until
@@ -507,7 +507,7 @@ def test_the_end_of_a_quiet_time_is_a_time_of_day_that_stays(office: Office) -> 
 
 def test_until_chosen_has_no_time_of_day(office: Office) -> None:
     office.ask()
-    office.desk.decline(1, Snooze.UNTIL_CHOSEN)
+    office.desk.decline_prompt(1, Snooze.UNTIL_CHOSEN)
     facts = office.desk.facts("office")
     assert (facts.sign_in, facts.snoozed_until) == (SignInState.SNOOZED, None)
 
@@ -520,7 +520,7 @@ def test_the_program_that_waits_is_found_and_named(office: Office) -> None:
         await asyncio.sleep(1)
         return Program("git", 4312, waiter.target)
 
-    office.desk.identify = identify
+    office.desk.identify_program = identify
     office.ask()
     office.wait(2)
     assert office.face.question.programs == (Program("git", 4312, "github.com:443"),)
@@ -542,7 +542,7 @@ def test_a_program_that_cannot_be_found_is_looked_for_once(
             future.set_result(None)
         return future
 
-    office.desk.identify = identify
+    office.desk.identify_program = identify
     office.ask()
     office.challenge()
     office.wait(2)
@@ -558,7 +558,7 @@ def test_closing_the_desk_ends_the_search_for_programs_without_an_error(office: 
         searches.append(office.loop.create_future())
         return searches[-1]
 
-    office.desk.identify = identify
+    office.desk.identify_program = identify
     office.ask()
     office.desk.close()
     office.wait()
@@ -573,7 +573,7 @@ def test_only_programs_that_a_question_names_are_looked_for(office: Office) -> N
         calls[0] += 1
         return None
 
-    office.desk.identify = identify
+    office.desk.identify_program = identify
     office.ask(200)
     office.wait(2)
     assert calls == [20]
@@ -725,7 +725,7 @@ def test_a_deleted_profile_is_forgotten(office: Office) -> None:
 
 def test_not_now_ends_when_the_network_changes(office: Office) -> None:
     office.ask()
-    office.desk.decline(1, Snooze.UNTIL_CHOSEN)
+    office.desk.decline_prompt(1, Snooze.UNTIL_CHOSEN)
     office.desk.network_changed()
     seat = office.challenge()
     assert not seat.done()
@@ -826,7 +826,7 @@ def test_a_login_that_socks_cannot_carry_is_told(office: Office) -> None:
     challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
     office.wait()
     number = office.face.question.number
-    problem = office.desk.answer(number, Login("jdoe", "x" * 256), remember=True)
+    problem = office.desk.answer_prompt(number, Login("jdoe", "x" * 256), remember=True)
     assert problem is not None
     assert problem.id == "TP-302"
 
@@ -849,7 +849,7 @@ def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Offic
         tries.append(target)
         return True
 
-    office.desk.on_try = try_own
+    office.desk.send_own_request = try_own
     seat = challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
     office.wait()
     office.enter()
@@ -873,7 +873,7 @@ def test_a_site_that_refuses_a_login_it_accepted_is_cleared_up_elsewhere(office:
         tries.append(target)
         return True
 
-    office.desk.on_try = try_own
+    office.desk.send_own_request = try_own
     (seat,) = office.ask()
     office.enter()
     answer = answered(seat)
@@ -902,9 +902,9 @@ def test_each_acceptance_makes_it_recent_anew(office: Office) -> None:
         office.wait(14)
         office.desk.accepted(answer)
     office.wait(14)
-    assert answer.verified
+    assert answer.is_recently_accepted
     office.wait(2)
-    assert not answer.verified
+    assert not answer.is_recently_accepted
 
 
 def doubt(office: Office, answer: Credentials) -> None:
@@ -944,11 +944,11 @@ def test_nor_while_the_person_does_not_want_to_be_asked_about_its_upstream(offic
     answer = office.trust()
     see_another_realm(office, answer)
     office.wait()
-    office.desk.decline(office.face.question.number, Snooze.A_WHILE)
+    office.desk.decline_prompt(office.face.question.number, Snooze.A_WHILE)
     office.wait(601)  # That realm was not seen lately: the login is known again.
     office.desk.accepted(answer)
     assert is_same(office.desk.known(SPACE), answer)
-    assert answer.verified
+    assert answer.is_recently_accepted
     assert not office.desk.is_sure_of(answer)
 
 
@@ -968,7 +968,7 @@ def test_a_refusal_of_a_request_that_has_left_holds_back_the_others(office: Offi
         targets.append(target)
         return True
 
-    office.desk.on_try = on_try
+    office.desk.send_own_request = on_try
     office.challenge(answer).cancel()
     assert office.desk.known(SPACE) is None
     seat = office.challenge()
@@ -976,7 +976,7 @@ def test_a_refusal_of_a_request_that_has_left_holds_back_the_others(office: Offi
     office.loop.run_until_complete(asyncio.sleep(0))
     # The only host that accepted the login is the one that refuses it.
     assert set(targets) == {""}
-    assert len(office.desk.questions()) == 0
+    assert len(office.desk.prompts()) == 0
 
 
 # --- An upstream that answers nothing -------------------------------------------------------------
@@ -986,13 +986,13 @@ def test_a_login_is_not_proved_any_more_while_its_upstream_answers_nothing(offic
     """What counts are the requests that share the proved login, not the one that tries it."""
     tried = office.trust()
     shared = office.desk.known(SPACE)
-    assert tried.flight
+    assert tried.permit
     assert shared is not None
     office.desk.overdue(tried, 2)
     assert office.desk.is_sure_of(shared)
     office.desk.overdue(shared, 2)
     assert not office.desk.is_sure_of(shared)
-    assert not shared.verified
+    assert not shared.is_recently_accepted
 
 
 # --- A request that strays between realms ---------------------------------------------------------
@@ -1020,5 +1020,5 @@ def test_a_request_goes_on_in_another_realm_once_or_four_times_if_that_is_free(
         if isinstance(seat.result(), Refusal):
             break
         carried = answered(seat)
-        seen.append(carried.strayed)
+        seen.append(carried.has_changed_realm)
     assert seen == strayed

@@ -63,22 +63,22 @@ WRAPPED = Ticket("negotiate", "NTLM in Negotiate", "ntlm")
 class Notes:
     """A memory that keeps no file."""
 
-    pins: Mapping[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
+    fingerprints: Mapping[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
     wrong: set[Login] = field(default_factory=set)
     heard: list[tuple[str, object]] = field(default_factory=list)
     closed: bool = False
     hangs: bool = False
     """The folder of the state does not answer."""
 
-    def rejected_for(self, space: UpstreamId, login: Login) -> ThreadFuture[str | None]:
+    def rejecting_profile(self, space: UpstreamId, login: Login) -> ThreadFuture[str | None]:
         known: ThreadFuture[str | None] = ThreadFuture()
         known.set_result(space.profile_id if login in self.wrong else None)
         return known
 
-    def found_at(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
+    def set_addresses(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
         self.heard.append(("found at", addresses))
 
-    def try_out(
+    def begin_trial(
         self, space: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
     ) -> ThreadFuture[HistoryRecord]:
         found: ThreadFuture[HistoryRecord] = ThreadFuture()
@@ -87,19 +87,19 @@ class Notes:
         found.set_result(HistoryRecord(is_rejected=login in self.wrong and not insists))
         return found
 
-    def spare(self, space: UpstreamId, login: Login) -> None:
+    def cancel_trial(self, space: UpstreamId, login: Login) -> None:
         self.heard.append(("spare", login))
 
-    def rejected(self, space: UpstreamId, login: Login) -> None:
+    def record_rejection(self, space: UpstreamId, login: Login) -> None:
         self.heard.append(("rejected", login))
 
-    def accepted(self, space: UpstreamId, login: Login) -> None:
+    def record_acceptance(self, space: UpstreamId, login: Login) -> None:
         self.heard.append(("accepted", login))
 
-    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
+    def set_fingerprint(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
         self.heard.append(("pin", pin))
 
-    def forget(self, profile_id: str) -> None:
+    def forget_profile(self, profile_id: str) -> None:
         self.heard.append(("forget", profile_id))
 
     def close(self) -> None:
@@ -119,14 +119,14 @@ class Branch(Office):
 
     def __post_init__(self) -> None:
         self.desk = Desk(
-            vault=self.shelf,
+            store=self.shelf,
             listener=self.face,
             loop=self.loop,
             schemes=self.schemes,
-            memory=self.memory,
+            history=self.memory,
             is_installed=self.installed.__contains__,
         )
-        self.desk.set_askers(1)
+        self.desk.set_front_end_count(1)
 
     def back(
         self, answer: Credentials, verdict: Verdict, challenges: str = "", profile: Profile = OFFICE
@@ -143,7 +143,7 @@ class Branch(Office):
             raise ConnectionError
         offered, tried = parse_challenges([ALL.encode()]), None
         while True:
-            waiter = PendingRequest(target or "example.com:80", own=True)
+            waiter = PendingRequest(target or "example.com:80", is_own=True)
             outcome = await self.desk.challenged(
                 UpstreamId.of(profile), profile, offered, waiter, tried
             )
@@ -285,10 +285,10 @@ def test_nothing_usable_is_told_with_what_helps(branch: Branch) -> None:
 
 def test_a_user_name_that_one_scheme_cannot_carry_may_fit_another(branch: Branch) -> None:
     seat = ask(branch)
-    assert branch.desk.answer(1, Login("jdoe@corp", "x"), remember=False) is not None
+    assert branch.desk.answer_prompt(1, Login("jdoe@corp", "x"), remember=False) is not None
     assert not seat.done()
     loop_login = Login("a:b", "x")
-    assert branch.desk.answer(1, loop_login, remember=False) is None
+    assert branch.desk.answer_prompt(1, loop_login, remember=False) is None
 
 
 def test_a_request_that_is_wanted_now_in_this_way_now_in_that_comes_to_an_end(
@@ -338,7 +338,7 @@ def test_ones_own_sign_in_is_not_in_doubt_while_its_upstream_answers_nothing(
     known = branch.desk.known(SPACE)
     assert known is not None
     branch.desk.overdue(known, 2)
-    assert known.verified
+    assert known.is_recently_accepted
 
 
 def test_ones_own_sign_in_is_never_basic(branch: Branch) -> None:
@@ -412,14 +412,14 @@ def test_a_profile_that_signs_in_itself_takes_no_password(branch: Branch) -> Non
 
 
 def test_a_password_is_saved_once_it_was_accepted(branch: Branch) -> None:
-    branch.desk.on_try = branch.try_own
+    branch.desk.send_own_request = branch.try_own
     assert branch.save(RIGHT) is None
     assert branch.shelf.saved == [RIGHT]
     assert branch.desk.known(SPACE) is not None
 
 
 def test_a_wrong_password_is_not_saved_and_that_is_told(branch: Branch) -> None:
-    branch.desk.on_try = branch.try_own
+    branch.desk.send_own_request = branch.try_own
     problem = branch.save(WRONG)
     assert problem
     assert problem.id == "TP-302"
@@ -428,14 +428,14 @@ def test_a_wrong_password_is_not_saved_and_that_is_told(branch: Branch) -> None:
 
 
 def test_a_working_password_outlives_a_wrong_one_in_the_keyring(branch: Branch) -> None:
-    branch.desk.on_try = branch.try_own
+    branch.desk.send_own_request = branch.try_own
     assert branch.save(RIGHT) is None
     assert branch.save(WRONG) is not None
     assert branch.shelf.saved == [RIGHT]
 
 
 def test_a_password_that_cannot_be_checked_is_told_as_such(branch: Branch) -> None:
-    branch.desk.on_try, branch.reaches = branch.try_own, False
+    branch.desk.send_own_request, branch.reaches = branch.try_own, False
     problem = branch.save(RIGHT)
     assert problem
     assert problem.id == "TP-307"
@@ -445,7 +445,7 @@ def test_a_password_that_cannot_be_checked_is_told_as_such(branch: Branch) -> No
 
 
 def test_a_password_that_the_keyring_refuses_is_told_and_works(branch: Branch) -> None:
-    branch.desk.on_try = branch.try_own
+    branch.desk.send_own_request = branch.try_own
     branch.shelf.problem = Problem("TP-404", "The password could not be saved", "It said no.")
     problem = branch.save(RIGHT)
     assert problem
@@ -454,7 +454,7 @@ def test_a_password_that_the_keyring_refuses_is_told_and_works(branch: Branch) -
 
 
 def test_whether_a_password_is_saved_is_known(branch: Branch) -> None:
-    branch.desk.on_try = branch.try_own
+    branch.desk.send_own_request = branch.try_own
     assert not branch.desk.facts("office").saved
     branch.save(RIGHT)
     branch.wait()
@@ -464,7 +464,7 @@ def test_whether_a_password_is_saved_is_known(branch: Branch) -> None:
 
 
 def test_a_second_password_to_be_saved_takes_the_place_of_the_first(branch: Branch) -> None:
-    branch.desk.on_try = branch.try_own
+    branch.desk.send_own_request = branch.try_own
     first = branch.desk.save_login(OFFICE, WRONG)
     second = branch.desk.save_login(OFFICE, RIGHT)
     branch.wait()
@@ -476,9 +476,9 @@ def test_a_second_password_to_be_saved_takes_the_place_of_the_first(branch: Bran
 def test_an_answer_whose_client_has_gone_is_tried_where_that_wanted_to_go(
     branch: Branch,
 ) -> None:
-    branch.desk.on_try = branch.try_own
+    branch.desk.send_own_request = branch.try_own
     seat = ask(branch)
-    branch.desk.typing(1)
+    branch.desk.keep_prompt_open(1)
     seat.cancel()
     branch.enter()
     branch.wait()
@@ -494,7 +494,7 @@ def test_closing_ends_a_request_of_our_own(branch: Branch) -> None:
 
     errors: list[dict[str, object]] = []
     branch.loop.set_exception_handler(lambda loop, context: errors.append(context))
-    branch.desk.on_try = forever
+    branch.desk.send_own_request = forever
     saving = branch.desk.save_login(OFFICE, RIGHT)
     branch.wait()
     branch.desk.close()
@@ -538,7 +538,7 @@ def test_quitting_forgets_nothing(branch: Branch) -> None:
 
 def test_a_proxy_weaker_than_in_an_earlier_run_is_asked_about() -> None:
     loop = SkippingLoop()
-    memory = Notes(pins={SPACE: UpstreamFingerprint("ntlm", ("Corp",))})
+    memory = Notes(fingerprints={SPACE: UpstreamFingerprint("ntlm", ("Corp",))})
     branch = Branch(loop, memory=memory)
     branch.shelf.login = RIGHT
     seat = ask(branch, 'Basic realm="Corp"')
@@ -589,7 +589,7 @@ def test_a_login_is_written_as_the_profile_says_and_in_no_second_way_r_092(branc
     """What it is in another encoding costs a failed log-on, too: that is for the person to say."""
     login = Login("jörg", "ü")
     seat = ask(branch, 'Basic realm="Corp"')
-    branch.desk.answer(1, login, remember=True)
+    branch.desk.answer_prompt(1, login, remember=True)
     first = answered(seat)
     assert credentials_of(first) == basic_credentials(login)
     again = branch.challenge(tried=first, challenges='Basic realm="Corp"')
@@ -598,16 +598,16 @@ def test_a_login_is_written_as_the_profile_says_and_in_no_second_way_r_092(branc
     branch.desk.profile_changed(replace(OFFICE, encoding=Encoding.LATIN_1))
     branch.wait()
     assert not again.done()
-    branch.desk.answer(1, login, remember=True)
+    branch.desk.answer_prompt(1, login, remember=True)
     branch.wait()
-    branch.desk.answer(1, login, remember=True)
+    branch.desk.answer_prompt(1, login, remember=True)
     assert credentials_of(answered(again)) == basic_credentials(login, "latin-1")
 
 
 def test_a_login_that_works_is_written_anew_when_the_profile_says_so_r_092(branch: Branch) -> None:
     login = Login("jörg", "ü")
     seat = ask(branch, 'Basic realm="Corp"')
-    branch.desk.answer(1, login, remember=True)
+    branch.desk.answer_prompt(1, login, remember=True)
     branch.desk.accepted(answered(seat))
     assert branch.desk.known(SPACE)
     branch.desk.profile_changed(replace(OFFICE, user=login.user, encoding=Encoding.LATIN_1))
@@ -618,7 +618,7 @@ def test_a_login_that_works_is_written_anew_when_the_profile_says_so_r_092(branc
 
 def test_a_login_to_save_that_cannot_be_put_on_record_is_told_as_such(branch: Branch) -> None:
     branch.memory.hangs = True
-    branch.desk.on_try = branch.try_own
+    branch.desk.send_own_request = branch.try_own
     problem = branch.save(RIGHT)
     assert problem is not None
     assert problem.id == "TP-311"

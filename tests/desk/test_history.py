@@ -15,9 +15,9 @@ import pytest
 from trayproxy.auth.login import Login
 from trayproxy.desk.history import (
     HOLD_S,
-    REJECTED_MOST,
-    SIZE_MOST,
-    UNNAMED,
+    MAX_REJECTED,
+    MAX_SIZE,
+    UNHASHED,
     HistoryFile,
     HistoryRecord,
     HistoryWithoutFingerprints,
@@ -51,49 +51,49 @@ def again(memory: HistoryFile, path: Path) -> HistoryFile:
 
 
 def was_rejected(memory: HistoryFile, login: Login = LOGIN, space: UpstreamId = SPACE) -> bool:
-    return memory.rejected_for(space, login).result(10) is not None
+    return memory.rejecting_profile(space, login).result(10) is not None
 
 
 def test_a_rejected_login_is_known_in_the_next_run(memory: HistoryFile, path: Path) -> None:
-    memory.rejected(SPACE, LOGIN)
+    memory.record_rejection(SPACE, LOGIN)
     later = again(memory, path)
     assert was_rejected(later)
     assert not was_rejected(later, Login(LOGIN.user, "another"))
     assert was_rejected(later, space=OTHER)  # Another profile with the same upstream.
-    assert later.rejected_for(OTHER, LOGIN).result(10) == SPACE.profile_id
+    assert later.rejecting_profile(OTHER, LOGIN).result(10) == SPACE.profile_id
     assert not was_rejected(later, space=ELSEWHERE)
     later.close()
 
 
 def test_an_accepted_login_is_rejected_no_more(memory: HistoryFile, path: Path) -> None:
-    memory.rejected(SPACE, LOGIN)
-    memory.accepted(SPACE, LOGIN)
+    memory.record_rejection(SPACE, LOGIN)
+    memory.record_acceptance(SPACE, LOGIN)
     later = again(memory, path)
     assert not was_rejected(later)
 
 
 def test_what_an_upstream_was_is_known_in_the_next_run(memory: HistoryFile, path: Path) -> None:
-    memory.pin(SPACE, PIN)
-    memory.pin(OTHER, PIN)
-    memory.pin(OTHER, None)
-    assert again(memory, path).pins == {SPACE: PIN}
+    memory.set_fingerprint(SPACE, PIN)
+    memory.set_fingerprint(OTHER, PIN)
+    memory.set_fingerprint(OTHER, None)
+    assert again(memory, path).fingerprints == {SPACE: PIN}
 
 
 def test_a_profile_that_is_forgotten_leaves_nothing(memory: HistoryFile, path: Path) -> None:
-    memory.rejected(SPACE, LOGIN)
-    memory.pin(SPACE, PIN)
-    memory.pin(OTHER, PIN)
-    memory.forget("office")
+    memory.record_rejection(SPACE, LOGIN)
+    memory.set_fingerprint(SPACE, PIN)
+    memory.set_fingerprint(OTHER, PIN)
+    memory.forget_profile("office")
     later = again(memory, path)
-    assert later.pins == {OTHER: PIN}
+    assert later.fingerprints == {OTHER: PIN}
     assert not was_rejected(later)
     assert "office" not in path.read_text()
 
 
 def test_only_the_latest_rejections_are_kept(memory: HistoryFile, path: Path) -> None:
-    logins = [Login("jdoe", str(number)) for number in range(REJECTED_MOST + 1)]
+    logins = [Login("jdoe", str(number)) for number in range(MAX_REJECTED + 1)]
     for login in logins:
-        memory.rejected(SPACE, login)
+        memory.record_rejection(SPACE, login)
     later = again(memory, path)
     assert not was_rejected(later, logins[0])
     assert was_rejected(later, logins[-1])
@@ -102,8 +102,8 @@ def test_only_the_latest_rejections_are_kept(memory: HistoryFile, path: Path) ->
 
 def test_nothing_is_written_before_there_is_something(memory: HistoryFile, path: Path) -> None:
     assert not was_rejected(memory)
-    memory.accepted(SPACE, LOGIN)
-    memory.forget("office")
+    memory.record_acceptance(SPACE, LOGIN)
+    memory.forget_profile("office")
     memory.close()
     assert not path.exists()
 
@@ -111,8 +111,8 @@ def test_nothing_is_written_before_there_is_something(memory: HistoryFile, path:
 def test_the_file_holds_no_secret_and_little_to_guess_one_by(
     memory: HistoryFile, path: Path
 ) -> None:
-    memory.rejected(SPACE, LOGIN)
-    memory.pin(SPACE, PIN)
+    memory.record_rejection(SPACE, LOGIN)
+    memory.set_fingerprint(SPACE, PIN)
     memory.close()
     text = path.read_text()
     assert "hidden" not in text
@@ -127,7 +127,7 @@ def test_the_file_holds_no_secret_and_little_to_guess_one_by(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, the folder's ACL protects it")
 def test_nobody_else_may_read_the_file(memory: HistoryFile, path: Path) -> None:
-    memory.pin(SPACE, PIN)
+    memory.set_fingerprint(SPACE, PIN)
     memory.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -153,10 +153,10 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, octets: byt
     path.parent.mkdir()
     path.write_bytes(octets)
     memory = HistoryFile(path)
-    assert memory.pins == {}
+    assert memory.fingerprints == {}
     assert path.with_name("sign-in.json.bad").read_bytes() == octets
-    memory.pin(SPACE, PIN)
-    assert again(memory, path).pins == {SPACE: PIN}
+    memory.set_fingerprint(SPACE, PIN)
+    assert again(memory, path).fingerprints == {SPACE: PIN}
 
 
 WHOLE: dict[str, Any] = {
@@ -220,7 +220,7 @@ def test_a_whole_file_with_a_wrong_type_in_it_is_set_aside(
     path.parent.mkdir()
     path.write_bytes(octets)
     memory = HistoryFile(path)
-    assert memory.pins == {}
+    assert memory.fingerprints == {}
     assert not was_rejected(memory)
     assert path.with_name("sign-in.json.bad").read_bytes() == octets
     memory.close()
@@ -232,7 +232,7 @@ def test_the_whole_file_itself_is_read_and_one_of_an_earlier_version_too(
 ) -> None:
     path.parent.mkdir()
     path.write_bytes(changed(place, value))
-    assert HistoryFile(path).pins == {SPACE: UpstreamFingerprint("ntlm", ("Corp",))}
+    assert HistoryFile(path).fingerprints == {SPACE: UpstreamFingerprint("ntlm", ("Corp",))}
     assert not path.with_name("sign-in.json.bad").exists()
 
 
@@ -242,7 +242,7 @@ def test_a_file_of_256_kib_is_read_and_a_larger_one_set_aside(
 ) -> None:
     path.parent.mkdir()
     path.write_bytes(json.dumps(WHOLE).encode().ljust(size))
-    assert bool(HistoryFile(path).pins) is is_read
+    assert bool(HistoryFile(path).fingerprints) is is_read
     assert path.with_name("sign-in.json.bad").exists() is not is_read
 
 
@@ -250,7 +250,7 @@ def test_all_of_a_file_survives_being_read_and_written(memory: HistoryFile, path
     path.parent.mkdir()
     path.write_text(json.dumps(WHOLE))
     later = again(memory, path)
-    later.pin(OTHER, PIN)
+    later.set_fingerprint(OTHER, PIN)
     later.close()
     document = json.loads(path.read_text())
     assert document["upstreams"][0] == WHOLE["upstreams"][0]
@@ -261,10 +261,10 @@ def test_a_disk_that_cannot_be_written_to_costs_only_the_memory(tmp_path: Path) 
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     memory = HistoryFile(in_the_way / "sign-in.json")
-    memory.pin(SPACE, PIN)
-    memory.rejected(SPACE, LOGIN)
+    memory.set_fingerprint(SPACE, PIN)
+    memory.record_rejection(SPACE, LOGIN)
     memory.close()
-    assert memory.pins == {SPACE: PIN}
+    assert memory.fingerprints == {SPACE: PIN}
 
 
 def test_a_folder_that_does_not_answer_holds_up_nobody(
@@ -279,9 +279,9 @@ def test_a_folder_that_does_not_answer_holds_up_nobody(
     monkeypatch.setattr("trayproxy.desk.history.replace_file", hang)
     monkeypatch.setattr("trayproxy.desk.history.CLOSE_S", 0.01)
     memory = HistoryFile(path)
-    recorded = memory.try_out(SPACE, LOGIN, insists=False)
+    recorded = memory.begin_trial(SPACE, LOGIN, insists=False)
     assert began.wait(30)
-    memory.pin(SPACE, PIN)
+    memory.set_fingerprint(SPACE, PIN)
     memory.close()  # It comes back, although the folder does not.
     assert not recorded.done()
     goes_on.set()
@@ -290,26 +290,26 @@ def test_a_folder_that_does_not_answer_holds_up_nobody(
 
 def test_a_run_that_must_leave_nothing_behind_remembers_nothing() -> None:
     memory = NullHistory()
-    memory.rejected(SPACE, LOGIN)
-    memory.accepted(SPACE, LOGIN)
-    memory.pin(SPACE, PIN)
-    memory.forget("office")
+    memory.record_rejection(SPACE, LOGIN)
+    memory.record_acceptance(SPACE, LOGIN)
+    memory.set_fingerprint(SPACE, PIN)
+    memory.forget_profile("office")
     memory.close()
-    assert memory.rejected_for(SPACE, LOGIN).result(0) is None
-    assert memory.pins == {}
+    assert memory.rejecting_profile(SPACE, LOGIN).result(0) is None
+    assert memory.fingerprints == {}
 
 
 # --- Logins on trial ------------------------------------------------------------------------------
 
 
 def test_a_login_on_trial_is_held_back_in_the_next_run(memory: HistoryFile, path: Path) -> None:
-    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert memory.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
     assert (
-        memory.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+        memory.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
     )  # In the same run.
     later = again(memory, path)
-    assert later.try_out(SPACE, LOGIN, insists=False).result(10).hold_s > HOLD_S[1] - 60
-    assert later.try_out(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10).hold_s > HOLD_S[1] - 60
+    assert later.begin_trial(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
     later.close()
 
 
@@ -336,9 +336,11 @@ def test_a_login_that_is_accepted_at_once_costs_no_hash(
     memory: HistoryFile, path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
     """Each run begins with such a trial, and its first request would wait for the hash."""
-    assert memory.try_out(SPACE, LOGIN, insists=False, is_saved=True).result(10) == HistoryRecord()
-    assert names_in(path) == [UNNAMED]
-    memory.accepted(SPACE, LOGIN)
+    assert (
+        memory.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10) == HistoryRecord()
+    )
+    assert names_in(path) == [UNHASHED]
+    memory.record_acceptance(SPACE, LOGIN)
     memory.close()
     assert hashes.empty()
     assert names_in(path) == []
@@ -347,14 +349,14 @@ def test_a_login_that_is_accepted_at_once_costs_no_hash(
 def test_a_trial_without_a_verdict_is_given_the_name_of_its_login(
     path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
-    memory = HistoryFile(path, name_after_s=0)
-    memory.try_out(SPACE, LOGIN, insists=False, is_saved=True)
+    memory = HistoryFile(path, hash_after_s=0)
+    memory.begin_trial(SPACE, LOGIN, insists=False, is_saved=True)
     name = hashes.get(timeout=10)
     later = again(memory, path)
     assert names_in(path) == [name]
     another = Login(LOGIN.user, "another")
-    assert later.try_out(SPACE, another, insists=False).result(10) == HistoryRecord()
-    assert later.try_out(SPACE, LOGIN, insists=False).result(10).hold_s > 0
+    assert later.begin_trial(SPACE, another, insists=False).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10).hold_s > 0
     later.close()
 
 
@@ -362,19 +364,19 @@ def test_a_run_that_is_killed_at_once_holds_the_saved_login_back_in_the_next(
     memory: HistoryFile, path: Path
 ) -> None:
     """Nothing says which it was, and one more try with it would be one more failed log-on."""
-    memory.try_out(SPACE, LOGIN, insists=False, is_saved=True).result(10)
+    memory.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10)
     later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
     for login in (LOGIN, another):
-        held = later.try_out(SPACE, login, insists=False, is_saved=True).result(10)
+        held = later.begin_trial(SPACE, login, insists=False, is_saved=True).result(10)
         assert held.hold_s > 0
-    assert later.try_out(ELSEWHERE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert later.begin_trial(ELSEWHERE, LOGIN, insists=False).result(10) == HistoryRecord()
     # What is typed or given for this run is another one, or is meant.
-    assert later.try_out(SPACE, another, insists=False).result(10) == HistoryRecord()
-    assert later.try_out(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
-    later.accepted(SPACE, another)
-    later.accepted(SPACE, LOGIN)
-    later.accepted(ELSEWHERE, LOGIN)
+    assert later.begin_trial(SPACE, another, insists=False).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
+    later.record_acceptance(SPACE, another)
+    later.record_acceptance(SPACE, LOGIN)
+    later.record_acceptance(ELSEWHERE, LOGIN)
     later.close()
     assert names_in(path) == []
 
@@ -383,25 +385,25 @@ def test_a_run_that_is_killed_at_once_holds_back_only_the_login_that_was_typed(
     memory: HistoryFile, path: Path
 ) -> None:
     """Its name is in the file before it is sent."""
-    memory.try_out(SPACE, LOGIN, insists=False).result(10)
-    assert UNNAMED not in names_in(path)
+    memory.begin_trial(SPACE, LOGIN, insists=False).result(10)
+    assert UNHASHED not in names_in(path)
     later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
     for is_saved in (True, False):
-        tried = later.try_out(SPACE, another, insists=False, is_saved=is_saved).result(10)
+        tried = later.begin_trial(SPACE, another, insists=False, is_saved=is_saved).result(10)
         assert tried == HistoryRecord()
     for is_saved in (True, False):
-        held = later.try_out(SPACE, LOGIN, insists=False, is_saved=is_saved).result(10)
+        held = later.begin_trial(SPACE, LOGIN, insists=False, is_saved=is_saved).result(10)
         assert held.hold_s > 0
     later.close()
 
 
 def test_an_acceptance_ends_no_trial_of_another_login(memory: HistoryFile, path: Path) -> None:
     another = Login(LOGIN.user, "another")
-    memory.try_out(OTHER, another, insists=False)
-    memory.accepted(SPACE, LOGIN)
+    memory.begin_trial(OTHER, another, insists=False)
+    memory.record_acceptance(SPACE, LOGIN)
     later = again(memory, path)
-    assert later.try_out(SPACE, another, insists=False).result(10).hold_s > 0
+    assert later.begin_trial(SPACE, another, insists=False).result(10).hold_s > 0
     later.close()
 
 
@@ -414,62 +416,66 @@ def test_a_login_is_tried_where_it_cannot_be_put_on_record(
         raise ValueError
 
     monkeypatch.setattr("hashlib.scrypt", refuse)
-    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert memory.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
 
 
 def test_it_is_held_back_for_a_while_only(path: Path) -> None:
     first = HistoryFile(path, now=lambda: 1_000_000.0)
-    first.try_out(SPACE, LOGIN, insists=False).result(10)
+    first.begin_trial(SPACE, LOGIN, insists=False).result(10)
     first.close()
     moments = iter((1_000_000.0, 1_000_599.0))
     later = HistoryFile(path, now=lambda: next(moments))
     for left in (600.0, 1.0):
-        assert later.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord(hold_s=left)
+        assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord(
+            hold_s=left
+        )
     later = HistoryFile(path, now=lambda: 1_000_600.0)
-    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
     later.close()
 
 
-@pytest.mark.parametrize("ends", ["accepted", "spare"])
+@pytest.mark.parametrize("ends", ["record_acceptance", "cancel_trial"])
 def test_a_trial_that_has_ended_holds_nothing_back(
     memory: HistoryFile, path: Path, ends: str
 ) -> None:
-    memory.try_out(SPACE, LOGIN, insists=False)
+    memory.begin_trial(SPACE, LOGIN, insists=False)
     getattr(memory, ends)(SPACE, LOGIN)
     later = again(memory, path)
-    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
     later.close()
 
 
 def test_a_login_that_was_not_sent_now_stays_on_trial_for_an_earlier_run(
     memory: HistoryFile, path: Path
 ) -> None:
-    memory.try_out(SPACE, LOGIN, insists=False)
+    memory.begin_trial(SPACE, LOGIN, insists=False)
     second = again(memory, path)
-    second.try_out(SPACE, LOGIN, insists=True)
-    second.spare(SPACE, LOGIN)
+    second.begin_trial(SPACE, LOGIN, insists=True)
+    second.cancel_trial(SPACE, LOGIN)
     third = again(second, path)
-    hold_s = third.try_out(SPACE, LOGIN, insists=False).result(10).hold_s
+    hold_s = third.begin_trial(SPACE, LOGIN, insists=False).result(10).hold_s
     assert HOLD_S[0] - 60 < hold_s <= HOLD_S[0]
     third.close()
 
 
 def test_a_trial_that_was_rejected_is_a_rejection(memory: HistoryFile, path: Path) -> None:
-    memory.try_out(SPACE, LOGIN, insists=False)
-    memory.rejected(SPACE, LOGIN)
+    memory.begin_trial(SPACE, LOGIN, insists=False)
+    memory.record_rejection(SPACE, LOGIN)
     later = again(memory, path)
-    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord(is_rejected=True)
+    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord(
+        is_rejected=True
+    )
     later.close()
 
 
 def test_a_rejection_is_known_under_another_name_of_the_address(
     memory: HistoryFile, path: Path
 ) -> None:
-    memory.found_at(SPACE, ("192.0.2.1:8080",))
-    memory.rejected(SPACE, LOGIN)
+    memory.set_addresses(SPACE, ("192.0.2.1:8080",))
+    memory.record_rejection(SPACE, LOGIN)
     later = again(memory, path)
     assert not was_rejected(later, space=ELSEWHERE)
-    later.found_at(ELSEWHERE, ("192.0.2.1:8080", "192.0.2.2:8080"))
+    later.set_addresses(ELSEWHERE, ("192.0.2.1:8080", "192.0.2.2:8080"))
     assert was_rejected(later, space=ELSEWHERE)
     later.close()
 
@@ -478,7 +484,7 @@ def test_several_rejections_of_a_login_say_no_more_of_it_than_one(
     memory: HistoryFile, path: Path
 ) -> None:
     for space in (SPACE, OTHER, ELSEWHERE):
-        memory.rejected(space, LOGIN)
+        memory.record_rejection(space, LOGIN)
     memory.close()
     entries = json.loads(path.read_text())["upstreams"]
     assert len({tuple(entry["rejected"]) for entry in entries}) == 1
@@ -486,16 +492,16 @@ def test_several_rejections_of_a_login_say_no_more_of_it_than_one(
 
 def test_what_would_not_be_read_again_is_not_written(memory: HistoryFile, path: Path) -> None:
     """An upstream may call itself by a name of 32,000 letters."""
-    memory.rejected(SPACE, LOGIN)
+    memory.record_rejection(SPACE, LOGIN)
     for number in range(60):
         space = UpstreamId(f"p{number}", f"http://proxy{number}.example:3128")
-        memory.pin(
+        memory.set_fingerprint(
             space, UpstreamFingerprint("basic", tuple(f"{n}" + "\xff" * 32_000 for n in range(8)))
         )
     later = again(memory, path)
-    assert path.stat().st_size <= SIZE_MOST
+    assert path.stat().st_size <= MAX_SIZE
     assert not path.with_name("sign-in.json.bad").exists()
-    assert UpstreamId("p59", "http://proxy59.example:3128") in later.pins
+    assert UpstreamId("p59", "http://proxy59.example:3128") in later.fingerprints
     later.close()
 
 
@@ -507,10 +513,10 @@ def test_two_long_realms_stay_two() -> None:
 
 def test_a_run_for_one_upstream_keeps_rejections_and_no_pins(path: Path) -> None:
     run = HistoryWithoutFingerprints(HistoryFile(path))
-    run.pin(SPACE, PIN)
-    run.rejected(SPACE, LOGIN)
+    run.set_fingerprint(SPACE, PIN)
+    run.record_rejection(SPACE, LOGIN)
     run.close()
     later = HistoryFile(path)
-    assert later.pins == {}
+    assert later.fingerprints == {}
     assert was_rejected(later)
     later.close()

@@ -106,7 +106,7 @@ class SecretServiceKeyring(Hanging):
 
 
 def vault_on(ring: Memory, clock: Callable[[], float] = lambda: 0.0) -> KeyringStore:
-    return KeyringStore(open_ring=lambda: OpenKeyring(ring, "Test Keyring"), clock=clock)
+    return KeyringStore(open_keyring=lambda: OpenKeyring(ring, "Test Keyring"), clock=clock)
 
 
 # --- Entries --------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def test_a_reason_is_short_and_holds_no_secret(raised: Exception, reason: str) -
 
 def test_a_keyring_that_failed_once_is_looked_for_again() -> None:
     rings = iter([Raising(KeyringLocked("x")), Memory({(service_name(OFFICE), "jdoe"): "right"})])
-    vault = KeyringStore(open_ring=lambda: OpenKeyring(next(rings), "Test Keyring"))
+    vault = KeyringStore(open_keyring=lambda: OpenKeyring(next(rings), "Test Keyring"))
     assert vault.find(OFFICE).result(SOON).login is None
     assert vault.find(OFFICE).result(SOON) == LookupResult(RIGHT, OK)
 
@@ -311,7 +311,7 @@ def test_without_a_safe_keyring_nothing_is_kept_and_that_is_told(state: KeyringS
     def no_ring() -> OpenKeyring:
         raise KeyringUnusableError(state)
 
-    vault = KeyringStore(open_ring=no_ring)
+    vault = KeyringStore(open_keyring=no_ring)
     assert vault.survey().result(SOON) == KeyringStatus(state)
     assert vault.find(OFFICE).result(SOON) == LookupResult(None, KeyringStatus(state))
     problem = vault.save(OFFICE, RIGHT).result(SOON)
@@ -321,7 +321,7 @@ def test_without_a_safe_keyring_nothing_is_kept_and_that_is_told(state: KeyringS
 
 
 def test_nothing_is_looked_at_before_something_is_wanted() -> None:
-    vault = KeyringStore(open_ring=lambda: pytest.fail("the keyring was opened"))
+    vault = KeyringStore(open_keyring=lambda: pytest.fail("the keyring was opened"))
     assert vault.keyring == KeyringStatus(KeyringState.UNKNOWN)
 
 
@@ -378,7 +378,7 @@ reached = Event()
 def hang():
     reached.set()
     Event().wait()
-KeyringStore(open_ring=hang).find(Profile("office", "Office", Upstream("proxy", 8080)))
+KeyringStore(open_keyring=hang).find(Profile("office", "Office", Upstream("proxy", 8080)))
 reached.wait()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20)

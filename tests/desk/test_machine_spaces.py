@@ -39,7 +39,7 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.protection_space import (
-    REALM_MOST,
+    MAX_REALM_LENGTH,
     ProtectionSpace,
     UpstreamFingerprint,
     UpstreamId,
@@ -453,7 +453,7 @@ def test_who_wants_to_sign_in_gets_the_question_that_is_open(play: Play) -> None
 
 
 def test_a_realm_of_128_characters_is_kept_as_it_is_and_a_longer_one_is_cut() -> None:
-    assert REALM_MOST == 128
+    assert MAX_REALM_LENGTH == 128
     assert bounded_realm("x" * 128) == "x" * 128
     one, other = bounded_realm("x" * 129), bounded_realm("x" * 130)
     assert len(one) == len(other) == 128

@@ -143,7 +143,7 @@ def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
     save(office, first)
     first.end()
     memory = HistoryFile(first.service.paths.state / "sign-in.json")
-    memory.pin(UpstreamId.of(office.profile), UpstreamFingerprint(label, (realm,)))
+    memory.set_fingerprint(UpstreamId.of(office.profile), UpstreamFingerprint(label, (realm,)))
     memory.close()
     signed_in = sum(access.signed for access in office.proxy.accesses())
     second = office.resume()

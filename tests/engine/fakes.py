@@ -116,7 +116,7 @@ class FakeDesk(Desk):
     def is_sure_of(self, answer: Credentials) -> bool:
         known = self.known(answer.upstream_id)
         is_known = known is not None and known.login_id == answer.login_id
-        return self.is_calm and answer.verified and is_known
+        return self.is_calm and answer.is_recently_accepted and is_known
 
     def challenged(
         self,
@@ -168,11 +168,11 @@ class FakeDesk(Desk):
                 self._waiting.remove((future, answer))
             elif self.known(answer.upstream_id) is not answer:
                 future.set_result(None)
-            elif answer.verified:
+            elif answer.is_recently_accepted:
                 future.set_result(answer)
             elif not self.is_under_way:
                 self.is_under_way = True
-                future.set_result(replace(answer, flight=1))
+                future.set_result(replace(answer, permit=1))
 
     def _landed(self) -> None:
         self.is_under_way = False
@@ -237,7 +237,7 @@ class FakeDesk(Desk):
                 offer = choose(turn.challenges, self.schemes)
                 assert offer is not None
                 answer = self._answer_with(turn.space, offer, login)
-                turn.future.set_result(replace(answer, flight=flight))
+                turn.future.set_result(replace(answer, permit=flight))
 
     def refuse_all(self) -> None:
         """Refuse all that wait; call it in the loop."""

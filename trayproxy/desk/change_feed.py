@@ -11,7 +11,7 @@ from trayproxy.control.messages import Ending, KeyringStatus, Problem, Prompt, S
 from trayproxy.desk.machine.machine import Machine
 from trayproxy.desk.machine.queries import ProfileFacts
 
-TELL_EVERY_S = 0.05
+PUBLISH_INTERVAL_S = 0.05
 """Faces are told at most this often; a person sees no delay."""
 
 _log = getLogger(__name__)
@@ -20,10 +20,10 @@ _log = getLogger(__name__)
 class ChangeListener(Protocol):
     """Who hears of changes; called from the loop, never from within a call to the desk."""
 
-    def question_changed(self, question: Prompt) -> None:
+    def prompt_changed(self, prompt: Prompt) -> None:
         """Hear of a question that opened or changed."""
 
-    def question_closed(self, number: int, ending: Ending) -> None:
+    def prompt_closed(self, number: int, ending: Ending) -> None:
         """Hear of a question that ended."""
 
     def facts_changed(self) -> None:
@@ -31,7 +31,7 @@ class ChangeListener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class _Snapshot:
     """All that `ChangeListener.facts_changed` is about."""
 
     profiles: dict[str, ProfileFacts] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class ChangeFeed:
         machine: Machine,
         listener: ChangeListener,
         loop: AbstractEventLoop,
-        told: Callable[[int], None],
+        on_published: Callable[[int], None],
     ) -> None:
         """Begin with a listener that knows of nothing.
 
@@ -60,71 +60,71 @@ class ChangeFeed:
         self._machine = machine
         self._listener = listener
         self._loop = loop
-        self._told = told
+        self._on_published = on_published
         self._changed: dict[int, None] = {}
         self._closed: dict[int, Ending] = {}
-        self._questions: dict[int, Prompt] = {}
-        self._facts = _Facts()
+        self._prompts: dict[int, Prompt] = {}
+        self._facts = _Snapshot()
         self._notices: tuple[Problem, ...] = ()
-        self._told_at = -inf
-        self._handle: TimerHandle | None = None
+        self._published_at = -inf
+        self._timer: TimerHandle | None = None
         self._is_closed = False
 
-    def changed(self, number: int) -> None:
+    def prompt_changed(self, number: int) -> None:
         """Note that a question may have changed."""
         self._changed[number] = None
 
-    def closed(self, number: int, ending: Ending) -> None:
+    def prompt_closed(self, number: int, ending: Ending) -> None:
         """Note that a question has ended."""
         self._closed[number] = ending
 
-    def tell_soon(self, notices: tuple[Problem, ...]) -> None:
+    def publish_soon(self, notices: tuple[Problem, ...]) -> None:
         """Tell the listener of all that was noted, and of the facts if they are others."""
         self._notices = notices
-        if self._handle is None and not self._is_closed:
-            delay = max(0.0, self._told_at + TELL_EVERY_S - self._loop.time())
-            self._handle = self._loop.call_later(delay, self.tell)
+        if self._timer is None and not self._is_closed:
+            delay = max(0.0, self._published_at + PUBLISH_INTERVAL_S - self._loop.time())
+            self._timer = self._loop.call_later(delay, self.publish)
 
-    def tell(self) -> None:
+    def publish(self) -> None:
         """Tell the listener now."""
-        if self._handle:
-            self._handle.cancel()
-        self._handle, self._told_at = None, self._loop.time()
+        if self._timer:
+            self._timer.cancel()
+        self._timer, self._published_at = None, self._loop.time()
         closed, self._closed = self._closed, {}
         changed, self._changed = self._changed, {}
         for number, ending in closed.items():
-            self._tell_closed(number, ending)
+            self._publish_closed(number, ending)
         for number in changed:
-            self._tell_changed(number)
-        self._tell_facts()
+            self._publish_changed(number)
+        self._publish_facts()
 
     def close(self) -> None:
         """Tell the listener for the last time."""
-        self.tell()
+        self.publish()
         self._is_closed = True
 
-    def _tell_closed(self, number: int, ending: Ending) -> None:
+    def _publish_closed(self, number: int, ending: Ending) -> None:
         # A question that was over before anyone was told of it never was.
-        if self._questions.pop(number, None):
-            self._listener.question_closed(number, ending)
+        if self._prompts.pop(number, None):
+            self._listener.prompt_closed(number, ending)
 
-    def _tell_changed(self, number: int) -> None:
-        question = self._machine.question(number)
-        if question is None or question == self._questions.get(number):
+    def _publish_changed(self, number: int) -> None:
+        prompt = self._machine.question(number)
+        if prompt is None or prompt == self._prompts.get(number):
             return
-        self._questions[number] = question
-        self._listener.question_changed(question)
-        self._told(number)
+        self._prompts[number] = prompt
+        self._listener.prompt_changed(prompt)
+        self._on_published(number)
 
-    def _tell_facts(self) -> None:
+    def _publish_facts(self) -> None:
         machine = self._machine
         profiles = {profile_id: machine.facts(profile_id) for profile_id in machine.profiles()}
-        before, self._facts = self._facts, _Facts(profiles, machine.keyring, self._notices)
+        before, self._facts = self._facts, _Snapshot(profiles, machine.keyring, self._notices)
         if before == self._facts:
             return
         for profile_id, facts in profiles.items():
-            known = before.profiles.get(profile_id, ProfileFacts()).sign_in
-            _log_change(profile_id, known, facts.sign_in)
+            before_sign_in = before.profiles.get(profile_id, ProfileFacts()).sign_in
+            _log_change(profile_id, before_sign_in, facts.sign_in)
         self._listener.facts_changed()
 
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
-from trayproxy.desk.problems import keeps_nothing
+from trayproxy.desk.problems import passwords_not_kept
 from trayproxy.profiles.profile import Profile
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class NullCredentialStore:
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """Say that nothing is kept."""
-        return _done(keeps_nothing())
+        return _done(passwords_not_kept())
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Have nothing to forget."""

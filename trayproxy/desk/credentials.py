@@ -20,19 +20,19 @@ class PendingRequest:
         target: Where it wants to go, ``github.com:443``. Untrusted.
         program: Who sent it, None while that is not known. The desk writes down what it finds out.
         connection: Whatever the service needs to find that out; the desk does not look at it.
-        own: The request is ours, sent to find out whether a login is right. No question names it.
-        spent: With which logins, and in which ways
+        is_own: True if TrayProxy sent the request itself, to verify a login. No prompt names it.
+        refused_with: With which logins, and in which ways
             (`trayproxy.desk.machine.events.OfferedScheme.name`), it has been refused. The desk
-            keeps this, and `strays`.
-        strays: How often it was answered in the name of another realm than it was meant for.
+            keeps this, and `realm_mismatches`.
+        realm_mismatches: How often a 407 named another realm than the login was meant for.
     """
 
     target: str
     program: Program | None = None
     connection: object = field(default=None, repr=False)
-    own: bool = False
-    spent: frozenset[tuple[LoginId, str]] = frozenset()
-    strays: int = 0
+    is_own: bool = False
+    refused_with: frozenset[tuple[LoginId, str]] = frozenset()
+    realm_mismatches: int = 0
 
 
 @dataclass(slots=True)
@@ -74,8 +74,8 @@ class Credentials:
         signer: Signs requests with it.
         acceptance: Shared by all answers with this login.
         offers: All that the scheme was chosen from.
-        strayed: The request has been sent from one realm to another already.
-        flight: What the desk calls the one request that carries this; 0 if the login was proved
+        has_changed_realm: The request has been sent from one realm to another already.
+        permit: What the desk calls the one request that carries this; 0 if the login was proved
             lately and any request may carry it.
     """
 
@@ -86,8 +86,8 @@ class Credentials:
     signer: Signer = field(repr=False)
     acceptance: AcceptanceRecord = field(repr=False)
     offers: tuple[Offer, ...] = field(default=(), repr=False)
-    strayed: bool = False
-    flight: int = 0
+    has_changed_realm: bool = False
+    permit: int = 0
 
     @property
     def upstream_id(self) -> UpstreamId:
@@ -100,7 +100,7 @@ class Credentials:
         return self.login_id.generation
 
     @property
-    def verified(self) -> bool:
+    def is_recently_accepted(self) -> bool:
         """Whether the desk need not be told that it was accepted once more.
 
         False again some seconds after the last time: the desk has to know whether a login that is
@@ -109,7 +109,7 @@ class Credentials:
         return self.acceptance.is_recent
 
     @property
-    def repeats(self) -> bool:
+    def is_constant(self) -> bool:
         """Whether the credentials of a request may be kept together with its head."""
         return self.signer.is_constant
 
@@ -142,7 +142,7 @@ class CredentialsFuture(Future[Outcome]):
     login on a client that has gone.
     """
 
-    def __init__(self, loop: AbstractEventLoop, left: Callable[[], None]) -> None:
+    def __init__(self, loop: AbstractEventLoop, on_cancel: Callable[[], None]) -> None:
         """Take a seat.
 
         Args:
@@ -150,11 +150,11 @@ class CredentialsFuture(Future[Outcome]):
             left: Called when the client leaves before it was served.
         """
         super().__init__(loop=loop)
-        self._left = left
+        self._on_cancel = on_cancel
 
     def cancel(self, msg: object = None) -> bool:
         """Give the seat up; return False if it was served already."""
         was_waiting = super().cancel(msg)
         if was_waiting:
-            self._left()
+            self._on_cancel()
         return was_waiting

@@ -26,10 +26,10 @@ from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind
 from trayproxy.control.messages import KeyringStatus, Problem, Program, Prompt, Snooze
 from trayproxy.desk.challenge_reader import (
     ChallengeReader,
-    is_repeated,
-    name_of,
-    offered,
-    tried_with,
+    is_offered_again,
+    offered_schemes,
+    scheme_id,
+    tried_login,
 )
 from trayproxy.desk.change_feed import ChangeFeed, ChangeListener
 from trayproxy.desk.credential_store import CredentialStore, LookupResult
@@ -97,17 +97,17 @@ from trayproxy.desk.machine.outcomes import is_costless
 from trayproxy.desk.machine.queries import ProfileFacts, TrialState
 from trayproxy.desk.problems import (
     kept_in_memory,
+    keyring_silent,
     no_common_scheme,
-    nobody_asks,
+    no_front_end,
     not_accepted,
     not_checked,
-    not_signing_in,
+    password_not_used,
     problem_of,
-    question_gone,
+    prompt_gone,
     refusal,
     rejected_before,
-    signs_in_itself,
-    store_silent,
+    sign_in_disabled,
     unrecorded,
 )
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
@@ -119,17 +119,17 @@ _log = getLogger(__name__)
 
 T = TypeVar("T")
 
-STRAYS_MOST = 4
+MAX_REALM_MISMATCHES = 4
 """How often a request may meet another realm than it was meant for before its login was sent."""
 
-Identify = Callable[[PendingRequest], Awaitable[Program | None]]
+IdentifyProgram = Callable[[PendingRequest], Awaitable[Program | None]]
 """Finds the program that sent a request; called only for requests that a question names."""
 
-TryLogin = Callable[[Profile, str], Coroutine[None, None, bool]]
+SendOwnRequestFunction = Callable[[Profile, str], Coroutine[None, None, bool]]
 """Sends a request of our own to the one upstream of a profile, to find out about a login.
 
 It is sent like that of any program, without a login at first, and goes to the target that is named,
-``github.com:443``, or wherever if none is. Its `PendingRequest` is our own (`PendingRequest.own`).
+``github.com:443``, or wherever if none is. `PendingRequest.is_own` is True.
 False if the upstream let it through without asking for a login.
 """
 
@@ -138,12 +138,12 @@ False if the upstream let it through without asking for a login.
 class _Parked:
     """A request that waits, as the shell sees it."""
 
-    seat: CredentialsFuture
-    waiter: PendingRequest
+    future: CredentialsFuture
+    pending: PendingRequest
     profile: Profile
     offers: tuple[Offer, ...]
     tried: Credentials | None
-    strays: bool
+    changes_realm: bool
     is_identified: bool = False
 
 
@@ -151,25 +151,25 @@ class Desk:
     """The logins of this run, and the questions about them.
 
     Attributes:
-        identify: Finds out who waits; None while nothing can.
+        identify_program: Finds out who waits; None while nothing can.
         rejected: The logins never to send by themselves.
         addresses_of: Returns the addresses that a URL of an upstream leads to, as far as known.
-        on_user: Keeps the user name of an accepted login in its profile: the profile's id and the
-            user name; None if user names are not kept.
+        on_user_name: Called with the profile's id and the user name of an accepted login, which
+            the profile keeps; None if user names are not kept.
     """
 
     def __init__(
         self,
         *,
-        vault: CredentialStore,
+        store: CredentialStore,
         listener: ChangeListener,
         loop: AbstractEventLoop,
         clock: Callable[[], float] | None = None,
         schemes: Sequence[Scheme] = (Basic(),),
-        rules: DeskLimits | None = None,
+        limits: DeskLimits | None = None,
         rejected: RejectedLogins | None = None,
-        identify: Identify | None = None,
-        memory: History | None = None,
+        identify_program: IdentifyProgram | None = None,
+        history: History | None = None,
         is_installed: Callable[[str], bool] = lambda family: True,
     ) -> None:
         """Open the desk.
@@ -186,64 +186,64 @@ class Desk:
             is_installed: Whether what a family of schemes needs is installed.
             memory: What earlier runs have left; None: nothing, and this one leaves nothing either.
         """
-        self.identify = identify
+        self.identify_program = identify_program
         self.rejected = rejected or RejectedLogins(urandom(32))
-        self._vault = vault
+        self._store = store
         self._loop = loop
         self._clock = clock or loop.time
-        self._offers = ChallengeReader(schemes, is_installed)
-        self._rules = rules or DeskLimits()
-        self._memory = memory or NullHistory()
-        self._machine = Machine(self._rules, self.rejected, self._memory.pins)
-        self._on_try: TryLogin | None = None
-        self.on_user: Callable[[str, str], None] | None = None
-        self._news = ChangeFeed(self._machine, listener, loop, self._find_out_who_waits)
+        self._reader = ChallengeReader(schemes, is_installed)
+        self._limits = limits or DeskLimits()
+        self._history = history or NullHistory()
+        self._machine = Machine(self._limits, self.rejected, self._history.fingerprints)
+        self._send_own_request: SendOwnRequestFunction | None = None
+        self.on_user_name: Callable[[str, str], None] | None = None
+        self._feed = ChangeFeed(self._machine, listener, loop, self._identify_programs)
         self.addresses_of: Callable[[str], tuple[str, ...]] = lambda upstream: ()
         self._events: list[Event] = []
         self._parked: dict[int, _Parked] = {}
         self._departing: dict[int, tuple[CredentialsFuture, Credentials]] = {}
-        self._waiters = 0
-        self._answers: dict[tuple[ProtectionSpace, tuple[str, str]], Credentials] = {}
+        self._last_number = 0
+        self._credentials: dict[tuple[ProtectionSpace, tuple[str, str]], Credentials] = {}
         self._known: dict[UpstreamId, Credentials] = {}
         self._notices: tuple[Problem, ...] = ()
-        self._askers = 0
+        self._front_ends = 0
         self._alarm: TimerHandle | None = None
         self._alarm_at = inf
         self._snooze = (0.0, 0.0)
-        self._findings: set[Future[Program | None]] = set()
-        self._tries: set[Future[bool]] = set()
-        self._savings: dict[UpstreamId, tuple[int, Future[Problem | None]]] = {}
-        vault.watch(self._threadsafe(self._surveyed))
+        self._lookups: set[Future[Program | None]] = set()
+        self._own_requests: set[Future[bool]] = set()
+        self._saves: dict[UpstreamId, tuple[int, Future[Problem | None]]] = {}
+        store.watch(self._threadsafe(self._keyring_surveyed))
 
     # --- For the engine ----------------------------------------------------------------------
 
-    def known(self, space: UpstreamId) -> Credentials | None:
+    def known(self, upstream_id: UpstreamId) -> Credentials | None:
         """Return the answer to send before this upstream asks, None if there is none.
 
         Called for every request.
         """
-        return self._known.get(space)
+        return self._known.get(upstream_id)
 
-    def is_sure_of(self, answer: Credentials) -> bool:
+    def is_sure_of(self, credentials: Credentials) -> bool:
         """Whether a request that no program waits for may carry this answer.
 
         It was accepted moments ago and is what this upstream is sent unasked, nothing is asked or
         in doubt about it, and the screen is not locked.
         """
-        known = self.known(answer.upstream_id)
+        known = self.known(credentials.upstream_id)
         return (
-            answer.verified
+            credentials.is_recently_accepted
             and known is not None
-            and (known.login_id, known.scheme) == (answer.login_id, answer.scheme)
-            and self._machine.is_settled(answer.upstream_id)
+            and (known.login_id, known.scheme) == (credentials.login_id, credentials.scheme)
+            and self._machine.is_settled(credentials.upstream_id)
         )
 
     def challenged(
         self,
-        space: UpstreamId,
+        upstream_id: UpstreamId,
         profile: Profile,
         challenges: Sequence[Challenge],
-        waiter: PendingRequest,
+        pending: PendingRequest,
         tried: Credentials | None,
         verdict: Verdict | None = None,
     ) -> Future[Outcome]:
@@ -263,13 +263,13 @@ class Desk:
             anything, to hear once more what is offered. Cancel it when the client leaves. With an
             answer, the request must come back: by `accepted`, `inconclusive`, or here again.
         """
-        self._waiters += 1
-        number = self._waiters
-        seat = CredentialsFuture(self._loop, partial(self._left, number))
+        self._last_number += 1
+        number = self._last_number
+        future = CredentialsFuture(self._loop, partial(self._client_left, number))
         profile = self._machine.profile(profile)
-        offers = self._offers.read(challenges, space, profile)
-        is_other_way = tried is not None and not is_repeated(tried, challenges)
-        if not offers and tried and tried.upstream_id == space and not is_other_way:
+        offers = self._reader.read_offers(challenges, upstream_id, profile)
+        is_another_method = tried is not None and not is_offered_again(tried, challenges)
+        if not offers and tried and tried.upstream_id == upstream_id and not is_another_method:
             # What is said besides a verdict may be about that alone (a 401, the end of a
             # handshake): then the offer is the one that was tried.
             offers = () if verdict and is_costless(verdict) else tried.offers
@@ -278,48 +278,52 @@ class Desk:
                 self.inconclusive(tried, "the proxy asks in a way that cannot be used", sent=False)
             tried = None
         if profile.sign_in is SignIn.NONE:
-            seat.set_result(not_signing_in(profile))
+            future.set_result(sign_in_disabled(profile))
         elif not offers and not tried:
-            usable = self._offers.usable(space, profile)
-            told = no_common_scheme(challenges, usable)
-            self._handle(NoCommonScheme(space, told.problem))
-            seat.set_result(told)
+            usable = self._reader.usable_schemes(upstream_id, profile)
+            refusal_to_send = no_common_scheme(challenges, usable)
+            self._handle(NoCommonScheme(upstream_id, refusal_to_send.problem))
+            future.set_result(refusal_to_send)
         else:
-            key = self._offers.key(challenges, space, profile, tried)
-            strays = tried is not None and tried.login_id.space != key
-            waiter.strays += strays
+            space = self._reader.protection_space(challenges, upstream_id, profile, tried)
+            changes_realm = tried is not None and tried.login_id.space != space
+            pending.realm_mismatches += changes_realm
             # A scheme that came to nothing has sent no login; where another one is wanted in its
             # place, it is not to come back to it.
-            if tried and (not is_costless(verdict) or (is_other_way and not strays)):
-                waiter.spent |= {(tried.login_id, f"{name_of(tried.scheme)} {tried.label}")}
+            if tried and (not is_costless(verdict) or (is_another_method and not changes_realm)):
+                pending.refused_with |= {
+                    (tried.login_id, f"{scheme_id(tried.scheme)} {tried.label}")
+                }
             # Once, if that may have cost a log-on; behind a balancer it may take some more tries
             # until a connection leads to the proxy that has asked.
-            strays = strays and (not is_costless(verdict) or waiter.strays >= STRAYS_MOST)
-            self._parked[number] = _Parked(seat, waiter, profile, offers, tried, strays)
+            changes_realm = changes_realm and (
+                not is_costless(verdict) or pending.realm_mismatches >= MAX_REALM_MISMATCHES
+            )
+            self._parked[number] = _Parked(future, pending, profile, offers, tried, changes_realm)
             self._handle(
                 RequestChallenged(
                     number,
-                    key,
+                    space,
                     profile,
-                    offered(offers, space),
-                    waiter.target,
-                    tried_with(tried, verdict, challenges) if tried else None,
-                    waiter.program,
-                    waiter.own,
-                    waiter.spent,
-                    self._locate(space),
+                    offered_schemes(offers, upstream_id),
+                    pending.target,
+                    tried_login(tried, verdict, challenges) if tried else None,
+                    pending.program,
+                    pending.is_own,
+                    pending.refused_with,
+                    self._addresses(upstream_id),
                 )
             )
-        return seat
+        return future
 
-    def _locate(self, space: UpstreamId) -> tuple[str, ...]:
+    def _addresses(self, upstream_id: UpstreamId) -> tuple[str, ...]:
         """Return the addresses of an upstream; the memory hears of them first."""
-        addresses = self.addresses_of(space.upstream)
+        addresses = self.addresses_of(upstream_id.upstream)
         if addresses:
-            self._memory.found_at(space, addresses)
+            self._history.set_addresses(upstream_id, addresses)
         return addresses
 
-    def departing(self, answer: Credentials, target: str) -> Future[Outcome]:
+    def departing(self, credentials: Credentials, target: str) -> Future[Outcome]:
         """Take a request that is about to carry a login that was not proved lately.
 
         Args:
@@ -331,14 +335,14 @@ class Desk:
             when the client leaves. With an answer, the request must report that one: by `accepted`,
             `unproved`, `inconclusive` or `challenged`.
         """
-        self._waiters += 1
-        number = self._waiters
-        seat = CredentialsFuture(self._loop, partial(self._left, number))
-        self._departing[number] = (seat, answer)
-        self._handle(LoginDeparting(number, answer.login_id, target))
-        return seat
+        self._last_number += 1
+        number = self._last_number
+        future = CredentialsFuture(self._loop, partial(self._client_left, number))
+        self._departing[number] = (future, credentials)
+        self._handle(LoginDeparting(number, credentials.login_id, target))
+        return future
 
-    def give_up(self, seat: Future[Outcome]) -> None:
+    def withdraw(self, future: Future[Outcome]) -> None:
         """Withdraw a request that does not wait any longer, as when its client has left.
 
         The desk may have served the request a moment ago. Then the login in the answer was not
@@ -347,26 +351,28 @@ class Desk:
         Args:
             seat: What `challenged` or `departing` returned for the request.
         """
-        if seat.cancel() or seat.cancelled():
+        if future.cancel() or future.cancelled():
             return
-        if isinstance(answer := seat.result(), Credentials):
-            self.inconclusive(answer, "nobody waits for it", sent=False)
+        if isinstance(credentials := future.result(), Credentials):
+            self.inconclusive(credentials, "nobody waits for it", sent=False)
 
-    def accepted(self, answer: Credentials, target: str = "") -> None:
+    def accepted(self, credentials: Credentials, target: str = "") -> None:
         """Record that the response to a request proves that its login was accepted.
 
-        Need not be called while `Credentials.verified`; it is so for longer if it is.
+        Need not be called while `Credentials.is_recently_accepted`; it is so for longer if it is.
 
         Args:
             answer: What the request carried.
             target: Where it went, ``github.com:443``; empty if no target was named yet.
         """
-        name = name_of(answer.scheme)
-        self._handle(LoginAccepted(answer.login_id, name, answer.label, target, answer.flight))
-        if self._machine.is_proved(answer.login_id):
-            answer.acceptance.refresh(self._loop, self._rules.fresh)
+        name = scheme_id(credentials.scheme)
+        self._handle(
+            LoginAccepted(credentials.login_id, name, credentials.label, target, credentials.permit)
+        )
+        if self._machine.is_proved(credentials.login_id):
+            credentials.acceptance.refresh(self._loop, self._limits.fresh)
 
-    def unproved(self, answer: Credentials, target: str, *, is_doubtful: bool) -> None:
+    def unproved(self, credentials: Credentials, target: str, *, is_doubtful: bool) -> None:
         """Record that the response to a request does not tell whether its login is right.
 
         Args:
@@ -374,30 +380,34 @@ class Desk:
             target: Where it went, ``github.com:443``.
             is_doubtful: A proxy may give this response to a wrong login as well.
         """
-        if not answer.verified:
+        if not credentials.is_recently_accepted:
             _log.info(
-                "profile %s: a sign-in could not be checked yet", answer.upstream_id.profile_id
+                "profile %s: a sign-in could not be checked yet", credentials.upstream_id.profile_id
             )
-            self._handle(LoginUnproved(answer.login_id, target, is_doubtful, answer.flight))
+            self._handle(
+                LoginUnproved(credentials.login_id, target, is_doubtful, credentials.permit)
+            )
 
-    def inconclusive(self, answer: Credentials, why: str, *, sent: bool = True) -> None:
+    def inconclusive(self, credentials: Credentials, reason: str, *, sent: bool = True) -> None:
         """Take note that a request with this answer got no response at all.
 
         One that never carried the login need not be reported, unless the desk has let it go
-        (`Credentials.flight`).
+        (`Credentials.permit`).
 
         Args:
             answer: What it carried.
             why: For the log: a network error, a time-out, a client that left.
             sent: Whether the login may have arrived, and have cost a log-on.
         """
-        if sent or not answer.verified:
+        if sent or not credentials.is_recently_accepted:
             _log.info(
-                "profile %s: a sign-in was not checked: %s", answer.upstream_id.profile_id, why
+                "profile %s: a sign-in was not checked: %s",
+                credentials.upstream_id.profile_id,
+                reason,
             )
-            self._handle(LoginInconclusive(answer.login_id, sent, answer.flight))
+            self._handle(LoginInconclusive(credentials.login_id, sent, credentials.permit))
 
-    def overdue(self, answer: Credentials, count: int) -> None:
+    def overdue(self, credentials: Credentials, count: int) -> None:
         """Record that an upstream has answered no request at all for a moment.
 
         The login is not taken for proved any more: from here one request at a time carries it.
@@ -406,17 +416,17 @@ class Desk:
             answer: What a request carries that waits for its answer.
             count: How many requests with this login wait.
         """
-        if answer.login is not None and not answer.flight:
-            self._handle(UpstreamOverdue(answer.login_id, count))
+        if credentials.login is not None and not credentials.permit:
+            self._handle(UpstreamOverdue(credentials.login_id, count))
 
     # --- For faces ---------------------------------------------------------------------------
 
-    def questions(self) -> tuple[Prompt, ...]:
+    def prompts(self) -> tuple[Prompt, ...]:
         """Return the open questions, the oldest first."""
         found = map(self._machine.question, self._machine.numbers())
-        return tuple(question for question in found if question)
+        return tuple(prompt for prompt in found if prompt)
 
-    def answer(self, number: int, login: Login, remember: bool) -> Problem | None:
+    def answer_prompt(self, number: int, login: Login, remember: bool) -> Problem | None:
         """Take what a person typed.
 
         Args:
@@ -427,19 +437,19 @@ class Desk:
         Returns:
             Why it cannot be taken; None if it is being tried, or will be by the next request.
         """
-        question = self._machine.question(number)
-        if question is None:
-            return question_gone()
-        problem = self._offers.check(login, question.upstream, question.method)
+        prompt = self._machine.question(number)
+        if prompt is None:
+            return prompt_gone()
+        problem = self._reader.check_login(login, prompt.upstream, prompt.method)
         if problem is None:
             self._handle(PromptAnswered(number, login, remember))
         return problem
 
-    def decline(self, number: int, quiet: Snooze) -> None:
+    def decline_prompt(self, number: int, snooze: Snooze) -> None:
         """Take a person's *Cancel* or *Not now*."""
-        self._handle(PromptDeclined(number, quiet))
+        self._handle(PromptDeclined(number, snooze))
 
-    def typing(self, number: int) -> None:
+    def keep_prompt_open(self, number: int) -> None:
         """Take note that a person has begun to answer: the question does not close by itself."""
         self._handle(PromptTouched(number))
 
@@ -450,10 +460,10 @@ class Desk:
             Why it cannot be opened, None if it is open.
         """
         if profile.sign_in is SignIn.NONE:
-            return not_signing_in(profile).problem
-        if not self._askers and profile.sign_in is SignIn.PASSWORD:
-            return nobody_asks(profile)
-        self._handle(SignInRequested(profile, self._offers.guess(profile)))
+            return sign_in_disabled(profile).problem
+        if not self._front_ends and profile.sign_in is SignIn.PASSWORD:
+            return no_front_end(profile)
+        self._handle(SignInRequested(profile, self._reader.guess_method(profile)))
         return None
 
     def preload(self, profile: Profile, login: Login, *, is_proved: bool = False) -> Problem | None:
@@ -468,9 +478,9 @@ class Desk:
         Returns:
             Why it cannot be used, None if it will be.
         """
-        return self._give(profile, login, remember=False, is_proved=is_proved)
+        return self._use_login(profile, login, remember=False, is_proved=is_proved)
 
-    def _give(
+    def _use_login(
         self,
         profile: Profile,
         login: Login,
@@ -480,11 +490,11 @@ class Desk:
         is_proved: bool = False,
     ) -> Problem | None:
         if profile.sign_in is SignIn.SSO:
-            return signs_in_itself(profile)
-        problem = self._offers.check(login, str(profile.upstream))
+            return password_not_used(profile)
+        problem = self._reader.check_login(login, str(profile.upstream))
         if problem is None:
-            way = self._offers.guess(profile)
-            self._handle(LoginGiven(profile, way, login, remember, insists, is_proved))
+            method = self._reader.guess_method(profile)
+            self._handle(LoginGiven(profile, method, login, remember, insists, is_proved))
         return problem
 
     def save_login(
@@ -493,7 +503,7 @@ class Desk:
         """Keep a login in the keyring, and use it for the next request.
 
         It is kept once the upstream has accepted it, which is found out at once. If that cannot be
-        (`on_try` is None), it is kept unchecked.
+        (`send_own_request` is None), it is kept unchecked.
 
         Args:
             profile: Whose login.
@@ -504,23 +514,23 @@ class Desk:
             Why it was not kept, None if it was. One that could not be checked is kept once a
             request is accepted with it.
         """
-        remember = self._on_try is not None
-        problem = self._give(profile, login, remember=remember, insists=is_typed)
-        if problem is None and self._on_try is None:
-            return self._saved(profile, login)
-        told: Future[Problem | None] = self._loop.create_future()
+        remember = self._send_own_request is not None
+        problem = self._use_login(profile, login, remember=remember, insists=is_typed)
+        if problem is None and self._send_own_request is None:
+            return self._save(profile, login)
+        reported: Future[Problem | None] = self._loop.create_future()
         if problem:
-            told.set_result(problem)
+            reported.set_result(problem)
         else:
-            space = UpstreamId.of(profile)
-            self._savings[space] = (self._machine.generation(space), told)
-            self._tell_savings()
-        return told
+            upstream_id = UpstreamId.of(profile)
+            self._saves[upstream_id] = (self._machine.generation(upstream_id), reported)
+            self._report_unsaved()
+        return reported
 
-    def _tell_savings(self) -> None:
+    def _report_unsaved(self) -> None:
         """Tell who waits for a login to be kept, as soon as it will not be."""
-        for space, (generation, told) in list(self._savings.items()):
-            match self._machine.trial(space, generation):
+        for upstream_id, (generation, reported) in list(self._saves.items()):
+            match self._machine.trial(upstream_id, generation):
                 case TrialState.UNDER_WAY | TrialState.RIGHT:
                     continue  # A right one is being saved.
                 case TrialState.WRONG:
@@ -531,9 +541,9 @@ class Desk:
                     problem = not_checked()
                 case TrialState.UNRECORDED:
                     problem = unrecorded()
-            del self._savings[space]
-            if not told.done():
-                told.set_result(problem)
+            del self._saves[upstream_id]
+            if not reported.done():
+                reported.set_result(problem)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Remove a profile's saved logins, and forget what is in memory.
@@ -543,15 +553,15 @@ class Desk:
         """
         self._handle(LoginsForgotten(profile.id))
         each = (profile.with_only(str(upstream)) for upstream in profile.upstreams)
-        return self._written(*map(self._vault.forget, each))
+        return self._when_written(*map(self._store.forget, each))
 
-    def set_askers(self, count: int) -> None:
+    def set_front_end_count(self, count: int) -> None:
         """Take note of how many faces can put a question to a person.
 
         Without any, requests are told at once that a sign-in is needed, when the keyring had
         nothing to offer; if the last face has just gone, only some time later.
         """
-        self._askers = count
+        self._front_ends = count
         self._handle(FrontEndsChanged(count))
 
     def facts(self, profile_id: str) -> ProfileFacts:
@@ -563,9 +573,9 @@ class Desk:
         facts = self._machine.facts(profile_id)
         if facts.snoozed_until is None:
             return facts
-        return replace(facts, snoozed_until=self._epoch(facts.snoozed_until))
+        return replace(facts, snoozed_until=self._to_epoch(facts.snoozed_until))
 
-    def _epoch(self, until: float) -> float | None:
+    def _to_epoch(self, until: float) -> float | None:
         """Convert the end of a quiet time, once: the clocks drift, and faces would see changes."""
         if until == inf:
             return None
@@ -612,30 +622,30 @@ class Desk:
         """Take note of another network, or of a wake-up: *Not now* ends."""
         self._handle(NetworkChanged())
 
-    def screen_locked(self, locked: bool) -> None:
+    def screen_locked(self, is_locked: bool) -> None:
         """Take note of the screen: while it is locked, no question opens."""
-        self._handle(ScreenLocked(locked))
+        self._handle(ScreenLocked(is_locked))
 
     @property
-    def on_try(self) -> TryLogin | None:
+    def send_own_request(self) -> SendOwnRequestFunction | None:
         """How to send a request of our own; None if nothing can."""
-        return self._on_try
+        return self._send_own_request
 
-    @on_try.setter
-    def on_try(self, on_try: TryLogin | None) -> None:
-        self._on_try = on_try
-        self._machine.board.tries_itself = on_try is not None
+    @send_own_request.setter
+    def send_own_request(self, send: SendOwnRequestFunction | None) -> None:
+        self._send_own_request = send
+        self._machine.board.tries_itself = send is not None
 
     def close(self) -> None:
         """Withdraw all questions and refuse all requests; the service quits."""
         for profile_id in self._machine.profiles():
             self._handle(ProfileDeleted(profile_id, for_good=False))
-        for finding in self._findings:
-            finding.cancel()
-        for attempt in self._tries:
-            attempt.cancel()
-        self._news.close()
-        self._memory.close()
+        for lookup in self._lookups:
+            lookup.cancel()
+        for request in self._own_requests:
+            request.cancel()
+        self._feed.close()
+        self._history.close()
         if self._alarm:
             self._alarm.cancel()
 
@@ -651,14 +661,14 @@ class Desk:
             del self._events[0]
         self._refresh_known()
         self._set_alarm()
-        self._tell_savings()
-        self._news.tell_soon(self.notices)
+        self._report_unsaved()
+        self._feed.publish_soon(self.notices)
 
-    def _left(self, number: int) -> None:
+    def _client_left(self, number: int) -> None:
         if self._parked.pop(number, None) or self._departing.pop(number, None):
             self._handle(ClientLeft(number))
 
-    def _surveyed(self, keyring: KeyringStatus) -> None:
+    def _keyring_surveyed(self, keyring: KeyringStatus) -> None:
         self._handle(KeyringSurveyed(keyring))
 
     def _set_alarm(self) -> None:
@@ -669,9 +679,9 @@ class Desk:
         if self._alarm:
             self._alarm.cancel()
         self._alarm_at = deadline
-        self._alarm = self._loop.call_later(max(0.0, deadline - self._clock()), self._ring)
+        self._alarm = self._loop.call_later(max(0.0, deadline - self._clock()), self._on_alarm)
 
-    def _ring(self) -> None:
+    def _on_alarm(self) -> None:
         self._alarm, self._alarm_at = None, inf
         self._handle(TimePassed())
 
@@ -679,31 +689,31 @@ class Desk:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case ReleaseRequest(number, mark, scheme):
-                self._release(number, mark, scheme)
-            case AllowDeparture(number, flight):
-                seat, answer = self._departing.pop(number)
-                seat.set_result(replace(answer, flight=flight) if flight else answer)
+            case ReleaseRequest(number, login_id, scheme):
+                self._release(number, login_id, scheme)
+            case AllowDeparture(number, permit):
+                future, credentials = self._departing.pop(number)
+                future.set_result(replace(credentials, permit=permit) if permit else credentials)
             case RecallLogin(number):
                 self._departing.pop(number)[0].set_result(None)
             case SendWithoutLogin(number):
-                self._parked.pop(number).seat.set_result(None)
+                self._parked.pop(number).future.set_result(None)
             case RefuseRequest(number, reason, text):
                 parked = self._parked.pop(number)
-                parked.seat.set_result(refusal(reason, parked.profile, text))
+                parked.future.set_result(refusal(reason, parked.profile, text))
             case SendOwnRequest():
-                self._try_own(effect)
+                self._start_own_request(effect)
             case RecordTrial():
-                self._put_on_trial(effect)
+                self._record_trial(effect)
             case NotifyPromptChanged(number):
-                self._news.changed(number)
+                self._feed.prompt_changed(number)
             case NotifyPromptClosed(number, ending):
-                self._news.closed(number, ending)
+                self._feed.prompt_closed(number, ending)
             case KeepUserName(profile_id, user):
-                if self.on_user is not None:
-                    self.on_user(profile_id, user)
+                if self.on_user_name is not None:
+                    self.on_user_name(profile_id, user)
             case LookUpLogin() | SurveyKeyring() | SaveLoginToKeyring():
-                self._use_vault(effect)
+                self._access_keyring(effect)
             case (
                 RecordRejection()
                 | ClearRejection()
@@ -711,161 +721,175 @@ class Desk:
                 | RecordFingerprint()
                 | ClearHistory()
             ):
-                self._remember(effect)
+                self._update_history(effect)
 
-    def _use_vault(self, effect: LookUpLogin | SurveyKeyring | SaveLoginToKeyring) -> None:
+    def _access_keyring(self, effect: LookUpLogin | SurveyKeyring | SaveLoginToKeyring) -> None:
         match effect:
             case LookUpLogin(lookup, profile, user):
-                finding = self._vault.find(profile, user)
-                self._on_result(finding, partial(self._found, lookup, UpstreamId.of(profile)))
+                result = self._store.find(profile, user)
+                self._on_result(
+                    result, partial(self._lookup_finished, lookup, UpstreamId.of(profile))
+                )
             case SurveyKeyring():
-                self._on_result(self._vault.survey(), self._surveyed)
+                self._on_result(self._store.survey(), self._keyring_surveyed)
             case SaveLoginToKeyring(profile, login):
-                self._tell_saved(self._saved(profile, login), profile)
+                self._report_saved(self._save(profile, login), profile)
 
-    def _remember(
+    def _update_history(
         self,
         effect: RecordRejection | ClearRejection | CancelTrial | RecordFingerprint | ClearHistory,
     ) -> None:
         match effect:
-            case RecordRejection(space, login):
-                self._memory.rejected(space, login)
-            case ClearRejection(space, login):
-                self._memory.accepted(space, login)
-            case CancelTrial(space, login):
-                self._memory.spare(space, login)
-            case RecordFingerprint(space, pin):
-                self._memory.pin(space, pin)
+            case RecordRejection(upstream_id, login):
+                self._history.record_rejection(upstream_id, login)
+            case ClearRejection(upstream_id, login):
+                self._history.record_acceptance(upstream_id, login)
+            case CancelTrial(upstream_id, login):
+                self._history.cancel_trial(upstream_id, login)
+            case RecordFingerprint(upstream_id, fingerprint):
+                self._history.set_fingerprint(upstream_id, fingerprint)
             case ClearHistory(profile_id):
-                self._memory.forget(profile_id)
+                self._history.forget_profile(profile_id)
 
-    def _put_on_trial(self, effect: RecordTrial) -> None:
-        number, space, login = effect.number, effect.space, effect.login
+    def _record_trial(self, effect: RecordTrial) -> None:
+        number, upstream_id, login = effect.number, effect.space, effect.login
 
-        def tell(record: HistoryRecord) -> None:
-            self._handle(TrialRecorded(number, space, login, record.is_rejected, record.hold_s))
+        def report(record: HistoryRecord) -> None:
+            self._handle(
+                TrialRecorded(number, upstream_id, login, record.is_rejected, record.hold_s)
+            )
 
-        recorded = self._memory.try_out(
-            space, login, insists=effect.insists, is_saved=effect.is_saved
+        recorded = self._history.begin_trial(
+            upstream_id, login, insists=effect.insists, is_saved=effect.is_saved
         )
         if recorded.done():
-            tell(recorded.result())
+            report(recorded.result())
         else:
-            self._on_result(recorded, tell)
+            self._on_result(recorded, report)
 
-    def _tell_saved(self, saved: Future[Problem | None], profile: Profile) -> None:
+    def _report_saved(self, saved: Future[Problem | None], profile: Profile) -> None:
         """Tell who waits for this login to be kept."""
-        _, told = self._savings.pop(UpstreamId.of(profile), (0, None))
+        _, reported = self._saves.pop(UpstreamId.of(profile), (0, None))
 
-        def tell(done: Future[Problem | None]) -> None:
-            if told and not told.done():
-                told.set_result(done.result())
+        def report(done: Future[Problem | None]) -> None:
+            if reported and not reported.done():
+                reported.set_result(done.result())
 
-        saved.add_done_callback(tell)
+        saved.add_done_callback(report)
 
-    def _release(self, number: int, mark: LoginId, scheme: str) -> None:
+    def _release(self, number: int, login_id: LoginId, scheme: str) -> None:
         """Give a request its answer; a scheme that cannot make one is one that cannot be used."""
         parked = self._parked[number]
-        found = next(offer for offer in parked.offers if name_of(offer.scheme) == scheme)
-        offer = self._offers.as_of(self._machine.profile(parked.profile), found)
+        found = next(offer for offer in parked.offers if scheme_id(offer.scheme) == scheme)
+        offer = self._reader.with_current_scheme(self._machine.profile(parked.profile), found)
         try:
-            answer = self._answer(offer, mark, parked.offers)
+            credentials = self._credentials_for(offer, login_id, parked.offers)
         except LoginError as error:
-            self._loop.call_soon(self._not_released, number, mark, offer, str(error))
+            self._loop.call_soon(self._scheme_failed, number, login_id, offer, str(error))
             return
         del self._parked[number]
-        if not self._machine.is_trusted(mark):
-            answer = replace(answer, flight=number)
-        parked.seat.set_result(replace(answer, strayed=True) if parked.strays else answer)
+        if not self._machine.is_trusted(login_id):
+            credentials = replace(credentials, permit=number)
+        parked.future.set_result(
+            replace(credentials, has_changed_realm=True) if parked.changes_realm else credentials
+        )
 
-    def _not_released(self, number: int, mark: LoginId, offer: Offer, reason: str) -> None:
+    def _scheme_failed(self, number: int, login_id: LoginId, offer: Offer, reason: str) -> None:
         parked = self._parked.get(number)
         verdict = Verdict(VerdictKind.UNUSABLE, reason)
         if parked is None:
-            self._handle(LoginInconclusive(mark, sent=False, flight=number))
+            self._handle(LoginInconclusive(login_id, sent=False, flight=number))
             return
         self._handle(
             RequestChallenged(
                 number,
-                mark.space,
+                login_id.space,
                 parked.profile,
-                offered(parked.offers, mark.space.upstream_id),
-                parked.waiter.target,
-                TriedLogin(mark, name_of(offer.scheme), verdict, flight=number),
-                parked.waiter.program,
-                parked.waiter.own,
-                parked.waiter.spent,
+                offered_schemes(parked.offers, login_id.space.upstream_id),
+                parked.pending.target,
+                TriedLogin(login_id, scheme_id(offer.scheme), verdict, flight=number),
+                parked.pending.program,
+                parked.pending.is_own,
+                parked.pending.refused_with,
             )
         )
 
-    def _answer(self, offer: Offer, mark: LoginId, offers: tuple[Offer, ...]) -> Credentials:
+    def _credentials_for(
+        self, offer: Offer, login_id: LoginId, offers: tuple[Offer, ...]
+    ) -> Credentials:
         """Return the one answer for a login and a way, so that requests share what it counts."""
-        way = (name_of(offer.scheme), offer.label)
-        answer = self._answers.get((mark.space, way))
-        if answer is None or answer.login_id != mark or answer.scheme is not offer.scheme:
-            login = self._machine.login(mark)
-            host = urlsplit(mark.space.upstream_id.upstream).hostname or ""
+        method = (scheme_id(offer.scheme), offer.label)
+        credentials = self._credentials.get((login_id.space, method))
+        if (
+            credentials is None
+            or credentials.login_id != login_id
+            or credentials.scheme is not offer.scheme
+        ):
+            login = self._machine.login(login_id)
+            host = urlsplit(login_id.space.upstream_id.upstream).hostname or ""
             signer = offer.scheme.signer(offer.challenge, login, host)
-            answer = Credentials(
-                mark, login, offer.scheme, offer.challenge, signer, AcceptanceRecord(), offers
+            credentials = Credentials(
+                login_id, login, offer.scheme, offer.challenge, signer, AcceptanceRecord(), offers
             )
-            self._answers[mark.space, way] = answer
-        return answer
+            self._credentials[login_id.space, method] = credentials
+        return credentials
 
     def _refresh_known(self) -> None:
-        for key, answer in list(self._answers.items()):
-            if not self._machine.is_proved(answer.login_id):
-                answer.acceptance.is_recent = False
-            if not self._machine.is_present(answer.login_id):
-                del self._answers[key]
+        for key, credentials in list(self._credentials.items()):
+            if not self._machine.is_proved(credentials.login_id):
+                credentials.acceptance.is_recent = False
+            if not self._machine.is_present(credentials.login_id):
+                del self._credentials[key]
         trusted = self._machine.trusted()
         answers = (
-            (space, self._answers.get((mark.space, self._machine.way(mark))))
-            for space, mark in trusted.items()
+            (upstream_id, self._credentials.get((login_id.space, self._machine.way(login_id))))
+            for upstream_id, login_id in trusted.items()
         )
-        self._known = {space: answer for space, answer in answers if answer}
+        self._known = {
+            upstream_id: credentials for upstream_id, credentials in answers if credentials
+        }
 
     # --- Requests of our own -----------------------------------------------------------------
 
-    def _try_own(self, effect: SendOwnRequest) -> None:
-        assert self._on_try is not None
-        attempt = ensure_future(self._on_try(effect.profile, effect.target), loop=self._loop)
-        self._tries.add(attempt)
-        attempt.add_done_callback(partial(self._tried_own, effect))
+    def _start_own_request(self, effect: SendOwnRequest) -> None:
+        assert self._send_own_request is not None
+        task = ensure_future(self._send_own_request(effect.profile, effect.target), loop=self._loop)
+        self._own_requests.add(task)
+        task.add_done_callback(partial(self._own_request_ended, effect))
 
-    def _tried_own(self, effect: SendOwnRequest, attempt: Future[bool]) -> None:
-        self._tries.discard(attempt)
-        if attempt.cancelled():
+    def _own_request_ended(self, effect: SendOwnRequest, task: Future[bool]) -> None:
+        self._own_requests.discard(task)
+        if task.cancelled():
             return
-        error = attempt.exception()
+        error = task.exception()
         if error:
             _log.info(
                 "profile %s: a request of our own failed: %s",
                 effect.profile.id,
                 type(error).__name__,
             )
-        self._handle(OwnRequestEnded(effect.number, asked=error is not None or attempt.result()))
+        self._handle(OwnRequestEnded(effect.number, asked=error is not None or task.result()))
 
     # --- The keyring -------------------------------------------------------------------------
 
-    def _found(self, lookup: int, space: UpstreamId, finding: LookupResult) -> None:
-        login = finding.login
-        if login is None or self._offers.check(login, space.upstream) is not None:
-            self._handle(LookupFinished(lookup, None, finding.keyring))
+    def _lookup_finished(self, lookup: int, upstream_id: UpstreamId, result: LookupResult) -> None:
+        login = result.login
+        if login is None or self._reader.check_login(login, upstream_id.upstream) is not None:
+            self._handle(LookupFinished(lookup, None, result.keyring))
             return
 
-        self._handle(LookupFinished(lookup, login, finding.keyring))
+        self._handle(LookupFinished(lookup, login, result.keyring))
 
-    def _saved(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """As `_written`; what cannot be saved stays in memory, and the person is told so."""
+    def _save(self, profile: Profile, login: Login) -> Future[Problem | None]:
+        """As `_when_written`; what cannot be saved stays in memory, and the person is told so."""
         saved: ThreadFuture[Problem | None] = ThreadFuture()
 
-        def tell(done: ThreadFuture[Problem | None]) -> None:
+        def report(done: ThreadFuture[Problem | None]) -> None:
             problem = done.result()
             saved.set_result(kept_in_memory(problem) if problem else None)
 
-        self._vault.save(profile, login).add_done_callback(tell)
-        written = self._written(saved)
+        self._store.save(profile, login).add_done_callback(report)
+        written = self._when_written(saved)
         written.add_done_callback(partial(self._note_saved, profile.id))
         return written
 
@@ -873,7 +897,7 @@ class Desk:
         if not written.cancelled() and written.result() is None:
             self._handle(LoginSaved(profile_id))
 
-    def _written(self, *writings: ThreadFuture[Problem | None]) -> Future[Problem | None]:
+    def _when_written(self, *writes: ThreadFuture[Problem | None]) -> Future[Problem | None]:
         """Return when the keyring has been written to, and keep what went wrong as a notice.
 
         A keyring that does not answer is a problem after a while, until it does.
@@ -881,56 +905,56 @@ class Desk:
         written: Future[Problem | None] = self._loop.create_future()
         results: list[Problem | None] = []
 
-        def done(result: Problem | None) -> None:
+        def on_result(result: Problem | None) -> None:
             results.append(result)
-            if len(results) < len(writings):
+            if len(results) < len(writes):
                 return
-            silence.cancel()
-            tell(next(filter(None, results), None))
+            timeout.cancel()
+            report(next(filter(None, results), None))
 
-        def tell(problem: Problem | None) -> None:
+        def report(problem: Problem | None) -> None:
             self._notices = (problem,) if problem else ()
-            self._news.tell_soon(self.notices)
+            self._feed.publish_soon(self.notices)
             if not written.done():
                 written.set_result(problem)
 
-        silent = store_silent(self.keyring.name)
-        silence = self._loop.call_later(self._rules.patience, tell, silent)
-        for writing in writings:
-            self._on_result(writing, done)
+        not_answering = keyring_silent(self.keyring.name)
+        timeout = self._loop.call_later(self._limits.patience, report, not_answering)
+        for write in writes:
+            self._on_result(write, on_result)
         return written
 
-    def _on_result(self, result: ThreadFuture[T], use: Callable[[T], None]) -> None:
+    def _on_result(self, result: ThreadFuture[T], callback: Callable[[T], None]) -> None:
         """Use the result of another thread in ours, when it is there."""
-        use_in_loop = self._threadsafe(use)
-        result.add_done_callback(lambda done: use_in_loop(done.result()))
+        in_loop = self._threadsafe(callback)
+        result.add_done_callback(lambda done: in_loop(done.result()))
 
-    def _threadsafe(self, use: Callable[[T], None]) -> Callable[[T], None]:
+    def _threadsafe(self, callback: Callable[[T], None]) -> Callable[[T], None]:
         def from_any_thread(value: T) -> None:
             with suppress(RuntimeError):  # The loop is closed: nobody needs it any more.
-                self._loop.call_soon_threadsafe(use, value)
+                self._loop.call_soon_threadsafe(callback, value)
 
         return from_any_thread
 
     # --- Who waits ---------------------------------------------------------------------------
 
-    def _find_out_who_waits(self, number: int) -> None:
-        for waiter in self._machine.strangers(number):
-            parked = self._parked[waiter]
-            if self.identify is None or parked.is_identified or parked.waiter.program:
+    def _identify_programs(self, number: int) -> None:
+        for pending in self._machine.strangers(number):
+            parked = self._parked[pending]
+            if self.identify_program is None or parked.is_identified or parked.pending.program:
                 continue
             parked.is_identified = True
-            finding = ensure_future(self.identify(parked.waiter), loop=self._loop)
-            self._findings.add(finding)
-            finding.add_done_callback(partial(self._identified, waiter))
+            lookup = ensure_future(self.identify_program(parked.pending), loop=self._loop)
+            self._lookups.add(lookup)
+            lookup.add_done_callback(partial(self._program_identified, pending))
 
-    def _identified(self, waiter: int, finding: Future[Program | None]) -> None:
-        self._findings.discard(finding)
-        if finding.cancelled():
+    def _program_identified(self, pending: int, lookup: Future[Program | None]) -> None:
+        self._lookups.discard(lookup)
+        if lookup.cancelled():
             return
-        if error := finding.exception():
+        if error := lookup.exception():
             _log.debug("cannot tell which program waits: %s", type(error).__name__)
-        elif program := finding.result():
-            if parked := self._parked.get(waiter):
-                parked.waiter.program = program
-            self._handle(ProgramIdentified(waiter, program))
+        elif program := lookup.result():
+            if parked := self._parked.get(pending):
+                parked.pending.program = program
+            self._handle(ProgramIdentified(pending, program))

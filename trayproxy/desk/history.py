@@ -46,25 +46,25 @@ from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId, bou
 from trayproxy.profiles.store import read_file, replace_file
 
 SCHEMA = 1
-SIZE_MOST = 256 * 1024
+MAX_SIZE = 256 * 1024
 """Octets; a larger file is something else, and none is written."""
 CLOSE_S = 3.0
 """Seconds that `HistoryFile.close` waits for one thing to be written."""
-ADDRESSES_MOST = 8
+MAX_ADDRESSES = 8
 """Addresses remembered per upstream."""
 HOLD_S = (600.0, 3600.0, 14400.0, 57600.0)
 """Seconds for which a login that was sent without a verdict in an earlier run is not sent again by
 itself: after one such send, after two, after three, after more. Directories count failed log-ons
 within half an hour or an hour."""
-REJECTED_MOST = 8
+MAX_REJECTED = 8
 """Rejected logins remembered per upstream, the oldest go first: more would say more of each."""
-SPACES_MOST = 256
-UNNAMED = ""
+MAX_UPSTREAMS = 256
+UNHASHED = ""
 """Stands for a saved login on trial whose fingerprint was not computed."""
-NAME_AFTER_S = 1.0
+HASH_AFTER_S = 1.0
 """Seconds without a verdict after which it is. Most proxies answer within a tenth of that."""
 
-_BITS_OCTETS = 2
+_HASH_OCTETS = 2
 _COST = {"n": 2**14, "r": 8, "p": 1, "maxmem": 32 * 1024 * 1024}
 
 T = TypeVar("T")
@@ -90,21 +90,21 @@ class History(Protocol):
     """Remembers between runs. Nothing here raises, blocks or waits."""
 
     @property
-    def pins(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
+    def fingerprints(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
         """What upstreams were when they last accepted a login, as it was at the start."""
 
-    def rejected_for(self, space: UpstreamId, login: Login) -> Future[str | None]:
+    def rejecting_profile(self, upstream_id: UpstreamId, login: Login) -> Future[str | None]:
         """Find out for which profile an upstream rejected this login, in whatever run.
 
         Returns:
             The id of the profile, that of `space` if there are several; None if it did not.
         """
 
-    def found_at(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
+    def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
         """Note the addresses of an upstream, under which its rejections are found again."""
 
-    def try_out(
-        self, space: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+    def begin_trial(
+        self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
         """Write down that a login is on trial, unless an earlier run speaks against the trial.
 
@@ -117,19 +117,21 @@ class History(Protocol):
             is_saved: It comes from the keyring.
         """
 
-    def spare(self, space: UpstreamId, login: Login) -> None:
-        """Remove what `try_out` wrote down last: the login was not sent after all."""
+    def cancel_trial(self, upstream_id: UpstreamId, login: Login) -> None:
+        """Remove what `begin_trial` wrote down last: the login was not sent after all."""
 
-    def rejected(self, space: UpstreamId, login: Login) -> None:
+    def record_rejection(self, upstream_id: UpstreamId, login: Login) -> None:
         """Remember that an upstream rejected a login."""
 
-    def accepted(self, space: UpstreamId, login: Login) -> None:
+    def record_acceptance(self, upstream_id: UpstreamId, login: Login) -> None:
         """Forget that an upstream ever rejected a login."""
 
-    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
+    def set_fingerprint(
+        self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
+    ) -> None:
         """Remember what an upstream is; None: forget it."""
 
-    def forget(self, profile_id: str) -> None:
+    def forget_profile(self, profile_id: str) -> None:
         """Forget all about a profile."""
 
     def close(self) -> None:
@@ -139,34 +141,36 @@ class History(Protocol):
 class NullHistory:
     """Remembers nothing, for a run that must leave nothing behind."""
 
-    pins: Mapping[UpstreamId, UpstreamFingerprint] = {}
+    fingerprints: Mapping[UpstreamId, UpstreamFingerprint] = {}
 
-    def rejected_for(self, space: UpstreamId, login: Login) -> Future[str | None]:
+    def rejecting_profile(self, upstream_id: UpstreamId, login: Login) -> Future[str | None]:
         """Know of nothing."""
         return _done(None)
 
-    def found_at(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
+    def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
         """Forget it."""
 
-    def try_out(
-        self, space: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+    def begin_trial(
+        self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
         """Know of nothing."""
         return _done(HistoryRecord())
 
-    def spare(self, space: UpstreamId, login: Login) -> None:
+    def cancel_trial(self, upstream_id: UpstreamId, login: Login) -> None:
         """Have nothing to remove."""
 
-    def rejected(self, space: UpstreamId, login: Login) -> None:
+    def record_rejection(self, upstream_id: UpstreamId, login: Login) -> None:
         """Forget it."""
 
-    def accepted(self, space: UpstreamId, login: Login) -> None:
+    def record_acceptance(self, upstream_id: UpstreamId, login: Login) -> None:
         """Have nothing to forget."""
 
-    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
+    def set_fingerprint(
+        self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
+    ) -> None:
         """Forget it."""
 
-    def forget(self, profile_id: str) -> None:
+    def forget_profile(self, profile_id: str) -> None:
         """Have nothing to forget."""
 
     def close(self) -> None:
@@ -180,61 +184,65 @@ class _Trial:
     Attributes:
         count: How often.
         last: When last, in seconds since the epoch.
-        is_ours: In this run.
+        is_of_this_run: In this run.
     """
 
     count: int
     last: float
-    is_ours: bool = False
+    is_of_this_run: bool = False
 
 
 @dataclass(slots=True)
 class _Upstream:
     """What the file says about one upstream of one profile."""
 
-    pin: UpstreamFingerprint | None = None
+    fingerprint: UpstreamFingerprint | None = None
     rejected: list[str] = field(default_factory=list)
     addresses: tuple[str, ...] = ()
     trials: dict[str, _Trial] = field(default_factory=dict)
 
     @property
-    def says_something(self) -> bool:
-        return bool(self.pin or self.rejected or self.trials)
+    def has_content(self) -> bool:
+        return bool(self.fingerprint or self.rejected or self.trials)
 
 
 class HistoryFile:
     """A `History` in a file, with one thread for hashing and writing."""
 
     def __init__(
-        self, path: Path, now: Callable[[], float] = time, name_after_s: float = NAME_AFTER_S
+        self, path: Path, now: Callable[[], float] = time, hash_after_s: float = HASH_AFTER_S
     ) -> None:
         """Read the file, if there is one.
 
         Args:
             path: ``sign-in.json``; its folder is private.
             now: Seconds since the epoch.
-            name_after_s: See `NAME_AFTER_S`.
+            name_after_s: See `HASH_AFTER_S`.
         """
         self._path = path
         self._now = now
-        self._name_after_s = name_after_s
-        self._unnamed: tuple[UpstreamId, Login] | None = None
+        self._hash_after_s = hash_after_s
+        self._unhashed: tuple[UpstreamId, Login] | None = None
         """The login of the trial of this run that has no name yet; used by our thread only."""
         self._addresses: dict[UpstreamId, tuple[str, ...]] = {}
         self._salt, self._upstreams = self._read()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._worker: Thread | None = None
-        self._tried: tuple[Login, str] | None = None
+        self._last_hash: tuple[Login, str] | None = None
         """The login whose verdict is waited for, with its fingerprint. The verdict is then on the
         disk without the time of another hash: a run that is killed right after an acceptance
         leaves no trial behind."""
 
     @property
-    def pins(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
+    def fingerprints(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
         """What upstreams were when they last accepted a login."""
-        return {space: one.pin for space, one in self._upstreams.items() if one.pin}
+        return {
+            upstream_id: record.fingerprint
+            for upstream_id, record in self._upstreams.items()
+            if record.fingerprint
+        }
 
-    def rejected_for(self, space: UpstreamId, login: Login) -> Future[str | None]:
+    def rejecting_profile(self, upstream_id: UpstreamId, login: Login) -> Future[str | None]:
         """Find out for which profile an upstream rejected this login, in whatever run.
 
         Returns:
@@ -242,105 +250,125 @@ class HistoryFile:
         """
 
         def find() -> str | None:
-            there = self._there(space)
-            if not any(one.rejected for one in there.values()):
+            records = self._records_at(upstream_id)
+            if not any(record.rejected for record in records.values()):
                 return None  # Without the time of a hash.
-            fingerprint = self._fingerprint(login)
-            found = [at.profile_id for at, one in there.items() if fingerprint in one.rejected]
-            return space.profile_id if space.profile_id in found else next(iter(found), None)
+            login_hash = self._login_hash(login)
+            found = [
+                at.profile_id for at, record in records.items() if login_hash in record.rejected
+            ]
+            return (
+                upstream_id.profile_id
+                if upstream_id.profile_id in found
+                else next(iter(found), None)
+            )
 
-        return self._do(find) if self._upstreams or self._worker else _done(None)
+        return self._submit(find) if self._upstreams or self._worker else _done(None)
 
-    def found_at(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
+    def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
         """Note the addresses of an upstream, under which its rejections are found again."""
-        self._addresses[space] = addresses[:ADDRESSES_MOST]
+        self._addresses[upstream_id] = addresses[:MAX_ADDRESSES]
 
-    def try_out(
-        self, space: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+    def begin_trial(
+        self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
         """Write down that a login is on trial, unless an earlier run speaks against the trial."""
 
-        def note() -> HistoryRecord:
-            self._name()
-            there = list(self._there(space).values())
-            if is_saved and not any(one.rejected or one.trials for one in there):
-                self._upstream(space).trials[UNNAMED] = _Trial(1, self._now(), is_ours=True)
-                self._unnamed = space, login
+        def write() -> HistoryRecord:
+            self._hash_trial()
+            records = list(self._records_at(upstream_id).values())
+            if is_saved and not any(record.rejected or record.trials for record in records):
+                self._upstream(upstream_id).trials[UNHASHED] = _Trial(
+                    1, self._now(), is_of_this_run=True
+                )
+                self._unhashed = upstream_id, login
                 self._write()
                 return HistoryRecord()
-            fingerprint = self._fingerprint(login)
-            if not insists and self._is_rejected(space, fingerprint):
+            login_hash = self._login_hash(login)
+            if not insists and self._is_rejected(upstream_id, login_hash):
                 return HistoryRecord(is_rejected=True)
-            names = (fingerprint, UNNAMED) if is_saved else (fingerprint,)
-            known = [one.trials[name] for one in there for name in names if name in one.trials]
-            hold_s = max((self._hold(trial) for trial in known if not trial.is_ours), default=0.0)
+            hashes = (login_hash, UNHASHED) if is_saved else (login_hash,)
+            trials_before = [
+                record.trials[hash_]
+                for record in records
+                for hash_ in hashes
+                if hash_ in record.trials
+            ]
+            hold_s = max(
+                (self._hold_seconds(trial) for trial in trials_before if not trial.is_of_this_run),
+                default=0.0,
+            )
             if hold_s > 0 and not insists:
                 return HistoryRecord(hold_s=hold_s)
-            count = max((trial.count for trial in known), default=0)
-            upstream = self._upstream(space)
-            for name in names:
-                upstream.trials.pop(name, None)
-            upstream.trials[fingerprint] = _Trial(count + 1, self._now(), is_ours=True)
-            while len(upstream.trials) > REJECTED_MOST:
+            count = max((trial.count for trial in trials_before), default=0)
+            upstream = self._upstream(upstream_id)
+            for hash_ in hashes:
+                upstream.trials.pop(hash_, None)
+            upstream.trials[login_hash] = _Trial(count + 1, self._now(), is_of_this_run=True)
+            while len(upstream.trials) > MAX_REJECTED:
                 del upstream.trials[next(iter(upstream.trials))]
             self._write()
             return HistoryRecord()
 
-        def note_if_possible() -> HistoryRecord:
+        def write_if_possible() -> HistoryRecord:
             try:
-                return note()
+                return write()
             except (ImportError, ValueError, MemoryError) as error:
                 # Where OpenSSL is restricted (FIPS) there may be no scrypt.
                 _log.warning("a sign-in cannot be put on record: %s", type(error).__name__)
                 return HistoryRecord()
 
-        return self._do(note_if_possible)
+        return self._submit(write_if_possible)
 
-    def spare(self, space: UpstreamId, login: Login) -> None:
-        """Remove what `try_out` wrote down last: the login was not sent after all."""
+    def cancel_trial(self, upstream_id: UpstreamId, login: Login) -> None:
+        """Remove what `begin_trial` wrote down last: the login was not sent after all."""
 
-        def note() -> None:
-            if self._drop_unnamed(space, login):
+        def write() -> None:
+            if self._drop_unhashed(upstream_id, login):
                 self._write()
                 return
-            fingerprint = self._fingerprint(login)
-            trials = self._upstream(space).trials
-            trial = trials.pop(fingerprint, None)
+            login_hash = self._login_hash(login)
+            trials = self._upstream(upstream_id).trials
+            trial = trials.pop(login_hash, None)
             if trial is not None and trial.count > 1:
-                trials[fingerprint] = replace(trial, count=trial.count - 1)
+                trials[login_hash] = replace(trial, count=trial.count - 1)
             self._write()
 
-        self._do(note)
+        self._submit(write)
 
-    def rejected(self, space: UpstreamId, login: Login) -> None:
+    def record_rejection(self, upstream_id: UpstreamId, login: Login) -> None:
         """Remember that an upstream rejected a login."""
 
-        def note() -> None:
-            fingerprint = self._fingerprint(login)
-            self._drop_unnamed(space, login)
-            for one in self._trials_of(space, fingerprint):
-                del one.trials[fingerprint]
-            fingerprints = self._upstream(space).rejected
-            if fingerprint in fingerprints:
-                fingerprints.remove(fingerprint)
-            fingerprints.append(fingerprint)
-            del fingerprints[:-REJECTED_MOST]
-            self._tried = None
+        def write() -> None:
+            login_hash = self._login_hash(login)
+            self._drop_unhashed(upstream_id, login)
+            for record in self._trials_of(upstream_id, login_hash):
+                del record.trials[login_hash]
+            hashes = self._upstream(upstream_id).rejected
+            if login_hash in hashes:
+                hashes.remove(login_hash)
+            hashes.append(login_hash)
+            del hashes[:-MAX_REJECTED]
+            self._last_hash = None
             self._write()
 
-        self._do(note)
+        self._submit(write)
 
-    def accepted(self, space: UpstreamId, login: Login) -> None:
+    def record_acceptance(self, upstream_id: UpstreamId, login: Login) -> None:
         """Forget that an upstream ever rejected a login, and that the login is on trial."""
 
-        def note() -> None:
-            changed = self._drop_unnamed(space, login)
-            self._name()  # That of another login is not to be taken for one of an earlier run.
-            for one in self._there(space).values():
-                changed |= one.trials.pop(UNNAMED, None) is not None
-            if any(one.rejected or one.trials for one in self._there(space).values()):
-                changed |= self._forget(space, self._fingerprint(login))
-            self._tried = None
+        def write() -> None:
+            changed = self._drop_unhashed(upstream_id, login)
+            # The trial of another login must not be taken for one of an earlier run.
+            self._hash_trial()
+            for record in self._records_at(upstream_id).values():
+                changed |= record.trials.pop(UNHASHED, None) is not None
+            if any(
+                record.rejected or record.trials
+                for record in self._records_at(upstream_id).values()
+            ):
+                changed |= self._forget(upstream_id, self._login_hash(login))
+            self._last_hash = None
             if changed:
                 # The disk takes some 20 ms, in which this run may be killed: a right login would be
                 # found on trial by the next one, and asked about.
@@ -348,34 +376,42 @@ class HistoryFile:
                 self._write()
 
         if self._upstreams or self._worker:
-            self._do(note)
+            self._submit(write)
 
-    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
+    def set_fingerprint(
+        self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
+    ) -> None:
         """Remember what an upstream is; None: forget it."""
 
-        def note() -> None:
+        def write() -> None:
             bounded = (
-                UpstreamFingerprint(pin.label, tuple(map(bounded_realm, pin.realms)))
-                if pin
+                UpstreamFingerprint(
+                    fingerprint.label, tuple(map(bounded_realm, fingerprint.realms))
+                )
+                if fingerprint
                 else None
             )
-            self._upstream(space).pin = bounded
+            self._upstream(upstream_id).fingerprint = bounded
             self._write()
 
-        self._do(note)
+        self._submit(write)
 
-    def forget(self, profile_id: str) -> None:
+    def forget_profile(self, profile_id: str) -> None:
         """Forget all about a profile."""
 
-        def note() -> None:
-            gone = [space for space in self._upstreams if space.profile_id == profile_id]
-            for space in gone:
-                del self._upstreams[space]
+        def write() -> None:
+            gone = [
+                upstream_id
+                for upstream_id in self._upstreams
+                if upstream_id.profile_id == profile_id
+            ]
+            for upstream_id in gone:
+                del self._upstreams[upstream_id]
             if gone:
                 self._write()
 
         if self._upstreams or self._worker:
-            self._do(note)
+            self._submit(write)
 
     def close(self) -> None:
         """Have written what there is to write; give up a folder that does not answer."""
@@ -387,7 +423,7 @@ class HistoryFile:
             before = self._jobs.qsize()
             self._worker.join(CLOSE_S)
 
-    def _do(self, what: Callable[[], T]) -> Future[T]:
+    def _submit(self, job: Callable[[], T]) -> Future[T]:
         """Do something in our thread, which is started when it is needed first.
 
         A daemon thread, and no pool: a folder that does not answer, on a network drive, must not
@@ -397,7 +433,7 @@ class HistoryFile:
 
         def run() -> None:
             try:
-                done.set_result(what())
+                done.set_result(job())
             except Exception as error:  # noqa: BLE001 - As an executor does: the caller gets it.
                 done.set_exception(error)
 
@@ -410,105 +446,111 @@ class HistoryFile:
     def _work(self) -> None:
         while True:
             try:
-                job = self._jobs.get(timeout=self._name_after_s if self._unnamed else None)
+                job = self._jobs.get(timeout=self._hash_after_s if self._unhashed else None)
             except Empty:
-                self._name()
+                self._hash_trial()
                 continue
             if job is None:
-                self._name()
+                self._hash_trial()
                 return
             job()
             del job  # It may hold a login, and the next one may be long in coming.
 
-    def _name(self) -> None:
+    def _hash_trial(self) -> None:
         """Write down whose the trial is that has no name yet, if there is one."""
-        if self._unnamed is None:
+        if self._unhashed is None:
             return
-        (space, login), self._unnamed = self._unnamed, None
+        (upstream_id, login), self._unhashed = self._unhashed, None
         try:
-            fingerprint = self._fingerprint(login)
+            login_hash = self._login_hash(login)
         except (ImportError, ValueError, MemoryError) as error:
             _log.warning("a sign-in stays on record without a name: %s", type(error).__name__)
             return
-        trials = self._upstream(space).trials
-        trial = trials.pop(UNNAMED, None)
+        trials = self._upstream(upstream_id).trials
+        trial = trials.pop(UNHASHED, None)
         if trial is not None:
-            trials[fingerprint] = trial
+            trials[login_hash] = trial
             self._write()
 
-    def _drop_unnamed(self, space: UpstreamId, login: Login) -> bool:
+    def _drop_unhashed(self, upstream_id: UpstreamId, login: Login) -> bool:
         """Remove the trial that has no name yet if it is that of this login; tell whether."""
-        if self._unnamed != (space, login):
+        if self._unhashed != (upstream_id, login):
             return False
-        self._unnamed = None
-        return self._upstream(space).trials.pop(UNNAMED, None) is not None
+        self._unhashed = None
+        return self._upstream(upstream_id).trials.pop(UNHASHED, None) is not None
 
-    def _forget(self, space: UpstreamId, fingerprint: str) -> bool:
+    def _forget(self, upstream_id: UpstreamId, login_hash: str) -> bool:
         """Remove rejections and trials of a login at an upstream; return whether there were any."""
         changed = False
-        for one in self._there(space).values():
-            changed |= one.trials.pop(fingerprint, None) is not None
-            if fingerprint in one.rejected:
-                one.rejected.remove(fingerprint)
+        for record in self._records_at(upstream_id).values():
+            changed |= record.trials.pop(login_hash, None) is not None
+            if login_hash in record.rejected:
+                record.rejected.remove(login_hash)
                 changed = True
         return changed
 
-    def _upstream(self, space: UpstreamId) -> _Upstream:
-        if space not in self._upstreams:
-            while len(self._upstreams) >= SPACES_MOST:
+    def _upstream(self, upstream_id: UpstreamId) -> _Upstream:
+        if upstream_id not in self._upstreams:
+            while len(self._upstreams) >= MAX_UPSTREAMS:
                 del self._upstreams[next(iter(self._upstreams))]
-            self._upstreams[space] = _Upstream()
-        upstream = self._upstreams[space]
-        upstream.addresses = self._addresses.get(space, upstream.addresses)
+            self._upstreams[upstream_id] = _Upstream()
+        upstream = self._upstreams[upstream_id]
+        upstream.addresses = self._addresses.get(upstream_id, upstream.addresses)
         return upstream
 
-    def _there(self, space: UpstreamId) -> dict[UpstreamId, _Upstream]:
+    def _records_at(self, upstream_id: UpstreamId) -> dict[UpstreamId, _Upstream]:
         """Return what is known of an upstream, whatever the profile and the name."""
-        known = self._upstreams.get(space)
-        addresses = {*self._addresses.get(space, ()), *(known.addresses if known else ())}
+        known = self._upstreams.get(upstream_id)
+        addresses = {*self._addresses.get(upstream_id, ()), *(known.addresses if known else ())}
         return {
-            other: one
-            for other, one in self._upstreams.items()
-            if other.upstream == space.upstream or not addresses.isdisjoint(one.addresses)
+            other: record
+            for other, record in self._upstreams.items()
+            if other.upstream == upstream_id.upstream or not addresses.isdisjoint(record.addresses)
         }
 
-    def _is_rejected(self, space: UpstreamId, fingerprint: str) -> bool:
-        return any(fingerprint in one.rejected for one in self._there(space).values())
+    def _is_rejected(self, upstream_id: UpstreamId, login_hash: str) -> bool:
+        return any(
+            login_hash in record.rejected for record in self._records_at(upstream_id).values()
+        )
 
-    def _trials_of(self, space: UpstreamId, fingerprint: str) -> list[_Upstream]:
-        return [one for one in self._there(space).values() if fingerprint in one.trials]
+    def _trials_of(self, upstream_id: UpstreamId, login_hash: str) -> list[_Upstream]:
+        return [
+            record
+            for record in self._records_at(upstream_id).values()
+            if login_hash in record.trials
+        ]
 
-    def _hold(self, trial: _Trial) -> float:
+    def _hold_seconds(self, trial: _Trial) -> float:
         """Return for how many seconds a login on trial is not to be sent by itself."""
         hold_s = HOLD_S[min(trial.count, len(HOLD_S)) - 1]
         # A clock that was set back must not hold a login for longer.
         return hold_s - max(0.0, self._now() - trial.last)
 
-    def _fingerprint(self, login: Login) -> str:
+    def _login_hash(self, login: Login) -> str:
         """Return what stands for a login in this file, and tells next to nothing about it."""
         from hashlib import scrypt  # Not at the top: it loads OpenSSL.
 
-        if self._tried is not None and self._tried[0] == login:
-            return self._tried[1]
+        if self._last_hash is not None and self._last_hash[0] == login:
+            return self._last_hash[1]
         parts = (login.user, login.password)
         octets = [part.encode("utf-8", "surrogatepass") for part in parts]
         message = b"".join(len(part).to_bytes(4, "big") + part for part in octets)
-        found = scrypt(message, salt=self._salt, dklen=_BITS_OCTETS, **_COST).hex()
-        self._tried = login, found
+        found = scrypt(message, salt=self._salt, dklen=_HASH_OCTETS, **_COST).hex()
+        self._last_hash = login, found
         return found
 
     # --- The file ----------------------------------------------------------------------------
 
     def _read(self) -> tuple[bytes, dict[UpstreamId, _Upstream]]:
         try:
-            octets = read_file(self._path, SIZE_MOST + 1)
+            octets = read_file(self._path, MAX_SIZE + 1)
         except FileNotFoundError:
             return urandom(16), {}
         except OSError as error:
             _log.warning("what was remembered of sign-ins cannot be read: %s", error.strerror)
             return urandom(16), {}
         try:
-            if len(octets) > SIZE_MOST:
+            if len(octets) > MAX_SIZE:
                 raise ValueError("too large")
             return _parse(loads(octets))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -519,7 +561,7 @@ class HistoryFile:
 
     def _write(self, *, is_durable: bool = True) -> None:
         octets = self._document()
-        while len(octets) > SIZE_MOST:
+        while len(octets) > MAX_SIZE:
             # It would not be read again: rather forget the upstream that was learnt of first.
             del self._upstreams[next(iter(self._upstreams))]
             octets = self._document()
@@ -535,19 +577,19 @@ class HistoryFile:
             "salt": self._salt.hex(),
             "upstreams": [
                 {
-                    "profile": space.profile_id,
-                    "upstream": space.upstream,
-                    "addresses": list(one.addresses),
-                    "label": one.pin.label if one.pin else None,
-                    "realms": list(one.pin.realms) if one.pin else [],
-                    "rejected": one.rejected,
+                    "profile": upstream_id.profile_id,
+                    "upstream": upstream_id.upstream,
+                    "addresses": list(record.addresses),
+                    "label": record.fingerprint.label if record.fingerprint else None,
+                    "realms": list(record.fingerprint.realms) if record.fingerprint else [],
+                    "rejected": record.rejected,
                     "tried": [
-                        {"login": fingerprint, "count": trial.count, "last": int(trial.last)}
-                        for fingerprint, trial in one.trials.items()
+                        {"login": login_hash, "count": trial.count, "last": int(trial.last)}
+                        for login_hash, trial in record.trials.items()
                     ],
                 }
-                for space, one in self._upstreams.items()
-                if one.says_something
+                for upstream_id, record in self._upstreams.items()
+                if record.has_content
             ],
         }
         return dumps(document, indent=1).encode("ascii")
@@ -557,23 +599,25 @@ class ForwardingHistory:
     """A `History` that passes each call on to another one; subclasses replace some of the calls."""
 
     def __init__(self, memory: History) -> None:
-        self.pins = memory.pins
-        self.rejected_for = memory.rejected_for
-        self.found_at = memory.found_at
-        self.try_out = memory.try_out
-        self.spare = memory.spare
-        self.rejected = memory.rejected
-        self.accepted = memory.accepted
-        self.forget = memory.forget
-        self._memory = memory
+        self.fingerprints = memory.fingerprints
+        self.rejecting_profile = memory.rejecting_profile
+        self.set_addresses = memory.set_addresses
+        self.begin_trial = memory.begin_trial
+        self.cancel_trial = memory.cancel_trial
+        self.record_rejection = memory.record_rejection
+        self.record_acceptance = memory.record_acceptance
+        self.forget_profile = memory.forget_profile
+        self._history = memory
 
-    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
+    def set_fingerprint(
+        self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
+    ) -> None:
         """Remember what an upstream is; None: forget it."""
-        self._memory.pin(space, pin)
+        self._history.set_fingerprint(upstream_id, fingerprint)
 
     def close(self) -> None:
         """Have written what there is to write."""
-        self._memory.close()
+        self._history.close()
 
 
 class HistoryWithoutFingerprints(ForwardingHistory):
@@ -581,9 +625,11 @@ class HistoryWithoutFingerprints(ForwardingHistory):
 
     def __init__(self, memory: History) -> None:
         super().__init__(memory)
-        self.pins = {}
+        self.fingerprints = {}
 
-    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
+    def set_fingerprint(
+        self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
+    ) -> None:
         """Keep nothing."""
 
 
@@ -599,21 +645,23 @@ def _parse(document: Any) -> tuple[bytes, dict[UpstreamId, _Upstream]]:
     if len(salt) != 16:
         raise ValueError("no salt")
     upstreams = {}
-    for entry in _list(document["upstreams"])[:SPACES_MOST]:
-        space = UpstreamId(_text(entry["profile"]), _text(entry["upstream"]))
+    for entry in _list(document["upstreams"])[:MAX_UPSTREAMS]:
+        upstream_id = UpstreamId(_text(entry["profile"]), _text(entry["upstream"]))
         realms = tuple(_texts(entry["realms"]))
-        pin = (
+        fingerprint = (
             UpstreamFingerprint(_text(entry["label"]), realms)
             if entry["label"] and realms
             else None
         )
-        rejected = _texts(entry["rejected"])[-REJECTED_MOST:]
+        rejected = _texts(entry["rejected"])[-MAX_REJECTED:]
         addresses = tuple(_texts(entry.get("addresses", [])))
         trials = {
-            _text(one["login"]): _Trial(max(1, _number(one["count"])), _number(one["last"]))
-            for one in _list(entry.get("tried", []))[-REJECTED_MOST:]
+            _text(record["login"]): _Trial(
+                max(1, _number(record["count"])), _number(record["last"])
+            )
+            for record in _list(entry.get("tried", []))[-MAX_REJECTED:]
         }
-        upstreams[space] = _Upstream(pin, rejected, addresses[:ADDRESSES_MOST], trials)
+        upstreams[upstream_id] = _Upstream(fingerprint, rejected, addresses[:MAX_ADDRESSES], trials)
     return salt, upstreams
 
 
@@ -627,7 +675,7 @@ def _texts(value: Any) -> list[str]:
     # A text could be gone through like a list, too.
     if not isinstance(value, list):
         raise TypeError
-    return [_text(one) for one in value]
+    return [_text(record) for record in value]
 
 
 def _list(value: Any) -> list[Any]:

@@ -6,7 +6,7 @@ importing them to look takes longer than the answer is worth.
 
 from trayproxy.control.messages import KeyringState
 
-_REASON_MOST = 120
+_MAX_REASON_LENGTH = 120
 
 
 class KeyringUnusableError(Exception):
@@ -57,4 +57,4 @@ def reason_of(error: Exception) -> str:
     if not text and "KeyringError" in {each.__name__ for each in type(error).__mro__}:
         text = str(error)
     text = " ".join(text.split()).rstrip(".!")
-    return text[:_REASON_MOST] or type(error).__name__
+    return text[:_MAX_REASON_LENGTH] or type(error).__name__

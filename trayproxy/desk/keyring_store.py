@@ -30,34 +30,34 @@ from trayproxy.desk.keyring_errors import (
     reason_of,
     state_after,
 )
-from trayproxy.desk.problems import no_store, not_removed, not_saved
+from trayproxy.desk.problems import no_keyring, not_removed, not_saved
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.profiles.profile import Profile
 
-LIMIT_S = 8.0
+SILENT_AFTER_S = 8.0
 """A keyring that takes longer most likely waits for the person in a window of its own."""
 
-WINDOWS_MOST = 1280
+WINDOWS_MAX_UNITS = 1280
 """UTF-16 units in a secret of the Windows Credential Manager (2,560 octets, wincred.h). The library
 passes longer ones on and gets "The stub received bad data"."""
 
-_ENTRIES_MOST = 16
-_REPEATS_MOST = 3
+_MAX_ENTRIES = 16
+_MAX_RETRIES = 3
 
-_SERVICE = "keyring.backends.SecretService"
-_WINDOWS = "keyring.backends.Windows"
+_SERVICE_MODULE = "keyring.backends.SecretService"
+_WINDOWS_MODULE = "keyring.backends.Windows"
 
-SAFE = {
-    (_WINDOWS, "WinVaultKeyring"): "Windows Credential Manager",
+SAFE_BACKENDS = {
+    (_WINDOWS_MODULE, "WinVaultKeyring"): "Windows Credential Manager",
     ("keyring.backends.macOS", "Keyring"): "macOS Keychain",
-    (_SERVICE, "Keyring"): "",
+    (_SERVICE_MODULE, "Keyring"): "",
     ("keyring.backends.libsecret", "Keyring"): "",
     ("keyring.backends.kwallet", "DBusKeyring"): "KWallet",
 }
 """The back-ends that encrypt, by module and class, and what people call them. Several programs
 offer the Secret Service: who it is the bus tells."""
 
-UNNAMED = "the keyring of this system"
+DEFAULT_NAME = "the keyring of this system"
 """A Secret Service of which the bus says nothing more."""
 
 T = TypeVar("T")
@@ -94,17 +94,17 @@ class OpenKeyring:
     """A back-end that may be used.
 
     Attributes:
-        ring: Itself.
+        backend: Itself.
         name: What people call it; empty if only the bus knows.
     """
 
-    ring: KeyringBackend
+    backend: KeyringBackend
     name: str
 
     @property
     def module(self) -> str:
         """The module that it comes from."""
-        return type(self.ring).__module__
+        return type(self.backend).__module__
 
 
 def service_name(profile: Profile) -> str:
@@ -126,8 +126,8 @@ class KeyringStore:
     def __init__(
         self,
         *,
-        limit: float = LIMIT_S,
-        open_ring: Callable[[], OpenKeyring] | None = None,
+        limit: float = SILENT_AFTER_S,
+        open_keyring: Callable[[], OpenKeyring] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Create a vault; nothing is looked at before it is asked for something.
@@ -138,9 +138,9 @@ class KeyringStore:
             clock: Seconds on a monotonic clock.
         """
         self._limit = limit
-        self._open_ring = open_ring or open_safe_backend
+        self._open_keyring = open_keyring or open_safe_backend
         self._clock = clock
-        self._keyring = KeyringStatus(KeyringState.UNKNOWN)
+        self._status = KeyringStatus(KeyringState.UNKNOWN)
         self._watchers: list[Callable[[KeyringStatus], None]] = []
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread: Thread | None = None
@@ -150,15 +150,15 @@ class KeyringStore:
     @property
     def keyring(self) -> KeyringStatus:
         """The keyring and its state, as far as they are known at this moment."""
-        since, keyring = self._busy_since, self._keyring
+        since, keyring = self._busy_since, self._status
         is_late = since is not None and self._clock() - since >= self._limit
         if is_late and keyring.state is not KeyringState.LOCKED:
             return KeyringStatus(KeyringState.SILENT, keyring.name)
         return keyring
 
-    def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
+    def watch(self, on_change: Callable[[KeyringStatus], None]) -> None:
         """Call this, from our thread, when the keyring turns out to be in another state."""
-        self._watchers.append(tell)
+        self._watchers.append(on_change)
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
         """Read the login of a profile for its upstream.
@@ -172,10 +172,10 @@ class KeyringStore:
         def job(opened: OpenKeyring) -> LookupResult:
             login = _find(opened, service_name(profile), user)
             # A locked keyring that holds nothing of ours was not unlocked.
-            self._become(_state_of(opened))
-            return LookupResult(login, self._keyring)
+            self._set_state(_state_of(opened))
+            return LookupResult(login, self._status)
 
-        return self._submit(job, lambda error: LookupResult(None, self._keyring))
+        return self._submit(job, lambda error: LookupResult(None, self._status))
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """Keep the login of a profile, in the place of any other.
@@ -185,9 +185,9 @@ class KeyringStore:
         """
 
         def job(opened: OpenKeyring) -> Problem | None:
-            reason = _unkeepable(opened, login)
+            reason = _reason_not_savable(opened, login)
             if reason:
-                return not_saved(self._keyring.name, reason)
+                return not_saved(self._status.name, reason)
             _save(opened, profile, login)
             return None
 
@@ -208,7 +208,7 @@ class KeyringStore:
             return None
 
         def explain(error: Exception) -> Problem | None:
-            is_missing = self._keyring.state in (KeyringState.MISSING, KeyringState.UNSAFE)
+            is_missing = self._status.state in (KeyringState.MISSING, KeyringState.UNSAFE)
             return None if is_missing else self._explain(error, not_removed)
 
         return self._submit(job, explain)
@@ -220,29 +220,29 @@ class KeyringStore:
         another program has unlocked it meanwhile, what is wanted next does not wait any longer.
         """
         opened = self._opened
-        if self._busy_since is None or opened is None or opened.module != _SERVICE:
-            return self._submit(lambda opened: self._keyring, lambda error: self._keyring)
+        if self._busy_since is None or opened is None or opened.module != _SERVICE_MODULE:
+            return self._submit(lambda opened: self._status, lambda error: self._status)
         future: Future[KeyringStatus] = Future()
 
-        def look() -> None:
+        def check() -> None:
             with suppress(
                 Exception
             ):  # The bus or the keyring may be gone: then it is not unlocked.
                 if not secret_service.is_locked():
-                    self._leave_thread()
-                    self._become(KeyringState.OK)
-            future.set_result(self._keyring)
+                    self._replace_thread()
+                    self._set_state(KeyringState.OK)
+            future.set_result(self._status)
 
-        Thread(target=look, name="vault-survey", daemon=True).start()
+        Thread(target=check, name="vault-survey", daemon=True).start()
         return future
 
-    def _leave_thread(self) -> None:
+    def _replace_thread(self) -> None:
         """Do what is to come in another thread: the present one waits for a person."""
-        left, self._jobs = self._jobs, SimpleQueue()
+        jobs, self._jobs = self._jobs, SimpleQueue()
         self._thread, self._busy_since = None, None
         with suppress(Empty):
             while True:
-                self._jobs.put(left.get_nowait())
+                self._jobs.put(jobs.get_nowait())
 
     # --- In our thread -----------------------------------------------------------------------
 
@@ -253,15 +253,17 @@ class KeyringStore:
 
         def run() -> None:
             if future.set_running_or_notify_cancel():
-                future.set_result(self._attempt(job, on_error))
+                future.set_result(self._run_job(job, on_error))
 
         self._jobs.put(run)
         if self._thread is None:
-            self._thread = Thread(target=self._work, args=(self._jobs,), name="vault", daemon=True)
+            self._thread = Thread(
+                target=self._run_jobs, args=(self._jobs,), name="vault", daemon=True
+            )
             self._thread.start()
         return future
 
-    def _work(self, jobs: "SimpleQueue[Callable[[], None]]") -> None:
+    def _run_jobs(self, jobs: "SimpleQueue[Callable[[], None]]") -> None:
         while jobs is self._jobs:
             job = jobs.get()
             self._busy_since = self._clock()
@@ -270,56 +272,60 @@ class KeyringStore:
                 self._busy_since = None
             del job  # It may hold a login, and the next one may be long in coming.
 
-    def _attempt(self, job: Callable[[OpenKeyring], T], on_error: Callable[[Exception], T]) -> T:
+    def _run_job(self, job: Callable[[OpenKeyring], T], on_error: Callable[[Exception], T]) -> T:
         """Do a job; whatever goes wrong is a state of the keyring."""
         try:
-            opened = self._opened = self._opened or self._open_ring()
-            self._become(_state_of(opened), opened.name or self._bus_name())
-            result = _do(job, opened)
-            self._become(_state_of(opened), opened.name or self._bus_name())
+            opened = self._opened = self._opened or self._open_keyring()
+            self._set_state(_state_of(opened), opened.name or self._bus_name())
+            result = _run_with_retries(job, opened)
+            self._set_state(_state_of(opened), opened.name or self._bus_name())
         # Back-ends raise what they like: their own errors, those of D-Bus, of Windows, of Python.
         # None of them may end this thread, and none may be logged: a UnicodeEncodeError shows a
         # part of the password.
         except Exception as error:  # noqa: BLE001
             _log.info("the keyring failed: %s", type(error).__name__)
             self._opened = None
-            self._become(state_after(error))
+            self._set_state(state_after(error))
             return on_error(error)
         else:
             return result
 
     def _bus_name(self) -> str:
-        known = self._keyring.name
-        return known if known not in ("", UNNAMED) else secret_service.name() or UNNAMED
+        known = self._status.name
+        return (
+            known
+            if known not in ("", DEFAULT_NAME)
+            else secret_service.display_name() or DEFAULT_NAME
+        )
 
-    def _become(self, state: KeyringState, name: str | None = None) -> None:
-        keyring = KeyringStatus(state, self._keyring.name if name is None else name)
-        if keyring == self._keyring:
+    def _set_state(self, state: KeyringState, name: str | None = None) -> None:
+        keyring = KeyringStatus(state, self._status.name if name is None else name)
+        if keyring == self._status:
             return
-        self._keyring = keyring
-        for tell in self._watchers:
-            tell(keyring)
+        self._status = keyring
+        for on_change in self._watchers:
+            on_change(keyring)
 
     def _explain(self, error: Exception, problem: Callable[[str, str], Problem]) -> Problem:
-        if self._keyring.state in (KeyringState.MISSING, KeyringState.UNSAFE):
-            return no_store()
-        return problem(self._keyring.name, reason_of(error))
+        if self._status.state in (KeyringState.MISSING, KeyringState.UNSAFE):
+            return no_keyring()
+        return problem(self._status.name, reason_of(error))
 
 
 # --- Entries -----------------------------------------------------------------------------------
 
 
-def _do(job: Callable[[OpenKeyring], T], opened: OpenKeyring) -> T:
+def _run_with_retries(job: Callable[[OpenKeyring], T], opened: OpenKeyring) -> T:
     """Do a job, and do it again if another program removed an entry between the job's calls.
 
     The calls to a Secret Service find an entry first and read or delete it after that. Every job
     can be done twice.
     """
-    for _ in range(_REPEATS_MOST):
+    for _ in range(_MAX_RETRIES):
         try:
             return job(opened)
         except Exception as error:
-            if opened.module != _SERVICE or not is_entry_gone(error):
+            if opened.module != _SERVICE_MODULE or not is_entry_gone(error):
                 raise
     return job(opened)
 
@@ -329,7 +335,7 @@ def _find(opened: OpenKeyring, service: str, user: str) -> Login | None:
         return None
     _unlock(opened)
     try:
-        credential = opened.ring.get_credential(service, user or None)
+        credential = opened.backend.get_credential(service, user or None)
     except UnicodeError:
         return None  # Not written by us: our entries are text.
     # KWallet gives entries back as empty that it had no time to write.
@@ -341,16 +347,16 @@ def _find(opened: OpenKeyring, service: str, user: str) -> Login | None:
 def _save(opened: OpenKeyring, profile: Profile, login: Login) -> None:
     _unlock(opened)
     service = service_name(profile)
-    before = {_user_at(opened, service, user) for user in (None, profile.user)}
-    opened.ring.set_password(service, login.user, login.password)
+    before = {_user_of_entry(opened, service, user) for user in (None, profile.user)}
+    opened.backend.set_password(service, login.user, login.password)
     for user in before - {"", login.user}:
-        opened.ring.delete_password(service, user)
-    if opened.module == _SERVICE:
+        opened.backend.delete_password(service, user)
+    if opened.module == _SERVICE_MODULE:
         label = f"{APP_NAME} — {profile.name} ({login.user})"
         secret_service.set_label(service, login.user, label)
 
 
-def _user_at(opened: OpenKeyring, service: str, user: str | None) -> str:
+def _user_of_entry(opened: OpenKeyring, service: str, user: str | None) -> str:
     """Return the user name of an entry, empty if there is none.
 
     Args:
@@ -358,7 +364,7 @@ def _user_at(opened: OpenKeyring, service: str, user: str | None) -> str:
         service: Of the entry.
         user: The user name; None: any, where the back-end can look for that.
     """
-    entry = opened.ring.get_credential(service, user) if user != "" else None
+    entry = opened.backend.get_credential(service, user) if user != "" else None
     return (entry.username or user or "") if entry else ""
 
 
@@ -366,38 +372,38 @@ def _forget(opened: OpenKeyring, service: str, user: str) -> None:
     if not _has_entries(opened, service):
         return
     _unlock(opened)
-    for _ in range(_ENTRIES_MOST):
-        credential = opened.ring.get_credential(service, None)
+    for _ in range(_MAX_ENTRIES):
+        credential = opened.backend.get_credential(service, None)
         if credential is None or credential.username is None:
             break
-        opened.ring.delete_password(service, credential.username)
-    if user and opened.ring.get_credential(service, user):
-        opened.ring.delete_password(service, user)
+        opened.backend.delete_password(service, credential.username)
+    if user and opened.backend.get_credential(service, user):
+        opened.backend.delete_password(service, user)
 
 
 def _has_entries(opened: OpenKeyring, service: str) -> bool:
     """Return False if it is useless to ask the back-end, which may ask the person to unlock it."""
-    return opened.module != _SERVICE or secret_service.has_entries(service)
+    return opened.module != _SERVICE_MODULE or secret_service.has_entries(service)
 
 
 def _unlock(opened: OpenKeyring) -> None:
-    if opened.module == _SERVICE and not secret_service.unlock():
+    if opened.module == _SERVICE_MODULE and not secret_service.unlock():
         raise KeyringUnusableError(KeyringState.LOCKED)
 
 
 def _state_of(opened: OpenKeyring) -> KeyringState:
-    is_locked = opened.module == _SERVICE and secret_service.is_locked()
+    is_locked = opened.module == _SERVICE_MODULE and secret_service.is_locked()
     return KeyringState.LOCKED if is_locked else KeyringState.OK
 
 
-def _unkeepable(opened: OpenKeyring, login: Login) -> str:
+def _reason_not_savable(opened: OpenKeyring, login: Login) -> str:
     """Return why this back-end cannot keep a login, empty if it can."""
     if not login.user:
         return "a password needs a user name"
     if not login.password:
         return "an empty password cannot be told from none"
-    if opened.module == _WINDOWS and _utf16_units(login.password) > WINDOWS_MOST:
-        return f"a password has at most {WINDOWS_MOST} characters here"
+    if opened.module == _WINDOWS_MODULE and _utf16_units(login.password) > WINDOWS_MAX_UNITS:
+        return f"a password has at most {WINDOWS_MAX_UNITS} characters here"
     return ""
 
 
@@ -418,56 +424,60 @@ def open_safe_backend() -> OpenKeyring:
 
     configured = core.load_env() or core.load_config()
     if configured is not None:
-        return _first_safe(_members(configured))
-    rings = list(_viable_safe_rings())
-    return _first_safe(rings or backend.get_all_keyring())
+        return _first_safe(_chained_backends(configured))
+    backends = list(_viable_safe_backends())
+    return _first_safe(backends or backend.get_all_keyring())
 
 
-def _members(ring: KeyringBackend) -> list[KeyringBackend]:
+def _chained_backends(backend: KeyringBackend) -> list[KeyringBackend]:
     """Return the back-ends that a chainer would try, or the one that it is."""
-    if type(ring).__module__ == "keyring.backends.chainer":
-        return list(cast("_Chainer", ring).backends)
-    return [ring]
+    if type(backend).__module__ == "keyring.backends.chainer":
+        return list(cast("_Chainer", backend).backends)
+    return [backend]
 
 
 class _Chainer(Protocol):
     backends: Iterable[KeyringBackend]
 
 
-def _viable_safe_rings() -> Iterator[KeyringBackend]:
+def _viable_safe_backends() -> Iterator[KeyringBackend]:
     """Yield the safe back-ends that work here, the best first.
 
     The library would remember for ever what it found the first time; a keyring may start after us.
     """
-    classes = [getattr(import_module(module), name) for module, name in SAFE]
-    viable = [ring_class for ring_class in classes if ring_class.viable]
-    for ring_class in sorted(viable, key=lambda each: cast("float", each.priority), reverse=True):
-        yield ring_class()
+    classes = [getattr(import_module(module), name) for module, name in SAFE_BACKENDS]
+    viable = [backend_class for backend_class in classes if backend_class.viable]
+    for backend_class in sorted(
+        viable, key=lambda each: cast("float", each.priority), reverse=True
+    ):
+        yield backend_class()
 
 
-def _first_safe(rings: Iterable[KeyringBackend]) -> OpenKeyring:
-    rings = list(rings)
-    for ring in rings:
-        kind = (type(ring).__module__, type(ring).__qualname__)
-        if kind in SAFE:
-            return OpenKeyring(_in_our_name(ring), SAFE[kind])
-    is_unsafe = any(not _is_none_at_all(ring) for ring in rings)
+def _first_safe(backends: Iterable[KeyringBackend]) -> OpenKeyring:
+    backends = list(backends)
+    for backend in backends:
+        kind = (type(backend).__module__, type(backend).__qualname__)
+        if kind in SAFE_BACKENDS:
+            return OpenKeyring(_with_app_id(backend), SAFE_BACKENDS[kind])
+    is_unsafe = any(not _stores_nothing(backend) for backend in backends)
     raise KeyringUnusableError(KeyringState.UNSAFE if is_unsafe else KeyringState.MISSING)
 
 
-def _is_none_at_all(ring: KeyringBackend) -> bool:
+def _stores_nothing(backend: KeyringBackend) -> bool:
     """Return whether a back-end keeps nothing: `fail`, `null` and a chainer without members."""
-    return type(ring).__module__ in {f"keyring.backends.{n}" for n in ("fail", "null", "chainer")}
+    return type(backend).__module__ in {
+        f"keyring.backends.{n}" for n in ("fail", "null", "chainer")
+    }
 
 
-class _Named(Protocol):
+class _HasAppId(Protocol):
     appid: str
 
     def with_properties(self, **properties: str) -> KeyringBackend: ...
 
 
-def _in_our_name(ring: KeyringBackend) -> KeyringBackend:
+def _with_app_id(backend: KeyringBackend) -> KeyringBackend:
     """Let entries say that they are ours, where the back-end tells who wrote them."""
-    if hasattr(ring, "appid"):
-        return cast("_Named", ring).with_properties(appid=APP_NAME)
-    return ring
+    if hasattr(backend, "appid"):
+        return cast("_HasAppId", backend).with_properties(appid=APP_NAME)
+    return backend

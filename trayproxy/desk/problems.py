@@ -14,9 +14,9 @@ from trayproxy.profiles.profile import Profile
 RETRY_AFTER_S = 5
 """For a client that may try again; programs that obey it do not flood a waiting person."""
 
-_TITLE_MOST = 60
-_OFFERED_MOST = 5
-_SCHEME_MOST = 20
+_MAX_TITLE_LENGTH = 60
+_MAX_OFFERED = 5
+_MAX_SCHEME_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ def problem_of(reason: RefusalReason, profile: Profile, text: str = "") -> Probl
 
 def no_common_scheme(challenges: Iterable[Challenge], schemes: Iterable[Scheme]) -> Refusal:
     """Return what a request is told when the upstream offers no scheme of ours."""
-    offered = _listed(_printable(challenge.scheme) for challenge in challenges) or "nothing"
-    usable = _listed(scheme.title for scheme in schemes)
+    offered = _join_names(_printable(challenge.scheme) for challenge in challenges) or "nothing"
+    usable = _join_names(scheme.title for scheme in schemes)
     body = f"The proxy offers {offered}. TrayProxy can use {usable} here."
     return Refusal(Problem("TP-303", "No common way to sign in", body), None, "no common scheme")
 
 
-def not_signing_in(profile: Profile) -> Refusal:
+def sign_in_disabled(profile: Profile) -> Refusal:
     """Return what a request is told when its profile is set not to sign in."""
     body = (
         f"The proxy wants a sign-in, but the profile “{profile.name}” is set to connect without "
@@ -73,7 +73,7 @@ def not_signing_in(profile: Profile) -> Refusal:
     return Refusal(Problem("TP-303", "No common way to sign in", body), None, "profile has none")
 
 
-def signs_in_itself(profile: Profile) -> Problem:
+def password_not_used(profile: Profile) -> Problem:
     """Return why a profile takes no password."""
     body = (
         f"The profile “{profile.name}” signs in with your own sign-in to this computer and "
@@ -113,14 +113,14 @@ def not_checked() -> Problem:
     return Problem("TP-307", "The password could not be checked yet", body)
 
 
-def question_gone() -> Problem:
+def prompt_gone() -> Problem:
     """Return why an answer cannot be taken."""
     return Problem(
         "TP-301", "This question is closed", "It was answered already, or nobody waits any more."
     )
 
 
-def nobody_asks(profile: Profile) -> Problem:
+def no_front_end(profile: Profile) -> Problem:
     """Return why a person cannot be asked."""
     return _unattended(profile.name)
 
@@ -134,19 +134,19 @@ def unusable_login(reason: str) -> Problem:
     return Problem("TP-302", "This sign-in cannot be used", f"{reason} You can correct it.")
 
 
-def no_store() -> Problem:
+def no_keyring() -> Problem:
     """Return why nothing can be kept: there is no keyring, or only one that hides nothing."""
     body = "This system offers no keyring that protects passwords."
     return Problem("TP-402", "No safe place for passwords", body)
 
 
-def keeps_nothing() -> Problem:
+def passwords_not_kept() -> Problem:
     """Return that this run keeps no passwords, whatever keyring the system has."""
     body = "TrayProxy was started for one proxy only (run --upstream)."
     return Problem("TP-402", "This run keeps no passwords", body)
 
 
-def store_silent(store: str) -> Problem:
+def keyring_silent(store: str) -> Problem:
     """Return that the keyring does not answer.
 
     Args:
@@ -179,9 +179,9 @@ def not_removed(store: str, reason: str) -> Problem:
     return Problem("TP-404", "The password could not be removed", body)
 
 
-def _needed(profile: str) -> str:
+def _sign_in_needed(profile: str) -> str:
     title = f"Sign-in needed for {profile}"
-    return title if len(title) <= _TITLE_MOST else f"{title[: _TITLE_MOST - 1]}…"
+    return title if len(title) <= _MAX_TITLE_LENGTH else f"{title[: _MAX_TITLE_LENGTH - 1]}…"
 
 
 def _cancelled(profile: str) -> Problem:
@@ -197,22 +197,22 @@ def _unattended(profile: str) -> Problem:
         "The proxy wants a user name and a password, and nothing is open that could ask for them. "
         "Open TrayProxy, or give it the password with “trayproxy login”."
     )
-    return Problem("TP-301", _needed(profile), body)
+    return Problem("TP-301", _sign_in_needed(profile), body)
 
 
 def _timed_out(profile: str) -> Problem:
     body = "Nobody has signed in while this request waited. Sign in, then try again."
-    return Problem("TP-301", _needed(profile), body)
+    return Problem("TP-301", _sign_in_needed(profile), body)
 
 
 def _crowded(profile: str) -> Problem:
     body = "Too many requests wait for a sign-in already. Sign in, then try again."
-    return Problem("TP-301", _needed(profile), body)
+    return Problem("TP-301", _sign_in_needed(profile), body)
 
 
 def _withdrawn(profile: str) -> Problem:
     body = "The profile was changed while this request waited. Try again."
-    return Problem("TP-301", _needed(profile), body)
+    return Problem("TP-301", _sign_in_needed(profile), body)
 
 
 def _forbidden(profile: str) -> Problem:
@@ -322,8 +322,8 @@ _PROBLEMS = {
 def _printable(scheme: str) -> str:
     """Return the name of a scheme as an upstream sent it, made harmless."""
     name = "".join(char for char in scheme if char.isascii() and (char.isalnum() or char in "-_"))
-    return name[:_SCHEME_MOST].capitalize() or "something unreadable"
+    return name[:_MAX_SCHEME_LENGTH].capitalize() or "something unreadable"
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(list(dict.fromkeys(names))[:_OFFERED_MOST])
+def _join_names(names: Iterable[str]) -> str:
+    return ", ".join(list(dict.fromkeys(names))[:_MAX_OFFERED])

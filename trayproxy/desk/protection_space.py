@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from trayproxy.profiles.profile import Profile
 
-REALM_MOST = 128
+MAX_REALM_LENGTH = 128
 """Characters of a realm that are kept as they are."""
 
 BY_LOGIN = "login"
@@ -101,9 +101,9 @@ class UpstreamFingerprint:
 def bounded_realm(realm: str) -> str:
     """Return a realm that is not too long to be remembered: of a long one, its beginning and a hash
     of the whole, so that two long realms stay different."""
-    if len(realm) <= REALM_MOST:
+    if len(realm) <= MAX_REALM_LENGTH:
         return realm
     from hashlib import sha256  # Not at the top: it loads OpenSSL.
 
     digest = sha256(realm.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{realm[: REALM_MOST - 34]}… {digest[:32]}"
+    return f"{realm[: MAX_REALM_LENGTH - 34]}… {digest[:32]}"

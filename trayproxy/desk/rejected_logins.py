@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from trayproxy.auth.login import Login
 
-MOST = 256
+MAX_FINGERPRINTS = 256
 """Fingerprints kept; the oldest go first."""
 
 
@@ -34,7 +34,7 @@ class RejectedLogins:
             fingerprint = self.fingerprint(place, login)
             self._fingerprints.pop(fingerprint, None)
             self._fingerprints[fingerprint] = None
-        while len(self._fingerprints) > MOST:
+        while len(self._fingerprints) > MAX_FINGERPRINTS:
             del self._fingerprints[next(iter(self._fingerprints))]
 
     def discard(self, places: Iterable[str], login: Login) -> None:
@@ -43,7 +43,7 @@ class RejectedLogins:
             for place in places:
                 self._fingerprints.pop(self.fingerprint(place, login), None)
 
-    def has(self, places: Iterable[str], login: Login) -> bool:
+    def contains(self, places: Iterable[str], login: Login) -> bool:
         """Return whether the upstream at one of these places rejected exactly this login."""
         if not self._fingerprints:
             return False

@@ -8,7 +8,7 @@ imported only there.
 from contextlib import closing, suppress
 from importlib import import_module
 
-PEOPLE_CALL_IT = {
+DISPLAY_NAMES = {
     "org.gnome.keyring": "GNOME Keyring",
     "org.kde.kwalletd5": "KWallet",
     "org.kde.kwalletd6": "KWallet",
@@ -72,7 +72,7 @@ def set_label(service: str, user: str, label: str) -> None:
             item.set_label(label)
 
 
-def name() -> str:
+def display_name() -> str:
     """Return what people call this keyring, empty if the bus does not say.
 
     KWallet, GNOME Keyring and KeePassXC all offer the Secret Service; what tells them apart is
@@ -91,5 +91,5 @@ def name() -> str:
         owner = process("org.freedesktop.secrets")
         if owner is None:
             return ""
-        known = (people for owned, people in PEOPLE_CALL_IT.items() if process(owned) == owner)
+        known = (people for owned, people in DISPLAY_NAMES.items() if process(owned) == owner)
         return next(known, "")

@@ -174,13 +174,13 @@ class Service:
         # Which logins were rejected is kept all the same: a restart must not send one again.
         self._memory: History = memory if keeps else HistoryWithoutFingerprints(memory)
         self._desk = Desk(
-            vault=self._vault,
+            store=self._vault,
             listener=self,
             loop=loop,
             schemes=service_schemes(),
             is_installed=is_installed,
-            identify=self._names.of_waiter,
-            memory=self._memory,
+            identify_program=self._names.of_waiter,
+            history=self._memory,
         )
         self._screen = Presence(loop, self._screen_locked)
         self._strangers = RefusedClientReporter(loop, self._names, self._facts.refused)
@@ -200,7 +200,7 @@ class Service:
             loop.time,
             self._facts.wants_page,
         )
-        self._desk.on_try = partial(try_login, tools)
+        self._desk.send_own_request = partial(try_login, tools)
         self._desk.addresses_of = self._engine.dialler.addresses_of
         self._reception = RequestHandler(
             desk=self._desk,
@@ -216,7 +216,7 @@ class Service:
             keep_login=self._keep_login,
             no_prompt=self._options.no_prompt,
         )
-        self._desk.on_user = self._reception.keep_user
+        self._desk.on_user_name = self._reception.keep_user
         self._server = Server(self._paths, self._reception)
 
     def _shelf_changed(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -465,11 +465,11 @@ class Service:
 
     # --- what the desk tells (trayproxy.desk.desk.Listener) ---
 
-    def question_changed(self, question: Prompt) -> None:
+    def prompt_changed(self, question: Prompt) -> None:
         """A question opened or changed."""
         self._reception.tell(PromptChanged(question))
 
-    def question_closed(self, number: int, ending: Ending) -> None:
+    def prompt_closed(self, number: int, ending: Ending) -> None:
         """A question ended."""
         self._reception.tell(PromptClosed(number, ending))
 

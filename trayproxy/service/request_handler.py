@@ -161,7 +161,7 @@ class RequestHandler:
     def _update_front_ends(self) -> None:
         asking = [s.front_end for s in self._sessions if s.can_prompt and not self._no_prompt]
         self._screen.set_front_ends(asking)
-        self._desk.set_askers(len(asking))
+        self._desk.set_front_end_count(len(asking))
 
     def tell(self, event: Event) -> None:
         """Send an event to each front end that has subscribed."""
@@ -202,12 +202,12 @@ class RequestHandler:
             case SignInNow(profile_id):
                 return self._sign_in_now(profile_id)
             case AnswerPrompt(number, login, remember):
-                return _reply(self._desk.answer(number, login, remember), ExitCode.SIGN_IN)
+                return _reply(self._desk.answer_prompt(number, login, remember), ExitCode.SIGN_IN)
             case DeclinePrompt(number, quiet):
-                self._desk.decline(number, quiet)
+                self._desk.decline_prompt(number, quiet)
                 return Done()
             case KeepPromptOpen(number):
-                self._desk.typing(number)
+                self._desk.keep_prompt_open(number)
                 return Done()
             case SaveLogin():
                 return await self._save_login(request)
@@ -238,7 +238,7 @@ class RequestHandler:
         return Failed(kept.problem, LOGIN_CODES.get(kept.problem.id, ExitCode.KEYRING))
 
     def _subscribe(self, session: Session) -> Reply:
-        for question in self._desk.questions():
+        for question in self._desk.prompts():
             session.send_event(PromptChanged(question))
         self._facts.watch_traffic()
         return self._facts.status()

@@ -20,7 +20,7 @@ from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, ke
 class Hanging(Notes):
     """A memory on a network drive that does not answer."""
 
-    def rejected_for(self, space: UpstreamId, login: Login) -> Future[str | None]:
+    def rejecting_profile(self, space: UpstreamId, login: Login) -> Future[str | None]:
         return Future()
 
 

@@ -107,7 +107,7 @@ class DeskState:
 
     def is_rejected(self, space: UpstreamId, login: Login) -> bool:
         """Return whether an upstream has rejected a login, to whatever profile."""
-        return self.rejected.has(self.places(space), login)
+        return self.rejected.contains(self.places(space), login)
 
     def neighbours(self, case: SpaceState) -> list[SpaceState]:
         """Return the other cases of its upstream, of whatever profile and realm."""

@@ -106,12 +106,12 @@ def report_evidence(
         response: Its final answer, no refusal.
         on_trial: The desk has handed the login out for this request alone.
     """
-    if answer.verified:
+    if answer.is_recently_accepted:
         return
     found, target = evidence(response, request), str(request.target.authority)
     if found is Evidence.PROOF or (found is Evidence.FROM_SITE and not on_trial):
         desk.accepted(answer, target)
-    elif on_trial or answer.flight:
+    elif on_trial or answer.permit:
         desk.unproved(answer, target, is_doubtful=found is Evidence.NONE)
 
 
@@ -158,7 +158,7 @@ async def send_with_login(
     if answer is not None and way.signs_requests and isinstance(outcome, Response):
         carried = signing.permitted or answer
         if not signing.is_proved:
-            if attempt.is_asked_for or carried.flight:
+            if attempt.is_asked_for or carried.permit:
                 desk.inconclusive(carried, "the proxy did not ask for it", sent=False)
         else:
             report_evidence(desk, carried, request, outcome, on_trial=attempt.is_on_trial)

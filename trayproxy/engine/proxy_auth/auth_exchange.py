@@ -405,7 +405,7 @@ class AuthExchange:
         """Whether to send this may cost a log-on that nobody expects."""
         is_password = credentials.login is not None
         is_new = self._sent_on is None and not self._is_on_trial
-        return is_password and is_new and not credentials.verified
+        return is_password and is_new and not credentials.is_recently_accepted
 
     def _is_challenge_needed_first(self, credentials: Credentials) -> bool:
         """Return whether the request goes without the login at first, and needs no turn for that.
@@ -414,7 +414,7 @@ class AuthExchange:
         says so: a refusal would have to be tried once more with a new one, and be counted twice.
         """
         is_old = not (
-            self._is_challenged or credentials.scheme.binds_connection or credentials.repeats
+            self._is_challenged or credentials.scheme.binds_connection or credentials.is_constant
         )
         return is_old and self.permitted is None and self._needs_permit(credentials)
 
@@ -525,7 +525,7 @@ class AuthExchange:
         """Send the request on this connection; None: once more, knowing more than before."""
         is_signed_in = upstream.is_signed_in
         carried = credentials if self._lease.route.signs_requests and not is_signed_in else None
-        if carried is not None and not carried.repeats:
+        if carried is not None and not carried.is_constant:
             if self._sent_on is None and not self._is_challenge_needed_here(upstream, carried):
                 return await self._run_handshake(upstream, carried)
             self._is_probing_idle = self._was_challenged_again and upstream.used > 0
@@ -557,7 +557,7 @@ class AuthExchange:
         The challenge of another connection may be in the name of another realm, behind a balancer
         whose proxies call themselves differently; with a new one for each try none would fit.
         """
-        if credentials is None or credentials.repeats or credentials.scheme.binds_connection:
+        if credentials is None or credentials.is_constant or credentials.scheme.binds_connection:
             return False
         may_probe = not self._is_sent_once or self._probes_by_head(credentials)
         return self._is_on_trial and may_probe and not self._was_challenged_again
@@ -572,7 +572,7 @@ class AuthExchange:
         counts, answers one of this connection; once, since a next hop may close the connection with
         each 407.
         """
-        if credentials.scheme.binds_connection or not (self._is_on_trial or credentials.flight):
+        if credentials.scheme.binds_connection or not (self._is_on_trial or credentials.permit):
             return False
         if self._challenged_on is upstream or self._was_challenged_again:
             return False
@@ -586,7 +586,7 @@ class AuthExchange:
         `discard_response`). Behind the 407 of a HEAD it does: the login is then sent there,
         and a refusal of it is clear.
         """
-        is_bound = credentials.scheme.binds_connection or credentials.repeats
+        is_bound = credentials.scheme.binds_connection or credentials.is_constant
         return self._is_sent_once and not is_bound
 
     async def _probe_by_head(self, upstream: UpstreamConnection) -> bool:

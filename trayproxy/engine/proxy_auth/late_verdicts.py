@@ -199,4 +199,4 @@ class LateVerdicts:
             credentials,
             verdict,
         )
-        desk.give_up(future)
+        desk.withdraw(future)

@@ -251,7 +251,7 @@ class Preconnect:
             credentials,
             outcome.verdict,
         )
-        desk.give_up(future)
+        desk.withdraw(future)
 
     def drop(self) -> None:
         """Close it, unless it was put into the pool."""

@@ -235,7 +235,9 @@ class UpstreamLease:
         connection.heard_before = self._responses_before[1]
         if not connection.is_signed_in:
             connection.key = key
-        is_reusable = credentials is None or credentials.repeats or not self.route.signs_requests
+        is_reusable = (
+            credentials is None or credentials.is_constant or not self.route.signs_requests
+        )
         connection.answer = credentials if is_reusable or connection.is_signed_in else None
         return connection
 
@@ -370,7 +372,7 @@ class UpstreamLease:
                     await self.wait(IoWait({}, future=future))
         except BaseException:
             # The desk may have served the request in the same moment.
-            self.desk.give_up(future)
+            self.desk.withdraw(future)
             raise
         return future.result()
 

@@ -346,7 +346,7 @@ class Connector:
             message = answer.header_value(b"", b"") if answer is not None else None
             greeting = greet(message, may_sign_in=call.way.signs_in)
             signed_in = await self._converse(call, stream, greeting, limits.agree_s)
-            if answer is not None and not answer.verified:
+            if answer is not None and not answer.is_recently_accepted:
                 self._give_verdict(answer, signed_in=signed_in)
             wish = connect_to(call.target.host, call.target.port)
             await self._converse(call, stream, wish, limits.socks_connect_s)

@@ -134,7 +134,7 @@ class Probe:
         self._leftover: LeftoverContent | None = None
         self._challenges: tuple[Challenge, ...] = ()
         self._refusals = ChallengeDetector()
-        self._waiter = PendingRequest(str(request.target.authority), own=is_trial)
+        self._waiter = PendingRequest(str(request.target.authority), is_own=is_trial)
 
     def call(self, way: Route, answer: Credentials | None) -> ConnectRequest:
         """Return how to reach the target of the request this way."""
@@ -201,7 +201,7 @@ class Probe:
         while True:
             if answer is None or answer is tried:
                 answer = await self._ask(wanted, tried)
-            if answer is not None and answer.login is not None and not answer.verified:
+            if answer is not None and answer.login is not None and not answer.is_recently_accepted:
                 answer = await self._let_go(answer)
             outcome = await (self.send(None) if answer is None else self._try(answer))
             if not isinstance(outcome, ProbeChallenge):
@@ -222,7 +222,7 @@ class Probe:
     async def _let_go(self, answer: Credentials) -> Credentials | None:
         """Return a login as the desk lets this request carry it; None: hear once more what is
         wanted, since the login is not to be sent any more."""
-        if answer.flight:
+        if answer.permit:
             return answer
         let_go = await self._tools.desk.departing(answer, self._waiter.target)
         return let_go if isinstance(let_go, Credentials) else None
@@ -300,7 +300,7 @@ class Probe:
         challenges, self._challenges = self._challenges, ()
         # Behind a balancer only the proxy that has given a nonce out knows it: one that came on
         # another connection may be that of another proxy.
-        is_local = not answer.scheme.binds_connection and not answer.repeats
+        is_local = not answer.scheme.binds_connection and not answer.is_constant
         kept = self._take_kept() if is_local else None
         self.close()
         stream = kept or await self._tools.dialler.dial(self.call(self.way, answer))

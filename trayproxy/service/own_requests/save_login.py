@@ -18,7 +18,7 @@ from trayproxy.desk.credential_store import CredentialStore
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.history import ForwardingHistory, History, HistoryFile
 from trayproxy.desk.machine.limits import DeskLimits
-from trayproxy.desk.problems import no_store, rejected_before, unrecorded
+from trayproxy.desk.problems import no_keyring, rejected_before, unrecorded
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.desktop.kerberos import disable_name_canonicalization
@@ -44,9 +44,9 @@ NOT_CHECKED = Problem(
 
 
 NO_PLACE = Problem(
-    no_store().id,
-    no_store().title,
-    f"{no_store().body} Start TrayProxy first: it keeps the password in memory while it runs.",
+    no_keyring().id,
+    no_keyring().title,
+    f"{no_keyring().body} Start TrayProxy first: it keeps the password in memory while it runs.",
 )
 
 _KEEPS_NOTHING = (KeyringState.MISSING, KeyringState.UNSAFE, KeyringState.OFF)
@@ -109,18 +109,18 @@ async def keep_login(
         return SaveOutcome(rejected)
     vault = _Remembered(means.vault)
     desk = Desk(
-        vault=vault,
+        store=vault,
         listener=_Nobody(),
         loop=loop,
         schemes=service_schemes(),
         is_installed=is_installed,
         rejected=means.rejected,
-        memory=_Borrowed(means.memory),
+        history=_Borrowed(means.memory),
     )
     dialler = Connector(loop, means.limits, desk, means.is_own)
     via = b"trayproxy-" + urandom(4).hex().encode()
     tools = OwnRequestTools(desk, dialler, HandshakeThreads(loop), means.limits, via, loop.time)
-    desk.on_try = partial(try_login, tools)
+    desk.send_own_request = partial(try_login, tools)
     desk.addresses_of = dialler.addresses_of
     try:
         async with asyncio.timeout(GIVE_UP_S):
@@ -183,10 +183,10 @@ async def _rejected_before(means: SaveTools, space: UpstreamId, login: Login) ->
 
     If the state folder does not answer, return that no login can be tried.
     """
-    is_known = means.rejected.has((space.upstream,), login)
+    is_known = means.rejected.contains((space.upstream,), login)
     try:
         async with asyncio.timeout(DeskLimits().record):
-            profile_id = await asyncio.wrap_future(means.memory.rejected_for(space, login))
+            profile_id = await asyncio.wrap_future(means.memory.rejecting_profile(space, login))
     except TimeoutError:
         return rejected_before() if is_known else unrecorded()
     if profile_id is None:
@@ -227,10 +227,10 @@ class _Borrowed(ForwardingHistory):
 class _Nobody:
     """Hears of everything, and has nobody to tell."""
 
-    def question_changed(self, question: Prompt) -> None:
+    def prompt_changed(self, question: Prompt) -> None:
         """Tell nobody."""
 
-    def question_closed(self, number: int, ending: Ending) -> None:
+    def prompt_closed(self, number: int, ending: Ending) -> None:
         """Tell nobody."""
 
     def facts_changed(self) -> None:
