@@ -196,7 +196,7 @@ class Play:
         """Let requests come, the keyring be empty and the question open."""
         waiters = [self.challenge() for _ in range(requests)]
         self.found(None)
-        self.wait(self.rules.gather)
+        self.wait(self.rules.prompt_delay)
         return waiters
 
     def trust(self, login: Login = RIGHT) -> LoginId:
@@ -210,20 +210,20 @@ class Play:
 
     @property
     def question(self) -> Prompt:
-        (number,) = self.machine.numbers()
-        question = self.machine.question(number)
+        (number,) = self.machine.prompt_numbers()
+        question = self.machine.prompt(number)
         assert question
         return question
 
     @property
     def question_due(self) -> Prompt:
         """The question, after the moment that it takes to open."""
-        self.wait(self.rules.gather)
+        self.wait(self.rules.prompt_delay)
         return self.question
 
     @property
     def is_asking(self) -> bool:
-        return bool(self.machine.numbers())
+        return bool(self.machine.prompt_numbers())
 
     def all(self, kind: type[E]) -> list[E]:
         return [effect for effect in self.effects if isinstance(effect, kind)]

@@ -66,14 +66,14 @@ def on_trial(kind: str) -> tuple[Play, int]:
             that is in use and was not proved lately.
     """
     play = Play()
-    play.machine.board.tries_itself = True
+    play.machine.state.can_send_own = True
     if kind == "first":
         canary, *_ = play.ask(3)
         play.enter(WRONG)
         return play, canary
     mark = play.trust()
     if kind == "old":
-        play.wait(play.rules.fresh + 1)
+        play.wait(play.rules.proof_ttl + 1)
         play.do(LoginDeparting(50, mark, "host50.example:443"))
         assert play.all(AllowDeparture) == [AllowDeparture(50, 50)]
         return play, 50
@@ -85,15 +85,15 @@ def on_trial(kind: str) -> tuple[Play, int]:
 
 def state_of_trial(case: SpaceState) -> tuple[object, ...]:
     """Return all that a verdict on the present login would change."""
-    counts = (case.accepted, case.doubts, case.unanswered)
+    counts = (case.accepted_at, case.refusals, case.unanswered)
     return (
         case.phase,
         case.login_id,
         case.login,
         counts,
-        case.own,
-        set(case.flights),
-        set(case.vague),
+        case.own_request,
+        set(case.in_flight),
+        set(case.inconclusive_hosts),
     )
 
 
@@ -118,7 +118,7 @@ def test_a_request_that_never_carried_the_login_changes_no_trial(
     kind: str, events: list[str], is_right: bool
 ) -> None:
     play, canary = on_trial(kind)
-    case = play.machine.board.cases[KEY]
+    case = play.machine.state.spaces[KEY]
     mark, before = case.login_id, state_of_trial(case)
     released = play.released()
     for event in events:
@@ -154,7 +154,7 @@ def test_a_request_that_never_carried_the_login_changes_no_trial(
         assert play.machine.is_trusted(mark)
     else:
         play.challenge(tried=mark, own=kind == "in doubt", flight=canary)
-        assert case.phase is (SpacePhase.HELD if kind == "old" else SpacePhase.ASKING)
+        assert case.phase is (SpacePhase.UNVERIFIED if kind == "old" else SpacePhase.PROMPTING)
         assert play.released() == released
 
 
@@ -179,7 +179,7 @@ class OneAtATime(Play):
         self.left_at = self.proved_at = 0.0
         self.refused_by: set[str] = set()
         super().__post_init__()
-        self.machine.board.tries_itself = True
+        self.machine.state.can_send_own = True
         self.carried = self.trust()
         for host in self.HOSTS:
             self.do(LoginAccepted(self.carried, "basic", "basic", host))
@@ -195,12 +195,12 @@ class OneAtATime(Play):
         for effect in effects:
             match effect:
                 case AllowDeparture(_, 0):
-                    assert self.now < self.proved_at + self.rules.fresh
+                    assert self.now < self.proved_at + self.rules.proof_ttl
                     assert not self.refused_by
                 case AllowDeparture(number, flight):
                     assert number == flight
                     assert not self.refused_by, "none goes after a refusal"
-                    assert not self.away or self.now >= self.left_at + self.rules.pace
+                    assert not self.away or self.now >= self.left_at + self.rules.send_interval
                     self.away.append(flight)
                     self.left_at = self.now
                 case SendOwnRequest(_, _, target):
@@ -217,9 +217,9 @@ class OneAtATime(Play):
             case "a moment":
                 self.wait(0.5)
             case "the pace":
-                self.wait(self.rules.pace)
+                self.wait(self.rules.send_interval)
             case "long":
-                self.wait(self.rules.fresh + 1)
+                self.wait(self.rules.proof_ttl + 1)
             case _ if self.away:
                 number = self.away.pop(0)
                 self.come_back(event, number, self.targets[number])
@@ -253,7 +253,7 @@ def test_a_login_not_proved_lately_is_on_one_request_at_a_time(
     play = OneAtATime()
     for event, host in events:
         play.happen(event, host)
-        if play.machine.board.cases[KEY].phase is not SpacePhase.TRUSTED:
+        if play.machine.state.spaces[KEY].phase is not SpacePhase.TRUSTED:
             break
     else:
         return
@@ -261,7 +261,7 @@ def test_a_login_not_proved_lately_is_on_one_request_at_a_time(
     away, released = list(play.away), play.released()
     for _ in range(3):
         play.happen("depart", play.HOSTS[0])
-        play.wait(play.rules.pace)
+        play.wait(play.rules.send_interval)
     assert play.away == away
     assert play.released() == released
 
@@ -276,14 +276,14 @@ def test_a_login_never_accepted_is_on_one_request_at_a_time(
 ) -> None:
     """Two that get no answer, or three whose answers prove nothing; then the person is asked."""
     play = Play()
-    play.machine.board.tries_itself = True
+    play.machine.state.can_send_own = True
     play.ask(waiting)
     play.enter(WRONG)
     back: list[int] = []
     lost = 0
     for event in events:
         away = [number for number in play.released() if number not in back]
-        parked = play.machine.board.cases[KEY].parked
+        parked = play.machine.state.spaces[KEY].parked
         match event:
             case "comes":
                 play.challenge()
@@ -296,8 +296,8 @@ def test_a_login_never_accepted_is_on_one_request_at_a_time(
                 lost += event == "lost"
                 play.fail(away[0], sent=True) if event == "lost" else play.answer(away[0])
         assert len(play.released()) <= len(back) + 1
-        assert len(play.released()) <= play.rules.unproved
-        assert lost < play.rules.unanswered or len(play.released()) == len(back)
+        assert len(play.released()) <= play.rules.unproved_max
+        assert lost < play.rules.unanswered_max or len(play.released()) == len(back)
 
 
 # --- Rule 3: unanswered sends of a trusted login -----------------------------------------------
@@ -315,7 +315,7 @@ class Mute(Play):
         self.away: list[int] = []
         self.tries: list[SendOwnRequest] = []
         super().__post_init__()
-        self.machine.board.tries_itself = True
+        self.machine.state.can_send_own = True
         self.carried = self.trust()
 
     def do(self, event: Event) -> list[Effect]:
@@ -372,17 +372,17 @@ def test_an_unanswered_login_is_sent_twice_and_once_by_ourselves(
 ) -> None:
     """Whatever is on its way when the upstream falls silent; then the person is asked."""
     play = Mute()
-    play.wait(play.rules.fresh + 1 if is_stale else 1)
+    play.wait(play.rules.proof_ttl + 1 if is_stale else 1)
     play.sent = 0
     play.away.clear()
     if waiting:
         play.do(UpstreamOverdue(play.carried, waiting))
     elif not is_stale:
         play.do(LoginInconclusive(play.carried, sent=True))
-    before = min(play.rules.unanswered, waiting or not is_stale)
+    before = min(play.rules.unanswered_max, waiting or not is_stale)
     for event in events:
         play.happen(event)
-        assert play.sent + before <= play.rules.unanswered + 1
+        assert play.sent + before <= play.rules.unanswered_max + 1
 
 
 # --- Rule 4: a verdict on its way is taken whoever has left -------------------------------------
@@ -398,11 +398,11 @@ def test_the_verdict_counts_whoever_has_left_and_whatever_was_typed_since(
     waiting: int, events: list[str], is_right: bool
 ) -> None:
     play = Play()
-    play.machine.board.tries_itself = True
+    play.machine.state.can_send_own = True
     canary, *_ = play.ask(waiting)
     play.enter(RIGHT)
     mark = play.mark(canary)
-    case = play.machine.board.cases[KEY]
+    case = play.machine.state.spaces[KEY]
 
     def sends() -> int:
         return sum(one.mark in marks for one in play.all(ReleaseRequest))
@@ -434,13 +434,13 @@ def test_the_verdict_counts_whoever_has_left_and_whatever_was_typed_since(
     is_present = case.login == RIGHT
     if is_right:
         play.accept(canary)
-        assert case.accepted is not None or not is_present
-        assert not play.machine.board.is_rejected(KEY.upstream_id, RIGHT)
+        assert case.accepted_at is not None or not is_present
+        assert not play.machine.state.is_rejected(KEY.upstream_id, RIGHT)
     else:
         play.challenge(tried=mark, flight=canary)
-        assert play.machine.board.is_rejected(KEY.upstream_id, RIGHT)
+        assert play.machine.state.is_rejected(KEY.upstream_id, RIGHT)
         assert play.all(RecordRejection) == [RecordRejection(KEY.upstream_id, RIGHT)]
-        play.wait(play.rules.not_now)
+        play.wait(play.rules.not_now_snooze)
         play.challenge()
         assert sends() == 1
 
@@ -504,7 +504,7 @@ def test_no_login_leaves_before_its_trial_is_on_record(events: list[str]) -> Non
     play = Recorded()
     waiting: list[int] = []
     for event in events:
-        case = play.machine.board.cases.get(KEY)
+        case = play.machine.state.spaces.get(KEY)
         away = [r.waiter for r in play.all(ReleaseRequest)]
         match event:
             case "request":
@@ -564,7 +564,7 @@ def test_only_a_saved_login_may_be_put_on_record_without_its_name(is_saved: bool
         LookupFinished(play.lookups.popleft(), RIGHT if is_saved else None, play.machine.keyring)
     )
     if not is_saved:
-        play.wait(play.rules.gather)
+        play.wait(play.rules.prompt_delay)
         play.enter(RIGHT)
     assert [order.is_saved for order in play.orders] == [is_saved]
 
@@ -574,17 +574,17 @@ def test_a_login_whose_trial_is_being_put_on_record_is_under_way() -> None:
     play.challenge()
     play.do(LookupFinished(play.lookups.popleft(), RIGHT, play.machine.keyring))
     generation = play.machine.generation(KEY.upstream_id)
-    assert play.machine.trial(KEY.upstream_id, generation) is TrialState.UNDER_WAY
+    assert play.machine.trial_state(KEY.upstream_id, generation) is TrialState.UNDER_WAY
     play.record()
     play.fail(play.released()[0], sent=True)
-    assert play.machine.trial(KEY.upstream_id, generation) is TrialState.OPEN
+    assert play.machine.trial_state(KEY.upstream_id, generation) is TrialState.UNKNOWN
 
 
 def test_a_login_that_cannot_be_put_on_record_is_not_sent_and_its_requests_hear_why() -> None:
     play = Recorded()
     first = play.challenge()
     play.do(LookupFinished(play.lookups.popleft(), RIGHT, play.machine.keyring))
-    play.wait(play.rules.record - 0.1)
+    play.wait(play.rules.record_timeout - 0.1)
     assert play.refused() == {}
     play.wait(0.2)
     assert play.refused() == {first: "UNRECORDED"}
@@ -602,13 +602,13 @@ def test_a_login_that_cannot_be_put_on_record_is_not_sent_and_its_requests_hear_
 
 def test_a_person_whose_login_cannot_be_put_on_record_is_told_and_it_is_sent_later() -> None:
     play = Recorded()
-    play.machine.board.tries_itself = True
+    play.machine.state.can_send_own = True
     play.challenge()
     play.do(LookupFinished(play.lookups.popleft(), None, play.machine.keyring))
-    play.wait(play.rules.gather)
+    play.wait(play.rules.prompt_delay)
     play.enter(RIGHT)
     assert play.question.checking
-    play.wait(play.rules.record)
+    play.wait(play.rules.record_timeout)
     assert (play.question.reason, play.question.checking) == (PromptReason.UNRECORDED, False)
     assert play.all(SendOwnRequest) == []  # It would be refused as well.
 
@@ -623,9 +623,9 @@ def test_another_login_typed_meanwhile_is_put_on_record_anew() -> None:
     play = Recorded()
     play.challenge()
     play.do(LookupFinished(play.lookups.popleft(), None, play.machine.keyring))
-    play.wait(play.rules.gather)
+    play.wait(play.rules.prompt_delay)
     play.enter(WRONG)
-    play.wait(play.rules.record)
+    play.wait(play.rules.record_timeout)
     play.enter(RIGHT)
     waiter = play.challenge()
     assert waiter not in play.refused()
@@ -714,7 +714,7 @@ def answer(play: Play, sent: ReleaseRequest, key: ProtectionSpace, login: Login)
         play.do(LoginAccepted(sent.mark, "basic", "basic", "a.example:80", sent.waiter))
         return
     tried = TriedLogin(LoginId(key, sent.mark.generation), "basic", flight=sent.waiter)
-    profile = play.machine.board.profiles[key.upstream_id.profile_id]
+    profile = play.machine.state.profiles[key.upstream_id.profile_id]
     assert profile is not None
     play.waiters += 1
     play.do(RequestChallenged(play.waiters, key, profile, play.offers, "a.example:80", tried))

@@ -61,10 +61,10 @@ def test_a_question_says_all_that_a_person_needs(play: Play) -> None:
 
 def test_a_program_found_later_is_named(play: Play) -> None:
     (waiter,) = play.ask()
-    assert play.machine.strangers(1) == (waiter,)
+    assert play.machine.unidentified_requests(1) == (waiter,)
     play.do(ProgramIdentified(waiter, Program("git", 1, "x:443")))
     assert play.question.programs == (Program("git", 1, "x:443"),)
-    assert play.machine.strangers(1) == ()
+    assert play.machine.unidentified_requests(1) == ()
 
 
 def test_the_513th_request_is_refused(play: Play) -> None:
@@ -246,9 +246,9 @@ def test_a_forsaken_half_typed_question_does_not_block_others_for_ever(play: Pla
     play.challenge(LAB_KEY, LAB)
     play.found(None)
     play.wait(149)
-    assert len(play.machine.numbers()) == 1
+    assert len(play.machine.prompt_numbers()) == 1
     play.wait(1)
-    assert len(play.machine.numbers()) == 2
+    assert len(play.machine.prompt_numbers()) == 2
 
 
 # --- Nobody to ask --------------------------------------------------------------------------------

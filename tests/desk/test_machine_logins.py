@@ -157,7 +157,7 @@ def test_cancelling_a_change_leaves_the_login_that_works(play: Play) -> None:
     mark = play.trust()
     play.do(SignInRequested(OFFICE, WAY))
     play.decline()
-    assert play.machine.trusted() == {KEY.upstream_id: mark}
+    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
 
 
 def test_a_given_login_is_used_at_the_first_407_and_not_kept(play: Play) -> None:
@@ -207,7 +207,7 @@ def locked_question(play: Play) -> SpaceState:
     play.challenge()
     play.found(None, LOCKED)
     assert play.question_due.reason is PromptReason.KEYRING_LOCKED
-    return play.machine.board.cases[KEY]
+    return play.machine.state.spaces[KEY]
 
 
 def locked_question_after_another_realm(play: Play, *, login: Login, is_right: bool) -> None:
@@ -215,7 +215,7 @@ def locked_question_after_another_realm(play: Play, *, login: Login, is_right: b
     realm of the upstream."""
     play.challenge(REALM)
     play.found(None, LOCKED)
-    play.wait(play.rules.gather)
+    play.wait(play.rules.prompt_delay)
     play.challenge()
     play.found(None, LOCKED)
     play.enter(login, remember=False)
@@ -224,7 +224,7 @@ def locked_question_after_another_realm(play: Play, *, login: Login, is_right: b
     else:
         play.reject(play.released()[-1], REALM)
         play.decline()
-    play.wait(play.rules.gather)
+    play.wait(play.rules.prompt_delay)
     assert (play.question.realm, play.question.reason) == (KEY.realm, PromptReason.KEYRING_LOCKED)
 
 
@@ -240,13 +240,13 @@ def test_an_unlocked_keyring_is_not_read_for_a_profile_that_is_no_longer_active(
 ) -> None:
     case = locked_question(play)
     play.do(ProfileSwitched(LAB))
-    assert case.asked is not None
+    assert case.prompt is not None
     assert not reads_when_unlocked(play)
 
 
 def test_an_unlocked_keyring_is_not_read_after_three_rejections(play: Play) -> None:
     case = locked_question(play)
-    case.rejections = [play.now] * play.rules.rejections
+    case.rejection_times = [play.now] * play.rules.rejections_max
     assert not reads_when_unlocked(play)
 
 
@@ -302,11 +302,11 @@ def test_no_repr_shows_a_password(play: Play) -> None:
     secret = Login("jdoe", "Zx9-hidden")
     (waiter,) = play.ask()
     shown = [repr(play.enter(secret))]
-    shown += [repr(play.effects), repr(play.machine.board.cases), repr(play.question)]
+    shown += [repr(play.effects), repr(play.machine.state.spaces), repr(play.question)]
     play.accept(waiter)
     shown += [
         repr(play.effects),
-        repr(play.machine.board.cases),
+        repr(play.machine.state.spaces),
         repr(play.machine.facts("office")),
     ]
     assert "hidden" not in "".join(shown)

@@ -44,7 +44,7 @@ SPACE = UpstreamId.of(OFFICE)
 @pytest.fixture
 def play() -> Play:
     play = Play()
-    play.machine.board.tries_itself = True
+    play.machine.state.can_send_own = True
     return play
 
 
@@ -149,7 +149,7 @@ def test_no_question_names_a_request_of_our_own(play: Play) -> None:
     own(play)
     assert play.machine.facts("office").waiting == 1
     assert [program.target for program in play.question.programs] == ["github.com:443"]
-    assert len(play.machine.strangers(play.question.number)) == 1
+    assert len(play.machine.unidentified_requests(play.question.number)) == 1
 
 
 def test_our_own_request_asks_no_person(play: Play) -> None:
@@ -157,7 +157,7 @@ def test_our_own_request_asks_no_person(play: Play) -> None:
     ours = play.challenge(replace(KEY, realm="Other"), own=True)
     play.wait(1)
     assert play.refused() == {ours: "WITHDRAWN"}
-    assert len(play.machine.numbers()) == 1
+    assert len(play.machine.prompt_numbers()) == 1
 
 
 def test_signing_in_from_the_menu_is_checked_at_once(play: Play) -> None:
@@ -189,7 +189,7 @@ def give(play: Play, login: Login) -> int:
 def test_a_login_to_be_saved_is_tried_first(play: Play) -> None:
     generation = give(play, RIGHT)
     assert play.all(SaveLoginToKeyring) == []
-    assert play.machine.trial(SPACE, generation) is TrialState.UNDER_WAY
+    assert play.machine.trial_state(SPACE, generation) is TrialState.UNDER_WAY
     play.accept(own(play))
     assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
@@ -199,34 +199,34 @@ def test_a_login_to_be_saved_that_is_wrong_is_not_saved(play: Play) -> None:
     generation = give(play, WRONG)
     play.challenge(tried=play.mark(own(play)), own=True)
     end(play)
-    assert play.machine.trial(SPACE, generation) is TrialState.WRONG
+    assert play.machine.trial_state(SPACE, generation) is TrialState.REJECTED
     assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(play: Play) -> None:
     generation = give(play, RIGHT)
     end(play)
-    assert play.machine.trial(SPACE, generation) is TrialState.OPEN
+    assert play.machine.trial_state(SPACE, generation) is TrialState.UNKNOWN
     play.accept(play.challenge())
     assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_a_login_given_for_this_run_is_not_under_way_before_a_request_needs_it(play: Play) -> None:
     play.do(LoginGiven(OFFICE, WAY, RIGHT))
-    assert play.machine.trial(SPACE, play.machine.generation(SPACE)) is TrialState.OPEN
+    assert play.machine.trial_state(SPACE, play.machine.generation(SPACE)) is TrialState.UNKNOWN
 
 
 def test_a_wrong_login_is_not_under_way_until_our_own_request_has_ended(play: Play) -> None:
     generation = give(play, WRONG)
     play.challenge(tried=play.mark(own(play)), own=True)
-    assert play.machine.trial(SPACE, generation) is TrialState.WRONG
+    assert play.machine.trial_state(SPACE, generation) is TrialState.REJECTED
 
 
 @pytest.mark.parametrize(
     ("record", "trial"),
     [
         (HistoryRecord(is_rejected=True), TrialState.UNSENT),
-        (HistoryRecord(hold_s=600.0), TrialState.OPEN),
+        (HistoryRecord(hold_s=600.0), TrialState.UNKNOWN),
     ],
 )
 def test_a_login_to_be_saved_that_an_earlier_run_sent_is_sent_only_if_it_was_typed(
@@ -238,7 +238,7 @@ def test_a_login_to_be_saved_that_an_earlier_run_sent_is_sent_only_if_it_was_typ
     own(play)
     assert play.released() == []
     end(play)
-    assert play.machine.trial(SPACE, generation) is trial
+    assert play.machine.trial_state(SPACE, generation) is trial
     play.do(LoginGiven(OFFICE, WAY, WRONG, remember=True, insists=True))
     again = own(play)
     assert play.released() == [again]
@@ -251,7 +251,7 @@ def trusted(play: Play) -> str:
     """Return where the login was accepted."""
     mark = play.trust()
     assert play.machine.is_trusted(mark)
-    (good,) = play.machine.board.cases[KEY].goods
+    (good,) = play.machine.state.spaces[KEY].accepted_targets
     return good
 
 
@@ -383,7 +383,7 @@ def test_a_refusal_by_a_forbidden_host_says_nothing_about_the_next_login_of_the_
     new = Login("jdoe", "new")
     play.enter(new)
     waiting = play.challenge(target="blocked.example:80")
-    play.wait(play.rules.canary)
+    play.wait(play.rules.canary_overdue)
     assert play.released()[-1] == waiting
     back = play.reject(waiting, target="blocked.example:80")
     assert play.refused()[back] == "FORBIDDEN"
@@ -402,7 +402,7 @@ def test_an_answer_that_proves_nothing_saves_and_releases_nothing(play: Play) ->
     play.answer(first)
     assert play.released() == [first]
     assert (play.all(SaveLoginToKeyring), play.endings()) == ([], [])
-    assert play.machine.trusted() == {}
+    assert play.machine.trusted_logins() == {}
     assert play.all(SendOwnRequest)[-1].target == ""
     play.accept(own(play))
     assert second in play.released()
@@ -475,12 +475,12 @@ def test_answers_that_only_sites_give_stop_nobody(play: Play) -> None:
 
 def test_our_own_request_that_proves_nothing_either_goes_to_each_place_once(play: Play) -> None:
     generation = give(play, RIGHT)
-    for _ in range(play.rules.unproved):
-        assert play.machine.trial(SPACE, generation) is TrialState.UNDER_WAY
+    for _ in range(play.rules.unproved_max):
+        assert play.machine.trial_state(SPACE, generation) is TrialState.UNDER_WAY
         play.answer(own(play))
         end(play)
     assert [attempt.target for attempt in play.all(SendOwnRequest)] == ["", *CHECK_PAGES]
-    assert play.machine.trial(SPACE, generation) is TrialState.OPEN
+    assert play.machine.trial_state(SPACE, generation) is TrialState.UNKNOWN
     assert play.all(SaveLoginToKeyring) == []
 
 
@@ -585,9 +585,9 @@ def test_a_login_that_is_insisted_on_is_on_one_request_of_our_own(play: Play) ->
 def test_a_login_that_our_own_request_is_about_to_try_is_under_way(play: Play) -> None:
     give_up_while_typing(play)
     generation = play.machine.generation(SPACE)
-    assert play.machine.trial(SPACE, generation) is TrialState.UNDER_WAY
+    assert play.machine.trial_state(SPACE, generation) is TrialState.UNDER_WAY
     end(play)
-    assert play.machine.trial(SPACE, generation) is TrialState.OPEN
+    assert play.machine.trial_state(SPACE, generation) is TrialState.UNKNOWN
 
 
 def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play) -> None:
@@ -599,7 +599,7 @@ def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play)
     play.enter(RIGHT)
     assert play.released() == [first]
     generation = play.machine.generation(SPACE)
-    assert play.machine.trial(SPACE, generation) is TrialState.UNDER_WAY
+    assert play.machine.trial_state(SPACE, generation) is TrialState.UNDER_WAY
 
 
 # --- Late, after the profile is gone --------------------------------------------------------------
@@ -631,7 +631,7 @@ def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
     before = len(play.effects)
     play.do(late(mark))
     assert play.effects[before:] == []
-    assert play.machine.board.cases == {}
+    assert play.machine.state.spaces == {}
     assert not play.is_asking
 
 
@@ -653,7 +653,7 @@ def test_what_is_done_about_the_question_of_a_deleted_profile_changes_nothing(
     play.ask()
     play.do(ProfileDeleted("office"))
     assert play.do(late) == []
-    assert play.machine.board.cases == {}
+    assert play.machine.state.spaces == {}
 
 
 def test_a_refusal_after_its_profile_was_deleted_is_told_that(play: Play) -> None:
@@ -664,7 +664,7 @@ def test_a_refusal_after_its_profile_was_deleted_is_told_that(play: Play) -> Non
     late = play.challenge(tried=mark)
     assert play.refused() == {late: "WITHDRAWN"}
     assert play.all(RecordRejection) == []
-    assert play.machine.board.cases == {}
+    assert play.machine.state.spaces == {}
 
 
 def test_who_insists_is_obeyed_on_another_address_first(play: Play) -> None:
@@ -702,7 +702,7 @@ def test_a_login_in_doubt_does_not_keep_the_person_from_typing_another(play: Pla
     own(play)
     assert not play.question.checking
     play.enter(Login("jdoe", "new"))
-    assert play.machine.board.cases[KEY].login == Login("jdoe", "new")
+    assert play.machine.state.spaces[KEY].login == Login("jdoe", "new")
 
 
 # --- One log-on per password ----------------------------------------------------------------------
@@ -806,7 +806,7 @@ def test_two_profiles_on_one_proxy_have_each_their_user(play: Play) -> None:
     second = play.challenge(key, twin)
     play.found(Login("admin", "other"))
     play.accept(second)
-    logins = {play.machine.login(mark) for mark in play.machine.trusted().values()}
+    logins = {play.machine.login(mark) for mark in play.machine.trusted_logins().values()}
     assert logins == {RIGHT, Login("admin", "other")}
     assert play.machine.facts("office").user == "jdoe"
     assert play.machine.facts("twin").user == "admin"
@@ -861,7 +861,7 @@ def test_an_edit_that_takes_the_upstream_away_voids_what_is_typed_then(play: Pla
     play.do(ProfileEdited(replace(OFFICE, upstream=Upstream("else.example", 8080))))
     assert play.refused() == {waiter: "WITHDRAWN"}
     assert play.endings() == ["WITHDRAWN"]
-    play.machine.question(number)
+    play.machine.prompt(number)
     assert play.released() == []
 
 
@@ -891,7 +891,7 @@ def test_500_requests_cost_one_question_and_one_log_on(play: Play) -> None:
     play.enter(WRONG)
     play.reject(waiters[0])
     assert play.released() == waiters[:1]
-    assert len(play.machine.numbers()) == 1
+    assert len(play.machine.prompt_numbers()) == 1
     play.enter(RIGHT)
     play.accept(play.released()[-1])
     assert len(play.released()) == 501

@@ -298,7 +298,7 @@ def test_a_person_who_agrees_to_less_is_not_asked_again() -> None:
     at.wait(0.15)
     at.enter(RIGHT)
     at.accept(first)
-    assert at.machine.board.pins[SPACE] == UpstreamFingerprint("basic", ("Corp",))
+    assert at.machine.state.fingerprints[SPACE] == UpstreamFingerprint("basic", ("Corp",))
 
 
 def test_a_method_chosen_in_the_profile_is_agreed_to() -> None:
@@ -477,7 +477,7 @@ def test_a_login_on_trial_is_asked_for_otherwise_three_times_at_most() -> None:
     for _ in range(3):
         mark = at.mark(at.released()[-1])
         at.challenge(tried=mark, scheme="ntlm", offers=(BASIC,), otherwise=True, own=True)
-        at.machine.board.cases[KEY].parked.popitem()
+        at.machine.state.spaces[KEY].parked.popitem()
     assert len(at.released()) == 3
 
 
@@ -486,7 +486,7 @@ def test_the_strongest_way_that_was_accepted_is_sent_unasked() -> None:
     mark = at.trust()
     at.accept(sent_and_asked_for(at, mark, BASIC, NTLM))
     at.accept(sent_and_asked_for(at, mark, NTLM, BASIC))
-    assert at.machine.way(mark) == ("ntlm", "ntlm")
+    assert at.machine.login_scheme(mark) == ("ntlm", "ntlm")
 
 
 def test_a_407_without_a_realm_is_about_the_realm_that_is_known() -> None:
@@ -494,7 +494,7 @@ def test_a_407_without_a_realm_is_about_the_realm_that_is_known() -> None:
     mark = at.trust()
     waiter = at.challenge(replace(KEY, realm=""), offers=(NTLM,))
     assert (at.scheme(waiter), at.mark(waiter)) == ("ntlm", mark)
-    assert len(at.machine.board.cases) == 1
+    assert len(at.machine.state.spaces) == 1
 
 
 def test_a_login_from_the_menu_does_not_go_to_an_upstream_that_offers_less() -> None:
@@ -517,7 +517,7 @@ def test_another_realm_than_in_an_earlier_run_is_asked_about() -> None:
     assert (at.question.reason, at.question.before) == (PromptReason.REALM_CHANGED, "Headquarters")
     at.enter(RIGHT)
     at.accept(first)
-    assert at.machine.board.pins[SPACE].realms[0] == "Corp"
+    assert at.machine.state.fingerprints[SPACE].realms[0] == "Corp"
 
 
 def test_with_nobody_to_ask_the_refusal_names_the_realm_that_changed() -> None:
@@ -558,7 +558,7 @@ def test_two_realms_with_the_same_login_are_both_known_from_then_on() -> None:
     assert at.question.reason is PromptReason.REALM_CHANGED
     at.enter(RIGHT)
     at.accept(at.released()[-1])
-    assert at.machine.board.pins[SPACE] == UpstreamFingerprint("basic", ("Other", "Corp"))
+    assert at.machine.state.fingerprints[SPACE] == UpstreamFingerprint("basic", ("Other", "Corp"))
     later = play(BASIC, pin=UpstreamFingerprint("basic", ("Other", "Corp")))
     for key in (KEY, other):
         waiter = later.challenge(key)
@@ -574,7 +574,7 @@ def test_a_realm_with_another_login_takes_the_place_of_the_first() -> None:
     at.wait(0.15)
     at.enter(replace(RIGHT, user="somebody else"))
     at.accept(at.released()[-1])
-    assert at.machine.board.pins[SPACE].realms == ("Other",)
+    assert at.machine.state.fingerprints[SPACE].realms == ("Other",)
 
 
 def test_forgetting_the_login_forgets_who_the_upstream_was() -> None:
@@ -739,7 +739,7 @@ def test_another_method_in_the_profile_is_used_for_the_next_request() -> None:
     at = play(NTLM, BASIC)
     mark = at.trust()
     at.do(ProfileEdited(replace(OFFICE, method=Method.BASIC)))
-    assert at.machine.trusted() == {}
+    assert at.machine.trusted_logins() == {}
     waiter = at.challenge(profile=replace(OFFICE, method=Method.BASIC), offers=(BASIC,))
     assert (at.scheme(waiter), at.mark(waiter)) == ("basic", mark)
 

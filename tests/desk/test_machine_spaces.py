@@ -59,7 +59,7 @@ def test_a_late_loser_gets_the_present_login_and_never_asks(play: Play) -> None:
     play.accept(late)
     loser = play.challenge(tried=play.mark(first))
     assert play.mark(loser).generation == 2
-    assert play.machine.numbers() == ()
+    assert play.machine.prompt_numbers() == ()
 
 
 def test_a_request_without_a_login_gets_the_one_found_meanwhile(play: Play) -> None:
@@ -81,12 +81,12 @@ def test_a_407_moments_after_success_elsewhere_is_forbidden_not_wrong(play: Play
 def test_a_login_in_doubt_is_tried_on_one_request_at_a_time(play: Play) -> None:
     mark = play.trust()
     play.challenge(tried=mark)
-    assert play.machine.trusted() == {}
+    assert play.machine.trusted_logins() == {}
     second, third = play.challenge(), play.challenge()
     assert play.released()[1:] == [second]
     play.accept(second)
     assert play.released()[1:] == [second, third]
-    assert play.machine.trusted() == {KEY.upstream_id: mark}
+    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
 
 
 def test_the_same_forbidden_address_is_not_tried_again_at_once(play: Play) -> None:
@@ -120,7 +120,7 @@ def test_a_407_long_after_success_is_a_rejection(play: Play) -> None:
     play.found(RIGHT)
     play.wait(0.15)
     assert play.question.reason is PromptReason.SAVED_REJECTED
-    assert play.machine.trusted() == {}
+    assert play.machine.trusted_logins() == {}
 
 
 def test_a_login_that_was_right_until_now_may_be_insisted_on_at_once(play: Play) -> None:
@@ -170,7 +170,7 @@ def test_the_realm_where_a_saved_login_was_accepted_last_is_pinned_first() -> No
     waiter = play.challenge()
     play.found(RIGHT)
     play.accept(waiter)
-    assert play.machine.board.pins[KEY.upstream_id].realms == ("Corp", "Other")
+    assert play.machine.state.fingerprints[KEY.upstream_id].realms == ("Corp", "Other")
 
 
 def test_a_login_that_is_not_saved_does_not_change_where_the_saved_one_is_right() -> None:
@@ -179,7 +179,7 @@ def test_a_login_that_is_not_saved_does_not_change_where_the_saved_one_is_right(
     assert play.question_due.realm == "Corp"
     play.enter(RIGHT, remember=False)
     play.accept(waiter)
-    assert play.machine.board.pins[KEY.upstream_id].realms == ("Other",)
+    assert play.machine.state.fingerprints[KEY.upstream_id].realms == ("Other",)
 
 
 def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(play: Play) -> None:
@@ -187,7 +187,7 @@ def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(play: Play)
     waiter = play.challenge()
     play.found(WRONG)
     play.leave(play.reject(waiter))
-    play.wait(play.rules.relook + 1)
+    play.wait(play.rules.lookup_ttl + 1)
     before = len(play.all(LookUpLogin))
     play.challenge(OTHER)
     assert len(play.all(LookUpLogin)) == before
@@ -196,10 +196,10 @@ def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(play: Play)
 def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(play: Play) -> None:
     mark = play.trust()
     play.challenge(OTHER)
-    assert play.machine.trusted() == {}
+    assert play.machine.trusted_logins() == {}
     play.wait(601)
     play.accept(play.challenge())
-    assert play.machine.trusted() == {KEY.upstream_id: mark}
+    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
 
 
 def test_a_refusal_in_the_name_of_another_realm_says_nothing_about_the_login(play: Play) -> None:
@@ -303,7 +303,7 @@ def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(
     """Whether or not a person can be asked: each refusal may have been a failed log-on."""
     mark = play.trust()
     play.do(FrontEndsChanged(faces))
-    play.wait(play.rules.grace)
+    play.wait(play.rules.front_end_grace)
     play.challenge(tried=mark)
     first, second = play.challenge(), play.challenge()
     play.challenge(OTHER, tried=mark)
@@ -332,15 +332,15 @@ def test_an_upstream_that_alternates_realms_does_not_send_a_request_round_for_ev
 
 
 def test_an_upstream_that_invents_realms_costs_bounded_memory() -> None:
-    play = Play(DeskLimits(cases_most=8))
+    play = Play(DeskLimits(spaces_max=8))
     for number in range(100):
         waiter = play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {number}", "basic"))
         play.leave(waiter)
-    assert len(play.machine.board.cases) <= 8
+    assert len(play.machine.state.spaces) <= 8
 
 
 def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
-    play = Play(DeskLimits(cases_most=4))
+    play = Play(DeskLimits(spaces_max=4))
     play.trust()
     for number in range(10):
         play.leave(play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {number}", "basic")))
@@ -348,7 +348,7 @@ def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
 
 
 def test_an_open_question_outlives_realms_that_are_invented() -> None:
-    play = Play(DeskLimits(cases_most=4))
+    play = Play(DeskLimits(spaces_max=4))
     (waiter,) = play.ask()
     play.touch()
     play.leave(waiter)
@@ -357,17 +357,17 @@ def test_an_open_question_outlives_realms_that_are_invented() -> None:
         invented = play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {count}", "basic"))
         assert invented not in play.refused()
         play.leave(invented)
-    assert play.machine.question(number)
+    assert play.machine.prompt(number)
 
 
 def test_a_new_realm_beside_idle_ones_is_not_crowded_out() -> None:
-    play = Play(DeskLimits(cases_most=3))
+    play = Play(DeskLimits(spaces_max=3))
     waits = play.challenge()
     for count in range(5):
         play.leave(play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {count}", "basic")))
     new = play.challenge(ProtectionSpace(KEY.upstream_id, "new", "basic"))
     assert play.refused() == {}
-    assert {waits, new} <= play.machine.board.homes.keys()
+    assert {waits, new} <= play.machine.state.space_of_request.keys()
 
 
 def lab_key(realm: str) -> ProtectionSpace:
@@ -383,14 +383,14 @@ def crowd(play: Play, count: int = 3) -> None:
 
 
 def test_the_realm_that_was_seen_longest_ago_is_forgotten_first() -> None:
-    play = Play(DeskLimits(cases_most=2))
+    play = Play(DeskLimits(spaces_max=2))
     crowd(play, 3)
-    assert [key.realm for key in play.machine.board.cases] == ["invented 1", "invented 2"]
+    assert [key.realm for key in play.machine.state.spaces] == ["invented 1", "invented 2"]
 
 
 def test_a_login_on_its_way_outlives_realms_that_are_invented() -> None:
     """Without its case, the verdict on the login would be lost."""
-    play = Play(DeskLimits(cases_most=2))
+    play = Play(DeskLimits(spaces_max=2))
     waiter = play.challenge()
     play.found(WRONG)
     assert play.released() == [waiter]
@@ -401,8 +401,8 @@ def test_a_login_on_its_way_outlives_realms_that_are_invented() -> None:
 
 
 def test_a_login_that_our_own_request_is_about_to_try_outlives_realms_that_are_invented() -> None:
-    play = Play(DeskLimits(cases_most=2))
-    play.machine.board.tries_itself = True
+    play = Play(DeskLimits(spaces_max=2))
+    play.machine.state.can_send_own = True
     play.do(LoginGiven(OFFICE, WAY, RIGHT, remember=True))
     assert len(play.all(SendOwnRequest)) == 1
     play.wait(1)
@@ -412,9 +412,9 @@ def test_a_login_that_our_own_request_is_about_to_try_outlives_realms_that_are_i
 
 def test_requests_that_wait_for_their_turn_outlive_realms_that_are_invented() -> None:
     """The login of their case was accepted longest ago; that of the other is forgotten."""
-    play = Play(DeskLimits(cases_most=2))
+    play = Play(DeskLimits(spaces_max=2))
     mark = play.trust()
-    play.wait(play.rules.fresh + 1)
+    play.wait(play.rules.proof_ttl + 1)
     play.do(LoginGiven(LAB, WAY, RIGHT))
     play.accept(play.challenge(LAB_KEY, LAB))
     for number in (901, 902):
@@ -422,7 +422,7 @@ def test_requests_that_wait_for_their_turn_outlive_realms_that_are_invented() ->
     assert play.all(AllowDeparture) == [AllowDeparture(901, 901)]
     play.wait(1)
     play.leave(play.challenge(lab_key("invented"), LAB))
-    play.wait(play.rules.pace)
+    play.wait(play.rules.send_interval)
     assert play.all(AllowDeparture)[1:] == [AllowDeparture(902, 902)]
 
 
@@ -438,7 +438,7 @@ def test_a_refusal_in_another_realm_after_the_first_realm_was_withdrawn_blames_n
     assert play.all(RecordRejection) == []
     play.found(None)
     assert (play.question_due.realm, play.question.reason) == ("Other", PromptReason.NEEDED)
-    assert play.machine.board.homes.keys() == {other}
+    assert play.machine.state.space_of_request.keys() == {other}
 
 
 def test_who_wants_to_sign_in_gets_the_question_that_is_open(play: Play) -> None:
@@ -449,7 +449,7 @@ def test_who_wants_to_sign_in_gets_the_question_that_is_open(play: Play) -> None
     play.wait(1)
     number = play.question.number
     play.do(SignInRequested(OFFICE, WAY))
-    assert play.machine.numbers() == (number,)
+    assert play.machine.prompt_numbers() == (number,)
 
 
 def test_a_realm_of_128_characters_is_kept_as_it_is_and_a_longer_one_is_cut() -> None:
@@ -461,7 +461,7 @@ def test_a_realm_of_128_characters_is_kept_as_it_is_and_a_longer_one_is_cut() ->
 
 
 def test_too_many_realms_that_all_wait_are_refused() -> None:
-    play = Play(DeskLimits(cases_most=2))
+    play = Play(DeskLimits(spaces_max=2))
     waiters = [
         play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {n}", "basic")) for n in range(3)
     ]
@@ -501,19 +501,19 @@ def test_an_answer_is_not_sent_to_another_upstream_than_asked(play: Play, edited
 def test_a_renamed_profile_keeps_its_question_and_its_login(play: Play) -> None:
     mark = play.trust()
     play.do(ProfileEdited(replace(OFFICE, name="Head office")))
-    assert play.machine.trusted() == {KEY.upstream_id: mark}
+    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
 
 
 def test_the_user_name_of_an_accepted_login_may_be_noted_in_the_profile(play: Play) -> None:
     mark = play.trust(Login("CORP\\jdoe", "right"))
     play.do(ProfileEdited(replace(OFFICE, user="CORP\\jdoe")))
-    assert play.machine.trusted() == {KEY.upstream_id: mark}
+    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
 
 
 def test_another_user_name_in_the_profile_needs_another_login(play: Play) -> None:
     play.trust()
     play.do(ProfileEdited(replace(OFFICE, user="bob")))
-    assert play.machine.trusted() == {}
+    assert play.machine.trusted_logins() == {}
     play.challenge(profile=replace(OFFICE, user="bob"))
     assert play.all(LookUpLogin)[-1].user == "bob"
 
@@ -528,6 +528,6 @@ def test_profiles_with_the_same_upstream_do_not_share_a_login(play: Play) -> Non
 def test_forget_forgets(play: Play) -> None:
     play.trust()
     play.do(LoginsForgotten("office"))
-    assert play.machine.trusted() == {}
+    assert play.machine.trusted_logins() == {}
     assert fact(play) is SignInState.UNTESTED
     assert play.machine.login(play.mark(1)) is None

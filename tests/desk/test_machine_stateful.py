@@ -82,8 +82,8 @@ class Office(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.play = Play(DeskLimits(parked_most=6))
-        self.play.machine.board.tries_itself = True
+        self.play = Play(DeskLimits(parked_max=6))
+        self.play.machine.state.can_send_own = True
         self.right = RIGHT
         self.were_right = {RIGHT}
         self.sent: list[Sent] = []
@@ -186,8 +186,8 @@ class Office(RuleBasedStateMachine):
     @precondition(lambda self: self.play.is_asking)
     @rule(login=st.sampled_from(LOGINS), remember=st.booleans(), at_once=st.booleans())
     def the_person_answers(self, login: Login, remember: bool, at_once: bool) -> None:
-        number = self.play.machine.numbers()[0]
-        question = self.play.machine.question(number)
+        number = self.play.machine.prompt_numbers()[0]
+        question = self.play.machine.prompt(number)
         assert question
         is_unknown = question.reason is PromptReason.UNCHECKED
         if question.confirm_retry or is_unknown or question.profile_id in self.lifted:
@@ -201,12 +201,12 @@ class Office(RuleBasedStateMachine):
     @precondition(lambda self: self.play.is_asking)
     @rule(quiet=st.sampled_from(Snooze))
     def the_person_declines(self, quiet: Snooze) -> None:
-        self.do(PromptDeclined(self.play.machine.numbers()[0], quiet))
+        self.do(PromptDeclined(self.play.machine.prompt_numbers()[0], quiet))
 
     @precondition(lambda self: self.play.is_asking)
     @rule()
     def the_person_types(self) -> None:
-        number = self.play.machine.numbers()[0]
+        number = self.play.machine.prompt_numbers()[0]
         self.touched.add(number)
         self.do(PromptTouched(number))
 
@@ -268,10 +268,10 @@ class Office(RuleBasedStateMachine):
             self.do(OwnRequestEnded(self.ended.pop(), asked=True))
 
     def send(self, profile: Profile) -> None:
-        mark = self.play.machine.trusted().get(UpstreamId.of(profile))
+        mark = self.play.machine.trusted_logins().get(UpstreamId.of(profile))
         login = self.play.machine.login(mark) if mark else None
         # A login that is sent unasked is used with the scheme that it was accepted with.
-        scheme = self.play.machine.board.cases[mark.space].scheme if mark else ""
+        scheme = self.play.machine.state.spaces[mark.space].scheme if mark else ""
         self.sent.append(Sent(profile, mark, login, is_canary=False, scheme=scheme))
 
     def answer_all(self) -> None:
@@ -314,16 +314,16 @@ class Office(RuleBasedStateMachine):
 
     @invariant()
     def every_request_that_waits_is_served_in_time(self) -> None:
-        cases = self.play.machine.board.cases.values()
-        waiting = {waiter: p.since for case in cases for waiter, p in case.parked.items()}
+        cases = self.play.machine.state.spaces.values()
+        waiting = {waiter: p.parked_at for case in cases for waiter, p in case.parked.items()}
         assert waiting.keys() == self.parked.keys()
         assert all(self.play.now < since + 300 for since in waiting.values())
         assert self.play.machine.deadline() > self.play.now
 
     @invariant()
     def a_question_nobody_waits_for_and_nobody_touched_is_closed(self) -> None:
-        for number in self.play.machine.numbers():
-            question = self.play.machine.question(number)
+        for number in self.play.machine.prompt_numbers():
+            question = self.play.machine.prompt(number)
             assert question
             assert (
                 question.waiting
@@ -334,24 +334,24 @@ class Office(RuleBasedStateMachine):
 
     @invariant()
     def questions_come_one_at_a_time_unless_the_person_wants_more(self) -> None:
-        ours = set(self.play.machine.numbers()) - self.wanted - self.touched
+        ours = set(self.play.machine.prompt_numbers()) - self.wanted - self.touched
         assert len(ours) <= 1
 
     @invariant()
     def nobody_waits_for_a_person_who_cannot_be_asked(self) -> None:
-        if self.play.machine._questions.is_attended:
+        if self.play.machine._prompts.can_ask:
             return
-        for case in self.play.machine.board.cases.values():
-            assert not (case.phase is SpacePhase.ASKING and case.parked)
+        for case in self.play.machine.state.spaces.values():
+            assert not (case.phase is SpacePhase.PROMPTING and case.parked)
 
     @invariant()
     def what_is_sent_unasked_was_accepted(self) -> None:
-        for mark in self.play.machine.trusted().values():
+        for mark in self.play.machine.trusted_logins().values():
             assert self.play.machine.login(mark) in self.were_right
 
     def phase(self, number: int) -> SpacePhase:
-        cases = self.play.machine.board.cases.values()
-        return next(c.phase for c in cases if c.asked and c.asked.number == number)
+        cases = self.play.machine.state.spaces.values()
+        return next(c.phase for c in cases if c.prompt and c.prompt.number == number)
 
 
 class Vague(Office):
@@ -392,7 +392,7 @@ class Vague(Office):
 
     @invariant()
     def nothing_is_trusted_that_was_not_proved(self) -> None:
-        for mark in self.play.machine.trusted().values():
+        for mark in self.play.machine.trusted_logins().values():
             assert self.play.machine.login(mark) in self.proved
 
 
@@ -476,10 +476,10 @@ class Commands(Office):
     @rule()
     def the_person_wants_to_sign_in(self) -> None:
         self.lifted.add("office")
-        before = set(self.play.machine.numbers())
+        before = set(self.play.machine.prompt_numbers())
         self.do(SignInRequested(OFFICE, WAY))
-        self.wanted |= set(self.play.machine.numbers()) - before
-        self.touched |= set(self.play.machine.numbers())
+        self.wanted |= set(self.play.machine.prompt_numbers()) - before
+        self.touched |= set(self.play.machine.prompt_numbers())
 
     @rule(login=st.sampled_from(LOGINS))
     def the_command_line_gives_a_login(self, login: Login) -> None:

@@ -193,7 +193,7 @@ def test_a_saved_login_that_works_asks_nobody_and_is_not_saved_again(play: Play)
     play.wait(1)
     assert play.released() == waiters
     assert play.all(SaveLoginToKeyring) == []
-    assert play.machine.numbers() == ()
+    assert play.machine.prompt_numbers() == ()
     assert fact(play) is SignInState.OK
 
 

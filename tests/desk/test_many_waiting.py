@@ -32,7 +32,7 @@ def looking(play: Play) -> None:
 
 def asking(play: Play) -> None:
     play.found(None)
-    play.wait(play.rules.gather)
+    play.wait(play.rules.prompt_delay)
 
 
 def trying(play: Play) -> None:

@@ -38,9 +38,9 @@ class Stale(Play):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.machine.board.tries_itself = True
+        self.machine.state.can_send_own = True
         self.carried = self.trust()
-        self.wait(self.rules.fresh + 1)
+        self.wait(self.rules.proof_ttl + 1)
 
     def depart(self, count: int = 1) -> list[int]:
         """Let requests be about to carry the login; return their numbers."""
@@ -72,7 +72,7 @@ class Stale(Play):
 
     @property
     def phase(self) -> SpacePhase:
-        return self.machine.board.cases[KEY].phase
+        return self.machine.state.spaces[KEY].phase
 
     def own(self) -> int:
         """Let the upstream ask our own request for a login; return what it is released as."""
@@ -107,7 +107,7 @@ def test_without_a_verdict_one_more_goes_after_two_seconds_and_then_our_own() ->
 
 def test_without_requests_of_our_own_one_more_goes_each_two_seconds() -> None:
     play = Stale()
-    play.machine.board.tries_itself = False
+    play.machine.state.can_send_own = False
     numbers = play.depart(5)
     play.wait(6)
     assert play.gone == numbers[:4]
@@ -127,7 +127,7 @@ def test_our_own_request_does_not_go_to_the_address_that_has_just_refused() -> N
     play = Stale()
     (first,) = play.depart()
     play.prove(first)
-    play.wait(play.rules.fresh + 1)
+    play.wait(play.rules.proof_ttl + 1)
     (again,) = play.depart()
     play.targets[again] = play.targets[first]
     play.refuse(again)
@@ -142,7 +142,7 @@ def test_a_changed_password_costs_two_log_ons_however_many_wait() -> None:
     for _ in others:
         play.challenge()
     play.challenge(tried=play.mark(ours), own=True, flight=ours)
-    assert play.phase is SpacePhase.ASKING
+    assert play.phase is SpacePhase.PROMPTING
     assert play.refused().get(first) is None
     assert "FORBIDDEN" not in play.refused().values()
 
@@ -160,7 +160,7 @@ def test_a_client_that_leaves_does_not_take_back_the_login_that_its_request_carr
     first, second = play.depart(2)
     play.leave(first)
     assert play.gone == [first]
-    play.wait(play.rules.pace)
+    play.wait(play.rules.send_interval)
     assert play.gone == [first, second]
 
 
@@ -183,7 +183,7 @@ def test_an_acceptance_of_what_left_before_a_refusal_does_not_count() -> None:
     play.wait(2)
     play.refuse(first)
     play.do(LoginAccepted(play.carried, "basic", "basic"))
-    assert play.phase is SpacePhase.HELD
+    assert play.phase is SpacePhase.UNVERIFIED
 
 
 @given(st.lists(st.sampled_from(("lost", "unsent", "accepted", "left")), max_size=12))
@@ -205,7 +205,7 @@ def test_what_never_carried_the_login_changes_no_trial(events: list[str]) -> Non
                 play.leave(second)
         assert play.phase is SpacePhase.CHECKING
     play.challenge(tried=play.mark(ours), own=True, flight=ours)
-    assert play.phase.name == "ASKING"
+    assert play.phase.name == "PROMPTING"
 
 
 @given(st.lists(st.sampled_from(("depart", "wait", "prove", "refuse", "lose")), max_size=40))
@@ -227,11 +227,11 @@ def test_never_more_are_on_their_way_than_may_go_unanswered(events: list[str]) -
             else:
                 play.lose(number)
         away += [effect.flight for effect in play.all(AllowDeparture)[known:] if effect.flight]
-        case = play.machine.board.cases[KEY]
-        assert len(case.flights) <= play.rules.unanswered
-        assert not case.queue or case.phase is SpacePhase.TRUSTED
-        if case.doubts:
-            assert not case.queue
+        case = play.machine.state.spaces[KEY]
+        assert len(case.in_flight) <= play.rules.unanswered_max
+        assert not case.permit_queue or case.phase is SpacePhase.TRUSTED
+        if case.refusals:
+            assert not case.permit_queue
 
 
 # --- Without an answer -------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def test_after_two_without_an_answer_ours_asks_and_then_the_person_is_asked() ->
     for _ in range(2):
         (number,) = play.depart()
         play.lose(number)
-    assert play.phase is SpacePhase.HELD
+    assert play.phase is SpacePhase.UNVERIFIED
     ours = play.own()
     play.challenge()
     play.do(LoginInconclusive(play.mark(ours), sent=True, flight=ours))
@@ -264,10 +264,10 @@ def test_an_upstream_that_does_not_even_ask_is_not_the_logins_fault() -> None:
 
 def test_without_requests_of_our_own_the_next_request_goes_all_the_same() -> None:
     play = Stale()
-    play.machine.board.tries_itself = False
+    play.machine.state.can_send_own = False
     for _ in range(3):
         (number,) = play.depart()
-        play.wait(play.rules.pace)
+        play.wait(play.rules.send_interval)
         assert play.gone[-1] == number
         play.lose(number)
     assert play.phase is SpacePhase.TRUSTED
@@ -347,7 +347,7 @@ def test_silence_says_nothing_new_of_a_login_that_goes_on_one_request_at_a_time(
     play = Stale()
     first, second, _ = play.depart(3)
     play.do(UpstreamOverdue(play.carried, 50))
-    play.wait(play.rules.pace)
+    play.wait(play.rules.send_interval)
     assert play.gone == [first, second]
 
 
@@ -377,7 +377,7 @@ def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
     play.do(LoginGiven(OFFICE, play.offers[0].way, RIGHT))
     for _ in range(2):
         play.fail(play.challenge(), sent=True)
-    for seconds in play.rules.short_silences[:3]:
+    for seconds in play.rules.login_holds[:3]:
         play.wait(seconds - 1)
         assert play.challenge() not in play.released()
         play.wait(2)

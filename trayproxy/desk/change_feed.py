@@ -109,7 +109,7 @@ class ChangeFeed:
             self._listener.prompt_closed(number, ending)
 
     def _publish_changed(self, number: int) -> None:
-        prompt = self._machine.question(number)
+        prompt = self._machine.prompt(number)
         if prompt is None or prompt == self._prompts.get(number):
             return
         self._prompts[number] = prompt
@@ -118,7 +118,7 @@ class ChangeFeed:
 
     def _publish_facts(self) -> None:
         machine = self._machine
-        profiles = {profile_id: machine.facts(profile_id) for profile_id in machine.profiles()}
+        profiles = {profile_id: machine.facts(profile_id) for profile_id in machine.profile_ids()}
         before, self._facts = self._facts, _Snapshot(profiles, machine.keyring, self._notices)
         if before == self._facts:
             return

@@ -93,7 +93,7 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.machine import Machine
-from trayproxy.desk.machine.outcomes import is_costless
+from trayproxy.desk.machine.outcomes import is_password_unchecked
 from trayproxy.desk.machine.queries import ProfileFacts, TrialState
 from trayproxy.desk.problems import (
     kept_in_memory,
@@ -272,7 +272,7 @@ class Desk:
         if not offers and tried and tried.upstream_id == upstream_id and not is_another_method:
             # What is said besides a verdict may be about that alone (a 401, the end of a
             # handshake): then the offer is the one that was tried.
-            offers = () if verdict and is_costless(verdict) else tried.offers
+            offers = () if verdict and is_password_unchecked(verdict) else tried.offers
         elif not offers:
             if tried:
                 self.inconclusive(tried, "the proxy asks in a way that cannot be used", sent=False)
@@ -290,14 +290,17 @@ class Desk:
             pending.realm_mismatches += changes_realm
             # A scheme that came to nothing has sent no login; where another one is wanted in its
             # place, it is not to come back to it.
-            if tried and (not is_costless(verdict) or (is_another_method and not changes_realm)):
+            if tried and (
+                not is_password_unchecked(verdict) or (is_another_method and not changes_realm)
+            ):
                 pending.refused_with |= {
                     (tried.login_id, f"{scheme_id(tried.scheme)} {tried.label}")
                 }
             # Once, if that may have cost a log-on; behind a balancer it may take some more tries
             # until a connection leads to the proxy that has asked.
             changes_realm = changes_realm and (
-                not is_costless(verdict) or pending.realm_mismatches >= MAX_REALM_MISMATCHES
+                not is_password_unchecked(verdict)
+                or pending.realm_mismatches >= MAX_REALM_MISMATCHES
             )
             self._parked[number] = _Parked(future, pending, profile, offers, tried, changes_realm)
             self._handle(
@@ -370,7 +373,7 @@ class Desk:
             LoginAccepted(credentials.login_id, name, credentials.label, target, credentials.permit)
         )
         if self._machine.is_proved(credentials.login_id):
-            credentials.acceptance.refresh(self._loop, self._limits.fresh)
+            credentials.acceptance.refresh(self._loop, self._limits.proof_ttl)
 
     def unproved(self, credentials: Credentials, target: str, *, is_doubtful: bool) -> None:
         """Record that the response to a request does not tell whether its login is right.
@@ -423,7 +426,7 @@ class Desk:
 
     def prompts(self) -> tuple[Prompt, ...]:
         """Return the open questions, the oldest first."""
-        found = map(self._machine.question, self._machine.numbers())
+        found = map(self._machine.prompt, self._machine.prompt_numbers())
         return tuple(prompt for prompt in found if prompt)
 
     def answer_prompt(self, number: int, login: Login, remember: bool) -> Problem | None:
@@ -437,7 +440,7 @@ class Desk:
         Returns:
             Why it cannot be taken; None if it is being tried, or will be by the next request.
         """
-        prompt = self._machine.question(number)
+        prompt = self._machine.prompt(number)
         if prompt is None:
             return prompt_gone()
         problem = self._reader.check_login(login, prompt.upstream, prompt.method)
@@ -530,14 +533,14 @@ class Desk:
     def _report_unsaved(self) -> None:
         """Tell who waits for a login to be kept, as soon as it will not be."""
         for upstream_id, (generation, reported) in list(self._saves.items()):
-            match self._machine.trial(upstream_id, generation):
-                case TrialState.UNDER_WAY | TrialState.RIGHT:
+            match self._machine.trial_state(upstream_id, generation):
+                case TrialState.UNDER_WAY | TrialState.ACCEPTED:
                     continue  # A right one is being saved.
-                case TrialState.WRONG:
+                case TrialState.REJECTED:
                     problem = not_accepted()
                 case TrialState.UNSENT:
                     problem = rejected_before()
-                case TrialState.OPEN:
+                case TrialState.UNKNOWN:
                     problem = not_checked()
                 case TrialState.UNRECORDED:
                     problem = unrecorded()
@@ -634,11 +637,11 @@ class Desk:
     @send_own_request.setter
     def send_own_request(self, send: SendOwnRequestFunction | None) -> None:
         self._send_own_request = send
-        self._machine.board.tries_itself = send is not None
+        self._machine.state.can_send_own = send is not None
 
     def close(self) -> None:
         """Withdraw all questions and refuse all requests; the service quits."""
-        for profile_id in self._machine.profiles():
+        for profile_id in self._machine.profile_ids():
             self._handle(ProfileDeleted(profile_id, for_good=False))
         for lookup in self._lookups:
             lookup.cancel()
@@ -838,11 +841,14 @@ class Desk:
         for key, credentials in list(self._credentials.items()):
             if not self._machine.is_proved(credentials.login_id):
                 credentials.acceptance.is_recent = False
-            if not self._machine.is_present(credentials.login_id):
+            if not self._machine.is_current(credentials.login_id):
                 del self._credentials[key]
-        trusted = self._machine.trusted()
+        trusted = self._machine.trusted_logins()
         answers = (
-            (upstream_id, self._credentials.get((login_id.space, self._machine.way(login_id))))
+            (
+                upstream_id,
+                self._credentials.get((login_id.space, self._machine.login_scheme(login_id))),
+            )
             for upstream_id, login_id in trusted.items()
         )
         self._known = {
@@ -919,7 +925,7 @@ class Desk:
                 written.set_result(problem)
 
         not_answering = keyring_silent(self.keyring.name)
-        timeout = self._loop.call_later(self._limits.patience, report, not_answering)
+        timeout = self._loop.call_later(self._limits.lookup_timeout, report, not_answering)
         for write in writes:
             self._on_result(write, on_result)
         return written
@@ -939,7 +945,7 @@ class Desk:
     # --- Who waits ---------------------------------------------------------------------------
 
     def _identify_programs(self, number: int) -> None:
-        for pending in self._machine.strangers(number):
+        for pending in self._machine.unidentified_requests(number):
             parked = self._parked[pending]
             if self.identify_program is None or parked.is_identified or parked.pending.program:
                 continue

@@ -9,48 +9,52 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
 from trayproxy.control.messages import KeyringState, KeyringStatus, PromptReason, Transport
 from trayproxy.desk.machine.events import CancelTrial, LookupFinished, LookUpLogin, SurveyKeyring
-from trayproxy.desk.machine.prompts import NAMES_BEFORE, Prompts
+from trayproxy.desk.machine.prompts import UPSTREAM_CHANGED, Prompts
 from trayproxy.desk.machine.scheme_policy import objection, pick
 from trayproxy.desk.machine.space_state import LoginSource, SpacePhase, SpaceState
-from trayproxy.desk.machine.state import LASTING, DeskState
+from trayproxy.desk.machine.state import LASTING_REASONS, DeskState
 from trayproxy.profiles.profile import SignIn
 
-_UNTOLD_MOST = 32
+_PENDING_VERDICTS_MAX = 32
 
 
 class CredentialLookup:
     """Finds logins in the keyring, and makes them the present ones."""
 
-    def __init__(self, board: DeskState, questions: Prompts) -> None:
-        self._board = board
-        self._questions = questions
+    def __init__(self, state: DeskState, prompts: Prompts) -> None:
+        self._state = state
+        self._prompts = prompts
         self._lookups = 0
 
-    def begin(self, case: SpaceState) -> None:
+    def start(self, space: SpaceState) -> None:
         """Find a login for the first request that waits: in the keyring, or from the person."""
-        board = self._board
-        if case.profile.sign_in is SignIn.SSO:
-            return self.take(case, None, LoginSource.OWN)
-        if sibling := self._sibling_to_follow(case):
-            self.take(case, sibling.login, sibling.source)
-            case.labels.update(sibling.labels)
+        state = self._state
+        if space.profile.sign_in is SignIn.SSO:
+            return self.set_login(space, None, LoginSource.SSO)
+        if sibling := self._reusable_realm(space):
+            self.set_login(space, sibling.login, sibling.source)
+            space.accepted_labels.update(sibling.accepted_labels)
             return None
-        if case.source is LoginSource.GIVEN and case.login and case.why is PromptReason.UNCHECKED:
-            return self._try_again(case)
-        if why := self._objection(case):
-            return self._questions.ask(case, why)
-        if board.now < case.relook_at or not self._may_look_up(case):
-            return self._questions.ask(
-                case, case.why if case.why in LASTING else PromptReason.NEEDED
+        if (
+            space.source is LoginSource.COMMAND_LINE
+            and space.login
+            and space.reason is PromptReason.UNCHECKED
+        ):
+            return self._retry_unanswered(space)
+        if reason := self._objection(space):
+            return self._prompts.ask(space, reason)
+        if state.now < space.next_lookup_at or not self._may_look_up(space):
+            return self._prompts.ask(
+                space, space.reason if space.reason in LASTING_REASONS else PromptReason.NEEDED
             )
         self._lookups += 1
-        case.lookup = self._lookups
-        case.lookup_until = board.now + board.rules.patience
-        case.move(SpacePhase.LOOKING)
-        board.effects.append(LookUpLogin(case.lookup, case.kept_for, case.profile.user))
+        space.lookup = self._lookups
+        space.lookup_deadline = state.now + state.limits.lookup_timeout
+        space.move_to(SpacePhase.LOOKING_UP)
+        state.effects.append(LookUpLogin(space.lookup, space.upstream_profile, space.profile.user))
         return None
 
-    def _sibling_to_follow(self, case: SpaceState) -> SpaceState | None:
+    def _reusable_realm(self, space: SpaceState) -> SpaceState | None:
         """Return another realm of this upstream whose login may be sent here without asking.
 
         It was accepted there in a weaker way than the one that is offered here, so that the
@@ -60,196 +64,198 @@ class CredentialLookup:
         hides the password and nobody is there to be asked: proxies that share one address may each
         have their own name as the realm, and whoever gave the login has named the address.
         """
-        offer = pick(case, case.offers, self._board.now)
-        for other in self._board.siblings(case):
+        offer = pick(space, space.offers, self._state.now)
+        for other in self._state.other_realms(space):
             is_accepted = other.phase is SpacePhase.TRUSTED and other.login is not None
             if not offer or not is_accepted:
                 continue
-            weakest = min(map(strength, other.labels))
+            weakest = min(map(strength, other.accepted_labels))
             is_hidden = offer.way.transport is not Transport.READABLE
-            is_alone = other.source is LoginSource.GIVEN and not self._questions.is_attended
+            is_alone = other.source is LoginSource.COMMAND_LINE and not self._prompts.can_ask
             is_as_good = is_hidden and is_alone and weakest == offer.strength
             if weakest < offer.strength or is_as_good:
                 return other
         return None
 
-    def _try_again(self, case: SpaceState) -> None:
+    def _retry_unanswered(self, space: SpaceState) -> None:
         """Send a login again that was given for this run and got no answer, after a while: nobody
         may be there to be asked, and no keyring holds it."""
-        if self._board.now < case.silent_until:
-            self._questions.ask(case, PromptReason.UNCHECKED)
+        if self._state.now < space.hold_until:
+            self._prompts.ask(space, PromptReason.UNCHECKED)
         else:
-            case.move(SpacePhase.HELD)
+            space.move_to(SpacePhase.UNVERIFIED)
 
-    def _objection(self, case: SpaceState) -> PromptReason | None:
+    def _objection(self, space: SpaceState) -> PromptReason | None:
         """Return why no saved login may be sent to this upstream as it is now."""
-        offer = pick(case, case.offers, self._board.now)
-        case.consent = None
-        return objection(self._board, case, offer, case.offers) if offer else None
+        offer = pick(space, space.offers, self._state.now)
+        space.consent = None
+        return objection(self._state, space, offer, space.offers) if offer else None
 
-    def _may_look_up(self, case: SpaceState) -> bool:
+    def _may_look_up(self, space: SpaceState) -> bool:
         """Return whether a saved login may be used without a question.
 
         Not of a profile that is no longer active. Not after three rejections in a row. Not for
         another realm of an upstream whose realm we know, unless the saved login was right there:
         the password is pinned to the realms where it was (threat T4).
         """
-        board = self._board
-        if board.active and board.active.id != case.profile.id:
+        state = self._state
+        if state.active and state.active.id != space.profile.id:
             return False
-        if case.is_at_risk(board.now, board.rules):
+        if space.may_lock_account(state.now, state.limits):
             return False
-        others = board.siblings(case)
-        if any(c.rejections for c in others):
+        others = state.other_realms(space)
+        if any(s.rejection_times for s in others):
             return False
-        pin = board.pins.get(case.key.upstream_id)
-        is_pinned = pin is not None and case.key.realm in pin.realms
-        return is_pinned or not any(c.accepted is not None for c in others)
+        fingerprint = state.fingerprints.get(space.key.upstream_id)
+        is_pinned = fingerprint is not None and space.key.realm in fingerprint.realms
+        return is_pinned or not any(s.accepted_at is not None for s in others)
 
     # --- The keyring -------------------------------------------------------------------------
 
-    def found(self, event: LookupFinished) -> None:
+    def handle_found(self, event: LookupFinished) -> None:
         """Take what the keyring holds."""
-        board = self._board
-        self.surveyed(event.keyring)
-        case = next((c for c in board.cases.values() if c.lookup == event.lookup), None)
-        if case is None:
+        state = self._state
+        self.set_keyring(event.keyring)
+        space = next((s for s in state.spaces.values() if s.lookup == event.lookup), None)
+        if space is None:
             return
-        case.lookup, case.lookup_until = None, inf
+        space.lookup, space.lookup_deadline = None, inf
         blocked = event.keyring.state in (KeyringState.LOCKED, KeyringState.SILENT)
-        wait = board.rules.relook_locked if blocked else board.rules.relook
-        case.relook_at = board.now + wait
-        if case.phase not in (SpacePhase.LOOKING, SpacePhase.ASKING):
+        wait = state.limits.locked_lookup_ttl if blocked else state.limits.lookup_ttl
+        space.next_lookup_at = state.now + wait
+        if space.phase not in (SpacePhase.LOOKING_UP, SpacePhase.PROMPTING):
             return
         login = event.login
         if login:
-            board.saved.add(case.key.upstream_id.profile_id)
+            state.saved.add(space.key.upstream_id.profile_id)
         if login is None:
-            self._questions.ask(case, self._why_without(case))
-        elif board.is_rejected(case.key.upstream_id, login):
-            case.user = login.user
-            self._questions.ask(case, PromptReason.SAVED_REJECTED)
-        elif self._is_silenced(case, login):
-            self._questions.ask(case, PromptReason.UNCHECKED)
+            self._prompts.ask(space, self._reason_without_login(space))
+        elif state.is_rejected(space.key.upstream_id, login):
+            space.user = login.user
+            self._prompts.ask(space, PromptReason.SAVED_REJECTED)
+        elif self._is_on_hold(space, login):
+            self._prompts.ask(space, PromptReason.UNCHECKED)
         else:
-            self.take(case, login, LoginSource.SAVED)
+            self.set_login(space, login, LoginSource.SAVED)
 
-    def _is_silenced(self, case: SpaceState, login: Login) -> bool:
+    def _is_on_hold(self, space: SpaceState, login: Login) -> bool:
         """Return whether a saved login has gone without an answer too often of late.
 
         Some proxies and SOCKS servers say nothing to a wrong password and just leave.
         """
-        rules, now = self._board.rules, self._board.now
-        is_same = login == case.login and case.unanswered >= rules.unanswered
-        return is_same and now < case.silent_until
+        limits, now = self._state.limits, self._state.now
+        is_same = login == space.login and space.unanswered >= limits.unanswered_max
+        return is_same and now < space.hold_until
 
-    def surveyed(self, keyring: KeyringStatus) -> None:
+    def set_keyring(self, keyring: KeyringStatus) -> None:
         """Take note of the state of the keyring."""
-        board = self._board
-        if keyring == board.keyring:
+        state = self._state
+        if keyring == state.keyring:
             return
-        board.keyring = keyring
-        for case in board.cases.values():
-            board.changed(case)
+        state.keyring = keyring
+        for space in state.spaces.values():
+            state.prompt_changed(space)
 
-    def look_for_unlocking(self, case: SpaceState) -> None:
+    def poll_locked_keyring(self, space: SpaceState) -> None:
         """Look from time to time whether another program has unlocked the keyring, while a question
         is open because it was locked."""
-        board = self._board
-        if self._waits_for_keyring(case) and board.now >= case.survey_at:
-            case.survey_at = board.now + board.rules.resurvey
-            board.effects.append(SurveyKeyring())
+        state = self._state
+        if self._waits_for_keyring(space) and state.now >= space.next_survey_at:
+            space.next_survey_at = state.now + state.limits.survey_interval
+            state.effects.append(SurveyKeyring())
 
-    def times(self, case: SpaceState) -> Iterator[float]:
+    def deadlines(self, space: SpaceState) -> Iterator[float]:
         """Yield when to look for that again."""
-        if self._waits_for_keyring(case):
-            yield case.survey_at
+        if self._waits_for_keyring(space):
+            yield space.next_survey_at
 
     @staticmethod
-    def _waits_for_keyring(case: SpaceState) -> bool:
-        is_locked = case.why in (PromptReason.KEYRING_LOCKED, PromptReason.KEYRING_SILENT)
-        return case.phase is SpacePhase.ASKING and case.asked is not None and is_locked
+    def _waits_for_keyring(space: SpaceState) -> bool:
+        is_locked = space.reason in (PromptReason.KEYRING_LOCKED, PromptReason.KEYRING_SILENT)
+        return space.phase is SpacePhase.PROMPTING and space.prompt is not None and is_locked
 
-    def unlocked(self) -> None:
+    def handle_unlocked(self) -> None:
         """Read the keyring for the questions that are open because it was locked."""
-        board = self._board
-        for case in board.cases.values():
-            if self._waits_for_keyring(case) and self._may_look_up(case):
+        state = self._state
+        for space in state.spaces.values():
+            if self._waits_for_keyring(space) and self._may_look_up(space):
                 self._lookups += 1
-                case.lookup = self._lookups
-                board.effects.append(LookUpLogin(case.lookup, case.kept_for, case.profile.user))
+                space.lookup = self._lookups
+                state.effects.append(
+                    LookUpLogin(space.lookup, space.upstream_profile, space.profile.user)
+                )
 
-    def give_up_waiting(self, case: SpaceState) -> None:
+    def handle_timeout(self, space: SpaceState) -> None:
         """Ask without the keyring; what it says later is used if it still fits."""
-        board = self._board
-        case.lookup_until = inf
-        case.relook_at = board.now + board.rules.relook_locked
-        if board.keyring.state is not KeyringState.LOCKED:
-            self.surveyed(replace(board.keyring, state=KeyringState.SILENT))
-        self._questions.ask(case, self._why_without(case))
+        state = self._state
+        space.lookup_deadline = inf
+        space.next_lookup_at = state.now + state.limits.locked_lookup_ttl
+        if state.keyring.state is not KeyringState.LOCKED:
+            self.set_keyring(replace(state.keyring, state=KeyringState.SILENT))
+        self._prompts.ask(space, self._reason_without_login(space))
 
-    def _why_without(self, case: SpaceState) -> PromptReason:
+    def _reason_without_login(self, space: SpaceState) -> PromptReason:
         """Return why to ask when the keyring has nothing to offer."""
-        if self._board.keyring.state is KeyringState.LOCKED:
+        if self._state.keyring.state is KeyringState.LOCKED:
             return PromptReason.KEYRING_LOCKED
-        if self._board.keyring.state is KeyringState.SILENT:
+        if self._state.keyring.state is KeyringState.SILENT:
             return PromptReason.KEYRING_SILENT
-        return PromptReason.TYPED_REJECTED if case.rejections else PromptReason.NEEDED
+        return PromptReason.TYPED_REJECTED if space.rejection_times else PromptReason.NEEDED
 
     # --- The present login -------------------------------------------------------------------
 
-    def take(self, case: SpaceState, login: Login | None, source: LoginSource) -> None:
+    def set_login(self, space: SpaceState, login: Login | None, source: LoginSource) -> None:
         """Make this the login of a case, to be tried on the next request.
 
         Args:
-            case: Which.
+            space: Which.
             login: None for one's own sign-in.
             source: Where it came from.
         """
-        is_again = login is not None and login == case.login and source is LoginSource.SAVED
-        unanswered = case.unanswered if is_again else 0
-        self.renew(case)
-        case.login, case.source, case.unanswered = login, source, unanswered
-        case.locked = False
+        is_again = login is not None and login == space.login and source is LoginSource.SAVED
+        unanswered = space.unanswered if is_again else 0
+        self.clear_login(space)
+        space.login, space.source, space.unanswered = login, source, unanswered
+        space.is_account_locked = False
         if login:
-            case.user = login.user
-            case.insisted = self._board.is_rejected(case.key.upstream_id, login)
-        if source is not LoginSource.SAVED and case.why not in NAMES_BEFORE:
-            case.setbacks.clear()  # They may have been about the user who signed in.
-        if case.phase is not SpacePhase.HELD:
-            case.move(SpacePhase.HELD)
+            space.user = login.user
+            space.retry_rejected = self._state.is_rejected(space.key.upstream_id, login)
+        if source is not LoginSource.SAVED and space.reason not in UPSTREAM_CHANGED:
+            space.backoffs.clear()  # They may have been about the user who signed in.
+        if space.phase is not SpacePhase.UNVERIFIED:
+            space.move_to(SpacePhase.UNVERIFIED)
         if (
-            case.why in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
-            or case.why in NAMES_BEFORE
+            space.reason in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
+            or space.reason in UPSTREAM_CHANGED
         ):
-            case.why = PromptReason.NEEDED
-        self._board.changed(case)
+            space.reason = PromptReason.NEEDED
+        self._state.prompt_changed(space)
 
-    def renew(self, case: SpaceState) -> None:
+    def clear_login(self, space: SpaceState) -> None:
         """Begin a new generation, without a login; the last one is not accepted any more."""
-        if case.on_record and case.login:
-            self._board.effects.append(CancelTrial(case.key.upstream_id, case.login))
-        case.on_record = False
-        case.end_record()
-        if case.login and case.accepted is None and case.phase is SpacePhase.CHECKING:
-            case.untold[case.generation] = case.login
-            if len(case.untold) > _UNTOLD_MOST:
-                del case.untold[min(case.untold)]
-        case.generation += 1
-        case.login, case.remember, case.consent = None, False, None
-        case.source = LoginSource.SAVED
-        case.accepted, case.doubts, case.unanswered = None, 0, 0
-        case.stumbles = 0
-        case.scheme, case.strict_until = "", 0.0
-        case.labels.clear()
-        case.goods.clear()
-        case.vague.clear()
-        case.own_targets.clear()
-        case.trial = None
-        case.blocked = case.unsent = False
-        case.suspects.clear()
-        case.flights.clear()
-        for request in case.parked.values():
-            request.refused, request.objection = False, None
-        case.stop_trial()
-        case.lookup, case.lookup_until = None, inf
+        if space.is_recorded and space.login:
+            self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
+        space.is_recorded = False
+        space.clear_record()
+        if space.login and space.accepted_at is None and space.phase is SpacePhase.CHECKING:
+            space.pending_verdicts[space.generation] = space.login
+            if len(space.pending_verdicts) > _PENDING_VERDICTS_MAX:
+                del space.pending_verdicts[min(space.pending_verdicts)]
+        space.generation += 1
+        space.login, space.remember, space.consent = None, False, None
+        space.source = LoginSource.SAVED
+        space.accepted_at, space.refusals, space.unanswered = None, 0, 0
+        space.scheme_failures = 0
+        space.scheme, space.weaker_snoozed_until = "", 0.0
+        space.accepted_labels.clear()
+        space.accepted_targets.clear()
+        space.inconclusive_hosts.clear()
+        space.own_targets.clear()
+        space.canary_offer = None
+        space.is_blocked = space.is_unsent = False
+        space.refused_hosts.clear()
+        space.in_flight.clear()
+        for request in space.parked.values():
+            request.was_refused, request.objection = False, None
+        space.clear_canary_deadlines()
+        space.lookup, space.lookup_deadline = None, inf

@@ -64,7 +64,7 @@ from trayproxy.desk.machine.events import (
     UpstreamOverdue,
 )
 from trayproxy.desk.machine.limits import DeskLimits
-from trayproxy.desk.machine.outcomes import Outcomes, is_costless
+from trayproxy.desk.machine.outcomes import Outcomes, is_password_unchecked
 from trayproxy.desk.machine.pacing import Pacing
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.queries import Queries
@@ -77,8 +77,8 @@ from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.profiles.profile import Profile, SignIn
 
-_BY_METHOD = frozenset({PromptReason.DOWNGRADE, PromptReason.FALLBACK})
-_WITH_LOGIN = frozenset({SpacePhase.HELD, SpacePhase.CHECKING, SpacePhase.TRUSTED})
+_WEAKER_SCHEME = frozenset({PromptReason.DOWNGRADE, PromptReason.FALLBACK})
+_WITH_LOGIN = frozenset({SpacePhase.UNVERIFIED, SpacePhase.CHECKING, SpacePhase.TRUSTED})
 
 
 class Machine(Queries):
@@ -86,9 +86,9 @@ class Machine(Queries):
 
     def __init__(
         self,
-        rules: DeskLimits,
+        limits: DeskLimits,
         rejected: RejectedLogins,
-        pins: Mapping[UpstreamId, UpstreamFingerprint],
+        fingerprints: Mapping[UpstreamId, UpstreamFingerprint],
     ) -> None:
         """Create a machine that knows nothing of this run.
 
@@ -97,13 +97,15 @@ class Machine(Queries):
             rejected: Logins not to send by themselves; it is added to.
             pins: What upstreams were when they last accepted a login.
         """
-        super().__init__(DeskState(rules, rejected, pins))
-        self._questions = Prompts(self.board)
-        self._logins = CredentialLookup(self.board, self._questions)
-        self._verdicts = Outcomes(self.board, self._questions)
-        self._trials = Verification(self.board, self._questions, self._verdicts)
-        self._turns = Pacing(self.board, self._trials)
-        self._person = UserActions(self.board, self._questions, self._logins, self._trials)
+        super().__init__(DeskState(limits, rejected, fingerprints))
+        self._prompts = Prompts(self.state)
+        self._lookup = CredentialLookup(self.state, self._prompts)
+        self._outcomes = Outcomes(self.state, self._prompts)
+        self._verification = Verification(self.state, self._prompts, self._outcomes)
+        self._pacing = Pacing(self.state, self._verification)
+        self._user_actions = UserActions(
+            self.state, self._prompts, self._lookup, self._verification
+        )
 
     # --- What it is told ---------------------------------------------------------------------
 
@@ -114,65 +116,65 @@ class Machine(Queries):
             now: Seconds on a monotonic clock, never less than last time.
             event: What happened.
         """
-        board = self.board
-        board.now = now
+        state = self.state
+        state.now = now
         # What is overdue first, so that an event meets the state that it should; but nothing is
         # released before the event is known, which may bring a better login.
-        for case in board.cases.values():
-            self._expire(case)
+        for space in state.spaces.values():
+            self._expire(space)
         self._dispatch(event)
-        for case in board.cases.values():
-            self._expire(case)
-        self._trials.sweep()
-        self._turns.sweep()
-        self._questions.sweep()
-        effects, board.effects = board.effects, []
+        for space in state.spaces.values():
+            self._expire(space)
+        self._verification.sweep()
+        self._pacing.sweep()
+        self._prompts.sweep()
+        effects, state.effects = state.effects, []
         return effects
 
     def _dispatch(self, event: Event) -> None:
         match event:
             case RequestChallenged():
-                self._challenged(event)
-            case NoCommonScheme(space, problem):
-                self.board.unusable[space] = problem
+                self._handle_challenge(event)
+            case NoCommonScheme(upstream_id, problem):
+                self.state.no_common_scheme[upstream_id] = problem
             case LoginAccepted():
-                self.board.unusable.pop(event.mark.space.upstream_id, None)
-                self._verdicts.accepted(event)
+                self.state.no_common_scheme.pop(event.mark.space.upstream_id, None)
+                self._outcomes.record_acceptance(event)
             case LoginUnproved():
-                self._trials.unproved(event)
+                self._verification.handle_unproved(event)
             case LoginInconclusive():
-                self._trials.inconclusive(event)
+                self._verification.handle_no_response(event)
             case LoginDeparting():
-                self._turns.departing(event)
+                self._pacing.request_permit(event)
             case UpstreamOverdue():
-                self._turns.overdue(event)
+                self._pacing.handle_overdue(event)
             case OwnRequestEnded():
-                self._trials.own_ended(event)
-            case ClientLeft(waiter):
-                self.board.leave(waiter)
-                self._turns.left(waiter)
-            case ProgramIdentified(waiter, program):
-                self._identified(waiter, program)
+                self._verification.handle_own_ended(event)
+            case ClientLeft(request_id):
+                self.state.unpark(request_id)
+                self._pacing.remove(request_id)
+            case ProgramIdentified(request_id, program):
+                self._set_program(request_id, program)
             case LookupFinished():
-                self._logins.found(event)
+                self._lookup.handle_found(event)
             case TrialRecorded():
-                self._trials.on_trial(event)
+                self._verification.handle_recorded(event)
             case LoginSaved(profile_id):
-                self.board.saved.add(profile_id)
+                self.state.saved.add(profile_id)
             case KeyringSurveyed(keyring):
-                self._surveyed(keyring)
+                self._set_keyring(keyring)
             case TimePassed():
                 pass
             case NetworkChanged():
-                self._network_changed()
+                self._handle_network_change()
             case ScreenLocked(locked):
-                self._questions.lock_screen(locked)
+                self._prompts.set_screen_locked(locked)
             case FrontEndsChanged(count):
-                self._questions.set_askers(count)
+                self._prompts.set_front_ends(count)
             case _:
-                self._dispatch_wish(event)
+                self._dispatch_user_event(event)
 
-    def _dispatch_wish(
+    def _dispatch_user_event(
         self,
         event: PromptAnswered
         | PromptDeclined
@@ -186,292 +188,294 @@ class Machine(Queries):
     ) -> None:
         match event:
             case PromptAnswered():
-                self._person.typed(event)
-            case PromptDeclined(number, quiet):
-                self._person.declined(number, quiet)
+                self._user_actions.handle_answer(event)
+            case PromptDeclined(number, snooze):
+                self._user_actions.handle_decline(number, snooze)
             case PromptTouched(number):
-                self._person.touched(number)
-            case SignInRequested(profile, way):
-                self._person.wanted(profile, way)
+                self._user_actions.handle_touch(number)
+            case SignInRequested(profile, method):
+                self._user_actions.open_prompt(profile, method)
             case LoginGiven():
-                self._person.given(event)
+                self._user_actions.use_login(event)
             case LoginsForgotten(profile_id):
-                self._person.forgotten(profile_id)
+                self._user_actions.forget_logins(profile_id)
             case ProfileEdited(profile):
-                self._edited(profile)
+                self._edit_profile(profile)
             case ProfileDeleted(profile_id, for_good):
-                self._deleted(profile_id, for_good=for_good)
+                self._delete_profile(profile_id, for_good=for_good)
             case ProfileSwitched(profile):
-                self._switched(profile)
+                self._switch_profile(profile)
 
     # --- Time, and profiles as they are ---------------------------------------------------------
 
     def deadline(self) -> float:
         """Return when to send a `TimePassed` at the latest; infinite if time changes nothing."""
-        times = [time for case in self.board.cases.values() for time in self._times(case)]
-        return min((*times, *self._questions.times()), default=inf)
+        times = [time for space in self.state.spaces.values() for time in self._deadlines(space)]
+        return min((*times, *self._prompts.deadlines()), default=inf)
 
     def profile(self, profile: Profile) -> Profile:
         """Return a profile as it is now; as it was given if it is not known, or gone."""
-        return self.board.profiles.get(profile.id) or profile
+        return self.state.profiles.get(profile.id) or profile
 
     # --- Requests ----------------------------------------------------------------------------
 
-    def _challenged(self, event: RequestChallenged) -> None:
-        board, tried = self.board, event.tried
-        event = structs.replace(event, key=self._home(event.key))
+    def _handle_challenge(self, event: RequestChallenged) -> None:
+        state, tried = self.state, event.tried
+        event = structs.replace(event, key=self._resolve_space(event.key))
         if not self._is_current(event.key.upstream_id, event.profile):
-            return board.refuse(event.waiter, RefusalReason.WITHDRAWN)
+            return state.refuse(event.waiter, RefusalReason.WITHDRAWN)
         if event.addresses:
-            board.addresses[event.key.upstream_id] = event.addresses
-        strayed = tried is not None and tried.mark.space != event.key
+            state.addresses[event.key.upstream_id] = event.addresses
+        changed_realm = tried is not None and tried.mark.space != event.key
         if tried:
-            self._verdicts.settle_late(tried)
-        if tried and strayed:
-            self._verdicts.settle_stray(tried, event.key)
-        if event.key not in board.cases and not event.offers:
-            board.effects.append(SendWithoutLogin(event.waiter))
+            self._outcomes.record_late_rejection(tried)
+        if tried and changed_realm:
+            self._outcomes.handle_other_realm(tried, event.key)
+        if event.key not in state.spaces and not event.offers:
+            state.effects.append(SendWithoutLogin(event.waiter))
             return None
-        case = self._case_for(event)
-        if case is None:
-            return board.refuse(event.waiter, RefusalReason.CROWDED)
+        space = self._space_for(event)
+        if space is None:
+            return state.refuse(event.waiter, RefusalReason.CROWDED)
         if event.offers:
-            board.unusable.pop(event.key.upstream_id, None)
-        self._hear(case, event)
-        flight = case.flights.pop(tried.flight, None) if tried else None
-        if tried and strayed and tried.strayed:
-            return board.refuse(event.waiter, RefusalReason.FORBIDDEN)
+            state.no_common_scheme.pop(event.key.upstream_id, None)
+        self._record_challenge(space, event)
+        in_flight = space.in_flight.pop(tried.flight, None) if tried else None
+        if tried and changed_realm and tried.strayed:
+            return state.refuse(event.waiter, RefusalReason.FORBIDDEN)
         request = ParkedRequest(
             event.waiter,
-            board.now,
+            state.now,
             event.target,
             event.program,
             event.offers,
             event.own,
-            spent=event.spent,
+            refused_with=event.spent,
         )
-        if tried and tried.mark == case.login_id:
-            return self._come_back(case, request, event, tried, flight)
-        return self._place(case, request)
+        if tried and tried.mark == space.login_id:
+            return self._handle_refused_request(space, request, event, tried, in_flight)
+        return self._park_or_refuse(space, request)
 
-    def _hear(self, case: SpaceState, event: RequestChallenged) -> None:
+    def _record_challenge(self, space: SpaceState, event: RequestChallenged) -> None:
         """Take note of how an upstream asks."""
-        case.seen = self.board.now
+        space.seen_at = self.state.now
         if event.own:
-            case.own_asked = True
+            space.own_challenged = True
         else:
-            case.target = event.target
+            space.last_target = event.target
         if event.offers:
-            case.offers = event.offers
-            offer = pick(case, event.offers, self.board.now)
-            case.way = (offer or event.offers[0]).way
+            space.offers = event.offers
+            offer = pick(space, event.offers, self.state.now)
+            space.method = (offer or event.offers[0]).way
 
-    def _come_back(
+    def _handle_refused_request(
         self,
-        case: SpaceState,
+        space: SpaceState,
         request: ParkedRequest,
         event: RequestChallenged,
         tried: TriedLogin,
-        flight: LoginInFlight | None,
+        in_flight: LoginInFlight | None,
     ) -> None:
         """Place a request that was refused with the present login."""
-        board = self.board
-        is_trial = flight is not None or event.own or case.accepted is None
+        state = self.state
+        is_trial = in_flight is not None or event.own or space.accepted_at is None
         if event.offers and not tried.is_repeated and not tried.is_final:
-            self._verdicts.asked_otherwise(case, tried, is_trial=is_trial)
-            return self._place(case, request)
-        if tried.verdict and is_costless(tried.verdict):
+            self._outcomes.handle_other_scheme(space, tried, is_trial=is_trial)
+            return self._park_or_refuse(space, request)
+        if tried.verdict and is_password_unchecked(tried.verdict):
             is_offered = not event.offers or any(o.scheme == tried.scheme for o in event.offers)
-            if not self._verdicts.unusable(
-                case, tried, tried.verdict, is_offered=is_offered, is_trial=is_trial
+            if not self._outcomes.handle_unusable_scheme(
+                space, tried, tried.verdict, is_offered=is_offered, is_trial=is_trial
             ):
-                return board.refuse(event.waiter, RefusalReason.UNUSABLE, tried.verdict.text)
-            if pick(case, event.offers, board.now) is None:
+                return state.refuse(event.waiter, RefusalReason.UNUSABLE, tried.verdict.text)
+            if pick(space, event.offers, state.now) is None:
                 # What else it offers was perhaps not said in the middle of a handshake, and is
                 # not to be taken from an earlier answer.
-                board.effects.append(SendWithoutLogin(event.waiter))
+                state.effects.append(SendWithoutLogin(event.waiter))
                 return None
-            return self._place(case, request)
-        if self._verdicts.refused(case, event, tried, is_trial=is_trial):
-            return self._place(case, request)
-        if case.phase is SpacePhase.TRUSTED or event.own or not self._verdicts.can_find_out(case):
-            return board.refuse(event.waiter, RefusalReason.FORBIDDEN)
-        request.refused = True
-        self._place(case, request)
-        return self._trials.try_ourselves(case)
+            return self._park_or_refuse(space, request)
+        if self._outcomes.handle_refusal(space, event, tried, is_trial=is_trial):
+            return self._park_or_refuse(space, request)
+        if space.phase is SpacePhase.TRUSTED or event.own or not self._outcomes.can_verify(space):
+            return state.refuse(event.waiter, RefusalReason.FORBIDDEN)
+        request.was_refused = True
+        self._park_or_refuse(space, request)
+        return self._verification.send_own_request(space)
 
-    def _is_current(self, space: UpstreamId, profile: Profile) -> bool:
+    def _is_current(self, upstream_id: UpstreamId, profile: Profile) -> bool:
         """Return whether a request belongs to its profile as that is now."""
-        now = self.board.profiles.get(profile.id, profile)
-        return now is not None and _belongs(space, now)
+        now = self.state.profiles.get(profile.id, profile)
+        return now is not None and _belongs(upstream_id, now)
 
-    def _home(self, key: ProtectionSpace) -> ProtectionSpace:
+    def _resolve_space(self, key: ProtectionSpace) -> ProtectionSpace:
         """Return the protection space that a 407 is about.
 
         One that names no realm, as NTLM and Negotiate do not, is about the realm of its upstream
         that is known: the latest one, if there are several.
         """
-        if key.realm or key in self.board.cases:
+        if key.realm or key in self.state.spaces:
             return key
-        known = [c for c in self.board.cases_at(key.upstream_id) if c.key.family == key.family]
-        latest = max(known, key=lambda c: (c.phase is SpacePhase.TRUSTED, c.seen), default=None)
+        known = [
+            s for s in self.state.spaces_of_upstream(key.upstream_id) if s.key.family == key.family
+        ]
+        latest = max(known, key=lambda s: (s.phase is SpacePhase.TRUSTED, s.seen_at), default=None)
         return latest.key if latest else key
 
-    def _case_for(self, event: RequestChallenged) -> SpaceState | None:
+    def _space_for(self, event: RequestChallenged) -> SpaceState | None:
         """Return the case of a challenge; a blank one is filled in by the first challenge."""
-        board = self.board
-        if case := board.cases.get(event.key):
-            return case
-        blank = board.cases.pop(ProtectionSpace.blank(event.key.upstream_id), None)
+        state = self.state
+        if space := state.spaces.get(event.key):
+            return space
+        blank = state.spaces.pop(ProtectionSpace.blank(event.key.upstream_id), None)
         if blank:
             blank.key = event.key
-            board.cases[event.key] = blank
+            state.spaces[event.key] = blank
             return blank
-        return board.new_case(event.key, event.profile, event.offers[0].way)
+        return state.add_space(event.key, event.profile, event.offers[0].way)
 
-    def _place(self, case: SpaceState, request: ParkedRequest) -> None:
+    def _park_or_refuse(self, space: SpaceState, request: ParkedRequest) -> None:
         """Refuse a request, or let it wait; `Verification` releases it, at once if nothing is
         open."""
-        board = self.board
-        if case.phase is SpacePhase.QUIET:
-            return board.refuse(request.waiter, RefusalReason.DECLINED)
-        if len(case.parked) >= board.rules.parked_most and case.phase is not SpacePhase.TRUSTED:
-            return board.refuse(request.waiter, RefusalReason.CROWDED)
-        if request.own and case.phase not in _WITH_LOGIN:
-            return board.refuse(request.waiter, RefusalReason.WITHDRAWN)
-        if case.why is PromptReason.ASKED_FOR:
-            case.why = PromptReason.NEEDED
-        is_first = not case.parked
-        board.park(case, request)
-        if case.phase is SpacePhase.EMPTY:
-            return self._logins.begin(case)
-        if case.phase is SpacePhase.ASKING and self._is_itself_again(case, request):
-            return self._trust_again(case)
-        if case.phase is SpacePhase.ASKING and is_first and case.asked is None:
-            return self._logins.begin(case)
+        state = self.state
+        if space.phase is SpacePhase.SNOOZED:
+            return state.refuse(request.request_id, RefusalReason.DECLINED)
+        if len(space.parked) >= state.limits.parked_max and space.phase is not SpacePhase.TRUSTED:
+            return state.refuse(request.request_id, RefusalReason.CROWDED)
+        if request.is_own and space.phase not in _WITH_LOGIN:
+            return state.refuse(request.request_id, RefusalReason.WITHDRAWN)
+        if space.reason is PromptReason.ASKED_FOR:
+            space.reason = PromptReason.NEEDED
+        is_first = not space.parked
+        state.park(space, request)
+        if space.phase is SpacePhase.NO_LOGIN:
+            return self._lookup.start(space)
+        if space.phase is SpacePhase.PROMPTING and self._matches_again(space, request):
+            return self._resume_after_match(space)
+        if space.phase is SpacePhase.PROMPTING and is_first and space.prompt is None:
+            return self._lookup.start(space)
         return None
 
-    def _is_itself_again(self, case: SpaceState, request: ParkedRequest) -> bool:
+    def _matches_again(self, space: SpaceState, request: ParkedRequest) -> bool:
         """Return whether an upstream that had become another is what it was once more."""
-        if case.why not in _BY_METHOD or case.accepted is None:
+        if space.reason not in _WEAKER_SCHEME or space.accepted_at is None:
             return False
-        offer = pick(case, request.offers, self.board.now)
-        return offer is not None and objection(self.board, case, offer, request.offers) is None
+        offer = pick(space, request.offers, self.state.now)
+        return offer is not None and objection(self.state, space, offer, request.offers) is None
 
-    def _trust_again(self, case: SpaceState) -> None:
+    def _resume_after_match(self, space: SpaceState) -> None:
         """Go on with an upstream that is what it was, but for the requests that it was not for."""
-        for request in list(case.parked.values()):
-            if not self._is_itself_again(case, request):
-                self.board.leave(request.waiter)
-                self.board.refuse(request.waiter, RefusalReason.WEAKER)
-        case.move(SpacePhase.HELD)
+        for request in list(space.parked.values()):
+            if not self._matches_again(space, request):
+                self.state.unpark(request.request_id)
+                self.state.refuse(request.request_id, RefusalReason.WEAKER)
+        space.move_to(SpacePhase.UNVERIFIED)
 
-    def _identified(self, waiter: int, program: Program) -> None:
-        case = self.board.homes.get(waiter)
-        if case:
-            case.parked[waiter].program = program
-            self.board.changed(case)
+    def _set_program(self, request_id: int, program: Program) -> None:
+        space = self.state.space_of_request.get(request_id)
+        if space:
+            space.parked[request_id].program = program
+            self.state.prompt_changed(space)
 
     # --- Profiles ----------------------------------------------------------------------------
 
-    def _surveyed(self, keyring: KeyringStatus) -> None:
-        before = self.board.keyring.state
-        self._logins.surveyed(keyring)
+    def _set_keyring(self, keyring: KeyringStatus) -> None:
+        before = self.state.keyring.state
+        self._lookup.set_keyring(keyring)
         if keyring.state is KeyringState.OK and before is not KeyringState.OK:
-            self._logins.unlocked()
+            self._lookup.handle_unlocked()
 
-    def _switched(self, profile: Profile | None) -> None:
-        self.board.active = profile
+    def _switch_profile(self, profile: Profile | None) -> None:
+        self.state.active = profile
         if profile:
-            self.board.profiles[profile.id] = profile
-        self._person.end_quiet(self.board.cases.values())
+            self.state.profiles[profile.id] = profile
+        self._user_actions.end_snooze(self.state.spaces.values())
 
-    def _network_changed(self) -> None:
-        self.board.unusable.clear()
-        cases = self.board.cases.values()
-        self._person.end_quiet(c for c in cases if c.quiet_lifts_with_network)
-        for case in cases:
-            case.setbacks.clear()
-            case.unanswered = 0
+    def _handle_network_change(self) -> None:
+        self.state.no_common_scheme.clear()
+        spaces = self.state.spaces.values()
+        self._user_actions.end_snooze(s for s in spaces if s.snooze_ends_with_network)
+        for space in spaces:
+            space.backoffs.clear()
+            space.unanswered = 0
 
-    def _edited(self, profile: Profile) -> None:
-        board = self.board
-        board.profiles[profile.id] = profile
-        board.usable_again(profile.id)
-        cases = board.cases_of(profile.id)
-        gone = [
-            c for c in cases if not _belongs(c.key.upstream_id, profile) or not _fits(c, profile)
+    def _edit_profile(self, profile: Profile) -> None:
+        state = self.state
+        state.profiles[profile.id] = profile
+        state.clear_no_common_scheme(profile.id)
+        spaces = state.spaces_of_profile(profile.id)
+        removed = [
+            s for s in spaces if not _belongs(s.key.upstream_id, profile) or not _fits(s, profile)
         ]
-        self._withdraw(gone)
-        for case in cases:
-            if case not in gone:
-                self._follow(case, profile)
+        self._remove_spaces(removed)
+        for space in spaces:
+            if space not in removed:
+                self._apply_profile(space, profile)
 
-    def _follow(self, case: SpaceState, profile: Profile) -> None:
+    def _apply_profile(self, space: SpaceState, profile: Profile) -> None:
         """Go on with a case whose profile was edited."""
-        user_changed = profile.user not in ("", case.profile.user)
+        user_changed = profile.user not in ("", space.profile.user)
         way_changed = (profile.method, profile.encoding) != (
-            case.profile.method,
-            case.profile.encoding,
+            space.profile.method,
+            space.profile.encoding,
         )
-        case.profile = profile
-        self.board.changed(case)
+        space.profile = profile
+        self.state.prompt_changed(space)
         if way_changed:
-            case.setbacks.clear()
-            case.scheme, case.consent = "", None
-            if case.phase is SpacePhase.TRUSTED:
+            space.backoffs.clear()
+            space.scheme, space.consent = "", None
+            if space.phase is SpacePhase.TRUSTED:
                 # The login is right; the next request tells whether it is in the new way, too.
-                case.move(SpacePhase.HELD)
-        if user_changed and (case.login is None or case.login.user != profile.user):
-            self._person.reset(case)
+                space.move_to(SpacePhase.UNVERIFIED)
+        if user_changed and (space.login is None or space.login.user != profile.user):
+            self._user_actions.reset_space(space)
 
-    def _deleted(self, profile_id: str, *, for_good: bool) -> None:
-        self.board.profiles[profile_id] = None
-        self.board.usable_again(profile_id)
-        self._withdraw(self.board.cases_of(profile_id))
+    def _delete_profile(self, profile_id: str, *, for_good: bool) -> None:
+        self.state.profiles[profile_id] = None
+        self.state.clear_no_common_scheme(profile_id)
+        self._remove_spaces(self.state.spaces_of_profile(profile_id))
         if for_good:
-            self._person.unremember(profile_id)
+            self._user_actions.clear_history(profile_id)
 
-    def _withdraw(self, cases: Iterable[SpaceState]) -> None:
-        for case in cases:
-            self._questions.close(case, Ending.WITHDRAWN)
-            self.board.refuse_all(case, RefusalReason.WITHDRAWN)
-            self.board.recall(case)
-            del self.board.cases[case.key]
+    def _remove_spaces(self, spaces: Iterable[SpaceState]) -> None:
+        for space in spaces:
+            self._prompts.close(space, Ending.WITHDRAWN)
+            self.state.refuse_all(space, RefusalReason.WITHDRAWN)
+            self.state.deny_permits(space)
+            del self.state.spaces[space.key]
 
     # --- Time --------------------------------------------------------------------------------
 
-    def _expire(self, case: SpaceState) -> None:
-        board = self.board
-        for request in list(case.parked.values()):
-            if board.now < request.since + board.rules.parked:
+    def _expire(self, space: SpaceState) -> None:
+        state = self.state
+        for request in list(space.parked.values()):
+            if state.now < request.parked_at + state.limits.parked_timeout:
                 break
-            board.leave(request.waiter)
-            board.refuse(request.waiter, RefusalReason.TIMED_OUT)
-        self._trials.expire(case)
-        if case.phase is SpacePhase.LOOKING and board.now >= case.lookup_until:
-            self._logins.give_up_waiting(case)
-        self._logins.look_for_unlocking(case)
-        if case.phase is SpacePhase.QUIET and board.now >= case.quiet_until:
-            case.move(SpacePhase.ASKING)
+            state.unpark(request.request_id)
+            state.refuse(request.request_id, RefusalReason.TIMED_OUT)
+        self._verification.expire(space)
+        if space.phase is SpacePhase.LOOKING_UP and state.now >= space.lookup_deadline:
+            self._lookup.handle_timeout(space)
+        self._lookup.poll_locked_keyring(space)
+        if space.phase is SpacePhase.SNOOZED and state.now >= space.snoozed_until:
+            space.move_to(SpacePhase.PROMPTING)
 
-    def _times(self, case: SpaceState) -> Iterator[float]:
+    def _deadlines(self, space: SpaceState) -> Iterator[float]:
         """Yield when something becomes due for this case."""
-        yield case.waits_since + self.board.rules.parked
-        yield from self._trials.times(case)
-        yield from self._logins.times(case)
-        yield from self._turns.times(case)
-        if case.phase is SpacePhase.LOOKING:
-            yield case.lookup_until
-        if case.phase is SpacePhase.QUIET:
-            yield case.quiet_until
+        yield space.parked_since + self.state.limits.parked_timeout
+        yield from self._verification.deadlines(space)
+        yield from self._lookup.deadlines(space)
+        yield from self._pacing.deadlines(space)
+        if space.phase is SpacePhase.LOOKING_UP:
+            yield space.lookup_deadline
+        if space.phase is SpacePhase.SNOOZED:
+            yield space.snoozed_until
 
 
-def _belongs(space: UpstreamId, profile: Profile) -> bool:
+def _belongs(upstream_id: UpstreamId, profile: Profile) -> bool:
     """Return whether a profile, as it is now, signs in to this upstream."""
-    return space in UpstreamId.all_of(profile) and profile.sign_in is not SignIn.NONE
+    return upstream_id in UpstreamId.all_of(profile) and profile.sign_in is not SignIn.NONE
 
 
-def _fits(case: SpaceState, profile: Profile) -> bool:
+def _fits(space: SpaceState, profile: Profile) -> bool:
     """Return whether a profile, as it is now, signs in in the way of this case."""
-    return case.profile.sign_in is profile.sign_in
+    return space.profile.sign_in is profile.sign_in

@@ -23,197 +23,213 @@ from trayproxy.desk.machine.events import (
     SaveLoginToKeyring,
     TriedLogin,
 )
-from trayproxy.desk.machine.prompts import NAMES_BEFORE, Prompts
-from trayproxy.desk.machine.scheme_policy import NO_TICKETS, set_back
+from trayproxy.desk.machine.prompts import UPSTREAM_CHANGED, Prompts
+from trayproxy.desk.machine.scheme_policy import NO_TICKETS, back_off
 from trayproxy.desk.machine.space_state import LoginSource, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, host_of
 
-_ABOUT_THE_COMPUTER = NO_TICKETS | {VerdictKind.SERVER_UNREACHABLE}
+_NOT_ABOUT_REQUEST = NO_TICKETS | {VerdictKind.SERVER_UNREACHABLE}
 """The verdicts that all requests would get: none of them is about the one request."""
-_WHYS = {
+_REASONS = {
     VerdictKind.UNCLEAR: PromptReason.UNCLEAR,
     VerdictKind.EXPIRED: PromptReason.EXPIRED,
     VerdictKind.LOCKED: PromptReason.LOCKED,
 }
-_KNOWN_WRONG = {
+_REJECTED_BEFORE = {
     LoginSource.SAVED: PromptReason.SAVED_REJECTED,
     LoginSource.TYPED: PromptReason.REPEATED,
 }
-_REALMS_MOST = 8
+_REALMS_MAX = 8
 
 
 class Outcomes:
     """Learns from what comes back."""
 
-    def __init__(self, board: DeskState, questions: Prompts) -> None:
-        self._board = board
-        self._questions = questions
+    def __init__(self, state: DeskState, prompts: Prompts) -> None:
+        self._state = state
+        self._prompts = prompts
 
     # --- Accepted ----------------------------------------------------------------------------
 
-    def accepted(self, event: LoginAccepted) -> None:
+    def record_acceptance(self, event: LoginAccepted) -> None:
         """Take note that a login was accepted."""
-        mark = event.mark
-        case = self._board.cases.get(mark.space)
-        if case is None:
+        login_id = event.mark
+        space = self._state.spaces.get(login_id.space)
+        if space is None:
             return
-        untold = case.untold.pop(mark.generation, None)
-        if case.login_id != mark and (untold is None or untold != case.login):
+        replaced_login = space.pending_verdicts.pop(login_id.generation, None)
+        if space.login_id != login_id and (replaced_login is None or replaced_login != space.login):
             return
-        if not case.has_login or case.phase in (
-            SpacePhase.EMPTY,
-            SpacePhase.LOOKING,
-            SpacePhase.QUIET,
+        if not space.has_login or space.phase in (
+            SpacePhase.NO_LOGIN,
+            SpacePhase.LOOKING_UP,
+            SpacePhase.SNOOZED,
         ):
             return
-        flight = case.flights.get(event.flight)
-        if flight is None and case.accepted is not None and not self._is_undoubted(case):
+        in_flight = space.in_flight.get(event.flight)
+        if (
+            in_flight is None
+            and space.accepted_at is not None
+            and not self._is_without_doubt(space)
+        ):
             return  # It left before the refusal or the silence that put the login in doubt.
-        case.accepted = case.seen = self._board.now
-        case.doubts = case.unanswered = case.stumbles = 0
-        case.is_overdue = False
-        case.own_tries = 0
-        case.suspects.clear()
-        case.vague.clear()
-        case.own_targets.clear()
-        case.flights.clear()
-        if case.login_id == mark:
-            is_canary = case.phase is SpacePhase.CHECKING
-            self._note_good(case, event.target or (case.canary if is_canary else ""))
-        case.labels[event.label] = event.scheme
-        if case.scheme not in case.labels.values() or event.label == max(case.labels, key=strength):
-            case.scheme = event.scheme
-        has_changed = case.phase is SpacePhase.ASKING and case.why in NAMES_BEFORE
-        if case.phase is not SpacePhase.TRUSTED and not has_changed:
-            self._trust(case, event.label)
+        space.accepted_at = space.seen_at = self._state.now
+        space.refusals = space.unanswered = space.scheme_failures = 0
+        space.is_overdue = False
+        space.own_requests_sent = 0
+        space.refused_hosts.clear()
+        space.inconclusive_hosts.clear()
+        space.own_targets.clear()
+        space.in_flight.clear()
+        if space.login_id == login_id:
+            is_canary = space.phase is SpacePhase.CHECKING
+            self._add_accepted_target(
+                space, event.target or (space.canary_target if is_canary else "")
+            )
+        space.accepted_labels[event.label] = event.scheme
+        if space.scheme not in space.accepted_labels.values() or event.label == max(
+            space.accepted_labels, key=strength
+        ):
+            space.scheme = event.scheme
+        has_changed = space.phase is SpacePhase.PROMPTING and space.reason in UPSTREAM_CHANGED
+        if space.phase is not SpacePhase.TRUSTED and not has_changed:
+            self._trust_login(space, event.label)
 
-    def _note_good(self, case: SpaceState, target: str) -> None:
+    def _add_accepted_target(self, space: SpaceState, target: str) -> None:
         """Remember that the present login was accepted for a target."""
         if not target:
             return
-        case.forbidden.pop(host_of(target), None)
-        case.goods.pop(target, None)
-        case.goods[target] = None
-        if len(case.goods) > self._board.rules.good_most:
-            del case.goods[next(iter(case.goods))]
+        space.forbidden_hosts.pop(host_of(target), None)
+        space.accepted_targets.pop(target, None)
+        space.accepted_targets[target] = None
+        if len(space.accepted_targets) > self._state.limits.accepted_targets_max:
+            del space.accepted_targets[next(iter(space.accepted_targets))]
 
     @staticmethod
-    def _is_undoubted(case: SpaceState) -> bool:
-        return case.phase is SpacePhase.TRUSTED and (not case.unanswered or case.is_overdue)
+    def _is_without_doubt(space: SpaceState) -> bool:
+        return space.phase is SpacePhase.TRUSTED and (not space.unanswered or space.is_overdue)
 
-    def _trust(self, case: SpaceState, label: str) -> None:
-        board = self._board
-        if case.login:
-            board.rejected.discard(board.places(case.key.upstream_id), case.login)
-            board.effects.append(ClearRejection(case.key.upstream_id, case.login))
-        case.move(SpacePhase.TRUSTED)
-        case.stop_trial()
-        case.rejections.clear()
-        case.blamed = ""
-        case.setbacks.pop(case.scheme, None)
-        case.repeated = case.lifted = case.locked = case.blocked = False
-        case.why = PromptReason.NEEDED
-        self._pin(case, label)
-        replaces_user = case.source is LoginSource.TYPED
-        if case.remember and case.login:
-            case.remember, case.source = False, LoginSource.SAVED
+    def _trust_login(self, space: SpaceState, label: str) -> None:
+        state = self._state
+        if space.login:
+            state.rejected.discard(state.rejection_scopes(space.key.upstream_id), space.login)
+            state.effects.append(ClearRejection(space.key.upstream_id, space.login))
+        space.move_to(SpacePhase.TRUSTED)
+        space.clear_canary_deadlines()
+        space.rejection_times.clear()
+        space.rejecting_target = ""
+        space.backoffs.pop(space.scheme, None)
+        space.is_repeated = space.may_retry_rejected = space.is_account_locked = (
+            space.is_blocked
+        ) = False
+        space.reason = PromptReason.NEEDED
+        self._update_fingerprint(space, label)
+        replaces_user = space.source is LoginSource.TYPED
+        if space.remember and space.login:
+            space.remember, space.source = False, LoginSource.SAVED
             # Before the user name changes: the keyring removes the entry of the one before.
-            board.effects.append(SaveLoginToKeyring(case.kept_for, case.login))
-        board.keep_user(case, replaces=replaces_user)
-        self._questions.close(case, Ending.ACCEPTED)
-        self._release_all(case)
+            state.effects.append(SaveLoginToKeyring(space.upstream_profile, space.login))
+        state.keep_user(space, replaces=replaces_user)
+        self._prompts.close(space, Ending.ACCEPTED)
+        self._release_all(space)
 
-    def _release_all(self, case: SpaceState) -> None:
-        for request in list(case.parked.values()):
-            if request.refused:
+    def _release_all(self, space: SpaceState) -> None:
+        for request in list(space.parked.values()):
+            if request.was_refused:
                 # With this very login, which is right: it is the address then.
-                self._forbid(case, request.target)
-                self._board.leave(request.waiter)
-                self._board.refuse(request.waiter, RefusalReason.FORBIDDEN)
-            elif any(offer.scheme == case.scheme for offer in request.unspent(case.login_id)):
-                self._board.leave(request.waiter)
-                self._board.release(request.waiter, case, case.scheme)
+                self._forbid(space, request.target)
+                self._state.unpark(request.request_id)
+                self._state.refuse(request.request_id, RefusalReason.FORBIDDEN)
+            elif any(
+                offer.scheme == space.scheme for offer in request.untried_offers(space.login_id)
+            ):
+                self._state.unpark(request.request_id)
+                self._state.release(request.request_id, space, space.scheme)
 
-    def _forbid(self, case: SpaceState, target: str) -> None:
+    def _forbid(self, space: SpaceState, target: str) -> None:
         """Remember that a host is forbidden, so as not to doubt the login again over it."""
         host = host_of(target)
-        case.forbidden.pop(host, None)
-        case.forbidden[host] = self._board.now
-        if len(case.forbidden) > self._board.rules.forbidden_most:
-            del case.forbidden[next(iter(case.forbidden))]
+        space.forbidden_hosts.pop(host, None)
+        space.forbidden_hosts[host] = self._state.now
+        if len(space.forbidden_hosts) > self._state.limits.forbidden_max:
+            del space.forbidden_hosts[next(iter(space.forbidden_hosts))]
 
-    def _pin(self, case: SpaceState, label: str) -> None:
+    def _update_fingerprint(self, space: SpaceState, label: str) -> None:
         """Remember what this upstream is, now that it has accepted a login."""
-        board, space = self._board, case.key.upstream_id
-        old = board.pins.get(space)
+        state, upstream_id = self._state, space.key.upstream_id
+        old = state.fingerprints.get(upstream_id)
         realms = old.realms if old else ()
-        if case.remember and case.login:
+        if space.remember and space.login:
             # The keyring is about to hold this login: it is right where it was accepted.
             realms = tuple(
-                c.key.realm
-                for c in board.siblings(case)
-                if c.login == case.login and c.phase is SpacePhase.TRUSTED
+                s.key.realm
+                for s in state.other_realms(space)
+                if s.login == space.login and s.phase is SpacePhase.TRUSTED
             )
-        if case.remember or case.source is LoginSource.SAVED or not old:
-            others = [realm for realm in realms if realm != case.key.realm]
-            realms = (case.key.realm, *others)[:_REALMS_MOST]
-        board.pin(space, UpstreamFingerprint(label, realms))
+        if space.remember or space.source is LoginSource.SAVED or not old:
+            others = [realm for realm in realms if realm != space.key.realm]
+            realms = (space.key.realm, *others)[:_REALMS_MAX]
+        state.set_fingerprint(upstream_id, UpstreamFingerprint(label, realms))
 
     # --- Refused -----------------------------------------------------------------------------
 
-    def settle_late(self, tried: TriedLogin) -> None:
+    def record_late_rejection(self, tried: TriedLogin) -> None:
         """Learn that a login was rejected that was given up before its verdict came."""
-        case = self._board.cases.get(tried.mark.space)
-        login = case.untold.pop(tried.mark.generation, None) if case else None
-        if case and login and not is_costless(tried.verdict):
-            self._note(case, login)
+        space = self._state.spaces.get(tried.mark.space)
+        login = space.pending_verdicts.pop(tried.mark.generation, None) if space else None
+        if space and login and not is_password_unchecked(tried.verdict):
+            self._remember_rejection(space, login)
 
-    def settle_stray(self, tried: TriedLogin, asks: ProtectionSpace) -> None:
+    def handle_other_realm(self, tried: TriedLogin, challenged: ProtectionSpace) -> None:
         """Take note that a login was refused in the name of another realm: no verdict on it.
 
         One on trial may have been counted all the same, so that the person decides about it; the
         request goes on in the other realm.
         """
-        case = self._board.cases.get(tried.mark.space)
-        if case is None or case.key.upstream_id != asks.upstream_id or case.login_id != tried.mark:
+        space = self._state.spaces.get(tried.mark.space)
+        if (
+            space is None
+            or space.key.upstream_id != challenged.upstream_id
+            or space.login_id != tried.mark
+        ):
             return
-        if case.phase not in (SpacePhase.CHECKING, SpacePhase.HELD):
+        if space.phase not in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED):
             return
-        if case.accepted is not None and tried.flight not in case.flights:
+        if space.accepted_at is not None and tried.flight not in space.in_flight:
             return
-        is_costly = not is_costless(tried.verdict)
-        case.doubts += is_costly and case.accepted is not None
-        is_open = case.accepted is not None and case.doubts < self._board.rules.doubts
+        is_costly = not is_password_unchecked(tried.verdict)
+        space.refusals += is_costly and space.accepted_at is not None
+        is_open = space.accepted_at is not None and space.refusals < self._state.limits.refusals_max
         if is_open or not is_costly:
-            if case.phase is SpacePhase.CHECKING:
-                self.leave_open(case, sent=False)
-            if case.accepted is None and not case.has_clients:
-                self._questions.close(case, Ending.ABANDONED)  # That of the other realm opens.
-        elif case.login and (case.accepted is not None or self._questions.is_attended):
-            case.doubts = 0
-            if not case.has_clients:
-                self._questions.close(case, Ending.ABANDONED)
-            self._questions.ask(case, PromptReason.UNCHECKED)
-        elif case.phase is SpacePhase.CHECKING:
-            self.leave_open(case, sent=True, most=self._board.rules.unproved)
+            if space.phase is SpacePhase.CHECKING:
+                self.keep_unverified(space, sent=False)
+            if space.accepted_at is None and not space.has_clients:
+                self._prompts.close(space, Ending.ABANDONED)  # That of the other realm opens.
+        elif space.login and (space.accepted_at is not None or self._prompts.can_ask):
+            space.refusals = 0
+            if not space.has_clients:
+                self._prompts.close(space, Ending.ABANDONED)
+            self._prompts.ask(space, PromptReason.UNCHECKED)
+        elif space.phase is SpacePhase.CHECKING:
+            self.keep_unverified(space, sent=True, limit=self._state.limits.unproved_max)
 
-    def asked_otherwise(self, case: SpaceState, tried: TriedLogin, *, is_trial: bool) -> None:
+    def handle_other_scheme(self, space: SpaceState, tried: TriedLogin, *, is_trial: bool) -> None:
         """Keep a login whose request is asked for it in another way: that says nothing about it.
 
         A login on trial may have been counted all the same.
         """
-        if case.phase is SpacePhase.CHECKING and is_trial:
-            is_sent = not is_costless(tried.verdict) and case.accepted is None
-            self.leave_open(case, sent=is_sent, most=self._board.rules.unproved)
+        if space.phase is SpacePhase.CHECKING and is_trial:
+            is_sent = not is_password_unchecked(tried.verdict) and space.accepted_at is None
+            self.keep_unverified(space, sent=is_sent, limit=self._state.limits.unproved_max)
 
-    def refused(
-        self, case: SpaceState, event: RequestChallenged, tried: TriedLogin, *, is_trial: bool
+    def handle_refusal(
+        self, space: SpaceState, event: RequestChallenged, tried: TriedLogin, *, is_trial: bool
     ) -> bool:
         """Take the verdict on the present login.
 
         Args:
-            case: Its protection space.
+            space: Its protection space.
             event: The request that came back.
             tried: What it carried.
             is_trial: It left after whatever put the login in doubt.
@@ -222,42 +238,42 @@ class Outcomes:
             Whether the request waits on with the others; if not, it is forbidden, and nothing that
             is on its way can tell more.
         """
-        if case.phase is SpacePhase.ASKING and case.why is PromptReason.UNCHECKED:
-            self.reject(case, tried.verdict)  # So late that it was not waited for any more.
-        if case.phase not in (SpacePhase.TRUSTED, SpacePhase.CHECKING, SpacePhase.HELD):
+        if space.phase is SpacePhase.PROMPTING and space.reason is PromptReason.UNCHECKED:
+            self.reject(space, tried.verdict)  # So late that it was not waited for any more.
+        if space.phase not in (SpacePhase.TRUSTED, SpacePhase.CHECKING, SpacePhase.UNVERIFIED):
             return True
-        board = self._board
-        was_canary = case.phase is SpacePhase.CHECKING and is_trial
-        is_known = case.is_forbidden(event.target, board.now, board.rules)
+        state = self._state
+        was_canary = space.phase is SpacePhase.CHECKING and is_trial
+        is_known = space.is_forbidden(event.target, state.now, state.limits)
         if is_known and not tried.is_final and not was_canary:
             return False
-        if is_known and not tried.is_final and case.accepted is None:
+        if is_known and not tried.is_final and space.accepted_at is None:
             # The host refuses logins that are right: this says nothing about another one.
-            self.leave_open(case, sent=True, most=board.rules.unproved)
+            self.keep_unverified(space, sent=True, limit=state.limits.unproved_max)
             return False
-        is_told = tried.is_final or (was_canary and self._tells(case, event))
-        if is_told or not self._may_be_right(case):
-            case.blamed = event.target
-            self.reject(case, tried.verdict)
+        is_proof = tried.is_final or (was_canary and self._proves_rejection(space, event))
+        if is_proof or not self._may_be_right(space):
+            space.rejecting_target = event.target
+            self.reject(space, tried.verdict)
             return True
-        if was_canary or not case.doubts:
-            case.doubts += 1
-        if case.doubts >= board.rules.doubts:
-            self.reject(case, tried.verdict)
+        if was_canary or not space.refusals:
+            space.refusals += 1
+        if space.refusals >= state.limits.refusals_max:
+            self.reject(space, tried.verdict)
             return True
         # If the password was changed just now, each further try is a failed log-on: they go one
         # at a time from here.
-        case.suspects[host_of(event.target)] = board.now
-        if case.phase is SpacePhase.CHECKING and not was_canary:
+        space.refused_hosts[host_of(event.target)] = state.now
+        if space.phase is SpacePhase.CHECKING and not was_canary:
             return False
-        case.flights.clear()
-        case.stop_trial()
-        if case.phase is not SpacePhase.HELD:
-            case.move(SpacePhase.HELD)
+        space.in_flight.clear()
+        space.clear_canary_deadlines()
+        if space.phase is not SpacePhase.UNVERIFIED:
+            space.move_to(SpacePhase.UNVERIFIED)
         return False
 
     @staticmethod
-    def _tells(case: SpaceState, event: RequestChallenged) -> bool:
+    def _proves_rejection(space: SpaceState, event: RequestChallenged) -> bool:
         """Return whether this refusal of a canary is about the login, and not about its host.
 
         Another host has refused the login since it was accepted last, and this one is no more
@@ -266,26 +282,28 @@ class Outcomes:
         if event.own:
             return True
         host = host_of(event.target)
-        return any(other != host for other in case.suspects) and case.is_good(event.target)
+        return any(other != host for other in space.refused_hosts) and space.was_accepted_for(
+            event.target
+        )
 
-    def _may_be_right(self, case: SpaceState) -> bool:
+    def _may_be_right(self, space: SpaceState) -> bool:
         """Return whether it may be the address that is refused, and not the login.
 
         With the means to find that out by one request, always if it was ever accepted.
         """
-        if case.accepted is None:
+        if space.accepted_at is None:
             return False
-        if case.doubts or self.can_find_out(case):
+        if space.refusals or self.can_verify(space):
             return True
-        return self._board.now - case.accepted <= self._board.rules.moments
+        return self._state.now - space.accepted_at <= self._state.limits.refusal_window
 
-    def can_find_out(self, case: SpaceState) -> bool:
+    def can_verify(self, space: SpaceState) -> bool:
         """Return whether a request of our own can tell whether a login is right still."""
-        return bool(case.goods) and self._board.tries_itself
+        return bool(space.accepted_targets) and self._state.can_send_own
 
-    def unusable(
+    def handle_unusable_scheme(
         self,
-        case: SpaceState,
+        space: SpaceState,
         tried: TriedLogin,
         verdict: Verdict,
         *,
@@ -295,110 +313,115 @@ class Outcomes:
         """Take note that a scheme came to nothing, and nothing is known about the login.
 
         Args:
-            case: Of which protection space.
+            space: Of which protection space.
             tried: With what.
             verdict: Why.
             is_offered: Whether the upstream still offers that scheme, as far as is known.
-            is_trial: As for `refused`.
+            is_trial: As for `handle_refusal`.
 
         Returns:
             Whether it is left alone now. One that works for others may stumble.
         """
-        board, scheme = self._board, tried.scheme
-        is_system = verdict.kind in _ABOUT_THE_COMPUTER or not is_offered
-        if case.phase is SpacePhase.TRUSTED and not is_system:
+        state, scheme = self._state, tried.scheme
+        is_system = verdict.kind in _NOT_ABOUT_REQUEST or not is_offered
+        if space.phase is SpacePhase.TRUSTED and not is_system:
             # What one request cannot do for its content says nothing about the next one.
-            case.stumbles += not verdict.lacks_content
-            if case.stumbles < board.rules.stumbles:
+            space.scheme_failures += not verdict.lacks_content
+            if space.scheme_failures < state.limits.scheme_failures_max:
                 return False
-        set_back(board, case, scheme, verdict)
-        if case.scheme == scheme:
-            case.scheme = ""
-        if case.phase is SpacePhase.TRUSTED or (case.phase is SpacePhase.CHECKING and is_trial):
-            case.stop_trial()
-            case.move(SpacePhase.HELD)
-            board.changed(case)
+        back_off(state, space, scheme, verdict)
+        if space.scheme == scheme:
+            space.scheme = ""
+        if space.phase is SpacePhase.TRUSTED or (space.phase is SpacePhase.CHECKING and is_trial):
+            space.clear_canary_deadlines()
+            space.move_to(SpacePhase.UNVERIFIED)
+            state.prompt_changed(space)
         return True
 
-    def reject(self, case: SpaceState, verdict: Verdict | None = None) -> None:
+    def reject(self, space: SpaceState, verdict: Verdict | None = None) -> None:
         """Set the present login aside and ask the person."""
         kind = verdict.kind if verdict else VerdictKind.REJECTED
-        if case.login is None:
-            return self._reject_own(case, verdict or Verdict(kind))
-        self._blame(case, case.login)
-        case.locked = kind is VerdictKind.LOCKED
-        why = (
+        if space.login is None:
+            return self._reject_sso(space, verdict or Verdict(kind))
+        self._record_rejection(space, space.login)
+        space.is_account_locked = kind is VerdictKind.LOCKED
+        reason = (
             PromptReason.SAVED_REJECTED
-            if case.source is LoginSource.SAVED
+            if space.source is LoginSource.SAVED
             else PromptReason.TYPED_REJECTED
         )
-        return self._questions.ask(case, _WHYS.get(kind, why))
+        return self._prompts.ask(space, _REASONS.get(kind, reason))
 
-    def known_wrong(self, case: SpaceState) -> None:
+    def ask_for_another_login(self, space: SpaceState) -> None:
         """Ask the person for another login than one that was rejected before; nothing is sent."""
-        if case.login is not None:
-            case.user = case.login.user
-        case.unsent = True
-        case.repeated = case.source is LoginSource.TYPED
-        self._questions.ask(case, _KNOWN_WRONG.get(case.source, PromptReason.TYPED_REJECTED))
+        if space.login is not None:
+            space.user = space.login.user
+        space.is_unsent = True
+        space.is_repeated = space.source is LoginSource.TYPED
+        self._prompts.ask(space, _REJECTED_BEFORE.get(space.source, PromptReason.TYPED_REJECTED))
 
-    def _blame(self, case: SpaceState, login: Login) -> None:
-        self._note(case, login)
-        case.rejections.append(self._board.now)
-        case.user = login.user
-        case.repeated = case.lifted = False
-        case.doubts = 0
-        case.suspects.clear()
-        case.flights.clear()
+    def _record_rejection(self, space: SpaceState, login: Login) -> None:
+        self._remember_rejection(space, login)
+        space.rejection_times.append(self._state.now)
+        space.user = login.user
+        space.is_repeated = space.may_retry_rejected = False
+        space.refusals = 0
+        space.refused_hosts.clear()
+        space.in_flight.clear()
 
-    def _note(self, case: SpaceState, login: Login) -> None:
+    def _remember_rejection(self, space: SpaceState, login: Login) -> None:
         """Never send this login again by itself, not in later runs either."""
-        board = self._board
-        if not board.is_rejected(case.key.upstream_id, login):
-            board.effects.append(RecordRejection(case.key.upstream_id, login))
-        board.rejected.add(board.places(case.key.upstream_id), login)
+        state = self._state
+        if not state.is_rejected(space.key.upstream_id, login):
+            state.effects.append(RecordRejection(space.key.upstream_id, login))
+        state.rejected.add(state.rejection_scopes(space.key.upstream_id), login)
 
-    def _reject_own(self, case: SpaceState, verdict: Verdict) -> None:
+    def _reject_sso(self, space: SpaceState, verdict: Verdict) -> None:
         """Leave one's own sign-in alone for a while: nobody can be asked for a better one."""
-        set_back(self._board, case, case.trial.scheme if case.trial else case.scheme, verdict)
-        case.doubts = 0
-        case.scheme = ""
-        case.stop_trial()
-        if case.phase is not SpacePhase.HELD:
-            case.move(SpacePhase.HELD)
+        back_off(
+            self._state,
+            space,
+            space.canary_offer.scheme if space.canary_offer else space.scheme,
+            verdict,
+        )
+        space.refusals = 0
+        space.scheme = ""
+        space.clear_canary_deadlines()
+        if space.phase is not SpacePhase.UNVERIFIED:
+            space.move_to(SpacePhase.UNVERIFIED)
 
     # --- Neither -----------------------------------------------------------------------------
 
-    def leave_open(self, case: SpaceState, *, sent: bool, most: int | None = None) -> None:
+    def keep_unverified(self, space: SpaceState, *, sent: bool, limit: int | None = None) -> None:
         """Keep a login of which the canary has not told whether it is right.
 
         It may have been counted all the same; so after some of these the person decides. One that
         was right before is sent once more, on TrayProxy's own request.
 
         Args:
-            case: With which login.
+            space: With which login.
             sent: It may have cost a failed log-on.
             most: After how many of these; None: as many as may go unanswered.
         """
-        board = self._board
-        case.stop_trial()
-        case.unanswered += sent
-        most = most or board.rules.unanswered
-        if case.accepted is None:
-            case.why = PromptReason.UNCHECKED
+        state = self._state
+        space.clear_canary_deadlines()
+        space.unanswered += sent
+        limit = limit or state.limits.unanswered_max
+        if space.accepted_at is None:
+            space.reason = PromptReason.UNCHECKED
         else:
-            most = board.rules.unanswered + 1
-        too_many = case.unanswered - most
-        if case.login and too_many >= 0:
-            case.relook_at = board.now + board.rules.relook_locked
-            is_new = case.source is LoginSource.SAVED and case.accepted is None
-            silences = board.rules.silences if is_new else board.rules.short_silences
-            case.silent_until = board.now + silences[min(too_many, len(silences) - 1)]
-            return self._questions.ask(case, PromptReason.UNCHECKED)
-        case.move(SpacePhase.HELD)
-        return board.changed(case)
+            limit = state.limits.unanswered_max + 1
+        too_many = space.unanswered - limit
+        if space.login and too_many >= 0:
+            space.next_lookup_at = state.now + state.limits.locked_lookup_ttl
+            is_new = space.source is LoginSource.SAVED and space.accepted_at is None
+            silences = state.limits.saved_login_holds if is_new else state.limits.login_holds
+            space.hold_until = state.now + silences[min(too_many, len(silences) - 1)]
+            return self._prompts.ask(space, PromptReason.UNCHECKED)
+        space.move_to(SpacePhase.UNVERIFIED)
+        return state.prompt_changed(space)
 
 
-def is_costless(verdict: Verdict | None) -> bool:
+def is_password_unchecked(verdict: Verdict | None) -> bool:
     """Return whether a handshake ended before the login was tried."""
     return verdict is not None and verdict.kind in PASSWORD_NOT_CHECKED

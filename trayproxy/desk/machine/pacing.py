@@ -29,72 +29,72 @@ from trayproxy.desk.machine.verification import Verification
 class Pacing:
     """Releases queued requests one at a time while their login has not been proved recently."""
 
-    def __init__(self, board: DeskState, trials: Verification) -> None:
-        self._board = board
-        self._trials = trials
+    def __init__(self, state: DeskState, verification: Verification) -> None:
+        self._state = state
+        self._verification = verification
 
-    def departing(self, event: LoginDeparting) -> None:
+    def request_permit(self, event: LoginDeparting) -> None:
         """Queue a request that is about to carry a login; recall it if the login is not trusted."""
-        case = self._board.cases.get(event.mark.space)
-        if case is None or case.login_id != event.mark or case.phase is not SpacePhase.TRUSTED:
-            self._board.effects.append(RecallLogin(event.number))
+        space = self._state.spaces.get(event.mark.space)
+        if space is None or space.login_id != event.mark or space.phase is not SpacePhase.TRUSTED:
+            self._state.effects.append(RecallLogin(event.number))
         else:
-            case.queue[event.number] = event.target
+            space.permit_queue[event.number] = event.target
 
-    def overdue(self, event: UpstreamOverdue) -> None:
+    def handle_overdue(self, event: UpstreamOverdue) -> None:
         """Treat a login as unproved because the upstream has stopped responding to its requests."""
-        case = self._board.cases.get(event.mark.space)
-        if case is None or case.login_id != event.mark or case.phase is not SpacePhase.TRUSTED:
+        space = self._state.spaces.get(event.mark.space)
+        if space is None or space.login_id != event.mark or space.phase is not SpacePhase.TRUSTED:
             return
-        if case.unanswered or case.flights:
+        if space.unanswered or space.in_flight:
             return
-        most = self._board.rules.unanswered
-        case.is_overdue, case.unanswered = True, min(event.count, most)
-        if case.unanswered >= most:
+        limit = self._state.limits.unanswered_max
+        space.is_overdue, space.unanswered = True, min(event.count, limit)
+        if space.unanswered >= limit:
             # A response to one of these requests may still arrive and prove the login.
-            case.left_at = self._board.now
+            space.last_permit_at = self._state.now
 
-    def left(self, number: int) -> None:
+    def remove(self, number: int) -> None:
         """Remove a request from its queue, if it is in one: its client has disconnected."""
-        for case in self._board.cases.values():
-            case.queue.pop(number, None)
+        for space in self._state.spaces.values():
+            space.permit_queue.pop(number, None)
 
     def sweep(self) -> None:
         """Release or recall every queued request that is due."""
-        for case in self._board.cases.values():
-            if case.queue:
-                self._serve(case)
+        for space in self._state.spaces.values():
+            if space.permit_queue:
+                self._grant_next(space)
 
-    def times(self, case: SpaceState) -> Iterator[float]:
+    def deadlines(self, space: SpaceState) -> Iterator[float]:
         """Yield the time at which the next queued request of a case may be released."""
-        if case.queue:
-            yield case.left_at + self._board.rules.pace
+        if space.permit_queue:
+            yield space.last_permit_at + self._state.limits.send_interval
 
-    def _serve(self, case: SpaceState) -> None:
-        board = self._board
-        if case.is_proved(board.now, board.rules):
-            for number in case.queue:
-                board.effects.append(AllowDeparture(number, 0))
-            case.queue.clear()
+    def _grant_next(self, space: SpaceState) -> None:
+        state = self._state
+        if space.is_proved(state.now, state.limits):
+            for number in space.permit_queue:
+                state.effects.append(AllowDeparture(number, 0))
+            space.permit_queue.clear()
             return
-        if case.phase is SpacePhase.TRUSTED and not self._is_due(case):
+        if space.phase is SpacePhase.TRUSTED and not self._is_due(space):
             return
-        if case.phase is SpacePhase.TRUSTED and self._are_too_many(case):
-            self._trials.doubt_silence(case)
-        if case.phase is not SpacePhase.TRUSTED:
-            board.recall(case)
+        if space.phase is SpacePhase.TRUSTED and self._has_too_many_unanswered(space):
+            self._verification.verify_after_silence(space)
+        if space.phase is not SpacePhase.TRUSTED:
+            state.deny_permits(space)
             return
-        number = next(iter(case.queue))
-        case.flights[number] = LoginInFlight(board.now, case.queue.pop(number))
-        case.left_at, case.is_overdue = board.now, False
-        board.effects.append(AllowDeparture(number, number))
+        number = next(iter(space.permit_queue))
+        space.in_flight[number] = LoginInFlight(state.now, space.permit_queue.pop(number))
+        space.last_permit_at, space.is_overdue = state.now, False
+        state.effects.append(AllowDeparture(number, number))
 
-    def _is_due(self, case: SpaceState) -> bool:
-        rules = self._board.rules
-        is_first = not case.flights and case.unanswered < rules.unanswered
-        return is_first or self._board.now >= case.left_at + rules.pace
+    def _is_due(self, space: SpaceState) -> bool:
+        limits = self._state.limits
+        is_first = not space.in_flight and space.unanswered < limits.unanswered_max
+        return is_first or self._state.now >= space.last_permit_at + limits.send_interval
 
-    def _are_too_many(self, case: SpaceState) -> bool:
-        board = self._board
-        count = len(case.flights) + case.unanswered
-        return board.tries_itself and count >= board.rules.unanswered
+    def _has_too_many_unanswered(self, space: SpaceState) -> bool:
+        state = self._state
+        count = len(space.in_flight) + space.unanswered
+        return state.can_send_own and count >= state.limits.unanswered_max

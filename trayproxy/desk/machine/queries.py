@@ -7,15 +7,15 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
 from trayproxy.control.messages import KeyringStatus, Problem, Program, Prompt, SignInState
 from trayproxy.desk.machine.events import RefusalReason
-from trayproxy.desk.machine.prompts import NAMES_BEFORE
-from trayproxy.desk.machine.scheme_policy import objection, pick, trouble
+from trayproxy.desk.machine.prompts import UPSTREAM_CHANGED
+from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
-from trayproxy.desk.machine.user_actions import most_wanted
+from trayproxy.desk.machine.user_actions import preferred_space
 from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.profiles.profile import Profile
 
-REALM_MOST = 1024
+REALM_CHARS_MAX = 1024
 """Characters of a realm that faces are sent; they show fewer."""
 
 _WORST_FIRST = (
@@ -32,11 +32,11 @@ class TrialState(Enum):
     """What is known of a login."""
 
     UNDER_WAY = auto()
-    RIGHT = auto()
-    WRONG = auto()
+    ACCEPTED = auto()
+    REJECTED = auto()
     UNSENT = auto()
     """It was rejected before, and was not sent again."""
-    OPEN = auto()
+    UNKNOWN = auto()
     UNRECORDED = auto()
     """It is not sent, because it cannot be put on record."""
 
@@ -80,175 +80,190 @@ class Queries:
     """The state of the desk for those who look at it.
 
     Attributes:
-        board: What is known; for the parts of the machine only.
+        state: What is known; for the parts of the machine only.
     """
 
-    def __init__(self, board: DeskState) -> None:
-        self.board = board
+    def __init__(self, state: DeskState) -> None:
+        self.state = state
 
     # --- What one can see --------------------------------------------------------------------
 
     @property
     def keyring(self) -> KeyringStatus:
         """The password store, as far as it is known."""
-        return self.board.keyring
+        return self.state.keyring
 
-    def login(self, mark: LoginId) -> Login | None:
+    def login(self, login_id: LoginId) -> Login | None:
         """Return the login that a mark names, None if it is the present one no longer."""
-        case = self.board.cases.get(mark.space)
-        return case.login if case and case.generation == mark.generation else None
+        space = self.state.spaces.get(login_id.space)
+        return space.login if space and space.generation == login_id.generation else None
 
-    def way(self, mark: LoginId) -> tuple[str, str]:
+    def login_scheme(self, login_id: LoginId) -> tuple[str, str]:
         """Return the scheme that a login is sent with before it is asked for, and how strong that
         is, as in `Offered`; both empty if that is not known."""
-        case = self.board.cases.get(mark.space)
-        if case is None or case.login_id != mark:
+        space = self.state.spaces.get(login_id.space)
+        if space is None or space.login_id != login_id:
             return ("", "")
-        labels = [label for label, scheme in case.labels.items() if scheme == case.scheme]
-        return (case.scheme, max(labels, key=strength, default=""))
+        labels = [
+            label for label, scheme in space.accepted_labels.items() if scheme == space.scheme
+        ]
+        return (space.scheme, max(labels, key=strength, default=""))
 
-    def is_present(self, mark: LoginId) -> bool:
+    def is_current(self, login_id: LoginId) -> bool:
         """Return whether a mark names a present login, or one's own sign-in."""
-        case = self.board.cases.get(mark.space)
-        return case is not None and case.login_id == mark and case.has_login
+        space = self.state.spaces.get(login_id.space)
+        return space is not None and space.login_id == login_id and space.has_login
 
-    def is_trusted(self, mark: LoginId) -> bool:
+    def is_trusted(self, login_id: LoginId) -> bool:
         """Return whether a mark names a present login that was found to be right."""
-        case = self.board.cases.get(mark.space)
-        return case is not None and case.login_id == mark and case.phase is SpacePhase.TRUSTED
+        space = self.state.spaces.get(login_id.space)
+        return (
+            space is not None and space.login_id == login_id and space.phase is SpacePhase.TRUSTED
+        )
 
-    def is_proved(self, mark: LoginId) -> bool:
+    def is_proved(self, login_id: LoginId) -> bool:
         """Return whether a mark names a trusted login that no request went unanswered with."""
-        case = self.board.cases.get(mark.space)
-        return self.is_trusted(mark) and case is not None and not case.unanswered
+        space = self.state.spaces.get(login_id.space)
+        return self.is_trusted(login_id) and space is not None and not space.unanswered
 
-    def is_settled(self, space: UpstreamId) -> bool:
+    def is_settled(self, upstream_id: UpstreamId) -> bool:
         """Return whether nothing is asked, put off or in doubt about an upstream, and somebody is
         there whom one could ask."""
-        cases = self.board.cases_at(space)
+        spaces = self.state.spaces_of_upstream(upstream_id)
         is_open = any(
-            c.asked or c.doubts or c.unanswered or c.phase is SpacePhase.QUIET for c in cases
+            s.prompt or s.refusals or s.unanswered or s.phase is SpacePhase.SNOOZED for s in spaces
         )
-        return not (is_open or self.board.screen_locked)
+        return not (is_open or self.state.screen_locked)
 
-    def generation(self, space: UpstreamId) -> int:
+    def generation(self, upstream_id: UpstreamId) -> int:
         """Return the generation of the login that an upstream would be sent now."""
-        cases = self.board.cases_at(space)
-        return most_wanted(cases).generation if cases else 0
+        spaces = self.state.spaces_of_upstream(upstream_id)
+        return preferred_space(spaces).generation if spaces else 0
 
-    def trial(self, space: UpstreamId, generation: int) -> TrialState:
+    def trial_state(self, upstream_id: UpstreamId, generation: int) -> TrialState:
         """Return what is known of a login of an upstream, whatever realm it went to."""
-        for case in self.board.cases.values():
-            if case.key.upstream_id == space and case.generation == generation:
-                return _trial(case)
-        return TrialState.OPEN
+        for space in self.state.spaces.values():
+            if space.key.upstream_id == upstream_id and space.generation == generation:
+                return _trial_state(space)
+        return TrialState.UNKNOWN
 
-    def trusted(self) -> dict[UpstreamId, LoginId]:
+    def trusted_logins(self) -> dict[UpstreamId, LoginId]:
         """Return the logins to send to upstreams before they ask.
 
         None for an upstream that goes by several realms: which one a request is for only its 407
         tells, and a login sent to the wrong one is a failed log-on.
         """
-        spaces: dict[UpstreamId, list[SpaceState]] = {}
-        for case in self.board.cases.values():
-            spaces.setdefault(case.key.upstream_id, []).append(case)
-        present = {space: self._present(cases) for space, cases in spaces.items()}
-        return {s: c.login_id for s, c in present.items() if c and c.phase is SpacePhase.TRUSTED}
+        by_upstream: dict[UpstreamId, list[SpaceState]] = {}
+        for space in self.state.spaces.values():
+            by_upstream.setdefault(space.key.upstream_id, []).append(space)
+        present = {
+            upstream_id: self._only_current_realm(spaces)
+            for upstream_id, spaces in by_upstream.items()
+        }
+        return {
+            upstream_id: s.login_id
+            for upstream_id, s in present.items()
+            if s and s.phase is SpacePhase.TRUSTED
+        }
 
-    def _present(self, cases: list[SpaceState]) -> SpaceState | None:
+    def _only_current_realm(self, spaces: list[SpaceState]) -> SpaceState | None:
         """Return the realm that an upstream goes by, None if by several."""
-        if len(cases) > 1:
-            since = self.board.now - self.board.rules.realms
-            cases = [case for case in cases if case.seen >= since] or cases
-        return cases[0] if len(cases) == 1 else None
+        if len(spaces) > 1:
+            since = self.state.now - self.state.limits.realm_ttl
+            spaces = [space for space in spaces if space.seen_at >= since] or spaces
+        return spaces[0] if len(spaces) == 1 else None
 
-    def strangers(self, number: int) -> tuple[int, ...]:
+    def unidentified_requests(self, number: int) -> tuple[int, ...]:
         """Return the requests named in a question of which nobody knows who sent them."""
-        case = self.board.asked(number)
-        named = case.clients[: self.board.rules.programs_most] if case else []
-        return tuple(request.waiter for request in named if request.program is None)
+        space = self.state.space_of_prompt(number)
+        named = space.clients[: self.state.limits.programs_max] if space else []
+        return tuple(request.request_id for request in named if request.program is None)
 
-    def profiles(self) -> frozenset[str]:
+    def profile_ids(self) -> frozenset[str]:
         """Return the profiles of which anything is known."""
-        cases = frozenset(key.upstream_id.profile_id for key in self.board.cases)
-        return cases | {space.profile_id for space in self.board.unusable}
+        spaces = frozenset(key.upstream_id.profile_id for key in self.state.spaces)
+        return spaces | {upstream_id.profile_id for upstream_id in self.state.no_common_scheme}
 
-    def numbers(self) -> tuple[int, ...]:
+    def prompt_numbers(self) -> tuple[int, ...]:
         """Return the numbers of the open questions, the oldest first."""
-        return tuple(sorted(c.asked.number for c in self.board.open_questions() if c.asked))
+        return tuple(sorted(s.prompt.number for s in self.state.prompted_spaces() if s.prompt))
 
-    def question(self, number: int) -> Prompt | None:
+    def prompt(self, number: int) -> Prompt | None:
         """Return an open question, whole; None if there is none of that number."""
-        case = self.board.asked(number)
-        if case is None:
+        space = self.state.space_of_prompt(number)
+        if space is None:
             return None
-        programs = [p.program or Program("", 0, p.target) for p in case.clients]
+        programs = [p.program or Program("", 0, p.target) for p in space.clients]
         return Prompt(
             number=number,
-            profile_id=case.profile.id,
-            profile=case.profile.name,
-            upstream=case.key.upstream_id.upstream,
-            realm=case.key.realm[:REALM_MOST],
-            method=case.way.title,
-            transport=case.way.transport,
-            user=case.user or case.profile.user,
-            reason=case.why,
-            programs=tuple(programs[: self.board.rules.programs_most]),
+            profile_id=space.profile.id,
+            profile=space.profile.name,
+            upstream=space.key.upstream_id.upstream,
+            realm=space.key.realm[:REALM_CHARS_MAX],
+            method=space.method.title,
+            transport=space.method.transport,
+            user=space.user or space.profile.user,
+            reason=space.reason,
+            programs=tuple(programs[: self.state.limits.programs_max]),
             waiting=len(programs),
-            rejections=len(case.rejections),
-            confirm_retry=case.is_hurried(self.board.now, self.board.rules),
-            checking=case.is_checking,
-            keyring=self.board.keyring,
-            before=case.before[:REALM_MOST] if case.why in NAMES_BEFORE else "",
+            rejections=len(space.rejection_times),
+            confirm_retry=space.needs_confirmation(self.state.now, self.state.limits),
+            checking=space.is_user_waiting,
+            keyring=self.state.keyring,
+            before=space.previous_name[:REALM_CHARS_MAX]
+            if space.reason in UPSTREAM_CHANGED
+            else "",
         )
 
     def facts(self, profile_id: str) -> ProfileFacts:
         """Return what is known about the sign-in of a profile."""
-        cases = self.board.cases_of(profile_id)
-        states = {case.sign_in for case in cases}
+        spaces = self.state.spaces_of_profile(profile_id)
+        states = {space.sign_in for space in spaces}
         if self.no_common_scheme(profile_id):
             states.add(SignInState.UNUSABLE)
-        quiet = [c.quiet_until for c in cases if c.phase is SpacePhase.QUIET]
-        trusted = [c for c in cases if c.phase is SpacePhase.TRUSTED and c.login]
-        latest = max(trusted, key=lambda case: case.seen, default=None)
+        snooze = [s.snoozed_until for s in spaces if s.phase is SpacePhase.SNOOZED]
+        trusted = [s for s in spaces if s.phase is SpacePhase.TRUSTED and s.login]
+        latest = max(trusted, key=lambda space: space.seen_at, default=None)
         return ProfileFacts(
             next((state for state in _WORST_FIRST if state in states), SignInState.UNTESTED),
             latest.login.user if latest and latest.login else "",
-            max(quiet, default=None),
-            sum(len(case.clients) for case in cases),
-            profile_id in self.board.saved,
+            max(snooze, default=None),
+            sum(len(space.clients) for space in spaces),
+            profile_id in self.state.saved,
         )
 
     def no_common_scheme(self, profile_id: str = "") -> tuple[Problem, ...]:
         """Return what upstreams offer that TrayProxy cannot use; of all profiles without an id."""
-        found = self.board.unusable.items()
-        return tuple(p for space, p in found if profile_id in ("", space.profile_id))
+        found = self.state.no_common_scheme.items()
+        return tuple(p for upstream_id, p in found if profile_id in ("", upstream_id.profile_id))
 
     def troubles(self) -> tuple[SignInTrouble, ...]:
         """Return why no login can be sent, for each upstream where that is so."""
-        found = map(self._trouble, self.board.cases.values())
+        found = map(self._trouble, self.state.spaces.values())
         return tuple(dict.fromkeys(filter(None, found)))
 
-    def _trouble(self, case: SpaceState) -> SignInTrouble | None:
-        if case.is_record_late:
-            return SignInTrouble(case.profile, RefusalReason.UNRECORDED, "")
-        if case.phase is not SpacePhase.HELD or not case.needed or not case.offers:
+    def _trouble(self, space: SpaceState) -> SignInTrouble | None:
+        if space.is_record_overdue:
+            return SignInTrouble(space.profile, RefusalReason.UNRECORDED, "")
+        if space.phase is not SpacePhase.UNVERIFIED or not space.needs_user or not space.offers:
             return None
-        offer = pick(case, case.offers, self.board.now)
-        if offer and objection(self.board, case, offer, case.offers) is None:
+        offer = pick(space, space.offers, self.state.now)
+        if offer and objection(self.state, space, offer, space.offers) is None:
             return None
-        found = trouble(case, self.board.now)
-        return SignInTrouble(case.profile, found.reason, found.text) if found else None
+        found = current_backoff(space, self.state.now)
+        return SignInTrouble(space.profile, found.reason, found.text) if found else None
 
 
-def _trial(case: SpaceState) -> TrialState:
-    if case.phase is SpacePhase.TRUSTED:
-        return TrialState.RIGHT
-    if case.is_record_late:
+def _trial_state(space: SpaceState) -> TrialState:
+    if space.phase is SpacePhase.TRUSTED:
+        return TrialState.ACCEPTED
+    if space.is_record_overdue:
         return TrialState.UNRECORDED
-    is_about_to_go = case.own or case.blocked or case.recording
-    if case.phase is SpacePhase.CHECKING or (case.phase is SpacePhase.HELD and is_about_to_go):
+    is_about_to_go = space.own_request or space.is_blocked or space.record_number
+    if space.phase is SpacePhase.CHECKING or (
+        space.phase is SpacePhase.UNVERIFIED and is_about_to_go
+    ):
         return TrialState.UNDER_WAY
-    if case.unsent:
+    if space.is_unsent:
         return TrialState.UNSENT
-    return TrialState.WRONG if case.sign_in is SignInState.REJECTED else TrialState.OPEN
+    return TrialState.REJECTED if space.sign_in is SignInState.REJECTED else TrialState.UNKNOWN

@@ -10,7 +10,7 @@ some requests and in another way for others; each is answered in a way that its 
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
 from trayproxy.control.messages import PromptReason, Transport
 from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
-from trayproxy.desk.machine.space_state import LoginSource, SchemeSetback, SpaceState
+from trayproxy.desk.machine.space_state import LoginSource, SchemeBackoff, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.profiles.profile import Method
 
@@ -19,7 +19,7 @@ NO_TICKETS = frozenset({VerdictKind.NO_TICKET, VerdictKind.TICKET_EXPIRED})
 
 _TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Kerberos"}
 
-_COVER = {Transport.READABLE: 0, Transport.SCRAMBLED: 1, Transport.ENCRYPTED: 2}
+_PROTECTION = {Transport.READABLE: 0, Transport.SCRAMBLED: 1, Transport.ENCRYPTED: 2}
 
 _REASONS = {
     VerdictKind.NO_TICKET: RefusalReason.NO_TICKET,
@@ -34,44 +34,44 @@ _REASONS = {
 }
 
 
-def pick(case: SpaceState, offers: tuple[OfferedScheme, ...], now: float) -> OfferedScheme | None:
+def pick(space: SpaceState, offers: tuple[OfferedScheme, ...], now: float) -> OfferedScheme | None:
     """Return the scheme to use, None if none of those on offer can be used now.
 
     The one that the present login was accepted with is kept to while it is offered: going back to
     a stronger one that could not be used would only find out again that it cannot.
     """
-    usable = [offer for offer in offers if not is_set_back(case, offer.scheme, now)]
-    kept = (offer for offer in usable if offer.scheme == case.scheme)
+    usable = [offer for offer in offers if not is_backed_off(space, offer.scheme, now)]
+    kept = (offer for offer in usable if offer.scheme == space.scheme)
     return next(kept, usable[0] if usable else None)
 
 
-def is_set_back(case: SpaceState, scheme: str, now: float) -> bool:
+def is_backed_off(space: SpaceState, scheme: str, now: float) -> bool:
     """Return whether a scheme is left alone."""
-    setback = case.setbacks.get(scheme)
+    setback = space.backoffs.get(scheme)
     return setback is not None and now < setback.until
 
 
-def set_back(board: DeskState, case: SpaceState, scheme: str, verdict: Verdict) -> None:
+def back_off(state: DeskState, space: SpaceState, scheme: str, verdict: Verdict) -> None:
     """Leave a scheme alone for a while: it came to nothing, and the login is not to blame."""
-    before = case.setbacks.get(scheme)
-    count = before.count + 1 if before else 1
-    rules = board.rules
-    wait = rules.backoff[min(count, len(rules.backoff)) - 1]
+    before = space.backoffs.get(scheme)
+    count = before.failures + 1 if before else 1
+    limits = state.limits
+    wait = limits.scheme_backoff[min(count, len(limits.scheme_backoff)) - 1]
     if verdict.kind in NO_TICKETS:
-        wait = rules.ticket
+        wait = limits.ticket_interval
     elif verdict.kind is VerdictKind.SERVER_UNREACHABLE or verdict.is_transient:
-        wait = rules.unreachable
+        wait = limits.kdc_interval
     reason = _REASONS[verdict.kind]
-    case.setbacks[scheme] = SchemeSetback(board.now + wait, count, reason, verdict.text)
+    space.backoffs[scheme] = SchemeBackoff(state.now + wait, count, reason, verdict.text)
 
 
-def trouble(case: SpaceState, now: float) -> SchemeSetback | None:
+def current_backoff(space: SpaceState, now: float) -> SchemeBackoff | None:
     """Return why no scheme can be used: what happened to the strongest that was tried."""
-    return next((setback for setback in case.setbacks.values() if now < setback.until), None)
+    return next((setback for setback in space.backoffs.values() if now < setback.until), None)
 
 
 def objection(
-    board: DeskState, case: SpaceState, offer: OfferedScheme, offers: tuple[OfferedScheme, ...]
+    state: DeskState, space: SpaceState, offer: OfferedScheme, offers: tuple[OfferedScheme, ...]
 ) -> PromptReason | None:
     """Return why a login must not be sent in this way without asking, None if it may be.
 
@@ -83,43 +83,45 @@ def objection(
         offer: How it would be sent.
         offers: All ways on offer.
     """
-    pin, consent = board.pins.get(case.key.upstream_id), case.consent
-    if any(strength(label) <= offer.strength for label in case.labels):
+    fingerprint, consent = state.fingerprints.get(space.key.upstream_id), space.consent
+    if any(strength(label) <= offer.strength for label in space.accepted_labels):
         return None  # It was accepted in a way as weak as this one: the upstream knows it already.
-    demanded = _demands(case, pin.label) if pin else 0
+    demanded = _required_strength(space, fingerprint.label) if fingerprint else 0
     if demanded > offer.strength:
         # It is not the upstream that has changed if it offers the same and we cannot use it.
         is_there = any(one.strength >= demanded for one in offers)
         return PromptReason.FALLBACK if is_there else PromptReason.DOWNGRADE
-    if consent and _COVER[offer.way.transport] < _COVER[consent.way.transport]:
+    if consent and _PROTECTION[offer.way.transport] < _PROTECTION[consent.way.transport]:
         return PromptReason.FALLBACK
-    is_tied = consent is None and case.source is not LoginSource.OWN
-    if pin and is_tied and case.key.realm not in pin.realms:
+    is_tied = consent is None and space.source is not LoginSource.SSO
+    if fingerprint and is_tied and space.key.realm not in fingerprint.realms:
         return PromptReason.REALM_CHANGED
     return None
 
 
-def _demands(case: SpaceState, label: str) -> int:
+def _required_strength(space: SpaceState, label: str) -> int:
     """Return how strong a scheme must be at least."""
-    if case.profile.method is not Method.AUTOMATIC:
+    if space.profile.method is not Method.AUTOMATIC:
         return 0  # The person has chosen it in the settings of the profile.
-    return min(strength(label), case.consent.strength) if case.consent else strength(label)
+    return min(strength(label), space.consent.strength) if space.consent else strength(label)
 
 
-def before(board: DeskState, case: SpaceState, why: PromptReason) -> str:
+def previous_name(state: DeskState, space: SpaceState, reason: PromptReason) -> str:
     """Return what the upstream was, in words for a person."""
-    pin = board.pins.get(case.key.upstream_id)
-    if why is PromptReason.FALLBACK and case.consent:
-        return case.consent.way.title
-    if why is PromptReason.REALM_CHANGED:
-        return pin.realms[0] if pin else ""
-    return _title(pin.label) if pin else ""
+    fingerprint = state.fingerprints.get(space.key.upstream_id)
+    if reason is PromptReason.FALLBACK and space.consent:
+        return space.consent.way.title
+    if reason is PromptReason.REALM_CHANGED:
+        return fingerprint.realms[0] if fingerprint else ""
+    return _title(fingerprint.label) if fingerprint else ""
 
 
-def weaker_text(board: DeskState, case: SpaceState, offer: OfferedScheme, why: PromptReason) -> str:
+def weaker_text(
+    state: DeskState, space: SpaceState, offer: OfferedScheme, reason: PromptReason
+) -> str:
     """Return what a weaker offer is about, a sentence of ours for people."""
-    was = before(board, case, why)
-    if why is PromptReason.REALM_CHANGED or not was:
+    was = previous_name(state, space, reason)
+    if reason is PromptReason.REALM_CHANGED or not was:
         return ""
     return (
         f"The proxy wants a sign-in by {offer.way.title} for this address and has accepted {was} "

@@ -26,7 +26,7 @@ from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.profiles.profile import Profile
 
-LASTING = frozenset(
+LASTING_REASONS = frozenset(
     {
         PromptReason.SAVED_REJECTED,
         PromptReason.TYPED_REJECTED,
@@ -47,196 +47,201 @@ class DeskState:
     """The state of the desk.
 
     Attributes:
-        rules: Times and limits.
+        limits: Times and limits.
         rejected: Logins not to send by themselves.
-        pins: What upstreams were when they last accepted a login.
+        fingerprints: What upstreams were when they last accepted a login.
         now: The time of the present event.
         keyring: The password store, as far as it is known.
-        cases: All protection spaces.
-        homes: Where each request waits.
+        spaces: All protection spaces.
+        space_of_request: Where each request waits.
         addresses: Of each upstream, as far as they are known.
         active: The active profile.
         profiles: Profiles as they are now, None for one that is gone.
-        unusable: The upstreams whose last 407 offered no scheme that can be used, and what requests
-            were told.
+        no_common_scheme: The upstreams whose last 407 offered no scheme that can be used, and what
+            requests were told.
         saved: The profiles of which the keyring is known to hold a login.
-        tries_itself: Whether requests of our own can be sent.
+        can_send_own: Whether requests of our own can be sent.
         screen_locked: Nobody is before the screen.
         effects: What to do, in order; taken by `Machine.handle`.
     """
 
     def __init__(
         self,
-        rules: DeskLimits,
+        limits: DeskLimits,
         rejected: RejectedLogins,
-        pins: Mapping[UpstreamId, UpstreamFingerprint],
+        fingerprints: Mapping[UpstreamId, UpstreamFingerprint],
     ) -> None:
-        self.rules = rules
+        self.limits = limits
         self.rejected = rejected
-        self.pins = dict(pins)
+        self.fingerprints = dict(fingerprints)
         self.now = 0.0
         self.keyring = KeyringStatus(KeyringState.UNKNOWN)
-        self.cases: dict[ProtectionSpace, SpaceState] = {}
-        self.homes: dict[int, SpaceState] = {}
+        self.spaces: dict[ProtectionSpace, SpaceState] = {}
+        self.space_of_request: dict[int, SpaceState] = {}
         self.addresses: dict[UpstreamId, tuple[str, ...]] = {}
         self.active: Profile | None = None
         self.profiles: dict[str, Profile | None] = {}
-        self.unusable: dict[UpstreamId, Problem] = {}
+        self.no_common_scheme: dict[UpstreamId, Problem] = {}
         self.saved: set[str] = set()
-        self.tries_itself = False
+        self.can_send_own = False
         self.screen_locked = False
         self.effects: list[Effect] = []
 
     # --- Cases -------------------------------------------------------------------------------
 
-    def cases_of(self, profile_id: str) -> list[SpaceState]:
+    def spaces_of_profile(self, profile_id: str) -> list[SpaceState]:
         """Return the cases of a profile."""
-        return [c for c in self.cases.values() if c.key.upstream_id.profile_id == profile_id]
+        return [s for s in self.spaces.values() if s.key.upstream_id.profile_id == profile_id]
 
-    def cases_at(self, space: UpstreamId) -> list[SpaceState]:
+    def spaces_of_upstream(self, upstream_id: UpstreamId) -> list[SpaceState]:
         """Return the cases of an upstream, one for each realm."""
-        return [c for c in self.cases.values() if c.key.upstream_id == space]
+        return [s for s in self.spaces.values() if s.key.upstream_id == upstream_id]
 
-    def siblings(self, case: SpaceState) -> list[SpaceState]:
+    def other_realms(self, space: SpaceState) -> list[SpaceState]:
         """Return the other realms of its upstream."""
-        return [c for c in self.cases_at(case.key.upstream_id) if c is not case]
+        return [s for s in self.spaces_of_upstream(space.key.upstream_id) if s is not space]
 
-    def places(self, space: UpstreamId) -> tuple[str, ...]:
+    def rejection_scopes(self, upstream_id: UpstreamId) -> tuple[str, ...]:
         """Return where rejections by an upstream hold: at its URL, and at its addresses."""
-        return (space.upstream, *self.addresses.get(space, ()))
+        return (upstream_id.upstream, *self.addresses.get(upstream_id, ()))
 
-    def is_rejected(self, space: UpstreamId, login: Login) -> bool:
+    def is_rejected(self, upstream_id: UpstreamId, login: Login) -> bool:
         """Return whether an upstream has rejected a login, to whatever profile."""
-        return self.rejected.contains(self.places(space), login)
+        return self.rejected.contains(self.rejection_scopes(upstream_id), login)
 
-    def neighbours(self, case: SpaceState) -> list[SpaceState]:
+    def others_of_upstream(self, space: SpaceState) -> list[SpaceState]:
         """Return the other cases of its upstream, of whatever profile and realm."""
-        places = set(self.places(case.key.upstream_id))
+        scopes = set(self.rejection_scopes(space.key.upstream_id))
         return [
             other
-            for other in self.cases.values()
-            if other is not case and not places.isdisjoint(self.places(other.key.upstream_id))
+            for other in self.spaces.values()
+            if other is not space
+            and not scopes.isdisjoint(self.rejection_scopes(other.key.upstream_id))
         ]
 
-    def asked(self, number: int) -> SpaceState | None:
+    def space_of_prompt(self, number: int) -> SpaceState | None:
         """Return the case that a question is about, None if there is none of that number."""
-        for case in self.cases.values():
-            if case.asked and case.asked.number == number:
-                return case
+        for space in self.spaces.values():
+            if space.prompt and space.prompt.number == number:
+                return space
         return None
 
-    def keep_user(self, case: SpaceState, *, replaces: bool) -> None:
+    def keep_user(self, space: SpaceState, *, replaces: bool) -> None:
         """Suggest the user name of an accepted login from now on, and keep it in the profile.
 
         A profile has one user name. Where another of its upstreams, or another realm, has accepted
         another user, the profile stays as it is: the other login would be asked about again.
 
         Args:
-            case: With the accepted login.
+            space: With the accepted login.
             replaces: A person has chosen the user name: it also replaces that of the profile.
         """
-        if case.login is None:
+        if space.login is None:
             return
-        case.user = user = case.login.user
-        cases = self.cases_of(case.profile.id)
-        others = [one.login.user for one in cases if one.login and one.accepted is not None]
-        is_settled = case.profile.user == user or (case.profile.user != "" and not replaces)
+        space.user = user = space.login.user
+        spaces = self.spaces_of_profile(space.profile.id)
+        others = [one.login.user for one in spaces if one.login and one.accepted_at is not None]
+        is_settled = space.profile.user == user or (space.profile.user != "" and not replaces)
         if is_settled or any(other != user for other in others):
             return
-        profile = replace(case.profile, user=user)
+        profile = replace(space.profile, user=user)
         self.profiles[profile.id] = profile
-        for one in cases:
+        for one in spaces:
             one.profile = profile
         self.effects.append(KeepUserName(profile.id, user))
 
-    def new_case(
-        self, key: ProtectionSpace, profile: Profile, way: SignInMethod
+    def add_space(
+        self, key: ProtectionSpace, profile: Profile, method: SignInMethod
     ) -> SpaceState | None:
         """Return a case for a protection space; None if there are too many that matter."""
-        if len(self.cases) >= self.rules.cases_most and not self._drop_a_case():
+        if len(self.spaces) >= self.limits.spaces_max and not self._evict_space():
             return None
-        case = SpaceState(key, profile, way, self.now, relook_at=self.now)
-        self.cases[key] = case
-        return case
+        space = SpaceState(key, profile, method, self.now, next_lookup_at=self.now)
+        self.spaces[key] = space
+        return space
 
-    def _drop_a_case(self) -> bool:
+    def _evict_space(self) -> bool:
         """Forget the idle case that was seen longest ago, a trusted one last."""
         idle = [
-            c
-            for c in self.cases.values()
-            if c.is_idle and c.phase is not SpacePhase.CHECKING and not (c.own or c.queue)
+            s
+            for s in self.spaces.values()
+            if s.is_idle
+            and s.phase is not SpacePhase.CHECKING
+            and not (s.own_request or s.permit_queue)
         ]
         if not idle:
             return False
-        oldest = min(idle, key=lambda case: (case.phase is SpacePhase.TRUSTED, case.seen))
-        del self.cases[oldest.key]
+        oldest = min(idle, key=lambda space: (space.phase is SpacePhase.TRUSTED, space.seen_at))
+        del self.spaces[oldest.key]
         return True
 
-    def usable_again(self, profile_id: str) -> None:
+    def clear_no_common_scheme(self, profile_id: str) -> None:
         """Forget that the upstreams of a profile offered no scheme that can be used."""
-        for space in [one for one in self.unusable if one.profile_id == profile_id]:
-            del self.unusable[space]
+        for upstream_id in [one for one in self.no_common_scheme if one.profile_id == profile_id]:
+            del self.no_common_scheme[upstream_id]
 
     # --- Requests ----------------------------------------------------------------------------
 
-    def park(self, case: SpaceState, request: ParkedRequest) -> None:
+    def park(self, space: SpaceState, request: ParkedRequest) -> None:
         """Let a request wait."""
-        case.parked[request.waiter] = request
-        self.homes[request.waiter] = case
-        self.changed(case)
+        space.parked[request.request_id] = request
+        self.space_of_request[request.request_id] = space
+        self.prompt_changed(space)
 
-    def leave(self, waiter: int) -> None:
+    def unpark(self, request_id: int) -> None:
         """Take a request out of where it waits, if it does."""
-        case = self.homes.pop(waiter, None)
-        if case:
-            del case.parked[waiter]
-            self.changed(case)
+        space = self.space_of_request.pop(request_id, None)
+        if space:
+            del space.parked[request_id]
+            self.prompt_changed(space)
 
-    def empty(self, case: SpaceState) -> list[ParkedRequest]:
+    def unpark_all(self, space: SpaceState) -> list[ParkedRequest]:
         """Take all requests out of a case, the oldest first."""
-        requests = list(case.parked.values())
+        requests = list(space.parked.values())
         for request in requests:
-            del self.homes[request.waiter]
-        case.parked.clear()
+            del self.space_of_request[request.request_id]
+        space.parked.clear()
         return requests
 
-    def refuse(self, waiter: int, reason: RefusalReason, text: str = "") -> None:
+    def refuse(self, request_id: int, reason: RefusalReason, text: str = "") -> None:
         """Give a request a reason in place of a login."""
-        self.effects.append(RefuseRequest(waiter, reason, text))
+        self.effects.append(RefuseRequest(request_id, reason, text))
 
-    def refuse_all(self, case: SpaceState, reason: RefusalReason, text: str = "") -> None:
+    def refuse_all(self, space: SpaceState, reason: RefusalReason, text: str = "") -> None:
         """Give all requests of a case a reason."""
-        for request in self.empty(case):
-            self.refuse(request.waiter, reason, text)
+        for request in self.unpark_all(space):
+            self.refuse(request.request_id, reason, text)
 
-    def release(self, waiter: int, case: SpaceState, scheme: str) -> None:
+    def release(self, request_id: int, space: SpaceState, scheme: str) -> None:
         """Give a request the present login."""
-        self.effects.append(ReleaseRequest(waiter, case.login_id, scheme))
+        self.effects.append(ReleaseRequest(request_id, space.login_id, scheme))
 
-    def recall(self, case: SpaceState) -> None:
+    def deny_permits(self, space: SpaceState) -> None:
         """Let no request that waits for its turn carry the login of a case."""
-        self.effects += map(RecallLogin, case.queue)
-        case.queue.clear()
+        self.effects += map(RecallLogin, space.permit_queue)
+        space.permit_queue.clear()
 
     # --- Pins --------------------------------------------------------------------------------
 
-    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
+    def set_fingerprint(
+        self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
+    ) -> None:
         """Remember what an upstream is; None: forget it."""
-        if self.pins.get(space) == pin:
+        if self.fingerprints.get(upstream_id) == fingerprint:
             return
-        if pin is None:
-            del self.pins[space]
+        if fingerprint is None:
+            del self.fingerprints[upstream_id]
         else:
-            self.pins[space] = pin
-        self.effects.append(RecordFingerprint(space, pin))
+            self.fingerprints[upstream_id] = fingerprint
+        self.effects.append(RecordFingerprint(upstream_id, fingerprint))
 
     # --- Telling -----------------------------------------------------------------------------
 
-    def changed(self, case: SpaceState) -> None:
+    def prompt_changed(self, space: SpaceState) -> None:
         """Take note that a question may read differently."""
-        if case.asked:
-            self.effects.append(NotifyPromptChanged(case.asked.number))
+        if space.prompt:
+            self.effects.append(NotifyPromptChanged(space.prompt.number))
 
-    def open_questions(self) -> Iterator[SpaceState]:
+    def prompted_spaces(self) -> Iterator[SpaceState]:
         """Yield the cases that a question is open about."""
-        return (case for case in self.cases.values() if case.asked)
+        return (space for space in self.spaces.values() if space.prompt)

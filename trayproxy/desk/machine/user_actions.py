@@ -16,7 +16,12 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import pick
-from trayproxy.desk.machine.space_state import REJECTED, LoginSource, SpacePhase, SpaceState
+from trayproxy.desk.machine.space_state import (
+    REJECTION_REASONS,
+    LoginSource,
+    SpacePhase,
+    SpaceState,
+)
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.verification import Verification
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamId
@@ -27,196 +32,205 @@ class UserActions:
     """Does what the person wants."""
 
     def __init__(
-        self, board: DeskState, questions: Prompts, logins: CredentialLookup, trials: Verification
+        self,
+        state: DeskState,
+        prompts: Prompts,
+        lookup: CredentialLookup,
+        verification: Verification,
     ) -> None:
-        self._board = board
-        self._questions = questions
-        self._logins = logins
-        self._trials = trials
+        self._state = state
+        self._prompts = prompts
+        self._lookup = lookup
+        self._verification = verification
 
     # --- Answers -----------------------------------------------------------------------------
 
-    def typed(self, event: PromptAnswered) -> None:
+    def handle_answer(self, event: PromptAnswered) -> None:
         """Take an answer to a question."""
-        case = self._board.asked(event.number)
-        if case is None or case.asked is None or case.is_checking:
+        space = self._state.space_of_prompt(event.number)
+        if space is None or space.prompt is None or space.is_user_waiting:
             return
-        self._questions.touch(case)
-        if self._is_known_wrong(case, event.login):
-            return self._repeat(case, event.login)
-        if self._is_on_trial(case, event.login):
-            self._wait_for_verdict(case)
+        self._prompts.touch(space)
+        if self._is_rejected(space, event.login):
+            return self._ask_again(space, event.login)
+        if self._is_on_trial(space, event.login):
+            self._wait_for_verdict(space)
         else:
-            offers = case.objected[0].offers if case.objected else case.offers
-            told = pick(case, offers, self._board.now) if case.key.family else None
-            self._logins.take(case, event.login, LoginSource.TYPED)
-            case.consent = told
-        case.remember = event.remember
-        if not case.parked and not self._board.tries_itself:
+            offers = space.objected_requests[0].offers if space.objected_requests else space.offers
+            shown = pick(space, offers, self._state.now) if space.key.family else None
+            self._lookup.set_login(space, event.login, LoginSource.TYPED)
+            space.consent = shown
+        space.remember = event.remember
+        if not space.parked and not self._state.can_send_own:
             # Nobody waits any more: the next request tries it, and is not asked about.
-            self._questions.close(case, Ending.ABANDONED)
+            self._prompts.close(space, Ending.ABANDONED)
         return None
 
     @staticmethod
-    def _is_on_trial(case: SpaceState, login: Login) -> bool:
+    def _is_on_trial(space: SpaceState, login: Login) -> bool:
         """Whether this very login is on its way already, or about to be: once is enough."""
-        is_open = case.phase in (SpacePhase.CHECKING, SpacePhase.HELD) and case.accepted is None
-        return is_open and case.source is LoginSource.TYPED and case.login == login
+        is_open = (
+            space.phase in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED)
+            and space.accepted_at is None
+        )
+        return is_open and space.source is LoginSource.TYPED and space.login == login
 
-    def _wait_for_verdict(self, case: SpaceState) -> None:
+    def _wait_for_verdict(self, space: SpaceState) -> None:
         """Go on with the trial of a login that was typed again before its verdict came."""
-        case.why = PromptReason.NEEDED
-        case.own_generation = 0
-        if case.phase is SpacePhase.CHECKING:
-            case.canary_until = self._board.now + self._board.rules.canary
-        self._board.changed(case)
+        space.reason = PromptReason.NEEDED
+        space.own_generation = 0
+        if space.phase is SpacePhase.CHECKING:
+            space.canary_overdue_at = self._state.now + self._state.limits.canary_overdue
+        self._state.prompt_changed(space)
 
-    def _is_known_wrong(self, case: SpaceState, login: Login) -> bool:
-        if case.lifted or case.is_hurried(self._board.now, self._board.rules):
+    def _is_rejected(self, space: SpaceState, login: Login) -> bool:
+        if space.may_retry_rejected or space.needs_confirmation(
+            self._state.now, self._state.limits
+        ):
             return False
-        if case.accepted is not None and login == case.login:
+        if space.accepted_at is not None and login == space.login:
             return False  # It was right until now, and may be right still.
-        return self._board.is_rejected(case.key.upstream_id, login)
+        return self._state.is_rejected(space.key.upstream_id, login)
 
-    def _repeat(self, case: SpaceState, login: Login) -> None:
+    def _ask_again(self, space: SpaceState, login: Login) -> None:
         """Tell the person that this login was rejected already; sending it costs a log-on."""
-        case.repeated = True
-        case.user = login.user
-        case.why = PromptReason.REPEATED
-        self._board.changed(case)
+        space.is_repeated = True
+        space.user = login.user
+        space.reason = PromptReason.REPEATED
+        self._state.prompt_changed(space)
 
-    def declined(self, number: int, quiet: Snooze) -> None:
+    def handle_decline(self, number: int, snooze: Snooze) -> None:
         """Leave the person alone for a while."""
-        case = self._board.asked(number)
-        if case is None:
+        space = self._state.space_of_prompt(number)
+        if space is None:
             return None
-        self._questions.close(case, Ending.DECLINED)
-        if case.phase is SpacePhase.TRUSTED:
-            return self._decline_weaker(case, quiet)
-        if case.phase is SpacePhase.HELD and case.source is not LoginSource.TYPED:
+        self._prompts.close(space, Ending.DECLINED)
+        if space.phase is SpacePhase.TRUSTED:
+            return self._decline_weaker(space, snooze)
+        if space.phase is SpacePhase.UNVERIFIED and space.source is not LoginSource.TYPED:
             return None
-        self._logins.renew(case)
-        case.quiet_until = self._board.now + self._quiet_time(quiet)
-        case.quiet_lifts_with_network = quiet is not Snooze.A_MINUTE
-        case.needed = True
-        case.move(SpacePhase.QUIET)
-        return self._board.refuse_all(case, RefusalReason.DECLINED)
+        self._lookup.clear_login(space)
+        space.snoozed_until = self._state.now + self._snooze_time(snooze)
+        space.snooze_ends_with_network = snooze is not Snooze.A_MINUTE
+        space.needs_user = True
+        space.move_to(SpacePhase.SNOOZED)
+        return self._state.refuse_all(space, RefusalReason.DECLINED)
 
-    def _decline_weaker(self, case: SpaceState, quiet: Snooze) -> None:
+    def _decline_weaker(self, space: SpaceState, snooze: Snooze) -> None:
         """Refuse the requests that need a weaker way; the login stays in use for the others."""
-        case.why = PromptReason.NEEDED
-        if case.objected:
-            case.strict_until = self._board.now + self._quiet_time(quiet)
-        for request in case.objected:
-            self._board.leave(request.waiter)
-            self._board.refuse(request.waiter, RefusalReason.DECLINED)
+        space.reason = PromptReason.NEEDED
+        if space.objected_requests:
+            space.weaker_snoozed_until = self._state.now + self._snooze_time(snooze)
+        for request in space.objected_requests:
+            self._state.unpark(request.request_id)
+            self._state.refuse(request.request_id, RefusalReason.DECLINED)
 
-    def _quiet_time(self, quiet: Snooze) -> float:
-        match quiet:
+    def _snooze_time(self, snooze: Snooze) -> float:
+        match snooze:
             case Snooze.A_MINUTE:
-                return self._board.rules.quiet
+                return self._state.limits.cancel_snooze
             case Snooze.A_WHILE:
-                return self._board.rules.not_now
+                return self._state.limits.not_now_snooze
             case Snooze.UNTIL_CHOSEN:
                 return inf
 
-    def end_quiet(self, cases: Iterable[SpaceState]) -> None:
+    def end_snooze(self, spaces: Iterable[SpaceState]) -> None:
         """Ask again where the person did not want to be asked."""
-        for case in cases:
-            if case.phase is SpacePhase.QUIET:
-                case.move(SpacePhase.ASKING)
+        for space in spaces:
+            if space.phase is SpacePhase.SNOOZED:
+                space.move_to(SpacePhase.PROMPTING)
 
-    def touched(self, number: int) -> None:
+    def handle_touch(self, number: int) -> None:
         """Take note that the person has begun to answer."""
-        case = self._board.asked(number)
-        if case:
-            self._questions.touch(case)
+        space = self._state.space_of_prompt(number)
+        if space:
+            self._prompts.touch(space)
 
     # --- Of their own accord -----------------------------------------------------------------
 
-    def wanted(self, profile: Profile, way: SignInMethod) -> None:
+    def open_prompt(self, profile: Profile, method: SignInMethod) -> None:
         """Open the question of a profile although nothing waits.
 
         One's own sign-in is looked at again in its place: there is nothing to ask.
         """
-        board = self._board
-        cases = board.cases_of(profile.id)
-        case = most_wanted(cases) if cases else self._case_at(profile, way)
-        if case is None:
+        state = self._state
+        spaces = state.spaces_of_profile(profile.id)
+        space = preferred_space(spaces) if spaces else self._space_of(profile, method)
+        if space is None:
             return
         if profile.sign_in is SignIn.SSO:
-            return self._look_again(case)
-        case.lifted, case.relook_at = True, board.now
-        if case.phase in (SpacePhase.EMPTY, SpacePhase.QUIET):
-            case.move(SpacePhase.ASKING)
-        if case.why not in REJECTED and not case.parked:
-            case.why = PromptReason.ASKED_FOR
-        if case.asked is None:
-            self._questions.open(case)
-        self._questions.touch(case)
-        if board.keyring.state is KeyringState.UNKNOWN:
-            board.effects.append(SurveyKeyring())
+            return self._retry_sso(space)
+        space.may_retry_rejected, space.next_lookup_at = True, state.now
+        if space.phase in (SpacePhase.NO_LOGIN, SpacePhase.SNOOZED):
+            space.move_to(SpacePhase.PROMPTING)
+        if space.reason not in REJECTION_REASONS and not space.parked:
+            space.reason = PromptReason.ASKED_FOR
+        if space.prompt is None:
+            self._prompts.open(space)
+        self._prompts.touch(space)
+        if state.keyring.state is KeyringState.UNKNOWN:
+            state.effects.append(SurveyKeyring())
         return None
 
-    def _look_again(self, case: SpaceState) -> None:
-        case.setbacks.clear()
-        if case.phase is SpacePhase.EMPTY:
-            self._logins.take(case, None, LoginSource.OWN)
-        if case.phase is SpacePhase.HELD and self._board.tries_itself:
-            self._trials.try_ourselves(case)
+    def _retry_sso(self, space: SpaceState) -> None:
+        space.backoffs.clear()
+        if space.phase is SpacePhase.NO_LOGIN:
+            self._lookup.set_login(space, None, LoginSource.SSO)
+        if space.phase is SpacePhase.UNVERIFIED and self._state.can_send_own:
+            self._verification.send_own_request(space)
 
-    def given(self, event: LoginGiven) -> None:
+    def use_login(self, event: LoginGiven) -> None:
         """Take a login that nobody was asked for."""
-        case = self._case_at(event.profile, event.way)
-        if case is None:
+        space = self._space_of(event.profile, event.way)
+        if space is None:
             return
-        self._logins.take(case, event.login, LoginSource.GIVEN)
-        case.remember = event.remember
-        case.insisted = case.insisted or event.insists
+        self._lookup.set_login(space, event.login, LoginSource.COMMAND_LINE)
+        space.remember = event.remember
+        space.retry_rejected = space.retry_rejected or event.insists
         if event.is_proved:
-            self._board.keep_user(case, replaces=True)
+            self._state.keep_user(space, replaces=True)
 
-    def _case_at(self, profile: Profile, way: SignInMethod) -> SpaceState | None:
+    def _space_of(self, profile: Profile, method: SignInMethod) -> SpaceState | None:
         """Return the case of a profile's preferred upstream that a person means."""
-        space = UpstreamId.of(profile)
-        cases = self._board.cases_at(space)
-        if cases:
-            return most_wanted(cases)
-        return self._board.new_case(ProtectionSpace.blank(space), profile, way)
+        upstream_id = UpstreamId.of(profile)
+        spaces = self._state.spaces_of_upstream(upstream_id)
+        if spaces:
+            return preferred_space(spaces)
+        return self._state.add_space(ProtectionSpace.blank(upstream_id), profile, method)
 
-    def forgotten(self, profile_id: str) -> None:
+    def forget_logins(self, profile_id: str) -> None:
         """Forget the logins of a profile, and all that was learnt with them."""
-        board = self._board
-        for case in board.cases_of(profile_id):
-            if case.login:
-                board.rejected.discard(board.places(case.key.upstream_id), case.login)
-            self.reset(case)
-        board.saved.discard(profile_id)
-        self.unremember(profile_id)
+        state = self._state
+        for space in state.spaces_of_profile(profile_id):
+            if space.login:
+                state.rejected.discard(state.rejection_scopes(space.key.upstream_id), space.login)
+            self.reset_space(space)
+        state.saved.discard(profile_id)
+        self.clear_history(profile_id)
 
-    def unremember(self, profile_id: str) -> None:
+    def clear_history(self, profile_id: str) -> None:
         """Forget what is remembered between runs about a profile."""
-        for space in [s for s in self._board.pins if s.profile_id == profile_id]:
-            del self._board.pins[space]
-        self._board.effects.append(ClearHistory(profile_id))
+        for upstream_id in [s for s in self._state.fingerprints if s.profile_id == profile_id]:
+            del self._state.fingerprints[upstream_id]
+        self._state.effects.append(ClearHistory(profile_id))
 
-    def reset(self, case: SpaceState) -> None:
+    def reset_space(self, space: SpaceState) -> None:
         """Forget the login of a case; who waits is asked about as if for the first time."""
-        self._logins.renew(case)
-        case.rejections.clear()
-        case.setbacks.clear()
-        case.forbidden.clear()
-        case.repeated = case.lifted = case.locked = False
-        case.why, case.user, case.relook_at = PromptReason.NEEDED, "", self._board.now
-        if case.phase is SpacePhase.QUIET:
+        self._lookup.clear_login(space)
+        space.rejection_times.clear()
+        space.backoffs.clear()
+        space.forbidden_hosts.clear()
+        space.is_repeated = space.may_retry_rejected = space.is_account_locked = False
+        space.reason, space.user, space.next_lookup_at = PromptReason.NEEDED, "", self._state.now
+        if space.phase is SpacePhase.SNOOZED:
             return
-        if case.parked or case.asked:
-            return self._questions.ask(case, PromptReason.NEEDED)
-        if case.phase is not SpacePhase.EMPTY:
-            case.move(SpacePhase.EMPTY)
+        if space.parked or space.prompt:
+            return self._prompts.ask(space, PromptReason.NEEDED)
+        if space.phase is not SpacePhase.NO_LOGIN:
+            space.move_to(SpacePhase.NO_LOGIN)
         return None
 
 
-def most_wanted(cases: Iterable[SpaceState]) -> SpaceState:
+def preferred_space(spaces: Iterable[SpaceState]) -> SpaceState:
     """Return the case that a person means who does not say which."""
-    return max(cases, key=lambda c: (c.asked is not None, c.needed, c.seen))
+    return max(spaces, key=lambda s: (s.prompt is not None, s.needs_user, s.seen_at))

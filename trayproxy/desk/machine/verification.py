@@ -30,7 +30,7 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.outcomes import Outcomes
 from trayproxy.desk.machine.prompts import Prompts
-from trayproxy.desk.machine.scheme_policy import objection, pick, trouble, weaker_text
+from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
 from trayproxy.desk.machine.space_state import (
     LoginInFlight,
     LoginSource,
@@ -41,7 +41,7 @@ from trayproxy.desk.machine.space_state import (
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.protection_space import host_of
 
-ANYWHERE = ""
+NO_TARGET = ""
 """No particular target, as in `SendOwnRequest`."""
 CHECK_PAGES = ("detectportal.firefox.com:80", "www.msftconnecttest.com:80")
 """Where a request of our own goes next if a proxy blocks the page that stands for no particular
@@ -53,435 +53,458 @@ nobody anything."""
 class Verification:
     """Sends the canaries."""
 
-    def __init__(self, board: DeskState, questions: Prompts, verdicts: Outcomes) -> None:
-        self._board = board
-        self._questions = questions
-        self._verdicts = verdicts
-        self._tries = 0
+    def __init__(self, state: DeskState, prompts: Prompts, outcomes: Outcomes) -> None:
+        self._state = state
+        self._prompts = prompts
+        self._outcomes = outcomes
+        self._own_requests = 0
         self._records = 0
 
     def sweep(self) -> None:
         """Send what can be sent."""
-        for case in self._board.cases.values():
-            if case.is_record_late:
-                self._board.refuse_all(case, RefusalReason.UNRECORDED)
-            elif case.phase is SpacePhase.TRUSTED:
-                for request in list(case.parked.values()):
-                    self._serve(case, request)
-            elif case.phase is SpacePhase.HELD and case.parked:
-                self._try(case)
-            elif case.phase is SpacePhase.HELD:
-                self._try_without_clients(case)
+        for space in self._state.spaces.values():
+            if space.is_record_overdue:
+                self._state.refuse_all(space, RefusalReason.UNRECORDED)
+            elif space.phase is SpacePhase.TRUSTED:
+                for request in list(space.parked.values()):
+                    self._release_trusted(space, request)
+            elif space.phase is SpacePhase.UNVERIFIED and space.parked:
+                self._verify(space)
+            elif space.phase is SpacePhase.UNVERIFIED:
+                self._verify_without_clients(space)
 
-    def times(self, case: SpaceState) -> Iterator[float]:
+    def deadlines(self, space: SpaceState) -> Iterator[float]:
         """Yield when something becomes due for a case."""
-        yield case.canary_until
-        yield case.canary_lost
-        yield case.own_until
-        yield case.record_until
+        yield space.canary_overdue_at
+        yield space.canary_lost_at
+        yield space.own_deadline
+        yield space.record_deadline
 
-    def expire(self, case: SpaceState) -> None:
+    def expire(self, space: SpaceState) -> None:
         """Do what has become due for a case."""
-        now = self._board.now
-        if now >= case.own_until:
-            case.own_until = inf
-            self._acquit(case)
-        if now >= case.record_until:
-            self._lack_record(case)
-        if now >= case.canary_until:
-            self._take_long(case)
-        if now >= case.canary_lost:
+        now = self._state.now
+        if now >= space.own_deadline:
+            space.own_deadline = inf
+            self._clear_silence(space)
+        if now >= space.record_deadline:
+            self._report_overdue_record(space)
+        if now >= space.canary_overdue_at:
+            self._report_overdue_canary(space)
+        if now >= space.canary_lost_at:
             # It should have come back long ago. The next try is the person's decision.
-            case.unanswered = max(case.unanswered, self._board.rules.unanswered - 1)
-            self._verdicts.leave_open(case, sent=True)
+            space.unanswered = max(space.unanswered, self._state.limits.unanswered_max - 1)
+            self._outcomes.keep_unverified(space, sent=True)
 
     # --- Without an answer ---------------------------------------------------------------------
 
-    def inconclusive(self, event: LoginInconclusive) -> None:
+    def handle_no_response(self, event: LoginInconclusive) -> None:
         """Take note that a request came back without an answer.
 
         It changes nothing if the request never carried the login in question.
         """
-        case = self._board.cases.get(event.mark.space)
-        if case is None:
+        space = self._state.spaces.get(event.mark.space)
+        if space is None:
             return
-        case.untold.pop(event.mark.generation, None)
-        if case.login_id != event.mark:
+        space.pending_verdicts.pop(event.mark.generation, None)
+        if space.login_id != event.mark:
             return
-        flight = case.flights.pop(event.flight, None)
-        if not event.sent and flight is not None and case.login and case.accepted is None:
-            self._board.effects.append(CancelTrial(case.key.upstream_id, case.login))
-        if case.phase is SpacePhase.CHECKING and flight is not None:
-            self._verdicts.leave_open(case, sent=event.sent)
-        elif case.phase is SpacePhase.TRUSTED and event.sent and (flight or not case.unanswered):
+        in_flight = space.in_flight.pop(event.flight, None)
+        if not event.sent and in_flight is not None and space.login and space.accepted_at is None:
+            self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
+        if space.phase is SpacePhase.CHECKING and in_flight is not None:
+            self._outcomes.keep_unverified(space, sent=event.sent)
+        elif (
+            space.phase is SpacePhase.TRUSTED and event.sent and (in_flight or not space.unanswered)
+        ):
             # Others that left at the same time as the first one say no more than the first one.
-            case.unanswered += 1
-            case.is_overdue = False
-            if flight is not None:
-                case.vague.add(host_of(flight.target))
-            if case.unanswered >= self._board.rules.unanswered:
-                self.doubt_silence(case)
+            space.unanswered += 1
+            space.is_overdue = False
+            if in_flight is not None:
+                space.inconclusive_hosts.add(host_of(in_flight.target))
+            if space.unanswered >= self._state.limits.unanswered_max:
+                self.verify_after_silence(space)
 
-    def unproved(self, event: LoginUnproved) -> None:
+    def handle_unproved(self, event: LoginUnproved) -> None:
         """Keep a login on trial whose request got a response that proves nothing.
 
         The next canary goes to another host. A login that was right before was not refused, and
         the upstream does answer: there is no reason to ask anybody.
         """
-        case = self._board.cases.get(event.mark.space)
-        if case is None:
+        space = self._state.spaces.get(event.mark.space)
+        if space is None:
             return
-        case.untold.pop(event.mark.generation, None)
-        flight = case.flights.pop(event.flight, None)  # Of the present login alone.
-        if case.phase is not SpacePhase.CHECKING or flight is None:
+        space.pending_verdicts.pop(event.mark.generation, None)
+        in_flight = space.in_flight.pop(event.flight, None)  # Of the present login alone.
+        if space.phase is not SpacePhase.CHECKING or in_flight is None:
             return
-        if case.accepted is None:
-            case.vague.add(host_of(event.target))
-            most = self._board.rules.unproved
-            self._verdicts.leave_open(case, sent=event.is_doubtful, most=most)
+        if space.accepted_at is None:
+            space.inconclusive_hosts.add(host_of(event.target))
+            limit = self._state.limits.unproved_max
+            self._outcomes.keep_unverified(space, sent=event.is_doubtful, limit=limit)
             return
-        case.unanswered = min(case.unanswered, 1)
-        self._verdicts.leave_open(case, sent=False)
-        if not case.doubts:
-            case.move(SpacePhase.TRUSTED)
+        space.unanswered = min(space.unanswered, 1)
+        self._outcomes.keep_unverified(space, sent=False)
+        if not space.refusals:
+            space.move_to(SpacePhase.TRUSTED)
 
-    def doubt_silence(self, case: SpaceState) -> None:
+    def verify_after_silence(self, space: SpaceState) -> None:
         """Find out whether the login is the reason why requests get no answer."""
-        if case.login is None or not self._board.tries_itself:
+        if space.login is None or not self._state.can_send_own:
             return
-        case.unanswered = max(case.unanswered, self._board.rules.unanswered)
-        case.is_overdue = False
-        case.vague.update(host_of(flight.target) for flight in case.flights.values())
-        case.move(SpacePhase.HELD)
-        self.try_ourselves(case)
+        space.unanswered = max(space.unanswered, self._state.limits.unanswered_max)
+        space.is_overdue = False
+        space.inconclusive_hosts.update(
+            host_of(in_flight.target) for in_flight in space.in_flight.values()
+        )
+        space.move_to(SpacePhase.UNVERIFIED)
+        self.send_own_request(space)
 
-    def _acquit(self, case: SpaceState) -> None:
+    def _clear_silence(self, space: SpaceState) -> None:
         """Go on with a login if the upstream does not ask for one, or does not answer at all."""
-        is_asked_about = case.phase is SpacePhase.HELD and case.accepted is not None
-        if is_asked_about and case.unanswered and not case.doubts and not case.own_asked:
-            case.unanswered = 1
-            case.own_tries = 0
-            case.move(SpacePhase.TRUSTED)
+        is_asked_about = space.phase is SpacePhase.UNVERIFIED and space.accepted_at is not None
+        if is_asked_about and space.unanswered and not space.refusals and not space.own_challenged:
+            space.unanswered = 1
+            space.own_requests_sent = 0
+            space.move_to(SpacePhase.TRUSTED)
 
-    def _take_long(self, case: SpaceState) -> None:
-        case.canary_until = inf
-        if case.accepted is not None:
-            self._verdicts.leave_open(case, sent=True)
+    def _report_overdue_canary(self, space: SpaceState) -> None:
+        space.canary_overdue_at = inf
+        if space.accepted_at is not None:
+            self._outcomes.keep_unverified(space, sent=True)
             return
-        case.why = PromptReason.UNCHECKED
-        self._board.changed(case)
+        space.reason = PromptReason.UNCHECKED
+        self._state.prompt_changed(space)
 
-    def _serve(self, case: SpaceState, request: ParkedRequest) -> None:
+    def _release_trusted(self, space: SpaceState, request: ParkedRequest) -> None:
         """Give a login that is right to a request."""
-        board = self._board
-        offers = request.unspent(case.login_id)
-        offer = pick(case, offers, board.now)
+        state = self._state
+        offers = request.untried_offers(space.login_id)
+        offer = pick(space, offers, state.now)
         if not offers:
-            board.leave(request.waiter)
-            board.refuse(request.waiter, RefusalReason.FORBIDDEN)
+            state.unpark(request.request_id)
+            state.refuse(request.request_id, RefusalReason.FORBIDDEN)
         elif offer is None:
-            self._refuse_for_trouble(case, request.waiter)
-        elif why := objection(board, case, offer, request.offers):
-            self._object_to(case, request, offer, why)
+            self._refuse_without_scheme(space, request.request_id)
+        elif reason := objection(state, space, offer, request.offers):
+            self._hold_for_consent(space, request, offer, reason)
         else:
-            board.leave(request.waiter)
-            board.release(request.waiter, case, offer.scheme)
+            state.unpark(request.request_id)
+            state.release(request.request_id, space, offer.scheme)
 
-    def _object_to(
-        self, case: SpaceState, request: ParkedRequest, offer: OfferedScheme, why: PromptReason
+    def _hold_for_consent(
+        self, space: SpaceState, request: ParkedRequest, offer: OfferedScheme, reason: PromptReason
     ) -> None:
         """Let one request wait for the person, while the others go on with the present login.
 
         Without anybody to ask, or who wants to be asked, the request is refused.
         """
-        board, now = self._board, self._board.now
-        is_askable = self._questions.is_attended and now >= case.strict_until
-        if case.source is LoginSource.OWN or request.own or not is_askable:
-            board.leave(request.waiter)
-            board.refuse(request.waiter, RefusalReason.WEAKER, weaker_text(board, case, offer, why))
+        state, now = self._state, self._state.now
+        is_askable = self._prompts.can_ask and now >= space.weaker_snoozed_until
+        if space.source is LoginSource.SSO or request.is_own or not is_askable:
+            state.unpark(request.request_id)
+            state.refuse(
+                request.request_id, RefusalReason.WEAKER, weaker_text(state, space, offer, reason)
+            )
         else:
-            self._questions.ask_about(case, request, why, offer.way)
+            self._prompts.ask_for_request(space, request, reason, offer.way)
 
     # --- On a request of a program -----------------------------------------------------------
 
-    def _try(self, case: SpaceState) -> None:
+    def _verify(self, space: SpaceState) -> None:
         """Send the present login on a request, unless its verdict is on its way already.
 
         One try per login and upstream, not one per realm: the account is the same.
         """
-        assert case.has_login
-        was_blocked, case.blocked = case.blocked, self._is_under_way(case)
-        if case.blocked:
+        assert space.has_login
+        was_blocked, space.is_blocked = space.is_blocked, self._is_being_verified(space)
+        if space.is_blocked:
             return
         if (
-            case.login
-            and not case.insisted
-            and self._board.is_rejected(case.key.upstream_id, case.login)
+            space.login
+            and not space.retry_rejected
+            and self._state.is_rejected(space.key.upstream_id, space.login)
         ):
             if was_blocked:
-                self._verdicts.reject(case)  # It has been sent once, and this is the verdict.
+                self._outcomes.reject(space)  # It has been sent once, and this is the verdict.
             else:
-                self._verdicts.known_wrong(case)
-        elif case.insisted and self._tells_nothing(case):
-            self.try_ourselves(case, ANYWHERE)
-        elif not self._seeks_proof(case):
-            if case.is_in_doubt() and self._has_means(case):
-                self.try_ourselves(case)
+                self._outcomes.ask_for_another_login(space)
+        elif space.retry_rejected and self._needs_other_target(space):
+            self.send_own_request(space, NO_TARGET)
+        elif not self._verifies_by_own_request(space):
+            if space.is_in_doubt() and self._may_send_own(space):
+                self.send_own_request(space)
             # Being written down takes a moment, in which hundreds of requests may come. What
-            # becomes of them is decided once, when that is done (`on_trial`).
-            if not case.recording:
-                self._try_next(case)
+            # becomes of them is decided once, when that is done (`handle_recorded`).
+            if not space.record_number:
+                self._send_canary(space)
 
-    def _has_means(self, case: SpaceState) -> bool:
+    def _may_send_own(self, space: SpaceState) -> bool:
         """Return whether one more request of our own may tell about a login in doubt."""
-        return self._board.tries_itself and case.own_tries < self._board.rules.own_most
+        return (
+            self._state.can_send_own
+            and space.own_requests_sent < self._state.limits.own_requests_max
+        )
 
-    def _tells_nothing(self, case: SpaceState) -> bool:
+    def _needs_other_target(self, space: SpaceState) -> bool:
         """Return whether a rejected login would only be sent where it was rejected.
 
         If a forbidden address was taken for a wrong password, the person is right to insist; but
         only another address can show it. A request of our own goes there, once.
         """
-        was_elsewhere = any(request.target != case.blamed for request in case.parked.values())
-        if was_elsewhere or not case.blamed or not self._board.tries_itself:
+        was_elsewhere = any(
+            request.target != space.rejecting_target for request in space.parked.values()
+        )
+        if was_elsewhere or not space.rejecting_target or not self._state.can_send_own:
             return False
-        return case.own > 0 or case.own_generation != case.generation
+        return space.own_request > 0 or space.own_generation != space.generation
 
-    def _seeks_proof(self, case: SpaceState) -> bool:
+    def _verifies_by_own_request(self, space: SpaceState) -> bool:
         """Return whether TrayProxy's own request is to find out about a login on trial, or does so.
 
         So it is where no waiting request can tell, since each goes to a host that answers vaguely,
         and in place of the last try before the person is asked: the hosts that programs ask for
         first may all be blocked, as those that browsers call by themselves often are.
         """
-        rules, now = self._board.rules, self._board.now
-        if case.accepted is not None or not (case.vague or case.forbidden):
+        limits, now = self._state.limits, self._state.now
+        if space.accepted_at is not None or not (space.inconclusive_hosts or space.forbidden_hosts):
             return False  # Any request can tell.
-        targets = [request.target for request in case.parked.values() if not request.own]
-        if len(targets) < len(case.parked):
+        targets = [request.target for request in space.parked.values() if not request.is_own]
+        if len(targets) < len(space.parked):
             return False
-        is_last = bool(case.vague) and case.unanswered >= rules.unproved - 1
-        if not is_last and not all(case.tells_nothing(target, now, rules) for target in targets):
+        is_last = bool(space.inconclusive_hosts) and space.unanswered >= limits.unproved_max - 1
+        if not is_last and not all(
+            space.is_inconclusive(target, now, limits) for target in targets
+        ):
             return False
-        is_neutral = is_last and ANYWHERE not in case.own_targets
-        target = ANYWHERE if is_neutral else self._elsewhere(case)
+        is_neutral = is_last and NO_TARGET not in space.own_targets
+        target = NO_TARGET if is_neutral else self._own_target(space)
         if target is not None:
-            self.try_ourselves(case, target)
-        return case.own > 0 and case.own_until < inf
+            self.send_own_request(space, target)
+        return space.own_request > 0 and space.own_deadline < inf
 
-    def _elsewhere(self, case: SpaceState) -> str | None:
+    def _own_target(self, space: SpaceState) -> str | None:
         """Return where a request of our own can tell more, None if we know of no such place.
 
         Where the login was right; while nothing is known of it, where a program wanted to go; or
         wherever.
         """
-        rules, now = self._board.rules, self._board.now
-        wanted = [case.target] if case.accepted is None and case.target else []
-        for target in (*reversed(case.goods), *wanted, ANYWHERE, *CHECK_PAGES):
-            is_spent = target in case.own_targets and (
-                case.accepted is None or (case.own_tries > 0 and target != ANYWHERE)
+        limits, now = self._state.limits, self._state.now
+        wanted = [space.last_target] if space.accepted_at is None and space.last_target else []
+        for target in (*reversed(space.accepted_targets), *wanted, NO_TARGET, *CHECK_PAGES):
+            is_spent = target in space.own_targets and (
+                space.accepted_at is None or (space.own_requests_sent > 0 and target != NO_TARGET)
             )
             is_vain = bool(target) and (
-                case.tells_nothing(target, now, rules) or case.is_suspect(target, now, rules)
+                space.is_inconclusive(target, now, limits)
+                or space.was_refused_lately(target, now, limits)
             )
             if not is_spent and not is_vain:
                 return target
         return None
 
-    def _is_under_way(self, case: SpaceState) -> bool:
+    def _is_being_verified(self, space: SpaceState) -> bool:
         """Return whether the very same login is on a canary, of another realm or typed before."""
-        if case.login is None:
+        if space.login is None:
             return False
-        others = self._board.neighbours(case)
-        if any(case.login in one.untold.values() for one in (case, *others)):
+        others = self._state.others_of_upstream(space)
+        if any(space.login in one.pending_verdicts.values() for one in (space, *others)):
             return True
-        return any(c.phase is SpacePhase.CHECKING and c.login == case.login for c in others)
+        return any(s.phase is SpacePhase.CHECKING and s.login == space.login for s in others)
 
-    def _try_next(self, case: SpaceState) -> None:
+    def _send_canary(self, space: SpaceState) -> None:
         """Send the present login on one request that can tell whether it is right."""
-        board = self._board
-        objected: tuple[OfferedScheme, PromptReason] | None = None
-        for request in self._in_order(case):
-            if case.is_suspect(request.target, board.now, board.rules) and not request.own:
-                if case.own or self._has_means(case):
+        state = self._state
+        first_objection: tuple[OfferedScheme, PromptReason] | None = None
+        for request in self._canary_candidates(space):
+            if (
+                space.was_refused_lately(request.target, state.now, state.limits)
+                and not request.is_own
+            ):
+                if space.own_request or self._may_send_own(space):
                     continue
-                board.leave(request.waiter)
-                board.refuse(request.waiter, RefusalReason.FORBIDDEN)
+                state.unpark(request.request_id)
+                state.refuse(request.request_id, RefusalReason.FORBIDDEN)
                 continue
-            offers = request.unspent(case.login_id)
+            offers = request.untried_offers(space.login_id)
             if not offers:
                 # The upstream has refused this login in every way that it offers.
-                return self._verdicts.reject(case)
-            offer = pick(case, offers, board.now)
+                return self._outcomes.reject(space)
+            offer = pick(space, offers, state.now)
             if offer is None:
-                self._refuse_for_trouble(case, request.waiter)
+                self._refuse_without_scheme(space, request.request_id)
                 continue
-            if why := objection(board, case, offer, request.offers):
-                objected = objected or (offer, why)
+            if reason := objection(state, space, offer, request.offers):
+                first_objection = first_objection or (offer, reason)
                 continue
-            if case.login and case.accepted is None and not case.on_record:
-                return self._put_on_trial(case, insists=case.insisted)
-            case.on_record = False
-            board.leave(request.waiter)
-            case.move(SpacePhase.CHECKING)
-            case.flights[request.waiter] = LoginInFlight(board.now, request.target)
-            case.canary_until = board.now + board.rules.canary
-            case.canary_lost = board.now + board.rules.lost
-            case.canary, case.trial = request.target, offer
-            board.changed(case)
-            board.release(request.waiter, case, offer.scheme)
+            if space.login and space.accepted_at is None and not space.is_recorded:
+                return self._record_trial(space, retry_rejected=space.retry_rejected)
+            space.is_recorded = False
+            state.unpark(request.request_id)
+            space.move_to(SpacePhase.CHECKING)
+            space.in_flight[request.request_id] = LoginInFlight(state.now, request.target)
+            space.canary_overdue_at = state.now + state.limits.canary_overdue
+            space.canary_lost_at = state.now + state.limits.canary_timeout
+            space.canary_target, space.canary_offer = request.target, offer
+            state.prompt_changed(space)
+            state.release(request.request_id, space, offer.scheme)
             return None
-        if objected:
-            self._object(case, *objected)
+        if first_objection:
+            self._handle_objection(space, *first_objection)
         return None
 
     # --- On record -----------------------------------------------------------------------------
 
-    def _put_on_trial(self, case: SpaceState, *, insists: bool) -> None:
+    def _record_trial(self, space: SpaceState, *, retry_rejected: bool) -> None:
         """Have it written down that a login is about to be sent that was never accepted.
 
         A run that ends before the verdict must not leave the login to be sent once more.
         """
-        if case.recording or case.login is None:
+        if space.record_number or space.login is None:
             return
         self._records += 1
-        case.recording = self._records
-        case.record_until = self._board.now + self._board.rules.record
-        is_saved = case.source is LoginSource.SAVED
-        order = RecordTrial(case.recording, case.key.upstream_id, case.login, insists, is_saved)
-        self._board.effects.append(order)
-        self._board.changed(case)
+        space.record_number = self._records
+        space.record_deadline = self._state.now + self._state.limits.record_timeout
+        is_saved = space.source is LoginSource.SAVED
+        order = RecordTrial(
+            space.record_number, space.key.upstream_id, space.login, retry_rejected, is_saved
+        )
+        self._state.effects.append(order)
+        self._state.prompt_changed(space)
 
-    def _lack_record(self, case: SpaceState) -> None:
+    def _report_overdue_record(self, space: SpaceState) -> None:
         """Tell requests and person that the login cannot be put on record, and so is not sent."""
-        case.record_until, case.is_record_late = inf, True
-        case.why = PromptReason.UNRECORDED
-        self._board.changed(case)
+        space.record_deadline, space.is_record_overdue = inf, True
+        space.reason = PromptReason.UNRECORDED
+        self._state.prompt_changed(space)
 
-    def on_trial(self, event: TrialRecorded) -> None:
+    def handle_recorded(self, event: TrialRecorded) -> None:
         """Send the login now that its trial is on record, or ask if an earlier run tried it."""
-        board = self._board
-        case = next((c for c in board.cases.values() if c.recording == event.number), None)
+        state = self._state
+        space = next((s for s in state.spaces.values() if s.record_number == event.number), None)
         is_on_record = not event.is_rejected and event.hold_s <= 0
-        if case is None:
+        if space is None:
             if is_on_record:
-                board.effects.append(CancelTrial(event.space, event.login))
+                state.effects.append(CancelTrial(event.space, event.login))
             return
-        if case.is_record_late:
-            case.own_generation = 0  # What was refused meanwhile is tried once more.
-            case.why = PromptReason.NEEDED
-        case.end_record()
+        if space.is_record_overdue:
+            space.own_generation = 0  # What was refused meanwhile is tried once more.
+            space.reason = PromptReason.NEEDED
+        space.clear_record()
         if is_on_record:
-            case.on_record = True
+            space.is_recorded = True
         elif event.is_rejected:
-            board.rejected.add(board.places(case.key.upstream_id), event.login)
-            self._verdicts.known_wrong(case)
-        elif case.source is LoginSource.TYPED:
-            self._put_on_trial(case, insists=True)  # The person has just decided.
+            state.rejected.add(state.rejection_scopes(space.key.upstream_id), event.login)
+            self._outcomes.ask_for_another_login(space)
+        elif space.source is LoginSource.TYPED:
+            self._record_trial(space, retry_rejected=True)  # The person has just decided.
         else:
-            case.unanswered = max(case.unanswered, board.rules.unanswered)
-            case.silent_until = board.now + event.hold_s
-            case.relook_at = board.now + board.rules.relook_locked
-            self._questions.ask(case, PromptReason.UNCHECKED)
+            space.unanswered = max(space.unanswered, state.limits.unanswered_max)
+            space.hold_until = state.now + event.hold_s
+            space.next_lookup_at = state.now + state.limits.locked_lookup_ttl
+            self._prompts.ask(space, PromptReason.UNCHECKED)
 
-    def _in_order(self, case: SpaceState) -> list[ParkedRequest]:
+    def _canary_candidates(self, space: SpaceState) -> list[ParkedRequest]:
         """Return the requests that a canary may be, the one that tells most first.
 
         After a refusal that may be about the address alone, only one where the login was right
         before can tell: ours, if it is on its way, or one that goes there.
         """
-        requests = list(case.parked.values())
-        if case.is_in_doubt() and case.own and case.own_until < inf:
-            return [request for request in requests if request.own]
+        requests = list(space.parked.values())
+        if space.is_in_doubt() and space.own_request and space.own_deadline < inf:
+            return [request for request in requests if request.is_own]
         return sorted(
             requests,
             key=lambda r: (
-                not r.own,
-                r.refused,
-                case.tells_nothing(r.target, self._board.now, self._board.rules),
-                r.target == case.blamed,
-                not case.is_good(r.target),
+                not r.is_own,
+                r.was_refused,
+                space.is_inconclusive(r.target, self._state.now, self._state.limits),
+                r.target == space.rejecting_target,
+                not space.was_accepted_for(r.target),
             ),
         )
 
-    def _refuse_for_trouble(self, case: SpaceState, waiter: int) -> None:
+    def _refuse_without_scheme(self, space: SpaceState, request_id: int) -> None:
         """Tell a request why there is no scheme for it."""
-        board = self._board
-        board.leave(waiter)
-        case.needed = True
-        found = trouble(case, board.now)
+        state = self._state
+        state.unpark(request_id)
+        space.needs_user = True
+        found = current_backoff(space, state.now)
         assert found is not None, "an offer that is not picked is left alone for a reason"
-        board.refuse(waiter, found.reason, found.text)
+        state.refuse(request_id, found.reason, found.text)
 
-    def _object(self, case: SpaceState, offer: OfferedScheme, why: PromptReason) -> None:
+    def _handle_objection(
+        self, space: SpaceState, offer: OfferedScheme, reason: PromptReason
+    ) -> None:
         """Do not send a login to an upstream that is not as it was, but ask.
 
         One's own sign-in leaves nothing to ask about: it is not sent.
         """
-        if case.source is LoginSource.OWN:
-            case.needed = True
-            found = trouble(case, self._board.now)
+        if space.source is LoginSource.SSO:
+            space.needs_user = True
+            found = current_backoff(space, self._state.now)
             if found:
-                self._board.refuse_all(case, found.reason, found.text)
+                self._state.refuse_all(space, found.reason, found.text)
             else:
-                text = weaker_text(self._board, case, offer, why)
-                self._board.refuse_all(case, RefusalReason.WEAKER, text)
+                text = weaker_text(self._state, space, offer, reason)
+                self._state.refuse_all(space, RefusalReason.WEAKER, text)
         else:
-            case.way = offer.way
-            self._questions.ask(case, why)
+            space.method = offer.way
+            self._prompts.ask(space, reason)
 
     # --- On a request of our own -------------------------------------------------------------
 
-    def _try_without_clients(self, case: SpaceState) -> None:
+    def _verify_without_clients(self, space: SpaceState) -> None:
         """Try what the person has typed, although the clients that needed it have gone.
 
         Or never came: a login from the command line is saved only if it is right.
         """
         is_answer = (
-            case.source is LoginSource.TYPED and case.asked is not None and case.asked.touched
+            space.source is LoginSource.TYPED
+            and space.prompt is not None
+            and space.prompt.is_touched
         )
-        is_to_be_saved = case.source is LoginSource.GIVEN and case.remember
-        if (is_answer or is_to_be_saved) and case.own_generation != case.generation:
-            self.try_ourselves(case)
-        elif case.vague and case.accepted is None and not case.own:
-            target = self._elsewhere(case)
+        is_to_be_saved = space.source is LoginSource.COMMAND_LINE and space.remember
+        if (is_answer or is_to_be_saved) and space.own_generation != space.generation:
+            self.send_own_request(space)
+        elif space.inconclusive_hosts and space.accepted_at is None and not space.own_request:
+            target = self._own_target(space)
             if target is not None:
-                self.try_ourselves(case, target)
+                self.send_own_request(space, target)
 
-    def try_ourselves(self, case: SpaceState, target: str | None = None) -> None:
+    def send_own_request(self, space: SpaceState, target: str | None = None) -> None:
         """Send a request of our own; without the means for it, the next one of a program tells.
 
         Args:
-            case: With the login of which protection space.
+            space: With the login of which protection space.
             target: Where to; None: wherever that tells most.
         """
-        board = self._board
-        if case.own or not board.tries_itself:
+        state = self._state
+        if space.own_request or not state.can_send_own:
             return
-        self._tries += 1
-        case.own, case.own_generation = self._tries, case.generation
-        case.own_until = board.now + board.rules.canary
-        case.own_asked = False
+        self._own_requests += 1
+        space.own_request, space.own_generation = self._own_requests, space.generation
+        space.own_deadline = state.now + state.limits.canary_overdue
+        space.own_challenged = False
         if target is None:
-            target = self._elsewhere(case) or ANYWHERE
-        case.own_targets.add(target)
-        case.own_tries += 1
-        board.effects.append(SendOwnRequest(case.own, case.kept_for, target))
-        board.changed(case)
+            target = self._own_target(space) or NO_TARGET
+        space.own_targets.add(target)
+        space.own_requests_sent += 1
+        state.effects.append(SendOwnRequest(space.own_request, space.upstream_profile, target))
+        state.prompt_changed(space)
 
-    def own_ended(self, event: OwnRequestEnded) -> None:
+    def handle_own_ended(self, event: OwnRequestEnded) -> None:
         """Take note that our request is back; if there was a verdict, it is known already."""
-        cases = self._board.cases.values()
-        case = next((case for case in cases if case.own == event.number), None)
-        if case is None:
+        spaces = self._state.spaces.values()
+        space = next((space for space in spaces if space.own_request == event.number), None)
+        if space is None:
             return
-        case.own, case.own_until = 0, inf
-        self._acquit(case)
-        if case.phase is SpacePhase.HELD and not case.parked and case.accepted is None:
-            if case.is_record_late:
+        space.own_request, space.own_deadline = 0, inf
+        self._clear_silence(space)
+        if space.phase is SpacePhase.UNVERIFIED and not space.parked and space.accepted_at is None:
+            if space.is_record_overdue:
                 pass  # The person has been told why it is not sent.
             elif event.asked:
-                case.why = PromptReason.UNCHECKED
+                space.reason = PromptReason.UNCHECKED
             else:
-                self._questions.close(case, Ending.ABANDONED)
-        self._board.changed(case)
+                self._prompts.close(space, Ending.ABANDONED)
+        self._state.prompt_changed(space)

@@ -27,7 +27,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trayproxy.desk.credentials import Credentials, PendingRequest
-from trayproxy.desk.machine.outcomes import is_costless
+from trayproxy.desk.machine.outcomes import is_password_unchecked
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.forward.forwarder import Attempt, send_with_login
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
@@ -236,7 +236,7 @@ class Preconnect:
         So the desk finds out by itself whether it is the login, or this request that the next hop
         does not allow. If the login was not sent at all, that says nothing.
         """
-        if outcome is None or outcome.verdict is None or is_costless(outcome.verdict):
+        if outcome is None or outcome.verdict is None or is_password_unchecked(outcome.verdict):
             return
         desk, profile = self._engine.desk, self._order.route.profile
         assert profile is not None  # A next hop with a login belongs to one.

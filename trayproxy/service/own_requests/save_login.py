@@ -185,7 +185,7 @@ async def _rejected_before(means: SaveTools, space: UpstreamId, login: Login) ->
     """
     is_known = means.rejected.contains((space.upstream,), login)
     try:
-        async with asyncio.timeout(DeskLimits().record):
+        async with asyncio.timeout(DeskLimits().record_timeout):
             profile_id = await asyncio.wrap_future(means.memory.rejecting_profile(space, login))
     except TimeoutError:
         return rejected_before() if is_known else unrecorded()
