@@ -1473,7 +1473,7 @@ def test_a_post_that_is_cut_off_is_not_sent_again_r_073(
 def test_a_proxy_that_knows_no_expectation_gets_the_upload_without(
     start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trayproxy.engine.forward.forwarder.KEPT_AT_MOST", 1000)
+    monkeypatch.setattr("trayproxy.engine.forward.forwarder.MAX_REPLAYABLE", 1000)
 
     def refuse(peer: Peer) -> None:
         assert b"Expect: 100-continue" in peer.read_head()

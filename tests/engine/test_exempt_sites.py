@@ -21,7 +21,7 @@ from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.proxy_auth.exempt_sites import MAX_SITES, ExemptSites
 from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.replay_buffer import KEPT_AT_MOST, KEPT_IN_MEMORY
+from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY, MAX_REPLAYABLE
 from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import parse_request
@@ -79,14 +79,14 @@ def test_what_was_written_without_a_login_that_is_known_is_not_what_was_written_
         parse_request(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"), None
     )
     way, key = Route.direct(), PoolKey("http://proxy.test:3128")
-    plan.was_written(b"wire", way, None, key, answer)
-    assert (plan.answer, plan.known) == (None, answer)
-    assert plan.matches(way, None, key, answer)
-    assert not plan.matches(way, None, key)
-    plan.was_written(b"wire", way, answer, key)
-    assert (plan.answer, plan.known) == (answer, answer)
-    assert plan.matches(way, answer, key)
-    assert not plan.matches(way, None, key, answer)
+    plan.store_sent(b"wire", way, None, key, answer)
+    assert (plan.credentials, plan.known_credentials) == (None, answer)
+    assert plan.was_sent_with(way, None, key, answer)
+    assert not plan.was_sent_with(way, None, key)
+    plan.store_sent(b"wire", way, answer, key)
+    assert (plan.credentials, plan.known_credentials) == (answer, answer)
+    assert plan.was_sent_with(way, answer, key)
+    assert not plan.was_sent_with(way, None, key, answer)
 
 
 # --- what an upstream gets that hangs when a login comes for such a site ---
@@ -340,8 +340,8 @@ def test_an_answer_from_before_a_change_makes_no_site_exempt(start: Start, scrip
     "octets",
     [
         chunked(FREE, b"content"),
-        get(FREE, b"Content-Length: %d" % (KEPT_IN_MEMORY + 1), method=b"POST"),
-        get(FREE, b"Content-Length: %d" % (KEPT_AT_MOST + 1), method=b"PUT"),
+        get(FREE, b"Content-Length: %d" % (MAX_IN_MEMORY + 1), method=b"POST"),
+        get(FREE, b"Content-Length: %d" % (MAX_REPLAYABLE + 1), method=b"PUT"),
     ],
     ids=["of unknown length", "large", "very large"],
 )

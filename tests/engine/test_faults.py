@@ -437,7 +437,7 @@ def test_a_tunnel_in_which_we_fail_ends_alone_and_visibly(
         client.ask(CONNECT, b"CONNECT")
         other.ask(CONNECT, b"CONNECT")
         with monkeypatch.context() as patch:
-            patch.setattr(Tunnel, "flows", fail)
+            patch.setattr(Tunnel, "handle_event", fail)
             client.send(b"?")
             client.take_all()
             assert client.was_reset

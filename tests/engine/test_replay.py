@@ -18,12 +18,12 @@ from tests.support.octets import digest, octets
 from tests.support.scripted import challenge
 from tests.support.server import Server
 from trayproxy.engine.limits import EngineLimits
-from trayproxy.engine.transfer.replay_buffer import KEPT_AT_MOST
+from trayproxy.engine.transfer.replay_buffer import MAX_REPLAYABLE
 from trayproxy.profiles.profile import SignIn
 
 URL = b"http://origin.test/"
 CHALLENGE = challenge('Basic realm="corp"')
-TOO_LARGE = KEPT_AT_MOST + (1 << 20)
+TOO_LARGE = MAX_REPLAYABLE + (1 << 20)
 
 
 class When(Enum):

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 import pytest
 
 from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
-from trayproxy.engine.transfer.replay_buffer import KEPT_IN_MEMORY, ReplayBuffer
+from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY, ReplayBuffer
 from trayproxy.engine.transfer.request_writer import (
-    PARTS_A_TURN,
+    PARTS_PER_TURN,
     ClientGoneError,
     RequestWriter,
 )
@@ -50,7 +50,7 @@ class Scene:
     def aim(self) -> None:
         """Begin on a new upstream connection."""
         near, self.upstream = self.pair()
-        self.sender.aim(SocketStream(near), HEAD)
+        self.sender.start(SocketStream(near), HEAD)
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
         near, far = socket.socketpair()
@@ -65,15 +65,15 @@ class Scene:
             try:
                 got += self.upstream.recv(1 << 20)
             except BlockingIOError:
-                if not self.sender.blocked:
+                if not self.sender.waits_for_upstream:
                     return bytes(got)
 
 
 def test_a_request_that_has_not_begun_is_not_done(stack: ExitStack) -> None:
     client, _ = (stack.enter_context(one) for one in socket.socketpair())
-    sender = RequestWriter(SocketStream(client), NoBody(), ReplayBuffer(wanted=False))
-    assert (sender.done, sender.blocked) == (False, False)
-    assert (sender.started, sender.body_started, sender.is_knocking) == (False, False, False)
+    sender = RequestWriter(SocketStream(client), NoBody(), ReplayBuffer(enabled=False))
+    assert (sender.done, sender.waits_for_upstream) == (False, False)
+    assert (sender.started, sender.body_started, sender.is_without_content) == (False, False, False)
 
 
 # --- what is sent ---
@@ -90,7 +90,7 @@ def test_counted_content_is_sent_as_it_comes(stack: ExitStack) -> None:
     scene = Scene(stack, Length(6))
     scene.client.send(b"one")
     assert scene.arrived() == HEAD + b"one"
-    assert scene.sender.hungry
+    assert scene.sender.waits_for_client
     scene.client.send(b"two")
     assert scene.arrived() == b"two"
     assert scene.sender.done
@@ -132,11 +132,11 @@ def test_beginning_again_sends_what_was_sent_and_then_the_rest(
 
 def test_holding_sends_the_head_and_waits(stack: ExitStack) -> None:
     scene = Scene(stack, Length(3))
-    scene.sender.holding = True
+    scene.sender.holds_content = True
     scene.client.send(b"one")
     assert scene.arrived() == HEAD
-    assert not scene.sender.hungry
-    scene.sender.holding = False
+    assert not scene.sender.waits_for_client
+    scene.sender.holds_content = False
     assert scene.arrived() == b"one"
 
 
@@ -145,11 +145,11 @@ def test_a_slow_upstream_is_waited_for(stack: ExitStack) -> None:
     scene = Scene(stack, Length(length), wanted=False)
     scene.client.setblocking(False)
     sent = 0
-    while not scene.sender.blocked:
+    while not scene.sender.waits_for_upstream:
         sent += scene.client.send(bytes(CHUNK))
         scene.sender.push()
     # The client is not read while octets wait for the upstream.
-    assert not scene.sender.hungry
+    assert not scene.sender.waits_for_client
     assert len(scene.stream.inbox) == 0
 
 
@@ -157,8 +157,8 @@ def test_an_upstream_that_closed_may_still_have_answered(stack: ExitStack) -> No
     scene = Scene(stack, Length(6))
     scene.upstream.close()
     scene.sender.push()
-    assert scene.sender.broken
-    assert not scene.sender.hungry
+    assert scene.sender.is_broken
+    assert not scene.sender.waits_for_client
     assert not scene.sender.started
 
 
@@ -186,10 +186,10 @@ class Ready(SocketStream):
 
 def test_an_upload_that_never_has_to_wait_gives_others_their_turn(stack: ExitStack) -> None:
     """It says so as if the next hop were full: that is asked again at once."""
-    size = 2 * PARTS_A_TURN
+    size = 2 * PARTS_PER_TURN
     scene = Scene(stack, Length(size), wanted=False, stream=Ready)
     scene.sender.push()
-    assert scene.sender.blocked
+    assert scene.sender.waits_for_upstream
     assert not scene.sender.body_done
     assert scene.arrived() == HEAD + b"x" * size
     assert scene.sender.done
@@ -203,34 +203,34 @@ def test_a_knock_is_a_head_and_the_request_follows_whole(stack: ExitStack) -> No
     scene.client.send(b"content")
     assert scene.arrived() == HEAD + b"content"
     near, scene.upstream = scene.pair()
-    scene.sender.knock(SocketStream(near), b"KNOCK")
+    scene.sender.start_without_content(SocketStream(near), b"KNOCK")
     assert scene.arrived() == b"KNOCK"
-    assert (scene.sender.done, scene.sender.is_knocking) == (True, True)
+    assert (scene.sender.done, scene.sender.is_without_content) == (True, True)
     scene.aim()
     assert scene.arrived() == HEAD + b"content"
-    assert not scene.sender.is_knocking
+    assert not scene.sender.is_without_content
 
 
 def test_content_is_at_hand_when_all_of_it_is_here(stack: ExitStack) -> None:
     scene = Scene(stack, Length(7))
     scene.client.send(b"cont")
     scene.arrived()
-    assert scene.sender.content() is None
+    assert scene.sender.whole_content() is None
     scene.client.send(b"ent")
     scene.arrived()
-    assert scene.sender.content() == b"content"
+    assert scene.sender.whole_content() == b"content"
 
 
 def test_no_content_is_at_hand_at_once(stack: ExitStack) -> None:
-    assert Scene(stack, NoBody()).sender.content() == b""
+    assert Scene(stack, NoBody()).sender.whole_content() == b""
 
 
-@pytest.mark.parametrize("octets", [KEPT_IN_MEMORY, KEPT_IN_MEMORY + 1])
+@pytest.mark.parametrize("octets", [MAX_IN_MEMORY, MAX_IN_MEMORY + 1])
 @pytest.mark.parametrize("wanted", [True, False])
 def test_what_is_not_kept_or_is_much_cannot_be_known(
     stack: ExitStack, octets: int, wanted: bool
 ) -> None:
     scene = Scene(stack, Length(octets + 1), wanted=wanted)
-    assert scene.sender.may_be_known is wanted
-    scene.kept.add(b"x" * octets)
-    assert scene.sender.may_be_known is (wanted and octets == KEPT_IN_MEMORY)
+    assert scene.sender.may_have_whole_content is wanted
+    scene.kept.append(b"x" * octets)
+    assert scene.sender.may_have_whole_content is (wanted and octets == MAX_IN_MEMORY)

@@ -11,7 +11,7 @@ import pytest
 
 from trayproxy.engine.net.fd_task import READ, WRITE
 from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
-from trayproxy.engine.transfer.tunnel import KEPT_PIPES, PipePool, Tunnel, TunnelDirection
+from trayproxy.engine.transfer.tunnel import MAX_IDLE_PIPES, PipePool, Tunnel, TunnelDirection
 
 BULK = bytes(range(256)) * 8192
 """2 MiB: more than the kernel keeps for a connection that nobody reads."""
@@ -36,7 +36,7 @@ class Ends:
             ready_to_read, ready_to_write, _ = select(readable, writable, [], 0.01)
             ready = [(each, READ) for each in ready_to_read]
             for descriptor, mask in ready + [(each, WRITE) for each in ready_to_write]:
-                self.tunnel.flows(descriptor, mask)
+                self.tunnel.handle_event(descriptor, mask)
                 if self.tunnel.is_over:
                     return True
         return False
@@ -65,7 +65,7 @@ def tcp_pair(stack: ExitStack, *, narrow: bool = False) -> tuple[socket.socket, 
 
 def waits(flow: TunnelDirection) -> bool:
     """Whether octets wait for the sink to take them."""
-    return flow.pending is not None or flow.piped > 0
+    return flow.pending is not None or flow.octets_in_pipe > 0
 
 
 @pytest.fixture
@@ -164,11 +164,11 @@ def test_an_empty_pipe_is_not_kept_by_an_idle_tunnel(stack: ExitStack) -> None:
 
 def test_pipes_are_shared_and_only_so_many_are_kept() -> None:
     pipes = PipePool()
-    taken = [pipes.take() for _ in range(KEPT_PIPES + 4)]
+    taken = [pipes.acquire() for _ in range(MAX_IDLE_PIPES + 4)]
     for pipe in taken:
         assert pipe is not None
-        pipes.give_back(pipe)
-    assert len(pipes._free) == KEPT_PIPES
+        pipes.release(pipe)
+    assert len(pipes._free) == MAX_IDLE_PIPES
     pipes.close()
     assert not pipes._free
 
@@ -182,10 +182,10 @@ def test_a_full_pipe_of_a_cut_tunnel_is_not_used_again(stack: ExitStack) -> None
             ends.settle()
     assert waits(ends.tunnel.down)
     ends.tunnel.close()
-    fresh = ends.pipes.take()
+    fresh = ends.pipes.acquire()
     assert fresh is not None
     assert not select([fresh[0]], [], [], 0)[0]
-    ends.pipes.give_back(fresh)
+    ends.pipes.release(fresh)
 
 
 def test_a_slow_reader_is_waited_for_and_the_sender_with_it(stack: ExitStack) -> None:
@@ -220,7 +220,7 @@ def test_a_half_close_leaves_the_other_direction_open(ends: Ends) -> None:
     ends.settle()
     assert ends.upstream.recv(100) == b"question"
     assert ends.upstream.recv(100) == b""
-    assert (ends.tunnel.up.over, ends.tunnel.down.over) == (True, False)
+    assert (ends.tunnel.up.is_over, ends.tunnel.down.is_over) == (True, False)
     ends.upstream.sendall(b"answer")
     ends.settle()
     assert ends.client.recv(100) == b"answer"
@@ -238,7 +238,7 @@ def test_what_was_received_before_the_tunnel_is_delivered_first(stack: ExitStack
     client.sendall(b"late")
     tunnel = Tunnel(client_stream, upstream_stream, PipePool())
     ends = Ends(client, upstream, tunnel, PipePool(), (client_stream, upstream_stream))
-    tunnel.begin()
+    tunnel.start()
     ends.settle()
     assert upstream.recv(100) == b"early late"
     assert client.recv(100) == b"banner "
@@ -254,7 +254,7 @@ def test_what_came_before_a_close_is_delivered_to_one_who_talks_on(stack: ExitSt
         ends.settle()
     assert waits(ends.tunnel.down)
     ends.upstream.close()
-    while not ends.tunnel.up.over:
+    while not ends.tunnel.up.is_over:
         ends.client.sendall(b"talk")
         ends.settle()
     assert receive_all(ends, ends.client, len(sent)) == sent
@@ -267,11 +267,11 @@ def test_a_side_that_takes_nothing_any_more_is_noticed_at_once(stack: ExitStack)
     ends = make(stack)
     ends.upstream.shutdown(socket.SHUT_WR)
     ends.settle()
-    assert ends.tunnel.down.over
+    assert ends.tunnel.down.is_over
     ends.streams[1].socket.shutdown(socket.SHUT_WR)  # Sending there fails from now on.
     ends.client.sendall(b"talk")
     assert select([ends.streams[0].socket], [], [], 20)[0]
-    assert not ends.tunnel.flows(ends.streams[0].descriptor, READ)
+    assert not ends.tunnel.handle_event(ends.streams[0].descriptor, READ)
     assert ends.tunnel.is_over
 
 
@@ -285,7 +285,7 @@ def test_a_reset_that_a_sender_learns_first_is_told_too(ends: Ends) -> None:
     reset(ends.upstream)
     ends.client.sendall(b"talk")
     with pytest.raises(ConnectionResetError):
-        ends.tunnel.flows(ends.streams[0].descriptor, READ)
+        ends.tunnel.handle_event(ends.streams[0].descriptor, READ)
 
 
 def reset(end: socket.socket) -> None:
@@ -301,7 +301,7 @@ def undelivered(end: socket.socket) -> int:
 
 
 def test_quiet_sides_are_probed_from_the_first_sweep_on(ends: Ends) -> None:
-    ends.tunnel.probe()
+    ends.tunnel.enable_keepalive()
     for stream in ends.streams:
         assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
@@ -313,8 +313,8 @@ def test_what_goes_ahead_is_delivered_before_all_and_not_counted(stack: ExitStac
     streams = SocketStream(client_side), SocketStream(upstream_side)
     streams[1].inbox += b"banner"
     tunnel = Tunnel(*streams, PipePool(), b"HTTP/1.1 200 OK, ")
-    assert tunnel.has_something
-    tunnel.begin()
+    assert tunnel.may_have_data
+    tunnel.start()
     assert client.recv(100) == b"HTTP/1.1 200 OK, banner"
     assert tunnel.down.moved == len(b"banner")
 
@@ -323,9 +323,9 @@ def test_a_tunnel_says_whether_it_waits_for_the_same_as_before(ends: Ends) -> No
     before = ends.tunnel.events
     ends.client.sendall(b"x")
     select([ends.streams[0].socket], [], [], 20)
-    assert ends.tunnel.flows(ends.streams[0].descriptor, READ)
+    assert ends.tunnel.handle_event(ends.streams[0].descriptor, READ)
     assert ends.tunnel.events == before
     ends.client.shutdown(socket.SHUT_WR)
     select([ends.streams[0].socket], [], [], 20)
-    assert not ends.tunnel.flows(ends.streams[0].descriptor, READ)
+    assert not ends.tunnel.handle_event(ends.streams[0].descriptor, READ)
     assert ends.tunnel.events == {ends.streams[1].descriptor: READ}

@@ -25,7 +25,7 @@ from tests.support.readable import READABLE
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import AnswerPrompt, Prompt
-from trayproxy.engine.transfer.head_cache import HEADS_KEPT
+from trayproxy.engine.transfer.head_cache import MAX_ENTRIES
 
 PROGRAMS = 12
 PAUSE_S = 0.05
@@ -151,7 +151,7 @@ class _Soak:
     async def _fill_memories(self, running: Service) -> None:
         """Let the service remember as many heads as it ever does, so that this is no growth."""
         program = Program(running.port, self._content, random.Random(self._random.random()))
-        for size in range(HEADS_KEPT + 1):
+        for size in range(MAX_ENTRIES + 1):
             must_be(await program.ask(Act.LENGTH, size), self._content.first(size), Act.LENGTH)
         await program.hang_up()
 

@@ -41,108 +41,123 @@ TUNNEL: Final = FastPathResult.TUNNEL
 END: Final = FastPathResult.END
 
 
-def from_client(link: "ClientConnection") -> FastPathResult:
+def on_client_ready(connection: "ClientConnection") -> FastPathResult:
     """Take what the client says while it is at rest, or while its request is on its way.
 
     Raises:
         OSError: The client's connection broke.
     """
-    if link.plan is not None:
+    if connection.plan is not None:
         return SLOW_PATH  # It sends ahead, or leaves.
-    client = link.client
+    client = connection.client
     data = client.receive()
     if not data:
         return WAIT if data is None else END
-    plan = link.engine.plans.get(data)
-    if plan is not None and _is_as_before(link, plan):
-        upstream = _connection(link, plan)
-        if upstream is not None and _send(link, plan, upstream):
+    cached = connection.engine.plans.get(data)
+    if cached is not None and _is_still_valid(connection, cached):
+        upstream = _find_connection(connection, cached)
+        if upstream is not None and _send(connection, cached, upstream):
             return WAIT
     client.inbox += data
     return SLOW_PATH
 
 
-def _is_as_before(link: "ClientConnection", plan: CachedRequest) -> bool:
+def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bool:
     """Whether a request takes the way of the last one like it, with the same login."""
-    engine, way = link.engine, plan.way
-    if way is None or way.is_direct or engine.closing or not (plan.simple or plan.opens):
+    engine, route = connection.engine, cached.route
+    if (
+        route is None
+        or route.is_direct
+        or engine.closing
+        or not (cached.is_simple or cached.opens_tunnel)
+    ):
         return False
-    authority = plan.request.target.authority
-    if authority is None or engine.signpost(authority) is not way:
+    authority = cached.request.target.authority
+    if authority is None or engine.signpost(authority) is not route:
         return False
-    if way.fallbacks and engine.failover.is_dead(way):
+    if route.fallbacks and engine.failover.is_dead(route):
         return False  # Choosing one is done once for each request, by the story.
-    known = (
-        engine.desk.known(way.upstream_id) if way.upstream_id is not None and way.signs_in else None
+    known_credentials = (
+        engine.desk.known(route.upstream_id)
+        if route.upstream_id is not None and route.signs_in
+        else None
     )
-    if plan.known is not known:
+    if cached.known_credentials is not known_credentials:
         return False
     # One that was not accepted lately goes out alone at first: see `trayproxy.desk.machine.pacing`.
     # `standing.fresh` is `Answer.verified` without a call.
-    answer = plan.answer
-    is_sure = answer is None or answer.acceptance.is_recent or plan.key.signed_in is not None
-    return is_sure and engine.pool.is_current(plan.key)
+    credentials = cached.credentials
+    is_sure = (
+        credentials is None
+        or credentials.acceptance.is_recent
+        or cached.pool_key.signed_in is not None
+    )
+    return is_sure and engine.pool.is_current(cached.pool_key)
 
 
-def _connection(link: "ClientConnection", plan: CachedRequest) -> UpstreamConnection | None:
+def _find_connection(
+    connection: "ClientConnection", cached: CachedRequest
+) -> UpstreamConnection | None:
     """Return a connection for the request; None: finding one is for the story."""
-    own, engine = link.upstream, link.engine
-    if own is not None:
+    own_upstream, engine = connection.upstream, connection.engine
+    if own_upstream is not None:
         # What a tunnel needs another connection for.
-        is_free = plan.simple and own.key == plan.key
-        return own if is_free and engine.pool.is_quiet(own) else None
-    kept = engine.pool.take(plan.key) if plan.simple else None
-    if kept is not None:
-        return kept
-    if plan.key.signed_in is not None:
+        is_free = cached.is_simple and own_upstream.key == cached.pool_key
+        return own_upstream if is_free and engine.pool.is_quiet(own_upstream) else None
+    idle = engine.pool.take(cached.pool_key) if cached.is_simple else None
+    if idle is not None:
+        return idle
+    if cached.pool_key.signed_in is not None:
         return None
-    assert plan.way is not None
-    address = engine.dialler.only_address(plan.way)
+    assert cached.route is not None
+    address = engine.dialler.only_address(cached.route)
     if address is None:
         return None
     try:
-        return UpstreamConnection(SocketStream(begin(address)), plan.key)
+        return UpstreamConnection(SocketStream(begin(address)), cached.pool_key)
     except OSError:
         return None
 
 
-def _send(link: "ClientConnection", plan: CachedRequest, upstream: UpstreamConnection) -> bool:
+def _send(
+    connection: "ClientConnection", cached: CachedRequest, upstream: UpstreamConnection
+) -> bool:
     """Send the request. Return False if that needs more than one go."""
-    stream, wire = upstream.stream, plan.wire
+    stream, wire = upstream.stream, cached.wire
     try:
         sent = stream.send(wire)
     except OSError as error:
         # What Linux does not do yet, other systems cannot do yet.
         sent = 0 if error.errno == ENOTCONN else -1
     if sent != len(wire):
-        if sent == 0 and link.upstream is None and not upstream.used:
-            link.begun = stream.socket  # It is being established still.
-        elif link.upstream is not None:
-            link.drop_upstream()
+        if sent == 0 and connection.upstream is None and not upstream.used:
+            connection.begun = stream.socket  # It is being established still.
+        elif connection.upstream is not None:
+            connection.drop_upstream()
         else:
-            link.engine.pool.drop(upstream)
+            connection.engine.pool.drop(upstream)
         return False
-    upstream.way, upstream.answer = plan.way, plan.answer
-    link.upstream = upstream
-    link.plan = plan
-    link.between = False
-    upstream.heard_before = plan.way.pulse.answers if plan.way is not None else 0
-    limits = link.engine.limits
-    link.deadline_in(limits.connect_head_s if plan.opens else limits.upstream_head_s)
+    upstream.way, upstream.answer = cached.route, cached.credentials
+    connection.upstream = upstream
+    connection.plan = cached
+    connection.between = False
+    upstream.heard_before = cached.route.pulse.answers if cached.route is not None else 0
+    limits = connection.engine.limits
+    connection.deadline_in(limits.connect_head_s if cached.opens_tunnel else limits.upstream_head_s)
     return True
 
 
-def from_upstream(link: "ClientConnection") -> FastPathResult:
+def on_upstream_ready(connection: "ClientConnection") -> FastPathResult:
     """Take what the next hop says: the answer, or something that nobody asked for.
 
     Raises:
         OSError: The client's connection broke.
     """
-    upstream, plan = link.upstream, link.plan
+    upstream, cached = connection.upstream, connection.plan
     assert upstream is not None
-    if plan is None:
+    if cached is None:
         if not upstream.is_quiet():
-            link.drop_upstream()
+            connection.drop_upstream()
         return WAIT
     stream = upstream.stream
     try:
@@ -152,50 +167,60 @@ def from_upstream(link: "ClientConnection") -> FastPathResult:
         return SLOW_PATH
     if not data:
         return WAIT if data is None else SLOW_PATH
-    turn = _open(link, upstream, data) if plan.opens else _pass_back(link, upstream, data)
-    if turn is SLOW_PATH and not link.undelivered:
+    turn = (
+        _open_tunnel(connection, upstream, data)
+        if cached.opens_tunnel
+        else _relay_response(connection, upstream, data)
+    )
+    if turn is SLOW_PATH and not connection.undelivered:
         stream.inbox += data
     return turn
 
 
-def _pass_back(
-    link: "ClientConnection", upstream: UpstreamConnection, data: bytes
+def _relay_response(
+    connection: "ClientConnection", upstream: UpstreamConnection, data: bytes
 ) -> FastPathResult:
     """Send the answer to the client, if it is here as a whole and its head was seen before."""
-    engine = link.engine
+    engine = connection.engine
     head_end = data.find(b"\r\n\r\n") + 4
     seen = engine.answers.get(data[:head_end])
     if seen is None or len(data) - head_end != seen.length or engine.closing:
         return SLOW_PATH
-    _note(link, upstream, confirms=seen.confirms)
-    link.plan = None
+    _record_response(connection, upstream, confirms=seen.confirms_login)
+    connection.plan = None
     engine.counters.received += seen.length
-    head = seen.head if seen.dated else engine.date.add(seen.head)
+    head = seen.head if seen.has_date else engine.date.add_to(seen.head)
     octets = head + data[head_end:]
-    sent = link.client.send(octets)
-    link.deadline_in(engine.limits.idle_s)
+    sent = connection.client.send(octets)
+    connection.deadline_in(engine.limits.idle_s)
     if sent < len(octets):
-        link.undelivered = octets[sent:]
+        connection.undelivered = octets[sent:]
         return SLOW_PATH
-    link.between = True
+    connection.between = True
     return WAIT
 
 
-def _open(link: "ClientConnection", upstream: UpstreamConnection, data: bytes) -> FastPathResult:
+def _open_tunnel(
+    connection: "ClientConnection", upstream: UpstreamConnection, data: bytes
+) -> FastPathResult:
     """Let the tunnel begin, if the next hop says so in the words that it used before."""
-    head = link.engine.openings.get(data)
+    head = connection.engine.openings.get(data)
     if head is None:
         return SLOW_PATH
-    _note(link, upstream, confirms=True)
+    _record_response(connection, upstream, confirms=True)
     # If the client has gone, this raises while there is a plan still: what was opened leads to the
     # site now, and must not be kept for requests.
-    sent = link.client.send(head)
-    link.tunnel = Tunnel(link.client, upstream.stream, link.engine.pipes, head[sent:])
-    link.plan = None
+    sent = connection.client.send(head)
+    connection.tunnel = Tunnel(
+        connection.client, upstream.stream, connection.engine.pipes, head[sent:]
+    )
+    connection.plan = None
     return TUNNEL
 
 
-def _note(link: "ClientConnection", upstream: UpstreamConnection, *, confirms: bool) -> None:
+def _record_response(
+    connection: "ClientConnection", upstream: UpstreamConnection, *, confirms: bool
+) -> None:
     """Record that a request was answered.
 
     Args:
@@ -203,18 +228,18 @@ def _note(link: "ClientConnection", upstream: UpstreamConnection, *, confirms: b
         upstream: Where the answer came from.
         confirms: The answer confirms the login that the request carried.
     """
-    engine, way, answer = link.engine, upstream.way, upstream.answer
-    assert way is not None
-    if not upstream.used and way.fallbacks and way.upstream is not None:
-        engine.failover.mark_alive(way.upstream)
+    engine, route, credentials = connection.engine, upstream.way, upstream.answer
+    assert route is not None
+    if not upstream.used and route.fallbacks and route.upstream is not None:
+        engine.failover.mark_alive(route.upstream)
     upstream.used += 1
-    way.pulse.answers += 1
-    engine.observer.reached(way)
+    route.pulse.answers += 1
+    engine.observer.reached(route)
     # That a connection is still signed in says nothing about the login.
     if (
-        answer is not None
-        and not answer.acceptance.is_recent
+        credentials is not None
+        and not credentials.acceptance.is_recent
         and confirms
         and not upstream.is_signed_in
     ):
-        engine.desk.accepted(answer)
+        engine.desk.accepted(credentials)

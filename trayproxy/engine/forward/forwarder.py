@@ -30,12 +30,12 @@ from trayproxy.engine.proxy_auth.auth_exchange import (
 from trayproxy.engine.proxy_auth.challenge_detection import Evidence, captive_portal_url, evidence
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.replay_buffer import KEPT_AT_MOST, KEPT_IN_MEMORY, ReplayBuffer
+from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY, MAX_REPLAYABLE, ReplayBuffer
 from trayproxy.engine.transfer.request_writer import ClientGoneError, RequestWriter
 from trayproxy.engine.transfer.response_reader import (
-    AskFirstError,
     RequestBodyError,
     ResponseReader,
+    SignInFirstError,
 )
 from trayproxy.engine.upstream.connector import AuthRequiredError, UnreachableError
 from trayproxy.engine.upstream.pool import UpstreamConnection
@@ -54,7 +54,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """What opens a tunnel that needs no upstream (RFC 9110, section 9.3.6)."""
 
 
-UNANSWERED_AT_MOST = 2
+MAX_UNANSWERED = 2
 """How often a request waits for a sign-in again after it carried a login and got no answer."""
 
 
@@ -77,22 +77,22 @@ class Attempt:
     """What to try next.
 
     Attributes:
-        answer: The login to go with, None for none.
+        credentials: The login to go with, None for none.
         is_on_trial: Nobody has ever accepted it.
-        is_asked_for: The desk has handed it out for this request, and wants to hear of it.
-        is_fresh: It needs a new connection.
+        is_from_desk: The desk has handed it out for this request, and wants to hear of it.
+        needs_new_connection: It needs a new connection.
         withheld: The login that is known and not sent, since the site is exempt.
     """
 
-    answer: Credentials | None
+    credentials: Credentials | None
     is_on_trial: bool = False
-    is_asked_for: bool = False
-    is_fresh: bool = False
+    is_from_desk: bool = False
+    needs_new_connection: bool = False
     withheld: Credentials | None = None
 
 
 def report_evidence(
-    desk: Desk, answer: Credentials, request: Request, response: Response, *, on_trial: bool
+    desk: Desk, credentials: Credentials, request: Request, response: Response, *, on_trial: bool
 ) -> None:
     """Tell the desk what the answer to a request says about the login that the request carried.
 
@@ -101,22 +101,22 @@ def report_evidence(
 
     Args:
         desk: Who is told.
-        answer: The login.
+        credentials: The login.
         request: The request.
         response: Its final answer, no refusal.
         on_trial: The desk has handed the login out for this request alone.
     """
-    if answer.is_recently_accepted:
+    if credentials.is_recently_accepted:
         return
     found, target = evidence(response, request), str(request.target.authority)
     if found is Evidence.PROOF or (found is Evidence.FROM_SITE and not on_trial):
-        desk.accepted(answer, target)
-    elif on_trial or answer.permit:
-        desk.unproved(answer, target, is_doubtful=found is Evidence.NONE)
+        desk.accepted(credentials, target)
+    elif on_trial or credentials.permit:
+        desk.unproved(credentials, target, is_doubtful=found is Evidence.NONE)
 
 
 async def send_with_login(
-    signing: AuthExchange, hop: UpstreamLease, request: Request, attempt: Attempt
+    exchange: AuthExchange, lease: UpstreamLease, request: Request, attempt: Attempt
 ) -> Response | AuthChallenge | None:
     """Send a request with a login, and tell the desk what became of that.
 
@@ -129,43 +129,43 @@ async def send_with_login(
         LoginSupersededError: The login was refused to another request meanwhile.
         RequestRefusedError: There is no answer.
     """
-    answer, way, desk = attempt.answer, hop.route, hop.desk
+    credentials, route, desk = attempt.credentials, lease.route, lease.desk
     try:
-        if way.is_direct and request.method == b"CONNECT":
-            await signing.connect(answer, on_trial=attempt.is_on_trial)
+        if route.is_direct and request.method == b"CONNECT":
+            await exchange.connect(credentials, on_trial=attempt.is_on_trial)
             return None
-        outcome = await signing.attempt(
-            answer,
+        outcome = await exchange.attempt(
+            credentials,
             withheld=attempt.withheld,
             on_trial=attempt.is_on_trial,
-            fresh=attempt.is_fresh,
+            fresh=attempt.needs_new_connection,
         )
     except AuthRequiredError as wanted:
-        rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
+        rejected = Verdict(VerdictKind.REJECTED) if credentials is not None else None
         return AuthChallenge(wanted.challenges, rejected)
     except (ClientGoneError, OSError, GeneratorExit, CancelledError) as error:
-        carried = signing.permitted or (answer if attempt.is_asked_for else None)
-        if carried is not None and not signing.hand_over_response(carried):
+        carried = exchange.permitted or (credentials if attempt.is_from_desk else None)
+        if carried is not None and not exchange.hand_over_response(carried):
             # That a client has left says nothing about a login that others go on with.
-            is_counted = signing.was_login_sent and attempt.is_on_trial
+            is_counted = exchange.was_login_sent and attempt.is_on_trial
             desk.inconclusive(carried, type(error).__name__, sent=is_counted)
         raise
     except BaseException as error:
-        carried = signing.permitted or (answer if attempt.is_asked_for else None)
+        carried = exchange.permitted or (credentials if attempt.is_from_desk else None)
         if carried is not None:
-            desk.inconclusive(carried, type(error).__name__, sent=signing.was_login_sent)
+            desk.inconclusive(carried, type(error).__name__, sent=exchange.was_login_sent)
         raise
-    if answer is not None and way.signs_requests and isinstance(outcome, Response):
-        carried = signing.permitted or answer
-        if not signing.is_proved:
-            if attempt.is_asked_for or carried.permit:
+    if credentials is not None and route.signs_requests and isinstance(outcome, Response):
+        carried = exchange.permitted or credentials
+        if not exchange.is_proved:
+            if attempt.is_from_desk or carried.permit:
                 desk.inconclusive(carried, "the proxy did not ask for it", sent=False)
         else:
             report_evidence(desk, carried, request, outcome, on_trial=attempt.is_on_trial)
-    if isinstance(outcome, Response) and not way.is_direct:
+    if isinstance(outcome, Response) and not route.is_direct:
         url = captive_portal_url(outcome, request)
         if url:
-            hop.report_captive_portal(url)
+            lease.report_captive_portal(url)
     return outcome
 
 
@@ -177,21 +177,24 @@ class Forwarder:
     """
 
     __slots__ = (
+        "_cached",
         "_client",
+        "_connection",
         "_dead",
         "_engine",
         "_failure",
-        "_hop",
-        "_link",
-        "_plan",
+        "_lease",
+        "_pending_request",
         "_relay",
         "_request",
         "_sent",
-        "_waiter",
     )
 
     def __init__(
-        self, link: "ClientConnection", plan: CachedRequest, sent: UpstreamConnection | None = None
+        self,
+        connection: "ClientConnection",
+        cached: CachedRequest,
+        sent: UpstreamConnection | None = None,
     ) -> None:
         """Begin with a request.
 
@@ -200,13 +203,13 @@ class Forwarder:
             plan: Its head, and what follows from it.
             sent: Where it has been sent already, on the short way.
         """
-        self._link = link
-        self._engine = link.engine
-        self._client = link.client
-        self._plan = plan
-        self._request = plan.request
-        self._relay = ResponseRelay(link, plan)
-        self._waiter: PendingRequest | None = None
+        self._connection = connection
+        self._engine = connection.engine
+        self._client = connection.client
+        self._cached = cached
+        self._request = cached.request
+        self._relay = ResponseRelay(connection, cached)
+        self._pending_request: PendingRequest | None = None
         self._sent = sent
         self._dead: tuple[Route, ...] = ()
         self._failure: UnreachableError | None = None
@@ -220,218 +223,232 @@ class Forwarder:
         """
         authority = self._request.target.authority
         assert authority is not None  # The forms without one are answered before they come here.
-        way = self._sent.way if self._sent is not None else self._engine.signpost(authority)
-        if way is None:
+        route = self._sent.way if self._sent is not None else self._engine.signpost(authority)
+        if route is None:
             return await self._refuse(NO_PROFILE)
-        preferred = way
-        if way.fallbacks and self._sent is None:
-            way = self._engine.failover.choose(way) or way
-        self._hop = UpstreamLease(self._link, self._request, preferred, way)
-        kept: ReplayBuffer | None = None
+        preferred = route
+        if route.fallbacks and self._sent is None:
+            route = self._engine.failover.choose(route) or route
+        self._lease = UpstreamLease(self._connection, self._request, preferred, route)
+        replay_buffer: ReplayBuffer | None = None
         try:
             framing = self._request.framing
-            too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
-            comes_back = any(one.signs_requests for one in (way, *preferred.fallbacks))
-            kept = ReplayBuffer(comes_back and not too_large)
-            return await self._converse(RequestWriter(self._client, framing, kept))
+            too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
+            comes_back = any(one.signs_requests for one in (route, *preferred.fallbacks))
+            replay_buffer = ReplayBuffer(comes_back and not too_large)
+            return await self._send_until_answered(
+                RequestWriter(self._client, framing, replay_buffer)
+            )
         except RequestRefusedError as refused:
             return await self._refuse(refused.page)
         except RequestBodyError as error:
-            self._link.drop_upstream()
+            self._connection.drop_upstream()
             page = refused_request(error.status, str(error))
-            return await self._link.answer(page, self._request, keep_alive=False)
+            return await self._connection.answer(page, self._request, keep_alive=False)
         except BaseException:
             # The client left, or nothing moved any more. What may still come on the upstream
             # connection answers this request: nobody else may get it.
-            self._link.drop_upstream()
+            self._connection.drop_upstream()
             raise
         finally:
-            if kept is not None:
-                kept.close()
+            if replay_buffer is not None:
+                replay_buffer.close()
 
     async def _refuse(self, page: ErrorPage) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
-        return await self._link.answer(page, self._request, keep_alive=keep_alive)
+        return await self._connection.answer(page, self._request, keep_alive=keep_alive)
 
     # --- the conversation with the next hop ---
 
-    async def _converse(self, sender: RequestWriter) -> bool:
+    async def _send_until_answered(self, writer: RequestWriter) -> bool:
         """Send the request, with a login when one is asked for, until there is an answer to
         relay. Return whether the client's connection goes on."""
-        sent, hop = self._sent, self._hop
-        signing = AuthExchange(self._link, self._plan, hop, self._relay, sender, sent)
-        attempt = self._unasked() if sent is None else Attempt(sent.answer)
+        sent, lease = self._sent, self._lease
+        exchange = AuthExchange(self._connection, self._cached, lease, self._relay, writer, sent)
+        attempt = self._unchallenged_attempt() if sent is None else Attempt(sent.answer)
         unanswered = 0
         framing = self._request.framing
-        may_ask = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
+        may_ask = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
         while True:
-            if hop.route.is_direct and not self._request.can_be_sent_directly:
+            if lease.route.is_direct and not self._request.can_be_sent_directly:
                 target = self._request.target
                 host = target.authority.host if target.authority else ""
                 raise RequestRefusedError(only_by_proxy(target.scheme.decode("ascii"), host))
-            sender.asks_first = may_ask and attempt.answer is None and hop.route.signs_requests
+            writer.needs_sign_in_first = (
+                may_ask and attempt.credentials is None and lease.route.signs_requests
+            )
             try:
-                outcome = await send_with_login(signing, hop, self._request, attempt)
-            except AskFirstError:
-                self._link.drop_upstream()
+                outcome = await send_with_login(exchange, lease, self._request, attempt)
+            except SignInFirstError:
+                self._connection.drop_upstream()
                 may_ask = False
-                attempt = await self._ask_first()
+                attempt = await self._sign_in_before_upload()
                 continue
             except ContentNotRepeatableError:
                 # It is refused; but when it is sent again, the login is known to be right.
-                await self._ask_first()
-                if self._known() is not None:
+                await self._sign_in_before_upload()
+                if self._known_credentials() is not None:
                     raise RequestRefusedError(TOO_LARGE_BUT_SIGNED_IN) from None
                 raise
             except UnreachableError as error:
-                self._take_another_way(error, sender)
-                attempt = self._unasked()
+                self._fail_over(error, writer)
+                attempt = self._unchallenged_attempt()
                 continue
             except LoginSupersededError:
-                attempt = self._unasked()
+                attempt = self._unchallenged_attempt()
                 continue
             except UnansweredError:
                 # If the login is the reason, the request waits for the verdict of a person.
                 unanswered += 1
-                if unanswered > UNANSWERED_AT_MOST:
+                if unanswered > MAX_UNANSWERED:
                     raise
-                attempt = Attempt(None, is_fresh=True)
+                attempt = Attempt(None, needs_new_connection=True)
                 continue
             if outcome is None:
                 return await self._open_directly()
             if isinstance(outcome, Response):
-                return await self._relay.pass_on(sender, outcome)
-            if not hop.route.signs_in:
+                return await self._relay.relay(writer, outcome)
+            if not lease.route.signs_in:
                 page = sign_in_not_set(self._profile.name)
-                self._engine.observer.sign_in_not_set(hop.route, page)
+                self._engine.observer.sign_in_not_set(lease.route, page)
                 raise RequestRefusedError(page)
-            turn = self._turn_at_desk(outcome, signing.permitted or attempt.answer)
-            attempt = await self._wait_at_desk(turn)
+            turn = self._request_credentials(outcome, exchange.permitted or attempt.credentials)
+            attempt = await self._await_credentials(turn)
 
-    async def _ask_first(self) -> Attempt:
+    async def _sign_in_before_upload(self) -> Attempt:
         """Find out by an own request whether the next hop wants a login, and sign in with it
         (R-074). Return what to send the upload with.
 
         Raises:
             RequestRefusedError: The person declined, or there is no common way to sign in.
         """
-        link, way = self._link, self._hop.route
+        connection, route = self._connection, self._lease.route
         authority = self._request.target.authority
         assert authority is not None
-        plan = CachedRequest(head_request_to(authority), None)
-        hop = UpstreamLease(link, plan.request, self._hop.preferred_route, way)
-        sender = RequestWriter(self._client, NoBody(), ReplayBuffer(wanted=False))
-        signing = AuthExchange(link, plan, hop, ResponseReader(link, plan), sender, None)
-        attempt, wanted = Attempt(self._known(), is_fresh=True), None
+        cached = CachedRequest(head_request_to(authority), None)
+        lease = UpstreamLease(connection, cached.request, self._lease.preferred_route, route)
+        writer = RequestWriter(self._client, NoBody(), ReplayBuffer(enabled=False))
+        exchange = AuthExchange(
+            connection, cached, lease, ResponseReader(connection, cached), writer, None
+        )
+        attempt, wanted = Attempt(self._known_credentials(), needs_new_connection=True), None
         while True:
             try:
-                outcome = await send_with_login(signing, hop, plan.request, attempt)
+                outcome = await send_with_login(exchange, lease, cached.request, attempt)
             except LoginSupersededError:
-                attempt = Attempt(self._known())
+                attempt = Attempt(self._known_credentials())
                 continue
             except RequestRefusedError as error:
                 logger.debug("nothing was found out before an upload: %s", error)
-                link.drop_upstream()
-                return Attempt(self._known())
+                connection.drop_upstream()
+                return Attempt(self._known_credentials())
             if not isinstance(outcome, AuthChallenge):
                 break
             wanted = outcome
-            turn = self._turn_at_desk(outcome, signing.permitted or attempt.answer)
-            attempt = await self._wait_at_desk(turn)
+            turn = self._request_credentials(outcome, exchange.permitted or attempt.credentials)
+            attempt = await self._await_credentials(turn)
         # Content that can be sent only once goes on no connection that may be about to be closed.
-        link.drop_upstream()
-        known = self._known()
-        if known is not None or wanted is None or attempt.answer is None:
-            return Attempt(known, is_fresh=True)
+        connection.drop_upstream()
+        known = self._known_credentials()
+        if known is not None or wanted is None or attempt.credentials is None:
+            return Attempt(known, needs_new_connection=True)
         # The answer of the site proves nothing: the upload carries the login on trial.
-        turn = self._turn_at_desk(AuthChallenge(wanted.challenges), None)
-        return await self._wait_at_desk(turn)
+        turn = self._request_credentials(AuthChallenge(wanted.challenges), None)
+        return await self._await_credentials(turn)
 
-    def _known(self) -> Credentials | None:
+    def _known_credentials(self) -> Credentials | None:
         """Return the login to send before anybody asks for it."""
-        way = self._hop.route
+        route = self._lease.route
         return (
-            self._engine.desk.known(way.upstream_id) if way.signs_in and way.upstream_id else None
+            self._engine.desk.known(route.upstream_id)
+            if route.signs_in and route.upstream_id
+            else None
         )
 
-    def _unasked(self) -> Attempt:
+    def _unchallenged_attempt(self) -> Attempt:
         """Return how the request goes before the next hop asks it for a login: with the login that
         is known, or without it if the site is exempt (R-086).
 
         Content that may not be there any more when a 407 comes after all goes with the login.
         """
-        known, way, request = self._known(), self._hop.route, self._request
+        known, route, request = self._known_credentials(), self._lease.route, self._request
         framing, site = request.framing, request.target.authority
-        if known is None or way.upstream_id is None or site is None or not way.signs_requests:
+        if known is None or route.upstream_id is None or site is None or not route.signs_requests:
             return Attempt(known)
         if isinstance(framing, NoBody):
             is_repeatable = True
         else:
-            is_repeatable = isinstance(framing, Length) and framing.octets <= KEPT_IN_MEMORY
-        if is_repeatable and self._engine.exempt_sites.has(way.upstream_id, site):
+            is_repeatable = isinstance(framing, Length) and framing.octets <= MAX_IN_MEMORY
+        if is_repeatable and self._engine.exempt_sites.has(route.upstream_id, site):
             return Attempt(None, withheld=known)
         return Attempt(known)
 
     @property
     def _profile(self) -> Profile:
-        assert self._hop.route.profile is not None  # A next hop with a login belongs to one.
-        return self._hop.route.profile
+        assert self._lease.route.profile is not None  # A next hop with a login belongs to one.
+        return self._lease.route.profile
 
-    def _take_another_way(self, error: UnreachableError, sender: RequestWriter) -> None:
+    def _fail_over(self, error: UnreachableError, writer: RequestWriter) -> None:
         """Go on by another upstream of the profile, since this one cannot be reached.
 
         Raises:
             UnreachableError: There is no other; that of the preferred one, if it was tried.
         """
-        way, preferred, failover = self._hop.route, self._hop.preferred_route, self._engine.failover
+        route, preferred, failover = (
+            self._lease.route,
+            self._lease.preferred_route,
+            self._engine.failover,
+        )
         self._failure = self._failure or error
         other = None
-        if preferred.fallbacks and way.upstream is not None:
-            failover.mark_dead(way.upstream)
-            self._dead = (*self._dead, way)
+        if preferred.fallbacks and route.upstream is not None:
+            failover.mark_dead(route.upstream)
+            self._dead = (*self._dead, route)
             other = failover.choose(preferred, self._dead)
-        if other is None or (sender.body_started and not sender.kept.whole):
-            self._hop.report_failure(self._failure.page)
+        if other is None or (writer.body_started and not writer.replay_buffer.is_complete):
+            self._lease.report_failure(self._failure.page)
             raise self._failure
         logger.info("%s: going on by %s", error.page.title, other.upstream)
-        self._hop.route = other
+        self._lease.route = other
 
     async def _open_directly(self) -> bool:
         """Let a tunnel to the target itself begin. It is connected, and is sent no CONNECT."""
-        upstream = self._link.upstream
+        upstream = self._connection.upstream
         assert upstream is not None
-        self._engine.observer.reached(self._hop.route)
-        await self._link.deliver(ESTABLISHED)
-        return self._relay.become_tunnel(upstream.stream)
+        self._engine.observer.reached(self._lease.route)
+        await self._connection.deliver(ESTABLISHED)
+        return self._relay.open_tunnel(upstream.stream)
 
-    def _turn_at_desk(self, wanted: AuthChallenge, tried: Credentials | None) -> "Future[Outcome]":
+    def _request_credentials(
+        self, wanted: AuthChallenge, tried: Credentials | None
+    ) -> "Future[Outcome]":
         """Take a turn at the sign-in desk, which hears what has become of the login."""
-        space = self._hop.route.upstream_id
+        space = self._lease.route.upstream_id
         assert space is not None
-        if self._waiter is None:
+        if self._pending_request is None:
             client = self._client.socket
             ends = (client.getsockname()[:2], client.getpeername()[:2])
-            self._waiter = PendingRequest(
+            self._pending_request = PendingRequest(
                 str(self._request.target.authority),
                 connection=ends,
             )
         return self._engine.desk.challenged(
-            space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
+            space, self._profile, wanted.challenges, self._pending_request, tried, wanted.verdict
         )
 
-    async def _wait_at_desk(self, turn: "Future[Outcome]") -> Attempt:
+    async def _await_credentials(self, turn: "Future[Outcome]") -> Attempt:
         """Wait for what to try next.
 
         Raises:
             RequestRefusedError: The person declined, or there is no common way to sign in.
             ClientGoneError: The client did not wait.
         """
-        self._link.deadline = None
-        result = await self._hop.wait_for_desk(turn)
+        self._connection.deadline = None
+        result = await self._lease.wait_for_desk(turn)
         if isinstance(result, Refusal):
             raise RequestRefusedError(refusal_page(result))
         if result is None:
-            return Attempt(None, is_fresh=True)
+            return Attempt(None, needs_new_connection=True)
         known = self._engine.desk.known(result.upstream_id)
         is_trusted = known is not None and known.login_id == result.login_id
-        return Attempt(result, is_on_trial=not is_trusted, is_asked_for=True)
+        return Attempt(result, is_on_trial=not is_trusted, is_from_desk=True)

@@ -26,7 +26,7 @@ from trayproxy.http.target import Form
 if TYPE_CHECKING:
     from trayproxy.engine.server.client_connection import ClientConnection
 
-ANSWERS_A_TURN = 64
+REQUESTS_PER_TURN = 64
 """How many requests that have come together are answered before the others get their turn: our own
 answers wait for nobody."""
 
@@ -35,91 +35,93 @@ class RequestLoop:
     """Answers the requests of a client until nothing of another one has come.
 
     Attributes:
-        goes_on: The connection is at rest again.
+        is_idle: The connection is at rest again.
     """
 
-    __slots__ = ("_client", "_engine", "_head_started", "_link", "goes_on")
+    __slots__ = ("_client", "_connection", "_engine", "_head_started", "is_idle")
 
-    def __init__(self, link: "ClientConnection") -> None:
-        self._link = link
-        self._engine = link.engine
-        self._client = link.client
+    def __init__(self, connection: "ClientConnection") -> None:
+        self._connection = connection
+        self._engine = connection.engine
+        self._client = connection.client
         self._head_started = False
-        self.goes_on = False
+        self.is_idle = False
 
     async def run(self) -> None:
         """Answer request after request."""
-        link, engine = self._link, self._engine
+        connection, engine = self._connection, self._engine
         try:
-            if link.is_one_too_many:
-                await link.answer(BUSY, None, keep_alive=False)
+            if connection.is_one_too_many:
+                await connection.answer(BUSY, None, keep_alive=False)
                 return
-            await self._deliver_the_rest()
-            left = ANSWERS_A_TURN
-            while not self._is_at_rest():
+            await self._deliver_undelivered()
+            left = REQUESTS_PER_TURN
+            while not self._has_no_work():
                 if not left:
-                    left = ANSWERS_A_TURN
-                    await IoWait(link.events(WRITE, None, 0))
+                    left = REQUESTS_PER_TURN
+                    await IoWait(connection.events(WRITE, None, 0))
                 left -= 1
-                goes_on = await self._serve_one()
+                goes_on = await self._serve_request()
                 # What was begun was for this request: the next one may go elsewhere.
-                link.drop_begun()
+                connection.drop_begun()
                 if not goes_on or engine.closing:
                     return
-                link.deadline_in(engine.limits.idle_s)
-            link.between = True
-            self.goes_on = not engine.closing
+                connection.deadline_in(engine.limits.idle_s)
+            connection.between = True
+            self.is_idle = not engine.closing
         except (ClientGoneError, OSError):
             # Gone, or too slow: there is nobody to tell. (TimeoutError is an OSError.)
             pass
 
-    def _is_at_rest(self) -> bool:
+    def _has_no_work(self) -> bool:
         """Whether nothing is to be done before the client says something."""
-        return self._link.plan is None and not self._client.inbox and not self._client.ended
+        return self._connection.plan is None and not self._client.inbox and not self._client.ended
 
-    async def _deliver_the_rest(self) -> None:
+    async def _deliver_undelivered(self) -> None:
         """Deliver what the client has not taken of an answer that came on the short way."""
-        link = self._link
-        if link.undelivered:
-            rest, link.undelivered = link.undelivered, b""
-            await link.deliver(rest)
-            link.deadline_in(self._engine.limits.idle_s)
+        connection = self._connection
+        if connection.undelivered:
+            rest, connection.undelivered = connection.undelivered, b""
+            await connection.deliver(rest)
+            connection.deadline_in(self._engine.limits.idle_s)
 
-    async def _serve_one(self) -> bool:
+    async def _serve_request(self) -> bool:
         """Answer one request. Return whether another one may follow."""
-        link = self._link
+        connection = self._connection
         try:
-            plan, is_sent = link.plan, link.plan is not None
-            link.plan = None
-            if plan is None:
-                plan = await self._next_plan()
+            cached, is_sent = connection.plan, connection.plan is not None
+            connection.plan = None
+            if cached is None:
+                cached = await self._next_request()
         except MessageError as error:
             page = refused_request(error.status, str(error))
-            return await link.answer(page, None, keep_alive=False)
+            return await connection.answer(page, None, keep_alive=False)
         except TimeoutError:
             if not self._head_started:
                 return False
             page = refused_request(408, "it did not come to an end in time")
-            return await link.answer(page, None, keep_alive=False)
-        if plan is None:
+            return await connection.answer(page, None, keep_alive=False)
+        if cached is None:
             return False
-        link.deadline = None
-        link.between = False
-        if plan.page is not None:
-            return await link.answer(plan.page, plan.request, keep_alive=False)
+        connection.deadline = None
+        connection.between = False
+        if cached.page is not None:
+            return await connection.answer(cached.page, cached.request, keep_alive=False)
         # What was sent on the short way is waited for from where the shortcut left off.
-        return await Forwarder(link, plan, sent=link.upstream if is_sent else None).forward()
+        return await Forwarder(
+            connection, cached, sent=connection.upstream if is_sent else None
+        ).forward()
 
-    async def _next_plan(self) -> CachedRequest | None:
+    async def _next_request(self) -> CachedRequest | None:
         """Return the next request; None if the client sends no more.
 
         Raises:
             MessageError: It is not HTTP, too long, or ends in the middle.
             TimeoutError: It did not come in time.
         """
-        link, client = self._link, self._client
+        connection, client = self._connection, self._client
         self._head_started = False
-        link.between = True
+        connection.between = True
         seen = 0
         while True:
             if client.inbox:
@@ -127,11 +129,11 @@ class RequestLoop:
                 if end is not None:
                     head = bytes(client.inbox[:end])
                     del client.inbox[:end]
-                    return self._engine.plans.get(head) or self._plan(head)
+                    return self._engine.plans.get(head) or self._parse_request(head)
                 seen = len(client.inbox)
                 if not self._head_started:
                     self._head_started = True
-                    link.deadline_in(self._engine.limits.head_s)
+                    connection.deadline_in(self._engine.limits.head_s)
             if client.ended:
                 if client.inbox:
                     raise MessageError(400, "it ends in the middle of its head")
@@ -139,28 +141,28 @@ class RequestLoop:
             if not client.fill() and not client.ended:
                 await self._wait_for_client()
 
-    def _plan(self, head: bytes) -> CachedRequest:
+    def _parse_request(self, head: bytes) -> CachedRequest:
         """Read a head.
 
         Raises:
             MessageError: It is not one of a request that a proxy is sent.
         """
         request = parse_request(head)
-        plan = CachedRequest(request, self._own_answer(request))
-        self._engine.plans.keep(head, plan, len(head))
-        return plan
+        cached = CachedRequest(request, self._error_page(request))
+        self._engine.plans.store(head, cached, len(head))
+        return cached
 
     async def _wait_for_client(self) -> None:
         """Wait until the client sends; an upstream that says something unasked is dropped
         meanwhile."""
-        link = self._link
-        upstream = link.upstream
-        events = link.events(READ, upstream.stream if upstream else None, READ)
+        connection = self._connection
+        upstream = connection.upstream
+        events = connection.events(READ, upstream.stream if upstream else None, READ)
         woken = await IoWait(events)
         if woken != self._client.descriptor and upstream and not upstream.is_quiet():
-            link.drop_upstream()
+            connection.drop_upstream()
 
-    def _own_answer(self, request: Request) -> ErrorPage | None:
+    def _error_page(self, request: Request) -> ErrorPage | None:
         """Return the answer to a request that is not passed on; None if it is."""
         if request.target.form is Form.ORIGIN or request.target.form is Form.ASTERISK:
             return NOT_A_PROXY_REQUEST

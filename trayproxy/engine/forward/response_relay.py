@@ -27,7 +27,7 @@ from trayproxy.http.response import (
 if TYPE_CHECKING:
     from trayproxy.engine.server.client_connection import ClientConnection
 
-PARTS_A_TURN = 8
+PARTS_PER_TURN = 8
 """How many parts of an answer are passed on before the others get their turn, if neither side has
 to be waited for."""
 
@@ -37,80 +37,80 @@ class ResponseRelay(ResponseReader):
 
     __slots__ = ()
 
-    _link: "ClientConnection"
+    _downstream: "ClientConnection"
 
-    def __init__(self, link: "ClientConnection", plan: CachedRequest) -> None:
+    def __init__(self, connection: "ClientConnection", cached: CachedRequest) -> None:
         """Begin with nothing.
 
         Args:
             link: The client of the request.
             plan: The request's head, and what follows from it.
         """
-        super().__init__(link, plan)
+        super().__init__(connection, cached)
 
-    async def pass_on(self, sender: RequestWriter, response: Response) -> bool:
+    async def relay(self, writer: RequestWriter, response: Response) -> bool:
         """Relay the answer. Return whether the client's connection goes on."""
-        link, request = self._link, self._request
-        upstream = link.upstream
+        connection, request = self._downstream, self._request
+        upstream = connection.upstream
         assert upstream is not None
         stream = upstream.stream
         if response.status == 101 and not switches_protocols(request, response):
-            raise self.misunderstood(MessageError(502, "nobody asked for a 101"))
+            raise self.reject_response(MessageError(502, "nobody asked for a 101"))
         if response.status == 101 or response.opens_tunnel:
             head = self._head_for_client(close=False)
-            if self._plan.opens:
-                self._engine.openings.keep(self._raw, head, len(head))
-            await link.deliver(head)
-            return self.become_tunnel(stream)
+            if self._cached.opens_tunnel:
+                self._engine.openings.store(self._raw_head, head, len(head))
+            await connection.deliver(head)
+            return self.open_tunnel(stream)
         framing = client_framing(response, request.minor)
-        keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
+        keep_alive = request.keep_alive and writer.body_done and not isinstance(framing, UntilClose)
         head = self._head_for_client(close=not keep_alive)
-        dated = b"date" in response.fields
-        if self._plan.simple and keep_alive and response.keep_alive:
-            self._remember(response, head, dated=dated)
-        if not dated:
-            head = self._engine.date.add(head)
+        has_date = b"date" in response.fields
+        if self._cached.is_simple and keep_alive and response.keep_alive:
+            self._cache_response(response, head, has_date=has_date)
+        if not has_date:
+            head = self._engine.date.add_to(head)
         body = response_body_reader(response.framing)
         is_chunked = isinstance(framing, Chunked)
         try:
             first = self._next_part(stream, body, is_chunked)
         except ResponseBrokenError:
-            link.drop_upstream()
+            connection.drop_upstream()
             raise RequestRefusedError(CUT_SHORT) from None
         except MessageError as error:
-            raise self.misunderstood(error) from error
+            raise self.reject_response(error) from error
         try:
-            await self._relay_body(sender, stream, body, b"".join((head, first)), is_chunked)
+            await self._relay_body(writer, stream, body, b"".join((head, first)), is_chunked)
         except (ResponseBrokenError, MessageError, TimeoutError):
             # The client must see that this is not the whole (RFC 9112, section 8).
-            link.drop_upstream()
-            link.cut()
+            connection.drop_upstream()
+            connection.cut()
             return False
         is_sure = response.keep_alive and body.is_unambiguous
-        if not (is_sure and sender.done) or stream.inbox or stream.ended:
-            link.drop_upstream()
+        if not (is_sure and writer.done) or stream.inbox or stream.ended:
+            connection.drop_upstream()
         if not keep_alive:
-            await link.linger()
+            await connection.linger()
         return keep_alive
 
     def _head_for_client(self, *, close: bool) -> bytes:
         """Write the head of the last answer for the client, or remember it."""
-        assert self._reply is not None
+        assert self._parsed is not None
         minor = self._request.minor
-        head = self._reply.heads.get((minor, close))
+        head = self._parsed.client_heads.get((minor, close))
         if head is None:
-            response = self._reply.response
+            response = self._parsed.response
             head = write_response(response, via=self._engine.via, client_minor=minor, close=close)
-            self._reply.heads[minor, close] = head
+            self._parsed.client_heads[minor, close] = head
         return head
 
-    def become_tunnel(self, upstream: SocketStream) -> bool:
+    def open_tunnel(self, upstream: SocketStream) -> bool:
         """Let octets pass both ways from now on. Return that no request follows."""
-        self._link.deadline = None
-        self._link.tunnel = Tunnel(self._client, upstream, self._engine.pipes)
+        self._downstream.deadline = None
+        self._downstream.tunnel = Tunnel(self._client, upstream, self._engine.pipes)
         return False
 
-    def _remember(self, response: Response, head: bytes, *, dated: bool) -> None:
+    def _cache_response(self, response: Response, head: bytes, *, has_date: bool) -> None:
         """Remember what became of this answer's head, for the next simple request.
 
         Not of a 401: one octet for octet the same may be a proxy's refusal (see `refusals`). Nor of
@@ -118,12 +118,14 @@ class ResponseRelay(ResponseReader):
         """
         match response.framing:
             case Length(octets) if response.status not in (401, NETWORK_AUTHENTICATION_REQUIRED):
-                confirms = evidence(response, self._request) is not Evidence.NONE
-                answer_plan = CachedResponse(head, octets, dated=dated, confirms=confirms)
-                self._engine.answers.keep(self._raw, answer_plan, len(self._raw))
+                confirms_login = evidence(response, self._request) is not Evidence.NONE
+                entry = CachedResponse(
+                    head, octets, has_date=has_date, confirms_login=confirms_login
+                )
+                self._engine.answers.store(self._raw_head, entry, len(self._raw_head))
 
     async def _relay_body(
-        self, sender: RequestWriter, stream: SocketStream, body: Body, first: bytes, chunked: bool
+        self, writer: RequestWriter, stream: SocketStream, body: Body, first: bytes, chunked: bool
     ) -> None:
         """Deliver what is here already, and the rest of the body, no faster than it is taken.
 
@@ -134,7 +136,7 @@ class ResponseRelay(ResponseReader):
         """
         client = self._client
         rest = memoryview(first)
-        left = PARTS_A_TURN
+        left = PARTS_PER_TURN
         while True:
             rest = rest[client.send(rest) :]
             if not rest:
@@ -144,17 +146,17 @@ class ResponseRelay(ResponseReader):
                 left -= 1
                 if rest and left:
                     continue
-            left = PARTS_A_TURN
-            if not sender.done:
-                sender.push()
-            self._link.deadline_in(self._engine.limits.answer_body_s)
-            upload = WRITE if sender.blocked else 0
+            left = PARTS_PER_TURN
+            if not writer.done:
+                writer.push()
+            self._downstream.deadline_in(self._engine.limits.answer_body_s)
+            upload = WRITE if writer.waits_for_upstream else 0
             if rest:
-                download = WRITE | (READ if sender.hungry else 0)
-                await IoWait(self._link.events(download, stream, upload))
+                download = WRITE | (READ if writer.waits_for_client else 0)
+                await IoWait(self._downstream.events(download, stream, upload))
                 continue
-            events = self._link.events(self._reading_client(sender), stream, READ | upload)
-            if await IoWait(events) == client.descriptor and not sender.hungry:
+            events = self._downstream.events(self._client_mask(writer), stream, READ | upload)
+            if await IoWait(events) == client.descriptor and not writer.waits_for_client:
                 client.fill()
 
     def _next_part(self, stream: SocketStream, body: Body, chunked: bool) -> Octets:

@@ -29,7 +29,7 @@ from trayproxy.engine.proxy_auth.challenge_detection import has_reached_site
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.leftover_content import LeftoverContent
-from trayproxy.engine.transfer.replay_buffer import KEPT_IN_MEMORY
+from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY
 from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import (
     RequestBodyError,
@@ -429,7 +429,7 @@ class AuthExchange:
     def _may_resend_without_login(self) -> bool:
         """Whether the request may be sent once more without the login, to be asked for it."""
         writer = self._writer
-        is_whole = not writer.body_started or writer.kept.whole
+        is_whole = not writer.body_started or writer.replay_buffer.is_complete
         return self._request.method in RESENDABLE_METHODS and is_whole
 
     def hand_over_response(self, credentials: Credentials) -> bool:
@@ -737,7 +737,7 @@ class AuthExchange:
             OSError: The client's connection broke.
         """
         writer, downstream, framing = self._writer, self._downstream, self._request.framing
-        is_much = isinstance(framing, Length) and framing.octets > KEPT_IN_MEMORY
+        is_much = isinstance(framing, Length) and framing.octets > MAX_IN_MEMORY
         if writer.body_done or is_much:
             return False
         if self._request.expects_continue and not writer.body_started:
@@ -747,21 +747,21 @@ class AuthExchange:
         await self._wait_for_content()
         if downstream.upstream is not None and not downstream.upstream.is_quiet():
             downstream.drop_upstream()
-        return writer.content() is not None
+        return writer.whole_content() is not None
 
     async def _wait_for_content(self) -> None:
         """Take content until it is here, or is too much; a client that makes no progress is late,
         even if it sends an octet now and then."""
         writer, downstream, limits = self._writer, self._downstream, self._downstream.engine.limits
         due_at = 0
-        while not writer.body_done and writer.may_be_known:
+        while not writer.body_done and writer.may_have_whole_content:
             try:
-                if writer.take_ahead():
+                if writer.read_ahead():
                     continue
             except MessageError as error:
                 raise RequestBodyError(error.status, str(error)) from None
-            if writer.taken >= due_at:
-                due_at = writer.taken + limits.body_least
+            if writer.octets_read >= due_at:
+                due_at = writer.octets_read + limits.body_least
                 downstream.deadline_in(limits.body_s)
             try:
                 await IoWait(downstream.events(READ, None, 0))
@@ -772,7 +772,9 @@ class AuthExchange:
     def _handshake_request(self, upstream: UpstreamConnection) -> RequestToSign:
         stream = upstream.stream
         target = request_target(self._request)
-        return RequestToSign(self._request.method, target, self._writer.content(), stream.end_point)
+        return RequestToSign(
+            self._request.method, target, self._writer.whole_content(), stream.end_point
+        )
 
     async def _next_step(
         self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
@@ -872,28 +874,28 @@ class AuthExchange:
         writer, stream = self._writer, upstream.stream
         if self._sent_on is not None:
             self._sent_on = None
-            writer.go_on(stream)
+            writer.adopt_sent_request(stream)
             if self._downstream.is_late:
                 self._downstream.is_late = False
                 raise self._lease.time_out()
         elif not whole:
-            writer.knock(stream, head)
-        elif writer.body_started and not writer.kept.whole:
+            writer.start_without_content(stream, head)
+        elif writer.body_started and not writer.replay_buffer.is_complete:
             raise ContentNotRepeatableError
         else:
-            writer.aim(stream, head)
+            writer.start(stream, head)
         self._downstream.carried = carried
         try:
-            response = await (heads or self._reader).await_head(writer, upstream)
+            response = await (heads or self._reader).read_head(writer, upstream)
         except ResponseBrokenError as error:
             may_retry = not whole or self._may_resend(upstream, carried, error)
             raise ConnectionLostError(may_retry=may_retry, was_unused=upstream.used == 0) from error
         except RequestBodyError:
             raise
         except MessageError as error:
-            raise self._reader.misunderstood(error) from error
+            raise self._reader.reject_response(error) from error
         except TimeoutError as error:
-            if writer.hungry:
+            if writer.waits_for_client:
                 raise RequestBodyError(408, "its content did not come in time") from error
             raise self._lease.time_out() from error
         finally:
@@ -925,14 +927,14 @@ class AuthExchange:
         section 9.3.1; RFC 9110, section 9.2.2).
         """
         writer, is_repeatable = self._writer, self._request.method in RESENDABLE_METHODS
-        if writer.body_started and not writer.kept.whole:
+        if writer.body_started and not writer.replay_buffer.is_complete:
             return False
         if carried is not None and self._is_on_trial and _may_cost_failed_logon(carried):
             if not writer.started:
                 return True
             # A proxy may hang up on a wrong password instead of answering. But one that closes the
             # connection behind its 407 has not read what came later.
-            is_unread = error.was_closed_first and not writer.body_started
+            is_unread = error.request_was_unread and not writer.body_started
             is_first = not carried.scheme.binds_connection
             return is_repeatable and upstream.used > 0 and is_unread and is_first
         is_without_login = (
@@ -968,29 +970,31 @@ class AuthExchange:
         request = self._hold_content_back(self._request, is_sure=is_sure)
         is_cacheable = request is cached_request.request
         withheld = self._withheld if credentials is None else None
-        if is_cacheable and cached_request.matches(route, credentials, upstream.key, withheld):
+        if is_cacheable and cached_request.was_sent_with(
+            route, credentials, upstream.key, withheld
+        ):
             return cached_request.wire
         header_value = None
         if carried is not None:
             header_value = carried.header_value(request.method, request_target(request))
         wire = self._write(request, header_value, persists=upstream.is_signed_in)
         if is_cacheable:
-            cached_request.was_written(wire, route, credentials, upstream.key, withheld)
+            cached_request.store_sent(wire, route, credentials, upstream.key, withheld)
         return wire
 
     def _hold_content_back(self, request: Request, *, is_sure: bool) -> Request:
         """Hold content back that could not be sent again, if the next hop may want a login first:
         RFC 9110, section 10.1.1 provides for that."""
         writer = self._writer
-        writer.holding = (
+        writer.holds_content = (
             self._lease.route.signs_requests
             and not is_sure
             and self._has_content
             and not self._omits_expectation
-            and (self._wants_continue or not writer.kept.whole)
+            and (self._wants_continue or not writer.replay_buffer.is_complete)
             and not request.expects_continue
         )
-        return replace(request, expects_continue=True) if writer.holding else request
+        return replace(request, expects_continue=True) if writer.holds_content else request
 
     def _write(
         self, request: Request, header_value: bytes | None, *, persists: bool = False
@@ -1047,7 +1051,7 @@ class AuthExchange:
             and engine.exempt_sites.note_challenged(upstream_id, site)
         ):
             # Requests that were sent without a login before are not sent so again.
-            engine.plans.forget()
+            engine.plans.clear()
 
     async def discard_response(
         self,
@@ -1074,7 +1078,7 @@ class AuthExchange:
         )
         # Squid says keep-alive and reads no more of content that it has refused. Other proxies say
         # so and close: what may be sent only once goes on a new connection.
-        is_read = not self._is_sent_once or self._writer.is_knocking or in_handshake
+        is_read = not self._is_sent_once or self._writer.is_without_content or in_handshake
         if (
             persists
             and is_read

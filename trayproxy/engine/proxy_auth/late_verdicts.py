@@ -111,9 +111,9 @@ class LateVerdicts:
     async def _read_head(
         self, downstream: NullDownstream, unanswered: UnansweredRequest
     ) -> Response:
-        writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(wanted=False))
-        writer.go_on(unanswered.connection.stream)
-        return await ResponseReader(downstream, unanswered.cached_request).await_head(
+        writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(enabled=False))
+        writer.adopt_sent_request(unanswered.connection.stream)
+        return await ResponseReader(downstream, unanswered.cached_request).read_head(
             writer, unanswered.connection
         )
 

@@ -202,7 +202,7 @@ class Preconnect:
         credentials = self._engine.desk.known(order.credentials.upstream_id) or order.credentials
         cached_request = CachedRequest(preconnect_request(order.target), None)
         lease = PreconnectLease(downstream, cached_request.request, order.route, order.route)
-        writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(wanted=False))
+        writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(enabled=False))
         exchange = AuthExchange(
             downstream,
             cached_request,
@@ -212,7 +212,7 @@ class Preconnect:
             None,
         )
         outcome = await send_with_login(
-            exchange, lease, cached_request.request, Attempt(credentials, is_fresh=True)
+            exchange, lease, cached_request.request, Attempt(credentials, needs_new_connection=True)
         )
         if not isinstance(outcome, Response):
             self._report(outcome, exchange.permitted or credentials)

@@ -27,8 +27,8 @@ from trayproxy.engine.forward.fast_path import (
     TUNNEL,
     WAIT,
     FastPathResult,
-    from_client,
-    from_upstream,
+    on_client_ready,
+    on_upstream_ready,
 )
 from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.net.fd_task import NOTHING, READ, WRITE, FdTask, IoWait
@@ -135,7 +135,7 @@ class ClientConnection(Work[AcceptedConnection]):
         tunnel = self.tunnel
         if tunnel is not None:
             try:
-                if tunnel.flows(descriptor, mask):
+                if tunnel.handle_event(descriptor, mask):
                     return
             except OSError:
                 self._finish()  # It is not over: both sides see that it was cut.
@@ -151,9 +151,9 @@ class ClientConnection(Work[AcceptedConnection]):
             return
         try:
             if descriptor == self.client.descriptor:
-                turn = from_client(self)
+                turn = on_client_ready(self)
             else:
-                turn = from_upstream(self)
+                turn = on_upstream_ready(self)
         except OSError:
             turn = END  # The client has gone.
         except Exception:
@@ -197,7 +197,7 @@ class ClientConnection(Work[AcceptedConnection]):
         self.drop_begun()
         if self.tunnel is not None:
             self._begin_tunnel()
-        elif story is not None and story.goes_on:
+        elif story is not None and story.is_idle:
             self._go_on(WAIT)
         else:
             self._finish()
@@ -207,12 +207,12 @@ class ClientConnection(Work[AcceptedConnection]):
         tunnel = self.tunnel
         assert tunnel is not None
         self.deadline = None
-        if not tunnel.has_something:
+        if not tunnel.may_have_data:
             if self._beside is not self.upstream:
                 self._want(tunnel.events)
             return
         try:
-            tunnel.begin()
+            tunnel.start()
         except OSError:
             self._finish()
             return
@@ -223,7 +223,7 @@ class ClientConnection(Work[AcceptedConnection]):
         if tunnel.is_over:
             self._finish()
             return
-        if self.deadline is None and (tunnel.up.over or tunnel.down.over):
+        if self.deadline is None and (tunnel.up.is_over or tunnel.down.is_over):
             # One side has ended its sending: the other may not be silent for ever.
             self.deadline_in(self.engine.limits.half_closed_s)
         self._want(tunnel.events)
@@ -262,8 +262,8 @@ class ClientConnection(Work[AcceptedConnection]):
         """Whether it has waited for too long. The executor's sweep asks once a second."""
         tunnel = self.tunnel
         if tunnel is not None:
-            if not tunnel.is_probed:
-                tunnel.probe()
+            if not tunnel.has_keepalive:
+                tunnel.enable_keepalive()
             if self.deadline is not None and tunnel.has_moved():
                 self.deadline_in(self.engine.limits.half_closed_s)
         elif self.upstream is not None and not self.between:

@@ -31,17 +31,17 @@ class DateField:
         """Return the line with its line end."""
         second = int(self._now())
         if second != self._second:
-            self._set(second)
+            self._update(second)
         return self._line
 
-    def add(self, head: bytes) -> bytes:
+    def add_to(self, head: bytes) -> bytes:
         """Return a whole head with the line added behind its other fields."""
         # As `__call__`, which is not called for every answer.
         second = int(self._now())
         if second != self._second:
-            self._set(second)
+            self._update(second)
         return b"%b%b\r\n" % (head[:-2], self._line)
 
-    def _set(self, second: int) -> None:
+    def _update(self, second: int) -> None:
         self._second = second
         self._line = b"Date: %b\r\n" % http_date(second).encode("ascii")

@@ -19,10 +19,10 @@ from trayproxy.http.response import Response
 K = TypeVar("K")
 V = TypeVar("V")
 
-HEADS_KEPT = 1024
+MAX_ENTRIES = 1024
 NO_KEY = PoolKey("")
 """Of no connection at all."""
-LONGEST_KEPT = 4096
+MAX_HEAD_OCTETS = 4096
 """Octets: longer heads are rare and repeat themselves less."""
 
 
@@ -35,15 +35,15 @@ class HeadCache(Generic[K, V]):
         self._found: dict[K, V] = {}
         self.get: Callable[[K], V | None] = self._found.get
 
-    def keep(self, octets: K, value: V, size: int) -> None:
+    def store(self, octets: K, value: V, size: int) -> None:
         """Keep a result, if the octets are not too many."""
-        if size > LONGEST_KEPT:
+        if size > MAX_HEAD_OCTETS:
             return
-        if len(self._found) >= HEADS_KEPT:
+        if len(self._found) >= MAX_ENTRIES:
             self._found.clear()
         self._found[octets] = value
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Forget all results."""
         self._found.clear()
 
@@ -54,63 +54,75 @@ class CachedRequest:
     Attributes:
         request: The head.
         page: Our own answer to it, None if it is passed on.
-        simple: It has no content, wants no tunnel and no other protocol, and the connection goes
+        is_simple: It has no content, wants no tunnel and no other protocol, and the connection goes
             on: one piece out, and often one piece back.
-        opens: It wants a tunnel, and that is all.
+        opens_tunnel: It wants a tunnel, and that is all.
         wire: The head as it was written last.
-        way: For which way that was.
-        answer: And what it carries.
-        known: The login that was known then: `answer`, or the one that the request goes without
-            because its site is exempt.
-        key: And which connections it may take.
+        route: For which way that was.
+        credentials: And what it carries.
+        known_credentials: The login that was known then: `credentials`, or the login that the
+            request goes without because its site is exempt.
+        pool_key: And which connections it may take.
     """
 
-    __slots__ = ("answer", "key", "known", "opens", "page", "request", "simple", "way", "wire")
+    __slots__ = (
+        "credentials",
+        "is_simple",
+        "known_credentials",
+        "opens_tunnel",
+        "page",
+        "pool_key",
+        "request",
+        "route",
+        "wire",
+    )
 
     def __init__(self, request: Request, page: ErrorPage | None) -> None:
         self.request = request
         self.page = page
-        self.simple = (
+        self.is_simple = (
             page is None
             and request.method == b"GET"
             and request.framing == NoBody()
             and request.keep_alive
             and not request.upgrade
         )
-        self.opens = (
+        self.opens_tunnel = (
             page is None
             and request.method == b"CONNECT"
             and request.framing == NoBody()
             and request.minor == 1
         )
         self.wire = b""
-        self.way: Route | None = None
-        self.answer: Credentials | None = None
-        self.known: Credentials | None = None
-        self.key = NO_KEY
+        self.route: Route | None = None
+        self.credentials: Credentials | None = None
+        self.known_credentials: Credentials | None = None
+        self.pool_key = NO_KEY
 
-    def matches(
+    def was_sent_with(
         self,
-        way: Route,
-        answer: Credentials | None,
-        key: PoolKey | None,
+        route: Route,
+        credentials: Credentials | None,
+        pool_key: PoolKey | None,
         withheld: Credentials | None = None,
     ) -> bool:
         """Whether it was sent like that before."""
-        is_same_login = self.answer is answer and self.known is (answer or withheld)
-        return self.way is way and is_same_login and self.key == key
+        is_same_login = self.credentials is credentials and self.known_credentials is (
+            credentials or withheld
+        )
+        return self.route is route and is_same_login and self.pool_key == pool_key
 
-    def was_written(
+    def store_sent(
         self,
         wire: bytes,
-        way: Route,
-        answer: Credentials | None,
-        key: PoolKey,
+        route: Route,
+        credentials: Credentials | None,
+        pool_key: PoolKey,
         withheld: Credentials | None = None,
     ) -> None:
         """Keep how it was sent: while all that stays, it is sent like that again."""
-        self.wire, self.way, self.answer, self.key = wire, way, answer, key
-        self.known = answer or withheld
+        self.wire, self.route, self.credentials, self.pool_key = wire, route, credentials, pool_key
+        self.known_credentials = credentials or withheld
 
 
 class ParsedResponse:
@@ -118,14 +130,14 @@ class ParsedResponse:
 
     Attributes:
         response: The head.
-        heads: As clients get it, by the minor version of the client and whether we close.
+        client_heads: As clients get it, by the minor version of the client and whether we close.
     """
 
-    __slots__ = ("heads", "response")
+    __slots__ = ("client_heads", "response")
 
     def __init__(self, response: Response) -> None:
         self.response = response
-        self.heads: dict[tuple[int, bool], bytes] = {}
+        self.client_heads: dict[tuple[int, bool], bytes] = {}
 
 
 class CachedResponse:
@@ -134,14 +146,14 @@ class CachedResponse:
     Attributes:
         head: As the client gets it.
         length: Octets of the content that follow.
-        dated: It came with a Date; otherwise ours is to be added each time.
-        confirms: It confirms a login that was accepted before.
+        has_date: It came with a Date; otherwise ours is to be added each time.
+        confirms_login: It confirms a login that was accepted before.
     """
 
-    __slots__ = ("confirms", "dated", "head", "length")
+    __slots__ = ("confirms_login", "has_date", "head", "length")
 
-    def __init__(self, head: bytes, length: int, *, dated: bool, confirms: bool) -> None:
+    def __init__(self, head: bytes, length: int, *, has_date: bool, confirms_login: bool) -> None:
         self.head = head
         self.length = length
-        self.dated = dated
-        self.confirms = confirms
+        self.has_date = has_date
+        self.confirms_login = confirms_login

@@ -13,34 +13,34 @@ from trayproxy.http.body import Octets
 
 logger = logging.getLogger(__name__)
 
-KEPT_IN_MEMORY = 1 << 20
-KEPT_AT_MOST = 64 << 20
+MAX_IN_MEMORY = 1 << 20
+MAX_REPLAYABLE = 64 << 20
 
 
 class ReplayBuffer:
     """The part of a body that has been sent already.
 
     Attributes:
-        whole: Nothing of it is missing.
+        is_complete: Nothing of it is missing.
     """
 
-    def __init__(self, wanted: bool) -> None:
+    def __init__(self, enabled: bool) -> None:
         """Begin an empty one.
 
         Args:
             wanted: False if it will never be sent again, or if it is known to be too large.
         """
-        self.whole = wanted
+        self.is_complete = enabled
         self._size = 0
-        self._read = 0
+        self._position = 0
         self._file: SpooledTemporaryFile[bytes] | None = None
 
-    def add(self, data: Octets) -> None:
+    def append(self, data: Octets) -> None:
         """Keep the next part, or give up keeping at all."""
-        if not self.whole or not data:
+        if not self.is_complete or not data:
             return
-        if self._size + len(data) > KEPT_AT_MOST:
-            self.whole = False
+        if self._size + len(data) > MAX_REPLAYABLE:
+            self.is_complete = False
             self.close()
             return
         try:
@@ -48,40 +48,40 @@ class ReplayBuffer:
         except OSError as error:
             # The disk is full, or not ours to write: the upload itself needs nothing of it.
             logger.warning("an upload is sent without being kept: %s", error.strerror)
-            self.whole = False
+            self.is_complete = False
             self.close()
 
     def _write(self, data: Octets) -> None:
         if self._file is None:
-            self._file = SpooledTemporaryFile(max_size=KEPT_IN_MEMORY)  # noqa: SIM115  # closed below
+            self._file = SpooledTemporaryFile(max_size=MAX_IN_MEMORY)  # noqa: SIM115  # closed below
         self._file.seek(self._size)
         self._file.write(data)
         self._size += len(data)
 
     def rewind(self) -> None:
         """Begin again with `read`."""
-        self._read = 0
+        self._position = 0
 
     def read(self) -> bytes:
         """Return the next part that was kept; empty at the end."""
-        if self._file is None or self._read == self._size:
+        if self._file is None or self._position == self._size:
             return b""
-        self._file.seek(self._read)
+        self._file.seek(self._position)
         data = self._file.read(CHUNK)
-        self._read += len(data)
+        self._position += len(data)
         return data
 
-    def all(self) -> bytes | None:
+    def read_all(self) -> bytes | None:
         """Return all that was kept, None if it does not fit into memory."""
-        if not self.fits_into_memory:
+        if not self.fits_in_memory:
             return None
         self.rewind()
         return b"".join(iter(self.read, b""))
 
     @property
-    def fits_into_memory(self) -> bool:
-        """Whether `all` can return what was kept so far."""
-        return self._size <= KEPT_IN_MEMORY
+    def fits_in_memory(self) -> bool:
+        """Whether `read_all` can return what was kept so far."""
+        return self._size <= MAX_IN_MEMORY
 
     def close(self) -> None:
         """Forget it."""

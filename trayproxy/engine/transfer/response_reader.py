@@ -15,7 +15,7 @@ from trayproxy.http.response import Response, parse_response, write_interim
 if TYPE_CHECKING:
     from trayproxy.engine.downstream import Downstream
 
-INTERIM_AT_MOST = 100
+MAX_INTERIM = 100
 """The number of interim (1xx) responses accepted for one request: each may take as long as the
 final response, and a hostile server could send them for ever."""
 
@@ -24,19 +24,19 @@ class ResponseBrokenError(Exception):
     """The next hop closed or broke the connection before its answer was complete.
 
     Attributes:
-        was_closed_first: It had done so before it could read the request, as far as can be told.
+        request_was_unread: It had done so before it could read the request, as far as can be told.
     """
 
-    def __init__(self, *, was_closed_first: bool = False) -> None:
+    def __init__(self, *, request_was_unread: bool = False) -> None:
         super().__init__("the connection to the next hop ended")
-        self.was_closed_first = was_closed_first
+        self.request_was_unread = request_was_unread
 
 
 class RequestBodyError(MessageError):
     """The client's body is malformed, or does not come."""
 
 
-class AskFirstError(Exception):
+class SignInFirstError(Exception):
     """Content that can be sent only once would go now, and nobody knows whether a login is wanted.
 
     Nothing of the content has been sent.
@@ -46,34 +46,43 @@ class AskFirstError(Exception):
 class ResponseReader:
     """Takes the heads of the answers to one request from the next hop."""
 
-    __slots__ = ("_client", "_due_at", "_engine", "_link", "_plan", "_raw", "_reply", "_request")
+    __slots__ = (
+        "_cached",
+        "_client",
+        "_downstream",
+        "_engine",
+        "_parsed",
+        "_progress_mark",
+        "_raw_head",
+        "_request",
+    )
 
-    def __init__(self, link: "Downstream", plan: CachedRequest) -> None:
+    def __init__(self, downstream: "Downstream", cached: CachedRequest) -> None:
         """Begin with nothing.
 
         Args:
             link: The client of the request.
             plan: The request's head, and what follows from it.
         """
-        self._link = link
-        self._engine = link.engine
-        self._client = link.client
-        self._plan = plan
-        self._request = plan.request
-        self._due_at = 0
-        self._raw = b""
-        self._reply: ParsedResponse | None = None
+        self._downstream = downstream
+        self._engine = downstream.engine
+        self._client = downstream.client
+        self._cached = cached
+        self._request = cached.request
+        self._progress_mark = 0
+        self._raw_head = b""
+        self._parsed: ParsedResponse | None = None
 
-    def misunderstood(self, error: MessageError) -> RequestRefusedError:
+    def reject_response(self, error: MessageError) -> RequestRefusedError:
         """Close the connection to a next hop whose answer is not passed on; return what to raise.
 
         Args:
             error: Why the answer is not passed on.
         """
-        self._link.drop_upstream()
+        self._downstream.drop_upstream()
         return RequestRefusedError(refused_answer(error))
 
-    async def await_head(self, sender: RequestWriter, upstream: UpstreamConnection) -> Response:
+    async def read_head(self, writer: RequestWriter, upstream: UpstreamConnection) -> Response:
         """Send the request and return the head of its final answer; relay interim ones.
 
         Raises:
@@ -87,7 +96,7 @@ class ResponseReader:
         is_ready, persists = False, True
         while True:
             try:
-                sender.push()
+                writer.push()
             except MessageError as error:
                 raise RequestBodyError(error.status, str(error)) from None
             if upstream.leftover is not None:
@@ -98,20 +107,20 @@ class ResponseReader:
                 del stream.inbox[:end]
                 seen = 0
                 upstream.leftover = None
-                response = self._read(head)
+                response = self._parse(head)
                 persists = persists and response.keep_alive
                 if not response.is_interim:
                     is_same = persists or not response.keep_alive
                     return response if is_same else replace(response, keep_alive=False)
                 interim += 1
-                if interim > INTERIM_AT_MOST:
+                if interim > MAX_INTERIM:
                     raise MessageError(502, "it only announces an answer, again and again")
-                await self._pass_interim(sender, response)
+                await self._relay_interim(writer, response)
                 continue
             seen = len(stream.inbox)
             if stream.ended:
-                is_reset = sender.broken or stream.was_closed_first
-                raise ResponseBrokenError(was_closed_first=is_reset and not stream.inbox)
+                is_reset = writer.is_broken or stream.was_closed_first
+                raise ResponseBrokenError(request_was_unread=is_reset and not stream.inbox)
             try:
                 # A plain socket is read when it is said to be ready: looking before costs as much
                 # as reading. What TLS has decrypted ahead nobody says.
@@ -119,67 +128,71 @@ class ResponseReader:
                     is_ready = False
                     continue
             except OSError as error:
-                raise ResponseBrokenError(was_closed_first=not stream.inbox) from error
+                raise ResponseBrokenError(request_was_unread=not stream.inbox) from error
             limits = engine.limits
-            if not sender.hungry:
+            if not writer.waits_for_client:
                 answer_s = limits.answer_s(self._request.method)
-                self._link.deadline_in(answer_s if sender.done else limits.body_s)
-            elif sender.taken >= self._due_at or self._link.deadline is None:
+                self._downstream.deadline_in(answer_s if writer.done else limits.body_s)
+            elif writer.octets_read >= self._progress_mark or self._downstream.deadline is None:
                 # A client that sends an octet now and then makes no progress.
-                self._due_at = sender.taken + limits.body_least
-                self._link.deadline_in(limits.body_s)
-            events = self._link.events(
-                self._reading_client(sender), stream, READ | (WRITE if sender.blocked else 0)
+                self._progress_mark = writer.octets_read + limits.body_least
+                self._downstream.deadline_in(limits.body_s)
+            events = self._downstream.events(
+                self._client_mask(writer),
+                stream,
+                READ | (WRITE if writer.waits_for_upstream else 0),
             )
-            woken = await IoWait(events, timeout=limits.own_expect_s if sender.holding else None)
+            woken = await IoWait(
+                events, timeout=limits.own_expect_s if writer.holds_content else None
+            )
             is_ready = woken == stream.descriptor
             if woken == TIMED_OUT:
-                self._let_go(sender)
-            elif woken == client.descriptor and not sender.hungry:
+                self._release_content(writer)
+            elif woken == client.descriptor and not writer.waits_for_client:
                 client.fill()
 
-    def _read(self, head: bytes) -> Response:
+    def _parse(self, head: bytes) -> Response:
         """Read the head of an answer, or remember what it says.
 
         Raises:
             MessageError: It is malformed.
         """
         method = self._request.method
-        reply = self._engine.replies.get((head, method))
-        if reply is None:
-            reply = ParsedResponse(parse_response(head, method))
-            if reply.response.status != 407:  # No two of these are the same.
-                self._engine.replies.keep((head, method), reply, len(head))
-        self._raw, self._reply = head, reply
-        return reply.response
+        parsed = self._engine.replies.get((head, method))
+        if parsed is None:
+            parsed = ParsedResponse(parse_response(head, method))
+            if parsed.response.status != 407:  # No two of these are the same.
+                self._engine.replies.store((head, method), parsed, len(head))
+        self._raw_head, self._parsed = head, parsed
+        return parsed.response
 
-    def _reading_client(self, sender: RequestWriter) -> int:
+    def _client_mask(self, writer: RequestWriter) -> int:
         """Return `READ` if the client is to be read: for its body, or, behind that, to take what it
         sends ahead and to see whether it leaves."""
         client = self._client
         room = len(client.inbox) < self._engine.limits.early_octets
-        is_over = sender.body_done or sender.done
-        is_read = sender.hungry or (is_over and not client.ended and room)
+        is_over = writer.body_done or writer.done
+        is_read = writer.waits_for_client or (is_over and not client.ended and room)
         return READ if is_read else 0
 
     @staticmethod
-    def _let_go(sender: RequestWriter) -> None:
+    def _release_content(writer: RequestWriter) -> None:
         """Hold content back no longer.
 
         Raises:
-            AskFirstError: It must not go before the next hop was asked in another way.
+            SignInFirstError: It must not go before the next hop was asked in another way.
         """
-        if sender.asks_first:
-            raise AskFirstError
-        sender.holding = False
+        if writer.needs_sign_in_first:
+            raise SignInFirstError
+        writer.holds_content = False
 
-    async def _pass_interim(self, sender: RequestWriter, response: Response) -> None:
+    async def _relay_interim(self, writer: RequestWriter, response: Response) -> None:
         """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our
         own."""
-        if sender.holding and response.status == 100:
-            self._let_go(sender)
+        if writer.holds_content and response.status == 100:
+            self._release_content(writer)
             return
         minor = self._request.minor
         octets = write_interim(response, via=self._engine.via, client_minor=minor)
         if octets:
-            await self._link.deliver(octets)
+            await self._downstream.deliver(octets)

@@ -16,8 +16,8 @@ PIPE_SIZE = 1 << 20
 """Octets a pipe should hold; the kernel may give less to someone who has many."""
 F_SETPIPE_SZ = 1031
 SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK (splice(2))
-KEPT_PIPES = 16
-SPLICES_A_TURN = 8
+MAX_IDLE_PIPES = 16
+SPLICES_PER_TURN = 8
 """How often a direction is filled and emptied before the other connections get their turn."""
 
 
@@ -27,7 +27,7 @@ class PipePool:
     def __init__(self) -> None:
         self._free: list[tuple[int, int]] = []
 
-    def take(self) -> tuple[int, int] | None:
+    def acquire(self) -> tuple[int, int] | None:
         """Return the reading and the writing end of an empty pipe; None: use the copying loop."""
         if not hasattr(os, "splice"):
             return None
@@ -37,23 +37,23 @@ class PipePool:
             pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None  # Out of descriptors: copying needs none.
-        _widen(pipe[1])
+        _enlarge(pipe[1])
         return pipe
 
-    def give_back(self, pipe: tuple[int, int]) -> None:
+    def release(self, pipe: tuple[int, int]) -> None:
         """Keep an empty pipe for the next one."""
-        if len(self._free) < KEPT_PIPES:
+        if len(self._free) < MAX_IDLE_PIPES:
             self._free.append(pipe)
         else:
-            drop_pipe(pipe)
+            close_pipe(pipe)
 
     def close(self) -> None:
         """Close the pipes that nobody uses."""
         while self._free:
-            drop_pipe(self._free.pop())
+            close_pipe(self._free.pop())
 
 
-def _widen(pipe: int) -> None:
+def _enlarge(pipe: int) -> None:
     """Make a pipe hold more; past the user's soft limit for pipes the default size works too."""
     import fcntl  # Where splice is, it is too; Windows has neither.
 
@@ -61,7 +61,7 @@ def _widen(pipe: int) -> None:
         fcntl.fcntl(pipe, F_SETPIPE_SZ, PIPE_SIZE)
 
 
-def drop_pipe(pipe: tuple[int, int]) -> None:
+def close_pipe(pipe: tuple[int, int]) -> None:
     """Close both ends."""
     os.close(pipe[0])
     os.close(pipe[1])
@@ -72,27 +72,27 @@ class TunnelDirection:
 
     Attributes:
         moved: Octets delivered so far.
-        over: The source has ended and everything was delivered, or the sink is gone.
+        is_over: The source has ended and everything was delivered, or the sink is gone.
         pending: Octets that wait for the sink to take them; None: none do.
-        piped: How many wait for it in a pipe; never beside others.
+        octets_in_pipe: How many wait for it in a pipe; never beside others.
     """
 
     __slots__ = (
-        "_has_had_bulk",
+        "_is_prepared_for_bulk",
         "_pipe",
         "_pipes",
         "_receive",
         "_send",
+        "is_over",
         "moved",
-        "over",
+        "octets_in_pipe",
         "pending",
-        "piped",
         "sink",
         "source",
     )
 
     def __init__(
-        self, source: SocketStream, sink: SocketStream, pipes: PipePool, ahead: bytes = b""
+        self, source: SocketStream, sink: SocketStream, pipes: PipePool, prefix: bytes = b""
     ) -> None:
         """Make one.
 
@@ -105,19 +105,19 @@ class TunnelDirection:
         self.source = source
         self.sink = sink
         self.moved = 0
-        self.over = False
+        self.is_over = False
         self.pending: memoryview | None = None
-        self.piped = 0
+        self.octets_in_pipe = 0
         self._pipe: tuple[int, int] | None = None
-        self._has_had_bulk = False
+        self._is_prepared_for_bulk = False
         # The kernel cannot move what is to be encrypted.
         self._pipes = pipes if source.plain and sink.plain else None
         # Without the streams between, which have little to add where nothing is encrypted.
         self._receive = source.socket.recv if source.plain else source.receive
         self._send = sink.socket.send if sink.plain else sink.send
-        if ahead or source.inbox:
-            self.moved = -len(ahead)
-            self.pending = memoryview(ahead + source.take())
+        if prefix or source.inbox:
+            self.moved = -len(prefix)
+            self.pending = memoryview(prefix + source.take())
 
     def move(self) -> bool:
         """Move what can be moved now. Return whether there may be more to come, and nothing waits.
@@ -129,7 +129,7 @@ class TunnelDirection:
             self._flush(self.pending)
             if self.pending is not None:
                 return False
-        if self.over:
+        if self.is_over:
             return False
         source = self.source
         if self._pipe is not None:
@@ -141,14 +141,14 @@ class TunnelDirection:
                 return True
             if data:
                 self._flush(data)
-                if len(data) == CHUNK and self._pipes is not None and not self.over:
-                    self._begin_bulk(self._pipes)
+                if len(data) == CHUNK and self._pipes is not None and not self.is_over:
+                    self._start_splicing(self._pipes)
             elif data is not None:
                 source.ended = True
         if not source.ended:
-            return self.pending is None and not (self.piped or self.over)
-        if self.pending is None and not (self.piped or self.over):
-            self.over = True
+            return self.pending is None and not (self.octets_in_pipe or self.is_over)
+        if self.pending is None and not (self.octets_in_pipe or self.is_over):
+            self.is_over = True
             if not self.sink.ended:
                 self.sink.finish()  # Else both are about to be closed, which says the same.
         return False
@@ -164,39 +164,43 @@ class TunnelDirection:
         self.moved += sent
         self.pending = memoryview(data)[sent:] if sent < len(data) else None
 
-    def _begin_bulk(self, pipes: PipePool) -> None:
+    def _start_splicing(self, pipes: PipePool) -> None:
         """Let the kernel move what comes next."""
-        if not self._has_had_bulk:
-            self._has_had_bulk = True
+        if not self._is_prepared_for_bulk:
+            self._is_prepared_for_bulk = True
             self.sink.expect_bulk()
-        self._pipe = pipes.take()
+        self._pipe = pipes.acquire()
 
     def _splice(self, pipe: tuple[int, int]) -> None:
         """Move by the kernel; go back to copying when the source has no more bulk."""
-        for _ in range(SPLICES_A_TURN):
-            if not self.piped and not self._fill(pipe):
+        for _ in range(SPLICES_PER_TURN):
+            if not self.octets_in_pipe and not self._fill(pipe):
                 break
             try:
-                went = os.splice(pipe[0], self.sink.descriptor, self.piped, flags=SPLICE_FLAGS)
+                went = os.splice(
+                    pipe[0], self.sink.descriptor, self.octets_in_pipe, flags=SPLICE_FLAGS
+                )
             except BlockingIOError:
                 return
             except BrokenPipeError:
                 self._abandon()
                 return
-            self.piped -= went
+            self.octets_in_pipe -= went
             self.moved += went
-            if self.piped:
+            if self.octets_in_pipe:
                 return
-        self._give_back(pipe)
+        self._release_pipe(pipe)
 
     def _fill(self, pipe: tuple[int, int]) -> bool:
         """Move what has come into the pipe. Return False if nothing has."""
         try:
-            self.piped = os.splice(self.source.descriptor, pipe[1], PIPE_SIZE, flags=SPLICE_FLAGS)
+            self.octets_in_pipe = os.splice(
+                self.source.descriptor, pipe[1], PIPE_SIZE, flags=SPLICE_FLAGS
+            )
         except BlockingIOError:
             return False
-        self.source.ended = not self.piped
-        return self.piped > 0
+        self.source.ended = not self.octets_in_pipe
+        return self.octets_in_pipe > 0
 
     def _abandon(self) -> None:
         """End this direction: its sink takes no more, but all that it had sent is here.
@@ -206,22 +210,22 @@ class TunnelDirection:
         """
         self.close()
         self.pending = None
-        self.over = True
+        self.is_over = True
 
     def close(self) -> None:
         """Give up what was not delivered."""
         if self._pipe is not None:
-            if self.piped:
-                drop_pipe(self._pipe)
+            if self.octets_in_pipe:
+                close_pipe(self._pipe)
                 self._pipe = None
-                self.piped = 0
+                self.octets_in_pipe = 0
             else:
-                self._give_back(self._pipe)
+                self._release_pipe(self._pipe)
 
-    def _give_back(self, pipe: tuple[int, int]) -> None:
+    def _release_pipe(self, pipe: tuple[int, int]) -> None:
         """Let others use our pipe, which is empty."""
         assert self._pipes is not None
-        self._pipes.give_back(pipe)
+        self._pipes.release(pipe)
         self._pipe = None
 
 
@@ -234,15 +238,15 @@ class Tunnel:
     Attributes:
         up: From the client.
         down: To the client.
-        is_probed: The kernel looks after quiet sides.
-        has_something: Octets may be waiting at its beginning of which no descriptor tells: sent
+        has_keepalive: The kernel looks after quiet sides.
+        may_have_data: Octets may be waiting at its beginning of which no descriptor tells: sent
             ahead, or decrypted; or an end.
     """
 
-    __slots__ = ("_client", "_moved", "_upstream", "down", "has_something", "is_probed", "up")
+    __slots__ = ("_client", "_moved", "_upstream", "down", "has_keepalive", "may_have_data", "up")
 
     def __init__(
-        self, client: SocketStream, upstream: SocketStream, pipes: PipePool, ahead: bytes = b""
+        self, client: SocketStream, upstream: SocketStream, pipes: PipePool, prefix: bytes = b""
     ) -> None:
         """Make one.
 
@@ -255,23 +259,23 @@ class Tunnel:
         self._client = client
         self._upstream = upstream
         self.up = TunnelDirection(client, upstream, pipes)
-        self.down = TunnelDirection(upstream, client, pipes, ahead)
-        self.has_something = (
+        self.down = TunnelDirection(upstream, client, pipes, prefix)
+        self.may_have_data = (
             self.up.pending is not None
             or self.down.pending is not None
             or client.ended
             or upstream.ended
             or not (client.plain and upstream.plain)
         )
-        self.is_probed = False
+        self.has_keepalive = False
         self._moved = 0
 
-    def probe(self) -> None:
+    def enable_keepalive(self) -> None:
         """Let the kernel find out about peers that have vanished: a tunnel may be quiet for ever.
 
         Not done at its beginning: most tunnels are over before it matters.
         """
-        self.is_probed = True
+        self.has_keepalive = True
         for side in (self._client, self._upstream):
             if not side.is_probed:  # As the upstream is whose answer took its time.
                 side.probe()
@@ -281,7 +285,7 @@ class Tunnel:
         before, self._moved = self._moved, self.up.moved + self.down.moved
         return self._moved != before
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Move what waits already.
 
         Raises:
@@ -290,7 +294,7 @@ class Tunnel:
         self.up.move()
         self.down.move()
 
-    def flows(self, descriptor: int, mask: int) -> bool:
+    def handle_event(self, descriptor: int, mask: int) -> bool:
         """Move octets after an event. Return whether the tunnel goes on to wait for the same.
 
         Raises:
@@ -307,20 +311,20 @@ class Tunnel:
     @property
     def is_over(self) -> bool:
         """Whether both directions have ended."""
-        return self.up.over and self.down.over
+        return self.up.is_over and self.down.is_over
 
     @property
     def events(self) -> dict[int, int]:
         """What the tunnel waits for."""
         up, down = self.up, self.down
         # Who is the source of one direction is the sink of the other.
-        up_waits = up.pending is not None or up.piped
-        down_waits = down.pending is not None or down.piped
+        up_waits = up.pending is not None or up.octets_in_pipe
+        down_waits = down.pending is not None or down.octets_in_pipe
         client = WRITE if down_waits else 0
-        if not (up_waits or up.over or up.source.ended):
+        if not (up_waits or up.is_over or up.source.ended):
             client |= READ
         upstream = WRITE if up_waits else 0
-        if not (down_waits or down.over or down.source.ended):
+        if not (down_waits or down.is_over or down.source.ended):
             upstream |= READ
         events = {}
         if client:
