@@ -1,15 +1,16 @@
-"""A request and the sign-in it needs: which legs go out, and on which connection.
+"""The authentication exchange: the messages with an upstream about one request.
 
-Basic and Digest sign each request. NTLM and Negotiate sign in the connection: their legs must all
-go on one, and afterwards requests go on it as they are (MS-NTHT, section 3.1; RFC 4559, section 6).
+Basic and Digest authenticate each request. NTLM and Negotiate authenticate the connection: all legs
+of a handshake go over one connection, and later requests on that connection carry no credentials
+(MS-NTHT, section 3.1; RFC 4559, section 6).
 
-What decides here, in this order: a log-on is never spent twice, no request reaches a site in a form
-that its client has not given it, and nothing is sent again that may have been carried out.
+The rules, most important first: a log-on is never spent twice, no request reaches a site in another
+form than its client has sent, and no request is repeated if it may already have had an effect.
 
-Connections that are signed in are kept for the next client, and one more is signed in ahead for it
-where that saves round trips (see `warming`). No sign-in is begun that is not brought to its end: a
-proxy reserves a helper for each, and squid with four of them leaves the fifth client without an
-answer.
+An authenticated connection goes back to the pool for the next client. Where that saves round trips,
+another connection is authenticated ahead of need (see `preconnect`). Every handshake is completed:
+a proxy reserves a helper process for each handshake, and Squid with four helpers does not answer a
+fifth client while four handshakes are incomplete.
 """
 
 from dataclasses import dataclass, replace
@@ -51,14 +52,15 @@ if TYPE_CHECKING:
     from trayproxy.engine.downstream import Downstream
 
 RESENDABLE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"CONNECT"})
-"""Methods that may be sent again after a reused connection failed: the idempotent ones (RFC 9110,
-section 9.2.2), and CONNECT, since through a tunnel that was never opened nothing went."""
+"""Methods of requests to send again after a reused connection failed: the idempotent methods (RFC
+9110, section 9.2.2), and CONNECT, because no data has gone through an unopened tunnel."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""Asks a client for content that is to be signed before it is sent (RFC 9110, section 10.1.1)."""
+"""The interim response to ask a client for content to be covered by the credentials (RFC 9110,
+section 10.1.1)."""
 MAX_LOST_CONNECTIONS = 1
-"""How often an attempt begins anew because its connection was lost."""
+"""The most lost connections after which an attempt starts again."""
 MAX_LEGS = 8
-"""Of one handshake: Digest needs four if its nonces grow stale, Kerberos two."""
+"""The most legs of one handshake. Digest needs four if its nonces become stale, Kerberos two."""
 ENDLESS_HANDSHAKE = Verdict(VerdictKind.UNUSABLE, "The proxy's sign-in comes to no end.")
 SERVER_SILENT = Verdict(
     VerdictKind.UNUSABLE, "The company's sign-in server does not answer.", is_transient=True
@@ -69,30 +71,30 @@ SPORADIC_CHALLENGE = Verdict(
 
 
 class LoginSupersededError(Exception):
-    """The login is not the one to be sent any more."""
+    """The login was refused to another request or replaced before this request carried it."""
 
 
 class ContentNotRepeatableError(RequestRefusedError):
-    """The content of the request cannot be sent once more with the login that is wanted."""
+    """The content of the request is no longer held, so it cannot be repeated with a login."""
 
     def __init__(self) -> None:
         super().__init__(TOO_LARGE_TO_REPEAT)
 
 
 class UnansweredError(RequestRefusedError):
-    """The next hop closed the connection instead of answering a request that carried a login.
+    """The upstream closed the connection instead of responding to a request with a login.
 
-    Some do so when the login is wrong. The request may be sent again without the login.
+    Some upstreams do so if the login is wrong. The request may be sent again without the login.
     """
 
 
 class ConnectionLostError(Exception):
-    """The connection is no good for what was to be done on it; it is closed.
+    """The connection was closed, so the current step cannot be completed on it.
 
     Attributes:
-        is_counted: It was lost, and not only its sign-in.
-        may_retry: The same may be tried on another connection.
-        was_unused: Nothing had ever been answered on it.
+        is_counted: True if the loss counts towards `MAX_LOST_CONNECTIONS`.
+        may_retry: True if the step may be repeated on another connection.
+        was_unused: True if no response had ever arrived on the connection.
     """
 
     def __init__(
@@ -106,16 +108,17 @@ class ConnectionLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UnansweredRequest:
-    """A request that carried a login, and whose client has left before the answer.
+    """A request with a login still without a response, although its client has disconnected.
 
     Attributes:
-        connection: Where the answer comes.
+        connection: The connection on which the response is expected.
         cached_request: The request.
-        route: Its next hop.
-        credentials: The login.
-        is_on_trial: Nobody has ever accepted the login.
-        handshake: Judges a refusal; None if each refusal is one of the login.
-        is_other_connection: The request left on another connection than its challenge.
+        route: The route of the request.
+        credentials: The credentials in the request.
+        is_on_trial: True if no upstream has ever accepted the login.
+        handshake: The handshake that classifies a refusal; None if every refusal rejects the login.
+        is_other_connection: True if the credentials left on another connection than their
+            challenge.
     """
 
     connection: UpstreamConnection
@@ -127,8 +130,8 @@ class UnansweredRequest:
     is_other_connection: bool = False
 
     def verdict(self, challenges: tuple[Challenge, ...]) -> Verdict | None:
-        """Return what a refusal with these challenges says about the login, as for a request whose
-        client is there; None if only the nonce was refused."""
+        """Return the verdict of a refusal with these challenges on the login; None if only the
+        nonce was refused."""
         if self.handshake is None:
             return Verdict(VerdictKind.REJECTED)
         step = self.handshake.step(challenges)
@@ -141,14 +144,14 @@ class UnansweredRequest:
 
 @dataclass(frozen=True, slots=True)
 class UnansweredSocksLogin:
-    """A login that was sent to a SOCKS server for a client that has left before the answer.
+    """A login sent to a SOCKS server for a client; the client has disconnected before the reply.
 
     Attributes:
-        stream: Where the answer comes: two octets (RFC 1929, section 2).
-        route: The server.
-        credentials: The login.
-        target: Where the client wanted to go, ``github.com:443``.
-        is_on_trial: The login was never accepted.
+        stream: The connection on which the reply of two octets is expected (RFC 1929, section 2).
+        route: The route through the SOCKS server.
+        credentials: The credentials sent to the server.
+        target: The target of the client, such as ``github.com:443``.
+        is_on_trial: True if no upstream has ever accepted the login.
     """
 
     stream: SocketStream
@@ -160,11 +163,11 @@ class UnansweredSocksLogin:
 
 @dataclass(frozen=True, slots=True)
 class AuthChallenge:
-    """What a next hop wants that did not let a request through.
+    """The refusal of a request by a next hop.
 
     Attributes:
-        challenges: What it offers.
-        verdict: What it made of the login that was tried, if one was.
+        challenges: The challenges in the refusal.
+        verdict: The verdict on the login in the request; None if the request carried no login.
     """
 
     challenges: tuple[Challenge, ...]
@@ -172,10 +175,11 @@ class AuthChallenge:
 
 
 def head_request_to(target: Authority) -> Request:
-    """Return an own request that changes nothing at the target (RFC 9110, section 9.2.1).
+    """Return a HEAD request of TrayProxy's own. HEAD changes nothing at the target (RFC 9110,
+    section 9.2.1).
 
     Raises:
-        MessageError: The target is none.
+        MessageError: The target is invalid.
     """
     head = (
         f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
@@ -185,18 +189,20 @@ def head_request_to(target: Authority) -> Request:
 
 
 def verdict_for_connection(verdict: Verdict, *, is_other_connection: bool) -> Verdict:
-    """Return the verdict on credentials that left on the connection of their challenge, or not."""
+    """Return the verdict on credentials, softened if they left on another connection than their
+    challenge."""
     return verdict.on_other_connection() if is_other_connection else verdict
 
 
 class AuthExchange:
-    """Sends one request, with a login or without, until there is an answer or a verdict.
+    """Sends one request, with or without a login, until there is a response or a verdict.
 
     Attributes:
-        is_proved: The answer came to a request, or the last leg of one, that carried the login.
-        was_login_sent: The login may have cost a log-on.
-        permitted: The login as the desk has let this request carry it; None if the request has not
-            come so far.
+        is_proved: True if the response answers a request with the login, or the last leg of a
+            handshake.
+        was_login_sent: True if the login was sent and may have cost a log-on.
+        permitted: The credentials this request may carry, as permitted by the desk; None before the
+            permit.
     """
 
     __slots__ = (
@@ -235,15 +241,16 @@ class AuthExchange:
         writer: RequestWriter,
         sent_on: UpstreamConnection | None,
     ) -> None:
-        """Begin with a request.
+        """Prepare the exchange for one request.
 
         Args:
-            link: Its client.
-            plan: Its head, and what follows from it.
-            hop: Its next hop.
-            relay: Takes the answers.
-            sender: Sends the request.
-            sent: Where it has been sent already, on the short way.
+            downstream: The client's side of the request.
+            cached_request: The head of the request and the values derived from it.
+            lease: The lease of the upstream connection.
+            reader: Reads the responses.
+            writer: Sends the request.
+            sent_on: The connection on which the fast path has already sent the request; None if it
+                was not sent.
         """
         self._downstream = downstream
         self._cached_request = cached_request
@@ -282,25 +289,26 @@ class AuthExchange:
         on_trial: bool = False,
         fresh: bool = False,
     ) -> Response | AuthChallenge:
-        """Send the request with this login.
+        """Send the request with these credentials until there is a response or a refusal.
 
         Args:
-            answer: The login; None: without any.
-            withheld: The login that is known and not sent, since the site is exempt. The request
-                may use a connection that is signed in with this login, as others do.
-            on_trial: Nobody has ever accepted it: it goes out once, whatever happens.
-            fresh: Use a new connection.
+            credentials: The credentials; None to send the request without a login.
+            withheld: Credentials that are known but not sent, because the site is exempt. The
+                request may use a connection authenticated with them, as other requests do.
+            on_trial: True if no upstream has ever accepted the login. The login is then sent only
+                once, whatever happens.
+            fresh: True to open a new connection.
 
         Raises:
-            UnreachableError: The next hop is dead.
-            AuthRequiredError: It wants a login before there is a connection.
-            LoginSupersededError: The login was refused to another request meanwhile.
-            RequestRefusedError: There is no answer.
+            UnreachableError: No connection to the next hop can be opened.
+            AuthRequiredError: The upstream requires a login while connecting.
+            LoginSupersededError: The login was refused to another request in the meantime.
+            RequestRefusedError: There is no response.
         """
         self._reset(on_trial=on_trial)
         self._withheld = withheld
         if self._route is not self._lease.route:
-            # Another upstream has said nothing yet.
+            # The challenges came from another upstream.
             self._route, self._challenges, self._is_challenged = self._lease.route, (), False
         try:
             return await self._attempt(credentials, fresh=fresh)
@@ -340,8 +348,8 @@ class AuthExchange:
                     )
             except ConnectionLostError as lost:
                 self._downstream.drop_upstream()
-                # This next hop keeps no connection behind its 407; that one of earlier had ended
-                # before it was asked once more does not show that.
+                # A connection lost after a 407 shows: this next hop closes connections after a
+                # 407. The loss of an idle connection before the request does not show that.
                 self._was_challenged_again, self._is_probing_idle = not self._is_probing_idle, False
                 losses += lost.is_counted
                 if losses > MAX_LOST_CONNECTIONS or not lost.may_retry:
@@ -354,17 +362,18 @@ class AuthExchange:
             fresh = False
 
     async def connect(self, credentials: Credentials | None, *, on_trial: bool = False) -> None:
-        """Connect to the next hop for a tunnel that needs no request.
+        """Connect to the next hop of a tunnel, which needs no HTTP request.
 
         Args:
-            answer: The login that it may ask for while connecting; None: none is known.
-            on_trial: Nobody has ever accepted it.
+            credentials: The credentials to send if the upstream requires them while connecting;
+                None if none are known.
+            on_trial: True if no upstream has ever accepted the login.
 
         Raises:
-            UnreachableError: The next hop is dead.
-            AuthRequiredError: It wants a login, or another one.
-            LoginSupersededError: The login was refused to another request meanwhile.
-            RequestRefusedError: It does not connect.
+            UnreachableError: No connection to the next hop can be opened.
+            AuthRequiredError: The upstream requires a login, or another login.
+            LoginSupersededError: The login was refused to another request in the meantime.
+            RequestRefusedError: The next hop does not connect to the target.
         """
         self._reset(on_trial=on_trial)
         await self._obtain_connection(credentials, fresh=True)
@@ -377,11 +386,11 @@ class AuthExchange:
         self._was_challenged_again = self._is_probing_idle = False
 
     async def _waited_for_permit(self, credentials: Credentials) -> bool:
-        """Let the desk say that this request may carry a login, and set `permitted`. Return whether
-        that took some time, so that a connection has to be looked for again.
+        """Obtain the desk's permit to carry the login, and set `permitted`. Return True if the
+        permit took time; a connection must then be obtained again.
 
         Raises:
-            LoginSupersededError: The login is not to be sent any more.
+            LoginSupersededError: The login may not be sent any more.
         """
         if self.permitted is None and not self._needs_permit(credentials):
             self.permitted = credentials
@@ -397,21 +406,24 @@ class AuthExchange:
             raise LoginSupersededError
         self.permitted = permitted
         if has_waited:
-            # The next hop may have forgotten its challenge, or another one may be reached now.
+            # The challenge may have expired, or the route may lead to another upstream now.
             self._challenges, self._is_challenged, self._challenged_on = (), False, None
         return has_waited
 
     def _needs_permit(self, credentials: Credentials) -> bool:
-        """Whether to send this may cost a log-on that nobody expects."""
+        """Return True if sending these credentials may cost a log-on and so needs a permit of the
+        desk."""
         is_password = credentials.login is not None
         is_new = self._sent_on is None and not self._is_on_trial
         return is_password and is_new and not credentials.is_recently_accepted
 
     def _is_challenge_needed_first(self, credentials: Credentials) -> bool:
-        """Return whether the request goes without the login at first, and needs no turn for that.
+        """Return True if the request must first be sent without the login, to obtain a new
+        challenge.
 
-        A challenge of an earlier request (a nonce of Digest) may be too old, and not every next hop
-        says so: a refusal would have to be tried once more with a new one, and be counted twice.
+        The challenge of an earlier request (a Digest nonce) may be too old, and not every upstream
+        marks it as stale. A refusal would then require a second try with a new nonce, and the
+        upstream would count two failed log-ons. A request without a login needs no permit.
         """
         is_old = not (
             self._is_challenged or credentials.scheme.binds_connection or credentials.is_constant
@@ -419,22 +431,25 @@ class AuthExchange:
         return is_old and self.permitted is None and self._needs_permit(credentials)
 
     def _report_no_verdict(self) -> None:
-        """Tell the desk that the login was sent in vain, before it is sent once more: that needs
-        another turn."""
+        """Report to the desk a login sent without a verdict. The request needs another permit
+        before it carries the login again."""
         carried = self.permitted
         if carried is not None and self.was_login_sent and not self._is_on_trial:
             self.permitted, self.was_login_sent = None, False
             self._downstream.engine.desk.inconclusive(carried, "the connection was lost", sent=True)
 
     def _may_resend_without_login(self) -> bool:
-        """Whether the request may be sent once more without the login, to be asked for it."""
+        """Return True if the request may be sent again without the login, to obtain a challenge."""
         writer = self._writer
         is_whole = not writer.body_started or writer.replay_buffer.is_complete
         return self._request.method in RESENDABLE_METHODS and is_whole
 
     def hand_over_response(self, credentials: Credentials) -> bool:
-        """Have the answer to a request read although its client has left. Return False if the
-        login was not sent, or no answer can come."""
+        """Let `LateVerdicts` read the response to this request after its client has disconnected.
+
+        Returns:
+            False if the login was not sent, or if no response can arrive.
+        """
         downstream, lease = self._downstream, self._lease
         if lease.unanswered_stream is not None:
             stream, lease.unanswered_stream = lease.unanswered_stream, None
@@ -465,8 +480,9 @@ class AuthExchange:
         return True
 
     def _is_superseded(self, credentials: Credentials) -> bool:
-        """Whether the desk hands a login out no more that it trusted: another request has come back
-        with it, or it was changed. One on trial was not trusted in the first connection."""
+        """Return True if the desk no longer hands out this login: it was refused to another request
+        or replaced. A login on trial cannot be superseded, because the desk does not hand it out to
+        other requests."""
         if self._is_on_trial:
             return False
         known = self._downstream.engine.desk.known(credentials.upstream_id)
@@ -475,6 +491,7 @@ class AuthExchange:
     async def _obtain_connection(
         self, credentials: Credentials | None, *, fresh: bool
     ) -> UpstreamConnection:
+        """Return the connection to send the request on."""
         if self._sent_on is not None:
             return self._sent_on
         if self._lease.route.signs_requests or credentials is None:
@@ -486,9 +503,9 @@ class AuthExchange:
                 asks_first=self._reuses_challenged_connection(credentials),
             )
             if upstream is not before:
-                self._challenged_on = None  # It may have ended while it lay idle.
+                self._challenged_on = None  # It may have been closed while idle.
             return upstream
-        # The login goes out while connecting, and what became of it is known with the connection.
+        # The login is sent while connecting, and its verdict is known once that succeeds or fails.
         while await self._waited_for_permit(credentials):
             pass
         try:
@@ -499,10 +516,11 @@ class AuthExchange:
             self.was_login_sent = self._lease.was_login_sent
 
     def _shared_login(self) -> Credentials | None:
-        """Return the login whose connections a request without a login may use, None if any.
+        """Return the login whose authenticated connections a request without a login may use; None
+        if it may not use them.
 
-        So a program that goes to exempt sites and to others keeps one connection for both. A tunnel
-        would use up a connection that is signed in.
+        With shared connections, a program needs only one connection for exempt and other sites. A
+        tunnel may not use an authenticated connection, because it would consume it.
         """
         withheld = self._withheld
         is_tunnel = self._request.method == b"CONNECT"
@@ -511,6 +529,7 @@ class AuthExchange:
         return withheld
 
     def _connection_lost_error(self, lost: ConnectionLostError) -> RequestRefusedError:
+        """Record the next hop's failure to respond, and return the error to raise."""
         if self.was_login_sent and self._may_resend_without_login():
             self._downstream.drop_upstream()
             return UnansweredError(CUT_SHORT)
@@ -522,7 +541,8 @@ class AuthExchange:
     async def _attempt_on(
         self, upstream: UpstreamConnection, credentials: Credentials | None
     ) -> Response | AuthChallenge | None:
-        """Send the request on this connection; None: once more, knowing more than before."""
+        """Send the request on this connection. Return None if it must be sent again with the
+        challenges now known."""
         is_signed_in = upstream.is_signed_in
         carried = credentials if self._lease.route.signs_requests and not is_signed_in else None
         if carried is not None and not carried.is_constant:
@@ -551,11 +571,11 @@ class AuthExchange:
         return AuthChallenge(self._challenges, Verdict(VerdictKind.REJECTED) if carried else None)
 
     def _reuses_challenged_connection(self, credentials: Credentials | None) -> bool:
-        """Return whether the login goes on a connection of earlier, if there is one, after the next
-        hop was asked on it once more: a dead connection then costs no log-on.
+        """Return True if the login may go over an idle connection after a new challenge was
+        obtained on it; a dead connection then costs no log-on.
 
-        The challenge of another connection may be in the name of another realm, behind a balancer
-        whose proxies call themselves differently; with a new one for each try none would fit.
+        Behind a load balancer, the challenge of another connection may name another realm, if the
+        proxies have different names. A new connection for each try would then never match.
         """
         if credentials is None or credentials.is_constant or credentials.scheme.binds_connection:
             return False
@@ -565,12 +585,13 @@ class AuthExchange:
     def _is_challenge_needed_here(
         self, upstream: UpstreamConnection, credentials: Credentials
     ) -> bool:
-        """Return whether the next hop must be asked once more for a challenge, on this connection.
+        """Return True if a new challenge must be obtained on this connection before the login is
+        sent.
 
-        Behind a balancer each connection may lead to another proxy, which knows only the challenges
-        that it has given out itself. So a login on trial, or not proved lately, for which a refusal
-        counts, answers one of this connection; once, since a next hop may close the connection with
-        each 407.
+        Behind a load balancer, each connection may lead to another proxy, which accepts only its
+        own challenges. A login on trial or not proved recently therefore answers a challenge of its
+        own connection, because a refusal would count. This is done once per attempt: a next hop may
+        close the connection after each 407.
         """
         if credentials.scheme.binds_connection or not (self._is_on_trial or credentials.permit):
             return False
@@ -580,29 +601,29 @@ class AuthExchange:
         return True
 
     def _probes_by_head(self, credentials: Credentials) -> bool:
-        """Return whether an own request, in connection of this one, asks for the challenge.
+        """Return True if a HEAD request of TrayProxy's own obtains the challenge in place of this
+        request.
 
-        A connection does not go on behind the 407 of a request that may be sent only once (see
-        `discard_response`). Behind the 407 of a HEAD it does: the login is then sent there,
-        and a refusal of it is clear.
+        After the 407 of a request to be sent only once, the connection is not reused (see
+        `discard_response`). After the 407 of a HEAD request, the connection is reused, so the login
+        answers a challenge of its own connection and a refusal is conclusive.
         """
         is_bound = credentials.scheme.binds_connection or credentials.is_constant
         return self._is_sent_once and not is_bound
 
     async def _probe_by_head(self, upstream: UpstreamConnection) -> bool:
-        """Ask the next hop for a challenge by an own request on this connection (R-074), which
-        stays open if the next hop keeps it open.
+        """Obtain a challenge on this connection with a HEAD request (R-074).
 
-        Some proxies say that they keep a connection open behind a 407, and close it. A request that
-        may be sent only once would be lost there. So the first time the next hop is asked twice:
-        the second 407 shows that the connection goes on.
+        Some proxies announce an open connection after a 407, and close it. A request to be sent
+        only once would be lost there. So HEAD is sent twice to an upstream for the first time: the
+        second 407 proves the connection to be open.
 
         Returns:
-            Whether the next hop wants a login.
+            True if the next hop requires a login.
 
         Raises:
-            ConnectionLostError: The connection ended before the answer.
-            RequestRefusedError: There is no answer.
+            ConnectionLostError: The connection was closed before the response.
+            RequestRefusedError: There is no response.
         """
         refusals, upstream_id = self._downstream.engine.refusals, self._lease.route.upstream_id
         is_refused = await self._is_head_challenged(upstream)
@@ -620,8 +641,9 @@ class AuthExchange:
         return True
 
     async def _is_head_challenged(self, upstream: UpstreamConnection) -> bool:
+        """Send a HEAD request. Return True if the next hop requires a login for it."""
         authority = self._request.target.authority
-        assert authority is not None  # A request to a next hop that signs requests names its host.
+        assert authority is not None  # A request to an upstream always names a target.
         cached_request = CachedRequest(head_request_to(authority), None)
         head, heads = (
             self._write(cached_request.request, None),
@@ -635,8 +657,8 @@ class AuthExchange:
         return True
 
     def _may_be_unknown_nonce(self, credentials: Credentials) -> bool:
-        """Return whether the last 407 may mean that the next hop does not know the nonce, rather
-        than that the nonce is too old, and an own request asks for one where it is then used."""
+        """Return True if the last 407 may mean an unknown nonce rather than a stale nonce, and a
+        HEAD request can obtain a new nonce."""
         is_stale = any(
             (challenge.param("stale") or "").lower() == "true"
             for challenge in self._challenges
@@ -649,18 +671,19 @@ class AuthExchange:
     async def _run_handshake(
         self, upstream: UpstreamConnection, credentials: Credentials
     ) -> Response | AuthChallenge | None:
-        """Send the legs of a handshake, the first one on this connection."""
+        """Send the legs of a handshake, the first leg on this connection, until there is a response
+        or a verdict. Return None if the request must be sent again."""
         handshake, step = await self._begin_handshake(upstream, credentials)
         is_premature = isinstance(step, Verdict) or (self._has_content and not step.with_content)
         if is_premature and not self._is_challenged:
             return await self._send_without_login(upstream, step)
         connection = self._downstream.upstream
-        is_borrowed = not self._is_challenged  # The challenge came with another request's 407.
+        is_borrowed = not self._is_challenged  # The challenge is from another request's 407.
         legs = 0
         while isinstance(step, Leg):
             legs += 1
             if connection is not None and not connection.is_quiet():
-                # Closed since its last 407.
+                # The connection was closed after the last 407.
                 self._downstream.drop_upstream()
                 connection = None
             if connection is None and not step.same_connection:
@@ -670,7 +693,8 @@ class AuthExchange:
             if connection is None:
                 raise ConnectionLostError
             if (step.same_connection or step.with_content) and self._is_superseded(credentials):
-                # Refused to another request since the first leg: here it would be once more.
+                # The login was refused to another request since the first leg: this leg would cost
+                # a second log-on.
                 self._downstream.drop_upstream()
                 raise LoginSupersededError
             self._handshake = None if credentials.scheme.binds_connection else handshake
@@ -708,14 +732,15 @@ class AuthExchange:
                 handshake, step = await self._begin_handshake(upstream, credentials)
                 connection = self._downstream.upstream
         if credentials.scheme.binds_connection:
-            # It is in the middle of something: squid never lets anybody in on it any more.
+            # The handshake is incomplete: Squid accepts no other handshake on this connection.
             self._downstream.drop_upstream()
         return AuthChallenge(self._challenges, step)
 
     async def _begin_handshake(
         self, upstream: UpstreamConnection, credentials: Credentials
     ) -> tuple[Handshake, Leg | Verdict]:
-        """Return a handshake and its first step, for which all content may have to be here."""
+        """Return a new handshake and its first step. Read the content of the request first if the
+        credentials have to cover it."""
         while True:
             handshake = credentials.signer.begin(self._handshake_request(upstream))
             step = await self._next_step(credentials, handshake, self._challenges)
@@ -727,21 +752,23 @@ class AuthExchange:
                 return handshake, step
 
     async def _read_content_ahead(self) -> bool:
-        """Wait for the content that is to be signed. Return whether it has come just now.
+        """Read the content to be covered by the credentials. Return True if all of it was read just
+        now.
 
-        The connection is closed if the next hop has not waited for it, too.
+        The connection to the next hop is closed if the next hop has closed or used it in the
+        meantime.
 
         Raises:
-            RequestBodyError: It is malformed, or does not come in time.
-            ClientGoneError: The client left in the middle of it.
-            OSError: The client's connection broke.
+            RequestBodyError: The content is malformed, or does not arrive in time.
+            ClientGoneError: The client disconnected before the content was complete.
+            OSError: The client's connection failed.
         """
         writer, downstream, framing = self._writer, self._downstream, self._request.framing
         is_much = isinstance(framing, Length) and framing.octets > MAX_IN_MEMORY
         if writer.body_done or is_much:
             return False
         if self._request.expects_continue and not writer.body_started:
-            # The next hop does not ask for content before it was signed: we do.
+            # The next hop sends no 100 before it has the credentials, so TrayProxy sends one.
             await downstream.deliver(CONTINUE)
             self._request = replace(self._request, expects_continue=False)
         await self._wait_for_content()
@@ -750,8 +777,8 @@ class AuthExchange:
         return writer.whole_content() is not None
 
     async def _wait_for_content(self) -> None:
-        """Take content until it is here, or is too much; a client that makes no progress is late,
-        even if it sends an octet now and then."""
+        """Read content until it is complete or too large. A client also times out if it sends only
+        single octets now and then."""
         writer, downstream, limits = self._writer, self._downstream, self._downstream.engine.limits
         due_at = 0
         while not writer.body_done and writer.may_have_whole_content:
@@ -770,6 +797,7 @@ class AuthExchange:
         downstream.deadline = None
 
     def _handshake_request(self, upstream: UpstreamConnection) -> RequestToSign:
+        """Return the description of the request for a handshake."""
         stream = upstream.stream
         target = request_target(self._request)
         return RequestToSign(
@@ -779,7 +807,8 @@ class AuthExchange:
     async def _next_step(
         self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
-        """Return the next step of a handshake; the client may leave meanwhile."""
+        """Return the next step of a handshake. A blocking step runs in a thread, and the client may
+        disconnect meanwhile."""
         if not (credentials.scheme.blocks and credentials.signer.blocks):
             return handshake.step(challenges)
         engine = self._downstream.engine
@@ -796,10 +825,16 @@ class AuthExchange:
     async def _send_without_login(
         self, upstream: UpstreamConnection, step: Leg | Verdict | None
     ) -> Response | AuthChallenge | None:
-        """Send the request as it is, to see whether the next hop wants a sign-in for it at all.
+        """Send the request without a login, to find out whether the next hop requires a login.
+        Return None if the next hop requires a login and there is no verdict yet.
 
-        If it does not, the first leg of a handshake would take a request to its site that has lost
-        its content. And a verdict needs the challenges that the next choice is made from.
+        Without this request, the first leg of a handshake would reach the site without its content
+        if the next hop requires no login. A verdict also needs the challenges, from which the desk
+        chooses the next scheme.
+
+        Args:
+            upstream: The connection.
+            step: The first step of a handshake; a verdict is returned with the challenges.
         """
         head = self._write_head(upstream, None, None, is_sure=False)
         response = await self._send(upstream, head)
@@ -812,6 +847,7 @@ class AuthExchange:
     async def _send_leg(
         self, upstream: UpstreamConnection, credentials: Credentials, leg: Leg
     ) -> Response:
+        """Send the request with the credentials of a leg, without content if the leg has none."""
         request, header_value = self._request, leg.credentials or None
         is_bound = credentials.scheme.binds_connection
         if not leg.with_content and self._has_content:
@@ -827,7 +863,7 @@ class AuthExchange:
     async def _accepted_response(
         self, upstream: UpstreamConnection, credentials: Credentials, leg: Leg, response: Response
     ) -> Response | AuthChallenge:
-        """Return the answer to the request that a leg went with."""
+        """Return the response to an accepted leg, or the response to the complete request."""
         if leg.with_content and leg.credentials:
             self.is_proved = True
             if credentials.scheme.binds_connection:
@@ -836,8 +872,8 @@ class AuthExchange:
             return response
         if leg.with_content or not self._has_content:
             return response
-        # It answers a request without content, which nobody has sent. There was a 407 before, so
-        # this next hop does not know what it wants, and gets what the client has sent.
+        # This is a response to a request without content, which the client has not sent. The next
+        # hop has sent a 407 before and is inconsistent: it gets the complete request.
         self._downstream.drop_upstream()
         upstream = await self._lease.obtain_connection(None, fresh=True)
         head = self._write_head(upstream, None, None, is_sure=False)
@@ -858,18 +894,19 @@ class AuthExchange:
         carried: Credentials | None = None,
         heads: ResponseReader | None = None,
     ) -> Response:
-        """Send the request once and return the head of its final answer.
+        """Send the request once and return the head of its final response.
 
         Args:
-            upstream: Where.
-            head: What the request begins with.
-            whole: Its content follows.
-            carried: The login in it that may be refused; None if there is none.
-            heads: Takes the answer; None: `ResponseReader` of the client's request.
+            upstream: The connection to send the request on.
+            head: The head of the request.
+            whole: True if the content of the request follows the head.
+            carried: The credentials in the head, which the next hop may refuse; None without
+                credentials.
+            heads: Reads the response; None to use the `ResponseReader` of the client's request.
 
         Raises:
-            ConnectionLostError: The connection ended before the answer.
-            RequestRefusedError: There is no answer.
+            ConnectionLostError: The connection was closed before the response.
+            RequestRefusedError: There is no response.
         """
         writer, stream = self._writer, upstream.stream
         if self._sent_on is not None:
@@ -907,10 +944,11 @@ class AuthExchange:
         return response
 
     def _retry_without_expectation(self) -> None:
-        """Begin anew without an expectation, if it was ours: the next hop knows none.
+        """Start the attempt again without an Expect field if TrayProxy has added the field, because
+        the next hop does not support it.
 
         Raises:
-            ConnectionLostError: Begin anew.
+            ConnectionLostError: The attempt must start again.
         """
         if self._request.expects_continue:
             return
@@ -920,10 +958,10 @@ class AuthExchange:
     def _may_resend(
         self, upstream: UpstreamConnection, carried: Credentials | None, error: ResponseBrokenError
     ) -> bool:
-        """Whether the whole request may be sent again after its connection failed.
+        """Return True if the whole request may be sent again after its connection failed.
 
-        One that was kept may have been closed by the other side just now; then sending it once
-        more can do no harm, if its method is idempotent or nothing of it has left (RFC 9112,
+        The next hop may have closed an idle connection just as the request was sent. Sending the
+        request again is then harmless if its method is idempotent or none of it was sent (RFC 9112,
         section 9.3.1; RFC 9110, section 9.2.2).
         """
         writer, is_repeatable = self._writer, self._request.method in RESENDABLE_METHODS
@@ -932,8 +970,8 @@ class AuthExchange:
         if carried is not None and self._is_on_trial and _may_cost_failed_logon(carried):
             if not writer.started:
                 return True
-            # A proxy may hang up on a wrong password instead of answering. But one that closes the
-            # connection behind its 407 has not read what came later.
+            # A proxy may close the connection instead of answering a wrong password. But a proxy
+            # closing the connection after its 407 has not read the later request.
             is_unread = error.request_was_unread and not writer.body_started
             is_first = not carried.scheme.binds_connection
             return is_repeatable and upstream.used > 0 and is_unread and is_first
@@ -941,8 +979,8 @@ class AuthExchange:
             carried is None and not upstream.is_signed_in and self._lease.route.signs_requests
         )
         if is_without_login and writer.body_started and not writer.done:
-            # Proxies that refuse an upload may close so rudely that their 407 is lost: ask before
-            # the content next time. A method that is not idempotent may have had an effect.
+            # A proxy refusing an upload may reset the connection, so its 407 is lost: expect a 100
+            # before the content next time. A method that is not idempotent may have had an effect.
             if is_repeatable or not writer.started:
                 self._wants_continue = True
                 return True
@@ -958,13 +996,15 @@ class AuthExchange:
         *,
         is_sure: bool,
     ) -> bytes:
-        """Return the head that goes to the next hop, the same for the same answer each time.
+        """Return the head to send to the next hop; it is the same each time for the same
+        credentials.
 
         Args:
-            upstream: On this connection.
-            answer: The login that the request goes with.
-            carried: The same, if the request itself carries it; None if its connection does.
-            is_sure: The next hop will not ask for another one.
+            upstream: The connection to send the head on.
+            credentials: The credentials of the request.
+            carried: The same credentials if the head itself contains them; None if the connection
+                is authenticated with them.
+            is_sure: True if the next hop will not require other credentials.
         """
         cached_request, route = self._cached_request, self._lease.route
         request = self._hold_content_back(self._request, is_sure=is_sure)
@@ -983,8 +1023,8 @@ class AuthExchange:
         return wire
 
     def _hold_content_back(self, request: Request, *, is_sure: bool) -> Request:
-        """Hold content back that could not be sent again, if the next hop may want a login first:
-        RFC 9110, section 10.1.1 provides for that."""
+        """Hold back unrepeatable content if the next hop may first require a login. Return the
+        request, with an Expect field in that case (RFC 9110, section 10.1.1)."""
         writer = self._writer
         writer.holds_content = (
             self._lease.route.signs_requests
@@ -999,6 +1039,7 @@ class AuthExchange:
     def _write(
         self, request: Request, header_value: bytes | None, *, persists: bool = False
     ) -> bytes:
+        """Return the serialized head of a request."""
         direct = self._lease.route.is_direct
         via = self._downstream.engine.via
         return write_request(
@@ -1008,10 +1049,12 @@ class AuthExchange:
     # --- refusals ---
 
     def _is_challenge(self, response: Response, carried: Credentials | None) -> bool:
-        """Whether the next hop wants a login, or another one; remember what it offers.
+        """Return True if a response refuses the request for lack of a login or of the right login.
+        Store its challenges.
 
         Raises:
-            RequestRefusedError: It is no next hop that may ask.
+            RequestRefusedError: The response comes from a site, which may not require a proxy
+                login.
         """
         route = self._lease.route
         if response.status == 407 and route.is_direct:
@@ -1027,7 +1070,7 @@ class AuthExchange:
         return True
 
     def _note_site_served(self, upstream: UpstreamConnection, response: Response) -> None:
-        """Remember that a request without a login was let through to its site, if it was."""
+        """Record the site as exempt if a request without a login has reached it."""
         engine, upstream_id = self._downstream.engine, self._lease.route.upstream_id
         site = self._request.target.authority
         is_current = upstream.key.epoch == engine.pool.epoch
@@ -1042,7 +1085,7 @@ class AuthExchange:
             engine.exempt_sites.note_served(upstream_id, site)
 
     def _note_site_challenged(self) -> None:
-        """Remember that the next hop asks for a login for this site."""
+        """Record the site as requiring a login."""
         engine, upstream_id = self._downstream.engine, self._lease.route.upstream_id
         site = self._request.target.authority
         if (
@@ -1050,7 +1093,7 @@ class AuthExchange:
             and site is not None
             and engine.exempt_sites.note_challenged(upstream_id, site)
         ):
-            # Requests that were sent without a login before are not sent so again.
+            # Drop the cached requests without a login, so the fast path does not repeat them.
             engine.plans.clear()
 
     async def discard_response(
@@ -1061,23 +1104,25 @@ class AuthExchange:
         in_handshake: bool = False,
         method: bytes | None = None,
     ) -> bool:
-        """Read the rest of an answer that is not passed on, if that is soon done (R-084). Return
-        whether the connection can carry the next request; otherwise it is closed.
+        """Read and discard the rest of a response instead of relaying it, if this is quick (R-084).
 
         Args:
-            upstream: Where the answer came from.
-            response: Its head.
-            in_handshake: The next leg must go on the same connection, which proxies that count as
-                1.0 take for granted (R-120).
-            method: Of the request that it answers; None: that of the client's request.
+            upstream: The connection of the response.
+            response: The head of the response.
+            in_handshake: True if the next leg must go over the same connection. HTTP/1.0 proxies
+                expect this without announcing a persistent connection (R-120).
+            method: The method of the answered request; None for the client's request.
+
+        Returns:
+            True if the connection can carry the next request. Otherwise the connection is closed.
         """
         persists = response.keep_alive or (
             in_handshake
             and b"close" not in connection_options(response.fields)
             and not isinstance(response.framing, UntilClose)
         )
-        # Squid says keep-alive and reads no more of content that it has refused. Other proxies say
-        # so and close: what may be sent only once goes on a new connection.
+        # Squid announces keep-alive but does not read content after refusing it. Other proxies
+        # announce keep-alive and close: a request to be sent only once needs a new connection.
         is_read = not self._is_sent_once or self._writer.is_without_content or in_handshake
         if (
             persists
@@ -1094,7 +1139,8 @@ class AuthExchange:
     async def _drain_content(
         self, upstream: UpstreamConnection, response: Response, method: bytes, *, in_handshake: bool
     ) -> bool:
-        """Read the content of a refusal. Return whether all of it came, and nothing behind it."""
+        """Read the content of a refusal. Return True if the content was complete and no octets
+        followed it."""
         engine, stream = self._downstream.engine, upstream.stream
         at_most = engine.limits.drain_octets
         upstream.leftover = LeftoverContent.of(response, method, at_most)
@@ -1125,5 +1171,6 @@ class AuthExchange:
 
 
 def _may_cost_failed_logon(credentials: Credentials) -> bool:
-    """Whether sending it may count as a failed log-on: a ticket is no password."""
+    """Return True if the upstream may count a refusal of these credentials as a failed log-on. A
+    Kerberos ticket contains no password."""
     return credentials.login is not None and credentials.scheme.family != "negotiate"
