@@ -1,16 +1,16 @@
-"""What an answer says about the login that its request carried.
+"""Classifies responses as evidence about the login in their request.
 
-A 407, and sometimes a 401, is a refusal of a next hop that wants a login.
+A 407, and in some cases a 401, refuses a login.
 
-Tinyproxy asks with a 407 and answers a wrong password with a 401, to CONNECT as to all else. A 401
-to CONNECT that names a challenge can only be the proxy's own: no site is connected yet. Any other
-401 may come from a site, and its client has to get it. It is taken for the proxy's only if it bears
-all marks of the 407 that came before it: the same Server, the same realm, and no Via, which a proxy
-adds to what it passes on (RFC 9110, section 7.6.3).
+Tinyproxy requires a login with a 407 and refuses a wrong password with a 401, for CONNECT as for
+all other methods. A 401 with a challenge in response to CONNECT can only come from the proxy,
+because no site is connected yet. Any other 401 may come from a site, and the client must receive
+it. It counts as a refusal by the proxy only if it matches the preceding 407: the same Server field,
+the same realm, and no Via field, which a proxy adds to relayed responses (RFC 9110, section 7.6.3).
 
-Of the other answers only some prove that the login was accepted (`Evidence`): proxies are known to
-answer a wrong login with 403, 429, 500, 502, 503, 504 or 511 (RFC 6585, section 6), with a 401 that
-names no challenge, and with a redirect to a log-in page on another host.
+Only some of the other responses prove the login to be accepted (`Evidence`). Proxies are known to
+respond to a wrong login with 403, 429, 500, 502, 503, 504 or 511 (RFC 6585, section 6), with a 401
+without a challenge, and with a redirect to a log-in page on another host.
 """
 
 from enum import Enum, auto
@@ -26,38 +26,40 @@ _MAX_UPSTREAMS = 64
 
 
 class Evidence(Enum):
-    """What an answer other than a refusal says about the login that its request carried."""
+    """The evidence of a response, other than a refusal, about the login in its request."""
 
     PROOF = auto()
     """The next hop has accepted the login."""
 
     FROM_SITE = auto()
-    """Only sites give such an answer: the request went through, which is no proof."""
+    """Only a site sends such a response: the request went through, but this does not prove the
+    login."""
 
     NONE = auto()
-    """A proxy may give this answer to a wrong login."""
+    """A proxy may send this response to a request with a wrong login."""
 
 
 _NOT_MODIFIED = 304
 NETWORK_AUTHENTICATION_REQUIRED = 511
+"""The status of a network with a captive portal (RFC 6585, section 6)."""
 _SITE_STATUSES = frozenset(
     {404, 405, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426, 428}
     | {431}
 )
-"""Client errors that are about a resource or the content of a request (RFC 9110, section 15.5)."""
+"""Client errors about a resource or the content of a request (RFC 9110, section 15.5)."""
 
 
 def evidence(response: Response, request: Request) -> Evidence:
-    """Return what an answer says about the login that its request carried.
+    """Return the evidence of a response about the login in its request.
 
     Args:
-        response: Any but a refusal (`ChallengeDetector.challenges_in`).
-        request: What it answers, sent through a proxy.
+        response: A response, but not a refusal (`ChallengeDetector.challenges_in`).
+        request: The request, sent through a proxy.
     """
     status = response.status
-    if request.method == b"CONNECT":  # Without a tunnel no site is connected.
+    if request.method == b"CONNECT":  # Only a tunnel connects a site.
         return Evidence.PROOF if response.opens_tunnel else Evidence.NONE
-    if status < 300 or status == _NOT_MODIFIED:  # 101 among them: another protocol has begun.
+    if status < 300 or status == _NOT_MODIFIED:  # Also 101, which starts another protocol.
         return Evidence.PROOF
     if status < 400:
         is_elsewhere = redirects_to_other_host(response, request)
@@ -69,21 +71,21 @@ def evidence(response: Response, request: Request) -> Evidence:
 
 
 def has_reached_site(response: Response, request: Request) -> bool:
-    """Return whether an upstream has passed a request on to its site that carried no login.
+    """Return True if the upstream has forwarded a request without a login to its site.
 
-    A 401 does not tell: some proxies ask with it.
+    A 401 is no proof, because some proxies require a login with a 401.
 
     Args:
-        response: Any but a refusal (`ChallengeDetector.challenges_in`).
-        request: What it answers, sent through a proxy.
+        response: A response, but not a refusal (`ChallengeDetector.challenges_in`).
+        request: The request, sent through a proxy.
     """
     return response.status != 401 and evidence(response, request) is not Evidence.NONE
 
 
 def redirects_to_other_host(response: Response, request: Request) -> bool:
-    """Return whether a redirect leads to another host than the one that was asked for.
+    """Return True if the response redirects to another host than the request's.
 
-    One that cannot be read counts as such.
+    A malformed Location counts as another host.
     """
     locations = response.fields.get_all(b"location")
     if not locations:
@@ -97,17 +99,18 @@ def redirects_to_other_host(response: Response, request: Request) -> bool:
 
 
 _MAX_URL_OCTETS = 2048
+"""The most octets of a URL to open in a browser."""
 
 
 def captive_portal_url(response: Response, request: Request) -> str:
-    """Return the page on which a network wants people to sign in, empty if the answer names none.
+    """Return the URL of the network's sign-in page; an empty string if there is no such page.
 
-    A 511 comes from the network (RFC 6585, section 6), and so does a redirect in answer to CONNECT:
-    no site is connected yet. Any other redirect may be a site's.
+    A 511 comes from the network (RFC 6585, section 6), and so does a redirect in response to
+    CONNECT, because no site is connected yet. Any other redirect may come from a site.
 
     Args:
-        response: Of a proxy.
-        request: What it answers.
+        response: A response of a proxy.
+        request: The request.
     """
     is_redirect = request.method == b"CONNECT" and 300 <= response.status < 400
     if response.status != NETWORK_AUTHENTICATION_REQUIRED and not is_redirect:
@@ -115,19 +118,19 @@ def captive_portal_url(response: Response, request: Request) -> str:
     page = redirect_url(response)
     if page or is_redirect:
         return page
-    # A browser that asks for any page without encryption is shown the right one.
+    # The network redirects any unencrypted page in a browser to its sign-in page.
     authority = request.target.authority
     return _browser_url(f"http://{authority.host}/" if authority else "") or "http://example.com/"
 
 
 def redirect_url(response: Response) -> str:
-    """Return where a redirect leads, empty if a browser cannot open that."""
+    """Return the URL of a redirect; an empty string if a browser cannot open it."""
     locations = response.fields.get_all(b"location")
     return _browser_url(locations[0].decode("latin-1").strip()) if locations else ""
 
 
 def _browser_url(url: str) -> str:
-    """Return a URL that may be given to a browser, empty if this one may not be."""
+    """Return the URL if it may be opened in a browser; otherwise an empty string."""
     try:
         parts = urlsplit(url)
         is_web = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
@@ -140,7 +143,7 @@ def _browser_url(url: str) -> str:
 
 
 class ChallengeDetector:
-    """Tells refusals; remembers what the last 407 of each upstream looked like."""
+    """Detects refusals. Remembers the Server field of each upstream's last 407."""
 
     def __init__(self) -> None:
         self._servers: dict[UpstreamId, bytes] = {}
@@ -148,24 +151,26 @@ class ChallengeDetector:
         self._kept_open: set[UpstreamId] = set()
 
     def note_upload_cut_off(self, upstream_id: UpstreamId | None) -> None:
-        """Remember that an upload without a login was cut off: its 407 may have been lost."""
+        """Record the loss of the connection during an upload without a login: its 407 may have been
+        lost."""
         if upstream_id is not None and len(self._cut_off) < _MAX_UPSTREAMS:
             self._cut_off.add(upstream_id)
 
     def take_upload_cut_off(self, upstream_id: UpstreamId | None) -> bool:
-        """Return whether the last upload was cut off, and forget it: the next one asks first."""
+        """Return True if the last upload was cut off, so the next upload expects a 100 first. Clear
+        the record."""
         if upstream_id not in self._cut_off:
             return False
         self._cut_off.discard(upstream_id)
         return True
 
     def note_kept_open(self, upstream_id: UpstreamId | None) -> None:
-        """Remember that an upstream keeps a connection open behind its 407, as it says."""
+        """Record the upstream as keeping a connection open after its 407, as announced."""
         if upstream_id is not None and len(self._kept_open) < _MAX_UPSTREAMS:
             self._kept_open.add(upstream_id)
 
     def was_kept_open(self, upstream_id: UpstreamId | None) -> bool:
-        """Return whether an upstream has kept a connection open behind its 407."""
+        """Return True if the upstream has kept a connection open after its 407."""
         return upstream_id in self._kept_open
 
     def challenges_in(
@@ -175,13 +180,13 @@ class ChallengeDetector:
         upstream_id: UpstreamId | None,
         carried: Credentials | None,
     ) -> tuple[Challenge, ...] | None:
-        """Return the challenges of a refusal, None if the response is none.
+        """Return the challenges of a refusal; None if the response is not a refusal.
 
         Args:
-            response: Of a next hop that is a proxy.
-            method: Of the request.
-            space: The upstream; None if no login may ever be sent there.
-            carried: The login that the request carried, None if none.
+            response: A response of a proxy.
+            method: The method of the request.
+            upstream_id: The upstream; None if no login may ever be sent to it.
+            carried: The credentials in the request; None without a login.
         """
         if response.status == 407:
             if upstream_id is not None:
@@ -194,6 +199,7 @@ class ChallengeDetector:
         return challenges if challenges and is_own else None
 
     def _remember_server(self, upstream_id: UpstreamId, server: bytes) -> None:
+        """Store the Server field of an upstream's last 407."""
         if len(self._servers) >= _MAX_UPSTREAMS:
             self._servers.clear()
         self._servers[upstream_id] = server
@@ -201,6 +207,8 @@ class ChallengeDetector:
     def _matches_last_407(
         self, response: Response, challenges: tuple[Challenge, ...], carried: Credentials
     ) -> bool:
+        """Return True if a 401 has the Server field and the realm of the last 407, and no Via
+        field."""
         server, last_challenge = self._servers.get(carried.upstream_id), carried.challenge
         return (
             bool(server)

@@ -1,20 +1,20 @@
-"""The sites for which an upstream asks for no login although it asks for others.
+"""The sites for which an upstream requires no login although it requires one for other sites.
 
-Some proxies hang when a login comes ahead with a request for such a site. So a site that was served
-without any login gets the next requests without one at first, until the upstream asks for a login
-there (R-086).
+Some proxies hang if a request for such a site carries a login. So after an upstream has served a
+site without a login, later requests for the site are first sent without a login, until the upstream
+requires a login for the site (R-086).
 """
 
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.target import Authority
 
 MAX_SITES = 1000
-"""For all upstreams together."""
+"""The most exempt sites of all upstreams together."""
 
 
 class ExemptSites:
-    """The exempt sites of all upstreams. The site that was served least recently goes first when
-    there are too many."""
+    """The exempt sites of all upstreams. If there are too many, the least recently served site is
+    dropped."""
 
     __slots__ = ("_sites",)
 
@@ -22,11 +22,11 @@ class ExemptSites:
         self._sites: dict[tuple[UpstreamId, Authority], None] = {}
 
     def has(self, upstream_id: UpstreamId, site: Authority) -> bool:
-        """Return whether a request for this site goes to this upstream without a login at first."""
+        """Return True if requests for this site are first sent to this upstream without a login."""
         return (upstream_id, site) in self._sites
 
     def note_served(self, upstream_id: UpstreamId, site: Authority) -> None:
-        """Remember that a request without a login was let through to the site."""
+        """Record a response of the site to a request without a login."""
         sites, key = self._sites, (upstream_id, site)
         sites.pop(key, None)
         sites[key] = None
@@ -34,8 +34,7 @@ class ExemptSites:
             del sites[next(iter(sites))]
 
     def note_challenged(self, upstream_id: UpstreamId, site: Authority) -> bool:
-        """Remember that the upstream asks for a login for this site. Return whether the site was
-        exempt until now."""
+        """Record the site as requiring a login. Return True if the site was exempt until now."""
         key = (upstream_id, site)
         was_exempt = key in self._sites
         if was_exempt:
@@ -43,5 +42,5 @@ class ExemptSites:
         return was_exempt
 
     def forget(self) -> None:
-        """Forget all sites: the profile or the network has changed, or a login was forgotten."""
+        """Drop all sites, because the profile or the network has changed or a login was deleted."""
         self._sites.clear()

@@ -1,7 +1,8 @@
-"""Steps of a sign-in that may wait for the network or the disk: Kerberos asks its server.
+"""Threads for handshake steps that may wait for the network or the disk, as Kerberos does for its
+server.
 
-They are taken in threads that the end of the program does not wait for: a sign-in server behind a
-firewall that swallows everything holds one for half a minute.
+The threads are daemons, so the process does not wait for them when it exits: if a firewall silently
+drops the packets to a sign-in server, a step blocks its thread for half a minute.
 """
 
 import asyncio
@@ -14,20 +15,23 @@ from trayproxy.auth.scheme import Handshake, Leg, Verdict
 from trayproxy.http.challenges import Challenge
 
 MAX_THREADS = 8
-"""Threads. A step is done in milliseconds, unless the server is silent: then all wait alike."""
+"""The most threads. A step takes milliseconds unless the server is silent; then all steps wait
+alike."""
 
 Step = Leg | Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """A handshake step in the queue, with the future for its result."""
+
     handshake: Handshake
     challenges: tuple[Challenge, ...]
     done: "asyncio.Future[Step]"
 
 
 class HandshakeThreads:
-    """Takes steps beside the loop. Its threads end when there is nothing to do."""
+    """Runs handshake steps outside the event loop. A thread ends when the queue is empty."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -38,7 +42,12 @@ class HandshakeThreads:
     def run(
         self, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> "asyncio.Future[Step]":
-        """Take the next step of a handshake. A future that is cancelled in time costs nothing."""
+        """Run the next step of a handshake in a thread. A future cancelled while in the queue skips
+        the step.
+
+        Returns:
+            A future for the result of the step.
+        """
         job = _Job(handshake, challenges, self._loop.create_future())
         with self._lock:
             self._jobs.append(job)
@@ -49,6 +58,7 @@ class HandshakeThreads:
         return job.done
 
     def _work(self) -> None:
+        """Run the steps in the queue until the queue is empty."""
         while True:
             with self._lock:
                 if not self._jobs:
@@ -57,7 +67,7 @@ class HandshakeThreads:
                 job = self._jobs.popleft()
             if not job.done.cancelled():
                 step = job.handshake.step(job.challenges)
-                with suppress(RuntimeError):  # The loop is closed: nobody needs it any more.
+                with suppress(RuntimeError):  # The loop is closed: the result is not needed.
                     self._loop.call_soon_threadsafe(_finish, job.done, step)
 
 

@@ -1,7 +1,7 @@
-"""Read the response to a request that carried a login after its client has disconnected.
+"""Reads the responses to requests with a login after their clients have disconnected.
 
-The login has been sent, so a wrong one has already cost a failed log-on. If the response were not
-read, the login would have to be sent once more to find out whether it is right.
+The login was sent, so a wrong login has already cost a failed log-on. Without the response, the
+login would have to be sent again to find out whether it is right.
 """
 
 import asyncio
@@ -49,11 +49,13 @@ class LateVerdicts:
         return self._start(self._read_response(unanswered))
 
     def read_socks_reply(self, unanswered: UnansweredSocksLogin) -> bool:
-        """Begin to read what a SOCKS server says about a login. Return False if it cannot be read
+        """Start to read the reply of a SOCKS server to a login. Return False if it cannot be read
         any more."""
         return self._start(self._read_socks_reply(unanswered))
 
     def _start(self, reader: Coroutine[Any, Any, None]) -> bool:
+        """Start a task for this coroutine. Return False if the engine is closing or there are too
+        many tasks."""
         if self._engine.closing or len(self._tasks) >= MAX_READERS:
             reader.close()
             return False
@@ -63,7 +65,8 @@ class LateVerdicts:
         return True
 
     def count_silent(self, login_id: LoginId) -> int:
-        """Return how many requests with this login wait for a next hop that does not respond."""
+        """Return the number of requests with this login at a next hop without any response since
+        they were sent."""
         waiting = [
             unanswered
             for unanswered in self._waiting
@@ -79,14 +82,14 @@ class LateVerdicts:
             await asyncio.wait(self._tasks)
 
     async def _read_response(self, unanswered: UnansweredRequest) -> None:
+        """Read a response and report its verdict, or the lack of a verdict, to the desk."""
         engine, credentials = self._engine, unanswered.credentials
         downstream = NullDownstream(engine)
         downstream.upstream = unanswered.connection
         timers = []
         self._waiting.append(unanswered)
         if not unanswered.is_on_trial:
-            # Other requests may carry the login meanwhile, so the desk hears early of one without a
-            # response.
+            # Other requests may carry the login meanwhile, so a missing response is reported early.
             limits = engine.limits
             timers = [
                 engine.loop.call_later(limits.mute_s, self._report_if_silent, unanswered),
@@ -111,6 +114,7 @@ class LateVerdicts:
     async def _read_head(
         self, downstream: NullDownstream, unanswered: UnansweredRequest
     ) -> Response:
+        """Return the head of the response."""
         writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(enabled=False))
         writer.adopt_sent_request(unanswered.connection.stream)
         return await ResponseReader(downstream, unanswered.cached_request).read_head(
@@ -118,10 +122,11 @@ class LateVerdicts:
         )
 
     async def _read_socks_reply(self, unanswered: UnansweredSocksLogin) -> None:
+        """Read a SOCKS reply and report its verdict, or the lack of a verdict, to the desk."""
         engine, credentials, stream = self._engine, unanswered.credentials, unanswered.stream
         timer = None
         if not unanswered.is_on_trial:
-            # Others may carry the login meanwhile. A server that says nothing is told soon.
+            # Other requests may carry the login meanwhile, so a missing reply is reported early.
             timer = engine.loop.call_later(
                 engine.limits.late_silence_s, self._report_no_verdict, credentials
             )
@@ -150,17 +155,19 @@ class LateVerdicts:
             stream.close()
 
     def _report_if_silent(self, unanswered: UnansweredRequest) -> None:
-        """Tell the desk if the next hop has not responded at all since the request was sent."""
+        """Report an overdue response to the desk if the next hop has not responded at all since the
+        request was sent."""
         if unanswered.connection.is_unheard:
             self._engine.desk.overdue(
                 unanswered.credentials, self._engine.count_unanswered(unanswered.credentials)
             )
 
     def _report_no_verdict(self, credentials: Credentials) -> None:
+        """Report the lack of a verdict to the desk."""
         self._engine.desk.inconclusive(credentials, "the client has left", sent=True)
 
     def _report(self, unanswered: UnansweredRequest, response: Response) -> None:
-        """Tell the desk what the response says about the login."""
+        """Report the evidence of the response about the login to the desk."""
         engine, credentials, route = self._engine, unanswered.credentials, unanswered.route
         request, desk = unanswered.cached_request.request, engine.desk
         challenges = engine.refusals.challenges_in(
@@ -187,9 +194,9 @@ class LateVerdicts:
         challenges: tuple[Challenge, ...],
         verdict: Verdict,
     ) -> None:
-        """Tell the desk that the next hop refused the login, or did not say why."""
+        """Report to the desk a refusal of the login by the next hop, with its verdict."""
         desk = self._engine.desk
-        assert route.profile is not None  # A next hop with a login belongs to one.
+        assert route.profile is not None  # An upstream with a login belongs to a profile.
         pending_request = PendingRequest(target)
         future = desk.challenged(
             credentials.upstream_id,

@@ -1,23 +1,25 @@
-"""Connections that are signed in ahead of need, so that the next tunnel need not wait for it.
+"""Authenticates connections ahead of need, so the next tunnel does not have to wait for a
+handshake.
 
-NTLM signs in a connection, and a tunnel uses it up: each new one would cost two round trips more.
-So where it is wanted (`spares` decides), one more connection is signed in after the client that
-needed the last one was answered, and put into the pool like any other that is idle.
+NTLM authenticates a connection, and a tunnel consumes the connection: each new tunnel would cost
+two more round trips. Where `preconnect_policy` decides so, one more connection is authenticated
+after a request has needed a handshake, and is put into the pool like any other idle connection.
 
-It is signed in wholly or not at all. A proxy reserves a helper for each sign-in that has begun, and
-one that is left half-way would take it from somebody else. So a whole request carries the legs, and
-it is one that leads nowhere: ``HEAD`` with ``Cache-Control: only-if-cached``, which a cache answers
-itself, with a 504 if it has nothing (RFC 9111, section 5.2.1.7). A proxy without a cache asks the
-site for a head, which has no effect there (RFC 9110, section 9.2.1). ``OPTIONS`` with
-``Max-Forwards: 0``, which no proxy may pass on, would be right by the book; Squid answers it with a
-501 before it asks for a login, and closes. The request goes where one of a program has just been
-asked for a login: elsewhere the proxy may not ask. Its host is all that it has of that.
+The handshake of a preconnect is completed or not begun. A proxy reserves a helper process for each
+handshake, so an incomplete handshake would block a helper. The legs are therefore carried by a
+whole request without effect: ``HEAD`` with ``Cache-Control: only-if-cached``. A cache responds
+itself, with a 504 if it has no stored response (RFC 9111, section 5.2.1.7). A proxy without a cache
+forwards the HEAD request to the site, where it has no effect (RFC 9110, section 9.2.1). ``OPTIONS``
+with ``Max-Forwards: 0``, which no proxy may forward, would be the standard choice; but Squid
+responds with a 501 before it requires a login, and closes. The target is taken from a recent
+request for which the proxy required a login, because the proxy may not require a login for other
+targets. Nothing but the host is taken from the request.
 
-What goes out is what would go out for a program, by the same code and the same rules: the desk must
-be sure of the login, it hears of a refusal as of that of any request whose program has left, and
-whoever comes meanwhile waits to learn what becomes of it, so that a refused login is sent once.
-Nobody else hears of it: it is no client, and what it meets is no problem of the next hop, since the
-next client will meet it and tell.
+A preconnect uses the same code and rules as the request of a program: the login must be proved, the
+desk receives a refusal as if the program had disconnected, and requests arriving meanwhile wait for
+the result, so a refused login is sent only once. A preconnect is not counted as a client, and its
+failure is not reported as a problem of the next hop, because the next client will meet and report
+the same failure.
 """
 
 import asyncio
@@ -63,10 +65,10 @@ logger = logging.getLogger(__name__)
 
 
 def preconnect_request(target: Authority) -> Request:
-    """Return a request that leads nowhere, see the module.
+    """Return the HEAD request of a preconnect, which has no effect at the target.
 
     Raises:
-        MessageError: The target is none.
+        MessageError: The target is invalid.
     """
     head = (
         f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
@@ -76,7 +78,7 @@ def preconnect_request(target: Authority) -> Request:
 
 
 class NullStream(SocketStream):
-    """The socket of a client that does not exist: it has sent all, and takes nothing."""
+    """The client stream of a preconnect: no data, and closed for sending."""
 
     __slots__ = ()
 
@@ -88,7 +90,8 @@ class NullStream(SocketStream):
 
 
 class NullDownstream:
-    """Stands where a client would be; see `trayproxy.engine.downstream.Downstream`."""
+    """The downstream of a preconnect, which has no client; see
+    `trayproxy.engine.downstream.Downstream`."""
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
@@ -100,17 +103,16 @@ class NullDownstream:
         self.carried: Credentials | None = None
 
     def deadline_in(self, seconds: float) -> None:
-        """Leave the limit as it is: there is one for the whole."""
+        """Ignore the deadline: the whole preconnect has a timeout."""
 
     def events(
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
     ) -> dict[int, int]:
-        """Return what to wait for: the next hop alone."""
+        """Return the events to wait for: those of the next hop only."""
         return {upstream.descriptor: upstream_mask} if upstream is not None else {}
 
     def release(self, descriptor: int) -> None:
-        """Stop watching. A task that waits leaves nothing behind, and what the pool watches is not
-        taken from it."""
+        """Deregister a descriptor. The registrations of the pool are not affected."""
         self.engine.descriptors.forget(descriptor)
 
     def drop_upstream(self) -> None:
@@ -120,47 +122,47 @@ class NullDownstream:
             self.upstream = None
 
     def drop_begun(self) -> None:
-        """Close nothing: the shortcut begins connections for clients only."""
+        """Do nothing: only the fast path starts connections, and only for clients."""
 
     async def deliver(self, data: bytes) -> None:
-        """Let what is said on the way pass: nobody listens."""
+        """Discard an interim response: there is no client."""
 
 
 class PreconnectLease(UpstreamLease):
-    """The next hop of a request that nobody waits for."""
+    """The lease of an upstream connection by a preconnect."""
 
     __slots__ = ()
 
     async def wait(self, io_wait: IoWait) -> int:
-        """Wait; there is no client to look after."""
+        """Wait for an event. There is no client to watch."""
         return await io_wait
 
     def _take_from_pool(
         self, key: PoolKey, credentials: Credentials | None, *, even_for_tunnel: bool = False
     ) -> UpstreamConnection | None:
-        """Take nothing: what is there is for programs."""
+        """Return None: idle connections are left to the requests of programs."""
         return None
 
     def report_failure(self, page: ErrorPage) -> None:
-        """Tell nobody."""
+        """Do nothing: clients report failures."""
 
     def record_silence(self) -> None:
-        """Count nothing: clients find out whether it is dead."""
+        """Do nothing: clients find out whether the next hop is alive."""
 
     def register_demand(self, credentials: Credentials) -> None:
-        """Let those go first who wait for a connection."""
+        """Do nothing: a preconnect creates no demand."""
 
     def record_handshake(self, credentials: Credentials) -> None:
-        """Want no other one for it."""
+        """Do nothing: the handshake of a preconnect creates no demand."""
 
 
 class ReadyConnection:
-    """A connection that was put into the pool.
+    """An authenticated connection in the pool, ready for the next request.
 
     Attributes:
         connection: The connection.
-        used: How often it had been when it was put there.
-        since: Loop time of that.
+        use_count: The number of requests on the connection when it was put into the pool.
+        pooled_at: Loop time when the connection was put into the pool.
     """
 
     __slots__ = ("connection", "pooled_at", "use_count")
@@ -171,17 +173,18 @@ class ReadyConnection:
         self.pooled_at = pooled_at
 
     def was_lost(self, now: float, kept_s: float) -> bool:
-        """Whether its next hop closed it before anybody used it, and before we would have."""
+        """Return True if the next hop closed the connection unused, before its time in the pool was
+        over."""
         is_closed = self.connection.stream.socket.fileno() < 0
         is_unused = self.connection.used == self.use_count
         return is_closed and is_unused and now - self.pooled_at < kept_s
 
 
 class Preconnect:
-    """One connection on its way into the pool.
+    """One connection being authenticated ahead of need.
 
     Attributes:
-        ready: What there is in the end.
+        ready: The connection in the pool; None unless the preconnect has succeeded.
     """
 
     def __init__(self, engine: "Engine", order: PreconnectOrder) -> None:
@@ -191,14 +194,14 @@ class Preconnect:
         self.ready: ReadyConnection | None = None
 
     async def authenticate(self) -> PreconnectResult:
-        """Sign it in and put it into the pool.
+        """Open and authenticate the connection, and put it into the pool.
 
         Raises:
-            RequestRefusedError: There is no connection, or no answer on it.
-            LoginSupersededError: The login was refused to a request of a program meanwhile.
+            RequestRefusedError: There is no connection, or no response on it.
+            LoginSupersededError: The login was refused to the request of a program in the meantime.
         """
         downstream, order = self._downstream, self._order
-        # The same login, but not as it was let go for the one request that the order came from.
+        # The same login, but without the permit of the request behind the order.
         credentials = self._engine.desk.known(order.credentials.upstream_id) or order.credentials
         cached_request = CachedRequest(preconnect_request(order.target), None)
         lease = PreconnectLease(downstream, cached_request.request, order.route, order.route)
@@ -217,11 +220,11 @@ class Preconnect:
         if not isinstance(outcome, Response):
             self._report(outcome, exchange.permitted or credentials)
             return PreconnectResult.FAILED_FOR_GOOD
-        # An answer to the first leg means that nobody has asked: it is not signed in.
+        # A response to the first leg authenticates nothing: the upstream has required no login.
         connection = downstream.upstream
         if connection is None or not exchange.is_proved:
             return PreconnectResult.FAILED_FOR_GOOD
-        # Anew, though that was known: what was accepted lately may go out ahead once more.
+        # The login was accepted before, but the next preconnect needs a recent acceptance.
         self._engine.desk.accepted(credentials)
         if not await exchange.discard_response(connection, outcome):
             return PreconnectResult.FAILED_FOR_GOOD
@@ -231,17 +234,17 @@ class Preconnect:
         return PreconnectResult.POOLED
 
     def _report(self, outcome: AuthChallenge | None, credentials: Credentials) -> None:
-        """Tell the desk that the login was refused, to a request that is not there any more.
+        """Report a refused login to the desk, as for a request whose client has disconnected.
 
-        So the desk finds out by itself whether it is the login, or this request that the next hop
-        does not allow. If the login was not sent at all, that says nothing.
+        The desk then finds out whether the login is wrong or the next hop merely refuses this
+        request. An unsent login has no verdict and is not reported.
         """
         if outcome is None or outcome.verdict is None or is_password_unchecked(outcome.verdict):
             return
         desk, profile = self._engine.desk, self._order.route.profile
-        assert profile is not None  # A next hop with a login belongs to one.
-        # Without the target: the proxy may refuse the method HEAD, which no program has used there,
-        # and the host must not be taken for forbidden over that.
+        assert profile is not None  # An upstream with a login belongs to a profile.
+        # The target is omitted: the proxy may refuse the HEAD method, which is no reason to treat
+        # the host as forbidden.
         pending_request = PendingRequest("")
         future = desk.challenged(
             credentials.upstream_id,
@@ -254,15 +257,15 @@ class Preconnect:
         desk.withdraw(future)
 
     def drop(self) -> None:
-        """Close it, unless it was put into the pool."""
+        """Close the connection unless it was put into the pool."""
         self._downstream.drop_upstream()
 
 
 class Preconnector:
-    """Has connections signed in ahead, one at a time of each kind."""
+    """Runs preconnects, at most one preconnect at a time per pool key."""
 
     def __init__(self, engine: "Engine") -> None:
-        """Begin nothing."""
+        """Create a preconnector without any demand."""
         self._engine = engine
         self._policy = PreconnectPolicy()
         self._in_progress: SingleFlight[PoolKey] = SingleFlight(engine.loop)
@@ -271,22 +274,22 @@ class Preconnector:
         self._timers: dict[PoolKey, asyncio.Handle] = {}
         self._tasks: set[asyncio.Task[PreconnectResult]] = set()
 
-    # --- what requests of programs say; the key is that of a connection that is signed in ---
+    # --- events of requests; each key is the pool key of authenticated connections ---
 
     def demand_started(self, key: PoolKey) -> None:
-        """A request needs such a connection."""
+        """Register a request in need of an authenticated connection."""
         self._bursts.request_arrived(key, self._engine.loop.time())
         self._cancel(key)
         self._policy.demand_started(key)
 
     def demand_ended(self, key: PoolKey) -> None:
-        """It has one, or needs none any more."""
+        """Deregister a request's demand for an authenticated connection."""
         self._policy.demand_ended(key)
         self._bursts.request_ended(key, self._engine.loop.time())
         self._schedule_check(key)
 
     def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
-        """It had to sign one in, by more than one message."""
+        """Record a request's own handshake of several messages."""
         self._policy.handshake_done(key, order)
         ready, now = self._ready.pop(key, None), self._engine.loop.time()
         if ready is not None and ready.was_lost(now, self._engine.limits.kept_s):
@@ -294,20 +297,20 @@ class Preconnector:
         self._schedule_check(key)
 
     def preconnect_used(self, key: PoolKey) -> None:
-        """It has taken one that was ready."""
+        """Record a request's use of a ready connection."""
         self._policy.preconnect_used(key)
         self._schedule_check(key)
 
     def in_progress(self, key: PoolKey) -> "tuple[asyncio.Future[None], float] | None":
-        """Return the end of the one that is being signed in, and for how many seconds to wait for
-        it; None: there is nothing to wait for."""
+        """Return a future for the end of the preconnect in progress, and the seconds to wait for
+        it; None if there is no preconnect to wait for."""
         return self._in_progress.wait_for(key)
 
-    # --- what the engine says ---
+    # --- events of the engine ---
 
     def forget(self) -> None:
-        """Give up what is under way, and what is known: the profile, a login or the network has
-        changed."""
+        """Cancel the preconnects in progress and drop all records, because the profile, a login or
+        the network has changed."""
         self._policy.forget()
         self._bursts.forget()
         self._ready.clear()
@@ -318,16 +321,16 @@ class Preconnector:
             task.cancel()
 
     async def close(self) -> None:
-        """Give up for good."""
+        """Cancel all preconnects and wait for their end."""
         self.forget()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    # --- doing it ---
+    # --- running preconnects ---
 
     def _schedule_check(self, key: PoolKey) -> None:
-        """Look some time later if one is due; never before the client that needed the last one was
-        told what came of its request."""
+        """Schedule a check whether a preconnect is due. The check runs only after the client of the
+        last request has received its response."""
         if self._policy.is_wanted(key):
             self._cancel(key)
             delay_s = self._bursts.delay_s(key)
@@ -335,12 +338,13 @@ class Preconnector:
                 self._timers[key] = self._engine.loop.call_later(delay_s, self._check, key)
 
     def _cancel(self, key: PoolKey) -> None:
+        """Cancel the scheduled check of a key."""
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
 
     def _check(self, key: PoolKey) -> None:
-        """Begin one if that is due."""
+        """Start a preconnect if the policy orders one."""
         engine = self._engine
         self._timers.pop(key, None)
         if engine.closing or not engine.pool.is_current(key):
@@ -360,11 +364,12 @@ class Preconnector:
         task.add_done_callback(partial(self._ended, key, preconnect))
 
     async def _authenticate(self, preconnect: Preconnect) -> PreconnectResult:
+        """Run a preconnect with a timeout, and return its result."""
         try:
             async with asyncio.timeout(self._engine.limits.spare_s):
                 return await run_in_task(preconnect.authenticate())
         except TimeoutError:
-            # Silence stays, and would be waited for by whoever comes meanwhile.
+            # A silent upstream stays silent, and requests would wait for each new preconnect.
             logger.debug("no connection was signed in ahead: no answer in time")
             return PreconnectResult.FAILED_FOR_GOOD
         except (RequestRefusedError, LoginSupersededError) as error:
@@ -379,7 +384,8 @@ class Preconnector:
     def _ended(
         self, key: PoolKey, preconnect: Preconnect, task: asyncio.Task[PreconnectResult]
     ) -> None:
-        # Also of one that was given up before it began.
+        # A task cancelled before its start also ends here.
+        """Record the result of a preconnect and wake the waiting requests."""
         self._tasks.discard(task)
         if preconnect.ready is not None and key.epoch == self._engine.pool.epoch:
             if len(self._ready) >= MAX_KEYS:

@@ -1,20 +1,20 @@
-"""When to sign in a connection ahead of need: the decision, without I/O and without a clock.
+"""Decides when to authenticate a connection ahead of need; without I/O and without a clock.
 
-A connection is signed in ahead only where that saves something, and only when somebody has just
-needed one: a request had to pay for a handshake, or took what was ready. There is one at most, it
-is begun when nobody waits for one of his own, and without new demand nothing happens: an idle
-service opens nothing.
+A preconnect is made only where it saves round trips, and only after recent demand: a request has
+needed a handshake of several messages, or has used a ready connection. At most one connection is
+ready per key. A preconnect starts only while no request waits for a connection, and without new
+demand nothing happens: an idle service opens no connection.
 
-A request on a connection that is signed in ahead costs three messages: two for the sign-in, and its
-own. A request that signs in its own connection costs two. Requests that come back to back leave no
-time for a sign-in ahead: each request would wait for it, and cost three messages instead of two. So
-no connection is signed in ahead among them, and none behind the last of them: the next request may
-be the first of many again, and the connection would cost one message more than without. The first
-request after a pause signs in its own connection; behind it the next connection is signed in ahead.
-So requests that come back to back cost at most two messages each, all that is sent ahead included.
+A request on a preconnected connection costs three messages: two for the handshake and one for the
+request. A request with its own handshake costs two. Back-to-back requests leave no time for a
+preconnect: each request would wait for it and cost three messages instead of two. So there is no
+preconnect during a burst, and none after its last request, because the next request may start
+another burst, and the connection would cost an extra message. The first request after a pause
+authenticates its own connection; the next connection is authenticated ahead after it. In this way,
+back-to-back requests cost at most two messages each, preconnects included.
 
-Where it came to nothing once for a reason that stays, it is not tried again until connections of
-another kind are wanted: another login, another profile, another network.
+After a permanent failure, no preconnect is tried again for the same key. Another login, profile or
+network has another key.
 """
 
 from collections.abc import Callable
@@ -27,29 +27,29 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.http.target import Authority
 
 BACK_OFF_S = 60.0
-"""Seconds without another try after one that has come to nothing."""
+"""Seconds without another try after a failed preconnect."""
 MAX_FAILURES = 3
-"""So many in a row, and there is no other try."""
+"""The most failures in a row; after them, no preconnect is tried again for the key."""
 BURST_PAUSE_S = 0.06
-"""Seconds between two requests from which on they do not come back to back. So long a connection is
-not signed in ahead either, because the last request may be the first of many."""
+"""The shortest pause, in seconds, between two requests of different bursts. A preconnect is delayed
+by the same time, because the last request may be the first of a burst."""
 MAX_SHORT_PAUSES = 4
-"""So many shorter pauses in a row, and no connection is signed in ahead until a request has come
-after a longer one."""
+"""The number of shorter pauses in a row from which no connection is preconnected, until a request
+follows a longer pause."""
 MIN_LONG_PAUSES = 2
-"""So many pauses in a row that are not shorter, and a connection is signed in ahead at once: the
-next request will come after a pause, too."""
+"""The number of longer pauses in a row from which a connection is preconnected without delay,
+because the next request will also follow a pause."""
 MAX_KEYS = 64
-"""Kinds of connections of which anything is known; old logins leave some behind."""
+"""The most pool keys to remember. Keys of old logins are never used again."""
 
 
 class PreconnectOrder:
-    """What to sign in a connection with.
+    """The parameters of a preconnect.
 
     Attributes:
-        route: Where to.
+        route: The route through the upstream.
         credentials: The login.
-        target: Where a request of a program went for which the next hop wanted a login.
+        target: The target of a recent request for which the upstream required a login.
     """
 
     __slots__ = ("credentials", "route", "target")
@@ -61,27 +61,28 @@ class PreconnectOrder:
 
 
 class PreconnectResult(Enum):
-    """What has become of a connection that was to be signed in ahead."""
+    """The result of a preconnect."""
 
     POOLED = auto()
-    """It waits in the pool."""
+    """The connection is in the pool."""
     FAILED = auto()
-    """Nothing; another one may come to more, some time later."""
+    """The preconnect failed. A later preconnect may succeed."""
     FAILED_FOR_GOOD = auto()
-    """Nothing, and no other one will come to more."""
+    """The preconnect failed for a permanent reason; do not retry for this key."""
 
 
 class _KeyState:
-    """What is known of connections that stand for each other.
+    """The state of a pool key.
 
     Attributes:
-        clients: How many requests of programs are on their way to one.
-        order: How to sign one in; None: that costs no round trip of its own, as far as is known.
-        is_wanted: Somebody has needed one since the last was begun.
-        is_under_way: One is being signed in.
-        failures: How many have come to nothing since one was kept.
-        not_before: When the next one may be begun.
-        is_useless: None shall be.
+        waiting: The number of requests waiting for a connection.
+        order: The order of the next preconnect; None while no request has needed several messages
+            to authenticate its connection.
+        is_wanted: True if a request has needed a connection since the last preconnect started.
+        is_in_progress: True while a preconnect is in progress.
+        failures: The number of failures since the last success.
+        not_before: The time before which no preconnect starts, in seconds on a monotonic clock.
+        is_given_up: True if no preconnect is to be started any more.
     """
 
     __slots__ = (
@@ -105,14 +106,14 @@ class _KeyState:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits and nothing is under way."""
+        """True if no request is waiting and no preconnect is in progress."""
         return not self.waiting and not self.is_in_progress
 
 
 class BurstDetector:
-    """Tells requests that come back to back from requests with pauses between them.
+    """Distinguishes back-to-back requests from requests with pauses between them.
 
-    A key is always that of a connection that is signed in.
+    Each key is the pool key of authenticated connections.
     """
 
     def __init__(self) -> None:
@@ -121,10 +122,10 @@ class BurstDetector:
         self._long_pauses: dict[PoolKey, int] = {}
 
     def request_ended(self, key: PoolKey, now: float) -> None:
-        """Note that a request needs no connection any more.
+        """Record the end of a request's need for a connection.
 
         Args:
-            key: Of which kind.
+            key: The pool key.
             now: Seconds on a monotonic clock.
         """
         if len(self._ended_at) >= MAX_KEYS:
@@ -132,15 +133,15 @@ class BurstDetector:
         self._ended_at[key] = now
 
     def request_arrived(self, key: PoolKey, now: float) -> None:
-        """Note that the next request needs one.
+        """Record a request in need of a connection.
 
         Args:
-            key: Of which kind.
+            key: The pool key.
             now: Seconds on a monotonic clock.
         """
         ended_at = self._ended_at.pop(key, None)
         if ended_at is None:
-            return  # The first one, or beside another one.
+            return  # The first request, or a request concurrent with another.
         if now - ended_at >= BURST_PAUSE_S:
             self._short_pauses.pop(key, None)
             self._long_pauses[key] = self._long_pauses.get(key, 0) + 1
@@ -149,75 +150,74 @@ class BurstDetector:
             self._short_pauses[key] = self._short_pauses.get(key, 0) + 1
 
     def delay_s(self, key: PoolKey) -> float | None:
-        """Return how many seconds without a request must pass before a connection is signed in
-        ahead; None: the last requests came back to back, and no connection is signed in ahead
-        before a request has come after a pause."""
+        """Return the seconds without a request before a preconnect starts; None during a burst,
+        which lasts until a request follows a pause."""
         if self._short_pauses.get(key, 0) >= MAX_SHORT_PAUSES:
             return None
         return 0.0 if self._long_pauses.get(key, 0) >= MIN_LONG_PAUSES else BURST_PAUSE_S
 
     def forget(self) -> None:
-        """Know nothing any more."""
+        """Drop all records."""
         self._ended_at.clear()
         self._short_pauses.clear()
         self._long_pauses.clear()
 
 
 class PreconnectPolicy:
-    """Decides; is told what happens.
+    """Decides when to preconnect, from the events reported to it.
 
-    A key is always that of a connection that is signed in.
+    Each key is the pool key of authenticated connections.
     """
 
     def __init__(self) -> None:
         self._states: dict[PoolKey, _KeyState] = {}
 
-    # --- what programs do ---
+    # --- events of requests ---
 
     def demand_started(self, key: PoolKey) -> None:
-        """Take note that a request of a program needs such a connection."""
+        """Register a request in need of an authenticated connection."""
         self._state(key).waiting += 1
 
     def demand_ended(self, key: PoolKey) -> None:
-        """Take note that it has one, or needs none any more."""
+        """Deregister a request's demand for an authenticated connection."""
         state = self._states.get(key)
         if state is None:
-            return  # From before a change.
+            return  # The key is from before a call of `forget`.
         state.waiting = max(0, state.waiting - 1)
         if state.order is None and state.is_idle:
             del self._states[key]
 
     def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
-        """Take note that it had to sign one in, by more than one message."""
+        """Record a request's own handshake of several messages."""
         state = self._state(key)
         state.order = order
         state.is_wanted = True
 
     def preconnect_used(self, key: PoolKey) -> None:
-        """Take note that it has taken one that was ready."""
+        """Record a request's use of a ready connection."""
         state = self._states.get(key)
         if state is not None and state.order is not None:
             state.is_wanted = True
 
-    # --- what follows ---
+    # --- decisions and results ---
 
     def is_wanted(self, key: PoolKey) -> bool:
-        """Whether to look if one may be begun."""
+        """Return True if `next_order` may return an order for the key."""
         state = self._states.get(key)
         return state is not None and state.is_wanted
 
     def next_order(
         self, key: PoolKey, now: float, *, is_ready: bool, may_carry: Callable[[Credentials], bool]
     ) -> PreconnectOrder | None:
-        """Return what to begin now; None: nothing.
+        """Return the order of a preconnect to start now; None to start none.
 
-        While programs wait the decision waits, too. After that it is made once.
+        While requests wait, the decision is postponed. Otherwise it is made once per demand.
 
         Args:
-            key: Of which kind.
+            key: The pool key.
             now: Seconds on a monotonic clock.
-            is_ready: There is one in the pool.
-            may_carry: Whether a login may be sent that nobody waits for.
+            is_ready: True if the pool has a ready connection.
+            may_carry: Returns True if a login may be sent without a request of a program.
         """
         state = self._states.get(key)
         if state is None or not state.is_wanted or not state.is_idle:
@@ -235,10 +235,10 @@ class PreconnectPolicy:
         return state.order
 
     def preconnect_ended(self, key: PoolKey, result: PreconnectResult, now: float) -> None:
-        """Take note of what has become of the one that was under way."""
+        """Record the result of the preconnect in progress."""
         state = self._states.get(key)
         if state is None:
-            return  # From before a change.
+            return  # The key is from before a call of `forget`.
         state.is_in_progress = False
         if result is PreconnectResult.POOLED:
             state.failures = 0
@@ -250,14 +250,15 @@ class PreconnectPolicy:
         )
 
     def preconnect_lost(self, key: PoolKey, now: float) -> None:
-        """Take note that one that was ready was closed by its next hop before anybody took it."""
+        """Record the loss of a ready connection, closed by the upstream before its first use."""
         self._state(key).not_before = now + BACK_OFF_S
 
     def forget(self) -> None:
-        """Know nothing any more: the profile, a login or the network has changed."""
+        """Drop all states, because the profile, a login or the network has changed."""
         self._states.clear()
 
     def _state(self, key: PoolKey) -> _KeyState:
+        """Return the state of a key; create the state if it is missing."""
         state = self._states.get(key)
         if state is None:
             if len(self._states) >= MAX_KEYS:

@@ -1,7 +1,7 @@
-"""Who is first to do something that others wait for, and for how long they wait.
+"""Lets one task per key run at a time, and lets other tasks wait for it for a limited time.
 
-The connections that are signed in ahead use it (`warming`). Which request may carry a login that
-was not proved lately is the desk's decision (`trayproxy.desk.machine.pacing`).
+Preconnects use it (see `preconnect`). The desk decides which request may carry an unproved login
+(`trayproxy.desk.machine.pacing`).
 """
 
 import asyncio
@@ -12,24 +12,27 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 WAIT_S = 2.0
-"""Seconds for which the others wait."""
+"""The most seconds to wait for another task."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
+    """A running task: the future for its end, and the loop time until which other tasks wait for
+    it."""
+
     done: "asyncio.Future[None]"
     wait_until: float
 
 
 class SingleFlight(Generic[K]):
-    """Who goes first, by login or by whatever else names what one goes first with."""
+    """The running tasks, keyed for example by pool key, with at most one task per key."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._flights: dict[K, _Flight] = {}
 
     def claim(self, key: K) -> bool:
-        """Go first with a login. Return False if somebody else does; then see `wait_for`."""
+        """Claim the key. Return False if another task holds the key; call `wait_for` then."""
         if key in self._flights:
             return False
         wait_until = self._loop.time() + WAIT_S
@@ -37,14 +40,14 @@ class SingleFlight(Generic[K]):
         return True
 
     def release(self, key: K) -> None:
-        """Say that the desk knows what has become of the request that went first."""
+        """Release the key and wake the waiting tasks."""
         flight = self._flights.pop(key, None)
         if flight is not None and not flight.done.done():
             flight.done.set_result(None)
 
     def wait_for(self, key: K) -> "tuple[asyncio.Future[None], float] | None":
-        """Return the end of the request that went first, and for how many seconds to wait for it;
-        None: there is nothing to wait for."""
+        """Return a future for the release of the key, and the seconds to wait for it; None if no
+        other task holds the key or the time to wait is over."""
         flight = self._flights.get(key)
         wait_s = flight.wait_until - self._loop.time() if flight is not None else 0.0
         return (flight.done, wait_s) if flight is not None and wait_s > 0 else None

@@ -1,4 +1,4 @@
-"""The next hop of one request: a connection to it, and waiting for what it says."""
+"""The lease of an upstream connection by one request, and waiting for responses on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,24 +28,26 @@ if TYPE_CHECKING:
     from trayproxy.engine.downstream import Downstream
 
 CLIENT_CHECK_INTERVAL_S = 0.5
-"""How often to look whether a client is still there that cannot say so."""
+"""Seconds between two checks whether a client is still connected while TrayProxy does not read from
+it."""
 
 
 def _authenticated_key(key: PoolKey, credentials: Credentials) -> PoolKey:
-    """Return what a connection may be used for that is signed in with this login."""
+    """Return the pool key of the connections authenticated with this login."""
     return key._replace(signed_in=credentials.login_id)
 
 
 class UpstreamLease:
-    """Where a request goes next.
+    """The use of a connection to the next hop by one request.
 
     Attributes:
-        route: The way that it takes.
-        preferred_route: The way that it would take if no upstream were dead.
-        is_parked: It waits at the sign-in desk: when its client leaves, nobody needs it.
-        was_login_sent: A login was sent while connecting, and may have cost a log-on.
-        unanswered_stream: The connection to a SOCKS server that has not replied to a login although
-            the client has left; None if there is no such connection.
+        route: The route of the request.
+        preferred_route: The route the request would take if no upstream were down.
+        is_parked: True while the request waits for the desk or for a sign-in server. If the client
+            disconnects meanwhile, the request is dropped.
+        was_login_sent: True if a login was sent while connecting and may have cost a log-on.
+        unanswered_stream: The connection to a SOCKS server without a reply to a login, although the
+            client has disconnected; None without such a connection.
     """
 
     __slots__ = (
@@ -66,7 +68,7 @@ class UpstreamLease:
     def __init__(
         self, downstream: "Downstream", request: Request, preferred_route: Route, route: Route
     ) -> None:
-        """Connect to nothing yet."""
+        """Create a lease without a connection."""
         self.route = route
         self.preferred_route = preferred_route
         self.is_parked = False
@@ -82,7 +84,7 @@ class UpstreamLease:
 
     @property
     def desk(self) -> Desk:
-        """Who hears what becomes of logins."""
+        """The desk, which receives the verdicts on logins."""
         return self._engine.desk
 
     async def obtain_connection(
@@ -93,18 +95,20 @@ class UpstreamLease:
         on_trial: bool = False,
         asks_first: bool = False,
     ) -> UpstreamConnection:
-        """Return a connection to the next hop that may carry this answer.
+        """Return a connection to the next hop for a request with these credentials.
 
         Args:
-            answer: What the request goes with.
-            fresh: A new one.
-            on_trial: Not one that has lain idle, and may be dead: the answer goes out only once.
-            asks_first: One that has lain idle even so, for a tunnel as well: the next hop is asked
-                for a challenge on it before the answer goes out. Behind a balancer it leads to the
-                proxy that has asked this request for the login.
+            credentials: The credentials of the request; None for a request without a login.
+            fresh: True to open a new connection.
+            on_trial: True to avoid idle connections, which may be dead: a login on trial is sent
+                only once.
+            asks_first: True to use an idle connection nevertheless, even for a tunnel, because a
+                new challenge is obtained on it before the credentials are sent. Behind a load
+                balancer, the idle connection leads to the proxy with the challenge for this
+                request.
 
         Raises:
-            RequestRefusedError: There is none to be had.
+            RequestRefusedError: No connection can be opened.
         """
         downstream, pool = self._downstream, self._engine.pool
         pool.look_for_sleep()
@@ -123,12 +127,12 @@ class UpstreamLease:
         else:
             pooled = self._take_from_pool(key, credentials, even_for_tunnel=asks_first)
         if pooled is not None:
-            downstream.drop_begun()  # Nobody would look after it until it is used, if it ever is.
+            downstream.drop_begun()  # The poller does not watch it until it is used.
         downstream.upstream = pooled or UpstreamConnection(await self._connect(credentials), key)
         return self._mark_in_use(downstream.upstream, key, credentials)
 
     def release_connection(self) -> None:
-        """Leave the connection to whoever needs one."""
+        """Return the connection to the pool, or close it if it is not idle."""
         downstream = self._downstream
         current, downstream.upstream = downstream.upstream, None
         if current is None:
@@ -140,8 +144,8 @@ class UpstreamLease:
             current.stream.close()
 
     def _pool_key(self, credentials: Credentials | None) -> PoolKey:
-        """Return what connections have in common that nobody is signed in on, and that requests
-        with this answer may take."""
+        """Return the pool key of the unauthenticated connections for requests with these
+        credentials."""
         epoch = self._engine.pool.epoch
         if credentials is None:
             return PoolKey(self._pool_name(), epoch=epoch)
@@ -152,17 +156,19 @@ class UpstreamLease:
     def _may_carry(
         self, connection: UpstreamConnection, key: PoolKey, credentials: Credentials | None
     ) -> bool:
-        """Whether a connection may carry this answer."""
+        """Return True if a connection may carry a request with these credentials."""
         if connection.key == key:
             return True
         if credentials is None or not self.route.signs_requests:
             return False
-        # Nobody has a login on it: what comes now may be the first.
+        # The connection is not authenticated yet: this request may carry the first login on it.
         return connection.key in (_authenticated_key(key, credentials), self._pool_key(None))
 
     def _take_from_pool(
         self, key: PoolKey, credentials: Credentials | None, *, even_for_tunnel: bool = False
     ) -> UpstreamConnection | None:
+        """Return an idle connection for a request with these credentials; None if the pool has
+        none."""
         pool, is_connect = self._engine.pool, self._request.method == b"CONNECT"
         carries_login = credentials is not None and self.route.signs_requests
         if credentials is not None and carries_login and credentials.scheme.binds_connection:
@@ -171,13 +177,13 @@ class UpstreamLease:
                 self._preconnect_key = pooled.key
                 return pooled
         if is_connect and not even_for_tunnel:
-            return None  # A tunnel would use it up, and the next request would have to connect.
+            return None  # The tunnel would consume it, and the next request would have to connect.
         return pool.take(key) or (pool.take(self._pool_key(None)) if carries_login else None)
 
-    # --- connections that are signed in ahead (see `warming`) ---
+    # --- preconnected connections (see `preconnect`) ---
 
     def register_demand(self, credentials: Credentials) -> None:
-        """Say that this request needs a connection that is signed in with this login."""
+        """Register this request's demand for a connection authenticated with this login."""
         key = _authenticated_key(self._pool_key(credentials), credentials)
         current = self._downstream.upstream
         if self._demand_key is None and (current is None or current.key != key):
@@ -185,32 +191,32 @@ class UpstreamLease:
             self._engine.warming.demand_started(key)
 
     def deregister_demand(self) -> None:
-        """Say that it has one, or needs none any more."""
+        """Deregister this request's demand for an authenticated connection."""
         if self._demand_key is not None:
             demand_key, self._demand_key = self._demand_key, None
             self._engine.warming.demand_ended(demand_key)
 
     def end_authentication(self) -> None:
-        """Say that the request has its answer, or has come to nothing: another connection may be
-        made ready for the next one."""
+        """Report the end of the authentication of this request, so the next connection can be
+        authenticated ahead of need."""
         self.deregister_demand()
         if self._preconnect_key is not None:
             key, self._preconnect_key = self._preconnect_key, None
             self._engine.warming.preconnect_used(key)
 
     def record_handshake(self, credentials: Credentials) -> None:
-        """Say that it had to sign one in with more than one message."""
+        """Report a handshake of two or more messages on this connection to the preconnector."""
         target = self._request.target.authority
         assert target is not None
         key = _authenticated_key(self._pool_key(credentials), credentials)
         self._engine.warming.handshake_done(key, PreconnectOrder(self.route, credentials, target))
 
     async def wait_for_preconnect(self) -> bool:
-        """Wait for a connection that is being signed in ahead, if one is; what becomes of that may
-        be the end of the login. Return whether there was one.
+        """Wait for a connection currently being authenticated ahead of need. Return False if there
+        is none. Its result may be a refusal of the login.
 
         Raises:
-            ClientGoneError: The client left meanwhile.
+            ClientGoneError: The client disconnected in the meantime.
         """
         preconnect = (
             self._engine.warming.in_progress(self._demand_key)
@@ -228,7 +234,7 @@ class UpstreamLease:
     def _mark_in_use(
         self, connection: UpstreamConnection, key: PoolKey, credentials: Credentials | None
     ) -> UpstreamConnection:
-        """Write down what a connection is used for now."""
+        """Store in the connection the route and the credentials of its current request."""
         connection.way = self.route
         if self._responses_before is None or self._responses_before[0] is not self.route:
             self._responses_before = (self.route, self.route.pulse.answers)
@@ -242,7 +248,7 @@ class UpstreamLease:
         return connection
 
     def _pool_name(self) -> str:
-        """Return what connections must have in common that stand for each other."""
+        """Return the name shared by all interchangeable connections of the pool."""
         upstream_name = str(self.route.upstream or "direct:")
         return (
             f"{upstream_name} {self._request.target.authority}"
@@ -254,9 +260,9 @@ class UpstreamLease:
         """Return a new connection to the next hop.
 
         Raises:
-            UnreachableError: It is dead.
-            AuthRequiredError: It wants a login, or another one, at once.
-            RequestRefusedError: There is none to be had.
+            UnreachableError: The next hop does not accept connections.
+            AuthRequiredError: The next hop requires a login, or another login, while connecting.
+            RequestRefusedError: No connection can be opened.
         """
         target = self._request.target.authority
         assert target is not None
@@ -282,24 +288,26 @@ class UpstreamLease:
         return stream
 
     def _note_login_sent(self) -> None:
+        """Record the sending of a login while connecting."""
         self.was_login_sent = True
 
     def _keep_unanswered_stream(self, stream: SocketStream) -> bool:
+        """Keep the connection to a SOCKS server until its reply to a login is read. Return True."""
         self.unanswered_stream = stream
         return True
 
-    # --- what it is like ---
+    # --- the state of the next hop ---
 
     def report_failure(self, page: ErrorPage) -> None:
-        """Tell whoever watches that it does not answer."""
+        """Report a failure of the route to the observer."""
         self._engine.observer.failed(self.route, page)
 
     def report_captive_portal(self, url: str) -> None:
-        """Tell whoever watches that the network wants people to sign in on a page of its own."""
+        """Report the URL of the network's sign-in page to the observer."""
         self._engine.observer.wants_page(self.route, url)
 
     def record_response(self, upstream: UpstreamConnection) -> None:
-        """Take note that it has answered on this connection."""
+        """Count a response of the next hop on this connection."""
         if not upstream.used and self.preferred_route.fallbacks and self.route.upstream is not None:
             self._engine.failover.mark_alive(self.route.upstream)
         upstream.used += 1
@@ -307,16 +315,17 @@ class UpstreamLease:
         self._engine.observer.reached(self.route)
 
     def record_silence(self) -> None:
-        """Let the next requests take another way, if this next hop stays without answers."""
+        """Count an unanswered request, so later requests use a fallback if the upstream stays
+        silent."""
         if self.preferred_route.fallbacks and self.route.upstream is not None:
             self._engine.failover.mark_silent(self.route.upstream)
 
     def time_out(self) -> RequestRefusedError:
-        """Close the connection to a next hop that does not answer; return what to raise.
+        """Close the connection to a silent next hop, and return the error to raise.
 
-        A proxy that has answered anything else since the request began is alive: its site is slow.
-        One that has not may be silent, or the site is slow; what a site has to do before it answers
-        a GET takes longer than what a proxy has to do before it opens a tunnel.
+        An upstream with another response since the start of the request is alive, and the site is
+        slow. Otherwise either the upstream or the site may be slow. A site needs longer to respond
+        to a GET than a proxy needs to open a tunnel.
         """
         connection, route, target = (
             self._downstream.upstream,
@@ -344,7 +353,7 @@ class UpstreamLease:
 
     @contextmanager
     def parked(self) -> Iterator[None]:
-        """Wait for somebody else than the next hop: if the client leaves, nobody needs it."""
+        """Mark the request as parked: it is dropped if its client disconnects."""
         self.is_parked = True
         try:
             yield
@@ -352,15 +361,16 @@ class UpstreamLease:
             self.is_parked = False
 
     async def wait_for_desk(self, future: "Future[Outcome]") -> Outcome:
-        """Wait until the desk serves this request, and return the desk's answer.
+        """Wait for the desk, and return the outcome for this request.
 
-        Meanwhile the request holds no connection: a person takes longer than a proxy keeps one.
+        The request holds no connection meanwhile, because a person takes longer than a proxy keeps
+        an idle connection open.
 
         Args:
-            seat: What `Desk.challenged` or `Desk.departing` returned for this request.
+            future: The future returned by `Desk.challenged` or `Desk.departing`.
 
         Raises:
-            ClientGoneError: The client left. The desk knows that the request waits no longer.
+            ClientGoneError: The client disconnected. The request is withdrawn from the desk.
         """
         if future.done():
             return future.result()
@@ -371,16 +381,17 @@ class UpstreamLease:
                 while not future.done():
                     await self.wait(IoWait({}, future=future))
         except BaseException:
-            # The desk may have served the request in the same moment.
+            # The desk may have answered the request at the same moment.
             self.desk.withdraw(future)
             raise
         return future.result()
 
     async def wait(self, io_wait: IoWait) -> int:
-        """Wait, and meanwhile read what the client sends ahead and see whether it leaves.
+        """Wait for an event. Meanwhile, read early data of the client and detect its disconnection.
 
         Raises:
-            ClientGoneError: It left, and nobody else needs the request.
+            ClientGoneError: The client disconnected while the request was parked, or its connection
+                failed.
         """
         client, loop = self._client, self._engine.loop
         deadline = None if io_wait.timeout is None else loop.time() + io_wait.timeout
@@ -410,13 +421,13 @@ class UpstreamLease:
                 raise ClientGoneError from None
 
     def _check_client_present(self) -> None:
-        """Find out whether a client that is not heard any more still waits.
+        """Check whether a client is still connected while TrayProxy does not read from it.
 
-        It has sent all that we take, or has ended its sending, which may mean either: that is the
-        only thing that a connection says.
+        The inbox of such a client is full, or the client has closed its sending side, which it may
+        do without leaving. Its socket gives no other sign of a disconnection.
 
         Raises:
-            ClientGoneError: It has left.
+            ClientGoneError: The client has disconnected.
         """
         is_open = self._engine.guard.is_held(self._client.socket)
         if is_open is False or (is_open is None and self._client.ended):
