@@ -370,13 +370,13 @@ class Preconnector:
                 return await run_in_task(preconnect.authenticate())
         except TimeoutError:
             # A silent upstream stays silent, and requests would wait for each new preconnect.
-            logger.debug("no connection was signed in ahead: no answer in time")
+            logger.debug("preconnect failed: no response in time")
             return PreconnectResult.FAILED_FOR_GOOD
         except (RequestRefusedError, LoginSupersededError) as error:
-            logger.debug("no connection was signed in ahead: %s", error)
+            logger.debug("preconnect failed: %s", error)
             return PreconnectResult.FAILED
         except Exception:
-            logger.exception("signing in a connection ahead failed")
+            logger.exception("preconnect failed")
             return PreconnectResult.FAILED_FOR_GOOD
         finally:
             preconnect.drop()
