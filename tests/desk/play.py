@@ -21,10 +21,10 @@ from trayproxy.desk.machine.events import (
     Event,
     FrontEndsChanged,
     LoginAccepted,
-    LoginInconclusive,
     LoginUnproved,
     LookupFinished,
     LookUpLogin,
+    NoResponse,
     NotifyPromptClosed,
     OfferedScheme,
     PromptAnswered,
@@ -92,9 +92,11 @@ class Play:
         for effect in effects:  # It grows meanwhile.
             if isinstance(effect, RecordTrial):
                 found = self.records.get(effect.login, HistoryRecord())
-                if effect.insists:
+                if effect.retry_rejected:
                     found = HistoryRecord()
-                event = TrialRecorded(effect.number, effect.space, effect.login, *astuple(found))
+                event = TrialRecorded(
+                    effect.number, effect.upstream_id, effect.login, *astuple(found)
+                )
                 effects += self.machine.handle(self.now, event)
         self.effects += effects
         return effects
@@ -153,7 +155,9 @@ class Play:
 
     def flight(self, mark: LoginId) -> int:
         """Return the number of the last request that was released with a login; 0 if none was."""
-        found = [effect.waiter for effect in self.all(ReleaseRequest) if effect.mark == mark]
+        found = [
+            effect.request_id for effect in self.all(ReleaseRequest) if effect.login_id == mark
+        ]
         return found[-1] if found else 0
 
     def leave(self, waiter: int) -> list[Effect]:
@@ -184,7 +188,7 @@ class Play:
 
     def fail(self, waiter: int, *, sent: bool = False) -> list[Effect]:
         """Let the request that was released come back with nothing."""
-        return self.do(LoginInconclusive(self.mark(waiter), sent, waiter))
+        return self.do(NoResponse(self.mark(waiter), sent, waiter))
 
     def reject(self, waiter: int, key: ProtectionSpace = KEY, target: str = "") -> int:
         """Let the request that was released come back with a 407; return its new number."""
@@ -229,20 +233,22 @@ class Play:
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
     def released(self) -> list[int]:
-        return [effect.waiter for effect in self.all(ReleaseRequest)]
+        return [effect.request_id for effect in self.all(ReleaseRequest)]
 
     def mark(self, waiter: int) -> LoginId:
-        (mark,) = [effect.mark for effect in self.all(ReleaseRequest) if effect.waiter == waiter]
+        (mark,) = [
+            effect.login_id for effect in self.all(ReleaseRequest) if effect.request_id == waiter
+        ]
         return mark
 
     def scheme(self, waiter: int) -> str:
         (scheme,) = [
-            effect.scheme for effect in self.all(ReleaseRequest) if effect.waiter == waiter
+            effect.scheme for effect in self.all(ReleaseRequest) if effect.request_id == waiter
         ]
         return scheme
 
     def refused(self) -> dict[int, str]:
-        return {effect.waiter: effect.reason.name for effect in self.all(RefuseRequest)}
+        return {effect.request_id: effect.reason.name for effect in self.all(RefuseRequest)}
 
     def endings(self) -> list[str]:
         return [effect.ending.name for effect in self.all(NotifyPromptClosed)]

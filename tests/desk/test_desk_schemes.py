@@ -455,12 +455,12 @@ def test_a_password_that_the_keyring_refuses_is_told_and_works(branch: Branch) -
 
 def test_whether_a_password_is_saved_is_known(branch: Branch) -> None:
     branch.desk.send_own_request = branch.try_own
-    assert not branch.desk.facts("office").saved
+    assert not branch.desk.facts("office").is_saved
     branch.save(RIGHT)
     branch.wait()
-    assert branch.desk.facts("office").saved
+    assert branch.desk.facts("office").is_saved
     branch.loop.run_until_complete(branch.desk.forget(OFFICE))
-    assert not branch.desk.facts("office").saved
+    assert not branch.desk.facts("office").is_saved
 
 
 def test_a_second_password_to_be_saved_takes_the_place_of_the_first(branch: Branch) -> None:

@@ -21,19 +21,19 @@ from tests.desk.play import KEY, OFFICE, RIGHT, WRONG, Play
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import PromptReason
 from trayproxy.desk.machine.events import (
-    AllowDeparture,
     CancelTrial,
     ClientLeft,
     Effect,
     Event,
+    GrantPermit,
     LoginAccepted,
-    LoginDeparting,
-    LoginInconclusive,
     LoginUnproved,
     LookupFinished,
     LookUpLogin,
     NetworkChanged,
+    NoResponse,
     OwnRequestEnded,
+    PermitRequested,
     ProfileSwitched,
     RecordRejection,
     RecordTrial,
@@ -44,7 +44,7 @@ from trayproxy.desk.machine.events import (
     TimePassed,
     TrialRecorded,
     TriedLogin,
-    UpstreamOverdue,
+    UpstreamSilent,
 )
 from trayproxy.desk.machine.queries import TrialState
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
@@ -74,8 +74,8 @@ def on_trial(kind: str) -> tuple[Play, int]:
     mark = play.trust()
     if kind == "old":
         play.wait(play.rules.proof_ttl + 1)
-        play.do(LoginDeparting(50, mark, "host50.example:443"))
-        assert play.all(AllowDeparture) == [AllowDeparture(50, 50)]
+        play.do(PermitRequested(50, mark, "host50.example:443"))
+        assert play.all(GrantPermit) == [GrantPermit(50, 50)]
         return play, 50
     play.challenge(tried=mark, target="blocked.example:443", flight=play.released()[-1])
     canary = play.challenge(target=play.all(SendOwnRequest)[-1].target, own=True)
@@ -125,16 +125,16 @@ def test_a_request_that_never_carried_the_login_changes_no_trial(
         waiting = [number for number in case.parked if number != canary]
         match event:
             case "lost" if kind != "old":
-                play.do(LoginInconclusive(mark, sent=True, flight=canary + 1000))
+                play.do(NoResponse(mark, was_sent=True, permit=canary + 1000))
             case "lost unsent":
-                play.do(LoginInconclusive(mark, sent=False))
+                play.do(NoResponse(mark, was_sent=False))
             case "vague":
-                play.do(LoginUnproved(mark, "vague.example:443", flight=canary + 1000))
+                play.do(LoginUnproved(mark, "vague.example:443", permit=canary + 1000))
             case "an old login":
                 old = replace(mark, generation=mark.generation - 1)
                 play.do(LoginAccepted(old, "basic", "basic", "old.example:443", canary + 1000))
-                play.do(LoginUnproved(old, "old.example:443", flight=canary + 1000))
-                play.do(LoginInconclusive(old, sent=True, flight=canary + 1000))
+                play.do(LoginUnproved(old, "old.example:443", permit=canary + 1000))
+                play.do(NoResponse(old, was_sent=True, permit=canary + 1000))
                 play.challenge(tried=old, target="old.example:443", flight=canary + 1000)
                 released = play.released() if kind == "old" else released
             case "accepted before" if kind == "in doubt":
@@ -144,7 +144,7 @@ def test_a_request_that_never_carried_the_login_changes_no_trial(
             case "comes" if kind != "old":
                 play.challenge()
             case "no such own":
-                play.do(OwnRequestEnded(1000, asked=True))
+                play.do(OwnRequestEnded(1000, was_challenged=True))
             case "waits":
                 play.wait(0.1)
         assert state_of_trial(case) == before
@@ -194,10 +194,10 @@ class OneAtATime(Play):
         effects = super().do(event)
         for effect in effects:
             match effect:
-                case AllowDeparture(_, 0):
+                case GrantPermit(_, 0):
                     assert self.now < self.proved_at + self.rules.proof_ttl
                     assert not self.refused_by
-                case AllowDeparture(number, flight):
+                case GrantPermit(number, flight):
                     assert number == flight
                     assert not self.refused_by, "none goes after a refusal"
                     assert not self.away or self.now >= self.left_at + self.rules.send_interval
@@ -213,7 +213,7 @@ class OneAtATime(Play):
             case "depart":
                 self.waiters += 1
                 self.targets[self.waiters] = host
-                self.do(LoginDeparting(self.waiters, self.carried, host))
+                self.do(PermitRequested(self.waiters, self.carried, host))
             case "a moment":
                 self.wait(0.5)
             case "the pace":
@@ -233,7 +233,7 @@ class OneAtATime(Play):
                 self.refused_by.add(target)
                 self.challenge(tried=self.carried, target=target, flight=number)
             case "lost":
-                self.do(LoginInconclusive(self.carried, sent=True, flight=number))
+                self.do(NoResponse(self.carried, was_sent=True, permit=number))
 
 
 TURNS = st.tuples(
@@ -322,13 +322,13 @@ class Mute(Play):
         effects = super().do(event)
         for effect in effects:
             match effect:
-                case AllowDeparture(number, flight):
+                case GrantPermit(number, flight):
                     self.sent += 1
                     assert flight == number, "only a login that was proved goes on all requests"
                     self.away.append(flight)
                 case ReleaseRequest(waiter, mark, _) if self.machine.is_trusted(mark):
                     # It needs a turn like all others.
-                    self.do(LoginDeparting(waiter, mark, "late.example:443"))
+                    self.do(PermitRequested(waiter, mark, "late.example:443"))
                 case ReleaseRequest(waiter, _, _):
                     self.sent += 1
                     self.away.append(waiter)
@@ -341,21 +341,21 @@ class Mute(Play):
             case "depart":
                 self.waiters += 1
                 self.do(
-                    LoginDeparting(self.waiters, self.carried, f"host{self.waiters}.example:443")
+                    PermitRequested(self.waiters, self.carried, f"host{self.waiters}.example:443")
                 )
             case "challenge":
                 self.challenge()
             case "lose" if self.away:
-                self.do(LoginInconclusive(self.carried, sent=True, flight=self.away.pop(0)))
+                self.do(NoResponse(self.carried, was_sent=True, permit=self.away.pop(0)))
             case "lose an old one":
-                self.do(LoginInconclusive(self.carried, sent=True))
+                self.do(NoResponse(self.carried, was_sent=True))
             case "ours" if self.tries:
                 attempt = self.tries.pop(0)
                 waiter = self.challenge(target=attempt.target, own=True)
                 if waiter in self.away:
                     self.away.remove(waiter)
-                    self.do(LoginInconclusive(self.carried, sent=True, flight=waiter))
-                self.do(OwnRequestEnded(attempt.number, asked=True))
+                    self.do(NoResponse(self.carried, was_sent=True, permit=waiter))
+                self.do(OwnRequestEnded(attempt.number, was_challenged=True))
             case "wait":
                 self.wait(1)
 
@@ -376,9 +376,9 @@ def test_an_unanswered_login_is_sent_twice_and_once_by_ourselves(
     play.sent = 0
     play.away.clear()
     if waiting:
-        play.do(UpstreamOverdue(play.carried, waiting))
+        play.do(UpstreamSilent(play.carried, waiting))
     elif not is_stale:
-        play.do(LoginInconclusive(play.carried, sent=True))
+        play.do(NoResponse(play.carried, was_sent=True))
     before = min(play.rules.unanswered_max, waiting or not is_stale)
     for event in events:
         play.happen(event)
@@ -405,7 +405,7 @@ def test_the_verdict_counts_whoever_has_left_and_whatever_was_typed_since(
     case = play.machine.state.spaces[KEY]
 
     def sends() -> int:
-        return sum(one.mark in marks for one in play.all(ReleaseRequest))
+        return sum(one.login_id in marks for one in play.all(ReleaseRequest))
 
     marks = {mark}
     for event in events:
@@ -485,11 +485,11 @@ class Recorded(Play):
         if not self.orders:
             return False
         order = self.orders.popleft()
-        if order.insists:
+        if order.retry_rejected:
             hold_s, is_rejected = 0.0, False
         if not hold_s and not is_rejected:
             self.agreed.append(order.login)
-        self.do(TrialRecorded(order.number, order.space, order.login, is_rejected, hold_s))
+        self.do(TrialRecorded(order.number, order.upstream_id, order.login, is_rejected, hold_s))
         return True
 
 
@@ -505,7 +505,7 @@ def test_no_login_leaves_before_its_trial_is_on_record(events: list[str]) -> Non
     waiting: list[int] = []
     for event in events:
         case = play.machine.state.spaces.get(KEY)
-        away = [r.waiter for r in play.all(ReleaseRequest)]
+        away = [r.request_id for r in play.all(ReleaseRequest)]
         match event:
             case "request":
                 waiting.append(play.challenge())
@@ -699,7 +699,7 @@ def test_a_login_is_rejected_once_at_each_place_whatever_its_profile(
                     play.do(LookupFinished(effect.lookup, login, play.machine.keyring))
             sent = [one for one in play.effects[at:] if isinstance(one, ReleaseRequest)]
             for one in sent:
-                carried = play.machine.login(one.mark)
+                carried = play.machine.login(one.login_id)
                 assert carried is not None
                 assert not any((place, carried) in blamed for place in places)
                 answer(play, one, key, carried)
@@ -711,9 +711,9 @@ def test_a_login_is_rejected_once_at_each_place_whatever_its_profile(
 def answer(play: Play, sent: ReleaseRequest, key: ProtectionSpace, login: Login) -> None:
     """Let the upstream accept the right login, and refuse the other one."""
     if login == RIGHT:
-        play.do(LoginAccepted(sent.mark, "basic", "basic", "a.example:80", sent.waiter))
+        play.do(LoginAccepted(sent.login_id, "basic", "basic", "a.example:80", sent.request_id))
         return
-    tried = TriedLogin(LoginId(key, sent.mark.generation), "basic", flight=sent.waiter)
+    tried = TriedLogin(LoginId(key, sent.login_id.generation), "basic", permit=sent.request_id)
     profile = play.machine.state.profiles[key.upstream_id.profile_id]
     assert profile is not None
     play.waiters += 1

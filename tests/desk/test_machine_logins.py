@@ -9,13 +9,13 @@ from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus, PromptReason, SignInState
 from trayproxy.desk.machine.events import (
     FrontEndsChanged,
-    KeepUserName,
     KeyringSurveyed,
-    LoginGiven,
+    LoginProvided,
     LoginsForgotten,
     LookUpLogin,
     ProfileSwitched,
     SaveLoginToKeyring,
+    SaveUserName,
     SignInRequested,
     SurveyKeyring,
 )
@@ -149,7 +149,7 @@ def test_a_login_given_after_a_question_was_cancelled_is_known_to_be_needed(play
     play.do(SignInRequested(OFFICE, WAY))
     play.decline()
     assert fact(play) is SignInState.SNOOZED
-    play.do(LoginGiven(OFFICE, WAY, RIGHT))
+    play.do(LoginProvided(OFFICE, WAY, RIGHT))
     assert fact(play) is SignInState.NEEDED
 
 
@@ -161,7 +161,7 @@ def test_cancelling_a_change_leaves_the_login_that_works(play: Play) -> None:
 
 
 def test_a_given_login_is_used_at_the_first_407_and_not_kept(play: Play) -> None:
-    play.do(LoginGiven(OFFICE, WAY, RIGHT))
+    play.do(LoginProvided(OFFICE, WAY, RIGHT))
     first, second = play.challenge(), play.challenge()
     assert play.released() == [first]
     play.accept(first)
@@ -173,7 +173,7 @@ def test_a_given_login_is_used_at_the_first_407_and_not_kept(play: Play) -> None
 def test_a_given_login_that_is_rejected_is_not_tried_again(play: Play) -> None:
     play.do(FrontEndsChanged(0))
     play.wait(31)
-    play.do(LoginGiven(OFFICE, WAY, WRONG))
+    play.do(LoginProvided(OFFICE, WAY, WRONG))
     first = play.challenge()
     play.reject(first)
     play.found(None)
@@ -279,7 +279,7 @@ def test_without_an_open_question_nobody_looks_at_a_locked_keyring(play: Play) -
 
 def test_a_login_given_while_a_question_is_open_answers_it(play: Play) -> None:
     first, second = play.ask(2)
-    play.do(LoginGiven(OFFICE, WAY, RIGHT))
+    play.do(LoginProvided(OFFICE, WAY, RIGHT))
     play.accept(first)
     assert play.released() == [first, second]
     assert play.endings() == ["ACCEPTED"]
@@ -287,7 +287,7 @@ def test_a_login_given_while_a_question_is_open_answers_it(play: Play) -> None:
 
 def test_a_login_that_was_replaced_is_trusted_no_more(play: Play) -> None:
     before = play.trust(RIGHT)
-    play.do(LoginGiven(OFFICE, WAY, OTHER))
+    play.do(LoginProvided(OFFICE, WAY, OTHER))
     waiter = play.challenge()
     play.accept(waiter)
     now = play.mark(waiter)
@@ -322,9 +322,9 @@ def test_the_accepted_user_name_is_kept_in_the_profile_and_suggested(play: Play)
     play.found(None)
     assert play.question_due.user == ""
     play.enter(RIGHT)
-    assert play.all(KeepUserName) == []
+    assert play.all(SaveUserName) == []
     play.accept(waiter)
-    assert play.all(KeepUserName) == [KeepUserName("office", RIGHT.user)]
+    assert play.all(SaveUserName) == [SaveUserName("office", RIGHT.user)]
     play.do(LoginsForgotten("office"))
     play.challenge(profile=nameless)
     play.found(None)
@@ -333,12 +333,12 @@ def test_the_accepted_user_name_is_kept_in_the_profile_and_suggested(play: Play)
 
 def test_a_user_name_that_the_profile_has_is_not_kept_again(play: Play) -> None:
     play.trust(RIGHT)
-    assert play.all(KeepUserName) == []
+    assert play.all(SaveUserName) == []
 
 
 def test_another_user_name_that_a_person_typed_replaces_that_of_the_profile(play: Play) -> None:
     mark = play.trust(OTHER)
-    assert play.all(KeepUserName) == [KeepUserName("office", OTHER.user)]
+    assert play.all(SaveUserName) == [SaveUserName("office", OTHER.user)]
     # The keyring is told of the profile as it was: it removes the entry under the old name.
     (saved,) = play.all(SaveLoginToKeyring)
     assert (saved.profile.user, saved.login) == (OFFICE.user, OTHER)
@@ -353,18 +353,18 @@ def test_a_rejected_user_name_does_not_replace_that_of_the_profile(play: Play) -
     (waiter,) = play.ask()
     play.enter(OTHER)
     play.reject(waiter)
-    assert play.all(KeepUserName) == []
+    assert play.all(SaveUserName) == []
 
 
 def test_a_user_name_that_no_person_typed_does_not_replace_that_of_the_profile(play: Play) -> None:
-    play.do(LoginGiven(OFFICE, WAY, OTHER))
+    play.do(LoginProvided(OFFICE, WAY, OTHER))
     play.accept(play.challenge())
-    assert play.all(KeepUserName) == []
+    assert play.all(SaveUserName) == []
 
 
 def test_a_login_that_was_accepted_elsewhere_replaces_the_user_name_at_once(play: Play) -> None:
-    play.do(LoginGiven(OFFICE, WAY, OTHER, is_proved=True))
-    assert play.all(KeepUserName) == [KeepUserName("office", OTHER.user)]
+    play.do(LoginProvided(OFFICE, WAY, OTHER, is_proved=True))
+    assert play.all(SaveUserName) == [SaveUserName("office", OTHER.user)]
 
 
 def test_the_user_name_stays_while_another_upstream_accepts_it(play: Play) -> None:
@@ -377,4 +377,4 @@ def test_the_user_name_stays_while_another_upstream_accepts_it(play: Play) -> No
     play.wait(1)
     play.enter(OTHER)
     play.accept(waiter)
-    assert play.all(KeepUserName) == []
+    assert play.all(SaveUserName) == []

@@ -14,11 +14,11 @@ from trayproxy.desk.machine.events import (
     ClientLeft,
     Event,
     LoginAccepted,
-    LoginGiven,
-    LoginInconclusive,
+    LoginProvided,
     LoginUnproved,
     LookupFinished,
     LookUpLogin,
+    NoResponse,
     OwnRequestEnded,
     ProfileDeleted,
     ProfileEdited,
@@ -182,7 +182,7 @@ def test_an_untouched_question_closes_with_its_last_client_and_tries_nothing(pla
 
 
 def give(play: Play, login: Login) -> int:
-    play.do(LoginGiven(OFFICE, WAY, login, remember=True))
+    play.do(LoginProvided(OFFICE, WAY, login, remember=True))
     return play.machine.generation(SPACE)
 
 
@@ -212,7 +212,7 @@ def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(play: Pl
 
 
 def test_a_login_given_for_this_run_is_not_under_way_before_a_request_needs_it(play: Play) -> None:
-    play.do(LoginGiven(OFFICE, WAY, RIGHT))
+    play.do(LoginProvided(OFFICE, WAY, RIGHT))
     assert play.machine.trial_state(SPACE, play.machine.generation(SPACE)) is TrialState.UNKNOWN
 
 
@@ -239,7 +239,7 @@ def test_a_login_to_be_saved_that_an_earlier_run_sent_is_sent_only_if_it_was_typ
     assert play.released() == []
     end(play)
     assert play.machine.trial_state(SPACE, generation) is trial
-    play.do(LoginGiven(OFFICE, WAY, WRONG, remember=True, insists=True))
+    play.do(LoginProvided(OFFICE, WAY, WRONG, remember=True, retry_rejected=True))
     again = own(play)
     assert play.released() == [again]
 
@@ -608,11 +608,11 @@ def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play)
 @pytest.mark.parametrize(
     "late",
     [
-        lambda mark: LoginInconclusive(mark, sent=True),
+        lambda mark: NoResponse(mark, was_sent=True),
         lambda mark: LoginAccepted(mark, "basic", "basic", "github.com:443"),
         lambda mark: LoginUnproved(mark, "github.com:443"),
-        lambda mark: OwnRequestEnded(1, asked=True),
-        lambda mark: OwnRequestEnded(1, asked=False),
+        lambda mark: OwnRequestEnded(1, was_challenged=True),
+        lambda mark: OwnRequestEnded(1, was_challenged=False),
     ],
     ids=["inconclusive", "accepted", "unproved", "own, asked", "own, not asked"],
 )

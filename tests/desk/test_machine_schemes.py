@@ -155,7 +155,7 @@ def test_when_nothing_can_be_used_the_request_is_told_and_the_login_is_kept() ->
     assert at.all(SendWithoutLogin) == [SendWithoutLogin(again)]
     bare = at.challenge()
     (refused,) = at.all(RefuseRequest)
-    assert (refused.waiter, refused.reason.name) == (bare, "UNUSABLE")
+    assert (refused.request_id, refused.reason.name) == (bare, "UNUSABLE")
     assert refused.text == "The library is missing."
     at.wait(60)
     assert at.scheme(at.challenge()) == "ntlm"
@@ -370,7 +370,7 @@ class TestAWeakerWay:
         at.wait(0.15)
         assert (at.question.reason, at.question.method) == (
             PromptReason.DOWNGRADE,
-            second.way.title,
+            second.method.title,
         )
         assert at.machine.is_trusted(mark)
         at.enter(RIGHT)
@@ -393,8 +393,8 @@ class TestAWeakerWay:
         at.wait(60)
         weak = sent_and_asked_for(at, mark, first, second)
         (refused,) = at.all(RefuseRequest)
-        assert (refused.waiter, refused.reason.name) == (weak, "WEAKER")
-        assert f"by {second.way.title} " in refused.text
+        assert (refused.request_id, refused.reason.name) == (weak, "WEAKER")
+        assert f"by {second.method.title} " in refused.text
         assert at.machine.is_trusted(mark)
 
     def test_is_left_alone_for_a_while_when_the_person_declines(
@@ -499,7 +499,7 @@ def test_a_407_without_a_realm_is_about_the_realm_that_is_known() -> None:
 
 def test_a_login_from_the_menu_does_not_go_to_an_upstream_that_offers_less() -> None:
     at = play(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
-    at.do(SignInRequested(OFFICE, BASIC.way))
+    at.do(SignInRequested(OFFICE, BASIC.method))
     at.enter(RIGHT)
     at.challenge()
     assert at.released() == []
@@ -722,7 +722,7 @@ def test_try_again_looks_for_a_ticket_at_once() -> None:
     at = sso(NEGOTIATE)
     first = at.challenge(SSO_KEY, SSO)
     unusable(at, first, NO_TICKET, SSO_KEY)
-    at.do(SignInRequested(SSO, NEGOTIATE.way))
+    at.do(SignInRequested(SSO, NEGOTIATE.method))
     assert at.scheme(at.challenge(SSO_KEY, SSO)) == "negotiate"
     assert not at.is_asking
 

@@ -23,14 +23,14 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.control.messages import PromptReason, SignInState
 from trayproxy.desk.machine.events import (
-    AllowDeparture,
     FrontEndsChanged,
-    LoginDeparting,
-    LoginGiven,
+    GrantPermit,
+    LoginProvided,
     LoginsForgotten,
     LookupFinished,
     LookUpLogin,
     OfferedScheme,
+    PermitRequested,
     ProfileDeleted,
     ProfileEdited,
     RecordRejection,
@@ -246,7 +246,7 @@ def test_without_anybody_to_ask_a_login_given_for_this_run_follows_a_proxy_to_an
     play = Play(offers=(offer,))
     play.do(FrontEndsChanged(0))
     play.wait(60)
-    play.do(LoginGiven(OFFICE, offer.way, RIGHT))
+    play.do(LoginProvided(OFFICE, offer.method, RIGHT))
     first = play.challenge()
     play.accept(first)
     other = play.challenge(OTHER)
@@ -256,7 +256,7 @@ def test_without_anybody_to_ask_a_login_given_for_this_run_follows_a_proxy_to_an
 
 def test_a_person_who_can_be_asked_is_asked_about_another_realm_of_a_login_given() -> None:
     play = Play(offers=(DIGEST,))
-    play.do(LoginGiven(OFFICE, DIGEST.way, RIGHT))
+    play.do(LoginProvided(OFFICE, DIGEST.method, RIGHT))
     play.accept(play.challenge())
     other = play.challenge(OTHER)
     assert other not in play.released()
@@ -267,7 +267,7 @@ def test_without_anybody_to_ask_a_login_refused_by_another_realm_is_tried_three_
     play = Play()
     play.do(FrontEndsChanged(0))
     play.wait(60)
-    play.do(LoginGiven(OFFICE, WAY, WRONG))
+    play.do(LoginProvided(OFFICE, WAY, WRONG))
     for _ in range(10):
         sent = play.challenge()
         if sent in play.released():
@@ -403,7 +403,7 @@ def test_a_login_on_its_way_outlives_realms_that_are_invented() -> None:
 def test_a_login_that_our_own_request_is_about_to_try_outlives_realms_that_are_invented() -> None:
     play = Play(DeskLimits(spaces_max=2))
     play.machine.state.can_send_own = True
-    play.do(LoginGiven(OFFICE, WAY, RIGHT, remember=True))
+    play.do(LoginProvided(OFFICE, WAY, RIGHT, remember=True))
     assert len(play.all(SendOwnRequest)) == 1
     play.wait(1)
     crowd(play)
@@ -415,15 +415,15 @@ def test_requests_that_wait_for_their_turn_outlive_realms_that_are_invented() ->
     play = Play(DeskLimits(spaces_max=2))
     mark = play.trust()
     play.wait(play.rules.proof_ttl + 1)
-    play.do(LoginGiven(LAB, WAY, RIGHT))
+    play.do(LoginProvided(LAB, WAY, RIGHT))
     play.accept(play.challenge(LAB_KEY, LAB))
     for number in (901, 902):
-        play.do(LoginDeparting(number, mark, "github.com:443"))
-    assert play.all(AllowDeparture) == [AllowDeparture(901, 901)]
+        play.do(PermitRequested(number, mark, "github.com:443"))
+    assert play.all(GrantPermit) == [GrantPermit(901, 901)]
     play.wait(1)
     play.leave(play.challenge(lab_key("invented"), LAB))
     play.wait(play.rules.send_interval)
-    assert play.all(AllowDeparture)[1:] == [AllowDeparture(902, 902)]
+    assert play.all(GrantPermit)[1:] == [GrantPermit(902, 902)]
 
 
 def test_a_refusal_in_another_realm_after_the_first_realm_was_withdrawn_blames_nothing(

@@ -25,13 +25,13 @@ from trayproxy.desk.machine.events import (
     Event,
     FrontEndsChanged,
     LoginAccepted,
-    LoginGiven,
-    LoginInconclusive,
+    LoginProvided,
     LoginsForgotten,
     LoginUnproved,
     LookupFinished,
     LookUpLogin,
     NetworkChanged,
+    NoResponse,
     NotifyPromptChanged,
     NotifyPromptClosed,
     OfferedScheme,
@@ -144,16 +144,16 @@ class Office(RuleBasedStateMachine):
         sent = next(s for s in self.sent if s.mark)
         self.sent.remove(sent)
         if sent.mark:
-            self.do(LoginInconclusive(sent.mark, flight=sent.flight))
+            self.do(NoResponse(sent.mark, permit=sent.flight))
         if sent.own:
-            self.do(OwnRequestEnded(sent.own, asked=True))
+            self.do(OwnRequestEnded(sent.own, was_challenged=True))
 
     @precondition(lambda self: self.tries)
     @rule(reached=st.booleans())
     def our_own_request_is_sent(self, reached: bool) -> None:
         attempt = self.tries.pop(0)
         if not reached:
-            self.do(OwnRequestEnded(attempt.number, asked=True))
+            self.do(OwnRequestEnded(attempt.number, was_challenged=True))
             return
         nothing = Sent(attempt.profile, None, None, is_canary=False, own=attempt.number)
         self.challenge(nothing, "Corp", attempt.target)
@@ -265,7 +265,7 @@ class Office(RuleBasedStateMachine):
                 case NotifyPromptClosed(number, _):
                     assert number in self.numbers
         while self.ended:
-            self.do(OwnRequestEnded(self.ended.pop(), asked=True))
+            self.do(OwnRequestEnded(self.ended.pop(), was_challenged=True))
 
     def send(self, profile: Profile) -> None:
         mark = self.play.machine.trusted_logins().get(UpstreamId.of(profile))
@@ -281,9 +281,9 @@ class Office(RuleBasedStateMachine):
     def answer(self, sent: Sent, realm: str) -> None:
         """Let the upstream say what it thinks of a request."""
         if sent.login == self.right and sent.mark:
-            self.do(LoginAccepted(sent.mark, sent.scheme, sent.scheme, flight=sent.flight))
+            self.do(LoginAccepted(sent.mark, sent.scheme, sent.scheme, permit=sent.flight))
             if sent.own:
-                self.do(OwnRequestEnded(sent.own, asked=True))
+                self.do(OwnRequestEnded(sent.own, was_challenged=True))
             return
         if sent.login:
             self.failed[sent.profile.id, sent.login] += 1
@@ -377,10 +377,10 @@ class Vague(Office):
         where = f"host{len(self.play.effects) % 5}.example:443"
         self.do(LoginUnproved(sent.mark, where, self.is_doubtful, sent.flight))
         if sent.own:
-            self.do(OwnRequestEnded(sent.own, asked=True))
+            self.do(OwnRequestEnded(sent.own, was_challenged=True))
 
     def do(self, event: Event) -> None:
-        if isinstance(event, LoginAccepted) and (login := self.play.machine.login(event.mark)):
+        if isinstance(event, LoginAccepted) and (login := self.play.machine.login(event.login_id)):
             self.proved.add(login)
         super().do(event)
 
@@ -484,7 +484,7 @@ class Commands(Office):
     @rule(login=st.sampled_from(LOGINS))
     def the_command_line_gives_a_login(self, login: Login) -> None:
         self.insisted["office", login] += 1
-        self.do(LoginGiven(OFFICE, WAY, login))
+        self.do(LoginProvided(OFFICE, WAY, login))
 
     @rule()
     def the_login_is_forgotten(self) -> None:

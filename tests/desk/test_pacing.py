@@ -12,21 +12,21 @@ from trayproxy.auth.login import Login
 from trayproxy.control.messages import PromptReason
 from trayproxy.desk.history import HistoryRecord
 from trayproxy.desk.machine.events import (
-    AllowDeparture,
     CancelTrial,
+    DenyPermit,
     FrontEndsChanged,
+    GrantPermit,
     LoginAccepted,
-    LoginDeparting,
-    LoginGiven,
-    LoginInconclusive,
+    LoginProvided,
+    NoResponse,
     OwnRequestEnded,
+    PermitRequested,
     ProfileDeleted,
     ProfileSwitched,
-    RecallLogin,
     ReleaseRequest,
     RequestChallenged,
     SendOwnRequest,
-    UpstreamOverdue,
+    UpstreamSilent,
 )
 from trayproxy.desk.machine.space_state import SpacePhase
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
@@ -50,16 +50,16 @@ class Stale(Play):
             numbers.append(self.waiters)
             target = f"host{self.waiters}.example:443"
             self.targets[self.waiters] = target
-            self.do(LoginDeparting(self.waiters, self.carried, target))
+            self.do(PermitRequested(self.waiters, self.carried, target))
         return numbers
 
     @property
     def gone(self) -> list[int]:
-        return [effect.number for effect in self.all(AllowDeparture)]
+        return [effect.request_id for effect in self.all(GrantPermit)]
 
     @property
     def recalled(self) -> list[int]:
-        return [effect.number for effect in self.all(RecallLogin)]
+        return [effect.request_id for effect in self.all(DenyPermit)]
 
     def prove(self, number: int) -> None:
         self.do(LoginAccepted(self.carried, "basic", "basic", self.targets[number], number))
@@ -68,7 +68,7 @@ class Stale(Play):
         return self.challenge(tried=self.carried, target=self.targets[number], flight=number)
 
     def lose(self, number: int = 0) -> None:
-        self.do(LoginInconclusive(self.carried, sent=True, flight=number))
+        self.do(NoResponse(self.carried, was_sent=True, permit=number))
 
     @property
     def phase(self) -> SpacePhase:
@@ -90,7 +90,7 @@ def test_one_goes_and_the_others_follow_when_it_is_accepted() -> None:
     assert play.gone == [first]
     play.prove(first)
     assert play.gone == [first, *others]
-    assert {effect.flight for effect in play.all(AllowDeparture)[1:]} == {0}
+    assert {effect.permit for effect in play.all(GrantPermit)[1:]} == {0}
 
 
 def test_without_a_verdict_one_more_goes_after_two_seconds_and_then_our_own() -> None:
@@ -168,7 +168,7 @@ def test_after_its_profile_was_deleted_a_login_is_on_no_request() -> None:
     play = Stale()
     play.do(ProfileDeleted("office"))
     before = len(play.effects)
-    play.do(UpstreamOverdue(play.carried, 2))
+    play.do(UpstreamSilent(play.carried, 2))
     assert play.effects[before:] == []
     assert play.depart() == play.recalled
 
@@ -196,9 +196,9 @@ def test_what_never_carried_the_login_changes_no_trial(events: list[str]) -> Non
     for event in events:
         match event:
             case "lost":
-                play.do(LoginInconclusive(play.carried, sent=True, flight=second))
+                play.do(NoResponse(play.carried, was_sent=True, permit=second))
             case "unsent":
-                play.do(LoginInconclusive(play.carried, sent=False))
+                play.do(NoResponse(play.carried, was_sent=False))
             case "accepted":
                 play.do(LoginAccepted(play.carried, "basic", "basic"))
             case "left":
@@ -213,7 +213,7 @@ def test_never_more_are_on_their_way_than_may_go_unanswered(events: list[str]) -
     play = Stale()
     away: list[int] = []
     for event in events:
-        known = len(play.all(AllowDeparture))
+        known = len(play.all(GrantPermit))
         if event == "depart":
             play.depart(3)
         elif event == "wait":
@@ -226,7 +226,7 @@ def test_never_more_are_on_their_way_than_may_go_unanswered(events: list[str]) -
                 play.refuse(number)
             else:
                 play.lose(number)
-        away += [effect.flight for effect in play.all(AllowDeparture)[known:] if effect.flight]
+        away += [effect.permit for effect in play.all(GrantPermit)[known:] if effect.permit]
         case = play.machine.state.spaces[KEY]
         assert len(case.in_flight) <= play.rules.unanswered_max
         assert not case.permit_queue or case.phase is SpacePhase.TRUSTED
@@ -246,8 +246,8 @@ def test_after_two_without_an_answer_ours_asks_and_then_the_person_is_asked() ->
     assert play.phase is SpacePhase.UNVERIFIED
     ours = play.own()
     play.challenge()
-    play.do(LoginInconclusive(play.mark(ours), sent=True, flight=ours))
-    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, asked=True))
+    play.do(NoResponse(play.mark(ours), was_sent=True, permit=ours))
+    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, was_challenged=True))
     assert play.question_due.reason is PromptReason.UNCHECKED
     assert len(play.gone) + 1 == 3
 
@@ -257,7 +257,7 @@ def test_an_upstream_that_does_not_even_ask_is_not_the_logins_fault() -> None:
     for _ in range(2):
         (number,) = play.depart()
         play.lose(number)
-    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, asked=True))
+    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, was_challenged=True))
     assert play.phase is SpacePhase.TRUSTED
     assert not play.is_asking
 
@@ -281,7 +281,7 @@ def test_an_upstream_that_accepts_ours_is_well() -> None:
         play.lose(number)
     play.accept(play.own())
     (number,) = play.depart()
-    assert play.all(AllowDeparture)[-1] == AllowDeparture(number, 0)
+    assert play.all(GrantPermit)[-1] == GrantPermit(number, 0)
 
 
 def test_connections_that_are_lost_together_count_as_one() -> None:
@@ -309,7 +309,7 @@ class Fresh(Stale):
 
     def fall_silent(self, count: int) -> None:
         """Let the upstream answer nothing while so many requests wait that carry the login."""
-        self.do(UpstreamOverdue(self.carried, count))
+        self.do(UpstreamSilent(self.carried, count))
 
     @property
     def sent_ours(self) -> bool:
@@ -337,8 +337,8 @@ def test_several_without_an_answer_are_followed_by_ours_alone(count: int) -> Non
     assert play.gone == []
     play.challenge()
     ours = play.own()
-    play.do(LoginInconclusive(play.mark(ours), sent=True, flight=ours))
-    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, asked=True))
+    play.do(NoResponse(play.mark(ours), was_sent=True, permit=ours))
+    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, was_challenged=True))
     assert play.question_due.reason is PromptReason.UNCHECKED
 
 
@@ -346,7 +346,7 @@ def test_silence_says_nothing_new_of_a_login_that_goes_on_one_request_at_a_time(
     """The requests that wait for their turn do not carry it."""
     play = Stale()
     first, second, _ = play.depart(3)
-    play.do(UpstreamOverdue(play.carried, 50))
+    play.do(UpstreamSilent(play.carried, 50))
     play.wait(play.rules.send_interval)
     assert play.gone == [first, second]
 
@@ -374,7 +374,7 @@ def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
 
     play.do(FrontEndsChanged(0))
     play.wait(60)
-    play.do(LoginGiven(OFFICE, play.offers[0].way, RIGHT))
+    play.do(LoginProvided(OFFICE, play.offers[0].method, RIGHT))
     for _ in range(2):
         play.fail(play.challenge(), sent=True)
     for seconds in play.rules.login_holds[:3]:
@@ -421,5 +421,5 @@ def test_what_is_rejected_at_an_address_is_known_under_another_name(login: Login
     play.challenge(tried=LoginId(KEY, 1), flight=901)
     play.do(RequestChallenged(902, key, alias, play.offers, "b:80", addresses=there))
     play.found(login)
-    sent = [effect.waiter for effect in play.all(ReleaseRequest)]
+    sent = [effect.request_id for effect in play.all(ReleaseRequest)]
     assert (902 in sent) is (login == RIGHT)

@@ -42,20 +42,18 @@ from trayproxy.desk.credentials import (
 )
 from trayproxy.desk.history import History, HistoryRecord, NullHistory
 from trayproxy.desk.machine.events import (
-    AllowDeparture,
     CancelTrial,
     ClearHistory,
     ClearRejection,
     ClientLeft,
+    DenyPermit,
     Effect,
     Event,
     FrontEndsChanged,
-    KeepUserName,
+    GrantPermit,
     KeyringSurveyed,
     LoginAccepted,
-    LoginDeparting,
-    LoginGiven,
-    LoginInconclusive,
+    LoginProvided,
     LoginSaved,
     LoginsForgotten,
     LoginUnproved,
@@ -63,9 +61,11 @@ from trayproxy.desk.machine.events import (
     LookUpLogin,
     NetworkChanged,
     NoCommonScheme,
+    NoResponse,
     NotifyPromptChanged,
     NotifyPromptClosed,
     OwnRequestEnded,
+    PermitRequested,
     ProfileDeleted,
     ProfileEdited,
     ProfileSwitched,
@@ -73,7 +73,6 @@ from trayproxy.desk.machine.events import (
     PromptAnswered,
     PromptDeclined,
     PromptTouched,
-    RecallLogin,
     RecordFingerprint,
     RecordRejection,
     RecordTrial,
@@ -81,6 +80,7 @@ from trayproxy.desk.machine.events import (
     ReleaseRequest,
     RequestChallenged,
     SaveLoginToKeyring,
+    SaveUserName,
     ScreenLocked,
     SendOwnRequest,
     SendWithoutLogin,
@@ -89,7 +89,7 @@ from trayproxy.desk.machine.events import (
     TimePassed,
     TrialRecorded,
     TriedLogin,
-    UpstreamOverdue,
+    UpstreamSilent,
 )
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.machine import Machine
@@ -342,7 +342,7 @@ class Desk:
         number = self._last_number
         future = CredentialsFuture(self._loop, partial(self._client_left, number))
         self._departing[number] = (future, credentials)
-        self._handle(LoginDeparting(number, credentials.login_id, target))
+        self._handle(PermitRequested(number, credentials.login_id, target))
         return future
 
     def withdraw(self, future: Future[Outcome]) -> None:
@@ -408,7 +408,7 @@ class Desk:
                 credentials.upstream_id.profile_id,
                 reason,
             )
-            self._handle(LoginInconclusive(credentials.login_id, sent, credentials.permit))
+            self._handle(NoResponse(credentials.login_id, sent, credentials.permit))
 
     def overdue(self, credentials: Credentials, count: int) -> None:
         """Record that an upstream has answered no request at all for a moment.
@@ -420,7 +420,7 @@ class Desk:
             count: How many requests with this login wait.
         """
         if credentials.login is not None and not credentials.permit:
-            self._handle(UpstreamOverdue(credentials.login_id, count))
+            self._handle(UpstreamSilent(credentials.login_id, count))
 
     # --- For faces ---------------------------------------------------------------------------
 
@@ -497,7 +497,7 @@ class Desk:
         problem = self._reader.check_login(login, str(profile.upstream))
         if problem is None:
             method = self._reader.guess_method(profile)
-            self._handle(LoginGiven(profile, method, login, remember, insists, is_proved))
+            self._handle(LoginProvided(profile, method, login, remember, insists, is_proved))
         return problem
 
     def save_login(
@@ -694,10 +694,10 @@ class Desk:
         match effect:
             case ReleaseRequest(number, login_id, scheme):
                 self._release(number, login_id, scheme)
-            case AllowDeparture(number, permit):
+            case GrantPermit(number, permit):
                 future, credentials = self._departing.pop(number)
                 future.set_result(replace(credentials, permit=permit) if permit else credentials)
-            case RecallLogin(number):
+            case DenyPermit(number):
                 self._departing.pop(number)[0].set_result(None)
             case SendWithoutLogin(number):
                 self._parked.pop(number).future.set_result(None)
@@ -712,7 +712,7 @@ class Desk:
                 self._feed.prompt_changed(number)
             case NotifyPromptClosed(number, ending):
                 self._feed.prompt_closed(number, ending)
-            case KeepUserName(profile_id, user):
+            case SaveUserName(profile_id, user):
                 if self.on_user_name is not None:
                     self.on_user_name(profile_id, user)
             case LookUpLogin() | SurveyKeyring() | SaveLoginToKeyring():
@@ -755,7 +755,7 @@ class Desk:
                 self._history.forget_profile(profile_id)
 
     def _record_trial(self, effect: RecordTrial) -> None:
-        number, upstream_id, login = effect.number, effect.space, effect.login
+        number, upstream_id, login = effect.number, effect.upstream_id, effect.login
 
         def report(record: HistoryRecord) -> None:
             self._handle(
@@ -763,7 +763,7 @@ class Desk:
             )
 
         recorded = self._history.begin_trial(
-            upstream_id, login, insists=effect.insists, is_saved=effect.is_saved
+            upstream_id, login, insists=effect.retry_rejected, is_saved=effect.is_saved
         )
         if recorded.done():
             report(recorded.result())
@@ -801,7 +801,7 @@ class Desk:
         parked = self._parked.get(number)
         verdict = Verdict(VerdictKind.UNUSABLE, reason)
         if parked is None:
-            self._handle(LoginInconclusive(login_id, sent=False, flight=number))
+            self._handle(NoResponse(login_id, was_sent=False, permit=number))
             return
         self._handle(
             RequestChallenged(
@@ -810,7 +810,7 @@ class Desk:
                 parked.profile,
                 offered_schemes(parked.offers, login_id.space.upstream_id),
                 parked.pending.target,
-                TriedLogin(login_id, scheme_id(offer.scheme), verdict, flight=number),
+                TriedLogin(login_id, scheme_id(offer.scheme), verdict, permit=number),
                 parked.pending.program,
                 parked.pending.is_own,
                 parked.pending.refused_with,
@@ -874,7 +874,9 @@ class Desk:
                 effect.profile.id,
                 type(error).__name__,
             )
-        self._handle(OwnRequestEnded(effect.number, asked=error is not None or task.result()))
+        self._handle(
+            OwnRequestEnded(effect.number, was_challenged=error is not None or task.result())
+        )
 
     # --- The keyring -------------------------------------------------------------------------
 

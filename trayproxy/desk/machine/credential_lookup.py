@@ -70,7 +70,7 @@ class CredentialLookup:
             if not offer or not is_accepted:
                 continue
             weakest = min(map(strength, other.accepted_labels))
-            is_hidden = offer.way.transport is not Transport.READABLE
+            is_hidden = offer.method.transport is not Transport.READABLE
             is_alone = other.source is LoginSource.COMMAND_LINE and not self._prompts.can_ask
             is_as_good = is_hidden and is_alone and weakest == offer.strength
             if weakest < offer.strength or is_as_good:

@@ -42,12 +42,12 @@ class OfferedScheme(Struct, frozen=True):
 
     Attributes:
         scheme: Which of ours; unlike an auth-scheme, unique among them.
-        way: How it signs in, for people.
+        method: How it signs in, for people.
         label: What to remember of how strong it is, as in `trayproxy.auth.scheme.Offer`.
     """
 
     scheme: str
-    way: SignInMethod
+    method: SignInMethod
     label: str
 
     @property
@@ -65,33 +65,33 @@ class TriedLogin(Struct, frozen=True):
     """What a refused request carried.
 
     Attributes:
-        mark: Which login.
+        login_id: Which login.
         scheme: The scheme that it was used with, as in `OfferedScheme`.
         verdict: How the handshake ended; None if all that is known is the 407.
         is_final: The verdict is about the login whatever the address was: it came from a sign-in
             server, in a way in which no forbidden address is answered, or before any was named.
-        strayed: The request has already been sent from one realm to another.
-        is_repeated: The 407 offers the same auth-scheme once more, or none at all. If not, the
+        has_changed_realm: The request has already been sent from one realm to another.
+        is_offered_again: The 407 offers the same auth-scheme once more, or none at all. If not, the
             upstream only wants the login in another way for this request.
-        flight: The number of the `ReleaseRequest` or `AllowDeparture` that let the request go; 0 if
+        permit: The number of the `ReleaseRequest` or `GrantPermit` that let the request go; 0 if
             the login was proved so lately that none was needed.
     """
 
-    mark: LoginId
+    login_id: LoginId
     scheme: str = ""
     verdict: Verdict | None = None
     is_final: bool = False
-    strayed: bool = False
-    is_repeated: bool = True
-    flight: int = 0
+    has_changed_realm: bool = False
+    is_offered_again: bool = True
+    permit: int = 0
 
 
 class RequestChallenged(Struct, frozen=True):
     """A request got a 407 and waits.
 
     Attributes:
-        waiter: The request; never used twice, not even when the same request comes back.
-        key: Who asked.
+        request_id: The request; never used twice, not even when the same request comes back.
+        upstream_id: Who asked.
         profile: The profile that the request belongs to.
         offers: How it wants one to sign in, the strongest first; none if only the one that was
             tried can be meant.
@@ -99,20 +99,20 @@ class RequestChallenged(Struct, frozen=True):
         tried: What the refused request carried, None if nothing.
         program: Who sent it, if that is known already.
         addresses: Those of the upstream, ``192.0.2.1:8080``, as far as they are known.
-        own: We have sent it ourselves to find out whether a login is right.
-        spent: With which logins, and in which ways (`OfferedScheme.name`), the request has been
-            refused.
+        is_own: We have sent it ourselves to find out whether a login is right.
+        refused_with: With which logins, and in which ways (`OfferedScheme.name`), the request has
+            been refused.
     """
 
-    waiter: int
-    key: ProtectionSpace
+    request_id: int
+    space: ProtectionSpace
     profile: Profile
     offers: tuple[OfferedScheme, ...]
     target: str
     tried: TriedLogin | None = None
     program: Program | None = None
-    own: bool = False
-    spent: frozenset[tuple[LoginId, str]] = frozenset()
+    is_own: bool = False
+    refused_with: frozenset[tuple[LoginId, str]] = frozenset()
     addresses: tuple[str, ...] = ()
 
 
@@ -120,11 +120,11 @@ class NoCommonScheme(Struct, frozen=True):
     """A request got a 407 that offers no scheme which TrayProxy can use for this profile.
 
     Attributes:
-        space: The upstream that sent it.
+        upstream_id: The upstream that sent it.
         problem: What the client of the request is told.
     """
 
-    space: UpstreamId
+    upstream_id: UpstreamId
     problem: Problem
 
 
@@ -132,74 +132,74 @@ class LoginAccepted(Struct, frozen=True):
     """The response to a request proves that the upstream accepted the login of the request.
 
     Attributes:
-        mark: Which login.
+        login_id: Which login.
         scheme: The scheme that it was used with, as in `OfferedScheme`.
         label: How strong that is, as in `OfferedScheme`.
         target: Where the request went, ``github.com:443``; empty if that is not known.
-        flight: As in `TriedLogin`.
+        permit: As in `TriedLogin`.
     """
 
-    mark: LoginId
+    login_id: LoginId
     scheme: str = ""
     label: str = ""
     target: str = ""
-    flight: int = 0
+    permit: int = 0
 
 
 class LoginUnproved(Struct, frozen=True):
     """The response to a request neither proves nor rejects the login of the request.
 
     Attributes:
-        mark: Which login.
+        login_id: Which login.
         target: Where the request went, ``github.com:443``.
         is_doubtful: A proxy may give this response to a wrong login, which may have cost a failed
             log-on; otherwise only a site gives it.
-        flight: As in `TriedLogin`.
+        permit: As in `TriedLogin`.
     """
 
-    mark: LoginId
+    login_id: LoginId
     target: str
     is_doubtful: bool = True
-    flight: int = 0
+    permit: int = 0
 
 
-class LoginInconclusive(Struct, frozen=True):
+class NoResponse(Struct, frozen=True):
     """A request that was to carry this login got no response at all.
 
     Attributes:
-        mark: Which login.
-        sent: The login may have arrived, and have cost a log-on.
-        flight: As in `TriedLogin`.
+        login_id: Which login.
+        was_sent: The login may have arrived, and have cost a log-on.
+        permit: As in `TriedLogin`.
     """
 
-    mark: LoginId
-    sent: bool = True
-    flight: int = 0
+    login_id: LoginId
+    was_sent: bool = True
+    permit: int = 0
 
 
-class UpstreamOverdue(Struct, frozen=True):
+class UpstreamSilent(Struct, frozen=True):
     """An upstream has answered no request at all for a moment, and requests with a login wait.
 
     Attributes:
-        mark: Which login.
+        login_id: Which login.
         count: How many requests with this login wait for an answer.
     """
 
-    mark: LoginId
+    login_id: LoginId
     count: int = 1
 
 
-class LoginDeparting(Struct, frozen=True):
+class PermitRequested(Struct, frozen=True):
     """A request is about to carry a login that was right, but was not proved lately.
 
     Attributes:
-        number: The request; from the same numbers as `RequestChallenged.waiter`.
-        mark: Which login.
+        request_id: The request; from the same numbers as `RequestChallenged.request_id`.
+        login_id: Which login.
         target: Where the request wants to go. Untrusted.
     """
 
-    number: int
-    mark: LoginId
+    request_id: int
+    login_id: LoginId
     target: str
 
 
@@ -207,24 +207,24 @@ class OwnRequestEnded(Struct, frozen=True):
     """The request of our own has come to its end (`SendOwnRequest`); a verdict was told before.
 
     Attributes:
-        number: As in `SendOwnRequest`.
-        asked: Whether the upstream wanted a login, or nothing is known of it.
+        request_id: As in `SendOwnRequest`.
+        was_challenged: Whether the upstream wanted a login, or nothing is known of it.
     """
 
     number: int
-    asked: bool
+    was_challenged: bool
 
 
 class ClientLeft(Struct, frozen=True):
     """The client of a parked request has gone."""
 
-    waiter: int
+    request_id: int
 
 
 class ProgramIdentified(Struct, frozen=True):
     """It is known now which program waits."""
 
-    waiter: int
+    request_id: int
     program: Program
 
 
@@ -243,7 +243,7 @@ class PromptDeclined(Struct, frozen=True):
     """The person does not answer now."""
 
     number: int
-    quiet: Snooze
+    snooze: Snooze
 
 
 class PromptTouched(Struct, frozen=True):
@@ -256,27 +256,27 @@ class SignInRequested(Struct, frozen=True):
     """The person wants to sign in although nothing waits."""
 
     profile: Profile
-    way: SignInMethod
+    method: SignInMethod
 
 
-class LoginGiven(Struct, frozen=True):
+class LoginProvided(Struct, frozen=True):
     """A login that nobody was asked for: use it at the next 407.
 
     Attributes:
         profile: For whose preferred upstream.
-        way: How that is expected to ask.
+        method: How that is expected to ask.
         login: The login.
         remember: Keep it once it was accepted, and find that out at once.
-        insists: A person has just typed it: it is sent although it was rejected before, or is still
-            on trial since an earlier run.
+        retry_rejected: A person has just typed it: it is sent although it was rejected before, or
+            is still on trial since an earlier run.
         is_proved: The upstream has just accepted it, on a request of another desk.
     """
 
     profile: Profile
-    way: SignInMethod
+    method: SignInMethod
     login: Login
     remember: bool = False
-    insists: bool = False
+    retry_rejected: bool = False
     is_proved: bool = False
 
 
@@ -331,8 +331,8 @@ class TrialRecorded(Struct, frozen=True):
     """It is written down that a login is on trial, unless an earlier run speaks against that.
 
     Attributes:
-        number: As in `RecordTrial`.
-        space: As in `RecordTrial`.
+        request_id: As in `RecordTrial`.
+        upstream_id: As in `RecordTrial`.
         login: As in `RecordTrial`.
         is_rejected: The login was rejected in an earlier run.
         hold_s: For how many seconds the login is not to be sent by itself, since an earlier run
@@ -340,7 +340,7 @@ class TrialRecorded(Struct, frozen=True):
     """
 
     number: int
-    space: UpstreamId
+    upstream_id: UpstreamId
     login: Login
     is_rejected: bool = False
     hold_s: float = 0.0
@@ -365,7 +365,7 @@ class NetworkChanged(Struct, frozen=True):
 class ScreenLocked(Struct, frozen=True):
     """The screen was locked, or unlocked: nobody is before it, or somebody is again."""
 
-    locked: bool
+    is_locked: bool
 
 
 class FrontEndsChanged(Struct, frozen=True):
@@ -383,9 +383,9 @@ Event = (
     | NoCommonScheme
     | LoginAccepted
     | LoginUnproved
-    | LoginInconclusive
-    | LoginDeparting
-    | UpstreamOverdue
+    | NoResponse
+    | PermitRequested
+    | UpstreamSilent
     | OwnRequestEnded
     | ClientLeft
     | ProgramIdentified
@@ -393,7 +393,7 @@ Event = (
     | PromptDeclined
     | PromptTouched
     | SignInRequested
-    | LoginGiven
+    | LoginProvided
     | LoginsForgotten
     | ProfileEdited
     | ProfileDeleted
@@ -435,45 +435,45 @@ class RefusalReason(Enum):
 class ReleaseRequest(Struct, frozen=True):
     """Send the request again with this login, by this scheme of those that its 407 offered."""
 
-    waiter: int
-    mark: LoginId
+    request_id: int
+    login_id: LoginId
     scheme: str
 
 
-class AllowDeparture(Struct, frozen=True):
-    """Let a request carry the login that it named in `LoginDeparting`.
+class GrantPermit(Struct, frozen=True):
+    """Let a request carry the login that it named in `PermitRequested`.
 
     Attributes:
-        number: Which request.
-        flight: The number to report with; 0 if the login has been proved meanwhile.
+        request_id: Which request.
+        permit: The number to report with; 0 if the login has been proved meanwhile.
     """
 
-    number: int
-    flight: int
+    request_id: int
+    permit: int
 
 
-class RecallLogin(Struct, frozen=True):
-    """Do not let a request carry the login that it named in `LoginDeparting`."""
+class DenyPermit(Struct, frozen=True):
+    """Do not let a request carry the login that it named in `PermitRequested`."""
 
-    number: int
+    request_id: int
 
 
 class SendWithoutLogin(Struct, frozen=True):
     """Send the request again without a login, to hear what is offered; it comes back."""
 
-    waiter: int
+    request_id: int
 
 
 class RefuseRequest(Struct, frozen=True):
     """Tell the client of the request that it will not be sent.
 
     Attributes:
-        waiter: Which request.
+        request_id: Which request.
         reason: Why.
         text: What else is known about it; whole sentences of ours, or none.
     """
 
-    waiter: int
+    request_id: int
     reason: RefusalReason
     text: str = ""
 
@@ -482,24 +482,24 @@ class RecordTrial(Struct, frozen=True):
     """Write down that a login is about to be sent that was never accepted. Event: `TrialRecorded`.
 
     Attributes:
-        number: To name in `TrialRecorded`.
-        space: Where the login is to be sent.
+        request_id: To name in `TrialRecorded`.
+        upstream_id: Where the login is to be sent.
         login: The login.
-        insists: The person wants it sent whatever earlier runs say.
+        retry_rejected: The person wants it sent whatever earlier runs say.
         is_saved: It comes from the keyring.
     """
 
     number: int
-    space: UpstreamId
+    upstream_id: UpstreamId
     login: Login
-    insists: bool
+    retry_rejected: bool
     is_saved: bool
 
 
 class CancelTrial(Struct, frozen=True):
     """A login that was put on trial was not sent: remove what was written down."""
 
-    space: UpstreamId
+    upstream_id: UpstreamId
     login: Login
 
 
@@ -510,7 +510,7 @@ class SendOwnRequest(Struct, frozen=True):
     comes, and reports as any other. Event: `OwnRequestEnded`.
 
     Attributes:
-        number: To name in `OwnRequestEnded`.
+        request_id: To name in `OwnRequestEnded`.
         profile: With the upstream of that protection space alone.
         target: Where a program wanted to go, ``github.com:443``; empty if none ever did.
     """
@@ -545,7 +545,7 @@ class SaveLoginToKeyring(Struct, frozen=True):
     login: Login
 
 
-class KeepUserName(Struct, frozen=True):
+class SaveUserName(Struct, frozen=True):
     """An upstream accepted a login with another user name than the profile's: keep it there."""
 
     profile_id: str
@@ -555,22 +555,22 @@ class KeepUserName(Struct, frozen=True):
 class RecordRejection(Struct, frozen=True):
     """An upstream rejected a login: remember that in later runs."""
 
-    space: UpstreamId
+    upstream_id: UpstreamId
     login: Login
 
 
 class ClearRejection(Struct, frozen=True):
     """An upstream accepted a login: forget that it ever rejected it."""
 
-    space: UpstreamId
+    upstream_id: UpstreamId
     login: Login
 
 
 class RecordFingerprint(Struct, frozen=True):
     """What an upstream is was learnt, or is forgotten: None."""
 
-    space: UpstreamId
-    pin: UpstreamFingerprint | None
+    upstream_id: UpstreamId
+    fingerprint: UpstreamFingerprint | None
 
 
 class ClearHistory(Struct, frozen=True):
@@ -594,8 +594,8 @@ class NotifyPromptClosed(Struct, frozen=True):
 
 Effect = (
     ReleaseRequest
-    | AllowDeparture
-    | RecallLogin
+    | GrantPermit
+    | DenyPermit
     | SendWithoutLogin
     | RefuseRequest
     | RecordTrial
@@ -604,7 +604,7 @@ Effect = (
     | LookUpLogin
     | SurveyKeyring
     | SaveLoginToKeyring
-    | KeepUserName
+    | SaveUserName
     | RecordRejection
     | ClearRejection
     | RecordFingerprint

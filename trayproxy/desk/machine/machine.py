@@ -36,16 +36,16 @@ from trayproxy.desk.machine.events import (
     FrontEndsChanged,
     KeyringSurveyed,
     LoginAccepted,
-    LoginDeparting,
-    LoginGiven,
-    LoginInconclusive,
+    LoginProvided,
     LoginSaved,
     LoginsForgotten,
     LoginUnproved,
     LookupFinished,
     NetworkChanged,
     NoCommonScheme,
+    NoResponse,
     OwnRequestEnded,
+    PermitRequested,
     ProfileDeleted,
     ProfileEdited,
     ProfileSwitched,
@@ -61,7 +61,7 @@ from trayproxy.desk.machine.events import (
     TimePassed,
     TrialRecorded,
     TriedLogin,
-    UpstreamOverdue,
+    UpstreamSilent,
 )
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.outcomes import Outcomes, is_password_unchecked
@@ -138,15 +138,15 @@ class Machine(Queries):
             case NoCommonScheme(upstream_id, problem):
                 self.state.no_common_scheme[upstream_id] = problem
             case LoginAccepted():
-                self.state.no_common_scheme.pop(event.mark.space.upstream_id, None)
+                self.state.no_common_scheme.pop(event.login_id.space.upstream_id, None)
                 self._outcomes.record_acceptance(event)
             case LoginUnproved():
                 self._verification.handle_unproved(event)
-            case LoginInconclusive():
+            case NoResponse():
                 self._verification.handle_no_response(event)
-            case LoginDeparting():
+            case PermitRequested():
                 self._pacing.request_permit(event)
-            case UpstreamOverdue():
+            case UpstreamSilent():
                 self._pacing.handle_overdue(event)
             case OwnRequestEnded():
                 self._verification.handle_own_ended(event)
@@ -180,7 +180,7 @@ class Machine(Queries):
         | PromptDeclined
         | PromptTouched
         | SignInRequested
-        | LoginGiven
+        | LoginProvided
         | LoginsForgotten
         | ProfileEdited
         | ProfileDeleted
@@ -195,7 +195,7 @@ class Machine(Queries):
                 self._user_actions.handle_touch(number)
             case SignInRequested(profile, method):
                 self._user_actions.open_prompt(profile, method)
-            case LoginGiven():
+            case LoginProvided():
                 self._user_actions.use_login(event)
             case LoginsForgotten(profile_id):
                 self._user_actions.forget_logins(profile_id)
@@ -221,52 +221,52 @@ class Machine(Queries):
 
     def _handle_challenge(self, event: RequestChallenged) -> None:
         state, tried = self.state, event.tried
-        event = structs.replace(event, key=self._resolve_space(event.key))
-        if not self._is_current(event.key.upstream_id, event.profile):
-            return state.refuse(event.waiter, RefusalReason.WITHDRAWN)
+        event = structs.replace(event, space=self._resolve_space(event.space))
+        if not self._is_current(event.space.upstream_id, event.profile):
+            return state.refuse(event.request_id, RefusalReason.WITHDRAWN)
         if event.addresses:
-            state.addresses[event.key.upstream_id] = event.addresses
-        changed_realm = tried is not None and tried.mark.space != event.key
+            state.addresses[event.space.upstream_id] = event.addresses
+        changed_realm = tried is not None and tried.login_id.space != event.space
         if tried:
             self._outcomes.record_late_rejection(tried)
         if tried and changed_realm:
-            self._outcomes.handle_other_realm(tried, event.key)
-        if event.key not in state.spaces and not event.offers:
-            state.effects.append(SendWithoutLogin(event.waiter))
+            self._outcomes.handle_other_realm(tried, event.space)
+        if event.space not in state.spaces and not event.offers:
+            state.effects.append(SendWithoutLogin(event.request_id))
             return None
         space = self._space_for(event)
         if space is None:
-            return state.refuse(event.waiter, RefusalReason.CROWDED)
+            return state.refuse(event.request_id, RefusalReason.CROWDED)
         if event.offers:
-            state.no_common_scheme.pop(event.key.upstream_id, None)
+            state.no_common_scheme.pop(event.space.upstream_id, None)
         self._record_challenge(space, event)
-        in_flight = space.in_flight.pop(tried.flight, None) if tried else None
-        if tried and changed_realm and tried.strayed:
-            return state.refuse(event.waiter, RefusalReason.FORBIDDEN)
+        in_flight = space.in_flight.pop(tried.permit, None) if tried else None
+        if tried and changed_realm and tried.has_changed_realm:
+            return state.refuse(event.request_id, RefusalReason.FORBIDDEN)
         request = ParkedRequest(
-            event.waiter,
+            event.request_id,
             state.now,
             event.target,
             event.program,
             event.offers,
-            event.own,
-            refused_with=event.spent,
+            event.is_own,
+            refused_with=event.refused_with,
         )
-        if tried and tried.mark == space.login_id:
+        if tried and tried.login_id == space.login_id:
             return self._handle_refused_request(space, request, event, tried, in_flight)
         return self._park_or_refuse(space, request)
 
     def _record_challenge(self, space: SpaceState, event: RequestChallenged) -> None:
         """Take note of how an upstream asks."""
         space.seen_at = self.state.now
-        if event.own:
+        if event.is_own:
             space.own_challenged = True
         else:
             space.last_target = event.target
         if event.offers:
             space.offers = event.offers
             offer = pick(space, event.offers, self.state.now)
-            space.method = (offer or event.offers[0]).way
+            space.method = (offer or event.offers[0]).method
 
     def _handle_refused_request(
         self,
@@ -278,8 +278,8 @@ class Machine(Queries):
     ) -> None:
         """Place a request that was refused with the present login."""
         state = self.state
-        is_trial = in_flight is not None or event.own or space.accepted_at is None
-        if event.offers and not tried.is_repeated and not tried.is_final:
+        is_trial = in_flight is not None or event.is_own or space.accepted_at is None
+        if event.offers and not tried.is_offered_again and not tried.is_final:
             self._outcomes.handle_other_scheme(space, tried, is_trial=is_trial)
             return self._park_or_refuse(space, request)
         if tried.verdict and is_password_unchecked(tried.verdict):
@@ -287,17 +287,21 @@ class Machine(Queries):
             if not self._outcomes.handle_unusable_scheme(
                 space, tried, tried.verdict, is_offered=is_offered, is_trial=is_trial
             ):
-                return state.refuse(event.waiter, RefusalReason.UNUSABLE, tried.verdict.text)
+                return state.refuse(event.request_id, RefusalReason.UNUSABLE, tried.verdict.text)
             if pick(space, event.offers, state.now) is None:
                 # What else it offers was perhaps not said in the middle of a handshake, and is
                 # not to be taken from an earlier answer.
-                state.effects.append(SendWithoutLogin(event.waiter))
+                state.effects.append(SendWithoutLogin(event.request_id))
                 return None
             return self._park_or_refuse(space, request)
         if self._outcomes.handle_refusal(space, event, tried, is_trial=is_trial):
             return self._park_or_refuse(space, request)
-        if space.phase is SpacePhase.TRUSTED or event.own or not self._outcomes.can_verify(space):
-            return state.refuse(event.waiter, RefusalReason.FORBIDDEN)
+        if (
+            space.phase is SpacePhase.TRUSTED
+            or event.is_own
+            or not self._outcomes.can_verify(space)
+        ):
+            return state.refuse(event.request_id, RefusalReason.FORBIDDEN)
         request.was_refused = True
         self._park_or_refuse(space, request)
         return self._verification.send_own_request(space)
@@ -324,14 +328,14 @@ class Machine(Queries):
     def _space_for(self, event: RequestChallenged) -> SpaceState | None:
         """Return the case of a challenge; a blank one is filled in by the first challenge."""
         state = self.state
-        if space := state.spaces.get(event.key):
+        if space := state.spaces.get(event.space):
             return space
-        blank = state.spaces.pop(ProtectionSpace.blank(event.key.upstream_id), None)
+        blank = state.spaces.pop(ProtectionSpace.blank(event.space.upstream_id), None)
         if blank:
-            blank.key = event.key
-            state.spaces[event.key] = blank
+            blank.key = event.space
+            state.spaces[event.space] = blank
             return blank
-        return state.add_space(event.key, event.profile, event.offers[0].way)
+        return state.add_space(event.space, event.profile, event.offers[0].method)
 
     def _park_or_refuse(self, space: SpaceState, request: ParkedRequest) -> None:
         """Refuse a request, or let it wait; `Verification` releases it, at once if nothing is

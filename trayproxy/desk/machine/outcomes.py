@@ -54,7 +54,7 @@ class Outcomes:
 
     def record_acceptance(self, event: LoginAccepted) -> None:
         """Take note that a login was accepted."""
-        login_id = event.mark
+        login_id = event.login_id
         space = self._state.spaces.get(login_id.space)
         if space is None:
             return
@@ -67,7 +67,7 @@ class Outcomes:
             SpacePhase.SNOOZED,
         ):
             return
-        in_flight = space.in_flight.get(event.flight)
+        in_flight = space.in_flight.get(event.permit)
         if (
             in_flight is None
             and space.accepted_at is not None
@@ -176,8 +176,8 @@ class Outcomes:
 
     def record_late_rejection(self, tried: TriedLogin) -> None:
         """Learn that a login was rejected that was given up before its verdict came."""
-        space = self._state.spaces.get(tried.mark.space)
-        login = space.pending_verdicts.pop(tried.mark.generation, None) if space else None
+        space = self._state.spaces.get(tried.login_id.space)
+        login = space.pending_verdicts.pop(tried.login_id.generation, None) if space else None
         if space and login and not is_password_unchecked(tried.verdict):
             self._remember_rejection(space, login)
 
@@ -187,16 +187,16 @@ class Outcomes:
         One on trial may have been counted all the same, so that the person decides about it; the
         request goes on in the other realm.
         """
-        space = self._state.spaces.get(tried.mark.space)
+        space = self._state.spaces.get(tried.login_id.space)
         if (
             space is None
             or space.key.upstream_id != challenged.upstream_id
-            or space.login_id != tried.mark
+            or space.login_id != tried.login_id
         ):
             return
         if space.phase not in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED):
             return
-        if space.accepted_at is not None and tried.flight not in space.in_flight:
+        if space.accepted_at is not None and tried.permit not in space.in_flight:
             return
         is_costly = not is_password_unchecked(tried.verdict)
         space.refusals += is_costly and space.accepted_at is not None
@@ -279,7 +279,7 @@ class Outcomes:
         Another host has refused the login since it was accepted last, and this one is no more
         likely to be forbidden than any: the login was accepted for it, or we have chosen it.
         """
-        if event.own:
+        if event.is_own:
             return True
         host = host_of(event.target)
         return any(other != host for other in space.refused_hosts) and space.was_accepted_for(

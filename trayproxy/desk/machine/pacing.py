@@ -16,10 +16,10 @@ they count as unanswered.
 from collections.abc import Iterator
 
 from trayproxy.desk.machine.events import (
-    AllowDeparture,
-    LoginDeparting,
-    RecallLogin,
-    UpstreamOverdue,
+    DenyPermit,
+    GrantPermit,
+    PermitRequested,
+    UpstreamSilent,
 )
 from trayproxy.desk.machine.space_state import LoginInFlight, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
@@ -33,18 +33,26 @@ class Pacing:
         self._state = state
         self._verification = verification
 
-    def request_permit(self, event: LoginDeparting) -> None:
+    def request_permit(self, event: PermitRequested) -> None:
         """Queue a request that is about to carry a login; recall it if the login is not trusted."""
-        space = self._state.spaces.get(event.mark.space)
-        if space is None or space.login_id != event.mark or space.phase is not SpacePhase.TRUSTED:
-            self._state.effects.append(RecallLogin(event.number))
+        space = self._state.spaces.get(event.login_id.space)
+        if (
+            space is None
+            or space.login_id != event.login_id
+            or space.phase is not SpacePhase.TRUSTED
+        ):
+            self._state.effects.append(DenyPermit(event.request_id))
         else:
-            space.permit_queue[event.number] = event.target
+            space.permit_queue[event.request_id] = event.target
 
-    def handle_overdue(self, event: UpstreamOverdue) -> None:
+    def handle_overdue(self, event: UpstreamSilent) -> None:
         """Treat a login as unproved because the upstream has stopped responding to its requests."""
-        space = self._state.spaces.get(event.mark.space)
-        if space is None or space.login_id != event.mark or space.phase is not SpacePhase.TRUSTED:
+        space = self._state.spaces.get(event.login_id.space)
+        if (
+            space is None
+            or space.login_id != event.login_id
+            or space.phase is not SpacePhase.TRUSTED
+        ):
             return
         if space.unanswered or space.in_flight:
             return
@@ -74,7 +82,7 @@ class Pacing:
         state = self._state
         if space.is_proved(state.now, state.limits):
             for number in space.permit_queue:
-                state.effects.append(AllowDeparture(number, 0))
+                state.effects.append(GrantPermit(number, 0))
             space.permit_queue.clear()
             return
         if space.phase is SpacePhase.TRUSTED and not self._is_due(space):
@@ -87,7 +95,7 @@ class Pacing:
         number = next(iter(space.permit_queue))
         space.in_flight[number] = LoginInFlight(state.now, space.permit_queue.pop(number))
         space.last_permit_at, space.is_overdue = state.now, False
-        state.effects.append(AllowDeparture(number, number))
+        state.effects.append(GrantPermit(number, number))
 
     def _is_due(self, space: SpaceState) -> bool:
         limits = self._state.limits

@@ -66,14 +66,14 @@ class ProfileFacts:
         snoozed_until: The end of the quiet time on the machine's clock; infinite until the person
             acts; None if nothing is snoozed.
         waiting: How many requests wait.
-        saved: The keyring is known to hold a login.
+        is_saved: The keyring is known to hold a login.
     """
 
     sign_in: SignInState = SignInState.UNTESTED
     user: str = ""
     snoozed_until: float | None = None
     waiting: int = 0
-    saved: bool = False
+    is_saved: bool = False
 
 
 class Queries:

@@ -91,7 +91,7 @@ def objection(
         # It is not the upstream that has changed if it offers the same and we cannot use it.
         is_there = any(one.strength >= demanded for one in offers)
         return PromptReason.FALLBACK if is_there else PromptReason.DOWNGRADE
-    if consent and _PROTECTION[offer.way.transport] < _PROTECTION[consent.way.transport]:
+    if consent and _PROTECTION[offer.method.transport] < _PROTECTION[consent.method.transport]:
         return PromptReason.FALLBACK
     is_tied = consent is None and space.source is not LoginSource.SSO
     if fingerprint and is_tied and space.key.realm not in fingerprint.realms:
@@ -110,7 +110,7 @@ def previous_name(state: DeskState, space: SpaceState, reason: PromptReason) -> 
     """Return what the upstream was, in words for a person."""
     fingerprint = state.fingerprints.get(space.key.upstream_id)
     if reason is PromptReason.FALLBACK and space.consent:
-        return space.consent.way.title
+        return space.consent.method.title
     if reason is PromptReason.REALM_CHANGED:
         return fingerprint.realms[0] if fingerprint else ""
     return _title(fingerprint.label) if fingerprint else ""
@@ -124,8 +124,8 @@ def weaker_text(
     if reason is PromptReason.REALM_CHANGED or not was:
         return ""
     return (
-        f"The proxy wants a sign-in by {offer.way.title} for this address and has accepted {was} "
-        "before, which protects your password better."
+        f"The proxy wants a sign-in by {offer.method.title} for this address and has accepted "
+        f"{was} before, which protects your password better."
     )
 
 

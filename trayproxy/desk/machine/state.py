@@ -10,14 +10,14 @@ from dataclasses import replace
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus, Problem, PromptReason
 from trayproxy.desk.machine.events import (
+    DenyPermit,
     Effect,
-    KeepUserName,
     NotifyPromptChanged,
-    RecallLogin,
     RecordFingerprint,
     RefusalReason,
     RefuseRequest,
     ReleaseRequest,
+    SaveUserName,
     SignInMethod,
 )
 from trayproxy.desk.machine.limits import DeskLimits
@@ -148,7 +148,7 @@ class DeskState:
         self.profiles[profile.id] = profile
         for one in spaces:
             one.profile = profile
-        self.effects.append(KeepUserName(profile.id, user))
+        self.effects.append(SaveUserName(profile.id, user))
 
     def add_space(
         self, key: ProtectionSpace, profile: Profile, method: SignInMethod
@@ -218,7 +218,7 @@ class DeskState:
 
     def deny_permits(self, space: SpaceState) -> None:
         """Let no request that waits for its turn carry the login of a case."""
-        self.effects += map(RecallLogin, space.permit_queue)
+        self.effects += map(DenyPermit, space.permit_queue)
         space.permit_queue.clear()
 
     # --- Pins --------------------------------------------------------------------------------

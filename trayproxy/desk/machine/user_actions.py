@@ -8,7 +8,7 @@ from trayproxy.control.messages import Ending, KeyringState, PromptReason, Snooz
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
 from trayproxy.desk.machine.events import (
     ClearHistory,
-    LoginGiven,
+    LoginProvided,
     PromptAnswered,
     RefusalReason,
     SignInMethod,
@@ -179,14 +179,14 @@ class UserActions:
         if space.phase is SpacePhase.UNVERIFIED and self._state.can_send_own:
             self._verification.send_own_request(space)
 
-    def use_login(self, event: LoginGiven) -> None:
+    def use_login(self, event: LoginProvided) -> None:
         """Take a login that nobody was asked for."""
-        space = self._space_of(event.profile, event.way)
+        space = self._space_of(event.profile, event.method)
         if space is None:
             return
         self._lookup.set_login(space, event.login, LoginSource.COMMAND_LINE)
         space.remember = event.remember
-        space.retry_rejected = space.retry_rejected or event.insists
+        space.retry_rejected = space.retry_rejected or event.retry_rejected
         if event.is_proved:
             self._state.keep_user(space, replaces=True)
 

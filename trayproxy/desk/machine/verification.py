@@ -19,8 +19,8 @@ from math import inf
 from trayproxy.control.messages import Ending, PromptReason
 from trayproxy.desk.machine.events import (
     CancelTrial,
-    LoginInconclusive,
     LoginUnproved,
+    NoResponse,
     OfferedScheme,
     OwnRequestEnded,
     RecordTrial,
@@ -97,24 +97,31 @@ class Verification:
 
     # --- Without an answer ---------------------------------------------------------------------
 
-    def handle_no_response(self, event: LoginInconclusive) -> None:
+    def handle_no_response(self, event: NoResponse) -> None:
         """Take note that a request came back without an answer.
 
         It changes nothing if the request never carried the login in question.
         """
-        space = self._state.spaces.get(event.mark.space)
+        space = self._state.spaces.get(event.login_id.space)
         if space is None:
             return
-        space.pending_verdicts.pop(event.mark.generation, None)
-        if space.login_id != event.mark:
+        space.pending_verdicts.pop(event.login_id.generation, None)
+        if space.login_id != event.login_id:
             return
-        in_flight = space.in_flight.pop(event.flight, None)
-        if not event.sent and in_flight is not None and space.login and space.accepted_at is None:
+        in_flight = space.in_flight.pop(event.permit, None)
+        if (
+            not event.was_sent
+            and in_flight is not None
+            and space.login
+            and space.accepted_at is None
+        ):
             self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
         if space.phase is SpacePhase.CHECKING and in_flight is not None:
-            self._outcomes.keep_unverified(space, sent=event.sent)
+            self._outcomes.keep_unverified(space, sent=event.was_sent)
         elif (
-            space.phase is SpacePhase.TRUSTED and event.sent and (in_flight or not space.unanswered)
+            space.phase is SpacePhase.TRUSTED
+            and event.was_sent
+            and (in_flight or not space.unanswered)
         ):
             # Others that left at the same time as the first one say no more than the first one.
             space.unanswered += 1
@@ -130,11 +137,11 @@ class Verification:
         The next canary goes to another host. A login that was right before was not refused, and
         the upstream does answer: there is no reason to ask anybody.
         """
-        space = self._state.spaces.get(event.mark.space)
+        space = self._state.spaces.get(event.login_id.space)
         if space is None:
             return
-        space.pending_verdicts.pop(event.mark.generation, None)
-        in_flight = space.in_flight.pop(event.flight, None)  # Of the present login alone.
+        space.pending_verdicts.pop(event.login_id.generation, None)
+        in_flight = space.in_flight.pop(event.permit, None)  # Of the present login alone.
         if space.phase is not SpacePhase.CHECKING or in_flight is None:
             return
         if space.accepted_at is None:
@@ -206,7 +213,7 @@ class Verification:
                 request.request_id, RefusalReason.WEAKER, weaker_text(state, space, offer, reason)
             )
         else:
-            self._prompts.ask_for_request(space, request, reason, offer.way)
+            self._prompts.ask_for_request(space, request, reason, offer.method)
 
     # --- On a request of a program -----------------------------------------------------------
 
@@ -384,7 +391,7 @@ class Verification:
         is_on_record = not event.is_rejected and event.hold_s <= 0
         if space is None:
             if is_on_record:
-                state.effects.append(CancelTrial(event.space, event.login))
+                state.effects.append(CancelTrial(event.upstream_id, event.login))
             return
         if space.is_record_overdue:
             space.own_generation = 0  # What was refused meanwhile is tried once more.
@@ -448,7 +455,7 @@ class Verification:
                 text = weaker_text(self._state, space, offer, reason)
                 self._state.refuse_all(space, RefusalReason.WEAKER, text)
         else:
-            space.method = offer.way
+            space.method = offer.method
             self._prompts.ask(space, reason)
 
     # --- On a request of our own -------------------------------------------------------------
@@ -503,7 +510,7 @@ class Verification:
         if space.phase is SpacePhase.UNVERIFIED and not space.parked and space.accepted_at is None:
             if space.is_record_overdue:
                 pass  # The person has been told why it is not sent.
-            elif event.asked:
+            elif event.was_challenged:
                 space.reason = PromptReason.UNCHECKED
             else:
                 self._prompts.close(space, Ending.ABANDONED)
