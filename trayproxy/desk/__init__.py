@@ -1,20 +1,21 @@
-"""The sign-in desk: one question per protection space, and a login that is tried once.
+"""The sign-in desk: decides which login a request carries, prompts the user, and verifies logins.
 
-`machine` decides, with the time given to it and without I/O; its parts are `questions` (when a
-person is asked), `logins` (where one comes from), `trials` (finding out whether it is right),
-`turns` (one request at a time with a login that was not proved lately),
-`verdicts` (what it means that a request came back), `choice` (which scheme, and whether that is
-safe) and `person` (what people want). They share a `board`, and `views` is what one can see of it.
-Its words are `space` (what a login belongs to), `case` (what is known about one protection space),
-`events` (what happens to it and what it wants done), `rules` (times and limits) and `rejected`
-(logins never to send again by themselves).
+`desk` runs the state machine of `trayproxy.desk.machine` on an event loop. The machine decides; it
+gets the time as an argument and does no I/O.
 
-`desk` is the machine on an event loop, `offers` reads challenges for it, `answer` is what it gives
-a request, `news` what it tells the faces, `problems` what people are told. `store` is what it wants
-of a keyring and `vault` the keyring, with `secret_service` and `keyring_errors`; `memory` is what
-it remembers between runs.
+Around it:
 
-This room imports `trayproxy.auth`, `trayproxy.http.challenges`, `trayproxy.identity`, the values of
-`trayproxy.control.messages` and `trayproxy.profiles.profile`, and how a file is replaced from
-`trayproxy.profiles.store`. Only `vault` imports keyring.
+- `credentials`: the credentials for a request, and the future on which a request waits for them.
+- `challenge_reader`: translates challenges and schemes into values of the machine.
+- `change_feed`: publishes changes of prompts and facts to the front ends.
+- `problems`: the texts for requests that cannot be signed in.
+- `protection_space`: identities of upstreams, protection spaces and logins.
+- `rejected_logins`: keyed fingerprints of the logins that were rejected in this run.
+- `history`: what the desk remembers between runs (``sign-in.json``).
+- `credential_store`: the interface of a store for logins; `keyring_store` implements it with the
+operating system's keyring, with the help of `secret_service` and `keyring_errors`.
+
+The package imports `trayproxy.auth`, `trayproxy.http.challenges`, `trayproxy.identity`, the values
+of `trayproxy.control.messages` and `trayproxy.profiles.profile`, and the function of
+`trayproxy.profiles.store` that replaces a file. Only `keyring_store` imports the keyring library.
 """

@@ -1,4 +1,4 @@
-"""Our schemes, and what of them a 407 offers: from schemes and challenges to the desk's words."""
+"""Translates challenges and authentication schemes into values of the state machine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,21 +22,21 @@ from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Encoding, Profile, SignIn
 
 SOCKS_SCHEMES: tuple[Scheme, ...] = (SocksPassword(),)
-"""How one signs in to a SOCKS proxy; none of HTTP's schemes means anything there."""
+"""The schemes for SOCKS proxies, which do not use HTTP's schemes."""
 
 
 class ChallengeReader:
-    """Reads challenges."""
+    """Reads challenges: finds the offers in them, the protection space and the usable schemes."""
 
     def __init__(self, schemes: Sequence[Scheme], is_installed: Callable[[str], bool]) -> None:
-        """Know some schemes.
+        """Create a reader.
 
         Args:
-            schemes: Ours for HTTP, the strongest first.
-            is_installed: Whether what a family of schemes needs is installed.
+            schemes: The HTTP authentication schemes of TrayProxy, the strongest first.
+            is_installed: Returns True if the library that a family of schemes needs is installed.
         """
         self._schemes = tuple(schemes)
-        # Made once: answers are told apart by their scheme.
+        # Created once: credentials are compared by the identity of their scheme.
         self._by_encoding = {Encoding.LATIN_1: with_encoding(schemes, Encoding.LATIN_1)}
         self._is_installed = is_installed
 
@@ -55,11 +55,11 @@ class ChallengeReader:
         return self._by_encoding.get(profile.encoding, self._schemes)
 
     def with_current_scheme(self, profile: Profile, offer: Offer) -> Offer:
-        """Return an offer with its scheme as a profile has it now.
+        """Return an offer with its scheme as the profile configures it now.
 
         Args:
-            profile: It may have been edited since a request was parked with the offer.
-            offer: What that request was offered.
+            profile: The profile; it may have been edited since the request was parked.
+            offer: An offer that was made to the parked request.
         """
         name = scheme_id(offer.scheme)
         present = (scheme for scheme in self._encoded_schemes(profile) if scheme_id(scheme) == name)
@@ -68,10 +68,10 @@ class ChallengeReader:
     def read_offers(
         self, challenges: Sequence[Challenge], upstream_id: UpstreamId, profile: Profile
     ) -> tuple[Offer, ...]:
-        """Return what of the schemes on offer a profile can use, the strongest first.
+        """Return the offers in challenges that a profile can use, the strongest first.
 
-        One that is not installed is left out if another one is on offer. Else it is for the scheme
-        itself to say what is missing.
+        If the library for a scheme is not installed, its offer is returned only when no other
+        scheme can be used.
         """
         found = _supported_offers(challenges, self.usable_schemes(upstream_id, profile))
         return tuple(o for o in found if self._is_installed(o.scheme.family)) or found
@@ -83,15 +83,16 @@ class ChallengeReader:
         profile: Profile,
         tried: Credentials | None,
     ) -> ProtectionSpace:
-        """Return who asks.
+        """Return the protection space of a response's challenges.
 
-        The realm is that of the strongest scheme that has one, whether or not it can be used: NTLM
-        and Negotiate have none, and which scheme is used must not make it another upstream.
+        The realm is that of the strongest scheme that has one, whether or not the scheme can be
+        used: NTLM and Negotiate have no realm, and the choice of the scheme must not change the
+        protection space.
         """
         offers = _supported_offers(challenges, self._all_schemes(upstream_id.upstream))
         realms = [offer.challenge.realm for offer in offers]
         if tried and not any(realms) and tried.upstream_id == upstream_id:
-            # The end of a handshake, which tells of nothing but itself.
+            # The last leg of a handshake names no realm.
             return tried.login_id.space
         family = BY_SSO if profile.sign_in is SignIn.SSO else BY_LOGIN
         if upstream_id.upstream.startswith("socks5:"):
@@ -99,12 +100,12 @@ class ChallengeReader:
         return ProtectionSpace(upstream_id, bounded_realm(next(filter(None, realms), "")), family)
 
     def check_login(self, login: Login, upstream: str, method: str = "") -> Problem | None:
-        """Return why a login cannot be used; None if a scheme can express it.
+        """Return why a login cannot be used; None if a scheme can encode it.
 
         Args:
             login: The login.
-            upstream: For which upstream.
-            method: The title of the scheme that it is for; empty if that is not known.
+            upstream: The URL of the upstream.
+            method: The title of the scheme for the login; empty if the scheme is not known.
         """
         schemes = self._all_schemes(upstream)
         meant = [scheme for scheme in schemes if scheme.title == method]
@@ -119,7 +120,9 @@ class ChallengeReader:
         return problem
 
     def guess_method(self, profile: Profile) -> SignInMethod:
-        """Return how an upstream will ask that has not asked yet: in the least safe way."""
+        """Return the assumed sign-in method of an upstream that has sent no challenge: the least
+        safe.
+        """
         upstream = str(profile.upstream)
         schemes = self.usable_schemes(UpstreamId.of(profile), profile) or self._all_schemes(
             upstream
@@ -137,8 +140,8 @@ def _supported_offers(
 def tried_login(
     credentials: Credentials, verdict: Verdict | None, challenges: Sequence[Challenge]
 ) -> TriedLogin:
-    """Return what a request carried that has come back, in the words of the machine."""
-    # A SOCKS server asks for the login before it hears of any target.
+    """Return the refused credentials of a request as a `TriedLogin`."""
+    # A SOCKS server asks for the login before it receives a target.
     is_final = (verdict is not None and not challenges) or credentials.scheme in SOCKS_SCHEMES
     return TriedLogin(
         credentials.login_id,
@@ -152,11 +155,11 @@ def tried_login(
 
 
 def is_offered_again(credentials: Credentials, challenges: Sequence[Challenge]) -> bool:
-    """Return whether a 407 offers once more what the refused request carried.
+    """Return whether a 407 offers the scheme of the refused credentials once more.
 
-    If not, it says nothing about the login: the upstream wants it in another way. What Digest signs
-    holds for one realm and one algorithm. A 407 without any challenge offers what was offered
-    before.
+    If it does not, the response says nothing about the login: the upstream wants another scheme.
+    Digest credentials are valid for one realm and one algorithm. A 407 without a challenge repeats
+    the previous offer.
     """
     challenge_, label = credentials.challenge, credentials.label
     for challenge in challenges:
@@ -169,12 +172,12 @@ def is_offered_again(credentials: Credentials, challenges: Sequence[Challenge]) 
 
 
 def scheme_id(scheme: Scheme) -> str:
-    """Return what tells a scheme from the others; two may answer the same auth-scheme."""
+    """Return the unique name of a scheme; two schemes may answer the same auth-scheme."""
     return f"{scheme.name} by {scheme.family}"
 
 
 def offered_schemes(offers: Sequence[Offer], upstream_id: UpstreamId) -> tuple[OfferedScheme, ...]:
-    """Return what an upstream offers, in the words of the machine."""
+    """Return the offers of an upstream as `OfferedScheme` values."""
     return tuple(
         OfferedScheme(
             scheme_id(offer.scheme),

@@ -1,4 +1,6 @@
-"""What faces are told, and how often: 500 requests that arrive together are one change."""
+"""Publishes changes of prompts and facts, rate-limited: 500 simultaneous requests are one
+change.
+"""
 
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
@@ -12,27 +14,29 @@ from trayproxy.desk.machine.machine import Machine
 from trayproxy.desk.machine.queries import ProfileFacts
 
 PUBLISH_INTERVAL_S = 0.05
-"""Faces are told at most this often; a person sees no delay."""
+"""Least seconds between two publications; a person does not notice the delay."""
 
 _log = getLogger(__name__)
 
 
 class ChangeListener(Protocol):
-    """Who hears of changes; called from the loop, never from within a call to the desk."""
+    """Receives changes. The methods are called by the event loop, never from within a call to the
+    desk.
+    """
 
     def prompt_changed(self, prompt: Prompt) -> None:
-        """Hear of a question that opened or changed."""
+        """Handle a prompt that opened or changed."""
 
     def prompt_closed(self, number: int, ending: Ending) -> None:
-        """Hear of a question that ended."""
+        """Handle the end of a prompt."""
 
     def facts_changed(self) -> None:
-        """Hear that the desk's `facts`, `keyring` or `notices` say something else."""
+        """Handle a change of the desk's `facts`, `keyring` or `notices`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """All that `ChangeListener.facts_changed` is about."""
+    """The values whose change is reported by `ChangeListener.facts_changed`."""
 
     profiles: dict[str, ProfileFacts] = field(default_factory=dict)
     keyring: KeyringStatus | None = None
@@ -40,7 +44,7 @@ class _Snapshot:
 
 
 class ChangeFeed:
-    """Tells a listener what is different since it was last told."""
+    """Reports to a listener the differences since its last report."""
 
     def __init__(
         self,
@@ -49,13 +53,13 @@ class ChangeFeed:
         loop: AbstractEventLoop,
         on_published: Callable[[int], None],
     ) -> None:
-        """Begin with a listener that knows of nothing.
+        """Create a feed whose listener has received nothing yet.
 
         Args:
-            machine: What there is to tell.
-            listener: Whom to tell.
-            loop: Waits in between.
-            told: Called with the number of each question that the listener was told.
+            machine: The state machine whose prompts and facts are published.
+            listener: Receives the changes.
+            loop: The event loop, whose timers delay a publication.
+            on_published: Called with the number of each prompt that was published.
         """
         self._machine = machine
         self._listener = listener
@@ -71,22 +75,26 @@ class ChangeFeed:
         self._is_closed = False
 
     def prompt_changed(self, number: int) -> None:
-        """Note that a question may have changed."""
+        """Record that a prompt may have changed."""
         self._changed[number] = None
 
     def prompt_closed(self, number: int, ending: Ending) -> None:
-        """Note that a question has ended."""
+        """Record that a prompt has ended."""
         self._closed[number] = ending
 
     def publish_soon(self, notices: tuple[Problem, ...]) -> None:
-        """Tell the listener of all that was noted, and of the facts if they are others."""
+        """Schedule a publication of the recorded changes, and of the facts if they differ.
+
+        Args:
+            notices: The desk's notices.
+        """
         self._notices = notices
         if self._timer is None and not self._is_closed:
             delay = max(0.0, self._published_at + PUBLISH_INTERVAL_S - self._loop.time())
             self._timer = self._loop.call_later(delay, self.publish)
 
     def publish(self) -> None:
-        """Tell the listener now."""
+        """Publish the changes now."""
         if self._timer:
             self._timer.cancel()
         self._timer, self._published_at = None, self._loop.time()
@@ -99,12 +107,12 @@ class ChangeFeed:
         self._publish_facts()
 
     def close(self) -> None:
-        """Tell the listener for the last time."""
+        """Publish the changes for the last time."""
         self.publish()
         self._is_closed = True
 
     def _publish_closed(self, number: int, ending: Ending) -> None:
-        # A question that was over before anyone was told of it never was.
+        # The end of a prompt that was never published is not published either.
         if self._prompts.pop(number, None):
             self._listener.prompt_closed(number, ending)
 

@@ -1,4 +1,6 @@
-"""Where logins are kept, as the desk sees it. `trayproxy.desk.keyring_store` is the real one."""
+"""The interface of a store for logins. `trayproxy.desk.keyring_store` implements it with a
+keyring.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,11 +17,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """What the keyring holds for a profile.
+    """The result of looking up a profile's login.
 
     Attributes:
-        login: None if there is nothing that can be used.
-        keyring: The state it is in.
+        login: The login; None if the store has no login that can be used.
+        keyring: The state of the keyring.
     """
 
     login: Login | None
@@ -27,47 +29,53 @@ class LookupResult:
 
 
 class CredentialStore(Protocol):
-    """Keeps logins. Nothing here blocks or raises; what went wrong is part of the result."""
+    """Stores logins. No method blocks or raises; a failure is part of the result."""
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Read the login of a profile for its upstream; of whatever user if none is named."""
+        """Read a profile's login for its upstream: of this user, or of any user if `user` is
+        empty.
+        """
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Keep the login of a profile, in the place of any other."""
+        """Save a profile's login, replacing any other. The result is None, or why it was not
+        saved.
+        """
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove the logins of a profile for its upstream."""
+        """Remove a profile's logins for its upstream. The result is None, or why they were not
+        removed.
+        """
 
     def survey(self) -> Future[KeyringStatus]:
-        """Find out which keyring there is, without reading anything."""
+        """Return the keyring's state without reading an entry."""
 
     def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
-        """Call this, from any thread, when the keyring turns out to be in another state."""
+        """Register a callback for changes of the keyring's state; any thread may call it."""
 
 
 class NullCredentialStore:
-    """A store that keeps nothing, for a run that must leave nothing behind."""
+    """A store that stores nothing, for a run that must leave nothing on disk."""
 
     _NONE = KeyringStatus(KeyringState.OFF)
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Find nothing."""
+        """Return that there is no login."""
         return _done(LookupResult(None, self._NONE))
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Say that nothing is kept."""
+        """Return the problem that this run does not store passwords."""
         return _done(passwords_not_kept())
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Have nothing to forget."""
+        """Return None: there is no login to remove."""
         return _done(None)
 
     def survey(self) -> Future[KeyringStatus]:
-        """Return that this run keeps no passwords."""
+        """Return the state `KeyringState.OFF`."""
         return _done(self._NONE)
 
     def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
-        """Have nothing to tell."""
+        """Do nothing: the state never changes."""
 
 
 def _done(value: T) -> Future[T]:

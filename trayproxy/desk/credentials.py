@@ -1,4 +1,4 @@
-"""What a request carries, and where it waits for it."""
+"""The credentials that the desk issues for a request, and the future on which a request waits."""
 
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from trayproxy.http.challenges import Challenge
 
 @dataclass(slots=True)
 class PendingRequest:
-    """A request that a 407 came for; the same one each time that it comes back with a 407.
+    """A request that received a 407. The same object is used each time the request comes back.
 
     Attributes:
-        target: Where it wants to go, ``github.com:443``. Untrusted.
-        program: Who sent it, None while that is not known. The desk writes down what it finds out.
-        connection: Whatever the service needs to find that out; the desk does not look at it.
+        target: The request's target, ``github.com:443``. Untrusted.
+        program: The program that sent the request, None while it is not known. The desk sets it.
+        connection: Data that the service needs to identify the program; the desk does not read it.
         is_own: True if TrayProxy sent the request itself, to verify a login. No prompt names it.
-        refused_with: With which logins, and in which ways
-            (`trayproxy.desk.machine.events.OfferedScheme.name`), it has been refused. The desk
-            keeps this, and `realm_mismatches`.
+        refused_with: The logins, each with the name of the scheme
+            (`trayproxy.desk.machine.events.OfferedScheme.name`), with which the request was
+            refused. The desk maintains this attribute and `realm_mismatches`.
         realm_mismatches: How often a 407 named another realm than the login was meant for.
     """
 
@@ -37,21 +37,22 @@ class PendingRequest:
 
 @dataclass(slots=True)
 class AcceptanceRecord:
-    """What a login has been good for.
+    """Records whether a login was accepted recently.
 
     Attributes:
-        is_recent: It was accepted so recently that another acceptance is no news.
+        is_recent: True if the login was accepted so recently that another acceptance need not be
+            reported.
     """
 
     is_recent: bool = False
     _timer: TimerHandle | None = field(default=None, repr=False)
 
     def refresh(self, loop: AbstractEventLoop, seconds: float) -> None:
-        """Take note that it was accepted just now.
+        """Record that the login was accepted now.
 
         Args:
-            loop: Its clock counts.
-            seconds: For how long that is recent.
+            loop: The event loop, whose clock is used.
+            seconds: For how long the acceptance counts as recent.
         """
         if self._timer is not None:
             self._timer.cancel()
@@ -64,19 +65,19 @@ class AcceptanceRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Credentials:
-    """What a request carries. Two answers are the same if they are one object.
+    """The credentials that a request carries. Instances are compared by identity.
 
     Attributes:
-        login_id: Which login of which protection space.
-        login: That login; None for one's own sign-in, a ticket or the log-on to Windows.
-        scheme: How it is used.
-        challenge: What it answers.
-        signer: Signs requests with it.
-        acceptance: Shared by all answers with this login.
-        offers: All that the scheme was chosen from.
-        has_changed_realm: The request has been sent from one realm to another already.
-        permit: What the desk calls the one request that carries this; 0 if the login was proved
-            lately and any request may carry it.
+        login_id: The protection space and the generation of the login.
+        login: The login; None for the own sign-in (a Kerberos ticket or the log-on to Windows).
+        scheme: The authentication scheme.
+        challenge: The challenge that the credentials answer.
+        signer: Computes the credentials of a request.
+        acceptance: When the login was last accepted; shared by all credentials with this login.
+        offers: All offers from which the scheme was chosen.
+        has_changed_realm: True if the request has already been moved from one realm to another.
+        permit: The number of the send permit, if the desk permits exactly one request to carry
+            these credentials; 0 if the login is proved and any request may carry it.
     """
 
     login_id: LoginId
@@ -91,39 +92,39 @@ class Credentials:
 
     @property
     def upstream_id(self) -> UpstreamId:
-        """The only upstream that it may be sent to."""
+        """The only upstream to which the credentials may be sent."""
         return self.login_id.space.upstream_id
 
     @property
     def generation(self) -> int:
-        """Grows with every new login of the protection space."""
+        """The generation of the login; it grows with every new login of the protection space."""
         return self.login_id.generation
 
     @property
     def is_recently_accepted(self) -> bool:
-        """Whether the desk need not be told that it was accepted once more.
+        """True if the desk need not be told that the login was accepted once more.
 
-        False again some seconds after the last time: the desk has to know whether a login that is
-        refused all of a sudden was accepted moments ago.
+        It becomes False some seconds after the last reported acceptance, because the desk must know
+        whether a login that is suddenly refused was accepted moments ago.
         """
         return self.acceptance.is_recent
 
     @property
     def is_constant(self) -> bool:
-        """Whether the credentials of a request may be kept together with its head."""
+        """True if the credentials of a request may be cached together with its head."""
         return self.signer.is_constant
 
     @property
     def label(self) -> str:
-        """How strong it is, as in `trayproxy.auth.scheme.Offer`."""
+        """The strength of the scheme, as in `trayproxy.auth.scheme.Offer`."""
         return Offer(self.scheme, self.challenge).label
 
     def header_value(self, method: bytes, target: bytes) -> bytes:
-        """Return the value of ``Proxy-Authorization`` for a request, of a scheme with one leg.
+        """Return the value of ``Proxy-Authorization`` for a request. The scheme must have one leg.
 
         Args:
-            method: Of the request.
-            target: Its request-target as sent.
+            method: The request's method.
+            target: The request-target as sent.
         """
         leg = self.signer.begin(RequestToSign(method, target)).step(())
         assert isinstance(leg, Leg), "this scheme has more to it than one leg"
@@ -131,29 +132,31 @@ class Credentials:
 
 
 Outcome = Credentials | Refusal | None
-"""What comes of waiting at the desk: something to send, something to tell the client, or None: send
-the request without anything, to hear once more what is offered."""
+"""The result for a waiting request: credentials to send, a refusal for the client, or None: send
+the request without a login, to get new challenges.
+"""
 
 
 class CredentialsFuture(Future[Outcome]):
-    """Where a request waits. Cancelling it tells the desk at once that the client has left.
+    """The future on which a request waits for credentials. Cancelling it notifies the desk
+    synchronously.
 
-    At once, because between a cancellation and its callback the desk could spend the one try of a
-    login on a client that has gone.
+    A done-callback would run later: in between, the desk could release the only trial of a login to
+    a client that has left.
     """
 
     def __init__(self, loop: AbstractEventLoop, on_cancel: Callable[[], None]) -> None:
-        """Take a seat.
+        """Create the future.
 
         Args:
-            loop: The loop of the desk.
-            left: Called when the client leaves before it was served.
+            loop: The desk's event loop.
+            on_cancel: Called when the future is cancelled before it has a result.
         """
         super().__init__(loop=loop)
         self._on_cancel = on_cancel
 
     def cancel(self, msg: object = None) -> bool:
-        """Give the seat up; return False if it was served already."""
+        """Cancel the future; return False if it already has a result."""
         was_waiting = super().cancel(msg)
         if was_waiting:
             self._on_cancel()

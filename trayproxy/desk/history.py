@@ -1,31 +1,33 @@
-"""What the desk remembers between runs: who upstreams are, and which logins they rejected.
+"""What the desk remembers between runs: fingerprints of upstreams, rejected logins and trials.
 
-Before a login that was never accepted is sent, it is written down as being on trial; an acceptance
-removes the entry, and a rejection takes its place. A run that is killed in the middle of a trial so
-leaves behind that the login was sent, and the next run does not send it again by itself.
+Before a login that was never accepted is sent, it is recorded as being on trial. An acceptance
+removes the entry, and a rejection replaces it. So if the process is killed during a trial, the
+record remains that the login was sent, and the next run does not send the login again
+automatically.
 
-A rejection counts for the account, not for the profile: it is found again under the same URL and
-under every name that leads to the same address, whatever the profile. Pins belong to one profile.
+A rejection counts for the account, not for the profile: it is found for the same URL, and for every
+name that leads to the same address, in any profile. Fingerprints of upstreams belong to one
+profile.
 
-One small file in the state folder (``sign-in.json``), readable by this user alone. It holds no
-login. What is said about a rejected one is 16 bits of a slow hash (scrypt, 16 MB and some 50 ms a
-guess, with a salt of this file): enough to tell that the keyring still holds the very password that
-was rejected, so that a restart does not cost one more failed log-on. Whoever gets hold of the file
-learns next to nothing, although a mistyped password is almost the right one: guesses are slow, and
-of a million, fifteen others fit as well. The hash is the same for the same login at every upstream,
-so several rejections of one password say no more of it than one. The price is that one in
-65,000 changed passwords is taken for the old one, and asked for.
+The history is one small file in the state directory (``sign-in.json``), readable by this user only.
+It contains no login. A rejected login is recorded as 16 bits of a slow hash (scrypt, 16 MB and
+about 50 ms per guess, with a salt of this file). This is enough to recognize that the keyring still
+holds the password that was rejected, so that a restart does not cost one more failed log-on. The
+file is of little use to an attacker, even though a mistyped password is almost the right one:
+guesses are slow, and of a million guesses, fifteen wrong ones match as well. The hash of a login is
+the same for every upstream, so several rejections of one password reveal no more than one. The
+price is that one in 65,000 changed passwords is mistaken for the old one, and the user is prompted.
 
-The hash takes 40 to 100 ms that the first request of each run would wait for if the login comes
-from the keyring. So where nothing is known of an upstream that could speak against a trial, the
-trial of a saved login is written down without a name first, and gets its name when there is no
-verdict after a second, or at the end of the run. One that has no name in the next run, because this
-one was killed in that second, holds back the saved login there, even if the keyring holds another
-one by then: the person is asked, and what is typed is sent. A login that was typed or given for
-this run has its name before it is sent.
+The hash takes 40 to 100 ms, for which the first request of each run would wait if the login comes
+from the keyring. So if nothing recorded about the upstream speaks against a trial, the trial of a
+saved login is first recorded without its hash. The hash is added if there is no verdict after a
+second, or at the end of the run. If the process is killed within that second, the trial without a
+hash holds back any saved login for this upstream in the next run, even if the keyring holds another
+login by then: the user is prompted, and the typed login is sent. The trial of a login that was
+typed, or given for this run, is recorded with its hash before the login is sent.
 
-The file may be lost, damaged or of another version: then nothing is remembered, a damaged one is
-kept as ``sign-in.json.bad``, and the next thing learnt begins a new one (fault F17).
+If the file is lost, damaged or of another version, the history is empty; a damaged file is kept as
+``sign-in.json.bad``, and the next record creates a new file (fault F17).
 """
 
 from collections.abc import Callable, Mapping
@@ -47,22 +49,27 @@ from trayproxy.profiles.store import read_file, replace_file
 
 SCHEMA = 1
 MAX_SIZE = 256 * 1024
-"""Octets; a larger file is something else, and none is written."""
+"""Octets. A larger file is not read, and none is written."""
 CLOSE_S = 3.0
-"""Seconds that `HistoryFile.close` waits for one thing to be written."""
+"""Seconds for which `HistoryFile.close` waits for one job."""
 MAX_ADDRESSES = 8
-"""Addresses remembered per upstream."""
+"""The most addresses that are kept for an upstream."""
 HOLD_S = (600.0, 3600.0, 14400.0, 57600.0)
-"""Seconds for which a login that was sent without a verdict in an earlier run is not sent again by
-itself: after one such send, after two, after three, after more. Directories count failed log-ons
-within half an hour or an hour."""
+"""Seconds for which a login that was sent without a verdict in an earlier run is not sent again
+automatically: after one such trial, after two, after three, after more. Directories count failed
+log-ons within half an hour or an hour.
+"""
 MAX_REJECTED = 8
-"""Rejected logins remembered per upstream, the oldest go first: more would say more of each."""
+"""The most rejected logins that are kept for an upstream; the oldest are dropped first. More
+entries would reveal more about each login.
+"""
 MAX_UPSTREAMS = 256
 UNHASHED = ""
-"""Stands for a saved login on trial whose fingerprint was not computed."""
+"""The key of a saved login on trial whose hash was not computed."""
 HASH_AFTER_S = 1.0
-"""Seconds without a verdict after which it is. Most proxies answer within a tenth of that."""
+"""Seconds without a verdict after which the hash of a login on trial is computed. Most proxies
+answer within a tenth of that.
+"""
 
 _HASH_OCTETS = 2
 _COST = {"n": 2**14, "r": 8, "p": 1, "maxmem": 32 * 1024 * 1024}
@@ -74,12 +81,12 @@ _log = getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HistoryRecord:
-    """What earlier runs say about a login that is about to be tried.
+    """The records of earlier runs about a login that is about to be tried.
 
     Attributes:
-        is_rejected: It was rejected.
-        hold_s: For how many seconds it is not to be sent by itself, since it was sent without a
-            verdict; 0 if it may be.
+        is_rejected: True if the login was rejected.
+        hold_s: Seconds for which the login must not be sent automatically, because it was sent
+            without a verdict; 0 if it may be sent.
     """
 
     is_rejected: bool = False
@@ -87,104 +94,105 @@ class HistoryRecord:
 
 
 class History(Protocol):
-    """Remembers between runs. Nothing here raises, blocks or waits."""
+    """Stores what the desk remembers between runs. No method raises, blocks or waits."""
 
     @property
     def fingerprints(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
-        """What upstreams were when they last accepted a login, as it was at the start."""
+        """The fingerprints of upstreams at the start of this run."""
 
     def rejecting_profile(self, upstream_id: UpstreamId, login: Login) -> Future[str | None]:
-        """Find out for which profile an upstream rejected this login, in whatever run.
+        """Return the profile for which an upstream rejected this login, in any run.
 
         Returns:
-            The id of the profile, that of `space` if there are several; None if it did not.
+            The id of the profile, that of `upstream_id` if there are several; None if the login was
+            not rejected.
         """
 
     def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
-        """Note the addresses of an upstream, under which its rejections are found again."""
+        """Store the addresses of an upstream, by which its rejections are found again."""
 
     def begin_trial(
         self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
-        """Write down that a login is on trial, unless an earlier run speaks against the trial.
+        """Record that a login is on trial, unless the records of earlier runs forbid the trial.
 
-        Where it cannot be written down the login may be tried all the same.
+        The login may be tried even if the trial cannot be recorded.
 
         Args:
-            space: Where.
+            upstream_id: The upstream.
             login: The login.
-            insists: A person wants it tried whatever is known about it.
-            is_saved: It comes from the keyring.
+            insists: True if the user wants the login to be tried regardless of any record.
+            is_saved: True if the login comes from the keyring.
         """
 
     def cancel_trial(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Remove what `begin_trial` wrote down last: the login was not sent after all."""
+        """Remove the trial that `begin_trial` recorded last: the login was not sent after all."""
 
     def record_rejection(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Remember that an upstream rejected a login."""
+        """Record that an upstream rejected a login."""
 
     def record_acceptance(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Forget that an upstream ever rejected a login."""
+        """Remove all rejections of a login by an upstream."""
 
     def set_fingerprint(
         self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
     ) -> None:
-        """Remember what an upstream is; None: forget it."""
+        """Store the fingerprint of an upstream; None removes it."""
 
     def forget_profile(self, profile_id: str) -> None:
-        """Forget all about a profile."""
+        """Remove all records about a profile."""
 
     def close(self) -> None:
-        """Have written what there is to write."""
+        """Write what has not been written yet."""
 
 
 class NullHistory:
-    """Remembers nothing, for a run that must leave nothing behind."""
+    """A history that stores nothing, for a run that must leave nothing on disk."""
 
     fingerprints: Mapping[UpstreamId, UpstreamFingerprint] = {}
 
     def rejecting_profile(self, upstream_id: UpstreamId, login: Login) -> Future[str | None]:
-        """Know of nothing."""
+        """Return None: nothing is known."""
         return _done(None)
 
     def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def begin_trial(
         self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
-        """Know of nothing."""
+        """Return a record that permits the trial."""
         return _done(HistoryRecord())
 
     def cancel_trial(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Have nothing to remove."""
+        """Do nothing."""
 
     def record_rejection(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def record_acceptance(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Have nothing to forget."""
+        """Do nothing."""
 
     def set_fingerprint(
         self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
     ) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def forget_profile(self, profile_id: str) -> None:
-        """Have nothing to forget."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Have nothing to write."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """A login that was sent without a verdict.
+    """The record of a login that was sent without a verdict.
 
     Attributes:
-        count: How often.
-        last: When last, in seconds since the epoch.
-        is_of_this_run: In this run.
+        count: How often the login was sent.
+        last: When it was last sent, in seconds since the epoch.
+        is_of_this_run: True if it was sent in this run.
     """
 
     count: int
@@ -194,7 +202,7 @@ class _Trial:
 
 @dataclass(slots=True)
 class _Upstream:
-    """What the file says about one upstream of one profile."""
+    """The records in the file about one upstream of one profile."""
 
     fingerprint: UpstreamFingerprint | None = None
     rejected: list[str] = field(default_factory=list)
@@ -212,30 +220,30 @@ class HistoryFile:
     def __init__(
         self, path: Path, now: Callable[[], float] = time, hash_after_s: float = HASH_AFTER_S
     ) -> None:
-        """Read the file, if there is one.
+        """Read the file, if it exists.
 
         Args:
-            path: ``sign-in.json``; its folder is private.
-            now: Seconds since the epoch.
-            name_after_s: See `HASH_AFTER_S`.
+            path: ``sign-in.json``; its directory is private.
+            now: Returns seconds since the epoch.
+            hash_after_s: See `HASH_AFTER_S`.
         """
         self._path = path
         self._now = now
         self._hash_after_s = hash_after_s
         self._unhashed: tuple[UpstreamId, Login] | None = None
-        """The login of the trial of this run that has no name yet; used by our thread only."""
+        """The login of this run's trial without a hash; only the history's thread uses it."""
         self._addresses: dict[UpstreamId, tuple[str, ...]] = {}
         self._salt, self._upstreams = self._read()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._worker: Thread | None = None
         self._last_hash: tuple[Login, str] | None = None
-        """The login whose verdict is waited for, with its fingerprint. The verdict is then on the
-        disk without the time of another hash: a run that is killed right after an acceptance
-        leaves no trial behind."""
+        """The last login that was hashed, with its hash. Recording its verdict needs no second
+        hash, so a run that is killed right after an acceptance leaves no trial in the file.
+        """
 
     @property
     def fingerprints(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
-        """What upstreams were when they last accepted a login."""
+        """The fingerprints of upstreams."""
         return {
             upstream_id: record.fingerprint
             for upstream_id, record in self._upstreams.items()
@@ -243,16 +251,17 @@ class HistoryFile:
         }
 
     def rejecting_profile(self, upstream_id: UpstreamId, login: Login) -> Future[str | None]:
-        """Find out for which profile an upstream rejected this login, in whatever run.
+        """Return the profile for which an upstream rejected this login, in any run.
 
         Returns:
-            The id of the profile, that of `space` if there are several; None if it did not.
+            The id of the profile, that of `upstream_id` if there are several; None if the login was
+            not rejected.
         """
 
         def find() -> str | None:
             records = self._records_at(upstream_id)
             if not any(record.rejected for record in records.values()):
-                return None  # Without the time of a hash.
+                return None  # No rejection is known: the slow hash is not needed.
             login_hash = self._login_hash(login)
             found = [
                 at.profile_id for at, record in records.items() if login_hash in record.rejected
@@ -266,13 +275,13 @@ class HistoryFile:
         return self._submit(find) if self._upstreams or self._worker else _done(None)
 
     def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
-        """Note the addresses of an upstream, under which its rejections are found again."""
+        """Store the addresses of an upstream, by which its rejections are found again."""
         self._addresses[upstream_id] = addresses[:MAX_ADDRESSES]
 
     def begin_trial(
         self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
-        """Write down that a login is on trial, unless an earlier run speaks against the trial."""
+        """Record that a login is on trial, unless the records of earlier runs forbid the trial."""
 
         def write() -> HistoryRecord:
             self._hash_trial()
@@ -321,7 +330,7 @@ class HistoryFile:
         return self._submit(write_if_possible)
 
     def cancel_trial(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Remove what `begin_trial` wrote down last: the login was not sent after all."""
+        """Remove the trial that `begin_trial` recorded last: the login was not sent after all."""
 
         def write() -> None:
             if self._drop_unhashed(upstream_id, login):
@@ -337,7 +346,7 @@ class HistoryFile:
         self._submit(write)
 
     def record_rejection(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Remember that an upstream rejected a login."""
+        """Record that an upstream rejected a login."""
 
         def write() -> None:
             login_hash = self._login_hash(login)
@@ -355,7 +364,7 @@ class HistoryFile:
         self._submit(write)
 
     def record_acceptance(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Forget that an upstream ever rejected a login, and that the login is on trial."""
+        """Remove all rejections of a login by an upstream, and its trial."""
 
         def write() -> None:
             changed = self._drop_unhashed(upstream_id, login)
@@ -370,8 +379,8 @@ class HistoryFile:
                 changed |= self._forget(upstream_id, self._login_hash(login))
             self._last_hash = None
             if changed:
-                # The disk takes some 20 ms, in which this run may be killed: a right login would be
-                # found on trial by the next one, and asked about.
+                # A durable write takes about 20 ms. If the process were killed meanwhile, the next
+                # run would find a right login on trial and prompt the user.
                 self._write(is_durable=False)
                 self._write()
 
@@ -381,7 +390,7 @@ class HistoryFile:
     def set_fingerprint(
         self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
     ) -> None:
-        """Remember what an upstream is; None: forget it."""
+        """Store the fingerprint of an upstream; None removes it."""
 
         def write() -> None:
             bounded = (
@@ -397,7 +406,7 @@ class HistoryFile:
         self._submit(write)
 
     def forget_profile(self, profile_id: str) -> None:
-        """Forget all about a profile."""
+        """Remove all records about a profile."""
 
         def write() -> None:
             gone = [
@@ -414,7 +423,7 @@ class HistoryFile:
             self._submit(write)
 
     def close(self) -> None:
-        """Have written what there is to write; give up a folder that does not answer."""
+        """Write what has not been written yet; give up if the directory does not respond."""
         if self._worker is None:
             return
         self._jobs.put(None)
@@ -424,17 +433,17 @@ class HistoryFile:
             self._worker.join(CLOSE_S)
 
     def _submit(self, job: Callable[[], T]) -> Future[T]:
-        """Do something in our thread, which is started when it is needed first.
+        """Run a job in the history's thread, and start the thread if it is not running.
 
-        A daemon thread, and no pool: a folder that does not answer, on a network drive, must not
-        keep the program from ending.
+        It is a daemon thread and not a pool: a directory on a network drive that does not respond
+        must not keep the process from exiting.
         """
         done: Future[T] = Future()
 
         def run() -> None:
             try:
                 done.set_result(job())
-            except Exception as error:  # noqa: BLE001 - As an executor does: the caller gets it.
+            except Exception as error:  # noqa: BLE001 - The future raises it, as an executor's.
                 done.set_exception(error)
 
         self._jobs.put(run)
@@ -454,10 +463,10 @@ class HistoryFile:
                 self._hash_trial()
                 return
             job()
-            del job  # It may hold a login, and the next one may be long in coming.
+            del job  # The job may hold a login, and the next job may come much later.
 
     def _hash_trial(self) -> None:
-        """Write down whose the trial is that has no name yet, if there is one."""
+        """Replace the trial without a hash, if there is one, by one with the login's hash."""
         if self._unhashed is None:
             return
         (upstream_id, login), self._unhashed = self._unhashed, None
@@ -473,14 +482,18 @@ class HistoryFile:
             self._write()
 
     def _drop_unhashed(self, upstream_id: UpstreamId, login: Login) -> bool:
-        """Remove the trial that has no name yet if it is that of this login; tell whether."""
+        """Remove the trial without a hash if it belongs to this login; return True if it was
+        removed.
+        """
         if self._unhashed != (upstream_id, login):
             return False
         self._unhashed = None
         return self._upstream(upstream_id).trials.pop(UNHASHED, None) is not None
 
     def _forget(self, upstream_id: UpstreamId, login_hash: str) -> bool:
-        """Remove rejections and trials of a login at an upstream; return whether there were any."""
+        """Remove rejections and trials of a login at an upstream; return True if any were
+        removed.
+        """
         changed = False
         for record in self._records_at(upstream_id).values():
             changed |= record.trials.pop(login_hash, None) is not None
@@ -499,7 +512,7 @@ class HistoryFile:
         return upstream
 
     def _records_at(self, upstream_id: UpstreamId) -> dict[UpstreamId, _Upstream]:
-        """Return what is known of an upstream, whatever the profile and the name."""
+        """Return the records about an upstream, for any profile and any name of the upstream."""
         known = self._upstreams.get(upstream_id)
         addresses = {*self._addresses.get(upstream_id, ()), *(known.addresses if known else ())}
         return {
@@ -521,13 +534,13 @@ class HistoryFile:
         ]
 
     def _hold_seconds(self, trial: _Trial) -> float:
-        """Return for how many seconds a login on trial is not to be sent by itself."""
+        """Return for how many seconds a login on trial must not be sent automatically."""
         hold_s = HOLD_S[min(trial.count, len(HOLD_S)) - 1]
-        # A clock that was set back must not hold a login for longer.
+        # A clock that was set back must not prolong the hold.
         return hold_s - max(0.0, self._now() - trial.last)
 
     def _login_hash(self, login: Login) -> str:
-        """Return what stands for a login in this file, and tells next to nothing about it."""
+        """Return the hash of a login, which reveals next to nothing about it."""
         from hashlib import scrypt  # Not at the top: it loads OpenSSL.
 
         if self._last_hash is not None and self._last_hash[0] == login:
@@ -562,13 +575,13 @@ class HistoryFile:
     def _write(self, *, is_durable: bool = True) -> None:
         octets = self._document()
         while len(octets) > MAX_SIZE:
-            # It would not be read again: rather forget the upstream that was learnt of first.
+            # A larger file would not be read again: drop the upstream that was recorded first.
             del self._upstreams[next(iter(self._upstreams))]
             octets = self._document()
         try:
             replace_file(self._path, octets, is_durable=is_durable)
         except OSError as error:
-            # It would have spared a question or a log-on in a later run. This one goes on.
+            # A later run may prompt the user, or lose a log-on; this run is not affected.
             _log.warning("what was learnt of sign-ins cannot be kept: %s", error.strerror)
 
     def _document(self) -> bytes:
@@ -596,7 +609,9 @@ class HistoryFile:
 
 
 class ForwardingHistory:
-    """A `History` that passes each call on to another one; subclasses replace some of the calls."""
+    """A `History` that forwards each call to another history; subclasses override some of the
+    methods.
+    """
 
     def __init__(self, memory: History) -> None:
         self.fingerprints = memory.fingerprints
@@ -612,16 +627,16 @@ class ForwardingHistory:
     def set_fingerprint(
         self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
     ) -> None:
-        """Remember what an upstream is; None: forget it."""
+        """Store the fingerprint of an upstream; None removes it."""
         self._history.set_fingerprint(upstream_id, fingerprint)
 
     def close(self) -> None:
-        """Have written what there is to write."""
+        """Write what has not been written yet."""
         self._history.close()
 
 
 class HistoryWithoutFingerprints(ForwardingHistory):
-    """A `History` that keeps rejections and trials, and nothing of what upstreams are."""
+    """A `History` that stores rejections and trials, but no fingerprints of upstreams."""
 
     def __init__(self, memory: History) -> None:
         super().__init__(memory)
@@ -630,14 +645,15 @@ class HistoryWithoutFingerprints(ForwardingHistory):
     def set_fingerprint(
         self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
     ) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
 
 def _parse(document: Any) -> tuple[bytes, dict[UpstreamId, _Upstream]]:
-    """Read the document of a file.
+    """Parse the document of a history file; return the salt and the records.
 
     Raises:
-        ValueError: It is not one of ours, or damaged; so are KeyError, TypeError, AttributeError.
+        ValueError: The document is not a history or is damaged. KeyError, TypeError and
+            AttributeError mean the same.
     """
     if document["schema"] != SCHEMA:
         raise ValueError("another version")
@@ -672,7 +688,7 @@ def _text(value: Any) -> str:
 
 
 def _texts(value: Any) -> list[str]:
-    # A text could be gone through like a list, too.
+    # A str can be iterated like a list, too.
     if not isinstance(value, list):
         raise TypeError
     return [_text(record) for record in value]

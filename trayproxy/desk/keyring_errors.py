@@ -1,7 +1,7 @@
-"""What the errors of keyrings mean.
+"""Maps the exceptions of keyring libraries to keyring states and reasons.
 
-By the names of the classes: they come from libraries that are not there on every system, and
-importing them to look takes longer than the answer is worth.
+The exceptions are recognized by the names of their classes: their libraries are not installed on
+every system, and importing them takes long.
 """
 
 from trayproxy.control.messages import KeyringState
@@ -10,7 +10,11 @@ _MAX_REASON_LENGTH = 120
 
 
 class KeyringUnusableError(Exception):
-    """There is no back-end that may be used now."""
+    """No back-end can be used now.
+
+    Attributes:
+        state: Why.
+    """
 
     def __init__(self, state: KeyringState) -> None:
         super().__init__(state.value)
@@ -18,13 +22,13 @@ class KeyringUnusableError(Exception):
 
 
 def state_after(error: Exception) -> KeyringState:
-    """Return what an error says about the keyring."""
+    """Return the state of the keyring that an exception indicates."""
     if isinstance(error, KeyringUnusableError):
         return error.state
     if isinstance(error, UnicodeError):
         return KeyringState.OK
     names = {each.__name__ for each in type(error).__mro__}
-    # InitError: the person did not want to create or unlock it.
+    # InitError: the user declined to create or unlock the keyring.
     if names & {"KeyringLocked", "InitError", "LockedException", "PromptDismissedException"}:
         return KeyringState.LOCKED
     if names & {"PasswordSetError", "PasswordDeleteError"}:
@@ -35,7 +39,7 @@ def state_after(error: Exception) -> KeyringState:
 
 
 def is_entry_gone(error: Exception) -> bool:
-    """Return whether an error of the Secret Service says that an entry is not there any more."""
+    """Return whether an exception of the Secret Service says that the entry no longer exists."""
     names = {each.__name__ for each in type(error).__mro__}
     return bool(names & {"ItemNotFoundException", "PasswordDeleteError"})
 
@@ -48,7 +52,7 @@ def _state_after_dbus(name: str) -> KeyringState:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what went wrong, in a few words that hold nothing of a login."""
+    """Return the reason for an exception in a few words that contain no part of a login."""
     if isinstance(error, KeyringUnusableError):
         return f"it is {error.state.value}"
     if isinstance(error, UnicodeError):

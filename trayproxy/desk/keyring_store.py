@@ -1,12 +1,13 @@
-"""The keyring of the operating system; the only module that imports the keyring library.
+"""Stores logins in the operating system's keyring; the only module that imports the keyring
+library.
 
-Everything happens in one thread of its own, for four reasons. Importing the library takes 0.1 s
-and may take much more. A keyring may wait for a person without limit, and the library knows no
-time-out. Parallel calls are served one after the other anyway. And a thread that hangs for ever
-must not keep the program from ending, hence a daemon thread and not a pool.
+All calls run in one daemon thread, for four reasons. Importing the library takes 0.1 s or much
+more. A keyring may wait for the user without a limit, and the library has no timeouts. A keyring
+serves parallel calls one after the other anyway. And a thread that hangs forever must not keep the
+process from exiting, which rules out a thread pool.
 
-Only stores that encrypt are used. Left to itself the library takes what is there: with keyrings.alt
-installed, a file of plain text.
+Only back-ends that encrypt are used. By default the library uses any back-end that is installed:
+with keyrings.alt, a file of plain text.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -35,11 +36,12 @@ from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.profiles.profile import Profile
 
 SILENT_AFTER_S = 8.0
-"""A keyring that takes longer most likely waits for the person in a window of its own."""
+"""Seconds after which a keyring counts as silent. It most likely waits for the user in a window."""
 
 WINDOWS_MAX_UNITS = 1280
-"""UTF-16 units in a secret of the Windows Credential Manager (2,560 octets, wincred.h). The library
-passes longer ones on and gets "The stub received bad data"."""
+"""The most UTF-16 units of a secret in the Windows Credential Manager (2,560 octets, wincred.h).
+The library passes longer secrets on, and gets "The stub received bad data".
+"""
 
 _MAX_ENTRIES = 16
 _MAX_RETRIES = 3
@@ -54,48 +56,49 @@ SAFE_BACKENDS = {
     ("keyring.backends.libsecret", "Keyring"): "",
     ("keyring.backends.kwallet", "DBusKeyring"): "KWallet",
 }
-"""The back-ends that encrypt, by module and class, and what people call them. Several programs
-offer the Secret Service: who it is the bus tells."""
+"""The back-ends that encrypt, by module and class, and their display names. Several programs
+provide the Secret Service; `secret_service.display_name` finds the name of the program.
+"""
 
 DEFAULT_NAME = "the keyring of this system"
-"""A Secret Service of which the bus says nothing more."""
+"""The display name of a Secret Service whose program is not known."""
 
 T = TypeVar("T")
 _log = getLogger(__name__)
 
 
 class BackendCredential(Protocol):
-    """What a back-end has found."""
+    """An entry as the keyring library returns it."""
 
     @property
     def username(self) -> str | None:
-        """The account; None if the back-end does not say."""
+        """The user name; None if the back-end does not return it."""
 
     @property
     def password(self) -> str:
-        """The secret."""
+        """The password."""
 
 
 class KeyringBackend(Protocol):
-    """A back-end of the keyring library, as far as we use it."""
+    """The methods of the keyring library's back-ends that are used here."""
 
     def get_credential(self, service: str, username: str | None) -> BackendCredential | None:
-        """Read an entry; of any user if none is named, where the back-end can."""
+        """Return an entry; with no user name, that of any user if the back-end supports this."""
 
     def set_password(self, service: str, username: str, password: str) -> None:
         """Write an entry."""
 
     def delete_password(self, service: str, username: str) -> None:
-        """Remove an entry."""
+        """Delete an entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenKeyring:
-    """A back-end that may be used.
+    """A safe back-end.
 
     Attributes:
-        backend: Itself.
-        name: What people call it; empty if only the bus knows.
+        backend: The back-end of the keyring library.
+        name: The display name; empty for a Secret Service, whose name the bus tells.
     """
 
     backend: KeyringBackend
@@ -103,24 +106,25 @@ class OpenKeyring:
 
     @property
     def module(self) -> str:
-        """The module that it comes from."""
+        """The name of the module that defines the back-end."""
         return type(self.backend).__module__
 
 
 def service_name(profile: Profile) -> str:
-    """Return the service of a profile's entry.
+    """Return the service name of a profile's keyring entry.
 
-    The upstream is part of it, since a password belongs to the upstream that it was typed for: a
-    profile that is pointed elsewhere finds nothing (security.md T4). The bracket ends it: no name
-    is the beginning of another, which the macOS Keychain would take for a match (keyring #644).
+    The name contains the upstream, because a password belongs to the upstream for which it was
+    typed: a profile that is pointed to another upstream finds no entry (security.md T4). The name
+    ends with a bracket, so that no name is a prefix of another: the macOS Keychain matches prefixes
+    (keyring #644).
     """
     return f"{APP_ID} [{profile.id} {profile.upstream}]"
 
 
 class KeyringStore:
-    """Reads and writes logins in the keyring, and says what state it is in.
+    """Reads and writes logins in the keyring, and reports the keyring's state.
 
-    No method blocks, and no result is an exception.
+    No method blocks, and no future has an exception.
     """
 
     def __init__(
@@ -130,12 +134,12 @@ class KeyringStore:
         open_keyring: Callable[[], OpenKeyring] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Create a vault; nothing is looked at before it is asked for something.
+        """Create the store. The keyring is not opened before the first call.
 
         Args:
-            limit: Seconds after which a keyring counts as silent.
-            open_ring: Finds the back-end; raises `KeyringUnusableError`.
-            clock: Seconds on a monotonic clock.
+            limit: Seconds after which a keyring that does not answer counts as silent.
+            open_keyring: Opens the back-end; raises `KeyringUnusableError`.
+            clock: Returns seconds on a monotonic clock.
         """
         self._limit = limit
         self._open_keyring = open_keyring or open_safe_backend
@@ -149,7 +153,7 @@ class KeyringStore:
 
     @property
     def keyring(self) -> KeyringStatus:
-        """The keyring and its state, as far as they are known at this moment."""
+        """The keyring's name and state as known at this moment."""
         since, keyring = self._busy_since, self._status
         is_late = since is not None and self._clock() - since >= self._limit
         if is_late and keyring.state is not KeyringState.LOCKED:
@@ -157,31 +161,31 @@ class KeyringStore:
         return keyring
 
     def watch(self, on_change: Callable[[KeyringStatus], None]) -> None:
-        """Call this, from our thread, when the keyring turns out to be in another state."""
+        """Register a callback for changes of the keyring's state; the store's thread calls it."""
         self._watchers.append(on_change)
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Read the login of a profile for its upstream.
+        """Read a profile's login for its upstream.
 
         Args:
-            profile: Whose.
-            user: Of this user; empty: of whatever user there is, where the back-end can look for
-                that (the macOS Keychain cannot).
+            profile: The profile.
+            user: The user name; empty for the entry of any user, which the macOS Keychain cannot
+                find.
         """
 
         def job(opened: OpenKeyring) -> LookupResult:
             login = _find(opened, service_name(profile), user)
-            # A locked keyring that holds nothing of ours was not unlocked.
+            # If the keyring has no entry of TrayProxy, it was not unlocked.
             self._set_state(_state_of(opened))
             return LookupResult(login, self._status)
 
         return self._submit(job, lambda error: LookupResult(None, self._status))
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Keep the login of a profile, in the place of any other.
+        """Save a profile's login, replacing any other.
 
         Returns:
-            Why it could not be kept, None if it was.
+            Why the login was not saved, None if it was.
         """
 
         def job(opened: OpenKeyring) -> Problem | None:
@@ -194,13 +198,14 @@ class KeyringStore:
         return self._submit(job, lambda error: self._explain(error, not_saved))
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove the logins of a profile for its upstream; that there is none is no problem.
+        """Remove a profile's logins for its upstream. A missing login is not a problem.
 
         Args:
-            profile: Whose. Its user name serves where the back-end cannot look for any user.
+            profile: The profile. Its user name is used where the back-end cannot find the entry of
+                any user.
 
         Returns:
-            Why they could not be removed, None if they were.
+            Why the logins were not removed, None if they were.
         """
 
         def job(opened: OpenKeyring) -> Problem | None:
@@ -214,10 +219,11 @@ class KeyringStore:
         return self._submit(job, explain)
 
     def survey(self) -> Future[KeyringStatus]:
-        """Find out which keyring there is, without reading anything.
+        """Return the keyring's state without reading an entry.
 
-        Returns at once what is known if our thread waits for a person to unlock the keyring. If
-        another program has unlocked it meanwhile, what is wanted next does not wait any longer.
+        The known state is returned at once if the store's thread waits for the user to unlock the
+        keyring. If another program has unlocked the keyring meanwhile, a new thread takes over the
+        waiting calls.
         """
         opened = self._opened
         if self._busy_since is None or opened is None or opened.module != _SERVICE_MODULE:
@@ -227,7 +233,7 @@ class KeyringStore:
         def check() -> None:
             with suppress(
                 Exception
-            ):  # The bus or the keyring may be gone: then it is not unlocked.
+            ):  # The bus or the keyring may have ended: the keyring is not unlocked then.
                 if not secret_service.is_locked():
                     self._replace_thread()
                     self._set_state(KeyringState.OK)
@@ -237,14 +243,14 @@ class KeyringStore:
         return future
 
     def _replace_thread(self) -> None:
-        """Do what is to come in another thread: the present one waits for a person."""
+        """Run the queued jobs in another thread: the present thread waits for the user."""
         jobs, self._jobs = self._jobs, SimpleQueue()
         self._thread, self._busy_since = None, None
         with suppress(Empty):
             while True:
                 self._jobs.put(jobs.get_nowait())
 
-    # --- In our thread -----------------------------------------------------------------------
+    # --- In the store's thread ---------------------------------------------------------------
 
     def _submit(
         self, job: Callable[[OpenKeyring], T], on_error: Callable[[Exception], T]
@@ -270,18 +276,18 @@ class KeyringStore:
             job()
             if jobs is self._jobs:
                 self._busy_since = None
-            del job  # It may hold a login, and the next one may be long in coming.
+            del job  # The job may hold a login, and the next job may come much later.
 
     def _run_job(self, job: Callable[[OpenKeyring], T], on_error: Callable[[Exception], T]) -> T:
-        """Do a job; whatever goes wrong is a state of the keyring."""
+        """Run a job; translate any exception into a state of the keyring."""
         try:
             opened = self._opened = self._opened or self._open_keyring()
             self._set_state(_state_of(opened), opened.name or self._bus_name())
             result = _run_with_retries(job, opened)
             self._set_state(_state_of(opened), opened.name or self._bus_name())
-        # Back-ends raise what they like: their own errors, those of D-Bus, of Windows, of Python.
-        # None of them may end this thread, and none may be logged: a UnicodeEncodeError shows a
-        # part of the password.
+        # Back-ends raise exceptions of their own, of D-Bus, of Windows and of Python. None of
+        # them may end this thread, and none may be logged: the text of a UnicodeEncodeError
+        # contains a part of the password.
         except Exception as error:  # noqa: BLE001
             _log.info("the keyring failed: %s", type(error).__name__)
             self._opened = None
@@ -316,10 +322,10 @@ class KeyringStore:
 
 
 def _run_with_retries(job: Callable[[OpenKeyring], T], opened: OpenKeyring) -> T:
-    """Do a job, and do it again if another program removed an entry between the job's calls.
+    """Run a job, and repeat it if another program removed an entry between the job's calls.
 
-    The calls to a Secret Service find an entry first and read or delete it after that. Every job
-    can be done twice.
+    A call to a Secret Service first finds an entry and then reads or deletes it. Every job can be
+    repeated safely.
     """
     for _ in range(_MAX_RETRIES):
         try:
@@ -337,8 +343,8 @@ def _find(opened: OpenKeyring, service: str, user: str) -> Login | None:
     try:
         credential = opened.backend.get_credential(service, user or None)
     except UnicodeError:
-        return None  # Not written by us: our entries are text.
-    # KWallet gives entries back as empty that it had no time to write.
+        return None  # Not an entry of TrayProxy, whose entries are text.
+    # KWallet returns entries that it has not written yet as empty.
     if credential is None or not credential.password:
         return None
     return Login(str(credential.username or user), str(credential.password))
@@ -357,12 +363,12 @@ def _save(opened: OpenKeyring, profile: Profile, login: Login) -> None:
 
 
 def _user_of_entry(opened: OpenKeyring, service: str, user: str | None) -> str:
-    """Return the user name of an entry, empty if there is none.
+    """Return the user name of an entry, empty if the entry does not exist.
 
     Args:
         opened: The keyring.
-        service: Of the entry.
-        user: The user name; None: any, where the back-end can look for that.
+        service: The service name of the entry.
+        user: The user name; None for any user, where the back-end supports this.
     """
     entry = opened.backend.get_credential(service, user) if user != "" else None
     return (entry.username or user or "") if entry else ""
@@ -382,7 +388,7 @@ def _forget(opened: OpenKeyring, service: str, user: str) -> None:
 
 
 def _has_entries(opened: OpenKeyring, service: str) -> bool:
-    """Return False if it is useless to ask the back-end, which may ask the person to unlock it."""
+    """Return False if no entry exists. Reading could then prompt the user to unlock in vain."""
     return opened.module != _SERVICE_MODULE or secret_service.has_entries(service)
 
 
@@ -397,7 +403,7 @@ def _state_of(opened: OpenKeyring) -> KeyringState:
 
 
 def _reason_not_savable(opened: OpenKeyring, login: Login) -> str:
-    """Return why this back-end cannot keep a login, empty if it can."""
+    """Return why this back-end cannot save a login, empty if it can."""
     if not login.user:
         return "a password needs a user name"
     if not login.password:
@@ -415,10 +421,10 @@ def _utf16_units(text: str) -> int:
 
 
 def open_safe_backend() -> OpenKeyring:
-    """Return the back-end that the person configured, or else the best one; only if it is safe.
+    """Return the back-end that the user configured, or else the best one, if it is safe.
 
     Raises:
-        KeyringUnusableError: There is none, or only what would not encrypt.
+        KeyringUnusableError: There is no back-end, or only back-ends that do not encrypt.
     """
     from keyring import backend, core
 
@@ -430,7 +436,7 @@ def open_safe_backend() -> OpenKeyring:
 
 
 def _chained_backends(backend: KeyringBackend) -> list[KeyringBackend]:
-    """Return the back-ends that a chainer would try, or the one that it is."""
+    """Return the back-ends of a chainer, or the back-end itself."""
     if type(backend).__module__ == "keyring.backends.chainer":
         return list(cast("_Chainer", backend).backends)
     return [backend]
@@ -443,7 +449,7 @@ class _Chainer(Protocol):
 def _viable_safe_backends() -> Iterator[KeyringBackend]:
     """Yield the safe back-ends that work here, the best first.
 
-    The library would remember for ever what it found the first time; a keyring may start after us.
+    The library's own list is not used: it is cached, and a keyring may start after TrayProxy.
     """
     classes = [getattr(import_module(module), name) for module, name in SAFE_BACKENDS]
     viable = [backend_class for backend_class in classes if backend_class.viable]
@@ -464,7 +470,7 @@ def _first_safe(backends: Iterable[KeyringBackend]) -> OpenKeyring:
 
 
 def _stores_nothing(backend: KeyringBackend) -> bool:
-    """Return whether a back-end keeps nothing: `fail`, `null` and a chainer without members."""
+    """Return True for the back-ends `fail` and `null`, and for a chainer without members."""
     return type(backend).__module__ in {
         f"keyring.backends.{n}" for n in ("fail", "null", "chainer")
     }
@@ -477,7 +483,7 @@ class _HasAppId(Protocol):
 
 
 def _with_app_id(backend: KeyringBackend) -> KeyringBackend:
-    """Let entries say that they are ours, where the back-end tells who wrote them."""
+    """Return the back-end with TrayProxy's name as its application id, if it supports one."""
     if hasattr(backend, "appid"):
         return cast("_HasAppId", backend).with_properties(appid=APP_NAME)
     return backend

@@ -1,8 +1,8 @@
-"""What a login belongs to.
+"""Identities of upstreams, protection spaces and logins.
 
-A login is bound to the pinned identity of an upstream, exactly as configured, and within it to the
-realm that asked for it: a proxy that suddenly calls itself something else is a stranger who gets
-nothing without a question. So is one that offers less than it used to (`UpstreamFingerprint`).
+A login is bound to one upstream, exactly as configured, and to the realm that asked for it. A proxy
+that names another realm gets no login before the user has been asked. The same holds for a proxy
+that offers weaker schemes than before (`UpstreamFingerprint`).
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from typing import NamedTuple
 from trayproxy.profiles.profile import Profile
 
 MAX_REALM_LENGTH = 128
-"""Characters of a realm that are kept as they are."""
+"""The most characters of a realm that are kept unchanged."""
 
 BY_LOGIN = "login"
-"""The family of all schemes of HTTP that work with a user name and a password."""
+"""The family of all HTTP schemes that use a user name and a password."""
 BY_SSO = "sso"
-"""The family of one's own sign-in."""
+"""The family of the own sign-in."""
 
 
 def host_of(target: str) -> str:
@@ -25,14 +25,14 @@ def host_of(target: str) -> str:
 
 
 class UpstreamId(NamedTuple):
-    """Where credentials may go: one upstream of one profile.
+    """Identifies one upstream of one profile, the only destination of its credentials.
 
-    A tuple because `trayproxy.desk.desk.Desk.known` hashes it for every request, which takes a
-    dataclass four times as long.
+    A tuple because `trayproxy.desk.desk.Desk.known` hashes it for every request, and hashing a
+    dataclass takes four times as long.
 
     Attributes:
-        profile_id: Two profiles never share a login, not even for the same upstream.
-        upstream: Its URL as configured, ``http://proxy.corp.example:8080``.
+        profile_id: The profile's id. Two profiles never share a login, even for the same upstream.
+        upstream: The upstream's URL as configured, ``http://proxy.corp.example:8080``.
     """
 
     profile_id: str
@@ -40,24 +40,24 @@ class UpstreamId(NamedTuple):
 
     @classmethod
     def of(cls, profile: Profile) -> "UpstreamId":
-        """Return the space of a profile's preferred upstream."""
+        """Return the id of a profile's preferred upstream."""
         return cls(profile.id, str(profile.upstream))
 
     @classmethod
     def all_of(cls, profile: Profile) -> "tuple[UpstreamId, ...]":
-        """Return the spaces of a profile's upstreams: a login for one is none for the others."""
+        """Return the ids of all upstreams of a profile. Each upstream has logins of its own."""
         return tuple(cls(profile.id, str(upstream)) for upstream in profile.upstreams)
 
 
 @dataclass(frozen=True, slots=True)
 class ProtectionSpace:
-    """A protection space (RFC 9110, section 11.5): what one question is about.
+    """A protection space (RFC 9110, section 11.5): logins and prompts belong to it.
 
     Attributes:
         upstream_id: The upstream of a profile.
-        realm: What the upstream calls itself. Untrusted.
-        family: What shares a login: `BY_LOGIN`, `BY_SSO`, or that of SOCKS; empty for the blank
-            key.
+        realm: The realm that the upstream named. Untrusted.
+        family: The family of schemes that share a login: `BY_LOGIN`, `BY_SSO`, or the family of
+            SOCKS; empty for the blank space.
     """
 
     upstream_id: UpstreamId
@@ -66,17 +66,17 @@ class ProtectionSpace:
 
     @classmethod
     def blank(cls, space: UpstreamId) -> "ProtectionSpace":
-        """Return the key for an upstream that has not asked yet."""
+        """Return the space of an upstream that has sent no challenge yet."""
         return cls(space, "", "")
 
 
 @dataclass(frozen=True, slots=True)
 class LoginId:
-    """Names one login of one protection space, and nothing secret about it.
+    """Identifies one login of a protection space, without containing it.
 
     Attributes:
         space: The protection space.
-        generation: Grows with every new login of that space.
+        generation: Grows with every new login of the space.
     """
 
     space: ProtectionSpace
@@ -85,13 +85,12 @@ class LoginId:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFingerprint:
-    """What an upstream was when it last accepted a login (threats T4 and T5).
+    """The scheme and the realms with which an upstream last accepted a login (threats T4 and T5).
 
     Attributes:
-        label: What it accepted, the strongest unless a person has agreed to less; as in
-            `trayproxy.auth.scheme.Offer`.
-        realms: What it called itself where the login was right that the keyring holds; the first is
-            the one to name.
+        label: The strongest scheme that was accepted, or the weaker one to which the user agreed;
+            as in `trayproxy.auth.scheme.Offer`.
+        realms: The realms in which the login in the keyring was accepted; texts name the first.
     """
 
     label: str
@@ -99,8 +98,10 @@ class UpstreamFingerprint:
 
 
 def bounded_realm(realm: str) -> str:
-    """Return a realm that is not too long to be remembered: of a long one, its beginning and a hash
-    of the whole, so that two long realms stay different."""
+    """Return a realm, shortened if it is too long to be kept.
+
+    A long realm is cut and ends with a hash of the whole, so that two long realms stay different.
+    """
     if len(realm) <= MAX_REALM_LENGTH:
         return realm
     from hashlib import sha256  # Not at the top: it loads OpenSSL.

@@ -1,11 +1,12 @@
-"""Which logins an upstream has rejected, without keeping any of them.
+"""The set of rejected logins of this run, without the logins themselves.
 
-A rejected login is never sent again by itself: each repetition is a failed log-on, and companies
-lock accounts after three to five. What is remembered is a keyed fingerprint. Whoever reads it
-without the key can not even test a guess.
+A rejected login is never sent again automatically: each repetition is a failed log-on, and
+companies lock accounts after three to five. The set contains keyed fingerprints; without the key,
+no guess can be tested against a fingerprint.
 
-A rejection holds at a place: the URL of an upstream, and each address of it. Two profiles with the
-same upstream, and two names of one upstream, so share what was rejected; they never share a login.
+A rejection is recorded for a place: the URL of an upstream, and each of its addresses. So two
+profiles with the same upstream, and two names of one upstream, share rejections; they never share a
+login.
 """
 
 from collections.abc import Iterable
@@ -13,23 +14,23 @@ from collections.abc import Iterable
 from trayproxy.auth.login import Login
 
 MAX_FINGERPRINTS = 256
-"""Fingerprints kept; the oldest go first."""
+"""The most fingerprints in the set; the oldest are dropped first."""
 
 
 class RejectedLogins:
-    """A set of logins that one can add to and ask about, but not read."""
+    """A set of logins that supports adding, removing and testing, but not reading."""
 
     def __init__(self, key: bytes) -> None:
-        """Create the set.
+        """Create an empty set.
 
         Args:
-            key: 16 to 64 secret octets. Fingerprints mean nothing under another key.
+            key: The fingerprints' key, 16 to 64 secret octets.
         """
         self._key = key
         self._fingerprints: dict[bytes, None] = {}
 
     def add(self, places: Iterable[str], login: Login) -> None:
-        """Remember that the upstream at these places rejected this login."""
+        """Add a login that the upstream at these places rejected."""
         for place in places:
             fingerprint = self.fingerprint(place, login)
             self._fingerprints.pop(fingerprint, None)
@@ -38,8 +39,8 @@ class RejectedLogins:
             del self._fingerprints[next(iter(self._fingerprints))]
 
     def discard(self, places: Iterable[str], login: Login) -> None:
-        """Forget a rejection: the upstream at these places has accepted the login after all."""
-        if self._fingerprints:  # Else OpenSSL is not loaded for nothing: see `fingerprint`.
+        """Remove a login that the upstream at these places has accepted after all."""
+        if self._fingerprints:  # `fingerprint` loads OpenSSL: not for an empty set.
             for place in places:
                 self._fingerprints.pop(self.fingerprint(place, login), None)
 
@@ -50,7 +51,7 @@ class RejectedLogins:
         return any(self.fingerprint(place, login) in self._fingerprints for place in places)
 
     def fingerprint(self, place: str, login: Login) -> bytes:
-        """Return what stands for this login at this place, and tells nothing about it."""
+        """Return the keyed fingerprint of a login at a place."""
         from hashlib import blake2b  # Not at the top: it loads OpenSSL.
 
         mac = blake2b(key=self._key, digest_size=16)

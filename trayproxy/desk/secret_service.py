@@ -1,8 +1,8 @@
-"""The Secret Service of Linux desktops, as far as the keyring library does not go.
+"""Functions for the Secret Service of Linux desktops that the keyring library lacks.
 
-It would ask the person to unlock a keyring in which there is nothing for us, and does not say whose
-keyring it is. All calls may block, so they belong to the thread of the vault, and the libraries are
-imported only there.
+The keyring library prompts the user to unlock a keyring that has no entry of TrayProxy, and does
+not name the program that provides the service. All functions may block: only the thread of the
+keyring store calls them, and the libraries are imported there.
 """
 
 from contextlib import closing, suppress
@@ -15,11 +15,13 @@ DISPLAY_NAMES = {
     "org.kde.kwalletd": "KWallet",
     "org.keepassxc.KeePassXC.MainWindow": "KeePassXC",
 }
-"""What else the owner of ``org.freedesktop.secrets`` is called on the bus, and by people."""
+"""Display names of the programs that provide ``org.freedesktop.secrets``, by another bus name that
+each of these programs owns.
+"""
 
 
 def has_entries(service: str) -> bool:
-    """Return whether there is an entry for a service; it need not be unlocked for that."""
+    """Return whether a service has an entry; works while the keyring is locked."""
     import secretstorage as storage
 
     with closing(storage.dbus_init()) as bus:
@@ -31,7 +33,7 @@ def has_entries(service: str) -> bool:
 
 
 def is_locked() -> bool:
-    """Return whether the person has to unlock the keyring before it can be used."""
+    """Return whether the user must unlock the keyring before it can be used."""
     import secretstorage as storage
 
     with closing(storage.dbus_init()) as bus:
@@ -42,12 +44,12 @@ def is_locked() -> bool:
 
 
 def unlock() -> bool:
-    """Have the person unlock the keyring, and wait for that without limit.
+    """Prompt the user to unlock the keyring, and wait for the user without a limit.
 
-    The library would do it too, but loses a connection to the bus when the person declines.
+    The keyring library does the same, but leaks a bus connection if the user declines.
 
     Returns:
-        Whether it is unlocked now, or there is none yet that could be locked.
+        True if the keyring is unlocked now, or does not exist yet.
     """
     import secretstorage as storage
 
@@ -63,7 +65,7 @@ def unlock() -> bool:
 
 
 def set_label(service: str, user: str, label: str) -> None:
-    """Give an entry the name that people see in the keyring's own window."""
+    """Set the label of an entry, which the keyring's own window shows."""
     import secretstorage as storage
 
     with suppress(storage.SecretStorageException), closing(storage.dbus_init()) as bus:
@@ -73,12 +75,12 @@ def set_label(service: str, user: str, label: str) -> None:
 
 
 def display_name() -> str:
-    """Return what people call this keyring, empty if the bus does not say.
+    """Return the display name of the keyring, empty if the bus does not tell.
 
-    KWallet, GNOME Keyring and KeePassXC all offer the Secret Service; what tells them apart is
-    which other name on the bus the same process has.
+    KWallet, GNOME Keyring and KeePassXC all provide the Secret Service; they differ in the other
+    bus names that the same process owns.
     """
-    # By name: jeepney has no type hints.
+    # Imported by name: jeepney has no type hints.
     jeepney, blocking = import_module("jeepney"), import_module("jeepney.io.blocking")
     with closing(blocking.open_dbus_connection()) as bus:
         driver = blocking.Proxy(jeepney.message_bus, bus)
