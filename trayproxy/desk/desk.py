@@ -1,10 +1,10 @@
 """The sign-in desk on an event loop.
 
-`Desk` turns what happens into events for `trayproxy.desk.machine.machine`, and does what that wants
-done: it completes futures, reads the keyring in the thread of the vault, wakes up when time has
-passed and lets faces know. It decides nothing.
+`Desk` translates calls into events for `trayproxy.desk.machine.machine`, and carries out the
+effects that the machine returns: it completes futures, calls the keyring store, sets timers and
+publishes changes to the front ends. All decisions are the machine's.
 
-All methods belong to the thread of the loop.
+All methods must be called from the event loop's thread.
 """
 
 from asyncio import AbstractEventLoop, Future, TimerHandle, ensure_future
@@ -120,23 +120,26 @@ _log = getLogger(__name__)
 T = TypeVar("T")
 
 MAX_REALM_MISMATCHES = 4
-"""How often a request may meet another realm than it was meant for before its login was sent."""
+"""How often a request may receive a 407 of another realm before the login is moved to that
+realm.
+"""
 
 IdentifyProgram = Callable[[PendingRequest], Awaitable[Program | None]]
-"""Finds the program that sent a request; called only for requests that a question names."""
+"""Identifies the program that sent a request; called only for requests that a prompt names."""
 
 SendOwnRequestFunction = Callable[[Profile, str], Coroutine[None, None, bool]]
-"""Sends a request of our own to the one upstream of a profile, to find out about a login.
+"""Sends a request of TrayProxy's own to the only upstream of a profile, to verify a login.
 
-It is sent like that of any program, without a login at first, and goes to the target that is named,
-``github.com:443``, or wherever if none is. `PendingRequest.is_own` is True.
-False if the upstream let it through without asking for a login.
+The request is sent like one of a program, first without a login, to the named target
+(``github.com:443``), or to a target of the function's choice if the name is empty.
+`PendingRequest.is_own` is True. Returns False if the upstream forwarded the request without asking
+for a login.
 """
 
 
 @dataclass(slots=True)
 class _Parked:
-    """A request that waits, as the shell sees it."""
+    """A request that waits for credentials."""
 
     future: CredentialsFuture
     pending: PendingRequest
@@ -148,14 +151,14 @@ class _Parked:
 
 
 class Desk:
-    """The logins of this run, and the questions about them.
+    """The logins of this run, and the prompts for them.
 
     Attributes:
-        identify_program: Finds out who waits; None while nothing can.
-        rejected: The logins never to send by themselves.
-        addresses_of: Returns the addresses that a URL of an upstream leads to, as far as known.
-        on_user_name: Called with the profile's id and the user name of an accepted login, which
-            the profile keeps; None if user names are not kept.
+        identify_program: Identifies the program of a waiting request; None if this is not possible.
+        rejected: The logins that are never sent automatically.
+        addresses_of: Returns the addresses of an upstream's URL, as far as they are known.
+        on_user_name: Called with the profile's id and the user name of an accepted login, which the
+            profile keeps; None if user names are not kept.
     """
 
     def __init__(
@@ -172,19 +175,19 @@ class Desk:
         history: History | None = None,
         is_installed: Callable[[str], bool] = lambda family: True,
     ) -> None:
-        """Open the desk.
+        """Create the desk.
 
         Args:
-            vault: Where logins are kept.
-            listener: Who hears of changes.
-            loop: The loop whose thread calls us.
-            clock: Seconds on a monotonic clock; the loop's if None.
-            schemes: Ours, the strongest first.
-            rules: Times and limits.
-            rejected: Logins that were rejected.
-            identify: Finds out who waits.
-            is_installed: Whether what a family of schemes needs is installed.
-            memory: What earlier runs have left; None: nothing, and this one leaves nothing either.
+            store: Where logins are saved.
+            listener: Receives changes of prompts and facts.
+            loop: The event loop whose thread calls the desk.
+            clock: Returns seconds on a monotonic clock; the loop's clock if None.
+            schemes: The HTTP authentication schemes, the strongest first.
+            limits: Times and limits.
+            rejected: Logins that were rejected before.
+            identify_program: Identifies the program of a waiting request.
+            history: The records of earlier runs; None: there are none, and this run writes none.
+            is_installed: Returns True if the library that a family of schemes needs is installed.
         """
         self.identify_program = identify_program
         self.rejected = rejected or RejectedLogins(urandom(32))
@@ -218,17 +221,17 @@ class Desk:
     # --- For the engine ----------------------------------------------------------------------
 
     def known(self, upstream_id: UpstreamId) -> Credentials | None:
-        """Return the answer to send before this upstream asks, None if there is none.
+        """Return the credentials to send before this upstream asks, None if there are none.
 
         Called for every request.
         """
         return self._known.get(upstream_id)
 
     def is_sure_of(self, credentials: Credentials) -> bool:
-        """Whether a request that no program waits for may carry this answer.
+        """Return whether these credentials may be sent without a client's request.
 
-        It was accepted moments ago and is what this upstream is sent unasked, nothing is asked or
-        in doubt about it, and the screen is not locked.
+        True if they were accepted moments ago and are sent to the upstream preemptively, the
+        upstream has no open prompt and no doubted login, and the screen is unlocked.
         """
         known = self.known(credentials.upstream_id)
         return (
@@ -247,21 +250,22 @@ class Desk:
         tried: Credentials | None,
         verdict: Verdict | None = None,
     ) -> Future[Outcome]:
-        """Take a request that got a 407.
+        """Park a request that received a 407.
 
         Args:
-            space: The upstream that refused it.
-            profile: The profile of the request, as it was when the request began.
-            challenges: All that the last response offered; none if there was none, or if what it
-                said was no challenge.
-            waiter: Where the request wants to go, and who sent it.
-            tried: What the refused request carried, None if nothing.
-            verdict: How its handshake ended, if that is known.
+            upstream_id: The upstream that refused the request.
+            profile: The request's profile, as it was when the request began.
+            challenges: All challenges of the last response; empty if there was no response, or if
+                it contained no challenge.
+            pending: The request's target and program.
+            tried: The credentials of the refused request, None if it carried none.
+            verdict: How the handshake ended, if this is known.
 
         Returns:
-            What to send the request with, or what to tell its client; None to send it without
-            anything, to hear once more what is offered. Cancel it when the client leaves. With an
-            answer, the request must come back: by `accepted`, `inconclusive`, or here again.
+            The credentials with which to send the request, or the refusal for its client; None:
+            send the request without a login, to get new challenges. Cancel the future when the
+            client leaves. A request with credentials must report their fate with `accepted`,
+            `unproved` or `inconclusive`, or call this method again.
         """
         self._last_number += 1
         number = self._last_number
@@ -270,8 +274,8 @@ class Desk:
         offers = self._reader.read_offers(challenges, upstream_id, profile)
         is_another_method = tried is not None and not is_offered_again(tried, challenges)
         if not offers and tried and tried.upstream_id == upstream_id and not is_another_method:
-            # What is said besides a verdict may be about that alone (a 401, the end of a
-            # handshake): then the offer is the one that was tried.
+            # A response with a verdict may contain nothing else (a 401, the last leg of a
+            # handshake): the offers are those of the credentials then.
             offers = () if verdict and is_password_unchecked(verdict) else tried.offers
         elif not offers:
             if tried:
@@ -288,16 +292,17 @@ class Desk:
             space = self._reader.protection_space(challenges, upstream_id, profile, tried)
             changes_realm = tried is not None and tried.login_id.space != space
             pending.realm_mismatches += changes_realm
-            # A scheme that came to nothing has sent no login; where another one is wanted in its
-            # place, it is not to come back to it.
+            # A scheme that failed before it sent a login may be tried again, unless the upstream
+            # now wants another scheme instead.
             if tried and (
                 not is_password_unchecked(verdict) or (is_another_method and not changes_realm)
             ):
                 pending.refused_with |= {
                     (tried.login_id, f"{scheme_id(tried.scheme)} {tried.label}")
                 }
-            # Once, if that may have cost a log-on; behind a balancer it may take some more tries
-            # until a connection leads to the proxy that has asked.
+            # The login is moved to the other realm at once if the attempt may have cost a log-on.
+            # Otherwise several attempts may be needed: behind a load balancer, a connection may
+            # lead to another proxy than the one that sent the challenge.
             changes_realm = changes_realm and (
                 not is_password_unchecked(verdict)
                 or pending.realm_mismatches >= MAX_REALM_MISMATCHES
@@ -320,23 +325,23 @@ class Desk:
         return future
 
     def _addresses(self, upstream_id: UpstreamId) -> tuple[str, ...]:
-        """Return the addresses of an upstream; the memory hears of them first."""
+        """Return the addresses of an upstream, after storing them in the history."""
         addresses = self.addresses_of(upstream_id.upstream)
         if addresses:
             self._history.set_addresses(upstream_id, addresses)
         return addresses
 
     def departing(self, credentials: Credentials, target: str) -> Future[Outcome]:
-        """Take a request that is about to carry a login that was not proved lately.
+        """Ask for a permit for a request that is about to carry a login that is not proved.
 
         Args:
-            answer: What it is about to carry, as `known` returned it.
-            target: Where it wants to go, ``github.com:443``.
+            credentials: The credentials of the request, as `known` returned them.
+            target: The request's target, ``github.com:443``.
 
         Returns:
-            What the request may carry now; None if it may not carry this login any more. Cancel it
-            when the client leaves. With an answer, the request must report that one: by `accepted`,
-            `unproved`, `inconclusive` or `challenged`.
+            The credentials that the request may carry; None if it must not carry this login any
+            more. Cancel the future when the client leaves. The request must report the fate of the
+            returned credentials with `accepted`, `unproved`, `inconclusive` or `challenged`.
         """
         self._last_number += 1
         number = self._last_number
@@ -346,13 +351,13 @@ class Desk:
         return future
 
     def withdraw(self, future: Future[Outcome]) -> None:
-        """Withdraw a request that does not wait any longer, as when its client has left.
+        """Withdraw a request that no longer waits, for example because its client has left.
 
-        The desk may have served the request a moment ago. Then the login in the answer was not
-        sent, and the desk is told so: it would wait for the verdict otherwise.
+        If the desk has just released the request, its login was not sent: this is reported to the
+        desk, which would otherwise wait for a verdict.
 
         Args:
-            seat: What `challenged` or `departing` returned for the request.
+            future: The future that `challenged` or `departing` returned for the request.
         """
         if future.cancel() or future.cancelled():
             return
@@ -362,11 +367,12 @@ class Desk:
     def accepted(self, credentials: Credentials, target: str = "") -> None:
         """Record that the response to a request proves that its login was accepted.
 
-        Need not be called while `Credentials.is_recently_accepted`; it is so for longer if it is.
+        This call is optional while `Credentials.is_recently_accepted` is True; it then prolongs
+        that time.
 
         Args:
-            answer: What the request carried.
-            target: Where it went, ``github.com:443``; empty if no target was named yet.
+            credentials: The credentials of the request.
+            target: The request's target, ``github.com:443``; empty if no target was named yet.
         """
         name = scheme_id(credentials.scheme)
         self._handle(
@@ -379,9 +385,9 @@ class Desk:
         """Record that the response to a request does not tell whether its login is right.
 
         Args:
-            answer: What the request carried.
-            target: Where it went, ``github.com:443``.
-            is_doubtful: A proxy may give this response to a wrong login as well.
+            credentials: The credentials of the request.
+            target: The request's target, ``github.com:443``.
+            is_doubtful: True if a proxy may give this response to a wrong login as well.
         """
         if not credentials.is_recently_accepted:
             _log.info(
@@ -392,15 +398,15 @@ class Desk:
             )
 
     def inconclusive(self, credentials: Credentials, reason: str, *, sent: bool = True) -> None:
-        """Take note that a request with this answer got no response at all.
+        """Record that a request with these credentials received no response.
 
-        One that never carried the login need not be reported, unless the desk has let it go
+        A request that did not carry the login need not be reported, unless it has a permit
         (`Credentials.permit`).
 
         Args:
-            answer: What it carried.
-            why: For the log: a network error, a time-out, a client that left.
-            sent: Whether the login may have arrived, and have cost a log-on.
+            credentials: The credentials of the request.
+            reason: The reason for the log: a network error, a timeout, a client that left.
+            sent: True if the login may have arrived and may have cost a log-on.
         """
         if sent or not credentials.is_recently_accepted:
             _log.info(
@@ -411,34 +417,34 @@ class Desk:
             self._handle(NoResponse(credentials.login_id, sent, credentials.permit))
 
     def overdue(self, credentials: Credentials, count: int) -> None:
-        """Record that an upstream has answered no request at all for a moment.
+        """Record that an upstream has not answered any request for a moment.
 
-        The login is not taken for proved any more: from here one request at a time carries it.
+        The login no longer counts as proved: from now on, one request at a time carries it.
 
         Args:
-            answer: What a request carries that waits for its answer.
+            credentials: The credentials of a request that waits for its response.
             count: How many requests with this login wait.
         """
         if credentials.login is not None and not credentials.permit:
             self._handle(UpstreamSilent(credentials.login_id, count))
 
-    # --- For faces ---------------------------------------------------------------------------
+    # --- For the front ends ------------------------------------------------------------------
 
     def prompts(self) -> tuple[Prompt, ...]:
-        """Return the open questions, the oldest first."""
+        """Return the open prompts, the oldest first."""
         found = map(self._machine.prompt, self._machine.prompt_numbers())
         return tuple(prompt for prompt in found if prompt)
 
     def answer_prompt(self, number: int, login: Login, remember: bool) -> Problem | None:
-        """Take what a person typed.
+        """Try the login that a user typed in a prompt.
 
         Args:
-            number: Of the question.
+            number: The number of the prompt.
             login: The user name and the password.
-            remember: Keep it in the keyring once it was accepted.
+            remember: True to save the login in the keyring once it was accepted.
 
         Returns:
-            Why it cannot be taken; None if it is being tried, or will be by the next request.
+            Why the login cannot be used; None if it is being tried, or will be by the next request.
         """
         prompt = self._machine.prompt(number)
         if prompt is None:
@@ -449,18 +455,18 @@ class Desk:
         return problem
 
     def decline_prompt(self, number: int, snooze: Snooze) -> None:
-        """Take a person's *Cancel* or *Not now*."""
+        """Close a prompt after *Cancel* or *Not now*."""
         self._handle(PromptDeclined(number, snooze))
 
     def keep_prompt_open(self, number: int) -> None:
-        """Take note that a person has begun to answer: the question does not close by itself."""
+        """Record that the user has begun to type: the prompt no longer closes automatically."""
         self._handle(PromptTouched(number))
 
     def sign_in_now(self, profile: Profile) -> Problem | None:
-        """Open the question of a profile although nothing waits.
+        """Open the prompt of a profile although no request waits.
 
         Returns:
-            Why it cannot be opened, None if it is open.
+            Why the prompt cannot be opened, None if it is open.
         """
         if profile.sign_in is SignIn.NONE:
             return sign_in_disabled(profile).problem
@@ -470,16 +476,16 @@ class Desk:
         return None
 
     def preload(self, profile: Profile, login: Login, *, is_proved: bool = False) -> Problem | None:
-        """Take a login that nobody was asked for; it is used at the first 407 and not kept.
+        """Set a login without a prompt. It is used for the next 407 and not saved.
 
         Args:
-            profile: Whose login.
+            profile: The profile of the login.
             login: The login.
-            is_proved: The upstream has just accepted it, on a request of another desk: the profile
-                takes its user name.
+            is_proved: True if the upstream has just accepted the login on a request of another
+                desk; the profile then keeps the user name.
 
         Returns:
-            Why it cannot be used, None if it will be.
+            Why the login cannot be used, None if it will be.
         """
         return self._use_login(profile, login, remember=False, is_proved=is_proved)
 
@@ -503,19 +509,19 @@ class Desk:
     def save_login(
         self, profile: Profile, login: Login, *, is_typed: bool = False
     ) -> Future[Problem | None]:
-        """Keep a login in the keyring, and use it for the next request.
+        """Save a login in the keyring, and use it for the next request.
 
-        It is kept once the upstream has accepted it, which is found out at once. If that cannot be
-        (`send_own_request` is None), it is kept unchecked.
+        The login is saved once the upstream has accepted it, which is verified at once. If it
+        cannot be verified (`send_own_request` is None), it is saved unverified.
 
         Args:
-            profile: Whose login.
+            profile: The profile of the login.
             login: The login.
-            is_typed: A person has just typed it: it is sent whatever is known about it.
+            is_typed: True if a user has just typed the login: it is sent regardless of any record.
 
         Returns:
-            Why it was not kept, None if it was. One that could not be checked is kept once a
-            request is accepted with it.
+            Why the login was not saved, None if it was. A login that could not be verified is saved
+            once a request with it is accepted.
         """
         remember = self._send_own_request is not None
         problem = self._use_login(profile, login, remember=remember, insists=is_typed)
@@ -531,11 +537,11 @@ class Desk:
         return reported
 
     def _report_unsaved(self) -> None:
-        """Tell who waits for a login to be kept, as soon as it will not be."""
+        """Complete the futures of `save_login` for logins that will not be saved."""
         for upstream_id, (generation, reported) in list(self._saves.items()):
             match self._machine.trial_state(upstream_id, generation):
                 case TrialState.UNDER_WAY | TrialState.ACCEPTED:
-                    continue  # A right one is being saved.
+                    continue  # A right login is being saved.
                 case TrialState.REJECTED:
                     problem = not_accepted()
                 case TrialState.UNSENT:
@@ -549,29 +555,29 @@ class Desk:
                 reported.set_result(problem)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove a profile's saved logins, and forget what is in memory.
+        """Remove a profile's logins from the keyring and from memory.
 
         Returns:
-            Why one could not be removed, None if all were.
+            Why a login could not be removed, None if all were.
         """
         self._handle(LoginsForgotten(profile.id))
         each = (profile.with_only(str(upstream)) for upstream in profile.upstreams)
         return self._when_written(*map(self._store.forget, each))
 
     def set_front_end_count(self, count: int) -> None:
-        """Take note of how many faces can put a question to a person.
+        """Set how many front ends can prompt the user.
 
-        Without any, requests are told at once that a sign-in is needed, when the keyring had
-        nothing to offer; if the last face has just gone, only some time later.
+        Without a front end, a request is refused as soon as the keyring has no login for it; if the
+        last front end has just disconnected, only some time later.
         """
         self._front_ends = count
         self._handle(FrontEndsChanged(count))
 
     def facts(self, profile_id: str) -> ProfileFacts:
-        """Return what is known about the sign-in of a profile.
+        """Return the sign-in state of a profile.
 
-        `ProfileFacts.snoozed_until` is in seconds since the epoch here; None also if the quiet time
-        ends only when the person acts.
+        `ProfileFacts.snoozed_until` is in seconds since the epoch here; None also if the snooze
+        ends only when the user acts.
         """
         facts = self._machine.facts(profile_id)
         if facts.snoozed_until is None:
@@ -579,7 +585,11 @@ class Desk:
         return replace(facts, snoozed_until=self._to_epoch(facts.snoozed_until))
 
     def _to_epoch(self, until: float) -> float | None:
-        """Convert the end of a quiet time, once: the clocks drift, and faces would see changes."""
+        """Convert the end of a snooze to seconds since the epoch.
+
+        Each end is converted once: the clocks drift, and repeated conversions would look like
+        changes.
+        """
         if until == inf:
             return None
         if self._snooze[0] != until:
@@ -588,14 +598,13 @@ class Desk:
 
     @property
     def keyring(self) -> KeyringStatus:
-        """The password store, as far as it is known."""
+        """The keyring's name and state, as far as they are known."""
         return self._machine.keyring
 
     @property
     def notices(self) -> tuple[Problem, ...]:
-        """What else a person should know.
-
-        That the last login could not be saved; why one's own sign-in cannot be used.
+        """Problems that the user should know: a login was not saved, the own sign-in cannot be
+        used.
         """
         troubles = self._machine.troubles()
         return (
@@ -607,31 +616,32 @@ class Desk:
     # --- For the service ---------------------------------------------------------------------
 
     def profile_switched(self, profile: Profile | None) -> None:
-        """Take note of the active profile; only its saved login is ever read."""
+        """Set the active profile. Only the saved login of the active profile is read."""
         self._handle(ProfileSwitched(profile))
 
     def profile_changed(self, profile: Profile) -> None:
-        """Take note of a profile that was added or edited.
+        """Update a profile that was added or edited.
 
-        Who waits for an upstream that is the profile's no longer is told to try again.
+        Requests that wait for an upstream that the profile no longer has are refused; their clients
+        are asked to retry.
         """
         self._handle(ProfileEdited(profile))
 
     def profile_deleted(self, profile_id: str) -> None:
-        """Take note of a profile that is gone."""
+        """Remove a deleted profile."""
         self._handle(ProfileDeleted(profile_id))
 
     def network_changed(self) -> None:
-        """Take note of another network, or of a wake-up: *Not now* ends."""
+        """End all snoozes of *Not now* after a change of the network or a wake-up."""
         self._handle(NetworkChanged())
 
     def screen_locked(self, is_locked: bool) -> None:
-        """Take note of the screen: while it is locked, no question opens."""
+        """Record whether the screen is locked: no prompt opens while it is."""
         self._handle(ScreenLocked(is_locked))
 
     @property
     def send_own_request(self) -> SendOwnRequestFunction | None:
-        """How to send a request of our own; None if nothing can."""
+        """Sends a request of TrayProxy's own; None if this is not possible."""
         return self._send_own_request
 
     @send_own_request.setter
@@ -640,7 +650,7 @@ class Desk:
         self._machine.state.can_send_own = send is not None
 
     def close(self) -> None:
-        """Withdraw all questions and refuse all requests; the service quits."""
+        """Withdraw all prompts and refuse all waiting requests; the service quits."""
         for profile_id in self._machine.profile_ids():
             self._handle(ProfileDeleted(profile_id, for_good=False))
         for lookup in self._lookups:
@@ -657,7 +667,7 @@ class Desk:
     def _handle(self, event: Event) -> None:
         self._events.append(event)
         if len(self._events) > 1:
-            return  # What is being done has led to it, and is done first.
+            return  # An effect that is being carried out has caused the event: finish it first.
         while self._events:
             for effect in self._machine.handle(self._clock(), self._events[0]):
                 self._carry_out(effect)
@@ -675,7 +685,7 @@ class Desk:
         self._handle(KeyringSurveyed(keyring))
 
     def _set_alarm(self) -> None:
-        """Wake up at the machine's deadline; an alarm that is set too early costs one tick."""
+        """Set a timer for the machine's deadline; a timer that fires too early costs one tick."""
         deadline = self._machine.deadline()
         if deadline >= self._alarm_at:
             return
@@ -771,7 +781,7 @@ class Desk:
             self._on_result(recorded, report)
 
     def _report_saved(self, saved: Future[Problem | None], profile: Profile) -> None:
-        """Tell who waits for this login to be kept."""
+        """Complete the future of `save_login` for a login that is being saved."""
         _, reported = self._saves.pop(UpstreamId.of(profile), (0, None))
 
         def report(done: Future[Problem | None]) -> None:
@@ -781,7 +791,7 @@ class Desk:
         saved.add_done_callback(report)
 
     def _release(self, number: int, login_id: LoginId, scheme: str) -> None:
-        """Give a request its answer; a scheme that cannot make one is one that cannot be used."""
+        """Release a request with credentials, or report that the scheme cannot encode the login."""
         parked = self._parked[number]
         found = next(offer for offer in parked.offers if scheme_id(offer.scheme) == scheme)
         offer = self._reader.with_current_scheme(self._machine.profile(parked.profile), found)
@@ -820,7 +830,10 @@ class Desk:
     def _credentials_for(
         self, offer: Offer, login_id: LoginId, offers: tuple[Offer, ...]
     ) -> Credentials:
-        """Return the one answer for a login and a way, so that requests share what it counts."""
+        """Return the credentials for a login and a scheme.
+
+        Requests with the same login and scheme share one object, and with it the signer's counters.
+        """
         method = (scheme_id(offer.scheme), offer.label)
         credentials = self._credentials.get((login_id.space, method))
         if (
@@ -855,7 +868,7 @@ class Desk:
             upstream_id: credentials for upstream_id, credentials in answers if credentials
         }
 
-    # --- Requests of our own -----------------------------------------------------------------
+    # --- Own requests ------------------------------------------------------------------------
 
     def _start_own_request(self, effect: SendOwnRequest) -> None:
         assert self._send_own_request is not None
@@ -889,7 +902,7 @@ class Desk:
         self._handle(LookupFinished(lookup, login, result.keyring))
 
     def _save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """As `_when_written`; what cannot be saved stays in memory, and the person is told so."""
+        """Save a login. If it cannot be saved, it stays in memory, and the problem says so."""
         saved: ThreadFuture[Problem | None] = ThreadFuture()
 
         def report(done: ThreadFuture[Problem | None]) -> None:
@@ -906,9 +919,9 @@ class Desk:
             self._handle(LoginSaved(profile_id))
 
     def _when_written(self, *writes: ThreadFuture[Problem | None]) -> Future[Problem | None]:
-        """Return when the keyring has been written to, and keep what went wrong as a notice.
+        """Return a future of the keyring's writes; keep the first failure as a notice.
 
-        A keyring that does not answer is a problem after a while, until it does.
+        A keyring that does not answer in time is a problem until it answers.
         """
         written: Future[Problem | None] = self._loop.create_future()
         results: list[Problem | None] = []
@@ -933,18 +946,18 @@ class Desk:
         return written
 
     def _on_result(self, result: ThreadFuture[T], callback: Callable[[T], None]) -> None:
-        """Use the result of another thread in ours, when it is there."""
+        """Call a function in the event loop with the result of another thread."""
         in_loop = self._threadsafe(callback)
         result.add_done_callback(lambda done: in_loop(done.result()))
 
     def _threadsafe(self, callback: Callable[[T], None]) -> Callable[[T], None]:
         def from_any_thread(value: T) -> None:
-            with suppress(RuntimeError):  # The loop is closed: nobody needs it any more.
+            with suppress(RuntimeError):  # The loop is closed: the result is not needed.
                 self._loop.call_soon_threadsafe(callback, value)
 
         return from_any_thread
 
-    # --- Who waits ---------------------------------------------------------------------------
+    # --- Programs of waiting requests --------------------------------------------------------
 
     def _identify_programs(self, number: int) -> None:
         for pending in self._machine.unidentified_requests(number):

@@ -1,4 +1,4 @@
-"""What people are told when a request cannot be signed in (ux §5.2)."""
+"""The texts shown when a request cannot be signed in (ux §5.2)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile
 
 RETRY_AFTER_S = 5
-"""For a client that may try again; programs that obey it do not flood a waiting person."""
+"""Seconds for ``Retry-After``; programs that obey it do not flood a user who is being prompted."""
 
 _MAX_TITLE_LENGTH = 60
 _MAX_OFFERED = 5
@@ -21,13 +21,13 @@ _MAX_SCHEME_LENGTH = 20
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a client gets a 503; never a 407, for which every browser would ask by itself.
+    """Why a client gets a 503. It never gets a 407, to which a browser would react with a prompt.
 
     Attributes:
-        problem: What the page says. It holds no text from the network.
-        retry_after: For ``Retry-After``, seconds; None if trying again is of no use.
+        problem: The text of the error page. It contains no text from the network.
+        retry_after: Seconds for ``Retry-After``; None if a retry cannot succeed.
         reason: Why the sign-in desk refuses the request; None if another part refuses it.
-        details: For the ``details`` of ``Proxy-Status`` (RFC 9209, section 2.1.2).
+        details: The ``details`` of ``Proxy-Status`` (RFC 9209, section 2.1.2).
     """
 
     problem: Problem
@@ -37,12 +37,12 @@ class Refusal:
 
 
 def refusal(reason: RefusalReason, profile: Profile, text: str = "") -> Refusal:
-    """Return what a request is told that had been parked.
+    """Return the refusal of a parked request.
 
     Args:
-        reason: Why it is not sent.
-        profile: Its profile.
-        text: What else is known, whole sentences of ours.
+        reason: Why the request is not sent.
+        profile: The request's profile.
+        text: More information, whole sentences of TrayProxy's own.
     """
     retry_after = None if reason is RefusalReason.FORBIDDEN else RETRY_AFTER_S
     problem = _PROBLEMS[reason](profile.name)
@@ -52,12 +52,12 @@ def refusal(reason: RefusalReason, profile: Profile, text: str = "") -> Refusal:
 
 
 def problem_of(reason: RefusalReason, profile: Profile, text: str = "") -> Problem:
-    """Return the same as faces are told it."""
+    """Return the problem of a refusal, for the front ends."""
     return refusal(reason, profile, text).problem
 
 
 def no_common_scheme(challenges: Iterable[Challenge], schemes: Iterable[Scheme]) -> Refusal:
-    """Return what a request is told when the upstream offers no scheme of ours."""
+    """Return the refusal of a request whose upstream offers no scheme that TrayProxy can use."""
     offered = _join_names(_printable(challenge.scheme) for challenge in challenges) or "nothing"
     usable = _join_names(scheme.title for scheme in schemes)
     body = f"The proxy offers {offered}. TrayProxy can use {usable} here."
@@ -65,7 +65,7 @@ def no_common_scheme(challenges: Iterable[Challenge], schemes: Iterable[Scheme])
 
 
 def sign_in_disabled(profile: Profile) -> Refusal:
-    """Return what a request is told when its profile is set not to sign in."""
+    """Return the refusal of a request whose profile is set not to sign in."""
     body = (
         f"The proxy wants a sign-in, but the profile “{profile.name}” is set to connect without "
         "one. Change this in the profile."
@@ -74,7 +74,7 @@ def sign_in_disabled(profile: Profile) -> Refusal:
 
 
 def password_not_used(profile: Profile) -> Problem:
-    """Return why a profile takes no password."""
+    """Return the problem that a profile uses the own sign-in and takes no password."""
     body = (
         f"The profile “{profile.name}” signs in with your own sign-in to this computer and "
         "takes no password. Change this in the profile to use one."
@@ -83,16 +83,16 @@ def password_not_used(profile: Profile) -> Problem:
 
 
 def not_accepted() -> Problem:
-    """Return that a login was found to be wrong."""
+    """Return the problem that a login is wrong."""
     body = "You can correct it and try again. Nothing was saved."
     return Problem("TP-302", "The proxy did not accept this password", body)
 
 
 def rejected_before(name: str = "") -> Problem:
-    """Return that a login was not sent again, since the same proxy rejected it before.
+    """Return the problem that a login was not sent, because the same proxy rejected it before.
 
     Args:
-        name: Of the other profile for which it was rejected; empty for this profile.
+        name: The name of the other profile for which it was rejected; empty for this profile.
     """
     title = "The proxy did not accept this password before"
     if name:
@@ -105,7 +105,7 @@ def rejected_before(name: str = "") -> Problem:
 
 
 def not_checked() -> Problem:
-    """Return that nothing could be found out about a login."""
+    """Return the problem that a login could not be verified."""
     body = (
         "The proxy did not answer, did not ask for a password, or did not say whether it accepts "
         "this one. It will be saved once the proxy accepts it; until then it stays in memory."
@@ -114,67 +114,73 @@ def not_checked() -> Problem:
 
 
 def prompt_gone() -> Problem:
-    """Return why an answer cannot be taken."""
+    """Return the problem that a prompt has already been closed."""
     return Problem(
         "TP-301", "This question is closed", "It was answered already, or nobody waits any more."
     )
 
 
 def no_front_end(profile: Profile) -> Problem:
-    """Return why a person cannot be asked."""
+    """Return the problem that no front end can prompt the user."""
     return _unattended(profile.name)
 
 
 def unusable_login(reason: str) -> Problem:
-    """Return why a login cannot be used.
+    """Return the problem that a login cannot be used.
 
     Args:
-        reason: A whole sentence for the person who typed it.
+        reason: A whole sentence for the user who typed the login.
     """
     return Problem("TP-302", "This sign-in cannot be used", f"{reason} You can correct it.")
 
 
 def no_keyring() -> Problem:
-    """Return why nothing can be kept: there is no keyring, or only one that hides nothing."""
+    """Return the problem that the system has no keyring, or only one that does not encrypt."""
     body = "This system offers no keyring that protects passwords."
     return Problem("TP-402", "No safe place for passwords", body)
 
 
 def passwords_not_kept() -> Problem:
-    """Return that this run keeps no passwords, whatever keyring the system has."""
+    """Return the problem that this run saves no passwords, whatever keyring the system has."""
     body = "TrayProxy was started for one proxy only (run --upstream)."
     return Problem("TP-402", "This run keeps no passwords", body)
 
 
 def keyring_silent(store: str) -> Problem:
-    """Return that the keyring does not answer.
+    """Return the problem that the keyring does not answer.
 
     Args:
-        store: Its name, as `trayproxy.control.messages.KeyringStatus` has it; empty if unknown.
+        store: The name of the keyring (`trayproxy.control.messages.KeyringStatus`); empty if
+            unknown.
     """
     name = store or "The keyring"
     return Problem("TP-403", f"{name} does not answer", "It may be waiting for you in a window.")
 
 
 def not_saved(store: str, reason: str) -> Problem:
-    """Return that the keyring did not take a password.
+    """Return the problem that the keyring did not save a password.
 
     Args:
-        store: Its name; empty if unknown.
-        reason: What it said, without a full stop.
+        store: The name of the keyring; empty if unknown.
+        reason: The keyring's reason, without a full stop.
     """
     body = f"{store or 'The keyring'} said: {reason}."
     return Problem("TP-404", "The password could not be saved", body)
 
 
 def kept_in_memory(problem: Problem) -> Problem:
-    """Return a problem of saving as the running desk has it, which goes on with the login."""
+    """Return a problem of saving with the addition that the password stays in memory."""
     body = f"{problem.body} The password stays in memory until TrayProxy quits."
     return replace(problem, body=body)
 
 
 def not_removed(store: str, reason: str) -> Problem:
-    """Return that the keyring did not remove a password. As for `not_saved`."""
+    """Return the problem that the keyring did not remove a password.
+
+    Args:
+        store: The name of the keyring; empty if unknown.
+        reason: The keyring's reason, without a full stop.
+    """
     body = f"{store or 'The keyring'} said: {reason}. The password is still there."
     return Problem("TP-404", "The password could not be removed", body)
 
@@ -286,7 +292,7 @@ def _weaker(profile: str) -> Problem:
 
 
 def unrecorded() -> Problem:
-    """Return why a login that was never accepted is not sent: it cannot be put on record."""
+    """Return the problem that a new login is not sent because its trial cannot be recorded."""
     body = (
         "Before a password is sent for the first time, TrayProxy writes down that it is being "
         "tried, so that a restart does not send a wrong one again. The folder of its state, where "
@@ -320,7 +326,7 @@ _PROBLEMS = {
 
 
 def _printable(scheme: str) -> str:
-    """Return the name of a scheme as an upstream sent it, made harmless."""
+    """Return the name of a scheme without unsafe characters, as an upstream sent it."""
     name = "".join(char for char in scheme if char.isascii() and (char.isalnum() or char in "-_"))
     return name[:_MAX_SCHEME_LENGTH].capitalize() or "something unreadable"
 
