@@ -43,7 +43,7 @@ class EchoWork(Work[socket.socket]):
         self.calls.append("initialize")
         if self.flags.fails_at == "initialize":
             raise RuntimeError("initialize")
-        self.flags.descriptors.watch(self.work.fileno(), READ, self._echo)
+        self.flags.descriptors.register(self.work.fileno(), READ, self._echo)
 
     def _echo(self, descriptor: int, mask: int) -> None:
         self.calls.append("echo")
@@ -62,7 +62,7 @@ class EchoWork(Work[socket.socket]):
 
     def shutdown(self) -> None:
         self.calls.append("shutdown")
-        self.flags.descriptors.drop(self.work.fileno())
+        self.flags.descriptors.discard(self.work.fileno())
         self.work.close()
         super().shutdown()
         if self.flags.fails_at == "shutdown":
@@ -287,7 +287,7 @@ def test_a_pause_lasts_until_the_system_watches_again(
 ) -> None:
     """What it is out of when it cannot accept may be missing still when the pause is over."""
     monkeypatch.setattr("trayproxy.engine.server.executor.ACCEPT_PAUSE_S", 0.05)
-    watch, failures = scene.descriptors.watch, []
+    watch, failures = scene.descriptors.register, []
 
     def fail(descriptor: int, mask: int, handler: ReadyHandler) -> None:
         if mask:
@@ -300,7 +300,7 @@ def test_a_pause_lasts_until_the_system_watches_again(
         scene.run(lambda: listener.refusals == 1)
         listener.trouble = None
         with monkeypatch.context() as patch:
-            patch.setattr(scene.descriptors, "watch", fail)
+            patch.setattr(scene.descriptors, "register", fail)
             scene.run(lambda: len(failures) == 2)
         scene.run(lambda: len(scene.executor.works) == 1)
         assert scene.echo(client, b"x") == b"x"

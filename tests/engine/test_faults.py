@@ -412,7 +412,7 @@ def test_a_connection_that_cannot_be_watched_ends_and_the_others_go_on(
     with engine.connect() as before:
         assert before.ask(GET).status == 200
         with monkeypatch.context() as patch:
-            engine.call(lambda: patch.setattr(engine.engine.descriptors, "watch", watch))
+            engine.call(lambda: patch.setattr(engine.engine.descriptors, "register", watch))
             for octets in (b"", GET, GET[:10]):
                 with engine.connect() as client:
                     client.try_to_send(octets)

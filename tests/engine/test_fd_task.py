@@ -6,8 +6,8 @@ import pytest
 
 from tests.engine.running import NewLoop
 from trayproxy.engine.net.fd_task import (
-    DONE,
-    NOTHING,
+    FUTURE_DONE,
+    NO_EVENTS,
     READ,
     TIMED_OUT,
     WRITE,
@@ -89,7 +89,7 @@ def test_a_future_wakes_it(loop: asyncio.AbstractEventLoop) -> None:
     story.strand.start()
     future.set_result(None)
     loop.run_until_complete(story.until_resumed())
-    assert (story.woken, story.over) == ([DONE], True)
+    assert (story.woken, story.over) == ([FUTURE_DONE], True)
 
 
 def test_a_time_wakes_it(loop: asyncio.AbstractEventLoop) -> None:
@@ -153,7 +153,7 @@ def test_closing_runs_what_must_run(loop: asyncio.AbstractEventLoop) -> None:
     story.strand.start()
     story.strand.close()
     assert story.closed
-    assert story.strand.events is NOTHING
+    assert story.strand.events is NO_EVENTS
 
 
 def test_nothing_wakes_a_story_that_was_closed(loop: asyncio.AbstractEventLoop) -> None:
@@ -178,7 +178,7 @@ def test_a_story_is_closed_before_it_begins_and_after_its_end(
     assert begun.strand.step(5)
     for story in (Story(loop, IoWait({5: READ})), begun):
         story.strand.close()
-        assert story.strand.events is NOTHING
+        assert story.strand.events is NO_EVENTS
 
 
 def test_an_ended_story_is_not_told_on(loop: asyncio.AbstractEventLoop) -> None:
@@ -211,10 +211,10 @@ def test_who_cancels_the_task_ends_it_where_it_waits(loop: asyncio.AbstractEvent
 
     async def tell() -> None:
         try:
-            await IoWait(NOTHING)
+            await IoWait(NO_EVENTS)
         finally:
             ended.append("first")
-            await IoWait(NOTHING, timeout=0.0)
+            await IoWait(NO_EVENTS, timeout=0.0)
             ended.append("then")
 
     async def cancel() -> None:
@@ -246,5 +246,5 @@ def test_a_time_that_is_not_waited_for_any_more_wakes_nobody(
         await story.until_resumed()
 
     loop.run_until_complete(later())
-    assert story.woken == [5, DONE]
+    assert story.woken == [5, FUTURE_DONE]
     assert story.over

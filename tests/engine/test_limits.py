@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from trayproxy.engine.limits import LIMITS, EngineLimits
-from trayproxy.engine.net.socket_stream import CHUNK, PROBES
+from trayproxy.engine.net.socket_stream import CHUNK, KEEPALIVE_OPTIONS
 
 FIGURES = {
     "first_octet_s": 60,
@@ -36,7 +36,7 @@ def test_the_figures_are_those_of_the_threat_model(name: str, figure: float) -> 
 
 def test_so_are_those_that_stand_elsewhere() -> None:
     assert CHUNK == 64 << 10
-    assert PROBES == {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+    assert KEEPALIVE_OPTIONS == {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
 def test_one_setting_scales_all_times_and_nothing_else() -> None:

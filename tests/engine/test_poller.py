@@ -55,7 +55,7 @@ def scene(
 
 def test_what_can_be_read_is_told_until_it_was_read(scene: Scene) -> None:
     near, far = scene.pair()
-    scene.descriptors.watch(near.fileno(), READ, scene.tell)
+    scene.descriptors.register(near.fileno(), READ, scene.tell)
     scene.turn()
     assert not scene.told
     far.send(b"x")
@@ -68,7 +68,7 @@ def test_what_can_be_read_is_told_until_it_was_read(scene: Scene) -> None:
 
 def test_both_directions_may_be_watched_and_each_is_told(scene: Scene) -> None:
     near, far = scene.pair()
-    scene.descriptors.watch(near.fileno(), READ | WRITE, scene.tell)
+    scene.descriptors.register(near.fileno(), READ | WRITE, scene.tell)
     scene.turn()
     assert set(scene.told) == {(near.fileno(), WRITE)}
     far.send(b"x")
@@ -82,11 +82,11 @@ def test_both_directions_may_be_watched_and_each_is_told(scene: Scene) -> None:
 def test_other_wishes_replace_the_former(scene: Scene) -> None:
     near, far = scene.pair()
     far.send(b"x")
-    scene.descriptors.watch(near.fileno(), READ, scene.tell)
-    scene.descriptors.watch(near.fileno(), WRITE, scene.tell)
+    scene.descriptors.register(near.fileno(), READ, scene.tell)
+    scene.descriptors.register(near.fileno(), WRITE, scene.tell)
     scene.turn()
     assert set(scene.told) == {(near.fileno(), WRITE)}
-    scene.descriptors.watch(near.fileno(), READ, scene.tell)
+    scene.descriptors.register(near.fileno(), READ, scene.tell)
     scene.turn()
     assert set(scene.told) == {(near.fileno(), READ)}
 
@@ -94,8 +94,8 @@ def test_other_wishes_replace_the_former(scene: Scene) -> None:
 def test_another_handler_takes_over(scene: Scene) -> None:
     near, far = scene.pair()
     others: list[int] = []
-    scene.descriptors.watch(near.fileno(), READ, scene.tell)
-    scene.descriptors.watch(near.fileno(), READ, lambda descriptor, mask: others.append(mask))
+    scene.descriptors.register(near.fileno(), READ, scene.tell)
+    scene.descriptors.register(near.fileno(), READ, lambda descriptor, mask: others.append(mask))
     far.send(b"x")
     scene.turn()
     assert not scene.told
@@ -104,23 +104,23 @@ def test_another_handler_takes_over(scene: Scene) -> None:
 
 def test_an_end_is_not_told_to_one_who_waits_for_nothing(scene: Scene) -> None:
     near, far = scene.pair()
-    scene.descriptors.watch(near.fileno(), READ, scene.tell)
-    scene.descriptors.watch(near.fileno(), 0, scene.tell)
+    scene.descriptors.register(near.fileno(), READ, scene.tell)
+    scene.descriptors.register(near.fileno(), 0, scene.tell)
     far.close()
     scene.turn()
     assert not scene.told
-    scene.descriptors.watch(near.fileno(), READ, scene.tell)
+    scene.descriptors.register(near.fileno(), READ, scene.tell)
     scene.turn()
     assert scene.told
 
 
-@pytest.mark.parametrize("how", ["forget", "drop"])
+@pytest.mark.parametrize("how", ["unregister", "discard"])
 def test_what_is_forgotten_is_not_told(scene: Scene, how: str) -> None:
     near, far = scene.pair()
     far.send(b"x")
-    scene.descriptors.watch(near.fileno(), READ, scene.tell)
+    scene.descriptors.register(near.fileno(), READ, scene.tell)
     getattr(scene.descriptors, how)(near.fileno())
-    if how == "drop":
+    if how == "discard":
         near.close()
     scene.turn()
     assert not scene.told
@@ -139,16 +139,16 @@ def test_nothing_is_told_of_a_number_that_came_back_in_the_same_turn(scene: Scen
             return
         other = next(near for near, _ in pairs if near.fileno() not in (descriptor, -1))
         number = other.fileno()
-        scene.descriptors.drop(number)
+        scene.descriptors.discard(number)
         other.close()
         new.extend(scene.pair())
-        scene.descriptors.watch(new[0].fileno(), READ, scene.tell)
+        scene.descriptors.register(new[0].fileno(), READ, scene.tell)
         numbers.append((number, new[0].fileno()))
 
     numbers: list[tuple[int, int]] = []
     for near, far in pairs:
         far.send(b"x")
-        scene.descriptors.watch(near.fileno(), READ, close_the_other)
+        scene.descriptors.register(near.fileno(), READ, close_the_other)
     scene.turn()
     assert numbers[0][0] == numbers[0][1]
     assert numbers[0][1] not in [descriptor for descriptor, _ in scene.told]
@@ -160,9 +160,9 @@ def test_what_cannot_be_watched_is_not_taken_for_watched(scene: Scene, tmp_path:
     with (tmp_path / "file").open("wb") as file:
         for _ in range(2):
             with pytest.raises(OSError, match="not permitted"):
-                scene.descriptors.watch(file.fileno(), READ, scene.tell)
-        scene.descriptors.forget(file.fileno())
-        scene.descriptors.watch(file.fileno(), 0, scene.tell)
+                scene.descriptors.register(file.fileno(), READ, scene.tell)
+        scene.descriptors.unregister(file.fileno())
+        scene.descriptors.register(file.fileno(), 0, scene.tell)
 
 
 def test_a_handler_that_fails_costs_nobody_else_his_turn(
@@ -181,7 +181,7 @@ def test_a_handler_that_fails_costs_nobody_else_his_turn(
 
     pairs = [scene.pair() for _ in range(3)]
     for (near, far), handler in zip(pairs, (scene.tell, fail, scene.tell), strict=True):
-        scene.descriptors.watch(near.fileno(), READ, handler)
+        scene.descriptors.register(near.fileno(), READ, handler)
         far.send(b"x")
     scene.turn()
     told = [descriptor for descriptor, _ in scene.told]
@@ -197,16 +197,16 @@ def test_news_that_nobody_was_told_yet_can_be_asked_for(scene: Scene) -> None:
 
     def look(descriptor: int, mask: int) -> None:
         other = next(near for near, _ in pairs if near.fileno() != descriptor)
-        may_have_news = scene.descriptors.may_have_news
+        may_have_news = scene.descriptors.may_be_ready
         seen.append((may_have_news(descriptor), may_have_news(other.fileno())))
         near = next(near for near, _ in pairs if near.fileno() == descriptor)
         near.recv(10)
 
     for near, far in pairs:
         far.send(b"x")
-        scene.descriptors.watch(near.fileno(), READ, look)
+        scene.descriptors.register(near.fileno(), READ, look)
     scene.turn()
     assert seen[0][1]
     # The loop cannot tell, and so says that one has to look.
     is_blind = isinstance(scene.descriptors, LoopPoller)
-    assert scene.descriptors.may_have_news(pairs[0][0].fileno()) is is_blind
+    assert scene.descriptors.may_be_ready(pairs[0][0].fileno()) is is_blind

@@ -173,7 +173,7 @@ def test_a_connection_is_watched_by_whom_it_was_taken(
     pool.take(KEY)
     told: list[int] = []
     descriptor = pair.connection.stream.descriptor
-    descriptors.watch(descriptor, READ, lambda *told_of: told.extend(told_of))
+    descriptors.register(descriptor, READ, lambda *told_of: told.extend(told_of))
     pair.far.send(b"an answer")
     turn(loop, lambda: bool(told))
     assert not pair.is_closed
@@ -204,9 +204,9 @@ def test_one_that_was_taken_is_nobodys_news_until_somebody_watches_it(
     assert not pair.is_closed
     told: list[int] = []
     descriptor = pair.connection.stream.descriptor
-    descriptors.watch(descriptor, READ, lambda *told_of: told.extend(told_of))
+    descriptors.register(descriptor, READ, lambda *told_of: told.extend(told_of))
     turn(loop, lambda: bool(told))
-    descriptors.drop(descriptor)
+    descriptors.discard(descriptor)
 
 
 def test_octets_that_were_read_already_are_no_quiet(stack: ExitStack) -> None:

@@ -41,6 +41,6 @@ def test_only_what_stays_on_this_computer_is_sent_unpaced(peer: object, is_unpac
     with closing(Recorded(peer)) as connection:
         stream = SocketStream(connection)
         connection.set.clear()
-        stream.expect_bulk()
+        stream.prepare_for_bulk()
         options = [args[1] for args in connection.set]
         assert options == [socket.TCP_CONGESTION] * is_unpaced

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.engine.net.socks5 import (
-    NoMethodError,
-    NotConnectedError,
+    ConnectFailedError,
+    NoAcceptableMethodError,
     NotSocksError,
     SocksAuthRejectedError,
     SocksAuthRequiredError,
     SocksDialogue,
     SocksStep,
     connect_to,
-    greet,
+    negotiate,
 )
 
 MESSAGE = b"\x01\x04user\x04pass"
@@ -38,23 +38,23 @@ def play(conversation: SocksDialogue[object], replies: bytes) -> tuple[object, b
 
 
 def test_a_server_that_needs_no_login_is_sent_none() -> None:
-    assert play(greet(MESSAGE, may_sign_in=True), b"\x05\x00") == (False, b"\x05\x02\x00\x02")
+    assert play(negotiate(MESSAGE, may_sign_in=True), b"\x05\x00") == (False, b"\x05\x02\x00\x02")
 
 
 def test_a_login_is_sent_to_a_server_that_wants_it() -> None:
-    signed_in, said = play(greet(MESSAGE, may_sign_in=True), b"\x05\x02\x01\x00")
+    signed_in, said = play(negotiate(MESSAGE, may_sign_in=True), b"\x05\x02\x01\x00")
     assert signed_in is True
     assert said == b"\x05\x02\x00\x02" + MESSAGE
 
 
 def test_a_profile_without_sign_in_offers_none() -> None:
-    assert play(greet(None, may_sign_in=False), b"\x05\x00") == (False, b"\x05\x01\x00")
+    assert play(negotiate(None, may_sign_in=False), b"\x05\x00") == (False, b"\x05\x01\x00")
     with pytest.raises(NotSocksError):
-        play(greet(None, may_sign_in=False), b"\x05\x02")
+        play(negotiate(None, may_sign_in=False), b"\x05\x02")
 
 
 def test_a_server_that_wants_a_login_that_is_not_known_is_sent_nothing_more() -> None:
-    conversation = greet(None, may_sign_in=True)
+    conversation = negotiate(None, may_sign_in=True)
     next(conversation)
     with pytest.raises(SocksAuthRequiredError):
         conversation.send(b"\x05\x02")
@@ -63,21 +63,21 @@ def test_a_server_that_wants_a_login_that_is_not_known_is_sent_nothing_more() ->
 @pytest.mark.parametrize("reply", [b"\x01\x01", b"\x01\xff", b"\x05\x01"])
 def test_every_status_but_zero_is_a_rejection(reply: bytes) -> None:
     with pytest.raises(SocksAuthRejectedError):
-        play(greet(MESSAGE, may_sign_in=True), b"\x05\x02" + reply)
+        play(negotiate(MESSAGE, may_sign_in=True), b"\x05\x02" + reply)
 
 
 def test_servers_that_give_the_wrong_version_with_the_verdict_are_understood() -> None:
-    assert play(greet(MESSAGE, may_sign_in=True), b"\x05\x02\x05\x00")[0] is True
+    assert play(negotiate(MESSAGE, may_sign_in=True), b"\x05\x02\x05\x00")[0] is True
 
 
 def test_a_server_may_accept_no_method() -> None:
-    with pytest.raises(NoMethodError):
-        play(greet(MESSAGE, may_sign_in=True), b"\x05\xff")
+    with pytest.raises(NoAcceptableMethodError):
+        play(negotiate(MESSAGE, may_sign_in=True), b"\x05\xff")
 
 
 @pytest.mark.parametrize("reply", [b"HT", b"\x00\x5a", b"\x05\x01", b"\x05\x03"])
 def test_what_is_not_socks_is_told_no_login(reply: bytes) -> None:
-    conversation = greet(MESSAGE, may_sign_in=True)
+    conversation = negotiate(MESSAGE, may_sign_in=True)
     next(conversation)
     with pytest.raises(NotSocksError):
         conversation.send(reply)
@@ -98,7 +98,7 @@ def test_names_are_left_to_the_server(host: str, address: bytes) -> None:
 
 
 def test_a_name_that_does_not_fit_is_not_asked_for() -> None:
-    with pytest.raises(NotConnectedError):
+    with pytest.raises(ConnectFailedError):
         next(connect_to("x" * 256, 443))
 
 
@@ -117,7 +117,7 @@ def test_the_address_in_the_reply_is_read_to_its_end_and_no_further(reply: bytes
 
 @pytest.mark.parametrize("code", range(1, 256, 13))
 def test_a_target_that_cannot_be_reached_has_the_servers_reason(code: int) -> None:
-    with pytest.raises(NotConnectedError) as failed:
+    with pytest.raises(ConnectFailedError) as failed:
         play(connect_to("a", 1), bytes((5, code, 0, 1)))
     assert failed.value.code == code
 
@@ -131,7 +131,7 @@ def test_a_reply_that_is_none_is_refused(reply: bytes) -> None:
 @given(st.binary(max_size=300), st.booleans())
 def test_whatever_is_answered_it_never_sends_the_login_twice(octets: bytes, known: bool) -> None:
     said = b""
-    conversation: SocksDialogue[object] = greet(MESSAGE if known else None, may_sign_in=True)
+    conversation: SocksDialogue[object] = negotiate(MESSAGE if known else None, may_sign_in=True)
     try:
         turn: SocksStep = next(conversation)
         while True:
@@ -144,7 +144,7 @@ def test_whatever_is_answered_it_never_sends_the_login_twice(octets: bytes, know
         StopIteration,
         SocksAuthRequiredError,
         SocksAuthRejectedError,
-        NoMethodError,
+        NoAcceptableMethodError,
         NotSocksError,
     ):
         pass

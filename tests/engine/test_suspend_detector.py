@@ -39,10 +39,10 @@ class Sleep:
 def test_a_long_sleep_is_noticed_once() -> None:
     clock = Sleep()
     naps = SuspendDetector(clock, 30.0)
-    assert not naps.woke()
+    assert not naps.has_slept()
     clock.slept += 31
-    assert naps.woke()
-    assert not naps.woke()
+    assert naps.has_slept()
+    assert not naps.has_slept()
 
 
 def test_short_sleeps_are_none_and_do_not_add_up() -> None:
@@ -50,16 +50,16 @@ def test_short_sleeps_are_none_and_do_not_add_up() -> None:
     naps = SuspendDetector(clock, 30.0)
     for _ in range(5):
         clock.slept += 29
-        assert not naps.woke()
+        assert not naps.has_slept()
 
 
 def test_a_clock_that_is_set_back_is_no_sleep_and_hides_none() -> None:
     clock = Sleep()
     naps = SuspendDetector(clock, 30.0)
     clock.slept -= 3600
-    assert not naps.woke()
+    assert not naps.has_slept()
     clock.slept += 31
-    assert naps.woke()
+    assert naps.has_slept()
 
 
 def test_the_real_clock_stands_still_while_the_computer_is_awake() -> None:

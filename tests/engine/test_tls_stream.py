@@ -20,11 +20,11 @@ from tests.support.tls import Authority
 from trayproxy.engine.net.handshake_error import HandshakeError
 from trayproxy.engine.net.socket_stream import CHUNK
 from trayproxy.engine.net.tls import (
-    LARGEST_CA_FILE,
+    MAX_CA_FILE,
     TlsStream,
     TrustStore,
     handshake_error,
-    own_context,
+    private_ca_context,
     system_context,
 )
 
@@ -44,7 +44,7 @@ class Pair:
         far.settimeout(PATIENCE)
         context = authority.issue(HOST).context()
         context.maximum_version = version
-        self.ours = TlsStream.begun(near, own_context(authority.pem.read_bytes()), HOST)
+        self.ours = TlsStream.start(near, private_ca_context(authority.pem.read_bytes()), HOST)
         shaking = Thread(target=lambda: self._shake(context, far))
         shaking.start()
         shake_hands(self.ours)
@@ -74,7 +74,7 @@ class Pair:
 
 
 def shake_hands(stream: TlsStream) -> None:
-    while not stream.shake_hands():
+    while not stream.do_handshake():
         writing = [stream.socket] if stream.is_blocked else []
         assert any(select.select([stream.socket], writing, [], PATIENCE)), "nothing came"
 
@@ -162,7 +162,7 @@ def test_nothing_counts_as_sent_before_the_kernel_has_it(pair: Pair) -> None:
 
 def test_a_half_close_ends_one_direction_only(pair: Pair) -> None:
     pair.ours.send(b"all")
-    pair.ours.finish()
+    pair.ours.shutdown_write()
     assert pair.theirs.recv(100) == b"all"
     assert pair.theirs.recv(100) == b""  # A proper end: a ragged one raises here.
     pair.theirs.sendall(b"the answer")
@@ -238,7 +238,7 @@ def test_an_end_without_goodbye_is_known_by_its_reason(pair: Pair) -> None:
 
 
 def test_a_handshake_that_ends_so_is_told_as_a_connection_that_was_closed() -> None:
-    assert handshake_error(unexpected_end()).is_gone
+    assert handshake_error(unexpected_end()).is_connection_lost
 
 
 def test_closing_says_goodbye(pair: Pair) -> None:
@@ -262,7 +262,7 @@ def test_a_ticket_leaves_the_connection_quiet_and_a_word_does_not(pair: Pair) ->
     pair.theirs.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
     assert select.select([pair.ours.socket], [], [], PATIENCE)[0]
     assert not pair.ours.is_quiet()
-    assert pair.ours.take() == b"HTTP/1.1 408 Request Timeout\r\n\r\n"
+    assert pair.ours.take_inbox() == b"HTTP/1.1 408 Request Timeout\r\n\r\n"
 
 
 def test_what_was_changed_on_the_way_is_an_error(pair: Pair) -> None:
@@ -305,29 +305,29 @@ def test_no_handshake_has_a_reason(
         with far:
             peer(far)
 
-    stream = TlsStream.begun(near, own_context(authority.pem.read_bytes()), HOST)
+    stream = TlsStream.start(near, private_ca_context(authority.pem.read_bytes()), HOST)
     playing = Thread(target=play)
     playing.start()
     with pytest.raises(HandshakeError, match=reason) as failed:
         shake_hands(stream)
     stream.close()
     playing.join(PATIENCE)
-    assert failed.value.is_gone is is_gone
-    assert not failed.value.is_about_certificate
+    assert failed.value.is_connection_lost is is_gone
+    assert not failed.value.is_certificate_error
 
 
 def test_a_peer_that_is_gone_already_has_a_reason_too(authority: Authority) -> None:
     near, far = socket.socketpair()
     far.close()
     with near, pytest.raises(HandshakeError, match="closed") as failed:
-        TlsStream.begun(near, own_context(authority.pem.read_bytes()), HOST)
-    assert failed.value.is_gone
+        TlsStream.start(near, private_ca_context(authority.pem.read_bytes()), HOST)
+    assert failed.value.is_connection_lost
 
 
 @pytest.mark.parametrize("octets", [b"", b"no certificate", b"\xff\x00", b"x" * (4 << 20) + b"y"])
 def test_a_file_without_certificates_is_of_no_use(octets: bytes) -> None:
     with pytest.raises(HandshakeError, match="has none in it"):
-        own_context(octets)
+        private_ca_context(octets)
 
 
 @pytest.mark.parametrize("form", ["PEM", "PEM with remarks", "DER"])
@@ -340,11 +340,11 @@ def test_an_authority_is_read_in_the_forms_that_companies_give_out(
         "PEM with remarks": "Zertifikat für München\r\n".encode() + text,
         "DER": ssl.PEM_cert_to_DER_cert(text.decode()),
     }[form]
-    assert own_context(octets).cert_store_stats()["x509_ca"] == 1
+    assert private_ca_context(octets).cert_store_stats()["x509_ca"] == 1
 
 
 def test_old_versions_of_tls_are_not_spoken(authority: Authority) -> None:
-    context = own_context(authority.pem.read_bytes())
+    context = private_ca_context(authority.pem.read_bytes())
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -355,7 +355,7 @@ def test_a_file_of_certificates_has_a_largest_size(
     authority: Authority, tmp_path: Path, beyond: int
 ) -> None:
     """What is behind the limit could be anything, so it is not read as if it ended there."""
-    octets = authority.pem.read_bytes().ljust(LARGEST_CA_FILE + beyond, b"\n")
+    octets = authority.pem.read_bytes().ljust(MAX_CA_FILE + beyond, b"\n")
     path = tmp_path / "authorities.pem"
     path.write_bytes(octets)
     with asyncio.Runner() as runner:

@@ -25,14 +25,14 @@ from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, RequestToSign, choose
 from trayproxy.engine.net.socks5 import (
-    NoMethodError,
-    NotConnectedError,
+    ConnectFailedError,
+    NoAcceptableMethodError,
     NotSocksError,
     SocksAuthRejectedError,
     SocksAuthRequiredError,
     SocksDialogue,
     connect_to,
-    greet,
+    negotiate,
 )
 from trayproxy.http.body import (
     Body,
@@ -246,10 +246,14 @@ def realms_offer_nothing(octets: bytes) -> None:
 def socks_servers_are_understood_or_refused(octets: bytes) -> None:
     """Any reply of a SOCKS server ends a conversation in one of the ways that are expected."""
     with suppress(
-        SocksAuthRequiredError, SocksAuthRejectedError, NoMethodError, NotSocksError, EOFError
+        SocksAuthRequiredError,
+        SocksAuthRejectedError,
+        NoAcceptableMethodError,
+        NotSocksError,
+        EOFError,
     ):
-        rest = _converse(greet(b"\x01\x04user\x04pass", may_sign_in=True), octets)
-        with suppress(NotConnectedError):
+        rest = _converse(negotiate(b"\x01\x04user\x04pass", may_sign_in=True), octets)
+        with suppress(ConnectFailedError):
             _converse(connect_to("origin.test", 443), rest)
 
 

@@ -22,7 +22,7 @@ from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.net.poller import open_poller
 from trayproxy.engine.net.resolver import Address, literal_address
-from trayproxy.engine.net.socket_stream import unpace
+from trayproxy.engine.net.socket_stream import disable_pacing
 from trayproxy.engine.net.suspend_detector import SuspendDetector
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
 from trayproxy.engine.proxy_auth.exempt_sites import ExemptSites
@@ -184,7 +184,7 @@ class Listener(TcpSocketListener):
             # one call for all, not one for each.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.hostname.is_loopback:
-                unpace(listening)
+                disable_pacing(listening)
             listening.bind((str(self.hostname), self.port))
             listening.listen(self.flags.backlog)
             listening.setblocking(False)
@@ -402,7 +402,7 @@ class Engine:
 
     def look_for_sleep(self) -> None:
         """Notice that the computer has slept; asked before anything from earlier is relied on."""
-        if self._naps.woke():
+        if self._naps.has_slept():
             self.network_changed()
 
     def is_loop(self, request: Request) -> bool:

@@ -175,7 +175,7 @@ class ResponseRelay(ResponseReader):
                 break
             if not stream.inbox:
                 return b""
-            data = stream.take()
+            data = stream.take_inbox()
             pieces, used = body.feed(data)
             if used < len(data):
                 stream.inbox += data[used:]

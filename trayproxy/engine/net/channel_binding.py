@@ -10,19 +10,19 @@ _OBJECT_IDENTIFIER = 0x06
 
 _RSA = bytes.fromhex("2a864886f70d0101")
 _ECDSA = bytes.fromhex("2a8648ce3d04")
-_SHA_256_FOR = (
+_SHA_256_ALGORITHMS = (
     _RSA + b"\x04",  # MD5 and SHA-1 stand for SHA-256 here.
     _RSA + b"\x05",
     _RSA + b"\x0b",
     _ECDSA + b"\x01",
     _ECDSA + b"\x03\x02",
 )
-_SHA_384_FOR = (_RSA + b"\x0c", _ECDSA + b"\x03\x03")
-_SHA_512_FOR = (_RSA + b"\x0d", _ECDSA + b"\x03\x04")
+_SHA_384_ALGORITHMS = (_RSA + b"\x0c", _ECDSA + b"\x03\x03")
+_SHA_512_ALGORITHMS = (_RSA + b"\x0d", _ECDSA + b"\x03\x04")
 _HASHES = {
-    **dict.fromkeys(_SHA_256_FOR, sha256),
-    **dict.fromkeys(_SHA_384_FOR, sha384),
-    **dict.fromkeys(_SHA_512_FOR, sha512),
+    **dict.fromkeys(_SHA_256_ALGORITHMS, sha256),
+    **dict.fromkeys(_SHA_384_ALGORITHMS, sha384),
+    **dict.fromkeys(_SHA_512_ALGORITHMS, sha512),
 }
 """By the signature algorithm, as DER has it (RFC 3279, section 2.2; RFC 4055, section 5; RFC 5758,
 section 3.2). RSASSA-PSS names its hash in parameters, EdDSA in none: RFC 5929 does not cover it."""
@@ -47,14 +47,14 @@ def tls_server_end_point(certificate: bytes) -> bytes:
 
 def _signature_algorithm(certificate: bytes) -> bytes:
     """Return the object identifier behind the signed part of a certificate (RFC 5280, 4.1.1.2)."""
-    start, _ = _contents(certificate, 0, _SEQUENCE)
-    _, behind_signed = _contents(certificate, start, _SEQUENCE)
-    start, _ = _contents(certificate, behind_signed, _SEQUENCE)
-    start, end = _contents(certificate, start, _OBJECT_IDENTIFIER)
+    start, _ = _content_range(certificate, 0, _SEQUENCE)
+    _, behind_signed = _content_range(certificate, start, _SEQUENCE)
+    start, _ = _content_range(certificate, behind_signed, _SEQUENCE)
+    start, end = _content_range(certificate, start, _OBJECT_IDENTIFIER)
     return certificate[start:end]
 
 
-def _contents(der: bytes, at: int, tag: int) -> tuple[int, int]:
+def _content_range(der: bytes, at: int, tag: int) -> tuple[int, int]:
     """Return where the contents of the element at a position begin and end.
 
     Raises:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
-DONE = -1
+FUTURE_DONE = -1
 """What a `IoWait` returns when its future is done."""
 TIMED_OUT = -2
 """What a `IoWait` returns when its time is over."""
@@ -26,7 +26,7 @@ TIMED_OUT = -2
 class IoWait:
     """What a strand waits for: any of these, whichever comes first.
 
-    Awaiting it returns the descriptor that is ready, `DONE` or `TIMED_OUT`.
+    Awaiting it returns the descriptor that is ready, `FUTURE_DONE` or `TIMED_OUT`.
 
     Attributes:
         events: Descriptors and masks as in proxy.py's ``SelectableEvents``.
@@ -53,7 +53,7 @@ class IoWait:
 Pause = Callable[[IoWait], Coroutine[IoWait, int, int]]
 """Waits, and meanwhile looks after whatever else the caller is responsible for."""
 
-NOTHING: dict[int, int] = {}
+NO_EVENTS: dict[int, int] = {}
 
 
 async def wait_in_task(wait: IoWait) -> int:
@@ -66,7 +66,7 @@ async def wait_in_task(wait: IoWait) -> int:
             woken.set_result(by)
 
     def on_done(_: "asyncio.Future[Any]") -> None:
-        wake(DONE)
+        wake(FUTURE_DONE)
 
     for descriptor, mask in wait.events.items():
         if mask & READ:
@@ -124,20 +124,20 @@ class FdTask:
         Args:
             coroutine: Its story.
             loop: Keeps the short times.
-            resume: Called with `DONE` or `TIMED_OUT` when a future or a time wakes the strand; it
-                must come back by calling `step` with that value.
+            resume: Called with `FUTURE_DONE` or `TIMED_OUT` when the future of the wait is done or
+                its timeout is over. It must call `step` with that value.
         """
         self._coroutine = coroutine
         self._loop = loop
         self._resume = resume
         self._wait: IoWait | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.events = NOTHING
+        self.events = NO_EVENTS
 
     def start(self) -> bool:
         """Run until the first wait. Return True if the story has ended already."""
         try:
-            self._follow(self._coroutine.send(None))  # type: ignore[arg-type]  # as PEP 342 says
+            self._start_wait(self._coroutine.send(None))  # type: ignore[arg-type]  # as PEP 342 says
         except StopIteration:
             return True
         return False
@@ -148,11 +148,11 @@ class FdTask:
         if wait is None:
             return True
         if wait.future is not None or self._timer is not None:
-            if woken_by == DONE and (wait.future is None or not wait.future.done()):
+            if woken_by == FUTURE_DONE and (wait.future is None or not wait.future.done()):
                 return False  # A call that was already under way when something else woke us.
-            self._stop_waiting(wait)
+            self._end_wait(wait)
         try:
-            self._follow(self._coroutine.send(woken_by))
+            self._start_wait(self._coroutine.send(woken_by))
         except StopIteration:
             self._wait = None
             return True
@@ -167,9 +167,9 @@ class FdTask:
         wait = self._wait
         if wait is None:
             return True
-        self._stop_waiting(wait)
+        self._end_wait(wait)
         try:
-            self._follow(self._coroutine.throw(error))
+            self._start_wait(self._coroutine.throw(error))
         except StopIteration:
             self._wait = None
             return True
@@ -178,31 +178,31 @@ class FdTask:
     def close(self) -> None:
         """End the story where it waits; its `finally` blocks run."""
         if self._wait is not None:
-            self._stop_waiting(self._wait)
+            self._end_wait(self._wait)
             self._wait = None
         self._coroutine.close()
-        self.events = NOTHING
+        self.events = NO_EVENTS
 
-    def _follow(self, wait: IoWait) -> None:
+    def _start_wait(self, wait: IoWait) -> None:
         if wait is self._wait:
             return
         self._wait = wait
         self.events = wait.events
         if wait.future is not None:
-            wait.future.add_done_callback(self._on_done)
+            wait.future.add_done_callback(self._on_future_done)
         if wait.timeout is not None:
-            self._timer = self._loop.call_later(wait.timeout, self._on_time)
+            self._timer = self._loop.call_later(wait.timeout, self._on_timeout)
 
-    def _stop_waiting(self, wait: IoWait) -> None:
+    def _end_wait(self, wait: IoWait) -> None:
         if wait.future is not None:
-            wait.future.remove_done_callback(self._on_done)
+            wait.future.remove_done_callback(self._on_future_done)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._wait = IoWait(NOTHING)
+        self._wait = IoWait(NO_EVENTS)
 
-    def _on_done(self, _: "asyncio.Future[Any]") -> None:
-        self._resume(DONE)
+    def _on_future_done(self, _: "asyncio.Future[Any]") -> None:
+        self._resume(FUTURE_DONE)
 
-    def _on_time(self) -> None:
+    def _on_timeout(self) -> None:
         self._resume(TIMED_OUT)

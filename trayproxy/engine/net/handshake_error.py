@@ -8,8 +8,8 @@ class HandshakeError(Exception):
 
     Attributes:
         reason: That sentence.
-        is_gone: The other side has left: that says nothing about who it is.
-        is_about_certificate: There was a certificate, and it was not believed.
+        is_connection_lost: The other side has left: that says nothing about who it is.
+        is_certificate_error: There was a certificate, and it was not believed.
     """
 
     def __init__(
@@ -17,5 +17,5 @@ class HandshakeError(Exception):
     ) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.is_gone = is_gone
-        self.is_about_certificate = is_about_certificate
+        self.is_connection_lost = is_gone
+        self.is_certificate_error = is_about_certificate

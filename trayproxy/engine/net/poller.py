@@ -22,14 +22,14 @@ ReadyHandler = Callable[[int, int], None]
 """Is called with the descriptor and what it is ready for: `READ`, `WRITE` or both. A connection
 that has ended or failed is ready for all that was asked for."""
 
-EVENTS_A_TURN = 256
+EVENTS_PER_TURN = 256
 """How many events are handled before the loop gets its turn."""
 
 
 class Poller(Protocol):
     """Watches descriptors."""
 
-    def watch(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
+    def register(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
         """Call this handler from now on, whenever the descriptor is ready.
 
         Args:
@@ -42,13 +42,13 @@ class Poller(Protocol):
                 watched before is watched as before.
         """
 
-    def forget(self, descriptor: int) -> None:
+    def unregister(self, descriptor: int) -> None:
         """Watch it no more: it goes on elsewhere."""
 
-    def drop(self, descriptor: int) -> None:
+    def discard(self, descriptor: int) -> None:
         """Watch it no more: it is closed next, and its number may come back at once."""
 
-    def may_have_news(self, descriptor: int) -> bool:
+    def may_be_ready(self, descriptor: int) -> bool:
         """Whether the descriptor may be ready without its handler having heard of it yet."""
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Poller(Protocol):
 
 def open_poller(loop: asyncio.AbstractEventLoop) -> Poller:
     """Return what watches descriptors best on this system."""
-    return EpollDescriptors(loop) if hasattr(select, "epoll") else LoopPoller(loop)
+    return EpollPoller(loop) if hasattr(select, "epoll") else LoopPoller(loop)
 
 
 class LoopPoller:
@@ -67,7 +67,7 @@ class LoopPoller:
         self._loop = loop
         self._masks: dict[int, int] = {}
 
-    def watch(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
+    def register(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
         """See `Poller`."""
         before = self._masks.get(descriptor, 0)
         if mask & READ:
@@ -80,7 +80,7 @@ class LoopPoller:
             self._loop.remove_writer(descriptor)
         self._masks[descriptor] = mask
 
-    def forget(self, descriptor: int) -> None:
+    def unregister(self, descriptor: int) -> None:
         """See `Poller`."""
         before = self._masks.pop(descriptor, 0)
         if before & READ:
@@ -88,65 +88,65 @@ class LoopPoller:
         if before & WRITE:
             self._loop.remove_writer(descriptor)
 
-    def drop(self, descriptor: int) -> None:
+    def discard(self, descriptor: int) -> None:
         """See `Poller`."""
-        self.forget(descriptor)
+        self.unregister(descriptor)
 
-    def may_have_news(self, descriptor: int) -> bool:
+    def may_be_ready(self, descriptor: int) -> bool:
         """Return True: the loop does not say what it has in hand."""
         return True
 
     def close(self) -> None:
         """See `Poller`."""
         for descriptor in list(self._masks):
-            self.forget(descriptor)
+            self.unregister(descriptor)
 
 
 if hasattr(select, "epoll"):
-    _EVENTS = (0, select.EPOLLIN, select.EPOLLOUT, select.EPOLLIN | select.EPOLLOUT)
+    _EPOLL_EVENTS = (0, select.EPOLLIN, select.EPOLLOUT, select.EPOLLIN | select.EPOLLOUT)
     """What to ask for, by mask."""
-    _MASKS = {events: mask for mask, events in enumerate(_EVENTS)}
-    _ENDED = select.EPOLLHUP | select.EPOLLERR
+    _MASKS = {events: mask for mask, events in enumerate(_EPOLL_EVENTS)}
+    _CLOSED = select.EPOLLHUP | select.EPOLLERR
 
-    class EpollDescriptors:
+    class EpollPoller:
         """Asks the kernel (epoll(7)), level-triggered."""
 
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self._loop = loop
             self._epoll = select.epoll()
-            self._watched: dict[int, tuple[int, ReadyHandler]] = {}
+            self._registered: dict[int, tuple[int, ReadyHandler]] = {}
             self._ready: dict[int, int] = {}
-            loop.add_reader(self._epoll.fileno(), self._turn)
+            loop.add_reader(self._epoll.fileno(), self._dispatch)
 
-        def watch(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
+        def register(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
             """See `Poller`."""
-            before = self._watched.get(descriptor, _UNWATCHED)[0]
+            before = self._registered.get(descriptor, _UNREGISTERED)[0]
             if mask == before:
                 pass
             elif not before:
-                self._epoll.register(descriptor, _EVENTS[mask])
+                self._epoll.register(descriptor, _EPOLL_EVENTS[mask])
             elif mask:
-                self._epoll.modify(descriptor, _EVENTS[mask])
+                self._epoll.modify(descriptor, _EPOLL_EVENTS[mask])
             else:
                 # Asked for nothing, the kernel would still tell of an end, again and again.
                 self._epoll.unregister(descriptor)
             # Not before the kernel has agreed: what it does not watch must not be taken for watched
             # by whoever comes next.
-            self._watched[descriptor] = mask, handler
+            self._registered[descriptor] = mask, handler
 
-        def forget(self, descriptor: int) -> None:
+        def unregister(self, descriptor: int) -> None:
             """See `Poller`."""
-            if self._watched.get(descriptor, _UNWATCHED)[0]:
+            if self._registered.get(descriptor, _UNREGISTERED)[0]:
                 self._epoll.unregister(descriptor)
-            self.drop(descriptor)
+            self.discard(descriptor)
 
-        def drop(self, descriptor: int) -> None:
+        def discard(self, descriptor: int) -> None:
             """See `Poller`. The kernel forgets a descriptor when it is closed."""
-            self._watched.pop(descriptor, None)
+            self._registered.pop(descriptor, None)
             # What was said of it in this turn is not about the next socket of this number.
             self._ready.pop(descriptor, None)
 
-        def may_have_news(self, descriptor: int) -> bool:
+        def may_be_ready(self, descriptor: int) -> bool:
             """See `Poller`."""
             return descriptor in self._ready
 
@@ -155,19 +155,19 @@ if hasattr(select, "epoll"):
             if not self._epoll.closed:
                 self._loop.remove_reader(self._epoll.fileno())
                 self._epoll.close()
-            self._watched.clear()
+            self._registered.clear()
             self._ready.clear()
 
-        def _turn(self) -> None:
+        def _dispatch(self) -> None:
             """Tell the handlers of all that is ready. All traffic passes here."""
-            events = self._epoll.poll(0, EVENTS_A_TURN)
-            watched = self._watched
+            events = self._epoll.poll(0, EVENTS_PER_TURN)
+            watched = self._registered
             ready = self._ready = dict(events)
             for descriptor, event in events:
                 if descriptor not in ready:
                     continue  # Dropped by a handler before it.
                 mask, handler = watched[descriptor]
-                if mask == _BOTH and not event & _ENDED:
+                if mask == _BOTH and not event & _CLOSED:
                     mask = _MASKS[event]
                 if not mask:
                     continue
@@ -178,9 +178,9 @@ if hasattr(select, "epoll"):
                     # theirs; so it costs the one whom it is about, who is timed out.
                     logger.exception("what was ready could not be handled")
                     with suppress(OSError):  # It may be closed already.
-                        self.forget(descriptor)
-                    self.drop(descriptor)
+                        self.unregister(descriptor)
+                    self.discard(descriptor)
             ready.clear()
 
     _BOTH = READ | WRITE
-    _UNWATCHED: tuple[int, ReadyHandler] = (0, lambda descriptor, mask: None)
+    _UNREGISTERED: tuple[int, ReadyHandler] = (0, lambda descriptor, mask: None)

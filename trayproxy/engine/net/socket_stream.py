@@ -8,7 +8,7 @@ from ipaddress import ip_address
 CHUNK = 65_536
 """The most that is read at once, in octets: also the most that waits in one direction."""
 
-PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+KEEPALIVE_OPTIONS = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """When a connection is quiet: seconds before the first probe, between two, and how many are in
 vain."""
 
@@ -17,7 +17,7 @@ _UNACKED = struct.Struct("24xI")
 """The member ``tcpi_unacked`` of Linux's ``struct tcp_info``: segments without acknowledgement."""
 
 
-def unpace(connection: socket.SocketType) -> None:
+def disable_pacing(connection: socket.SocketType) -> None:
     """Let octets that do not leave this computer go as fast as they are taken.
 
     A system may spread what it sends over time, so as not to fill the queues of a network (BBR,
@@ -41,17 +41,17 @@ class SocketStream:
         descriptor: Its number.
         inbox: Octets that were received and not used yet.
         ended: The peer will send no more.
-        is_probed: The kernel finds out whether a peer that says nothing is still there.
+        has_keepalive: The kernel finds out whether a peer that says nothing is still there.
         truncated: It ended without saying so inside the encryption: octets may be missing, cut off
             by whoever is in the way. Never of a plain connection, which cannot tell.
         plain: What is sent is what travels, so that the kernel may move it.
     """
 
-    __slots__ = ("descriptor", "ended", "inbox", "is_probed", "socket", "truncated")
+    __slots__ = ("descriptor", "ended", "has_keepalive", "inbox", "socket", "truncated")
 
     plain = True
 
-    def __init__(self, connection: socket.SocketType, *, is_prompt: bool = False) -> None:
+    def __init__(self, connection: socket.SocketType, *, has_no_delay: bool = False) -> None:
         """Take a connection.
 
         Args:
@@ -60,7 +60,7 @@ class SocketStream:
         """
         if connection.gettimeout() != 0:
             connection.setblocking(False)
-        if not is_prompt:
+        if not has_no_delay:
             try:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
@@ -70,7 +70,7 @@ class SocketStream:
         self.inbox = bytearray()
         self.ended = False
         self.truncated = False
-        self.is_probed = False
+        self.has_keepalive = False
 
     @property
     def end_point(self) -> bytes:
@@ -129,7 +129,7 @@ class SocketStream:
         return False  # Ended, or an answer that nobody asked for.
 
     @property
-    def was_closed_first(self) -> bool:
+    def last_data_was_unread(self) -> bool:
         """Whether the peer had closed the connection before what we sent last could be read.
 
         To be asked after the connection ended. A peer that closes answers octets that come later,
@@ -148,35 +148,35 @@ class SocketStream:
             return False
         return len(info) == _UNACKED.size and _UNACKED.unpack(info)[0] > 0
 
-    def take(self) -> bytes:
+    def take_inbox(self) -> bytes:
         """Return the inbox and empty it."""
         data = bytes(self.inbox)
         self.inbox.clear()
         return data
 
-    def finish(self) -> None:
+    def shutdown_write(self) -> None:
         """Say that nothing more will be sent; reading goes on."""
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # The peer was quicker.
 
-    def expect_bulk(self) -> None:
+    def prepare_for_bulk(self) -> None:
         """Prepare for a lot to be sent."""
         with contextlib.suppress(OSError):
             peer = self.socket.getpeername()
             if isinstance(peer, tuple) and ip_address(peer[0]).is_loopback:
-                unpace(self.socket)
+                disable_pacing(self.socket)
 
-    def probe(self) -> None:
+    def enable_keepalive(self) -> None:
         """Make the kernel ask a quiet peer from time to time whether it is still there.
 
         Not done at the beginning of a connection: most are over before it matters.
         """
-        self.is_probed = True
+        self.has_keepalive = True
         with contextlib.suppress(OSError):  # Gone just now, as macOS says; its event is due.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in PROBES.items():
+            for name, value in KEEPALIVE_OPTIONS.items():
                 option = getattr(socket, name, None)
                 if option is not None:
                     self.socket.setsockopt(socket.IPPROTO_TCP, option, value)

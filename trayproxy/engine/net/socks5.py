@@ -16,15 +16,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 VERSION = 5
-NO_LOGIN = 0
-PASSWORD = 2
-NO_METHOD = 0xFF
+NO_AUTHENTICATION = 0
+USERNAME_PASSWORD = 2
+NO_ACCEPTABLE_METHODS = 0xFF
 CONNECT = 1
-IPV4, NAME, IPV6 = 1, 3, 4
-LONGEST_NAME = 255
-STATUS_OCTETS = 2
+IPV4, DOMAIN_NAME, IPV6 = 1, 3, 4
+MAX_NAME_OCTETS = 255
+AUTH_REPLY_OCTETS = 2
 """The answer of a server to a user name and a password (RFC 1929, section 2)."""
-_LENGTHS = {IPV4: 4, IPV6: 16}
+_ADDRESS_OCTETS = {IPV4: 4, IPV6: 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class SocksStep:
     Attributes:
         send: What to send.
         read: How many octets to read.
-        at_stake: What is sent is a login, and may be refused.
+        sends_login: What is sent is a login, and may be refused.
     """
 
     send: bytes = field(repr=False)
     read: int
-    at_stake: bool = False
+    sends_login: bool = False
 
 
 SocksDialogue = Generator[SocksStep, bytes, T]
@@ -57,11 +57,11 @@ class SocksAuthRejectedError(Exception):
     """The server did not accept the user name and the password."""
 
 
-class NoMethodError(Exception):
+class NoAcceptableMethodError(Exception):
     """The server accepts no way to sign in that was offered."""
 
 
-class NotConnectedError(Exception):
+class ConnectFailedError(Exception):
     """The server did not connect to the target.
 
     Attributes:
@@ -73,7 +73,7 @@ class NotConnectedError(Exception):
         self.code = code
 
 
-def greet(credentials: bytes | None, *, may_sign_in: bool) -> SocksDialogue[bool]:
+def negotiate(credentials: bytes | None, *, may_sign_in: bool) -> SocksDialogue[bool]:
     """Agree on how to sign in, and do so (RFC 1928, section 3).
 
     A login is offered beside none at all: a server that needs none is not sent any.
@@ -88,22 +88,22 @@ def greet(credentials: bytes | None, *, may_sign_in: bool) -> SocksDialogue[bool
     Raises:
         SocksAuthRequiredError: It is needed, and there is none.
         SocksAuthRejectedError: It was sent, and not accepted.
-        NoMethodError: The server accepts neither.
+        NoAcceptableMethodError: The server accepts neither.
         NotSocksError: The server speaks something else.
     """
-    methods = bytes((NO_LOGIN, PASSWORD) if may_sign_in else (NO_LOGIN,))
+    methods = bytes((NO_AUTHENTICATION, USERNAME_PASSWORD) if may_sign_in else (NO_AUTHENTICATION,))
     version, method = yield SocksStep(bytes((VERSION, len(methods))) + methods, 2)
     if version != VERSION:
         raise NotSocksError("it did not answer as SOCKS5 does")
-    if method == NO_METHOD:
-        raise NoMethodError
+    if method == NO_ACCEPTABLE_METHODS:
+        raise NoAcceptableMethodError
     if method not in methods:
         raise NotSocksError("it chose what it was not offered")
-    if method == NO_LOGIN:
+    if method == NO_AUTHENTICATION:
         return False
     if credentials is None:
         raise SocksAuthRequiredError
-    reply = yield SocksStep(credentials, STATUS_OCTETS, at_stake=True)
+    reply = yield SocksStep(credentials, AUTH_REPLY_OCTETS, sends_login=True)
     if not is_accepted(reply):
         raise SocksAuthRejectedError
     return True
@@ -113,8 +113,8 @@ def is_accepted(reply: bytes | bytearray) -> bool:
     """Return whether a server accepts a user name and a password (RFC 1929, section 2).
 
     Args:
-        reply: `STATUS_OCTETS` octets. The version in the first one is not looked at: servers send
-            5 instead of 1.
+        reply: `AUTH_REPLY_OCTETS` octets. The version in the first octet is ignored: servers send 5
+            instead of 1.
     """
     _, status = reply
     return status == 0
@@ -128,32 +128,32 @@ def connect_to(host: str, port: int) -> SocksDialogue[None]:
         port: 1 to 65535.
 
     Raises:
-        NotConnectedError: It did not.
+        ConnectFailedError: It did not.
         NotSocksError: The server speaks something else, or the name is too long for it.
     """
-    request = bytes((VERSION, CONNECT, 0)) + _address(host) + port.to_bytes(2, "big")
+    request = bytes((VERSION, CONNECT, 0)) + _encode_address(host) + port.to_bytes(2, "big")
     version, code, _, kind = yield SocksStep(request, 4)
     if version != VERSION:
         raise NotSocksError("it did not answer as SOCKS5 does")
     if code != 0:
         # The rest of the reply means nothing, and some servers leave it out.
-        raise NotConnectedError(code)
-    if kind == NAME:
+        raise ConnectFailedError(code)
+    if kind == DOMAIN_NAME:
         (length,) = yield SocksStep(b"", 1)
-    elif kind in _LENGTHS:
-        length = _LENGTHS[kind]
+    elif kind in _ADDRESS_OCTETS:
+        length = _ADDRESS_OCTETS[kind]
     else:
         raise NotSocksError("it gave an address of an unknown kind")
     yield SocksStep(b"", length + 2)  # Where it connects from: of no use to us.
 
 
-def _address(host: str) -> bytes:
+def _encode_address(host: str) -> bytes:
     try:
         address = ip_address(host)
     except ValueError:
         name = host.encode("ascii")
-        if len(name) > LONGEST_NAME:
-            raise NotConnectedError(8) from None
-        return bytes((NAME, len(name))) + name
+        if len(name) > MAX_NAME_OCTETS:
+            raise ConnectFailedError(8) from None
+        return bytes((DOMAIN_NAME, len(name))) + name
     kind = IPV4 if isinstance(address, IPv4Address) else IPV6
     return bytes((kind,)) + address.packed

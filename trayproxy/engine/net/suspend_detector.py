@@ -17,7 +17,7 @@ class SuspendDetector:
         self._limit_s = limit_s
         self._slept = clock()
 
-    def woke(self) -> bool:
+    def has_slept(self) -> bool:
         """Whether the computer has slept since this was asked last, for longer than the limit."""
         slept = self._clock()
         if slept - self._slept > self._limit_s:

@@ -19,14 +19,14 @@ from trayproxy.engine.net.resource_shortage import is_shortage
 from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
 from trayproxy.profiles.store import read_file
 
-RECORD = 16_384
+MAX_RECORD = 16_384
 """The most that travels encrypted in one piece, in octets (RFC 8446, section 5.1)."""
-LARGEST_CA_FILE = 4 << 20
+MAX_CA_FILE = 4 << 20
 """Octets. All authorities of the world need a quarter of a mebibyte."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class _LoadedFile:
     octets: bytes
     context: ssl.SSLContext
 
@@ -41,9 +41,9 @@ class TrustStore:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._fresh: dict[str, ssl.SSLContext] = {}
-        self._loaded: dict[str, _Loaded] = {}
+        self._loaded: dict[str, _LoadedFile] = {}
 
-    def known(self, ca_file: str) -> ssl.SSLContext | None:
+    def loaded_context(self, ca_file: str) -> ssl.SSLContext | None:
         """Return the context for a file, or with an empty name for the system's own store; None if
         it has to be loaded."""
         return self._fresh.get(ca_file)
@@ -65,16 +65,16 @@ class TrustStore:
         self._fresh[ca_file] = loaded.context
         return loaded.context
 
-    def forget(self) -> None:
+    def expire(self) -> None:
         """Look at the files again before the next connection."""
         self._fresh.clear()
 
 
-def _load(ca_file: str, before: _Loaded | None) -> _Loaded:
+def _load(ca_file: str, before: _LoadedFile | None) -> _LoadedFile:
     if not ca_file:
-        return _Loaded(b"", system_context())
+        return _LoadedFile(b"", system_context())
     try:
-        octets = read_file(Path(ca_file), LARGEST_CA_FILE + 1)
+        octets = read_file(Path(ca_file), MAX_CA_FILE + 1)
     except OSError as error:
         if is_shortage(error):
             raise
@@ -83,10 +83,10 @@ def _load(ca_file: str, before: _Loaded | None) -> _Loaded:
         ) from None
     if before is not None and before.octets == octets:
         return before
-    return _Loaded(octets, own_context(octets))
+    return _LoadedFile(octets, private_ca_context(octets))
 
 
-def own_context(octets: bytes) -> ssl.SSLContext:
+def private_ca_context(octets: bytes) -> ssl.SSLContext:
     """Return what believes these authorities (PEM, or one in DER) and no others.
 
     Raises:
@@ -96,7 +96,7 @@ def own_context(octets: bytes) -> ssl.SSLContext:
     # The authority that the person names is enough, also if another one has signed it.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
-        if len(octets) > LARGEST_CA_FILE:
+        if len(octets) > MAX_CA_FILE:
             raise ValueError("too large")
         is_text = b"-----BEGIN " in octets
         # Between the certificates stand remarks in whatever language.
@@ -105,7 +105,7 @@ def own_context(octets: bytes) -> ssl.SSLContext:
         )
     except (ssl.SSLError, ValueError):
         raise HandshakeError("The file with the company's certificate has none in it.") from None
-    return _hardened(context)
+    return _harden(context)
 
 
 def system_context() -> ssl.SSLContext:
@@ -117,13 +117,13 @@ def system_context() -> ssl.SSLContext:
     """
     import truststore  # Not at the top: only profiles with an https upstream need it.
 
-    context = _hardened(truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    context = _harden(truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     inside = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").context
     verifies = inside.verify_mode is ssl.CERT_REQUIRED and inside.check_hostname
     return inside if verifies and inside.cert_store_stats()["x509_ca"] else context
 
 
-def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:
+def _harden(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     # Python 3.11.2, Debian 12's, sets this option: a truncated answer would look complete.
@@ -142,12 +142,19 @@ class TlsStream(SocketStream):
         tls: The state of TLS.
     """
 
-    __slots__ = ("_finished", "_incoming", "_out", "_outgoing", "_owed", "tls")
+    __slots__ = (
+        "_ciphertext",
+        "_incoming",
+        "_outgoing",
+        "_sent_close_notify",
+        "_unreported",
+        "tls",
+    )
 
     plain = False
 
     def __init__(self, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> None:
-        """Begin; nothing is sent before `shake_hands`.
+        """Begin; nothing is sent before `do_handshake`.
 
         Args:
             connection: A connected socket.
@@ -160,13 +167,13 @@ class TlsStream(SocketStream):
         self.tls = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=host.rstrip(".") or host
         )
-        self._out = b""
-        self._owed = 0
-        self._finished = False
+        self._ciphertext = b""
+        self._unreported = 0
+        self._sent_close_notify = False
 
     # --- the handshake ---
 
-    def shake_hands(self) -> bool:
+    def do_handshake(self) -> bool:
         """Go on with the handshake as far as possible now. Return whether it is complete.
 
         Until then wait for the socket: to read, and while `is_blocked` to write.
@@ -176,34 +183,34 @@ class TlsStream(SocketStream):
         """
         try:
             self._flush()
-            return self._receive_raw() is not False and self._shake()
+            return self._receive_raw() is not False and self._step_handshake()
         except OSError as error:
-            raise _gone() from error
+            raise _connection_lost() from error
 
-    def begin(self) -> None:
+    def start_handshake(self) -> None:
         """Send the first message of the handshake.
 
         Raises:
             HandshakeError: The connection is gone already.
         """
         try:
-            self._shake()
+            self._step_handshake()
         except OSError as error:
-            raise _gone() from error
+            raise _connection_lost() from error
 
-    def _shake(self) -> bool:
+    def _step_handshake(self) -> bool:
         try:
             self.tls.do_handshake()
         except ssl.SSLWantReadError:
-            self._collect()
+            self._collect_ciphertext()
             self._flush()
             return False
         except (ssl.SSLError, ValueError) as error:
-            self._collect()
+            self._collect_ciphertext()
             with contextlib.suppress(OSError):
                 self._flush()
             raise handshake_error(error) from error
-        self._collect()
+        self._collect_ciphertext()
         # Whether the last message has gone does not matter: it goes before anything else does.
         self._flush()
         return True
@@ -211,7 +218,7 @@ class TlsStream(SocketStream):
     @property
     def is_blocked(self) -> bool:
         """Whether something waits for the kernel to take it."""
-        return bool(self._out)
+        return bool(self._ciphertext)
 
     # --- octets ---
 
@@ -230,7 +237,7 @@ class TlsStream(SocketStream):
             data = self._decrypt()
         except ssl.SSLError as error:
             raise ConnectionResetError("the encryption was broken") from error
-        self._collect()
+        self._collect_ciphertext()
         with contextlib.suppress(OSError):  # It takes nothing any more; what it sent is here.
             self._flush()
         return data or (b"" if self.ended else None)
@@ -277,33 +284,33 @@ class TlsStream(SocketStream):
         """
         if not self._flush():
             return 0
-        if self._owed:
-            owed, self._owed = self._owed, 0
+        if self._unreported:
+            owed, self._unreported = self._unreported, 0
             return owed
         view = memoryview(data)[:CHUNK]
         try:
-            for start in range(0, len(view), RECORD):
-                self.tls.write(view[start : start + RECORD])
+            for start in range(0, len(view), MAX_RECORD):
+                self.tls.write(view[start : start + MAX_RECORD])
         except ssl.SSLError as error:
             raise BrokenPipeError("the encryption was broken") from error
-        self._collect()
+        self._collect_ciphertext()
         if self._flush():
             return len(view)
-        self._owed = len(view)
+        self._unreported = len(view)
         return 0
 
-    def _collect(self) -> None:
+    def _collect_ciphertext(self) -> None:
         if self._outgoing.pending:
-            self._out += self._outgoing.read()
+            self._ciphertext += self._outgoing.read()
 
     def _flush(self) -> bool:
         """Send what is encrypted already. Return whether all of it has gone."""
-        while self._out:
+        while self._ciphertext:
             try:
-                sent = self.socket.send(self._out)
+                sent = self.socket.send(self._ciphertext)
             except (BlockingIOError, InterruptedError):
                 return False
-            self._out = self._out[sent:]
+            self._ciphertext = self._ciphertext[sent:]
         return True
 
     # --- the end ---
@@ -320,33 +327,33 @@ class TlsStream(SocketStream):
             self.inbox += data
         return data is None
 
-    def finish(self) -> None:
+    def shutdown_write(self) -> None:
         """Say inside the encryption that nothing more will be sent, and outside; reading goes on.
 
         If the kernel has no room for the former, the latter must do.
         """
-        self._say_goodbye()
-        super().finish()
+        self._send_close_notify()
+        super().shutdown_write()
 
     def close(self) -> None:
         """Close the socket; what the kernel has taken is still delivered."""
-        self._say_goodbye()
+        self._send_close_notify()
         super().close()
 
     def reset_on_close(self) -> None:
         """Let the peer see a reset when the socket is closed, and no proper end before it."""
-        self._finished = True
+        self._sent_close_notify = True
         super().reset_on_close()
 
-    def _say_goodbye(self) -> None:
-        if self._finished:
+    def _send_close_notify(self) -> None:
+        if self._sent_close_notify:
             return
-        self._finished = True
+        self._sent_close_notify = True
         # It answers that the other side has not said so yet: that may come later, or never.
         with contextlib.suppress(ssl.SSLError, OSError, ValueError):
             self.tls.unwrap()
         with contextlib.suppress(OSError):
-            self._collect()
+            self._collect_ciphertext()
             self._flush()
 
     # --- what a person may want to know ---
@@ -373,7 +380,7 @@ class TlsStream(SocketStream):
         return names.get("organizationName") or names.get("commonName") or ""
 
     @classmethod
-    def begun(cls, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> Self:
+    def start(cls, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> Self:
         """Return a stream that has sent the first message of the handshake.
 
         Raises:
@@ -383,7 +390,7 @@ class TlsStream(SocketStream):
             stream = cls(connection, context, host)
         except ValueError:
             raise HandshakeError("Its name cannot stand in a certificate.") from None
-        stream.begin()
+        stream.start_handshake()
         return stream
 
 
@@ -395,11 +402,11 @@ def _is_truncation(error: ssl.SSLError) -> bool:
     return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
 
 
-def _gone() -> HandshakeError:
+def _connection_lost() -> HandshakeError:
     return HandshakeError("It closed the connection.", is_gone=True)
 
 
-_REASONS = {
+_VERIFY_REASONS = {
     9: "It is not valid yet. Is the clock of this computer right?",
     10: "It has expired.",
     18: "The proxy has signed it itself.",
@@ -411,7 +418,7 @@ _REASONS = {
     64: "It was issued for another address.",
 }
 """By OpenSSL's number of the verification error (x509_vfy.h)."""
-_PLAIN = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
 """OpenSSL's reasons when what came is no TLS at all."""
 
 
@@ -420,12 +427,12 @@ def handshake_error(error: Exception) -> HandshakeError:
     if isinstance(error, ssl.SSLCertVerificationError):
         # truststore raises it without the number where the system verifies.
         code = getattr(error, "verify_code", 0)
-        reason = _REASONS.get(code, "This computer does not trust it.")
+        reason = _VERIFY_REASONS.get(code, "This computer does not trust it.")
         return HandshakeError(reason, is_about_certificate=True)
     if isinstance(error, ssl.SSLError) and _is_truncation(error):
-        return _gone()
+        return _connection_lost()
     reason = getattr(error, "reason", None) or ""
-    if reason in _PLAIN or reason.startswith("RECORD_LAYER"):
+    if reason in _NOT_TLS or reason.startswith("RECORD_LAYER"):
         return HandshakeError("It answered without encryption.")
     if "VERSION" in reason or "PROTOCOL" in reason:
         return HandshakeError("It only speaks a version of TLS that is not safe any more.")

@@ -1150,7 +1150,7 @@ class AuthExchange:
         try:
             while not body.done:
                 if stream.inbox or stream.fill():
-                    data = stream.take()
+                    data = stream.take_inbox()
                     octets_left -= len(data)
                     _, used = body.feed(data)
                     if used < len(data):

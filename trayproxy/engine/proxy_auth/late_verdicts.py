@@ -15,7 +15,7 @@ from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.protection_space import LoginId
 from trayproxy.engine.forward.forwarder import report_evidence
 from trayproxy.engine.net.fd_task import READ, IoWait, run_in_task, wait_in_task
-from trayproxy.engine.net.socks5 import STATUS_OCTETS, is_accepted
+from trayproxy.engine.net.socks5 import AUTH_REPLY_OCTETS, is_accepted
 from trayproxy.engine.proxy_auth.auth_exchange import UnansweredRequest, UnansweredSocksLogin
 from trayproxy.engine.proxy_auth.preconnect import NullDownstream
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
@@ -132,7 +132,7 @@ class LateVerdicts:
             )
         try:
             async with asyncio.timeout(engine.limits.late_s):
-                while len(stream.inbox) < STATUS_OCTETS:
+                while len(stream.inbox) < AUTH_REPLY_OCTETS:
                     if not stream.fill() and not stream.ended:
                         await wait_in_task(IoWait({stream.descriptor: READ}))
                     if stream.ended:
@@ -140,9 +140,9 @@ class LateVerdicts:
         except (TimeoutError, OSError) as error:
             engine.desk.inconclusive(credentials, type(error).__name__, sent=True)
         else:
-            if len(stream.inbox) < STATUS_OCTETS:
+            if len(stream.inbox) < AUTH_REPLY_OCTETS:
                 engine.desk.inconclusive(credentials, "the server left", sent=True)
-            elif is_accepted(stream.inbox[:STATUS_OCTETS]):
+            elif is_accepted(stream.inbox[:AUTH_REPLY_OCTETS]):
                 engine.desk.accepted(credentials)
             else:
                 rejected = Verdict(VerdictKind.REJECTED)

@@ -31,7 +31,7 @@ from trayproxy.engine.forward.fast_path import (
     on_upstream_ready,
 )
 from trayproxy.engine.forward.request_loop import RequestLoop
-from trayproxy.engine.net.fd_task import NOTHING, READ, WRITE, FdTask, IoWait
+from trayproxy.engine.net.fd_task import NO_EVENTS, READ, WRITE, FdTask, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.tunnel import Tunnel
@@ -89,7 +89,7 @@ class ClientConnection(Work[AcceptedConnection]):
     def __init__(self, work: AcceptedConnection, flags: argparse.Namespace, **kwargs: Any) -> None:
         super().__init__(work, flags, **kwargs)
         self.engine: Engine = flags.engine
-        self.client = SocketStream(work.connection, is_prompt=True)
+        self.client = SocketStream(work.connection, has_no_delay=True)
         self.upstream: UpstreamConnection | None = None
         self.tunnel: Tunnel | None = None
         self.deadline: float | None = None
@@ -103,7 +103,7 @@ class ClientConnection(Work[AcceptedConnection]):
         self._unheard: tuple[float, int] | None = None
         self._story: RequestLoop | None = None
         self._strand: FdTask | None = None
-        self._watched = NOTHING
+        self._watched = NO_EVENTS
         self._beside: UpstreamConnection | NotWatched | None = NOT_WATCHED
 
     @staticmethod
@@ -243,11 +243,11 @@ class ClientConnection(Work[AcceptedConnection]):
         self._watched = events
         for descriptor in watched:
             if descriptor not in events:
-                descriptors.forget(descriptor)
+                descriptors.unregister(descriptor)
         try:
             for descriptor, mask in events.items():
                 if watched.get(descriptor) != mask:
-                    descriptors.watch(descriptor, mask, self._on_event)
+                    descriptors.register(descriptor, mask, self._on_event)
         except OSError as error:
             # The system is out of memory, or of what it grants a user (epoll_ctl(2)).
             logger.warning("connection %s cannot go on: %s", self.uid, error.strerror)
@@ -267,8 +267,8 @@ class ClientConnection(Work[AcceptedConnection]):
             if self.deadline is not None and tunnel.has_moved():
                 self.deadline_in(self.engine.limits.half_closed_s)
         elif self.upstream is not None and not self.between:
-            if not self.upstream.stream.is_probed:
-                self.upstream.stream.probe()  # Its answer may take minutes.
+            if not self.upstream.stream.has_keepalive:
+                self.upstream.stream.enable_keepalive()  # Its answer may take minutes.
             self._look_for_verdict(self.upstream)
         return self.deadline is not None and self.engine.loop.time() >= self.deadline
 
@@ -329,14 +329,14 @@ class ClientConnection(Work[AcceptedConnection]):
         upstream, self.upstream = self.upstream, None
         for descriptor in self._watched:
             if upstream is None or descriptor != upstream.stream.descriptor:
-                engine.descriptors.drop(descriptor)
-        self._watched = NOTHING
+                engine.descriptors.discard(descriptor)
+        self._watched = NO_EVENTS
         if upstream is not None:
             # What is still to come on it may answer a request of this client.
             if self.tunnel is None and self.plan is None:
                 engine.pool.keep(upstream)
             else:
-                engine.descriptors.drop(upstream.stream.descriptor)
+                engine.descriptors.discard(upstream.stream.descriptor)
                 upstream.stream.close()
         self.client.close()
         engine.counters.active -= 1
@@ -372,7 +372,7 @@ class ClientConnection(Work[AcceptedConnection]):
         """Say that a descriptor is about to be closed or given away."""
         # Also one that the pool has watched until now: what is still thought to be watched when its
         # number comes back is not asked for again, and the next owner hears nothing for ever.
-        self.engine.descriptors.forget(descriptor)
+        self.engine.descriptors.unregister(descriptor)
         if descriptor in self._watched:
             rest = dict(self._watched)
             del rest[descriptor]
@@ -425,7 +425,7 @@ class ClientConnection(Work[AcceptedConnection]):
     async def linger(self) -> None:
         """Read what the client still sends, so that our answer is not lost to a reset (9112,
         9.6)."""
-        self.client.finish()
+        self.client.shutdown_write()
         self.client.inbox.clear()
         end = self.engine.loop.time() + self.engine.limits.linger_s
         left = self.engine.limits.drain_octets

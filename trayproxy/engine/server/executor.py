@@ -135,11 +135,11 @@ class LoopExecutor(LocalFdExecutor):
         # One that listens at every address does not know at which it was found.
         local = None if ip_address(host).is_unspecified else (host, port)
         self._listeners[listener.fileno()] = listener, local
-        self._descriptors.watch(listener.fileno(), READ, self._accept)
+        self._descriptors.register(listener.fileno(), READ, self._accept)
 
     def stop_serving(self, listener: socket.socket) -> None:
         """Accept no more from this socket; connections that are open go on."""
-        self._descriptors.forget(listener.fileno())
+        self._descriptors.unregister(listener.fileno())
         del self._listeners[listener.fileno()]
 
     def stop_accepting(self) -> None:
@@ -148,7 +148,7 @@ class LoopExecutor(LocalFdExecutor):
             self._paused.cancel()
             self._paused = None
         for descriptor in self._listeners:
-            self._descriptors.forget(descriptor)
+            self._descriptors.unregister(descriptor)
         self._listeners.clear()
 
     def _accept(self, descriptor: int, mask: int) -> None:
@@ -178,14 +178,14 @@ class LoopExecutor(LocalFdExecutor):
             return  # The other listener has noticed in the same turn.
         logger.warning("cannot accept connections for now: %s", error.strerror)
         for descriptor in self._listeners:
-            self._descriptors.watch(descriptor, 0, self._accept)
+            self._descriptors.register(descriptor, 0, self._accept)
         self._paused = self._on.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
 
     def _resume_accepting(self) -> None:
         self._paused = None
         try:
             for descriptor in self._listeners:
-                self._descriptors.watch(descriptor, READ, self._accept)
+                self._descriptors.register(descriptor, READ, self._accept)
         except OSError as error:
             self._pause_accepting(error)  # What was too little to accept is too little to watch.
 

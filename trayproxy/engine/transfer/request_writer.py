@@ -164,7 +164,7 @@ class RequestWriter:
 
     def _read_client(self) -> bool:
         client = self._client
-        data = client.take() if client.inbox else client.receive()
+        data = client.take_inbox() if client.inbox else client.receive()
         if not data:
             if client.ended:
                 raise ClientGoneError

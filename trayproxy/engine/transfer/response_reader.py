@@ -119,7 +119,7 @@ class ResponseReader:
                 continue
             seen = len(stream.inbox)
             if stream.ended:
-                is_reset = writer.is_broken or stream.was_closed_first
+                is_reset = writer.is_broken or stream.last_data_was_unread
                 raise ResponseBrokenError(request_was_unread=is_reset and not stream.inbox)
             try:
                 # A plain socket is read when it is said to be ready: looking before costs as much

@@ -117,7 +117,7 @@ class TunnelDirection:
         self._send = sink.socket.send if sink.plain else sink.send
         if prefix or source.inbox:
             self.moved = -len(prefix)
-            self.pending = memoryview(prefix + source.take())
+            self.pending = memoryview(prefix + source.take_inbox())
 
     def move(self) -> bool:
         """Move what can be moved now. Return whether there may be more to come, and nothing waits.
@@ -150,7 +150,7 @@ class TunnelDirection:
         if self.pending is None and not (self.octets_in_pipe or self.is_over):
             self.is_over = True
             if not self.sink.ended:
-                self.sink.finish()  # Else both are about to be closed, which says the same.
+                self.sink.shutdown_write()  # Else both are about to be closed, which says the same.
         return False
 
     def _flush(self, data: bytes | memoryview) -> None:
@@ -168,7 +168,7 @@ class TunnelDirection:
         """Let the kernel move what comes next."""
         if not self._is_prepared_for_bulk:
             self._is_prepared_for_bulk = True
-            self.sink.expect_bulk()
+            self.sink.prepare_for_bulk()
         self._pipe = pipes.acquire()
 
     def _splice(self, pipe: tuple[int, int]) -> None:
@@ -277,8 +277,8 @@ class Tunnel:
         """
         self.has_keepalive = True
         for side in (self._client, self._upstream):
-            if not side.is_probed:  # As the upstream is whose answer took its time.
-                side.probe()
+            if not side.has_keepalive:  # As the upstream is whose answer took its time.
+                side.enable_keepalive()
 
     def has_moved(self) -> bool:
         """Whether octets were delivered since this was asked last."""

@@ -32,21 +32,21 @@ from trayproxy.engine.error_pages import (
     untrusted,
 )
 from trayproxy.engine.limits import EngineLimits
-from trayproxy.engine.net.fd_task import DONE, READ, TIMED_OUT, WRITE, IoWait, Pause
+from trayproxy.engine.net.fd_task import FUTURE_DONE, READ, TIMED_OUT, WRITE, IoWait, Pause
 from trayproxy.engine.net.handshake_error import HandshakeError
 from trayproxy.engine.net.happy_eyeballs import connect
 from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.net.resource_shortage import is_shortage, lacks_descriptors
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.net.socks5 import (
-    NoMethodError,
-    NotConnectedError,
+    ConnectFailedError,
+    NoAcceptableMethodError,
     NotSocksError,
     SocksAuthRejectedError,
     SocksAuthRequiredError,
     SocksDialogue,
     connect_to,
-    greet,
+    negotiate,
 )
 from trayproxy.engine.upstream.network_grace import (
     LOOK_AGAIN_S,
@@ -300,12 +300,12 @@ class Connector:
                 self.trust = TrustStore(self._loop)
             context = await self._context(call, self.trust)
             # A certificate has no zone in it: that is of this computer alone.
-            stream = TlsStream.begun(connection, context, upstream.host.partition("%")[0])
+            stream = TlsStream.start(connection, context, upstream.host.partition("%")[0])
             end = self._loop.time() + self._limits.agree_s
             while True:
                 events = {descriptor: READ | (WRITE if stream.is_blocked else 0)}
                 await self._wait(call, events, end)
-                if stream.shake_hands():
+                if stream.do_handshake():
                     call.release(descriptor)
                     return stream
         except BaseException as error:
@@ -324,11 +324,11 @@ class Connector:
 
     def _forget_trust(self) -> None:
         if self.trust is not None:
-            self.trust.forget()
+            self.trust.expire()
 
     async def _context(self, call: ConnectRequest, trust: "TrustStore") -> "ssl.SSLContext":
         ca_file = call.way.profile.ca_file if call.way.profile is not None else ""
-        known = trust.known(ca_file)
+        known = trust.loaded_context(ca_file)
         if known is not None:
             return known
         loading = trust.load(ca_file)
@@ -344,7 +344,7 @@ class Connector:
         answer, limits = call.answer, self._limits
         try:
             message = answer.header_value(b"", b"") if answer is not None else None
-            greeting = greet(message, may_sign_in=call.way.signs_in)
+            greeting = negotiate(message, may_sign_in=call.way.signs_in)
             signed_in = await self._converse(call, stream, greeting, limits.agree_s)
             if answer is not None and not answer.is_recently_accepted:
                 self._give_verdict(answer, signed_in=signed_in)
@@ -388,7 +388,7 @@ class Connector:
         try:
             turn = next(conversation)
             while True:
-                if turn.at_stake:
+                if turn.sends_login:
                     call.at_stake()
                 await self._say(call, stream, turn.send, end)
                 try:
@@ -396,7 +396,7 @@ class Connector:
                 except UnreachableError:
                     raise
                 except BaseException as error:
-                    if turn.at_stake:
+                    if turn.sends_login:
                         raise _AbandonedError(error) from None
                     raise
                 turn = conversation.send(heard)
@@ -439,7 +439,7 @@ class Connector:
         Raises:
             UnreachableError: The time is over.
         """
-        woken = DONE
+        woken = FUTURE_DONE
         while woken not in events:
             left = end - self._loop.time()
             woken = await call.pause(IoWait(events, timeout=max(0.0, left)))
@@ -454,14 +454,14 @@ def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
     Only one that has left counts as dead. With the others somebody may be in the way: nothing is
     sent anywhere, and the person is told.
     """
-    if error.is_gone:
+    if error.is_connection_lost:
         return UnreachableError(page_of(host, error))
     return UnusableError(page_of(host, error))
 
 
 def page_of(host: str, error: HandshakeError) -> ErrorPage:
     """Return the page for a handshake that failed."""
-    page = untrusted if error.is_about_certificate else not_encrypted
+    page = untrusted if error.is_certificate_error else not_encrypted
     return page(host, error.reason)
 
 
@@ -477,12 +477,12 @@ def socks_failure(host: str, call: ConnectRequest, error: BaseException) -> Exce
     match error:
         case SocksAuthRequiredError() | SocksAuthRejectedError():
             return AuthRequiredError((socks_challenge(),))
-        case NoMethodError() if call.way.profile and not call.way.signs_in:
+        case NoAcceptableMethodError() if call.way.profile and not call.way.signs_in:
             return UnusableError(sign_in_not_set(call.way.profile.name))
-        case NoMethodError():
+        case NoAcceptableMethodError():
             return UnusableError(NO_COMMON_METHOD)
         case NotSocksError():
             return UnreachableError(not_socks(host))
-        case NotConnectedError(code=code):
+        case ConnectFailedError(code=code):
             return TargetRefusedError(socks_refused(call.target.host, code))
     return None

@@ -8,7 +8,7 @@ address that it came from may be gone, and nobody would say so.
 
 import asyncio
 
-from trayproxy.engine.net.fd_task import DONE, IoWait, Pause
+from trayproxy.engine.net.fd_task import FUTURE_DONE, IoWait, Pause
 
 LOOK_AGAIN_S = 0.25
 """How often to try again while the network is on its way."""
@@ -62,7 +62,7 @@ def until_network_change(pause: Pause, arrival: NetworkGrace) -> Pause:
         if wait.future is not None:
             return await pause(wait)
         woken = await pause(IoWait(wait.events, change, wait.timeout))
-        if woken == DONE:
+        if woken == FUTURE_DONE:
             raise NetworkChangedError
         return woken
 

@@ -140,7 +140,7 @@ class Pool:
         What has come is told to whoever watches it, but it may be that nobody has got round to it.
         """
         stream = connection.stream
-        if self._descriptors.may_have_news(stream.descriptor):
+        if self._descriptors.may_be_ready(stream.descriptor):
             return stream.is_quiet()
         return not (stream.inbox or stream.ended)
 
@@ -179,7 +179,7 @@ class Pool:
             return
         descriptor = connection.stream.descriptor
         try:
-            self._descriptors.watch(descriptor, READ, self._on_news)
+            self._descriptors.register(descriptor, READ, self._on_news)
         except OSError:
             self.drop(connection)  # The system is out of something (epoll_ctl(2)).
             return
@@ -194,7 +194,7 @@ class Pool:
         if connection is None:
             # It was taken, and who has it waits for something else first, such as a ticket: he is
             # told when he asks.
-            self._descriptors.forget(descriptor)
+            self._descriptors.unregister(descriptor)
             return
         if connection.is_quiet():
             return  # A ticket or new keys, inside the encryption.
@@ -209,7 +209,7 @@ class Pool:
 
     def drop(self, connection: UpstreamConnection) -> None:
         """Close a connection that is kept no more."""
-        self._descriptors.drop(connection.stream.descriptor)
+        self._descriptors.discard(connection.stream.descriptor)
         connection.stream.close()
 
     def _expire(self) -> None:

@@ -452,7 +452,7 @@ def _is_unread(stream: SocketStream, error: Exception) -> bool:
     """Return whether a connection failed before the upstream read what was sent last on it."""
     if stream.inbox or isinstance(error, (TimeoutError, MessageError)):
         return False
-    return isinstance(error, OSError) or stream.was_closed_first
+    return isinstance(error, OSError) or stream.last_data_was_unread
 
 
 async def _send_all(stream: SocketStream, octets: bytes) -> None:
