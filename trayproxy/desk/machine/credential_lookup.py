@@ -1,4 +1,4 @@
-"""Where the login of a protection space comes from, and when there is another one."""
+"""Where the login of a protection space comes from: the keyring, another realm or a prompt."""
 
 from collections.abc import Iterator
 from math import inf
@@ -19,7 +19,7 @@ _PENDING_VERDICTS_MAX = 32
 
 
 class CredentialLookup:
-    """Finds logins in the keyring, and makes them the present ones."""
+    """Looks up logins in the keyring and makes them the current logins of protection spaces."""
 
     def __init__(self, state: DeskState, prompts: Prompts) -> None:
         self._state = state
@@ -27,7 +27,8 @@ class CredentialLookup:
         self._lookups = 0
 
     def start(self, space: SpaceState) -> None:
-        """Find a login for the first request that waits: in the keyring, or from the person."""
+        """Find a login for the first parked request: the own sign-in, another realm, the keyring or
+        a prompt."""
         state = self._state
         if space.profile.sign_in is SignIn.SSO:
             return self.set_login(space, None, LoginSource.SSO)
@@ -55,14 +56,15 @@ class CredentialLookup:
         return None
 
     def _reusable_realm(self, space: SpaceState) -> SpaceState | None:
-        """Return another realm of this upstream whose login may be sent here without asking.
+        """Return another realm of this upstream whose login may be sent here without a prompt.
 
-        It was accepted there in a weaker way than the one that is offered here, so that the
-        upstream learns nothing from it that it does not know already (threat T4).
+        The login was accepted there with a weaker scheme than the scheme offered here, so that the
+        upstream learns nothing new about the login (threat T4).
 
-        A login that was given for this run goes to another realm in a way that is as good, if it
-        hides the password and nobody is there to be asked: proxies that share one address may each
-        have their own name as the realm, and whoever gave the login has named the address.
+        A login from the command line is also reused with a scheme of the same strength if the
+        scheme hides the password and no front end can show a prompt: proxies behind one address may
+        each have their own name as the realm, and the user of the command line has named the
+        address.
         """
         offer = pick(space, space.offers, self._state.now)
         for other in self._state.other_realms(space):
@@ -78,25 +80,27 @@ class CredentialLookup:
         return None
 
     def _retry_unanswered(self, space: SpaceState) -> None:
-        """Send a login again that was given for this run and got no answer, after a while: nobody
-        may be there to be asked, and no keyring holds it."""
+        """Send an unanswered login from the command line again after its hold has ended.
+
+        The login is in no keyring, and there may be no front end to prompt for it.
+        """
         if self._state.now < space.hold_until:
             self._prompts.ask(space, PromptReason.UNCHECKED)
         else:
             space.move_to(SpacePhase.UNVERIFIED)
 
     def _objection(self, space: SpaceState) -> PromptReason | None:
-        """Return why no saved login may be sent to this upstream as it is now."""
+        """Return why a saved login must not be sent to this upstream in its present state."""
         offer = pick(space, space.offers, self._state.now)
         space.consent = None
         return objection(self._state, space, offer, space.offers) if offer else None
 
     def _may_look_up(self, space: SpaceState) -> bool:
-        """Return whether a saved login may be used without a question.
+        """Return whether a saved login may be used without a prompt.
 
-        Not of a profile that is no longer active. Not after three rejections in a row. Not for
-        another realm of an upstream whose realm we know, unless the saved login was right there:
-        the password is pinned to the realms where it was (threat T4).
+        It may not be used for a profile that is not active, nor after three rejections in a row.
+        For another realm of an upstream with a known realm it may only be used if the saved login
+        was accepted there: the password is pinned to the realms that have accepted it (threat T4).
         """
         state = self._state
         if state.active and state.active.id != space.profile.id:
@@ -110,10 +114,10 @@ class CredentialLookup:
         is_pinned = fingerprint is not None and space.key.realm in fingerprint.realms
         return is_pinned or not any(s.accepted_at is not None for s in others)
 
-    # --- The keyring -------------------------------------------------------------------------
+    # --- The keyring -----------------------------------------------------------------------------
 
     def handle_found(self, event: LookupFinished) -> None:
-        """Take what the keyring holds."""
+        """Use the result of a keyring look-up."""
         state = self._state
         self.set_keyring(event.keyring)
         space = next((s for s in state.spaces.values() if s.lookup == event.lookup), None)
@@ -139,16 +143,16 @@ class CredentialLookup:
             self.set_login(space, login, LoginSource.SAVED)
 
     def _is_on_hold(self, space: SpaceState, login: Login) -> bool:
-        """Return whether a saved login has gone without an answer too often of late.
+        """Return whether a saved login must wait because too many requests with it got no response.
 
-        Some proxies and SOCKS servers say nothing to a wrong password and just leave.
+        Some proxies and SOCKS servers close the connection instead of rejecting a wrong password.
         """
         limits, now = self._state.limits, self._state.now
         is_same = login == space.login and space.unanswered >= limits.unanswered_max
         return is_same and now < space.hold_until
 
     def set_keyring(self, keyring: KeyringStatus) -> None:
-        """Take note of the state of the keyring."""
+        """Set the status of the keyring."""
         state = self._state
         if keyring == state.keyring:
             return
@@ -157,15 +161,15 @@ class CredentialLookup:
             state.prompt_changed(space)
 
     def poll_locked_keyring(self, space: SpaceState) -> None:
-        """Look from time to time whether another program has unlocked the keyring, while a question
-        is open because it was locked."""
+        """Request a check whether another program has unlocked the keyring, if a prompt waits for
+        that."""
         state = self._state
         if self._waits_for_keyring(space) and state.now >= space.next_survey_at:
             space.next_survey_at = state.now + state.limits.survey_interval
             state.effects.append(SurveyKeyring())
 
     def deadlines(self, space: SpaceState) -> Iterator[float]:
-        """Yield when to look for that again."""
+        """Yield the time of the next check whether the keyring has been unlocked."""
         if self._waits_for_keyring(space):
             yield space.next_survey_at
 
@@ -175,7 +179,7 @@ class CredentialLookup:
         return space.phase is SpacePhase.PROMPTING and space.prompt is not None and is_locked
 
     def handle_unlocked(self) -> None:
-        """Read the keyring for the questions that are open because it was locked."""
+        """Read the keyring for the prompts that opened because the keyring was locked."""
         state = self._state
         for space in state.spaces.values():
             if self._waits_for_keyring(space) and self._may_look_up(space):
@@ -186,7 +190,7 @@ class CredentialLookup:
                 )
 
     def handle_timeout(self, space: SpaceState) -> None:
-        """Ask without the keyring; what it says later is used if it still fits."""
+        """Prompt without the keyring; its late result is still used if it fits."""
         state = self._state
         space.lookup_deadline = inf
         space.next_lookup_at = state.now + state.limits.locked_lookup_ttl
@@ -195,22 +199,22 @@ class CredentialLookup:
         self._prompts.ask(space, self._reason_without_login(space))
 
     def _reason_without_login(self, space: SpaceState) -> PromptReason:
-        """Return why to ask when the keyring has nothing to offer."""
+        """Return the prompt reason if the keyring has no usable login."""
         if self._state.keyring.state is KeyringState.LOCKED:
             return PromptReason.KEYRING_LOCKED
         if self._state.keyring.state is KeyringState.SILENT:
             return PromptReason.KEYRING_SILENT
         return PromptReason.TYPED_REJECTED if space.rejection_times else PromptReason.NEEDED
 
-    # --- The present login -------------------------------------------------------------------
+    # --- The current login -----------------------------------------------------------------------
 
     def set_login(self, space: SpaceState, login: Login | None, source: LoginSource) -> None:
-        """Make this the login of a case, to be tried on the next request.
+        """Make a login the current login of a protection space; the next request is its canary.
 
         Args:
-            space: Which.
-            login: None for one's own sign-in.
-            source: Where it came from.
+            space: The protection space.
+            login: The login, None for the own sign-in.
+            source: The origin of the login.
         """
         is_again = login is not None and login == space.login and source is LoginSource.SAVED
         unanswered = space.unanswered if is_again else 0
@@ -221,7 +225,7 @@ class CredentialLookup:
             space.user = login.user
             space.retry_rejected = self._state.is_rejected(space.key.upstream_id, login)
         if source is not LoginSource.SAVED and space.reason not in UPSTREAM_CHANGED:
-            space.backoffs.clear()  # They may have been about the user who signed in.
+            space.backoffs.clear()  # The failures may have been specific to the previous user.
         if space.phase is not SpacePhase.UNVERIFIED:
             space.move_to(SpacePhase.UNVERIFIED)
         if (
@@ -232,7 +236,8 @@ class CredentialLookup:
         self._state.prompt_changed(space)
 
     def clear_login(self, space: SpaceState) -> None:
-        """Begin a new generation, without a login; the last one is not accepted any more."""
+        """Start a new generation without a login and clear everything known about the previous
+        login."""
         if space.is_recorded and space.login:
             self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
         space.is_recorded = False

@@ -1,10 +1,11 @@
-"""What happens to the desk, and what it wants done: the words of `trayproxy.desk.machine.machine`.
+"""The events and effects of the sign-in desk's state machine (`trayproxy.desk.machine.machine`).
 
-Events are facts, effects are orders. All are values: a test writes them down, and the shell of
-`trayproxy.desk.desk` turns futures, threads and faces into the one and the other into the like.
+An event reports what has happened, an effect says what is to be done. Both are plain values, so
+that tests can state them; `trayproxy.desk.desk` translates futures, threads and front ends into
+events, and effects into calls.
 
-They are msgspec's frozen values, not dataclasses: nearly forty of those took a tenth of the time
-that the service needs to start (Python before 3.13 compiles seven functions for each).
+They are frozen msgspec structs instead of dataclasses: nearly forty dataclasses took a tenth of the
+start-up time of the service (Python before 3.13 compiles seven functions for each).
 """
 
 from enum import Enum
@@ -22,15 +23,15 @@ from trayproxy.desk.protection_space import (
 )
 from trayproxy.profiles.profile import Profile
 
-# --- Events: what the engine saw -----------------------------------------------------------------
+# --- Events from the engine ----------------------------------------------------------------------
 
 
 class SignInMethod(Struct, frozen=True):
-    """How the upstream wants one to sign in, for people.
+    """A sign-in method of an upstream, for display.
 
     Attributes:
-        title: The scheme, ``Basic``.
-        transport: How well the password is protected on its way.
+        title: The name of the scheme, ``Basic``.
+        transport: How well the password is protected in transit.
     """
 
     title: str
@@ -38,12 +39,12 @@ class SignInMethod(Struct, frozen=True):
 
 
 class OfferedScheme(Struct, frozen=True):
-    """A scheme that a 407 offers, and that we and the profile can use.
+    """A scheme that a 407 offers and that both TrayProxy and the profile can use.
 
     Attributes:
-        scheme: Which of ours; unlike an auth-scheme, unique among them.
-        method: How it signs in, for people.
-        label: What to remember of how strong it is, as in `trayproxy.auth.scheme.Offer`.
+        scheme: Identifier of TrayProxy's implementation; unlike an auth-scheme, it is unique.
+        method: The sign-in method, for display.
+        label: The strength label of the scheme, as in `trayproxy.auth.scheme.Offer`.
     """
 
     scheme: str
@@ -52,29 +53,30 @@ class OfferedScheme(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What tells it from all other ways of signing in: its scheme and how strong that is."""
+        """The scheme and its strength label, which together identify a way to send a login."""
         return f"{self.scheme} {self.label}"
 
     @property
     def strength(self) -> int:
-        """How strong it is; a stronger one has more."""
+        """The strength of the scheme as a number; a stronger scheme has a higher number."""
         return strength(self.label)
 
 
 class TriedLogin(Struct, frozen=True):
-    """What a refused request carried.
+    """The login that a refused request carried.
 
     Attributes:
-        login_id: Which login.
-        scheme: The scheme that it was used with, as in `OfferedScheme`.
-        verdict: How the handshake ended; None if all that is known is the 407.
-        is_final: The verdict is about the login whatever the address was: it came from a sign-in
-            server, in a way in which no forbidden address is answered, or before any was named.
-        has_changed_realm: The request has already been sent from one realm to another.
-        is_offered_again: The 407 offers the same auth-scheme once more, or none at all. If not, the
-            upstream only wants the login in another way for this request.
-        permit: The number of the `ReleaseRequest` or `GrantPermit` that let the request go; 0 if
-            the login was proved so lately that none was needed.
+        login_id: The login.
+        scheme: The scheme that the login was used with, as in `OfferedScheme`.
+        verdict: How the handshake ended; None if only the 407 is known.
+        is_final: True if the verdict is about the login independently of the target: it came from a
+            sign-in server, in a way in which no forbidden target is reported, or before a target
+            was named.
+        has_changed_realm: True if the request has already been sent from one realm to another.
+        is_offered_again: True if the 407 offers the same auth-scheme again, or no scheme at all. If
+            False, the upstream only demands another scheme for this request.
+        permit: The number of the `ReleaseRequest` or `GrantPermit` that released the request; 0 if
+            none was needed because the login was proved.
     """
 
     login_id: LoginId
@@ -87,21 +89,22 @@ class TriedLogin(Struct, frozen=True):
 
 
 class RequestChallenged(Struct, frozen=True):
-    """A request got a 407 and waits.
+    """A request received a 407 and is parked.
 
     Attributes:
-        request_id: The request; never used twice, not even when the same request comes back.
-        upstream_id: Who asked.
-        profile: The profile that the request belongs to.
-        offers: How it wants one to sign in, the strongest first; none if only the one that was
-            tried can be meant.
-        target: Where the request wants to go, ``github.com:443``. Untrusted.
-        tried: What the refused request carried, None if nothing.
-        program: Who sent it, if that is known already.
-        addresses: Those of the upstream, ``192.0.2.1:8080``, as far as they are known.
-        is_own: We have sent it ourselves to find out whether a login is right.
-        refused_with: With which logins, and in which ways (`OfferedScheme.name`), the request has
-            been refused.
+        request_id: The number of the request. It is not reused, not even when the same request is
+            challenged again.
+        space: The protection space of the 407.
+        profile: The profile of the request.
+        offers: The offered schemes, strongest first; empty if the 407 can only mean the scheme that
+            was tried.
+        target: The target of the request, ``github.com:443``. Untrusted.
+        tried: The login that the refused request carried, None if it carried none.
+        program: The program that sent the request, if it is known already.
+        is_own: True if TrayProxy has sent the request itself to verify a login.
+        refused_with: Logins and schemes (`OfferedScheme.name`) with which the request has been
+            refused.
+        addresses: The addresses of the upstream, ``192.0.2.1:8080``, as far as they are known.
     """
 
     request_id: int
@@ -117,11 +120,11 @@ class RequestChallenged(Struct, frozen=True):
 
 
 class NoCommonScheme(Struct, frozen=True):
-    """A request got a 407 that offers no scheme which TrayProxy can use for this profile.
+    """A request received a 407 that offers no scheme that TrayProxy can use for its profile.
 
     Attributes:
-        upstream_id: The upstream that sent it.
-        problem: What the client of the request is told.
+        upstream_id: The upstream that sent the 407.
+        problem: The problem that the client receives.
     """
 
     upstream_id: UpstreamId
@@ -129,13 +132,13 @@ class NoCommonScheme(Struct, frozen=True):
 
 
 class LoginAccepted(Struct, frozen=True):
-    """The response to a request proves that the upstream accepted the login of the request.
+    """The response to a request proves that the upstream has accepted the login of the request.
 
     Attributes:
-        login_id: Which login.
-        scheme: The scheme that it was used with, as in `OfferedScheme`.
-        label: How strong that is, as in `OfferedScheme`.
-        target: Where the request went, ``github.com:443``; empty if that is not known.
+        login_id: The login.
+        scheme: The scheme that the login was used with, as in `OfferedScheme`.
+        label: The strength label of the scheme, as in `OfferedScheme`.
+        target: The target of the request, ``github.com:443``; empty if it is unknown.
         permit: As in `TriedLogin`.
     """
 
@@ -150,10 +153,10 @@ class LoginUnproved(Struct, frozen=True):
     """The response to a request neither proves nor rejects the login of the request.
 
     Attributes:
-        login_id: Which login.
-        target: Where the request went, ``github.com:443``.
-        is_doubtful: A proxy may give this response to a wrong login, which may have cost a failed
-            log-on; otherwise only a site gives it.
+        login_id: The login.
+        target: The target of the request, ``github.com:443``.
+        is_doubtful: True if a proxy may give this response to a wrong login, so that the request
+            may have cost a failed log-on; False if only a site gives it.
         permit: As in `TriedLogin`.
     """
 
@@ -164,11 +167,11 @@ class LoginUnproved(Struct, frozen=True):
 
 
 class NoResponse(Struct, frozen=True):
-    """A request that was to carry this login got no response at all.
+    """A request that was to carry a login received no response.
 
     Attributes:
-        login_id: Which login.
-        was_sent: The login may have arrived, and have cost a log-on.
+        login_id: The login.
+        was_sent: True if the login may have reached the upstream and cost a log-on.
         permit: As in `TriedLogin`.
     """
 
@@ -178,11 +181,11 @@ class NoResponse(Struct, frozen=True):
 
 
 class UpstreamSilent(Struct, frozen=True):
-    """An upstream has answered no request at all for a moment, and requests with a login wait.
+    """An upstream has not responded to any request for some time while requests with a login wait.
 
     Attributes:
-        login_id: Which login.
-        count: How many requests with this login wait for an answer.
+        login_id: The login.
+        count: Number of requests with this login that wait for a response.
     """
 
     login_id: LoginId
@@ -190,12 +193,13 @@ class UpstreamSilent(Struct, frozen=True):
 
 
 class PermitRequested(Struct, frozen=True):
-    """A request is about to carry a login that was right, but was not proved lately.
+    """A request is about to carry a login that was accepted before but is not proved.
 
     Attributes:
-        request_id: The request; from the same numbers as `RequestChallenged.request_id`.
-        login_id: Which login.
-        target: Where the request wants to go. Untrusted.
+        request_id: The number of the request, from the same sequence as
+            `RequestChallenged.request_id`.
+        login_id: The login.
+        target: The target of the request. Untrusted.
     """
 
     request_id: int
@@ -204,11 +208,13 @@ class PermitRequested(Struct, frozen=True):
 
 
 class OwnRequestEnded(Struct, frozen=True):
-    """The request of our own has come to its end (`SendOwnRequest`); a verdict was told before.
+    """An own request has ended (`SendOwnRequest`); its verdict was reported before by another
+    event.
 
     Attributes:
-        request_id: As in `SendOwnRequest`.
-        was_challenged: Whether the upstream wanted a login, or nothing is known of it.
+        number: As in `SendOwnRequest`.
+        was_challenged: True if the upstream has sent a 407, or if nothing is known about the
+            response.
     """
 
     number: int
@@ -216,23 +222,23 @@ class OwnRequestEnded(Struct, frozen=True):
 
 
 class ClientLeft(Struct, frozen=True):
-    """The client of a parked request has gone."""
+    """The client of a parked request has disconnected."""
 
     request_id: int
 
 
 class ProgramIdentified(Struct, frozen=True):
-    """It is known now which program waits."""
+    """The program that sent a parked request has been identified."""
 
     request_id: int
     program: Program
 
 
-# --- Events: what the person did -----------------------------------------------------------------
+# --- Events from the user ------------------------------------------------------------------------
 
 
 class PromptAnswered(Struct, frozen=True):
-    """The person answered a question."""
+    """The user has answered a prompt with a login."""
 
     number: int
     login: Login
@@ -240,36 +246,36 @@ class PromptAnswered(Struct, frozen=True):
 
 
 class PromptDeclined(Struct, frozen=True):
-    """The person does not answer now."""
+    """The user has declined a prompt."""
 
     number: int
     snooze: Snooze
 
 
 class PromptTouched(Struct, frozen=True):
-    """The person has begun to answer."""
+    """The user has begun to answer a prompt."""
 
     number: int
 
 
 class SignInRequested(Struct, frozen=True):
-    """The person wants to sign in although nothing waits."""
+    """The user wants to sign in although no request is parked."""
 
     profile: Profile
     method: SignInMethod
 
 
 class LoginProvided(Struct, frozen=True):
-    """A login that nobody was asked for: use it at the next 407.
+    """A login was provided without a prompt, for use at the next 407.
 
     Attributes:
-        profile: For whose preferred upstream.
-        method: How that is expected to ask.
+        profile: The profile; the login is for its preferred upstream.
+        method: The sign-in method that the upstream is expected to demand.
         login: The login.
-        remember: Keep it once it was accepted, and find that out at once.
-        retry_rejected: A person has just typed it: it is sent although it was rejected before, or
-            is still on trial since an earlier run.
-        is_proved: The upstream has just accepted it, on a request of another desk.
+        remember: True if the login is verified at once and saved after it was accepted.
+        retry_rejected: True if a user has just typed the login: it is sent although it was rejected
+            before, or is still on trial from an earlier run.
+        is_proved: True if the upstream has just accepted the login, on a request of another desk.
     """
 
     profile: Profile
@@ -281,23 +287,23 @@ class LoginProvided(Struct, frozen=True):
 
 
 class LoginsForgotten(Struct, frozen=True):
-    """The person wants the logins of a profile forgotten."""
+    """The user wants the logins of a profile removed."""
 
     profile_id: str
 
 
 class ProfileEdited(Struct, frozen=True):
-    """A profile was added or changed: its upstream, or its need of a password, may be another."""
+    """A profile was added or changed: its upstream or its sign-in may be different."""
 
     profile: Profile
 
 
 class ProfileDeleted(Struct, frozen=True):
-    """A profile is gone, or the service quits.
+    """A profile was deleted, or the service is quitting.
 
     Attributes:
-        profile_id: Which profile.
-        for_good: It is gone: what is remembered of it between runs is, too.
+        profile_id: The profile.
+        for_good: True if the profile was deleted: its history is removed, too.
     """
 
     profile_id: str
@@ -305,21 +311,21 @@ class ProfileDeleted(Struct, frozen=True):
 
 
 class ProfileSwitched(Struct, frozen=True):
-    """Another profile is the active one; None if none is."""
+    """Another profile is active, or none if None."""
 
     profile: Profile | None
 
 
-# --- Events: what the world did ------------------------------------------------------------------
+# --- Events from the system ----------------------------------------------------------------------
 
 
 class LookupFinished(Struct, frozen=True):
-    """The keyring has answered.
+    """A keyring look-up has finished.
 
     Attributes:
-        lookup: Which question to it.
-        login: What it holds, None if nothing that can be used.
-        keyring: Its state.
+        lookup: As in `LookUpLogin`.
+        login: The login found, None if there is no usable login.
+        keyring: Status of the keyring.
     """
 
     lookup: int
@@ -328,15 +334,16 @@ class LookupFinished(Struct, frozen=True):
 
 
 class TrialRecorded(Struct, frozen=True):
-    """It is written down that a login is on trial, unless an earlier run speaks against that.
+    """The trial of a login was written to disk, unless the history of earlier runs forbids the
+    trial.
 
     Attributes:
-        request_id: As in `RecordTrial`.
+        number: As in `RecordTrial`.
         upstream_id: As in `RecordTrial`.
         login: As in `RecordTrial`.
-        is_rejected: The login was rejected in an earlier run.
-        hold_s: For how many seconds the login is not to be sent by itself, since an earlier run
-            sent it and was not told a verdict; 0 if it may be sent.
+        is_rejected: True if the login was rejected in an earlier run.
+        hold_s: Seconds for which the login must not be sent automatically because an earlier run
+            sent it and received no verdict; 0 if it may be sent.
     """
 
     number: int
@@ -347,35 +354,35 @@ class TrialRecorded(Struct, frozen=True):
 
 
 class LoginSaved(Struct, frozen=True):
-    """The keyring has taken a login of a profile."""
+    """The keyring has saved a login of a profile."""
 
     profile_id: str
 
 
 class KeyringSurveyed(Struct, frozen=True):
-    """The state of the keyring is known, or is another now."""
+    """The status of the keyring was determined, or has changed."""
 
     keyring: KeyringStatus
 
 
 class NetworkChanged(Struct, frozen=True):
-    """The machine is in another network, or has woken up."""
+    """The computer has connected to another network, or has resumed from suspend."""
 
 
 class ScreenLocked(Struct, frozen=True):
-    """The screen was locked, or unlocked: nobody is before it, or somebody is again."""
+    """The screen was locked or unlocked."""
 
     is_locked: bool
 
 
 class FrontEndsChanged(Struct, frozen=True):
-    """So many faces can ask a person now."""
+    """The number of front ends that can show a prompt has changed."""
 
     count: int
 
 
 class TimePassed(Struct, frozen=True):
-    """Nothing, but time has passed."""
+    """A deadline has passed; no other event has happened."""
 
 
 Event = (
@@ -413,7 +420,7 @@ Event = (
 
 
 class RefusalReason(Enum):
-    """Why a request is refused."""
+    """The reason why a request is refused."""
 
     DECLINED = "sign-in cancelled"
     UNATTENDED = "sign-in needed"
@@ -433,7 +440,7 @@ class RefusalReason(Enum):
 
 
 class ReleaseRequest(Struct, frozen=True):
-    """Send the request again with this login, by this scheme of those that its 407 offered."""
+    """Send a parked request again with this login and this scheme, which its 407 offered."""
 
     request_id: int
     login_id: LoginId
@@ -444,8 +451,8 @@ class GrantPermit(Struct, frozen=True):
     """Let a request carry the login that it named in `PermitRequested`.
 
     Attributes:
-        request_id: Which request.
-        permit: The number to report with; 0 if the login has been proved meanwhile.
+        request_id: The number of the request.
+        permit: The number to report with; 0 if the login has been proved in the meantime.
     """
 
     request_id: int
@@ -459,18 +466,19 @@ class DenyPermit(Struct, frozen=True):
 
 
 class SendWithoutLogin(Struct, frozen=True):
-    """Send the request again without a login, to hear what is offered; it comes back."""
+    """Send a request again without a login to learn the offered schemes; it will be challenged
+    again."""
 
     request_id: int
 
 
 class RefuseRequest(Struct, frozen=True):
-    """Tell the client of the request that it will not be sent.
+    """Refuse a request: its client receives an error page.
 
     Attributes:
-        request_id: Which request.
-        reason: Why.
-        text: What else is known about it; whole sentences of ours, or none.
+        request_id: The number of the request.
+        reason: The reason.
+        text: Further information in full sentences written by TrayProxy, or empty.
     """
 
     request_id: int
@@ -479,14 +487,14 @@ class RefuseRequest(Struct, frozen=True):
 
 
 class RecordTrial(Struct, frozen=True):
-    """Write down that a login is about to be sent that was never accepted. Event: `TrialRecorded`.
+    """Write to disk that an unverified login is about to be sent. Event: `TrialRecorded`.
 
     Attributes:
-        request_id: To name in `TrialRecorded`.
-        upstream_id: Where the login is to be sent.
+        number: Identifies the matching `TrialRecorded`.
+        upstream_id: The upstream that the login is sent to.
         login: The login.
-        retry_rejected: The person wants it sent whatever earlier runs say.
-        is_saved: It comes from the keyring.
+        retry_rejected: True if the user wants the login sent whatever the history says.
+        is_saved: True if the login comes from the keyring.
     """
 
     number: int
@@ -497,22 +505,22 @@ class RecordTrial(Struct, frozen=True):
 
 
 class CancelTrial(Struct, frozen=True):
-    """A login that was put on trial was not sent: remove what was written down."""
+    """Remove the record of a trial: the login was not sent."""
 
     upstream_id: UpstreamId
     login: Login
 
 
 class SendOwnRequest(Struct, frozen=True):
-    """Find out whether the login of a protection space is right, since no client does.
+    """Send an own request to verify the login of a protection space. Event: `OwnRequestEnded`.
 
-    By a request like that of any program: it is sent without a login, waits at the desk when a 407
-    comes, and reports as any other. Event: `OwnRequestEnded`.
+    The request is handled like a request of a program: it is sent without a login, parked when a
+    407 arrives, and its outcome is reported by the same events.
 
     Attributes:
-        request_id: To name in `OwnRequestEnded`.
-        profile: With the upstream of that protection space alone.
-        target: Where a program wanted to go, ``github.com:443``; empty if none ever did.
+        number: Identifies the matching `OwnRequestEnded`.
+        profile: The profile with only the upstream of the protection space.
+        target: The target of a program's request, ``github.com:443``; empty if no target is known.
     """
 
     number: int
@@ -521,12 +529,12 @@ class SendOwnRequest(Struct, frozen=True):
 
 
 class LookUpLogin(Struct, frozen=True):
-    """Read the keyring. Event: `LookupFinished`.
+    """Read a login from the keyring. Event: `LookupFinished`.
 
     Attributes:
-        lookup: To name in `LookupFinished`.
-        profile: Whose login, for the upstream that the profile has.
-        user: Of this user; empty: of whatever user there is.
+        lookup: Identifies the matching `LookupFinished`.
+        profile: The profile with only the upstream whose login is wanted.
+        user: The user name of the login; empty for any user.
     """
 
     lookup: int
@@ -535,58 +543,58 @@ class LookUpLogin(Struct, frozen=True):
 
 
 class SurveyKeyring(Struct, frozen=True):
-    """Find out which keyring there is, without reading anything. Event: `KeyringSurveyed`."""
+    """Determine the status of the keyring without reading from it. Event: `KeyringSurveyed`."""
 
 
 class SaveLoginToKeyring(Struct, frozen=True):
-    """Write a login that was accepted to the keyring."""
+    """Save an accepted login to the keyring."""
 
     profile: Profile
     login: Login
 
 
 class SaveUserName(Struct, frozen=True):
-    """An upstream accepted a login with another user name than the profile's: keep it there."""
+    """Save a user name in a profile: the upstream has accepted a login with it."""
 
     profile_id: str
     user: str
 
 
 class RecordRejection(Struct, frozen=True):
-    """An upstream rejected a login: remember that in later runs."""
+    """Record in the history that an upstream has rejected a login."""
 
     upstream_id: UpstreamId
     login: Login
 
 
 class ClearRejection(Struct, frozen=True):
-    """An upstream accepted a login: forget that it ever rejected it."""
+    """Remove the rejection of a login from the history: the upstream has accepted the login."""
 
     upstream_id: UpstreamId
     login: Login
 
 
 class RecordFingerprint(Struct, frozen=True):
-    """What an upstream is was learnt, or is forgotten: None."""
+    """Record the fingerprint of an upstream in the history, or remove it if None."""
 
     upstream_id: UpstreamId
     fingerprint: UpstreamFingerprint | None
 
 
 class ClearHistory(Struct, frozen=True):
-    """Nothing is remembered of a profile any more: not what was rejected, and not who it was."""
+    """Remove all rejections and fingerprints of a profile from the history."""
 
     profile_id: str
 
 
 class NotifyPromptChanged(Struct, frozen=True):
-    """A question is open, and new or different."""
+    """Notify front ends that a prompt was opened or has changed."""
 
     number: int
 
 
 class NotifyPromptClosed(Struct, frozen=True):
-    """A question has ended."""
+    """Notify front ends that a prompt was closed."""
 
     number: int
     ending: Ending

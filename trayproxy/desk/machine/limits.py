@@ -1,63 +1,72 @@
-"""The times and limits of the desk, in one place."""
+"""The timeouts and limits of the sign-in desk."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class DeskLimits:
-    """How long and how many (ux §3.4). All times are seconds.
+    """The timeouts and limits of the sign-in desk (ux §3.4). All durations are in seconds.
 
     Attributes:
-        prompt_delay: How long a first request waits for company before a question opens.
-        canary_overdue: How long a login may be on its way before the person is told that it could
-            not be checked so far. The others go on waiting for its verdict: each that tried it as
-            well could be one more failed log-on.
-        canary_timeout: How long it may be on its way at all.
-        send_interval: Seconds after which one more request may carry a login that was right and was
-            not proved lately, while the requests before it have no answer yet.
-        own_requests_max: How many own requests in a row may end without a verdict.
-        lookup_timeout: How long the keyring may take before the question opens without it.
-        parked_timeout: How long a request waits for a sign-in.
-        cancel_snooze: After *Cancel*.
-        not_now_snooze: After *Not now*.
-        rejection_window: Three rejections within this time make a question `hurried`.
-        refusal_window: A login refused within this time of being accepted is not wrong: that
-            request is forbidden.
-        forbidden_ttl: How long a forbidden address is known as such.
-        proof_ttl: How long an acceptance needs no confirmation; bounds how often the engine
-            reports.
-        front_end_grace: How long the last face that could ask may be gone, as it is while a tray
-            restarts.
-        prompt_attention: How long a person who has touched a question keeps others from opening.
-        lookup_ttl: How long what the keyring said holds.
-        locked_lookup_ttl: The same if it was locked or silent: its own prompt must not come back
-            every few seconds.
-        survey_interval: How often to look whether another program has unlocked the keyring, while a
-            question is open because it is locked.
-        realm_ttl: How long another realm of an upstream is remembered as its present one.
-        scheme_backoff: How long a scheme that could not be used is left alone: at first, then,
-            then.
-        ticket_interval: How often to look for a ticket while there is none.
-        kdc_interval: How often to ask a sign-in server (KDC) that could not be reached. It cannot
-            count what does not reach it, and the request that asks waits a second at most.
-        scheme_failures_max: So often in a row a scheme that works comes to nothing before it is
-            left alone.
-        record_timeout: How long it may take to write down that a login is about to be tried, before
-            its requests are told that the state folder does not answer.
-        unanswered_max: How often in a row a login may be sent without getting an answer; each time
-            may have cost a log-on.
-        unproved_max: So often in a row an unverified login is sent and gets an answer that a proxy
-            may give to a wrong login as well (403, 502, a redirect to another host).
-        accepted_targets_max: Targets remembered where the present login was accepted.
-        saved_login_holds: How long such a login that is saved is not sent again by itself: at
-            first, then, then. Directories count failed log-ons within half an hour or an hour.
-        login_holds: The same for a login that was right in this run, or that was given for it.
-        rejections_max: So many make a question `hurried`.
-        refusals_max: So many refusals in a row of a login accepted before make it a rejected one.
-        parked_max: Requests that wait in one protection space.
-        programs_max: Programs named in a question.
-        spaces_max: Protection spaces remembered; an upstream may invent realms for ever.
-        forbidden_max: Forbidden addresses remembered of a protection space.
+        prompt_delay: Delay between the first request that needs a login and the prompt, so that the
+            prompt can name all programs that start at the same time.
+        canary_overdue: Time without a verdict on the canary after which the prompt reports that the
+            login could not be checked yet. The parked requests continue to wait: each of them could
+            cost one more failed log-on.
+        canary_timeout: Time after which a canary is given up.
+        send_interval: Time after which one more request may carry a login that is not proved, while
+            earlier requests with that login have no response yet.
+        own_requests_max: Own requests in a row that may end without a verdict.
+        lookup_timeout: Time for the keyring to respond before the prompt opens without it.
+        parked_timeout: Maximum time that a request is parked.
+        cancel_snooze: Snooze after *Cancel*.
+        not_now_snooze: Snooze after *Not now*.
+        rejection_window: Time in which `rejections_max` rejections make the next attempt require a
+            confirmation.
+        refusal_window: If a login is refused within this time after its last acceptance, the login
+            is not wrong: the request is forbidden. Also the time for which the host of a refused
+            request is not used to verify the login.
+        forbidden_ttl: Time for which a forbidden host is remembered.
+        proof_ttl: Time for which an acceptance proves a login. It also bounds how often the engine
+            reports acceptances.
+        front_end_grace: Time for which the last front end that can show a prompt may be
+            disconnected, as it is while a tray restarts.
+        prompt_attention: Time for which a prompt that the user has touched keeps other prompts from
+            opening.
+        lookup_ttl: Time for which the result of a keyring look-up is valid.
+        locked_lookup_ttl: The same if the keyring was locked or did not respond, so that the unlock
+            dialog of the keyring does not come back every few seconds.
+        survey_interval: Interval of checks whether another program has unlocked the keyring, while
+            a prompt is open because the keyring is locked.
+        realm_ttl: Time for which a realm counts as in use after its last 407 or acceptance.
+        scheme_backoff: Times for which a scheme that failed is not used: after the first failure,
+            the second, the third and each further one.
+        ticket_interval: Interval of attempts to obtain a Kerberos ticket while there is none.
+        kdc_interval: Interval of attempts to reach a sign-in server (KDC) that could not be
+            reached. A server cannot count attempts that do not reach it, and the request that makes
+            the attempt waits for a second at most.
+        scheme_failures_max: Failures in a row after which a scheme that was accepted before is
+            backed off.
+        record_timeout: Time for writing a trial to disk before parked requests are refused because
+            the state folder does not respond.
+        unanswered_max: Times in a row that a login may be sent without a response; each of them may
+            have cost a log-on.
+        unproved_max: Times in a row that an unverified login may be sent and get a response that a
+            proxy may also give to a wrong login (403, 502, a redirect to another host).
+        accepted_targets_max: Targets remembered for which the current login was accepted.
+        saved_login_holds: Times for which a saved login is not sent automatically after
+            `unanswered_max` or `unproved_max` was reached: the first time, the second, the third
+            and each further one. Directories count failed log-ons within half an hour or an hour.
+        login_holds: The same for a login that was accepted in this run, or that came from the
+            command line.
+        rejections_max: Rejections within `rejection_window` after which the next attempt requires a
+            confirmation.
+        refusals_max: Refusals in a row after which a login that was accepted before counts as
+            rejected.
+        parked_max: Parked requests of one protection space.
+        programs_max: Programs named in a prompt.
+        spaces_max: Protection spaces remembered; an upstream could invent new realms without end.
+        forbidden_max: Forbidden hosts remembered of one protection space.
     """
 
     prompt_delay: float = 0.15

@@ -1,25 +1,27 @@
 """The sign-in flow as a pure state machine (ux §3.4).
 
-It is told what happened and when, and says what to do; it does no I/O, keeps no clock and starts no
-timer, so every path through it can be played by a test. What it guarantees:
+The machine receives events with their times and returns effects. It does no I/O and has neither a
+clock nor timers, so that tests can play any sequence of events. It guarantees:
 
-- A login is tried on one request, the canary. Only its success releases the others and saves it.
-- A login that was right and was not proved lately goes out one request at a time (`turns`).
-- Only a request that carried the login can change its trial, and only if it left after whatever
-  put the login in doubt.
-- A login that was rejected is never sent again by itself: not to the next request, not to another
-  realm of the upstream, and if the person types it once more, only when they insist.
-- Nothing is sent by itself to an upstream that offers less than before or calls itself something
-  else.
-- There is at most one question per protection space, and one before the person at a time.
-- A request that waits gets an answer or a reason, within five minutes.
+- An unverified login is sent on one request, the canary. Only an acceptance of the canary releases
+  the other requests and saves the login.
+- A login that was accepted before but is not proved is sent on one request at a time (`Pacing`).
+- Only a request that carried the login can end its trial, and only if the request was released
+  after the event that put the login in doubt.
+- A rejected login is never sent again automatically: neither on the next request nor to another
+  realm of the upstream. If the user types it again, it is sent only after *Try anyway*.
+- No login is sent automatically to an upstream that offers weaker schemes than before or names
+  another realm.
+- There is at most one prompt per protection space, and only one prompt opens at a time.
+- A parked request is released or refused within five minutes.
 
-A rejection has no event of its own. It is a request that comes back with a 407 and says which login
-it carried (`RequestChallenged.tried`); how that compares with the present generation is the
-verdict.
+There is no event for a rejection. A rejected request is challenged again, and its event names the
+login that the request carried (`RequestChallenged.tried`); the machine compares that login with the
+current generation.
 
-`Machine` itself places requests, follows the profiles and keeps the time. The rest is decided in
-`questions`, `logins`, `verdicts`, `trials`, `choice` and `person`, which share a `board`.
+`Machine` dispatches events, parks requests, follows changes of profiles and handles deadlines. The
+other decisions are in `Prompts`, `CredentialLookup`, `Outcomes`, `Verification`, `Pacing`,
+`UserActions` and `scheme_policy`, which share a `DeskState`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -82,7 +84,7 @@ _WITH_LOGIN = frozenset({SpacePhase.UNVERIFIED, SpacePhase.CHECKING, SpacePhase.
 
 
 class Machine(Queries):
-    """All protection spaces, and the questions about them."""
+    """The state machine of all protection spaces and their prompts."""
 
     def __init__(
         self,
@@ -90,12 +92,12 @@ class Machine(Queries):
         rejected: RejectedLogins,
         fingerprints: Mapping[UpstreamId, UpstreamFingerprint],
     ) -> None:
-        """Create a machine that knows nothing of this run.
+        """Create a machine without protection spaces.
 
         Args:
-            rules: Times and limits.
-            rejected: Logins not to send by themselves; it is added to.
-            pins: What upstreams were when they last accepted a login.
+            limits: Timeouts and limits.
+            rejected: Logins that are not sent automatically; the machine adds to them.
+            fingerprints: The fingerprint of each upstream at its last acceptance of a login.
         """
         super().__init__(DeskState(limits, rejected, fingerprints))
         self._prompts = Prompts(self.state)
@@ -107,19 +109,19 @@ class Machine(Queries):
             self.state, self._prompts, self._lookup, self._verification
         )
 
-    # --- What it is told ---------------------------------------------------------------------
+    # --- Events ----------------------------------------------------------------------------------
 
     def handle(self, now: float, event: Event) -> list[Effect]:
-        """Take an event and return what to do about it, in order.
+        """Handle an event and return the effects in order.
 
         Args:
-            now: Seconds on a monotonic clock, never less than last time.
-            event: What happened.
+            now: Time of the event in seconds of a monotonic clock; not less than at the last call.
+            event: The event.
         """
         state = self.state
         state.now = now
-        # What is overdue first, so that an event meets the state that it should; but nothing is
-        # released before the event is known, which may bring a better login.
+        # Deadlines first, so the event is handled in the state of its time. Requests are released
+        # only after the event, which may provide a better login.
         for space in state.spaces.values():
             self._expire(space)
         self._dispatch(event)
@@ -206,18 +208,20 @@ class Machine(Queries):
             case ProfileSwitched(profile):
                 self._switch_profile(profile)
 
-    # --- Time, and profiles as they are ---------------------------------------------------------
+    # --- Queries ---------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        """Return when to send a `TimePassed` at the latest; infinite if time changes nothing."""
+        """Return the time of the next deadline, at which a `TimePassed` is due; infinite if there
+        is none."""
         times = [time for space in self.state.spaces.values() for time in self._deadlines(space)]
         return min((*times, *self._prompts.deadlines()), default=inf)
 
     def profile(self, profile: Profile) -> Profile:
-        """Return a profile as it is now; as it was given if it is not known, or gone."""
+        """Return a profile as currently configured; return the argument if it is unknown or
+        deleted."""
         return self.state.profiles.get(profile.id) or profile
 
-    # --- Requests ----------------------------------------------------------------------------
+    # --- Requests --------------------------------------------------------------------------------
 
     def _handle_challenge(self, event: RequestChallenged) -> None:
         state, tried = self.state, event.tried
@@ -257,7 +261,7 @@ class Machine(Queries):
         return self._park_or_refuse(space, request)
 
     def _record_challenge(self, space: SpaceState, event: RequestChallenged) -> None:
-        """Take note of how an upstream asks."""
+        """Update a protection space with the schemes and the target of a challenged request."""
         space.seen_at = self.state.now
         if event.is_own:
             space.own_challenged = True
@@ -276,7 +280,7 @@ class Machine(Queries):
         tried: TriedLogin,
         in_flight: LoginInFlight | None,
     ) -> None:
-        """Place a request that was refused with the present login."""
+        """Park, release or refuse a request that was refused with the current login."""
         state = self.state
         is_trial = in_flight is not None or event.is_own or space.accepted_at is None
         if event.offers and not tried.is_offered_again and not tried.is_final:
@@ -289,8 +293,8 @@ class Machine(Queries):
             ):
                 return state.refuse(event.request_id, RefusalReason.UNUSABLE, tried.verdict.text)
             if pick(space, event.offers, state.now) is None:
-                # What else it offers was perhaps not said in the middle of a handshake, and is
-                # not to be taken from an earlier answer.
+                # A 407 within a handshake may omit other schemes of the upstream, and the offers of
+                # an earlier 407 may be outdated.
                 state.effects.append(SendWithoutLogin(event.request_id))
                 return None
             return self._park_or_refuse(space, request)
@@ -307,15 +311,15 @@ class Machine(Queries):
         return self._verification.send_own_request(space)
 
     def _is_current(self, upstream_id: UpstreamId, profile: Profile) -> bool:
-        """Return whether a request belongs to its profile as that is now."""
+        """Return whether the current configuration of a profile includes this upstream."""
         now = self.state.profiles.get(profile.id, profile)
         return now is not None and _belongs(upstream_id, now)
 
     def _resolve_space(self, key: ProtectionSpace) -> ProtectionSpace:
         """Return the protection space that a 407 is about.
 
-        One that names no realm, as NTLM and Negotiate do not, is about the realm of its upstream
-        that is known: the latest one, if there are several.
+        A 407 without a realm, as with NTLM and Negotiate, is about the known realm of the upstream;
+        if several realms are known, about the trusted one that was seen last.
         """
         if key.realm or key in self.state.spaces:
             return key
@@ -326,7 +330,11 @@ class Machine(Queries):
         return latest.key if latest else key
 
     def _space_for(self, event: RequestChallenged) -> SpaceState | None:
-        """Return the case of a challenge; a blank one is filled in by the first challenge."""
+        """Return the state of the challenged protection space.
+
+        The first challenge of an upstream fills in the blank state that was created for a login
+        without a challenge.
+        """
         state = self.state
         if space := state.spaces.get(event.space):
             return space
@@ -338,8 +346,10 @@ class Machine(Queries):
         return state.add_space(event.space, event.profile, event.offers[0].method)
 
     def _park_or_refuse(self, space: SpaceState, request: ParkedRequest) -> None:
-        """Refuse a request, or let it wait; `Verification` releases it, at once if nothing is
-        open."""
+        """Park a request, and start a keyring look-up if it is the first one; or refuse it.
+
+        `Verification` releases parked requests after each event.
+        """
         state = self.state
         if space.phase is SpacePhase.SNOOZED:
             return state.refuse(request.request_id, RefusalReason.DECLINED)
@@ -360,14 +370,17 @@ class Machine(Queries):
         return None
 
     def _matches_again(self, space: SpaceState, request: ParkedRequest) -> bool:
-        """Return whether an upstream that had become another is what it was once more."""
+        """Return whether an upstream that had changed matches its fingerprint again."""
         if space.reason not in _WEAKER_SCHEME or space.accepted_at is None:
             return False
         offer = pick(space, request.offers, self.state.now)
         return offer is not None and objection(self.state, space, offer, request.offers) is None
 
     def _resume_after_match(self, space: SpaceState) -> None:
-        """Go on with an upstream that is what it was, but for the requests that it was not for."""
+        """Resume the use of a login after the upstream matched its fingerprint again.
+
+        Parked requests whose own 407 does not match the fingerprint are refused.
+        """
         for request in list(space.parked.values()):
             if not self._matches_again(space, request):
                 self.state.unpark(request.request_id)
@@ -380,7 +393,7 @@ class Machine(Queries):
             space.parked[request_id].program = program
             self.state.prompt_changed(space)
 
-    # --- Profiles ----------------------------------------------------------------------------
+    # --- Profiles --------------------------------------------------------------------------------
 
     def _set_keyring(self, keyring: KeyringStatus) -> None:
         before = self.state.keyring.state
@@ -416,7 +429,7 @@ class Machine(Queries):
                 self._apply_profile(space, profile)
 
     def _apply_profile(self, space: SpaceState, profile: Profile) -> None:
-        """Go on with a case whose profile was edited."""
+        """Apply the edited profile to a protection space that remains in use."""
         user_changed = profile.user not in ("", space.profile.user)
         way_changed = (profile.method, profile.encoding) != (
             space.profile.method,
@@ -428,7 +441,7 @@ class Machine(Queries):
             space.backoffs.clear()
             space.scheme, space.consent = "", None
             if space.phase is SpacePhase.TRUSTED:
-                # The login is right; the next request tells whether it is in the new way, too.
+                # The login is right; the next request verifies it with the new method.
                 space.move_to(SpacePhase.UNVERIFIED)
         if user_changed and (space.login is None or space.login.user != profile.user):
             self._user_actions.reset_space(space)
@@ -447,7 +460,7 @@ class Machine(Queries):
             self.state.deny_permits(space)
             del self.state.spaces[space.key]
 
-    # --- Time --------------------------------------------------------------------------------
+    # --- Deadlines -------------------------------------------------------------------------------
 
     def _expire(self, space: SpaceState) -> None:
         state = self.state
@@ -464,7 +477,7 @@ class Machine(Queries):
             space.move_to(SpacePhase.PROMPTING)
 
     def _deadlines(self, space: SpaceState) -> Iterator[float]:
-        """Yield when something becomes due for this case."""
+        """Yield the deadlines of a protection space."""
         yield space.parked_since + self.state.limits.parked_timeout
         yield from self._verification.deadlines(space)
         yield from self._lookup.deadlines(space)
@@ -476,10 +489,10 @@ class Machine(Queries):
 
 
 def _belongs(upstream_id: UpstreamId, profile: Profile) -> bool:
-    """Return whether a profile, as it is now, signs in to this upstream."""
+    """Return whether a profile, as currently configured, signs in to this upstream."""
     return upstream_id in UpstreamId.all_of(profile) and profile.sign_in is not SignIn.NONE
 
 
 def _fits(space: SpaceState, profile: Profile) -> bool:
-    """Return whether a profile, as it is now, signs in in the way of this case."""
+    """Return whether a profile, as currently configured, has the same kind of sign-in as before."""
     return space.profile.sign_in is profile.sign_in

@@ -1,14 +1,15 @@
-"""What it means that a request came back (ux §3.4, threat T14).
+"""The outcomes of requests with a login: accepted, rejected, forbidden or no verdict (ux §3.4,
+T14).
 
 A login is right once a response proves it: a 2xx, a 304 or an opened tunnel. A response that a
-proxy may give to a wrong login as well (403, 502, a redirect to another host) and one that only
-sites give (404) prove nothing: the login stays on trial, and the trial goes to another host.
+proxy may also give to a wrong login (403, 502, a redirect to another host) and a response that only
+sites give (404) prove nothing: the login stays on trial, and the next canary goes to another host.
 
-A 407 to a login that was accepted before may be about the host: a company may forbid one by asking
-again and again, from the beginning or once a quota is used up. So the login is in doubt then, and
-tried once more for another host; only that tells. That try is one more failed log-on if the
-password was changed. There is none where no host was named yet (SOCKS). Each login is blamed once:
-it is never sent again by itself.
+A 407 to a login that was accepted before may be about the host: a company may forbid a host by
+sending 407 again and again, always or after a quota is used up. The login is then in doubt, and is
+sent once more to another host; only that request gives a verdict. It costs one more failed log-on
+if the password was changed. A login is never in doubt where no host was named yet (SOCKS). Each
+login is rejected once: it is never sent again automatically.
 """
 
 from trayproxy.auth.login import Login
@@ -30,7 +31,7 @@ from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, host_of
 
 _NOT_ABOUT_REQUEST = NO_TICKETS | {VerdictKind.SERVER_UNREACHABLE}
-"""The verdicts that all requests would get: none of them is about the one request."""
+"""The verdicts that any request would get on this computer, independently of its target."""
 _REASONS = {
     VerdictKind.UNCLEAR: PromptReason.UNCLEAR,
     VerdictKind.EXPIRED: PromptReason.EXPIRED,
@@ -44,16 +45,16 @@ _REALMS_MAX = 8
 
 
 class Outcomes:
-    """Learns from what comes back."""
+    """Updates protection spaces with the outcomes of requests."""
 
     def __init__(self, state: DeskState, prompts: Prompts) -> None:
         self._state = state
         self._prompts = prompts
 
-    # --- Accepted ----------------------------------------------------------------------------
+    # --- Accepted --------------------------------------------------------------------------------
 
     def record_acceptance(self, event: LoginAccepted) -> None:
-        """Take note that a login was accepted."""
+        """Record that an upstream has accepted a login, and release the parked requests."""
         login_id = event.login_id
         space = self._state.spaces.get(login_id.space)
         if space is None:
@@ -73,7 +74,7 @@ class Outcomes:
             and space.accepted_at is not None
             and not self._is_without_doubt(space)
         ):
-            return  # It left before the refusal or the silence that put the login in doubt.
+            return  # The request was released before the login came into doubt.
         space.accepted_at = space.seen_at = self._state.now
         space.refusals = space.unanswered = space.scheme_failures = 0
         space.is_overdue = False
@@ -97,7 +98,7 @@ class Outcomes:
             self._trust_login(space, event.label)
 
     def _add_accepted_target(self, space: SpaceState, target: str) -> None:
-        """Remember that the present login was accepted for a target."""
+        """Record that the current login was accepted for a target."""
         if not target:
             return
         space.forbidden_hosts.pop(host_of(target), None)
@@ -128,7 +129,7 @@ class Outcomes:
         replaces_user = space.source is LoginSource.TYPED
         if space.remember and space.login:
             space.remember, space.source = False, LoginSource.SAVED
-            # Before the user name changes: the keyring removes the entry of the one before.
+            # Before the user name changes: the keyring removes the entry of the old user name.
             state.effects.append(SaveLoginToKeyring(space.upstream_profile, space.login))
         state.keep_user(space, replaces=replaces_user)
         self._prompts.close(space, Ending.ACCEPTED)
@@ -137,7 +138,7 @@ class Outcomes:
     def _release_all(self, space: SpaceState) -> None:
         for request in list(space.parked.values()):
             if request.was_refused:
-                # With this very login, which is right: it is the address then.
+                # The request was refused with this right login, so its host is forbidden.
                 self._forbid(space, request.target)
                 self._state.unpark(request.request_id)
                 self._state.refuse(request.request_id, RefusalReason.FORBIDDEN)
@@ -148,7 +149,8 @@ class Outcomes:
                 self._state.release(request.request_id, space, space.scheme)
 
     def _forbid(self, space: SpaceState, target: str) -> None:
-        """Remember that a host is forbidden, so as not to doubt the login again over it."""
+        """Record that the host of a target is forbidden, so that its refusals cause no more
+        doubt."""
         host = host_of(target)
         space.forbidden_hosts.pop(host, None)
         space.forbidden_hosts[host] = self._state.now
@@ -156,12 +158,12 @@ class Outcomes:
             del space.forbidden_hosts[next(iter(space.forbidden_hosts))]
 
     def _update_fingerprint(self, space: SpaceState, label: str) -> None:
-        """Remember what this upstream is, now that it has accepted a login."""
+        """Update the fingerprint of the upstream after it has accepted a login."""
         state, upstream_id = self._state, space.key.upstream_id
         old = state.fingerprints.get(upstream_id)
         realms = old.realms if old else ()
         if space.remember and space.login:
-            # The keyring is about to hold this login: it is right where it was accepted.
+            # The keyring entry is valid for the realms with this trusted login.
             realms = tuple(
                 s.key.realm
                 for s in state.other_realms(space)
@@ -172,20 +174,25 @@ class Outcomes:
             realms = (space.key.realm, *others)[:_REALMS_MAX]
         state.set_fingerprint(upstream_id, UpstreamFingerprint(label, realms))
 
-    # --- Refused -----------------------------------------------------------------------------
+    # --- Refused ---------------------------------------------------------------------------------
 
     def record_late_rejection(self, tried: TriedLogin) -> None:
-        """Learn that a login was rejected that was given up before its verdict came."""
+        """Record the rejection of a login that was replaced before its verdict arrived."""
         space = self._state.spaces.get(tried.login_id.space)
         login = space.pending_verdicts.pop(tried.login_id.generation, None) if space else None
         if space and login and not is_password_unchecked(tried.verdict):
             self._remember_rejection(space, login)
 
     def handle_other_realm(self, tried: TriedLogin, challenged: ProtectionSpace) -> None:
-        """Take note that a login was refused in the name of another realm: no verdict on it.
+        """Handle a refusal in which the upstream names another realm: it is no verdict on the
+        login.
 
-        One on trial may have been counted all the same, so that the person decides about it; the
-        request goes on in the other realm.
+        A login on trial may have cost a failed log-on all the same, so the user is prompted about
+        it; the request is parked in the other realm.
+
+        Args:
+            tried: The login that the request carried.
+            challenged: The protection space of the 407.
         """
         space = self._state.spaces.get(tried.login_id.space)
         if (
@@ -205,7 +212,9 @@ class Outcomes:
             if space.phase is SpacePhase.CHECKING:
                 self.keep_unverified(space, sent=False)
             if space.accepted_at is None and not space.has_clients:
-                self._prompts.close(space, Ending.ABANDONED)  # That of the other realm opens.
+                self._prompts.close(
+                    space, Ending.ABANDONED
+                )  # The other realm opens its own prompt.
         elif space.login and (space.accepted_at is not None or self._prompts.can_ask):
             space.refusals = 0
             if not space.has_clients:
@@ -215,9 +224,10 @@ class Outcomes:
             self.keep_unverified(space, sent=True, limit=self._state.limits.unproved_max)
 
     def handle_other_scheme(self, space: SpaceState, tried: TriedLogin, *, is_trial: bool) -> None:
-        """Keep a login whose request is asked for it in another way: that says nothing about it.
+        """Keep a login whose request is challenged for another scheme, which is no verdict on the
+        login.
 
-        A login on trial may have been counted all the same.
+        A login on trial may have cost a failed log-on all the same.
         """
         if space.phase is SpacePhase.CHECKING and is_trial:
             is_sent = not is_password_unchecked(tried.verdict) and space.accepted_at is None
@@ -226,20 +236,20 @@ class Outcomes:
     def handle_refusal(
         self, space: SpaceState, event: RequestChallenged, tried: TriedLogin, *, is_trial: bool
     ) -> bool:
-        """Take the verdict on the present login.
+        """Handle a 407 to a request that carried the current login.
 
         Args:
-            space: Its protection space.
-            event: The request that came back.
-            tried: What it carried.
-            is_trial: It left after whatever put the login in doubt.
+            space: The protection space.
+            event: The challenge.
+            tried: The login that the request carried.
+            is_trial: True if the request was released after the event that put the login in doubt.
 
         Returns:
-            Whether the request waits on with the others; if not, it is forbidden, and nothing that
-            is on its way can tell more.
+            True if the request is parked with the others; False if the request is forbidden and no
+            request in flight can tell more.
         """
         if space.phase is SpacePhase.PROMPTING and space.reason is PromptReason.UNCHECKED:
-            self.reject(space, tried.verdict)  # So late that it was not waited for any more.
+            self.reject(space, tried.verdict)  # A late verdict, after the canary was given up.
         if space.phase not in (SpacePhase.TRUSTED, SpacePhase.CHECKING, SpacePhase.UNVERIFIED):
             return True
         state = self._state
@@ -248,7 +258,7 @@ class Outcomes:
         if is_known and not tried.is_final and not was_canary:
             return False
         if is_known and not tried.is_final and space.accepted_at is None:
-            # The host refuses logins that are right: this says nothing about another one.
+            # The host refuses right logins: its refusal is no verdict on this login.
             self.keep_unverified(space, sent=True, limit=state.limits.unproved_max)
             return False
         is_proof = tried.is_final or (was_canary and self._proves_rejection(space, event))
@@ -261,8 +271,8 @@ class Outcomes:
         if space.refusals >= state.limits.refusals_max:
             self.reject(space, tried.verdict)
             return True
-        # If the password was changed just now, each further try is a failed log-on: they go one
-        # at a time from here.
+        # If the password was changed just now, each further attempt is a failed log-on, so
+        # requests carry the login one at a time from here.
         space.refused_hosts[host_of(event.target)] = state.now
         if space.phase is SpacePhase.CHECKING and not was_canary:
             return False
@@ -276,8 +286,9 @@ class Outcomes:
     def _proves_rejection(space: SpaceState, event: RequestChallenged) -> bool:
         """Return whether this refusal of a canary is about the login, and not about its host.
 
-        Another host has refused the login since it was accepted last, and this one is no more
-        likely to be forbidden than any: the login was accepted for it, or we have chosen it.
+        It is about the login if another host has refused the login since its last acceptance, and
+        this host is no more likely to be forbidden than others: the login was accepted for it, or
+        TrayProxy has chosen it for an own request.
         """
         if event.is_own:
             return True
@@ -287,9 +298,10 @@ class Outcomes:
         )
 
     def _may_be_right(self, space: SpaceState) -> bool:
-        """Return whether it may be the address that is refused, and not the login.
+        """Return whether the host may be refused, and not the login.
 
-        With the means to find that out by one request, always if it was ever accepted.
+        That is possible for any login that was accepted before, as long as an own request can
+        verify it; otherwise only for some time after the acceptance.
         """
         if space.accepted_at is None:
             return False
@@ -298,7 +310,7 @@ class Outcomes:
         return self._state.now - space.accepted_at <= self._state.limits.refusal_window
 
     def can_verify(self, space: SpaceState) -> bool:
-        """Return whether a request of our own can tell whether a login is right still."""
+        """Return whether an own request can verify a login that was accepted before."""
         return bool(space.accepted_targets) and self._state.can_send_own
 
     def handle_unusable_scheme(
@@ -310,22 +322,23 @@ class Outcomes:
         is_offered: bool,
         is_trial: bool,
     ) -> bool:
-        """Take note that a scheme came to nothing, and nothing is known about the login.
+        """Handle a scheme that failed without a verdict on the login.
 
         Args:
-            space: Of which protection space.
-            tried: With what.
-            verdict: Why.
-            is_offered: Whether the upstream still offers that scheme, as far as is known.
-            is_trial: As for `handle_refusal`.
+            space: The protection space.
+            tried: The login and the scheme that were tried.
+            verdict: Why the scheme failed.
+            is_offered: True if the upstream still offers that scheme, as far as is known.
+            is_trial: As in `handle_refusal`.
 
         Returns:
-            Whether it is left alone now. One that works for others may stumble.
+            True if the scheme is backed off now. A scheme that works for other requests may fail a
+            few times first.
         """
         state, scheme = self._state, tried.scheme
         is_system = verdict.kind in _NOT_ABOUT_REQUEST or not is_offered
         if space.phase is SpacePhase.TRUSTED and not is_system:
-            # What one request cannot do for its content says nothing about the next one.
+            # A failure caused by the content of a request does not affect other requests.
             space.scheme_failures += not verdict.lacks_content
             if space.scheme_failures < state.limits.scheme_failures_max:
                 return False
@@ -339,7 +352,7 @@ class Outcomes:
         return True
 
     def reject(self, space: SpaceState, verdict: Verdict | None = None) -> None:
-        """Set the present login aside and ask the person."""
+        """Reject the current login and prompt the user."""
         kind = verdict.kind if verdict else VerdictKind.REJECTED
         if space.login is None:
             return self._reject_sso(space, verdict or Verdict(kind))
@@ -353,7 +366,7 @@ class Outcomes:
         return self._prompts.ask(space, _REASONS.get(kind, reason))
 
     def ask_for_another_login(self, space: SpaceState) -> None:
-        """Ask the person for another login than one that was rejected before; nothing is sent."""
+        """Prompt for another login because this one was rejected before; the login is not sent."""
         if space.login is not None:
             space.user = space.login.user
         space.is_unsent = True
@@ -370,14 +383,15 @@ class Outcomes:
         space.in_flight.clear()
 
     def _remember_rejection(self, space: SpaceState, login: Login) -> None:
-        """Never send this login again by itself, not in later runs either."""
+        """Record a rejection so that the login is never sent again automatically, in later runs
+        too."""
         state = self._state
         if not state.is_rejected(space.key.upstream_id, login):
             state.effects.append(RecordRejection(space.key.upstream_id, login))
         state.rejected.add(state.rejection_scopes(space.key.upstream_id), login)
 
     def _reject_sso(self, space: SpaceState, verdict: Verdict) -> None:
-        """Leave one's own sign-in alone for a while: nobody can be asked for a better one."""
+        """Back off the scheme of the own sign-in: there is no other login to prompt for."""
         back_off(
             self._state,
             space,
@@ -390,18 +404,19 @@ class Outcomes:
         if space.phase is not SpacePhase.UNVERIFIED:
             space.move_to(SpacePhase.UNVERIFIED)
 
-    # --- Neither -----------------------------------------------------------------------------
+    # --- No verdict ------------------------------------------------------------------------------
 
     def keep_unverified(self, space: SpaceState, *, sent: bool, limit: int | None = None) -> None:
-        """Keep a login of which the canary has not told whether it is right.
+        """Keep a login whose canary ended without a verdict.
 
-        It may have been counted all the same; so after some of these the person decides. One that
-        was right before is sent once more, on TrayProxy's own request.
+        The login may have cost a failed log-on all the same, so after some of these the user is
+        prompted. A login that was accepted before is sent once more, on an own request.
 
         Args:
-            space: With which login.
-            sent: It may have cost a failed log-on.
-            most: After how many of these; None: as many as may go unanswered.
+            space: The protection space.
+            sent: True if the canary may have cost a failed log-on.
+            limit: The number of these after which the user is prompted; `DeskLimits.unanswered_max`
+                if None.
         """
         state = self._state
         space.clear_canary_deadlines()
@@ -423,5 +438,5 @@ class Outcomes:
 
 
 def is_password_unchecked(verdict: Verdict | None) -> bool:
-    """Return whether a handshake ended before the login was tried."""
+    """Return whether a handshake ended before the login was checked."""
     return verdict is not None and verdict.kind in PASSWORD_NOT_CHECKED

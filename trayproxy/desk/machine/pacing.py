@@ -1,16 +1,17 @@
-"""Decide which requests may carry a login that was accepted before, but not recently.
+"""Send permits: which requests may carry an accepted login that is not proved.
 
 A password that was right in the evening may be wrong in the morning, when every open program sends
-it at once; thirty failed log-ons lock an account. So if no response has proved the login for some
-seconds, one request carries it alone. While that request has no response, one more request may
-carry the login every `Rules.pace` seconds, because a slow site must not hold up all other requests.
-An acceptance releases all queued requests; after a refusal no queued request carries the login (see
-`verdicts`). Once as many requests are unanswered as `Rules.unanswered` allows, TrayProxy sends a
-request of its own to find out whether the login is the reason.
+it at once; thirty failed log-ons lock an account. So while no response has proved the login for
+`DeskLimits.proof_ttl` seconds, one request at a time may carry it. While that request has no
+response, one more request may carry the login every `DeskLimits.send_interval` seconds, because a
+slow site must not hold up all other requests. An acceptance grants permits to all queued requests;
+after a refusal no queued request carries the login (see `trayproxy.desk.machine.outcomes`). Once as
+many requests are unanswered as `DeskLimits.unanswered_max` allows, TrayProxy sends an own request
+to find out whether the login is the reason.
 
-The same limit applies early if an upstream stops responding altogether while requests with a
-recently proved login are waiting: each of these requests may be a failed log-on, so from then on
-they count as unanswered.
+The same limit applies early if an upstream stops responding altogether while requests with a proved
+login are waiting: each of these requests may be a failed log-on, so from then on they count as
+unanswered.
 """
 
 from collections.abc import Iterator
@@ -27,14 +28,14 @@ from trayproxy.desk.machine.verification import Verification
 
 
 class Pacing:
-    """Releases queued requests one at a time while their login has not been proved recently."""
+    """Grants send permits one at a time while a login is not proved."""
 
     def __init__(self, state: DeskState, verification: Verification) -> None:
         self._state = state
         self._verification = verification
 
     def request_permit(self, event: PermitRequested) -> None:
-        """Queue a request that is about to carry a login; recall it if the login is not trusted."""
+        """Queue a request for a send permit; deny the permit if its login is not trusted."""
         space = self._state.spaces.get(event.login_id.space)
         if (
             space is None
@@ -63,18 +64,18 @@ class Pacing:
             space.last_permit_at = self._state.now
 
     def remove(self, number: int) -> None:
-        """Remove a request from its queue, if it is in one: its client has disconnected."""
+        """Remove a request from the permit queue, if it is queued: its client has disconnected."""
         for space in self._state.spaces.values():
             space.permit_queue.pop(number, None)
 
     def sweep(self) -> None:
-        """Release or recall every queued request that is due."""
+        """Grant or deny every send permit that is due."""
         for space in self._state.spaces.values():
             if space.permit_queue:
                 self._grant_next(space)
 
     def deadlines(self, space: SpaceState) -> Iterator[float]:
-        """Yield the time at which the next queued request of a case may be released."""
+        """Yield the time at which the next send permit of a protection space may be granted."""
         if space.permit_queue:
             yield space.last_permit_at + self._state.limits.send_interval
 

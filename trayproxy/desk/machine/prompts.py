@@ -1,7 +1,8 @@
-"""When a question opens, and when it closes by itself (ux §3.4).
+"""When a prompt opens, and when it closes automatically (ux §3.4).
 
-There is at most one question per protection space, and one before the person at a time. None opens
-while the screen is locked, and an untouched one does not outlive those who wait for it.
+There is at most one prompt per protection space, and only one prompt opens at a time. No prompt
+opens while the screen is locked. A prompt that the user has not touched closes when no request
+waits for it any more.
 """
 
 from collections.abc import Iterator
@@ -16,11 +17,11 @@ from trayproxy.desk.machine.state import DeskState
 UPSTREAM_CHANGED = frozenset(
     {PromptReason.DOWNGRADE, PromptReason.FALLBACK, PromptReason.REALM_CHANGED}
 )
-"""The reasons to ask that are about what the upstream was."""
+"""The prompt reasons that report that an upstream has changed."""
 
 
 class Prompts:
-    """Opens and closes the questions."""
+    """Opens and closes the prompts."""
 
     def __init__(self, state: DeskState) -> None:
         self._state = state
@@ -29,7 +30,8 @@ class Prompts:
         self._front_ends_left_at = -inf
 
     def ask(self, space: SpaceState, reason: PromptReason) -> None:
-        """Leave a case to the person. The question itself opens when it is its turn."""
+        """Start prompting for a login; the prompt itself opens when it is due and no other prompt
+        is open."""
         state = self._state
         space.reason = reason
         space.previous_name = (
@@ -44,15 +46,16 @@ class Prompts:
     def ask_for_request(
         self, space: SpaceState, request: ParkedRequest, reason: PromptReason, method: SignInMethod
     ) -> None:
-        """Let one request wait for the person; the login of its case stays in use for the others.
+        """Start prompting about one request; the login of its protection space remains in use for
+        others.
 
-        Called again and again while the request waits.
+        This is called repeatedly while the request is parked.
 
         Args:
-            space: Which protection space.
-            request: Which request.
-            why: Why nothing is sent for it by itself.
-            way: How the upstream wants its login.
+            space: The protection space.
+            request: The parked request.
+            reason: Why the login is not sent automatically for the request.
+            method: The sign-in method that the upstream demands for the request.
         """
         state = self._state
         is_new = request.objection is None
@@ -64,33 +67,33 @@ class Prompts:
             state.prompt_changed(space)
 
     def open(self, space: SpaceState) -> None:
-        """Open the question about a case."""
+        """Open the prompt of a protection space."""
         self._numbers += 1
         space.prompt = OpenPrompt(self._numbers)
         space.next_survey_at = self._state.now + self._state.limits.survey_interval
         self._state.prompt_changed(space)
 
     def close(self, space: SpaceState, ending: Ending) -> None:
-        """End the question about a case, if there is one."""
+        """Close the prompt of a protection space, if it is open."""
         if space.prompt:
             self._state.effects.append(NotifyPromptClosed(space.prompt.number, ending))
             space.prompt = None
 
     def touch(self, space: SpaceState) -> None:
-        """Take note that the person is busy with the question about a case."""
+        """Record that the user is busy with the prompt of a protection space."""
         if space.prompt:
             space.prompt.is_touched, space.prompt.touched_at = True, self._state.now
 
-    # --- Who can be asked --------------------------------------------------------------------
+    # --- Front ends and screen -------------------------------------------------------------------
 
     def set_front_ends(self, count: int) -> None:
-        """Take note of how many faces can ask a person."""
+        """Set the number of front ends that can show a prompt."""
         if self._front_ends and not count:
             self._front_ends_left_at = self._state.now
         self._front_ends = count
 
     def set_screen_locked(self, locked: bool) -> None:
-        """Take note of whether somebody is before the screen."""
+        """Record whether the screen is locked."""
         self._state.screen_locked = locked
 
     @property
@@ -100,13 +103,14 @@ class Prompts:
 
     @property
     def can_ask(self) -> bool:
-        """Whether a person can be asked, or could moments ago."""
+        """True if a front end can show a prompt, or could within `DeskLimits.front_end_grace`."""
         return self._front_ends > 0 or self._is_in_grace
 
-    # --- Time --------------------------------------------------------------------------------
+    # --- Opening and closing ---------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Close what nobody needs any more, and open the next question if it is its time."""
+        """Close the prompts that no request needs any more, and open the next prompt that is
+        due."""
         for space in self._state.spaces.values():
             self._close_if_abandoned(space)
             self._refuse_own_requests(space)
@@ -115,7 +119,7 @@ class Prompts:
         self._open_next()
 
     def deadlines(self) -> Iterator[float]:
-        """Yield when something becomes due here."""
+        """Yield the deadlines of prompts."""
         limits = self._state.limits
         if self._is_in_grace:
             yield self._front_ends_left_at + limits.front_end_grace
@@ -137,7 +141,7 @@ class Prompts:
             self.close(space, Ending.ABANDONED)
 
     def _refuse_own_requests(self, space: SpaceState) -> None:
-        """Give up a request of our own that needs the person: nobody waits for it."""
+        """Refuse a parked own request that needs a prompt if no request of a program is parked."""
         if space.phase is SpacePhase.PROMPTING and space.prompt is None and not space.has_clients:
             self._state.refuse_all(space, RefusalReason.UNATTENDED)
 
@@ -150,7 +154,8 @@ class Prompts:
                 self.close(space, Ending.ABANDONED)
 
     def _refuse_parked(self, space: SpaceState) -> None:
-        """Tell the requests of a case that nobody can be asked about them."""
+        """Refuse the parked requests of a protection space because no front end can show a
+        prompt."""
         if space.reason in UPSTREAM_CHANGED:
             offer = pick(space, space.offers, self._state.now)
             text = weaker_text(self._state, space, offer, space.reason) if offer else ""
@@ -159,7 +164,7 @@ class Prompts:
             self._state.refuse_all(space, RefusalReason.UNATTENDED)
 
     def _open_next(self) -> None:
-        """Open the question whose request has waited longest."""
+        """Open the prompt whose oldest request was parked first."""
         state = self._state
         if state.screen_locked or any(map(self._blocks_others, state.spaces.values())):
             return
@@ -179,7 +184,7 @@ class Prompts:
                 yield space
 
     def _blocks_others(self, space: SpaceState) -> bool:
-        """Return whether the person is busy with this question."""
+        """Return whether the user is busy with the prompt of this protection space."""
         if space.prompt is None:
             return False
         is_watched = self._state.now < space.prompt.touched_at + self._state.limits.prompt_attention

@@ -1,4 +1,4 @@
-"""What one can see of the machine: nothing here changes anything."""
+"""Read-only access to the state of the machine, for the desk and front ends."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -16,7 +16,7 @@ from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.profiles.profile import Profile
 
 REALM_CHARS_MAX = 1024
-"""Characters of a realm that faces are sent; they show fewer."""
+"""Maximum number of characters of a realm that front ends receive; front ends display fewer."""
 
 _WORST_FIRST = (
     SignInState.REJECTED,
@@ -29,26 +29,26 @@ _WORST_FIRST = (
 
 
 class TrialState(Enum):
-    """What is known of a login."""
+    """The result of verifying a login, as far as it is known."""
 
     UNDER_WAY = auto()
     ACCEPTED = auto()
     REJECTED = auto()
     UNSENT = auto()
-    """It was rejected before, and was not sent again."""
+    """The login had been rejected before and was not sent again."""
     UNKNOWN = auto()
     UNRECORDED = auto()
-    """It is not sent, because it cannot be put on record."""
+    """The login is not sent because its trial cannot be written to disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInTrouble:
-    """Why no login can be sent to an upstream now.
+    """A reason why no login can be sent to an upstream at present.
 
     Attributes:
-        profile: Of which profile.
-        reason: What requests are told.
-        text: The same for people; empty if the reason says it all.
+        profile: The profile.
+        reason: The refusal reason of its requests.
+        text: Further information for the user in full sentences, or empty.
     """
 
     profile: Profile
@@ -58,15 +58,15 @@ class SignInTrouble:
 
 @dataclass(frozen=True, slots=True)
 class ProfileFacts:
-    """What a face is told about the sign-in of a profile.
+    """The sign-in state of a profile for front ends.
 
     Attributes:
-        sign_in: The worst state among its protection spaces.
-        user: The user name that was accepted last, empty if none was.
-        snoozed_until: The end of the quiet time on the machine's clock; infinite until the person
-            acts; None if nothing is snoozed.
-        waiting: How many requests wait.
-        is_saved: The keyring is known to hold a login.
+        sign_in: The worst state of its protection spaces.
+        user: The user name that was accepted last, empty if there is none.
+        snoozed_until: End of the snooze on the machine's clock; infinite if only the user ends it;
+            None if there is no snooze.
+        waiting: Number of parked requests of programs.
+        is_saved: True if the keyring is known to hold a login.
     """
 
     sign_in: SignInState = SignInState.UNTESTED
@@ -77,30 +77,32 @@ class ProfileFacts:
 
 
 class Queries:
-    """The state of the desk for those who look at it.
+    """Queries of the desk's state that change nothing.
 
     Attributes:
-        state: What is known; for the parts of the machine only.
+        state: The shared state; only for the parts of the machine and their tests.
     """
 
     def __init__(self, state: DeskState) -> None:
         self.state = state
 
-    # --- What one can see --------------------------------------------------------------------
+    # --- Queries ---------------------------------------------------------------------------------
 
     @property
     def keyring(self) -> KeyringStatus:
-        """The password store, as far as it is known."""
+        """The status of the keyring, as far as it is known."""
         return self.state.keyring
 
     def login(self, login_id: LoginId) -> Login | None:
-        """Return the login that a mark names, None if it is the present one no longer."""
+        """Return the login with this identifier, or None if it is not the current login."""
         space = self.state.spaces.get(login_id.space)
         return space.login if space and space.generation == login_id.generation else None
 
     def login_scheme(self, login_id: LoginId) -> tuple[str, str]:
-        """Return the scheme that a login is sent with before it is asked for, and how strong that
-        is, as in `Offered`; both empty if that is not known."""
+        """Return the scheme with which a login is sent without a 407, and its strength label.
+
+        Both are as in `OfferedScheme`, and empty if they are unknown.
+        """
         space = self.state.spaces.get(login_id.space)
         if space is None or space.login_id != login_id:
             return ("", "")
@@ -110,25 +112,27 @@ class Queries:
         return (space.scheme, max(labels, key=strength, default=""))
 
     def is_current(self, login_id: LoginId) -> bool:
-        """Return whether a mark names a present login, or one's own sign-in."""
+        """Return whether this identifier names the current login or the own sign-in."""
         space = self.state.spaces.get(login_id.space)
         return space is not None and space.login_id == login_id and space.has_login
 
     def is_trusted(self, login_id: LoginId) -> bool:
-        """Return whether a mark names a present login that was found to be right."""
+        """Return whether this identifier names the current login and the login was accepted."""
         space = self.state.spaces.get(login_id.space)
         return (
             space is not None and space.login_id == login_id and space.phase is SpacePhase.TRUSTED
         )
 
     def is_proved(self, login_id: LoginId) -> bool:
-        """Return whether a mark names a trusted login that no request went unanswered with."""
+        """Return whether this identifier names a trusted login and its requests got responses."""
         space = self.state.spaces.get(login_id.space)
         return self.is_trusted(login_id) and space is not None and not space.unanswered
 
     def is_settled(self, upstream_id: UpstreamId) -> bool:
-        """Return whether nothing is asked, put off or in doubt about an upstream, and somebody is
-        there whom one could ask."""
+        """Return whether an upstream has no open prompt, no snooze and no login in doubt.
+
+        The result is False while the screen is locked.
+        """
         spaces = self.state.spaces_of_upstream(upstream_id)
         is_open = any(
             s.prompt or s.refusals or s.unanswered or s.phase is SpacePhase.SNOOZED for s in spaces
@@ -136,22 +140,22 @@ class Queries:
         return not (is_open or self.state.screen_locked)
 
     def generation(self, upstream_id: UpstreamId) -> int:
-        """Return the generation of the login that an upstream would be sent now."""
+        """Return the generation of the login that the next request to an upstream would carry."""
         spaces = self.state.spaces_of_upstream(upstream_id)
         return preferred_space(spaces).generation if spaces else 0
 
     def trial_state(self, upstream_id: UpstreamId, generation: int) -> TrialState:
-        """Return what is known of a login of an upstream, whatever realm it went to."""
+        """Return the result of verifying a login of an upstream, in any realm."""
         for space in self.state.spaces.values():
             if space.key.upstream_id == upstream_id and space.generation == generation:
                 return _trial_state(space)
         return TrialState.UNKNOWN
 
     def trusted_logins(self) -> dict[UpstreamId, LoginId]:
-        """Return the logins to send to upstreams before they ask.
+        """Return the logins that requests carry without a 407, by upstream.
 
-        None for an upstream that goes by several realms: which one a request is for only its 407
-        tells, and a login sent to the wrong one is a failed log-on.
+        An upstream with several realms in use has no such login: only a 407 tells which realm a
+        request belongs to, and a login sent to the wrong realm is a failed log-on.
         """
         by_upstream: dict[UpstreamId, list[SpaceState]] = {}
         for space in self.state.spaces.values():
@@ -167,29 +171,30 @@ class Queries:
         }
 
     def _only_current_realm(self, spaces: list[SpaceState]) -> SpaceState | None:
-        """Return the realm that an upstream goes by, None if by several."""
+        """Return the only realm in use among the realms of an upstream, or None if several are in
+        use."""
         if len(spaces) > 1:
             since = self.state.now - self.state.limits.realm_ttl
             spaces = [space for space in spaces if space.seen_at >= since] or spaces
         return spaces[0] if len(spaces) == 1 else None
 
     def unidentified_requests(self, number: int) -> tuple[int, ...]:
-        """Return the requests named in a question of which nobody knows who sent them."""
+        """Return the requests named in a prompt whose program is unknown."""
         space = self.state.space_of_prompt(number)
         named = space.clients[: self.state.limits.programs_max] if space else []
         return tuple(request.request_id for request in named if request.program is None)
 
     def profile_ids(self) -> frozenset[str]:
-        """Return the profiles of which anything is known."""
+        """Return the ids of the profiles that have protection spaces or sign-in problems."""
         spaces = frozenset(key.upstream_id.profile_id for key in self.state.spaces)
         return spaces | {upstream_id.profile_id for upstream_id in self.state.no_common_scheme}
 
     def prompt_numbers(self) -> tuple[int, ...]:
-        """Return the numbers of the open questions, the oldest first."""
+        """Return the numbers of the open prompts, oldest first."""
         return tuple(sorted(s.prompt.number for s in self.state.prompted_spaces() if s.prompt))
 
     def prompt(self, number: int) -> Prompt | None:
-        """Return an open question, whole; None if there is none of that number."""
+        """Return an open prompt for front ends, or None if no prompt has this number."""
         space = self.state.space_of_prompt(number)
         if space is None:
             return None
@@ -216,7 +221,7 @@ class Queries:
         )
 
     def facts(self, profile_id: str) -> ProfileFacts:
-        """Return what is known about the sign-in of a profile."""
+        """Return the sign-in state of a profile."""
         spaces = self.state.spaces_of_profile(profile_id)
         states = {space.sign_in for space in spaces}
         if self.no_common_scheme(profile_id):
@@ -233,12 +238,16 @@ class Queries:
         )
 
     def no_common_scheme(self, profile_id: str = "") -> tuple[Problem, ...]:
-        """Return what upstreams offer that TrayProxy cannot use; of all profiles without an id."""
+        """Return the problems of upstreams that offer no usable scheme.
+
+        Args:
+            profile_id: Restricts the result to one profile; all profiles if empty.
+        """
         found = self.state.no_common_scheme.items()
         return tuple(p for upstream_id, p in found if profile_id in ("", upstream_id.profile_id))
 
     def troubles(self) -> tuple[SignInTrouble, ...]:
-        """Return why no login can be sent, for each upstream where that is so."""
+        """Return the reasons why no login can be sent, one for each upstream concerned."""
         found = map(self._trouble, self.state.spaces.values())
         return tuple(dict.fromkeys(filter(None, found)))
 

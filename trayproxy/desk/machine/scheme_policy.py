@@ -1,10 +1,10 @@
-"""Which of the schemes on offer to use, and whether a login may be sent with it.
+"""Which offered scheme to use, and whether a login may be sent with it.
 
-The strongest that is offered is used; one that could not be used lately is left alone for a while,
-and the next one takes its place with the same login. But never one that is weaker than what this
-upstream has accepted before, or that shows the password to more people than the person was told
-(threats T4 and T5): then the person is asked. An upstream may want the same login in one way for
-some requests and in another way for others; each is answered in a way that its own 407 offers.
+The strongest offered scheme is used. A scheme that failed recently is backed off, and the next one
+is used with the same login. But a login is never sent automatically with a scheme that is weaker
+than the scheme that this upstream has accepted before, or that protects the password less than the
+prompt has stated (threats T4 and T5): then the user is prompted. An upstream may demand different
+schemes for different requests; each request uses a scheme that its own 407 offers.
 """
 
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
@@ -15,7 +15,7 @@ from trayproxy.desk.machine.state import DeskState
 from trayproxy.profiles.profile import Method
 
 NO_TICKETS = frozenset({VerdictKind.NO_TICKET, VerdictKind.TICKET_EXPIRED})
-"""The kinds of verdict that a new Kerberos ticket, or a log-on to Windows, ends."""
+"""The verdicts that remain until there is a new Kerberos ticket or log-on to Windows."""
 
 _TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Kerberos"}
 
@@ -35,10 +35,10 @@ _REASONS = {
 
 
 def pick(space: SpaceState, offers: tuple[OfferedScheme, ...], now: float) -> OfferedScheme | None:
-    """Return the scheme to use, None if none of those on offer can be used now.
+    """Return the scheme to use, or None if no offered scheme can be used now.
 
-    The one that the present login was accepted with is kept to while it is offered: going back to
-    a stronger one that could not be used would only find out again that it cannot.
+    The scheme with which the current login was accepted is preferred while it is offered: a
+    stronger scheme that failed before would only fail again.
     """
     usable = [offer for offer in offers if not is_backed_off(space, offer.scheme, now)]
     kept = (offer for offer in usable if offer.scheme == space.scheme)
@@ -46,13 +46,13 @@ def pick(space: SpaceState, offers: tuple[OfferedScheme, ...], now: float) -> Of
 
 
 def is_backed_off(space: SpaceState, scheme: str, now: float) -> bool:
-    """Return whether a scheme is left alone."""
+    """Return whether a scheme is not used at present because it failed."""
     setback = space.backoffs.get(scheme)
     return setback is not None and now < setback.until
 
 
 def back_off(state: DeskState, space: SpaceState, scheme: str, verdict: Verdict) -> None:
-    """Leave a scheme alone for a while: it came to nothing, and the login is not to blame."""
+    """Stop using a scheme for some time: it failed without a verdict on the login."""
     before = space.backoffs.get(scheme)
     count = before.failures + 1 if before else 1
     limits = state.limits
@@ -66,29 +66,29 @@ def back_off(state: DeskState, space: SpaceState, scheme: str, verdict: Verdict)
 
 
 def current_backoff(space: SpaceState, now: float) -> SchemeBackoff | None:
-    """Return why no scheme can be used: what happened to the strongest that was tried."""
+    """Return why no scheme can be used: the current back-off of the scheme that failed first."""
     return next((setback for setback in space.backoffs.values() if now < setback.until), None)
 
 
 def objection(
     state: DeskState, space: SpaceState, offer: OfferedScheme, offers: tuple[OfferedScheme, ...]
 ) -> PromptReason | None:
-    """Return why a login must not be sent in this way without asking, None if it may be.
+    """Return why a login must not be sent with this scheme without a prompt, or None if it may be.
 
-    The realm is no matter to one's own sign-in: a ticket is for the host that is configured.
+    The realm does not matter to the own sign-in: a ticket is for the host that is configured.
 
     Args:
-        board: What upstreams were before.
-        case: Which protection space, with which login.
-        offer: How it would be sent.
-        offers: All ways on offer.
+        state: Contains the fingerprints of the upstreams.
+        space: The protection space with the login.
+        offer: The scheme that would be used.
+        offers: All offered schemes.
     """
     fingerprint, consent = state.fingerprints.get(space.key.upstream_id), space.consent
     if any(strength(label) <= offer.strength for label in space.accepted_labels):
-        return None  # It was accepted in a way as weak as this one: the upstream knows it already.
+        return None  # Accepted with a scheme as weak as this: no new risk.
     demanded = _required_strength(space, fingerprint.label) if fingerprint else 0
     if demanded > offer.strength:
-        # It is not the upstream that has changed if it offers the same and we cannot use it.
+        # If the stronger scheme is still offered, but unusable here, the upstream has not changed.
         is_there = any(one.strength >= demanded for one in offers)
         return PromptReason.FALLBACK if is_there else PromptReason.DOWNGRADE
     if consent and _PROTECTION[offer.method.transport] < _PROTECTION[consent.method.transport]:
@@ -100,14 +100,14 @@ def objection(
 
 
 def _required_strength(space: SpaceState, label: str) -> int:
-    """Return how strong a scheme must be at least."""
+    """Return the minimum strength that a scheme must have."""
     if space.profile.method is not Method.AUTOMATIC:
-        return 0  # The person has chosen it in the settings of the profile.
+        return 0  # The user has chosen the scheme in the settings of the profile.
     return min(strength(label), space.consent.strength) if space.consent else strength(label)
 
 
 def previous_name(state: DeskState, space: SpaceState, reason: PromptReason) -> str:
-    """Return what the upstream was, in words for a person."""
+    """Return the scheme or realm that the upstream had before it changed, for display."""
     fingerprint = state.fingerprints.get(space.key.upstream_id)
     if reason is PromptReason.FALLBACK and space.consent:
         return space.consent.method.title
@@ -119,7 +119,8 @@ def previous_name(state: DeskState, space: SpaceState, reason: PromptReason) -> 
 def weaker_text(
     state: DeskState, space: SpaceState, offer: OfferedScheme, reason: PromptReason
 ) -> str:
-    """Return what a weaker offer is about, a sentence of ours for people."""
+    """Return a sentence for the user about a weaker offer; empty if the change is of another
+    kind."""
     was = previous_name(state, space, reason)
     if reason is PromptReason.REALM_CHANGED or not was:
         return ""
@@ -130,7 +131,7 @@ def weaker_text(
 
 
 def _title(label: str) -> str:
-    """Return a label as a person reads it, ``Digest (SHA-256)``."""
+    """Return a strength label for display, ``Digest (SHA-256)``."""
     if label.startswith("digest-"):
         return f"Digest ({label.removeprefix('digest-').upper()})"
     return _TITLES.get(label, "")

@@ -1,19 +1,20 @@
-"""What the desk knows about one protection space.
+"""The state of one protection space.
 
-The phases of a login and the moves between them::
+The phases of a protection space and the transitions between them::
 
-    EMPTY ──► LOOKING ──► HELD ──► CHECKING ──► TRUSTED    the keyring had it
-                 │         ▲          │           │
-                 ▼         │          ▼           ▼
-              ASKING ──────┘        ASKING ◄── (a 407 after all)
-                 │
-                 ▼
-               QUIET                                       the person said no
+    NO_LOGIN ─► LOOKING_UP ─► UNVERIFIED ─► CHECKING ─► TRUSTED    login found in the keyring
+                     │          ▲             │           │
+                     ▼          │             ▼           ▼
+                 PROMPTING ─────┘         PROMPTING ◄── (rejected by a 407)
+                     │
+                     ▼
+                  SNOOZED                                          prompt declined
 
-One's own sign-in needs neither keyring nor person: it goes from EMPTY to HELD at once, and back to
-it for as long as it cannot be used.
+The own sign-in (SSO) needs neither the keyring nor a prompt: it goes from NO_LOGIN directly to
+UNVERIFIED, and returns to UNVERIFIED while it cannot be used.
 
-A case is only data and what can be read off it; `trayproxy.desk.machine.machine` moves it.
+`SpaceState` contains data and queries only; `trayproxy.desk.machine.machine` and the modules beside
+it change it.
 """
 
 from dataclasses import dataclass, field
@@ -29,22 +30,22 @@ from trayproxy.profiles.profile import Profile
 
 
 class SpacePhase(Enum):
-    """How far a protection space has come."""
+    """The phase of the sign-in to a protection space."""
 
     NO_LOGIN = "empty"
-    """No login, and none was needed yet."""
+    """There is no login, and no request has needed one yet."""
     LOOKING_UP = "looking"
     """The keyring is being read."""
     PROMPTING = "asking"
-    """Only the person can help. The question may be open, in the queue, or given up."""
+    """The user must provide a login. The prompt may be open, queued or abandoned."""
     UNVERIFIED = "held"
-    """There is a login of which nobody knows whether it is right; the next request tries it."""
+    """There is a login, but it is not known to be right; the next request is its canary."""
     CHECKING = "checking"
-    """One request, the canary, is on its way with it."""
+    """The canary has been sent with the login, and its verdict is outstanding."""
     TRUSTED = "trusted"
-    """It was accepted; all requests carry it."""
+    """The login was accepted; all requests carry it."""
     SNOOZED = "quiet"
-    """The person does not want to be asked for a while."""
+    """The user has declined the prompt; there is no prompt until the snooze ends."""
 
 
 TRANSITIONS: dict[SpacePhase, frozenset[SpacePhase]] = {
@@ -88,7 +89,7 @@ TRANSITIONS: dict[SpacePhase, frozenset[SpacePhase]] = {
         {SpacePhase.NO_LOGIN, SpacePhase.PROMPTING, SpacePhase.UNVERIFIED}
     ),
 }
-"""From each phase, where one may go. A move that is not listed is a mistake of ours."""
+"""The permitted transitions: from each phase to its successors. Any other transition is a bug."""
 
 REJECTION_REASONS = frozenset(
     {
@@ -99,38 +100,39 @@ REJECTION_REASONS = frozenset(
         PromptReason.LOCKED,
     }
 )
-"""The reasons to ask that follow a rejection."""
+"""The prompt reasons that follow the rejection of a login."""
 
 
 class LoginSource(Enum):
-    """Where a login came from."""
+    """The origin of a login."""
 
     SAVED = "saved"
     """The keyring."""
     TYPED = "typed"
-    """A question."""
+    """A prompt."""
     COMMAND_LINE = "given"
     """The command line."""
     SSO = "own"
-    """Nowhere: one signs in as whoever is signed in to this computer."""
+    """No login: the own sign-in with a Kerberos ticket or the log-on to Windows."""
 
 
 @dataclass(slots=True)
 class ParkedRequest:
-    """A request that waits.
+    """A request that waits for a login.
 
     Attributes:
-        request_id: Which.
-        parked_at: When it was parked.
-        last_target: Where it wants to go. Untrusted.
-        program: Who sent it; None while that is not known.
-        offers: What its 407 offered, the strongest first.
-        is_own: It is ours.
-        was_refused: It has been sent with the present login.
-        refused_with: With which logins, and in which ways (`OfferedScheme.name`), it has been
+        request_id: The number of the request.
+        parked_at: Time when it was parked.
+        target: The target of the request. Untrusted.
+        program: The program that sent it; None while the program is unknown.
+        offers: The schemes offered by its 407, strongest first.
+        is_own: True if TrayProxy sends the request itself, to verify a login.
+        was_refused: True if the request has been refused with the current login.
+        refused_with: Logins and schemes (`OfferedScheme.name`) with which the request has been
             refused.
-        objection: Why it waits for the person although the present login was accepted: this
-            upstream wants the login of this request in a weaker way (threat T5).
+        objection: Why the request waits for the user although the current login was accepted: the
+            upstream demands a weaker scheme for this request (threat T5). None if it does not wait
+            for the user.
     """
 
     request_id: int
@@ -144,19 +146,19 @@ class ParkedRequest:
     objection: PromptReason | None = None
 
     def untried_offers(self, login_id: LoginId) -> tuple[OfferedScheme, ...]:
-        """Return the offers by which this login has not been sent with this request."""
+        """Return the offers with which this login has not been refused for this request."""
         return tuple(one for one in self.offers if (login_id, one.name) not in self.refused_with)
 
 
 @dataclass(frozen=True, slots=True)
 class SchemeBackoff:
-    """Why a scheme is left alone for a while.
+    """A scheme that is not used for some time because it failed.
 
     Attributes:
-        until: When it may be used again.
-        failures: How often in a row this has happened.
-        reason: What to tell requests.
-        text: The same for people, whole sentences of ours.
+        until: Time when the scheme may be used again.
+        failures: Number of failures in a row.
+        reason: Refusal reason for requests.
+        text: The failure in full sentences for the user, or empty.
     """
 
     until: float
@@ -167,11 +169,11 @@ class SchemeBackoff:
 
 @dataclass(frozen=True, slots=True)
 class LoginInFlight:
-    """A request on its way with a login that is not proved.
+    """A request that has been sent with a login that is not proved.
 
     Attributes:
-        parked_at: When it was let go.
-        last_target: Where it wants to go. Untrusted.
+        released_at: Time when the request was released.
+        target: The target of the request. Untrusted.
     """
 
     released_at: float
@@ -180,12 +182,14 @@ class LoginInFlight:
 
 @dataclass(slots=True)
 class OpenPrompt:
-    """An open question.
+    """An open prompt.
 
     Attributes:
-        number: Its name for faces.
-        touched_at: When the person last did something about it; the opening if they asked for it.
-        is_touched: The person has begun to answer: it does not close by itself.
+        number: Identifies the prompt to front ends.
+        touched_at: Time of the user's last action on the prompt, or of the opening if the user
+            asked for the prompt.
+        is_touched: True if the user has begun to answer; the prompt is not closed automatically
+            then.
     """
 
     number: int
@@ -195,89 +199,92 @@ class OpenPrompt:
 
 @dataclass(slots=True)
 class SpaceState:
-    """One protection space.
+    """The state of one protection space.
 
     Attributes:
-        key: Which.
-        profile: The profile it belongs to, as it is now.
-        method: How the upstream wants one to sign in.
-        offers: All ways that it offered last, the strongest first.
-        touched_at: When the upstream last asked or accepted.
-        phase: How far it has come; set by `move_to`.
-        login: The login of the present generation. It stays after a rejection, in case that
-            turns out to be wrong; only `SpacePhase.TRUSTED` sends it unasked.
-        source: Where the login came from.
-        remember: Save it once it was accepted.
-        generation: Grows with every new login.
-        accepted_at: When this generation was last accepted, None if never.
-        refusals: Refusals of this generation since then.
-        refused_hosts: The hosts whose requests were refused since then, and when.
-        forbidden_hosts: The hosts that the upstream forbids to this user, and when that was found
-            out. They outlive the present login: a trial of the next one goes elsewhere.
-        in_flight: The requests that carry the present login while it is not proved, by number. Only
-            their verdicts count for a login in doubt: whatever else carried it left before the
-            doubt.
-        permit_queue: The targets of the requests that wait for their turn with a login that was not
-            proved lately, by number.
-        last_permit_at: When the last of these was let go.
-        is_recorded: It is written down that the present login is about to be sent for the first
-            time.
-        record_number: The number of the order to write that down, 0 if none is open.
-        record_deadline: When that order has taken too long.
-        is_record_overdue: It has: until it is carried out, the login is not sent and requests are
-            refused.
-        canary_overdue_at: When the canary has taken too long.
-        canary_lost_at: When it will not come back any more.
-        canary_target: Where the canary wants to go.
-        rejecting_target: Where a login was rejected last, which may be a forbidden address after
-            all.
-        accepted_targets: The targets for which the present login was accepted, the latest last.
-        inconclusive_hosts: The hosts whose responses have not told whether the present login is
-            right.
-        canary_offer: What the canary signs in with.
-        scheme: The strongest scheme that the present login was accepted with, as in
+        key: The protection space: profile, upstream and realm.
+        profile: The profile of the protection space, as currently configured.
+        method: The sign-in method that the upstream demands, for display.
+        offers: The schemes offered by the last 407, strongest first.
+        seen_at: Time of the last 407 or acceptance.
+        phase: The current phase; set by `move_to`.
+        login: The login of the current generation. It is kept after a rejection in case the
+            rejection turns out to be wrong; requests carry it without a 407 only in
+            `SpacePhase.TRUSTED`.
+        source: The origin of the login.
+        remember: True if the login is saved to the keyring once it is accepted.
+        generation: Number of the current login; incremented with each new login.
+        accepted_at: Time of the last acceptance of this generation, None if it was never accepted.
+        refusals: Refusals of this generation since its last acceptance.
+        refused_hosts: Hosts whose requests were refused since the last acceptance, with the time of
+            the refusal.
+        forbidden_hosts: Hosts that the upstream forbids to this user, with the time when that was
+            found out. They are kept when the login changes, so that the next trial uses another
+            host.
+        in_flight: Requests that carry the current login while it is not proved, by request number.
+            For a login in doubt only the verdicts of these requests count: any other request with
+            the login was sent before the doubt.
+        permit_queue: Targets of the requests that wait for a send permit, by request number.
+        last_permit_at: Time when the last send permit was granted.
+        is_recorded: True if the trial of the current login has been written to disk.
+        record_number: Number of the outstanding `RecordTrial`, 0 if there is none.
+        record_deadline: Time when that record becomes overdue.
+        is_record_overdue: True if that record is overdue: until it is written, the login is not
+            sent and requests are refused.
+        canary_overdue_at: Time when the prompt reports that the canary has no verdict yet.
+        canary_lost_at: Time when the canary is given up.
+        canary_target: The target of the canary.
+        rejecting_target: The target for which a login was rejected last; it may be a forbidden host
+            instead.
+        accepted_targets: Targets for which the current login was accepted, oldest first.
+        inconclusive_hosts: Hosts whose responses did not tell whether the current login is right.
+        canary_offer: The offered scheme that the canary uses.
+        scheme: The strongest scheme with which the current login was accepted, as in
             `OfferedScheme`.
-        accepted_labels: How strong the ways are that it was accepted in, as in `OfferedScheme`, and
-            their schemes.
-        consent: What the person was told of how the present login, which they typed, will travel.
-        backoffs: Schemes that cannot be used now.
-        scheme_failures: How often in a row the scheme that was accepted could not be used after
-            all.
-        unanswered: How often in a row the present login was sent and got no answer.
-        is_overdue: That count is of requests whose answers may still come: their upstream has only
-            been silent for a moment.
-        hold_until: How long it is not sent by itself because of that.
-        is_own: The number of the request of our own that is on its way, 0 if none is.
-        own_deadline: How long the others wait for that while a login that was right is in doubt.
-        own_challenged: The upstream has asked that request for a login.
-        own_requests_sent: How many such requests were sent since the login was right.
-        own_generation: Of the login that such a request was sent for last.
-        own_targets: Where requests of our own went with the present login.
-        last_target: Where the last program wanted to go.
-        is_account_locked: The upstream says that the account is locked.
-        previous_name: What the upstream was before it became another.
-        pending_verdicts: Of logins that are no longer the present one and whose canary has not come
-            back: generation and login.
-        is_blocked: The present login is one of these.
-        parked: Who waits, the oldest first.
-        prompt_due_at: When the question may open.
-        prompt: The open question.
-        reason: Why the person is asked.
-        needs_user: Only the person can help, or could until a login came that is not verified yet.
-        user: The user name to suggest.
-        rejection_times: When logins were rejected, in a row.
-        is_repeated: The person typed a login that had been rejected already.
-        is_unsent: The present login had been rejected, and was not sent again.
-        retry_rejected: The present login had been rejected, and the person wants it tried all the
-            same.
-        may_retry_rejected: The person may send a rejected login once more.
-        snoozed_until: The end of the quiet time; infinite: until the person acts.
-        snooze_ends_with_network: It also ends when the network changes.
-        weaker_snoozed_until: How long the person does not want to be asked about weaker ways.
-        lookup: The outstanding question to the keyring, which may be a late one.
-        lookup_deadline: When the keyring has taken too long.
-        next_lookup_at: When the keyring may be read again.
-        next_survey_at: When to look next whether it has been unlocked.
+        accepted_labels: Strength labels with which the current login was accepted, with their
+            schemes, as in `OfferedScheme`.
+        consent: The scheme that the prompt showed when the user typed the current login, None if
+            the login was not typed.
+        backoffs: Schemes that are not used for some time, by scheme.
+        scheme_failures: Failures in a row of the scheme that was accepted before.
+        unanswered: Times in a row that the current login was sent and got no response.
+        is_overdue: True if `unanswered` counts requests that may still get a response: the upstream
+            has only stopped responding for a moment.
+        hold_until: Time until which the current login is not sent automatically, because too many
+            requests with it got no response.
+        own_request: Number of the outstanding own request, 0 if there is none.
+        own_deadline: Time until which other requests wait for the own request while an accepted
+            login is in doubt.
+        own_challenged: True if the upstream has responded to the own request with a 407.
+        own_requests_sent: Own requests sent since the last acceptance.
+        own_generation: The login generation for which the last own request was sent.
+        own_targets: Targets of own requests with the current login.
+        last_target: The target of the last request of a program.
+        is_account_locked: True if the upstream has reported that the account is locked.
+        previous_name: The scheme or realm that the upstream had before it changed, for the prompt.
+        pending_verdicts: Logins that were replaced while their canary was in flight, by generation.
+        is_blocked: True if the current login is in flight elsewhere, so that its verdict is
+            awaited.
+        parked: The parked requests by number, oldest first.
+        prompt_due_at: Time when the prompt may open.
+        prompt: The open prompt, None if there is none.
+        reason: The reason for the prompt.
+        needs_user: True if the user must provide a login, until a login was accepted.
+        user: The user name that the prompt suggests.
+        rejection_times: Times of the rejections in a row.
+        is_repeated: True if the user typed a login that had been rejected before.
+        is_unsent: True if the current login had been rejected before and was not sent again.
+        retry_rejected: True if the current login is sent even if it has been rejected before, as
+            the user wants.
+        may_retry_rejected: True if the user may send a rejected login once more.
+        snoozed_until: End of the snooze; infinite if only the user ends it.
+        snooze_ends_with_network: True if a network change also ends the snooze.
+        weaker_snoozed_until: Time until which there is no prompt about weaker schemes.
+        lookup: Number of the outstanding keyring look-up, which may be overdue; None if there is
+            none.
+        lookup_deadline: Time when the keyring look-up times out.
+        next_lookup_at: Time from which the keyring may be read again.
+        next_survey_at: Time of the next check whether the keyring has been unlocked.
     """
 
     key: ProtectionSpace
@@ -347,7 +354,7 @@ class SpaceState:
     next_survey_at: float = 0.0
 
     def move_to(self, phase: SpacePhase) -> None:
-        """Enter another phase."""
+        """Enter another phase, which must be a permitted transition."""
         assert phase in TRANSITIONS[self.phase], f"{self.phase} to {phase}"
         self.phase = phase
         if phase is SpacePhase.PROMPTING:
@@ -357,44 +364,44 @@ class SpaceState:
 
     @property
     def login_id(self) -> LoginId:
-        """The name of the present login."""
+        """The identifier of the current login."""
         return LoginId(self.key, self.generation)
 
     @property
     def upstream_profile(self) -> Profile:
-        """The profile with this upstream alone: each has an entry of its own in the keyring."""
+        """The profile with this upstream only: the keyring has one entry for each upstream."""
         return self.profile.with_only(self.key.upstream_id.upstream)
 
     @property
     def parked_since(self) -> float:
-        """When the oldest request was parked; infinite if none waits."""
+        """Time when the oldest parked request was parked; infinite if there is none."""
         return next(iter(self.parked.values())).parked_at if self.parked else inf
 
     @property
     def has_clients(self) -> bool:
-        """Whether a request of a program waits, not only one of our own."""
+        """True if a request of a program is parked, not only an own request."""
         return any(not request.is_own for request in self.parked.values())
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is asked."""
+        """True if there is neither a parked request nor an open prompt."""
         return not self.parked and self.prompt is None
 
     @property
     def has_login(self) -> bool:
-        """Whether there is something to sign in with; one's own sign-in needs no login."""
+        """True if there is a login or the own sign-in to authenticate with."""
         return self.login is not None or self.source is LoginSource.SSO
 
     @property
     def clients(self) -> list[ParkedRequest]:
-        """The requests of programs that wait, the oldest first."""
+        """The parked requests of programs, oldest first."""
         return [request for request in self.parked.values() if not request.is_own]
 
     @property
     def is_user_waiting(self) -> bool:
-        """Whether the person waits for the verdict on the login.
+        """True if the user waits for the verdict on the login.
 
-        Not on one that was right and is in doubt: they have not typed that just now.
+        False for an accepted login that is in doubt: the user has not typed that login just now.
         """
         if (
             self.reason in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
@@ -408,61 +415,67 @@ class SpaceState:
 
     @property
     def objected_requests(self) -> list[ParkedRequest]:
-        """The requests that wait for the person although the present login was accepted."""
+        """The requests that wait for the user although the current login was accepted."""
         return [request for request in self.clients if request.objection is not None]
 
     def clear_record(self) -> None:
-        """Wait no longer for the present login to be put on record."""
+        """Stop waiting for the trial of the current login to be recorded."""
         self.record_number, self.record_deadline, self.is_record_overdue = 0, inf, False
 
     def clear_canary_deadlines(self) -> None:
-        """Take note that the canary is back, or is waited for no longer."""
+        """Clear the deadlines of the canary: it has returned, or was given up."""
         self.canary_overdue_at = self.canary_lost_at = inf
 
     def is_proved(self, now: float, limits: DeskLimits) -> bool:
-        """Return whether the login was accepted lately, and every request since was answered."""
+        """Return whether the login was accepted recently and every request since then got a
+        response."""
         if self.phase is not SpacePhase.TRUSTED or self.accepted_at is None or self.unanswered:
             return False
         return now < self.accepted_at + limits.proof_ttl
 
     def is_in_doubt(self) -> bool:
-        """Return whether the login was right, and has been refused or not answered since."""
+        """Return whether an accepted login was refused, or got no response, since its last
+        acceptance."""
         return self.accepted_at is not None and (self.refusals > 0 or self.unanswered > 0)
 
     def needs_confirmation(self, now: float, limits: DeskLimits) -> bool:
-        """Return whether the next try needs the person's *Try anyway*."""
+        """Return whether the prompt requires *Try anyway* for the next attempt."""
         return self.is_repeated or self.is_account_locked or self.may_lock_account(now, limits)
 
     def may_lock_account(self, now: float, limits: DeskLimits) -> bool:
-        """Return whether so many logins were rejected lately that the account may get locked."""
+        """Return whether so many logins were rejected recently that the account may get locked."""
         recent = sum(
             1 for refused_at in self.rejection_times if now - refused_at <= limits.rejection_window
         )
         return recent >= limits.rejections_max
 
     def was_refused_lately(self, target: str, now: float, limits: DeskLimits) -> bool:
-        """Return whether this login was refused for the host of this target moments ago."""
+        """Return whether the current login was refused moments ago for the host of this target."""
         refused_at = self.refused_hosts.get(host_of(target))
         return refused_at is not None and now - refused_at <= limits.refusal_window
 
     def is_forbidden(self, target: str, now: float, limits: DeskLimits) -> bool:
-        """Return whether the host of this target was found to be forbidden to a right login."""
+        """Return whether the host of this target is known to be forbidden even with a right
+        login."""
         refused_at = self.forbidden_hosts.get(host_of(target))
         return refused_at is not None and now - refused_at <= limits.forbidden_ttl
 
     def was_accepted_for(self, target: str) -> bool:
-        """Return whether the present login was accepted for the host of this target."""
+        """Return whether the current login was accepted for the host of this target."""
         host = host_of(target)
         return any(host == host_of(good) for good in self.accepted_targets)
 
     def is_inconclusive(self, target: str, now: float, limits: DeskLimits) -> bool:
-        """Return whether a request to this target would not tell if the present login is right:
-        its host answers vaguely, or refuses right logins, too."""
+        """Return whether a request to this target cannot verify the current login.
+
+        The host of the target has given inconclusive responses, or is forbidden to right logins,
+        too.
+        """
         return host_of(target) in self.inconclusive_hosts or self.is_forbidden(target, now, limits)
 
     @property
     def sign_in(self) -> SignInState:
-        """The phase as a fact for faces (ux §3.1)."""
+        """The sign-in state for front ends (ux §3.1)."""
         if self.phase is SpacePhase.TRUSTED or (self.accepted_at is not None and self.refusals):
             return SignInState.OK
         if self.phase is SpacePhase.SNOOZED:

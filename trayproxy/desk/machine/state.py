@@ -1,7 +1,8 @@
-"""What all parts of the machine look at and write to: the cases, the time, and what to do about it.
+"""The state that all parts of the machine share: protection spaces, time and pending effects.
 
-`trayproxy.desk.machine.machine` puts the parts together. Each decides about one thing (questions,
-logins, verdicts, schemes, the person), and all of them leave their effects here.
+`trayproxy.desk.machine.machine` creates the parts of the machine. Each part decides about one
+subject (prompts, keyring look-ups, outcomes, verification, schemes, actions of the user), and each
+part appends its effects to `DeskState.effects`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,29 +41,29 @@ LASTING_REASONS = frozenset(
         PromptReason.UNRECORDED,
     }
 )
-"""The reasons to ask that still hold when a question is asked again later."""
+"""The prompt reasons that remain valid when a prompt is opened again later."""
 
 
 class DeskState:
-    """The state of the desk.
+    """The state of the sign-in desk.
 
     Attributes:
-        limits: Times and limits.
-        rejected: Logins not to send by themselves.
-        fingerprints: What upstreams were when they last accepted a login.
-        now: The time of the present event.
-        keyring: The password store, as far as it is known.
+        limits: Timeouts and limits.
+        rejected: Logins that upstreams have rejected; they are not sent automatically.
+        fingerprints: The fingerprint of each upstream at its last acceptance of a login.
+        now: Time of the current event.
+        keyring: Status of the keyring, as far as it is known.
         spaces: All protection spaces.
-        space_of_request: Where each request waits.
-        addresses: Of each upstream, as far as they are known.
+        space_of_request: The protection space in which each request is parked, by request number.
+        addresses: The addresses of each upstream, as far as they are known.
         active: The active profile.
-        profiles: Profiles as they are now, None for one that is gone.
-        no_common_scheme: The upstreams whose last 407 offered no scheme that can be used, and what
-            requests were told.
-        saved: The profiles of which the keyring is known to hold a login.
-        can_send_own: Whether requests of our own can be sent.
-        screen_locked: Nobody is before the screen.
-        effects: What to do, in order; taken by `Machine.handle`.
+        profiles: Profiles as currently configured, by id; None for a deleted profile.
+        no_common_scheme: Upstreams whose last 407 offered no usable scheme, with the problem that
+            was returned to clients.
+        saved: Profiles for which the keyring is known to hold a login.
+        can_send_own: True if own requests can be sent.
+        screen_locked: True if the screen is locked.
+        effects: Pending effects in order; `Machine.handle` returns and clears them.
     """
 
     def __init__(
@@ -87,30 +88,31 @@ class DeskState:
         self.screen_locked = False
         self.effects: list[Effect] = []
 
-    # --- Cases -------------------------------------------------------------------------------
+    # --- Protection spaces -----------------------------------------------------------------------
 
     def spaces_of_profile(self, profile_id: str) -> list[SpaceState]:
-        """Return the cases of a profile."""
+        """Return the protection spaces of a profile."""
         return [s for s in self.spaces.values() if s.key.upstream_id.profile_id == profile_id]
 
     def spaces_of_upstream(self, upstream_id: UpstreamId) -> list[SpaceState]:
-        """Return the cases of an upstream, one for each realm."""
+        """Return the protection spaces of an upstream, one for each realm."""
         return [s for s in self.spaces.values() if s.key.upstream_id == upstream_id]
 
     def other_realms(self, space: SpaceState) -> list[SpaceState]:
-        """Return the other realms of its upstream."""
+        """Return the other protection spaces of the same upstream and profile."""
         return [s for s in self.spaces_of_upstream(space.key.upstream_id) if s is not space]
 
     def rejection_scopes(self, upstream_id: UpstreamId) -> tuple[str, ...]:
-        """Return where rejections by an upstream hold: at its URL, and at its addresses."""
+        """Return the keys under which rejections by an upstream are kept: its URL and its
+        addresses."""
         return (upstream_id.upstream, *self.addresses.get(upstream_id, ()))
 
     def is_rejected(self, upstream_id: UpstreamId, login: Login) -> bool:
-        """Return whether an upstream has rejected a login, to whatever profile."""
+        """Return whether an upstream has rejected a login, in any profile."""
         return self.rejected.contains(self.rejection_scopes(upstream_id), login)
 
     def others_of_upstream(self, space: SpaceState) -> list[SpaceState]:
-        """Return the other cases of its upstream, of whatever profile and realm."""
+        """Return the other protection spaces of the same upstream, in any profile and realm."""
         scopes = set(self.rejection_scopes(space.key.upstream_id))
         return [
             other
@@ -120,21 +122,23 @@ class DeskState:
         ]
 
     def space_of_prompt(self, number: int) -> SpaceState | None:
-        """Return the case that a question is about, None if there is none of that number."""
+        """Return the protection space of an open prompt, or None if no prompt has this number."""
         for space in self.spaces.values():
             if space.prompt and space.prompt.number == number:
                 return space
         return None
 
     def keep_user(self, space: SpaceState, *, replaces: bool) -> None:
-        """Suggest the user name of an accepted login from now on, and keep it in the profile.
+        """Suggest the user name of an accepted login in future prompts, and save it in the profile.
 
-        A profile has one user name. Where another of its upstreams, or another realm, has accepted
-        another user, the profile stays as it is: the other login would be asked about again.
+        A profile has one user name. If another upstream or realm of the profile has accepted
+        another user, the profile is not changed: otherwise the other login would have to be typed
+        again.
 
         Args:
-            space: With the accepted login.
-            replaces: A person has chosen the user name: it also replaces that of the profile.
+            space: The protection space with the accepted login.
+            replaces: True if the user has chosen the user name, so that it also replaces the user
+                name of the profile.
         """
         if space.login is None:
             return
@@ -153,7 +157,7 @@ class DeskState:
     def add_space(
         self, key: ProtectionSpace, profile: Profile, method: SignInMethod
     ) -> SpaceState | None:
-        """Return a case for a protection space; None if there are too many that matter."""
+        """Add and return a protection space; return None if `DeskLimits.spaces_max` are in use."""
         if len(self.spaces) >= self.limits.spaces_max and not self._evict_space():
             return None
         space = SpaceState(key, profile, method, self.now, next_lookup_at=self.now)
@@ -161,7 +165,11 @@ class DeskState:
         return space
 
     def _evict_space(self) -> bool:
-        """Forget the idle case that was seen longest ago, a trusted one last."""
+        """Remove the idle protection space that was seen longest ago, trusted spaces last.
+
+        Returns:
+            False if no protection space is idle.
+        """
         idle = [
             s
             for s in self.spaces.values()
@@ -176,27 +184,27 @@ class DeskState:
         return True
 
     def clear_no_common_scheme(self, profile_id: str) -> None:
-        """Forget that the upstreams of a profile offered no scheme that can be used."""
+        """Clear the problem that upstreams of a profile offered no usable scheme."""
         for upstream_id in [one for one in self.no_common_scheme if one.profile_id == profile_id]:
             del self.no_common_scheme[upstream_id]
 
-    # --- Requests ----------------------------------------------------------------------------
+    # --- Requests --------------------------------------------------------------------------------
 
     def park(self, space: SpaceState, request: ParkedRequest) -> None:
-        """Let a request wait."""
+        """Park a request in a protection space."""
         space.parked[request.request_id] = request
         self.space_of_request[request.request_id] = space
         self.prompt_changed(space)
 
     def unpark(self, request_id: int) -> None:
-        """Take a request out of where it waits, if it does."""
+        """Remove a request from its protection space, if it is parked."""
         space = self.space_of_request.pop(request_id, None)
         if space:
             del space.parked[request_id]
             self.prompt_changed(space)
 
     def unpark_all(self, space: SpaceState) -> list[ParkedRequest]:
-        """Take all requests out of a case, the oldest first."""
+        """Remove and return all parked requests of a protection space, oldest first."""
         requests = list(space.parked.values())
         for request in requests:
             del self.space_of_request[request.request_id]
@@ -204,29 +212,29 @@ class DeskState:
         return requests
 
     def refuse(self, request_id: int, reason: RefusalReason, text: str = "") -> None:
-        """Give a request a reason in place of a login."""
+        """Refuse a request that is not parked (any more)."""
         self.effects.append(RefuseRequest(request_id, reason, text))
 
     def refuse_all(self, space: SpaceState, reason: RefusalReason, text: str = "") -> None:
-        """Give all requests of a case a reason."""
+        """Refuse all parked requests of a protection space."""
         for request in self.unpark_all(space):
             self.refuse(request.request_id, reason, text)
 
     def release(self, request_id: int, space: SpaceState, scheme: str) -> None:
-        """Give a request the present login."""
+        """Release a request with the current login of a protection space."""
         self.effects.append(ReleaseRequest(request_id, space.login_id, scheme))
 
     def deny_permits(self, space: SpaceState) -> None:
-        """Let no request that waits for its turn carry the login of a case."""
+        """Deny the send permit to all requests that wait for one in a protection space."""
         self.effects += map(DenyPermit, space.permit_queue)
         space.permit_queue.clear()
 
-    # --- Pins --------------------------------------------------------------------------------
+    # --- Fingerprints ----------------------------------------------------------------------------
 
     def set_fingerprint(
         self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
     ) -> None:
-        """Remember what an upstream is; None: forget it."""
+        """Set the fingerprint of an upstream, or remove it if None."""
         if self.fingerprints.get(upstream_id) == fingerprint:
             return
         if fingerprint is None:
@@ -235,13 +243,13 @@ class DeskState:
             self.fingerprints[upstream_id] = fingerprint
         self.effects.append(RecordFingerprint(upstream_id, fingerprint))
 
-    # --- Telling -----------------------------------------------------------------------------
+    # --- Notifications ---------------------------------------------------------------------------
 
     def prompt_changed(self, space: SpaceState) -> None:
-        """Take note that a question may read differently."""
+        """Notify front ends that the open prompt of a protection space may have changed."""
         if space.prompt:
             self.effects.append(NotifyPromptChanged(space.prompt.number))
 
     def prompted_spaces(self) -> Iterator[SpaceState]:
-        """Yield the cases that a question is open about."""
+        """Yield the protection spaces that have an open prompt."""
         return (space for space in self.spaces.values() if space.prompt)

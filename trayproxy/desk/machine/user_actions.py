@@ -1,4 +1,4 @@
-"""What the person does: answers, declines, asks to sign in, forgets."""
+"""The actions of the user: answering and declining prompts, signing in, removing logins."""
 
 from collections.abc import Iterable
 from math import inf
@@ -29,7 +29,7 @@ from trayproxy.profiles.profile import Profile, SignIn
 
 
 class UserActions:
-    """Does what the person wants."""
+    """Carries out the actions of the user."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class UserActions:
         self._lookup = lookup
         self._verification = verification
 
-    # --- Answers -----------------------------------------------------------------------------
+    # --- Prompts ---------------------------------------------------------------------------------
 
     def handle_answer(self, event: PromptAnswered) -> None:
-        """Take an answer to a question."""
+        """Use the login with which the user has answered a prompt."""
         space = self._state.space_of_prompt(event.number)
         if space is None or space.prompt is None or space.is_user_waiting:
             return
@@ -62,13 +62,14 @@ class UserActions:
             space.consent = shown
         space.remember = event.remember
         if not space.parked and not self._state.can_send_own:
-            # Nobody waits any more: the next request tries it, and is not asked about.
+            # No request is parked: the next request verifies the login without a prompt.
             self._prompts.close(space, Ending.ABANDONED)
         return None
 
     @staticmethod
     def _is_on_trial(space: SpaceState, login: Login) -> bool:
-        """Whether this very login is on its way already, or about to be: once is enough."""
+        """Return whether the same typed login is on trial already, or about to be; it is sent only
+        once."""
         is_open = (
             space.phase in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED)
             and space.accepted_at is None
@@ -76,7 +77,7 @@ class UserActions:
         return is_open and space.source is LoginSource.TYPED and space.login == login
 
     def _wait_for_verdict(self, space: SpaceState) -> None:
-        """Go on with the trial of a login that was typed again before its verdict came."""
+        """Continue the trial of a login that was typed again before its verdict arrived."""
         space.reason = PromptReason.NEEDED
         space.own_generation = 0
         if space.phase is SpacePhase.CHECKING:
@@ -89,18 +90,20 @@ class UserActions:
         ):
             return False
         if space.accepted_at is not None and login == space.login:
-            return False  # It was right until now, and may be right still.
+            return False  # The login was accepted before and may still be right.
         return self._state.is_rejected(space.key.upstream_id, login)
 
     def _ask_again(self, space: SpaceState, login: Login) -> None:
-        """Tell the person that this login was rejected already; sending it costs a log-on."""
+        """Report that this login was rejected before: to send it again would cost a failed
+        log-on."""
         space.is_repeated = True
         space.user = login.user
         space.reason = PromptReason.REPEATED
         self._state.prompt_changed(space)
 
     def handle_decline(self, number: int, snooze: Snooze) -> None:
-        """Leave the person alone for a while."""
+        """Close a prompt that the user has declined, start the snooze and refuse the parked
+        requests."""
         space = self._state.space_of_prompt(number)
         if space is None:
             return None
@@ -117,7 +120,8 @@ class UserActions:
         return self._state.refuse_all(space, RefusalReason.DECLINED)
 
     def _decline_weaker(self, space: SpaceState, snooze: Snooze) -> None:
-        """Refuse the requests that need a weaker way; the login stays in use for the others."""
+        """Refuse the requests that demand a weaker scheme; the login remains in use for the
+        others."""
         space.reason = PromptReason.NEEDED
         if space.objected_requests:
             space.weaker_snoozed_until = self._state.now + self._snooze_time(snooze)
@@ -135,23 +139,23 @@ class UserActions:
                 return inf
 
     def end_snooze(self, spaces: Iterable[SpaceState]) -> None:
-        """Ask again where the person did not want to be asked."""
+        """End the snooze of these protection spaces."""
         for space in spaces:
             if space.phase is SpacePhase.SNOOZED:
                 space.move_to(SpacePhase.PROMPTING)
 
     def handle_touch(self, number: int) -> None:
-        """Take note that the person has begun to answer."""
+        """Record that the user has begun to answer a prompt."""
         space = self._state.space_of_prompt(number)
         if space:
             self._prompts.touch(space)
 
-    # --- Of their own accord -----------------------------------------------------------------
+    # --- Actions without a prompt ----------------------------------------------------------------
 
     def open_prompt(self, profile: Profile, method: SignInMethod) -> None:
-        """Open the question of a profile although nothing waits.
+        """Open the prompt of a profile although no request is parked.
 
-        One's own sign-in is looked at again in its place: there is nothing to ask.
+        For a profile with the own sign-in, the own sign-in is tried again instead.
         """
         state = self._state
         spaces = state.spaces_of_profile(profile.id)
@@ -180,7 +184,7 @@ class UserActions:
             self._verification.send_own_request(space)
 
     def use_login(self, event: LoginProvided) -> None:
-        """Take a login that nobody was asked for."""
+        """Use a login that was provided without a prompt."""
         space = self._space_of(event.profile, event.method)
         if space is None:
             return
@@ -191,7 +195,8 @@ class UserActions:
             self._state.keep_user(space, replaces=True)
 
     def _space_of(self, profile: Profile, method: SignInMethod) -> SpaceState | None:
-        """Return the case of a profile's preferred upstream that a person means."""
+        """Return the protection space of a profile's preferred upstream that the user most likely
+        means."""
         upstream_id = UpstreamId.of(profile)
         spaces = self._state.spaces_of_upstream(upstream_id)
         if spaces:
@@ -199,7 +204,8 @@ class UserActions:
         return self._state.add_space(ProtectionSpace.blank(upstream_id), profile, method)
 
     def forget_logins(self, profile_id: str) -> None:
-        """Forget the logins of a profile, and all that was learnt with them."""
+        """Forget the logins of a profile and the rejections and fingerprints that belong to
+        them."""
         state = self._state
         for space in state.spaces_of_profile(profile_id):
             if space.login:
@@ -209,13 +215,13 @@ class UserActions:
         self.clear_history(profile_id)
 
     def clear_history(self, profile_id: str) -> None:
-        """Forget what is remembered between runs about a profile."""
+        """Remove a profile from the history that is kept between runs."""
         for upstream_id in [s for s in self._state.fingerprints if s.profile_id == profile_id]:
             del self._state.fingerprints[upstream_id]
         self._state.effects.append(ClearHistory(profile_id))
 
     def reset_space(self, space: SpaceState) -> None:
-        """Forget the login of a case; who waits is asked about as if for the first time."""
+        """Forget the login of a protection space and prompt anew for the parked requests."""
         self._lookup.clear_login(space)
         space.rejection_times.clear()
         space.backoffs.clear()
@@ -232,5 +238,6 @@ class UserActions:
 
 
 def preferred_space(spaces: Iterable[SpaceState]) -> SpaceState:
-    """Return the case that a person means who does not say which."""
+    """Return the protection space that the user most likely means: prompted, in need of a login,
+    recent."""
     return max(spaces, key=lambda s: (s.prompt is not None, s.needs_user, s.seen_at))

@@ -1,16 +1,17 @@
-"""Finding out whether a login is right: on one request, the canary.
+"""Verifying a login: it is sent on one request, the canary.
 
-Only its verdict moves the others. A canary that takes long is told to the person, but is not
-overtaken: each further request with a wrong login is a failed log-on, and companies lock accounts
-after a few.
+Only the verdict on the canary decides about the other requests. If the verdict takes long, the
+prompt reports it, but no second request is sent: each further request with a wrong login is a
+failed log-on, and companies lock accounts after a few.
 
-A login that was right before and is in doubt, because it was refused or was not answered, is tried
-on TrayProxy's own request, at another address than the one that refused it. The upstream is asked
-without the login first: if it does not even ask for one, the login is not the reason.
+A login that was accepted before and is in doubt, because it was refused or got no response, is
+verified by an own request to another host than the one that refused the login. The own request is
+first sent without the login: if the upstream does not respond with a 407, the login is not the
+reason for the doubt.
 
-If no client is there to try it on, because it gave up while the person typed, a request of our own
-takes its place. So it does where those of the clients cannot tell: they go to hosts that have
-answered vaguely (see `trayproxy.desk.machine.outcomes`), or that refuse logins that are right.
+An own request is also the canary if no client is left because all clients disconnected while the
+user typed, and if the clients' requests cannot verify the login because their hosts have given
+inconclusive responses (see `trayproxy.desk.machine.outcomes`) or refuse right logins.
 """
 
 from collections.abc import Iterator
@@ -44,14 +45,14 @@ from trayproxy.desk.protection_space import host_of
 NO_TARGET = ""
 """No particular target, as in `SendOwnRequest`."""
 CHECK_PAGES = ("detectportal.firefox.com:80", "www.msftconnecttest.com:80")
-"""Where a request of our own goes next if a proxy blocks the page that stands for no particular
-target. Every Firefox and every Windows asks these hosts for a small page (see
-`trayproxy.service.own_requests.trial`), so that few proxies block all of them, and asking tells
-nobody anything."""
+"""The targets of further own requests if a proxy blocks the page that stands for no particular
+target. Every Firefox and every Windows requests a small page from these hosts (see
+`trayproxy.service.own_requests.trial`), so that few proxies block both, and the requests reveal
+nothing about the user."""
 
 
 class Verification:
-    """Sends the canaries."""
+    """Sends canaries and own requests."""
 
     def __init__(self, state: DeskState, prompts: Prompts, outcomes: Outcomes) -> None:
         self._state = state
@@ -61,7 +62,7 @@ class Verification:
         self._records = 0
 
     def sweep(self) -> None:
-        """Send what can be sent."""
+        """Release or refuse the parked requests that can be, and send the canaries that are due."""
         for space in self._state.spaces.values():
             if space.is_record_overdue:
                 self._state.refuse_all(space, RefusalReason.UNRECORDED)
@@ -74,14 +75,14 @@ class Verification:
                 self._verify_without_clients(space)
 
     def deadlines(self, space: SpaceState) -> Iterator[float]:
-        """Yield when something becomes due for a case."""
+        """Yield the deadlines of a protection space."""
         yield space.canary_overdue_at
         yield space.canary_lost_at
         yield space.own_deadline
         yield space.record_deadline
 
     def expire(self, space: SpaceState) -> None:
-        """Do what has become due for a case."""
+        """Handle the deadlines of a protection space that have passed."""
         now = self._state.now
         if now >= space.own_deadline:
             space.own_deadline = inf
@@ -91,16 +92,16 @@ class Verification:
         if now >= space.canary_overdue_at:
             self._report_overdue_canary(space)
         if now >= space.canary_lost_at:
-            # It should have come back long ago. The next try is the person's decision.
+            # The canary is lost. The user decides about the next attempt.
             space.unanswered = max(space.unanswered, self._state.limits.unanswered_max - 1)
             self._outcomes.keep_unverified(space, sent=True)
 
-    # --- Without an answer ---------------------------------------------------------------------
+    # --- No response, or an inconclusive response ------------------------------------------------
 
     def handle_no_response(self, event: NoResponse) -> None:
-        """Take note that a request came back without an answer.
+        """Handle a request with a login that ended without a response.
 
-        It changes nothing if the request never carried the login in question.
+        A request that never carried the current login changes nothing.
         """
         space = self._state.spaces.get(event.login_id.space)
         if space is None:
@@ -123,7 +124,7 @@ class Verification:
             and event.was_sent
             and (in_flight or not space.unanswered)
         ):
-            # Others that left at the same time as the first one say no more than the first one.
+            # Requests released at the same time count as one: they may have one common cause.
             space.unanswered += 1
             space.is_overdue = False
             if in_flight is not None:
@@ -132,16 +133,16 @@ class Verification:
                 self.verify_after_silence(space)
 
     def handle_unproved(self, event: LoginUnproved) -> None:
-        """Keep a login on trial whose request got a response that proves nothing.
+        """Keep a login on trial whose canary got a response that proves nothing.
 
-        The next canary goes to another host. A login that was right before was not refused, and
-        the upstream does answer: there is no reason to ask anybody.
+        The next canary goes to another host. A login that was accepted before was not refused, and
+        the upstream does respond, so there is no reason for a prompt.
         """
         space = self._state.spaces.get(event.login_id.space)
         if space is None:
             return
         space.pending_verdicts.pop(event.login_id.generation, None)
-        in_flight = space.in_flight.pop(event.permit, None)  # Of the present login alone.
+        in_flight = space.in_flight.pop(event.permit, None)  # Requests with the current login only.
         if space.phase is not SpacePhase.CHECKING or in_flight is None:
             return
         if space.accepted_at is None:
@@ -155,7 +156,7 @@ class Verification:
             space.move_to(SpacePhase.TRUSTED)
 
     def verify_after_silence(self, space: SpaceState) -> None:
-        """Find out whether the login is the reason why requests get no answer."""
+        """Send an own request to find out whether the login is the reason for missing responses."""
         if space.login is None or not self._state.can_send_own:
             return
         space.unanswered = max(space.unanswered, self._state.limits.unanswered_max)
@@ -167,7 +168,8 @@ class Verification:
         self.send_own_request(space)
 
     def _clear_silence(self, space: SpaceState) -> None:
-        """Go on with a login if the upstream does not ask for one, or does not answer at all."""
+        """Trust a login again if the upstream sends no 407, or does not respond to an own request
+        either."""
         is_asked_about = space.phase is SpacePhase.UNVERIFIED and space.accepted_at is not None
         if is_asked_about and space.unanswered and not space.refusals and not space.own_challenged:
             space.unanswered = 1
@@ -183,7 +185,7 @@ class Verification:
         self._state.prompt_changed(space)
 
     def _release_trusted(self, space: SpaceState, request: ParkedRequest) -> None:
-        """Give a login that is right to a request."""
+        """Release a parked request with the trusted login, or refuse it."""
         state = self._state
         offers = request.untried_offers(space.login_id)
         offer = pick(space, offers, state.now)
@@ -201,9 +203,9 @@ class Verification:
     def _hold_for_consent(
         self, space: SpaceState, request: ParkedRequest, offer: OfferedScheme, reason: PromptReason
     ) -> None:
-        """Let one request wait for the person, while the others go on with the present login.
+        """Keep one request parked for the user while other requests use the current login.
 
-        Without anybody to ask, or who wants to be asked, the request is refused.
+        The request is refused if there is no front end, or if the user has snoozed such prompts.
         """
         state, now = self._state, self._state.now
         is_askable = self._prompts.can_ask and now >= space.weaker_snoozed_until
@@ -215,12 +217,12 @@ class Verification:
         else:
             self._prompts.ask_for_request(space, request, reason, offer.method)
 
-    # --- On a request of a program -----------------------------------------------------------
+    # --- Canaries --------------------------------------------------------------------------------
 
     def _verify(self, space: SpaceState) -> None:
-        """Send the present login on a request, unless its verdict is on its way already.
+        """Send the current login on a canary, unless its verdict is outstanding already.
 
-        One try per login and upstream, not one per realm: the account is the same.
+        There is one canary per login and upstream, not one per realm: the account is the same.
         """
         assert space.has_login
         was_blocked, space.is_blocked = space.is_blocked, self._is_being_verified(space)
@@ -232,7 +234,7 @@ class Verification:
             and self._state.is_rejected(space.key.upstream_id, space.login)
         ):
             if was_blocked:
-                self._outcomes.reject(space)  # It has been sent once, and this is the verdict.
+                self._outcomes.reject(space)  # The verdict of the awaited canary.
             else:
                 self._outcomes.ask_for_another_login(space)
         elif space.retry_rejected and self._needs_other_target(space):
@@ -240,23 +242,23 @@ class Verification:
         elif not self._verifies_by_own_request(space):
             if space.is_in_doubt() and self._may_send_own(space):
                 self.send_own_request(space)
-            # Being written down takes a moment, in which hundreds of requests may come. What
-            # becomes of them is decided once, when that is done (`handle_recorded`).
+            # Recording a trial takes a moment, in which hundreds of requests may arrive. They
+            # are handled together once the trial is recorded (`handle_recorded`).
             if not space.record_number:
                 self._send_canary(space)
 
     def _may_send_own(self, space: SpaceState) -> bool:
-        """Return whether one more request of our own may tell about a login in doubt."""
+        """Return whether one more own request may be sent for a login in doubt."""
         return (
             self._state.can_send_own
             and space.own_requests_sent < self._state.limits.own_requests_max
         )
 
     def _needs_other_target(self, space: SpaceState) -> bool:
-        """Return whether a rejected login would only be sent where it was rejected.
+        """Return whether every parked request goes to the target that rejected the login.
 
-        If a forbidden address was taken for a wrong password, the person is right to insist; but
-        only another address can show it. A request of our own goes there, once.
+        If a forbidden host was taken for a wrong password, the user is right to insist on the
+        login; but only another host can prove it. One own request goes there.
         """
         was_elsewhere = any(
             request.target != space.rejecting_target for request in space.parked.values()
@@ -266,15 +268,17 @@ class Verification:
         return space.own_request > 0 or space.own_generation != space.generation
 
     def _verifies_by_own_request(self, space: SpaceState) -> bool:
-        """Return whether TrayProxy's own request is to find out about a login on trial, or does so.
+        """Return whether an own request verifies the login on trial; send the own request if it is
+        due.
 
-        So it is where no waiting request can tell, since each goes to a host that answers vaguely,
-        and in place of the last try before the person is asked: the hosts that programs ask for
-        first may all be blocked, as those that browsers call by themselves often are.
+        That is so if no parked request can verify the login because all their hosts give
+        inconclusive responses, and in place of the last attempt before the prompt: the hosts that
+        programs request first may all be blocked, as the hosts that browsers contact in the
+        background often are.
         """
         limits, now = self._state.limits, self._state.now
         if space.accepted_at is not None or not (space.inconclusive_hosts or space.forbidden_hosts):
-            return False  # Any request can tell.
+            return False  # Any request can verify the login.
         targets = [request.target for request in space.parked.values() if not request.is_own]
         if len(targets) < len(space.parked):
             return False
@@ -290,10 +294,10 @@ class Verification:
         return space.own_request > 0 and space.own_deadline < inf
 
     def _own_target(self, space: SpaceState) -> str | None:
-        """Return where a request of our own can tell more, None if we know of no such place.
+        """Return the target of the next own request, or None if no target can tell more.
 
-        Where the login was right; while nothing is known of it, where a program wanted to go; or
-        wherever.
+        Targets for which the login was accepted come first; for an unverified login, the target of
+        the last program; then no particular target and the check pages.
         """
         limits, now = self._state.limits, self._state.now
         wanted = [space.last_target] if space.accepted_at is None and space.last_target else []
@@ -310,7 +314,8 @@ class Verification:
         return None
 
     def _is_being_verified(self, space: SpaceState) -> bool:
-        """Return whether the very same login is on a canary, of another realm or typed before."""
+        """Return whether the same login is on trial in another realm, or was replaced and typed
+        again."""
         if space.login is None:
             return False
         others = self._state.others_of_upstream(space)
@@ -319,7 +324,7 @@ class Verification:
         return any(s.phase is SpacePhase.CHECKING and s.login == space.login for s in others)
 
     def _send_canary(self, space: SpaceState) -> None:
-        """Send the present login on one request that can tell whether it is right."""
+        """Release the parked request that is best suited to verify the current login."""
         state = self._state
         first_objection: tuple[OfferedScheme, PromptReason] | None = None
         for request in self._canary_candidates(space):
@@ -334,7 +339,7 @@ class Verification:
                 continue
             offers = request.untried_offers(space.login_id)
             if not offers:
-                # The upstream has refused this login in every way that it offers.
+                # The upstream has refused this login with every offered scheme.
                 return self._outcomes.reject(space)
             offer = pick(space, offers, state.now)
             if offer is None:
@@ -359,12 +364,12 @@ class Verification:
             self._handle_objection(space, *first_objection)
         return None
 
-    # --- On record -----------------------------------------------------------------------------
+    # --- Recording trials ------------------------------------------------------------------------
 
     def _record_trial(self, space: SpaceState, *, retry_rejected: bool) -> None:
-        """Have it written down that a login is about to be sent that was never accepted.
+        """Request that the trial of the current, unverified login is written to disk.
 
-        A run that ends before the verdict must not leave the login to be sent once more.
+        If this run ends before the verdict, the next run must not send the login once more.
         """
         if space.record_number or space.login is None:
             return
@@ -379,13 +384,14 @@ class Verification:
         self._state.prompt_changed(space)
 
     def _report_overdue_record(self, space: SpaceState) -> None:
-        """Tell requests and person that the login cannot be put on record, and so is not sent."""
+        """Report that the trial cannot be written to disk, so that the login is not sent."""
         space.record_deadline, space.is_record_overdue = inf, True
         space.reason = PromptReason.UNRECORDED
         self._state.prompt_changed(space)
 
     def handle_recorded(self, event: TrialRecorded) -> None:
-        """Send the login now that its trial is on record, or ask if an earlier run tried it."""
+        """Send the login after its trial was recorded, or prompt if an earlier run has tried the
+        login."""
         state = self._state
         space = next((s for s in state.spaces.values() if s.record_number == event.number), None)
         is_on_record = not event.is_rejected and event.hold_s <= 0
@@ -394,7 +400,7 @@ class Verification:
                 state.effects.append(CancelTrial(event.upstream_id, event.login))
             return
         if space.is_record_overdue:
-            space.own_generation = 0  # What was refused meanwhile is tried once more.
+            space.own_generation = 0  # Send the own request refused in the meantime again.
             space.reason = PromptReason.NEEDED
         space.clear_record()
         if is_on_record:
@@ -403,7 +409,7 @@ class Verification:
             state.rejected.add(state.rejection_scopes(space.key.upstream_id), event.login)
             self._outcomes.ask_for_another_login(space)
         elif space.source is LoginSource.TYPED:
-            self._record_trial(space, retry_rejected=True)  # The person has just decided.
+            self._record_trial(space, retry_rejected=True)  # The user has just typed it.
         else:
             space.unanswered = max(space.unanswered, state.limits.unanswered_max)
             space.hold_until = state.now + event.hold_s
@@ -411,10 +417,11 @@ class Verification:
             self._prompts.ask(space, PromptReason.UNCHECKED)
 
     def _canary_candidates(self, space: SpaceState) -> list[ParkedRequest]:
-        """Return the requests that a canary may be, the one that tells most first.
+        """Return the parked requests that may be the canary, the best suited first.
 
-        After a refusal that may be about the address alone, only one where the login was right
-        before can tell: ours, if it is on its way, or one that goes there.
+        After a refusal that may be about the host alone, only a request to a target for which the
+        login was accepted before can verify the login: the own request, if there is one, or a
+        request to such a target.
         """
         requests = list(space.parked.values())
         if space.is_in_doubt() and space.own_request and space.own_deadline < inf:
@@ -431,7 +438,7 @@ class Verification:
         )
 
     def _refuse_without_scheme(self, space: SpaceState, request_id: int) -> None:
-        """Tell a request why there is no scheme for it."""
+        """Refuse a request because no offered scheme can be used at present."""
         state = self._state
         state.unpark(request_id)
         space.needs_user = True
@@ -442,9 +449,9 @@ class Verification:
     def _handle_objection(
         self, space: SpaceState, offer: OfferedScheme, reason: PromptReason
     ) -> None:
-        """Do not send a login to an upstream that is not as it was, but ask.
+        """Prompt instead of sending a login to an upstream that has changed.
 
-        One's own sign-in leaves nothing to ask about: it is not sent.
+        The own sign-in has no prompt: the parked requests are refused.
         """
         if space.source is LoginSource.SSO:
             space.needs_user = True
@@ -458,12 +465,12 @@ class Verification:
             space.method = offer.method
             self._prompts.ask(space, reason)
 
-    # --- On a request of our own -------------------------------------------------------------
+    # --- Own requests ----------------------------------------------------------------------------
 
     def _verify_without_clients(self, space: SpaceState) -> None:
-        """Try what the person has typed, although the clients that needed it have gone.
+        """Verify a typed login by an own request although no client is parked any more.
 
-        Or never came: a login from the command line is saved only if it is right.
+        A login from the command line that is to be saved is verified in the same way.
         """
         is_answer = (
             space.source is LoginSource.TYPED
@@ -479,11 +486,11 @@ class Verification:
                 self.send_own_request(space, target)
 
     def send_own_request(self, space: SpaceState, target: str | None = None) -> None:
-        """Send a request of our own; without the means for it, the next one of a program tells.
+        """Send an own request, if own requests can be sent and none is outstanding.
 
         Args:
-            space: With the login of which protection space.
-            target: Where to; None: wherever that tells most.
+            space: The protection space with the login.
+            target: The target; the best suited target if None.
         """
         state = self._state
         if space.own_request or not state.can_send_own:
@@ -500,7 +507,7 @@ class Verification:
         state.prompt_changed(space)
 
     def handle_own_ended(self, event: OwnRequestEnded) -> None:
-        """Take note that our request is back; if there was a verdict, it is known already."""
+        """Handle the end of an own request; its verdict, if any, was handled before."""
         spaces = self._state.spaces.values()
         space = next((space for space in spaces if space.own_request == event.number), None)
         if space is None:
@@ -509,7 +516,7 @@ class Verification:
         self._clear_silence(space)
         if space.phase is SpacePhase.UNVERIFIED and not space.parked and space.accepted_at is None:
             if space.is_record_overdue:
-                pass  # The person has been told why it is not sent.
+                pass  # The prompt already says why the login is not sent.
             elif event.was_challenged:
                 space.reason = PromptReason.UNCHECKED
             else:
