@@ -8,7 +8,11 @@ import pytest
 from trayproxy.desktop.socket_owner.base import OwnerLookup, OwnerUnknownError
 from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.service import access_policy
-from trayproxy.service.access_policy import OPEN, apply_allowed_users, make_access_control
+from trayproxy.service.access_policy import (
+    EVERYONE_ALLOWED,
+    apply_allowed_users,
+    make_access_control,
+)
 
 
 def nobody(connection: socket.SocketType, user: object) -> None: ...
@@ -33,7 +37,7 @@ def test_a_user_that_is_not_known_is_told_and_the_others_are_let_in() -> None:
 
 def test_that_all_are_let_in_is_told_as_long_as_it_is_so() -> None:
     guard = make_access_control(("*",), nobody)
-    assert apply_allowed_users(guard, ("*",)) == (OPEN,)
+    assert apply_allowed_users(guard, ("*",)) == (EVERYONE_ALLOWED,)
     assert lets_in_ours(guard)
     assert apply_allowed_users(guard, ()) == ()
     assert lets_in_ours(guard)

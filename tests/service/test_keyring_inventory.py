@@ -57,22 +57,22 @@ def test_what_was_found_is_known_from_then_on(finding: LookupResult, holds: bool
     vault, changes = Vault(), [0]
     vault.finding = finding
     shelf = KeyringInventory(vault, lambda: changes.append(1))
-    assert shelf.holds(OFFICE) is None
+    assert shelf.has_password(OFFICE) is None
     for _ in range(2):
         assert shelf.find(OFFICE).result() == finding
-    assert shelf.holds(OFFICE) is holds
+    assert shelf.has_password(OFFICE) is holds
     assert len(changes) == (1 if holds is None else 2)
-    assert shelf.holds(replace(OFFICE, upstream=Upstream("other.example", 1))) is None
+    assert shelf.has_password(replace(OFFICE, upstream=Upstream("other.example", 1))) is None
 
 
 def test_saving_and_forgetting_are_known_if_they_were_done() -> None:
     vault = Vault()
     shelf = KeyringInventory(vault, lambda: None)
     shelf.save(OFFICE, LOGIN)
-    assert shelf.holds(OFFICE) is True
+    assert shelf.has_password(OFFICE) is True
     vault.problem = FULL
     assert shelf.forget(OFFICE).result() == FULL
-    assert shelf.holds(OFFICE) is True
+    assert shelf.has_password(OFFICE) is True
     vault.problem = None
     shelf.forget(OFFICE)
-    assert shelf.holds(OFFICE) is False
+    assert shelf.has_password(OFFICE) is False

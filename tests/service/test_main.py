@@ -52,9 +52,9 @@ def test_a_port_that_windows_refuses_is_told_as_taken_and_another_one_offered(
     monkeypatch.setattr(main, "free_port_after", lambda port, host: port + 1)
     service = Service(RunOptions(wait_for_port=True), Paths(*[tmp_path] * 5), on_ready=print)
     service._engine = cast(Engine, SimpleNamespace(address="127.0.0.1:3128"))
-    service._names = cast(ProcessNames, SimpleNamespace(listener_at=lambda address: owner))
+    service._process_names = cast(ProcessNames, SimpleNamespace(listener_at=lambda address: owner))
     refused = OSError(errno.EACCES, "WSAEACCES")
-    assert service._spare_port(refused) == 3129
-    problem = service._not_listening(refused, 3129)
+    assert service._find_free_port(refused) == 3129
+    problem = service._start_problem(refused, 3129)
     assert (problem.id, problem.title) == ("TP-101", "Port 3128 is taken")
     assert problem.body.startswith(f"{who} 127.0.0.1:3128.")

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 import pytest
 
 from trayproxy.control.messages import Problem
-from trayproxy.service.other_loopback import LOOK_EVERY_S, TRY_EVERY_S, OtherLoopback, taken_by
+from trayproxy.service.other_loopback import (
+    LOOKUP_INTERVAL_S,
+    RETRY_INTERVAL_S,
+    OtherLoopback,
+    taken_by,
+)
 from trayproxy.service.process_names import ListeningProgram, ProcessNames
 
 TAKEN, ADDRESS = "[::1]:3128", "127.0.0.1:3128"
@@ -20,7 +25,7 @@ class FakeNames(ProcessNames):
         self.listener = NC
         self.asked: list[str] = []
 
-    async def of_listener(self, address: str) -> ListeningProgram:
+    async def find_listener(self, address: str) -> ListeningProgram:
         self.asked.append(address)
         return self.listener
 
@@ -56,7 +61,7 @@ class Stage:
         self.names = FakeNames()
         self.door = Door()
         self.told: list[Problem | None] = []
-        self.beside = OtherLoopback(self.loop, self.door, self.names, self.told.append)
+        self.other_loopback = OtherLoopback(self.loop, self.door, self.names, self.told.append)
 
     def turn(self) -> None:
         for _ in range(4):
@@ -71,61 +76,61 @@ class Stage:
 def stage() -> Iterator[Stage]:
     stage = Stage()
     yield stage
-    stage.beside.close()
+    stage.other_loopback.close()
     stage.turn()
     stage.loop.close()
 
 
 def test_who_has_it_is_told_until_it_is_ours(stage: Stage) -> None:
-    stage.beside.try_now()
+    stage.other_loopback.try_now()
     stage.turn()
     [problem] = stage.told
     assert problem is not None
     assert (problem.id, problem.title) == ("TP-110", "nc of user nobody listens on [::1]:3128")
     assert "4711" in problem.body
-    stage.wait(TRY_EVERY_S)
+    stage.wait(RETRY_INTERVAL_S)
     assert stage.door.tries == 2
     assert len(stage.told) == 1
     stage.door.taken = ""
-    stage.wait(TRY_EVERY_S)
+    stage.wait(RETRY_INTERVAL_S)
     assert stage.told[1:] == [None]
-    stage.wait(TRY_EVERY_S)
+    stage.wait(RETRY_INTERVAL_S)
     assert stage.door.tries == 3, "it has the address, and there is nothing to try"
 
 
 def test_nothing_is_told_or_tried_where_nobody_has_it(stage: Stage) -> None:
     stage.door.taken = ""
-    stage.beside.try_now()
-    stage.wait(10 * TRY_EVERY_S)
+    stage.other_loopback.try_now()
+    stage.wait(10 * RETRY_INTERVAL_S)
     assert (stage.told, stage.door.tries) == ([], 1)
 
 
 def test_another_owner_is_found_out_after_a_minute_and_not_before(stage: Stage) -> None:
-    stage.beside.try_now()
+    stage.other_loopback.try_now()
     stage.turn()
     stage.names.listener = ListeningProgram("jdoe", "ssh", 12)
-    for _ in range(int(LOOK_EVERY_S / TRY_EVERY_S) - 1):
-        stage.wait(TRY_EVERY_S)
+    for _ in range(int(LOOKUP_INTERVAL_S / RETRY_INTERVAL_S) - 1):
+        stage.wait(RETRY_INTERVAL_S)
     assert stage.names.asked == [TAKEN]
-    stage.wait(TRY_EVERY_S)
+    stage.wait(RETRY_INTERVAL_S)
     assert stage.names.asked == [TAKEN, TAKEN]
     assert stage.told[-1] is not None
     assert stage.told[-1].title == "ssh of user jdoe listens on [::1]:3128"
 
 
 def test_an_owner_that_is_found_out_too_late_is_not_told(stage: Stage) -> None:
-    stage.beside.try_now()
+    stage.other_loopback.try_now()
     stage.door.taken = ""
-    stage.beside.try_now()
+    stage.other_loopback.try_now()
     stage.turn()
     assert stage.told == []
 
 
 def test_closing_ends_the_tries(stage: Stage) -> None:
-    stage.beside.try_now()
+    stage.other_loopback.try_now()
     stage.turn()
-    stage.beside.close()
-    stage.wait(TRY_EVERY_S)
+    stage.other_loopback.close()
+    stage.wait(RETRY_INTERVAL_S)
     assert stage.door.tries == 1
 
 

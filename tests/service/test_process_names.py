@@ -44,7 +44,7 @@ def test_hundreds_who_wait_at_once_are_looked_for_at_once(
     async def ask() -> list[Program | None]:
         names = ProcessNames(asyncio.get_running_loop())
         try:
-            return await asyncio.gather(*(names.of_waiter(waiter) for _ in range(300)))
+            return await asyncio.gather(*(names.program_of(waiter) for _ in range(300)))
         finally:
             names.close()
 
@@ -58,8 +58,8 @@ def test_hundreds_who_wait_at_once_are_looked_for_at_once(
 def test_whoever_leaves_meanwhile_holds_nobody_up(waiter: PendingRequest) -> None:
     async def ask() -> Program | None:
         names = ProcessNames(asyncio.get_running_loop())
-        leaving = [asyncio.ensure_future(names.of_waiter(waiter)) for _ in range(3)]
-        staying = asyncio.ensure_future(names.of_waiter(waiter))
+        leaving = [asyncio.ensure_future(names.program_of(waiter)) for _ in range(3)]
+        staying = asyncio.ensure_future(names.program_of(waiter))
         await asyncio.sleep(0)
         for one in leaving:
             one.cancel()
@@ -76,7 +76,7 @@ def test_whoever_leaves_meanwhile_holds_nobody_up(waiter: PendingRequest) -> Non
 def test_nobody_is_left_waiting_at_the_end(waiter: PendingRequest) -> None:
     async def ask() -> bool:
         names = ProcessNames(asyncio.get_running_loop())
-        waiting = asyncio.ensure_future(names.of_waiter(waiter))
+        waiting = asyncio.ensure_future(names.program_of(waiter))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         names.close()

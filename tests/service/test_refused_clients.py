@@ -11,7 +11,7 @@ from tests.support.strangers import NOBODY
 from trayproxy.control.messages import RefusedClients as Known
 from trayproxy.desktop.users import User
 from trayproxy.service.process_names import ProcessNames
-from trayproxy.service.refused_clients import SAY_EVERY_S, USERS, RefusedClientReporter
+from trayproxy.service.refused_clients import LOG_INTERVAL_S, MAX_USERS, RefusedClientReporter
 
 
 class FakeNames(ProcessNames):
@@ -21,7 +21,7 @@ class FakeNames(ProcessNames):
         self.asked: list[User] = []
         self.held: list[socket.SocketType] = []
 
-    async def of_stranger(self, connection: socket.SocketType, user: User) -> tuple[str, str]:
+    async def names_of_refused(self, connection: socket.SocketType, user: User) -> tuple[str, str]:
         assert connection.fileno() >= 0
         self.asked.append(user)
         self.held.append(connection)
@@ -44,19 +44,19 @@ class Stage:
         self.loop = Clock()
         self.names = FakeNames()
         self.told: list[Known] = []
-        self.strangers = RefusedClientReporter(self.loop, self.names, self.told.append)
+        self.reporter = RefusedClientReporter(self.loop, self.names, self.told.append)
         self.connection = socket.socket()
 
     def refuse(self, user: User | None, times: int = 1) -> Known:
         for _ in range(times):
-            self.strangers.refused(self.connection, user)
+            self.reporter.record(self.connection, user)
         # What was begun comes to its end: a few turns of the loop.
         for _ in range(3):
             self.loop.run_until_complete(asyncio.sleep(0))
         return self.told[-1]
 
     def close(self) -> None:
-        self.strangers.close()
+        self.reporter.close()
         self.loop.run_until_complete(asyncio.sleep(0))
         self.loop.close()
         self.connection.close()
@@ -86,7 +86,7 @@ def test_names_and_lines_are_made_once_a_minute_for_each_user(
         stage.refuse(1, 40)
         stage.refuse(2)
         assert stage.names.asked == [1, 2]
-        stage.loop.now += SAY_EVERY_S
+        stage.loop.now += LOG_INTERVAL_S
         stage.refuse(1)
     assert stage.names.asked == [1, 2, 1]
     assert caplog.messages == [
@@ -110,10 +110,10 @@ def test_the_connection_is_held_until_its_program_is_found_and_no_longer(stage: 
 
 
 def test_many_users_take_no_more_room_than_some(stage: Stage) -> None:
-    for user in range(3 * USERS):
+    for user in range(3 * MAX_USERS):
         stage.refuse(user)
-    assert stage.told[-1].count == 3 * USERS
-    assert len(stage.strangers._said) <= USERS
+    assert stage.told[-1].count == 3 * MAX_USERS
+    assert len(stage.reporter._reports) <= MAX_USERS
 
 
 def test_without_a_descriptor_to_spare_the_number_has_to_do(

@@ -109,10 +109,10 @@ import sys
 from trayproxy.auth.login import Login
 from trayproxy.desk.rejected_logins import RejectedLogins
 rejected, login = RejectedLogins(bytes(16)), Login("jdoe", "hidden")
-assert not rejected.has(["http://proxy.corp.example:8080"], login)
+assert not rejected.contains(["http://proxy.corp.example:8080"], login)
 rejected.discard(["http://proxy.corp.example:8080"], login)
 assert "_hashlib" not in sys.modules
 rejected.add(["http://proxy.corp.example:8080"], login)
-assert rejected.has(["http://proxy.corp.example:8080"], login)
+assert rejected.contains(["http://proxy.corp.example:8080"], login)
 """
     subprocess.run([sys.executable, "-c", code], cwd=SOURCES, check=True)

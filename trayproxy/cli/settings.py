@@ -279,9 +279,9 @@ def _save_login_offline(
 ) -> Problem | None:
     # Imported here: only this verb needs the modules for connections to proxies.
     from trayproxy.desk.keyring_store import KeyringStore as Keyring
-    from trayproxy.service.own_requests.save_login import keep_login_at_rest
+    from trayproxy.service.own_requests.save_login import verify_and_save_offline
 
-    return keep_login_at_rest(
+    return verify_and_save_offline(
         paths, Keyring(), profile, login, is_typed=is_typed, name_of=config.name_of
     )
 

@@ -11,14 +11,14 @@ from trayproxy.desktop.users import find_user, own_user
 from trayproxy.engine.server.access_control import AccessControl, Refused
 from trayproxy.profiles.config import EVERYONE
 
-UNTOLD = Problem(
+OWNERS_UNKNOWN = Problem(
     "TP-106",
     "This system does not tell who connects",
     "TrayProxy serves its own user only, and cannot find out here whose a connection is. To let "
     f'every user of this computer use your sign-in, write allow_users = ["{EVERYONE}"] below '
     "[listen] in the settings.",
 )
-OPEN = Problem(
+EVERYONE_ALLOWED = Problem(
     "TP-108",
     "Every user of this computer may connect",
     f"The settings say allow_users = [“{EVERYONE}”]: all of them can use your sign-in.",
@@ -55,7 +55,7 @@ def apply_allowed_users(guard: AccessControl, users: tuple[str, ...]) -> tuple[P
     found = {name: find_user(name) for name in users if name != EVERYONE}
     guard.allowed = frozenset(user for user in found.values() if user is not None)
     unknown = [name for name, user in found.items() if user is None]
-    return (*((OPEN,) if guard.open_to_all else ()), *map(_unknown, unknown))
+    return (*((EVERYONE_ALLOWED,) if guard.open_to_all else ()), *map(_unknown, unknown))
 
 
 def _unknown(name: str) -> Problem:

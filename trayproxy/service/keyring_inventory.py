@@ -11,67 +11,67 @@ from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk.credential_store import CredentialStore, LookupResult
 from trayproxy.profiles.profile import Profile
 
-Place = tuple[str, str]
+ProfileUpstream = tuple[str, str]
 """A profile's id and the upstream whose password it is."""
 
 
 class KeyringInventory:
     """A keyring that takes notes of what is in it."""
 
-    def __init__(self, vault: CredentialStore, changed: Callable[[], None]) -> None:
+    def __init__(self, keyring: CredentialStore, on_change: Callable[[], None]) -> None:
         """Stand before a keyring; nothing is known of what is in it.
 
         Args:
             vault: The keyring.
             changed: Called, by any thread, when something else is known.
         """
-        self._vault = vault
-        self._changed = changed
-        self._held: dict[Place, bool] = {}
-        self.survey = vault.survey
-        self.watch: Callable[[Callable[[KeyringStatus], None]], None] = vault.watch
+        self._keyring = keyring
+        self._on_change = on_change
+        self._has_password: dict[ProfileUpstream, bool] = {}
+        self.survey = keyring.survey
+        self.watch: Callable[[Callable[[KeyringStatus], None]], None] = keyring.watch
 
-    def holds(self, profile: Profile) -> bool | None:
+    def has_password(self, profile: Profile) -> bool | None:
         """Return whether it has one for the preferred upstream of a profile; None: not known."""
-        return self._held.get(_place(profile))
+        return self._has_password.get(_profile_upstream(profile))
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
         """Read the login of a profile for its upstream; of whatever user if none is named."""
 
-        def note(found: "Future[LookupResult]") -> None:
-            finding = found.result()
+        def record(done: "Future[LookupResult]") -> None:
+            lookup = done.result()
             # A keyring that is locked or silent has not been looked into.
-            if finding.login is not None or finding.keyring.state is KeyringState.OK:
-                self._note(profile, finding.login is not None)
+            if lookup.login is not None or lookup.keyring.state is KeyringState.OK:
+                self._record(profile, lookup.login is not None)
 
-        finding = self._vault.find(profile, user)
-        finding.add_done_callback(note)
-        return finding
+        lookup = self._keyring.find(profile, user)
+        lookup.add_done_callback(record)
+        return lookup
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """Keep the login of a profile, in the place of any other."""
-        return self._noting(self._vault.save(profile, login), profile, holds=True)
+        return self._record_when_done(self._keyring.save(profile, login), profile, holds=True)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Remove the logins of a profile for its upstream."""
-        return self._noting(self._vault.forget(profile), profile, holds=False)
+        return self._record_when_done(self._keyring.forget(profile), profile, holds=False)
 
-    def _noting(
+    def _record_when_done(
         self, done: "Future[Problem | None]", profile: Profile, *, holds: bool
     ) -> "Future[Problem | None]":
-        def note(done: "Future[Problem | None]") -> None:
+        def record(done: "Future[Problem | None]") -> None:
             if done.result() is None:
-                self._note(profile, holds)
+                self._record(profile, holds)
 
-        done.add_done_callback(note)
+        done.add_done_callback(record)
         return done
 
-    def _note(self, profile: Profile, holds: bool) -> None:
-        place = _place(profile)
-        if self._held.get(place) is not holds:
-            self._held[place] = holds
-            self._changed()
+    def _record(self, profile: Profile, holds: bool) -> None:
+        key = _profile_upstream(profile)
+        if self._has_password.get(key) is not holds:
+            self._has_password[key] = holds
+            self._on_change()
 
 
-def _place(profile: Profile) -> Place:
+def _profile_upstream(profile: Profile) -> ProfileUpstream:
     return profile.id, str(profile.upstream)

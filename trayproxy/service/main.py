@@ -41,12 +41,12 @@ from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, SettingsStore
 from trayproxy.profiles.validate import check_profile
-from trayproxy.service.access_policy import UNTOLD, apply_allowed_users, make_access_control
+from trayproxy.service.access_policy import OWNERS_UNKNOWN, apply_allowed_users, make_access_control
 from trayproxy.service.keyring_inventory import KeyringInventory
 from trayproxy.service.other_loopback import OtherLoopback
 from trayproxy.service.own_requests.probe import OwnRequestTools
-from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, keep_login
-from trayproxy.service.own_requests.trial import try_login
+from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, verify_and_save
+from trayproxy.service.own_requests.trial import verify_login
 from trayproxy.service.presence import Presence
 from trayproxy.service.process_names import ProcessNames
 from trayproxy.service.refused_clients import RefusedClientReporter
@@ -61,7 +61,7 @@ TEMPORARY_ID = "this-run"
 OWN_DESCRIPTORS = 40
 """Descriptors that are reserved for the service itself (22 without clients, as measured), for front
 ends, and for clients that receive a 503."""
-LISTEN_AGAIN_S = 5.0
+LISTEN_RETRY_S = 5.0
 """How often a service that stays looks whether its port is free."""
 
 
@@ -130,7 +130,7 @@ class Service:
         self._on_ready = on_ready
         self._limits = limits
         self._stop = asyncio.Event()
-        self._moved = asyncio.Event()
+        self._port_changed = asyncio.Event()
         self._port: int | None = None
         self._wanted_port = 0
         """The port of the settings, once a person has chosen another one for this run."""
@@ -141,15 +141,17 @@ class Service:
         try:
             self._build(loop)
         except OwnerUnknownError:
-            return fail(UNTOLD.id, UNTOLD.title, UNTOLD.body, ExitCode.FAILED)
+            return report_failure(
+                OWNERS_UNKNOWN.id, OWNERS_UNKNOWN.title, OWNERS_UNKNOWN.body, ExitCode.FAILED
+            )
         try:
             await self._server.start()
         except AlreadyRunningError as error:
-            return fail(
+            return report_failure(
                 "TP-104", str(error), "Use it, or end it with: trayproxy quit", ExitCode.FAILED
             )
         except (PathError, OSError) as error:
-            return fail("TP-105", "TrayProxy cannot start", f"{error}.", ExitCode.FAILED)
+            return report_failure("TP-105", "TrayProxy cannot start", f"{error}.", ExitCode.FAILED)
         try:
             return await self._run_with_front_ends(loop)
         finally:
@@ -158,39 +160,48 @@ class Service:
     def _build(self, loop: asyncio.AbstractEventLoop) -> None:
         self._store = SettingsStore(self._paths.config_file, self._paths.state / "last-good.toml")
         problem = self._load()
-        roads = Router()
+        router = Router()
         configured = self._store.config.listen
         host, port = self._options.listen or (configured.host, configured.port)
-        self._facts = StatusPublisher(
-            loop, self._tell_status, lambda: self._reception.has_subscribers
+        self._publisher = StatusPublisher(
+            loop, self._send_status, lambda: self._handler.has_subscribers
         )
-        self._names = ProcessNames(loop)
+        self._process_names = ProcessNames(loop)
         # An upstream for this run only: nothing is written, not in the keyring either.
         keeps = self._options.upstream is None
-        self._vault = KeyringInventory(
-            KeyringStore() if keeps else NullCredentialStore(), partial(self._shelf_changed, loop)
+        self._keyring = KeyringInventory(
+            KeyringStore() if keeps else NullCredentialStore(),
+            partial(self._inventory_changed, loop),
         )
-        memory = HistoryFile(self._paths.sign_in_file)
+        history = HistoryFile(self._paths.sign_in_file)
         # Which logins were rejected is kept all the same: a restart must not send one again.
-        self._memory: History = memory if keeps else HistoryWithoutFingerprints(memory)
+        self._history: History = history if keeps else HistoryWithoutFingerprints(history)
         self._desk = Desk(
-            store=self._vault,
+            store=self._keyring,
             listener=self,
             loop=loop,
             schemes=service_schemes(),
             is_installed=is_installed,
-            identify_program=self._names.of_waiter,
-            history=self._memory,
+            identify_program=self._process_names.program_of,
+            history=self._history,
         )
-        self._screen = Presence(loop, self._screen_locked)
-        self._strangers = RefusedClientReporter(loop, self._names, self._facts.refused)
-        self._guard = make_access_control(configured.allow_users, self._strangers.refused)
-        parts = EngineParts(self._desk, roads.route, self._facts, self._limits, guard=self._guard)
+        self._presence = Presence(loop, self._screen_locked)
+        self._refused_clients = RefusedClientReporter(
+            loop, self._process_names, self._publisher.set_refused_clients
+        )
+        self._access_control = make_access_control(
+            configured.allow_users, self._refused_clients.record
+        )
+        parts = EngineParts(
+            self._desk, router.route, self._publisher, self._limits, guard=self._access_control
+        )
         self._engine = Engine(loop, parts, host, port)
-        self._beside = OtherLoopback(loop, self._engine, self._names, self._facts.has_beside)
-        self._facts.attach(self._desk, self._engine.counters, self._vault)
-        self._facts.address = self._engine.address
-        self._notice(problem)
+        self._other_loopback = OtherLoopback(
+            loop, self._engine, self._process_names, self._publisher.set_other_loopback
+        )
+        self._publisher.attach(self._desk, self._engine.counters, self._keyring)
+        self._publisher.address = self._engine.address
+        self._apply_access_settings(problem)
         tools = OwnRequestTools(
             self._desk,
             self._engine.dialler,
@@ -198,53 +209,55 @@ class Service:
             self._engine.limits,
             self._engine.via,
             loop.time,
-            self._facts.wants_page,
+            self._publisher.wants_page,
         )
-        self._desk.send_own_request = partial(try_login, tools)
+        self._desk.send_own_request = partial(verify_login, tools)
         self._desk.addresses_of = self._engine.dialler.addresses_of
-        self._reception = RequestHandler(
+        self._handler = RequestHandler(
             desk=self._desk,
             store=self._store,
-            roads=roads,
-            facts=self._facts,
+            router=router,
+            publisher=self._publisher,
             tools=tools,
-            screen=self._screen,
+            presence=self._presence,
             forget_connections=self._engine.forget_connections,
             quit_now=self._stop.set,
-            listen_at=self._listen_at,
-            listen_as_set=self._listen_as_set,
-            keep_login=self._keep_login,
+            use_port=self._use_port,
+            return_to_configured_port=self._return_to_configured_port,
+            verify_and_save=self._save_login,
             no_prompt=self._options.no_prompt,
         )
-        self._desk.on_user_name = self._reception.keep_user
-        self._server = Server(self._paths, self._reception)
+        self._desk.on_user_name = self._handler.save_user_name
+        self._server = Server(self._paths, self._handler)
 
-    def _shelf_changed(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _inventory_changed(self, loop: asyncio.AbstractEventLoop) -> None:
         # By the thread of the keyring; a loop that was closed has nobody to tell.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._facts.changed)
+            loop.call_soon_threadsafe(self._publisher.publish_soon)
 
     def _screen_locked(self, is_locked: bool) -> None:
         self._desk.screen_locked(is_locked)
-        self._facts.screen_locked = is_locked
-        self._facts.changed()
+        self._publisher.screen_locked = is_locked
+        self._publisher.publish_soon()
 
-    async def _keep_login(self, profile: Profile, login: Login, is_typed: bool) -> SaveOutcome:
+    async def _save_login(self, profile: Profile, login: Login, is_typed: bool) -> SaveOutcome:
         """Try a login, and keep it in the keyring if it is right."""
-        means = SaveTools(
-            self._vault,
-            self._memory,
+        tools = SaveTools(
+            self._keyring,
+            self._history,
             self._desk.rejected,
             self._limits,
             self._store.config.name_of,
             self._engine.is_own,
         )
-        return await keep_login(means, profile, login, is_typed=is_typed)
+        return await verify_and_save(tools, profile, login, is_typed=is_typed)
 
-    def _notice(self, problem: Problem | None) -> None:
+    def _apply_access_settings(self, problem: Problem | None) -> None:
         """Follow the settings in who may connect, and tell what is odd about them."""
-        about_users = apply_allowed_users(self._guard, self._store.config.listen.allow_users)
-        self._facts.notices = (*((problem,) if problem else ()), *about_users)
+        about_users = apply_allowed_users(
+            self._access_control, self._store.config.listen.allow_users
+        )
+        self._publisher.notices = (*((problem,) if problem else ()), *about_users)
 
     def _load(self) -> Problem | None:
         """Read the settings; those that cannot be read are left alone, and said so."""
@@ -259,22 +272,24 @@ class Service:
     async def _run_with_front_ends(self, loop: asyncio.AbstractEventLoop) -> int:
         try:
             profile = self._first_profile()
-            self._reception.start_with(profile, directly=self._begins_directly())
+            self._handler.start(profile, directly=self._starts_directly())
         except ProfileError as error:
-            return fail("TP-806", "The profile cannot be used", str(error), ExitCode.FAILED)
+            return report_failure(
+                "TP-806", "The profile cannot be used", str(error), ExitCode.FAILED
+            )
         problem = self._preload(profile)
         if problem is not None:
-            return fail(problem.id, problem.title, problem.body, ExitCode.FAILED)
+            return report_failure(problem.id, problem.title, problem.body, ExitCode.FAILED)
         self._listen_to_signals(loop)
         problem = await self._listen()
         if problem is not None:
-            return fail(problem.id, problem.title, problem.body, ExitCode.PORT)
+            return report_failure(problem.id, problem.title, problem.body, ExitCode.PORT)
         if self._stop.is_set():
             await self._close()
             return ExitCode.DONE
         # First: a change is not missed that comes as soon as programs are told where to connect.
         watch = watch_network(loop, self._network_changed)
-        self._listens()
+        self._report_listening()
         await self._stop.wait()
         logger.info("quitting")
         watch.close()
@@ -300,7 +315,7 @@ class Service:
                     method=options.method,
                 )
             )
-        if self._begins_directly():
+        if self._starts_directly():
             return None
         if options.profile_name is None:
             return self._store.config.profile
@@ -309,7 +324,7 @@ class Service:
             raise ProfileError(f"There is no profile “{options.profile_name}”.")
         return profile
 
-    def _begins_directly(self) -> bool:
+    def _starts_directly(self) -> bool:
         """Return whether programs connect directly at first."""
         options, config = self._options, self._store.config
         if options.upstream is not None:
@@ -335,13 +350,13 @@ class Service:
             try:
                 self._engine.listen(self._port)
             except OSError as error:
-                spare = self._spare_port(error)
-                problem = self._not_listening(error, spare)
+                spare = self._find_free_port(error)
+                problem = self._start_problem(error, spare)
                 if not self._options.wait_for_port:
                     return problem
-                if problem != self._facts.problem:
+                if problem != self._publisher.problem:
                     logger.error("%s: %s", problem.title, problem.body)
-                self._facts.not_listening(problem, spare)
+                self._publisher.set_listen_failed(problem, spare)
             else:
                 return None
             await self._wait_to_listen_again()
@@ -349,28 +364,28 @@ class Service:
 
     async def _wait_to_listen_again(self) -> None:
         """Wait for some time, or until told to quit or to listen elsewhere."""
-        waiting = [asyncio.create_task(event.wait()) for event in (self._stop, self._moved)]
-        await asyncio.wait(waiting, timeout=LISTEN_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
+        tasks = [asyncio.create_task(event.wait()) for event in (self._stop, self._port_changed)]
+        await asyncio.wait(tasks, timeout=LISTEN_RETRY_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             task.cancel()
-        self._moved.clear()
+        self._port_changed.clear()
 
-    def _listens(self) -> None:
+    def _report_listening(self) -> None:
         """Tell everybody where programs can connect."""
-        self._facts.listening(self._engine.address, self._wanted_port)
-        self._beside.try_now()
+        self._publisher.set_listening(self._engine.address, self._wanted_port)
+        self._other_loopback.try_now()
         logger.info("listening on %s", self._engine.address)
         self._on_ready(self._engine.address)
 
-    def _listen_at(self, port: int) -> None:
+    def _use_port(self, port: int) -> None:
         """Try another port than the wanted one, in this run."""
         self._wanted_port = self._wanted_port or _port_of(self._engine.address)
         self._port = port
-        self._moved.set()
+        self._port_changed.set()
 
-    def _listen_as_set(self) -> Problem | None:
+    def _return_to_configured_port(self) -> Problem | None:
         """Go back to the wanted port; return why that cannot be."""
-        if not self._facts.wanted_port:
+        if not self._publisher.wanted_port:
             return None
         host, _, _ = self._engine.address.rpartition(":")
         try:
@@ -378,12 +393,12 @@ class Service:
         except OSError as error:
             address = f"{host}:{self._wanted_port}"
             hint = f"TrayProxy stays at {self._engine.address}."
-            return self._why_not_listening(error, address, hint)
+            return self._listen_problem(error, address, hint)
         self._wanted_port = 0
-        self._listens()
+        self._report_listening()
         return None
 
-    def _spare_port(self, error: OSError) -> int:
+    def _find_free_port(self, error: OSError) -> int:
         """Return a port to offer in place of one that is taken (EADDRINUSE, on Windows EACCES as
         well); 0 if there is none."""
         if not is_taken(error):
@@ -391,16 +406,16 @@ class Service:
         host, _, port = self._engine.address.rpartition(":")
         return free_port_after(int(port), host.strip("[]"))
 
-    def _not_listening(self, error: OSError, spare: int) -> Problem:
+    def _start_problem(self, error: OSError, spare: int) -> Problem:
         address = self._engine.address
         hint = (
             "TrayProxy starts by itself once the port is free."
             if self._options.wait_for_port
             else f"Choose another port, such as --listen {address.rpartition(':')[0]}:{spare}."
         )
-        return self._why_not_listening(error, address, hint)
+        return self._listen_problem(error, address, hint)
 
-    def _why_not_listening(self, error: OSError, address: str, hint: str) -> Problem:
+    def _listen_problem(self, error: OSError, address: str, hint: str) -> Problem:
         """Return the problem that programs cannot connect at an address.
 
         Args:
@@ -409,7 +424,7 @@ class Service:
             hint: What to do if another program is there.
         """
         if is_taken(error):
-            owner = self._names.listener_at(address)
+            owner = self._process_names.listener_at(address)
             if owner.program:
                 who = f"{owner.program} (PID {owner.pid})"
             elif owner.user:
@@ -429,7 +444,7 @@ class Service:
     def _network_changed(self) -> None:
         logger.info("the network has changed")
         self._engine.network_changed()
-        self._beside.try_now()
+        self._other_loopback.try_now()
 
     def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -443,49 +458,49 @@ class Service:
 
     def _reload(self) -> None:
         try:
-            self._reception.reload()
+            self._handler.reload()
         except (SettingsError, ProfileError) as error:
             logger.error("the settings were not read again: %s", error)
             if isinstance(error, SettingsError):
-                self._notice(Problem(error.id, error.title, error.body))
+                self._apply_access_settings(Problem(error.id, error.title, error.body))
         else:
-            self._notice(None)
-        self._facts.changed()
+            self._apply_access_settings(None)
+        self._publisher.publish_soon()
 
     async def _close(self) -> None:
         """Stop in the order in which the parts need each other."""
-        self._reception.tell(Quitting())
-        self._screen.close()
+        self._handler.broadcast(Quitting())
+        self._presence.close()
         self._desk.close()
-        self._beside.close()
+        self._other_loopback.close()
         await self._engine.close()
-        self._facts.close()
-        self._strangers.close()
-        self._names.close()
+        self._publisher.close()
+        self._refused_clients.close()
+        self._process_names.close()
 
     # --- what the desk tells (trayproxy.desk.desk.Listener) ---
 
-    def prompt_changed(self, question: Prompt) -> None:
+    def prompt_changed(self, prompt: Prompt) -> None:
         """A question opened or changed."""
-        self._reception.tell(PromptChanged(question))
+        self._handler.broadcast(PromptChanged(prompt))
 
     def prompt_closed(self, number: int, ending: Ending) -> None:
         """A question ended."""
-        self._reception.tell(PromptClosed(number, ending))
+        self._handler.broadcast(PromptClosed(number, ending))
 
     def facts_changed(self) -> None:
         """Something about sign-in or keyring changed."""
-        self._facts.changed()
+        self._publisher.publish_soon()
 
-    def _tell_status(self, status: Status) -> None:
-        self._reception.tell(StatusChanged(status))
+    def _send_status(self, status: Status) -> None:
+        self._handler.broadcast(StatusChanged(status))
 
 
 def _port_of(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
-def fail(code: str, title: str, body: str, exit_code: int) -> int:
+def report_failure(code: str, title: str, body: str, exit_code: int) -> int:
     """Say on standard error what went wrong; return the exit code."""
     # It may be full or closed; the exit code is left to tell.
     with suppress(OSError, ValueError):

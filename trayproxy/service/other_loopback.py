@@ -15,11 +15,11 @@ from trayproxy.service.process_names import ListeningProgram, ProcessNames
 
 logger = logging.getLogger(__name__)
 
-TRY_EVERY_S = 5.0
+RETRY_INTERVAL_S = 5.0
 """Seconds between attempts to listen while another program holds the address."""
-LOOK_EVERY_S = 60.0
+LOOKUP_INTERVAL_S = 60.0
 """Seconds between look-ups of the program that holds the address; the program may change."""
-NAME_WIDTH = 20
+MAX_NAME_LENGTH = 20
 """The most characters of a user or program name in the title, which the menu shows."""
 
 
@@ -38,9 +38,9 @@ class OtherLoopback:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        door: LoopbackListener,
+        listener: LoopbackListener,
         names: ProcessNames,
-        tell: Callable[[Problem | None], None],
+        report: Callable[[Problem | None], None],
     ) -> None:
         """Create an instance; `try_now` starts it.
 
@@ -51,43 +51,43 @@ class OtherLoopback:
             tell: Called with the problem, and with None once the problem is over.
         """
         self._loop = loop
-        self._door = door
+        self._listener = listener
         self._names = names
-        self._tell = tell
+        self._report = report
         self._problem: Problem | None = None
-        self._looked_at = -LOOK_EVERY_S
+        self._last_lookup = -LOOKUP_INTERVAL_S
         self._timer: asyncio.TimerHandle | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._lookup: asyncio.Task[None] | None = None
 
     def try_now(self) -> None:
         """Try to listen on the other address; retry later while another program holds it."""
         self._cancel_timer()
-        taken = self._door.listen_on_other_loopback()
+        taken = self._listener.listen_on_other_loopback()
         if not taken:
-            self._set(None)
+            self._set_problem(None)
             return
         now = self._loop.time()
-        if self._looking is None and now - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = now
-            self._looking = self._loop.create_task(self._look(taken))
-        self._timer = self._loop.call_later(TRY_EVERY_S, self.try_now)
+        if self._lookup is None and now - self._last_lookup >= LOOKUP_INTERVAL_S:
+            self._last_lookup = now
+            self._lookup = self._loop.create_task(self._look_up(taken))
+        self._timer = self._loop.call_later(RETRY_INTERVAL_S, self.try_now)
 
-    async def _look(self, taken: str) -> None:
+    async def _look_up(self, taken: str) -> None:
         try:
-            owner = await self._names.of_listener(taken)
+            owner = await self._names.find_listener(taken)
         finally:
-            self._looking = None
+            self._lookup = None
         if self._timer is not None:  # TrayProxy has not got the address meanwhile.
-            self._set(taken_by(owner, taken, self._door.address))
+            self._set_problem(taken_by(owner, taken, self._listener.address))
 
-    def _set(self, problem: Problem | None) -> None:
+    def _set_problem(self, problem: Problem | None) -> None:
         if problem is None:
-            self._looked_at = -LOOK_EVERY_S
+            self._last_lookup = -LOOKUP_INTERVAL_S
         if problem != self._problem:
             if problem is not None:
                 logger.warning("%s", problem.title)
             self._problem = problem
-            self._tell(problem)
+            self._report(problem)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -97,8 +97,8 @@ class OtherLoopback:
     def close(self) -> None:
         """Stop retrying."""
         self._cancel_timer()
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._lookup is not None:
+            self._lookup.cancel()
 
 
 def taken_by(owner: ListeningProgram, taken: str, address: str) -> Problem:
@@ -109,7 +109,7 @@ def taken_by(owner: ListeningProgram, taken: str, address: str) -> Problem:
         taken: The other address, with its port.
         address: The address on which TrayProxy listens, with its port.
     """
-    user, program = owner.user[:NAME_WIDTH], owner.program[:NAME_WIDTH]
+    user, program = owner.user[:MAX_NAME_LENGTH], owner.program[:MAX_NAME_LENGTH]
     who = f"{program} of user {user}" if user and program else program
     who = who or (f"A program of user {user}" if user else "Another program")
     process = f" Its process id is {owner.pid}." if owner.pid else ""

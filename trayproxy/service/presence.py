@@ -22,19 +22,19 @@ class Presence:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        tell: Callable[[bool], None],
+        report: Callable[[bool], None],
         make_watch: Callable[[OnLockChange], ScreenLockWatch] = watch_screen_lock,
     ) -> None:
         """Start with an unlocked screen.
 
         Args:
-            loop: The event loop on which `tell` is called.
+            loop: The event loop on which `report` is called.
             tell: Called with True when prompts would open behind the lock, and with False
                 afterwards.
             make_watch: Creates the watch of the system's screen lock.
         """
         self._loop = loop
-        self._tell = tell
+        self._report = report
         self._make_watch = make_watch
         self._watch: ScreenLockWatch | None = None
         self._front_ends: frozenset[str] = frozenset()
@@ -79,4 +79,4 @@ class Presence:
         )
         if behind_lock != self._was_behind_lock:
             self._was_behind_lock = behind_lock
-            self._tell(behind_lock)
+            self._report(behind_lock)

@@ -39,48 +39,48 @@ class ProcessNames:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = ThreadPoolExecutor(1, "names")
-        self._asked: list[
+        self._queue: list[
             tuple[tuple[Endpoint, Endpoint], asyncio.Future[RunningProgram | None]]
         ] = []
-        self._looking: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    async def of_waiter(self, waiter: PendingRequest) -> Program | None:
+    async def program_of(self, pending: PendingRequest) -> Program | None:
         """Return the program that waits, None if it cannot be told.
 
         Args:
             waiter: Its `connection` is the pair of our and the program's socket address.
         """
-        if not isinstance(waiter.connection, tuple):
+        if not isinstance(pending.connection, tuple):
             return None
-        asked: asyncio.Future[RunningProgram | None] = self._loop.create_future()
-        self._asked.append((waiter.connection, asked))
-        if self._looking is None:
-            self._looking = self._loop.create_task(self._look())
-        found = await asked
-        return Program(found.name, found.pid, waiter.target) if found else None
+        queued: asyncio.Future[RunningProgram | None] = self._loop.create_future()
+        self._queue.append((pending.connection, queued))
+        if self._task is None:
+            self._task = self._loop.create_task(self._run_lookups())
+        programs = await queued
+        return Program(programs.name, programs.pid, pending.target) if programs else None
 
-    async def _look(self) -> None:
+    async def _run_lookups(self) -> None:
         """Look for all that were asked for up to now at once, and for those that were meanwhile.
 
         A changed password lets hundreds of requests wait at once. One look for each would keep a
         core busy for a minute, long after they have gone.
         """
-        while self._asked:
-            asked = [(ends, future) for ends, future in self._asked if not future.done()]
-            self._asked.clear()
-            connections = [ends for ends, _ in asked]
+        while self._queue:
+            queued = [(ends, future) for ends, future in self._queue if not future.done()]
+            self._queue.clear()
+            connections = [ends for ends, _ in queued]
             try:
-                found = await self._loop.run_in_executor(self._thread, _programs, connections)
+                programs = await self._loop.run_in_executor(self._thread, _programs, connections)
             except asyncio.CancelledError:
-                for _, future in asked:
+                for _, future in queued:
                     future.cancel()
                 raise
-            for (_, future), owner in zip(asked, found, strict=True):
+            for (_, future), owner in zip(queued, programs, strict=True):
                 if not future.done():
                     future.set_result(owner)
-        self._looking = None
+        self._task = None
 
-    async def of_stranger(self, connection: socket.SocketType, user: User) -> tuple[str, str]:
+    async def names_of_refused(self, connection: socket.SocketType, user: User) -> tuple[str, str]:
         """Return the names of a user and of the program at the other end, which is empty if it
         cannot be told.
 
@@ -88,7 +88,7 @@ class ProcessNames:
             connection: Is open until then: a program that was told of its end might go.
             user: Whose it is.
         """
-        return await self._loop.run_in_executor(self._thread, _stranger, connection, user)
+        return await self._loop.run_in_executor(self._thread, _names_of_refused, connection, user)
 
     def listener_at(self, address: str) -> ListeningProgram:
         """Return who listens at an address of this computer.
@@ -96,18 +96,18 @@ class ProcessNames:
         Args:
             address: ``127.0.0.1:3128``.
         """
-        return _listener(address)
+        return _find_listener(address)
 
-    async def of_listener(self, address: str) -> ListeningProgram:
+    async def find_listener(self, address: str) -> ListeningProgram:
         """Return who listens at an address of this computer, as `listener_at` does, without
         keeping the loop from other work."""
-        return await self._loop.run_in_executor(self._thread, _listener, address)
+        return await self._loop.run_in_executor(self._thread, _find_listener, address)
 
     def close(self) -> None:
         """Look for nothing any more."""
-        if self._looking is not None:
-            self._looking.cancel()
-        for _, future in self._asked:
+        if self._task is not None:
+            self._task.cancel()
+        for _, future in self._queue:
             future.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -119,7 +119,7 @@ def _programs(connections: Sequence[tuple[Endpoint, Endpoint]]) -> "list[Running
     return programs_of(connections)
 
 
-def _stranger(connection: socket.SocketType, user: User) -> tuple[str, str]:
+def _names_of_refused(connection: socket.SocketType, user: User) -> tuple[str, str]:
     name = name_of(user)
     try:
         local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
@@ -129,7 +129,7 @@ def _stranger(connection: socket.SocketType, user: User) -> tuple[str, str]:
     return name, program.name if program is not None else ""
 
 
-def _listener(address: str) -> ListeningProgram:
+def _find_listener(address: str) -> ListeningProgram:
     from trayproxy.desktop.process_lookup.programs import listener_at
 
     host, _, port = address.rpartition(":")

@@ -14,33 +14,33 @@ from time import time
 
 from msgspec import structs
 
-from trayproxy.control.messages import RefusedClients as Known
+from trayproxy.control.messages import RefusedClients
 from trayproxy.desktop.users import User
 from trayproxy.service.process_names import ProcessNames
 
 logger = logging.getLogger(__name__)
 
-SAY_EVERY_S = 60.0
+LOG_INTERVAL_S = 60.0
 """How often the log hears of one user."""
-USERS = 100
+MAX_USERS = 100
 """Users that are told apart; what more there are share the place of the first."""
 
 
 @dataclass(slots=True)
-class _Said:
+class _UserReport:
     """What was said about one user.
 
     Attributes:
-        at: When, in the loop's time.
+        logged_at: When, in the loop's time.
         name: Its name, empty while not known.
         program: The program that was named.
-        unsaid: Connections that were refused since.
+        unreported: Connections that were refused since.
     """
 
-    at: float
+    logged_at: float
     name: str = ""
     program: str = ""
-    unsaid: int = 0
+    unreported: int = 0
 
 
 class RefusedClientReporter:
@@ -48,7 +48,10 @@ class RefusedClientReporter:
     (`trayproxy.engine.server.access_control`)."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, names: ProcessNames, tell: Callable[[Known], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        names: ProcessNames,
+        on_change: Callable[[RefusedClients], None],
     ) -> None:
         """Begin with nobody.
 
@@ -59,71 +62,73 @@ class RefusedClientReporter:
         """
         self._loop = loop
         self._names = names
-        self._tell = tell
-        self._known = Known()
-        self._said: dict[User | None, _Said] = {}
+        self._on_change = on_change
+        self._known = RefusedClients()
+        self._reports: dict[User | None, _UserReport] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def refused(
-        self, connection: socket.SocketType, user: User | None
-    ) -> asyncio.Task[None] | None:
+    def record(self, connection: socket.SocketType, user: User | None) -> asyncio.Task[None] | None:
         """Take note of a connection that is refused; it is answered and closed by who calls.
 
         Returns:
             What finds out which program it is; None if that is not wanted.
         """
-        said = self._said.get(user)
+        report = self._reports.get(user)
         now = self._loop.time()
-        inquiry = None
-        if said is None or now - said.at >= SAY_EVERY_S:
-            said, inquiry = self._begin(connection, user, now)
+        task = None
+        if report is None or now - report.logged_at >= LOG_INTERVAL_S:
+            report, task = self._start_report(connection, user, now)
         else:
-            said.unsaid += 1
+            report.unreported += 1
         self._known = structs.replace(
             self._known,
             count=self._known.count + 1,
-            user=said.name or ("" if user is None else str(user)),
-            program=said.program,
+            user=report.name or ("" if user is None else str(user)),
+            program=report.program,
             last=time(),
         )
-        self._tell(self._known)
-        return inquiry
+        self._on_change(self._known)
+        return task
 
     def close(self) -> None:
         """Find out nothing more."""
         for task in self._tasks:
             task.cancel()
 
-    def _begin(
+    def _start_report(
         self, connection: socket.SocketType, user: User | None, now: float
-    ) -> tuple[_Said, asyncio.Task[None] | None]:
+    ) -> tuple[_UserReport, asyncio.Task[None] | None]:
         """Find out who that is and say it, while the connection is held for a moment."""
-        if user not in self._said and len(self._said) >= USERS:
-            self._said.clear()
-        before = self._said.get(user)
-        said = self._said[user] = _Said(now) if before is None else replace(before, at=now)
+        if user not in self._reports and len(self._reports) >= MAX_USERS:
+            self._reports.clear()
+        previous = self._reports.get(user)
+        report = self._reports[user] = (
+            _UserReport(now) if previous is None else replace(previous, logged_at=now)
+        )
         if user is not None:
             # Without a descriptor to spare there is no time for names, either.
             with suppress(OSError):
-                held = socket.socket(fileno=socket.dup(connection.fileno()))
-                task = self._loop.create_task(self._find_out(held, said, user))
+                duplicate = socket.socket(fileno=socket.dup(connection.fileno()))
+                task = self._loop.create_task(self._look_up(duplicate, report, user))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-                task.add_done_callback(lambda _: held.close())
-                return said, task
-        self._say(said, user)
-        return said, None
+                task.add_done_callback(lambda _: duplicate.close())
+                return report, task
+        self._log(report, user)
+        return report, None
 
-    async def _find_out(self, held: socket.SocketType, said: _Said, user: User) -> None:
-        said.name, said.program = await self._names.of_stranger(held, user)
-        self._say(said, user)
-        if self._known.user in (said.name, str(user)):
-            self._known = structs.replace(self._known, user=said.name, program=said.program)
-            self._tell(self._known)
+    async def _look_up(self, duplicate: socket.SocketType, report: _UserReport, user: User) -> None:
+        report.name, report.program = await self._names.names_of_refused(duplicate, user)
+        self._log(report, user)
+        if self._known.user in (report.name, str(user)):
+            self._known = structs.replace(self._known, user=report.name, program=report.program)
+            self._on_change(self._known)
 
-    def _say(self, said: _Said, user: User | None) -> None:
-        who = "a program that had gone already" if user is None else f"user {said.name or user}"
-        program = f", program {said.program}" if said.program else ""
-        more = f", and {said.unsaid} more before it" if said.unsaid else ""
-        said.unsaid = 0
-        logger.warning("refused a connection of %s%s%s", who, program, more)
+    def _log(self, report: _UserReport, user: User | None) -> None:
+        client = (
+            "a program that had gone already" if user is None else f"user {report.name or user}"
+        )
+        program = f", program {report.program}" if report.program else ""
+        more = f", and {report.unreported} more before it" if report.unreported else ""
+        report.unreported = 0
+        logger.warning("refused a connection of %s%s%s", client, program, more)

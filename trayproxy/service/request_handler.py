@@ -67,7 +67,7 @@ LOGIN_CODES = {
 NO_SUCH_PROFILE = Problem(
     "TP-805", "There is no such profile any more", "It was deleted meanwhile. Choose another one."
 )
-LISTENS_ALREADY = Problem(
+ALREADY_LISTENING = Problem(
     "TP-103",
     "TrayProxy listens already",
     "Programs can connect. Change the port in the settings file, then start TrayProxy again.",
@@ -77,9 +77,9 @@ NO_WINDOW = Problem(
 )
 
 
-DETOUR_MOST_S = 3600
+MAX_DETOUR_S = 3600
 """Seconds for which programs connect directly before the profile is used again, at most."""
-KeepLogin = Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]
+VerifyAndSave = Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]
 """Tries a login of a profile, typed just now or not, and keeps it if it is right."""
 
 
@@ -91,15 +91,15 @@ class RequestHandler:
         *,
         desk: Desk,
         store: SettingsStore,
-        roads: Router,
-        facts: StatusPublisher,
+        router: Router,
+        publisher: StatusPublisher,
         tools: OwnRequestTools,
-        screen: Presence,
+        presence: Presence,
         forget_connections: Callable[[], None],
         quit_now: Callable[[], None],
-        listen_at: Callable[[int], None],
-        listen_as_set: Callable[[], Problem | None],
-        keep_login: KeepLogin,
+        use_port: Callable[[int], None],
+        return_to_configured_port: Callable[[], Problem | None],
+        verify_and_save: VerifyAndSave,
         no_prompt: bool,
     ) -> None:
         """Open the reception.
@@ -120,22 +120,22 @@ class RequestHandler:
         """
         self._desk = desk
         self._store = store
-        self._roads = roads
-        self._facts = facts
+        self._router = router
+        self._publisher = publisher
         self._tools = tools
-        self._screen = screen
+        self._presence = presence
         self._forget_connections = forget_connections
         self._quit_now = quit_now
-        self._listen_at = listen_at
-        self._listen_as_set = listen_as_set
-        self._keep_login = keep_login
+        self._set_port = use_port
+        self._return_to_configured_port = return_to_configured_port
+        self._verify_and_save = verify_and_save
         self._no_prompt = no_prompt
         self._sessions: set[Session] = set()
         self._checks: dict[Session, set[asyncio.Task[tuple[Step, ...]]]] = {}
-        self._saving = asyncio.Lock()
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._save_lock = asyncio.Lock()
+        self._user_saves: set[asyncio.Task[None]] = set()
         self._temporary: Profile | None = None
-        self._way_back: asyncio.TimerHandle | None = None
+        self._detour_timer: asyncio.TimerHandle | None = None
         """While programs connect directly for a while only."""
 
     # --- who is here ---
@@ -160,10 +160,10 @@ class RequestHandler:
 
     def _update_front_ends(self) -> None:
         asking = [s.front_end for s in self._sessions if s.can_prompt and not self._no_prompt]
-        self._screen.set_front_ends(asking)
+        self._presence.set_front_ends(asking)
         self._desk.set_front_end_count(len(asking))
 
-    def tell(self, event: Event) -> None:
+    def broadcast(self, event: Event) -> None:
         """Send an event to each front end that has subscribed."""
         for session in tuple(self._sessions):
             session.send_event(event)
@@ -186,7 +186,7 @@ class RequestHandler:
             case Hello():
                 return Done()
             case GetStatus():
-                return self._facts.status()
+                return self._publisher.status()
             case Subscribe():
                 return self._subscribe(session)
             case SaveProfile(profile):
@@ -203,8 +203,8 @@ class RequestHandler:
                 return self._sign_in_now(profile_id)
             case AnswerPrompt(number, login, remember):
                 return _reply(self._desk.answer_prompt(number, login, remember), ExitCode.SIGN_IN)
-            case DeclinePrompt(number, quiet):
-                self._desk.decline_prompt(number, quiet)
+            case DeclinePrompt(number, snooze):
+                self._desk.decline_prompt(number, snooze)
                 return Done()
             case KeepPromptOpen(number):
                 self._desk.keep_prompt_open(number)
@@ -212,15 +212,15 @@ class RequestHandler:
             case SaveLogin():
                 return await self._save_login(request)
             case ForgetLogin(profile_id):
-                wanted = self._profile(profile_id)
-                if wanted is None:
+                found = self._profile(profile_id)
+                if found is None:
                     return Failed(NO_SUCH_PROFILE)
                 self._forget_connections()
-                return _reply(await self._desk.forget(wanted), ExitCode.KEYRING)
+                return _reply(await self._desk.forget(found), ExitCode.KEYRING)
             case ShowWindow(token):
-                return self._show(token)
+                return self._show_window(token)
             case Quit():
-                self.tell(Quitting())
+                self.broadcast(Quitting())
                 self._quit_now()
                 return Done()
 
@@ -228,33 +228,33 @@ class RequestHandler:
         profile, login = self._profile(request.profile_id), request.login
         if profile is None:
             return Failed(NO_SUCH_PROFILE)
-        kept = await self._keep_login(profile, login, request.is_typed)
-        if kept.is_right:
+        outcome = await self._verify_and_save(profile, login, request.is_typed)
+        if outcome.is_right:
             # What is in memory may be older.
             self._desk.preload(profile, login, is_proved=True)
-            await asyncio.gather(*self._keeping)  # The next command finds the user name.
-            return KeptInMemory(kept.problem) if kept.problem else Done()
-        assert kept.problem is not None  # A login that is not right was not kept.
-        return Failed(kept.problem, LOGIN_CODES.get(kept.problem.id, ExitCode.KEYRING))
+            await asyncio.gather(*self._user_saves)  # The next command finds the user name.
+            return KeptInMemory(outcome.problem) if outcome.problem else Done()
+        assert outcome.problem is not None  # A login that is not right was not kept.
+        return Failed(outcome.problem, LOGIN_CODES.get(outcome.problem.id, ExitCode.KEYRING))
 
     def _subscribe(self, session: Session) -> Reply:
-        for question in self._desk.prompts():
-            session.send_event(PromptChanged(question))
-        self._facts.watch_traffic()
-        return self._facts.status()
+        for prompt in self._desk.prompts():
+            session.send_event(PromptChanged(prompt))
+        self._publisher.watch_traffic()
+        return self._publisher.status()
 
-    def _show(self, token: str) -> Reply:
+    def _show_window(self, token: str) -> Reply:
         if not any(session.front_end == "tray" for session in self._sessions):
             return Failed(NO_WINDOW, ExitCode.NOT_RUNNING)
-        self._screen.user_active()
-        self.tell(ShowRequested(token))
+        self._presence.user_active()
+        self.broadcast(ShowRequested(token))
         return Done()
 
     def _sign_in_now(self, profile_id: str) -> Reply:
         profile = self._profile(profile_id)
         if profile is None:
             return Failed(NO_SUCH_PROFILE)
-        self._screen.user_active()
+        self._presence.user_active()
         return _reply(self._desk.sign_in_now(profile), ExitCode.SIGN_IN)
 
     async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
@@ -274,7 +274,7 @@ class RequestHandler:
 
     # --- profiles ---
 
-    def start_with(self, profile: Profile | None, *, directly: bool = False) -> None:
+    def start(self, profile: Profile | None, *, directly: bool = False) -> None:
         """Begin with this profile; one that the settings do not have is for this run only.
 
         Args:
@@ -296,26 +296,26 @@ class RequestHandler:
     async def _save_profile(self, profile: Profile) -> Reply:
         profile = check_profile(profile)
         Bypass.parse(profile.bypass)  # Refuses an invalid bypass rule before the profile is saved.
-        active = self._roads.profile
+        active = self._router.profile
         if self._temporary is not None and profile.id == self._temporary.id:
             self._temporary = None  # It is being kept: no longer for this run only.
         await self._save(lambda config: config.with_profile(profile))
         self._desk.profile_changed(profile)
-        chosen = active is not None or self._roads.is_direct
+        chosen = active is not None or self._router.is_direct
         if chosen and (active is None or active.id != profile.id):
-            self._use(active, directly=self._roads.is_direct)
+            self._use(active, directly=self._router.is_direct)
         else:
             self._use(profile, directly=False)
         return Done()
 
-    def keep_user(self, profile_id: str, user: str) -> None:
+    def save_user_name(self, profile_id: str, user: str) -> None:
         """Keep the user name of an accepted login in its profile (ux §3.3), so that a locked or
         emptied keyring asks for the password only."""
-        task = asyncio.create_task(self._keep_user(profile_id, user))
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
+        task = asyncio.create_task(self._save_user_name(profile_id, user))
+        self._user_saves.add(task)
+        task.add_done_callback(self._user_saves.discard)
 
-    async def _keep_user(self, profile_id: str, user: str) -> None:
+    async def _save_user_name(self, profile_id: str, user: str) -> None:
         if self._temporary is not None and self._temporary.id == profile_id:
             return  # The desk suggests the name until this run ends.
 
@@ -328,13 +328,13 @@ class RequestHandler:
         except (SettingsError, ProfileError) as error:
             logger.warning("the user name was not kept in its profile: %s", error)
             return
-        active = self._roads.profile
+        active = self._router.profile
         profile = self._store.config.by_id(profile_id)
         if active is not None and active.id == profile_id and profile is not None:
             # Requests go where they went before: connections and questions stay as they are.
-            self._roads.use(profile)
+            self._router.use(profile)
             active = profile
-        self._facts.rename(active, self._shown_profiles())
+        self._publisher.update_profiles(active, self._shown_profiles())
 
     async def _delete_profile(self, profile_id: str, *, forget: bool) -> Reply:
         profile = self._store.config.by_id(profile_id)
@@ -343,15 +343,15 @@ class RequestHandler:
         problem = await self._desk.forget(profile) if forget else None
         await self._save(lambda config: config.without_profile(profile_id))
         self._desk.profile_deleted(profile_id)
-        active = self._roads.profile
+        active = self._router.profile
         is_gone = active is not None and active.id == profile_id
-        self._use(None if is_gone else active, directly=self._roads.is_direct)
+        self._use(None if is_gone else active, directly=self._router.is_direct)
         return _reply(problem, ExitCode.KEYRING)
 
     async def _use_profile(self, profile_id: str, for_s: int) -> Reply:
         directly = profile_id == DIRECT_ID
-        if directly and for_s > 0 and self._roads.profile is not None:
-            self._detour(self._roads.profile, min(for_s, DETOUR_MOST_S))
+        if directly and for_s > 0 and self._router.profile is not None:
+            self._start_detour(self._router.profile, min(for_s, MAX_DETOUR_S))
             return Done()
         self._end_detour()
         profile = None if directly else self._profile(profile_id)
@@ -362,31 +362,33 @@ class RequestHandler:
             await self._save(lambda config: config.with_active(profile_id))
         return Done()
 
-    def _detour(self, back: Profile, for_s: int) -> None:
+    def _start_detour(self, profile: Profile, for_s: int) -> None:
         """Connect directly for a while, and use this profile again after that."""
         self._end_detour()
-        self._way_back = asyncio.get_running_loop().call_later(for_s, self._go_back, back.id)
-        self._facts.direct_until = time() + for_s
+        self._detour_timer = asyncio.get_running_loop().call_later(
+            for_s, self._detour_ended, profile.id
+        )
+        self._publisher.direct_until = time() + for_s
         self._use(None, directly=True)
 
-    def _go_back(self, profile_id: str) -> None:
+    def _detour_ended(self, profile_id: str) -> None:
         self._end_detour()
         # It may have been changed or deleted meanwhile.
         self._use(self._profile(profile_id), directly=False)
 
     def _end_detour(self) -> None:
         """Stay on the present way, whatever was used before."""
-        if self._way_back is not None:
-            self._way_back.cancel()
-        self._way_back = self._facts.direct_until = None
+        if self._detour_timer is not None:
+            self._detour_timer.cancel()
+        self._detour_timer = self._publisher.direct_until = None
 
     def _use_port(self, port: int) -> Reply:
         if port == 0:
-            problem = self._listen_as_set()
+            problem = self._return_to_configured_port()
             return Done() if problem is None else Failed(problem, ExitCode.PORT)
-        if self._facts.listener is not ListenerState.FAILED:
-            return Failed(LISTENS_ALREADY, ExitCode.FAILED)
-        self._listen_at(check_port(port))
+        if self._publisher.listener is not ListenerState.FAILED:
+            return Failed(ALREADY_LISTENING, ExitCode.FAILED)
+        self._set_port(check_port(port))
         return Done()
 
     def reload(self) -> None:
@@ -411,11 +413,11 @@ class RequestHandler:
         """Send new requests this way; those that run finish where they began."""
         if profile is not None or not directly:
             self._end_detour()
-        before = (self._roads.profile, self._roads.is_direct)
-        self._roads.use(profile, directly=directly)
+        before = (self._router.profile, self._router.is_direct)
+        self._router.use(profile, directly=directly)
         if before != (profile, directly):
             self._forget_connections()
-        self._facts.use(profile, self._shown_profiles(), direct=directly)
+        self._publisher.switch_profile(profile, self._shown_profiles(), direct=directly)
         self._desk.profile_switched(profile)
 
     def _shown_profiles(self) -> tuple[Profile, ...]:
@@ -431,7 +433,7 @@ class RequestHandler:
             SettingsError: It was not done.
             ProfileError: The change cannot be made.
         """
-        async with self._saving:
+        async with self._save_lock:
             if await asyncio.to_thread(self._store.is_changed_on_disk):
                 await asyncio.to_thread(self._store.load)
             config = change(self._store.config)

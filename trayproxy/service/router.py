@@ -18,8 +18,8 @@ class Router:
         self.profile: Profile | None = None
         self.is_direct = False
         self._bypass = Bypass()
-        self._through: Route | None = None
-        self._direct: Route | None = None
+        self._upstream_route: Route | None = None
+        self._direct_route: Route | None = None
 
     def use(self, profile: Profile | None, *, directly: bool = False) -> None:
         """Send new requests this way; those that run keep theirs.
@@ -34,10 +34,12 @@ class Router:
         bypass = Bypass.parse(profile.bypass) if profile is not None else Bypass()
         self.profile, self._bypass = profile, bypass
         self.is_direct = directly and profile is None
-        self._direct = Route.direct(profile) if profile is not None or directly else None
-        self._through = Route.via_profile(profile) if profile is not None else self._direct
+        self._direct_route = Route.direct(profile) if profile is not None or directly else None
+        self._upstream_route = (
+            Route.via_profile(profile) if profile is not None else self._direct_route
+        )
 
     def route(self, target: Authority) -> Route | None:
         """Return the way to a target; None while there is no profile. Nothing is looked up."""
         is_bypassed = self._bypass.matches(target.host, target.port)
-        return self._direct if is_bypassed else self._through
+        return self._direct_route if is_bypassed else self._upstream_route

@@ -27,12 +27,12 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Profile, SignIn
 from trayproxy.service.keyring_inventory import KeyringInventory
 
-TELL_EVERY_S = 0.2
-TRAFFIC_EVERY_S = 2.0
+PUBLISH_INTERVAL_S = 0.2
+TRAFFIC_INTERVAL_S = 2.0
 """The interval at which front ends receive traffic counters, if there is traffic."""
 
 
-def page_wanted(url: str) -> Problem:
+def portal_problem(url: str) -> Problem:
     """Return what to say about a page on which the network wants people to sign in."""
     return Problem(
         "TP-310",
@@ -54,8 +54,8 @@ class StatusPublisher:
         address: The local address.
         problem: Why we do not, if we do not.
         notices: What a person should know about the settings.
-        beside: Who has the other address of ``localhost``; None if nobody else has.
-        strangers: Who wanted to connect and may not.
+        other_loopback: Who has the other address of ``localhost``; None if nobody else has.
+        refused_clients: Who wanted to connect and may not.
         spare_port: A port that is free while the wanted one is taken; 0: none is known.
         wanted_port: The port of the settings while we listen at another one for this run, else 0.
         screen_locked: Questions wait for somebody to come back to the screen.
@@ -64,8 +64,8 @@ class StatusPublisher:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        tell: Callable[[Status], None],
-        has_hearers: Callable[[], bool],
+        send: Callable[[Status], None],
+        has_subscribers: Callable[[], bool],
     ) -> None:
         """Begin without facts.
 
@@ -82,87 +82,91 @@ class StatusPublisher:
         self.address = ""
         self.problem: Problem | None = None
         self.notices: tuple[Problem, ...] = ()
-        self.beside: Problem | None = None
-        self.strangers = RefusedClients()
+        self.other_loopback: Problem | None = None
+        self.refused_clients = RefusedClients()
         self.spare_port = 0
         self.wanted_port = 0
         self.screen_locked = False
         self._loop = loop
-        self._tell = tell
-        self._has_hearers = has_hearers
+        self._send = send
+        self._has_subscribers = has_subscribers
         self._desk: Desk | None = None
         self._counters: Counters | None = None
-        self._shelf: KeyringInventory | None = None
+        self._inventory: KeyringInventory | None = None
         self._upstream = UpstreamState.UNKNOWN
         self._upstream_problem: Problem | None = None
         self._upstream_since = time()
-        self._good: Route | None = None
-        self._page: Problem | None = None
-        self._demand: Problem | None = None
+        self._reached_route: Route | None = None
+        self._portal: Problem | None = None
+        self._sign_in_demand: Problem | None = None
         """What the upstream demands although the profile is set to connect without a sign-in."""
         self._timer: asyncio.TimerHandle | None = None
-        self._traffic: asyncio.TimerHandle | None = None
-        self._told: Status | None = None
+        self._traffic_timer: asyncio.TimerHandle | None = None
+        self._sent: Status | None = None
 
-    def attach(self, desk: Desk, counters: Counters, shelf: KeyringInventory) -> None:
+    def attach(self, desk: Desk, counters: Counters, inventory: KeyringInventory) -> None:
         """Take facts from these, too."""
-        self._desk, self._counters, self._shelf = desk, counters, shelf
+        self._desk, self._counters, self._inventory = desk, counters, inventory
 
     # --- the engine's observer ---
 
-    def reached(self, way: Route) -> None:
+    def reached(self, route: Route) -> None:
         """The next hop answered."""
-        if way is not self._good and way.upstream is not None and way.profile is self.profile:
-            self._good = way
+        if (
+            route is not self._reached_route
+            and route.upstream is not None
+            and route.profile is self.profile
+        ):
+            self._reached_route = route
             self._set_upstream(UpstreamState.OK, None)
-        if self._page is not None and way.profile is self.profile:
-            self._page = None
-            self.changed()
+        if self._portal is not None and route.profile is self.profile:
+            self._portal = None
+            self.publish_soon()
 
-    def wants_page(self, way: Route, url: str) -> None:
+    def wants_page(self, route: Route, url: str) -> None:
         """The network wants people to sign in on a page of its own.
 
         Args:
             way: Where the answer came from that says so, of TrayProxy's own request or a program's.
             url: The page. Untrusted.
         """
-        ours, theirs = self.profile, way.profile
+        ours, theirs = self.profile, route.profile
         if ours is not None and theirs is not None and ours.id == theirs.id:
-            self._page = page_wanted(url)
-            self.changed()
+            self._portal = portal_problem(url)
+            self.publish_soon()
 
-    def failed(self, way: Route, page: ErrorPage) -> None:
+    def failed(self, route: Route, page: ErrorPage) -> None:
         """The next hop did not answer."""
-        if way.upstream is not None and way.profile is self.profile:
-            self._good = None
+        if route.upstream is not None and route.profile is self.profile:
+            self._reached_route = None
             problem = Problem(page.code, page.title, page.body) if page.code else None
             self._set_upstream(UpstreamState.UNREACHABLE, problem)
 
-    def sign_in_not_set(self, way: Route, page: ErrorPage) -> None:
+    def sign_in_not_set(self, route: Route, page: ErrorPage) -> None:
         """The next hop demands a sign-in, and the profile is set to connect without one."""
-        if way.profile is self.profile:
-            self._demand = Problem(page.code, page.title, page.body)
-            self.changed()
+        if route.profile is self.profile:
+            self._sign_in_demand = Problem(page.code, page.title, page.body)
+            self.publish_soon()
 
     def _set_upstream(self, state: UpstreamState, problem: Problem | None) -> None:
         if state is not self._upstream:
             self._upstream_since = time()
         self._upstream, self._upstream_problem = state, problem
-        self.changed()
+        self.publish_soon()
 
     # --- what the service says ---
 
-    def use(
+    def switch_profile(
         self, profile: Profile | None, profiles: tuple[Profile, ...], *, direct: bool = False
     ) -> None:
         """Take note of the profiles; another active one has not been reached yet."""
         if profile != self.profile:
-            self._good = self._demand = None
+            self._reached_route = self._sign_in_demand = None
             self._set_upstream(UpstreamState.UNKNOWN, None)
         self.profile, self.profiles, self.direct = profile, profiles, direct
-        self.changed()
+        self.publish_soon()
 
-    def rename(self, profile: Profile | None, profiles: tuple[Profile, ...]) -> None:
+    def update_profiles(self, profile: Profile | None, profiles: tuple[Profile, ...]) -> None:
         """Replace the profiles by the same ones with other user names; all that is known holds.
 
         Args:
@@ -170,55 +174,55 @@ class StatusPublisher:
             profiles: All profiles in menu order.
         """
         self.profile, self.profiles = profile, profiles
-        self.changed()
+        self.publish_soon()
 
-    def listening(self, address: str, wanted_port: int = 0) -> None:
+    def set_listening(self, address: str, wanted_port: int = 0) -> None:
         """Take note that programs can connect, and in place of which port if it is another one."""
         self.listener, self.address, self.problem = ListenerState.UP, address, None
         self.spare_port, self.wanted_port = 0, wanted_port
-        self.changed()
+        self.publish_soon()
 
-    def refused(self, strangers: RefusedClients) -> None:
+    def set_refused_clients(self, refused_clients: RefusedClients) -> None:
         """Take note of who wanted to connect and may not."""
-        self.strangers = strangers
-        self.changed()
+        self.refused_clients = refused_clients
+        self.publish_soon()
 
-    def has_beside(self, problem: Problem | None) -> None:
+    def set_other_loopback(self, problem: Problem | None) -> None:
         """Keep who has the other address of ``localhost``, None if nobody else has."""
-        self.beside = problem
-        self.changed()
+        self.other_loopback = problem
+        self.publish_soon()
 
-    def not_listening(self, problem: Problem, spare_port: int = 0) -> None:
+    def set_listen_failed(self, problem: Problem, spare_port: int = 0) -> None:
         """Take note that programs cannot connect, why, and at which port they could."""
         self.listener, self.problem = ListenerState.FAILED, problem
         self.spare_port = spare_port
-        self.changed()
+        self.publish_soon()
 
-    def changed(self) -> None:
+    def publish_soon(self) -> None:
         """Publish the status soon."""
-        if self._timer is None and self._has_hearers():
-            self._timer = self._loop.call_later(TELL_EVERY_S, self._tell_now)
+        if self._timer is None and self._has_subscribers():
+            self._timer = self._loop.call_later(PUBLISH_INTERVAL_S, self._publish)
 
-    def _tell_now(self) -> None:
+    def _publish(self) -> None:
         self._timer = None
         status = self.status()
-        if status != self._told:
-            self._told = status
-            self._tell(status)
+        if status != self._sent:
+            self._sent = status
+            self._send(status)
         self.watch_traffic()
 
     def watch_traffic(self) -> None:
         """Tell of traffic from time to time, as long as there are hearers."""
-        if self._traffic is None and self._has_hearers():
-            self._traffic = self._loop.call_later(TRAFFIC_EVERY_S, self._look_at_traffic)
+        if self._traffic_timer is None and self._has_subscribers():
+            self._traffic_timer = self._loop.call_later(TRAFFIC_INTERVAL_S, self._publish_traffic)
 
-    def _look_at_traffic(self) -> None:
-        self._traffic = None
-        self._tell_now()
+    def _publish_traffic(self) -> None:
+        self._traffic_timer = None
+        self._publish()
 
     def close(self) -> None:
         """Tell nothing any more."""
-        for timer in (self._timer, self._traffic):
+        for timer in (self._timer, self._traffic_timer):
             if timer is not None:
                 timer.cancel()
 
@@ -237,15 +241,15 @@ class StatusPublisher:
             upstream_since=self._upstream_since,
             problem=self.problem or self._upstream_problem,
             notices=(
-                *self._elsewhere(),
-                *self._beside(),
+                *self._other_port_notices(),
+                *self._other_loopback_notices(),
                 *self.notices,
-                *self._detour(),
-                *self._wanted_page(),
+                *self._fallback_notices(),
+                *self._portal_notices(),
             ),
             direct=self.direct,
             direct_until=self.direct_until,
-            refused_clients=self.strangers,
+            refused_clients=self.refused_clients,
             spare_port=self.spare_port,
             wanted_port=self.wanted_port,
             screen_locked=self.screen_locked,
@@ -259,7 +263,7 @@ class StatusPublisher:
             status = self._with_sign_in(status, self._desk)
         return status
 
-    def _elsewhere(self) -> tuple[Problem, ...]:
+    def _other_port_notices(self) -> tuple[Problem, ...]:
         """Return what to change while we listen at another port than the settings say."""
         if not self.wanted_port:
             return ()
@@ -272,15 +276,18 @@ class StatusPublisher:
         )
         return (Problem("TP-111", f"TrayProxy uses port {port} for now", body),)
 
-    def _beside(self) -> tuple[Problem, ...]:
-        return (self.beside,) if self.beside is not None else ()
+    def _other_loopback_notices(self) -> tuple[Problem, ...]:
+        return (self.other_loopback,) if self.other_loopback is not None else ()
 
-    def _wanted_page(self) -> tuple[Problem, ...]:
-        return (self._page,) if self._page is not None else ()
+    def _portal_notices(self) -> tuple[Problem, ...]:
+        return (self._portal,) if self._portal is not None else ()
 
-    def _detour(self) -> tuple[Problem, ...]:
+    def _fallback_notices(self) -> tuple[Problem, ...]:
         """Return what to say about another upstream that stands in for the preferred one."""
-        profile, upstream = self.profile, self._good.upstream if self._good else None
+        profile, upstream = (
+            self.profile,
+            self._reached_route.upstream if self._reached_route else None,
+        )
         if profile is None or upstream is None or upstream == profile.upstream:
             return ()
         body = f"{profile.name} uses {upstream} until {profile.upstream} answers again."
@@ -288,8 +295,8 @@ class StatusPublisher:
 
     def _with_sign_in(self, status: Status, desk: Desk) -> Status:
         status = replace(status, keyring=desk.keyring, notices=(*status.notices, *desk.notices))
-        if self.profile is not None and self._demand is not None:
-            notices = (*status.notices, self._demand)
+        if self.profile is not None and self._sign_in_demand is not None:
+            notices = (*status.notices, self._sign_in_demand)
             return replace(status, sign_in=SignInState.UNUSABLE, notices=notices)
         if self.profile is None or self.profile.sign_in is SignIn.NONE:
             return replace(status, sign_in=SignInState.NONE)
@@ -297,7 +304,7 @@ class StatusPublisher:
         return replace(
             status,
             sign_in=facts.sign_in,
-            saved=self._shelf.holds(self.profile) if self._shelf else None,
+            saved=self._inventory.has_password(self.profile) if self._inventory else None,
             user=facts.user,
             snoozed_until=facts.snoozed_until,
             waiting=facts.waiting,

@@ -197,8 +197,8 @@ def test_a_silent_sign_in_server_holds_up_neither_the_verdict_nor_the_end(
     scheme = ScriptedScheme((Leg(b"NTLM eA=="),), blocks=True, before=lambda: over.wait(PATIENCE))
 
     async def send(probe: Probe, desk: FakeDesk) -> Response | ProbeChallenge | None:
-        assert probe.way.upstream_id is not None
-        return await probe.send(desk.known(probe.way.upstream_id))
+        assert probe.route.upstream_id is not None
+        return await probe.send(desk.known(probe.route.upstream_id))
 
     begun = monotonic()
     outcome, _ = played(office(upstream.port), [scheme], send, replace(LIMITS, step_s=0.1))

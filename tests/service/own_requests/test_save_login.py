@@ -14,7 +14,7 @@ from trayproxy.auth.login import Login
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.engine.limits import LIMITS
-from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, keep_login
+from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, verify_and_save
 
 
 class Hanging(Notes):
@@ -42,7 +42,7 @@ def test_a_state_folder_that_does_not_answer_is_told(loop: asyncio.AbstractEvent
     )
 
     async def kept() -> SaveOutcome:
-        return await keep_login(means, OFFICE, RIGHT, is_typed=False)
+        return await verify_and_save(means, OFFICE, RIGHT, is_typed=False)
 
     problem = loop.run_until_complete(kept()).problem
     assert problem is not None

@@ -56,7 +56,7 @@ class NotSignedInError(Exception):
         self.refusal = refusal
 
 
-class ProbeLostError(RequestRefusedError):
+class RequestUnreadError(RequestRefusedError):
     """The connection ended, and the upstream cannot have read the last request on it."""
 
 
@@ -66,21 +66,21 @@ class OwnRequestTools:
 
     Attributes:
         desk: Signs in.
-        dialler: Reaches upstreams.
-        steps: Takes what of a sign-in takes its time.
+        connector: Reaches upstreams.
+        handshake_threads: Takes what of a sign-in takes its time.
         limits: The engine's figures.
         via: Our pseudonym.
-        now: The loop's clock.
-        wants_page: Told of a page on which the network wants people to sign in.
+        clock: The loop's clock.
+        on_portal: Told of a page on which the network wants people to sign in.
     """
 
     desk: Desk
-    dialler: Connector
-    steps: HandshakeThreads
+    connector: Connector
+    handshake_threads: HandshakeThreads
     limits: EngineLimits
     via: bytes
-    now: Callable[[], float]
-    wants_page: Callable[[Route, str], None] = lambda way, url: None
+    clock: Callable[[], float]
+    on_portal: Callable[[Route, str], None] = lambda route, url: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Probe:
     """One request, to be sent as often as it takes.
 
     Attributes:
-        way: Where it goes.
+        route: Where it goes.
         is_unproved: The last answer does not tell whether the login on trial is right.
     """
 
@@ -111,7 +111,7 @@ class Probe:
         tools: OwnRequestTools,
         *,
         is_trial: bool = False,
-        is_anywhere: bool = False,
+        is_check_page: bool = False,
     ) -> None:
         """Prepare it.
 
@@ -122,39 +122,44 @@ class Probe:
             is_trial: It is sent to find out whether a login is right: no question is about it.
             is_anywhere: It goes to a page that is always there and redirects to no other host.
         """
-        self.way = Route.via_profile(profile)
+        self.route = Route.via_profile(profile)
         self._profile = profile
         self._request = request
         self._tools = tools
         self.is_unproved = False
-        self._is_anywhere = is_anywhere
-        self._is_spent = False
-        self._is_answered = False
-        self._kept: SocketStream | None = None
+        self._is_check_page = is_check_page
+        self._login_was_sent = False
+        self._login_was_answered = False
+        self._idle_stream: SocketStream | None = None
         self._leftover: LeftoverContent | None = None
         self._challenges: tuple[Challenge, ...] = ()
-        self._refusals = ChallengeDetector()
-        self._waiter = PendingRequest(str(request.target.authority), is_own=is_trial)
+        self._detector = ChallengeDetector()
+        self._pending = PendingRequest(str(request.target.authority), is_own=is_trial)
 
-    def call(self, way: Route, answer: Credentials | None) -> ConnectRequest:
+    def connect_request(self, route: Route, credentials: Credentials | None) -> ConnectRequest:
         """Return how to reach the target of the request this way."""
         target = self._request.target.authority
         assert target is not None
         # A task waits for descriptors one wait at a time: none is left to be released.
         return ConnectRequest(
-            way, target, answer, wait_in_task, lambda descriptor: None, at_stake=self._spend
+            route,
+            target,
+            credentials,
+            wait_in_task,
+            lambda descriptor: None,
+            at_stake=self._mark_login_sent,
         )
 
-    def _spend(self) -> None:
-        self._is_spent = True
+    def _mark_login_sent(self) -> None:
+        self._login_was_sent = True
 
     def close(self) -> None:
         """Close the connection that was kept for a sign-in, if any."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        if self._idle_stream is not None:
+            self._idle_stream.close()
+            self._idle_stream = None
 
-    async def send(self, answer: Credentials | None) -> Response | ProbeChallenge | None:
+    async def send(self, credentials: Credentials | None) -> Response | ProbeChallenge | None:
         """Send the request with a login, or without, and return what came of it.
 
         Returns:
@@ -166,23 +171,23 @@ class Probe:
                 SOCKS upstream has accepted the login, and does not reach the target.
         """
         try:
-            if answer is None or not self.way.signs_requests:
-                return await self._send_plainly(answer)
-            return await self._shake_hands(answer)
-        except AuthRequiredError as wanted:
-            rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
-            return ProbeChallenge(wanted.challenges, rejected)
+            if credentials is None or not self.route.signs_requests:
+                return await self._send_once(credentials)
+            return await self._run_handshake(credentials)
+        except AuthRequiredError as challenge:
+            rejected = Verdict(VerdictKind.REJECTED) if credentials is not None else None
+            return ProbeChallenge(challenge.challenges, rejected)
 
-    def note_page(self, response: Response) -> None:
+    def report_portal(self, response: Response) -> None:
         """Tell of the page on which the network wants people to sign in, if the answer names it."""
         url = captive_portal_url(response, self._request)
-        if not url and self._is_anywhere and redirects_to_other_host(response, self._request):
+        if not url and self._is_check_page and redirects_to_other_host(response, self._request):
             url = redirect_url(response)  # The page that is always there is where it always was.
         if url:
-            self._tools.wants_page(self.way, url)
+            self._tools.on_portal(self.route, url)
 
     async def sign_in(
-        self, wanted: ProbeChallenge, answer: Credentials | None = None
+        self, challenge: ProbeChallenge, credentials: Credentials | None = None
     ) -> Credentials | None:
         """Send the request until its login is accepted; the desk says which, and learns of each.
 
@@ -199,90 +204,102 @@ class Probe:
         """
         tried: Credentials | None = None
         while True:
-            if answer is None or answer is tried:
-                answer = await self._ask(wanted, tried)
-            if answer is not None and answer.login is not None and not answer.is_recently_accepted:
-                answer = await self._let_go(answer)
-            outcome = await (self.send(None) if answer is None else self._try(answer))
+            if credentials is None or credentials is tried:
+                credentials = await self._request_credentials(challenge, tried)
+            if (
+                credentials is not None
+                and credentials.login is not None
+                and not credentials.is_recently_accepted
+            ):
+                credentials = await self._request_permit(credentials)
+            outcome = await (
+                self.send(None) if credentials is None else self._send_with_login(credentials)
+            )
             if not isinstance(outcome, ProbeChallenge):
-                return answer
-            wanted, tried = outcome, answer
+                return credentials
+            challenge, tried = outcome, credentials
 
-    async def _ask(self, wanted: ProbeChallenge, tried: Credentials | None) -> Credentials | None:
+    async def _request_credentials(
+        self, challenge: ProbeChallenge, tried: Credentials | None
+    ) -> Credentials | None:
         """Return what the desk says; None: hear once more what is wanted."""
-        space = self.way.upstream_id
+        space = self.route.upstream_id
         assert space is not None
         result = await self._tools.desk.challenged(
-            space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
+            space, self._profile, challenge.challenges, self._pending, tried, challenge.verdict
         )
         if isinstance(result, Refusal):
             raise NotSignedInError(result)
         return result
 
-    async def _let_go(self, answer: Credentials) -> Credentials | None:
+    async def _request_permit(self, credentials: Credentials) -> Credentials | None:
         """Return a login as the desk lets this request carry it; None: hear once more what is
         wanted, since the login is not to be sent any more."""
-        if answer.permit:
-            return answer
-        let_go = await self._tools.desk.departing(answer, self._waiter.target)
-        return let_go if isinstance(let_go, Credentials) else None
+        if credentials.permit:
+            return credentials
+        permitted = await self._tools.desk.departing(credentials, self._pending.target)
+        return permitted if isinstance(permitted, Credentials) else None
 
-    async def _try(self, answer: Credentials) -> Response | ProbeChallenge | None:
+    async def _send_with_login(self, credentials: Credentials) -> Response | ProbeChallenge | None:
         """Send the request with a login, and tell the desk what came of it."""
         desk = self._tools.desk
-        is_on_trial = desk.known(answer.upstream_id) is not answer
+        is_on_trial = desk.known(credentials.upstream_id) is not credentials
         try:
-            outcome = await self.send(answer)
+            outcome = await self.send(credentials)
         except TargetRefusedError:
             return None  # Whether it was the login's turn, the dialler has told the desk.
         except BaseException as error:
-            desk.inconclusive(answer, type(error).__name__, sent=self._is_spent)
+            desk.inconclusive(credentials, type(error).__name__, sent=self._login_was_sent)
             raise
         if isinstance(outcome, Response):
-            self.note_page(outcome)
-        if isinstance(outcome, Response) and self.way.signs_requests and not self._is_answered:
+            self.report_portal(outcome)
+        if (
+            isinstance(outcome, Response)
+            and self.route.signs_requests
+            and not self._login_was_answered
+        ):
             self.is_unproved = is_on_trial
-            desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
-        elif isinstance(outcome, Response) and self.way.signs_requests:
-            found = evidence(outcome, self._request)
-            self.is_unproved = is_on_trial and found is not Evidence.PROOF
-            report_evidence(desk, answer, self._request, outcome, on_trial=is_on_trial)
+            desk.inconclusive(credentials, "the proxy did not ask for it", sent=False)
+        elif isinstance(outcome, Response) and self.route.signs_requests:
+            evidence_found = evidence(outcome, self._request)
+            self.is_unproved = is_on_trial and evidence_found is not Evidence.PROOF
+            report_evidence(desk, credentials, self._request, outcome, on_trial=is_on_trial)
         return outcome
 
     # --- legs ---
 
-    async def _send_plainly(self, answer: Credentials | None) -> Response | ProbeChallenge | None:
+    async def _send_once(self, credentials: Credentials | None) -> Response | ProbeChallenge | None:
         # To a SOCKS server the login goes with the connection, if it asks for one.
-        self._is_spent = False
+        self._login_was_sent = False
         self.close()
         self._leftover = None
-        stream = await self._tools.dialler.dial(self.call(self.way, answer))
+        stream = await self._tools.connector.dial(self.connect_request(self.route, credentials))
         try:
-            if self.way.is_direct and self._request.method == b"CONNECT":
+            if self.route.is_direct and self._request.method == b"CONNECT":
                 return None
             response = await self._exchange(stream, None)
-            carried = answer if self.way.signs_requests else None
-            challenges = self._wanted_by(response, carried)
+            carried = credentials if self.route.signs_requests else None
+            challenges = self._challenges_in(response, carried)
             self._challenges = challenges or ()
-            if challenges and carried is None and await self._is_kept(stream, response):
-                self._kept = stream
+            if challenges and carried is None and await self._is_reusable(stream, response):
+                self._idle_stream = stream
         finally:
-            if self._kept is not stream:
+            if self._idle_stream is not stream:
                 stream.close()
         return response if challenges is None else ProbeChallenge(challenges)
 
-    async def _is_kept(self, stream: SocketStream, response: Response) -> bool:
+    async def _is_reusable(self, stream: SocketStream, response: Response) -> bool:
         """Return whether the connection of a 407 can carry the request once more."""
         if not response.keep_alive:
             return False
         try:
-            return await self._clear(stream, response)
+            return await self._drain(stream, response)
         except RequestRefusedError:
             return False
 
-    def _take_kept(self) -> SocketStream | None:
+    def _take_idle_stream(self) -> SocketStream | None:
         """Return the connection of the last 407, None if there is none or it has ended."""
-        stream, self._kept = self._kept, None
+        stream, self._idle_stream = self._idle_stream, None
         if stream is None:
             return None
         try:
@@ -294,89 +311,93 @@ class Probe:
         stream.close()
         return None
 
-    async def _shake_hands(self, answer: Credentials) -> Response | ProbeChallenge:
-        self._is_spent = self._is_answered = False
+    async def _run_handshake(self, credentials: Credentials) -> Response | ProbeChallenge:
+        self._login_was_sent = self._login_was_answered = False
         # Those that came for this very request: what was offered before may have expired.
         challenges, self._challenges = self._challenges, ()
         # Behind a balancer only the proxy that has given a nonce out knows it: one that came on
         # another connection may be that of another proxy.
-        is_local = not answer.scheme.binds_connection and not answer.is_constant
-        kept = self._take_kept() if is_local else None
+        is_local = not credentials.scheme.binds_connection and not credentials.is_constant
+        reused = self._take_idle_stream() if is_local else None
         self.close()
-        stream = kept or await self._tools.dialler.dial(self.call(self.way, answer))
-        if kept is None:
+        stream = reused or await self._tools.connector.dial(
+            self.connect_request(self.route, credentials)
+        )
+        if reused is None:
             self._leftover = None
         is_open = True
         try:
-            if is_local and kept is None:
+            if is_local and reused is None:
                 response = await self._exchange(stream, None)
-                wanted = self._wanted_by(response, None)
-                if wanted is None:
+                challenge = self._challenges_in(response, None)
+                if challenge is None:
                     return response
-                challenges = wanted
-                is_open = await self._clear(stream, response)
-            handshake = answer.signer.begin(self._to_sign(stream))
+                challenges = challenge
+                is_open = await self._drain(stream, response)
+            handshake = credentials.signer.begin(self._to_sign(stream))
             asked_on, is_elsewhere = (stream if is_local else None), False
             has_moved = False
             while True:
-                leg = await self._step(answer, handshake, challenges)
+                leg = await self._run_step(credentials, handshake, challenges)
                 if isinstance(leg, Verdict):
                     verdict = leg.on_other_connection() if is_elsewhere else leg
-                    return ProbeChallenge(challenges or (answer.challenge,), verdict)
+                    return ProbeChallenge(challenges or (credentials.challenge,), verdict)
                 if not leg.same_connection and not is_open:
-                    stream = await self._move(stream, answer)
-                self._is_spent = self._is_spent or (leg.with_content and leg.credentials != b"")
-                is_bound = answer.scheme.binds_connection
+                    stream = await self._reconnect(stream, credentials)
+                self._login_was_sent = self._login_was_sent or (
+                    leg.with_content and leg.credentials != b""
+                )
+                is_bound = credentials.scheme.binds_connection
                 is_elsewhere = asked_on is not stream
                 try:
                     response = await self._exchange(stream, leg, is_bound=is_bound)
-                except ProbeLostError:
+                except RequestUnreadError:
                     # Some proxies close the connection behind their 407 without saying so.
                     if is_elsewhere or leg.same_connection or has_moved:
                         raise
                     has_moved = True
-                    stream = await self._move(stream, answer)
+                    stream = await self._reconnect(stream, credentials)
                     is_elsewhere = True
                     response = await self._exchange(stream, leg, is_bound=is_bound)
-                wanted = self._wanted_by(response, answer if leg.credentials else None)
-                if wanted is None:
-                    self._is_answered = leg.with_content and leg.credentials != b""
+                challenge = self._challenges_in(response, credentials if leg.credentials else None)
+                if challenge is None:
+                    self._login_was_answered = leg.with_content and leg.credentials != b""
                     handshake.finish(response.fields)
                     return response
-                challenges, asked_on = wanted, stream
-                is_open = await self._clear(stream, response)
+                challenges, asked_on = challenge, stream
+                is_open = await self._drain(stream, response)
         finally:
             stream.close()
 
-    async def _move(self, stream: SocketStream, answer: Credentials) -> SocketStream:
+    async def _reconnect(self, stream: SocketStream, credentials: Credentials) -> SocketStream:
         """Close a connection, and return a new one for the same request."""
         stream.close()
         self._leftover = None
-        return await self._tools.dialler.dial(self.call(self.way, answer))
+        return await self._tools.connector.dial(self.connect_request(self.route, credentials))
 
     def _to_sign(self, stream: SocketStream) -> RequestToSign:
         request = self._request
         return RequestToSign(request.method, request_target(request), b"", stream.end_point)
 
-    async def _step(
-        self, answer: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
+    async def _run_step(
+        self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
-        if not (answer.scheme.blocks and answer.signer.blocks):
+        if not (credentials.scheme.blocks and credentials.signer.blocks):
             return handshake.step(challenges)
         try:
             async with asyncio.timeout(self._tools.limits.step_s):
-                return await self._tools.steps.run(handshake, challenges)
+                return await self._tools.handshake_threads.run(handshake, challenges)
         except TimeoutError:
             return SERVER_SILENT
 
-    def _wanted_by(
+    def _challenges_in(
         self, response: Response, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
         """Return the challenges of a refusal, None if the response is none."""
-        if self.way.is_direct:
+        if self.route.is_direct:
             return None
-        return self._refusals.challenges_in(
-            response, self._request.method, self.way.upstream_id, carried
+        return self._detector.challenges_in(
+            response, self._request.method, self.route.upstream_id, carried
         )
 
     # --- the wire ---
@@ -387,14 +408,14 @@ class Probe:
         """Send the request on this connection and return the head of its final answer.
 
         Raises:
-            RequestRefusedError: There is no response. `ProbeLostError`: the upstream cannot have
-                read the request either, as far as can be told.
+            RequestRefusedError: There is no response.
+            RequestUnreadError: There is no response, and the upstream has not read the request.
         """
         head = write_request(
             self._request,
             via=self._tools.via,
             credentials=leg.credentials or None if leg else None,
-            direct=self.way.is_direct,
+            direct=self.route.is_direct,
             request_keep_alive=is_bound,
         )
         try:
@@ -403,10 +424,10 @@ class Probe:
                 leftover, self._leftover = self._leftover, None
                 return await _final_head(stream, self._request.method, leftover)
         except (OSError, EOFError, MessageError) as error:
-            kind = ProbeLostError if _is_unread(stream, error) else RequestRefusedError
+            kind = RequestUnreadError if _is_unread(stream, error) else RequestRefusedError
             raise kind(self._silent()) from None
 
-    async def _clear(self, stream: SocketStream, response: Response) -> bool:
+    async def _drain(self, stream: SocketStream, response: Response) -> bool:
         """Read the content of a refusal, so that the connection is there for the next leg.
 
         Returns:

@@ -57,7 +57,7 @@ SNOOZED = Problem(
     "A question was cancelled or put off a short while ago. Sign in, then test again.",
 )
 _FORBIDDEN = (403, 451)
-WHAT_TO_DO = {"TP-202": " Check the port in the profile."}
+HINTS = {"TP-202": " Check the port in the profile."}
 """For problems whose text says only what happened."""
 
 
@@ -86,10 +86,10 @@ class ProfileCheck:
         self._profile = profile
         self._tools = tools
         self._probe = Probe(profile, request_for(url), tools)
-        self._way = self._probe.way
+        self._route = self._probe.route
         self._done: list[Step] = []
-        self._answer: Credentials | None = None
-        self._wanted: ProbeChallenge | None = None
+        self._credentials: Credentials | None = None
+        self._refusal: ProbeChallenge | None = None
 
     async def run(self) -> tuple[Step, ...]:
         """Return all steps, those that were not tried too."""
@@ -103,20 +103,23 @@ class ProfileCheck:
         )
         try:
             for name, action in zip(STEPS, actions, strict=True):
-                step = await self._take(name, action)
+                step = await self._run_step(name, action)
                 self._done.append(step)
                 if step.state is StepState.FAILED:
                     break
         finally:
             self._probe.close()
         missing = (Step(name, StepState.NOT_TRIED) for name in STEPS[len(self._done) :])
-        others = [
-            await self._take(FALLBACK, partial(self._reach, way=way)) for way in self._way.fallbacks
+        fallbacks = [
+            await self._run_step(FALLBACK, partial(self._reach_fallback, route=route))
+            for route in self._route.fallbacks
         ]
-        return (*self._done, *missing, *others)
+        return (*self._done, *missing, *fallbacks)
 
-    async def _take(self, name: str, action: Callable[[Step], Coroutine[Any, Any, Step]]) -> Step:
-        start = self._tools.now()
+    async def _run_step(
+        self, name: str, action: Callable[[Step], Coroutine[Any, Any, Step]]
+    ) -> Step:
+        start = self._tools.clock()
         try:
             step = await action(Step(name, StepState.OK))
         except StepFailedError as failed:
@@ -127,7 +130,7 @@ class ProfileCheck:
             step = Step(name, StepState.FAILED, problem=problem)
         except RequestRefusedError as refused:
             step = Step(name, StepState.FAILED, problem=_problem(refused.page))
-        took = (self._tools.now() - start) * 1000
+        took = (self._tools.clock() - start) * 1000
         return replace(step, took=None if step.state is StepState.NOT_NEEDED else took)
 
     async def _find(self, step: Step) -> Step:
@@ -146,7 +149,9 @@ class ProfileCheck:
         return replace(step, detail=str(found[0][4][0]))
 
     async def _connect(self, step: Step) -> Step:
-        connection = await self._tools.dialler.connect(self._probe.call(self._way, None))
+        connection = await self._tools.connector.connect(
+            self._probe.connect_request(self._route, None)
+        )
         connection.close()
         return replace(step, detail=f"port {self._profile.upstream.port}")
 
@@ -154,22 +159,22 @@ class ProfileCheck:
         scheme = self._profile.upstream.scheme
         if scheme is not ProxyScheme.HTTPS:
             return replace(step, state=StepState.NOT_NEEDED, detail=f"none ({scheme} proxy)")
-        return replace(step, detail=await self._encryption(self._way))
+        return replace(step, detail=await self._encryption(self._route))
 
-    async def _encryption(self, way: Route) -> str:
+    async def _encryption(self, route: Route) -> str:
         from trayproxy.engine.net.tls import TlsStream  # Not at the top: it loads OpenSSL.
 
-        stream = await self._tools.dialler.dial(self._probe.call(way, None))
+        stream = await self._tools.connector.dial(self._probe.connect_request(route, None))
         stream.close()
         assert isinstance(stream, TlsStream)
         return f"{stream.version}, certificate by {stream.issuer or 'an unnamed authority'}"
 
-    async def _reach(self, step: Step, way: Route) -> Step:
-        upstream = way.upstream
+    async def _reach_fallback(self, step: Step, route: Route) -> Step:
+        upstream = route.upstream
         assert upstream is not None
         if upstream.scheme is ProxyScheme.HTTPS:
-            return replace(step, detail=f"{upstream}: {await self._encryption(way)}")
-        connection = await self._tools.dialler.connect(self._probe.call(way, None))
+            return replace(step, detail=f"{upstream}: {await self._encryption(route)}")
+        connection = await self._tools.connector.connect(self._probe.connect_request(route, None))
         connection.close()
         return replace(step, detail=str(upstream))
 
@@ -180,24 +185,24 @@ class ProfileCheck:
             pass  # The proxy let it through as far as that.
         else:
             if isinstance(outcome, ProbeChallenge):
-                self._wanted = outcome
-                return replace(step, detail=_offered(outcome.challenges))
+                self._refusal = outcome
+                return replace(step, detail=_challenge_detail(outcome.challenges))
         return replace(step, state=StepState.NOT_NEEDED, detail="the proxy does not ask")
 
     async def _sign_in(self, step: Step) -> Step:
-        if self._wanted is None:
+        if self._refusal is None:
             return replace(step, state=StepState.NOT_NEEDED)
         if self._profile.sign_in is SignIn.NONE:
             raise StepFailedError(SIGN_IN_NOT_SET)
-        assert self._way.upstream_id is not None
-        known = self._tools.desk.known(self._way.upstream_id)
-        self._answer = await self._probe.sign_in(self._wanted, known)
+        assert self._route.upstream_id is not None
+        known = self._tools.desk.known(self._route.upstream_id)
+        self._credentials = await self._probe.sign_in(self._refusal, known)
         if self._probe.is_unproved:
             raise StepFailedError(NOT_PROVED)
-        return replace(step, detail=_as(self._answer) if self._answer else "")
+        return replace(step, detail=_sign_in_detail(self._credentials) if self._credentials else "")
 
     async def _fetch(self, step: Step) -> Step:
-        response = await self._probe.send(self._answer)
+        response = await self._probe.send(self._credentials)
         assert response is not None  # Only a tunnel has no answer.
         if isinstance(response, ProbeChallenge):
             raise StepFailedError(REFUSED_AGAIN)
@@ -205,13 +210,15 @@ class ProfileCheck:
         detail = f"{response.status} {reason}".strip()
         if response.status >= 400:
             return replace(
-                step, state=StepState.FAILED, detail=detail, problem=self._no_page(response)
+                step, state=StepState.FAILED, detail=detail, problem=self._page_problem(response)
             )
         return replace(step, detail=detail)
 
-    def _no_page(self, response: Response) -> Problem:
+    def _page_problem(self, response: Response) -> Problem:
         """Return the problem of a test page that the proxy or its site refuses (RFC 9110, 15.5)."""
-        works = "The proxy works and the sign-in is right" if self._answer else "The proxy works"
+        works = (
+            "The proxy works and the sign-in is right" if self._credentials else "The proxy works"
+        )
         title = f"The page answered {response.status}"
         if response.status in _FORBIDDEN:
             body = f"{works}, but the proxy or the site refuses this page. Try another page."
@@ -220,13 +227,13 @@ class ProfileCheck:
         return Problem(problem_id, title, f"{works}, but the page did not load. Try another page.")
 
 
-def _as(answer: Credentials) -> str:
+def _sign_in_detail(credentials: Credentials) -> str:
     """Return as whom one has signed in, and how; one's own sign-in has no name of ours."""
-    who = f"as {answer.login.user}" if answer.login else "by your own sign-in"
-    return f"{who} ({answer.scheme.title})"
+    who = f"as {credentials.login.user}" if credentials.login else "by your own sign-in"
+    return f"{who} ({credentials.scheme.title})"
 
 
-def _offered(challenges: tuple[Challenge, ...]) -> str:
+def _challenge_detail(challenges: tuple[Challenge, ...]) -> str:
     names = [
         f"{challenge.scheme.capitalize()}" + (f", “{challenge.realm}”" if challenge.realm else "")
         for challenge in challenges
@@ -235,4 +242,4 @@ def _offered(challenges: tuple[Challenge, ...]) -> str:
 
 
 def _problem(page: ErrorPage) -> Problem:
-    return Problem(page.code, page.title, page.body + WHAT_TO_DO.get(page.code, ""))
+    return Problem(page.code, page.title, page.body + HINTS.get(page.code, ""))

@@ -30,10 +30,10 @@ from trayproxy.engine.upstream.connector import Connector
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
 from trayproxy.service.own_requests.probe import OwnRequestTools
-from trayproxy.service.own_requests.trial import try_login
+from trayproxy.service.own_requests.trial import verify_login
 from trayproxy.service.schemes import service_schemes
 
-GIVE_UP_S = 60.0
+TIMEOUT_S = 60.0
 """Longer than any step of a sign-in takes that comes to anything."""
 NOT_CHECKED = Problem(
     "TP-307",
@@ -43,13 +43,13 @@ NOT_CHECKED = Problem(
 )
 
 
-NO_PLACE = Problem(
+NO_SAFE_KEYRING = Problem(
     no_keyring().id,
     no_keyring().title,
     f"{no_keyring().body} Start TrayProxy first: it keeps the password in memory while it runs.",
 )
 
-_KEEPS_NOTHING = (KeyringState.MISSING, KeyringState.UNSAFE, KeyringState.OFF)
+_NO_STORE_STATES = (KeyringState.MISSING, KeyringState.UNSAFE, KeyringState.OFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class SaveTools:
     """What a login is tried and kept with.
 
     Attributes:
-        vault: The keyring.
-        memory: What proxies rejected in earlier runs.
+        keyring: The keyring.
+        history: What proxies rejected in earlier runs.
         rejected: What they rejected in this one.
         limits: How long to wait for what.
         name_of: The name of the profile with this id, empty if there is none any more.
@@ -67,8 +67,8 @@ class SaveTools:
             keep.
     """
 
-    vault: CredentialStore
-    memory: History
+    keyring: CredentialStore
+    history: History
     rejected: RejectedLogins
     limits: EngineLimits
     name_of: Callable[[str], str]
@@ -89,8 +89,8 @@ class SaveOutcome:
     is_right: bool = False
 
 
-async def keep_login(
-    means: SaveTools, profile: Profile, login: Login, *, is_typed: bool
+async def verify_and_save(
+    tools: SaveTools, profile: Profile, login: Login, *, is_typed: bool
 ) -> SaveOutcome:
     """Save a login once its proxy has accepted it.
 
@@ -101,29 +101,30 @@ async def keep_login(
         is_typed: A person has just typed it: one that was rejected before is tried once more.
     """
     loop = asyncio.get_running_loop()
-    keyring = await asyncio.wrap_future(means.vault.survey())
-    if keyring.state in _KEEPS_NOTHING and not means.keeps_in_memory:
-        return SaveOutcome(NO_PLACE)
-    space = UpstreamId.of(profile)
-    if not is_typed and (rejected := await _rejected_before(means, space, login)):
+    status = await asyncio.wrap_future(tools.keyring.survey())
+    if status.state in _NO_STORE_STATES and not tools.keeps_in_memory:
+        return SaveOutcome(NO_SAFE_KEYRING)
+    upstream_id = UpstreamId.of(profile)
+    if not is_typed and (rejected := await _rejected_before(tools, upstream_id, login)):
         return SaveOutcome(rejected)
-    vault = _Remembered(means.vault)
+    store = _RecordingStore(tools.keyring)
     desk = Desk(
-        store=vault,
-        listener=_Nobody(),
+        store=store,
+        listener=_NullListener(),
         loop=loop,
         schemes=service_schemes(),
         is_installed=is_installed,
-        rejected=means.rejected,
-        history=_Borrowed(means.memory),
+        rejected=tools.rejected,
+        history=_SharedHistory(tools.history),
     )
-    dialler = Connector(loop, means.limits, desk, means.is_own)
+    connector = Connector(loop, tools.limits, desk, tools.is_own)
     via = b"trayproxy-" + urandom(4).hex().encode()
-    tools = OwnRequestTools(desk, dialler, HandshakeThreads(loop), means.limits, via, loop.time)
-    desk.send_own_request = partial(try_login, tools)
-    desk.addresses_of = dialler.addresses_of
+    threads = HandshakeThreads(loop)
+    request_tools = OwnRequestTools(desk, connector, threads, tools.limits, via, loop.time)
+    desk.send_own_request = partial(verify_login, request_tools)
+    desk.addresses_of = connector.addresses_of
     try:
-        async with asyncio.timeout(GIVE_UP_S):
+        async with asyncio.timeout(TIMEOUT_S):
             problem = await desk.save_login(profile, login, is_typed=is_typed)
     except TimeoutError:
         return SaveOutcome(NOT_CHECKED)
@@ -133,14 +134,16 @@ async def keep_login(
         return SaveOutcome(NOT_CHECKED)
     if problem == rejected_before():
         # The address, which is known by now, is that of a proxy with another name.
-        return SaveOutcome(await _rejected_before(means, space, login) or problem)
-    said = vault.problem()
-    return SaveOutcome(said or problem, is_right=problem is None or said is not None)
+        return SaveOutcome(await _rejected_before(tools, upstream_id, login) or problem)
+    save_problem = store.problem()
+    return SaveOutcome(
+        save_problem or problem, is_right=problem is None or save_problem is not None
+    )
 
 
-def keep_login_at_rest(
+def verify_and_save_offline(
     paths: Paths,
-    vault: CredentialStore,
+    keyring: CredentialStore,
     profile: Profile,
     login: Login,
     *,
@@ -148,11 +151,11 @@ def keep_login_at_rest(
     name_of: Callable[[str], str] = lambda profile_id: "",
     limits: EngineLimits = LIMITS,
 ) -> Problem | None:
-    """Save a login while no service runs; as `keep_login`.
+    """Save a login while no service runs; as `verify_and_save`.
 
     Args:
         paths: Where it is remembered what proxies rejected.
-        vault: The keyring.
+        keyring: The keyring.
         profile: Whose login.
         login: The login.
         is_typed: A person has just typed it.
@@ -164,67 +167,75 @@ def keep_login_at_rest(
     """
     disable_name_canonicalization()
     rejected = RejectedLogins(urandom(32))
-    with asyncio.Runner() as runner, closing(HistoryFile(paths.sign_in_file)) as memory:
+    with asyncio.Runner() as runner, closing(HistoryFile(paths.sign_in_file)) as history:
         # There is no listener of ours that a profile could lead back to.
-        means = SaveTools(
-            vault,
-            memory,
+        tools = SaveTools(
+            keyring,
+            history,
             rejected,
             limits,
             name_of,
             lambda addresses: False,
             keeps_in_memory=False,
         )
-        return runner.run(keep_login(means, profile, login, is_typed=is_typed)).problem
+        return runner.run(verify_and_save(tools, profile, login, is_typed=is_typed)).problem
 
 
-async def _rejected_before(means: SaveTools, space: UpstreamId, login: Login) -> Problem | None:
+async def _rejected_before(
+    tools: SaveTools, upstream_id: UpstreamId, login: Login
+) -> Problem | None:
     """Return that the upstream rejected a login in this run or an earlier one, None if it did not.
 
     If the state folder does not answer, return that no login can be tried.
     """
-    is_known = means.rejected.contains((space.upstream,), login)
+    is_known = tools.rejected.contains((upstream_id.upstream,), login)
     try:
         async with asyncio.timeout(DeskLimits().record_timeout):
-            profile_id = await asyncio.wrap_future(means.memory.rejecting_profile(space, login))
+            profile_id = await asyncio.wrap_future(
+                tools.history.rejecting_profile(upstream_id, login)
+            )
     except TimeoutError:
         return rejected_before() if is_known else unrecorded()
     if profile_id is None:
         return rejected_before() if is_known else None
-    is_same = profile_id == space.profile_id
-    return rejected_before("" if is_same else means.name_of(profile_id))
+    is_same = profile_id == upstream_id.profile_id
+    return rejected_before("" if is_same else tools.name_of(profile_id))
 
 
-class _Remembered:
+class _RecordingStore:
     """A keyring that remembers what it said about the last login, in its own words."""
 
-    def __init__(self, vault: CredentialStore) -> None:
-        self.find = vault.find
-        self.forget = vault.forget
-        self.survey = vault.survey
-        self._save = vault.save
-        self._said: Future[Problem | None] | None = None
+    def __init__(self, keyring: CredentialStore) -> None:
+        self.find = keyring.find
+        self.forget = keyring.forget
+        self.survey = keyring.survey
+        self._save = keyring.save
+        self._last_save: Future[Problem | None] | None = None
 
     def save(self, profile: Profile, login: Login) -> "Future[Problem | None]":
-        self._said = self._save(profile, login)
-        return self._said
+        self._last_save = self._save(profile, login)
+        return self._last_save
 
     def watch(self, tell: Callable[..., None]) -> None:
         """Leave the keyring to whoever watches it already."""
 
     def problem(self) -> Problem | None:
         """Return why the last login was not saved; None if it was, or nothing was said."""
-        return self._said.result() if self._said is not None and self._said.done() else None
+        return (
+            self._last_save.result()
+            if self._last_save is not None and self._last_save.done()
+            else None
+        )
 
 
-class _Borrowed(ForwardingHistory):
+class _SharedHistory(ForwardingHistory):
     """The memory of another desk, which closes it."""
 
     def close(self) -> None:
         """Leave the memory open."""
 
 
-class _Nobody:
+class _NullListener:
     """Hears of everything, and has nobody to tell."""
 
     def prompt_changed(self, question: Prompt) -> None:

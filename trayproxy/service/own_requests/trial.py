@@ -19,7 +19,7 @@ from trayproxy.service.own_requests.probe import (
     ProbeChallenge,
 )
 
-ALWAYS_THERE = "http://example.com/"
+DEFAULT_PAGE = "http://example.com/"
 """What is asked for when no program has wanted to go anywhere yet (RFC 6761, section 6.5)."""
 
 _CHECK_PATHS = dict(zip(CHECK_PAGES, ("/success.txt", "/connecttest.txt"), strict=True))
@@ -35,7 +35,7 @@ def request_to(target: str) -> Request:
         MessageError: It is no target.
     """
     if not target:
-        head = f"HEAD {ALWAYS_THERE} HTTP/1.1\r\nHost: example.com\r\n"
+        head = f"HEAD {DEFAULT_PAGE} HTTP/1.1\r\nHost: example.com\r\n"
     elif target in _CHECK_PATHS:
         host = target.removesuffix(":80")
         head = f"HEAD http://{host}{_CHECK_PATHS[target]} HTTP/1.1\r\nHost: {host}\r\n"
@@ -46,7 +46,7 @@ def request_to(target: str) -> Request:
     return parse_request(f"{head}User-Agent: TrayProxy\r\n\r\n".encode("ascii", "replace"))
 
 
-async def try_login(tools: OwnRequestTools, profile: Profile, target: str) -> bool:
+async def verify_login(tools: OwnRequestTools, profile: Profile, target: str) -> bool:
     """Find out whether the login that the desk has for a profile is right, by a request of our own.
 
     Many proxies refuse a blocked page before they ask for a login. Where the page that is always
@@ -68,7 +68,7 @@ async def try_login(tools: OwnRequestTools, profile: Profile, target: str) -> bo
     is_anywhere = not target or target in CHECK_PAGES
     for page in (target,) if target else ("", *CHECK_PAGES):
         request = request_to(page)
-        probe = Probe(profile, request, tools, is_trial=True, is_anywhere=is_anywhere)
+        probe = Probe(profile, request, tools, is_trial=True, is_check_page=is_anywhere)
         try:
             outcome = await probe.send(None)
             if isinstance(outcome, ProbeChallenge):
@@ -81,7 +81,7 @@ async def try_login(tools: OwnRequestTools, profile: Profile, target: str) -> bo
             probe.close()
         if outcome is None:
             return False
-        probe.note_page(outcome)
+        probe.report_portal(outcome)
         if evidence(outcome, request) is not Evidence.NONE:
             return False
     return False
