@@ -65,7 +65,7 @@ def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
         desk: FakeDesk | None = None,
         limits: EngineLimits | None = None,
         sleep_clock: Callable[[], float] | None = None,
-        guard: AccessControl | None = None,
+        access_control: AccessControl | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> Running:
@@ -75,7 +75,7 @@ def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
             limits=limits,
             new_loop=engines_loop,
             sleep_clock=sleep_clock,
-            guard=guard,
+            access_control=access_control,
             host=host,
             port=port,
         )

@@ -47,7 +47,7 @@ def main() -> None:
 
         ip(GONE)
         engine.call(engine.engine.network_changed)
-        engine.until(lambda: engine.engine._stranding is None, "the look at what was left")
+        engine.until(lambda: engine.engine._stale_timer is None, "the look at what was left")
         print("alone:", bool(engine.engine.executor.works), flush=True)
 
         ip(*ELSEWHERE)

@@ -81,7 +81,7 @@ class Running(Held):
         limits: EngineLimits | None = None,
         new_loop: NewLoop = uvloop.new_event_loop,
         sleep_clock: Callable[[], float] | None = None,
-        guard: AccessControl | None = None,
+        access_control: AccessControl | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
@@ -99,7 +99,7 @@ class Running(Held):
             self.signs,
             self.observer,
             limits or EngineLimits(),
-            guard=guard or own_user_only(),
+            access_control=access_control or own_user_only(),
         )
         if sleep_clock is not None:
             parts = replace(parts, sleep_clock=sleep_clock)
@@ -179,7 +179,7 @@ class Running(Held):
 
     def _let_go(self) -> None:
         self.engine.pool.clear()
-        self.engine.pipes.close()
+        self.engine.pipe_pool.close()
 
     def holdings(self) -> Holdings:
         """Return what there is in this process now."""

@@ -83,21 +83,21 @@ Admit = Callable[..., tuple[bool, list[User | None]]]
 
 @pytest.fixture
 def admit() -> Admit:
-    """Lets a connection come to a guard; returns whether it is let in, and who was refused."""
+    """Lets a connection come to access control; returns whether it is admitted, and who was refused."""
 
     def admit(
         owner: SocketOwner | OSError | None, octets: bytes = b""
     ) -> tuple[bool, list[User | None]]:
         bell = Doorbell()
-        guard = AccessControl(Says(owner), OWN, on_refused=bell)
+        access_control = AccessControl(Says(owner), OWN, on_refused=bell)
         with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
             client.connect(listener.getsockname())
             client.sendall(octets)
             accepted, _ = listener.accept()
             with accepted:
                 accepted.setblocking(False)
-                let_in = guard.admits(accepted, accepted.getpeername())
-                assert guard.refused == len(bell.users)
+                let_in = access_control.admits(accepted, accepted.getpeername())
+                assert access_control.refused == len(bell.users)
                 # Whoever it is, nothing is taken from the connection.
                 assert not octets or accepted.recv(9) == octets
         return let_in, bell.users
@@ -127,14 +127,14 @@ def test_a_system_that_does_not_tell_lets_nobody_in(admit: Admit) -> None:
 
 
 def test_nobody_is_asked_where_all_may_connect() -> None:
-    guard = AccessControl(Says(OSError()), OWN, open_to_all=True)
+    access_control = AccessControl(Says(OSError()), OWN, open_to_all=True)
     with socket.socket() as connection:
-        assert guard.admits(connection, ("127.0.0.1", 1))
+        assert access_control.admits(connection, ("127.0.0.1", 1))
 
 
 def test_the_guard_goes_with_the_engine(start: Start) -> None:
     says = Says(SocketOwner(OWN, is_open=True))
-    engine = start(office(1), guard=AccessControl(says, OWN))
+    engine = start(office(1), access_control=AccessControl(says, OWN))
     engine.close()
     assert says.closed
 
@@ -180,13 +180,13 @@ def test_a_connection_that_was_reset_is_not_the_next_one_from_its_port(
             named = owners.owner_of(first.getsockname(), peer, socket.AF_INET)
             assert named == SocketOwner(own_user(), is_open=True)
             bell = Doorbell()
-            guard = AccessControl(owners, own_user(), on_refused=bell)
-            assert not guard.admits(first, peer)
-            assert guard.is_held(first) is False
+            access_control = AccessControl(owners, own_user(), on_refused=bell)
+            assert not access_control.admits(first, peer)
+            assert access_control.is_held(first) is False
             assert bell.users == [None]
             assert first.recv(len(GET)) == GET, "it could have been served"
-            assert guard.admits(second, next_peer)
-            assert guard.is_held(second)
+            assert access_control.admits(second, next_peer)
+            assert access_control.is_held(second)
 
 
 def test_a_client_that_is_reset_while_it_is_looked_up_is_not_let_in(
@@ -201,10 +201,10 @@ def test_a_client_that_is_reset_while_it_is_looked_up_is_not_let_in(
                 leave_by_reset(client)
                 return super().owner_of(local, peer, family)
 
-        guard = AccessControl(Slow(SocketOwner(OWN, is_open=True)), OWN)
+        access_control = AccessControl(Slow(SocketOwner(OWN, is_open=True)), OWN)
         with accepted:
             accepted.setblocking(False)
-            assert not guard.admits(accepted, peer)
+            assert not access_control.admits(accepted, peer)
 
 
 def test_a_reset_that_only_reading_tells_of_is_noticed_on_windows(
@@ -220,10 +220,10 @@ def test_a_reset_that_only_reading_tells_of_is_noticed_on_windows(
     with socket.create_connection(listener.getsockname()):
         accepted, peer = listener.accept()
         with Remembering(fileno=accepted.detach()) as ours:
-            guard = AccessControl(Says(SocketOwner(OWN, is_open=True)), OWN)
-            assert guard.admits(ours, peer)
+            access_control = AccessControl(Says(SocketOwner(OWN, is_open=True)), OWN)
+            assert access_control.admits(ours, peer)
             monkeypatch.setattr(sys, "platform", "win32")
-            assert not guard.admits(ours, peer)
+            assert not access_control.admits(ours, peer)
 
 
 def test_a_program_of_ours_that_is_bound_to_the_loopback_interface_is_let_in(
@@ -286,7 +286,7 @@ def test_a_program_of_another_user_is_told_so_and_nothing_goes_out(
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     with program(address_of(engine), user=NOBODY, octets=GET) as stranger:
         assert stranger.answer() == "HTTP/1.1 403"
-    assert engine.call(lambda: engine.engine.guard.refused) == 1
+    assert engine.call(lambda: engine.engine.access_control.refused) == 1
     assert engine.holdings().connections == 0
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -344,7 +344,7 @@ def test_a_request_that_was_reset_is_not_served_as_that_of_the_next_client(
 @needs_root
 def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
-    engine.call(lambda: setattr(engine.engine.guard, "allowed", frozenset({NOBODY})))
+    engine.call(lambda: setattr(engine.engine.access_control, "allowed", frozenset({NOBODY})))
     with program(address_of(engine), user=NOBODY, octets=GET) as other:
         assert other.answer() == "HTTP/1.1 200"
 
@@ -358,7 +358,7 @@ def test_many_strangers_cost_nobody_else_anything(start: Start, recorder: Record
             assert stack.enter_context(stranger).answer() == "HTTP/1.1 403"
         with engine.connect() as client:
             assert client.ask(GET).status == 200
-    assert engine.call(lambda: engine.engine.guard.refused) == 10
+    assert engine.call(lambda: engine.engine.access_control.refused) == 10
 
 
 # --- where we listen (M4) ------------------------------------------------------------------------

@@ -1152,7 +1152,7 @@ def test_a_login_that_was_refused_while_a_connection_was_made_is_not_sent(
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         engine.until(lambda: not any(engine.engine.pool._idle.values()), "no idle connection")
-        engine.call(engine.engine.dialler.forget)
+        engine.call(engine.engine.connector.forget)
         client.send(get(b"http://other.test/"))
         engine.until(lambda: len(looked_up) == 2, "the second connection")
         engine.call(desk.forget_login)

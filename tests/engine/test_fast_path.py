@@ -210,7 +210,7 @@ def test_a_tunnel_to_a_proxy_whose_name_was_forgotten_is_opened(
     for _ in range(3):
         open_tunnel(engine)
     told = len(stories)
-    engine.call(engine.engine.dialler.forget)
+    engine.call(engine.engine.connector.forget)
     open_tunnel(engine)
     assert len(stories) == told + 1
     open_tunnel(engine)
@@ -322,7 +322,7 @@ def test_a_connection_that_takes_its_time_is_waited_for_and_no_second_one_begun(
     with engine.connect() as client:
         client.send(octets)
         engine.until(lambda: only_work(engine).begun is not None, "the slow connection")
-        [wire] = {plan.wire for plan in engine.engine.plans._found.values() if plan.wire}
+        [wire] = {plan.wire for plan in engine.engine.cached_requests._found.values() if plan.wire}
         upstream.take_all(wire)
         assert client.reply(method).status == 200
     assert len(begun) == 1
@@ -478,7 +478,7 @@ def test_a_client_that_asks_very_often_does_not_hold_up_the_others(start: Start)
         return None
 
     engine = start(None)
-    engine.engine.signpost = nowhere
+    engine.engine.route_for = nowhere
     often = get(b"http://often.test/", method=b"HEAD") * 1000
     with engine.connect() as greedy, engine.connect() as other:
 
@@ -522,7 +522,7 @@ def test_a_download_that_never_has_to_wait_does_not_hold_up_the_others(
 
     upstream = script(long)
     engine = start(office(upstream.port))
-    ways = engine.engine.signpost
+    ways = engine.engine.route_for
 
     def look(target: Authority) -> Route | None:
         if target.host == "other.test":
@@ -530,7 +530,7 @@ def test_a_download_that_never_has_to_wait_does_not_hold_up_the_others(
             return None
         return ways(target)
 
-    engine.engine.signpost = look
+    engine.engine.route_for = look
     monkeypatch.setattr(ResponseRelay, "_next_part", another_part)
     with engine.connect() as client, engine.connect() as other:
 

@@ -123,7 +123,7 @@ def test_a_name_server_that_says_nothing_is_a_502_too_and_delays_nobody_else(
     with engine.connect() as tunnel, engine.connect() as client:
         tunnel.ask(CONNECT, b"CONNECT")
         names = SilentNames(engine.loop)
-        engine.engine.dialler.resolver = Resolver(names)  # type: ignore[arg-type]  # all it uses
+        engine.engine.connector.resolver = Resolver(names)  # type: ignore[arg-type]  # all it uses
         engine.signs.profile = office(3128, host="proxy.test")
         client.send(TRIGGERS[method])
         engine.until(lambda: names.asked == 1, "the look-up")
@@ -412,7 +412,7 @@ def test_a_connection_that_cannot_be_watched_ends_and_the_others_go_on(
     with engine.connect() as before:
         assert before.ask(GET).status == 200
         with monkeypatch.context() as patch:
-            engine.call(lambda: patch.setattr(engine.engine.descriptors, "register", watch))
+            engine.call(lambda: patch.setattr(engine.engine.poller, "register", watch))
             for octets in (b"", GET, GET[:10]):
                 with engine.connect() as client:
                     client.try_to_send(octets)

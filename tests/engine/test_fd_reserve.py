@@ -112,12 +112,12 @@ def test_one_of_whom_nothing_is_known_and_who_says_nothing_holds_up_nobody(
     nobody_knows = AccessControl(NullOwnerLookup(), own_user())
     reserve = DescriptorReserve(nobody_knows.admits, refuse, lambda: "127.0.0.1:3128")
     with closing(reserve), connect(listener) as client:
-        turned_away = Thread(
+        refused_client = Thread(
             target=reserve.refuse_client, args=(NO_MORE, listener, LOCAL), daemon=True
         )
-        turned_away.start()
-        turned_away.join(5)
-        assert not turned_away.is_alive()
+        refused_client.start()
+        refused_client.join(5)
+        assert not refused_client.is_alive()
         assert client.take_all() == REFUSED
 
 

@@ -55,7 +55,7 @@ class Names(Resolver):
 def asking(engine: Running, *ports: int) -> Names:
     """Let an engine ask this name server."""
     names = Names(*ports)
-    engine.engine.dialler.resolver = names
+    engine.engine.connector.resolver = names
     return names
 
 

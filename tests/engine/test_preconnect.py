@@ -74,7 +74,7 @@ def is_ready(engine: Running) -> bool:
 
 def is_at_rest(engine: Running) -> bool:
     """Whether nothing is being signed in, and will not be by itself."""
-    return not engine.engine.warming._tasks and not engine.engine.warming._timers
+    return not engine.engine.preconnector._tasks and not engine.engine.preconnector._timers
 
 
 def wait_until_ready(engine: Running) -> None:
@@ -90,7 +90,7 @@ def settle(engine: Running) -> None:
 
 def waits(engine: Running, count: int = 1) -> bool:
     """Whether so many requests need a connection, and have none yet."""
-    return sum(state.waiting for state in engine.engine.warming._policy._states.values()) == count
+    return sum(state.waiting for state in engine.engine.preconnector._policy._states.values()) == count
 
 
 def tunnel(client: Client) -> None:
@@ -235,9 +235,9 @@ def test_what_would_have_been_begun_is_not_begun_after_a_change(
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
     burst(engine, 1)
-    engine.until(lambda: bool(engine.engine.warming._timers), "one that will be begun")
+    engine.until(lambda: bool(engine.engine.preconnector._timers), "one that will be begun")
     engine.call(engine.engine.forget_connections)
-    assert not engine.call(lambda: dict(engine.engine.warming._timers))
+    assert not engine.call(lambda: dict(engine.engine.preconnector._timers))
 
 
 # --- what it is for ---
@@ -662,7 +662,7 @@ def test_what_was_not_even_begun_when_something_changed_holds_nobody_up(
 ) -> None:
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    warming, look = engine.engine.warming, Preconnector._check
+    warming, look = engine.engine.preconnector, Preconnector._check
 
     def change_at_once(self: Preconnector, key: PoolKey) -> None:
         look(self, key)

@@ -37,7 +37,7 @@ class Others:
 def engine(start: Start) -> Running:
     """An engine to which everybody is somebody else; it does not close their connections soon."""
     limits = replace(EngineLimits(), linger_s=600.0)
-    return start(office(1), limits=limits, guard=AccessControl(Others(), OWN))
+    return start(office(1), limits=limits, access_control=AccessControl(Others(), OWN))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_it_is_told_why_and_what_to_do(engine: Running, octets: bytes) -> None:
         assert reply.closes
         assert client.take_all() == b""
         assert not client.was_reset
-    assert engine.call(lambda: engine.engine.guard.refused) == 1
+    assert engine.call(lambda: engine.engine.access_control.refused) == 1
     assert engine.holdings().connections == 0
 
 
@@ -74,13 +74,13 @@ def test_no_octet_is_read(new_loop: NewLoop) -> None:
     loop = new_loop()
     with ExitStack() as stack:
         stack.callback(loop.close)
-        turned_away = stack.enter_context(
+        refused_connections = stack.enter_context(
             closing(RefusedConnections(loop, EngineLimits(), lambda: ADDRESS))
         )
         theirs, ours = (stack.enter_context(end) for end in pair())
         theirs.sendall(GET)
         copy = stack.enter_context(ours.dup())
-        turned_away.take(ours)
+        refused_connections.take(ours)
         assert theirs.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         assert copy.recv(1 << 16) == GET
 
@@ -95,7 +95,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 @pytest.fixture
-def turned_away(new_loop: NewLoop) -> Iterator[RefusedConnections]:
+def refused_connections(new_loop: NewLoop) -> Iterator[RefusedConnections]:
     """One whose loop runs only when a test says so."""
     loop = new_loop()
     limits = replace(EngineLimits(), linger_s=0.05, clients=64)
@@ -104,13 +104,13 @@ def turned_away(new_loop: NewLoop) -> Iterator[RefusedConnections]:
     loop.close()
 
 
-def test_a_connection_is_closed_after_a_moment(turned_away: RefusedConnections) -> None:
+def test_a_connection_is_closed_after_a_moment(refused_connections: RefusedConnections) -> None:
     client, accepted = pair()
     with client:
-        turned_away.take(accepted)
+        refused_connections.take(accepted)
         assert accepted.fileno() == -1
-        assert len(turned_away) == 1
-        run_until_empty(turned_away)
+        assert len(refused_connections) == 1
+        run_until_empty(refused_connections)
         client.sendall(GET)
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
@@ -118,70 +118,70 @@ def test_a_connection_is_closed_after_a_moment(turned_away: RefusedConnections) 
 
 
 def test_one_whose_program_is_being_found_out_is_answered_after_that(
-    turned_away: RefusedConnections,
+    refused_connections: RefusedConnections,
 ) -> None:
     """It might end once it has its answer, and nobody could name it any more."""
-    inquiry = turned_away._loop.create_future()
+    inquiry = refused_connections._loop.create_future()
     client, accepted = pair()
     with client:
-        turned_away.take(accepted, inquiry)
+        refused_connections.take(accepted, inquiry)
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(1)
         inquiry.set_result(None)
-        turned_away._loop.run_until_complete(asyncio.sleep(0))
+        refused_connections._loop.run_until_complete(asyncio.sleep(0))
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
 
 
 def test_one_whose_program_is_not_found_out_in_time_is_answered(
-    turned_away: RefusedConnections,
+    refused_connections: RefusedConnections,
 ) -> None:
-    inquiry = turned_away._loop.create_future()
+    inquiry = refused_connections._loop.create_future()
     client, accepted = pair()
     with client:
-        turned_away.take(accepted, inquiry)
-        run_until_empty(turned_away)
+        refused_connections.take(accepted, inquiry)
+        run_until_empty(refused_connections)
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         assert client.recv(1) == b""
 
 
-def run_until_empty(turned_away: RefusedConnections) -> None:
+def run_until_empty(refused_connections: RefusedConnections) -> None:
     """Run the loop until nothing is kept any more."""
-    deadline = turned_away._loop.time() + PATIENCE
-    while len(turned_away):
-        assert turned_away._loop.time() < deadline
-        turned_away._loop.run_until_complete(asyncio.sleep(0.001))
+    deadline = refused_connections._loop.time() + PATIENCE
+    while len(refused_connections):
+        assert refused_connections._loop.time() < deadline
+        refused_connections._loop.run_until_complete(asyncio.sleep(0.001))
 
 
-def test_of_many_the_oldest_are_closed_at_once(turned_away: RefusedConnections) -> None:
+def test_of_many_the_oldest_are_closed_at_once(refused_connections: RefusedConnections) -> None:
     """A flood costs neither descriptors nor the memory that unread octets take."""
     with ExitStack() as stack:
         clients = []
         for _ in range(20):
             client, accepted = pair()
             clients.append(stack.enter_context(client))
-            turned_away.take(accepted)
-        assert len(turned_away) == 4
+            refused_connections.take(accepted)
+        assert len(refused_connections) == 4
         for client in clients:
             assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
 
 
-def test_of_one_that_has_left_nothing_is_kept(turned_away: RefusedConnections) -> None:
+def test_of_one_that_has_left_nothing_is_kept(refused_connections: RefusedConnections) -> None:
     client, accepted = pair()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
     with accepted:
-        turned_away.take(accepted)
-        assert len(turned_away) == 0
+        refused_connections.take(accepted)
+        assert len(refused_connections) == 0
         assert accepted.fileno() >= 0
 
 
-def test_closing_closes_what_is_kept(turned_away: RefusedConnections) -> None:
+def test_closing_closes_what_is_kept(refused_connections: RefusedConnections) -> None:
     client, accepted = pair()
     with client:
-        turned_away.take(accepted)
-        turned_away.close()
-        assert len(turned_away) == 0
+        refused_connections.take(accepted)
+        refused_connections.close()
+        assert len(refused_connections) == 0
 
 
 @pytest.mark.parametrize(
@@ -192,27 +192,27 @@ def test_how_many_are_kept_follows_from_how_many_may_be_connected(clients: int, 
     limits = replace(EngineLimits(), linger_s=600.0, clients=clients)
     with ExitStack() as stack:
         stack.callback(loop.close)
-        turned_away = stack.enter_context(
+        refused_connections = stack.enter_context(
             closing(RefusedConnections(loop, limits, lambda: ADDRESS))
         )
         for _ in range(kept + 2):
             theirs, ours = (stack.enter_context(end) for end in socket.socketpair())
-            turned_away.take(ours)
+            refused_connections.take(ours)
             assert theirs.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
-        assert len(turned_away) == kept
+        assert len(refused_connections) == kept
 
 
 def test_the_page_names_the_address_of_now() -> None:
     loop, addresses = asyncio.new_event_loop(), ["127.0.0.1:3128", "127.0.0.1:3129"]
     with ExitStack() as stack:
         stack.callback(loop.close)
-        turned_away = stack.enter_context(
+        refused_connections = stack.enter_context(
             closing(RefusedConnections(loop, EngineLimits(), lambda: addresses[0]))
         )
         for _ in range(2):
             for _ in range(2):
                 theirs, ours = (stack.enter_context(end) for end in socket.socketpair())
-                turned_away.take(ours)
+                refused_connections.take(ours)
                 page = theirs.recv(1 << 16)
                 assert addresses[0].encode() in page
                 assert theirs.recv(1) == b""  # Nothing more is written.
@@ -221,32 +221,32 @@ def test_the_page_names_the_address_of_now() -> None:
 
 
 def test_those_that_come_after_the_others_were_closed_are_closed_too(
-    turned_away: RefusedConnections,
+    refused_connections: RefusedConnections,
 ) -> None:
     for _ in range(2):
-        with one_taken(turned_away) as client:
-            run_until_empty(turned_away)
+        with one_taken(refused_connections) as client:
+            run_until_empty(refused_connections)
             assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
             assert client.recv(1) == b""
 
 
-def one_taken(turned_away: RefusedConnections) -> socket.socket:
+def one_taken(refused_connections: RefusedConnections) -> socket.socket:
     """Return the client's end of a connection that is kept."""
     client, accepted = pair()
-    turned_away.take(accepted)
+    refused_connections.take(accepted)
     return client
 
 
 def test_closing_answers_those_whose_program_is_being_found_out(
-    turned_away: RefusedConnections,
+    refused_connections: RefusedConnections,
 ) -> None:
-    inquiry = turned_away._loop.create_future()
+    inquiry = refused_connections._loop.create_future()
     client, accepted = pair()
     with client:
-        turned_away.take(accepted, inquiry)
-        turned_away.close()
+        refused_connections.take(accepted, inquiry)
+        refused_connections.close()
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         assert client.recv(1) == b""
         # What comes of it later is too late, and nothing goes wrong.
         inquiry.set_result(None)
-        turned_away._loop.run_until_complete(asyncio.sleep(0))
+        refused_connections._loop.run_until_complete(asyncio.sleep(0))

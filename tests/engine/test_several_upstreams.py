@@ -289,15 +289,15 @@ def test_a_client_that_leaves_meanwhile_ends_it(
 
 
 def test_the_addresses_of_an_upstream_are_told_as_far_as_they_are_known(start: Start) -> None:
-    dialler = start(None).engine.dialler
+    connector = start(None).engine.connector
     url = "http://proxy.test:3128"
-    assert dialler.addresses_of(url) == ()
+    assert connector.addresses_of(url) == ()
     found = (
         (socket.AF_INET6, ("2001:db8::1", 3128, 0, 0)),
         (socket.AF_INET, ("192.0.2.7", 3128)),
     )
-    dialler.resolver._remember("proxy.test", 3128, found)
-    assert dialler.addresses_of(url) == ("192.0.2.7:3128", "2001:db8::1:3128")
-    assert dialler.addresses_of("http://proxy.test:3129") == ()
-    assert dialler.addresses_of("http://proxy.test") == ()
-    assert dialler.addresses_of("direct:") == ()
+    connector.resolver._remember("proxy.test", 3128, found)
+    assert connector.addresses_of(url) == ("192.0.2.7:3128", "2001:db8::1:3128")
+    assert connector.addresses_of("http://proxy.test:3129") == ()
+    assert connector.addresses_of("http://proxy.test") == ()
+    assert connector.addresses_of("direct:") == ()

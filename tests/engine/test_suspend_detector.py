@@ -120,11 +120,11 @@ def test_names_and_deaths_are_found_out_anew(start: Start, recorder: Recorder) -
     engine = start(office(recorder.port), sleep_clock=sleep)
     upstream = office(1).upstream
     engine.call(lambda: engine.engine.failover.mark_dead(upstream))
-    engine.call(lambda: engine.engine.dialler.resolver.known("127.0.0.1", 1))
+    engine.call(lambda: engine.engine.connector.resolver.known("127.0.0.1", 1))
     sleep.slept += 3600
-    engine.call(engine.engine.look_for_sleep)
+    engine.call(engine.engine.check_for_suspend)
     assert not engine.call(lambda: dict(engine.engine.failover._deaths))
-    assert not engine.call(lambda: dict(engine.engine.dialler.resolver._known))
+    assert not engine.call(lambda: dict(engine.engine.connector.resolver._known))
 
 
 # --- switches ------------------------------------------------------------------------------------

@@ -387,7 +387,7 @@ def test_plain_upstreams_load_nothing_of_this(start: Start, recorder: Recorder) 
     engine: Running = start(office(recorder.port))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    assert engine.call(lambda: engine.engine.dialler.trust) is None
+    assert engine.call(lambda: engine.engine.connector.trust_store) is None
 
 
 def test_the_client_end_is_never_encrypted(engine: Running) -> None:

@@ -99,19 +99,19 @@ class EngineParts:
 
     Attributes:
         desk: Signs in.
-        signpost: Returns the way to a target.
+        route_for: Returns the way to a target.
         observer: Is told about the next hops.
         limits: The figures.
         sleep_clock: Goes on only while the computer sleeps, in seconds.
-        guard: Decides who may connect; closed with the engine.
+        access_control: Decides who may connect; closed with the engine.
     """
 
     desk: Desk
-    signpost: RouteFor
+    route_for: RouteFor
     observer: UpstreamObserver
     limits: EngineLimits = LIMITS
     sleep_clock: Callable[[], float] = field(default_factory=sleep_clock)
-    guard: AccessControl = field(default_factory=own_user_only)
+    access_control: AccessControl = field(default_factory=own_user_only)
 
 
 def work_flags(work_klass: type[ClientConnection], host: str, port: int) -> argparse.Namespace:
@@ -218,44 +218,44 @@ class Engine:
         """
         self.loop = loop
         self.desk = parts.desk
-        self.signpost = parts.signpost
+        self.route_for = parts.route_for
         self.observer = parts.observer
         self.limits = parts.limits
-        self.guard = parts.guard
+        self.access_control = parts.access_control
         self.counters = Counters()
         self.closing = False
-        self.pipes = PipePool()
-        self.descriptors = open_poller(loop)
-        self.pool = Pool(loop, parts.limits, self.descriptors, self.look_for_sleep)
+        self.pipe_pool = PipePool()
+        self.poller = open_poller(loop)
+        self.pool = Pool(loop, parts.limits, self.poller, self.check_for_suspend)
         self.failover = Failover(loop.time, parts.limits)
-        self.dialler = Connector(loop, parts.limits, parts.desk, self.is_own)
+        self.connector = Connector(loop, parts.limits, parts.desk, self.is_own_address)
         self.via = b"trayproxy-" + os.urandom(4).hex().encode()
-        self.plans: HeadCache[bytes, CachedRequest] = HeadCache()
-        self.date = DateField()
-        self.replies: HeadCache[tuple[bytes, bytes], ParsedResponse] = HeadCache()
-        self.answers: HeadCache[bytes, CachedResponse] = HeadCache()
-        self.openings: HeadCache[bytes, bytes] = HeadCache()
-        self.refusals = ChallengeDetector()
+        self.cached_requests: HeadCache[bytes, CachedRequest] = HeadCache()
+        self.date_field = DateField()
+        self.parsed_responses: HeadCache[tuple[bytes, bytes], ParsedResponse] = HeadCache()
+        self.cached_responses: HeadCache[bytes, CachedResponse] = HeadCache()
+        self.tunnel_replies: HeadCache[bytes, bytes] = HeadCache()
+        self.challenge_detector = ChallengeDetector()
         self.exempt_sites = ExemptSites()
-        self.steps = HandshakeThreads(loop)
-        self.warming = Preconnector(self)
+        self.handshake_threads = HandshakeThreads(loop)
+        self.preconnector = Preconnector(self)
         self.late_verdicts = LateVerdicts(self)
         self._port = port
-        self._stranding: asyncio.TimerHandle | None = None
-        self._naps = SuspendDetector(parts.sleep_clock, parts.limits.asleep_s)
+        self._stale_timer: asyncio.TimerHandle | None = None
+        self._suspend_detector = SuspendDetector(parts.sleep_clock, parts.limits.asleep_s)
         flags = work_flags(ClientConnection, host, port)
         flags.engine = self
         self._flags = flags
         self._host = host
-        self.address = self._written_address()
+        self.address = self._format_address()
         self._listeners: list[Listener] = []
-        self._has_beside = False
-        self.turned_away = RefusedConnections(loop, parts.limits, lambda: self.address)
-        self._reserve = DescriptorReserve(
-            self.guard.admits, self.turned_away.answer, lambda: self.address
+        self._has_other_loopback = False
+        self.refused_connections = RefusedConnections(loop, parts.limits, lambda: self.address)
+        self._fd_reserve = DescriptorReserve(
+            self.access_control.admits, self.refused_connections.answer, lambda: self.address
         )
         self.executor = LoopExecutor(
-            loop, flags, self.descriptors, self.look_for_sleep, self._reserve.refuse_client
+            loop, flags, self.poller, self.check_for_suspend, self._fd_reserve.refuse_client
         )
 
     def listen(self, port: int | None = None) -> None:
@@ -269,10 +269,10 @@ class Engine:
         """
         if port is not None:
             self._port = port
-            self.address = self._written_address()
-        self._port = self._listen_at(self._host, self._port)
-        self.address = self._written_address()
-        self.dialler.forget()  # Whether an address is our own is another question now.
+            self.address = self._format_address()
+        self._port = self._listen_on(self._host, self._port)
+        self.address = self._format_address()
+        self.connector.forget()  # Whether an address is our own is another question now.
         if taken := self.listen_on_other_loopback():
             logger.warning("not listening on %s: another program has this address", taken)
 
@@ -285,12 +285,12 @@ class Engine:
         Raises:
             OSError: The address is taken or is not ours. The engine listens where it did.
         """
-        before = self._listeners, self._has_beside, self._port, self.address
-        self._listeners, self._has_beside = [], False
+        before = self._listeners, self._has_other_loopback, self._port, self.address
+        self._listeners, self._has_other_loopback = [], False
         try:
             self.listen(port)
         except OSError:
-            self._listeners, self._has_beside, self._port, self.address = before
+            self._listeners, self._has_other_loopback, self._port, self.address = before
             raise
         for listener in before[0]:
             assert listener._socket is not None
@@ -304,23 +304,23 @@ class Engine:
             That address, ``[::1]:3128``, if another program has it; else it is empty.
         """
         beside = OTHER_LOOPBACK.get(self._host)
-        if beside is None or self._has_beside or self.closing or not self._listeners:
+        if beside is None or self._has_other_loopback or self.closing or not self._listeners:
             return ""
         try:
-            self._listen_at(beside, self._port)
+            self._listen_on(beside, self._port)
         except OSError as error:
-            taken = written_address(beside, self._port)
+            taken = format_address(beside, self._port)
             if is_taken(error):
                 return taken
             logger.debug("not listening on %s: %s", taken, error.strerror)
         else:
-            self._has_beside = True
+            self._has_other_loopback = True
         return ""
 
-    def _written_address(self) -> str:
-        return written_address(self._host, self._port)
+    def _format_address(self) -> str:
+        return format_address(self._host, self._port)
 
-    def _listen_at(self, host: str, port: int) -> int:
+    def _listen_on(self, host: str, port: int) -> int:
         """Accept connections at this literal address; return the port."""
         listener = Listener(ip_address(host), port, flags=self._flags)
         listener.setup()
@@ -345,14 +345,14 @@ class Engine:
     async def close(self) -> None:
         """Stop accepting, let transfers that run come to an end for a while, then end them."""
         self.closing = True
-        if self._stranding is not None:
-            self._stranding.cancel()
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
         self.executor.stop_accepting()
         for listener in self._listeners:
             listener.shutdown()
         self._listeners.clear()
         self.pool.clear()
-        await self.warming.close()
+        await self.preconnector.close()
         await self.late_verdicts.close()
         self.executor.end_idle()
         with suppress(TimeoutError):
@@ -360,19 +360,19 @@ class Engine:
                 await self.executor.until_empty()
         self.executor.close()
         self.pool.clear()
-        self.descriptors.close()
-        self.pipes.close()
-        self._reserve.close()
-        self.turned_away.close()
-        self.guard.close()
+        self.poller.close()
+        self.pipe_pool.close()
+        self._fd_reserve.close()
+        self.refused_connections.close()
+        self.access_control.close()
 
     def forget_connections(self) -> None:
         """Use no present upstream connection for another request: a profile or a login has
         changed."""
         self.pool.clear()
-        self.warming.forget()
+        self.preconnector.forget()
         self.exempt_sites.forget()
-        self.dialler.forget()
+        self.connector.forget()
         for work in self.executor.works.values():
             # A connection that a client keeps for its next request is idle, too; after a change of
             # networks nobody would answer on it, and nobody would say so.
@@ -384,15 +384,17 @@ class Engine:
         computer has slept."""
         self.forget_connections()
         self.failover.forget()
-        self.dialler.arrival.begin()
+        self.connector.network_grace.begin()
         self.desk.network_changed()
-        if self._stranding is not None:
-            self._stranding.cancel()
-        self._stranding = self.loop.call_later(self.limits.arrival_s, self._cut_stranded)
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+        self._stale_timer = self.loop.call_later(
+            self.limits.arrival_s, self._close_stale_connections
+        )
 
-    def _cut_stranded(self) -> None:
+    def _close_stale_connections(self) -> None:
         """End what still waits for a network that has gone."""
-        self._stranding = None
+        self._stale_timer = None
         works = (
             work for work in self.executor.works.values() if isinstance(work, ClientConnection)
         )
@@ -400,7 +402,7 @@ class Engine:
             [work.upstream.stream.socket for work in works if work.upstream is not None]
         )
 
-    def look_for_sleep(self) -> None:
+    def check_for_suspend(self) -> None:
         """Notice that the computer has slept; asked before anything from earlier is relied on."""
         if self._naps.has_slept():
             self.network_changed()
@@ -412,23 +414,23 @@ class Engine:
         target = request.target.authority
         if target is None or target.port != self._port:
             return False
-        own = self.is_own(literal_address(target.host, target.port))
+        own = self.is_own_address(literal_address(target.host, target.port))
         return own or target.host.rstrip(".") == "localhost"
 
-    def is_own(self, addresses: tuple[Address, ...]) -> bool:
+    def is_own_address(self, addresses: tuple[Address, ...]) -> bool:
         """Whether one of these addresses is our own listener's."""
         for _, (host, port, *_) in addresses:
-            if port == self._port and is_here(ip_address(host.partition("%")[0])):
+            if port == self._port and is_local(ip_address(host.partition("%")[0])):
                 return True
         return False
 
 
-def written_address(host: str, port: int) -> str:
+def format_address(host: str, port: int) -> str:
     """Return ``127.0.0.1:3128`` or ``[::1]:3128``."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def is_here(address: IPv4Address | IPv6Address) -> bool:
+def is_local(address: IPv4Address | IPv6Address) -> bool:
     """Whether connecting to this address stays on this computer without leaving it for sure."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped

@@ -204,15 +204,15 @@ class Service:
         self._apply_access_settings(problem)
         tools = OwnRequestTools(
             self._desk,
-            self._engine.dialler,
-            self._engine.steps,
+            self._engine.connector,
+            self._engine.handshake_threads,
             self._engine.limits,
             self._engine.via,
             loop.time,
             self._publisher.wants_page,
         )
         self._desk.send_own_request = partial(verify_login, tools)
-        self._desk.addresses_of = self._engine.dialler.addresses_of
+        self._desk.addresses_of = self._engine.connector.addresses_of
         self._handler = RequestHandler(
             desk=self._desk,
             store=self._store,
@@ -248,7 +248,7 @@ class Service:
             self._desk.rejected,
             self._limits,
             self._store.config.name_of,
-            self._engine.is_own,
+            self._engine.is_own_address,
         )
         return await verify_and_save(tools, profile, login, is_typed=is_typed)
 

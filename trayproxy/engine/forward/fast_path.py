@@ -53,7 +53,7 @@ def on_client_ready(connection: "ClientConnection") -> FastPathResult:
     data = client.receive()
     if not data:
         return WAIT if data is None else END
-    cached = connection.engine.plans.get(data)
+    cached = connection.engine.cached_requests.get(data)
     if cached is not None and _is_still_valid(connection, cached):
         upstream = _find_connection(connection, cached)
         if upstream is not None and _send(connection, cached, upstream):
@@ -73,7 +73,7 @@ def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bo
     ):
         return False
     authority = cached.request.target.authority
-    if authority is None or engine.signpost(authority) is not route:
+    if authority is None or engine.route_for(authority) is not route:
         return False
     if route.fallbacks and engine.failover.is_dead(route):
         return False  # Choosing one is done once for each request, by the story.
@@ -110,7 +110,7 @@ def _find_connection(
     if cached.pool_key.signed_in is not None:
         return None
     assert cached.route is not None
-    address = engine.dialler.only_address(cached.route)
+    address = engine.connector.only_address(cached.route)
     if address is None:
         return None
     try:
@@ -183,13 +183,13 @@ def _relay_response(
     """Send the answer to the client, if it is here as a whole and its head was seen before."""
     engine = connection.engine
     head_end = data.find(b"\r\n\r\n") + 4
-    seen = engine.answers.get(data[:head_end])
+    seen = engine.cached_responses.get(data[:head_end])
     if seen is None or len(data) - head_end != seen.length or engine.closing:
         return SLOW_PATH
     _record_response(connection, upstream, confirms=seen.confirms_login)
     connection.plan = None
     engine.counters.received += seen.length
-    head = seen.head if seen.has_date else engine.date.add_to(seen.head)
+    head = seen.head if seen.has_date else engine.date_field.add_to(seen.head)
     octets = head + data[head_end:]
     sent = connection.client.send(octets)
     connection.deadline_in(engine.limits.idle_s)
@@ -204,7 +204,7 @@ def _open_tunnel(
     connection: "ClientConnection", upstream: UpstreamConnection, data: bytes
 ) -> FastPathResult:
     """Let the tunnel begin, if the next hop says so in the words that it used before."""
-    head = connection.engine.openings.get(data)
+    head = connection.engine.tunnel_replies.get(data)
     if head is None:
         return SLOW_PATH
     _record_response(connection, upstream, confirms=True)
@@ -212,7 +212,7 @@ def _open_tunnel(
     # site now, and must not be kept for requests.
     sent = connection.client.send(head)
     connection.tunnel = Tunnel(
-        connection.client, upstream.stream, connection.engine.pipes, head[sent:]
+        connection.client, upstream.stream, connection.engine.pipe_pool, head[sent:]
     )
     connection.plan = None
     return TUNNEL

@@ -223,7 +223,7 @@ class Forwarder:
         """
         authority = self._request.target.authority
         assert authority is not None  # The forms without one are answered before they come here.
-        route = self._sent.way if self._sent is not None else self._engine.signpost(authority)
+        route = self._sent.way if self._sent is not None else self._engine.route_for(authority)
         if route is None:
             return await self._refuse(NO_PROFILE)
         preferred = route

@@ -129,7 +129,7 @@ class RequestLoop:
                 if end is not None:
                     head = bytes(client.inbox[:end])
                     del client.inbox[:end]
-                    return self._engine.plans.get(head) or self._parse_request(head)
+                    return self._engine.cached_requests.get(head) or self._parse_request(head)
                 seen = len(client.inbox)
                 if not self._head_started:
                     self._head_started = True
@@ -149,7 +149,7 @@ class RequestLoop:
         """
         request = parse_request(head)
         cached = CachedRequest(request, self._error_page(request))
-        self._engine.plans.store(head, cached, len(head))
+        self._engine.cached_requests.store(head, cached, len(head))
         return cached
 
     async def _wait_for_client(self) -> None:

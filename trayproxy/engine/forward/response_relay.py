@@ -59,7 +59,7 @@ class ResponseRelay(ResponseReader):
         if response.status == 101 or response.opens_tunnel:
             head = self._head_for_client(close=False)
             if self._cached.opens_tunnel:
-                self._engine.openings.store(self._raw_head, head, len(head))
+                self._engine.tunnel_replies.store(self._raw_head, head, len(head))
             await connection.deliver(head)
             return self.open_tunnel(stream)
         framing = client_framing(response, request.minor)
@@ -69,7 +69,7 @@ class ResponseRelay(ResponseReader):
         if self._cached.is_simple and keep_alive and response.keep_alive:
             self._cache_response(response, head, has_date=has_date)
         if not has_date:
-            head = self._engine.date.add_to(head)
+            head = self._engine.date_field.add_to(head)
         body = response_body_reader(response.framing)
         is_chunked = isinstance(framing, Chunked)
         try:
@@ -107,7 +107,7 @@ class ResponseRelay(ResponseReader):
     def open_tunnel(self, upstream: SocketStream) -> bool:
         """Let octets pass both ways from now on. Return that no request follows."""
         self._downstream.deadline = None
-        self._downstream.tunnel = Tunnel(self._client, upstream, self._engine.pipes)
+        self._downstream.tunnel = Tunnel(self._client, upstream, self._engine.pipe_pool)
         return False
 
     def _cache_response(self, response: Response, head: bytes, *, has_date: bool) -> None:
@@ -122,7 +122,7 @@ class ResponseRelay(ResponseReader):
                 entry = CachedResponse(
                     head, octets, has_date=has_date, confirms_login=confirms_login
                 )
-                self._engine.answers.store(self._raw_head, entry, len(self._raw_head))
+                self._engine.cached_responses.store(self._raw_head, entry, len(self._raw_head))
 
     async def _relay_body(
         self, writer: RequestWriter, stream: SocketStream, body: Body, first: bytes, chunked: bool

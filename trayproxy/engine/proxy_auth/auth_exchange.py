@@ -263,7 +263,7 @@ class AuthExchange:
         self._is_sent_once = (
             self._has_content or cached_request.request.method not in RESENDABLE_METHODS
         )
-        self._wants_continue = self._has_content and downstream.engine.refusals.take_upload_cut_off(
+        self._wants_continue = self._has_content and downstream.engine.challenge_detector.take_upload_cut_off(
             lease.route.upstream_id
         )
         self._challenges: tuple[Challenge, ...] = ()
@@ -625,7 +625,7 @@ class AuthExchange:
             ConnectionLostError: The connection was closed before the response.
             RequestRefusedError: There is no response.
         """
-        refusals, upstream_id = self._downstream.engine.refusals, self._lease.route.upstream_id
+        refusals, upstream_id = self._downstream.engine.challenge_detector, self._lease.route.upstream_id
         is_refused = await self._is_head_challenged(upstream)
         if (
             not is_refused
@@ -812,7 +812,7 @@ class AuthExchange:
         if not (credentials.scheme.blocks and credentials.signer.blocks):
             return handshake.step(challenges)
         engine = self._downstream.engine
-        future = engine.steps.run(handshake, challenges)
+        future = engine.handshake_threads.run(handshake, challenges)
         self._downstream.deadline = None
         wait = IoWait({}, future=future, timeout=engine.limits.step_s)
         try:
@@ -984,7 +984,7 @@ class AuthExchange:
             if is_repeatable or not writer.started:
                 self._wants_continue = True
                 return True
-            self._downstream.engine.refusals.note_upload_cut_off(self._lease.route.upstream_id)
+            self._downstream.engine.challenge_detector.note_upload_cut_off(self._lease.route.upstream_id)
             return False
         return upstream.used > 0 and (is_repeatable or not writer.started)
 
@@ -1060,7 +1060,7 @@ class AuthExchange:
         if response.status == 407 and route.is_direct:
             self._downstream.drop_upstream()
             raise RequestRefusedError(SITE_WANTS_SIGN_IN)
-        refusals = self._downstream.engine.refusals
+        refusals = self._downstream.engine.challenge_detector
         wanted = refusals.challenges_in(response, self._request.method, route.upstream_id, carried)
         if wanted is None:
             return False
@@ -1094,7 +1094,7 @@ class AuthExchange:
             and engine.exempt_sites.note_challenged(upstream_id, site)
         ):
             # Drop the cached requests without a login, so the fast path does not repeat them.
-            engine.plans.clear()
+            engine.cached_requests.clear()
 
     async def discard_response(
         self,

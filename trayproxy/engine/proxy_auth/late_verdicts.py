@@ -170,7 +170,7 @@ class LateVerdicts:
         """Report the evidence of the response about the login to the desk."""
         engine, credentials, route = self._engine, unanswered.credentials, unanswered.route
         request, desk = unanswered.cached_request.request, engine.desk
-        challenges = engine.refusals.challenges_in(
+        challenges = engine.challenge_detector.challenges_in(
             response, request.method, route.upstream_id, credentials
         )
         if challenges is None:

@@ -113,7 +113,7 @@ class NullDownstream:
 
     def release(self, descriptor: int) -> None:
         """Deregister a descriptor. The registrations of the pool are not affected."""
-        self.engine.descriptors.unregister(descriptor)
+        self.engine.poller.unregister(descriptor)
 
     def drop_upstream(self) -> None:
         """Close the connection to the next hop."""

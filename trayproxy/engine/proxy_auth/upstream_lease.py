@@ -188,13 +188,13 @@ class UpstreamLease:
         current = self._downstream.upstream
         if self._demand_key is None and (current is None or current.key != key):
             self._demand_key = key
-            self._engine.warming.demand_started(key)
+            self._engine.preconnector.demand_started(key)
 
     def deregister_demand(self) -> None:
         """Deregister this request's demand for an authenticated connection."""
         if self._demand_key is not None:
             demand_key, self._demand_key = self._demand_key, None
-            self._engine.warming.demand_ended(demand_key)
+            self._engine.preconnector.demand_ended(demand_key)
 
     def end_authentication(self) -> None:
         """Report the end of the authentication of this request, so the next connection can be
@@ -202,14 +202,14 @@ class UpstreamLease:
         self.deregister_demand()
         if self._preconnect_key is not None:
             key, self._preconnect_key = self._preconnect_key, None
-            self._engine.warming.preconnect_used(key)
+            self._engine.preconnector.preconnect_used(key)
 
     def record_handshake(self, credentials: Credentials) -> None:
         """Report a handshake of two or more messages on this connection to the preconnector."""
         target = self._request.target.authority
         assert target is not None
         key = _authenticated_key(self._pool_key(credentials), credentials)
-        self._engine.warming.handshake_done(key, PreconnectOrder(self.route, credentials, target))
+        self._engine.preconnector.handshake_done(key, PreconnectOrder(self.route, credentials, target))
 
     async def wait_for_preconnect(self) -> bool:
         """Wait for a connection currently being authenticated ahead of need. Return False if there
@@ -219,7 +219,7 @@ class UpstreamLease:
             ClientGoneError: The client disconnected in the meantime.
         """
         preconnect = (
-            self._engine.warming.in_progress(self._demand_key)
+            self._engine.preconnector.in_progress(self._demand_key)
             if self._demand_key is not None
             else None
         )
@@ -278,7 +278,7 @@ class UpstreamLease:
             self._keep_unanswered_stream,
         )
         try:
-            stream = await self._engine.dialler.dial(connect_request)
+            stream = await self._engine.connector.dial(connect_request)
         except BaseException as error:
             downstream.drop_begun()
             if isinstance(error, UnusableError):
@@ -429,6 +429,6 @@ class UpstreamLease:
         Raises:
             ClientGoneError: The client has disconnected.
         """
-        is_open = self._engine.guard.is_held(self._client.socket)
+        is_open = self._engine.access_control.is_held(self._client.socket)
         if is_open is False or (is_open is None and self._client.ended):
             raise ClientGoneError

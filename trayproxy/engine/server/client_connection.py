@@ -115,8 +115,8 @@ class ClientConnection(Work[AcceptedConnection]):
         """Let the connection in, and begin with what has come with it."""
         engine = self.engine
         engine.counters.active += 1
-        if not engine.guard.admits(*self.work):
-            engine.turned_away.take(self.client.socket, engine.guard.inquiry)
+        if not engine.access_control.admits(*self.work):
+            engine.refused_connections.take(self.client.socket, engine.access_control.inquiry)
             self.cut()
             self._finish()
             return
@@ -239,7 +239,7 @@ class ClientConnection(Work[AcceptedConnection]):
     def _want(self, events: dict[int, int]) -> None:
         """Wait for these from now on, and for nothing else."""
         self._beside = NOT_WATCHED
-        watched, descriptors = self._watched, self.engine.descriptors
+        watched, descriptors = self._watched, self.engine.poller
         self._watched = events
         for descriptor in watched:
             if descriptor not in events:
@@ -329,14 +329,14 @@ class ClientConnection(Work[AcceptedConnection]):
         upstream, self.upstream = self.upstream, None
         for descriptor in self._watched:
             if upstream is None or descriptor != upstream.stream.descriptor:
-                engine.descriptors.discard(descriptor)
+                engine.poller.discard(descriptor)
         self._watched = NO_EVENTS
         if upstream is not None:
             # What is still to come on it may answer a request of this client.
             if self.tunnel is None and self.plan is None:
                 engine.pool.keep(upstream)
             else:
-                engine.descriptors.discard(upstream.stream.descriptor)
+                engine.poller.discard(upstream.stream.descriptor)
                 upstream.stream.close()
         self.client.close()
         engine.counters.active -= 1
@@ -372,7 +372,7 @@ class ClientConnection(Work[AcceptedConnection]):
         """Say that a descriptor is about to be closed or given away."""
         # Also one that the pool has watched until now: what is still thought to be watched when its
         # number comes back is not asked for again, and the next owner hears nothing for ever.
-        self.engine.descriptors.unregister(descriptor)
+        self.engine.poller.unregister(descriptor)
         if descriptor in self._watched:
             rest = dict(self._watched)
             del rest[descriptor]

@@ -158,11 +158,11 @@ class ResponseReader:
             MessageError: It is malformed.
         """
         method = self._request.method
-        parsed = self._engine.replies.get((head, method))
+        parsed = self._engine.parsed_responses.get((head, method))
         if parsed is None:
             parsed = ParsedResponse(parse_response(head, method))
             if parsed.response.status != 407:  # No two of these are the same.
-                self._engine.replies.store((head, method), parsed, len(head))
+                self._engine.parsed_responses.store((head, method), parsed, len(head))
         self._raw_head, self._parsed = head, parsed
         return parsed.response
 

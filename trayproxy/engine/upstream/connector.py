@@ -142,8 +142,8 @@ class Connector:
 
     Attributes:
         resolver: Finds their addresses.
-        trust: Whose certificates are believed; None until the first https upstream.
-        arrival: Is told when the network changes.
+        trust_store: Whose certificates are believed; None until the first https upstream.
+        network_grace: Is told when the network changes.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Connector:
         loop: asyncio.AbstractEventLoop,
         limits: EngineLimits,
         desk: Desk,
-        is_own: Callable[[tuple[Address, ...]], bool],
+        is_own_address: Callable[[tuple[Address, ...]], bool],
     ) -> None:
         """Make one.
 
@@ -159,15 +159,15 @@ class Connector:
             loop: Its clock counts.
             limits: The times.
             desk: Is told when a login was accepted.
-            is_own: Whether one of these addresses is our own listener's.
+            is_own_address: Whether one of these addresses is our own listener's.
         """
         self.resolver = Resolver(loop)
-        self.trust: TrustStore | None = None
-        self.arrival = NetworkGrace(loop, limits.arrival_s)
+        self.trust_store: TrustStore | None = None
+        self.network_grace = NetworkGrace(loop, limits.arrival_s)
         self._loop = loop
         self._limits = limits
         self._desk = desk
-        self._is_own = is_own
+        self._is_own_address = is_own_address
         self._only: tuple[Address, ...] = ()
 
     def forget(self) -> None:
@@ -196,7 +196,7 @@ class Connector:
             return None
         known = self.resolver.known(upstream.host, upstream.port)
         if known is not self._only:
-            if known is None or len(known) != 1 or self._is_own(known):
+            if known is None or len(known) != 1 or self._is_own_address(known):
                 return None
             self._only = known
         return known[0]
@@ -231,7 +231,7 @@ class Connector:
             UnreachableError: There is none to be had, and the network has had its time.
             RequestRefusedError: It would be one to ourselves.
         """
-        arrival = self.arrival
+        arrival = self.network_grace
         end = self._loop.time() + self._limits.connect_total_s
         while self._loop.time() < end:
             try:
@@ -261,7 +261,7 @@ class Connector:
             addresses = await self.resolver.look_up(
                 hop.host, hop.port, call.pause, limits.resolve_s
             )
-            if self._is_own(addresses):
+            if self._is_own_address(addresses):
                 raise RequestRefusedError(LOOP)
             return await connect(
                 addresses, call.pause, call.release, limits, self._loop.time, call.begun
@@ -296,9 +296,9 @@ class Connector:
             # Not at the top: it loads OpenSSL, which only https upstreams need.
             from trayproxy.engine.net.tls import TlsStream, TrustStore
 
-            if self.trust is None:
-                self.trust = TrustStore(self._loop)
-            context = await self._context(call, self.trust)
+            if self.trust_store is None:
+                self.trust_store = TrustStore(self._loop)
+            context = await self._context(call, self.trust_store)
             # A certificate has no zone in it: that is of this computer alone.
             stream = TlsStream.start(connection, context, upstream.host.partition("%")[0])
             end = self._loop.time() + self._limits.agree_s

@@ -98,7 +98,7 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         limits: EngineLimits,
         descriptors: Poller,
-        look_for_sleep: Callable[[], None] = lambda: None,
+        check_for_suspend: Callable[[], None] = lambda: None,
     ) -> None:
         """Make an empty one.
 
@@ -106,12 +106,12 @@ class Pool:
             loop: Its clock counts.
             limits: How long to keep them.
             descriptors: Tells when an idle connection ends, or says something.
-            look_for_sleep: Called before a connection from earlier is used; calls `clear` if the
+            check_for_suspend: Called before a connection from earlier is used; calls `clear` if the
                 computer has slept since.
         """
         self.epoch = 0
-        self._look_for_sleep = look_for_sleep
-        self._looked_at = -BUSY_S
+        self._check_for_suspend = check_for_suspend
+        self._checked_at = -BUSY_S
         self._loop = loop
         self._limits = limits
         self._descriptors = descriptors
@@ -121,18 +121,18 @@ class Pool:
 
     def is_current(self, key: PoolKey) -> bool:
         """Whether connections with this key are from the time after the last change."""
-        # As `look_for_sleep`, which is not called for every request.
-        if self._loop.time() - self._looked_at > BUSY_S:
-            self.look_for_sleep()
+        # As `check_for_suspend`, which is not called for every request.
+        if self._loop.time() - self._checked_at > BUSY_S:
+            self.check_for_suspend()
         return key.epoch == self.epoch
 
-    def look_for_sleep(self) -> None:
+    def check_for_suspend(self) -> None:
         """Notice that the computer has slept."""
         now = self._loop.time()
         # The clock that counts sleep is too slow to be read for every request of a busy client.
-        if now - self._looked_at > BUSY_S:
-            self._looked_at = now
-            self._look_for_sleep()
+        if now - self._checked_at > BUSY_S:
+            self._checked_at = now
+            self._check_for_suspend()
 
     def is_quiet(self, connection: UpstreamConnection) -> bool:
         """Whether a connection is open and nothing unasked has come.
