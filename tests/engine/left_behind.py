@@ -25,7 +25,7 @@ ELSEWHERE = (
     "address add 198.51.100.7/24 dev far",
     "route replace table local local 127.0.0.0/8 dev lo src 198.51.100.7",
 )
-ALLOWS_FOR = EngineLimits(arrival_s=0.3)
+ALLOWS_FOR = EngineLimits(network_grace_s=0.3)
 
 
 def ip(*commands: str) -> None:

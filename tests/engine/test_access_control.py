@@ -83,7 +83,7 @@ Admit = Callable[..., tuple[bool, list[User | None]]]
 
 @pytest.fixture
 def admit() -> Admit:
-    """Lets a connection come to access control; returns whether it is admitted, and who was refused."""
+    """Return whether access control admits a connection, and the users that were refused."""
 
     def admit(
         owner: SocketOwner | OSError | None, octets: bytes = b""

@@ -931,7 +931,7 @@ def test_a_sign_in_server_that_is_silent_is_no_rejection(
 ) -> None:
     upstream, server = bind(), Server(stack)
     desk = desk_with(server.scheme())
-    engine = start(office(upstream.port), desk, EngineLimits(step_s=0.1))
+    engine = start(office(upstream.port), desk, EngineLimits(auth_step_s=0.1))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     verdict = engine.desk.turns[-1].verdict
@@ -1117,7 +1117,7 @@ def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
             goes_on.wait(20)
 
     scheme.before = wait_at_the_second_step
-    limits = replace(EngineLimits(), upstream_head_s=0.1)
+    limits = replace(EngineLimits(), response_head_s=0.1)
     engine = start(office(upstream.port), desk_with(scheme), limits)
     with engine.connect() as client:
         client.send(GET)
@@ -1394,14 +1394,14 @@ def test_a_refusal_that_is_no_short_matter_is_left_alone_r_084(
         peer.read_all()
 
     upstream = script(refuse, answering(OK))
-    limits = EngineLimits(refusal_s=0.2)
+    limits = EngineLimits(drain_407_s=0.2)
     with start(office(upstream.port), FakeDesk(LOGIN), limits).connect() as client:
         assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2
 
 
 def test_a_short_matter_is_a_quarter_of_a_mebibyte_in_two_seconds_r_084() -> None:
-    assert (EngineLimits().drain_octets, EngineLimits().refusal_s) == (256 << 10, 2.0)
+    assert (EngineLimits().max_drain_octets, EngineLimits().drain_407_s) == (256 << 10, 2.0)
 
 
 def test_a_connection_is_not_held_while_a_person_types(start: Start, script: Play) -> None:
@@ -1592,7 +1592,7 @@ def test_a_parked_upload_notices_that_its_client_leaves(start: Start, script: Pl
         peer.send(BASIC)
         peer.read_all()
 
-    engine = start(office(script(refuse).port), limits=EngineLimits(early_octets=1000))
+    engine = start(office(script(refuse).port), limits=EngineLimits(max_early_octets=1000))
     head = get(URL, b"Content-Length: 10000000", method=b"POST")
     client = parked(engine, head, b"x" * 500_000)
     client.close()
@@ -1660,7 +1660,9 @@ def test_a_next_hop_that_says_nothing_to_a_login_is_told(
     """Some say nothing to a wrong password. Nobody else should send it meanwhile, see turns."""
     upstream = Changed(stack)
     desk = FakeDesk(LOGIN, knows_it=knows_it)
-    engine = start(office(script(upstream.play).port), desk, limits=EngineLimits(mute_s=0.1))
+    engine = start(
+        office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
+    )
     with engine.connect() as client:
         client.send(GET)
         assert upstream.came.wait(10)
@@ -1851,7 +1853,9 @@ def test_all_that_wait_at_a_silent_next_hop_are_told_together(
 ) -> None:
     """They carry a login that was proved moments ago, and needed no turn."""
     upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
-    engine = start(office(script(upstream.play).port), desk, limits=EngineLimits(mute_s=0.1))
+    engine = start(
+        office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
+    )
     clients = [stack.enter_context(engine.connect()) for _ in range(4)]
     assert clients[0].ask(GET).status == 200
     for client in clients:
@@ -1866,7 +1870,9 @@ def test_what_waits_for_a_slow_site_does_not_count_once_others_are_answered(
 ) -> None:
     upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
     upstream.answers_b = True
-    engine = start(office(script(upstream.play).port), desk, limits=EngineLimits(mute_s=0.1))
+    engine = start(
+        office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
+    )
     clients = [stack.enter_context(engine.connect()) for _ in range(4)]
     assert clients[0].ask(GET).status == 200
     for client in clients[1:]:
@@ -1883,7 +1889,7 @@ def test_a_verdict_that_does_not_come_is_told_soon_after_the_client_has_left(
 ) -> None:
     upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
     desk.doubts_all = not is_proved
-    limits = EngineLimits(mute_s=0.1, late_silence_s=0.2)
+    limits = EngineLimits(silent_upstream_s=0.1, missing_response_s=0.2)
     engine = start(office(script(upstream.play).port), desk, limits=limits)
     with engine.connect() as client:
         assert client.ask(GET).status == 200

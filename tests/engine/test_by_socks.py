@@ -335,7 +335,7 @@ def test_a_server_that_speaks_something_else_is_a_failure(
 def test_a_silent_server_is_given_up(
     start: Start, script: Callable[..., Scripted], url: bytes
 ) -> None:
-    limits = replace(EngineLimits(), agree_s=0.2)
+    limits = replace(EngineLimits(), handshake_s=0.2)
     with start(by_socks(script(silent).port), limits=limits).connect() as client:
         reply = client.ask(get(url))
     assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)

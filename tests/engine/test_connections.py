@@ -220,7 +220,7 @@ def test_an_upstream_that_says_nothing_ends_in_a_504(
         peer.hang()
 
     upstream = script(go_quiet)
-    engine = start(office(upstream.port), limits=EngineLimits(upstream_head_s=0.2))
+    engine = start(office(upstream.port), limits=EngineLimits(response_head_s=0.2))
     with engine.connect() as client:
         for _ in range(requests - 1):
             assert client.ask(GET).status == 200

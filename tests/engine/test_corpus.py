@@ -513,7 +513,7 @@ def words_for(result: Result, received: list[Received]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def upstream_engine(recorder: Recorder) -> Iterator[Running]:
-    limits = EngineLimits(upstream_head_s=1.0, connect_head_s=1.0, linger_s=0.1)
+    limits = EngineLimits(response_head_s=1.0, connect_response_head_s=1.0, linger_s=0.1)
     schemes = (Ticket(), ntlm_scheme(), Digest(os.urandom), Basic())
     with Running(office(recorder.port), desk=FakeDesk(schemes=schemes), limits=limits) as running:
         yield running

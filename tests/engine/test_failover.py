@@ -179,5 +179,5 @@ def test_there_is_always_a_way_until_all_were_tried(
         assert found not in tried
         tried.append(found)
     assert {one.upstream for one in tried} == {FIRST, SECOND, THIRD}
-    clock.now += LIMITS.dead_most_s + LIMITS.connect_total_s
+    clock.now += LIMITS.dead_upstream_max_s + LIMITS.connect_total_s
     assert chosen(failover, way) == FIRST

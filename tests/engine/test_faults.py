@@ -241,7 +241,7 @@ def test_an_answer_that_does_not_go_on_is_cut_visibly(
         elif end == "hangs":
             peer.hang()
 
-    engine = start(office(script(cut).port), limits=EngineLimits(answer_body_s=0.2))
+    engine = start(office(script(cut).port), limits=EngineLimits(response_body_s=0.2))
     with engine.connect() as client:
         client.send(GET)
         while b"hello" not in client.octets:
@@ -503,7 +503,7 @@ def test_without_descriptors_nothing_is_said_of_the_next_hop(recorder: Recorder,
 
 
 def test_more_clients_than_allowed_are_told_so(start: Start, script: Play) -> None:
-    engine = start(office(script(answering(OK)).port), limits=EngineLimits(clients=2))
+    engine = start(office(script(answering(OK)).port), limits=EngineLimits(max_clients=2))
     with ExitStack() as stack:
         for _ in range(2):
             client = stack.enter_context(engine.connect())
@@ -546,7 +546,7 @@ def test_quitting_waits_for_what_runs_and_for_nothing_else(start: Start, script:
 
 
 def test_quitting_cuts_what_does_not_end(start: Start, script: Play) -> None:
-    engine = start(office(script(echoing).port), limits=EngineLimits(drain_s=0.2))
+    engine = start(office(script(echoing).port), limits=EngineLimits(shutdown_s=0.2))
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
         before = monotonic()
@@ -565,7 +565,7 @@ def test_what_quitting_cuts_does_not_look_whole(start: Start, script: Play) -> N
         peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
         peer.read_all()
 
-    engine = start(office(script(stop_in_the_middle).port), limits=EngineLimits(drain_s=0.2))
+    engine = start(office(script(stop_in_the_middle).port), limits=EngineLimits(shutdown_s=0.2))
     with engine.connect() as client:
         client.send(get(URL, version=b"1.0"))
         while b"half" not in client.octets:

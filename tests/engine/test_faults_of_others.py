@@ -224,7 +224,7 @@ def wait_in_loop(engine: Running, seconds: float) -> None:
 
 def test_content_that_comes_slowly_and_steadily_is_waited_for(start: Start, script: Play) -> None:
     """Each part comes within the limit, and all of them together do not."""
-    pieces, least = 4, EngineLimits().body_least
+    pieces, least = 4, EngineLimits().min_body_octets
 
     def play(peer: Peer) -> None:
         peer.read_head()

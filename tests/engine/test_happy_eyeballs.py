@@ -13,7 +13,7 @@ from trayproxy.engine.net.fd_task import TIMED_OUT, IoWait
 from trayproxy.engine.net.happy_eyeballs import connect
 from trayproxy.engine.net.resolver import Address
 
-LIMITS = EngineLimits(next_address_s=0.05, connect_s=0.3, connect_total_s=1.0)
+LIMITS = EngineLimits(connection_attempt_delay_s=0.05, connect_s=0.3, connect_total_s=1.0)
 
 
 @pytest.fixture
@@ -172,9 +172,11 @@ def test_many_silent_addresses_have_one_limit_together(
         drive(loop, dialling)
     assert clock.time == pytest.approx(limits.connect_total_s)
     # One begins each quarter of a second, and each has ten: no more than forty at once.
-    at_once = limits.connect_s / limits.next_address_s
+    at_once = limits.connect_s / limits.connection_attempt_delay_s
     assert max(clock.waits) == at_once
-    assert len(released) == pytest.approx(limits.connect_total_s / limits.next_address_s)
+    assert len(released) == pytest.approx(
+        limits.connect_total_s / limits.connection_attempt_delay_s
+    )
 
 
 def test_each_address_has_a_limit_of_its_own(

@@ -750,7 +750,7 @@ def test_an_attempt_without_an_answer_is_no_rejection(start: Start, script: Play
             peer.send(b"gibberish\r\n\r\n")
 
     upstream = script(fail)
-    engine = start(office(upstream.port), FakeDesk(LOGIN), EngineLimits(upstream_head_s=0.2))
+    engine = start(office(upstream.port), FakeDesk(LOGIN), EngineLimits(response_head_s=0.2))
     with engine.connect() as client:
         # 503: the request went back to the desk, which has nothing to send it with.
         assert client.ask(GET).status in (502, 503, 504)

@@ -13,19 +13,19 @@ FIGURES = {
     "body_s": 60,
     "resolve_s": 5,
     "connect_s": 10,
-    "next_address_s": 0.25,
+    "connection_attempt_delay_s": 0.25,
     "connect_total_s": 20,
-    "asleep_s": 30,
-    "arrival_s": 5,
-    "drain_s": 5,
+    "min_suspend_s": 30,
+    "network_grace_s": 5,
+    "shutdown_s": 5,
     "half_closed_s": 60,
-    "early_octets": 65_536,
+    "max_early_octets": 65_536,
     # It is 60 s there, with 300 s for hosts that are known for long polls. Which these are nobody
     # knows beforehand, and a report that was cut off looks like a broken network: what squid waits.
-    "upstream_head_s": 900,
-    "connect_head_s": 60,
+    "response_head_s": 900,
+    "connect_response_head_s": 60,
     # It is 4,096 there. Programs with thousands of tunnels are served; one costs 2 KiB.
-    "clients": 16_384,
+    "max_clients": 16_384,
 }
 
 

@@ -93,7 +93,7 @@ def test_it_goes_on_at_once_when_the_network_changes_again(
 
 
 def test_a_network_that_does_not_come_is_told_after_its_time(start: Start) -> None:
-    limits = EngineLimits(arrival_s=0.4)
+    limits = EngineLimits(network_grace_s=0.4)
     engine = start(office(3128, host=NAME), limits=limits)
     asking(engine)
     engine.call(engine.engine.network_changed)
@@ -107,7 +107,7 @@ def test_a_network_that_does_not_come_is_told_after_its_time(start: Start) -> No
 
 
 def test_it_takes_no_longer_than_five_seconds() -> None:
-    assert EngineLimits().arrival_s == 5.0
+    assert EngineLimits().network_grace_s == 5.0
 
 
 def test_without_a_change_nobody_waits(start: Start) -> None:
@@ -155,7 +155,7 @@ def test_a_login_on_its_way_is_not_sent_again(start: Start, script: Play) -> Non
 
     upstream = script(take_login)
     profile = Profile("socks", "Socks", Upstream("127.0.0.1", upstream.port, ProxyScheme.SOCKS5))
-    engine = start(profile, FakeDesk(LOGIN, knows_it=True), limits=EngineLimits(agree_s=0.5))
+    engine = start(profile, FakeDesk(LOGIN, knows_it=True), limits=EngineLimits(handshake_s=0.5))
     with engine.connect() as client:
         client.send(GET)
         peer = upstream.peer(1)
@@ -168,7 +168,7 @@ def test_a_login_on_its_way_is_not_sent_again(start: Start, script: Play) -> Non
 def test_a_network_that_comes_and_goes_is_told_of_in_the_end(start: Start, nowhere: int) -> None:
     engine = start(
         office(3128, host=NAME),
-        limits=EngineLimits(connect_s=0.4, connect_total_s=0.4, arrival_s=0.1),
+        limits=EngineLimits(connect_s=0.4, connect_total_s=0.4, network_grace_s=0.1),
     )
     names = asking(engine, nowhere)
     with engine.connect() as client:

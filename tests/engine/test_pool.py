@@ -39,7 +39,7 @@ def descriptors(loop: asyncio.AbstractEventLoop) -> Iterator[Poller]:
 
 @pytest.fixture
 def pool(loop: asyncio.AbstractEventLoop, descriptors: Poller) -> Iterator[Pool]:
-    pool = Pool(loop, EngineLimits(kept_s=0.05), descriptors)
+    pool = Pool(loop, EngineLimits(idle_upstream_s=0.05), descriptors)
     yield pool
     pool.clear()
 
@@ -139,7 +139,7 @@ def test_those_that_were_kept_later_end_later(
     loop: asyncio.AbstractEventLoop, stack: ExitStack, descriptors: Poller
 ) -> None:
     """The second time that old connections are looked for, too."""
-    pool = Pool(loop, EngineLimits(kept_s=0.2), descriptors)
+    pool = Pool(loop, EngineLimits(idle_upstream_s=0.2), descriptors)
     first, second = Pair(stack), Pair(stack)
     pool.keep(first.connection)
     later = loop.time() + 0.1

@@ -305,7 +305,7 @@ def test_what_is_asked_for_leads_nowhere_and_tells_nothing(start: Start, script:
 
 def test_without_new_demand_none_is_made_ready_again(start: Start, bind: Bind) -> None:
     upstream = bind()
-    engine = start(office(upstream.port), calm_desk(), EngineLimits(kept_s=0.1))
+    engine = start(office(upstream.port), calm_desk(), EngineLimits(idle_upstream_s=0.1))
     burst(engine, 1)
     wait_until_ready(engine)
     engine.until(lambda: not is_ready(engine), "the end of what nobody took")
@@ -561,7 +561,7 @@ def test_one_that_says_nothing_is_waited_for_a_short_time_and_once(
 ) -> None:
     upstream = bind()
     Held(stack, upstream, "HEAD", "type 1")
-    engine = start(office(upstream.port), calm_desk(), EngineLimits(spare_s=0.2))
+    engine = start(office(upstream.port), calm_desk(), EngineLimits(preconnect_s=0.2))
     use(engine, tunnels=3)
     assert said(upstream) == [*PAYS, ("HEAD", "type 1"), *PAYS, *PAYS]
     assert engine.observer.failures == []
@@ -646,7 +646,7 @@ def test_what_is_under_way_ends_when_something_changes(
 ) -> None:
     upstream = bind()
     held = Held(stack, upstream, "HEAD", message)
-    engine = start(office(upstream.port), calm_desk(), EngineLimits(spare_s=1000.0))
+    engine = start(office(upstream.port), calm_desk(), EngineLimits(preconnect_s=1000.0))
     with engine.connect() as client:
         tunnel(client)
         assert held.came.wait(10)

@@ -98,7 +98,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 def refused_connections(new_loop: NewLoop) -> Iterator[RefusedConnections]:
     """One whose loop runs only when a test says so."""
     loop = new_loop()
-    limits = replace(EngineLimits(), linger_s=0.05, clients=64)
+    limits = replace(EngineLimits(), linger_s=0.05, max_clients=64)
     with closing(RefusedConnections(loop, limits, lambda: ADDRESS)) as made:
         yield made
     loop.close()
@@ -189,7 +189,7 @@ def test_closing_closes_what_is_kept(refused_connections: RefusedConnections) ->
 )
 def test_how_many_are_kept_follows_from_how_many_may_be_connected(clients: int, kept: int) -> None:
     loop = asyncio.new_event_loop()
-    limits = replace(EngineLimits(), linger_s=600.0, clients=clients)
+    limits = replace(EngineLimits(), linger_s=600.0, max_clients=clients)
     with ExitStack() as stack:
         stack.callback(loop.close)
         refused_connections = stack.enter_context(

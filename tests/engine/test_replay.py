@@ -182,7 +182,7 @@ def test_what_is_too_large_goes_on_if_nobody_says_continue(start: Start, stack: 
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n" + found)
 
     upstream = stack.enter_context(Server(answer))
-    limits = EngineLimits(own_expect_s=0.1)
+    limits = EngineLimits(expect_continue_s=0.1)
     engine = start(office(upstream.port), FakeDesk(LOGIN), limits)
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
@@ -205,7 +205,7 @@ def test_a_first_large_upload_is_signed_in_for_by_an_own_request_r_074(
 ) -> None:
     """The proxy reads all of it before its 407, when it cannot be sent again any more."""
     upstream = stack.enter_context(Office(when))
-    engine = start(office(upstream.port), FakeDesk(LOGIN), EngineLimits(own_expect_s=0.2))
+    engine = start(office(upstream.port), FakeDesk(LOGIN), EngineLimits(expect_continue_s=0.2))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
     asked, own, signed, sent = upstream.heads
@@ -219,7 +219,7 @@ def test_a_large_upload_that_nobody_signs_in_for_is_not_sent(
     start: Start, stack: ExitStack
 ) -> None:
     upstream = stack.enter_context(Office(When.AFTER_ALL))
-    engine = start(office(upstream.port), limits=EngineLimits(own_expect_s=0.2))
+    engine = start(office(upstream.port), limits=EngineLimits(expect_continue_s=0.2))
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: %d" % TOO_LARGE, method=b"POST"))
         engine.desk.wait_for_turns(1)

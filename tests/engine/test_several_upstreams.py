@@ -118,7 +118,7 @@ def test_the_dead_are_left_alone_and_used_again_when_they_are_back(
     start: Start, script: Play, recorder: Recorder
 ) -> None:
     first = script(closing_early, closing_early, answering(OK))
-    engine = start(several(first.port, recorder.port), limits=replace(LIMITS, dead_s=0.3))
+    engine = start(several(first.port, recorder.port), limits=replace(LIMITS, dead_upstream_s=0.3))
     deaths = engine.engine.failover._deaths
     with engine.connect() as client:
         assert [client.ask(GET).status for _ in range(3)] == [502, 502, 200]

@@ -15,7 +15,7 @@ from trayproxy.engine.server.client_connection import ClientConnection
 QUICK = get(b"http://quick.test/")
 SLOW = get(b"http://slow.test/")
 TUNNEL = connect(b"slow.test:443")
-SOON = EngineLimits(upstream_head_s=0.3, connect_head_s=0.3)
+SOON = EngineLimits(response_head_s=0.3, connect_response_head_s=0.3)
 
 
 def slow_sites(peer: Peer) -> None:
@@ -83,7 +83,7 @@ def test_without_any_sign_of_the_proxy_the_page_names_both(start: Start) -> None
 
 
 def test_a_proxy_that_opens_no_tunnel_and_answers_nothing_is_silent(start: Start) -> None:
-    limits = EngineLimits(upstream_head_s=1000, connect_head_s=0.3)
+    limits = EngineLimits(response_head_s=1000, connect_response_head_s=0.3)
     with Scripted(hanging) as upstream:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:
@@ -94,13 +94,13 @@ def test_a_proxy_that_opens_no_tunnel_and_answers_nothing_is_silent(start: Start
 
 
 def test_a_get_has_more_time_than_a_tunnel(start: Start) -> None:
-    limits = EngineLimits(upstream_head_s=0.3, connect_head_s=1000)
+    limits = EngineLimits(response_head_s=0.3, connect_response_head_s=1000)
     with Scripted(hanging) as upstream:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:
             assert client.ask(SLOW).status == 504
-    assert LIMITS.answer_s(b"GET") == LIMITS.answer_s(b"POST") == 900
-    assert LIMITS.answer_s(b"CONNECT") == 60
+    assert LIMITS.response_head_limit_s(b"GET") == LIMITS.response_head_limit_s(b"POST") == 900
+    assert LIMITS.response_head_limit_s(b"CONNECT") == 60
 
 
 @pytest.mark.parametrize("octets", [SLOW, TUNNEL], ids=["GET", "CONNECT"])
@@ -115,7 +115,7 @@ def test_it_is_the_same_on_the_short_way(start: Start, octets: bytes, others: bo
     method = octets.split(b" ")[0]
     # The limit of the other method is never reached.
     get_s, tunnel_s = (1000.0, 0.3) if method == b"CONNECT" else (0.3, 1000.0)
-    limits = EngineLimits(upstream_head_s=get_s, connect_head_s=tunnel_s)
+    limits = EngineLimits(response_head_s=get_s, connect_response_head_s=tunnel_s)
     with Scripted(first, slow_sites) as upstream:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:

@@ -250,7 +250,7 @@ def test_a_proxy_that_never_shakes_hands_is_given_up(
     start: Start, script: Callable[..., Scripted], authority: Authority
 ) -> None:
     upstream = script(Peer.hang)
-    limits = replace(EngineLimits(), agree_s=0.2)
+    limits = replace(EngineLimits(), handshake_s=0.2)
     with start(company(upstream.port, authority.pem), limits=limits).connect() as client:
         reply = client.ask(GET)
     assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)

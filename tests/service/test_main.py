@@ -31,7 +31,7 @@ from trayproxy.service.process_names import ListeningProgram, ProcessNames
 def test_clients_are_told_to_come_again_before_descriptors_run_out(
     descriptors: int, clients: int
 ) -> None:
-    assert limits_for(descriptors).clients == clients
+    assert limits_for(descriptors).max_clients == clients
     # Each has one and needs another one; a tenth is for what there is besides.
     assert 2 * clients <= descriptors * 0.9
     assert clients == 1 or 2 * clients + 40 <= descriptors

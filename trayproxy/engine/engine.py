@@ -242,7 +242,7 @@ class Engine:
         self.late_verdicts = LateVerdicts(self)
         self._port = port
         self._stale_timer: asyncio.TimerHandle | None = None
-        self._suspend_detector = SuspendDetector(parts.sleep_clock, parts.limits.asleep_s)
+        self._suspend_detector = SuspendDetector(parts.sleep_clock, parts.limits.min_suspend_s)
         flags = work_flags(ClientConnection, host, port)
         flags.engine = self
         self._flags = flags
@@ -356,7 +356,7 @@ class Engine:
         await self.late_verdicts.close()
         self.executor.end_idle()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.limits.drain_s):
+            async with asyncio.timeout(self.limits.shutdown_s):
                 await self.executor.until_empty()
         self.executor.close()
         self.pool.clear()
@@ -389,7 +389,7 @@ class Engine:
         if self._stale_timer is not None:
             self._stale_timer.cancel()
         self._stale_timer = self.loop.call_later(
-            self.limits.arrival_s, self._close_stale_connections
+            self.limits.network_grace_s, self._close_stale_connections
         )
 
     def _close_stale_connections(self) -> None:

@@ -1,4 +1,4 @@
-"""The engine's figures (security.md, section 3), in one place so that tests can scale the times."""
+"""The time and size limits of the engine (security.md, section 3)."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Self
@@ -6,87 +6,93 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """How long and how much.
+    """The limits of the engine. Times are in seconds and end in ``_s``.
 
     Attributes:
-        first_octet_s: From accepting a connection to its first octet.
-        idle_s: From the end of a request to the next one on the same connection.
-        head_s: From the first octet of a head to its end.
-        body_s: Without any progress in a request's body, or at a client that takes nothing.
-        answer_body_s: Without any progress in an answer's body: event streams are quiet for long.
-        resolve_s: For a name.
-        connect_s: For one address.
-        connect_total_s: For all addresses of a name.
-        next_address_s: Before the next address is tried beside a slow one (RFC 8305, section 5).
-        own_expect_s: For the 100 that we asked for before a large upload; some never send one.
-        agree_s: For agreeing with the next hop on encryption, and with a SOCKS server on a login.
+        first_octet_s: From accepting a client connection to its first octet.
+        idle_s: From the end of a request to the next request on the same client connection.
+        head_s: From the first octet of a request head to the end of the head.
+        body_s: Without progress in a request's content, or while a client reads nothing.
+        response_body_s: Without progress in a response's content. Event streams can be silent for
+            minutes.
+        resolve_s: For the look-up of a name.
+        connect_s: For connecting to one address.
+        connect_total_s: For connecting to all addresses of a name.
+        connection_attempt_delay_s: Before the next address is tried in parallel with a slow address
+            (RFC 8305, section 5).
+        expect_continue_s: For the 100 (Continue) that TrayProxy requests before a large upload;
+            some servers never send it.
+        handshake_s: For the TLS handshake with an upstream, and for authentication at a SOCKS
+            server.
         socks_connect_s: For a SOCKS server to connect to the target.
-        dead_s: How long an upstream that could not be reached is left alone, if there are others.
-        dead_most_s: The same, after it was found dead again and again.
-        asleep_s: How long the computer has to sleep for connections to be dropped at waking up.
-        refusal_s: For reading the rest of a 407, so that its connection can be used again.
-        step_s: For one step of a sign-in that has to ask somebody else, as Kerberos has.
-        spare_s: For signing in a connection ahead.
-        late_s: For the answer to a request that carried a login, after its client has left.
-        late_silence_s: The same, before the answer counts as missing.
-        mute_s: Without any answer of a next hop while requests wait that carry a login, before
-            further requests take turns. Noticed at most a second late.
-        arrival_s: How long a network may take to be there after a wake-up or a change: before that
-            nobody is told that the next hop cannot be reached.
-        upstream_head_s: From the whole request to the head of its answer. Reports and long polls
-            take minutes; squid waits as long (read_timeout).
-        connect_head_s: The same for CONNECT, and for requests of our own: no site has to compute
-            anything for them.
-        half_closed_s: For a tunnel of which one side has ended its sending, without any progress.
-        linger_s: For reading what a client still sends after an error (RFC 9112, section 9.6).
-        drain_s: For transfers that run when we are told to quit.
-        kept_s: For an idle upstream connection.
-        drain_octets: Of what a client still sends after an error, within `linger_s`; of what a 407
-            brings, within `refusal_s`.
-        body_least: Octets of content that a client has to send within `body_s`.
-        early_octets: Of a client that sends ahead: into a tunnel, or its next requests.
-        clients: Connections at once.
+        dead_upstream_s: How long an unreachable upstream is not used if there are fallbacks.
+        dead_upstream_max_s: Upper limit of `dead_upstream_s`, which doubles at each failure.
+        min_suspend_s: Shortest suspend of the computer after which connections are dropped.
+        drain_407_s: For reading the rest of a 407, so that its connection can be used again.
+        auth_step_s: For one step of a handshake that depends on another system, as in Kerberos.
+        preconnect_s: For authenticating a preconnected connection.
+        orphaned_response_s: For the response to a request with a login whose client has left.
+        missing_response_s: The same, until the desk learns that the response is missing.
+        silent_upstream_s: Without any response from an upstream while requests that carry a login
+            are pending, before further requests take turns. Noticed at most a second late.
+        network_grace_s: How long the network may take to be usable after a suspend or a network
+            change. Until then an unreachable upstream is not reported.
+        response_head_s: From the end of the request to the head of the response. Reports and long
+            polls take minutes; squid waits as long (read_timeout).
+        connect_response_head_s: The same for CONNECT and for TrayProxy's own requests, for which no
+            site computes anything.
+        half_closed_s: Without progress, for a tunnel of which one side has finished sending.
+        linger_s: For reading the data that a client still sends after an error (RFC 9112, section
+            9.6).
+        shutdown_s: For running transfers when TrayProxy is told to quit.
+        idle_upstream_s: For an idle upstream connection in the pool.
+        max_drain_octets: Octets read from a client after an error within `linger_s`, and of the
+            content of a 407 within `drain_407_s`.
+        min_body_octets: Octets of content that a client must send within `body_s`.
+        max_early_octets: Octets that a client may send ahead: into a tunnel before it is open, or
+            pipelined requests.
+        max_clients: Client connections open at the same time.
     """
 
     first_octet_s: float = 60.0
     idle_s: float = 300.0
     head_s: float = 15.0
     body_s: float = 60.0
-    answer_body_s: float = 300.0
+    response_body_s: float = 300.0
     resolve_s: float = 5.0
     connect_s: float = 10.0
     connect_total_s: float = 20.0
-    next_address_s: float = 0.25
-    own_expect_s: float = 3.0
-    agree_s: float = 10.0
+    connection_attempt_delay_s: float = 0.25
+    expect_continue_s: float = 3.0
+    handshake_s: float = 10.0
     socks_connect_s: float = 60.0
-    dead_s: float = 30.0
-    dead_most_s: float = 300.0
-    asleep_s: float = 30.0
-    refusal_s: float = 2.0
-    step_s: float = 30.0
-    spare_s: float = 10.0
-    late_s: float = 60.0
-    late_silence_s: float = 2.0
-    mute_s: float = 0.9
-    arrival_s: float = 5.0
-    upstream_head_s: float = 900.0
-    connect_head_s: float = 60.0
+    dead_upstream_s: float = 30.0
+    dead_upstream_max_s: float = 300.0
+    min_suspend_s: float = 30.0
+    drain_407_s: float = 2.0
+    auth_step_s: float = 30.0
+    preconnect_s: float = 10.0
+    orphaned_response_s: float = 60.0
+    missing_response_s: float = 2.0
+    silent_upstream_s: float = 0.9
+    network_grace_s: float = 5.0
+    response_head_s: float = 900.0
+    connect_response_head_s: float = 60.0
     half_closed_s: float = 60.0
     linger_s: float = 2.0
-    drain_s: float = 5.0
-    kept_s: float = 30.0
-    drain_octets: int = 262_144
-    body_least: int = 64
-    early_octets: int = 65_536
-    clients: int = 16_384
+    shutdown_s: float = 5.0
+    idle_upstream_s: float = 30.0
+    max_drain_octets: int = 262_144
+    min_body_octets: int = 64
+    max_early_octets: int = 65_536
+    max_clients: int = 16_384
 
-    def answer_s(self, method: bytes) -> float:
-        """Return how many seconds the head of the answer to a request of this method may take."""
-        return self.connect_head_s if method == b"CONNECT" else self.upstream_head_s
+    def response_head_limit_s(self, method: bytes) -> float:
+        """Return the limit for the response head of a request with this method, in seconds."""
+        return self.connect_response_head_s if method == b"CONNECT" else self.response_head_s
 
     def scaled(self, factor: float) -> Self:
-        """Return the same with every time multiplied, for tests."""
+        """Return a copy with every time multiplied by `factor`, for tests."""
         times = {
             field.name: getattr(self, field.name) * factor
             for field in fields(self)
@@ -96,4 +102,4 @@ class EngineLimits:
 
 
 LIMITS = EngineLimits()
-"""The figures that hold unless somebody says otherwise."""
+"""The default limits."""

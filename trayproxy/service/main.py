@@ -90,7 +90,7 @@ def limits_for(descriptors: int) -> EngineLimits:
     with.
     """
     for_clients = min(descriptors * 9 // 20, (descriptors - OWN_DESCRIPTORS) // 2)
-    return replace(LIMITS, clients=max(1, min(LIMITS.clients, for_clients)))
+    return replace(LIMITS, max_clients=max(1, min(LIMITS.max_clients, for_clients)))
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -201,7 +201,7 @@ def test_a_silent_sign_in_server_holds_up_neither_the_verdict_nor_the_end(
         return await probe.send(desk.known(probe.route.upstream_id))
 
     begun = monotonic()
-    outcome, _ = played(office(upstream.port), [scheme], send, replace(LIMITS, step_s=0.1))
+    outcome, _ = played(office(upstream.port), [scheme], send, replace(LIMITS, auth_step_s=0.1))
     assert isinstance(outcome, ProbeChallenge)
     assert outcome.verdict == SERVER_SILENT
     assert monotonic() - begun < PATIENCE / 2

@@ -149,7 +149,7 @@ class ResponseRelay(ResponseReader):
             left = PARTS_PER_TURN
             if not writer.done:
                 writer.push()
-            self._downstream.deadline_in(self._engine.limits.answer_body_s)
+            self._downstream.deadline_in(self._engine.limits.response_body_s)
             upload = WRITE if writer.waits_for_upstream else 0
             if rest:
                 download = WRITE | (READ if writer.waits_for_client else 0)

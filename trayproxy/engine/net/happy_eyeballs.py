@@ -91,7 +91,7 @@ async def connect(
     if begun is not None and begun.fileno() >= 0:
         queue.popleft()
         trying[begun.fileno()] = (begun, now() + limits.connect_s)
-        next_start = now() + limits.next_address_s
+        next_start = now() + limits.connection_attempt_delay_s
 
     def give_up(descriptor: int) -> None:
         release(descriptor)
@@ -108,7 +108,7 @@ async def connect(
                 if is_connected(attempt):
                     return attempt
                 trying[attempt.fileno()] = (attempt, now() + limits.connect_s)
-                next_start = now() + limits.next_address_s
+                next_start = now() + limits.connection_attempt_delay_s
                 continue
             soonest = min(limit for _, limit in trying.values())
             wake = min(end, soonest, next_start if queue else end)

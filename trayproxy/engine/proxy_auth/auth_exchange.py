@@ -788,7 +788,7 @@ class AuthExchange:
             except MessageError as error:
                 raise RequestBodyError(error.status, str(error)) from None
             if writer.octets_read >= due_at:
-                due_at = writer.octets_read + limits.body_least
+                due_at = writer.octets_read + limits.min_body_octets
                 downstream.deadline_in(limits.body_s)
             try:
                 await IoWait(downstream.events(READ, None, 0))
@@ -814,7 +814,7 @@ class AuthExchange:
         engine = self._downstream.engine
         future = engine.handshake_threads.run(handshake, challenges)
         self._downstream.deadline = None
-        wait = IoWait({}, future=future, timeout=engine.limits.step_s)
+        wait = IoWait({}, future=future, timeout=engine.limits.auth_step_s)
         try:
             with self._lease.parked():
                 woken = await self._lease.wait(wait)
@@ -1142,10 +1142,10 @@ class AuthExchange:
         """Read the content of a refusal. Return True if the content was complete and no octets
         followed it."""
         engine, stream = self._downstream.engine, upstream.stream
-        at_most = engine.limits.drain_octets
+        at_most = engine.limits.max_drain_octets
         upstream.leftover = LeftoverContent.of(response, method, at_most)
         body = response_body_reader(response.framing)
-        octets_left, end = engine.limits.drain_octets, engine.loop.time() + engine.limits.refusal_s
+        octets_left, end = engine.limits.max_drain_octets, engine.loop.time() + engine.limits.drain_407_s
         self._downstream.deadline = None
         try:
             while not body.done:

@@ -92,11 +92,11 @@ class LateVerdicts:
             # Other requests may carry the login meanwhile, so a missing response is reported early.
             limits = engine.limits
             timers = [
-                engine.loop.call_later(limits.mute_s, self._report_if_silent, unanswered),
-                engine.loop.call_later(limits.late_silence_s, self._report_no_verdict, credentials),
+                engine.loop.call_later(limits.silent_upstream_s, self._report_if_silent, unanswered),
+                engine.loop.call_later(limits.missing_response_s, self._report_no_verdict, credentials),
             ]
         try:
-            async with asyncio.timeout(engine.limits.late_s):
+            async with asyncio.timeout(engine.limits.orphaned_response_s):
                 response = await run_in_task(self._read_head(downstream, unanswered))
         except (TimeoutError, OSError, ResponseBrokenError, MessageError) as error:
             engine.desk.inconclusive(credentials, type(error).__name__, sent=True)
@@ -128,10 +128,10 @@ class LateVerdicts:
         if not unanswered.is_on_trial:
             # Other requests may carry the login meanwhile, so a missing reply is reported early.
             timer = engine.loop.call_later(
-                engine.limits.late_silence_s, self._report_no_verdict, credentials
+                engine.limits.missing_response_s, self._report_no_verdict, credentials
             )
         try:
-            async with asyncio.timeout(engine.limits.late_s):
+            async with asyncio.timeout(engine.limits.orphaned_response_s):
                 while len(stream.inbox) < AUTH_REPLY_OCTETS:
                     if not stream.fill() and not stream.ended:
                         await wait_in_task(IoWait({stream.descriptor: READ}))

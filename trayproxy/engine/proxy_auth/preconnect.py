@@ -172,12 +172,12 @@ class ReadyConnection:
         self.use_count = connection.used
         self.pooled_at = pooled_at
 
-    def was_lost(self, now: float, kept_s: float) -> bool:
+    def was_lost(self, now: float, idle_upstream_s: float) -> bool:
         """Return True if the next hop closed the connection unused, before its time in the pool was
         over."""
         is_closed = self.connection.stream.socket.fileno() < 0
         is_unused = self.connection.used == self.use_count
-        return is_closed and is_unused and now - self.pooled_at < kept_s
+        return is_closed and is_unused and now - self.pooled_at < idle_upstream_s
 
 
 class Preconnect:
@@ -292,7 +292,7 @@ class Preconnector:
         """Record a request's own handshake of several messages."""
         self._policy.handshake_done(key, order)
         ready, now = self._ready.pop(key, None), self._engine.loop.time()
-        if ready is not None and ready.was_lost(now, self._engine.limits.kept_s):
+        if ready is not None and ready.was_lost(now, self._engine.limits.idle_upstream_s):
             self._policy.preconnect_lost(key, now)
         self._schedule_check(key)
 
@@ -366,7 +366,7 @@ class Preconnector:
     async def _authenticate(self, preconnect: Preconnect) -> PreconnectResult:
         """Run a preconnect with a timeout, and return its result."""
         try:
-            async with asyncio.timeout(self._engine.limits.spare_s):
+            async with asyncio.timeout(self._engine.limits.preconnect_s):
                 return await run_in_task(preconnect.authenticate())
         except TimeoutError:
             # A silent upstream stays silent, and requests would wait for each new preconnect.

@@ -334,7 +334,7 @@ class UpstreamLease:
         )
         self._downstream.drop_upstream()
         assert target is not None
-        limit = self._engine.limits.answer_s(self._request.method)
+        limit = self._engine.limits.response_head_limit_s(self._request.method)
         if route.upstream is None or route.is_socks:
             page = silent(target.host, limit, through_upstream=False)
             if route.upstream is None:
@@ -397,7 +397,7 @@ class UpstreamLease:
         deadline = None if io_wait.timeout is None else loop.time() + io_wait.timeout
         while True:
             is_client_read = (
-                not client.ended and len(client.inbox) < self._engine.limits.early_octets
+                not client.ended and len(client.inbox) < self._engine.limits.max_early_octets
             )
             events = (
                 {**io_wait.events, client.descriptor: READ} if is_client_read else io_wait.events

@@ -120,7 +120,7 @@ class ClientConnection(Work[AcceptedConnection]):
             self.cut()
             self._finish()
             return
-        self.is_one_too_many = engine.counters.active > engine.limits.clients
+        self.is_one_too_many = engine.counters.active > engine.limits.max_clients
         if self.is_one_too_many:
             self._go_on(SLOW_PATH)
             return
@@ -281,7 +281,7 @@ class ClientConnection(Work[AcceptedConnection]):
         now, answers = self.engine.loop.time(), upstream.way.pulse.answers
         if self._unheard is None or self._unheard[1] != answers:
             self._unheard = (now, answers)
-        elif now - self._unheard[0] >= self.engine.limits.mute_s:
+        elif now - self._unheard[0] >= self.engine.limits.silent_upstream_s:
             self._unheard = (inf, answers)
             self.engine.desk.overdue(carried, self.engine.count_unanswered(carried))
 
@@ -428,7 +428,7 @@ class ClientConnection(Work[AcceptedConnection]):
         self.client.shutdown_write()
         self.client.inbox.clear()
         end = self.engine.loop.time() + self.engine.limits.linger_s
-        left = self.engine.limits.drain_octets
+        left = self.engine.limits.max_drain_octets
         while left > 0 and not self.client.ended:
             data = self.client.receive()
             if data is None:

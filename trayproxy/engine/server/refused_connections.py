@@ -51,7 +51,7 @@ class RefusedConnections:
         """
         self._loop = loop
         self._wait_s = limits.linger_s
-        self._most = min(64, max(1, limits.clients // CLIENTS_A_PLACE))
+        self._most = min(64, max(1, limits.max_clients // CLIENTS_A_PLACE))
         self._address = address
         self._page = "", b""
         self._kept: deque[_Kept] = deque()

@@ -131,11 +131,11 @@ class ResponseReader:
                 raise ResponseBrokenError(request_was_unread=not stream.inbox) from error
             limits = engine.limits
             if not writer.waits_for_client:
-                answer_s = limits.answer_s(self._request.method)
-                self._downstream.deadline_in(answer_s if writer.done else limits.body_s)
+                response_head_limit_s = limits.response_head_limit_s(self._request.method)
+                self._downstream.deadline_in(response_head_limit_s if writer.done else limits.body_s)
             elif writer.octets_read >= self._progress_mark or self._downstream.deadline is None:
                 # A client that sends an octet now and then makes no progress.
-                self._progress_mark = writer.octets_read + limits.body_least
+                self._progress_mark = writer.octets_read + limits.min_body_octets
                 self._downstream.deadline_in(limits.body_s)
             events = self._downstream.events(
                 self._client_mask(writer),
@@ -143,7 +143,7 @@ class ResponseReader:
                 READ | (WRITE if writer.waits_for_upstream else 0),
             )
             woken = await IoWait(
-                events, timeout=limits.own_expect_s if writer.holds_content else None
+                events, timeout=limits.expect_continue_s if writer.holds_content else None
             )
             is_ready = woken == stream.descriptor
             if woken == TIMED_OUT:
@@ -170,7 +170,7 @@ class ResponseReader:
         """Return `READ` if the client is to be read: for its body, or, behind that, to take what it
         sends ahead and to see whether it leaves."""
         client = self._client
-        room = len(client.inbox) < self._engine.limits.early_octets
+        room = len(client.inbox) < self._engine.limits.max_early_octets
         is_over = writer.body_done or writer.done
         is_read = writer.waits_for_client or (is_over and not client.ended and room)
         return READ if is_read else 0

@@ -163,7 +163,7 @@ class Connector:
         """
         self.resolver = Resolver(loop)
         self.trust_store: TrustStore | None = None
-        self.network_grace = NetworkGrace(loop, limits.arrival_s)
+        self.network_grace = NetworkGrace(loop, limits.network_grace_s)
         self._loop = loop
         self._limits = limits
         self._desk = desk
@@ -301,7 +301,7 @@ class Connector:
             context = await self._context(call, self.trust_store)
             # A certificate has no zone in it: that is of this computer alone.
             stream = TlsStream.start(connection, context, upstream.host.partition("%")[0])
-            end = self._loop.time() + self._limits.agree_s
+            end = self._loop.time() + self._limits.handshake_s
             while True:
                 events = {descriptor: READ | (WRITE if stream.is_blocked else 0)}
                 await self._wait(call, events, end)
@@ -345,7 +345,7 @@ class Connector:
         try:
             message = answer.header_value(b"", b"") if answer is not None else None
             greeting = negotiate(message, may_sign_in=call.way.signs_in)
-            signed_in = await self._converse(call, stream, greeting, limits.agree_s)
+            signed_in = await self._converse(call, stream, greeting, limits.handshake_s)
             if answer is not None and not answer.is_recently_accepted:
                 self._give_verdict(answer, signed_in=signed_in)
             wish = connect_to(call.target.host, call.target.port)
@@ -444,7 +444,7 @@ class Connector:
             left = end - self._loop.time()
             woken = await call.pause(IoWait(events, timeout=max(0.0, left)))
             if woken == TIMED_OUT:
-                page = silent(call.hop.host, self._limits.agree_s, through_upstream=True)
+                page = silent(call.hop.host, self._limits.handshake_s, through_upstream=True)
                 raise UnreachableError(page)
 
 

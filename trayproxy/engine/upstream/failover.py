@@ -84,9 +84,9 @@ class Failover:
         death, now = self._deaths.get(upstream), self._now()
         self._strikes.pop(upstream, None)
         if death is None:
-            pause = self._limits.dead_s
+            pause = self._limits.dead_upstream_s
         elif death.is_probed or now >= death.until:
-            pause = min(2 * death.pause, self._limits.dead_most_s)
+            pause = min(2 * death.pause, self._limits.dead_upstream_max_s)
         else:
             return
         self._deaths[upstream] = _DeadUpstream(pause, now + pause)

@@ -186,7 +186,7 @@ class Pool:
         idle.append((connection, self._loop.time()))
         self._by_descriptor[descriptor] = connection
         if self._timer is None:
-            self._timer = self._loop.call_later(self._limits.kept_s, self._expire)
+            self._timer = self._loop.call_later(self._limits.idle_upstream_s, self._expire)
 
     def _on_news(self, descriptor: int, mask: int) -> None:
         """Close a connection that has ended, or that said something unasked."""
@@ -214,14 +214,14 @@ class Pool:
 
     def _expire(self) -> None:
         self._timer = None
-        oldest = self._loop.time() - self._limits.kept_s
+        oldest = self._loop.time() - self._limits.idle_upstream_s
         for key, idle in list(self._idle.items()):
             while idle and idle[0][1] <= oldest:
                 self._close(idle.popleft()[0])
             if not idle:
                 del self._idle[key]
         if self._idle:
-            self._timer = self._loop.call_later(self._limits.kept_s, self._expire)
+            self._timer = self._loop.call_later(self._limits.idle_upstream_s, self._expire)
 
     def clear(self) -> None:
         """Close all: the profile, the login or the network has changed."""

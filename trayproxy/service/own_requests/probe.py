@@ -385,7 +385,7 @@ class Probe:
         if not (credentials.scheme.blocks and credentials.signer.blocks):
             return handshake.step(challenges)
         try:
-            async with asyncio.timeout(self._tools.limits.step_s):
+            async with asyncio.timeout(self._tools.limits.auth_step_s):
                 return await self._tools.handshake_threads.run(handshake, challenges)
         except TimeoutError:
             return SERVER_SILENT
@@ -419,7 +419,7 @@ class Probe:
             request_keep_alive=is_bound,
         )
         try:
-            async with asyncio.timeout(self._tools.limits.connect_head_s):
+            async with asyncio.timeout(self._tools.limits.connect_response_head_s):
                 await _send_all(stream, head)
                 leftover, self._leftover = self._leftover, None
                 return await _final_head(stream, self._request.method, leftover)
@@ -437,9 +437,9 @@ class Probe:
             RequestRefusedError: It does not end.
         """
         limits = self._tools.limits
-        self._leftover = LeftoverContent.of(response, self._request.method, limits.drain_octets)
+        self._leftover = LeftoverContent.of(response, self._request.method, limits.max_drain_octets)
         body = response_body_reader(response.framing)
-        left = limits.drain_octets
+        left = limits.max_drain_octets
         try:
             async with asyncio.timeout(limits.linger_s):
                 while True:
@@ -455,7 +455,7 @@ class Probe:
 
     def _silent(self) -> ErrorPage:
         host = self._profile.upstream.host
-        return silent(host, self._tools.limits.connect_head_s, through_upstream=True)
+        return silent(host, self._tools.limits.connect_response_head_s, through_upstream=True)
 
 
 def request_for(url: str) -> Request:
