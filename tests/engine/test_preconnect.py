@@ -90,7 +90,9 @@ def settle(engine: Running) -> None:
 
 def waits(engine: Running, count: int = 1) -> bool:
     """Whether so many requests need a connection, and have none yet."""
-    return sum(state.waiting for state in engine.engine.preconnector._policy._states.values()) == count
+    return (
+        sum(state.waiting for state in engine.engine.preconnector._policy._states.values()) == count
+    )
 
 
 def tunnel(client: Client) -> None:

@@ -263,8 +263,9 @@ class AuthExchange:
         self._is_sent_once = (
             self._has_content or cached_request.request.method not in RESENDABLE_METHODS
         )
-        self._wants_continue = self._has_content and downstream.engine.challenge_detector.take_upload_cut_off(
-            lease.route.upstream_id
+        self._wants_continue = (
+            self._has_content
+            and downstream.engine.challenge_detector.take_upload_cut_off(lease.route.upstream_id)
         )
         self._challenges: tuple[Challenge, ...] = ()
         self._challenged_on: UpstreamConnection | None = None
@@ -625,7 +626,10 @@ class AuthExchange:
             ConnectionLostError: The connection was closed before the response.
             RequestRefusedError: There is no response.
         """
-        refusals, upstream_id = self._downstream.engine.challenge_detector, self._lease.route.upstream_id
+        refusals, upstream_id = (
+            self._downstream.engine.challenge_detector,
+            self._lease.route.upstream_id,
+        )
         is_refused = await self._is_head_challenged(upstream)
         if (
             not is_refused
@@ -984,7 +988,9 @@ class AuthExchange:
             if is_repeatable or not writer.started:
                 self._wants_continue = True
                 return True
-            self._downstream.engine.challenge_detector.note_upload_cut_off(self._lease.route.upstream_id)
+            self._downstream.engine.challenge_detector.note_upload_cut_off(
+                self._lease.route.upstream_id
+            )
             return False
         return upstream.used > 0 and (is_repeatable or not writer.started)
 
@@ -1145,7 +1151,10 @@ class AuthExchange:
         at_most = engine.limits.max_drain_octets
         upstream.leftover = LeftoverContent.of(response, method, at_most)
         body = response_body_reader(response.framing)
-        octets_left, end = engine.limits.max_drain_octets, engine.loop.time() + engine.limits.drain_407_s
+        octets_left, end = (
+            engine.limits.max_drain_octets,
+            engine.loop.time() + engine.limits.drain_407_s,
+        )
         self._downstream.deadline = None
         try:
             while not body.done:

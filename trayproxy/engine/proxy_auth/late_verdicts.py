@@ -92,8 +92,12 @@ class LateVerdicts:
             # Other requests may carry the login meanwhile, so a missing response is reported early.
             limits = engine.limits
             timers = [
-                engine.loop.call_later(limits.silent_upstream_s, self._report_if_silent, unanswered),
-                engine.loop.call_later(limits.missing_response_s, self._report_no_verdict, credentials),
+                engine.loop.call_later(
+                    limits.silent_upstream_s, self._report_if_silent, unanswered
+                ),
+                engine.loop.call_later(
+                    limits.missing_response_s, self._report_no_verdict, credentials
+                ),
             ]
         try:
             async with asyncio.timeout(engine.limits.orphaned_response_s):

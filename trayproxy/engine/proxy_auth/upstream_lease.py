@@ -111,7 +111,7 @@ class UpstreamLease:
             RequestRefusedError: No connection can be opened.
         """
         downstream, pool = self._downstream, self._engine.pool
-        pool.look_for_sleep()
+        pool.check_for_suspend()
         key = self._pool_key(credentials)
         current = downstream.upstream
         if (
@@ -209,7 +209,9 @@ class UpstreamLease:
         target = self._request.target.authority
         assert target is not None
         key = _authenticated_key(self._pool_key(credentials), credentials)
-        self._engine.preconnector.handshake_done(key, PreconnectOrder(self.route, credentials, target))
+        self._engine.preconnector.handshake_done(
+            key, PreconnectOrder(self.route, credentials, target)
+        )
 
     async def wait_for_preconnect(self) -> bool:
         """Wait for a connection currently being authenticated ahead of need. Return False if there
