@@ -404,7 +404,7 @@ class Engine:
 
     def check_for_suspend(self) -> None:
         """Notice that the computer has slept; asked before anything from earlier is relied on."""
-        if self._naps.has_slept():
+        if self._suspend_detector.has_slept():
             self.network_changed()
 
     def is_loop(self, request: Request) -> bool:

@@ -193,7 +193,11 @@ class Service:
             configured.allow_users, self._refused_clients.record
         )
         parts = EngineParts(
-            self._desk, router.route, self._publisher, self._limits, guard=self._access_control
+            self._desk,
+            router.route,
+            self._publisher,
+            self._limits,
+            access_control=self._access_control,
         )
         self._engine = Engine(loop, parts, host, port)
         self._other_loopback = OtherLoopback(

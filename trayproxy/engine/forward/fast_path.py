@@ -143,7 +143,9 @@ def _send(
     connection.between = False
     upstream.heard_before = cached.route.pulse.answers if cached.route is not None else 0
     limits = connection.engine.limits
-    connection.deadline_in(limits.connect_response_head_s if cached.opens_tunnel else limits.response_head_s)
+    connection.deadline_in(
+        limits.connect_response_head_s if cached.opens_tunnel else limits.response_head_s
+    )
     return True
 
 

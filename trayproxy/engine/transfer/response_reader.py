@@ -131,8 +131,8 @@ class ResponseReader:
                 raise ResponseBrokenError(request_was_unread=not stream.inbox) from error
             limits = engine.limits
             if not writer.waits_for_client:
-                response_head_limit_s = limits.response_head_limit_s(self._request.method)
-                self._downstream.deadline_in(response_head_limit_s if writer.done else limits.body_s)
+                response_head_s = limits.response_head_limit_s(self._request.method)
+                self._downstream.deadline_in(response_head_s if writer.done else limits.body_s)
             elif writer.octets_read >= self._progress_mark or self._downstream.deadline is None:
                 # A client that sends an octet now and then makes no progress.
                 self._progress_mark = writer.octets_read + limits.min_body_octets

@@ -323,8 +323,8 @@ class Connector:
             raise
 
     def _forget_trust(self) -> None:
-        if self.trust is not None:
-            self.trust.expire()
+        if self.trust_store is not None:
+            self.trust_store.expire()
 
     async def _context(self, call: ConnectRequest, trust: "TrustStore") -> "ssl.SSLContext":
         ca_file = call.way.profile.ca_file if call.way.profile is not None else ""
