@@ -1,6 +1,8 @@
-"""What stands for a TLS server in a sign-in: the hash of its certificate (RFC 5929, section 4.1).
+"""Compute the channel binding ``tls-server-end-point``, a hash of the server's certificate (RFC
+5929, section 4.1).
 
-A sign-in that is bound to it is worth nothing to whoever passes it on over a connection of his own.
+An authentication bound to a TLS connection is useless to a relay attacker, who has to forward it on
+a connection with another certificate.
 """
 
 from hashlib import sha256, sha384, sha512
@@ -11,7 +13,7 @@ _OBJECT_IDENTIFIER = 0x06
 _RSA = bytes.fromhex("2a864886f70d0101")
 _ECDSA = bytes.fromhex("2a8648ce3d04")
 _SHA_256_ALGORITHMS = (
-    _RSA + b"\x04",  # MD5 and SHA-1 stand for SHA-256 here.
+    _RSA + b"\x04",  # MD5 and SHA-1 are replaced by SHA-256 (RFC 5929, section 4.1).
     _RSA + b"\x05",
     _RSA + b"\x0b",
     _ECDSA + b"\x01",
@@ -24,18 +26,20 @@ _HASHES = {
     **dict.fromkeys(_SHA_384_ALGORITHMS, sha384),
     **dict.fromkeys(_SHA_512_ALGORITHMS, sha512),
 }
-"""By the signature algorithm, as DER has it (RFC 3279, section 2.2; RFC 4055, section 5; RFC 5758,
-section 3.2). RSASSA-PSS names its hash in parameters, EdDSA in none: RFC 5929 does not cover it."""
+"""Hash functions by the DER of the signature algorithm's object identifier (RFC 3279, section 2.2;
+RFC 4055, section 5; RFC 5758, section 3.2). RSASSA-PSS and EdDSA are missing: RSASSA-PSS names its
+hash function in parameters, and RFC 5929 does not define a binding for EdDSA."""
 
 
 def tls_server_end_point(certificate: bytes) -> bytes:
-    """Return the octets of ``tls-server-end-point``, without that prefix.
+    """Return the channel binding ``tls-server-end-point`` without that prefix.
 
     Args:
-        certificate: The server's, in DER.
+        certificate: The server's certificate, in DER.
 
     Returns:
-        Empty if its signature algorithm has no single hash, or it is none.
+        The hash. It is empty if the signature algorithm has no single hash function, or if the
+        octets are not a certificate.
     """
     try:
         algorithm = _signature_algorithm(certificate)
@@ -46,7 +50,8 @@ def tls_server_end_point(certificate: bytes) -> bytes:
 
 
 def _signature_algorithm(certificate: bytes) -> bytes:
-    """Return the object identifier behind the signed part of a certificate (RFC 5280, 4.1.1.2)."""
+    """Return the object identifier after the signed part of a certificate (RFC 5280, section
+    4.1.1.2)."""
     start, _ = _content_range(certificate, 0, _SEQUENCE)
     _, behind_signed = _content_range(certificate, start, _SEQUENCE)
     start, _ = _content_range(certificate, behind_signed, _SEQUENCE)
@@ -55,11 +60,11 @@ def _signature_algorithm(certificate: bytes) -> bytes:
 
 
 def _content_range(der: bytes, at: int, tag: int) -> tuple[int, int]:
-    """Return where the contents of the element at a position begin and end.
+    """Return the start and the end of the contents of the DER element at a position.
 
     Raises:
-        ValueError: It is another one.
-        IndexError: It is cut off.
+        ValueError: The element has another tag, or an indefinite length.
+        IndexError: The element is truncated.
     """
     if der[at] != tag:
         raise ValueError("another element")

@@ -1,10 +1,10 @@
-"""What a connection does, as one coroutine that waits in the words of proxy.py's `Work` contract.
+"""Run coroutines waiting for file descriptors, without an asyncio task per connection.
 
-proxy.py's `Work.get_events` says which descriptors a work waits for, its `handle_events` is called
-when one is ready. Written as callbacks that is a state machine whose states are hard to see;
-written as a coroutine it reads from top to bottom. The coroutine awaits a `IoWait`, which names
-descriptors and masks as `get_events` does; the strand keeps it until an event resumes it, at once
-and without a detour over tasks and futures: an event costs one `send`.
+proxy.py's `Work.get_events` returns the descriptors a work waits for, and `handle_events` is called
+when one of them is ready. Written with callbacks, a connection would be a state machine, hard to
+read; here it is a coroutine. The coroutine awaits an `IoWait`, which holds descriptors and masks in
+the form of `get_events`. An `FdTask` keeps the `IoWait` until an event resumes the coroutine
+directly, without asyncio tasks or futures: an event costs one `send`.
 """
 
 import asyncio
@@ -18,20 +18,21 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 FUTURE_DONE = -1
-"""What a `IoWait` returns when its future is done."""
+"""The result of awaiting an `IoWait` when its future is done."""
 TIMED_OUT = -2
-"""What a `IoWait` returns when its time is over."""
+"""The result of awaiting an `IoWait` when its timeout has passed."""
 
 
 class IoWait:
-    """What a strand waits for: any of these, whichever comes first.
+    """The events a coroutine waits for; the first event resumes the coroutine.
 
-    Awaiting it returns the descriptor that is ready, `FUTURE_DONE` or `TIMED_OUT`.
+    Awaiting an `IoWait` returns the ready descriptor, `FUTURE_DONE` or `TIMED_OUT`.
 
     Attributes:
-        events: Descriptors and masks as in proxy.py's ``SelectableEvents``.
-        future: Also wakes when it is done.
-        timeout: Seconds, for short and exact times; long ones are `ClientWork.deadline`.
+        events: Descriptors and masks, as in proxy.py's ``SelectableEvents``.
+        future: A future; the coroutine is also resumed when the future is done. None for no future.
+        timeout: Seconds after which the coroutine is resumed, exact and meant for short times; None
+            for no timeout. Long timeouts are `ClientConnection.deadline`.
     """
 
     __slots__ = ("events", "future", "timeout")
@@ -57,7 +58,10 @@ NO_EVENTS: dict[int, int] = {}
 
 
 async def wait_in_task(wait: IoWait) -> int:
-    """Wait inside an asyncio task as a strand does: whoever dials need not be a connection."""
+    """Wait for the events of an `IoWait` inside an asyncio task; return its result.
+
+    Connections are also opened by asyncio tasks, not only by `FdTask`.
+    """
     loop = asyncio.get_running_loop()
     woken: asyncio.Future[int] = loop.create_future()
 
@@ -89,7 +93,7 @@ async def wait_in_task(wait: IoWait) -> int:
 
 
 async def run_in_task(coroutine: Coroutine[IoWait, int, T]) -> T:
-    """Run inside an asyncio task what awaits nothing but `IoWait`, and return its result."""
+    """Run a coroutine awaiting only `IoWait` inside an asyncio task, and return its result."""
     try:
         wait = coroutine.send(None)  # type: ignore[arg-type]  # as PEP 342 says
         while True:
@@ -105,10 +109,10 @@ async def run_in_task(coroutine: Coroutine[IoWait, int, T]) -> T:
 
 
 class FdTask:
-    """Runs one coroutine that awaits nothing but `IoWait`.
+    """Runs one coroutine awaiting only `IoWait`.
 
     Attributes:
-        events: What it waits for now.
+        events: The descriptors and masks the coroutine waits for now.
     """
 
     __slots__ = ("_coroutine", "_loop", "_resume", "_timer", "_wait", "events")
@@ -119,13 +123,13 @@ class FdTask:
         loop: asyncio.AbstractEventLoop,
         resume: Callable[[int], None],
     ) -> None:
-        """Make a strand that has not started.
+        """Prepare a coroutine; `start` starts it.
 
         Args:
-            coroutine: Its story.
-            loop: Keeps the short times.
+            coroutine: The coroutine to run.
+            loop: The event loop, used for timeouts.
             resume: Called with `FUTURE_DONE` or `TIMED_OUT` when the future of the wait is done or
-                its timeout is over. It must call `step` with that value.
+                its timeout has passed. It must call `step` with this value.
         """
         self._coroutine = coroutine
         self._loop = loop
@@ -135,7 +139,7 @@ class FdTask:
         self.events = NO_EVENTS
 
     def start(self) -> bool:
-        """Run until the first wait. Return True if the story has ended already."""
+        """Run the coroutine to its first wait. Return True if the coroutine has ended already."""
         try:
             self._start_wait(self._coroutine.send(None))  # type: ignore[arg-type]  # as PEP 342 says
         except StopIteration:
@@ -143,13 +147,17 @@ class FdTask:
         return False
 
     def step(self, woken_by: int) -> bool:
-        """Go on with the story. Return True if it has ended."""
+        """Resume the coroutine. Return True if the coroutine has ended.
+
+        Args:
+            woken_by: The ready descriptor, `FUTURE_DONE` or `TIMED_OUT`.
+        """
         wait = self._wait
         if wait is None:
             return True
         if wait.future is not None or self._timer is not None:
             if woken_by == FUTURE_DONE and (wait.future is None or not wait.future.done()):
-                return False  # A call that was already under way when something else woke us.
+                return False  # A stale callback: another event had already ended that wait.
             self._end_wait(wait)
         try:
             self._start_wait(self._coroutine.send(woken_by))
@@ -159,11 +167,12 @@ class FdTask:
         return False
 
     def time_out(self) -> bool:
-        """Throw `TimeoutError` into the story. Return True if it has ended."""
+        """Raise `TimeoutError` in the coroutine. Return True if the coroutine has ended."""
         return self.throw(TimeoutError())
 
     def throw(self, error: BaseException) -> bool:
-        """Throw an error into the story where it waits. Return True if it has ended."""
+        """Raise an error in the coroutine at its current wait. Return True if the coroutine has
+        ended."""
         wait = self._wait
         if wait is None:
             return True
@@ -176,7 +185,7 @@ class FdTask:
         return False
 
     def close(self) -> None:
-        """End the story where it waits; its `finally` blocks run."""
+        """Close the coroutine at its current wait; its `finally` blocks run."""
         if self._wait is not None:
             self._end_wait(self._wait)
             self._wait = None

@@ -1,15 +1,18 @@
-"""How a TLS handshake fails; apart from `trayproxy.engine.net.tls`, which loads OpenSSL."""
+"""The error of a failed TLS handshake, separate from `trayproxy.engine.net.tls`, which loads
+OpenSSL."""
 
 
 class HandshakeError(Exception):
-    """The connection did not become an encrypted one to the right host. Nothing was sent on it.
+    """The TLS handshake with the expected host failed. No data was sent on the connection.
 
-    The text is a sentence that tells a person the reason.
+    The message is a sentence with the reason, for the user.
 
     Attributes:
-        reason: That sentence.
-        is_connection_lost: The other side has left: that says nothing about who it is.
-        is_certificate_error: There was a certificate, and it was not believed.
+        reason: The same sentence.
+        is_connection_lost: True if the peer closed the connection, which says nothing about its
+            identity.
+        is_certificate_error: True if the peer sent a certificate, and the certificate is not
+            trusted.
     """
 
     def __init__(

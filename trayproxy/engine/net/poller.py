@@ -1,10 +1,10 @@
-"""Which descriptors are ready: an `epoll` of our own below the event loop, or the loop itself.
+"""Register file descriptors for readiness events, with an own `epoll` or with the event loop.
 
-What a loop's `add_reader` costs is of no account for most programs. For a proxy it is half of what
-a new connection costs: uvloop asks the kernel five times before it watches a descriptor, makes an
-object for each direction, and calls back through a context each time. Here a descriptor costs one
-system call to begin, none to end, and one look into a dictionary for each event. The loop sees one
-descriptor, that of the `epoll`, and goes on with everything else as usual.
+For a proxy, a loop's `add_reader` is half of the cost of a new connection: uvloop makes five system
+calls before a descriptor is registered, creates an object for each direction, and calls back
+through a context each time. `EpollPoller` needs one system call to register a descriptor, none to
+remove it when it is closed, and one dictionary look-up per event. The event loop has only the
+descriptor of the `epoll` registered, and runs everything else as usual.
 """
 
 import asyncio
@@ -19,49 +19,52 @@ from trayproxy.engine.net.fd_task import READ, WRITE
 logger = logging.getLogger(__name__)
 
 ReadyHandler = Callable[[int, int], None]
-"""Is called with the descriptor and what it is ready for: `READ`, `WRITE` or both. A connection
-that has ended or failed is ready for all that was asked for."""
+"""The type of a callback, called with the descriptor and its ready events: `READ`, `WRITE` or both.
+A connection that has ended or failed is ready for all events that it is registered for."""
 
 EVENTS_PER_TURN = 256
-"""How many events are handled before the loop gets its turn."""
+"""The number of events handled before control returns to the event loop."""
 
 
 class Poller(Protocol):
-    """Watches descriptors."""
+    """Reports readiness events of registered descriptors."""
 
     def register(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
-        """Call this handler from now on, whenever the descriptor is ready.
+        """Register a handler, or change the registration of a descriptor.
 
         Args:
-            descriptor: Of a socket. Whoever watched it before does so no more.
-            mask: What for; 0: not for now.
-            handler: Called in the loop. It raises nothing.
+            descriptor: The descriptor of a socket. This call replaces an earlier registration.
+            mask: `READ`, `WRITE` or both; 0 suspends the registration.
+            handler: Called in the event loop whenever the descriptor is ready. It must not raise.
 
         Raises:
-            OSError: The system cannot: it is out of memory, or of what it grants a user. What was
-                watched before is watched as before.
+            OSError: The system refused, for lack of memory or because of a limit per user. The
+                earlier registration is unchanged.
         """
 
     def unregister(self, descriptor: int) -> None:
-        """Watch it no more: it goes on elsewhere."""
+        """Remove the registration of a descriptor. The descriptor stays open."""
 
     def discard(self, descriptor: int) -> None:
-        """Watch it no more: it is closed next, and its number may come back at once."""
+        """Remove the registration of a descriptor about to be closed.
+
+        The number of the descriptor may be reused immediately afterwards.
+        """
 
     def may_be_ready(self, descriptor: int) -> bool:
-        """Whether the descriptor may be ready without its handler having heard of it yet."""
+        """Return True if the descriptor may be ready and its handler was not called yet."""
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Remove all registrations."""
 
 
 def open_poller(loop: asyncio.AbstractEventLoop) -> Poller:
-    """Return what watches descriptors best on this system."""
+    """Return the most efficient poller of this system."""
     return EpollPoller(loop) if hasattr(select, "epoll") else LoopPoller(loop)
 
 
 class LoopPoller:
-    """Asks the loop, where there is no `epoll`."""
+    """Registers descriptors with the event loop, on systems without `epoll`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -93,7 +96,7 @@ class LoopPoller:
         self.unregister(descriptor)
 
     def may_be_ready(self, descriptor: int) -> bool:
-        """Return True: the loop does not say what it has in hand."""
+        """Return True: the event loop does not expose its pending events."""
         return True
 
     def close(self) -> None:
@@ -104,12 +107,12 @@ class LoopPoller:
 
 if hasattr(select, "epoll"):
     _EPOLL_EVENTS = (0, select.EPOLLIN, select.EPOLLOUT, select.EPOLLIN | select.EPOLLOUT)
-    """What to ask for, by mask."""
+    """The epoll events to register, by mask."""
     _MASKS = {events: mask for mask, events in enumerate(_EPOLL_EVENTS)}
     _CLOSED = select.EPOLLHUP | select.EPOLLERR
 
     class EpollPoller:
-        """Asks the kernel (epoll(7)), level-triggered."""
+        """Registers descriptors with an own epoll(7) instance, level-triggered."""
 
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self._loop = loop
@@ -128,10 +131,9 @@ if hasattr(select, "epoll"):
             elif mask:
                 self._epoll.modify(descriptor, _EPOLL_EVENTS[mask])
             else:
-                # Asked for nothing, the kernel would still tell of an end, again and again.
+                # A descriptor registered for no event would still report EPOLLHUP, repeatedly.
                 self._epoll.unregister(descriptor)
-            # Not before the kernel has agreed: what it does not watch must not be taken for watched
-            # by whoever comes next.
+            # Recorded after epoll_ctl succeeded: a rejected registration must not be recorded.
             self._registered[descriptor] = mask, handler
 
         def unregister(self, descriptor: int) -> None:
@@ -141,9 +143,9 @@ if hasattr(select, "epoll"):
             self.discard(descriptor)
 
         def discard(self, descriptor: int) -> None:
-            """See `Poller`. The kernel forgets a descriptor when it is closed."""
+            """See `Poller`. The kernel removes the registration of a closed descriptor itself."""
             self._registered.pop(descriptor, None)
-            # What was said of it in this turn is not about the next socket of this number.
+            # An event of this turn must not be reported to the next socket with this number.
             self._ready.pop(descriptor, None)
 
         def may_be_ready(self, descriptor: int) -> bool:
@@ -159,13 +161,13 @@ if hasattr(select, "epoll"):
             self._ready.clear()
 
         def _dispatch(self) -> None:
-            """Tell the handlers of all that is ready. All traffic passes here."""
+            """Call the handlers of all ready descriptors. This is the hot path of all traffic."""
             events = self._epoll.poll(0, EVENTS_PER_TURN)
             watched = self._registered
             ready = self._ready = dict(events)
             for descriptor, event in events:
                 if descriptor not in ready:
-                    continue  # Dropped by a handler before it.
+                    continue  # Discarded by a handler called earlier in this turn.
                 mask, handler = watched[descriptor]
                 if mask == _BOTH and not event & _CLOSED:
                     mask = _MASKS[event]
@@ -174,8 +176,8 @@ if hasattr(select, "epoll"):
                 try:
                     handler(descriptor, mask)
                 except Exception:
-                    # A mistake of ours. It would come back with every turn, before the others had
-                    # theirs; so it costs the one whom it is about, who is timed out.
+                    # A bug. The event would be reported again in every turn, before those of other
+                    # connections. So this connection is unregistered, and its deadline ends it.
                     logger.exception("what was ready could not be handled")
                     with suppress(OSError):  # It may be closed already.
                         self.unregister(descriptor)

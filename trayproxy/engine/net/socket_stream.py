@@ -1,4 +1,4 @@
-"""A socket that never blocks, and the octets that were read from it but not used yet."""
+"""A non-blocking socket with a buffer of octets received and not used yet."""
 
 import contextlib
 import socket
@@ -6,45 +6,45 @@ import struct
 from ipaddress import ip_address
 
 CHUNK = 65_536
-"""The most that is read at once, in octets: also the most that waits in one direction."""
+"""The largest read, in octets, which is also the largest amount buffered in one direction."""
 
 KEEPALIVE_OPTIONS = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""When a connection is quiet: seconds before the first probe, between two, and how many are in
-vain."""
+"""TCP keep-alive options: seconds before the first probe, seconds between probes, and the number of
+unanswered probes after which the connection is dropped."""
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _UNACKED = struct.Struct("24xI")
-"""The member ``tcpi_unacked`` of Linux's ``struct tcp_info``: segments without acknowledgement."""
+"""The member ``tcpi_unacked`` of Linux's ``struct tcp_info``: unacknowledged segments."""
 
 
 def disable_pacing(connection: socket.SocketType) -> None:
-    """Let octets that do not leave this computer go as fast as they are taken.
+    """Switch a connection within this computer to a congestion control without pacing.
 
-    A system may spread what it sends over time, so as not to fill the queues of a network (BBR,
-    tcp(7) under TCP_CONGESTION). Between two programs there is no such queue, and it costs half of
-    the rate and twice the processor time (measured on Linux 6.18).
+    A system may pace its segments to avoid filling the queues of a network (BBR, TCP_CONGESTION in
+    tcp(7)). Between two local programs there is no such queue, and pacing halves the rate and
+    doubles the processor time (measured on Linux 6.18).
     """
     option = getattr(socket, "TCP_CONGESTION", None)
     if option is not None:
-        with contextlib.suppress(OSError):  # Not TCP, or broken already.
-            # The one that every Linux has, and lets everybody use.
+        with contextlib.suppress(OSError):  # Not TCP, or already broken.
+            # Every Linux has "reno", and unprivileged processes may select it.
             connection.setsockopt(socket.IPPROTO_TCP, option, b"reno")
 
 
 class SocketStream:
-    """One connection's socket.
+    """A connected, non-blocking socket and its receive buffer.
 
     Attributes:
-        socket: Non-blocking, with Nagle's algorithm off: it makes a message that is written in two
-            pieces wait 40 ms for the peer's delayed acknowledgement. Of the type that
-            `socket.socket` wraps: two of them are made for each new client.
-        descriptor: Its number.
-        inbox: Octets that were received and not used yet.
-        ended: The peer will send no more.
-        has_keepalive: The kernel finds out whether a peer that says nothing is still there.
-        truncated: It ended without saying so inside the encryption: octets may be missing, cut off
-            by whoever is in the way. Never of a plain connection, which cannot tell.
-        plain: What is sent is what travels, so that the kernel may move it.
+        socket: The socket. Nagle's algorithm is off: it delays a message written in two pieces by
+            40 ms, until the delayed acknowledgement of the peer. The type is the base type of
+            `socket.socket`, since two sockets are created for each new client.
+        descriptor: The file descriptor of the socket.
+        inbox: Octets received and not used yet.
+        ended: True if the peer will send no more octets.
+        has_keepalive: True if TCP keep-alive is on.
+        truncated: True if a TLS connection ended without close_notify: octets may have been cut off
+            by an attacker. Always False for a plain connection, which cannot detect it.
+        plain: True if octets travel as they are sent, so the kernel may move them (splice).
     """
 
     __slots__ = ("descriptor", "ended", "has_keepalive", "inbox", "socket", "truncated")
@@ -52,11 +52,11 @@ class SocketStream:
     plain = True
 
     def __init__(self, connection: socket.SocketType, *, has_no_delay: bool = False) -> None:
-        """Take a connection.
+        """Wrap a connected socket.
 
         Args:
-            connection: The connection.
-            is_prompt: It has inherited from its listener that Nagle's algorithm is off.
+            connection: The socket.
+            has_no_delay: True if the socket has inherited TCP_NODELAY from its listener.
         """
         if connection.gettimeout() != 0:
             connection.setblocking(False)
@@ -64,7 +64,7 @@ class SocketStream:
             try:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
-                pass  # Not TCP, or broken already, which its first use will tell.
+                pass  # Not TCP, or already broken: then the first use raises the error.
         self.socket = connection
         self.descriptor = connection.fileno()
         self.inbox = bytearray()
@@ -74,13 +74,13 @@ class SocketStream:
 
     @property
     def end_point(self) -> bytes:
-        """What stands for the other side in a sign-in that is bound to this connection; empty where
-        nothing does, as on a plain connection."""
+        """The channel binding ``tls-server-end-point`` of this connection; empty on a plain
+        connection."""
         return b""
 
     def receive(self, limit: int = CHUNK) -> bytes | None:
-        """Return what has come, at most `limit` octets; None: nothing yet; empty: the peer has
-        ended.
+        """Return received octets, at most `limit`; None if there are none yet, empty if the peer
+        has ended.
 
         Raises:
             OSError: The connection was reset.
@@ -94,7 +94,7 @@ class SocketStream:
         return data
 
     def fill(self, limit: int = CHUNK) -> bool:
-        """Move what has come into the inbox. Return False if nothing has.
+        """Receive octets into the inbox. Return False if there were none.
 
         Raises:
             OSError: The connection was reset.
@@ -106,10 +106,10 @@ class SocketStream:
         return True
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what the kernel takes now; return how many octets that was.
+        """Send the octets that the kernel accepts now; return their number.
 
         Raises:
-            OSError: The connection is gone.
+            OSError: The connection is closed or was reset.
         """
         try:
             return self.socket.send(data)
@@ -117,7 +117,8 @@ class SocketStream:
             return 0
 
     def is_quiet(self) -> bool:
-        """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
+        """Return True if the connection is open and has no unread octets (RFC 9112, section
+        9.2)."""
         if self.inbox or self.ended:
             return False
         try:
@@ -126,16 +127,17 @@ class SocketStream:
             return True
         except OSError:
             return False
-        return False  # Ended, or an answer that nobody asked for.
+        return False  # Ended, or an unsolicited response.
 
     @property
     def last_data_was_unread(self) -> bool:
-        """Whether the peer had closed the connection before what we sent last could be read.
+        """True if the peer had closed the connection before it could read the octets sent last.
 
-        To be asked after the connection ended. A peer that closes answers octets that come later,
-        or that lie unread, with a reset (RFC 9293, section 3.10.7.1; RFC 2525, section 2.17). One
-        whose end has arrived without an acknowledgement of our octets had not got them by then.
-        False where the system does not tell: the octets may have been read.
+        To be read after the connection ended. A peer answers octets with a reset if they arrive
+        after its close, or are unread then (RFC 9293, section 3.10.7.1; RFC 2525, section 2.17). If
+        the end of the stream arrives without an acknowledgement of the octets, the peer had not
+        received them. False if the system does not expose this state: the octets may have been
+        read.
         """
         try:
             if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -155,26 +157,26 @@ class SocketStream:
         return data
 
     def shutdown_write(self) -> None:
-        """Say that nothing more will be sent; reading goes on."""
+        """Send the end of the stream; receiving continues."""
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # The peer was quicker.
+            pass  # The peer has closed the connection already.
 
     def prepare_for_bulk(self) -> None:
-        """Prepare for a lot to be sent."""
+        """Prepare the connection for sending a large amount of data."""
         with contextlib.suppress(OSError):
             peer = self.socket.getpeername()
             if isinstance(peer, tuple) and ip_address(peer[0]).is_loopback:
                 disable_pacing(self.socket)
 
     def enable_keepalive(self) -> None:
-        """Make the kernel ask a quiet peer from time to time whether it is still there.
+        """Enable TCP keep-alive: the kernel then detects a vanished peer.
 
-        Not done at the beginning of a connection: most are over before it matters.
+        It is not enabled when a connection is opened: most connections end before it matters.
         """
         self.has_keepalive = True
-        with contextlib.suppress(OSError):  # Gone just now, as macOS says; its event is due.
+        with contextlib.suppress(OSError):  # macOS reports a peer that has just closed.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in KEEPALIVE_OPTIONS.items():
                 option = getattr(socket, name, None)
@@ -182,10 +184,10 @@ class SocketStream:
                     self.socket.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def close(self) -> None:
-        """Close the socket; what the kernel has taken is still delivered."""
+        """Close the socket; the kernel still delivers the octets it has accepted."""
         self.socket.close()
 
     def reset_on_close(self) -> None:
-        """Let the peer see a reset when the socket is closed: what it got is not the whole."""
+        """Make `close` send a reset, which shows the peer an incomplete stream."""
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)

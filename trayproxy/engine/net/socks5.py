@@ -1,11 +1,11 @@
-"""The client's side of SOCKS5 (RFC 1928, RFC 1929), without I/O.
+"""The client side of SOCKS5 (RFC 1928, RFC 1929), without I/O.
 
-The kept libraries do not fit sockets that never block: they take each reply for whole, however it
-was cut on its way, and lose what follows it in the same read, which belongs to the tunnel. So this
-is our own, and small.
+Existing libraries do not work with non-blocking sockets: they expect each reply in a single read,
+and lose the octets of the tunnel that arrive with it.
 
-A conversation is a generator: it yields a `SocksStep`, which says what to send and how many octets
-to read then, and is sent exactly these. It never wants an octet more than the reply has.
+A dialogue is a generator. It yields a `SocksStep`, which holds the octets to send and the number of
+octets to read next, and is sent exactly these octets. It never asks for more octets than the reply
+has.
 """
 
 from collections.abc import Generator
@@ -23,18 +23,18 @@ CONNECT = 1
 IPV4, DOMAIN_NAME, IPV6 = 1, 3, 4
 MAX_NAME_OCTETS = 255
 AUTH_REPLY_OCTETS = 2
-"""The answer of a server to a user name and a password (RFC 1929, section 2)."""
+"""The length of a server's reply to a user name and a password (RFC 1929, section 2)."""
 _ADDRESS_OCTETS = {IPV4: 4, IPV6: 16}
 
 
 @dataclass(frozen=True, slots=True)
 class SocksStep:
-    """Send this, if it is not empty; then read exactly that many octets.
+    """The next step of a dialogue: send octets, if there are any, then read a number of octets.
 
     Attributes:
-        send: What to send.
-        read: How many octets to read.
-        sends_login: What is sent is a login, and may be refused.
+        send: The octets to send.
+        read: The number of octets to read.
+        sends_login: True if `send` contains a login, which the server may reject.
     """
 
     send: bytes = field(repr=False)
@@ -46,26 +46,26 @@ SocksDialogue = Generator[SocksStep, bytes, T]
 
 
 class NotSocksError(Exception):
-    """What answered does not speak SOCKS5; the text is a clause that says how one can tell."""
+    """The server does not speak SOCKS5. The message is a clause that names the symptom."""
 
 
 class SocksAuthRequiredError(Exception):
-    """The server wants a user name and a password. None was sent."""
+    """The server requires a user name and a password, and none was sent."""
 
 
 class SocksAuthRejectedError(Exception):
-    """The server did not accept the user name and the password."""
+    """The server rejected the user name and the password."""
 
 
 class NoAcceptableMethodError(Exception):
-    """The server accepts no way to sign in that was offered."""
+    """The server accepts no offered authentication method."""
 
 
 class ConnectFailedError(Exception):
     """The server did not connect to the target.
 
     Attributes:
-        code: Why (RFC 1928, section 6); 1 if it did not say.
+        code: The reply code (RFC 1928, section 6); 1, general failure, if there is no reply code.
     """
 
     def __init__(self, code: int) -> None:
@@ -74,22 +74,23 @@ class ConnectFailedError(Exception):
 
 
 def negotiate(credentials: bytes | None, *, may_sign_in: bool) -> SocksDialogue[bool]:
-    """Agree on how to sign in, and do so (RFC 1928, section 3).
+    """Negotiate the authentication method and authenticate (RFC 1928, section 3).
 
-    A login is offered beside none at all: a server that needs none is not sent any.
+    "No authentication" is always offered as well: a login is sent only to a server requiring a
+    login.
 
     Args:
-        credentials: The message of RFC 1929; None: no login is known.
-        may_sign_in: Whether the server may ask for one.
+        credentials: The message of RFC 1929; None if no login is known.
+        may_sign_in: True if the method user name and password is offered.
 
     Returns:
-        Whether the login was sent and accepted.
+        True if the login was sent and accepted.
 
     Raises:
-        SocksAuthRequiredError: It is needed, and there is none.
-        SocksAuthRejectedError: It was sent, and not accepted.
-        NoAcceptableMethodError: The server accepts neither.
-        NotSocksError: The server speaks something else.
+        SocksAuthRequiredError: The server requires a login, and none is known.
+        SocksAuthRejectedError: The server rejected the login.
+        NoAcceptableMethodError: The server accepts no offered method.
+        NotSocksError: The server does not speak SOCKS5.
     """
     methods = bytes((NO_AUTHENTICATION, USERNAME_PASSWORD) if may_sign_in else (NO_AUTHENTICATION,))
     version, method = yield SocksStep(bytes((VERSION, len(methods))) + methods, 2)
@@ -110,33 +111,34 @@ def negotiate(credentials: bytes | None, *, may_sign_in: bool) -> SocksDialogue[
 
 
 def is_accepted(reply: bytes | bytearray) -> bool:
-    """Return whether a server accepts a user name and a password (RFC 1929, section 2).
+    """Return whether a reply accepts a user name and a password (RFC 1929, section 2).
 
     Args:
-        reply: `AUTH_REPLY_OCTETS` octets. The version in the first octet is ignored: servers send 5
-            instead of 1.
+        reply: `AUTH_REPLY_OCTETS` octets. The version in the first octet is ignored: some servers
+            send 5 instead of 1.
     """
     _, status = reply
     return status == 0
 
 
 def connect_to(host: str, port: int) -> SocksDialogue[None]:
-    """Let the server connect to a target (RFC 1928, sections 4 to 6). It looks the name up.
+    """Ask the server to connect to a target (RFC 1928, sections 4 to 6). The server resolves the
+    name.
 
     Args:
         host: A name, or an IP literal without brackets.
         port: 1 to 65535.
 
     Raises:
-        ConnectFailedError: It did not.
-        NotSocksError: The server speaks something else, or the name is too long for it.
+        ConnectFailedError: The server did not connect, or the name is too long for SOCKS5.
+        NotSocksError: The server does not speak SOCKS5.
     """
     request = bytes((VERSION, CONNECT, 0)) + _encode_address(host) + port.to_bytes(2, "big")
     version, code, _, kind = yield SocksStep(request, 4)
     if version != VERSION:
         raise NotSocksError("it did not answer as SOCKS5 does")
     if code != 0:
-        # The rest of the reply means nothing, and some servers leave it out.
+        # The rest of the reply has no meaning, and some servers omit it.
         raise ConnectFailedError(code)
     if kind == DOMAIN_NAME:
         (length,) = yield SocksStep(b"", 1)
@@ -144,7 +146,7 @@ def connect_to(host: str, port: int) -> SocksDialogue[None]:
         length = _ADDRESS_OCTETS[kind]
     else:
         raise NotSocksError("it gave an address of an unknown kind")
-    yield SocksStep(b"", length + 2)  # Where it connects from: of no use to us.
+    yield SocksStep(b"", length + 2)  # The bound address and port, which are not needed.
 
 
 def _encode_address(host: str) -> bytes:

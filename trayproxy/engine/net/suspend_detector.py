@@ -1,28 +1,29 @@
-"""Noticing that the computer was asleep: connections from before are dead without knowing it."""
+"""Detect a suspend of the computer: connections from before are dead, without an event."""
 
 from collections.abc import Callable
 
 
 class SuspendDetector:
-    """Compares how long the computer has slept now and when it was looked at last."""
+    """Compares the total suspend time with its value at the previous call."""
 
     def __init__(self, clock: Callable[[], float], limit_s: float) -> None:
-        """Begin awake.
+        """Store the current suspend time.
 
         Args:
-            clock: Goes on only while the computer sleeps, in seconds.
-            limit_s: Shorter sleeps do not count: connections survive them.
+            clock: Returns the total suspend time, in seconds: it advances only during a suspend.
+            limit_s: The longest suspend to ignore, in seconds: connections survive a short suspend.
         """
         self._clock = clock
         self._limit_s = limit_s
         self._slept = clock()
 
     def has_slept(self) -> bool:
-        """Whether the computer has slept since this was asked last, for longer than the limit."""
+        """Return True if the computer was suspended for longer than the limit since the previous
+        call."""
         slept = self._clock()
         if slept - self._slept > self._limit_s:
             self._slept = slept
             return True
-        # Short sleeps do not add up, and a clock that somebody sets back is followed.
+        # Short suspends do not add up, and a clock that was set back is followed.
         self._slept = slept
         return False

@@ -1,8 +1,8 @@
-"""Connections to https upstreams: a `SocketStream` inside TLS, and whom it trusts.
+"""Connections to https upstreams: TLS streams and the certificate authorities they trust.
 
-TLS runs between two memory buffers, not on the socket: a socket of Python's can only end both
-directions at once, and discards what still comes; tunnels need the half-close (RFC 8446, section
-6.1).
+TLS runs between two memory buffers, not on the socket: Python's `ssl.SSLSocket` can only end both
+directions at once, and discards octets received afterwards, but tunnels need the half-close (RFC
+8446, section 6.1).
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
 from trayproxy.profiles.store import read_file
 
 MAX_RECORD = 16_384
-"""The most that travels encrypted in one piece, in octets (RFC 8446, section 5.1)."""
+"""The largest content of a TLS record, in octets (RFC 8446, section 5.1)."""
 MAX_CA_FILE = 4 << 20
-"""Octets. All authorities of the world need a quarter of a mebibyte."""
+"""The largest CA file, in octets. All public authorities together need a quarter of a mebibyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,11 @@ class _LoadedFile:
 
 
 class TrustStore:
-    """Whose certificates are believed: contexts, made off the loop and kept.
+    """Creates SSL contexts outside the event loop and caches them by CA file.
 
-    A context is made anew when its file has changed and has been forgotten in between, as it is
-    whenever a certificate was not believed: a person who has just added the authority tries again.
+    A context is created again if `expire` was called and the file has changed since. `expire` is
+    called whenever a certificate was not trusted: the user may have just added the authority and
+    tries again.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,17 +45,17 @@ class TrustStore:
         self._loaded: dict[str, _LoadedFile] = {}
 
     def loaded_context(self, ca_file: str) -> ssl.SSLContext | None:
-        """Return the context for a file, or with an empty name for the system's own store; None if
-        it has to be loaded."""
+        """Return the cached context for a CA file, or for the system's trust store if the name is
+        empty; None if the context has to be loaded."""
         return self._fresh.get(ca_file)
 
     def load(self, ca_file: str) -> "asyncio.Future[ssl.SSLContext]":
-        """Return the context when it is loaded; it reads files and takes some 50 ms.
+        """Load a context in a thread, which reads files and takes about 50 ms.
 
         The future raises `HandshakeError` if the file cannot be used.
         """
         loading = asyncio.ensure_future(self._load(ca_file), loop=self._loop)
-        # Whoever wanted it may have left: then nobody looks at what went wrong.
+        # The caller may be cancelled: reading the exception here prevents asyncio's warning.
         loading.add_done_callback(lambda done: done.cancelled() or done.exception())
         return loading
 
@@ -66,7 +67,7 @@ class TrustStore:
         return loaded.context
 
     def expire(self) -> None:
-        """Look at the files again before the next connection."""
+        """Make `loaded_context` return None until the files were checked for changes."""
         self._fresh.clear()
 
 
@@ -87,19 +88,22 @@ def _load(ca_file: str, before: _LoadedFile | None) -> _LoadedFile:
 
 
 def private_ca_context(octets: bytes) -> ssl.SSLContext:
-    """Return what believes these authorities (PEM, or one in DER) and no others.
+    """Return an SSL context trusting only these authorities.
+
+    Args:
+        octets: The content of a CA file: certificates in PEM, or one certificate in DER.
 
     Raises:
-        HandshakeError: There is no certificate in it.
+        HandshakeError: The file contains no certificate, or is too large.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The authority that the person names is enough, also if another one has signed it.
+    # An intermediate authority in the file is trusted without the root that has signed it.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         if len(octets) > MAX_CA_FILE:
             raise ValueError("too large")
         is_text = b"-----BEGIN " in octets
-        # Between the certificates stand remarks in whatever language.
+        # PEM files may contain remarks between the certificates, in any language.
         context.load_verify_locations(
             cadata=octets.decode("ascii", "ignore") if is_text else octets
         )
@@ -109,11 +113,11 @@ def private_ca_context(octets: bytes) -> ssl.SSLContext:
 
 
 def system_context() -> ssl.SSLContext:
-    """Return what believes whom the system believes, as truststore finds that out.
+    """Return an SSL context using the system's trust store through truststore.
 
-    Where OpenSSL itself verifies, truststore reads all the authorities again for each connection,
-    which takes 50 ms of the loop's time. The context inside has them after the first time, and
-    serves as well: what it makes is still truststore's, with truststore's checks.
+    Where OpenSSL itself verifies, truststore reads all authorities again for each connection, which
+    blocks the event loop for 50 ms. The inner context of truststore has loaded them after its first
+    use and is returned instead: the objects it creates still perform truststore's checks.
     """
     import truststore  # Not at the top: only profiles with an https upstream need it.
 
@@ -126,7 +130,7 @@ def system_context() -> ssl.SSLContext:
 def _harden(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # Python 3.11.2, Debian 12's, sets this option: a truncated answer would look complete.
+    # Python 3.11.2 (Debian 12) sets this option: a truncated response would look complete.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -135,11 +139,11 @@ def _harden(context: ssl.SSLContext) -> ssl.SSLContext:
 class TlsStream(SocketStream):
     """A connection inside TLS.
 
-    Octets count as sent when the kernel has taken them encrypted: whoever gets 0 from `send` waits
-    until the socket can be written and calls it again with the same octets.
+    Octets count as sent when the kernel has accepted them encrypted. If `send` returns 0, the
+    caller waits until the socket is writable and calls `send` again with the same octets.
 
     Attributes:
-        tls: The state of TLS.
+        tls: The TLS object of the ssl module.
     """
 
     __slots__ = (
@@ -154,12 +158,13 @@ class TlsStream(SocketStream):
     plain = False
 
     def __init__(self, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> None:
-        """Begin; nothing is sent before `do_handshake`.
+        """Prepare the TLS client; `start_handshake` sends the first message.
 
         Args:
             connection: A connected socket.
-            context: Whom to believe.
-            host: Whose certificate is expected: a name, or an IP literal without brackets.
+            context: The SSL context with the trusted authorities.
+            host: The name expected in the certificate: a host name, or an IP literal without
+                brackets.
         """
         super().__init__(connection)
         self._incoming = ssl.MemoryBIO()
@@ -174,12 +179,14 @@ class TlsStream(SocketStream):
     # --- the handshake ---
 
     def do_handshake(self) -> bool:
-        """Go on with the handshake as far as possible now. Return whether it is complete.
+        """Continue the handshake with the octets received so far. Return whether the handshake is
+        complete.
 
-        Until then wait for the socket: to read, and while `is_blocked` to write.
+        Until then, the caller waits for the socket: to be readable and, while `is_blocked`,
+        writable.
 
         Raises:
-            HandshakeError: It failed. The alert that says so was sent, and nothing else.
+            HandshakeError: The handshake failed. Only an alert with the reason was sent.
         """
         try:
             self._flush()
@@ -191,7 +198,7 @@ class TlsStream(SocketStream):
         """Send the first message of the handshake.
 
         Raises:
-            HandshakeError: The connection is gone already.
+            HandshakeError: The connection is closed already.
         """
         try:
             self._step_handshake()
@@ -211,24 +218,24 @@ class TlsStream(SocketStream):
                 self._flush()
             raise handshake_error(error) from error
         self._collect_ciphertext()
-        # Whether the last message has gone does not matter: it goes before anything else does.
+        # If the last message was not sent completely, it precedes all later octets.
         self._flush()
         return True
 
     @property
     def is_blocked(self) -> bool:
-        """Whether something waits for the kernel to take it."""
+        """True if encrypted octets wait until the kernel accepts them."""
         return bool(self._ciphertext)
 
     # --- octets ---
 
     def receive(self, limit: int = CHUNK) -> bytes | None:
-        """Return what has come; `ended` may be set together with the last octets.
+        """Return all octets received; `ended` may be set together with the last octets.
 
-        Everything that has come is returned: the loop does not know of octets that lie in here.
+        All decrypted octets are returned: the event loop cannot see octets buffered inside TLS.
 
         Raises:
-            OSError: The connection was reset, or what came is not what was sent.
+            OSError: The connection was reset, or a record failed to decrypt.
         """
         if self.ended:
             return b""
@@ -238,15 +245,15 @@ class TlsStream(SocketStream):
         except ssl.SSLError as error:
             raise ConnectionResetError("the encryption was broken") from error
         self._collect_ciphertext()
-        with contextlib.suppress(OSError):  # It takes nothing any more; what it sent is here.
+        with contextlib.suppress(OSError):  # The peer reads no more; its octets are returned.
             self._flush()
         return data or (b"" if self.ended else None)
 
     def _receive_raw(self, limit: int = CHUNK) -> bool | None:
-        """Take encrypted octets from the socket. Return False if there are none, None at the
-        end."""
+        """Read encrypted octets from the socket. Return False if there are none yet, None at the
+        end of the stream."""
         try:
-            # Part of a record may lie here already: both together must not be more than asked for.
+            # Part of a record may be buffered: both together must not exceed the limit.
             data = self.socket.recv(max(1, limit - self._incoming.pending))
         except (BlockingIOError, InterruptedError):
             return False
@@ -277,10 +284,10 @@ class TlsStream(SocketStream):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what the kernel takes now; return how many octets that was.
+        """Send the octets that the kernel accepts now; return their number.
 
         Raises:
-            OSError: The connection is gone.
+            OSError: The connection is closed or was reset.
         """
         if not self._flush():
             return 0
@@ -304,7 +311,7 @@ class TlsStream(SocketStream):
             self._ciphertext += self._outgoing.read()
 
     def _flush(self) -> bool:
-        """Send what is encrypted already. Return whether all of it has gone."""
+        """Send the encrypted octets. Return whether the kernel has accepted all of them."""
         while self._ciphertext:
             try:
                 sent = self.socket.send(self._ciphertext)
@@ -316,7 +323,10 @@ class TlsStream(SocketStream):
     # --- the end ---
 
     def is_quiet(self) -> bool:
-        """Whether it is open and nothing unasked has come; tickets and new keys are no message."""
+        """Return True if the connection is open and has no unread octets of the application.
+
+        Session tickets and key updates do not count.
+        """
         if self.inbox or self.ended:
             return False
         try:
@@ -328,20 +338,22 @@ class TlsStream(SocketStream):
         return data is None
 
     def shutdown_write(self) -> None:
-        """Say inside the encryption that nothing more will be sent, and outside; reading goes on.
+        """Send close_notify and the end of the stream; receiving continues.
 
-        If the kernel has no room for the former, the latter must do.
+        If the kernel cannot accept the close_notify, only the end of the stream is sent.
         """
         self._send_close_notify()
         super().shutdown_write()
 
     def close(self) -> None:
-        """Close the socket; what the kernel has taken is still delivered."""
+        """Send close_notify and close the socket; the kernel still delivers the octets it has
+        accepted."""
         self._send_close_notify()
         super().close()
 
     def reset_on_close(self) -> None:
-        """Let the peer see a reset when the socket is closed, and no proper end before it."""
+        """Make `close` send a reset and no close_notify, which shows the peer an incomplete
+        stream."""
         self._sent_close_notify = True
         super().reset_on_close()
 
@@ -349,29 +361,29 @@ class TlsStream(SocketStream):
         if self._sent_close_notify:
             return
         self._sent_close_notify = True
-        # It answers that the other side has not said so yet: that may come later, or never.
+        # unwrap raises if the peer has sent no close_notify yet; it may come later, or never.
         with contextlib.suppress(ssl.SSLError, OSError, ValueError):
             self.tls.unwrap()
         with contextlib.suppress(OSError):
             self._collect_ciphertext()
             self._flush()
 
-    # --- what a person may want to know ---
+    # --- details shown to the user ---
 
     @property
     def version(self) -> str:
-        """The version of the protocol, ``TLS 1.3``."""
+        """The version of the protocol, such as ``TLS 1.3``."""
         return (self.tls.version() or "").replace("TLSv", "TLS ")
 
     @property
     def end_point(self) -> bytes:
-        """What stands for the other side in a sign-in that is bound to this connection (RFC 5929,
-        section 4.1); empty if that is not defined for its certificate."""
+        """The channel binding ``tls-server-end-point`` (RFC 5929, section 4.1); empty if it is not
+        defined for the signature algorithm of the certificate."""
         return tls_server_end_point(self.tls.getpeercert(binary_form=True) or b"")
 
     @property
     def issuer(self) -> str:
-        """Who has signed the other side's certificate, as that says; empty if it cannot be told.
+        """The issuer of the server's certificate, as the certificate names it; empty if unknown.
 
         Untrusted, like every text from the network.
         """
@@ -381,10 +393,10 @@ class TlsStream(SocketStream):
 
     @classmethod
     def start(cls, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> Self:
-        """Return a stream that has sent the first message of the handshake.
+        """Return a stream after sending the first message of the handshake.
 
         Raises:
-            HandshakeError: The connection is gone already, or this cannot be a host.
+            HandshakeError: The connection is closed already, or the host is not a valid name.
         """
         try:
             stream = cls(connection, context, host)
@@ -395,9 +407,10 @@ class TlsStream(SocketStream):
 
 
 def _is_truncation(error: ssl.SSLError) -> bool:
-    """Return whether the connection ended without TLS's own end (close_notify).
+    """Return whether the connection ended without close_notify.
 
-    Python 3.11.2 on OpenSSL 3 raises no `ssl.SSLEOFError` for it; only the reason tells.
+    Python 3.11.2 on OpenSSL 3 raises an `ssl.SSLError` with this reason instead of
+    `ssl.SSLEOFError`.
     """
     return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
 
@@ -417,15 +430,19 @@ _VERIFY_REASONS = {
     62: "It was issued for another name.",
     64: "It was issued for another address.",
 }
-"""By OpenSSL's number of the verification error (x509_vfy.h)."""
+"""Reasons for the user, by OpenSSL's verification error code (x509_vfy.h)."""
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
-"""OpenSSL's reasons when what came is no TLS at all."""
+"""OpenSSL's reasons if the octets received are not TLS."""
 
 
 def handshake_error(error: Exception) -> HandshakeError:
-    """Return the reason why a handshake failed, for a person."""
+    """Return a `HandshakeError` with the reason for the user.
+
+    Args:
+        error: The error raised by the handshake.
+    """
     if isinstance(error, ssl.SSLCertVerificationError):
-        # truststore raises it without the number where the system verifies.
+        # truststore raises it without the code where the system verifies the certificate.
         code = getattr(error, "verify_code", 0)
         reason = _VERIFY_REASONS.get(code, "This computer does not trust it.")
         return HandshakeError(reason, is_about_certificate=True)
