@@ -1,4 +1,4 @@
-"""Where the login of a protection space comes from: the keyring, another realm or a prompt."""
+"""Finding the login of a protection space: in another realm, in the keyring or by a prompt."""
 
 from collections.abc import Iterator
 from math import inf
@@ -56,9 +56,9 @@ class CredentialLookup:
         return None
 
     def _reusable_realm(self, space: SpaceState) -> SpaceState | None:
-        """Return another realm of this upstream whose login may be sent here without a prompt.
+        """Return another realm of this upstream with a login usable here without a prompt.
 
-        The login was accepted there with a weaker scheme than the scheme offered here, so that the
+        The login was accepted there with a weaker scheme than the scheme offered here, so the
         upstream learns nothing new about the login (threat T4).
 
         A login from the command line is also reused with a scheme of the same strength if the
@@ -98,9 +98,9 @@ class CredentialLookup:
     def _may_look_up(self, space: SpaceState) -> bool:
         """Return whether a saved login may be used without a prompt.
 
-        It may not be used for a profile that is not active, nor after three rejections in a row.
-        For another realm of an upstream with a known realm it may only be used if the saved login
-        was accepted there: the password is pinned to the realms that have accepted it (threat T4).
+        It may not be used for an inactive profile, nor after three rejections in a row. For another
+        realm of an upstream with a known realm it may only be used if the saved login was accepted
+        there: the password is pinned to the realms where it was accepted (threat T4).
         """
         state = self._state
         if state.active and state.active.id != space.profile.id:
@@ -162,7 +162,7 @@ class CredentialLookup:
 
     def poll_locked_keyring(self, space: SpaceState) -> None:
         """Request a check whether another program has unlocked the keyring, if a prompt waits for
-        that."""
+        the unlocking."""
         state = self._state
         if self._waits_for_keyring(space) and state.now >= space.next_survey_at:
             space.next_survey_at = state.now + state.limits.survey_interval
@@ -179,7 +179,7 @@ class CredentialLookup:
         return space.phase is SpacePhase.PROMPTING and space.prompt is not None and is_locked
 
     def handle_unlocked(self) -> None:
-        """Read the keyring for the prompts that opened because the keyring was locked."""
+        """Read the keyring for the prompts opened because of the locked keyring."""
         state = self._state
         for space in state.spaces.values():
             if self._waits_for_keyring(space) and self._may_look_up(space):

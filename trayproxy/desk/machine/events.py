@@ -1,8 +1,8 @@
 """The events and effects of the sign-in desk's state machine (`trayproxy.desk.machine.machine`).
 
-An event reports what has happened, an effect says what is to be done. Both are plain values, so
-that tests can state them; `trayproxy.desk.desk` translates futures, threads and front ends into
-events, and effects into calls.
+An event reports what has happened, an effect says what is to be done. Both are plain values for
+tests to state; `trayproxy.desk.desk` translates futures, threads and front ends into events, and
+effects into calls.
 
 They are frozen msgspec structs instead of dataclasses: nearly forty dataclasses took a tenth of the
 start-up time of the service (Python before 3.13 compiles seven functions for each).
@@ -39,7 +39,7 @@ class SignInMethod(Struct, frozen=True):
 
 
 class OfferedScheme(Struct, frozen=True):
-    """A scheme that a 407 offers and that both TrayProxy and the profile can use.
+    """A scheme offered by a 407 and usable for TrayProxy and the profile.
 
     Attributes:
         scheme: Identifier of TrayProxy's implementation; unlike an auth-scheme, it is unique.
@@ -63,11 +63,11 @@ class OfferedScheme(Struct, frozen=True):
 
 
 class TriedLogin(Struct, frozen=True):
-    """The login that a refused request carried.
+    """The login of a refused request.
 
     Attributes:
         login_id: The login.
-        scheme: The scheme that the login was used with, as in `OfferedScheme`.
+        scheme: The scheme used with the login, as in `OfferedScheme`.
         verdict: How the handshake ended; None if only the 407 is known.
         is_final: True if the verdict is about the login independently of the target: it came from a
             sign-in server, in a way in which no forbidden target is reported, or before a target
@@ -75,8 +75,8 @@ class TriedLogin(Struct, frozen=True):
         has_changed_realm: True if the request has already been sent from one realm to another.
         is_offered_again: True if the 407 offers the same auth-scheme again, or no scheme at all. If
             False, the upstream only demands another scheme for this request.
-        permit: The number of the `ReleaseRequest` or `GrantPermit` that released the request; 0 if
-            none was needed because the login was proved.
+        permit: The number of the `ReleaseRequest` or `GrantPermit` for the request; 0 if no permit
+            was needed because the login was proved.
     """
 
     login_id: LoginId
@@ -96,11 +96,11 @@ class RequestChallenged(Struct, frozen=True):
             challenged again.
         space: The protection space of the 407.
         profile: The profile of the request.
-        offers: The offered schemes, strongest first; empty if the 407 can only mean the scheme that
-            was tried.
+        offers: The offered schemes, strongest first; empty if the 407 can only mean the tried
+            scheme.
         target: The target of the request, ``github.com:443``. Untrusted.
-        tried: The login that the refused request carried, None if it carried none.
-        program: The program that sent the request, if it is known already.
+        tried: The login of the refused request, None if the request carried no login.
+        program: The program sending the request, if it is known already.
         is_own: True if TrayProxy has sent the request itself to verify a login.
         refused_with: Logins and schemes (`OfferedScheme.name`) with which the request has been
             refused.
@@ -120,11 +120,11 @@ class RequestChallenged(Struct, frozen=True):
 
 
 class NoCommonScheme(Struct, frozen=True):
-    """A request received a 407 that offers no scheme that TrayProxy can use for its profile.
+    """A request received a 407 without any scheme usable for its profile.
 
     Attributes:
-        upstream_id: The upstream that sent the 407.
-        problem: The problem that the client receives.
+        upstream_id: The upstream.
+        problem: The problem sent to the client.
     """
 
     upstream_id: UpstreamId
@@ -132,11 +132,11 @@ class NoCommonScheme(Struct, frozen=True):
 
 
 class LoginAccepted(Struct, frozen=True):
-    """The response to a request proves that the upstream has accepted the login of the request.
+    """The response to a request proves the acceptance of its login.
 
     Attributes:
         login_id: The login.
-        scheme: The scheme that the login was used with, as in `OfferedScheme`.
+        scheme: The scheme used with the login, as in `OfferedScheme`.
         label: The strength label of the scheme, as in `OfferedScheme`.
         target: The target of the request, ``github.com:443``; empty if it is unknown.
         permit: As in `TriedLogin`.
@@ -155,8 +155,8 @@ class LoginUnproved(Struct, frozen=True):
     Attributes:
         login_id: The login.
         target: The target of the request, ``github.com:443``.
-        is_doubtful: True if a proxy may give this response to a wrong login, so that the request
-            may have cost a failed log-on; False if only a site gives it.
+        is_doubtful: True if a proxy may give this response to a wrong login and the request may
+            have cost a failed log-on; False if only a site gives it.
         permit: As in `TriedLogin`.
     """
 
@@ -167,7 +167,7 @@ class LoginUnproved(Struct, frozen=True):
 
 
 class NoResponse(Struct, frozen=True):
-    """A request that was to carry a login received no response.
+    """A request with a login received no response.
 
     Attributes:
         login_id: The login.
@@ -185,7 +185,7 @@ class UpstreamSilent(Struct, frozen=True):
 
     Attributes:
         login_id: The login.
-        count: Number of requests with this login that wait for a response.
+        count: Number of requests with this login waiting for a response.
     """
 
     login_id: LoginId
@@ -193,7 +193,7 @@ class UpstreamSilent(Struct, frozen=True):
 
 
 class PermitRequested(Struct, frozen=True):
-    """A request is about to carry a login that was accepted before but is not proved.
+    """A request is about to carry an accepted login without recent proof.
 
     Attributes:
         request_id: The number of the request, from the same sequence as
@@ -228,7 +228,7 @@ class ClientLeft(Struct, frozen=True):
 
 
 class ProgramIdentified(Struct, frozen=True):
-    """The program that sent a parked request has been identified."""
+    """The program of a parked request has been identified."""
 
     request_id: int
     program: Program
@@ -270,7 +270,7 @@ class LoginProvided(Struct, frozen=True):
 
     Attributes:
         profile: The profile; the login is for its preferred upstream.
-        method: The sign-in method that the upstream is expected to demand.
+        method: The expected sign-in method of the upstream.
         login: The login.
         remember: True if the login is verified at once and saved after it was accepted.
         retry_rejected: True if a user has just typed the login: it is sent although it was rejected
@@ -376,7 +376,7 @@ class ScreenLocked(Struct, frozen=True):
 
 
 class FrontEndsChanged(Struct, frozen=True):
-    """The number of front ends that can show a prompt has changed."""
+    """The number of front ends able to show a prompt has changed."""
 
     count: int
 
@@ -448,7 +448,7 @@ class ReleaseRequest(Struct, frozen=True):
 
 
 class GrantPermit(Struct, frozen=True):
-    """Let a request carry the login that it named in `PermitRequested`.
+    """Permit a request to carry the login named in `PermitRequested`.
 
     Attributes:
         request_id: The number of the request.
@@ -460,7 +460,7 @@ class GrantPermit(Struct, frozen=True):
 
 
 class DenyPermit(Struct, frozen=True):
-    """Do not let a request carry the login that it named in `PermitRequested`."""
+    """Do not let a request carry the login named in `PermitRequested`."""
 
     request_id: int
 
@@ -487,11 +487,12 @@ class RefuseRequest(Struct, frozen=True):
 
 
 class RecordTrial(Struct, frozen=True):
-    """Write to disk that an unverified login is about to be sent. Event: `TrialRecorded`.
+    """Record on disk the trial of an unverified login before the login is sent. Event:
+    `TrialRecorded`.
 
     Attributes:
         number: Identifies the matching `TrialRecorded`.
-        upstream_id: The upstream that the login is sent to.
+        upstream_id: The upstream of the trial.
         login: The login.
         retry_rejected: True if the user wants the login sent whatever the history says.
         is_saved: True if the login comes from the keyring.
@@ -533,7 +534,7 @@ class LookUpLogin(Struct, frozen=True):
 
     Attributes:
         lookup: Identifies the matching `LookupFinished`.
-        profile: The profile with only the upstream whose login is wanted.
+        profile: The profile with only the upstream of the login.
         user: The user name of the login; empty for any user.
     """
 
@@ -561,7 +562,7 @@ class SaveUserName(Struct, frozen=True):
 
 
 class RecordRejection(Struct, frozen=True):
-    """Record in the history that an upstream has rejected a login."""
+    """Record the rejection of a login in the history."""
 
     upstream_id: UpstreamId
     login: Login
@@ -588,13 +589,13 @@ class ClearHistory(Struct, frozen=True):
 
 
 class NotifyPromptChanged(Struct, frozen=True):
-    """Notify front ends that a prompt was opened or has changed."""
+    """Notify front ends of a new or changed prompt."""
 
     number: int
 
 
 class NotifyPromptClosed(Struct, frozen=True):
-    """Notify front ends that a prompt was closed."""
+    """Notify front ends of a closed prompt."""
 
     number: int
     ending: Ending

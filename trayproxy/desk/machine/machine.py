@@ -1,23 +1,23 @@
 """The sign-in flow as a pure state machine (ux §3.4).
 
 The machine receives events with their times and returns effects. It does no I/O and has neither a
-clock nor timers, so that tests can play any sequence of events. It guarantees:
+clock nor timers: tests can play any sequence of events. It guarantees:
 
 - An unverified login is sent on one request, the canary. Only an acceptance of the canary releases
   the other requests and saves the login.
-- A login that was accepted before but is not proved is sent on one request at a time (`Pacing`).
-- Only a request that carried the login can end its trial, and only if the request was released
-  after the event that put the login in doubt.
+- An accepted login without recent proof is sent on single requests, at intervals (`Pacing`).
+- Only a request with the login can end the trial of the login, and only if the request was released
+  after the login came into doubt.
 - A rejected login is never sent again automatically: neither on the next request nor to another
   realm of the upstream. If the user types it again, it is sent only after *Try anyway*.
-- No login is sent automatically to an upstream that offers weaker schemes than before or names
-  another realm.
-- There is at most one prompt per protection space, and only one prompt opens at a time.
+- No login is sent automatically to an upstream with weaker schemes than before or with another
+  realm.
+- There is at most one prompt per protection space, and prompts do not open simultaneously.
 - A parked request is released or refused within five minutes.
 
-There is no event for a rejection. A rejected request is challenged again, and its event names the
-login that the request carried (`RequestChallenged.tried`); the machine compares that login with the
-current generation.
+There is no event for a rejection. A rejected request is challenged again, and the event names the
+login of the request (`RequestChallenged.tried`); the machine compares the login with the current
+generation.
 
 `Machine` dispatches events, parks requests, follows changes of profiles and handles deadlines. The
 other decisions are in `Prompts`, `CredentialLookup`, `Outcomes`, `Verification`, `Pacing`,
@@ -96,7 +96,7 @@ class Machine(Queries):
 
         Args:
             limits: Timeouts and limits.
-            rejected: Logins that are not sent automatically; the machine adds to them.
+            rejected: Rejected logins, which are not sent automatically; the machine adds to them.
             fingerprints: The fingerprint of each upstream at its last acceptance of a login.
         """
         super().__init__(DeskState(limits, rejected, fingerprints))
@@ -280,7 +280,7 @@ class Machine(Queries):
         tried: TriedLogin,
         in_flight: LoginInFlight | None,
     ) -> None:
-        """Park, release or refuse a request that was refused with the current login."""
+        """Park, release or refuse a request after a refusal of the current login."""
         state = self.state
         is_trial = in_flight is not None or event.is_own or space.accepted_at is None
         if event.offers and not tried.is_offered_again and not tried.is_final:
@@ -316,10 +316,10 @@ class Machine(Queries):
         return now is not None and _belongs(upstream_id, now)
 
     def _resolve_space(self, key: ProtectionSpace) -> ProtectionSpace:
-        """Return the protection space that a 407 is about.
+        """Return the protection space of a 407.
 
         A 407 without a realm, as with NTLM and Negotiate, is about the known realm of the upstream;
-        if several realms are known, about the trusted one that was seen last.
+        if several realms are known, about the trusted realm seen last.
         """
         if key.realm or key in self.state.spaces:
             return key
@@ -332,8 +332,8 @@ class Machine(Queries):
     def _space_for(self, event: RequestChallenged) -> SpaceState | None:
         """Return the state of the challenged protection space.
 
-        The first challenge of an upstream fills in the blank state that was created for a login
-        without a challenge.
+        The first challenge of an upstream fills in the blank state created for a login without a
+        challenge.
         """
         state = self.state
         if space := state.spaces.get(event.space):
@@ -346,7 +346,7 @@ class Machine(Queries):
         return state.add_space(event.space, event.profile, event.offers[0].method)
 
     def _park_or_refuse(self, space: SpaceState, request: ParkedRequest) -> None:
-        """Park a request, and start a keyring look-up if it is the first one; or refuse it.
+        """Park a request, and start a keyring look-up if no other request is parked; or refuse it.
 
         `Verification` releases parked requests after each event.
         """
@@ -370,7 +370,7 @@ class Machine(Queries):
         return None
 
     def _matches_again(self, space: SpaceState, request: ParkedRequest) -> bool:
-        """Return whether an upstream that had changed matches its fingerprint again."""
+        """Return whether a changed upstream matches its fingerprint again."""
         if space.reason not in _WEAKER_SCHEME or space.accepted_at is None:
             return False
         offer = pick(space, request.offers, self.state.now)
@@ -379,7 +379,7 @@ class Machine(Queries):
     def _resume_after_match(self, space: SpaceState) -> None:
         """Resume the use of a login after the upstream matched its fingerprint again.
 
-        Parked requests whose own 407 does not match the fingerprint are refused.
+        A parked request is refused if its own 407 does not match the fingerprint.
         """
         for request in list(space.parked.values()):
             if not self._matches_again(space, request):
@@ -429,7 +429,7 @@ class Machine(Queries):
                 self._apply_profile(space, profile)
 
     def _apply_profile(self, space: SpaceState, profile: Profile) -> None:
-        """Apply the edited profile to a protection space that remains in use."""
+        """Apply an edited profile to a remaining protection space."""
         user_changed = profile.user not in ("", space.profile.user)
         way_changed = (profile.method, profile.encoding) != (
             space.profile.method,

@@ -1,15 +1,16 @@
 """The outcomes of requests with a login: accepted, rejected, forbidden or no verdict (ux §3.4,
 T14).
 
-A login is right once a response proves it: a 2xx, a 304 or an opened tunnel. A response that a
-proxy may also give to a wrong login (403, 502, a redirect to another host) and a response that only
-sites give (404) prove nothing: the login stays on trial, and the next canary goes to another host.
+A login is right once a response proves it: a 2xx, a 304 or an opened tunnel. A response possible
+from a proxy with a wrong login (403, 502, a redirect to another host) proves nothing, and neither
+does a response given by sites only (404): the login stays on trial, and the next canary goes to
+another host.
 
-A 407 to a login that was accepted before may be about the host: a company may forbid a host by
-sending 407 again and again, always or after a quota is used up. The login is then in doubt, and is
-sent once more to another host; only that request gives a verdict. It costs one more failed log-on
-if the password was changed. A login is never in doubt where no host was named yet (SOCKS). Each
-login is rejected once: it is never sent again automatically.
+A 407 to a previously accepted login may be about the host: a company may forbid a host by sending
+407 again and again, always or after a quota is used up. The login is then in doubt, and is sent
+once more to another host; only that request gives a verdict. It costs another failed log-on if the
+password was changed. A login is never in doubt where no host was named yet (SOCKS). Each login is
+rejected once: it is never sent again automatically.
 """
 
 from trayproxy.auth.login import Login
@@ -54,7 +55,7 @@ class Outcomes:
     # --- Accepted --------------------------------------------------------------------------------
 
     def record_acceptance(self, event: LoginAccepted) -> None:
-        """Record that an upstream has accepted a login, and release the parked requests."""
+        """Record the acceptance of a login and release the parked requests."""
         login_id = event.login_id
         space = self._state.spaces.get(login_id.space)
         if space is None:
@@ -98,7 +99,7 @@ class Outcomes:
             self._trust_login(space, event.label)
 
     def _add_accepted_target(self, space: SpaceState, target: str) -> None:
-        """Record that the current login was accepted for a target."""
+        """Record a target for which the current login was accepted."""
         if not target:
             return
         space.forbidden_hosts.pop(host_of(target), None)
@@ -149,8 +150,8 @@ class Outcomes:
                 self._state.release(request.request_id, space, space.scheme)
 
     def _forbid(self, space: SpaceState, target: str) -> None:
-        """Record that the host of a target is forbidden, so that its refusals cause no more
-        doubt."""
+        """Record the host of a target as forbidden; its refusals no longer cast doubt on the
+        login."""
         host = host_of(target)
         space.forbidden_hosts.pop(host, None)
         space.forbidden_hosts[host] = self._state.now
@@ -177,7 +178,7 @@ class Outcomes:
     # --- Refused ---------------------------------------------------------------------------------
 
     def record_late_rejection(self, tried: TriedLogin) -> None:
-        """Record the rejection of a login that was replaced before its verdict arrived."""
+        """Record the rejection of a login after the login was replaced."""
         space = self._state.spaces.get(tried.login_id.space)
         login = space.pending_verdicts.pop(tried.login_id.generation, None) if space else None
         if space and login and not is_password_unchecked(tried.verdict):
@@ -191,7 +192,7 @@ class Outcomes:
         it; the request is parked in the other realm.
 
         Args:
-            tried: The login that the request carried.
+            tried: The login of the request.
             challenged: The protection space of the 407.
         """
         space = self._state.spaces.get(tried.login_id.space)
@@ -224,8 +225,7 @@ class Outcomes:
             self.keep_unverified(space, sent=True, limit=self._state.limits.unproved_max)
 
     def handle_other_scheme(self, space: SpaceState, tried: TriedLogin, *, is_trial: bool) -> None:
-        """Keep a login whose request is challenged for another scheme, which is no verdict on the
-        login.
+        """Keep a login after a challenge for another scheme, which is no verdict on the login.
 
         A login on trial may have cost a failed log-on all the same.
         """
@@ -236,13 +236,13 @@ class Outcomes:
     def handle_refusal(
         self, space: SpaceState, event: RequestChallenged, tried: TriedLogin, *, is_trial: bool
     ) -> bool:
-        """Handle a 407 to a request that carried the current login.
+        """Handle a 407 to a request with the current login.
 
         Args:
             space: The protection space.
             event: The challenge.
-            tried: The login that the request carried.
-            is_trial: True if the request was released after the event that put the login in doubt.
+            tried: The login of the request.
+            is_trial: True if the request was released after the login came into doubt.
 
         Returns:
             True if the request is parked with the others; False if the request is forbidden and no
@@ -300,8 +300,8 @@ class Outcomes:
     def _may_be_right(self, space: SpaceState) -> bool:
         """Return whether the host may be refused, and not the login.
 
-        That is possible for any login that was accepted before, as long as an own request can
-        verify it; otherwise only for some time after the acceptance.
+        This is possible for an accepted login as long as an own request can verify it; otherwise
+        only for some time after the acceptance.
         """
         if space.accepted_at is None:
             return False
@@ -310,7 +310,7 @@ class Outcomes:
         return self._state.now - space.accepted_at <= self._state.limits.refusal_window
 
     def can_verify(self, space: SpaceState) -> bool:
-        """Return whether an own request can verify a login that was accepted before."""
+        """Return whether an own request can verify a previously accepted login."""
         return bool(space.accepted_targets) and self._state.can_send_own
 
     def handle_unusable_scheme(
@@ -322,18 +322,18 @@ class Outcomes:
         is_offered: bool,
         is_trial: bool,
     ) -> bool:
-        """Handle a scheme that failed without a verdict on the login.
+        """Handle the failure of a scheme without a verdict on the login.
 
         Args:
             space: The protection space.
-            tried: The login and the scheme that were tried.
+            tried: The login and its scheme.
             verdict: Why the scheme failed.
-            is_offered: True if the upstream still offers that scheme, as far as is known.
+            is_offered: True if the upstream still offers the scheme, as far as is known.
             is_trial: As in `handle_refusal`.
 
         Returns:
-            True if the scheme is backed off now. A scheme that works for other requests may fail a
-            few times first.
+            True if the scheme is backed off now. A scheme may fail a few times first if it works
+            for other requests.
         """
         state, scheme = self._state, tried.scheme
         is_system = verdict.kind in _NOT_ABOUT_REQUEST or not is_offered
@@ -366,7 +366,7 @@ class Outcomes:
         return self._prompts.ask(space, _REASONS.get(kind, reason))
 
     def ask_for_another_login(self, space: SpaceState) -> None:
-        """Prompt for another login because this one was rejected before; the login is not sent."""
+        """Prompt for another login instead of sending a login rejected before."""
         if space.login is not None:
             space.user = space.login.user
         space.is_unsent = True
@@ -383,8 +383,8 @@ class Outcomes:
         space.in_flight.clear()
 
     def _remember_rejection(self, space: SpaceState, login: Login) -> None:
-        """Record a rejection so that the login is never sent again automatically, in later runs
-        too."""
+        """Record a rejection; the login is never sent again automatically, not even in later
+        runs."""
         state = self._state
         if not state.is_rejected(space.key.upstream_id, login):
             state.effects.append(RecordRejection(space.key.upstream_id, login))
@@ -407,10 +407,10 @@ class Outcomes:
     # --- No verdict ------------------------------------------------------------------------------
 
     def keep_unverified(self, space: SpaceState, *, sent: bool, limit: int | None = None) -> None:
-        """Keep a login whose canary ended without a verdict.
+        """Keep a login after its canary ended without a verdict.
 
         The login may have cost a failed log-on all the same, so after some of these the user is
-        prompted. A login that was accepted before is sent once more, on an own request.
+        prompted. A previously accepted login is sent once more, on an own request.
 
         Args:
             space: The protection space.

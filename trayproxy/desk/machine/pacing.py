@@ -1,13 +1,13 @@
-"""Send permits: which requests may carry an accepted login that is not proved.
+"""Send permits: which requests may carry an accepted login without recent proof.
 
 A password that was right in the evening may be wrong in the morning, when every open program sends
 it at once; thirty failed log-ons lock an account. So while no response has proved the login for
-`DeskLimits.proof_ttl` seconds, one request at a time may carry it. While that request has no
-response, one more request may carry the login every `DeskLimits.send_interval` seconds, because a
-slow site must not hold up all other requests. An acceptance grants permits to all queued requests;
-after a refusal no queued request carries the login (see `trayproxy.desk.machine.outcomes`). Once as
-many requests are unanswered as `DeskLimits.unanswered_max` allows, TrayProxy sends an own request
-to find out whether the login is the reason.
+`DeskLimits.proof_ttl` seconds, a single request may carry it. While this request has no response,
+another request may carry the login every `DeskLimits.send_interval` seconds, because a slow site
+must not hold up all other requests. An acceptance grants permits to all queued requests; after a
+refusal no queued request carries the login (see `trayproxy.desk.machine.outcomes`). Once as many
+requests are unanswered as `DeskLimits.unanswered_max` allows, TrayProxy sends an own request to
+find out whether the login is the reason.
 
 The same limit applies early if an upstream stops responding altogether while requests with a proved
 login are waiting: each of these requests may be a failed log-on, so from then on they count as
@@ -28,7 +28,7 @@ from trayproxy.desk.machine.verification import Verification
 
 
 class Pacing:
-    """Grants send permits one at a time while a login is not proved."""
+    """Grants send permits singly while a login is not proved."""
 
     def __init__(self, state: DeskState, verification: Verification) -> None:
         self._state = state
@@ -69,7 +69,7 @@ class Pacing:
             space.permit_queue.pop(number, None)
 
     def sweep(self) -> None:
-        """Grant or deny every send permit that is due."""
+        """Grant or deny every due send permit."""
         for space in self._state.spaces.values():
             if space.permit_queue:
                 self._grant_next(space)

@@ -1,8 +1,7 @@
-"""When a prompt opens, and when it closes automatically (ux §3.4).
+"""Opening prompts, and closing them automatically (ux §3.4).
 
-There is at most one prompt per protection space, and only one prompt opens at a time. No prompt
-opens while the screen is locked. A prompt that the user has not touched closes when no request
-waits for it any more.
+There is at most one prompt per protection space, and prompts do not open simultaneously. No prompt
+opens while the screen is locked. An untouched prompt closes when no request waits for it any more.
 """
 
 from collections.abc import Iterator
@@ -46,8 +45,8 @@ class Prompts:
     def ask_for_request(
         self, space: SpaceState, request: ParkedRequest, reason: PromptReason, method: SignInMethod
     ) -> None:
-        """Start prompting about one request; the login of its protection space remains in use for
-        others.
+        """Start prompting about a single request; the login of its protection space remains in use
+        for others.
 
         This is called repeatedly while the request is parked.
 
@@ -55,7 +54,7 @@ class Prompts:
             space: The protection space.
             request: The parked request.
             reason: Why the login is not sent automatically for the request.
-            method: The sign-in method that the upstream demands for the request.
+            method: The sign-in method demanded for the request.
         """
         state = self._state
         is_new = request.objection is None
@@ -80,14 +79,14 @@ class Prompts:
             space.prompt = None
 
     def touch(self, space: SpaceState) -> None:
-        """Record that the user is busy with the prompt of a protection space."""
+        """Record an action of the user on the prompt of a protection space."""
         if space.prompt:
             space.prompt.is_touched, space.prompt.touched_at = True, self._state.now
 
     # --- Front ends and screen -------------------------------------------------------------------
 
     def set_front_ends(self, count: int) -> None:
-        """Set the number of front ends that can show a prompt."""
+        """Set the number of front ends able to show a prompt."""
         if self._front_ends and not count:
             self._front_ends_left_at = self._state.now
         self._front_ends = count
@@ -109,8 +108,7 @@ class Prompts:
     # --- Opening and closing ---------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Close the prompts that no request needs any more, and open the next prompt that is
-        due."""
+        """Close unneeded prompts, and open the next due prompt."""
         for space in self._state.spaces.values():
             self._close_if_abandoned(space)
             self._refuse_own_requests(space)
@@ -141,7 +139,7 @@ class Prompts:
             self.close(space, Ending.ABANDONED)
 
     def _refuse_own_requests(self, space: SpaceState) -> None:
-        """Refuse a parked own request that needs a prompt if no request of a program is parked."""
+        """Refuse parked own requests in need of a prompt if no request of a program is parked."""
         if space.phase is SpacePhase.PROMPTING and space.prompt is None and not space.has_clients:
             self._state.refuse_all(space, RefusalReason.UNATTENDED)
 
@@ -164,7 +162,7 @@ class Prompts:
             self._state.refuse_all(space, RefusalReason.UNATTENDED)
 
     def _open_next(self) -> None:
-        """Open the prompt whose oldest request was parked first."""
+        """Open the prompt with the longest parked request."""
         state = self._state
         if state.screen_locked or any(map(self._blocks_others, state.spaces.values())):
             return

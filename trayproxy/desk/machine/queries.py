@@ -62,7 +62,7 @@ class ProfileFacts:
 
     Attributes:
         sign_in: The worst state of its protection spaces.
-        user: The user name that was accepted last, empty if there is none.
+        user: The user name accepted last, empty if there is none.
         snoozed_until: End of the snooze on the machine's clock; infinite if only the user ends it;
             None if there is no snooze.
         waiting: Number of parked requests of programs.
@@ -77,7 +77,7 @@ class ProfileFacts:
 
 
 class Queries:
-    """Queries of the desk's state that change nothing.
+    """Read-only queries of the desk's state.
 
     Attributes:
         state: The shared state; only for the parts of the machine and their tests.
@@ -140,7 +140,7 @@ class Queries:
         return not (is_open or self.state.screen_locked)
 
     def generation(self, upstream_id: UpstreamId) -> int:
-        """Return the generation of the login that the next request to an upstream would carry."""
+        """Return the generation of the login for the next request to an upstream."""
         spaces = self.state.spaces_of_upstream(upstream_id)
         return preferred_space(spaces).generation if spaces else 0
 
@@ -152,7 +152,7 @@ class Queries:
         return TrialState.UNKNOWN
 
     def trusted_logins(self) -> dict[UpstreamId, LoginId]:
-        """Return the logins that requests carry without a 407, by upstream.
+        """Return the logins sent without a 407, by upstream.
 
         An upstream with several realms in use has no such login: only a 407 tells which realm a
         request belongs to, and a login sent to the wrong realm is a failed log-on.
@@ -179,13 +179,13 @@ class Queries:
         return spaces[0] if len(spaces) == 1 else None
 
     def unidentified_requests(self, number: int) -> tuple[int, ...]:
-        """Return the requests named in a prompt whose program is unknown."""
+        """Return the requests of unknown programs named in a prompt."""
         space = self.state.space_of_prompt(number)
         named = space.clients[: self.state.limits.programs_max] if space else []
         return tuple(request.request_id for request in named if request.program is None)
 
     def profile_ids(self) -> frozenset[str]:
-        """Return the ids of the profiles that have protection spaces or sign-in problems."""
+        """Return the ids of all profiles with protection spaces or sign-in problems."""
         spaces = frozenset(key.upstream_id.profile_id for key in self.state.spaces)
         return spaces | {upstream_id.profile_id for upstream_id in self.state.no_common_scheme}
 
@@ -238,16 +238,16 @@ class Queries:
         )
 
     def no_common_scheme(self, profile_id: str = "") -> tuple[Problem, ...]:
-        """Return the problems of upstreams that offer no usable scheme.
+        """Return the problems of upstreams without a usable scheme.
 
         Args:
-            profile_id: Restricts the result to one profile; all profiles if empty.
+            profile_id: Restricts the result to a profile; all profiles if empty.
         """
         found = self.state.no_common_scheme.items()
         return tuple(p for upstream_id, p in found if profile_id in ("", upstream_id.profile_id))
 
     def troubles(self) -> tuple[SignInTrouble, ...]:
-        """Return the reasons why no login can be sent, one for each upstream concerned."""
+        """Return the reasons why no login can be sent, per upstream concerned."""
         found = map(self._trouble, self.state.spaces.values())
         return tuple(dict.fromkeys(filter(None, found)))
 

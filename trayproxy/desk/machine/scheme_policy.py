@@ -1,10 +1,10 @@
 """Which offered scheme to use, and whether a login may be sent with it.
 
-The strongest offered scheme is used. A scheme that failed recently is backed off, and the next one
-is used with the same login. But a login is never sent automatically with a scheme that is weaker
-than the scheme that this upstream has accepted before, or that protects the password less than the
-prompt has stated (threats T4 and T5): then the user is prompted. An upstream may demand different
-schemes for different requests; each request uses a scheme that its own 407 offers.
+The strongest offered scheme is used. A scheme is backed off after a failure, and the next scheme is
+used with the same login. But a login is never sent automatically with a weaker scheme than the
+upstream has accepted before, or with less protection of the password than the prompt has stated
+(threats T4 and T5): then the user is prompted. An upstream may demand different schemes for
+different requests; each request uses a scheme of its own 407.
 """
 
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
@@ -38,7 +38,7 @@ def pick(space: SpaceState, offers: tuple[OfferedScheme, ...], now: float) -> Of
     """Return the scheme to use, or None if no offered scheme can be used now.
 
     The scheme with which the current login was accepted is preferred while it is offered: a
-    stronger scheme that failed before would only fail again.
+    stronger scheme failed before and would only fail again.
     """
     usable = [offer for offer in offers if not is_backed_off(space, offer.scheme, now)]
     kept = (offer for offer in usable if offer.scheme == space.scheme)
@@ -66,7 +66,7 @@ def back_off(state: DeskState, space: SpaceState, scheme: str, verdict: Verdict)
 
 
 def current_backoff(space: SpaceState, now: float) -> SchemeBackoff | None:
-    """Return why no scheme can be used: the current back-off of the scheme that failed first."""
+    """Return why no scheme can be used: the back-off of the first failed scheme."""
     return next((setback for setback in space.backoffs.values() if now < setback.until), None)
 
 
@@ -75,12 +75,12 @@ def objection(
 ) -> PromptReason | None:
     """Return why a login must not be sent with this scheme without a prompt, or None if it may be.
 
-    The realm does not matter to the own sign-in: a ticket is for the host that is configured.
+    The realm does not matter to the own sign-in: a ticket is for the configured host.
 
     Args:
         state: Contains the fingerprints of the upstreams.
         space: The protection space with the login.
-        offer: The scheme that would be used.
+        offer: The scheme to be used.
         offers: All offered schemes.
     """
     fingerprint, consent = state.fingerprints.get(space.key.upstream_id), space.consent
@@ -100,14 +100,14 @@ def objection(
 
 
 def _required_strength(space: SpaceState, label: str) -> int:
-    """Return the minimum strength that a scheme must have."""
+    """Return the minimum strength of a scheme."""
     if space.profile.method is not Method.AUTOMATIC:
         return 0  # The user has chosen the scheme in the settings of the profile.
     return min(strength(label), space.consent.strength) if space.consent else strength(label)
 
 
 def previous_name(state: DeskState, space: SpaceState, reason: PromptReason) -> str:
-    """Return the scheme or realm that the upstream had before it changed, for display."""
+    """Return the upstream's scheme or realm from before its change, for display."""
     fingerprint = state.fingerprints.get(space.key.upstream_id)
     if reason is PromptReason.FALLBACK and space.consent:
         return space.consent.method.title

@@ -1,4 +1,4 @@
-"""The state of one protection space.
+"""The state of a protection space.
 
 The phases of a protection space and the transitions between them::
 
@@ -118,13 +118,13 @@ class LoginSource(Enum):
 
 @dataclass(slots=True)
 class ParkedRequest:
-    """A request that waits for a login.
+    """A request waiting for a login.
 
     Attributes:
         request_id: The number of the request.
         parked_at: Time when it was parked.
         target: The target of the request. Untrusted.
-        program: The program that sent it; None while the program is unknown.
+        program: The program of the request; None while it is unknown.
         offers: The schemes offered by its 407, strongest first.
         is_own: True if TrayProxy sends the request itself, to verify a login.
         was_refused: True if the request has been refused with the current login.
@@ -152,7 +152,7 @@ class ParkedRequest:
 
 @dataclass(frozen=True, slots=True)
 class SchemeBackoff:
-    """A scheme that is not used for some time because it failed.
+    """The back-off of a failed scheme.
 
     Attributes:
         until: Time when the scheme may be used again.
@@ -169,7 +169,7 @@ class SchemeBackoff:
 
 @dataclass(frozen=True, slots=True)
 class LoginInFlight:
-    """A request that has been sent with a login that is not proved.
+    """A request sent with an unproved login.
 
     Attributes:
         released_at: Time when the request was released.
@@ -199,12 +199,12 @@ class OpenPrompt:
 
 @dataclass(slots=True)
 class SpaceState:
-    """The state of one protection space.
+    """The state of a protection space.
 
     Attributes:
         key: The protection space: profile, upstream and realm.
         profile: The profile of the protection space, as currently configured.
-        method: The sign-in method that the upstream demands, for display.
+        method: The sign-in method demanded by the upstream, for display.
         offers: The schemes offered by the last 407, strongest first.
         seen_at: Time of the last 407 or acceptance.
         phase: The current phase; set by `move_to`.
@@ -216,40 +216,39 @@ class SpaceState:
         generation: Number of the current login; incremented with each new login.
         accepted_at: Time of the last acceptance of this generation, None if it was never accepted.
         refusals: Refusals of this generation since its last acceptance.
-        refused_hosts: Hosts whose requests were refused since the last acceptance, with the time of
-            the refusal.
-        forbidden_hosts: Hosts that the upstream forbids to this user, with the time when that was
-            found out. They are kept when the login changes, so that the next trial uses another
-            host.
-        in_flight: Requests that carry the current login while it is not proved, by request number.
-            For a login in doubt only the verdicts of these requests count: any other request with
-            the login was sent before the doubt.
-        permit_queue: Targets of the requests that wait for a send permit, by request number.
+        refused_hosts: Hosts of the requests refused since the last acceptance, with the time of the
+            refusal.
+        forbidden_hosts: Hosts forbidden to this user by the upstream, with the time of the finding.
+            They are kept when the login changes: the next trial uses another host.
+        in_flight: Requests with the current login while it is not proved, by request number. For a
+            login in doubt only the verdicts of these requests count: any other request with the
+            login was sent before the doubt.
+        permit_queue: Targets of the requests waiting for a send permit, by request number.
         last_permit_at: Time when the last send permit was granted.
         is_recorded: True if the trial of the current login has been written to disk.
         record_number: Number of the outstanding `RecordTrial`, 0 if there is none.
-        record_deadline: Time when that record becomes overdue.
-        is_record_overdue: True if that record is overdue: until it is written, the login is not
-            sent and requests are refused.
-        canary_overdue_at: Time when the prompt reports that the canary has no verdict yet.
+        record_deadline: Time when the record becomes overdue.
+        is_record_overdue: True if the record is overdue: until it is written, the login is not sent
+            and requests are refused.
+        canary_overdue_at: Time when the prompt reports the missing verdict on the canary.
         canary_lost_at: Time when the canary is given up.
         canary_target: The target of the canary.
         rejecting_target: The target for which a login was rejected last; it may be a forbidden host
             instead.
         accepted_targets: Targets for which the current login was accepted, oldest first.
-        inconclusive_hosts: Hosts whose responses did not tell whether the current login is right.
-        canary_offer: The offered scheme that the canary uses.
+        inconclusive_hosts: Hosts with inconclusive responses to the current login.
+        canary_offer: The offered scheme used by the canary.
         scheme: The strongest scheme with which the current login was accepted, as in
             `OfferedScheme`.
         accepted_labels: Strength labels with which the current login was accepted, with their
             schemes, as in `OfferedScheme`.
-        consent: The scheme that the prompt showed when the user typed the current login, None if
-            the login was not typed.
-        backoffs: Schemes that are not used for some time, by scheme.
-        scheme_failures: Failures in a row of the scheme that was accepted before.
-        unanswered: Times in a row that the current login was sent and got no response.
-        is_overdue: True if `unanswered` counts requests that may still get a response: the upstream
-            has only stopped responding for a moment.
+        consent: The scheme shown in the prompt when the user typed the current login, None if the
+            login was not typed.
+        backoffs: Back-offs of failed schemes, by scheme.
+        scheme_failures: Failures in a row of the accepted scheme.
+        unanswered: Number of requests in a row with the current login and without a response.
+        is_overdue: True if the requests counted in `unanswered` may still get a response: the
+            upstream has only stopped responding for a moment.
         hold_until: Time until which the current login is not sent automatically, because too many
             requests with it got no response.
         own_request: Number of the outstanding own request, 0 if there is none.
@@ -260,19 +259,19 @@ class SpaceState:
         own_generation: The login generation for which the last own request was sent.
         own_targets: Targets of own requests with the current login.
         last_target: The target of the last request of a program.
-        is_account_locked: True if the upstream has reported that the account is locked.
-        previous_name: The scheme or realm that the upstream had before it changed, for the prompt.
-        pending_verdicts: Logins that were replaced while their canary was in flight, by generation.
-        is_blocked: True if the current login is in flight elsewhere, so that its verdict is
-            awaited.
+        is_account_locked: True if the upstream has reported a locked account.
+        previous_name: The upstream's scheme or realm from before its change, for the prompt.
+        pending_verdicts: Logins replaced while their canary was in flight, by generation.
+        is_blocked: True if the verdict on the same login is awaited, because the login is in flight
+            elsewhere.
         parked: The parked requests by number, oldest first.
         prompt_due_at: Time when the prompt may open.
         prompt: The open prompt, None if there is none.
         reason: The reason for the prompt.
         needs_user: True if the user must provide a login, until a login was accepted.
-        user: The user name that the prompt suggests.
+        user: The user name suggested in the prompt.
         rejection_times: Times of the rejections in a row.
-        is_repeated: True if the user typed a login that had been rejected before.
+        is_repeated: True if the user typed a login rejected before.
         is_unsent: True if the current login had been rejected before and was not sent again.
         retry_rejected: True if the current login is sent even if it has been rejected before, as
             the user wants.
@@ -369,7 +368,7 @@ class SpaceState:
 
     @property
     def upstream_profile(self) -> Profile:
-        """The profile with this upstream only: the keyring has one entry for each upstream."""
+        """The profile with this upstream only: the keyring has an entry for each upstream."""
         return self.profile.with_only(self.key.upstream_id.upstream)
 
     @property
@@ -401,7 +400,7 @@ class SpaceState:
     def is_user_waiting(self) -> bool:
         """True if the user waits for the verdict on the login.
 
-        False for an accepted login that is in doubt: the user has not typed that login just now.
+        False for an accepted login in doubt: the user has not typed the login just now.
         """
         if (
             self.reason in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
@@ -415,7 +414,7 @@ class SpaceState:
 
     @property
     def objected_requests(self) -> list[ParkedRequest]:
-        """The requests that wait for the user although the current login was accepted."""
+        """The requests waiting for the user although the current login was accepted."""
         return [request for request in self.clients if request.objection is not None]
 
     def clear_record(self) -> None:
@@ -443,7 +442,8 @@ class SpaceState:
         return self.is_repeated or self.is_account_locked or self.may_lock_account(now, limits)
 
     def may_lock_account(self, now: float, limits: DeskLimits) -> bool:
-        """Return whether so many logins were rejected recently that the account may get locked."""
+        """Return whether the number of recent rejections puts the account at risk of being
+        locked."""
         recent = sum(
             1 for refused_at in self.rejection_times if now - refused_at <= limits.rejection_window
         )

@@ -1,6 +1,6 @@
-"""The state that all parts of the machine share: protection spaces, time and pending effects.
+"""The shared state of the machine: protection spaces, time and pending effects.
 
-`trayproxy.desk.machine.machine` creates the parts of the machine. Each part decides about one
+`trayproxy.desk.machine.machine` creates the parts of the machine. Each part decides about a single
 subject (prompts, keyring look-ups, outcomes, verification, schemes, actions of the user), and each
 part appends its effects to `DeskState.effects`.
 """
@@ -49,7 +49,7 @@ class DeskState:
 
     Attributes:
         limits: Timeouts and limits.
-        rejected: Logins that upstreams have rejected; they are not sent automatically.
+        rejected: Logins rejected by upstreams; they are not sent automatically.
         fingerprints: The fingerprint of each upstream at its last acceptance of a login.
         now: Time of the current event.
         keyring: Status of the keyring, as far as it is known.
@@ -58,8 +58,8 @@ class DeskState:
         addresses: The addresses of each upstream, as far as they are known.
         active: The active profile.
         profiles: Profiles as currently configured, by id; None for a deleted profile.
-        no_common_scheme: Upstreams whose last 407 offered no usable scheme, with the problem that
-            was returned to clients.
+        no_common_scheme: Upstreams whose last 407 offered no usable scheme, with the problem sent
+            to clients.
         saved: Profiles for which the keyring is known to hold a login.
         can_send_own: True if own requests can be sent.
         screen_locked: True if the screen is locked.
@@ -95,7 +95,7 @@ class DeskState:
         return [s for s in self.spaces.values() if s.key.upstream_id.profile_id == profile_id]
 
     def spaces_of_upstream(self, upstream_id: UpstreamId) -> list[SpaceState]:
-        """Return the protection spaces of an upstream, one for each realm."""
+        """Return the protection spaces of an upstream, per realm."""
         return [s for s in self.spaces.values() if s.key.upstream_id == upstream_id]
 
     def other_realms(self, space: SpaceState) -> list[SpaceState]:
@@ -131,13 +131,13 @@ class DeskState:
     def keep_user(self, space: SpaceState, *, replaces: bool) -> None:
         """Suggest the user name of an accepted login in future prompts, and save it in the profile.
 
-        A profile has one user name. If another upstream or realm of the profile has accepted
+        A profile has a single user name. If another upstream or realm of the profile has accepted
         another user, the profile is not changed: otherwise the other login would have to be typed
         again.
 
         Args:
             space: The protection space with the accepted login.
-            replaces: True if the user has chosen the user name, so that it also replaces the user
+            replaces: True if the user has chosen the user name and it therefore replaces the user
                 name of the profile.
         """
         if space.login is None:
@@ -165,7 +165,7 @@ class DeskState:
         return space
 
     def _evict_space(self) -> bool:
-        """Remove the idle protection space that was seen longest ago, trusted spaces last.
+        """Remove the idle protection space seen longest ago, trusted spaces last.
 
         Returns:
             False if no protection space is idle.
@@ -184,7 +184,7 @@ class DeskState:
         return True
 
     def clear_no_common_scheme(self, profile_id: str) -> None:
-        """Clear the problem that upstreams of a profile offered no usable scheme."""
+        """Clear the problems of a profile's upstreams about missing usable schemes."""
         for upstream_id in [one for one in self.no_common_scheme if one.profile_id == profile_id]:
             del self.no_common_scheme[upstream_id]
 
@@ -212,7 +212,7 @@ class DeskState:
         return requests
 
     def refuse(self, request_id: int, reason: RefusalReason, text: str = "") -> None:
-        """Refuse a request that is not parked (any more)."""
+        """Refuse a request, which must not be parked (any more)."""
         self.effects.append(RefuseRequest(request_id, reason, text))
 
     def refuse_all(self, space: SpaceState, reason: RefusalReason, text: str = "") -> None:
@@ -225,7 +225,7 @@ class DeskState:
         self.effects.append(ReleaseRequest(request_id, space.login_id, scheme))
 
     def deny_permits(self, space: SpaceState) -> None:
-        """Deny the send permit to all requests that wait for one in a protection space."""
+        """Deny the send permits of all queued requests of a protection space."""
         self.effects += map(DenyPermit, space.permit_queue)
         space.permit_queue.clear()
 
@@ -246,10 +246,10 @@ class DeskState:
     # --- Notifications ---------------------------------------------------------------------------
 
     def prompt_changed(self, space: SpaceState) -> None:
-        """Notify front ends that the open prompt of a protection space may have changed."""
+        """Notify front ends of a possible change in the open prompt of a protection space."""
         if space.prompt:
             self.effects.append(NotifyPromptChanged(space.prompt.number))
 
     def prompted_spaces(self) -> Iterator[SpaceState]:
-        """Yield the protection spaces that have an open prompt."""
+        """Yield the protection spaces with an open prompt."""
         return (space for space in self.spaces.values() if space.prompt)

@@ -77,7 +77,7 @@ class UserActions:
         return is_open and space.source is LoginSource.TYPED and space.login == login
 
     def _wait_for_verdict(self, space: SpaceState) -> None:
-        """Continue the trial of a login that was typed again before its verdict arrived."""
+        """Continue the trial of a login after the user has typed the same login again."""
         space.reason = PromptReason.NEEDED
         space.own_generation = 0
         if space.phase is SpacePhase.CHECKING:
@@ -94,16 +94,14 @@ class UserActions:
         return self._state.is_rejected(space.key.upstream_id, login)
 
     def _ask_again(self, space: SpaceState, login: Login) -> None:
-        """Report that this login was rejected before: to send it again would cost a failed
-        log-on."""
+        """Report a login rejected before: to send the login again would cost a failed log-on."""
         space.is_repeated = True
         space.user = login.user
         space.reason = PromptReason.REPEATED
         self._state.prompt_changed(space)
 
     def handle_decline(self, number: int, snooze: Snooze) -> None:
-        """Close a prompt that the user has declined, start the snooze and refuse the parked
-        requests."""
+        """Close a declined prompt, start the snooze and refuse the parked requests."""
         space = self._state.space_of_prompt(number)
         if space is None:
             return None
@@ -120,7 +118,7 @@ class UserActions:
         return self._state.refuse_all(space, RefusalReason.DECLINED)
 
     def _decline_weaker(self, space: SpaceState, snooze: Snooze) -> None:
-        """Refuse the requests that demand a weaker scheme; the login remains in use for the
+        """Refuse the requests with a demand for a weaker scheme; the login remains in use for the
         others."""
         space.reason = PromptReason.NEEDED
         if space.objected_requests:
@@ -145,7 +143,7 @@ class UserActions:
                 space.move_to(SpacePhase.PROMPTING)
 
     def handle_touch(self, number: int) -> None:
-        """Record that the user has begun to answer a prompt."""
+        """Record the user's first action on a prompt."""
         space = self._state.space_of_prompt(number)
         if space:
             self._prompts.touch(space)
@@ -184,7 +182,7 @@ class UserActions:
             self._verification.send_own_request(space)
 
     def use_login(self, event: LoginProvided) -> None:
-        """Use a login that was provided without a prompt."""
+        """Use a login provided without a prompt."""
         space = self._space_of(event.profile, event.method)
         if space is None:
             return
@@ -195,8 +193,7 @@ class UserActions:
             self._state.keep_user(space, replaces=True)
 
     def _space_of(self, profile: Profile, method: SignInMethod) -> SpaceState | None:
-        """Return the protection space of a profile's preferred upstream that the user most likely
-        means."""
+        """Return the protection space of a profile's preferred upstream; create it if necessary."""
         upstream_id = UpstreamId.of(profile)
         spaces = self._state.spaces_of_upstream(upstream_id)
         if spaces:
@@ -204,8 +201,7 @@ class UserActions:
         return self._state.add_space(ProtectionSpace.blank(upstream_id), profile, method)
 
     def forget_logins(self, profile_id: str) -> None:
-        """Forget the logins of a profile and the rejections and fingerprints that belong to
-        them."""
+        """Forget the logins of a profile with their rejections and fingerprints."""
         state = self._state
         for space in state.spaces_of_profile(profile_id):
             if space.login:
@@ -215,7 +211,7 @@ class UserActions:
         self.clear_history(profile_id)
 
     def clear_history(self, profile_id: str) -> None:
-        """Remove a profile from the history that is kept between runs."""
+        """Remove a profile from the history kept between runs."""
         for upstream_id in [s for s in self._state.fingerprints if s.profile_id == profile_id]:
             del self._state.fingerprints[upstream_id]
         self._state.effects.append(ClearHistory(profile_id))
@@ -238,6 +234,6 @@ class UserActions:
 
 
 def preferred_space(spaces: Iterable[SpaceState]) -> SpaceState:
-    """Return the protection space that the user most likely means: prompted, in need of a login,
+    """Return the protection space most likely meant by the user: prompted, in need of a login,
     recent."""
     return max(spaces, key=lambda s: (s.prompt is not None, s.needs_user, s.seen_at))

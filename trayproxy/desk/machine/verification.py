@@ -1,13 +1,12 @@
-"""Verifying a login: it is sent on one request, the canary.
+"""Verifying a login: it is sent on a single request, the canary.
 
 Only the verdict on the canary decides about the other requests. If the verdict takes long, the
 prompt reports it, but no second request is sent: each further request with a wrong login is a
 failed log-on, and companies lock accounts after a few.
 
-A login that was accepted before and is in doubt, because it was refused or got no response, is
-verified by an own request to another host than the one that refused the login. The own request is
-first sent without the login: if the upstream does not respond with a 407, the login is not the
-reason for the doubt.
+A previously accepted login in doubt, because it was refused or got no response, is verified by an
+own request, not sent to the refusing host. The own request is first sent without the login: if the
+upstream does not respond with a 407, the login is not the reason for the doubt.
 
 An own request is also the canary if no client is left because all clients disconnected while the
 user typed, and if the clients' requests cannot verify the login because their hosts have given
@@ -62,7 +61,7 @@ class Verification:
         self._records = 0
 
     def sweep(self) -> None:
-        """Release or refuse the parked requests that can be, and send the canaries that are due."""
+        """Release or refuse parked requests where possible, and send the due canaries."""
         for space in self._state.spaces.values():
             if space.is_record_overdue:
                 self._state.refuse_all(space, RefusalReason.UNRECORDED)
@@ -82,7 +81,7 @@ class Verification:
         yield space.record_deadline
 
     def expire(self, space: SpaceState) -> None:
-        """Handle the deadlines of a protection space that have passed."""
+        """Handle the passed deadlines of a protection space."""
         now = self._state.now
         if now >= space.own_deadline:
             space.own_deadline = inf
@@ -99,9 +98,9 @@ class Verification:
     # --- No response, or an inconclusive response ------------------------------------------------
 
     def handle_no_response(self, event: NoResponse) -> None:
-        """Handle a request with a login that ended without a response.
+        """Handle the end of a request with a login and without a response.
 
-        A request that never carried the current login changes nothing.
+        A request changes nothing if it never carried the current login.
         """
         space = self._state.spaces.get(event.login_id.space)
         if space is None:
@@ -133,10 +132,10 @@ class Verification:
                 self.verify_after_silence(space)
 
     def handle_unproved(self, event: LoginUnproved) -> None:
-        """Keep a login on trial whose canary got a response that proves nothing.
+        """Keep a login on trial after an inconclusive response to its canary.
 
-        The next canary goes to another host. A login that was accepted before was not refused, and
-        the upstream does respond, so there is no reason for a prompt.
+        The next canary goes to another host. A previously accepted login was not refused, and the
+        upstream does respond, so there is no reason for a prompt.
         """
         space = self._state.spaces.get(event.login_id.space)
         if space is None:
@@ -203,7 +202,7 @@ class Verification:
     def _hold_for_consent(
         self, space: SpaceState, request: ParkedRequest, offer: OfferedScheme, reason: PromptReason
     ) -> None:
-        """Keep one request parked for the user while other requests use the current login.
+        """Keep a request parked for the user while other requests use the current login.
 
         The request is refused if there is no front end, or if the user has snoozed such prompts.
         """
@@ -222,7 +221,7 @@ class Verification:
     def _verify(self, space: SpaceState) -> None:
         """Send the current login on a canary, unless its verdict is outstanding already.
 
-        There is one canary per login and upstream, not one per realm: the account is the same.
+        There is a single canary per login and upstream, not per realm: the account is the same.
         """
         assert space.has_login
         was_blocked, space.is_blocked = space.is_blocked, self._is_being_verified(space)
@@ -248,17 +247,17 @@ class Verification:
                 self._send_canary(space)
 
     def _may_send_own(self, space: SpaceState) -> bool:
-        """Return whether one more own request may be sent for a login in doubt."""
+        """Return whether another own request may be sent for a login in doubt."""
         return (
             self._state.can_send_own
             and space.own_requests_sent < self._state.limits.own_requests_max
         )
 
     def _needs_other_target(self, space: SpaceState) -> bool:
-        """Return whether every parked request goes to the target that rejected the login.
+        """Return whether every parked request goes to the target of the last rejection.
 
         If a forbidden host was taken for a wrong password, the user is right to insist on the
-        login; but only another host can prove it. One own request goes there.
+        login; but only another host can prove the login. A single own request goes there.
         """
         was_elsewhere = any(
             request.target != space.rejecting_target for request in space.parked.values()
@@ -271,10 +270,9 @@ class Verification:
         """Return whether an own request verifies the login on trial; send the own request if it is
         due.
 
-        That is so if no parked request can verify the login because all their hosts give
-        inconclusive responses, and in place of the last attempt before the prompt: the hosts that
-        programs request first may all be blocked, as the hosts that browsers contact in the
-        background often are.
+        An own request is used if all hosts of the parked requests give inconclusive responses, and
+        for the last attempt before the prompt: the first hosts of programs may all be blocked, as
+        the hosts contacted by browsers in the background often are.
         """
         limits, now = self._state.limits, self._state.now
         if space.accepted_at is not None or not (space.inconclusive_hosts or space.forbidden_hosts):
@@ -324,7 +322,7 @@ class Verification:
         return any(s.phase is SpacePhase.CHECKING and s.login == space.login for s in others)
 
     def _send_canary(self, space: SpaceState) -> None:
-        """Release the parked request that is best suited to verify the current login."""
+        """Release the parked request best suited to verify the current login."""
         state = self._state
         first_objection: tuple[OfferedScheme, PromptReason] | None = None
         for request in self._canary_candidates(space):
@@ -367,7 +365,7 @@ class Verification:
     # --- Recording trials ------------------------------------------------------------------------
 
     def _record_trial(self, space: SpaceState, *, retry_rejected: bool) -> None:
-        """Request that the trial of the current, unverified login is written to disk.
+        """Request a record on disk of the trial of the current, unverified login.
 
         If this run ends before the verdict, the next run must not send the login once more.
         """
@@ -384,7 +382,7 @@ class Verification:
         self._state.prompt_changed(space)
 
     def _report_overdue_record(self, space: SpaceState) -> None:
-        """Report that the trial cannot be written to disk, so that the login is not sent."""
+        """Report the missing record of the trial, without which the login is not sent."""
         space.record_deadline, space.is_record_overdue = inf, True
         space.reason = PromptReason.UNRECORDED
         self._state.prompt_changed(space)
@@ -417,11 +415,10 @@ class Verification:
             self._prompts.ask(space, PromptReason.UNCHECKED)
 
     def _canary_candidates(self, space: SpaceState) -> list[ParkedRequest]:
-        """Return the parked requests that may be the canary, the best suited first.
+        """Return the parked requests suited as the canary, best first.
 
-        After a refusal that may be about the host alone, only a request to a target for which the
-        login was accepted before can verify the login: the own request, if there is one, or a
-        request to such a target.
+        If the login is in doubt, only a request to a target with an earlier acceptance can verify
+        it: the own request, if it is outstanding, or a request to such a target.
         """
         requests = list(space.parked.values())
         if space.is_in_doubt() and space.own_request and space.own_deadline < inf:
@@ -449,7 +446,7 @@ class Verification:
     def _handle_objection(
         self, space: SpaceState, offer: OfferedScheme, reason: PromptReason
     ) -> None:
-        """Prompt instead of sending a login to an upstream that has changed.
+        """Prompt instead of sending a login to a changed upstream.
 
         The own sign-in has no prompt: the parked requests are refused.
         """
@@ -470,7 +467,7 @@ class Verification:
     def _verify_without_clients(self, space: SpaceState) -> None:
         """Verify a typed login by an own request although no client is parked any more.
 
-        A login from the command line that is to be saved is verified in the same way.
+        A login from the command line is verified in the same way if it is to be saved.
         """
         is_answer = (
             space.source is LoginSource.TYPED
