@@ -12,30 +12,30 @@ Step = Leg | Verdict
 
 
 @dataclass
-class Scripted:
+class ScriptedHandshake:
     """A handshake that takes these steps, whatever it is told.
 
     Attributes:
         steps: The steps.
         request: What it was to sign.
-        told: The challenges that it was told, for each step.
-        learnt: Of how many final responses it was told.
-        before: Called before each step.
+        challenges: The challenges that it was told, for each step.
+        final_responses: Of how many final responses it was told.
+        before_step: Called before each step.
     """
 
     steps: Sequence[Step]
     request: RequestToSign
-    told: list[tuple[Challenge, ...]] = field(default_factory=list)
-    learnt: int = 0
-    before: Callable[[], object] = lambda: None
+    challenges: list[tuple[Challenge, ...]] = field(default_factory=list)
+    final_responses: int = 0
+    before_step: Callable[[], object] = lambda: None
 
     def step(self, challenges: tuple[Challenge, ...]) -> Step:
-        self.before()
-        self.told.append(challenges)
-        return self.steps[min(len(self.told), len(self.steps)) - 1]
+        self.before_step()
+        self.challenges.append(challenges)
+        return self.steps[min(len(self.challenges), len(self.steps)) - 1]
 
     def finish(self, fields: Fields) -> None:
-        self.learnt += 1
+        self.final_responses += 1
 
 
 @dataclass
@@ -56,8 +56,8 @@ class ScriptedScheme:
     blocks: bool = False
     needs_login: bool = True
     is_constant: bool = False
-    before: Callable[[], object] = lambda: None
-    handshakes: list[Scripted] = field(default_factory=list)
+    before_step: Callable[[], object] = lambda: None
+    handshakes: list[ScriptedHandshake] = field(default_factory=list)
 
     def check(self, login: Login) -> None:
         pass
@@ -69,7 +69,7 @@ class ScriptedScheme:
         return self
 
     def begin(self, request: RequestToSign) -> Handshake:
-        self.handshakes.append(Scripted(self.steps, request, before=self.before))
+        self.handshakes.append(ScriptedHandshake(self.steps, request, before_step=self.before_step))
         return self.handshakes[-1]
 
 
@@ -80,12 +80,12 @@ UNUSABLE = Verdict(VerdictKind.UNUSABLE, "It cannot be used here.")
 NO_TICKET = Verdict(VerdictKind.NO_TICKET)
 
 
-def two_legs() -> ScriptedScheme:
+def ntlm_like_scheme() -> ScriptedScheme:
     """Return a scheme that signs in a connection with a type 1 and a type 3, like NTLM."""
     return ScriptedScheme((TYPE_1, TYPE_3, REJECTED))
 
 
-class Ticket:
+class TicketScheme:
     """Negotiate with a ticket: a token, and as many more as the upstream asks for."""
 
     name = "negotiate"
@@ -103,7 +103,7 @@ class Ticket:
     def understands(self, challenge: Challenge) -> bool:
         return not challenge.token68
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> "Ticket":
+    def signer(self, challenge: Challenge, login: Login | None, host: str) -> "TicketScheme":
         return self
 
     def begin(self, request: RequestToSign) -> Handshake:

@@ -14,7 +14,7 @@ from time import monotonic
 
 import pytest
 
-from tests.engine.bound import Bound, Manner
+from tests.engine.ntlm_upstream import NtlmUpstream, NtlmBehaviour
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
@@ -26,8 +26,8 @@ from tests.engine.schemes import (
     TYPE_3,
     UNUSABLE,
     ScriptedScheme,
-    Ticket,
-    two_legs,
+    TicketScheme,
+    ntlm_like_scheme,
 )
 from tests.engine.wire import Client, connect, get, post
 from tests.support.octets import octets
@@ -54,21 +54,21 @@ CONNECT = connect(b"origin.test:443")
 BASIC = challenge('Basic realm="corp"')
 
 Play = Callable[..., Scripted]
-Bind = Callable[..., Bound]
+Bind = Callable[..., NtlmUpstream]
 
 
 @pytest.fixture
 def bind(stack: ExitStack) -> Bind:
     """Starts upstreams that sign in connections."""
 
-    def bind(**manner: object) -> Bound:
-        return stack.enter_context(Bound(Manner(**manner)))  # type: ignore[arg-type]  # by name
+    def bind(**manner: object) -> NtlmUpstream:
+        return stack.enter_context(NtlmUpstream(NtlmBehaviour(**manner)))  # type: ignore[arg-type]  # by name
 
     return bind
 
 
 def desk_with(*schemes: ScriptedScheme | Basic, knows_it: bool = False) -> FakeDesk:
-    return FakeDesk(LOGIN, schemes=schemes or (two_legs(),), knows_it=knows_it)
+    return FakeDesk(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=knows_it)
 
 
 def tunnel(client: Client) -> None:
@@ -87,7 +87,7 @@ def test_all_legs_go_on_one_connection_r_120(start: Start, bind: Bind) -> None:
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
         assert client.ask(GET).body == b"ok"
-    assert upstream.told == [(1, "GET", "none"), (1, "GET", "type 1"), (1, "GET", "type 3")]
+    assert upstream.messages == [(1, "GET", "none"), (1, "GET", "type 1"), (1, "GET", "type 3")]
     assert len(engine.desk.acceptances) == 1
 
 
@@ -99,8 +99,8 @@ def test_a_connection_that_is_signed_in_carries_requests_as_they_are(
         for _ in range(4):
             assert client.ask(GET).status == 200
         assert client.ask(post(URL, b"content")).status == 200
-    assert [message for _, _, message in upstream.told[3:]] == ["none"] * 4
-    assert {connection for connection, _, _ in upstream.told} == {1}
+    assert [message for _, _, message in upstream.messages[3:]] == ["none"] * 4
+    assert {connection for connection, _, _ in upstream.messages} == {1}
 
 
 def test_content_stays_behind_until_the_last_leg_r_125(start: Start, bind: Bind) -> None:
@@ -135,14 +135,14 @@ def test_a_client_that_waits_for_a_100_gets_it_from_the_last_leg_only_r_064(
             assert client.more()
         client.send(b"hello")
         assert client.reply(b"PUT").interim == (100,)
-    assert [one.expects for one in upstream.requests] == [False, False, True]
+    assert [one.expects_continue for one in upstream.requests] == [False, False, True]
 
 
 def test_with_a_known_login_a_request_begins_with_the_first_leg(start: Start, bind: Bind) -> None:
     upstream = bind()
     with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
         assert client.ask(GET).status == 200
-    assert [message for _, _, message in upstream.told] == ["type 1", "type 3"]
+    assert [message for _, _, message in upstream.messages] == ["type 1", "type 3"]
 
 
 def test_no_site_gets_a_request_that_has_lost_its_content(start: Start, bind: Bind) -> None:
@@ -163,7 +163,7 @@ def test_a_first_leg_that_goes_through_is_no_acceptance(start: Start, bind: Bind
 
 def test_an_answer_to_an_empty_request_is_not_passed_on(start: Start, bind: Bind) -> None:
     upstream = bind(lets_through=lambda head: head.value("proxy-authorization") == "NTLM b25l")
-    upstream.manner.forgets_after = 0
+    upstream.behaviour.authenticated_requests = 0
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 503
@@ -180,7 +180,7 @@ def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in_r_120(
     upstream = bind(minor=minor)
     with start(office(upstream.port), desk_with()).connect() as client:
         assert client.ask(GET).status == 200
-    by_message = {message: connection for connection, _, message in upstream.told}
+    by_message = {message: connection for connection, _, message in upstream.messages}
     assert by_message["type 1"] == by_message["type 3"]
     # A refusal without a sign-in that has begun leaves no connection in 1.0.
     assert (by_message["none"] == by_message["type 1"]) is (minor == 1)
@@ -246,7 +246,7 @@ def test_a_refusal_of_head_may_bring_content_inside_a_handshake(
     with start(office(upstream.port), desk_with(knows_it=is_known)).connect() as client:
         assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
         assert client.ask(GET).body == b"ok"
-    assert [message for _, _, message in upstream.told][-3:] == ["type 1", "type 3", "none"]
+    assert [message for _, _, message in upstream.messages][-3:] == ["type 1", "type 3", "none"]
 
 
 def test_content_behind_a_refusal_of_head_may_come_late_and_in_chunks(
@@ -305,8 +305,8 @@ class Closing:
 SCHEMES_CLOSED: dict[str, Callable[[], SchemeOfAuth]] = {
     'Basic realm="corp"': Basic,
     'Digest realm="c", nonce="n", qop="auth"': lambda: Digest(os.urandom),
-    "NTLM": two_legs,
-    "Negotiate": Ticket,
+    "NTLM": ntlm_like_scheme,
+    "Negotiate": TicketScheme,
 }
 
 
@@ -335,7 +335,7 @@ def test_a_proxy_that_closes_behind_its_407_gets_the_login_on_a_new_connection(
 
 @pytest.mark.parametrize(
     ("scheme", "challenged", "most"),
-    [(Basic(), 'Basic realm="corp"', 2), (two_legs(), "NTLM", 1)],
+    [(Basic(), 'Basic realm="corp"', 2), (ntlm_like_scheme(), "NTLM", 1)],
     ids=["basic", "ntlm"],
 )
 def test_a_proxy_that_resets_on_a_login_gets_it_twice_at_most(
@@ -367,7 +367,7 @@ def test_a_tunnel_signs_in_too(start: Start, bind: Bind) -> None:
     upstream = bind()
     with start(office(upstream.port), desk_with()).connect() as client:
         tunnel(client)
-    assert [message for _, _, message in upstream.told] == ["none", "type 1", "type 3"]
+    assert [message for _, _, message in upstream.messages] == ["none", "type 1", "type 3"]
 
 
 def test_a_tunnel_takes_an_idle_connection_that_is_signed_in(start: Start, bind: Bind) -> None:
@@ -378,7 +378,7 @@ def test_a_tunnel_takes_an_idle_connection_that_is_signed_in(start: Start, bind:
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
     with engine.connect() as client:
         tunnel(client)
-    assert upstream.told[-1] == (1, "CONNECT", "none")
+    assert upstream.messages[-1] == (1, "CONNECT", "none")
 
 
 def test_the_next_client_takes_a_connection_that_is_signed_in(start: Start, bind: Bind) -> None:
@@ -388,7 +388,7 @@ def test_the_next_client_takes_a_connection_that_is_signed_in(start: Start, bind
         with engine.connect() as client:
             assert client.ask(GET).status == 200
         engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    assert upstream.told[3:] == [(1, "GET", "none")] * 2
+    assert upstream.messages[3:] == [(1, "GET", "none")] * 2
 
 
 def test_a_signed_in_connection_serves_no_other_login_r_121(start: Start, bind: Bind) -> None:
@@ -398,7 +398,7 @@ def test_a_signed_in_connection_serves_no_other_login_r_121(start: Start, bind: 
         assert client.ask(GET).status == 200
         engine.call(lambda: engine.desk.begin(Login("other", "pass")))
         assert client.ask(GET).status == 200
-    assert upstream.told[3:] == [(2, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
+    assert upstream.messages[3:] == [(2, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
 
 
 def test_a_signed_in_connection_serves_no_other_profile_r_121(start: Start, bind: Bind) -> None:
@@ -409,7 +409,7 @@ def test_a_signed_in_connection_serves_no_other_profile_r_121(start: Start, bind
         other = Profile("other", "Other", Upstream("127.0.0.1", upstream.port), SignIn.PASSWORD)
         engine.signs.profile = other
         assert client.ask(GET).status == 200
-    assert {connection for connection, _, _ in upstream.told[3:]} == {2}
+    assert {connection for connection, _, _ in upstream.messages[3:]} == {2}
 
 
 def test_a_connection_that_has_lost_its_sign_in_is_no_rejection(start: Start, bind: Bind) -> None:
@@ -418,7 +418,7 @@ def test_a_connection_that_has_lost_its_sign_in_is_no_rejection(start: Start, bi
     with engine.connect() as client:
         for _ in range(3):
             assert client.ask(GET).status == 200
-    assert upstream.told[4:] == [(1, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
+    assert upstream.messages[4:] == [(1, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
     assert len(engine.desk.turns) == 1
 
 
@@ -448,7 +448,7 @@ def test_a_profile_that_is_switched_between_the_legs_changes_nothing_for_the_req
         server.answer()
         assert client.reply().body == b"ok"
         assert client.ask(GET).body == b"ok\n"
-    assert [message for _, _, message in old.told] == ["none", "type 1", "type 3"]
+    assert [message for _, _, message in old.messages] == ["none", "type 1", "type 3"]
     assert b"Proxy-Authorization" not in new.peer(1).received
 
 
@@ -463,7 +463,7 @@ def test_a_rejected_sign_in_leaves_no_connection_behind_r_122(start: Start, bind
         assert client.ask(GET).status == 503
         assert client.ask(GET).status == 503
     assert [turn.verdict for turn in engine.desk.turns] == [None, REJECTED, None, REJECTED]
-    assert {connection for connection, _, _ in upstream.told[3:]} == {2}
+    assert {connection for connection, _, _ in upstream.messages[3:]} == {2}
     assert not engine.desk.acceptances
 
 
@@ -474,7 +474,7 @@ def test_a_connection_that_ends_between_the_legs_is_tried_once_more_r_126(
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
         assert client.ask(GET).status == 502
-    assert [message for _, _, message in upstream.told] == ["none", "type 1", "type 1"]
+    assert [message for _, _, message in upstream.messages] == ["none", "type 1", "type 1"]
     assert engine.desk.spent == [False]
 
 
@@ -484,7 +484,7 @@ def test_a_connection_cut_at_the_first_leg_is_tried_once_more_r_126(
     upstream = bind(cuts_after="type 1")
     with start(office(upstream.port), desk_with()).connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 502
-    assert [message for _, _, message in upstream.told] == ["none", "type 1", "type 1"]
+    assert [message for _, _, message in upstream.messages] == ["none", "type 1", "type 1"]
 
 
 def test_a_login_on_trial_is_not_sent_again_when_its_connection_breaks(
@@ -494,7 +494,7 @@ def test_a_login_on_trial_is_not_sent_again_when_its_connection_breaks(
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
         assert client.ask(GET).status == 503
-    assert [message for _, _, message in upstream.told].count("type 3") == 1
+    assert [message for _, _, message in upstream.messages].count("type 3") == 1
     assert engine.desk.spent == [True]
 
 
@@ -505,7 +505,7 @@ def test_a_login_that_is_known_is_sent_again_with_what_has_no_effect(
     engine = start(office(upstream.port), desk_with(knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
-    assert [message for _, _, message in upstream.told].count("type 3") == 2
+    assert [message for _, _, message in upstream.messages].count("type 3") == 2
 
 
 def test_a_password_on_trial_is_not_sent_again_when_its_connection_breaks(
@@ -565,7 +565,7 @@ def test_another_upstream_is_not_taken_for_one_that_has_asked(
     """What it needs no sign-in for must not reach a site without its content."""
     first, second = (
         script(answering(challenge("NTLM"))),
-        stack.enter_context(Bound(Manner(lets_through=lambda head: True))),
+        stack.enter_context(NtlmUpstream(NtlmBehaviour(needs_no_login=lambda head: True))),
     )
     profile = replace(office(first.port), fallbacks=(Upstream("127.0.0.1", second.port),))
     engine = start(profile)
@@ -889,7 +889,7 @@ class Server:
         stack.callback(self._may_answer.set)
 
     def scheme(self) -> ScriptedScheme:
-        return ScriptedScheme((TYPE_1, TYPE_3, REJECTED), blocks=True, before=self._wait)
+        return ScriptedScheme((TYPE_1, TYPE_3, REJECTED), blocks=True, before_step=self._wait)
 
     def answer(self) -> None:
         self._may_answer.set()
@@ -964,7 +964,7 @@ def test_credentials_that_do_not_repeat_are_made_for_each_request(
         for _ in range(4):
             assert client.ask(GET).status == 200
     assert len(scheme.handshakes) == 4
-    assert [one.learnt for one in scheme.handshakes] == [1] * 4
+    assert [one.final_responses for one in scheme.handshakes] == [1] * 4
 
 
 def test_a_scheme_is_told_the_challenges_that_it_answers(start: Start, script: Play) -> None:
@@ -974,7 +974,7 @@ def test_a_scheme_is_told_the_challenges_that_it_answers(start: Start, script: P
     with start(office(upstream.port), desk_with(scheme)).connect() as client:
         assert client.ask(GET).status == 200
     (handshake,) = scheme.handshakes
-    assert [[one.token68 for one in told] for told in handshake.told] == [["a"], ["b"]]
+    assert [[one.token68 for one in told] for told in handshake.challenges] == [["a"], ["b"]]
 
 
 def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: Play) -> None:
@@ -1116,7 +1116,7 @@ def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
         if steps[0] == 2:
             goes_on.wait(20)
 
-    scheme.before = wait_at_the_second_step
+    scheme.before_step = wait_at_the_second_step
     limits = replace(EngineLimits(), response_head_s=0.1)
     engine = start(office(upstream.port), desk_with(scheme), limits)
     with engine.connect() as client:
@@ -1758,7 +1758,7 @@ def test_a_verdict_on_a_handshake_is_read_although_the_client_has_left(
     assert turn.verdict is not None
     assert turn.verdict.kind is VerdictKind.REJECTED
     assert engine.desk.doubts == []
-    assert [message for _, _, message in upstream.told].count("type 3") == 1
+    assert [message for _, _, message in upstream.messages].count("type 3") == 1
 
 
 class ClosingBehind407:

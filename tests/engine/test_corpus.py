@@ -27,7 +27,7 @@ import pytest
 from tests.engine.fakes import FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
-from tests.engine.schemes import Ticket
+from tests.engine.schemes import TicketScheme
 from tests.engine.wire import Client, CutError, Reply, get, post
 from tests.http.readers import with_ascii_targets
 from tests.support.held import Held
@@ -514,7 +514,7 @@ def words_for(result: Result, received: list[Received]) -> set[str]:
 @pytest.fixture(scope="module")
 def upstream_engine(recorder: Recorder) -> Iterator[Running]:
     limits = EngineLimits(response_head_s=1.0, connect_response_head_s=1.0, linger_s=0.1)
-    schemes = (Ticket(), ntlm_scheme(), Digest(os.urandom), Basic())
+    schemes = (TicketScheme(), ntlm_scheme(), Digest(os.urandom), Basic())
     with Running(office(recorder.port), desk=FakeDesk(schemes=schemes), limits=limits) as running:
         yield running
 

@@ -10,7 +10,7 @@ import pytest
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.running import Running
-from tests.engine.schemes import two_legs
+from tests.engine.schemes import ntlm_like_scheme
 from tests.engine.wire import Client, chunked, connect, get, post
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, challenge
 from trayproxy.auth.basic import Basic
@@ -366,7 +366,7 @@ def test_a_new_connection_of_a_scheme_that_signs_in_connections_carries_no_leg_t
     start: Start, script: Play
 ) -> None:
     upstream = Picky("NTLM")
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(two_legs(),)))
+    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
     once(engine, get(FREE), TUNNEL, get(ASKED))
     upstream.heads.clear()
     # Over the connection that is signed in, and over one that is not, which a tunnel gets.
@@ -382,7 +382,7 @@ def test_a_request_on_a_connection_that_is_not_signed_in_carries_no_leg_to_an_ex
     start: Start, script: Play, stack: ExitStack
 ) -> None:
     upstream = Picky("NTLM")
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(two_legs(),)))
+    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
     once(engine, get(FREE))
     holder = stack.enter_context(engine.connect())
     assert served(holder, get(ASKED))  # Its client keeps the only connection that is signed in.
@@ -398,7 +398,7 @@ def test_a_site_that_is_served_over_a_connection_that_is_signed_in_is_not_exempt
     start: Start, script: Play, stack: ExitStack
 ) -> None:
     upstream = Picky("NTLM")
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(two_legs(),)))
+    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
     holder = stack.enter_context(engine.connect())
     for octets in (get(ASKED), get(ASKED), get(ASKED + b"more")):
         assert served(holder, octets)
@@ -413,7 +413,7 @@ def test_a_connection_is_signed_in_where_an_exempt_site_asks_after_all(
     start: Start, script: Play
 ) -> None:
     upstream = Picky("NTLM")
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(two_legs(),)))
+    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
     once(engine, TUNNEL, get(ASKED), TUNNEL)
     upstream.asks_everywhere.set()
     upstream.heads.clear()

@@ -6,11 +6,11 @@ from threading import Event
 
 import pytest
 
-from tests.engine.bound import Bound, Manner
+from tests.engine.ntlm_upstream import NtlmUpstream, NtlmBehaviour
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.running import LOOPS, NewLoop, Running
-from tests.engine.schemes import REJECTED, ScriptedScheme, Ticket, two_legs
+from tests.engine.schemes import REJECTED, ScriptedScheme, TicketScheme, ntlm_like_scheme
 from tests.engine.wire import Client, connect, get
 from tests.support.exchange import Head
 from tests.support.scripted import (
@@ -39,7 +39,7 @@ PAYS = [("CONNECT", "type 1"), ("CONNECT", "type 3")]
 WARMS = [("HEAD", "type 1"), ("HEAD", "type 3")]
 TAKES = [("CONNECT", "none")]
 
-Bind = Callable[..., Bound]
+Bind = Callable[..., NtlmUpstream]
 Scripts = Callable[..., Scripted]
 
 
@@ -53,15 +53,15 @@ def engines_loop(request: pytest.FixtureRequest) -> NewLoop:
 def bind(stack: ExitStack) -> Bind:
     """Starts upstreams that sign in connections."""
 
-    def bind(**manner: object) -> Bound:
-        return stack.enter_context(Bound(Manner(**manner)))  # type: ignore[arg-type]  # by name
+    def bind(**manner: object) -> NtlmUpstream:
+        return stack.enter_context(NtlmUpstream(NtlmBehaviour(**manner)))  # type: ignore[arg-type]  # by name
 
     return bind
 
 
-def calm_desk(*schemes: ScriptedScheme | Ticket) -> FakeDesk:
+def calm_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeDesk:
     """Return a desk that knows its login, and lets it be sent ahead once it was accepted."""
-    desk = FakeDesk(LOGIN, schemes=schemes or (two_legs(),), knows_it=True)
+    desk = FakeDesk(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=True)
     desk.is_calm = True
     return desk
 
@@ -118,21 +118,21 @@ def use(engine: Running, *, tunnels: int) -> None:
         settle(engine)
 
 
-def said(upstream: Bound, start: int = 0) -> list[tuple[str, str]]:
+def said(upstream: NtlmUpstream, start: int = 0) -> list[tuple[str, str]]:
     """Return method and message of each request, from one on."""
-    return [(method, message) for _, method, message in upstream.told[start:]]
+    return [(method, message) for _, method, message in upstream.messages[start:]]
 
 
 class Held:
     """Holds answers back until it is told to give them."""
 
     def __init__(
-        self, stack: ExitStack, upstream: Bound, method: str, message: str = "type 3"
+        self, stack: ExitStack, upstream: NtlmUpstream, method: str, message: str = "type 3"
     ) -> None:
         self.came = Event()
         self._may_go = Event()
         self._what = (method, message)
-        upstream.manner.holds = self
+        upstream.behaviour.before_response = self
         # Before the upstream ends, which was begun before.
         stack.callback(self._may_go.set)
 
@@ -187,7 +187,7 @@ def test_they_use_up_what_is_ready_and_leave_nothing(start: Start, bind: Bind, p
     engine = start(office(upstream.port), calm_desk())
     burst(engine, 1)
     wait_until_ready(engine)
-    before = len(upstream.told)
+    before = len(upstream.messages)
     pace.back_to_back()
     burst(engine, 10)
     settle(engine)
@@ -203,7 +203,7 @@ def test_the_first_tunnel_after_them_signs_in_its_own_and_has_one_made_ready(
     pace.back_to_back()
     burst(engine, 10)
     settle(engine)
-    before = len(upstream.told)
+    before = len(upstream.messages)
     pace.with_pauses()
     for _ in range(3):
         burst(engine, 1)
@@ -264,7 +264,7 @@ def test_all_messages_of_it_go_on_the_connection_that_the_tunnel_takes(
         tunnel(first)
         wait_until_ready(engine)
         tunnel(second)
-        numbers = [number for number, _, _ in upstream.told]
+        numbers = [number for number, _, _ in upstream.messages]
         assert numbers[:5] == [1, 1, 2, 2, 2]
 
 
@@ -279,7 +279,7 @@ def test_a_tunnel_signed_in_is_ready_for_requests_too(start: Start, bind: Bind) 
 
 
 def test_what_is_asked_for_leads_nowhere_and_tells_nothing(start: Start, script: Scripts) -> None:
-    scheme = two_legs()
+    scheme = ntlm_like_scheme()
     heads: list[bytes] = []
 
     def play(peer: Peer) -> None:
@@ -340,7 +340,7 @@ def test_where_one_message_signs_in_nothing_is_sent_ahead(start: Start, script: 
         peer.read_all()
 
     upstream = script(play)
-    engine = start(office(upstream.port), calm_desk(Ticket()))
+    engine = start(office(upstream.port), calm_desk(TicketScheme()))
     for _ in range(3):
         with engine.connect() as client:
             client.send(CONNECT)
@@ -391,7 +391,7 @@ def test_who_comes_meanwhile_takes_it(start: Start, bind: Bind, stack: ExitStack
         engine.until(lambda: len(engine.engine.executor.works) == 2, "the second client")
         held.release()
         assert second.reply(b"CONNECT").status == 200
-        assert upstream.told[4] == (2, "CONNECT", "none")
+        assert upstream.messages[4] == (2, "CONNECT", "none")
 
 
 def test_who_comes_meanwhile_and_leaves_changes_nothing(
@@ -515,7 +515,7 @@ def test_a_desk_that_has_another_answer_is_told_that_nobody_needs_it(
                 return other
             return future
 
-    desk = Generous(LOGIN, schemes=(two_legs(),), knows_it=True)
+    desk = Generous(LOGIN, schemes=(ntlm_like_scheme(),), knows_it=True)
     desk.is_calm = True
     engine = start(office(upstream.port), desk)
     burst(engine, 1)
@@ -591,7 +591,7 @@ def test_one_that_breaks_is_left_alone_for_a_while_and_that_is_no_problem_of_the
         if head.method == "HEAD":
             raise ConnectionResetError
 
-    upstream.manner.holds = cut_heads
+    upstream.behaviour.before_response = cut_heads
     engine = start(office(upstream.port), calm_desk())
     use(engine, tunnels=2)
     assert said(upstream) == [*PAYS, ("HEAD", "type 1"), *PAYS]
@@ -708,7 +708,7 @@ def test_what_was_useless_before_a_change_may_be_of_use_after_it(start: Start, b
     engine = start(office(upstream.port), calm_desk())
     burst(engine, 1)
     settle(engine)
-    upstream.manner.last_words = ()
+    upstream.behaviour.head_fields = ()
     engine.call(engine.engine.forget_connections)
     burst(engine, 1)
     wait_until_ready(engine)

@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from tests.engine.schemes import two_legs
+from tests.engine.schemes import ntlm_like_scheme
 from trayproxy.auth.login import Login
 from trayproxy.desk.credentials import AcceptanceRecord, Credentials
 from trayproxy.desk.protection_space import LoginId, UpstreamId
@@ -37,7 +37,7 @@ def key(generation: int = 1, epoch: int = 0) -> PoolKey:
 
 
 def order(target: Authority = TARGET) -> PreconnectOrder:
-    scheme, challenge = two_legs(), Challenge("ntlm")
+    scheme, challenge = ntlm_like_scheme(), Challenge("ntlm")
     mark = key().signed_in
     assert mark is not None
     login = Login("user", "pass")

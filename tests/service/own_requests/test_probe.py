@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import pytest
 
-from tests.engine.bound import Bound, Manner
+from tests.engine.ntlm_upstream import NtlmUpstream, NtlmBehaviour
 from tests.engine.fakes import LOGIN, FakeDesk, office
-from tests.engine.schemes import REJECTED, ScriptedScheme, two_legs
+from tests.engine.schemes import REJECTED, ScriptedScheme, ntlm_like_scheme
 from tests.support.lines import PATIENCE
 from tests.support.scripted import OK, Peer, Scripted, answering, challenge
 from tests.support.tls import Authority
@@ -72,18 +72,18 @@ async def signed_in(probe: Probe, desk: FakeDesk) -> bool:
 
 
 def test_all_legs_of_a_sign_in_go_on_one_connection_r_120(stack: ExitStack) -> None:
-    upstream = stack.enter_context(Bound())
-    was_signed, desk = played(office(upstream.port), [two_legs()], signed_in)
+    upstream = stack.enter_context(NtlmUpstream())
+    was_signed, desk = played(office(upstream.port), [ntlm_like_scheme()], signed_in)
     assert was_signed
     assert len(desk.acceptances) == 1
-    connections = {message: connection for connection, _, message in upstream.told}
+    connections = {message: connection for connection, _, message in upstream.messages}
     assert connections["type 1"] == connections["type 3"]
 
 
 def test_a_refusal_of_head_may_bring_content_between_the_legs(stack: ExitStack) -> None:
-    upstream = stack.enter_context(Bound(Manner(bodies_to_head=True)))
+    upstream = stack.enter_context(NtlmUpstream(NtlmBehaviour(sends_body_to_head=True)))
     was_signed, desk = played(
-        office(upstream.port), [two_legs()], signed_in, request=request_to("")
+        office(upstream.port), [ntlm_like_scheme()], signed_in, request=request_to("")
     )
     assert was_signed
     assert len(desk.acceptances) == 1
@@ -101,7 +101,7 @@ def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(stack: 
                 return
 
     upstream = stack.enter_context(Scripted(play))
-    was_signed, _ = played(office(upstream.port), [two_legs()], signed_in)
+    was_signed, _ = played(office(upstream.port), [ntlm_like_scheme()], signed_in)
     assert was_signed
 
 
@@ -194,7 +194,7 @@ def test_a_silent_sign_in_server_holds_up_neither_the_verdict_nor_the_end(
     upstream = stack.enter_context(Scripted(answering(challenge("NTLM"))))
     over = Event()
     stack.callback(over.set)
-    scheme = ScriptedScheme((Leg(b"NTLM eA=="),), blocks=True, before=lambda: over.wait(PATIENCE))
+    scheme = ScriptedScheme((Leg(b"NTLM eA=="),), blocks=True, before_step=lambda: over.wait(PATIENCE))
 
     async def send(probe: Probe, desk: FakeDesk) -> Response | ProbeChallenge | None:
         assert probe.route.upstream_id is not None

@@ -14,15 +14,15 @@ REFUSAL = b"HTTP/1.%d 407 Proxy Authentication Required\r\n%bContent-Length: %d\
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ReceivedRequest:
     """A request as it came.
 
     Attributes:
         connection: On which connection, from 1.
         message: What it carried: ``type 1``, ``type 3``, ``none`` or the credentials themselves.
         method: ``GET``.
-        body: Its content.
-        expects: It waited for a 100.
+        refusal_body: Its content.
+        expects_continue: It waited for a 100.
         length: Its Content-Length.
     """
 
@@ -30,64 +30,64 @@ class Request:
     message: str
     method: str
     body: bytes
-    expects: bool
+    expects_continue: bool
     length: str
 
 
 @dataclass
-class Manner:
+class NtlmBehaviour:
     """How an upstream behaves beyond the rules.
 
     Attributes:
-        rejects: It accepts no type 3.
-        lets_through: Tells whether a request needs no sign-in.
-        body: Of its refusals.
-        bodies_to_head: Its refusals of HEAD bring their body, too.
-        line: A field line of its answers to type 1.
-        minor: Of its version.
-        cuts_after: Closes the connection without an answer to such a message.
-        forgets_after: It takes a connection for signed in for so many requests.
-        rejects_to: Tells whether it accepts no type 3 with a request.
-        holds: Called before the answer to a request, with its message.
-        status: Of its answers to HEAD.
-        last_words: Field lines of its answers to HEAD, after which it closes the connection.
+        rejects_all: It accepts no type 3.
+        needs_no_login: Tells whether a request needs no sign-in.
+        refusal_body: Of its refusals.
+        sends_body_to_head: Its refusals of HEAD bring their body, too.
+        type_2_field: A field line of its answers to type 1.
+        minor_version: Of its version.
+        closes_after: Closes the connection without an answer to such a message.
+        authenticated_requests: It takes a connection for signed in for so many requests.
+        rejects_request: Tells whether it accepts no type 3 with a request.
+        before_response: Called before the answer to a request, with its message.
+        head_status: Of its answers to HEAD.
+        head_fields: Field lines of its answers to HEAD, after which it closes the connection.
     """
 
-    rejects: bool = False
-    rejects_to: Callable[[Head], bool] = lambda head: False
-    holds: Callable[[Head, str], object] = lambda head, message: None
-    status: int = 200
-    last_words: tuple[tuple[str, str], ...] = ()
-    lets_through: Callable[[Head], bool] = lambda head: False
-    body: bytes = b"denied"
-    bodies_to_head: bool = False
-    line: bytes = b""
-    minor: int = 1
-    cuts_after: str = ""
-    forgets_after: int = 1 << 30
+    rejects_all: bool = False
+    rejects_request: Callable[[Head], bool] = lambda head: False
+    before_response: Callable[[Head, str], object] = lambda head, message: None
+    head_status: int = 200
+    head_fields: tuple[tuple[str, str], ...] = ()
+    needs_no_login: Callable[[Head], bool] = lambda head: False
+    refusal_body: bytes = b"denied"
+    sends_body_to_head: bool = False
+    type_2_field: bytes = b""
+    minor_version: int = 1
+    closes_after: str = ""
+    authenticated_requests: int = 1 << 30
 
 
 MESSAGES = {"": "none", "NTLM b25l": "type 1", "NTLM dGhyZWU=": "type 3"}
 
 
-class Bound(Server):
+class NtlmUpstream(Server):
     """An upstream that runs; it wants ``b25l`` and then ``dGhyZWU=`` on one connection."""
 
-    def __init__(self, manner: Manner | None = None) -> None:
-        self.manner = manner or Manner()
+    def __init__(self, manner: NtlmBehaviour | None = None) -> None:
+        self.behaviour = manner or NtlmBehaviour()
         self._changed = Condition()
-        self._requests: list[Request] = []
+        self._requests: list[ReceivedRequest] = []
         self._count = 0
         super().__init__(self._serve)
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[ReceivedRequest]:
         """The requests up to now."""
         with self._changed:
             return list(self._requests)
 
     @property
-    def told(self) -> list[tuple[int, str, str]]:
+    def messages(self) -> list[tuple[int, str, str]]:
         """Connection, method and message of each."""
         return [(one.connection, one.method, one.message) for one in self.requests]
 
@@ -105,7 +105,7 @@ class Bound(Server):
         with Reader(connection) as reader:
             _Session(self, connection, reader, number).run()
 
-    def add(self, request: Request) -> None:
+    def add(self, request: ReceivedRequest) -> None:
         with self._changed:
             self._requests.append(request)
             self._changed.notify_all()
@@ -113,7 +113,7 @@ class Bound(Server):
 
 @dataclass
 class _Session:
-    owner: Bound
+    owner: NtlmUpstream
     connection: socket.socket
     reader: Reader
     number: int
@@ -121,14 +121,14 @@ class _Session:
     is_begun: bool = False
 
     def run(self) -> None:
-        manner = self.owner.manner
+        manner = self.owner.behaviour
         while head := self.reader.head():
             credentials = head.value("proxy-authorization")
             message = MESSAGES.get(credentials, credentials)
             exchange = Exchange(self.connection, head, self.reader)
             body = b"".join(exchange.body())
             self.owner.add(
-                Request(
+                ReceivedRequest(
                     self.number,
                     message,
                     head.method,
@@ -137,20 +137,20 @@ class _Session:
                     head.value("content-length"),
                 )
             )
-            if message == manner.cuts_after:
+            if message == manner.closes_after:
                 return
-            manner.holds(head, message)
+            manner.before_response(head, message)
             if not self._answer(exchange, head, message):
                 return
 
     def _answer(self, exchange: Exchange, head: Head, message: str) -> bool:
         """Answer. Return whether the connection goes on as HTTP."""
-        manner = self.owner.manner
-        rejects = manner.rejects or manner.rejects_to(head)
+        manner = self.owner.behaviour
+        rejects = manner.rejects_all or manner.rejects_request(head)
         if message == "type 3" and self.is_begun and not rejects:
-            self.left = manner.forgets_after
+            self.left = manner.authenticated_requests
         self.is_begun, was_begun = message == "type 1", self.is_begun
-        if self.left > 0 or manner.lets_through(head):
+        if self.left > 0 or manner.needs_no_login(head):
             self.left -= 1
             if head.method == "CONNECT":
                 exchange.connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -158,15 +158,15 @@ class _Session:
                     exchange.connection.sendall(octets)
                 return False
             if head.method == "HEAD":
-                exchange.respond(manner.status, fields=manner.last_words)
-                return not manner.last_words
+                exchange.respond(manner.head_status, fields=manner.head_fields)
+                return not manner.head_fields
             exchange.respond(200, b"ok")
             return True
         self.left = 0
         lines = b"Proxy-Authenticate: NTLM\r\n"
         if message == "type 1" and not was_begun:
-            lines = b"Proxy-Authenticate: NTLM dHdv\r\n" + manner.line
-        is_bare = head.method == "HEAD" and not manner.bodies_to_head
-        body = b"" if is_bare else manner.body
-        self.connection.sendall(REFUSAL % (manner.minor, lines, len(manner.body), body))
-        return not (message == "type 1" and b"close" in manner.line)
+            lines = b"Proxy-Authenticate: NTLM dHdv\r\n" + manner.type_2_field
+        is_bare = head.method == "HEAD" and not manner.sends_body_to_head
+        body = b"" if is_bare else manner.refusal_body
+        self.connection.sendall(REFUSAL % (manner.minor_version, lines, len(manner.refusal_body), body))
+        return not (message == "type 1" and b"close" in manner.type_2_field)
