@@ -168,5 +168,7 @@ class _Session:
             lines = b"Proxy-Authenticate: NTLM dHdv\r\n" + manner.type_2_field
         is_bare = head.method == "HEAD" and not manner.sends_body_to_head
         body = b"" if is_bare else manner.refusal_body
-        self.connection.sendall(REFUSAL % (manner.minor_version, lines, len(manner.refusal_body), body))
+        self.connection.sendall(
+            REFUSAL % (manner.minor_version, lines, len(manner.refusal_body), body)
+        )
         return not (message == "type 1" and b"close" in manner.type_2_field)

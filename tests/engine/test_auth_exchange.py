@@ -14,9 +14,9 @@ from time import monotonic
 
 import pytest
 
-from tests.engine.ntlm_upstream import NtlmUpstream, NtlmBehaviour
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.schemes import (
@@ -53,21 +53,21 @@ GET = get(URL)
 CONNECT = connect(b"origin.test:443")
 BASIC = challenge('Basic realm="corp"')
 
-Play = Callable[..., Scripted]
-Bind = Callable[..., NtlmUpstream]
+StartScripted = Callable[..., Scripted]
+StartNtlm = Callable[..., NtlmUpstream]
 
 
 @pytest.fixture
-def bind(stack: ExitStack) -> Bind:
+def start_ntlm(stack: ExitStack) -> StartNtlm:
     """Starts upstreams that sign in connections."""
 
-    def bind(**manner: object) -> NtlmUpstream:
-        return stack.enter_context(NtlmUpstream(NtlmBehaviour(**manner)))  # type: ignore[arg-type]  # by name
+    def start_ntlm(**behaviour: object) -> NtlmUpstream:
+        return stack.enter_context(NtlmUpstream(NtlmBehaviour(**behaviour)))  # type: ignore[arg-type]
 
-    return bind
+    return start_ntlm
 
 
-def desk_with(*schemes: ScriptedScheme | Basic, knows_it: bool = False) -> FakeDesk:
+def desk_for(*schemes: ScriptedScheme | Basic, knows_it: bool = False) -> FakeDesk:
     return FakeDesk(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=knows_it)
 
 
@@ -82,20 +82,20 @@ def tunnel(client: Client) -> None:
 # --- legs ---
 
 
-def test_all_legs_go_on_one_connection_r_120(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), desk_with())
+def test_all_legs_use_the_same_connection_r_120(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         assert client.ask(GET).body == b"ok"
     assert upstream.messages == [(1, "GET", "none"), (1, "GET", "type 1"), (1, "GET", "type 3")]
     assert len(engine.desk.acceptances) == 1
 
 
-def test_a_connection_that_is_signed_in_carries_requests_as_they_are(
-    start: Start, bind: Bind
+def test_an_authenticated_connection_carries_requests_unchanged(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind()
-    with start(office(upstream.port), desk_with()).connect() as client:
+    upstream = start_ntlm()
+    with start(office(upstream.port), desk_for()).connect() as client:
         for _ in range(4):
             assert client.ask(GET).status == 200
         assert client.ask(post(URL, b"content")).status == 200
@@ -103,18 +103,20 @@ def test_a_connection_that_is_signed_in_carries_requests_as_they_are(
     assert {connection for connection, _, _ in upstream.messages} == {1}
 
 
-def test_content_stays_behind_until_the_last_leg_r_125(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    with start(office(upstream.port), desk_with()).connect() as client:
+def test_content_is_sent_with_the_last_leg_only_r_125(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm()
+    with start(office(upstream.port), desk_for()).connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 200
     told = [(one.message, one.length, one.body) for one in upstream.requests]
     assert told[1:] == [("type 1", "0", b""), ("type 3", "7", b"content")]
 
 
-def test_much_content_in_chunks_follows_the_last_leg_whole_r_125(start: Start, bind: Bind) -> None:
-    upstream = bind()
+def test_large_chunked_content_is_sent_complete_with_the_last_leg_r_125(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm()
     length = 3 << 20
-    with start(office(upstream.port), desk_with()).connect() as client:
+    with start(office(upstream.port), desk_for()).connect() as client:
         client.send(get(URL, b"Transfer-Encoding: chunked", method=b"POST"))
         for piece in octets(length):
             client.send(b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -124,11 +126,11 @@ def test_much_content_in_chunks_follows_the_last_leg_whole_r_125(start: Start, b
     assert sha256(upstream.requests[-1].body).digest() == sha256(b"".join(octets(length))).digest()
 
 
-def test_a_client_that_waits_for_a_100_gets_it_from_the_last_leg_only_r_064(
-    start: Start, bind: Bind
+def test_only_the_last_leg_expects_a_100_for_the_client_r_064(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind()
-    with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
+    upstream = start_ntlm()
+    with start(office(upstream.port), desk_for(knows_it=True)).connect() as client:
         assert client.ask(GET).status == 200
         client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
         while b" 100 Continue" not in client.octets:
@@ -138,33 +140,41 @@ def test_a_client_that_waits_for_a_100_gets_it_from_the_last_leg_only_r_064(
     assert [one.expects_continue for one in upstream.requests] == [False, False, True]
 
 
-def test_with_a_known_login_a_request_begins_with_the_first_leg(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
+def test_a_request_with_a_known_login_starts_with_the_first_leg(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm()
+    with start(office(upstream.port), desk_for(knows_it=True)).connect() as client:
         assert client.ask(GET).status == 200
     assert [message for _, _, message in upstream.messages] == ["type 1", "type 3"]
 
 
-def test_no_site_gets_a_request_that_has_lost_its_content(start: Start, bind: Bind) -> None:
+def test_no_site_receives_a_request_without_its_content(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
     """A proxy that needs no sign-in for some sites passes a type 1 on to them."""
-    upstream = bind(lets_through=lambda head: True)
-    with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
+    upstream = start_ntlm(needs_no_login=lambda head: True)
+    with start(office(upstream.port), desk_for(knows_it=True)).connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 200
     assert [(one.message, one.body) for one in upstream.requests] == [("none", b"content")]
 
 
-def test_a_first_leg_that_goes_through_is_no_acceptance(start: Start, bind: Bind) -> None:
-    upstream = bind(lets_through=lambda head: True)
-    engine = start(office(upstream.port), desk_with(knows_it=True))
+def test_a_first_leg_without_refusal_is_no_acceptance(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm(needs_no_login=lambda head: True)
+    engine = start(office(upstream.port), desk_for(knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert not engine.desk.acceptances
 
 
-def test_an_answer_to_an_empty_request_is_not_passed_on(start: Start, bind: Bind) -> None:
-    upstream = bind(lets_through=lambda head: head.value("proxy-authorization") == "NTLM b25l")
+def test_the_response_to_a_leg_without_content_is_not_relayed(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm(
+        needs_no_login=lambda head: head.value("proxy-authorization") == "NTLM b25l"
+    )
     upstream.behaviour.authenticated_requests = 0
-    engine = start(office(upstream.port), desk_with())
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 503
     assert [turn.verdict and turn.verdict.kind for turn in engine.desk.turns] == [
@@ -174,11 +184,11 @@ def test_an_answer_to_an_empty_request_is_not_passed_on(start: Start, bind: Bind
 
 
 @pytest.mark.parametrize("minor", [0, 1])
-def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in_r_120(
-    start: Start, bind: Bind, minor: int
+def test_an_http_1_0_upstream_keeps_the_connection_open_during_a_handshake_r_120(
+    start: Start, start_ntlm: StartNtlm, minor: int
 ) -> None:
-    upstream = bind(minor=minor)
-    with start(office(upstream.port), desk_with()).connect() as client:
+    upstream = start_ntlm(minor_version=minor)
+    with start(office(upstream.port), desk_for()).connect() as client:
         assert client.ask(GET).status == 200
     by_message = {message: connection for connection, _, message in upstream.messages}
     assert by_message["type 1"] == by_message["type 3"]
@@ -190,8 +200,8 @@ def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in_r_120(
     "kept", [(b"Proxy-Connection: keep-alive",), (b"Connection: keep-alive",), ()]
 )
 @pytest.mark.parametrize("octets", [GET, post(URL, b"content"), CONNECT, get(URL, method=b"HEAD")])
-def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(
-    start: Start, script: Play, octets: bytes, kept: tuple[bytes, ...]
+def test_a_handshake_asks_an_http_1_0_proxy_to_keep_the_connection_open_r_120(
+    start: Start, script: StartScripted, octets: bytes, kept: tuple[bytes, ...]
 ) -> None:
     """Squid 2 answers with HTTP/1.0, and closes unless it is asked not to."""
     method = octets.partition(b" ")[0]
@@ -202,8 +212,8 @@ def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(
         while True:
             head = peer.read_head()
             peer.read(7 if b"Content-Length: 7" in head else 0)
-            is_asked = b"Proxy-Connection: keep-alive\r\n" in head
-            lines = kept if is_asked else (b"Connection: close",)
+            keeps_open = b"Proxy-Connection: keep-alive\r\n" in head
+            lines = kept if keeps_open else (b"Connection: close",)
             if b"NTLM dGhyZWU=" in head or (b"Authorization" not in head and len(connections) > 1):
                 content = b"" if method in (b"HEAD", b"CONNECT") else b"ok"
                 length = () if method == b"CONNECT" else (b"Content-Length: 2",)
@@ -214,11 +224,11 @@ def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(
                 asks = b"Proxy-Authenticate: NTLM" + token
                 head = b"\r\n".join((b"HTTP/1.0 407 No", asks, b"Content-Length: 0", *lines))
                 peer.send(head + b"\r\n\r\n")
-            if not is_asked:
+            if not keeps_open:
                 return
 
     upstream = script(play)
-    with start(office(upstream.port), desk_with()).connect() as client:
+    with start(office(upstream.port), desk_for()).connect() as client:
         client.send(octets)
         assert client.reply(method).status == 200
         if method != b"CONNECT":
@@ -229,7 +239,9 @@ def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(
     assert len(upstream.peers) == expected
 
 
-def test_only_a_sign_in_is_asked_to_be_kept(start: Start, script: Play) -> None:
+def test_only_a_handshake_sends_proxy_connection_keep_alive(
+    start: Start, script: StartScripted
+) -> None:
     """RFC 9112, appendix C.2.2: elsewhere the field does harm."""
     upstream = script(answering(BASIC, OK))
     with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
@@ -239,18 +251,18 @@ def test_only_a_sign_in_is_asked_to_be_kept(start: Start, script: Play) -> None:
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "known"])
 @pytest.mark.parametrize("length", [5, 5_000, 200_000])
-def test_a_refusal_of_head_may_bring_content_inside_a_handshake(
-    start: Start, bind: Bind, length: int, is_known: bool
+def test_a_407_to_head_may_have_content_during_a_handshake(
+    start: Start, start_ntlm: StartNtlm, length: int, is_known: bool
 ) -> None:
-    upstream = bind(bodies_to_head=True, body=b"<" * length)
-    with start(office(upstream.port), desk_with(knows_it=is_known)).connect() as client:
+    upstream = start_ntlm(sends_body_to_head=True, refusal_body=b"<" * length)
+    with start(office(upstream.port), desk_for(knows_it=is_known)).connect() as client:
         assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
         assert client.ask(GET).body == b"ok"
     assert [message for _, _, message in upstream.messages][-3:] == ["type 1", "type 3", "none"]
 
 
-def test_content_behind_a_refusal_of_head_may_come_late_and_in_chunks(
-    start: Start, script: Play
+def test_the_content_of_a_407_to_head_may_arrive_late_and_in_chunks(
+    start: Start, script: StartScripted
 ) -> None:
     def play(peer: Peer) -> None:
         peer.read_head()
@@ -262,22 +274,22 @@ def test_content_behind_a_refusal_of_head_may_come_late_and_in_chunks(
         peer.send(OK.replace(b"HT", b"", 1).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
         peer.read_all()
 
-    with start(office(script(play).port), desk_with(knows_it=True)).connect() as client:
+    with start(office(script(play).port), desk_for(knows_it=True)).connect() as client:
         assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
 
 
 # --- proxies that close behind their 407 without saying so ---
 
 
-class Closing:
+class ClosingUpstream:
     """An upstream that closes each connection behind a 407 to a request without a login.
 
     Attributes:
-        carried: The credentials that it has read.
+        logins: The credentials that it has read.
     """
 
     def __init__(self, scheme: str, *, is_late: bool) -> None:
-        self.carried: list[bytes] = []
+        self.logins: list[bytes] = []
         self._scheme = scheme
         self._is_late = is_late
 
@@ -291,7 +303,7 @@ class Closing:
         if b"NTLM b25l" in head:
             peer.send(challenge("NTLM dHdv"))
             head = self._read(peer)
-        self.carried.append(head)
+        self.logins.append(head)
         peer.send(ESTABLISHED if head.startswith(b"CONNECT") else OK)
 
     @staticmethod
@@ -302,7 +314,7 @@ class Closing:
         return head
 
 
-SCHEMES_CLOSED: dict[str, Callable[[], SchemeOfAuth]] = {
+CHALLENGES: dict[str, Callable[[], SchemeOfAuth]] = {
     'Basic realm="corp"': Basic,
     'Digest realm="c", nonce="n", qop="auth"': lambda: Digest(os.urandom),
     "NTLM": ntlm_like_scheme,
@@ -311,17 +323,17 @@ SCHEMES_CLOSED: dict[str, Callable[[], SchemeOfAuth]] = {
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["at once", "when more has come"])
-@pytest.mark.parametrize("challenged", SCHEMES_CLOSED)
+@pytest.mark.parametrize("challenged", CHALLENGES)
 @pytest.mark.parametrize(
     "octets",
     [GET, CONNECT, post(URL, b"content"), post(URL, b""), get(URL, method=b"HEAD")],
     ids=["get", "connect", "post", "empty post", "head"],
 )
-def test_a_proxy_that_closes_behind_its_407_gets_the_login_on_a_new_connection(
-    start: Start, script: Play, octets: bytes, challenged: str, is_late: bool
+def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
+    start: Start, script: StartScripted, octets: bytes, challenged: str, is_late: bool
 ) -> None:
-    upstream, method = Closing(challenged, is_late=is_late), octets.partition(b" ")[0]
-    desk = FakeDesk(LOGIN, schemes=(SCHEMES_CLOSED[challenged](),))
+    upstream, method = ClosingUpstream(challenged, is_late=is_late), octets.partition(b" ")[0]
+    desk = FakeDesk(LOGIN, schemes=(CHALLENGES[challenged](),))
     if challenged == "Negotiate":
         desk.begin(None, signs_in_itself=True)
     engine = start(office(script(upstream.play).port), desk)
@@ -329,7 +341,7 @@ def test_a_proxy_that_closes_behind_its_407_gets_the_login_on_a_new_connection(
         client.send(octets)
         reply = client.reply(method)
     assert reply.status == 200
-    assert len(upstream.carried) == 1
+    assert len(upstream.logins) == 1
     assert not desk.doubts
 
 
@@ -338,8 +350,8 @@ def test_a_proxy_that_closes_behind_its_407_gets_the_login_on_a_new_connection(
     [(Basic(), 'Basic realm="corp"', 2), (ntlm_like_scheme(), "NTLM", 1)],
     ids=["basic", "ntlm"],
 )
-def test_a_proxy_that_resets_on_a_login_gets_it_twice_at_most(
-    start: Start, script: Play, scheme: Basic | ScriptedScheme, challenged: str, most: int
+def test_a_login_answered_with_resets_is_sent_at_most_twice(
+    start: Start, script: StartScripted, scheme: Basic | ScriptedScheme, challenged: str, most: int
 ) -> None:
     """Whether it has read the login cannot be told from a reset."""
     carried: list[bytes] = []
@@ -353,7 +365,7 @@ def test_a_proxy_that_resets_on_a_login_gets_it_twice_at_most(
                 return
             peer.send(challenge("NTLM dHdv" if b"NTLM b25l" in head else challenged))
 
-    engine = start(office(script(play).port), desk_with(scheme))
+    engine = start(office(script(play).port), desk_for(scheme))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     assert len(carried) <= most
@@ -363,16 +375,18 @@ def test_a_proxy_that_resets_on_a_login_gets_it_twice_at_most(
 # --- connections that are signed in ---
 
 
-def test_a_tunnel_signs_in_too(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    with start(office(upstream.port), desk_with()).connect() as client:
+def test_a_tunnel_authenticates_its_connection(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm()
+    with start(office(upstream.port), desk_for()).connect() as client:
         tunnel(client)
     assert [message for _, _, message in upstream.messages] == ["none", "type 1", "type 3"]
 
 
-def test_a_tunnel_takes_an_idle_connection_that_is_signed_in(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), desk_with())
+def test_a_tunnel_uses_an_idle_authenticated_connection(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
@@ -381,9 +395,11 @@ def test_a_tunnel_takes_an_idle_connection_that_is_signed_in(start: Start, bind:
     assert upstream.messages[-1] == (1, "CONNECT", "none")
 
 
-def test_the_next_client_takes_a_connection_that_is_signed_in(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), desk_with())
+def test_the_next_client_uses_the_authenticated_connection(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), desk_for())
     for _ in range(3):
         with engine.connect() as client:
             assert client.ask(GET).status == 200
@@ -391,9 +407,11 @@ def test_the_next_client_takes_a_connection_that_is_signed_in(start: Start, bind
     assert upstream.messages[3:] == [(1, "GET", "none")] * 2
 
 
-def test_a_signed_in_connection_serves_no_other_login_r_121(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), desk_with())
+def test_an_authenticated_connection_serves_no_other_login_r_121(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         engine.call(lambda: engine.desk.begin(Login("other", "pass")))
@@ -401,9 +419,11 @@ def test_a_signed_in_connection_serves_no_other_login_r_121(start: Start, bind: 
     assert upstream.messages[3:] == [(2, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
 
 
-def test_a_signed_in_connection_serves_no_other_profile_r_121(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), desk_with())
+def test_an_authenticated_connection_serves_no_other_profile_r_121(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         other = Profile("other", "Other", Upstream("127.0.0.1", upstream.port), SignIn.PASSWORD)
@@ -412,9 +432,11 @@ def test_a_signed_in_connection_serves_no_other_profile_r_121(start: Start, bind
     assert {connection for connection, _, _ in upstream.messages[3:]} == {2}
 
 
-def test_a_connection_that_has_lost_its_sign_in_is_no_rejection(start: Start, bind: Bind) -> None:
-    upstream = bind(forgets_after=2)
-    engine = start(office(upstream.port), desk_with())
+def test_a_407_on_an_authenticated_connection_is_no_rejection(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm(authenticated_requests=2)
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         for _ in range(3):
             assert client.ask(GET).status == 200
@@ -422,11 +444,11 @@ def test_a_connection_that_has_lost_its_sign_in_is_no_rejection(start: Start, bi
     assert len(engine.desk.turns) == 1
 
 
-def test_answers_on_a_signed_in_connection_say_nothing_about_the_login(
-    start: Start, bind: Bind
+def test_responses_on_an_authenticated_connection_are_no_verdicts(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), desk_with())
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         for _ in range(5):
             assert client.ask(GET).status == 200
@@ -434,15 +456,19 @@ def test_answers_on_a_signed_in_connection_say_nothing_about_the_login(
     assert not engine.desk.doubts
 
 
-def test_a_profile_that_is_switched_between_the_legs_changes_nothing_for_the_request(
-    start: Start, bind: Bind, stack: ExitStack
+def test_a_handshake_continues_with_its_upstream_after_a_profile_switch(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
     """F25: it ends where it began, and the next one begins elsewhere."""
-    old, new, server = bind(), stack.enter_context(Scripted(answering(OK))), Server(stack)
-    engine = start(office(old.port), desk_with(server.scheme()))
+    old, new, server = (
+        start_ntlm(),
+        stack.enter_context(Scripted(answering(OK))),
+        SignInServer(stack),
+    )
+    engine = start(office(old.port), desk_for(server.scheme()))
     with engine.connect() as client:
         client.send(GET)
-        assert server.is_asked.wait(10)
+        assert server.received_request.wait(10)
         engine.signs.profile = office(new.port)
         engine.call(engine.engine.forget_connections)
         server.answer()
@@ -455,10 +481,12 @@ def test_a_profile_that_is_switched_between_the_legs_changes_nothing_for_the_req
 # --- what goes wrong ---
 
 
-def test_a_rejected_sign_in_leaves_no_connection_behind_r_122(start: Start, bind: Bind) -> None:
+def test_a_connection_is_closed_after_a_rejected_handshake_r_122(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
     """Squid answers no further sign-in on a connection where one has failed."""
-    upstream = bind(rejects=True)
-    engine = start(office(upstream.port), desk_with())
+    upstream = start_ntlm(rejects_all=True)
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         assert client.ask(GET).status == 503
         assert client.ask(GET).status == 503
@@ -467,49 +495,49 @@ def test_a_rejected_sign_in_leaves_no_connection_behind_r_122(start: Start, bind
     assert not engine.desk.acceptances
 
 
-def test_a_connection_that_ends_between_the_legs_is_tried_once_more_r_126(
-    start: Start, bind: Bind
+def test_a_handshake_is_retried_once_after_its_connection_closed_r_126(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind(line=b"Connection: close\r\n")
-    engine = start(office(upstream.port), desk_with())
+    upstream = start_ntlm(type_2_field=b"Connection: close\r\n")
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         assert client.ask(GET).status == 502
     assert [message for _, _, message in upstream.messages] == ["none", "type 1", "type 1"]
     assert engine.desk.spent == [False]
 
 
-def test_a_connection_cut_at_the_first_leg_is_tried_once_more_r_126(
-    start: Start, bind: Bind
+def test_a_handshake_is_retried_once_after_a_lost_first_leg_r_126(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind(cuts_after="type 1")
-    with start(office(upstream.port), desk_with()).connect() as client:
+    upstream = start_ntlm(closes_after="type 1")
+    with start(office(upstream.port), desk_for()).connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 502
     assert [message for _, _, message in upstream.messages] == ["none", "type 1", "type 1"]
 
 
-def test_a_login_on_trial_is_not_sent_again_when_its_connection_breaks(
-    start: Start, bind: Bind
+def test_an_ntlm_login_on_trial_is_not_resent_after_a_lost_connection(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind(cuts_after="type 3")
-    engine = start(office(upstream.port), desk_with())
+    upstream = start_ntlm(closes_after="type 3")
+    engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     assert [message for _, _, message in upstream.messages].count("type 3") == 1
     assert engine.desk.spent == [True]
 
 
-def test_a_login_that_is_known_is_sent_again_with_what_has_no_effect(
-    start: Start, bind: Bind
+def test_a_known_login_is_resent_with_an_idempotent_request(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind(cuts_after="type 3")
-    engine = start(office(upstream.port), desk_with(knows_it=True))
+    upstream = start_ntlm(closes_after="type 3")
+    engine = start(office(upstream.port), desk_for(knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     assert [message for _, _, message in upstream.messages].count("type 3") == 2
 
 
-def test_a_password_on_trial_is_not_sent_again_when_its_connection_breaks(
-    start: Start, script: Play
+def test_a_basic_login_on_trial_is_not_resent_after_a_lost_connection(
+    start: Start, script: StartScripted
 ) -> None:
     """The request goes back to the desk, which says whether the login may be sent once more."""
     carried: list[bytes] = []
@@ -528,19 +556,21 @@ def test_a_password_on_trial_is_not_sent_again_when_its_connection_breaks(
     assert engine.desk.spent == [True]
 
 
-def test_what_cannot_be_used_gives_way_to_the_next_scheme(start: Start, script: Play) -> None:
+def test_an_unusable_scheme_is_followed_by_the_next_scheme(
+    start: Start, script: StartScripted
+) -> None:
     upstream = script(answering(challenge("NTLM", 'Basic realm="corp"'), OK), answering(OK))
-    engine = start(office(upstream.port), desk_with(ScriptedScheme((UNUSABLE,)), Basic()))
+    engine = start(office(upstream.port), desk_for(ScriptedScheme((UNUSABLE,)), Basic()))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert [turn.verdict for turn in engine.desk.turns] == [None, UNUSABLE]
     assert basic_credentials(LOGIN) in b"".join(peer.received for peer in upstream.peers)
 
 
-def test_another_scheme_begins_on_another_connection(start: Start, script: Play) -> None:
+def test_the_next_scheme_uses_a_new_connection(start: Start, script: StartScripted) -> None:
     both = challenge("NTLM", 'Basic realm="corp"')
     upstream = script(answering(both, both), answering(OK))
-    engine = start(office(upstream.port), desk_with(ScriptedScheme((TYPE_1, UNUSABLE)), Basic()))
+    engine = start(office(upstream.port), desk_for(ScriptedScheme((TYPE_1, UNUSABLE)), Basic()))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert b"NTLM b25l" in upstream.peer(1).received
@@ -548,9 +578,9 @@ def test_another_scheme_begins_on_another_connection(start: Start, script: Play)
     assert basic_credentials(LOGIN) in upstream.peer(2).received
 
 
-def test_a_sign_in_without_an_end_comes_to_one(start: Start, script: Play) -> None:
+def test_an_endless_handshake_is_ended(start: Start, script: StartScripted) -> None:
     upstream = script(answering(challenge("NTLM")))
-    engine = start(office(upstream.port), desk_with(ScriptedScheme((TYPE_1,))))
+    engine = start(office(upstream.port), desk_for(ScriptedScheme((TYPE_1,))))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     verdict = engine.desk.turns[-1].verdict
@@ -559,8 +589,8 @@ def test_a_sign_in_without_an_end_comes_to_one(start: Start, script: Play) -> No
     assert upstream.peer(1).received.count(b"NTLM b25l") < 10
 
 
-def test_another_upstream_is_not_taken_for_one_that_has_asked(
-    start: Start, script: Play, stack: ExitStack
+def test_a_fallback_upstream_first_gets_the_request_without_a_login(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     """What it needs no sign-in for must not reach a site without its content."""
     first, second = (
@@ -579,20 +609,22 @@ def test_another_upstream_is_not_taken_for_one_that_has_asked(
     assert [(one.message, one.body) for one in second.requests] == [("none", b"content")]
 
 
-def digest_of(nonce: str, realm: str = "c") -> bytes:
+def digest_challenge(nonce: str, realm: str = "c") -> bytes:
     return challenge(f'Digest realm="{realm}", nonce="{nonce}", qop="auth"')
 
 
-def last(answer: bytes) -> bytes:
+def closing(answer: bytes) -> bytes:
     """Return an answer after which the connection is closed."""
     return answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
 
-def test_a_login_on_trial_answers_the_nonce_of_the_connection_that_it_leaves_on(
-    start: Start, script: Play
+def test_a_login_on_trial_answers_the_nonce_of_its_own_connection(
+    start: Start, script: StartScripted
 ) -> None:
     """Behind a balancer, the proxy of another connection would take the login for a wrong one."""
-    upstream = script(answering(last(digest_of("a"))), answering(digest_of("b"), OK))
+    upstream = script(
+        answering(closing(digest_challenge("a"))), answering(digest_challenge("b"), OK)
+    )
     engine = start(office(upstream.port))
     with engine.connect() as client:
         client.send(GET)
@@ -605,14 +637,15 @@ def test_a_login_on_trial_answers_the_nonce_of_the_connection_that_it_leaves_on(
 
 
 @pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
-def test_a_login_on_trial_goes_where_the_request_was_asked_for_it(
-    start: Start, script: Play, octets: bytes
+def test_a_login_on_trial_uses_the_connection_of_the_407(
+    start: Start, script: StartScripted, octets: bytes
 ) -> None:
     """Behind a balancer, each new connection may lead to a proxy that calls itself differently."""
     method = octets.partition(b" ")[0]
     found = ESTABLISHED if method == b"CONNECT" else OK
     upstream = script(
-        answering(digest_of("a"), digest_of("b"), found), answering(digest_of("x", "other"))
+        answering(digest_challenge("a"), digest_challenge("b"), found),
+        answering(digest_challenge("x", "other")),
     )
     engine = start(office(upstream.port))
     with engine.connect() as client:
@@ -624,10 +657,12 @@ def test_a_login_on_trial_goes_where_the_request_was_asked_for_it(
     assert re.findall(rb' nonce="(\w)"', peer.received) == [b"b"]
 
 
-def test_a_login_is_not_signed_for_a_connection_that_asks_in_another_realm(
-    start: Start, script: Play
+def test_a_login_is_not_sent_to_a_connection_with_another_realm(
+    start: Start, script: StartScripted
 ) -> None:
-    upstream = script(answering(last(digest_of("a"))), answering(digest_of("b", "other"), OK))
+    upstream = script(
+        answering(closing(digest_challenge("a"))), answering(digest_challenge("b", "other"), OK)
+    )
     engine = start(office(upstream.port))
     with engine.connect() as client:
         client.send(GET)
@@ -641,7 +676,7 @@ def test_a_login_is_not_signed_for_a_connection_that_asks_in_another_realm(
         assert turn.challenges[0].realm == "other"
 
 
-class NonceFarm:
+class LoadBalancedUpstream:
     """Several Digest proxies that share a name. Connections lead to one after the other, and each
     proxy refuses the nonces of the others like a wrong password.
 
@@ -673,7 +708,7 @@ class NonceFarm:
                 continue
             new = f"n{next(self._nonces)}"
             mine.add(new.encode())
-            peer.send(digest_of(new))
+            peer.send(digest_challenge(new))
 
     @property
     def methods(self) -> list[tuple[int, bytes]]:
@@ -699,64 +734,66 @@ def send_on_trial(engine: Running, octets: bytes) -> int:
 
 
 @pytest.mark.parametrize("octets", [POST, post(URL, b"")], ids=["content", "no content"])
-def test_a_post_on_trial_carries_the_login_where_a_head_was_asked_for_it(
-    start: Start, script: Play, octets: bytes
+def test_a_post_with_a_login_on_trial_uses_the_connection_of_a_head_request(
+    start: Start, script: StartScripted, octets: bytes
 ) -> None:
-    farm = NonceFarm()
-    engine = start(office(script(farm.play).port))
+    upstream = LoadBalancedUpstream()
+    engine = start(office(script(upstream.play).port))
     assert send_on_trial(engine, octets) == 200
     # The first time, the second HEAD shows that the connection goes on behind a 407.
-    assert farm.methods == [(0, b"POST"), (1, b"HEAD"), (1, b"HEAD"), (1, b"POST")]
-    assert farm.logins == 1
+    assert upstream.methods == [(0, b"POST"), (1, b"HEAD"), (1, b"HEAD"), (1, b"POST")]
+    assert upstream.logins == 1
     content = octets.partition(b"\r\n\r\n")[2]
-    assert farm.bodies == [content, b"", b"", content]
+    assert upstream.bodies == [content, b"", b"", content]
     assert len(engine.desk.acceptances) == 1
 
 
-def test_a_wrong_login_of_a_post_is_called_wrong_after_one_log_on(
-    start: Start, script: Play
+def test_a_wrong_login_of_a_post_is_rejected_after_one_log_on(
+    start: Start, script: StartScripted
 ) -> None:
-    farm = NonceFarm(wrong=True)
-    engine = start(office(script(farm.play).port))
+    upstream = LoadBalancedUpstream(wrong=True)
+    engine = start(office(script(upstream.play).port))
     assert send_on_trial(engine, POST) == 503
-    assert farm.logins == 1
+    assert upstream.logins == 1
     verdict = engine.desk.turns[-1].verdict
     assert verdict is not None
     assert verdict.kind is VerdictKind.REJECTED
     # The upstream is known to keep connections open: a HEAD more is not sent.
     assert send_on_trial(engine, POST) == 503
-    assert [method for _, method in farm.methods[4:]] == [b"POST", b"HEAD", b"POST"]
+    assert [method for _, method in upstream.methods[4:]] == [b"POST", b"HEAD", b"POST"]
 
 
-def test_a_post_asks_itself_where_a_head_needs_no_login(start: Start, script: Play) -> None:
-    farm = NonceFarm(is_for_head=False)
-    engine = start(office(script(farm.play).port))
+def test_a_post_obtains_the_challenge_itself_if_head_needs_no_login(
+    start: Start, script: StartScripted
+) -> None:
+    upstream = LoadBalancedUpstream(is_for_head=False)
+    engine = start(office(script(upstream.play).port))
     assert send_on_trial(engine, POST) == 503
-    assert [method for _, method in farm.methods] == [b"POST", b"HEAD", b"POST", b"POST"]
-    assert farm.logins == 1
+    assert [method for _, method in upstream.methods] == [b"POST", b"HEAD", b"POST", b"POST"]
+    assert upstream.logins == 1
     verdict = engine.desk.turns[-1].verdict
     assert verdict is not None
     assert verdict.kind is VerdictKind.UNCLEAR
 
 
-def test_a_post_whose_nonce_another_proxy_has_given_out_goes_through(
-    start: Start, script: Play
+def test_a_post_with_the_nonce_of_another_proxy_succeeds(
+    start: Start, script: StartScripted
 ) -> None:
     """The login was accepted before. What the first proxy refuses is no wrong password."""
-    farm = NonceFarm()
-    engine = start(office(script(farm.play).port))
+    upstream = LoadBalancedUpstream()
+    engine = start(office(script(upstream.play).port))
     assert send_on_trial(engine, POST) == 200
     engine.call(engine.engine.forget_connections)
-    del farm.heads[:]
+    del upstream.heads[:]
     with engine.connect() as client:
         client.send(POST)
         assert client.reply(b"POST").status == 200
-    assert farm.methods == [(2, b"POST"), (3, b"HEAD"), (3, b"POST")]
+    assert upstream.methods == [(2, b"POST"), (3, b"HEAD"), (3, b"POST")]
     assert len(engine.desk.turns) == 1
 
 
-def test_a_post_with_a_proved_login_is_one_request(start: Start, script: Play) -> None:
-    upstream = NonceFarm()
+def test_a_post_with_a_proved_login_is_one_request(start: Start, script: StartScripted) -> None:
+    upstream = LoadBalancedUpstream()
     engine = start(office(script(upstream.play).port))
     assert send_on_trial(engine, POST) == 200
     del upstream.heads[:]
@@ -766,7 +803,7 @@ def test_a_post_with_a_proved_login_is_one_request(start: Start, script: Play) -
     assert upstream.methods == [(1, b"POST")]
 
 
-class Listening(FakeDesk):
+class ChallengeCollectingDesk(FakeDesk):
     """A desk that lets the first request ask again without a login, at once or later."""
 
     def __init__(self, *, at_once: bool) -> None:
@@ -792,13 +829,13 @@ class Listening(FakeDesk):
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
-def test_a_request_is_sent_again_without_a_login_when_the_desk_wants_to_hear_more(
-    start: Start, script: Play, octets: bytes, at_once: bool
+def test_a_request_is_resent_without_a_login_if_the_desk_returns_none(
+    start: Start, script: StartScripted, octets: bytes, at_once: bool
 ) -> None:
     method = octets.partition(b" ")[0]
     found = ESTABLISHED if method == b"CONNECT" else OK
     upstream = script(answering(BASIC), answering(BASIC, found))
-    desk = Listening(at_once=at_once)
+    desk = ChallengeCollectingDesk(at_once=at_once)
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
         client.send(octets)
@@ -812,8 +849,12 @@ def test_a_request_is_sent_again_without_a_login_when_the_desk_wants_to_hear_mor
     assert [turn.tried for turn in desk.turns] == [None, None]
 
 
-def test_a_wrong_password_costs_one_failed_log_on_by_digest(start: Start, script: Play) -> None:
-    upstream = script(answering(digest_of("a")), answering(digest_of("b"), digest_of("d")))
+def test_a_wrong_password_costs_one_failed_log_on_by_digest(
+    start: Start, script: StartScripted
+) -> None:
+    upstream = script(
+        answering(digest_challenge("a")), answering(digest_challenge("b"), digest_challenge("d"))
+    )
     engine = start(office(upstream.port))
     with engine.connect() as client:
         client.send(GET)
@@ -824,11 +865,13 @@ def test_a_wrong_password_costs_one_failed_log_on_by_digest(start: Start, script
     assert received.count(b"Proxy-Authorization") == 1
 
 
-def test_an_old_nonce_is_not_used_with_a_login_that_was_not_proved_lately(
-    start: Start, script: Play
+def test_an_old_nonce_is_not_used_with_an_unproved_login(
+    start: Start, script: StartScripted
 ) -> None:
     """If the password was changed, the old nonce and the new one would cost a log-on each."""
-    upstream = script(answering(digest_of("a"), OK, digest_of("b"), digest_of("c")))
+    upstream = script(
+        answering(digest_challenge("a"), OK, digest_challenge("b"), digest_challenge("c"))
+    )
     desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
     desk.doubts_all = True
     engine = start(office(upstream.port), desk)
@@ -844,10 +887,8 @@ def test_an_old_nonce_is_not_used_with_a_login_that_was_not_proved_lately(
     assert [b'nonce="b"' in head for head in heads] == [False, False, False, True]
 
 
-def test_a_request_that_is_not_asked_for_a_login_waits_for_no_turn(
-    start: Start, script: Play
-) -> None:
-    upstream = script(answering(digest_of("a"), OK, OK))
+def test_a_request_without_a_challenge_needs_no_permit(start: Start, script: StartScripted) -> None:
+    upstream = script(answering(digest_challenge("a"), OK, OK))
     desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
     desk.doubts_all = desk.is_under_way = True
     engine = start(office(upstream.port), desk)
@@ -858,20 +899,20 @@ def test_a_request_that_is_not_asked_for_a_login_waits_for_no_turn(
     assert desk.departures == 0
 
 
-def test_a_ticket_that_is_missing_is_told_with_what_the_proxy_offers(
-    start: Start, script: Play
+def test_a_missing_ticket_is_reported_with_the_challenges(
+    start: Start, script: StartScripted
 ) -> None:
     upstream = script(answering(challenge("NTLM", 'Basic realm="corp"')))
-    engine = start(office(upstream.port), desk_with(ScriptedScheme((NO_TICKET,)), knows_it=True))
+    engine = start(office(upstream.port), desk_for(ScriptedScheme((NO_TICKET,)), knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     (turn,) = engine.desk.turns
     assert (turn.verdict, [one.scheme for one in turn.challenges]) == (NO_TICKET, ["ntlm", "basic"])
 
 
-def test_without_a_ticket_what_needs_none_goes_through(start: Start, script: Play) -> None:
+def test_a_request_without_a_challenge_needs_no_ticket(start: Start, script: StartScripted) -> None:
     upstream = script(answering(OK))
-    engine = start(office(upstream.port), desk_with(ScriptedScheme((NO_TICKET,)), knows_it=True))
+    engine = start(office(upstream.port), desk_for(ScriptedScheme((NO_TICKET,)), knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert not engine.desk.turns
@@ -880,57 +921,57 @@ def test_without_a_ticket_what_needs_none_goes_through(start: Start, script: Pla
 # --- steps that take their time ---
 
 
-class Server:
+class SignInServer:
     """A sign-in server that answers when it is told to."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.is_asked = Event()
-        self._may_answer = Event()
-        stack.callback(self._may_answer.set)
+        self.received_request = Event()
+        self._may_respond = Event()
+        stack.callback(self._may_respond.set)
 
     def scheme(self) -> ScriptedScheme:
         return ScriptedScheme((TYPE_1, TYPE_3, REJECTED), blocks=True, before_step=self._wait)
 
     def answer(self) -> None:
-        self._may_answer.set()
+        self._may_respond.set()
 
     def _wait(self) -> None:
-        self.is_asked.set()
-        self._may_answer.wait()
+        self.received_request.set()
+        self._may_respond.wait()
 
 
-def test_nobody_waits_for_a_sign_in_server_but_who_needs_it(
-    start: Start, bind: Bind, stack: ExitStack
+def test_only_the_requests_of_the_handshake_wait_for_a_sign_in_server(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream, server = bind(), Server(stack)
-    engine = start(office(upstream.port), desk_with(server.scheme()))
+    upstream, server = start_ntlm(), SignInServer(stack)
+    engine = start(office(upstream.port), desk_for(server.scheme()))
     engine.signs.direct.add("127.0.0.1")
     elsewhere = stack.enter_context(Scripted(answering(OK)))
     with engine.connect() as client, engine.connect() as other:
         client.send(GET)
-        assert server.is_asked.wait(10)
+        assert server.received_request.wait(10)
         assert other.ask(get(b"http://127.0.0.1:%d/" % elsewhere.port)).status == 200
         server.answer()
         assert client.reply().status == 200
 
 
-def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(
-    start: Start, bind: Bind, stack: ExitStack
+def test_a_client_may_disconnect_while_a_step_blocks(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream, server = bind(), Server(stack)
-    engine = start(office(upstream.port), desk_with(server.scheme()))
+    upstream, server = start_ntlm(), SignInServer(stack)
+    engine = start(office(upstream.port), desk_for(server.scheme()))
     with engine.connect() as client:
         client.send(GET)
-        assert server.is_asked.wait(10)
+        assert server.received_request.wait(10)
     engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
     assert engine.desk.spent == [False]
 
 
-def test_a_sign_in_server_that_is_silent_is_no_rejection(
-    start: Start, bind: Bind, stack: ExitStack
+def test_a_silent_sign_in_server_is_no_rejection(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream, server = bind(), Server(stack)
-    desk = desk_with(server.scheme())
+    upstream, server = start_ntlm(), SignInServer(stack)
+    desk = desk_for(server.scheme())
     engine = start(office(upstream.port), desk, EngineLimits(auth_step_s=0.1))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
@@ -939,11 +980,11 @@ def test_a_sign_in_server_that_is_silent_is_no_rejection(
     assert verdict.kind is VerdictKind.UNUSABLE
 
 
-def test_more_steps_than_threads_are_taken_one_after_the_other(
-    start: Start, bind: Bind, stack: ExitStack
+def test_more_blocking_steps_than_threads_are_queued(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream, server = bind(), Server(stack)
-    engine = start(office(upstream.port), desk_with(server.scheme()))
+    upstream, server = start_ntlm(), SignInServer(stack)
+    engine = start(office(upstream.port), desk_for(server.scheme()))
     clients = [stack.enter_context(engine.connect()) for _ in range(3 * MAX_THREADS)]
     for client in clients:
         client.send(GET)
@@ -955,29 +996,31 @@ def test_more_steps_than_threads_are_taken_one_after_the_other(
 # --- each request its own credentials ---
 
 
-def test_credentials_that_do_not_repeat_are_made_for_each_request(
-    start: Start, script: Play
+def test_each_request_gets_its_own_credentials_if_they_cannot_be_repeated(
+    start: Start, script: StartScripted
 ) -> None:
     upstream = script(answering(challenge("NTLM"), OK))
     scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
-    with start(office(upstream.port), desk_with(scheme)).connect() as client:
+    with start(office(upstream.port), desk_for(scheme)).connect() as client:
         for _ in range(4):
             assert client.ask(GET).status == 200
     assert len(scheme.handshakes) == 4
     assert [one.final_responses for one in scheme.handshakes] == [1] * 4
 
 
-def test_a_scheme_is_told_the_challenges_that_it_answers(start: Start, script: Play) -> None:
+def test_each_step_of_a_handshake_receives_the_last_challenges(
+    start: Start, script: StartScripted
+) -> None:
     upstream = script(answering(challenge("NTLM a"), challenge("NTLM b"), OK))
     steps = (Leg(b"NTLM eA=="), Leg(b"NTLM eQ=="), REJECTED)
     scheme = ScriptedScheme(steps, binds_connection=False)
-    with start(office(upstream.port), desk_with(scheme)).connect() as client:
+    with start(office(upstream.port), desk_for(scheme)).connect() as client:
         assert client.ask(GET).status == 200
     (handshake,) = scheme.handshakes
     assert [[one.token68 for one in told] for told in handshake.challenges] == [["a"], ["b"]]
 
 
-def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: Play) -> None:
+def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: StartScripted) -> None:
     """One 407 is enough for all sites, programs and connections; the nonce goes on counting."""
     upstream = script(answering(challenge('Digest realm="c", nonce="n", qop="auth"'), OK))
     engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
@@ -994,20 +1037,20 @@ def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: Pla
 NEEDS_CONTENT = challenge('Digest realm="c", nonce="n", qop="auth-int"')
 
 
-def take_signed_content(peer: Peer) -> None:
+def require_auth_int(peer: Peer) -> None:
     """Let through who has signed five octets of content, and answer with them."""
     while True:
         head = peer.read_head()
         if b"Proxy-Authorization: Digest" in head:
             # What was waited for goes out in one piece.
             content = peer.read(15)[3:8] if b"chunked" in head else peer.read(5)
-            is_right = f'response="{signature(head, content)}"'.encode() in head
+            is_right = f'response="{digest_response(head, content)}"'.encode() in head
             peer.send(OK if is_right else NEEDS_CONTENT)
         else:
             peer.send(NEEDS_CONTENT)
 
 
-def signature(head: bytes, content: bytes) -> str:
+def digest_response(head: bytes, content: bytes) -> str:
     """Return what signs a POST of ours with this content (RFC 7616, section 3.4.1)."""
 
     def h(*parts: str) -> str:
@@ -1022,10 +1065,10 @@ def signature(head: bytes, content: bytes) -> str:
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
 @pytest.mark.parametrize("expects", [False, True], ids=["", "100"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-def test_content_that_is_to_be_signed_is_waited_for(
-    start: Start, script: Play, is_known: bool, expects: bool, chunked: bool
+def test_the_content_is_read_ahead_for_auth_int(
+    start: Start, script: StartScripted, is_known: bool, expects: bool, chunked: bool
 ) -> None:
-    upstream = script(take_signed_content)
+    upstream = script(require_auth_int)
     engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 5"
     fields = (framing, *([b"Expect: 100-continue"] if expects else []))
@@ -1046,11 +1089,11 @@ def test_content_that_is_to_be_signed_is_waited_for(
     assert [turn.verdict for turn in engine.desk.turns] == [None]
 
 
-def test_an_upstream_that_leaves_meanwhile_holds_up_nobody(
-    start: Start, script: Play, recorder: Recorder
+def test_an_upstream_may_close_while_content_is_read_ahead(
+    start: Start, script: StartScripted, recorder: Recorder
 ) -> None:
     """The idle connection that was taken for the request ends while its content is waited for."""
-    upstream = script(take_signed_content)
+    upstream = script(require_auth_int)
     engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
     with engine.connect() as client:
         assert client.ask(post(URL, b"first"), b"POST").status == 200
@@ -1069,10 +1112,8 @@ def test_an_upstream_that_leaves_meanwhile_holds_up_nobody(
     assert len(upstream.peers) == before + 1
 
 
-def test_content_that_is_to_be_signed_and_does_not_come_is_a_408(
-    start: Start, script: Play
-) -> None:
-    upstream = script(take_signed_content)
+def test_missing_content_for_auth_int_is_a_408(start: Start, script: StartScripted) -> None:
+    upstream = script(require_auth_int)
     desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
     limits = replace(EngineLimits(), body_s=0.2)
     with start(office(upstream.port), desk, limits=limits).connect() as client:
@@ -1082,10 +1123,10 @@ def test_content_that_is_to_be_signed_and_does_not_come_is_a_408(
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
-def test_malformed_content_that_is_to_be_signed_is_a_400(
-    start: Start, script: Play, is_known: bool
+def test_malformed_chunks_for_auth_int_close_the_client_connection(
+    start: Start, script: StartScripted, is_known: bool
 ) -> None:
-    upstream = script(take_signed_content)
+    upstream = script(require_auth_int)
     desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
@@ -1102,8 +1143,8 @@ def test_malformed_content_that_is_to_be_signed_is_a_400(
     assert b"GET " not in received
 
 
-def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
-    start: Start, script: Play
+def test_the_response_timeout_does_not_limit_a_sign_in_server(
+    start: Start, script: StartScripted
 ) -> None:
     closing = challenge("Negotiate").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     upstream = script(answering(challenge("Negotiate"), closing), answering(OK))
@@ -1118,7 +1159,7 @@ def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
 
     scheme.before_step = wait_at_the_second_step
     limits = replace(EngineLimits(), response_head_s=0.1)
-    engine = start(office(upstream.port), desk_with(scheme), limits)
+    engine = start(office(upstream.port), desk_for(scheme), limits)
     with engine.connect() as client:
         client.send(GET)
         engine.until(lambda: steps[0] == 2, "the second step")
@@ -1128,8 +1169,8 @@ def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
         assert client.reply().status == 200
 
 
-def test_a_login_that_was_refused_while_a_connection_was_made_is_not_sent(
-    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+def test_a_login_refused_during_a_connect_is_not_sent(
+    start: Start, script: StartScripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another request has come back with it meanwhile: this one would be a second log-on."""
     goes_on, looked_up = Event(), list[str]()
@@ -1144,9 +1185,9 @@ def test_a_login_that_was_refused_while_a_connection_was_made_is_not_sent(
         return await real(self, host, port, pause, limit_s)
 
     monkeypatch.setattr(Resolver, "look_up", look_up)
-    last = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     asks = challenge('Basic realm="r"')
-    upstream = script(answering(asks, last), answering(asks))
+    upstream = script(answering(asks, closing), answering(asks))
     desk = FakeDesk(LOGIN)
     engine = start(office(upstream.port, host="localhost"), desk)
     with engine.connect() as client:
@@ -1175,10 +1216,10 @@ def test_a_login_that_was_refused_while_a_connection_was_made_is_not_sent(
     ],
 )
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
-def test_malformed_content_that_is_to_be_signed_is_told_so_and_not_sent(
-    start: Start, script: Play, chunks: bytes, status: int, is_known: bool
+def test_malformed_content_for_auth_int_is_a_400_and_is_not_sent(
+    start: Start, script: StartScripted, chunks: bytes, status: int, is_known: bool
 ) -> None:
-    upstream = script(take_signed_content)
+    upstream = script(require_auth_int)
     desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
@@ -1196,10 +1237,10 @@ def test_malformed_content_that_is_to_be_signed_is_told_so_and_not_sent(
     assert not any(desk.spent)
 
 
-def test_a_client_that_leaves_in_the_middle_of_content_to_be_signed_costs_nothing(
-    start: Start, script: Play
+def test_a_client_may_disconnect_during_content_for_auth_int(
+    start: Start, script: StartScripted
 ) -> None:
-    upstream = script(take_signed_content)
+    upstream = script(require_auth_int)
     desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
@@ -1218,8 +1259,8 @@ def test_a_client_that_leaves_in_the_middle_of_content_to_be_signed_costs_nothin
     ],
     ids=["get", "connect", "post"],
 )
-def test_what_is_signed_is_what_is_sent_r_103(
-    start: Start, script: Play, request_octets: bytes, signed: tuple[bytes, ...]
+def test_a_handshake_receives_the_request_as_sent_r_103(
+    start: Start, script: StartScripted, request_octets: bytes, signed: tuple[bytes, ...]
 ) -> None:
     method = request_octets.split(b" ")[0]
     final = ESTABLISHED if method == b"CONNECT" else OK
@@ -1231,15 +1272,15 @@ def test_what_is_signed_is_what_is_sent_r_103(
             peer.send(final if b"NTLM eA==" in head else challenge("NTLM"))
 
     scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
-    with start(office(script(play).port), desk_with(scheme)).connect() as client:
+    with start(office(script(play).port), desk_for(scheme)).connect() as client:
         client.send(request_octets)
         assert client.reply(method).status == 200
     request = scheme.handshakes[0].request
     assert (request.method, request.target, request.body) == signed
 
 
-def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
-    start: Start, script: Play, stack: ExitStack, tmp_path: Path
+def test_a_handshake_over_tls_has_a_channel_binding_r_127(
+    start: Start, script: StartScripted, stack: ExitStack, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path)
     certificate = authority.issue("localhost")
@@ -1253,7 +1294,7 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
         Upstream("localhost", upstream.port, ProxyScheme.HTTPS),
         ca_file=str(authority.pem),
     )
-    with start(profile, desk_with(scheme)).connect() as client:
+    with start(profile, desk_for(scheme)).connect() as client:
         assert client.ask(GET).status == 200
     assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
 
@@ -1261,16 +1302,16 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
 # --- a password that was right yesterday ---
 
 
-class Changed:
+class SlowUpstream:
     """An upstream of Basic where the password was changed; it answers when it is told to.
 
     Attributes:
-        carried: How many requests came with the old one.
+        logins: How many requests came with the old one.
         may_answer: Lets it answer them.
     """
 
     def __init__(self, stack: ExitStack, *, is_right: bool = False) -> None:
-        self.carried: list[bytes] = []
+        self.logins: list[bytes] = []
         self.may_answer = Event()
         self.came = Event()
         self._is_right = is_right
@@ -1280,7 +1321,7 @@ class Changed:
         while True:
             head = peer.read_head()
             if b"Proxy-Authorization" in head:
-                self.carried.append(head)
+                self.logins.append(head)
                 self.came.set()
                 self.may_answer.wait()
                 peer.send(OK if self._is_right else BASIC)
@@ -1288,11 +1329,11 @@ class Changed:
                 peer.send(BASIC)
 
 
-def test_a_password_that_was_changed_costs_one_failed_log_on(
-    start: Start, script: Play, stack: ExitStack
+def test_a_changed_password_costs_one_failed_log_on(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     """T14: however many programs wake up with it at once."""
-    upstream, count = Changed(stack), 30
+    upstream, count = SlowUpstream(stack), 30
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
     clients = [stack.enter_context(engine.connect()) for _ in range(count)]
     for client in clients:
@@ -1303,13 +1344,13 @@ def test_a_password_that_was_changed_costs_one_failed_log_on(
     engine.desk.wait_for_turns(count)
     engine.call(engine.desk.refuse_all)
     assert [client.reply().status for client in clients] == [503] * count
-    assert len(upstream.carried) == 1
+    assert len(upstream.logins) == 1
 
 
-def test_a_password_that_is_still_right_lets_all_go_on(
-    start: Start, script: Play, stack: ExitStack
+def test_a_right_password_releases_all_requests(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    upstream = Changed(stack, is_right=True)
+    upstream = SlowUpstream(stack, is_right=True)
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
     clients = [stack.enter_context(engine.connect()) for _ in range(10)]
     for client in clients:
@@ -1320,11 +1361,11 @@ def test_a_password_that_is_still_right_lets_all_go_on(
     assert len(engine.desk.acceptances) == 1
 
 
-def test_nobody_waits_for_long_behind_an_answer_that_takes_its_time(
-    start: Start, script: Play, stack: ExitStack
+def test_a_slow_response_does_not_block_other_requests(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     """The desk lets one more go after a while, see trayproxy.desk.machine.pacing."""
-    upstream = Changed(stack, is_right=True)
+    upstream = SlowUpstream(stack, is_right=True)
     engine = start(
         office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
     )
@@ -1339,10 +1380,10 @@ def test_nobody_waits_for_long_behind_an_answer_that_takes_its_time(
         assert slow.reply().status == 200
 
 
-def test_who_went_first_and_left_makes_room_for_the_next(
-    start: Start, script: Play, stack: ExitStack
+def test_a_disconnected_first_request_releases_the_next(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    upstream = Changed(stack, is_right=True)
+    upstream = SlowUpstream(stack, is_right=True)
     engine = start(
         office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
     )
@@ -1365,8 +1406,8 @@ def refusal(body: bytes, *lines: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("length", [0, 200_000, 256 << 10])
-def test_a_refusal_that_is_read_over_leaves_its_connection_r_084(
-    start: Start, script: Play, length: int
+def test_the_connection_is_reused_after_a_short_refusal_r_084(
+    start: Start, script: StartScripted, length: int
 ) -> None:
     body = b"x" * length
     upstream = script(answering(refusal(body, b"Content-Length: %d" % len(body)), OK))
@@ -1385,8 +1426,8 @@ def test_a_refusal_that_is_read_over_leaves_its_connection_r_084(
     ],
     ids=["too long", "too slow", "without an end", "with something behind it"],
 )
-def test_a_refusal_that_is_no_short_matter_is_left_alone_r_084(
-    start: Start, script: Play, octets: bytes
+def test_the_connection_is_closed_after_a_long_refusal_r_084(
+    start: Start, script: StartScripted, octets: bytes
 ) -> None:
     def refuse(peer: Peer) -> None:
         peer.read_head()
@@ -1400,11 +1441,11 @@ def test_a_refusal_that_is_no_short_matter_is_left_alone_r_084(
     assert len(upstream.peers) == 2
 
 
-def test_a_short_matter_is_a_quarter_of_a_mebibyte_in_two_seconds_r_084() -> None:
+def test_a_short_refusal_has_256_kibibytes_in_two_seconds_r_084() -> None:
     assert (EngineLimits().max_drain_octets, EngineLimits().drain_407_s) == (256 << 10, 2.0)
 
 
-def test_a_connection_is_not_held_while_a_person_types(start: Start, script: Play) -> None:
+def test_a_parked_request_holds_no_connection(start: Start, script: StartScripted) -> None:
     upstream = script(answering(BASIC))
     engine = start(office(upstream.port))
     with engine.connect() as first, engine.connect() as second:
@@ -1418,20 +1459,20 @@ def test_a_connection_is_not_held_while_a_person_types(start: Start, script: Pla
 LARGE = 8 << 20
 
 
-def cut_upload(peer: Peer) -> None:
+def reset_upload(peer: Peer) -> None:
     """Cut an upload off, so rudely that a 407 would be lost."""
     peer.read_head()
     peer.read(1)
     peer.reset()
 
 
-def ask_before_upload(peer: Peer) -> None:
+def challenge_upload(peer: Peer) -> None:
     assert b"Expect: 100-continue" in peer.read_head()
     peer.send(BASIC)
     peer.read_all()
 
 
-def take_upload(peer: Peer) -> None:
+def accept_upload(peer: Peer) -> None:
     while True:
         head = peer.read_head()
         if b"Expect" in head:
@@ -1447,9 +1488,11 @@ def upload(client: Client, method: bytes) -> tuple[int, tuple[int, ...]]:
     return reply.status, reply.interim
 
 
-def test_an_upload_that_is_cut_off_is_asked_about_first(start: Start, script: Play) -> None:
+def test_a_put_is_resent_with_an_expectation_after_a_reset(
+    start: Start, script: StartScripted
+) -> None:
     """PUT is idempotent (RFC 9110, section 9.2.2), so it may be sent again."""
-    upstream = script(cut_upload, ask_before_upload, take_upload)
+    upstream = script(reset_upload, challenge_upload, accept_upload)
     engine = start(office(upstream.port), FakeDesk(LOGIN))
     with engine.connect() as client:
         assert upload(client, b"PUT") == (200, ())
@@ -1457,11 +1500,11 @@ def test_an_upload_that_is_cut_off_is_asked_about_first(start: Start, script: Pl
 
 @pytest.mark.parametrize("method", [b"POST", b"PATCH"])
 @pytest.mark.parametrize("is_known", [False, True], ids=["bare", "with a login"])
-def test_a_post_that_is_cut_off_is_not_sent_again_r_073(
-    start: Start, script: Play, method: bytes, is_known: bool
+def test_a_post_is_not_resent_after_a_reset_r_073(
+    start: Start, script: StartScripted, method: bytes, is_known: bool
 ) -> None:
     """What a client sends after it is asked about first."""
-    upstream = script(cut_upload, take_upload if is_known else ask_before_upload, take_upload)
+    upstream = script(reset_upload, accept_upload if is_known else challenge_upload, accept_upload)
     engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=is_known))
     with engine.connect() as client:
         assert upload(client, method)[0] == 502
@@ -1470,8 +1513,8 @@ def test_a_post_that_is_cut_off_is_not_sent_again_r_073(
         assert upload(client, method) == (200, ())
 
 
-def test_a_proxy_that_knows_no_expectation_gets_the_upload_without(
-    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+def test_an_upload_is_resent_without_an_expectation_after_a_417(
+    start: Start, script: StartScripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trayproxy.engine.forward.forwarder.MAX_REPLAYABLE", 1000)
 
@@ -1499,7 +1542,7 @@ WRONG = b"HTTP/1.0 401 Unauthorized\r\nServer: tiny/1\r\n%bConnection: close\r\n
 OWN = b'WWW-Authenticate: Basic realm="tiny"\r\n'
 
 
-def tiny(answer: bytes, server: bytes = b"Server: tiny/1\r\n") -> Callable[[Peer], None]:
+def tinyproxy_like(answer: bytes, server: bytes = b"Server: tiny/1\r\n") -> Callable[[Peer], None]:
     """Ask like tinyproxy, and answer a login like that."""
 
     def play(peer: Peer) -> None:
@@ -1515,10 +1558,10 @@ def tiny(answer: bytes, server: bytes = b"Server: tiny/1\r\n") -> Callable[[Peer
 
 
 @pytest.mark.parametrize("request_octets", [GET, CONNECT], ids=["get", "connect"])
-def test_the_401_of_a_proxy_is_a_rejection(
-    start: Start, script: Play, request_octets: bytes
+def test_a_401_of_the_proxy_is_a_rejection(
+    start: Start, script: StartScripted, request_octets: bytes
 ) -> None:
-    engine = start(office(script(tiny(WRONG % OWN)).port), FakeDesk(LOGIN))
+    engine = start(office(script(tinyproxy_like(WRONG % OWN)).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         client.send(request_octets)
         assert client.reply(request_octets.split(b" ")[0]).status == 503
@@ -1532,35 +1575,45 @@ def test_the_401_of_a_proxy_is_a_rejection(
 @pytest.mark.parametrize(
     ("answer", "server", "is_doubtful"),
     [
-        (WRONG % (b"Via: 1.1 tiny\r\n" + OWN), b"Server: tiny/1\r\n", False),
-        (WRONG % b'WWW-Authenticate: Basic realm="site"\r\n', b"Server: tiny/1\r\n", False),
+        (
+            WRONG % (b"Via: 1.1 tiny\r\n" + OWN),
+            b"Server: tiny/1\r\n",
+            False,
+        ),
+        (
+            WRONG % b'WWW-Authenticate: Basic realm="site"\r\n',
+            b"Server: tiny/1\r\n",
+            False,
+        ),
         (WRONG % b"", b"Server: tiny/1\r\n", True),
         (WRONG % OWN, b"Server: other\r\n", False),
         (WRONG % OWN, b"", False),
     ],
     ids=["passed on", "another realm", "without a challenge", "another server", "unknown server"],
 )
-def test_the_401_of_a_site_reaches_its_client(
-    start: Start, script: Play, answer: bytes, server: bytes, is_doubtful: bool
+def test_a_401_of_a_site_is_relayed_to_the_client(
+    start: Start, script: StartScripted, answer: bytes, server: bytes, is_doubtful: bool
 ) -> None:
-    engine = start(office(script(tiny(answer, server)).port), FakeDesk(LOGIN))
+    engine = start(office(script(tinyproxy_like(answer, server)).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         assert client.ask(GET).status == 401
     assert engine.desk.open == [("origin.test:80", is_doubtful)]
     assert engine.desk.acceptances == []
 
 
-def test_a_401_to_connect_that_names_no_challenge_is_no_rejection(
-    start: Start, script: Play
+def test_a_401_to_connect_without_a_challenge_is_no_rejection(
+    start: Start, script: StartScripted
 ) -> None:
-    engine = start(office(script(tiny(WRONG % b"")).port), FakeDesk(LOGIN))
+    engine = start(office(script(tinyproxy_like(WRONG % b"")).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         client.send(CONNECT)
         assert client.reply(b"CONNECT").status == 401
     assert engine.desk.open == [("origin.test:443", True)]
 
 
-def test_a_401_without_a_login_is_a_sites(start: Start, script: Play) -> None:
+def test_a_401_to_a_request_without_a_login_comes_from_the_site(
+    start: Start, script: StartScripted
+) -> None:
     def refuse(peer: Peer) -> None:
         peer.read_head()
         peer.send(WRONG % OWN)
@@ -1575,7 +1628,7 @@ def test_a_401_without_a_login_is_a_sites(start: Start, script: Play) -> None:
 # --- clients while they are parked ---
 
 
-def parked(engine: Running, *parts: bytes, finish: bool = False) -> Client:
+def parked_client(engine: Running, *parts: bytes, finish: bool = False) -> Client:
     client = engine.connect()
     client.send(*parts)
     if finish:
@@ -1584,7 +1637,7 @@ def parked(engine: Running, *parts: bytes, finish: bool = False) -> Client:
     return client
 
 
-def test_a_parked_upload_notices_that_its_client_leaves(start: Start, script: Play) -> None:
+def test_a_parked_upload_detects_a_disconnected_client(start: Start, script: StartScripted) -> None:
     """Its inbox is full, so that nobody reads what would say so."""
 
     def refuse(peer: Peer) -> None:
@@ -1594,17 +1647,17 @@ def test_a_parked_upload_notices_that_its_client_leaves(start: Start, script: Pl
 
     engine = start(office(script(refuse).port), limits=EngineLimits(max_early_octets=1000))
     head = get(URL, b"Content-Length: 10000000", method=b"POST")
-    client = parked(engine, head, b"x" * 500_000)
+    client = parked_client(engine, head, b"x" * 500_000)
     client.close()
     engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
 
 
 @pytest.mark.parametrize("when", ["before", "while"])
-def test_a_parked_client_that_only_ended_its_sending_still_waits(
-    start: Start, script: Play, when: str
+def test_a_parked_client_may_close_its_sending_side(
+    start: Start, script: StartScripted, when: str
 ) -> None:
     engine = start(office(script(answering(BASIC), answering(OK)).port))
-    client = parked(engine, GET, finish=when == "before")
+    client = parked_client(engine, GET, finish=when == "before")
     if when == "while":
         client.finish()
     engine.call(lambda: None)
@@ -1613,8 +1666,8 @@ def test_a_parked_client_that_only_ended_its_sending_still_waits(
         assert client.reply().status == 200
 
 
-def test_a_client_that_left_before_the_refusal_is_not_parked_for_long(
-    start: Start, script: Play
+def test_a_client_disconnected_before_the_refusal_is_soon_dropped(
+    start: Start, script: StartScripted
 ) -> None:
     gone = Event()
 
@@ -1634,7 +1687,7 @@ def test_a_client_that_left_before_the_refusal_is_not_parked_for_long(
     engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
 
 
-def test_content_that_comes_by_the_octet_is_not_waited_for(start: Start, script: Play) -> None:
+def test_content_in_single_octets_times_out(start: Start, script: StartScripted) -> None:
     def read(peer: Peer) -> None:
         peer.read_all()
 
@@ -1654,11 +1707,11 @@ def test_content_that_comes_by_the_octet_is_not_waited_for(start: Start, script:
 
 
 @pytest.mark.parametrize("knows_it", [True, False], ids=["known", "on trial"])
-def test_a_next_hop_that_says_nothing_to_a_login_is_told(
-    start: Start, script: Play, stack: ExitStack, knows_it: bool
+def test_a_silent_next_hop_is_reported_to_the_desk(
+    start: Start, script: StartScripted, stack: ExitStack, knows_it: bool
 ) -> None:
     """Some say nothing to a wrong password. Nobody else should send it meanwhile, see turns."""
-    upstream = Changed(stack)
+    upstream = SlowUpstream(stack)
     desk = FakeDesk(LOGIN, knows_it=knows_it)
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
@@ -1672,7 +1725,7 @@ def test_a_next_hop_that_says_nothing_to_a_login_is_told(
     assert len(desk.overdues) == 1
 
 
-def leave_just_before(engine: Running, client: Client, serve: Callable[[], None]) -> None:
+def reset_before(engine: Running, client: Client, serve: Callable[[], None]) -> None:
     """Serve a request at the desk after its client has left, and before the engine knows of that.
 
     uvloop looks at its sockets before it calls back those who wait for what was served.
@@ -1685,39 +1738,39 @@ def leave_just_before(engine: Running, client: Client, serve: Callable[[], None]
     engine.call(leave)
 
 
-def test_a_login_that_was_served_to_a_client_that_had_left_is_handed_back(
-    start: Start, script: Play
+def test_credentials_for_a_disconnected_client_are_returned_to_the_desk(
+    start: Start, script: StartScripted
 ) -> None:
     """Otherwise all others wait for a verdict that never comes."""
     engine = start(office(script(answering(BASIC)).port))
-    client = parked(engine, GET)
-    leave_just_before(engine, client, lambda: engine.desk.answer_all(flight=1))
+    client = parked_client(engine, GET)
+    reset_before(engine, client, lambda: engine.desk.answer_all(flight=1))
     engine.until(lambda: bool(engine.desk.doubts), "that the desk has the login back")
     assert (len(engine.desk.doubts), engine.desk.spent) == (1, [False])
 
 
-def test_a_login_that_was_let_go_for_a_client_that_had_left_is_handed_back(
-    start: Start, script: Play, stack: ExitStack
+def test_a_permit_for_a_disconnected_client_is_returned_to_the_desk(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    upstream = Changed(stack)
+    upstream = SlowUpstream(stack)
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as first, engine.connect() as second:
         first.send(GET)
         assert upstream.came.wait(10)
         second.send(GET)
         engine.desk.wait_for_departures(2)
-        leave_just_before(engine, second, engine.desk.let_one_more_go)
+        reset_before(engine, second, engine.desk.let_one_more_go)
         engine.until(lambda: bool(engine.desk.doubts), "that the desk has the login back")
         assert engine.desk.spent == [False]
         upstream.may_answer.set()
-    assert len(upstream.carried) == 1
+    assert len(upstream.logins) == 1
 
 
-def test_a_verdict_is_read_although_the_client_has_left(
-    start: Start, script: Play, stack: ExitStack
+def test_the_verdict_is_read_after_the_client_disconnected(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     """T14: otherwise the login would be sent once more to find out."""
-    upstream = Changed(stack)
+    upstream = SlowUpstream(stack)
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         client.send(GET)
@@ -1730,11 +1783,11 @@ def test_a_verdict_is_read_although_the_client_has_left(
     assert turn.verdict is not None
     assert turn.verdict.kind is VerdictKind.REJECTED
     assert engine.desk.doubts == []
-    assert len(upstream.carried) == 1
+    assert len(upstream.logins) == 1
 
 
-def test_a_verdict_on_a_handshake_is_read_although_the_client_has_left(
-    start: Start, bind: Bind
+def test_the_verdict_of_a_handshake_is_read_after_the_client_disconnected(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
     """As NTLM does it: the last message is the one that may cost a log-on."""
     came, may_answer = Event(), Event()
@@ -1744,8 +1797,8 @@ def test_a_verdict_on_a_handshake_is_read_although_the_client_has_left(
             came.set()
             may_answer.wait()
 
-    upstream = bind(rejects=True, holds=hold)
-    engine = start(office(upstream.port), desk_with())
+    upstream = start_ntlm(rejects_all=True, before_response=hold)
+    engine = start(office(upstream.port), desk_for())
     try:
         with engine.connect() as client:
             client.send(GET)
@@ -1761,7 +1814,7 @@ def test_a_verdict_on_a_handshake_is_read_although_the_client_has_left(
     assert [message for _, _, message in upstream.messages].count("type 3") == 1
 
 
-class ClosingBehind407:
+class ClosingDigestUpstream:
     """An upstream of Digest that closes with each 407. It answers a login when it is told to.
 
     Attributes:
@@ -1781,13 +1834,13 @@ class ClosingBehind407:
             self.may_answer.wait()
             peer.send(self._answer)
         else:
-            peer.send(last(digest_of(f"n{next(self._nonces)}")))
+            peer.send(closing(digest_challenge(f"n{next(self._nonces)}")))
 
 
 @pytest.mark.parametrize(
     ("refusal", "kind"),
     [
-        (digest_of("other"), VerdictKind.UNCLEAR),
+        (digest_challenge("other"), VerdictKind.UNCLEAR),
         (
             challenge('Digest realm="c", nonce="other", qop="auth", stale=false'),
             VerdictKind.REJECTED,
@@ -1795,10 +1848,10 @@ class ClosingBehind407:
     ],
     ids=["unclear", "clear"],
 )
-def test_a_late_refusal_by_digest_is_judged_like_one_that_is_waited_for(
-    start: Start, script: Play, stack: ExitStack, refusal: bytes, kind: VerdictKind
+def test_a_late_digest_refusal_has_the_same_verdict(
+    start: Start, script: StartScripted, stack: ExitStack, refusal: bytes, kind: VerdictKind
 ) -> None:
-    upstream = ClosingBehind407(stack, refusal)
+    upstream = ClosingDigestUpstream(stack, refusal)
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         client.send(GET)
@@ -1811,11 +1864,11 @@ def test_a_late_refusal_by_digest_is_judged_like_one_that_is_waited_for(
     assert verdict.kind is kind
 
 
-def test_a_nonce_that_is_too_old_for_a_client_that_has_left_is_no_rejection(
-    start: Start, script: Play, stack: ExitStack
+def test_a_stale_nonce_is_no_late_rejection(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     stale = challenge('Digest realm="c", nonce="other", qop="auth", stale=true')
-    upstream = ClosingBehind407(stack, stale)
+    upstream = ClosingDigestUpstream(stack, stale)
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         client.send(GET)
@@ -1826,7 +1879,7 @@ def test_a_nonce_that_is_too_old_for_a_client_that_has_left_is_no_rejection(
     assert len(engine.desk.turns) == 1
 
 
-class FallingSilent(Changed):
+class SilentUpstream(SlowUpstream):
     """An upstream of Basic that accepts the first request with a login and no other one yet.
 
     Attributes:
@@ -1841,18 +1894,18 @@ class FallingSilent(Changed):
             if b"Proxy-Authorization" not in head:
                 peer.send(BASIC)
                 continue
-            self.carried.append(head)
-            if len(self.carried) > 1 and not (self.answers_b and b"b.test" in head):
+            self.logins.append(head)
+            if len(self.logins) > 1 and not (self.answers_b and b"b.test" in head):
                 self.came.set()
                 self.may_answer.wait()
             peer.send(OK)
 
 
-def test_all_that_wait_at_a_silent_next_hop_are_told_together(
-    start: Start, script: Play, stack: ExitStack
+def test_all_requests_at_a_silent_next_hop_are_reported_together(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     """They carry a login that was proved moments ago, and needed no turn."""
-    upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
+    upstream, desk = SilentUpstream(stack), FakeDesk(LOGIN)
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
     )
@@ -1865,10 +1918,10 @@ def test_all_that_wait_at_a_silent_next_hop_are_told_together(
     assert [client.reply().status for client in clients] == [200] * len(clients)
 
 
-def test_what_waits_for_a_slow_site_does_not_count_once_others_are_answered(
-    start: Start, script: Play, stack: ExitStack
+def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
+    upstream, desk = SilentUpstream(stack), FakeDesk(LOGIN)
     upstream.answers_b = True
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
@@ -1877,17 +1930,17 @@ def test_what_waits_for_a_slow_site_does_not_count_once_others_are_answered(
     assert clients[0].ask(GET).status == 200
     for client in clients[1:]:
         client.send(GET)
-    engine.until(lambda: len(upstream.carried) == len(clients), "that all are on their way")
+    engine.until(lambda: len(upstream.logins) == len(clients), "that all are on their way")
     assert clients[0].ask(get(b"http://b.test/")).status == 200
     engine.until(lambda: desk.waited[-1:] == [1], "that one is told")
     upstream.may_answer.set()
 
 
 @pytest.mark.parametrize("is_proved", [True, False], ids=["proved lately", "on its turn"])
-def test_a_verdict_that_does_not_come_is_told_soon_after_the_client_has_left(
-    start: Start, script: Play, stack: ExitStack, is_proved: bool
+def test_a_missing_verdict_is_reported_soon_after_the_client_disconnected(
+    start: Start, script: StartScripted, stack: ExitStack, is_proved: bool
 ) -> None:
-    upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
+    upstream, desk = SilentUpstream(stack), FakeDesk(LOGIN)
     desk.doubts_all = not is_proved
     limits = EngineLimits(silent_upstream_s=0.1, missing_response_s=0.2)
     engine = start(office(script(upstream.play).port), desk, limits=limits)

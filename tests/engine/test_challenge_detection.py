@@ -30,48 +30,48 @@ ONLY_SITES = (404, 405, 406, 409, 410, 411, *range(412, 418), *range(421, 427), 
 """RFC 9110, section 15.5; RFC 4918, section 11; RFC 6585, sections 3 and 5; RFC 8470."""
 
 
-def of(status: int, *lines: bytes, request: bytes = GET) -> Evidence:
+def evidence_of(status: int, *lines: bytes, request: bytes = GET) -> Evidence:
     head = b"".join(line + b"\r\n" for line in (b"HTTP/1.1 %d Reason" % status, *lines, b""))
-    asked = parse_request(request)
-    return evidence(parse_response(head, asked.method), asked)
+    sent = parse_request(request)
+    return evidence(parse_response(head, sent.method), sent)
 
 
 @pytest.mark.parametrize("status", [101, 200, 201, 204, 206, 299, 304])
-def test_a_success_and_what_was_not_modified_prove_a_login(status: int) -> None:
-    assert of(status) is Evidence.PROOF
+def test_a_success_or_304_proves_a_login(status: int) -> None:
+    assert evidence_of(status) is Evidence.PROOF
 
 
 def test_an_opened_tunnel_proves_a_login() -> None:
-    assert of(200, request=CONNECT) is Evidence.PROOF
+    assert evidence_of(200, request=CONNECT) is Evidence.PROOF
 
 
 @pytest.mark.parametrize("status", DOUBTFUL)
-def test_what_a_proxy_may_say_to_a_wrong_login_proves_nothing(status: int) -> None:
+def test_the_status_of_a_proxy_error_proves_nothing(status: int) -> None:
     lines = [b"Location: https://portal.test/login"] if 300 <= status < 400 else []
-    assert of(status, *lines) is Evidence.NONE
+    assert evidence_of(status, *lines) is Evidence.NONE
 
 
 @pytest.mark.parametrize("status", ONLY_SITES)
-def test_what_only_a_site_says_is_no_proof_and_no_sign_of_a_wrong_login(status: int) -> None:
-    assert of(status) is Evidence.FROM_SITE
+def test_the_status_of_a_site_error_is_from_the_site(status: int) -> None:
+    assert evidence_of(status) is Evidence.FROM_SITE
 
 
 @pytest.mark.parametrize(
     "location", [b"/login", b"https://site.test/", b"https://SITE.test:8443/x", b"", b"?again"]
 )
-def test_a_redirect_within_its_host_is_of_the_site(location: bytes) -> None:
-    assert of(302, b"Location: " + location) is Evidence.FROM_SITE
+def test_a_redirect_within_the_host_is_from_the_site(location: bytes) -> None:
+    assert evidence_of(302, b"Location: " + location) is Evidence.FROM_SITE
 
 
 @pytest.mark.parametrize(
     "location", [b"http://portal.test/", b"//portal.test/x", b"https://site.test.evil/", b"//[x/"]
 )
 def test_a_redirect_to_another_host_proves_nothing(location: bytes) -> None:
-    assert of(307, b"Location: " + location) is Evidence.NONE
+    assert evidence_of(307, b"Location: " + location) is Evidence.NONE
 
 
-def test_a_401_of_a_site_names_its_challenge() -> None:
-    assert of(401, b'WWW-Authenticate: Basic realm="site"') is Evidence.FROM_SITE
+def test_a_401_with_a_challenge_is_from_the_site() -> None:
+    assert evidence_of(401, b'WWW-Authenticate: Basic realm="site"') is Evidence.FROM_SITE
 
 
 @pytest.mark.parametrize(
@@ -88,36 +88,36 @@ def test_a_401_of_a_site_names_its_challenge() -> None:
         (511, b"", False),
     ],
 )
-def test_only_an_answer_of_its_site_shows_that_a_request_was_let_through(
+def test_only_a_response_of_the_site_proves_a_request_to_have_reached_it(
     status: int, lines: bytes, expected: bool
 ) -> None:
     head = b"HTTP/1.1 %d Reason\r\n%b\r\n" % (status, lines)
     assert has_reached_site(parse_response(head, b"GET"), parse_request(GET)) is expected
 
 
-def test_no_other_error_says_that_a_request_has_reached_a_site() -> None:
-    found = {status for status in range(400, 600) if of(status) is not Evidence.NONE}
+def test_no_other_error_is_from_a_site() -> None:
+    found = {status for status in range(400, 600) if evidence_of(status) is not Evidence.NONE}
     assert found == set(ONLY_SITES)
-    assert {of(status, request=CONNECT) for status in range(300, 600)} == {Evidence.NONE}
+    assert {evidence_of(status, request=CONNECT) for status in range(300, 600)} == {Evidence.NONE}
 
 
 @given(status=st.integers(300, 599))
-def test_no_answer_but_2xx_and_304_proves_a_login(status: int) -> None:
-    assert (of(status) is Evidence.PROOF) == (status == 304)
-    assert of(status, request=CONNECT) is Evidence.NONE
+def test_only_2xx_and_304_prove_a_login(status: int) -> None:
+    assert (evidence_of(status) is Evidence.PROOF) == (status == 304)
+    assert evidence_of(status, request=CONNECT) is Evidence.NONE
 
 
-# --- A proxy that refuses a login with a 401 ------------------------------------------------------
+# --- a proxy that refuses a login with a 401 ---
 
-SPACE = UpstreamId("office", "http://proxy.test:3128")
+UPSTREAM = UpstreamId("office", "http://proxy.test:3128")
 OTHER = UpstreamId("lab", "http://proxy.test:3128")
 SERVER = b"Server: tinyproxy/1.11.0"
 ASKS = b'WWW-Authenticate: Basic realm="r"'
 
 
-def answer_in(realm: str, space: UpstreamId = SPACE) -> Credentials:
+def credentials_in(realm: str, upstream_id: UpstreamId = UPSTREAM) -> Credentials:
     challenge = Challenge("basic", (("realm", realm),) if realm else ())
-    return FakeDesk(LOGIN)._answer_with(space, Offer(Basic(), challenge), LOGIN)
+    return FakeDesk(LOGIN)._answer_with(upstream_id, Offer(Basic(), challenge), LOGIN)
 
 
 def response(status: int, *lines: bytes, method: bytes = b"GET") -> Response:
@@ -125,20 +125,22 @@ def response(status: int, *lines: bytes, method: bytes = b"GET") -> Response:
     return parse_response(head, method)
 
 
-def refusals(*lines: bytes, space: UpstreamId = SPACE) -> ChallengeDetector:
+def detector_after_407(*lines: bytes, upstream_id: UpstreamId = UPSTREAM) -> ChallengeDetector:
     """Return what has seen a 407 of a proxy with these lines."""
-    known = ChallengeDetector()
-    asked = known.challenges_in(
-        response(407, b'Proxy-Authenticate: Basic realm="r"', *lines), b"GET", space, None
+    detector = ChallengeDetector()
+    challenges = detector.challenges_in(
+        response(407, b'Proxy-Authenticate: Basic realm="r"', *lines), b"GET", upstream_id, None
     )
-    assert asked == (Challenge("basic", (("realm", "r"),)),)
-    return known
+    assert challenges == (Challenge("basic", (("realm", "r"),)),)
+    return detector
 
 
-def test_a_401_with_all_marks_of_the_407_is_a_refusal() -> None:
-    known = refusals(SERVER)
-    wanted = known.challenges_in(response(401, SERVER, ASKS), b"GET", SPACE, answer_in("r"))
-    assert wanted == (Challenge("basic", (("realm", "r"),)),)
+def test_a_401_matching_the_last_407_is_a_refusal() -> None:
+    detector = detector_after_407(SERVER)
+    challenges = detector.challenges_in(
+        response(401, SERVER, ASKS), b"GET", UPSTREAM, credentials_in("r")
+    )
+    assert challenges == (Challenge("basic", (("realm", "r"),)),)
 
 
 @pytest.mark.parametrize(
@@ -156,72 +158,78 @@ def test_a_401_with_all_marks_of_the_407_is_a_refusal() -> None:
         ((SERVER,), (SERVER, b"WWW-Authenticate: Basic"), ""),
     ],
 )
-def test_a_401_that_lacks_one_of_the_marks_may_be_a_sites(
+def test_a_401_not_matching_the_last_407_is_no_refusal(
     before: tuple[bytes, ...], lines: tuple[bytes, ...], realm: str
 ) -> None:
-    known = refusals(*before)
-    assert known.challenges_in(response(401, *lines), b"GET", SPACE, answer_in(realm)) is None
+    detector = detector_after_407(*before)
+    assert (
+        detector.challenges_in(response(401, *lines), b"GET", UPSTREAM, credentials_in(realm))
+        is None
+    )
 
 
-def test_a_401_is_none_for_another_proxy_or_without_a_login_or_with_another_status() -> None:
-    known = refusals(SERVER)
+def test_a_401_of_another_proxy_or_without_a_login_is_no_refusal() -> None:
+    detector = detector_after_407(SERVER)
     marked = response(401, SERVER, ASKS)
-    assert known.challenges_in(marked, b"GET", OTHER, answer_in("r", OTHER)) is None
-    assert known.challenges_in(marked, b"GET", SPACE, None) is None
-    assert known.challenges_in(marked, b"CONNECT", SPACE, None) is None
-    assert known.challenges_in(response(403, SERVER, ASKS), b"GET", SPACE, answer_in("r")) is None
+    assert detector.challenges_in(marked, b"GET", OTHER, credentials_in("r", OTHER)) is None
+    assert detector.challenges_in(marked, b"GET", UPSTREAM, None) is None
+    assert detector.challenges_in(marked, b"CONNECT", UPSTREAM, None) is None
+    assert (
+        detector.challenges_in(response(403, SERVER, ASKS), b"GET", UPSTREAM, credentials_in("r"))
+        is None
+    )
 
 
-def test_a_401_to_connect_needs_no_marks_but_a_challenge() -> None:
-    known, carried = ChallengeDetector(), answer_in("r")
-    asked = response(401, ASKS, method=b"CONNECT")
-    assert known.challenges_in(asked, b"CONNECT", SPACE, carried) is not None
+def test_a_401_to_connect_is_a_refusal_if_it_has_a_challenge() -> None:
+    detector, carried = ChallengeDetector(), credentials_in("r")
+    marked = response(401, ASKS, method=b"CONNECT")
+    assert detector.challenges_in(marked, b"CONNECT", UPSTREAM, carried) is not None
     bare = response(401, method=b"CONNECT")
-    assert known.challenges_in(bare, b"CONNECT", SPACE, carried) is None
+    assert detector.challenges_in(bare, b"CONNECT", UPSTREAM, carried) is None
 
 
-def test_what_many_proxies_look_like_is_not_remembered_for_ever() -> None:
-    known = refusals(SERVER)
+def test_the_number_of_remembered_servers_is_limited() -> None:
+    detector = detector_after_407(SERVER)
     for number in range(200):
-        space = UpstreamId(f"profile-{number}", "http://proxy.test:3128")
-        known.challenges_in(response(407, SERVER), b"GET", space, None)
-        assert len(known._servers) <= 64
+        upstream_id = UpstreamId(f"profile-{number}", "http://proxy.test:3128")
+        detector.challenges_in(response(407, SERVER), b"GET", upstream_id, None)
+        assert len(detector._servers) <= 64
 
 
-# --- Pages of the network -------------------------------------------------------------------------
+# --- captive portals ---
 
 
-def page_of(status: int, *lines: bytes, request: bytes = GET) -> str:
+def portal_of(status: int, *lines: bytes, request: bytes = GET) -> str:
     head = b"".join(line + b"\r\n" for line in (b"HTTP/1.1 %d Reason" % status, *lines, b""))
-    asked = parse_request(request)
-    return captive_portal_url(parse_response(head, asked.method), asked)
+    sent = parse_request(request)
+    return captive_portal_url(parse_response(head, sent.method), sent)
 
 
-def test_a_511_is_about_a_page_of_the_network() -> None:
+def test_a_511_names_a_captive_portal() -> None:
     portal = b"Location: https://portal.test/login"
-    assert page_of(511, portal) == "https://portal.test/login"
-    assert page_of(511, portal, request=CONNECT) == "https://portal.test/login"
-    assert page_of(511) == "http://site.test/"
+    assert portal_of(511, portal) == "https://portal.test/login"
+    assert portal_of(511, portal, request=CONNECT) == "https://portal.test/login"
+    assert portal_of(511) == "http://site.test/"
 
 
-def test_only_a_redirect_leads_a_tunnel_to_a_page() -> None:
+def test_only_a_redirect_or_511_to_connect_names_a_captive_portal() -> None:
     portal = b"Location: http://portal.test/"
     for status in range(200, 600):
         is_page = 300 <= status < 400 or status == 511
-        assert bool(page_of(status, portal, request=CONNECT)) is is_page, status
+        assert bool(portal_of(status, portal, request=CONNECT)) is is_page, status
 
 
-def test_a_page_that_is_too_long_to_be_opened_is_none() -> None:
+def test_a_too_long_url_is_not_opened() -> None:
     longest = b"http://portal.test/".ljust(2048, b"x")
-    assert page_of(302, b"Location: " + longest, request=CONNECT) == longest.decode()
-    assert page_of(302, b"Location: " + longest + b"x", request=CONNECT) == ""
+    assert portal_of(302, b"Location: " + longest, request=CONNECT) == longest.decode()
+    assert portal_of(302, b"Location: " + longest + b"x", request=CONNECT) == ""
 
 
-def test_a_redirect_of_a_tunnel_is_about_a_page_of_the_network() -> None:
+def test_a_redirect_to_connect_names_a_captive_portal() -> None:
     portal = b"Location: http://portal.test/"
-    assert page_of(302, portal, request=CONNECT) == "http://portal.test/"
-    assert page_of(302, portal) == ""
-    assert page_of(302, request=CONNECT) == ""
+    assert portal_of(302, portal, request=CONNECT) == "http://portal.test/"
+    assert portal_of(302, portal) == ""
+    assert portal_of(302, request=CONNECT) == ""
 
 
 @pytest.mark.parametrize(
@@ -236,12 +244,12 @@ def test_a_redirect_of_a_tunnel_is_about_a_page_of_the_network() -> None:
         b"http://" + b"x" * 3000,
     ],
 )
-def test_what_a_browser_must_not_open_is_no_page(location: bytes) -> None:
-    assert page_of(307, b"Location: " + location, request=CONNECT) == ""
-    assert page_of(511, b"Location: " + location) == "http://site.test/"
+def test_an_unsafe_url_is_not_opened(location: bytes) -> None:
+    assert portal_of(307, b"Location: " + location, request=CONNECT) == ""
+    assert portal_of(511, b"Location: " + location) == "http://site.test/"
 
 
-def test_a_page_of_the_network_is_told_each_time(start: Start) -> None:
+def test_a_captive_portal_is_reported_each_time(start: Start) -> None:
     no = b"HTTP/1.1 511 Sign in\r\nContent-Length: 2\r\n\r\nno"
     with Scripted(answering(no)) as upstream:
         engine = start(office(upstream.port))
@@ -251,7 +259,7 @@ def test_a_page_of_the_network_is_told_each_time(start: Start) -> None:
     assert engine.observer.pages == ["http://site.test/"] * 3
 
 
-# --- In the engine --------------------------------------------------------------------------------
+# --- in the engine ---
 
 
 @pytest.mark.parametrize(
@@ -262,7 +270,7 @@ def test_a_page_of_the_network_is_told_each_time(start: Start) -> None:
     ],
     ids=["500", "404"],
 )
-def test_an_answer_that_proves_nothing_is_passed_on_and_told(
+def test_a_response_without_proof_is_relayed_and_reported(
     start: Start, answer: bytes, is_doubtful: bool
 ) -> None:
     with Scripted(answering(challenge('Basic realm="corp"'), answer)) as upstream:
@@ -273,7 +281,7 @@ def test_an_answer_that_proves_nothing_is_passed_on_and_told(
     assert engine.desk.acceptances == []
 
 
-def test_a_login_accepted_before_is_confirmed_by_what_only_a_site_says(start: Start) -> None:
+def test_a_response_of_the_site_confirms_an_accepted_login(start: Start) -> None:
     no = b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\nno"
     with Scripted(answering(no % 500, no % 404)) as upstream:
         desk = FakeDesk(LOGIN, schemes=[Basic()], knows_it=True)

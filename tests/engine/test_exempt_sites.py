@@ -27,9 +27,9 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import parse_request
 from trayproxy.http.target import Authority
 
-Play = Callable[..., Scripted]
+StartScripted = Callable[..., Scripted]
 
-SPACE, OTHER = (
+UPSTREAM, OTHER = (
     UpstreamId("office", "http://proxy.test:3128"),
     UpstreamId("home", "http://proxy.test:3128"),
 )
@@ -42,39 +42,37 @@ TUNNEL = connect(b"free.test:443")
 # --- which sites are exempt ---
 
 
-def test_a_site_is_exempt_from_its_first_answer_without_a_login_until_it_is_asked_for() -> None:
+def test_a_site_is_exempt_after_a_response_without_a_login_until_a_challenge() -> None:
     sites = ExemptSites()
-    assert not sites.has(SPACE, SITE)
-    assert not sites.note_challenged(SPACE, SITE)
-    sites.note_served(SPACE, SITE)
-    assert sites.has(SPACE, SITE)
-    assert not sites.has(SPACE, Authority("free.test", 443))
+    assert not sites.has(UPSTREAM, SITE)
+    assert not sites.note_challenged(UPSTREAM, SITE)
+    sites.note_served(UPSTREAM, SITE)
+    assert sites.has(UPSTREAM, SITE)
+    assert not sites.has(UPSTREAM, Authority("free.test", 443))
     assert not sites.has(OTHER, SITE)
     assert not sites.note_challenged(OTHER, SITE)
-    assert sites.note_challenged(SPACE, SITE)
-    assert not sites.has(SPACE, SITE)
+    assert sites.note_challenged(UPSTREAM, SITE)
+    assert not sites.has(UPSTREAM, SITE)
 
 
-def test_too_many_exempt_sites_push_out_the_one_that_was_served_least_recently() -> None:
+def test_the_least_recently_served_exempt_site_is_dropped() -> None:
     sites = ExemptSites()
     each = [Authority(f"site{number}.test", 80) for number in range(MAX_SITES)]
     for site in (*each, each[0], SITE):
-        sites.note_served(SPACE, site)
-    assert [site for site in each if not sites.has(SPACE, site)] == [each[1]]
-    assert sites.has(SPACE, SITE)
+        sites.note_served(UPSTREAM, site)
+    assert [site for site in each if not sites.has(UPSTREAM, site)] == [each[1]]
+    assert sites.has(UPSTREAM, SITE)
 
 
-def test_exempt_sites_are_forgotten_together() -> None:
+def test_forget_drops_all_exempt_sites() -> None:
     sites = ExemptSites()
-    sites.note_served(SPACE, SITE)
+    sites.note_served(UPSTREAM, SITE)
     sites.forget()
-    assert not sites.has(SPACE, SITE)
+    assert not sites.has(UPSTREAM, SITE)
 
 
-def test_what_was_written_without_a_login_that_is_known_is_not_what_was_written_without_any() -> (
-    None
-):
-    answer = FakeDesk(LOGIN, knows_it=True, schemes=(Basic(),)).known(SPACE)
+def test_a_cached_request_with_a_withheld_login_is_another_request() -> None:
+    answer = FakeDesk(LOGIN, knows_it=True, schemes=(Basic(),)).known(UPSTREAM)
     plan = CachedRequest(
         parse_request(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"), None
     )
@@ -92,7 +90,7 @@ def test_what_was_written_without_a_login_that_is_known_is_not_what_was_written_
 # --- what an upstream gets that hangs when a login comes for such a site ---
 
 
-class Picky:
+class PartlyExemptUpstream:
     """An upstream that asks for a login for all sites but free.test, and never answers a request
     for free.test that comes with one.
 
@@ -104,7 +102,7 @@ class Picky:
 
     def __init__(self, challenge: str = 'Basic realm="r"') -> None:
         self.challenge = challenge
-        self.answer = OK
+        self.response = OK
         self.heads: list[bytes] = []
         self.asks_everywhere = Event()
         self.connections = 0
@@ -133,7 +131,7 @@ class Picky:
                 peer.read_all()
                 return
             else:
-                peer.send(self.answer)
+                peer.send(self.response)
 
 
 def has_login(head: bytes) -> bool:
@@ -151,83 +149,89 @@ EACH_REQUEST = pytest.mark.parametrize(
 )
 
 
-def served(client: Client, octets: bytes) -> bool:
+def is_served_by(client: Client, request_octets: bytes) -> bool:
     """Return whether a request of a client gets its answer from the upstream."""
     client.socket.settimeout(5)
-    return client.ask(octets, octets.split(b" ")[0]).status == 200
+    return client.ask(request_octets, request_octets.split(b" ")[0]).status == 200
 
 
-def once(engine: Running, *requests: bytes) -> None:
+def send_each(engine: Running, *requests: bytes) -> None:
     """Send each of these requests on a connection of its own."""
-    for octets in requests:
+    for request_octets in requests:
         with engine.connect() as client:
-            assert served(client, octets)
+            assert is_served_by(client, request_octets)
         engine.until(lambda: not engine.engine.executor.works, "the end of the client")
 
 
 @EACH_REQUEST
 @pytest.mark.parametrize(
-    "octets",
+    "request_octets",
     [get(FREE), get(FREE, method=b"HEAD"), post(FREE, b"content"), TUNNEL],
     ids=["GET", "HEAD", "POST", "CONNECT"],
 )
-def test_an_exempt_site_gets_no_login_although_one_is_known_r_086(
-    start: Start, script: Play, asks: str, schemes: tuple[Scheme, ...], octets: bytes
+def test_an_exempt_site_receives_no_known_login_r_086(
+    start: Start,
+    script: StartScripted,
+    asks: str,
+    schemes: tuple[Scheme, ...],
+    request_octets: bytes,
 ) -> None:
-    upstream = Picky(asks)
+    upstream = PartlyExemptUpstream(asks)
     desk = FakeDesk(LOGIN, schemes=schemes)
     engine = start(office(script(upstream).port), desk)
-    once(engine, octets, get(ASKED), octets, octets)
+    send_each(engine, request_octets, get(ASKED), request_octets, request_octets)
     assert [has_login(head) for head in upstream.heads] == [False, False, True, False, False]
     assert (len(desk.turns), len(desk.acceptances), desk.departures) == (1, 1, 0)
     assert (desk.doubts, desk.open, desk.overdues) == ([], [], [])
 
 
-def test_a_request_without_a_login_needs_no_permit_to_carry_one(start: Start, script: Play) -> None:
+def test_a_request_without_a_login_needs_no_permit_to_carry_one(
+    start: Start, script: StartScripted
+) -> None:
     """The login is known and was not accepted lately: one request at a time carries it."""
-    upstream = Picky()
+    upstream = PartlyExemptUpstream()
     desk = FakeDesk(LOGIN, schemes=(Basic(),))
     desk.doubts_all = True
     engine = start(office(script(upstream).port), desk)
-    once(engine, get(FREE), get(ASKED), get(FREE), get(FREE), get(FREE, b"Accept: b"))
+    send_each(engine, get(FREE), get(ASKED), get(FREE), get(FREE), get(FREE, b"Accept: b"))
     assert (desk.departures, len(desk.acceptances)) == (0, 1)
 
 
 def test_a_program_keeps_one_connection_for_exempt_sites_and_others(
-    start: Start, script: Play
+    start: Start, script: StartScripted
 ) -> None:
-    upstream = Picky()
+    upstream = PartlyExemptUpstream()
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
     with engine.connect() as client:
         for url in (FREE, ASKED, FREE, ASKED, FREE, ASKED):
-            assert served(client, get(url))
+            assert is_served_by(client, get(url))
     assert upstream.connections == 1
 
 
 @EACH_REQUEST
-@pytest.mark.parametrize("octets", [get(FREE), TUNNEL], ids=["GET", "CONNECT"])
-def test_a_request_without_a_login_for_an_exempt_site_takes_the_short_way(
+@pytest.mark.parametrize("request_octets", [get(FREE), TUNNEL], ids=["GET", "CONNECT"])
+def test_a_request_for_an_exempt_site_uses_the_fast_path(
     start: Start,
-    script: Play,
+    script: StartScripted,
     monkeypatch: pytest.MonkeyPatch,
     asks: str,
     schemes: tuple[Scheme, ...],
-    octets: bytes,
+    request_octets: bytes,
 ) -> None:
-    stories = list[object]()
+    request_loops = list[object]()
 
     class Counted(RequestLoop):
         def __init__(self, link: ClientConnection) -> None:
-            stories.append(link)
+            request_loops.append(link)
             super().__init__(link)
 
     monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", Counted)
-    upstream = Picky(asks)
+    upstream = PartlyExemptUpstream(asks)
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=schemes))
-    once(engine, octets, get(ASKED), octets)
-    told = len(stories)
-    once(engine, octets, octets, octets)
-    assert len(stories) == told
+    send_each(engine, request_octets, get(ASKED), request_octets)
+    before = len(request_loops)
+    send_each(engine, request_octets, request_octets, request_octets)
+    assert len(request_loops) == before
     assert not any(map(has_login, upstream.heads[3:]))
 
 
@@ -236,35 +240,39 @@ def test_a_request_without_a_login_for_an_exempt_site_takes_the_short_way(
 
 @EACH_REQUEST
 @pytest.mark.parametrize(
-    "octets", [get(FREE), post(FREE, b"content"), TUNNEL], ids=["GET", "POST", "CONNECT"]
+    "request_octets", [get(FREE), post(FREE, b"content"), TUNNEL], ids=["GET", "POST", "CONNECT"]
 )
-def test_a_site_that_asks_after_all_gets_the_login_and_is_exempt_no_more_r_086(
-    start: Start, script: Play, asks: str, schemes: tuple[Scheme, ...], octets: bytes
+def test_a_challenge_ends_the_exemption_of_a_site_r_086(
+    start: Start,
+    script: StartScripted,
+    asks: str,
+    schemes: tuple[Scheme, ...],
+    request_octets: bytes,
 ) -> None:
-    upstream = Picky(asks)
+    upstream = PartlyExemptUpstream(asks)
     desk = FakeDesk(LOGIN, schemes=schemes)
     engine = start(office(script(upstream).port), desk)
-    once(engine, octets, get(ASKED), octets)
+    send_each(engine, request_octets, get(ASKED), request_octets)
     upstream.asks_everywhere.set()
     upstream.heads.clear()
-    once(engine, octets, octets, octets)
+    send_each(engine, request_octets, request_octets, request_octets)
     assert [has_login(head) for head in upstream.heads] == [False, True, True, True]
     tried = [turn.tried for turn in desk.turns]
     assert tried == [None, None]  # A 407 to a request without a login says nothing about one.
 
 
-def test_a_site_that_has_asked_once_is_asked_by_no_other_request_without_a_login(
-    start: Start, script: Play
+def test_after_a_challenge_every_request_for_the_site_carries_the_login(
+    start: Start, script: StartScripted
 ) -> None:
     """Neither by one that takes the short way."""
-    upstream = Picky()
+    upstream = PartlyExemptUpstream()
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
     other = get(FREE + b"other")
-    once(engine, get(FREE), get(ASKED), get(FREE), other, other)
+    send_each(engine, get(FREE), get(ASKED), get(FREE), other, other)
     upstream.asks_everywhere.set()
-    once(engine, get(FREE))
+    send_each(engine, get(FREE))
     upstream.heads.clear()
-    once(engine, other, other)
+    send_each(engine, other, other)
     assert all(map(has_login, upstream.heads))
 
 
@@ -278,11 +286,11 @@ def test_a_site_that_has_asked_once_is_asked_by_no_other_request_without_a_login
         b"511 Network Authentication Required",
     ],
 )
-def test_a_site_is_not_exempt_if_the_answer_may_be_that_of_the_upstream(
-    start: Start, script: Play, status: bytes
+def test_a_possible_response_of_the_upstream_exempts_no_site(
+    start: Start, script: StartScripted, status: bytes
 ) -> None:
     """The upstream may serve with a login for which it does not ask."""
-    upstream = Picky()
+    upstream = PartlyExemptUpstream()
     upstream.asks_everywhere.set()
 
     def answer_without_asking(peer: Peer) -> None:
@@ -294,42 +302,44 @@ def test_a_site_is_not_exempt_if_the_answer_may_be_that_of_the_upstream(
     engine = start(office(port), FakeDesk(LOGIN, schemes=(Basic(),)))
     with engine.connect() as client:
         assert client.ask(get(FREE)).status == int(first)
-    once(engine, get(ASKED), get(FREE))
+    send_each(engine, get(ASKED), get(FREE))
     assert [has_login(head) for head in upstream.heads] == [False, True, True]
 
 
 @pytest.mark.parametrize("change", ["a login or a profile", "the network"])
-def test_after_a_change_no_site_is_exempt(start: Start, script: Play, change: str) -> None:
-    upstream = Picky()
+def test_after_a_change_no_site_is_exempt(start: Start, script: StartScripted, change: str) -> None:
+    upstream = PartlyExemptUpstream()
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
-    once(engine, get(FREE), get(ASKED), get(FREE), get(FREE))
+    send_each(engine, get(FREE), get(ASKED), get(FREE), get(FREE))
     forget = engine.engine.forget_connections
     engine.call(engine.engine.network_changed if change == "the network" else forget)
     upstream.asks_everywhere.set()
     upstream.heads.clear()
-    once(engine, get(FREE))
+    send_each(engine, get(FREE))
     assert [has_login(head) for head in upstream.heads] == [True]
 
 
-def test_an_answer_from_before_a_change_makes_no_site_exempt(start: Start, script: Play) -> None:
+def test_a_response_from_before_a_change_exempts_no_site(
+    start: Start, script: StartScripted
+) -> None:
     asked, go_on = Event(), Event()
 
-    def late(peer: Peer) -> None:
+    def respond_late(peer: Peer) -> None:
         peer.read_head()
         asked.set()
         assert go_on.wait(20)
         peer.send(OK)
 
-    upstream = Picky()
+    upstream = PartlyExemptUpstream()
     upstream.asks_everywhere.set()
-    engine = start(office(script(late, upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
+    engine = start(office(script(respond_late, upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
     with engine.connect() as client:
         client.send(get(FREE))
         assert asked.wait(20)
         engine.call(engine.engine.forget_connections)
         go_on.set()
         assert client.reply().status == 200
-    once(engine, get(ASKED), get(FREE))
+    send_each(engine, get(ASKED), get(FREE))
     assert [has_login(head) for head in upstream.heads] == [False, True, True]
 
 
@@ -337,7 +347,7 @@ def test_an_answer_from_before_a_change_makes_no_site_exempt(start: Start, scrip
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "request_octets",
     [
         chunked(FREE, b"content"),
         get(FREE, b"Content-Length: %d" % (MAX_IN_MEMORY + 1), method=b"POST"),
@@ -345,16 +355,16 @@ def test_an_answer_from_before_a_change_makes_no_site_exempt(start: Start, scrip
     ],
     ids=["of unknown length", "large", "very large"],
 )
-def test_content_that_may_not_be_sent_again_goes_with_the_login(
-    start: Start, script: Play, stack: ExitStack, octets: bytes
+def test_unrepeatable_content_is_sent_with_the_login(
+    start: Start, script: StartScripted, stack: ExitStack, request_octets: bytes
 ) -> None:
-    upstream = Picky()
+    upstream = PartlyExemptUpstream()
     scripted = script(upstream)
     engine = start(office(scripted.port), FakeDesk(LOGIN, schemes=(Basic(),)))
-    once(engine, get(FREE), get(ASKED))
+    send_each(engine, get(FREE), get(ASKED))
     upstream.heads.clear()
     client = stack.enter_context(engine.connect())
-    client.send(octets)
+    client.send(request_octets)
     engine.until(lambda: bool(upstream.heads), "the head of the upload")
     assert has_login(upstream.heads[0])
 
@@ -362,65 +372,67 @@ def test_content_that_may_not_be_sent_again_goes_with_the_login(
 # --- connections that are signed in ---
 
 
-def test_a_new_connection_of_a_scheme_that_signs_in_connections_carries_no_leg_to_an_exempt_site(
-    start: Start, script: Play
+def test_a_new_connection_carries_no_leg_to_an_exempt_site(
+    start: Start, script: StartScripted
 ) -> None:
-    upstream = Picky("NTLM")
+    upstream = PartlyExemptUpstream("NTLM")
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
-    once(engine, get(FREE), TUNNEL, get(ASKED))
+    send_each(engine, get(FREE), TUNNEL, get(ASKED))
     upstream.heads.clear()
     # Over the connection that is signed in, and over one that is not, which a tunnel gets.
-    once(engine, get(FREE), TUNNEL, post(FREE, b"content"))
+    send_each(engine, get(FREE), TUNNEL, post(FREE, b"content"))
     assert not any(map(has_login, upstream.heads))
     used = upstream.connections
-    once(engine, get(ASKED))
+    send_each(engine, get(ASKED))
     assert upstream.connections == used  # The tunnel has not used it up.
     assert not any(map(has_login, upstream.heads))
 
 
-def test_a_request_on_a_connection_that_is_not_signed_in_carries_no_leg_to_an_exempt_site(
-    start: Start, script: Play, stack: ExitStack
+def test_an_unauthenticated_connection_carries_no_leg_to_an_exempt_site(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    upstream = Picky("NTLM")
+    upstream = PartlyExemptUpstream("NTLM")
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
-    once(engine, get(FREE))
+    send_each(engine, get(FREE))
     holder = stack.enter_context(engine.connect())
-    assert served(holder, get(ASKED))  # Its client keeps the only connection that is signed in.
+    assert is_served_by(
+        holder, get(ASKED)
+    )  # Its client keeps the only connection that is signed in.
     upstream.heads.clear()
     with engine.connect() as client:
-        for octets in (get(FREE), post(FREE, b"content"), get(FREE), get(FREE)):
-            assert served(client, octets)
+        for request_octets in (get(FREE), post(FREE, b"content"), get(FREE), get(FREE)):
+            assert is_served_by(client, request_octets)
     assert upstream.connections == 2
     assert [has_login(head) for head in upstream.heads] == [False] * 4
 
 
-def test_a_site_that_is_served_over_a_connection_that_is_signed_in_is_not_exempt(
-    start: Start, script: Play, stack: ExitStack
+def test_a_site_served_over_an_authenticated_connection_is_not_exempt(
+    start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    upstream = Picky("NTLM")
+    upstream = PartlyExemptUpstream("NTLM")
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
     holder = stack.enter_context(engine.connect())
-    for octets in (get(ASKED), get(ASKED), get(ASKED + b"more")):
-        assert served(holder, octets)
+    for request_octets in (get(ASKED), get(ASKED), get(ASKED + b"more")):
+        assert is_served_by(holder, request_octets)
     assert [has_login(head) for head in upstream.heads] == [False, True, True, False, False]
     upstream.heads.clear()
     other = stack.enter_context(engine.connect())
-    assert served(other, get(ASKED + b"other"))
+    assert is_served_by(other, get(ASKED + b"other"))
     assert [has_login(head) for head in upstream.heads] == [True, True]
 
 
-def test_a_connection_is_signed_in_where_an_exempt_site_asks_after_all(
-    start: Start, script: Play
+def test_a_challenge_of_an_exempt_site_authenticates_the_connection(
+    start: Start, script: StartScripted
 ) -> None:
-    upstream = Picky("NTLM")
+    upstream = PartlyExemptUpstream("NTLM")
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
-    once(engine, TUNNEL, get(ASKED), TUNNEL)
+    send_each(engine, TUNNEL, get(ASKED), TUNNEL)
     upstream.asks_everywhere.set()
     upstream.heads.clear()
     with engine.connect() as client:
-        assert served(client, TUNNEL)
+        assert is_served_by(client, TUNNEL)
     assert [has_login(head) for head in upstream.heads] == [False, True, True]
     used = upstream.connections
     with engine.connect() as client:
-        assert served(client, TUNNEL)
+        assert is_served_by(client, TUNNEL)
     assert upstream.connections == used  # It went over the connection that was signed in.

@@ -13,68 +13,72 @@ from trayproxy.http.fields import Fields
 LEG = Leg(b"Negotiate abc")
 
 
-class Waiting:
+class BlockingHandshake:
     """A handshake whose steps wait until they may end.
 
     Attributes:
-        begun: Released by each step that begins.
-        may_end: Lets all steps end.
-        count: How many steps have begun.
+        started: Released by each step that begins.
+        may_return: Lets all steps end.
+        count: How many steps have started.
     """
 
     def __init__(self) -> None:
-        self.begun = Semaphore(0)
-        self.may_end = Event()
+        self.started = Semaphore(0)
+        self.may_return = Event()
         self.count = 0
 
     def step(self, challenges: Sequence[Challenge]) -> Leg:
         self.count += 1
-        self.begun.release()
-        assert self.may_end.wait(PATIENCE)
+        self.started.release()
+        assert self.may_return.wait(PATIENCE)
         return LEG
 
     def finish(self, fields: Fields) -> None:
         pass
 
     def wait_for(self, count: int) -> None:
-        """Wait until so many more steps have begun."""
+        """Wait until so many more steps have started."""
         for _ in range(count):
-            assert self.begun.acquire(timeout=PATIENCE)
+            assert self.started.acquire(timeout=PATIENCE)
 
 
-def test_only_so_many_steps_wait_at_once_and_the_others_follow() -> None:
+def test_blocking_steps_above_the_limit_are_queued() -> None:
     async def run() -> None:
-        steps, handshake = HandshakeThreads(asyncio.get_running_loop()), Waiting()
+        steps, handshake = HandshakeThreads(asyncio.get_running_loop()), BlockingHandshake()
         taken = [steps.run(handshake, ()) for _ in range(2 * MAX_THREADS + 1)]
         handshake.wait_for(MAX_THREADS)
         assert steps._threads == handshake.count == MAX_THREADS
-        handshake.may_end.set()
+        handshake.may_return.set()
         assert await asyncio.wait_for(asyncio.gather(*taken), PATIENCE) == [LEG] * len(taken)
 
     asyncio.run(run())
 
 
-def test_steps_are_taken_also_after_the_threads_have_ended() -> None:
+def test_steps_run_after_the_threads_have_ended() -> None:
     async def run() -> None:
         steps = HandshakeThreads(asyncio.get_running_loop())
         for _ in range(3):
-            handshake = Waiting()
+            handshake = BlockingHandshake()
             taken = [steps.run(handshake, ()) for _ in range(MAX_THREADS)]
             handshake.wait_for(MAX_THREADS)
-            handshake.may_end.set()
+            handshake.may_return.set()
             assert await asyncio.wait_for(asyncio.gather(*taken), PATIENCE) == [LEG] * MAX_THREADS
 
     asyncio.run(run())
 
 
-def test_a_step_that_was_cancelled_in_time_is_not_taken() -> None:
+def test_a_step_cancelled_in_the_queue_does_not_run() -> None:
     async def run() -> None:
-        steps, first, second = HandshakeThreads(asyncio.get_running_loop()), Waiting(), Waiting()
+        steps, first, second = (
+            HandshakeThreads(asyncio.get_running_loop()),
+            BlockingHandshake(),
+            BlockingHandshake(),
+        )
         taken = [steps.run(first, ()) for _ in range(MAX_THREADS)]
         first.wait_for(MAX_THREADS)
         steps.run(second, ()).cancel()
         last = steps.run(first, ())
-        first.may_end.set()
+        first.may_return.set()
         assert await asyncio.wait_for(asyncio.gather(*taken, last), PATIENCE)
         assert (first.count, second.count) == (MAX_THREADS + 1, 0)
 

@@ -6,9 +6,9 @@ from threading import Event
 
 import pytest
 
-from tests.engine.ntlm_upstream import NtlmUpstream, NtlmBehaviour
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.schemes import REJECTED, ScriptedScheme, TicketScheme, ntlm_like_scheme
 from tests.engine.wire import Client, connect, get
@@ -35,12 +35,12 @@ from trayproxy.http.target import Authority
 
 GET = get(b"http://origin.test/")
 CONNECT = connect(b"origin.test:443")
-PAYS = [("CONNECT", "type 1"), ("CONNECT", "type 3")]
-WARMS = [("HEAD", "type 1"), ("HEAD", "type 3")]
-TAKES = [("CONNECT", "none")]
+HANDSHAKE = [("CONNECT", "type 1"), ("CONNECT", "type 3")]
+PRECONNECT = [("HEAD", "type 1"), ("HEAD", "type 3")]
+REUSE = [("CONNECT", "none")]
 
-Bind = Callable[..., NtlmUpstream]
-Scripts = Callable[..., Scripted]
+StartNtlm = Callable[..., NtlmUpstream]
+StartScripted = Callable[..., Scripted]
 
 
 @pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
@@ -50,16 +50,16 @@ def engines_loop(request: pytest.FixtureRequest) -> NewLoop:
 
 
 @pytest.fixture
-def bind(stack: ExitStack) -> Bind:
+def start_ntlm(stack: ExitStack) -> StartNtlm:
     """Starts upstreams that sign in connections."""
 
-    def bind(**manner: object) -> NtlmUpstream:
-        return stack.enter_context(NtlmUpstream(NtlmBehaviour(**manner)))  # type: ignore[arg-type]  # by name
+    def start_ntlm(**behaviour: object) -> NtlmUpstream:
+        return stack.enter_context(NtlmUpstream(NtlmBehaviour(**behaviour)))  # type: ignore[arg-type]
 
-    return bind
+    return start_ntlm
 
 
-def calm_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeDesk:
+def proving_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeDesk:
     """Return a desk that knows its login, and lets it be sent ahead once it was accepted."""
     desk = FakeDesk(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=True)
     desk.is_calm = True
@@ -72,23 +72,23 @@ def is_ready(engine: Running) -> bool:
     return any(key.signed_in is not None and idle[key] for key in idle)
 
 
-def is_at_rest(engine: Running) -> bool:
+def is_idle(engine: Running) -> bool:
     """Whether nothing is being signed in, and will not be by itself."""
     return not engine.engine.preconnector._tasks and not engine.engine.preconnector._timers
 
 
 def wait_until_ready(engine: Running) -> None:
-    engine.until(lambda: is_at_rest(engine) and is_ready(engine), "a connection that is ready")
+    engine.until(lambda: is_idle(engine) and is_ready(engine), "a connection that is ready")
 
 
 def settle(engine: Running) -> None:
     """Wait until what follows from the last answer has been done."""
     for _ in range(3):
         engine.call(lambda: None)
-    engine.until(lambda: is_at_rest(engine), "rest")
+    engine.until(lambda: is_idle(engine), "rest")
 
 
-def waits(engine: Running, count: int = 1) -> bool:
+def waiting(engine: Running, count: int = 1) -> bool:
     """Whether so many requests need a connection, and have none yet."""
     return (
         sum(state.waiting for state in engine.engine.preconnector._policy._states.values()) == count
@@ -103,14 +103,14 @@ def tunnel(client: Client) -> None:
     assert client.take(8) == b"through?"
 
 
-def burst(engine: Running, tunnels: int) -> None:
+def open_tunnels(engine: Running, tunnels: int) -> None:
     """Open tunnels one after the other, without a pause."""
     for _ in range(tunnels):
         with engine.connect() as client:
             tunnel(client)
 
 
-def use(engine: Running, *, tunnels: int) -> None:
+def open_tunnels_slowly(engine: Running, *, tunnels: int) -> None:
     """Open tunnels one after the other, each when all that the last one led to is done."""
     for _ in range(tunnels):
         with engine.connect() as client:
@@ -118,49 +118,49 @@ def use(engine: Running, *, tunnels: int) -> None:
         settle(engine)
 
 
-def said(upstream: NtlmUpstream, start: int = 0) -> list[tuple[str, str]]:
+def messages_from(upstream: NtlmUpstream, start: int = 0) -> list[tuple[str, str]]:
     """Return method and message of each request, from one on."""
     return [(method, message) for _, method, message in upstream.messages[start:]]
 
 
-class Held:
+class HeldResponse:
     """Holds answers back until it is told to give them."""
 
     def __init__(
         self, stack: ExitStack, upstream: NtlmUpstream, method: str, message: str = "type 3"
     ) -> None:
-        self.came = Event()
-        self._may_go = Event()
-        self._what = (method, message)
+        self.received = Event()
+        self._may_respond = Event()
+        self._message = (method, message)
         upstream.behaviour.before_response = self
         # Before the upstream ends, which was begun before.
-        stack.callback(self._may_go.set)
+        stack.callback(self._may_respond.set)
 
     def __call__(self, head: Head, message: str) -> None:
-        if (head.method, message) == self._what:
-            self.came.set()
-            self._may_go.wait()
+        if (head.method, message) == self._message:
+            self.received.set()
+            self._may_respond.wait()
 
     def release(self) -> None:
-        self._may_go.set()
+        self._may_respond.set()
 
 
 # --- when requests leave no time for it ---
 
 
-class Pace:
+class Pauses:
     """Says how requests come, however slow the machine is."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
 
-    def back_to_back(self) -> None:
+    def short(self) -> None:
         """Take each pause that follows for a short one."""
         self._monkeypatch.setattr(
             "trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S", 60.0
         )
 
-    def with_pauses(self) -> None:
+    def long(self) -> None:
         """Take each pause that follows for a long one."""
         self._monkeypatch.setattr(
             "trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S", 0.0
@@ -168,75 +168,86 @@ class Pace:
 
 
 @pytest.fixture
-def pace(monkeypatch: pytest.MonkeyPatch) -> Pace:
-    return Pace(monkeypatch)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
+    return Pauses(monkeypatch)
 
 
-def test_tunnels_back_to_back_take_two_messages_each(start: Start, bind: Bind, pace: Pace) -> None:
+def test_back_to_back_tunnels_cost_two_messages_each(
+    start: Start, start_ntlm: StartNtlm, pauses: Pauses
+) -> None:
     """One that is signed in ahead would make it three, and keep each client waiting for them."""
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    pace.back_to_back()
-    burst(engine, 60)
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
+    pauses.short()
+    open_tunnels(engine, 60)
     settle(engine)
-    assert said(upstream) == PAYS * 60
+    assert messages_from(upstream) == HANDSHAKE * 60
 
 
-def test_they_use_up_what_is_ready_and_leave_nothing(start: Start, bind: Bind, pace: Pace) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
+def test_back_to_back_tunnels_consume_the_ready_connection(
+    start: Start, start_ntlm: StartNtlm, pauses: Pauses
+) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
     wait_until_ready(engine)
     before = len(upstream.messages)
-    pace.back_to_back()
-    burst(engine, 10)
+    pauses.short()
+    open_tunnels(engine, 10)
     settle(engine)
-    assert said(upstream, before) == [*TAKES, *PAYS * 9]
+    assert messages_from(upstream, before) == [*REUSE, *HANDSHAKE * 9]
     assert not is_ready(engine)
 
 
-def test_the_first_tunnel_after_them_signs_in_its_own_and_has_one_made_ready(
-    start: Start, bind: Bind, pace: Pace
+def test_the_first_tunnel_after_a_burst_starts_a_preconnect(
+    start: Start, start_ntlm: StartNtlm, pauses: Pauses
 ) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    pace.back_to_back()
-    burst(engine, 10)
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
+    pauses.short()
+    open_tunnels(engine, 10)
     settle(engine)
     before = len(upstream.messages)
-    pace.with_pauses()
+    pauses.long()
     for _ in range(3):
-        burst(engine, 1)
+        open_tunnels(engine, 1)
         wait_until_ready(engine)
-    assert said(upstream, before) == [*PAYS, *WARMS, *TAKES, *WARMS, *TAKES, *WARMS]
+    assert messages_from(upstream, before) == [
+        *HANDSHAKE,
+        *PRECONNECT,
+        *REUSE,
+        *PRECONNECT,
+        *REUSE,
+        *PRECONNECT,
+    ]
 
 
-def test_who_had_to_wait_has_come_back_to_back(
-    start: Start, bind: Bind, stack: ExitStack, pace: Pace
+def test_a_request_waiting_for_a_preconnect_counts_as_back_to_back(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack, pauses: Pauses
 ) -> None:
-    upstream = bind()
-    held = Held(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
-    assert held.came.wait(10)
-    pace.back_to_back()
+    upstream = start_ntlm()
+    held = HeldResponse(stack, upstream, "HEAD")
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
+    assert held.received.wait(10)
+    pauses.short()
     with engine.connect() as client:
         client.send(CONNECT)
-        engine.until(lambda: waits(engine), "a client that waits")
+        engine.until(lambda: waiting(engine), "a waiting client")
         held.release()
         assert client.reply(b"CONNECT").status == 200
-    burst(engine, 3)
+    open_tunnels(engine, 3)
     settle(engine)
-    assert said(upstream) == [*PAYS, *WARMS, *TAKES, *PAYS * 3]
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *REUSE, *HANDSHAKE * 3]
 
 
-def test_what_would_have_been_begun_is_not_begun_after_a_change(
-    start: Start, bind: Bind, pace: Pace
+def test_a_scheduled_preconnect_is_cancelled_after_a_change(
+    start: Start, start_ntlm: StartNtlm, pauses: Pauses
 ) -> None:
-    pace.back_to_back()
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
+    pauses.short()
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
     engine.until(lambda: bool(engine.engine.preconnector._timers), "one that will be begun")
     engine.call(engine.engine.forget_connections)
     assert not engine.call(lambda: dict(engine.engine.preconnector._timers))
@@ -245,21 +256,28 @@ def test_what_would_have_been_begun_is_not_begun_after_a_change(
 # --- what it is for ---
 
 
-def test_the_next_tunnel_takes_one_round_trip(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
+def test_the_next_tunnel_takes_one_round_trip(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
     for _ in range(3):
         with engine.connect() as client:
             tunnel(client)
         wait_until_ready(engine)
-    assert said(upstream) == [*PAYS, *WARMS, *TAKES, *WARMS, *TAKES, *WARMS]
+    assert messages_from(upstream) == [
+        *HANDSHAKE,
+        *PRECONNECT,
+        *REUSE,
+        *PRECONNECT,
+        *REUSE,
+        *PRECONNECT,
+    ]
 
 
-def test_all_messages_of_it_go_on_the_connection_that_the_tunnel_takes(
-    start: Start, bind: Bind
+def test_the_tunnel_uses_the_connection_of_the_preconnect(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as first, engine.connect() as second:
         tunnel(first)
         wait_until_ready(engine)
@@ -268,17 +286,19 @@ def test_all_messages_of_it_go_on_the_connection_that_the_tunnel_takes(
         assert numbers[:5] == [1, 1, 2, 2, 2]
 
 
-def test_a_tunnel_signed_in_is_ready_for_requests_too(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
+def test_a_request_uses_a_connection_preconnected_for_tunnels(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
     wait_until_ready(engine)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    assert said(upstream)[:5] == [*PAYS, *WARMS, ("GET", "none")]
+    assert messages_from(upstream)[:5] == [*HANDSHAKE, *PRECONNECT, ("GET", "none")]
 
 
-def test_what_is_asked_for_leads_nowhere_and_tells_nothing(start: Start, script: Scripts) -> None:
+def test_a_preconnect_contains_no_data_of_the_client(start: Start, script: StartScripted) -> None:
     scheme = ntlm_like_scheme()
     heads: list[bytes] = []
 
@@ -290,7 +310,7 @@ def test_what_is_asked_for_leads_nowhere_and_tells_nothing(start: Start, script:
             peer.send(final if b"dGhyZWU=" in head else challenge("NTLM dHdv"))
 
     upstream = script(play)
-    engine = start(office(upstream.port), calm_desk(scheme))
+    engine = start(office(upstream.port), proving_desk(scheme))
     with engine.connect() as client:
         client.send(connect(b"origin.test:443", b"Cookie: secret", b"User-Agent: program"))
         assert client.reply(b"CONNECT").status == 200
@@ -305,19 +325,21 @@ def test_what_is_asked_for_leads_nowhere_and_tells_nothing(start: Start, script:
 # --- when ---
 
 
-def test_without_new_demand_none_is_made_ready_again(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk(), EngineLimits(idle_upstream_s=0.1))
-    burst(engine, 1)
+def test_without_new_demand_there_is_no_preconnect(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk(), EngineLimits(idle_upstream_s=0.1))
+    open_tunnels(engine, 1)
     wait_until_ready(engine)
     engine.until(lambda: not is_ready(engine), "the end of what nobody took")
     settle(engine)
-    assert said(upstream) == [*PAYS, *WARMS]
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT]
 
 
-def test_none_is_made_ready_while_one_is(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
+def test_there_is_no_preconnect_while_a_connection_is_ready(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as client:
         tunnel(client)
         wait_until_ready(engine)
@@ -329,10 +351,12 @@ def test_none_is_made_ready_while_one_is(start: Start, bind: Bind) -> None:
         with engine.connect() as third:
             tunnel(third)
         settle(engine)
-    assert said(upstream, count) == TAKES
+    assert messages_from(upstream, count) == REUSE
 
 
-def test_where_one_message_signs_in_nothing_is_sent_ahead(start: Start, script: Scripts) -> None:
+def test_there_is_no_preconnect_for_a_handshake_of_one_message(
+    start: Start, script: StartScripted
+) -> None:
     """Kerberos sends its token with the first request of a connection."""
 
     def play(peer: Peer) -> None:
@@ -340,7 +364,7 @@ def test_where_one_message_signs_in_nothing_is_sent_ahead(start: Start, script: 
         peer.read_all()
 
     upstream = script(play)
-    engine = start(office(upstream.port), calm_desk(TicketScheme()))
+    engine = start(office(upstream.port), proving_desk(TicketScheme()))
     for _ in range(3):
         with engine.connect() as client:
             client.send(CONNECT)
@@ -350,43 +374,51 @@ def test_where_one_message_signs_in_nothing_is_sent_ahead(start: Start, script: 
     assert b"HEAD" not in b"".join(peer.received for peer in upstream.peers)
 
 
-def test_a_login_that_the_desk_is_not_sure_of_is_not_sent_ahead(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    desk = calm_desk()
+def test_an_unproved_login_is_not_preconnected(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm()
+    desk = proving_desk()
     desk.is_calm = False
     engine = start(office(upstream.port), desk)
-    use(engine, tunnels=2)
-    assert said(upstream) == [*PAYS, *PAYS]
+    open_tunnels_slowly(engine, tunnels=2)
+    assert messages_from(upstream) == [*HANDSHAKE, *HANDSHAKE]
 
 
-def test_who_waits_goes_first(start: Start, bind: Bind, stack: ExitStack) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
+def test_waiting_requests_go_before_a_preconnect(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as client:
         assert client.ask(GET).status == 200  # The login was accepted: nobody goes alone any more.
         wait_until_ready(engine)
         engine.call(engine.engine.forget_connections)
         count = len(upstream.requests)
-        held = Held(stack, upstream, "GET")
+        held = HeldResponse(stack, upstream, "GET")
         with engine.connect() as waiting, engine.connect() as other:
             waiting.send(GET)
-            assert held.came.wait(10)
+            assert held.received.wait(10)
             tunnel(other)
             settle(engine)
-            assert said(upstream, count) == [("GET", "type 1"), ("GET", "type 3"), *PAYS]
+            assert messages_from(upstream, count) == [
+                ("GET", "type 1"),
+                ("GET", "type 3"),
+                *HANDSHAKE,
+            ]
             held.release()
             assert waiting.reply().status == 200
             wait_until_ready(engine)
-    assert said(upstream, count)[4:] == WARMS
+    assert messages_from(upstream, count)[4:] == PRECONNECT
 
 
-def test_who_comes_meanwhile_takes_it(start: Start, bind: Bind, stack: ExitStack) -> None:
-    upstream = bind()
-    held = Held(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), calm_desk())
+def test_a_request_waits_for_the_preconnect_in_progress(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+) -> None:
+    upstream = start_ntlm()
+    held = HeldResponse(stack, upstream, "HEAD")
+    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as first, engine.connect() as second:
         tunnel(first)
-        assert held.came.wait(10)
+        assert held.received.wait(10)
         second.send(CONNECT)
         engine.until(lambda: len(engine.engine.executor.works) == 2, "the second client")
         held.release()
@@ -394,38 +426,40 @@ def test_who_comes_meanwhile_takes_it(start: Start, bind: Bind, stack: ExitStack
         assert upstream.messages[4] == (2, "CONNECT", "none")
 
 
-def test_who_comes_meanwhile_and_leaves_changes_nothing(
-    start: Start, bind: Bind, stack: ExitStack
+def test_a_client_may_disconnect_while_waiting_for_a_preconnect(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream = bind()
-    held = Held(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), calm_desk())
+    upstream = start_ntlm()
+    held = HeldResponse(stack, upstream, "HEAD")
+    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as first:
         tunnel(first)
-        assert held.came.wait(10)
+        assert held.received.wait(10)
         with engine.connect() as second:
             second.send(CONNECT)
-            engine.until(lambda: waits(engine), "the second client")
+            engine.until(lambda: waiting(engine), "the second client")
         engine.until(lambda: len(engine.engine.executor.works) == 1, "its end")
         held.release()
         wait_until_ready(engine)
-    assert said(upstream) == [*PAYS, *WARMS]
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT]
 
 
 # --- a login that is refused ---
 
 
-def refuses_heads(head: Head) -> bool:
+def is_head(head: Head) -> bool:
     return head.method == "HEAD"
 
 
-def test_a_refusal_is_one_failed_log_on_and_the_desk_hears_of_it(start: Start, bind: Bind) -> None:
-    upstream = bind(rejects_to=refuses_heads)
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
+def test_a_refused_preconnect_is_one_failed_log_on_and_is_reported(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm(rejects_request=is_head)
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
     engine.desk.wait_for_turns(1)
     settle(engine)
-    assert said(upstream) == [*PAYS, *WARMS]
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT]
     (turn,) = engine.desk.turns
     (accepted,) = engine.desk.acceptances
     assert turn.tried is not None
@@ -437,9 +471,11 @@ def test_a_refusal_is_one_failed_log_on_and_the_desk_hears_of_it(start: Start, b
     assert not is_ready(engine)
 
 
-def test_nobody_is_left_waiting_at_the_desk(start: Start, bind: Bind) -> None:
-    upstream = bind(rejects_to=refuses_heads)
-    desk = calm_desk()
+def test_a_refused_preconnect_does_not_wait_at_the_desk(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm(rejects_request=is_head)
+    desk = proving_desk()
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
         client.send(CONNECT)
@@ -449,63 +485,63 @@ def test_nobody_is_left_waiting_at_the_desk(start: Start, bind: Bind) -> None:
     assert not any(turn.waits for turn in desk.turns)
 
 
-def test_after_a_refusal_none_is_sent_ahead_with_that_login(start: Start, bind: Bind) -> None:
-    upstream = bind(rejects_to=refuses_heads)
-    engine = start(office(upstream.port), calm_desk())
-    use(engine, tunnels=3)
-    assert said(upstream) == [*PAYS, *WARMS, *PAYS, *PAYS]
+def test_there_is_no_preconnect_with_a_refused_login(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm(rejects_request=is_head)
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels_slowly(engine, tunnels=3)
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE, *HANDSHAKE]
 
 
-def test_who_comes_meanwhile_does_not_send_a_refused_login_again(
-    start: Start, bind: Bind, stack: ExitStack
+def test_requests_waiting_for_a_refused_preconnect_do_not_resend_the_login(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
     count = 20
-    upstream = bind(rejects_to=refuses_heads)
-    held = Held(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), calm_desk())
+    upstream = start_ntlm(rejects_request=is_head)
+    held = HeldResponse(stack, upstream, "HEAD")
+    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as first:
         tunnel(first)
-        assert held.came.wait(10)
+        assert held.received.wait(10)
         clients = [stack.enter_context(engine.connect()) for _ in range(count)]
         for client in clients:
             client.send(CONNECT)
-        engine.until(lambda: waits(engine, count), "the clients")
+        engine.until(lambda: waiting(engine, count), "the clients")
         engine.call(engine.desk.forget_login)
         held.release()
         engine.desk.wait_for_turns(count + 1)
         engine.call(engine.desk.refuse_all)
         assert [client.reply(b"CONNECT").status for client in clients] == [503] * count
-    messages = [message for _, message in said(upstream)]
+    messages = [message for _, message in messages_from(upstream)]
     assert messages.count("type 1") == messages.count("type 3") == 2
 
 
-def test_a_login_that_is_refused_between_the_messages_of_another_is_not_sent_by_that(
-    start: Start, bind: Bind, stack: ExitStack
+def test_a_login_refused_during_a_handshake_is_not_sent(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as first, engine.connect() as second:
         tunnel(first)
         wait_until_ready(engine)
         engine.call(engine.engine.forget_connections)
         count = len(upstream.requests)
-        held = Held(stack, upstream, "GET", "type 1")
+        held = HeldResponse(stack, upstream, "GET", "type 1")
         second.send(GET)
-        assert held.came.wait(10)
+        assert held.received.wait(10)
         engine.call(engine.desk.forget_login)
         held.release()
         engine.desk.wait_for_turns(1)
         engine.call(engine.desk.refuse_all)
         assert second.reply().status == 503
-    assert said(upstream, count) == [("GET", "type 1"), ("GET", "none")]
+    assert messages_from(upstream, count) == [("GET", "type 1"), ("GET", "none")]
 
 
-def test_a_desk_that_has_another_answer_is_told_that_nobody_needs_it(
-    start: Start, bind: Bind
+def test_other_credentials_for_a_preconnect_are_returned_to_the_desk(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind(rejects_to=refuses_heads)
+    upstream = start_ntlm(rejects_request=is_head)
 
-    class Generous(FakeDesk):
+    class OfferingDesk(FakeDesk):
         def challenged(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
             future = super().challenged(*args, **kwargs)  # type: ignore[arg-type]
             given = self.known(self.turns[-1].space)
@@ -515,10 +551,10 @@ def test_a_desk_that_has_another_answer_is_told_that_nobody_needs_it(
                 return other
             return future
 
-    desk = Generous(LOGIN, schemes=(ntlm_like_scheme(),), knows_it=True)
+    desk = OfferingDesk(LOGIN, schemes=(ntlm_like_scheme(),), knows_it=True)
     desk.is_calm = True
     engine = start(office(upstream.port), desk)
-    burst(engine, 1)
+    open_tunnels(engine, 1)
     desk.wait_for_turns(1)
     settle(engine)
     assert desk.spent == [False]
@@ -528,91 +564,95 @@ def test_a_desk_that_has_another_answer_is_told_that_nobody_needs_it(
 
 
 @pytest.mark.parametrize("status", [200, 301, 400, 403, 404, 405, 501, 502, 503, 504])
-def test_whatever_it_answers_once_it_lets_through_is_a_sign_in(
-    start: Start, bind: Bind, status: int
+def test_any_status_after_the_handshake_completes_a_preconnect(
+    start: Start, start_ntlm: StartNtlm, status: int
 ) -> None:
-    upstream = bind(status=status)
-    engine = start(office(upstream.port), calm_desk())
+    upstream = start_ntlm(head_status=status)
+    engine = start(office(upstream.port), proving_desk())
     for _ in range(2):
         with engine.connect() as client:
             tunnel(client)
         wait_until_ready(engine)
-    assert said(upstream) == [*PAYS, *WARMS, *TAKES, *WARMS]
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *REUSE, *PRECONNECT]
 
 
-def test_one_that_does_not_ask_is_not_taken_for_one_that_has_signed_in(
-    start: Start, bind: Bind
+def test_a_preconnect_without_a_407_authenticates_nothing(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind(lets_through=refuses_heads)
-    engine = start(office(upstream.port), calm_desk())
+    upstream = start_ntlm(needs_no_login=is_head)
+    engine = start(office(upstream.port), proving_desk())
     for _ in range(3):
-        use(engine, tunnels=1)
+        open_tunnels_slowly(engine, tunnels=1)
         assert not is_ready(engine)
-    assert said(upstream) == [*PAYS, ("HEAD", "type 1"), *PAYS, *PAYS]
+    assert messages_from(upstream) == [*HANDSHAKE, ("HEAD", "type 1"), *HANDSHAKE, *HANDSHAKE]
 
 
-def test_one_that_closes_after_each_answer_is_not_asked_again(start: Start, bind: Bind) -> None:
-    upstream = bind(last_words=(("Connection", "close"),))
-    engine = start(office(upstream.port), calm_desk())
-    use(engine, tunnels=3)
-    assert said(upstream) == [*PAYS, *WARMS, *PAYS, *PAYS]
-
-
-def test_one_that_says_nothing_is_waited_for_a_short_time_and_once(
-    start: Start, bind: Bind, stack: ExitStack
+def test_there_is_no_further_preconnect_if_the_connection_closes(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind()
-    Held(stack, upstream, "HEAD", "type 1")
-    engine = start(office(upstream.port), calm_desk(), EngineLimits(preconnect_s=0.2))
-    use(engine, tunnels=3)
-    assert said(upstream) == [*PAYS, ("HEAD", "type 1"), *PAYS, *PAYS]
+    upstream = start_ntlm(head_fields=(("Connection", "close"),))
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels_slowly(engine, tunnels=3)
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE, *HANDSHAKE]
+
+
+def test_a_silent_preconnect_times_out_and_is_not_retried(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+) -> None:
+    upstream = start_ntlm()
+    HeldResponse(stack, upstream, "HEAD", "type 1")
+    engine = start(office(upstream.port), proving_desk(), EngineLimits(preconnect_s=0.2))
+    open_tunnels_slowly(engine, tunnels=3)
+    assert messages_from(upstream) == [*HANDSHAKE, ("HEAD", "type 1"), *HANDSHAKE, *HANDSHAKE]
     assert engine.observer.failures == []
 
 
-def test_nobody_waits_for_long_behind_one_that_says_nothing(
-    start: Start, bind: Bind, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+def test_requests_wait_for_a_silent_preconnect_only_briefly(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trayproxy.engine.proxy_auth.single_flight.WAIT_S", 0.2)
-    upstream = bind()
-    held = Held(stack, upstream, "HEAD", "type 1")
-    engine = start(office(upstream.port), calm_desk())
+    upstream = start_ntlm()
+    held = HeldResponse(stack, upstream, "HEAD", "type 1")
+    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as first, engine.connect() as second:
         tunnel(first)
-        assert held.came.wait(10)
+        assert held.received.wait(10)
         tunnel(second)
 
 
-def test_one_that_breaks_is_left_alone_for_a_while_and_that_is_no_problem_of_the_upstream(
-    start: Start, bind: Bind
+def test_a_failed_preconnect_backs_off_and_is_not_reported(
+    start: Start, start_ntlm: StartNtlm
 ) -> None:
-    upstream = bind()
+    upstream = start_ntlm()
 
-    def cut_heads(head: Head, message: str) -> None:
+    def reset_heads(head: Head, message: str) -> None:
         if head.method == "HEAD":
             raise ConnectionResetError
 
-    upstream.behaviour.before_response = cut_heads
-    engine = start(office(upstream.port), calm_desk())
-    use(engine, tunnels=2)
-    assert said(upstream) == [*PAYS, ("HEAD", "type 1"), *PAYS]
+    upstream.behaviour.before_response = reset_heads
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels_slowly(engine, tunnels=2)
+    assert messages_from(upstream) == [*HANDSHAKE, ("HEAD", "type 1"), *HANDSHAKE]
     assert engine.observer.failures == []
 
 
-def test_one_that_closes_what_is_ready_costs_nobody_a_request(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
+def test_no_request_fails_after_a_ready_connection_was_closed(
+    start: Start, start_ntlm: StartNtlm
+) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
     wait_until_ready(engine)
     upstream.cut()
     engine.until(lambda: not is_ready(engine), "the end of the connection")
-    burst(engine, 1)
+    open_tunnels(engine, 1)
     settle(engine)
     # And it is not made to close another one at once.
-    assert said(upstream) == [*PAYS, *WARMS, *PAYS]
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE]
 
 
-def test_one_that_closes_at_the_very_moment_costs_nobody_a_request(
-    start: Start, script: Scripts
+def test_no_request_fails_if_a_ready_connection_closes_on_use(
+    start: Start, script: StartScripted
 ) -> None:
     def sign_in(peer: Peer) -> None:
         peer.read_head()
@@ -625,7 +665,7 @@ def test_one_that_closes_at_the_very_moment_costs_nobody_a_request(
             peer.read_all()
 
     upstream = script(sign_in)
-    engine = start(office(upstream.port), calm_desk())
+    engine = start(office(upstream.port), proving_desk())
     for _ in range(2):
         with engine.connect() as client:
             client.send(CONNECT)
@@ -643,15 +683,15 @@ def test_one_that_closes_at_the_very_moment_costs_nobody_a_request(
 
 
 @pytest.mark.parametrize("message", ["type 1", "type 3"])
-def test_what_is_under_way_ends_when_something_changes(
-    start: Start, bind: Bind, stack: ExitStack, message: str
+def test_a_preconnect_in_progress_is_cancelled_after_a_change(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack, message: str
 ) -> None:
-    upstream = bind()
-    held = Held(stack, upstream, "HEAD", message)
-    engine = start(office(upstream.port), calm_desk(), EngineLimits(preconnect_s=1000.0))
+    upstream = start_ntlm()
+    held = HeldResponse(stack, upstream, "HEAD", message)
+    engine = start(office(upstream.port), proving_desk(), EngineLimits(preconnect_s=1000.0))
     with engine.connect() as client:
         tunnel(client)
-        assert held.came.wait(10)
+        assert held.received.wait(10)
         engine.call(engine.engine.forget_connections)
         settle(engine)
         held.release()
@@ -659,81 +699,83 @@ def test_what_is_under_way_ends_when_something_changes(
         assert engine.desk.turns == []
 
 
-def test_what_was_not_even_begun_when_something_changed_holds_nobody_up(
-    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
+def test_a_preconnect_cancelled_before_its_start_blocks_no_request(
+    start: Start, start_ntlm: StartNtlm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    warming, look = engine.engine.preconnector, Preconnector._check
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
+    preconnector, look = engine.engine.preconnector, Preconnector._check
 
     def change_at_once(self: Preconnector, key: PoolKey) -> None:
         look(self, key)
         engine.engine.forget_connections()
 
     monkeypatch.setattr(Preconnector, "_check", change_at_once)
-    burst(engine, 1)
+    open_tunnels(engine, 1)
     settle(engine)
-    assert said(upstream) == PAYS
-    assert not warming._in_progress._flights
+    assert messages_from(upstream) == HANDSHAKE
+    assert not preconnector._in_progress._flights
 
 
-def test_a_refusal_leaves_nobody_in_front_of_those_that_come_later(
-    start: Start, bind: Bind
-) -> None:
+def test_a_refused_preconnect_blocks_no_later_request(start: Start, start_ntlm: StartNtlm) -> None:
     """Its login was not accepted lately any more when it went out."""
-    upstream = bind(rejects_to=refuses_heads)
-    desk = calm_desk()
+    upstream = start_ntlm(rejects_request=is_head)
+    desk = proving_desk()
 
     desk.doubts_all = True
     desk.is_sure_of = lambda answer: True  # type: ignore[method-assign]  # as it was then
     engine = start(office(upstream.port), desk)
-    burst(engine, 1)
+    open_tunnels(engine, 1)
     desk.wait_for_turns(1)
     settle(engine)
     assert not engine.desk.is_under_way
 
 
-def test_what_is_ready_is_not_used_after_a_change(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
+def test_a_ready_connection_is_not_used_after_a_change(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
     wait_until_ready(engine)
     engine.call(engine.engine.forget_connections)
-    burst(engine, 1)
-    assert said(upstream)[:6] == [*PAYS, *WARMS, *PAYS]
+    open_tunnels(engine, 1)
+    assert messages_from(upstream)[:6] == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE]
 
 
-def test_what_was_useless_before_a_change_may_be_of_use_after_it(start: Start, bind: Bind) -> None:
-    upstream = bind(last_words=(("Connection", "close"),))
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
+def test_preconnects_are_tried_again_after_a_change(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm(head_fields=(("Connection", "close"),))
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
     settle(engine)
     upstream.behaviour.head_fields = ()
     engine.call(engine.engine.forget_connections)
-    burst(engine, 1)
+    open_tunnels(engine, 1)
     wait_until_ready(engine)
 
 
-def test_quitting_waits_for_none_of_them(start: Start, bind: Bind, stack: ExitStack) -> None:
-    upstream = bind()
-    held = Held(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
-    assert held.came.wait(10)
+def test_closing_the_engine_cancels_a_preconnect(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+) -> None:
+    upstream = start_ntlm()
+    held = HeldResponse(stack, upstream, "HEAD")
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
+    assert held.received.wait(10)
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
     engine.wait(engine.engine.close(), timeout=2.0)
-    assert is_at_rest(engine)
+    assert is_idle(engine)
 
 
 # --- what it is not ---
 
 
-def test_it_is_no_client_and_no_traffic(start: Start, bind: Bind, stack: ExitStack) -> None:
-    upstream = bind()
-    held = Held(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 1)
-    assert held.came.wait(10)
+def test_a_preconnect_counts_neither_as_a_client_nor_as_traffic(
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+) -> None:
+    upstream = start_ntlm()
+    held = HeldResponse(stack, upstream, "HEAD")
+    engine = start(office(upstream.port), proving_desk())
+    open_tunnels(engine, 1)
+    assert held.received.wait(10)
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
     counters = engine.engine.counters
     moved = (counters.received, counters.sent)
@@ -743,9 +785,9 @@ def test_it_is_no_client_and_no_traffic(start: Start, bind: Bind, stack: ExitSta
     assert (counters.received, counters.sent) == moved == (8, 8)
 
 
-def test_nothing_is_left_of_them(start: Start, bind: Bind) -> None:
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
+def test_preconnects_leave_no_resources(start: Start, start_ntlm: StartNtlm) -> None:
+    upstream = start_ntlm()
+    engine = start(office(upstream.port), proving_desk())
     base = engine.holdings()
     for _ in range(3):
         with engine.connect() as client:
@@ -755,15 +797,15 @@ def test_nothing_is_left_of_them(start: Start, bind: Bind) -> None:
     engine.until_it_holds(base)
 
 
-def test_what_waits_for_programs_is_left_to_them(start: Start, bind: Bind) -> None:
+def test_a_preconnect_takes_no_idle_connection(start: Start, start_ntlm: StartNtlm) -> None:
     """It is watched for the pool still, and would be waited for by two."""
-    upstream = bind(lets_through=lambda head: True)
-    engine = start(office(upstream.port), calm_desk())
+    upstream = start_ntlm(needs_no_login=lambda head: True)
+    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
 
-    def takes_it(kind: type[UpstreamLease], link: Downstream) -> bool:
+    def takes_idle_connection(kind: type[UpstreamLease], link: Downstream) -> bool:
         request = preconnect_request(Authority("origin.test", 443))
         way = engine.signs(Authority("origin.test", 443))
         assert way is not None
@@ -773,5 +815,7 @@ def test_what_waits_for_programs_is_left_to_them(start: Start, bind: Bind) -> No
             engine.engine.pool.drop(taken)
         return taken is not None
 
-    assert not engine.call(lambda: takes_it(PreconnectLease, NullDownstream(engine.engine)))
-    assert engine.call(lambda: takes_it(UpstreamLease, NullDownstream(engine.engine)))
+    assert not engine.call(
+        lambda: takes_idle_connection(PreconnectLease, NullDownstream(engine.engine))
+    )
+    assert engine.call(lambda: takes_idle_connection(UpstreamLease, NullDownstream(engine.engine)))

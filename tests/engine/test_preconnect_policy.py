@@ -8,8 +8,7 @@ import pytest
 from tests.engine.schemes import ntlm_like_scheme
 from trayproxy.auth.login import Login
 from trayproxy.desk.credentials import AcceptanceRecord, Credentials
-from trayproxy.desk.protection_space import LoginId, UpstreamId
-from trayproxy.desk.protection_space import ProtectionSpace as DeskKey
+from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.engine.proxy_auth.preconnect_policy import (
     BACK_OFF_S,
     BURST_PAUSE_S,
@@ -27,82 +26,83 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.target import Authority
 
-SPACE = UpstreamId("office", "http://proxy.test:8080")
+UPSTREAM = UpstreamId("office", "http://proxy.test:8080")
 TARGET = Authority("site.test", 443)
 
 
 def key(generation: int = 1, epoch: int = 0) -> PoolKey:
-    mark = LoginId(DeskKey(SPACE, "", "login"), generation)
-    return PoolKey(SPACE.upstream, SPACE.profile_id, generation, epoch, mark)
+    login_id = LoginId(ProtectionSpace(UPSTREAM, "", "login"), generation)
+    return PoolKey(UPSTREAM.upstream, UPSTREAM.profile_id, generation, epoch, login_id)
 
 
 def order(target: Authority = TARGET) -> PreconnectOrder:
     scheme, challenge = ntlm_like_scheme(), Challenge("ntlm")
-    mark = key().signed_in
-    assert mark is not None
+    login_id = key().signed_in
+    assert login_id is not None
     login = Login("user", "pass")
-    answer = Credentials(
-        mark, login, scheme, challenge, scheme.signer(challenge, login, ""), AcceptanceRecord()
+    credentials = Credentials(
+        login_id, login, scheme, challenge, scheme.signer(challenge, login, ""), AcceptanceRecord()
     )
-    return PreconnectOrder(Route.direct(), answer, target)
+    return PreconnectOrder(Route.direct(), credentials, target)
 
 
 KEY, ORDER = key(), order()
 
 
-class Play:
+class PolicyScenario:
     """What happens, one after the other, at a time that passes when it is told to."""
 
     def __init__(self) -> None:
-        self.spares = PreconnectPolicy()
+        self.policy = PreconnectPolicy()
         self.now = 1000.0
 
-    def pays(self, which: PoolKey = KEY) -> None:
+    def record_handshake(self, pool_key: PoolKey = KEY) -> None:
         """A request of a program needs a connection, and has to sign one in."""
-        self.spares.demand_started(which)
-        self.spares.handshake_done(which, ORDER)
-        self.spares.demand_ended(which)
+        self.policy.demand_started(pool_key)
+        self.policy.handshake_done(pool_key, ORDER)
+        self.policy.demand_ended(pool_key)
 
-    def begins(
-        self, *, is_ready: bool = False, is_sure: bool = True, which: PoolKey = KEY
+    def next_order(
+        self, *, is_ready: bool = False, is_sure: bool = True, pool_key: PoolKey = KEY
     ) -> PreconnectOrder | None:
-        return self.spares.next_order(
-            which, self.now, is_ready=is_ready, may_carry=lambda answer: is_sure
+        return self.policy.next_order(
+            pool_key, self.now, is_ready=is_ready, may_carry=lambda credentials: is_sure
         )
 
-    def ends(self, fate: PreconnectResult) -> None:
-        self.spares.preconnect_ended(KEY, fate, self.now)
+    def end(self, result: PreconnectResult) -> None:
+        self.policy.preconnect_ended(KEY, result, self.now)
 
 
 @pytest.fixture
-def play() -> Play:
-    return Play()
+def scenario() -> PolicyScenario:
+    return PolicyScenario()
 
 
-class Demand:
+class Traffic:
     """Requests that come one after the other, each of which takes some time."""
 
     def __init__(self) -> None:
         self.bursts = BurstDetector()
         self.now = 1000.0
 
-    def comes(self, pause_s: float) -> float | None:
-        """A request comes after a pause. Return the delay behind it."""
+    def request(self, pause_s: float) -> float | None:
+        """Record a request after a pause. Return the delay of a preconnect after it."""
         self.now += pause_s
         self.bursts.request_arrived(KEY, self.now)
         self.now += 5.0  # How long a request takes is no pause.
         self.bursts.request_ended(KEY, self.now)
         return self.bursts.delay_s(KEY)
 
-    def costs(self, pauses_s: list[float]) -> list[int]:
-        """Return how many messages each request costs, with those of what is signed in behind it.
+    def message_counts(self, pauses_s: list[float]) -> list[int]:
+        """Return the number of messages that each request costs, with its preconnect.
 
-        A request comes after each pause; a pause without an end follows. Before them no connection
-        is ready, and a sign-in takes no time.
+        Args:
+            pauses_s: The pause before each request, in seconds; the last pause has no end. Before
+                the first request no connection is ready, and a handshake takes no time.
         """
         counts, is_ready = [], False
         for pause_s, next_s in zip(pauses_s, [*pauses_s[1:], inf], strict=True):
-            delay_s = self.comes(pause_s)
+            delay_s = self.request(pause_s)
             count, is_ready = 1 if is_ready else 2, False
             if delay_s is not None and delay_s <= next_s:
                 count, is_ready = count + 2, True
@@ -111,40 +111,40 @@ class Demand:
 
 
 @pytest.fixture
-def demand() -> Demand:
-    return Demand()
+def traffic() -> Traffic:
+    return Traffic()
 
 
 AT_ONCE, PAUSE = BURST_PAUSE_S / 60, 1.5 * BURST_PAUSE_S
 
 
-def test_behind_the_first_request_the_second_is_given_a_moment_to_come(demand: Demand) -> None:
+def test_after_the_first_request_a_preconnect_is_delayed(traffic: Traffic) -> None:
     """A connection that is begun behind the first of a burst keeps the second one waiting."""
-    assert demand.comes(0.0) == BURST_PAUSE_S
+    assert traffic.request(0.0) == BURST_PAUSE_S
 
 
-def test_where_requests_come_with_pauses_a_connection_is_signed_in_at_once(demand: Demand) -> None:
-    delays = [demand.comes(PAUSE) for _ in range(MIN_LONG_PAUSES + 3)]
+def test_after_some_long_pauses_a_preconnect_is_not_delayed(traffic: Traffic) -> None:
+    delays = [traffic.request(PAUSE) for _ in range(MIN_LONG_PAUSES + 3)]
     assert delays == [BURST_PAUSE_S] * MIN_LONG_PAUSES + [0.0] * 3
-    assert demand.comes(AT_ONCE) == BURST_PAUSE_S
+    assert traffic.request(AT_ONCE) == BURST_PAUSE_S
 
 
-def test_behind_some_short_pauses_in_a_row_none_is_signed_in_until_a_longer_one(
-    demand: Demand,
+def test_after_some_short_pauses_there_is_no_preconnect_until_a_longer_pause(
+    traffic: Traffic,
 ) -> None:
-    delays = [demand.comes(0.99 * BURST_PAUSE_S) for _ in range(MAX_SHORT_PAUSES + 2)]
+    delays = [traffic.request(0.99 * BURST_PAUSE_S) for _ in range(MAX_SHORT_PAUSES + 2)]
     assert delays == [BURST_PAUSE_S] * MAX_SHORT_PAUSES + [None] * 2
-    assert demand.comes(1.01 * BURST_PAUSE_S) == BURST_PAUSE_S
+    assert traffic.request(1.01 * BURST_PAUSE_S) == BURST_PAUSE_S
 
 
-def test_short_pauses_that_are_not_in_a_row_are_no_burst(demand: Demand) -> None:
+def test_short_pauses_with_a_long_pause_between_are_no_burst(traffic: Traffic) -> None:
     for _ in range(3):
-        assert demand.comes(PAUSE) == BURST_PAUSE_S
+        assert traffic.request(PAUSE) == BURST_PAUSE_S
         for _ in range(MAX_SHORT_PAUSES - 1):
-            assert demand.comes(AT_ONCE) == BURST_PAUSE_S
+            assert traffic.request(AT_ONCE) == BURST_PAUSE_S
 
 
-def test_requests_beside_each_other_are_no_burst() -> None:
+def test_concurrent_requests_are_no_burst() -> None:
     bursts = BurstDetector()
     for _ in range(2 * MAX_SHORT_PAUSES):
         bursts.request_arrived(KEY, 1000.0)
@@ -153,192 +153,194 @@ def test_requests_beside_each_other_are_no_burst() -> None:
 
 
 @pytest.mark.parametrize("tunnels", [MAX_SHORT_PAUSES + 1, 60, 600])
-def test_a_burst_costs_two_messages_a_request_and_leaves_nothing(
-    demand: Demand, tunnels: int
-) -> None:
+def test_a_burst_costs_two_messages_per_request(traffic: Traffic, tunnels: int) -> None:
     for _ in range(10):
-        assert demand.costs([PAUSE] + [AT_ONCE] * (tunnels - 1)) == [2] * tunnels
+        assert traffic.message_counts([PAUSE] + [AT_ONCE] * (tunnels - 1)) == [2] * tunnels
 
 
-def test_a_burst_with_some_longer_pauses_in_it_costs_no_more(demand: Demand) -> None:
+def test_a_burst_with_some_longer_pauses_costs_no_more(traffic: Traffic) -> None:
     part = [AT_ONCE] * (2 * MAX_SHORT_PAUSES)
     pauses_s = [*part, PAUSE, *part, PAUSE, *part]
-    assert demand.costs(pauses_s) == [2] * len(pauses_s)
+    assert traffic.message_counts(pauses_s) == [2] * len(pauses_s)
 
 
 @pytest.mark.parametrize("pauses", range(1, 6))
-def test_a_burst_behind_requests_with_pauses_costs_no_more(demand: Demand, pauses: int) -> None:
+def test_a_burst_after_requests_with_pauses_costs_no_more(traffic: Traffic, pauses: int) -> None:
     """What is ready before it is used up by it."""
-    counts = demand.costs([PAUSE] * pauses + [PAUSE] + [AT_ONCE] * 59)
+    counts = traffic.message_counts([PAUSE] * pauses + [PAUSE] + [AT_ONCE] * 59)
     assert sum(counts[pauses:]) <= 2 * 60
 
 
-def test_with_pauses_each_request_but_the_first_takes_what_is_ready(demand: Demand) -> None:
-    demand.costs([AT_ONCE] * 60)
-    assert demand.costs([PAUSE] * 30) == [4] + [3] * 29
+def test_with_pauses_every_later_request_uses_a_ready_connection(traffic: Traffic) -> None:
+    traffic.message_counts([AT_ONCE] * 60)
+    assert traffic.message_counts([PAUSE] * 30) == [4] + [3] * 29
 
 
-def test_bursts_are_told_by_kind_and_forgotten(demand: Demand) -> None:
+def test_bursts_are_detected_per_key_and_forgotten(traffic: Traffic) -> None:
     other = KEY._replace(generation=KEY.generation + 1)
     for pause_s, delay_s in ((AT_ONCE, None), (PAUSE, 0.0)):
-        demand.costs([pause_s] * 10)
-        assert (demand.bursts.delay_s(KEY), demand.bursts.delay_s(other)) == (
+        traffic.message_counts([pause_s] * 10)
+        assert (traffic.bursts.delay_s(KEY), traffic.bursts.delay_s(other)) == (
             delay_s,
             BURST_PAUSE_S,
         )
-        demand.bursts.forget()
-        assert demand.bursts.delay_s(KEY) == BURST_PAUSE_S
+        traffic.bursts.forget()
+        assert traffic.bursts.delay_s(KEY) == BURST_PAUSE_S
 
 
-def test_who_had_to_pay_makes_it_ready_for_the_next(play: Play) -> None:
-    play.pays()
-    assert play.begins() is ORDER
+def test_a_handshake_creates_demand(scenario: PolicyScenario) -> None:
+    scenario.record_handshake()
+    assert scenario.next_order() is ORDER
 
 
-def test_who_took_what_was_ready_makes_it_ready_for_the_next(play: Play) -> None:
-    play.pays()
-    play.begins()
-    play.ends(PreconnectResult.POOLED)
-    play.spares.preconnect_used(KEY)
-    assert play.begins() is ORDER
+def test_using_a_ready_connection_creates_demand(scenario: PolicyScenario) -> None:
+    scenario.record_handshake()
+    scenario.next_order()
+    scenario.end(PreconnectResult.POOLED)
+    scenario.policy.preconnect_used(KEY)
+    assert scenario.next_order() is ORDER
 
 
-def test_without_new_demand_nothing_happens(play: Play) -> None:
-    assert play.begins() is None
-    play.pays()
-    play.begins()
-    play.ends(PreconnectResult.POOLED)
-    assert not play.spares.is_wanted(KEY)
-    assert play.begins() is None
+def test_without_new_demand_there_is_no_order(scenario: PolicyScenario) -> None:
+    assert scenario.next_order() is None
+    scenario.record_handshake()
+    scenario.next_order()
+    scenario.end(PreconnectResult.POOLED)
+    assert not scenario.policy.is_wanted(KEY)
+    assert scenario.next_order() is None
 
 
-def test_where_one_message_signs_in_nothing_is_saved(play: Play) -> None:
+def test_a_handshake_of_one_message_creates_no_demand(scenario: PolicyScenario) -> None:
     """Kerberos: nobody ever had to pay."""
-    play.spares.demand_started(KEY)
-    play.spares.preconnect_used(KEY)
-    play.spares.demand_ended(KEY)
-    assert play.begins() is None
+    scenario.policy.demand_started(KEY)
+    scenario.policy.preconnect_used(KEY)
+    scenario.policy.demand_ended(KEY)
+    assert scenario.next_order() is None
 
 
-def test_programs_that_wait_go_first(play: Play) -> None:
-    play.spares.demand_started(KEY)
-    play.pays()
-    assert play.begins() is None
-    play.spares.demand_ended(KEY)
-    assert play.begins() is ORDER
+def test_there_is_no_order_while_a_request_waits(scenario: PolicyScenario) -> None:
+    scenario.policy.demand_started(KEY)
+    scenario.record_handshake()
+    assert scenario.next_order() is None
+    scenario.policy.demand_ended(KEY)
+    assert scenario.next_order() is ORDER
 
 
-def test_there_is_one_at_a_time(play: Play) -> None:
-    play.pays()
-    play.begins()
-    play.pays()
-    assert play.begins() is None
-    play.ends(PreconnectResult.POOLED)
-    assert play.begins() is ORDER
+def test_there_is_one_preconnect_at_a_time(scenario: PolicyScenario) -> None:
+    scenario.record_handshake()
+    scenario.next_order()
+    scenario.record_handshake()
+    assert scenario.next_order() is None
+    scenario.end(PreconnectResult.POOLED)
+    assert scenario.next_order() is ORDER
 
 
-def test_there_is_one_at_most(play: Play) -> None:
-    play.pays()
-    assert play.begins(is_ready=True) is None
+def test_there_is_no_order_while_a_connection_is_ready(scenario: PolicyScenario) -> None:
+    scenario.record_handshake()
+    assert scenario.next_order(is_ready=True) is None
     # That was the decision: what was ready may go without anybody having needed it.
-    assert play.begins() is None
+    assert scenario.next_order() is None
 
 
-def test_a_login_that_is_not_sure_is_not_sent_and_not_later_either(play: Play) -> None:
-    play.pays()
-    assert play.begins(is_sure=False) is None
-    assert play.begins() is None
+def test_an_unproved_login_uses_up_the_demand(scenario: PolicyScenario) -> None:
+    scenario.record_handshake()
+    assert scenario.next_order(is_sure=False) is None
+    assert scenario.next_order() is None
 
 
-def test_after_a_failure_it_is_left_alone_for_a_while(play: Play) -> None:
-    play.pays()
-    play.begins()
-    play.ends(PreconnectResult.FAILED)
-    play.now += BACK_OFF_S - 1
-    play.pays()
-    assert play.begins() is None
-    play.now += 1
-    play.pays()
-    assert play.begins() is ORDER
+def test_a_failure_is_followed_by_a_back_off(scenario: PolicyScenario) -> None:
+    scenario.record_handshake()
+    scenario.next_order()
+    scenario.end(PreconnectResult.FAILED)
+    scenario.now += BACK_OFF_S - 1
+    scenario.record_handshake()
+    assert scenario.next_order() is None
+    scenario.now += 1
+    scenario.record_handshake()
+    assert scenario.next_order() is ORDER
 
 
-def test_one_that_was_lost_unused_is_a_failure_too(play: Play) -> None:
-    play.pays()
-    play.begins()
-    play.ends(PreconnectResult.POOLED)
-    play.spares.preconnect_lost(KEY, play.now)
-    play.pays()
-    assert play.begins() is None
+def test_the_loss_of_a_ready_connection_is_followed_by_a_back_off(scenario: PolicyScenario) -> None:
+    scenario.record_handshake()
+    scenario.next_order()
+    scenario.end(PreconnectResult.POOLED)
+    scenario.policy.preconnect_lost(KEY, scenario.now)
+    scenario.record_handshake()
+    assert scenario.next_order() is None
 
 
-def fail(play: Play, times: int) -> None:
+def fail(scenario: PolicyScenario, times: int) -> None:
     for _ in range(times):
-        play.pays()
-        assert play.begins() is ORDER
-        play.ends(PreconnectResult.FAILED)
-        play.now += BACK_OFF_S
+        scenario.record_handshake()
+        assert scenario.next_order() is ORDER
+        scenario.end(PreconnectResult.FAILED)
+        scenario.now += BACK_OFF_S
 
 
-def test_what_fails_again_and_again_is_given_up(play: Play) -> None:
-    fail(play, MAX_FAILURES)
-    play.now += 1_000_000
-    play.pays()
-    assert play.begins() is None
+def test_repeated_failures_end_all_preconnects(scenario: PolicyScenario) -> None:
+    fail(scenario, MAX_FAILURES)
+    scenario.now += 1_000_000
+    scenario.record_handshake()
+    assert scenario.next_order() is None
 
 
-def test_failures_do_not_add_up_over_successes(play: Play) -> None:
+def test_a_success_resets_the_failures(scenario: PolicyScenario) -> None:
     for _ in range(3):
-        fail(play, MAX_FAILURES - 1)
-        play.pays()
-        assert play.begins() is ORDER
-        play.ends(PreconnectResult.POOLED)
+        fail(scenario, MAX_FAILURES - 1)
+        scenario.record_handshake()
+        assert scenario.next_order() is ORDER
+        scenario.end(PreconnectResult.POOLED)
 
 
 @pytest.mark.parametrize(
     "change",
-    [lambda play: key(generation=2), lambda play: key(epoch=1), lambda play: play.spares.forget()],
+    [
+        lambda scenario: key(generation=2),
+        lambda scenario: key(epoch=1),
+        lambda scenario: scenario.policy.forget(),
+    ],
     ids=["another login", "another network", "forgotten"],
 )
-def test_what_is_useless_is_not_tried_again_before_something_has_changed(
-    play: Play, change: Callable[[Play], PoolKey | None]
+def test_a_permanent_failure_ends_all_preconnects_until_a_change(
+    scenario: PolicyScenario, change: Callable[[PolicyScenario], PoolKey | None]
 ) -> None:
-    play.pays()
-    play.begins()
-    play.ends(PreconnectResult.FAILED_FOR_GOOD)
-    play.now += 1_000_000
-    play.pays()
-    assert play.begins() is None
-    other = change(play) or KEY
-    play.pays(other)
-    assert play.begins(which=other) is ORDER
+    scenario.record_handshake()
+    scenario.next_order()
+    scenario.end(PreconnectResult.FAILED_FOR_GOOD)
+    scenario.now += 1_000_000
+    scenario.record_handshake()
+    assert scenario.next_order() is None
+    other = change(scenario) or KEY
+    scenario.record_handshake(other)
+    assert scenario.next_order(pool_key=other) is ORDER
 
 
-def test_what_was_under_way_when_all_was_forgotten_changes_nothing(play: Play) -> None:
-    play.spares.demand_started(KEY)
-    play.pays()
-    play.spares.demand_ended(KEY)
-    play.begins()
-    play.spares.demand_started(KEY)
-    play.spares.forget()
-    play.ends(PreconnectResult.FAILED_FOR_GOOD)
-    play.spares.demand_ended(KEY)
-    play.pays()
-    assert play.begins() is ORDER
+def test_results_from_before_forget_are_ignored(scenario: PolicyScenario) -> None:
+    scenario.policy.demand_started(KEY)
+    scenario.record_handshake()
+    scenario.policy.demand_ended(KEY)
+    scenario.next_order()
+    scenario.policy.demand_started(KEY)
+    scenario.policy.forget()
+    scenario.end(PreconnectResult.FAILED_FOR_GOOD)
+    scenario.policy.demand_ended(KEY)
+    scenario.record_handshake()
+    assert scenario.next_order() is ORDER
 
 
-def test_it_goes_where_the_last_one_had_to_sign_in(play: Play) -> None:
-    play.pays()
+def test_an_order_has_the_target_of_the_last_handshake(scenario: PolicyScenario) -> None:
+    scenario.record_handshake()
     last = order(Authority("other.test", 443))
-    play.spares.handshake_done(KEY, last)
-    assert play.begins() is last
+    scenario.policy.handshake_done(KEY, last)
+    assert scenario.next_order() is last
 
 
-def test_what_nobody_asks_for_any_more_is_forgotten(play: Play) -> None:
-    play.pays()
-    play.begins()
+def test_idle_keys_are_dropped_and_keys_in_progress_are_kept(scenario: PolicyScenario) -> None:
+    scenario.record_handshake()
+    scenario.next_order()
     for generation in range(2, 2 * MAX_KEYS):
-        play.pays(key(generation))
+        scenario.record_handshake(key(generation))
     # But what is under way is remembered: there must not be a second one.
-    play.pays()
-    assert play.begins() is None
-    assert play.begins(which=key(2)) is None
+    scenario.record_handshake()
+    assert scenario.next_order() is None
+    assert scenario.next_order(pool_key=key(2)) is None

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import pytest
 
-from tests.engine.ntlm_upstream import NtlmUpstream, NtlmBehaviour
 from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.schemes import REJECTED, ScriptedScheme, ntlm_like_scheme
 from tests.support.lines import PATIENCE
 from tests.support.scripted import OK, Peer, Scripted, answering, challenge
@@ -194,7 +194,9 @@ def test_a_silent_sign_in_server_holds_up_neither_the_verdict_nor_the_end(
     upstream = stack.enter_context(Scripted(answering(challenge("NTLM"))))
     over = Event()
     stack.callback(over.set)
-    scheme = ScriptedScheme((Leg(b"NTLM eA=="),), blocks=True, before_step=lambda: over.wait(PATIENCE))
+    scheme = ScriptedScheme(
+        (Leg(b"NTLM eA=="),), blocks=True, before_step=lambda: over.wait(PATIENCE)
+    )
 
     async def send(probe: Probe, desk: FakeDesk) -> Response | ProbeChallenge | None:
         assert probe.route.upstream_id is not None
