@@ -1,4 +1,4 @@
-"""An upstream that signs in connections, as strict as the strictest of them."""
+"""An upstream that authenticates connections with NTLM-like handshakes, as strictly as Squid."""
 
 import socket
 from collections.abc import Callable
@@ -15,15 +15,16 @@ REFUSAL = b"HTTP/1.%d 407 Proxy Authentication Required\r\n%bContent-Length: %d\
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """A request as it came.
+    """A request received by an upstream.
 
     Attributes:
-        connection: On which connection, from 1.
-        message: What it carried: ``type 1``, ``type 3``, ``none`` or the credentials themselves.
-        method: ``GET``.
-        refusal_body: Its content.
-        expects_continue: It waited for a 100.
-        length: Its Content-Length.
+        connection: The number of its connection, from 1.
+        message: The message in its credentials: ``type 1``, ``type 3``, ``none``, or the
+            credentials themselves.
+        method: The method, such as ``GET``.
+        body: The content.
+        expects_continue: True if it has an Expect field.
+        length: The Content-Length field.
     """
 
     connection: int
@@ -36,21 +37,22 @@ class ReceivedRequest:
 
 @dataclass
 class NtlmBehaviour:
-    """How an upstream behaves beyond the rules.
+    """The configurable behaviour of an upstream.
 
     Attributes:
-        rejects_all: It accepts no type 3.
-        needs_no_login: Tells whether a request needs no sign-in.
-        refusal_body: Of its refusals.
-        sends_body_to_head: Its refusals of HEAD bring their body, too.
-        type_2_field: A field line of its answers to type 1.
-        minor_version: Of its version.
-        closes_after: Closes the connection without an answer to such a message.
-        authenticated_requests: It takes a connection for signed in for so many requests.
-        rejects_request: Tells whether it accepts no type 3 with a request.
-        before_response: Called before the answer to a request, with its message.
-        head_status: Of its answers to HEAD.
-        head_fields: Field lines of its answers to HEAD, after which it closes the connection.
+        rejects_all: True to reject every type 3.
+        rejects_request: Returns True if a type 3 with this request is rejected.
+        before_response: Called with the request and its message before each response.
+        head_status: The status of responses to HEAD.
+        head_fields: Field lines of responses to HEAD; if there are any, the connection is closed
+            after the response.
+        needs_no_login: Returns True if this request is served without a login.
+        refusal_body: The content of refusals.
+        sends_body_to_head: True to send content even with a refusal of HEAD.
+        type_2_field: A field line of responses to type 1.
+        minor_version: The minor HTTP version of refusals.
+        closes_after: A message after which the connection is closed without a response.
+        authenticated_requests: The number of requests served on an authenticated connection.
     """
 
     rejects_all: bool = False
@@ -71,7 +73,7 @@ MESSAGES = {"": "none", "NTLM b25l": "type 1", "NTLM dGhyZWU=": "type 3"}
 
 
 class NtlmUpstream(Server):
-    """An upstream that runs; it wants ``b25l`` and then ``dGhyZWU=`` on one connection."""
+    """A running upstream that requires ``b25l`` and then ``dGhyZWU=`` on one connection."""
 
     def __init__(self, manner: NtlmBehaviour | None = None) -> None:
         self.behaviour = manner or NtlmBehaviour()
@@ -82,17 +84,17 @@ class NtlmUpstream(Server):
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """The requests up to now."""
+        """The requests received so far."""
         with self._changed:
             return list(self._requests)
 
     @property
     def messages(self) -> list[tuple[int, str, str]]:
-        """Connection, method and message of each."""
+        """The connection, method and message of each request."""
         return [(one.connection, one.method, one.message) for one in self.requests]
 
     def wait_for(self, count: int) -> None:
-        """Wait until that many requests have come."""
+        """Wait until this number of requests has been received."""
         end = monotonic() + PATIENCE
         with self._changed:
             while len(self._requests) < count:
@@ -106,6 +108,7 @@ class NtlmUpstream(Server):
             _Session(self, connection, reader, number).run()
 
     def add(self, request: ReceivedRequest) -> None:
+        """Record a request."""
         with self._changed:
             self._requests.append(request)
             self._changed.notify_all()
@@ -113,6 +116,8 @@ class NtlmUpstream(Server):
 
 @dataclass
 class _Session:
+    """One connection to the upstream."""
+
     owner: NtlmUpstream
     connection: socket.socket
     reader: Reader
@@ -144,7 +149,7 @@ class _Session:
                 return
 
     def _answer(self, exchange: Exchange, head: Head, message: str) -> bool:
-        """Answer. Return whether the connection goes on as HTTP."""
+        """Respond to a request. Return True if the connection stays an HTTP connection."""
         manner = self.owner.behaviour
         rejects = manner.rejects_all or manner.rejects_request(head)
         if message == "type 3" and self.is_begun and not rejects:

@@ -1,4 +1,4 @@
-"""Schemes that sign in a connection by a script: what the engine makes of them needs no library."""
+"""Scripted authentication schemes, for tests of the engine without an NTLM or Kerberos library."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ Step = Leg | Verdict
 
 @dataclass
 class ScriptedHandshake:
-    """A handshake that takes these steps, whatever it is told.
+    """A handshake that returns the given steps in order.
 
     Attributes:
-        steps: The steps.
-        request: What it was to sign.
-        challenges: The challenges that it was told, for each step.
-        final_responses: Of how many final responses it was told.
+        steps: The steps; the last step is repeated.
+        request: The request to authenticate.
+        challenges: The challenges received with each step.
+        final_responses: The number of final responses received.
         before_step: Called before each step.
     """
 
@@ -40,11 +40,11 @@ class ScriptedHandshake:
 
 @dataclass
 class ScriptedScheme:
-    """A scheme whose handshakes take these steps.
+    """A scheme whose handshakes return the given steps.
 
     Attributes:
-        steps: Of each handshake.
-        handshakes: All that were begun.
+        steps: The steps of each handshake.
+        handshakes: All handshakes that were begun.
     """
 
     steps: Sequence[Step]
@@ -81,12 +81,13 @@ NO_TICKET = Verdict(VerdictKind.NO_TICKET)
 
 
 def ntlm_like_scheme() -> ScriptedScheme:
-    """Return a scheme that signs in a connection with a type 1 and a type 3, like NTLM."""
+    """Return a scheme that authenticates a connection with a type 1 and a type 3 message, like
+    NTLM."""
     return ScriptedScheme((TYPE_1, TYPE_3, REJECTED))
 
 
 class TicketScheme:
-    """Negotiate with a ticket: a token, and as many more as the upstream asks for."""
+    """Negotiate with a ticket: one token, and further tokens as required by the upstream."""
 
     name = "negotiate"
     title = "Kerberos"
@@ -111,6 +112,8 @@ class TicketScheme:
 
 
 class _Tokens:
+    """A handshake of `TicketScheme`."""
+
     def __init__(self) -> None:
         self._is_begun = False
 

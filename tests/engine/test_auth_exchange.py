@@ -1,4 +1,4 @@
-"""The 407 conversation: legs, connections that are signed in, and what goes wrong (F07)."""
+"""The authentication exchange: legs, authenticated connections, and failures (F07)."""
 
 import asyncio
 import os
@@ -59,7 +59,7 @@ StartNtlm = Callable[..., NtlmUpstream]
 
 @pytest.fixture
 def start_ntlm(stack: ExitStack) -> StartNtlm:
-    """Starts upstreams that sign in connections."""
+    """Return a function to start upstreams with NTLM-like handshakes."""
 
     def start_ntlm(**behaviour: object) -> NtlmUpstream:
         return stack.enter_context(NtlmUpstream(NtlmBehaviour(**behaviour)))  # type: ignore[arg-type]
@@ -68,11 +68,12 @@ def start_ntlm(stack: ExitStack) -> StartNtlm:
 
 
 def desk_for(*schemes: ScriptedScheme | Basic, knows_it: bool = False) -> FakeDesk:
+    """Return a desk with these schemes, or with the NTLM-like scheme."""
     return FakeDesk(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=knows_it)
 
 
 def tunnel(client: Client) -> None:
-    """Open a tunnel and send something through it."""
+    """Open a tunnel and send octets through it."""
     client.send(CONNECT)
     assert client.reply(b"CONNECT").status == 200
     client.send(b"through?")
@@ -152,7 +153,7 @@ def test_a_request_with_a_known_login_starts_with_the_first_leg(
 def test_no_site_receives_a_request_without_its_content(
     start: Start, start_ntlm: StartNtlm
 ) -> None:
-    """A proxy that needs no sign-in for some sites passes a type 1 on to them."""
+    """A proxy without a login for some sites would forward a type 1 to them."""
     upstream = start_ntlm(needs_no_login=lambda head: True)
     with start(office(upstream.port), desk_for(knows_it=True)).connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 200
@@ -192,7 +193,7 @@ def test_an_http_1_0_upstream_keeps_the_connection_open_during_a_handshake_r_120
         assert client.ask(GET).status == 200
     by_message = {message: connection for connection, _, message in upstream.messages}
     assert by_message["type 1"] == by_message["type 3"]
-    # A refusal without a sign-in that has begun leaves no connection in 1.0.
+    # In HTTP/1.0, the connection is closed after a refusal outside of a handshake.
     assert (by_message["none"] == by_message["type 1"]) is (minor == 1)
 
 
@@ -203,7 +204,7 @@ def test_an_http_1_0_upstream_keeps_the_connection_open_during_a_handshake_r_120
 def test_a_handshake_asks_an_http_1_0_proxy_to_keep_the_connection_open_r_120(
     start: Start, script: StartScripted, octets: bytes, kept: tuple[bytes, ...]
 ) -> None:
-    """Squid 2 answers with HTTP/1.0, and closes unless it is asked not to."""
+    """Squid 2 responds with HTTP/1.0, and closes the connection unless asked to keep it open."""
     method = octets.partition(b" ")[0]
     connections: list[int] = []
 
@@ -232,7 +233,7 @@ def test_a_handshake_asks_an_http_1_0_proxy_to_keep_the_connection_open_r_120(
         client.send(octets)
         assert client.reply(method).status == 200
         if method != b"CONNECT":
-            # What goes on the connection that is signed in keeps it, too.
+            # A request on the authenticated connection keeps it open, too.
             client.send(octets)
             assert client.reply(method).status == 200
     expected = 2 if kept or method == b"CONNECT" else len(upstream.peers)
@@ -242,7 +243,7 @@ def test_a_handshake_asks_an_http_1_0_proxy_to_keep_the_connection_open_r_120(
 def test_only_a_handshake_sends_proxy_connection_keep_alive(
     start: Start, script: StartScripted
 ) -> None:
-    """RFC 9112, appendix C.2.2: elsewhere the field does harm."""
+    """In other requests the field does harm (RFC 9112, appendix C.2.2)."""
     upstream = script(answering(BASIC, OK))
     with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
@@ -278,14 +279,14 @@ def test_the_content_of_a_407_to_head_may_arrive_late_and_in_chunks(
         assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
 
 
-# --- proxies that close behind their 407 without saying so ---
+# --- proxies that close the connection after a 407 without announcing it ---
 
 
 class ClosingUpstream:
-    """An upstream that closes each connection behind a 407 to a request without a login.
+    """An upstream closing the connection after a 407 to a request without a login.
 
     Attributes:
-        logins: The credentials that it has read.
+        logins: The heads of the requests with a login.
     """
 
     def __init__(self, scheme: str, *, is_late: bool) -> None:
@@ -353,7 +354,7 @@ def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
 def test_a_login_answered_with_resets_is_sent_at_most_twice(
     start: Start, script: StartScripted, scheme: Basic | ScriptedScheme, challenged: str, most: int
 ) -> None:
-    """Whether it has read the login cannot be told from a reset."""
+    """After a reset it is unknown whether the upstream has read the login."""
     carried: list[bytes] = []
 
     def play(peer: Peer) -> None:
@@ -372,7 +373,7 @@ def test_a_login_answered_with_resets_is_sent_at_most_twice(
     assert set(engine.desk.spent) == {True}
 
 
-# --- connections that are signed in ---
+# --- authenticated connections ---
 
 
 def test_a_tunnel_authenticates_its_connection(start: Start, start_ntlm: StartNtlm) -> None:
@@ -459,7 +460,8 @@ def test_responses_on_an_authenticated_connection_are_no_verdicts(
 def test_a_handshake_continues_with_its_upstream_after_a_profile_switch(
     start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    """F25: it ends where it began, and the next one begins elsewhere."""
+    """The request is completed through the old upstream; the next request uses the new upstream
+    (F25)."""
     old, new, server = (
         start_ntlm(),
         stack.enter_context(Scripted(answering(OK))),
@@ -478,13 +480,13 @@ def test_a_handshake_continues_with_its_upstream_after_a_profile_switch(
     assert b"Proxy-Authorization" not in new.peer(1).received
 
 
-# --- what goes wrong ---
+# --- failures ---
 
 
 def test_a_connection_is_closed_after_a_rejected_handshake_r_122(
     start: Start, start_ntlm: StartNtlm
 ) -> None:
-    """Squid answers no further sign-in on a connection where one has failed."""
+    """Squid accepts no second handshake on a connection after a failed handshake."""
     upstream = start_ntlm(rejects_all=True)
     engine = start(office(upstream.port), desk_for())
     with engine.connect() as client:
@@ -539,7 +541,7 @@ def test_a_known_login_is_resent_with_an_idempotent_request(
 def test_a_basic_login_on_trial_is_not_resent_after_a_lost_connection(
     start: Start, script: StartScripted
 ) -> None:
-    """The request goes back to the desk, which says whether the login may be sent once more."""
+    """The request returns to the desk, which decides whether the login may be sent again."""
     carried: list[bytes] = []
 
     def cut(peer: Peer) -> None:
@@ -592,7 +594,7 @@ def test_an_endless_handshake_is_ended(start: Start, script: StartScripted) -> N
 def test_a_fallback_upstream_first_gets_the_request_without_a_login(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    """What it needs no sign-in for must not reach a site without its content."""
+    """A request must not reach a site without its content if the fallback requires no login."""
     first, second = (
         script(answering(challenge("NTLM"))),
         stack.enter_context(NtlmUpstream(NtlmBehaviour(needs_no_login=lambda head: True))),
@@ -610,18 +612,19 @@ def test_a_fallback_upstream_first_gets_the_request_without_a_login(
 
 
 def digest_challenge(nonce: str, realm: str = "c") -> bytes:
+    """Return a 407 with a Digest challenge."""
     return challenge(f'Digest realm="{realm}", nonce="{nonce}", qop="auth"')
 
 
 def closing(answer: bytes) -> bytes:
-    """Return an answer after which the connection is closed."""
+    """Return a response after which the connection is closed."""
     return answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
 
 def test_a_login_on_trial_answers_the_nonce_of_its_own_connection(
     start: Start, script: StartScripted
 ) -> None:
-    """Behind a balancer, the proxy of another connection would take the login for a wrong one."""
+    """Behind a load balancer, the proxy of another connection would reject the login."""
     upstream = script(
         answering(closing(digest_challenge("a"))), answering(digest_challenge("b"), OK)
     )
@@ -640,7 +643,7 @@ def test_a_login_on_trial_answers_the_nonce_of_its_own_connection(
 def test_a_login_on_trial_uses_the_connection_of_the_407(
     start: Start, script: StartScripted, octets: bytes
 ) -> None:
-    """Behind a balancer, each new connection may lead to a proxy that calls itself differently."""
+    """Behind a load balancer, each new connection may lead to a proxy with another realm."""
     method = octets.partition(b" ")[0]
     found = ESTABLISHED if method == b"CONNECT" else OK
     upstream = script(
@@ -677,13 +680,13 @@ def test_a_login_is_not_sent_to_a_connection_with_another_realm(
 
 
 class LoadBalancedUpstream:
-    """Several Digest proxies that share a name. Connections lead to one after the other, and each
-    proxy refuses the nonces of the others like a wrong password.
+    """Several Digest proxies behind one address. Connections lead to the proxies in turn, and each
+    proxy refuses the nonces of the other proxies like a wrong password.
 
     Attributes:
         heads: The number of its connection and the head of each request, in order.
         bodies: The content of each request.
-        wrong: Whether no login is right.
+        wrong: True if every login is refused.
     """
 
     def __init__(self, *, wrong: bool = False, is_for_head: bool = True) -> None:
@@ -712,12 +715,12 @@ class LoadBalancedUpstream:
 
     @property
     def methods(self) -> list[tuple[int, bytes]]:
-        """Return the number of its connection and the method of each request."""
+        """The number of its connection and the method of each request."""
         return [(number, head.partition(b" ")[0]) for number, head in self.heads]
 
     @property
     def logins(self) -> int:
-        """Return how many requests carried a login."""
+        """The number of requests with a login."""
         return sum(b"Proxy-Authorization" in head for _, head in self.heads)
 
 
@@ -725,7 +728,7 @@ POST = post(URL, b"content")
 
 
 def send_on_trial(engine: Running, octets: bytes) -> int:
-    """Send a request, and have the desk give a login for it; return the status."""
+    """Send a request with a login on trial; return the status of the response."""
     with engine.connect() as client:
         client.send(octets)
         engine.desk.wait_for_turns(len(engine.desk.turns) + 1)
@@ -740,7 +743,7 @@ def test_a_post_with_a_login_on_trial_uses_the_connection_of_a_head_request(
     upstream = LoadBalancedUpstream()
     engine = start(office(script(upstream.play).port))
     assert send_on_trial(engine, octets) == 200
-    # The first time, the second HEAD shows that the connection goes on behind a 407.
+    # The first time, the second HEAD proves that the connection stays open after a 407.
     assert upstream.methods == [(0, b"POST"), (1, b"HEAD"), (1, b"HEAD"), (1, b"POST")]
     assert upstream.logins == 1
     content = octets.partition(b"\r\n\r\n")[2]
@@ -758,7 +761,7 @@ def test_a_wrong_login_of_a_post_is_rejected_after_one_log_on(
     verdict = engine.desk.turns[-1].verdict
     assert verdict is not None
     assert verdict.kind is VerdictKind.REJECTED
-    # The upstream is known to keep connections open: a HEAD more is not sent.
+    # The upstream is known to keep connections open: no second HEAD is sent.
     assert send_on_trial(engine, POST) == 503
     assert [method for _, method in upstream.methods[4:]] == [b"POST", b"HEAD", b"POST"]
 
@@ -779,7 +782,7 @@ def test_a_post_obtains_the_challenge_itself_if_head_needs_no_login(
 def test_a_post_with_the_nonce_of_another_proxy_succeeds(
     start: Start, script: StartScripted
 ) -> None:
-    """The login was accepted before. What the first proxy refuses is no wrong password."""
+    """The login was accepted before, so a refusal by the first proxy does not reject it."""
     upstream = LoadBalancedUpstream()
     engine = start(office(script(upstream.play).port))
     assert send_on_trial(engine, POST) == 200
@@ -804,7 +807,7 @@ def test_a_post_with_a_proved_login_is_one_request(start: Start, script: StartSc
 
 
 class ChallengeCollectingDesk(FakeDesk):
-    """A desk that lets the first request ask again without a login, at once or later."""
+    """A desk letting the first request obtain another challenge, at once or later."""
 
     def __init__(self, *, at_once: bool) -> None:
         super().__init__(LOGIN, schemes=[Basic()])
@@ -844,7 +847,7 @@ def test_a_request_is_resent_without_a_login_if_the_desk_returns_none(
             engine.call(lambda: desk.turns[0].future.set_result(None))
         assert client.reply(method).status == 200
     heads = [peer.received.count(b"Proxy-Authorization") for peer in upstream.peers]
-    assert heads == [0, 1]  # On a new connection: the first one may be in the middle of something.
+    assert heads == [0, 1]  # A new connection: the first may be in a handshake.
     assert [peer.received.count(method) for peer in upstream.peers] == [1, 2]
     assert [turn.tried for turn in desk.turns] == [None, None]
 
@@ -868,7 +871,7 @@ def test_a_wrong_password_costs_one_failed_log_on_by_digest(
 def test_an_old_nonce_is_not_used_with_an_unproved_login(
     start: Start, script: StartScripted
 ) -> None:
-    """If the password was changed, the old nonce and the new one would cost a log-on each."""
+    """If the password was changed, the old nonce and the new nonce would each cost a log-on."""
     upstream = script(
         answering(digest_challenge("a"), OK, digest_challenge("b"), digest_challenge("c"))
     )
@@ -918,11 +921,11 @@ def test_a_request_without_a_challenge_needs_no_ticket(start: Start, script: Sta
     assert not engine.desk.turns
 
 
-# --- steps that take their time ---
+# --- blocking steps ---
 
 
 class SignInServer:
-    """A sign-in server that answers when it is told to."""
+    """A sign-in server, responding only after a call of `answer`."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.received_request = Event()
@@ -993,7 +996,7 @@ def test_more_blocking_steps_than_threads_are_queued(
     assert [client.reply().status for client in clients] == [200] * len(clients)
 
 
-# --- each request its own credentials ---
+# --- credentials of each request ---
 
 
 def test_each_request_gets_its_own_credentials_if_they_cannot_be_repeated(
@@ -1021,7 +1024,7 @@ def test_each_step_of_a_handshake_receives_the_last_challenges(
 
 
 def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: StartScripted) -> None:
-    """One 407 is enough for all sites, programs and connections; the nonce goes on counting."""
+    """One 407 is enough for all sites, programs and connections; the nonce count continues."""
     upstream = script(answering(challenge('Digest realm="c", nonce="n", qop="auth"'), OK))
     engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
     for number in range(3):
@@ -1038,11 +1041,11 @@ NEEDS_CONTENT = challenge('Digest realm="c", nonce="n", qop="auth-int"')
 
 
 def require_auth_int(peer: Peer) -> None:
-    """Let through who has signed five octets of content, and answer with them."""
+    """Serve requests with five octets of content covered by Digest auth-int; refuse all others."""
     while True:
         head = peer.read_head()
         if b"Proxy-Authorization: Digest" in head:
-            # What was waited for goes out in one piece.
+            # Content read ahead is sent as one chunk.
             content = peer.read(15)[3:8] if b"chunked" in head else peer.read(5)
             is_right = f'response="{digest_response(head, content)}"'.encode() in head
             peer.send(OK if is_right else NEEDS_CONTENT)
@@ -1051,7 +1054,7 @@ def require_auth_int(peer: Peer) -> None:
 
 
 def digest_response(head: bytes, content: bytes) -> str:
-    """Return what signs a POST of ours with this content (RFC 7616, section 3.4.1)."""
+    """Return the Digest response of a POST request with this content (RFC 7616, section 3.4.1)."""
 
     def h(*parts: str) -> str:
         return md5(":".join(parts).encode(), usedforsecurity=False).hexdigest()
@@ -1092,7 +1095,7 @@ def test_the_content_is_read_ahead_for_auth_int(
 def test_an_upstream_may_close_while_content_is_read_ahead(
     start: Start, script: StartScripted, recorder: Recorder
 ) -> None:
-    """The idle connection that was taken for the request ends while its content is waited for."""
+    """The idle connection for the request closes while the client still sends content."""
     upstream = script(require_auth_int)
     engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
     with engine.connect() as client:
@@ -1103,7 +1106,7 @@ def test_an_upstream_may_close_while_content_is_read_ahead(
         engine.until(lambda: not any(engine.engine.pool._idle.values()), "the connection's use")
         before = len(upstream.peers)
         for peer in upstream.peers:
-            with suppress(OSError):  # One that has ended already.
+            with suppress(OSError):  # The connection may already be closed.
                 peer.half_close()
         engine.signs.profile = office(recorder.port)
         assert other.ask(GET).status == 200
@@ -1137,7 +1140,7 @@ def test_malformed_chunks_for_auth_int_close_the_client_connection(
         reply = client.reply(b"POST")
         assert reply.status == 400
         assert b"a chunk size is malformed" in reply.body
-        assert client.take_all() == b""  # What follows is content, and no request.
+        assert client.take_all() == b""  # The following octets are content, not a request.
     assert not desk.doubts or desk.spent == [False]
     received = b"".join(peer.received for peer in upstream.peers)
     assert b"GET " not in received
@@ -1172,7 +1175,7 @@ def test_the_response_timeout_does_not_limit_a_sign_in_server(
 def test_a_login_refused_during_a_connect_is_not_sent(
     start: Start, script: StartScripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another request has come back with it meanwhile: this one would be a second log-on."""
+    """The login was refused to another request; this request would cost a second log-on."""
     goes_on, looked_up = Event(), list[str]()
     real = Resolver.look_up
 
@@ -1299,15 +1302,17 @@ def test_a_handshake_over_tls_has_a_channel_binding_r_127(
     assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
 
 
-# --- a password that was right yesterday ---
+# --- a changed password ---
 
 
 class SlowUpstream:
-    """An upstream of Basic where the password was changed; it answers when it is told to.
+    """An upstream with Basic. It responds to a login only after `may_answer` is set, with a refusal
+    by default.
 
     Attributes:
-        logins: How many requests came with the old one.
-        may_answer: Lets it answer them.
+        logins: The heads of the requests with a login.
+        may_answer: Set to let the upstream respond to them.
+        came: Set when the first request with a login arrives.
     """
 
     def __init__(self, stack: ExitStack, *, is_right: bool = False) -> None:
@@ -1332,7 +1337,7 @@ class SlowUpstream:
 def test_a_changed_password_costs_one_failed_log_on(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    """T14: however many programs wake up with it at once."""
+    """One log-on, however many programs send the old password at once (T14)."""
     upstream, count = SlowUpstream(stack), 30
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
     clients = [stack.enter_context(engine.connect()) for _ in range(count)]
@@ -1364,7 +1369,7 @@ def test_a_right_password_releases_all_requests(
 def test_a_slow_response_does_not_block_other_requests(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    """The desk lets one more go after a while, see trayproxy.desk.machine.pacing."""
+    """The desk releases another request after a while, see trayproxy.desk.machine.pacing."""
     upstream = SlowUpstream(stack, is_right=True)
     engine = start(
         office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
@@ -1397,10 +1402,11 @@ def test_a_disconnected_first_request_releases_the_next(
         upstream.may_answer.set()
 
 
-# --- refusals that are read over ---
+# --- the content of refusals ---
 
 
 def refusal(body: bytes, *lines: bytes) -> bytes:
+    """Return a 407 with this content and these field lines."""
     head = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=corp\r\n"
     return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 
@@ -1460,19 +1466,21 @@ LARGE = 8 << 20
 
 
 def reset_upload(peer: Peer) -> None:
-    """Cut an upload off, so rudely that a 407 would be lost."""
+    """Reset the connection during an upload, so a 407 would be lost."""
     peer.read_head()
     peer.read(1)
     peer.reset()
 
 
 def challenge_upload(peer: Peer) -> None:
+    """Refuse an upload with a 407 before its content."""
     assert b"Expect: 100-continue" in peer.read_head()
     peer.send(BASIC)
     peer.read_all()
 
 
 def accept_upload(peer: Peer) -> None:
+    """Read uploads and respond to them."""
     while True:
         head = peer.read_head()
         if b"Expect" in head:
@@ -1482,6 +1490,7 @@ def accept_upload(peer: Peer) -> None:
 
 
 def upload(client: Client, method: bytes) -> tuple[int, tuple[int, ...]]:
+    """Send an upload. Return its final status and its interim statuses."""
     client.try_to_send(get(URL, b"Content-Length: %d" % LARGE, method=method))
     client.try_to_send(*octets(LARGE))
     reply = client.reply(method)
@@ -1503,7 +1512,7 @@ def test_a_put_is_resent_with_an_expectation_after_a_reset(
 def test_a_post_is_not_resent_after_a_reset_r_073(
     start: Start, script: StartScripted, method: bytes, is_known: bool
 ) -> None:
-    """What a client sends after it is asked about first."""
+    """The next upload of the client expects a 100 first."""
     upstream = script(reset_upload, accept_upload if is_known else challenge_upload, accept_upload)
     engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=is_known))
     with engine.connect() as client:
@@ -1543,7 +1552,8 @@ OWN = b'WWW-Authenticate: Basic realm="tiny"\r\n'
 
 
 def tinyproxy_like(answer: bytes, server: bytes = b"Server: tiny/1\r\n") -> Callable[[Peer], None]:
-    """Ask like tinyproxy, and answer a login like that."""
+    """Return an upstream requiring a login like tinyproxy, and responding to a login with this
+    answer."""
 
     def play(peer: Peer) -> None:
         head = peer.read_head()
@@ -1625,10 +1635,11 @@ def test_a_401_to_a_request_without_a_login_comes_from_the_site(
     assert not engine.desk.turns
 
 
-# --- clients while they are parked ---
+# --- parked clients ---
 
 
 def parked_client(engine: Running, *parts: bytes, finish: bool = False) -> Client:
+    """Return a client whose request waits at the desk."""
     client = engine.connect()
     client.send(*parts)
     if finish:
@@ -1638,7 +1649,7 @@ def parked_client(engine: Running, *parts: bytes, finish: bool = False) -> Clien
 
 
 def test_a_parked_upload_detects_a_disconnected_client(start: Start, script: StartScripted) -> None:
-    """Its inbox is full, so that nobody reads what would say so."""
+    """The inbox of the client is full, so reading does not detect its disconnection."""
 
     def refuse(peer: Peer) -> None:
         peer.read_head()
@@ -1710,7 +1721,7 @@ def test_content_in_single_octets_times_out(start: Start, script: StartScripted)
 def test_a_silent_next_hop_is_reported_to_the_desk(
     start: Start, script: StartScripted, stack: ExitStack, knows_it: bool
 ) -> None:
-    """Some say nothing to a wrong password. Nobody else should send it meanwhile, see turns."""
+    """Some upstreams do not respond to a wrong password, so other requests must not send it."""
     upstream = SlowUpstream(stack)
     desk = FakeDesk(LOGIN, knows_it=knows_it)
     engine = start(
@@ -1726,9 +1737,9 @@ def test_a_silent_next_hop_is_reported_to_the_desk(
 
 
 def reset_before(engine: Running, client: Client, serve: Callable[[], None]) -> None:
-    """Serve a request at the desk after its client has left, and before the engine knows of that.
+    """Call `serve` after the client has reset its connection, before the engine detects the reset.
 
-    uvloop looks at its sockets before it calls back those who wait for what was served.
+    uvloop polls its sockets before it runs the callbacks of a completed future.
     """
 
     def leave() -> None:
@@ -1741,7 +1752,7 @@ def reset_before(engine: Running, client: Client, serve: Callable[[], None]) -> 
 def test_credentials_for_a_disconnected_client_are_returned_to_the_desk(
     start: Start, script: StartScripted
 ) -> None:
-    """Otherwise all others wait for a verdict that never comes."""
+    """Otherwise all other requests would wait for a verdict forever."""
     engine = start(office(script(answering(BASIC)).port))
     client = parked_client(engine, GET)
     reset_before(engine, client, lambda: engine.desk.answer_all(flight=1))
@@ -1769,7 +1780,7 @@ def test_a_permit_for_a_disconnected_client_is_returned_to_the_desk(
 def test_the_verdict_is_read_after_the_client_disconnected(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    """T14: otherwise the login would be sent once more to find out."""
+    """Otherwise the login would be sent again to obtain a verdict (T14)."""
     upstream = SlowUpstream(stack)
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
     with engine.connect() as client:
@@ -1789,7 +1800,7 @@ def test_the_verdict_is_read_after_the_client_disconnected(
 def test_the_verdict_of_a_handshake_is_read_after_the_client_disconnected(
     start: Start, start_ntlm: StartNtlm
 ) -> None:
-    """As NTLM does it: the last message is the one that may cost a log-on."""
+    """As in NTLM, only the last leg may cost a log-on."""
     came, may_answer = Event(), Event()
 
     def hold(head: object, message: str) -> None:
@@ -1815,11 +1826,12 @@ def test_the_verdict_of_a_handshake_is_read_after_the_client_disconnected(
 
 
 class ClosingDigestUpstream:
-    """An upstream of Digest that closes with each 407. It answers a login when it is told to.
+    """A Digest upstream. It closes the connection after each 407, and responds to a login when told
+    to.
 
     Attributes:
-        came: A login has come.
-        may_answer: Lets it answer the login.
+        came: Set when a request with a login arrives.
+        may_answer: Set to let the upstream respond to the login.
     """
 
     def __init__(self, stack: ExitStack, answer: bytes) -> None:
@@ -1880,10 +1892,10 @@ def test_a_stale_nonce_is_no_late_rejection(
 
 
 class SilentUpstream(SlowUpstream):
-    """An upstream of Basic that accepts the first request with a login and no other one yet.
+    """An upstream with Basic, accepting the first login and not responding to later logins.
 
     Attributes:
-        answers_b: It answers those to one site all the same.
+        answers_b: True to respond to all requests for b.test.
     """
 
     answers_b = False
@@ -1904,7 +1916,7 @@ class SilentUpstream(SlowUpstream):
 def test_all_requests_at_a_silent_next_hop_are_reported_together(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    """They carry a login that was proved moments ago, and needed no turn."""
+    """Their login was proved just now, so they needed no permit."""
     upstream, desk = SilentUpstream(stack), FakeDesk(LOGIN)
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)

@@ -1,4 +1,4 @@
-"""Which answers prove that a proxy accepted the login that their request carried."""
+"""Which responses prove that a proxy accepted the login in their request."""
 
 import pytest
 from hypothesis import given
@@ -31,6 +31,7 @@ ONLY_SITES = (404, 405, 406, 409, 410, 411, *range(412, 418), *range(421, 427), 
 
 
 def evidence_of(status: int, *lines: bytes, request: bytes = GET) -> Evidence:
+    """Return the evidence of a response with this status and these field lines."""
     head = b"".join(line + b"\r\n" for line in (b"HTTP/1.1 %d Reason" % status, *lines, b""))
     sent = parse_request(request)
     return evidence(parse_response(head, sent.method), sent)
@@ -116,17 +117,19 @@ ASKS = b'WWW-Authenticate: Basic realm="r"'
 
 
 def credentials_in(realm: str, upstream_id: UpstreamId = UPSTREAM) -> Credentials:
+    """Return credentials for a challenge with this realm."""
     challenge = Challenge("basic", (("realm", realm),) if realm else ())
     return FakeDesk(LOGIN)._answer_with(upstream_id, Offer(Basic(), challenge), LOGIN)
 
 
 def response(status: int, *lines: bytes, method: bytes = b"GET") -> Response:
+    """Return a response with this status and these field lines."""
     head = b"".join(line + b"\r\n" for line in (b"HTTP/1.1 %d No" % status, *lines, b""))
     return parse_response(head, method)
 
 
 def detector_after_407(*lines: bytes, upstream_id: UpstreamId = UPSTREAM) -> ChallengeDetector:
-    """Return what has seen a 407 of a proxy with these lines."""
+    """Return a detector that has seen a 407 with these field lines."""
     detector = ChallengeDetector()
     challenges = detector.challenges_in(
         response(407, b'Proxy-Authenticate: Basic realm="r"', *lines), b"GET", upstream_id, None
@@ -200,6 +203,7 @@ def test_the_number_of_remembered_servers_is_limited() -> None:
 
 
 def portal_of(status: int, *lines: bytes, request: bytes = GET) -> str:
+    """Return the URL of the captive portal in a response with this status and these field lines."""
     head = b"".join(line + b"\r\n" for line in (b"HTTP/1.1 %d Reason" % status, *lines, b""))
     sent = parse_request(request)
     return captive_portal_url(parse_response(head, sent.method), sent)

@@ -1,4 +1,4 @@
-"""A site for which an upstream asks for no login gets requests without one at first (R-086)."""
+"""Requests are first sent without a login to sites for which an upstream requires none (R-086)."""
 
 import re
 from collections.abc import Callable
@@ -87,17 +87,17 @@ def test_a_cached_request_with_a_withheld_login_is_another_request() -> None:
     assert not plan.was_sent_with(way, None, key, answer)
 
 
-# --- what an upstream gets that hangs when a login comes for such a site ---
+# --- an upstream that hangs if a login is sent for an exempt site ---
 
 
 class PartlyExemptUpstream:
-    """An upstream that asks for a login for all sites but free.test, and never answers a request
-    for free.test that comes with one.
+    """An upstream that requires a login for all sites but free.test, and never responds to a
+    request for free.test with a login.
 
     Attributes:
-        heads: All heads that came.
-        asks_everywhere: It asks for free.test as well from now on, and takes a login there.
-        connections: How many there were.
+        heads: The heads of all requests.
+        asks_everywhere: Set to require and accept a login for free.test as well.
+        connections: The number of connections.
     """
 
     def __init__(self, challenge: str = 'Basic realm="r"') -> None:
@@ -150,13 +150,13 @@ EACH_REQUEST = pytest.mark.parametrize(
 
 
 def is_served_by(client: Client, request_octets: bytes) -> bool:
-    """Return whether a request of a client gets its answer from the upstream."""
+    """Return True if the upstream serves a request of this client."""
     client.socket.settimeout(5)
     return client.ask(request_octets, request_octets.split(b" ")[0]).status == 200
 
 
 def send_each(engine: Running, *requests: bytes) -> None:
-    """Send each of these requests on a connection of its own."""
+    """Send each request on a new client connection."""
     for request_octets in requests:
         with engine.connect() as client:
             assert is_served_by(client, request_octets)
@@ -188,7 +188,7 @@ def test_an_exempt_site_receives_no_known_login_r_086(
 def test_a_request_without_a_login_needs_no_permit_to_carry_one(
     start: Start, script: StartScripted
 ) -> None:
-    """The login is known and was not accepted lately: one request at a time carries it."""
+    """The login is known but not proved, so only one request at a time may carry it."""
     upstream = PartlyExemptUpstream()
     desk = FakeDesk(LOGIN, schemes=(Basic(),))
     desk.doubts_all = True
@@ -235,7 +235,7 @@ def test_a_request_for_an_exempt_site_uses_the_fast_path(
     assert not any(map(has_login, upstream.heads[3:]))
 
 
-# --- a site that asks later ---
+# --- a site that is no longer exempt ---
 
 
 @EACH_REQUEST
@@ -258,13 +258,13 @@ def test_a_challenge_ends_the_exemption_of_a_site_r_086(
     send_each(engine, request_octets, request_octets, request_octets)
     assert [has_login(head) for head in upstream.heads] == [False, True, True, True]
     tried = [turn.tried for turn in desk.turns]
-    assert tried == [None, None]  # A 407 to a request without a login says nothing about one.
+    assert tried == [None, None]  # A 407 to a request without a login is no verdict.
 
 
 def test_after_a_challenge_every_request_for_the_site_carries_the_login(
     start: Start, script: StartScripted
 ) -> None:
-    """Neither by one that takes the short way."""
+    """This is also true for requests on the fast path."""
     upstream = PartlyExemptUpstream()
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
     other = get(FREE + b"other")
@@ -289,7 +289,7 @@ def test_after_a_challenge_every_request_for_the_site_carries_the_login(
 def test_a_possible_response_of_the_upstream_exempts_no_site(
     start: Start, script: StartScripted, status: bytes
 ) -> None:
-    """The upstream may serve with a login for which it does not ask."""
+    """The upstream may serve the site with a login although it did not require one."""
     upstream = PartlyExemptUpstream()
     upstream.asks_everywhere.set()
 
@@ -343,7 +343,7 @@ def test_a_response_from_before_a_change_exempts_no_site(
     assert [has_login(head) for head in upstream.heads] == [False, True, True]
 
 
-# --- content that may not be there any more when a login is asked for ---
+# --- unrepeatable content ---
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_unrepeatable_content_is_sent_with_the_login(
     assert has_login(upstream.heads[0])
 
 
-# --- connections that are signed in ---
+# --- authenticated connections ---
 
 
 def test_a_new_connection_carries_no_leg_to_an_exempt_site(
@@ -379,12 +379,12 @@ def test_a_new_connection_carries_no_leg_to_an_exempt_site(
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
     send_each(engine, get(FREE), TUNNEL, get(ASKED))
     upstream.heads.clear()
-    # Over the connection that is signed in, and over one that is not, which a tunnel gets.
+    # Over the authenticated connection, and over a new connection for the tunnel.
     send_each(engine, get(FREE), TUNNEL, post(FREE, b"content"))
     assert not any(map(has_login, upstream.heads))
     used = upstream.connections
     send_each(engine, get(ASKED))
-    assert upstream.connections == used  # The tunnel has not used it up.
+    assert upstream.connections == used  # The tunnel has not consumed the authenticated connection.
     assert not any(map(has_login, upstream.heads))
 
 
@@ -395,9 +395,7 @@ def test_an_unauthenticated_connection_carries_no_leg_to_an_exempt_site(
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
     send_each(engine, get(FREE))
     holder = stack.enter_context(engine.connect())
-    assert is_served_by(
-        holder, get(ASKED)
-    )  # Its client keeps the only connection that is signed in.
+    assert is_served_by(holder, get(ASKED))  # This client keeps the only authenticated connection.
     upstream.heads.clear()
     with engine.connect() as client:
         for request_octets in (get(FREE), post(FREE, b"content"), get(FREE), get(FREE)):
@@ -435,4 +433,4 @@ def test_a_challenge_of_an_exempt_site_authenticates_the_connection(
     used = upstream.connections
     with engine.connect() as client:
         assert is_served_by(client, TUNNEL)
-    assert upstream.connections == used  # It went over the connection that was signed in.
+    assert upstream.connections == used  # The tunnel uses the authenticated connection.

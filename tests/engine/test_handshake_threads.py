@@ -1,4 +1,4 @@
-"""Steps of sign-ins that wait for a server, taken beside the loop."""
+"""Handshake steps that wait for a server and run in threads."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ LEG = Leg(b"Negotiate abc")
 
 
 class BlockingHandshake:
-    """A handshake whose steps wait until they may end.
+    """A handshake whose steps block until `may_return` is set.
 
     Attributes:
-        started: Released by each step that begins.
-        may_return: Lets all steps end.
-        count: How many steps have started.
+        started: Released by each step when it starts.
+        may_return: Set to let all steps return.
+        count: The number of started steps.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class BlockingHandshake:
         pass
 
     def wait_for(self, count: int) -> None:
-        """Wait until so many more steps have started."""
+        """Wait until this number of further steps has started."""
         for _ in range(count):
             assert self.started.acquire(timeout=PATIENCE)
 

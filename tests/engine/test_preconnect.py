@@ -1,4 +1,4 @@
-"""Connections that are signed in ahead: what goes out, when, and what becomes of it."""
+"""Preconnects: their requests, their time, and their results."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -51,7 +51,7 @@ def engines_loop(request: pytest.FixtureRequest) -> NewLoop:
 
 @pytest.fixture
 def start_ntlm(stack: ExitStack) -> StartNtlm:
-    """Starts upstreams that sign in connections."""
+    """Return a function that starts upstreams with NTLM-like handshakes."""
 
     def start_ntlm(**behaviour: object) -> NtlmUpstream:
         return stack.enter_context(NtlmUpstream(NtlmBehaviour(**behaviour)))  # type: ignore[arg-type]
@@ -60,43 +60,44 @@ def start_ntlm(stack: ExitStack) -> StartNtlm:
 
 
 def proving_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeDesk:
-    """Return a desk that knows its login, and lets it be sent ahead once it was accepted."""
+    """Return a desk that knows a login and permits preconnects with it after its acceptance."""
     desk = FakeDesk(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=True)
     desk.is_calm = True
     return desk
 
 
 def is_ready(engine: Running) -> bool:
-    """Whether a connection that is signed in waits in the pool."""
+    """Return True if an authenticated connection is idle in the pool."""
     idle = engine.engine.pool._idle
     return any(key.signed_in is not None and idle[key] for key in idle)
 
 
 def is_idle(engine: Running) -> bool:
-    """Whether nothing is being signed in, and will not be by itself."""
+    """Return True if no preconnect is in progress or scheduled."""
     return not engine.engine.preconnector._tasks and not engine.engine.preconnector._timers
 
 
 def wait_until_ready(engine: Running) -> None:
+    """Wait until no preconnect is in progress and an authenticated connection is ready."""
     engine.until(lambda: is_idle(engine) and is_ready(engine), "a connection that is ready")
 
 
 def settle(engine: Running) -> None:
-    """Wait until what follows from the last answer has been done."""
+    """Wait until everything triggered by the last response is done."""
     for _ in range(3):
         engine.call(lambda: None)
     engine.until(lambda: is_idle(engine), "rest")
 
 
 def waiting(engine: Running, count: int = 1) -> bool:
-    """Whether so many requests need a connection, and have none yet."""
+    """Return True if this number of requests wait for a connection."""
     return (
         sum(state.waiting for state in engine.engine.preconnector._policy._states.values()) == count
     )
 
 
 def tunnel(client: Client) -> None:
-    """Open a tunnel and send something through it."""
+    """Open a tunnel and send octets through it."""
     client.send(CONNECT)
     assert client.reply(b"CONNECT").status == 200
     client.send(b"through?")
@@ -104,14 +105,14 @@ def tunnel(client: Client) -> None:
 
 
 def open_tunnels(engine: Running, tunnels: int) -> None:
-    """Open tunnels one after the other, without a pause."""
+    """Open tunnels in sequence, without pauses."""
     for _ in range(tunnels):
         with engine.connect() as client:
             tunnel(client)
 
 
 def open_tunnels_slowly(engine: Running, *, tunnels: int) -> None:
-    """Open tunnels one after the other, each when all that the last one led to is done."""
+    """Open tunnels in sequence, each after everything triggered by the last tunnel is done."""
     for _ in range(tunnels):
         with engine.connect() as client:
             tunnel(client)
@@ -119,12 +120,16 @@ def open_tunnels_slowly(engine: Running, *, tunnels: int) -> None:
 
 
 def messages_from(upstream: NtlmUpstream, start: int = 0) -> list[tuple[str, str]]:
-    """Return method and message of each request, from one on."""
+    """Return the method and the message of each request, from the given index on."""
     return [(method, message) for _, method, message in upstream.messages[start:]]
 
 
 class HeldResponse:
-    """Holds answers back until it is told to give them."""
+    """Holds back the responses to requests with this method and message until `release` is called.
+
+    Attributes:
+        received: Set when the first such request arrives.
+    """
 
     def __init__(
         self, stack: ExitStack, upstream: NtlmUpstream, method: str, message: str = "type 3"
@@ -133,7 +138,7 @@ class HeldResponse:
         self._may_respond = Event()
         self._message = (method, message)
         upstream.behaviour.before_response = self
-        # Before the upstream ends, which was begun before.
+        # Callbacks run in reverse order: this callback before the upstream is closed.
         stack.callback(self._may_respond.set)
 
     def __call__(self, head: Head, message: str) -> None:
@@ -142,26 +147,27 @@ class HeldResponse:
             self._may_respond.wait()
 
     def release(self) -> None:
+        """Send the responses."""
         self._may_respond.set()
 
 
-# --- when requests leave no time for it ---
+# --- bursts ---
 
 
 class Pauses:
-    """Says how requests come, however slow the machine is."""
+    """Sets how pauses between requests count, independently of the speed of the machine."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
 
     def short(self) -> None:
-        """Take each pause that follows for a short one."""
+        """Count all later pauses as short."""
         self._monkeypatch.setattr(
             "trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S", 60.0
         )
 
     def long(self) -> None:
-        """Take each pause that follows for a long one."""
+        """Count all later pauses as long."""
         self._monkeypatch.setattr(
             "trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S", 0.0
         )
@@ -175,7 +181,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
 def test_back_to_back_tunnels_cost_two_messages_each(
     start: Start, start_ntlm: StartNtlm, pauses: Pauses
 ) -> None:
-    """One that is signed in ahead would make it three, and keep each client waiting for them."""
+    """With a preconnect, each tunnel would cost three messages and wait for them."""
     upstream = start_ntlm()
     engine = start(office(upstream.port), proving_desk())
     pauses.short()
@@ -253,7 +259,7 @@ def test_a_scheduled_preconnect_is_cancelled_after_a_change(
     assert not engine.call(lambda: dict(engine.engine.preconnector._timers))
 
 
-# --- what it is for ---
+# --- round trips saved ---
 
 
 def test_the_next_tunnel_takes_one_round_trip(start: Start, start_ntlm: StartNtlm) -> None:
@@ -322,7 +328,7 @@ def test_a_preconnect_contains_no_data_of_the_client(start: Start, script: Start
     assert b"program" not in last
 
 
-# --- when ---
+# --- when a preconnect starts ---
 
 
 def test_without_new_demand_there_is_no_preconnect(start: Start, start_ntlm: StartNtlm) -> None:
@@ -389,7 +395,7 @@ def test_waiting_requests_go_before_a_preconnect(
     upstream = start_ntlm()
     engine = start(office(upstream.port), proving_desk())
     with engine.connect() as client:
-        assert client.ask(GET).status == 200  # The login was accepted: nobody goes alone any more.
+        assert client.ask(GET).status == 200  # The login is proved now.
         wait_until_ready(engine)
         engine.call(engine.engine.forget_connections)
         count = len(upstream.requests)
@@ -444,10 +450,11 @@ def test_a_client_may_disconnect_while_waiting_for_a_preconnect(
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT]
 
 
-# --- a login that is refused ---
+# --- refused logins ---
 
 
 def is_head(head: Head) -> bool:
+    """Return True for a HEAD request, as a preconnect sends."""
     return head.method == "HEAD"
 
 
@@ -466,7 +473,7 @@ def test_a_refused_preconnect_is_one_failed_log_on_and_is_reported(
     assert (turn.verdict, turn.tried.login_id, turn.waiter.target) == (
         REJECTED,
         accepted.login_id,
-        "",  # The host is not to blame for the method HEAD.
+        "",  # Without the host, which does not cause a refusal of HEAD.
     )
     assert not is_ready(engine)
 
@@ -560,7 +567,7 @@ def test_other_credentials_for_a_preconnect_are_returned_to_the_desk(
     assert desk.spent == [False]
 
 
-# --- upstreams that do not take it ---
+# --- upstreams that refuse preconnects ---
 
 
 @pytest.mark.parametrize("status", [200, 301, 400, 403, 404, 405, 501, 502, 503, 504])
@@ -647,7 +654,7 @@ def test_no_request_fails_after_a_ready_connection_was_closed(
     engine.until(lambda: not is_ready(engine), "the end of the connection")
     open_tunnels(engine, 1)
     settle(engine)
-    # And it is not made to close another one at once.
+    # No preconnect follows at once.
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE]
 
 
@@ -660,7 +667,7 @@ def test_no_request_fails_if_a_ready_connection_closes_on_use(
         head = peer.read_head()
         peer.send(ESTABLISHED if head.startswith(b"CONNECT") else b"HTTP/1.1 504 No\r\n\r\n")
         if head.startswith(b"HEAD"):
-            closing_early(peer)  # The next request has come, and gets no answer.
+            closing_early(peer)  # The next request gets no response.
         else:
             peer.read_all()
 
@@ -718,12 +725,12 @@ def test_a_preconnect_cancelled_before_its_start_blocks_no_request(
 
 
 def test_a_refused_preconnect_blocks_no_later_request(start: Start, start_ntlm: StartNtlm) -> None:
-    """Its login was not accepted lately any more when it went out."""
+    """The preconnect was sent although the login was no longer proved."""
     upstream = start_ntlm(rejects_request=is_head)
     desk = proving_desk()
 
     desk.doubts_all = True
-    desk.is_sure_of = lambda answer: True  # type: ignore[method-assign]  # as it was then
+    desk.is_sure_of = lambda answer: True  # type: ignore[method-assign]
     engine = start(office(upstream.port), desk)
     open_tunnels(engine, 1)
     desk.wait_for_turns(1)
@@ -765,7 +772,7 @@ def test_closing_the_engine_cancels_a_preconnect(
     assert is_idle(engine)
 
 
-# --- what it is not ---
+# --- no client, no traffic ---
 
 
 def test_a_preconnect_counts_neither_as_a_client_nor_as_traffic(
@@ -798,7 +805,7 @@ def test_preconnects_leave_no_resources(start: Start, start_ntlm: StartNtlm) -> 
 
 
 def test_a_preconnect_takes_no_idle_connection(start: Start, start_ntlm: StartNtlm) -> None:
-    """It is watched for the pool still, and would be waited for by two."""
+    """The pool still watches the idle connection, so two tasks would wait on it."""
     upstream = start_ntlm(needs_no_login=lambda head: True)
     engine = start(office(upstream.port), proving_desk())
     with engine.connect() as client:

@@ -1,4 +1,4 @@
-"""When a connection is signed in ahead: the decision, played."""
+"""The decision when to preconnect, tested without I/O."""
 
 from collections.abc import Callable
 from math import inf
@@ -31,11 +31,13 @@ TARGET = Authority("site.test", 443)
 
 
 def key(generation: int = 1, epoch: int = 0) -> PoolKey:
+    """Return a pool key of authenticated connections."""
     login_id = LoginId(ProtectionSpace(UPSTREAM, "", "login"), generation)
     return PoolKey(UPSTREAM.upstream, UPSTREAM.profile_id, generation, epoch, login_id)
 
 
 def order(target: Authority = TARGET) -> PreconnectOrder:
+    """Return the order of a preconnect."""
     scheme, challenge = ntlm_like_scheme(), Challenge("ntlm")
     login_id = key().signed_in
     assert login_id is not None
@@ -50,14 +52,14 @@ KEY, ORDER = key(), order()
 
 
 class PolicyScenario:
-    """What happens, one after the other, at a time that passes when it is told to."""
+    """Sends events to a policy at a simulated time."""
 
     def __init__(self) -> None:
         self.policy = PreconnectPolicy()
         self.now = 1000.0
 
     def record_handshake(self, pool_key: PoolKey = KEY) -> None:
-        """A request of a program needs a connection, and has to sign one in."""
+        """Record a request that authenticates its own connection."""
         self.policy.demand_started(pool_key)
         self.policy.handshake_done(pool_key, ORDER)
         self.policy.demand_ended(pool_key)
@@ -65,11 +67,13 @@ class PolicyScenario:
     def next_order(
         self, *, is_ready: bool = False, is_sure: bool = True, pool_key: PoolKey = KEY
     ) -> PreconnectOrder | None:
+        """Return the policy's order at the current time."""
         return self.policy.next_order(
             pool_key, self.now, is_ready=is_ready, may_carry=lambda credentials: is_sure
         )
 
     def end(self, result: PreconnectResult) -> None:
+        """Record the result of the preconnect in progress."""
         self.policy.preconnect_ended(KEY, result, self.now)
 
 
@@ -79,7 +83,7 @@ def scenario() -> PolicyScenario:
 
 
 class Traffic:
-    """Requests that come one after the other, each of which takes some time."""
+    """Sends sequential requests, each taking some time, to a burst detector."""
 
     def __init__(self) -> None:
         self.bursts = BurstDetector()
@@ -89,12 +93,12 @@ class Traffic:
         """Record a request after a pause. Return the delay of a preconnect after it."""
         self.now += pause_s
         self.bursts.request_arrived(KEY, self.now)
-        self.now += 5.0  # How long a request takes is no pause.
+        self.now += 5.0  # The duration of a request is no pause.
         self.bursts.request_ended(KEY, self.now)
         return self.bursts.delay_s(KEY)
 
     def message_counts(self, pauses_s: list[float]) -> list[int]:
-        """Return the number of messages that each request costs, with its preconnect.
+        """Return the number of messages of each request, including its preconnect.
 
         Args:
             pauses_s: The pause before each request, in seconds; the last pause has no end. Before
@@ -119,7 +123,7 @@ AT_ONCE, PAUSE = BURST_PAUSE_S / 60, 1.5 * BURST_PAUSE_S
 
 
 def test_after_the_first_request_a_preconnect_is_delayed(traffic: Traffic) -> None:
-    """A connection that is begun behind the first of a burst keeps the second one waiting."""
+    """An immediate preconnect would make the second request of a burst wait."""
     assert traffic.request(0.0) == BURST_PAUSE_S
 
 
@@ -166,7 +170,7 @@ def test_a_burst_with_some_longer_pauses_costs_no_more(traffic: Traffic) -> None
 
 @pytest.mark.parametrize("pauses", range(1, 6))
 def test_a_burst_after_requests_with_pauses_costs_no_more(traffic: Traffic, pauses: int) -> None:
-    """What is ready before it is used up by it."""
+    """The burst uses the connection that was ready before."""
     counts = traffic.message_counts([PAUSE] * pauses + [PAUSE] + [AT_ONCE] * 59)
     assert sum(counts[pauses:]) <= 2 * 60
 
@@ -211,7 +215,7 @@ def test_without_new_demand_there_is_no_order(scenario: PolicyScenario) -> None:
 
 
 def test_a_handshake_of_one_message_creates_no_demand(scenario: PolicyScenario) -> None:
-    """Kerberos: nobody ever had to pay."""
+    """Kerberos needs no handshake of several messages."""
     scenario.policy.demand_started(KEY)
     scenario.policy.preconnect_used(KEY)
     scenario.policy.demand_ended(KEY)
@@ -238,7 +242,7 @@ def test_there_is_one_preconnect_at_a_time(scenario: PolicyScenario) -> None:
 def test_there_is_no_order_while_a_connection_is_ready(scenario: PolicyScenario) -> None:
     scenario.record_handshake()
     assert scenario.next_order(is_ready=True) is None
-    # That was the decision: what was ready may go without anybody having needed it.
+    # The demand is used up, even if the ready connection is closed unused.
     assert scenario.next_order() is None
 
 
@@ -270,6 +274,7 @@ def test_the_loss_of_a_ready_connection_is_followed_by_a_back_off(scenario: Poli
 
 
 def fail(scenario: PolicyScenario, times: int) -> None:
+    """Record this number of failed preconnects."""
     for _ in range(times):
         scenario.record_handshake()
         assert scenario.next_order() is ORDER
@@ -340,7 +345,7 @@ def test_idle_keys_are_dropped_and_keys_in_progress_are_kept(scenario: PolicySce
     scenario.next_order()
     for generation in range(2, 2 * MAX_KEYS):
         scenario.record_handshake(key(generation))
-    # But what is under way is remembered: there must not be a second one.
+    # The keys in progress are kept: no second preconnect may start.
     scenario.record_handshake()
     assert scenario.next_order() is None
     assert scenario.next_order(pool_key=key(2)) is None
