@@ -1,4 +1,4 @@
-"""Who may connect, as the settings say: the engine's guard, kept up to date."""
+"""Applies the setting `allow_users` to the engine's access control."""
 
 from trayproxy.control.messages import Problem
 from trayproxy.desktop.socket_owner.base import (
@@ -26,14 +26,15 @@ EVERYONE_ALLOWED = Problem(
 
 
 def make_access_control(users: tuple[str, ...], on_refused: Refused) -> AccessControl:
-    """Return the guard of this user's service; `apply_allowed_users` must come next.
+    """Return the access control of this service; call `apply_allowed_users` next.
 
     Args:
         users: `Listen.allow_users`.
-        on_refused: Is told of each connection that is turned away.
+        on_refused: Called for each refused connection.
 
     Raises:
-        NotToldError: This system does not tell whose a connection is, and not all are let in.
+        OwnerUnknownError: The system does not tell the owner of a connection, and the settings do
+            not allow all users.
     """
     owners: OwnerLookup
     try:
@@ -47,9 +48,9 @@ def make_access_control(users: tuple[str, ...], on_refused: Refused) -> AccessCo
 
 
 def apply_allowed_users(guard: AccessControl, users: tuple[str, ...]) -> tuple[Problem, ...]:
-    """Let these users connect from now on, beside the own; return what a person should know.
+    """Allow these users to connect, in addition to the service's own user; return problems to show.
 
-    May wait for a directory service, where users are named.
+    May wait for a directory service if users are given by name.
     """
     guard.open_to_all = EVERYONE in users
     found = {name: find_user(name) for name in users if name != EVERYONE}

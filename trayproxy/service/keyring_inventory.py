@@ -1,6 +1,6 @@
-"""Which profiles have a password in the keyring, by what the keyring says while it is used.
+"""Records which profiles have a password in the keyring, from the results of the keyring's calls.
 
-It is never asked for that alone: macOS would ask the person each time.
+The keyring is never read for this purpose alone: macOS would prompt the user each time.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from trayproxy.desk.credential_store import CredentialStore, LookupResult
 from trayproxy.profiles.profile import Profile
 
 ProfileUpstream = tuple[str, str]
-"""A profile's id and the upstream whose password it is."""
+"""A profile's id and the URL of its upstream."""
 
 
 class KeyringInventory:
-    """A keyring that takes notes of what is in it."""
+    """A credential store that forwards all calls to a keyring and records the results."""
 
     def __init__(self, keyring: CredentialStore, on_change: Callable[[], None]) -> None:
-        """Stand before a keyring; nothing is known of what is in it.
+        """Create an inventory about which nothing is known yet.
 
         Args:
-            vault: The keyring.
-            changed: Called, by any thread, when something else is known.
+            keyring: The keyring.
+            on_change: Called, on any thread, when the inventory changes.
         """
         self._keyring = keyring
         self._on_change = on_change
@@ -32,15 +32,19 @@ class KeyringInventory:
         self.watch: Callable[[Callable[[KeyringStatus], None]], None] = keyring.watch
 
     def has_password(self, profile: Profile) -> bool | None:
-        """Return whether it has one for the preferred upstream of a profile; None: not known."""
+        """Return whether the profile's preferred upstream has a password; None if this is not
+        known.
+        """
         return self._has_password.get(_profile_upstream(profile))
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Read the login of a profile for its upstream; of whatever user if none is named."""
+        """Read a profile's login for its upstream: of this user, or of any user if `user` is
+        empty.
+        """
 
         def record(done: "Future[LookupResult]") -> None:
             lookup = done.result()
-            # A keyring that is locked or silent has not been looked into.
+            # A keyring that is locked or silent was not read.
             if lookup.login is not None or lookup.keyring.state is KeyringState.OK:
                 self._record(profile, lookup.login is not None)
 
@@ -49,11 +53,11 @@ class KeyringInventory:
         return lookup
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Keep the login of a profile, in the place of any other."""
+        """Save a profile's login, replacing any other."""
         return self._record_when_done(self._keyring.save(profile, login), profile, holds=True)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove the logins of a profile for its upstream."""
+        """Remove a profile's logins for its upstream."""
         return self._record_when_done(self._keyring.forget(profile), profile, holds=False)
 
     def _record_when_done(

@@ -1,4 +1,4 @@
-"""The composition root: builds the parts of the service, starts and stops them in order."""
+"""The composition root: creates the parts of the service, starts them and stops them in order."""
 
 import asyncio
 import errno
@@ -62,19 +62,19 @@ OWN_DESCRIPTORS = 40
 """Descriptors that are reserved for the service itself (22 without clients, as measured), for front
 ends, and for clients that receive a 503."""
 LISTEN_RETRY_S = 5.0
-"""How often a service that stays looks whether its port is free."""
+"""Seconds between attempts to listen while another program uses the port."""
 
 
 def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> int:
     """Run the service until a signal or a front end ends it.
 
     Args:
-        options: What it was asked to do.
-        paths: Where its files are.
-        on_ready: Called with the local address, once programs can connect.
+        options: The command line's options.
+        paths: The locations of the service's files.
+        on_ready: Called with the local address once programs can connect.
 
     Returns:
-        The exit code. What went wrong has been said on standard error.
+        The exit code. A failure has been reported on standard error.
     """
     disable_name_canonicalization()
     limits = limits_for(raise_descriptor_limit())
@@ -83,21 +83,21 @@ def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> i
 
 
 def limits_for(descriptors: int) -> EngineLimits:
-    """Return the engine's figures for a process that may have so many descriptors.
+    """Return the engine's limits for a process with this many descriptors.
 
-    Each client needs two, and a tenth is for everything else, or what the service itself holds if
-    that is more: past that it is told to come again, while there still are descriptors to tell it
-    with.
+    Each client needs two descriptors. A tenth of all descriptors, and at least `OWN_DESCRIPTORS`,
+    is reserved for other uses. A client beyond the limit receives a 503, for which descriptors are
+    still free.
     """
     for_clients = min(descriptors * 9 // 20, (descriptors - OWN_DESCRIPTORS) // 2)
     return replace(LIMITS, max_clients=max(1, min(LIMITS.max_clients, for_clients)))
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return the loop factory for this system: uvloop, its Windows twin, or asyncio's own.
+    """Return the fastest loop factory for this system: uvloop, winloop or asyncio's own.
 
     asyncio's proactor loop, the default on Windows, cannot watch descriptors, which the engine
-    needs; its selector loop can, up to 512 of them.
+    needs; its selector loop can watch up to 512.
     """
     with suppress(ImportError):
         from uvloop import new_event_loop
@@ -112,10 +112,9 @@ def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 class Service:
-    """All parts, and the order in which they start and stop.
+    """All parts of the service, and the order in which they start and stop.
 
-    It is the listener of the desk, and the only one who knows all parts; nothing else is decided
-    here.
+    The class implements `trayproxy.desk.change_feed.ChangeListener`. It only connects the parts.
     """
 
     def __init__(
@@ -133,10 +132,10 @@ class Service:
         self._port_changed = asyncio.Event()
         self._port: int | None = None
         self._wanted_port = 0
-        """The port of the settings, once a person has chosen another one for this run."""
+        """The port in the settings while this run uses another port, else 0."""
 
     async def run(self) -> int:
-        """Run until told to quit; return the exit code."""
+        """Run until the service is told to quit; return the exit code."""
         loop = asyncio.get_running_loop()
         try:
             self._build(loop)
@@ -167,14 +166,14 @@ class Service:
             loop, self._send_status, lambda: self._handler.has_subscribers
         )
         self._process_names = ProcessNames(loop)
-        # An upstream for this run only: nothing is written, not in the keyring either.
+        # With an upstream for this run only, nothing is written, neither settings nor passwords.
         keeps = self._options.upstream is None
         self._keyring = KeyringInventory(
             KeyringStore() if keeps else NullCredentialStore(),
             partial(self._inventory_changed, loop),
         )
         history = HistoryFile(self._paths.sign_in_file)
-        # Which logins were rejected is kept all the same: a restart must not send one again.
+        # Rejected logins are recorded in any case: a restart must not send them again.
         self._history: History = history if keeps else HistoryWithoutFingerprints(history)
         self._desk = Desk(
             store=self._keyring,
@@ -235,7 +234,7 @@ class Service:
         self._server = Server(self._paths, self._handler)
 
     def _inventory_changed(self, loop: asyncio.AbstractEventLoop) -> None:
-        # By the thread of the keyring; a loop that was closed has nobody to tell.
+        # Called on the keyring's thread. The loop may be closed already.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(self._publisher.publish_soon)
 
@@ -245,7 +244,7 @@ class Service:
         self._publisher.publish_soon()
 
     async def _save_login(self, profile: Profile, login: Login, is_typed: bool) -> SaveOutcome:
-        """Try a login, and keep it in the keyring if it is right."""
+        """Verify a login, and save it in the keyring if it is right."""
         tools = SaveTools(
             self._keyring,
             self._history,
@@ -257,14 +256,20 @@ class Service:
         return await verify_and_save(tools, profile, login, is_typed=is_typed)
 
     def _apply_access_settings(self, problem: Problem | None) -> None:
-        """Follow the settings in who may connect, and tell what is odd about them."""
+        """Apply the settings for access control, and publish their problems as notices.
+
+        Args:
+            problem: A problem of the settings file itself, None if it has none.
+        """
         about_users = apply_allowed_users(
             self._access_control, self._store.config.listen.allow_users
         )
         self._publisher.notices = (*((problem,) if problem else ()), *about_users)
 
     def _load(self) -> Problem | None:
-        """Read the settings; those that cannot be read are left alone, and said so."""
+        """Load the settings. If the file cannot be read, load the last good settings and return
+        why.
+        """
         try:
             self._store.load()
         except SettingsError as error:
@@ -291,7 +296,7 @@ class Service:
         if self._stop.is_set():
             await self._close()
             return ExitCode.DONE
-        # First: a change is not missed that comes as soon as programs are told where to connect.
+        # Before the address is reported, so no change of the network is missed after that.
         watch = watch_network(loop, self._network_changed)
         self._report_listening()
         await self._stop.wait()
@@ -301,10 +306,10 @@ class Service:
         return ExitCode.DONE
 
     def _first_profile(self) -> Profile | None:
-        """Return the profile to begin with.
+        """Return the profile to start with.
 
         Raises:
-            ProfileError: There is none of the name that was given, or what was given is no profile.
+            ProfileError: No profile has the given name, or the given profile is invalid.
         """
         options = self._options
         if options.upstream is not None:
@@ -329,7 +334,7 @@ class Service:
         return profile
 
     def _starts_directly(self) -> bool:
-        """Return whether programs connect directly at first."""
+        """Return whether programs connect directly at the start."""
         options, config = self._options, self._store.config
         if options.upstream is not None:
             return False
@@ -338,17 +343,17 @@ class Service:
         return config.names_direct(options.profile_name)
 
     def _preload(self, profile: Profile | None) -> Problem | None:
-        """Take the password from standard input; return why it cannot be used, if it cannot."""
+        """Use the password from standard input; return why it cannot be used, None if it can."""
         options = self._options
         if profile is None or options.password is None:
             return None
         return self._desk.preload(profile, Login(options.user or profile.user, options.password))
 
     async def _listen(self) -> Problem | None:
-        """Accept connections; return why that cannot be, if nobody wants to wait for it.
+        """Accept connections; return why this failed, unless the service waits for the port.
 
-        A tray that has started us shows the reason while we wait: it can tell nothing of a service
-        that has ended.
+        A tray that started the service shows the reason while the service waits; it could not ask a
+        service that has exited.
         """
         while not self._stop.is_set():
             try:
@@ -367,7 +372,9 @@ class Service:
         return None
 
     async def _wait_to_listen_again(self) -> None:
-        """Wait for some time, or until told to quit or to listen elsewhere."""
+        """Wait for `LISTEN_RETRY_S`, or until the service is told to quit or to use another
+        port.
+        """
         tasks = [asyncio.create_task(event.wait()) for event in (self._stop, self._port_changed)]
         await asyncio.wait(tasks, timeout=LISTEN_RETRY_S, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -375,20 +382,20 @@ class Service:
         self._port_changed.clear()
 
     def _report_listening(self) -> None:
-        """Tell everybody where programs can connect."""
+        """Report the address at which programs can connect."""
         self._publisher.set_listening(self._engine.address, self._wanted_port)
         self._other_loopback.try_now()
         logger.info("listening on %s", self._engine.address)
         self._on_ready(self._engine.address)
 
     def _use_port(self, port: int) -> None:
-        """Try another port than the wanted one, in this run."""
+        """Listen at another port than the configured one, in this run only."""
         self._wanted_port = self._wanted_port or _port_of(self._engine.address)
         self._port = port
         self._port_changed.set()
 
     def _return_to_configured_port(self) -> Problem | None:
-        """Go back to the wanted port; return why that cannot be."""
+        """Listen at the configured port again; return why this failed, None if it did not."""
         if not self._publisher.wanted_port:
             return None
         host, _, _ = self._engine.address.rpartition(":")
@@ -403,8 +410,7 @@ class Service:
         return None
 
     def _find_free_port(self, error: OSError) -> int:
-        """Return a port to offer in place of one that is taken (EADDRINUSE, on Windows EACCES as
-        well); 0 if there is none."""
+        """Return a free port if the wanted one is taken (EADDRINUSE; EACCES on Windows), else 0."""
         if not is_taken(error):
             return 0
         host, _, port = self._engine.address.rpartition(":")
@@ -420,12 +426,12 @@ class Service:
         return self._listen_problem(error, address, hint)
 
     def _listen_problem(self, error: OSError, address: str, hint: str) -> Problem:
-        """Return the problem that programs cannot connect at an address.
+        """Return the problem of an address at which TrayProxy cannot listen.
 
         Args:
-            error: What the system said.
-            address: Where.
-            hint: What to do if another program is there.
+            error: The exception of the system.
+            address: The address.
+            hint: The advice if another program uses the address.
         """
         if is_taken(error):
             owner = self._process_names.listener_at(address)
@@ -455,7 +461,7 @@ class Service:
             loop.add_signal_handler(signal.SIGTERM, self._stop.set)
             loop.add_signal_handler(signal.SIGINT, self._stop.set)
         except NotImplementedError:
-            # Windows: the handler runs in the main thread, between two turns of the loop.
+            # Windows: the handler runs in the main thread, between two iterations of the loop.
             signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(self._stop.set))
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -472,7 +478,7 @@ class Service:
         self._publisher.publish_soon()
 
     async def _close(self) -> None:
-        """Stop in the order in which the parts need each other."""
+        """Stop the parts in the order of their dependencies."""
         self._handler.broadcast(Quitting())
         self._presence.close()
         self._desk.close()
@@ -482,18 +488,18 @@ class Service:
         self._refused_clients.close()
         self._process_names.close()
 
-    # --- what the desk tells (trayproxy.desk.desk.Listener) ---
+    # --- trayproxy.desk.change_feed.ChangeListener ---
 
     def prompt_changed(self, prompt: Prompt) -> None:
-        """A question opened or changed."""
+        """Send a prompt that opened or changed to the front ends."""
         self._handler.broadcast(PromptChanged(prompt))
 
     def prompt_closed(self, number: int, ending: Ending) -> None:
-        """A question ended."""
+        """Tell the front ends about the end of a prompt."""
         self._handler.broadcast(PromptClosed(number, ending))
 
     def facts_changed(self) -> None:
-        """Something about sign-in or keyring changed."""
+        """Publish the status, in which the sign-in or the keyring has changed."""
         self._publisher.publish_soon()
 
     def _send_status(self, status: Status) -> None:
@@ -505,8 +511,8 @@ def _port_of(address: str) -> int:
 
 
 def report_failure(code: str, title: str, body: str, exit_code: int) -> int:
-    """Say on standard error what went wrong; return the exit code."""
-    # It may be full or closed; the exit code is left to tell.
+    """Write a problem to standard error; return the exit code."""
+    # Standard error may be full or closed; the exit code is set in any case.
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{title}\n{body} ({code})\n")
         sys.stderr.flush()

@@ -1,5 +1,7 @@
-"""Which program is at the other end, found out in a thread of its own: it looks through all
-processes."""
+"""Finds the program at the other end of a connection.
+
+The look-up scans all processes, so it runs in a thread of its own.
+"""
 
 import asyncio
 import socket
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ListeningProgram:
-    """Who listens at an address, as far as the system tells.
+    """The program that listens at an address, as far as the system tells.
 
     Attributes:
-        user: The name of the user whose program it is, empty if not known.
-        program: Its name, empty if not known.
-        pid: Its process id, 0 if not known.
+        user: The name of the program's user, empty if not known.
+        program: The program's name, empty if not known.
+        pid: The process id, 0 if not known.
     """
 
     user: str = ""
@@ -34,7 +36,7 @@ class ListeningProgram:
 
 
 class ProcessNames:
-    """Finds the names of programs."""
+    """Looks up the names of programs and users."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -45,10 +47,11 @@ class ProcessNames:
         self._task: asyncio.Task[None] | None = None
 
     async def program_of(self, pending: PendingRequest) -> Program | None:
-        """Return the program that waits, None if it cannot be told.
+        """Return the program that sent a request, None if it is not known.
 
         Args:
-            waiter: Its `connection` is the pair of our and the program's socket address.
+            pending: The request. Its `connection` is a pair of socket addresses: TrayProxy's and
+                the program's.
         """
         if not isinstance(pending.connection, tuple):
             return None
@@ -60,10 +63,10 @@ class ProcessNames:
         return Program(programs.name, programs.pid, pending.target) if programs else None
 
     async def _run_lookups(self) -> None:
-        """Look for all that were asked for up to now at once, and for those that were meanwhile.
+        """Look up all queued connections in one scan, and repeat while connections are queued.
 
-        A changed password lets hundreds of requests wait at once. One look for each would keep a
-        core busy for a minute, long after they have gone.
+        A changed password makes hundreds of requests wait at once. A scan for each request would
+        keep a core busy for a minute, long after the requests have ended.
         """
         while self._queue:
             queued = [(ends, future) for ends, future in self._queue if not future.done()]
@@ -81,17 +84,19 @@ class ProcessNames:
         self._task = None
 
     async def names_of_refused(self, connection: socket.SocketType, user: User) -> tuple[str, str]:
-        """Return the names of a user and of the program at the other end, which is empty if it
-        cannot be told.
+        """Return the names of a user and of the program at the other end of a connection.
+
+        The program's name is empty if it is not known.
 
         Args:
-            connection: Is open until then: a program that was told of its end might go.
-            user: Whose it is.
+            connection: The connection. It must stay open meanwhile: a program may exit once its
+                connection is closed.
+            user: The user of the program.
         """
         return await self._loop.run_in_executor(self._thread, _names_of_refused, connection, user)
 
     def listener_at(self, address: str) -> ListeningProgram:
-        """Return who listens at an address of this computer.
+        """Return the program that listens at an address of this computer.
 
         Args:
             address: ``127.0.0.1:3128``.
@@ -99,12 +104,11 @@ class ProcessNames:
         return _find_listener(address)
 
     async def find_listener(self, address: str) -> ListeningProgram:
-        """Return who listens at an address of this computer, as `listener_at` does, without
-        keeping the loop from other work."""
+        """Return the same as `listener_at`, without blocking the event loop."""
         return await self._loop.run_in_executor(self._thread, _find_listener, address)
 
     def close(self) -> None:
-        """Look for nothing any more."""
+        """Cancel all look-ups."""
         if self._task is not None:
             self._task.cancel()
         for _, future in self._queue:
@@ -113,7 +117,7 @@ class ProcessNames:
 
 
 def _programs(connections: Sequence[tuple[Endpoint, Endpoint]]) -> "list[RunningProgram | None]":
-    # Here, in the thread: with psutil it takes 30 ms to load, and is needed when somebody waits.
+    # Imported in the thread: with psutil this takes 30 ms, and is rarely needed.
     from trayproxy.desktop.process_lookup.programs import programs_of
 
     return programs_of(connections)

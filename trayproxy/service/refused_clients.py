@@ -1,7 +1,7 @@
-"""Other users' programs that wanted to connect: counted, named, and told without a flood.
+"""Reports connections of other users' programs that were refused: counts, names and log lines.
 
-Each one is counted. Finding out the name of a user and of a program takes milliseconds and a
-thread, and a line in the log takes disk: both are done at most once a minute for each user.
+Each connection is counted. Looking up the names of a user and a program takes milliseconds and a
+thread, and a log line takes disk space: both happen at most once a minute for each user.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from trayproxy.service.process_names import ProcessNames
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 60.0
-"""How often the log hears of one user."""
+"""Least seconds between two log lines about one user."""
 MAX_USERS = 100
-"""Users that are told apart; what more there are share the place of the first."""
+"""The most users with a report of their own; the reports are discarded when there are more."""
 
 
 @dataclass(slots=True)
 class _UserReport:
-    """What was said about one user.
+    """The last report about one user.
 
     Attributes:
-        logged_at: When, in the loop's time.
-        name: Its name, empty while not known.
-        program: The program that was named.
-        unreported: Connections that were refused since.
+        logged_at: The time of the log line, by the loop's clock.
+        name: The user's name, empty while it is not known.
+        program: The program in the log line.
+        unreported: The number of connections refused since.
     """
 
     logged_at: float
@@ -44,8 +44,7 @@ class _UserReport:
 
 
 class RefusedClientReporter:
-    """Takes note of connections that the guard refuses
-    (`trayproxy.engine.server.access_control`)."""
+    """Reports connections that `trayproxy.engine.server.access_control` refuses."""
 
     def __init__(
         self,
@@ -53,12 +52,12 @@ class RefusedClientReporter:
         names: ProcessNames,
         on_change: Callable[[RefusedClients], None],
     ) -> None:
-        """Begin with nobody.
+        """Create a reporter.
 
         Args:
-            loop: Keeps the time.
-            names: Finds names.
-            tell: Called with what is known after each connection that was refused.
+            loop: The event loop.
+            names: Looks up names.
+            on_change: Called with the totals after each refused connection.
         """
         self._loop = loop
         self._names = names
@@ -68,10 +67,10 @@ class RefusedClientReporter:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def record(self, connection: socket.SocketType, user: User | None) -> asyncio.Task[None] | None:
-        """Take note of a connection that is refused; it is answered and closed by who calls.
+        """Record a refused connection. The caller answers and closes the connection.
 
         Returns:
-            What finds out which program it is; None if that is not wanted.
+            The task that looks up the program; None if no look-up is needed.
         """
         report = self._reports.get(user)
         now = self._loop.time()
@@ -91,14 +90,14 @@ class RefusedClientReporter:
         return task
 
     def close(self) -> None:
-        """Find out nothing more."""
+        """Cancel all look-ups."""
         for task in self._tasks:
             task.cancel()
 
     def _start_report(
         self, connection: socket.SocketType, user: User | None, now: float
     ) -> tuple[_UserReport, asyncio.Task[None] | None]:
-        """Find out who that is and say it, while the connection is held for a moment."""
+        """Look up and log the client, on a duplicate of the connection."""
         if user not in self._reports and len(self._reports) >= MAX_USERS:
             self._reports.clear()
         previous = self._reports.get(user)
@@ -106,7 +105,7 @@ class RefusedClientReporter:
             _UserReport(now) if previous is None else replace(previous, logged_at=now)
         )
         if user is not None:
-            # Without a descriptor to spare there is no time for names, either.
+            # Without a free descriptor, the user's number is logged instead of names.
             with suppress(OSError):
                 duplicate = socket.socket(fileno=socket.dup(connection.fileno()))
                 task = self._loop.create_task(self._look_up(duplicate, report, user))

@@ -78,9 +78,11 @@ NO_WINDOW = Problem(
 
 
 MAX_DETOUR_S = 3600
-"""Seconds for which programs connect directly before the profile is used again, at most."""
+"""The most seconds for which programs connect directly before the profile is used again."""
 VerifyAndSave = Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]
-"""Tries a login of a profile, typed just now or not, and keeps it if it is right."""
+"""Verifies a profile's login and saves it if it is right. The flag is True for a login typed just
+now.
+"""
 
 
 class RequestHandler:
@@ -102,21 +104,22 @@ class RequestHandler:
         verify_and_save: VerifyAndSave,
         no_prompt: bool,
     ) -> None:
-        """Open the reception.
+        """Create a handler.
 
         Args:
-            desk: Signs in.
+            desk: The sign-in desk.
             store: The settings.
-            roads: Where requests go.
-            facts: Publishes the status to the front ends.
-            tools: For trying a profile.
-            screen: Receives the names of the front ends with prompts, and the user's activity.
-            forget_connections: Closes idle upstream connections.
+            router: Chooses the route of each request.
+            publisher: Publishes the status to the front ends.
+            tools: The tools for profile tests.
+            presence: Receives the names of the connected front ends, and each use of a window.
+            forget_connections: Closes the idle upstream connections.
             quit_now: Ends the service.
-            listen_at: Tries this port instead of the one that is taken.
-            listen_as_set: Listens at the port of the settings again; returns why that cannot be.
-            keep_login: Tries a login, and keeps it in the keyring if it is right.
-            no_prompt: Whether nobody may be asked.
+            use_port: Listens at this port instead of the configured one, which is taken.
+            return_to_configured_port: Listens at the configured port again; returns why this
+                failed.
+            verify_and_save: Verifies a login, and saves it in the keyring if it is right.
+            no_prompt: True if the user must not be prompted.
         """
         self._desk = desk
         self._store = store
@@ -136,9 +139,9 @@ class RequestHandler:
         self._user_saves: set[asyncio.Task[None]] = set()
         self._temporary: Profile | None = None
         self._detour_timer: asyncio.TimerHandle | None = None
-        """While programs connect directly for a while only."""
+        """The timer that ends a temporary direct connection, None if there is none."""
 
-    # --- who is here ---
+    # --- connected front ends ---
 
     @property
     def has_subscribers(self) -> bool:
@@ -168,7 +171,7 @@ class RequestHandler:
         for session in tuple(self._sessions):
             session.send_event(event)
 
-    # --- what they want ---
+    # --- requests ---
 
     async def handle(self, session: Session, request: Request) -> Reply:
         """Do what is asked."""
@@ -230,11 +233,11 @@ class RequestHandler:
             return Failed(NO_SUCH_PROFILE)
         outcome = await self._verify_and_save(profile, login, request.is_typed)
         if outcome.is_right:
-            # What is in memory may be older.
+            # The desk may still have an older login in memory.
             self._desk.preload(profile, login, is_proved=True)
-            await asyncio.gather(*self._user_saves)  # The next command finds the user name.
+            await asyncio.gather(*self._user_saves)  # The next command must see the user name.
             return KeptInMemory(outcome.problem) if outcome.problem else Done()
-        assert outcome.problem is not None  # A login that is not right was not kept.
+        assert outcome.problem is not None  # A login that is not right was not saved.
         return Failed(outcome.problem, LOGIN_CODES.get(outcome.problem.id, ExitCode.KEYRING))
 
     def _subscribe(self, session: Session) -> Reply:
@@ -275,14 +278,14 @@ class RequestHandler:
     # --- profiles ---
 
     def start(self, profile: Profile | None, *, directly: bool = False) -> None:
-        """Begin with this profile; one that the settings do not have is for this run only.
+        """Start with this profile. A profile that is not in the settings is for this run only.
 
         Args:
-            profile: To begin with.
-            directly: With none, and programs connect directly.
+            profile: The profile; None for none.
+            directly: True if there is no profile and programs connect directly.
 
         Raises:
-            ProfileError: One of its bypass rules cannot be read.
+            ProfileError: A bypass rule of the profile is invalid.
         """
         if profile is not None and self._store.config.by_id(profile.id) is None:
             self._temporary = profile
@@ -298,7 +301,7 @@ class RequestHandler:
         Bypass.parse(profile.bypass)  # Refuses an invalid bypass rule before the profile is saved.
         active = self._router.profile
         if self._temporary is not None and profile.id == self._temporary.id:
-            self._temporary = None  # It is being kept: no longer for this run only.
+            self._temporary = None  # It is saved now, so it is no longer for this run only.
         await self._save(lambda config: config.with_profile(profile))
         self._desk.profile_changed(profile)
         chosen = active is not None or self._router.is_direct
@@ -309,8 +312,10 @@ class RequestHandler:
         return Done()
 
     def save_user_name(self, profile_id: str, user: str) -> None:
-        """Keep the user name of an accepted login in its profile (ux §3.3), so that a locked or
-        emptied keyring asks for the password only."""
+        """Save the user name of an accepted login in its profile (ux §3.3).
+
+        So with a locked or emptied keyring, the prompt asks for the password only.
+        """
         task = asyncio.create_task(self._save_user_name(profile_id, user))
         self._user_saves.add(task)
         task.add_done_callback(self._user_saves.discard)
@@ -331,7 +336,7 @@ class RequestHandler:
         active = self._router.profile
         profile = self._store.config.by_id(profile_id)
         if active is not None and active.id == profile_id and profile is not None:
-            # Requests go where they went before: connections and questions stay as they are.
+            # The route does not change, so connections and prompts are kept.
             self._router.use(profile)
             active = profile
         self._publisher.update_profiles(active, self._shown_profiles())
@@ -363,7 +368,7 @@ class RequestHandler:
         return Done()
 
     def _start_detour(self, profile: Profile, for_s: int) -> None:
-        """Connect directly for a while, and use this profile again after that."""
+        """Connect directly for some seconds, and use this profile again afterwards."""
         self._end_detour()
         self._detour_timer = asyncio.get_running_loop().call_later(
             for_s, self._detour_ended, profile.id
@@ -373,11 +378,11 @@ class RequestHandler:
 
     def _detour_ended(self, profile_id: str) -> None:
         self._end_detour()
-        # It may have been changed or deleted meanwhile.
+        # The profile may have been changed or deleted meanwhile.
         self._use(self._profile(profile_id), directly=False)
 
     def _end_detour(self) -> None:
-        """Stay on the present way, whatever was used before."""
+        """Cancel the timer: the current route becomes permanent."""
         if self._detour_timer is not None:
             self._detour_timer.cancel()
         self._detour_timer = self._publisher.direct_until = None
@@ -392,11 +397,11 @@ class RequestHandler:
         return Done()
 
     def reload(self) -> None:
-        """Read the settings again after they were changed outside (SIGHUP).
+        """Load the settings again after they were changed outside (SIGHUP).
 
         Raises:
-            SettingsError: They have a mistake; nothing has changed.
-            ProfileError: A bypass rule cannot be read.
+            SettingsError: The settings have a mistake; nothing has changed.
+            ProfileError: A bypass rule is invalid.
         """
         before = self._store.config
         config = self._store.load()
@@ -410,7 +415,7 @@ class RequestHandler:
         self._use(self._temporary or config.profile, directly=directly)
 
     def _use(self, profile: Profile | None, *, directly: bool) -> None:
-        """Send new requests this way; those that run finish where they began."""
+        """Switch to this profile. New requests use its route; running requests keep theirs."""
         if profile is not None or not directly:
             self._end_detour()
         before = (self._router.profile, self._router.is_direct)
@@ -425,13 +430,13 @@ class RequestHandler:
         return profiles if self._temporary is None else (self._temporary, *profiles)
 
     async def _save(self, change: Callable[[Config], Config]) -> None:
-        """Change the settings file, off the loop: it waits for the disk.
+        """Change the settings file in a thread, because writing waits for the disk.
 
-        A file that was changed outside is read first, so that nobody's change is lost.
+        If the file was changed outside, it is loaded first, so no change is lost.
 
         Raises:
-            SettingsError: It was not done.
-            ProfileError: The change cannot be made.
+            SettingsError: The file was not written.
+            ProfileError: The change is invalid.
         """
         async with self._save_lock:
             if await asyncio.to_thread(self._store.is_changed_on_disk):

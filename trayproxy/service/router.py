@@ -1,4 +1,4 @@
-"""The active profile, and the way that each request takes while it is active."""
+"""The active profile, and the route of each request."""
 
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.target import Authority
@@ -7,11 +7,11 @@ from trayproxy.routing.bypass import Bypass
 
 
 class Router:
-    """Answers the engine's question where a request goes.
+    """Chooses the route of each request for the engine.
 
     Attributes:
-        profile: The active profile, None while there is none.
-        is_direct: There is none because programs connect directly: the person has chosen that.
+        profile: The active profile, None if there is none.
+        is_direct: True if there is no profile because the user chose to connect directly.
     """
 
     def __init__(self) -> None:
@@ -22,14 +22,14 @@ class Router:
         self._direct_route: Route | None = None
 
     def use(self, profile: Profile | None, *, directly: bool = False) -> None:
-        """Send new requests this way; those that run keep theirs.
+        """Switch to a profile. Running requests keep their route.
 
         Args:
             profile: The profile to use.
-            directly: Use none, and send requests to the targets themselves.
+            directly: True to use no profile, and send requests to their targets.
 
         Raises:
-            ProfileError: A bypass rule cannot be read.
+            ProfileError: A bypass rule is invalid.
         """
         bypass = Bypass.parse(profile.bypass) if profile is not None else Bypass()
         self.profile, self._bypass = profile, bypass
@@ -40,6 +40,6 @@ class Router:
         )
 
     def route(self, target: Authority) -> Route | None:
-        """Return the way to a target; None while there is no profile. Nothing is looked up."""
+        """Return the route to a target, None without a profile. No host name is resolved."""
         is_bypassed = self._bypass.matches(target.host, target.port)
         return self._direct_route if is_bypassed else self._upstream_route

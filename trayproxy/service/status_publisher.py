@@ -1,7 +1,8 @@
-"""The status of TrayProxy, published to the front ends.
+"""Assembles the status of TrayProxy and publishes it to the front ends.
 
-The facts come from the engine (next hops, traffic), the desk (sign-in, keyring) and the settings.
-The status is sent whole, at most five times a second, and only to front ends that have subscribed.
+The status combines values of the engine (upstreams, traffic), the desk (sign-in, keyring) and the
+settings. It is sent as a whole, at most five times a second, and only to front ends with a
+subscription.
 """
 
 import asyncio
@@ -29,11 +30,11 @@ from trayproxy.service.keyring_inventory import KeyringInventory
 
 PUBLISH_INTERVAL_S = 0.2
 TRAFFIC_INTERVAL_S = 2.0
-"""The interval at which front ends receive traffic counters, if there is traffic."""
+"""Seconds between publications of the traffic counters, if they have changed."""
 
 
 def portal_problem(url: str) -> Problem:
-    """Return what to say about a page on which the network wants people to sign in."""
+    """Return the problem of a network with a sign-in page of its own (TP-310)."""
     return Problem(
         "TP-310",
         "This network wants you to sign in on its own page",
@@ -43,22 +44,22 @@ def portal_problem(url: str) -> Problem:
 
 
 class StatusPublisher:
-    """Keeps the facts and tells when they change.
+    """Holds the parts of the status and publishes them when they change.
 
     Attributes:
         profile: The active profile.
         profiles: All profiles in menu order.
-        direct: Programs connect directly.
-        direct_until: Until when, in seconds since the epoch; None: until another is chosen.
-        listener: Whether we accept connections.
+        direct: True if programs connect directly.
+        direct_until: When this ends, in seconds since the epoch; None if the user ends it.
+        listener: Whether TrayProxy accepts connections.
         address: The local address.
-        problem: Why we do not, if we do not.
-        notices: What a person should know about the settings.
-        other_loopback: Who has the other address of ``localhost``; None if nobody else has.
-        refused_clients: Who wanted to connect and may not.
-        spare_port: A port that is free while the wanted one is taken; 0: none is known.
-        wanted_port: The port of the settings while we listen at another one for this run, else 0.
-        screen_locked: Questions wait for somebody to come back to the screen.
+        problem: Why TrayProxy does not accept connections, None if it does.
+        notices: Problems of the settings.
+        other_loopback: The program at the other address of ``localhost``, None if there is none.
+        refused_clients: Refused connections of other users' programs.
+        spare_port: A free port while the wanted one is taken; 0 if none is known.
+        wanted_port: The configured port while this run uses another one, else 0.
+        screen_locked: True if prompts wait until the screen is unlocked.
     """
 
     def __init__(
@@ -67,12 +68,12 @@ class StatusPublisher:
         send: Callable[[Status], None],
         has_subscribers: Callable[[], bool],
     ) -> None:
-        """Begin without facts.
+        """Create a publisher with an empty status.
 
         Args:
-            loop: Keeps the times.
-            tell: Called with the status after something in it has changed.
-            has_hearers: Returns True if a front end has subscribed to events.
+            loop: The event loop.
+            send: Called with the status after it has changed.
+            has_subscribers: Returns True if a front end has subscribed to events.
         """
         self.profile: Profile | None = None
         self.profiles: tuple[Profile, ...] = ()
@@ -99,19 +100,19 @@ class StatusPublisher:
         self._reached_route: Route | None = None
         self._portal: Problem | None = None
         self._sign_in_demand: Problem | None = None
-        """What the upstream demands although the profile is set to connect without a sign-in."""
+        """The problem of an upstream that demands a sign-in which the profile does not allow."""
         self._timer: asyncio.TimerHandle | None = None
         self._traffic_timer: asyncio.TimerHandle | None = None
         self._sent: Status | None = None
 
     def attach(self, desk: Desk, counters: Counters, inventory: KeyringInventory) -> None:
-        """Take facts from these, too."""
+        """Include the values of these parts in the status."""
         self._desk, self._counters, self._inventory = desk, counters, inventory
 
-    # --- the engine's observer ---
+    # --- trayproxy.engine.engine.UpstreamObserver ---
 
     def reached(self, route: Route) -> None:
-        """The next hop answered."""
+        """Record a response of the upstream."""
         if (
             route is not self._reached_route
             and route.upstream is not None
@@ -124,11 +125,12 @@ class StatusPublisher:
             self.publish_soon()
 
     def wants_page(self, route: Route, url: str) -> None:
-        """The network wants people to sign in on a page of its own.
+        """Record the network's sign-in page.
 
         Args:
-            way: Where the answer came from that says so, of TrayProxy's own request or a program's.
-            url: The page. Untrusted.
+            route: The route of the response with the page; the request was a program's or
+                TrayProxy's.
+            url: The URL of the page. Untrusted.
         """
         ours, theirs = self.profile, route.profile
         if ours is not None and theirs is not None and ours.id == theirs.id:
@@ -136,14 +138,14 @@ class StatusPublisher:
             self.publish_soon()
 
     def failed(self, route: Route, page: ErrorPage) -> None:
-        """The next hop did not answer."""
+        """Record that the upstream did not respond."""
         if route.upstream is not None and route.profile is self.profile:
             self._reached_route = None
             problem = Problem(page.code, page.title, page.body) if page.code else None
             self._set_upstream(UpstreamState.UNREACHABLE, problem)
 
     def sign_in_not_set(self, route: Route, page: ErrorPage) -> None:
-        """The next hop demands a sign-in, and the profile is set to connect without one."""
+        """Record that the upstream demands a sign-in, which the profile does not allow."""
         if route.profile is self.profile:
             self._sign_in_demand = Problem(page.code, page.title, page.body)
             self.publish_soon()
@@ -154,12 +156,12 @@ class StatusPublisher:
         self._upstream, self._upstream_problem = state, problem
         self.publish_soon()
 
-    # --- what the service says ---
+    # --- set by the service ---
 
     def switch_profile(
         self, profile: Profile | None, profiles: tuple[Profile, ...], *, direct: bool = False
     ) -> None:
-        """Take note of the profiles; another active one has not been reached yet."""
+        """Set the profiles. The state of another active profile's upstream is unknown."""
         if profile != self.profile:
             self._reached_route = self._sign_in_demand = None
             self._set_upstream(UpstreamState.UNKNOWN, None)
@@ -167,7 +169,7 @@ class StatusPublisher:
         self.publish_soon()
 
     def update_profiles(self, profile: Profile | None, profiles: tuple[Profile, ...]) -> None:
-        """Replace the profiles by the same ones with other user names; all that is known holds.
+        """Replace the profiles by copies with other user names; the upstream's state is kept.
 
         Args:
             profile: The active profile.
@@ -177,29 +179,39 @@ class StatusPublisher:
         self.publish_soon()
 
     def set_listening(self, address: str, wanted_port: int = 0) -> None:
-        """Take note that programs can connect, and in place of which port if it is another one."""
+        """Record that programs can connect.
+
+        Args:
+            address: The local address.
+            wanted_port: The configured port if this run uses another one, else 0.
+        """
         self.listener, self.address, self.problem = ListenerState.UP, address, None
         self.spare_port, self.wanted_port = 0, wanted_port
         self.publish_soon()
 
     def set_refused_clients(self, refused_clients: RefusedClients) -> None:
-        """Take note of who wanted to connect and may not."""
+        """Set the totals of refused connections."""
         self.refused_clients = refused_clients
         self.publish_soon()
 
     def set_other_loopback(self, problem: Problem | None) -> None:
-        """Keep who has the other address of ``localhost``, None if nobody else has."""
+        """Set the problem of the other address of ``localhost``, None if there is none."""
         self.other_loopback = problem
         self.publish_soon()
 
     def set_listen_failed(self, problem: Problem, spare_port: int = 0) -> None:
-        """Take note that programs cannot connect, why, and at which port they could."""
+        """Record that programs cannot connect.
+
+        Args:
+            problem: Why.
+            spare_port: A free port, 0 if none is known.
+        """
         self.listener, self.problem = ListenerState.FAILED, problem
         self.spare_port = spare_port
         self.publish_soon()
 
     def publish_soon(self) -> None:
-        """Publish the status soon."""
+        """Schedule a publication of the status."""
         if self._timer is None and self._has_subscribers():
             self._timer = self._loop.call_later(PUBLISH_INTERVAL_S, self._publish)
 
@@ -212,7 +224,7 @@ class StatusPublisher:
         self.watch_traffic()
 
     def watch_traffic(self) -> None:
-        """Tell of traffic from time to time, as long as there are hearers."""
+        """Publish the traffic counters periodically while there are subscribers."""
         if self._traffic_timer is None and self._has_subscribers():
             self._traffic_timer = self._loop.call_later(TRAFFIC_INTERVAL_S, self._publish_traffic)
 
@@ -221,15 +233,15 @@ class StatusPublisher:
         self._publish()
 
     def close(self) -> None:
-        """Tell nothing any more."""
+        """Stop publishing."""
         for timer in (self._timer, self._traffic_timer):
             if timer is not None:
                 timer.cancel()
 
-    # --- the whole ---
+    # --- assembling the status ---
 
     def status(self) -> Status:
-        """Return all facts."""
+        """Return the status."""
         status = Status(
             version=__version__,
             pid=os.getpid(),
@@ -264,7 +276,7 @@ class StatusPublisher:
         return status
 
     def _other_port_notices(self) -> tuple[Problem, ...]:
-        """Return what to change while we listen at another port than the settings say."""
+        """Return the notice about a port other than the configured one."""
         if not self.wanted_port:
             return ()
         host, _, port = self.address.rpartition(":")
@@ -283,7 +295,7 @@ class StatusPublisher:
         return (self._portal,) if self._portal is not None else ()
 
     def _fallback_notices(self) -> tuple[Problem, ...]:
-        """Return what to say about another upstream that stands in for the preferred one."""
+        """Return the notice about a fallback that replaces the preferred upstream."""
         profile, upstream = (
             self.profile,
             self._reached_route.upstream if self._reached_route else None,

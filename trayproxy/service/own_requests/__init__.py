@@ -1,1 +1,1 @@
-"""Requests of TrayProxy's own: trying a profile or a login, without a client that sent them."""
+"""TrayProxy's own requests, which test a profile or verify a login without a client's request."""

@@ -1,7 +1,7 @@
-"""A request of our own on its way through a profile, signed in like any program's.
+"""A request of TrayProxy's own through a profile, signed in like a client's request.
 
-Each leg of a sign-in goes on a connection of its own, but for those that belong to the one before.
-Nothing is kept: neither connections nor answers.
+Each leg of a sign-in uses a connection of its own, except the legs of one handshake. No connection
+or response is kept afterwards.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ from trayproxy.profiles.profile import Profile
 
 
 class NotSignedInError(Exception):
-    """The desk has no login to go on with.
+    """The desk refuses the request: it has no credentials for it.
 
     Attributes:
         refusal: Why.
@@ -57,21 +57,21 @@ class NotSignedInError(Exception):
 
 
 class RequestUnreadError(RequestRefusedError):
-    """The connection ended, and the upstream cannot have read the last request on it."""
+    """The connection ended before the upstream can have read the last request."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnRequestTools:
-    """What a probe works with.
+    """The parts of the service and the engine that own requests need.
 
     Attributes:
-        desk: Signs in.
-        connector: Reaches upstreams.
-        handshake_threads: Takes what of a sign-in takes its time.
-        limits: The engine's figures.
-        via: Our pseudonym.
-        clock: The loop's clock.
-        on_portal: Told of a page on which the network wants people to sign in.
+        desk: The sign-in desk.
+        connector: Connects to upstreams.
+        handshake_threads: Runs the steps of a handshake that block.
+        limits: The engine's limits.
+        via: The pseudonym in ``Via``.
+        clock: The event loop's clock.
+        on_portal: Called with the route and the URL of the network's sign-in page.
     """
 
     desk: Desk
@@ -85,11 +85,11 @@ class OwnRequestTools:
 
 @dataclass(frozen=True, slots=True)
 class ProbeChallenge:
-    """What an upstream wants that did not let the request through.
+    """The result of a request for which the upstream demands a sign-in.
 
     Attributes:
-        challenges: What it offers.
-        verdict: What came of the login that was tried; None if none was.
+        challenges: The challenges of the upstream.
+        verdict: The verdict on the credentials of the request; None if it carried none.
     """
 
     challenges: tuple[Challenge, ...]
@@ -97,11 +97,11 @@ class ProbeChallenge:
 
 
 class Probe:
-    """One request, to be sent as often as it takes.
+    """One request, which may be sent several times.
 
     Attributes:
-        route: Where it goes.
-        is_unproved: The last answer does not tell whether the login on trial is right.
+        route: The route of the request.
+        is_unproved: True if the last response does not tell whether the login on trial is right.
     """
 
     def __init__(
@@ -113,14 +113,15 @@ class Probe:
         is_trial: bool = False,
         is_check_page: bool = False,
     ) -> None:
-        """Prepare it.
+        """Create a probe.
 
         Args:
-            profile: Through whose preferred upstream.
-            request: Without content.
-            tools: What to do it with.
-            is_trial: It is sent to find out whether a login is right: no question is about it.
-            is_anywhere: It goes to a page that is always there and redirects to no other host.
+            profile: The profile, whose preferred upstream is used.
+            request: The request, without content.
+            tools: The tools for own requests.
+            is_trial: True if the request verifies a login: no prompt names it.
+            is_check_page: True if the request is for a page that always exists and never redirects
+                to another host.
         """
         self.route = Route.via_profile(profile)
         self._profile = profile
@@ -137,10 +138,10 @@ class Probe:
         self._pending = PendingRequest(str(request.target.authority), is_own=is_trial)
 
     def connect_request(self, route: Route, credentials: Credentials | None) -> ConnectRequest:
-        """Return how to reach the target of the request this way."""
+        """Return the parameters for a connection to the request's target by this route."""
         target = self._request.target.authority
         assert target is not None
-        # A task waits for descriptors one wait at a time: none is left to be released.
+        # A task waits for one descriptor at a time, so no other wait has to be released.
         return ConnectRequest(
             route,
             target,
@@ -154,21 +155,22 @@ class Probe:
         self._login_was_sent = True
 
     def close(self) -> None:
-        """Close the connection that was kept for a sign-in, if any."""
+        """Close the idle connection, if there is one."""
         if self._idle_stream is not None:
             self._idle_stream.close()
             self._idle_stream = None
 
     async def send(self, credentials: Credentials | None) -> Response | ProbeChallenge | None:
-        """Send the request with a login, or without, and return what came of it.
+        """Send the request, with or without credentials, and return the result.
 
         Returns:
-            The answer; what is wanted instead; None if a tunnel was asked for, and the way itself
-            is one.
+            The response; a `ProbeChallenge` if the upstream demands a sign-in; None after a CONNECT
+            over a direct or SOCKS route, where the connection itself is the result.
 
         Raises:
-            RequestRefusedError: There is no connection, or no answer on it. `TargetRefusedError`: a
-                SOCKS upstream has accepted the login, and does not reach the target.
+            RequestRefusedError: There is no connection, or no response.
+            TargetRefusedError: A SOCKS upstream has accepted the login, but cannot reach the
+                target.
         """
         try:
             if credentials is None or not self.route.signs_requests:
@@ -179,28 +181,28 @@ class Probe:
             return ProbeChallenge(challenge.challenges, rejected)
 
     def report_portal(self, response: Response) -> None:
-        """Tell of the page on which the network wants people to sign in, if the answer names it."""
+        """Report the network's sign-in page if the response names or redirects to one."""
         url = captive_portal_url(response, self._request)
         if not url and self._is_check_page and redirects_to_other_host(response, self._request):
-            url = redirect_url(response)  # The page that is always there is where it always was.
+            url = redirect_url(response)  # Only a portal redirects requests for a check page.
         if url:
             self._tools.on_portal(self.route, url)
 
     async def sign_in(
         self, challenge: ProbeChallenge, credentials: Credentials | None = None
     ) -> Credentials | None:
-        """Send the request until its login is accepted; the desk says which, and learns of each.
+        """Send the request until its login is accepted. The desk chooses and follows each login.
 
         Args:
-            wanted: What the upstream wants.
-            answer: The login to begin with; None: the desk's choice.
+            challenge: The challenge of the upstream.
+            credentials: The credentials to begin with; None for the desk's choice.
 
         Returns:
-            The login that was accepted; None if it went through without one after all.
+            The credentials that were accepted; None if the request needed none after all.
 
         Raises:
-            NotSignedInError: There is none.
-            RequestRefusedError: There is no answer.
+            NotSignedInError: The desk has no credentials.
+            RequestRefusedError: There is no response.
         """
         tried: Credentials | None = None
         while True:
@@ -222,7 +224,7 @@ class Probe:
     async def _request_credentials(
         self, challenge: ProbeChallenge, tried: Credentials | None
     ) -> Credentials | None:
-        """Return what the desk says; None: hear once more what is wanted."""
+        """Return the desk's credentials; None: send without a login to get new challenges."""
         space = self.route.upstream_id
         assert space is not None
         result = await self._tools.desk.challenged(
@@ -233,21 +235,22 @@ class Probe:
         return result
 
     async def _request_permit(self, credentials: Credentials) -> Credentials | None:
-        """Return a login as the desk lets this request carry it; None: hear once more what is
-        wanted, since the login is not to be sent any more."""
+        """Return the credentials with the desk's send permit; None: do not send this login any
+        more.
+        """
         if credentials.permit:
             return credentials
         permitted = await self._tools.desk.departing(credentials, self._pending.target)
         return permitted if isinstance(permitted, Credentials) else None
 
     async def _send_with_login(self, credentials: Credentials) -> Response | ProbeChallenge | None:
-        """Send the request with a login, and tell the desk what came of it."""
+        """Send the request with credentials, and report the result to the desk."""
         desk = self._tools.desk
         is_on_trial = desk.known(credentials.upstream_id) is not credentials
         try:
             outcome = await self.send(credentials)
         except TargetRefusedError:
-            return None  # Whether it was the login's turn, the dialler has told the desk.
+            return None  # The connector has reported the login's acceptance to the desk.
         except BaseException as error:
             desk.inconclusive(credentials, type(error).__name__, sent=self._login_was_sent)
             raise
@@ -269,7 +272,7 @@ class Probe:
     # --- legs ---
 
     async def _send_once(self, credentials: Credentials | None) -> Response | ProbeChallenge | None:
-        # To a SOCKS server the login goes with the connection, if it asks for one.
+        # The connector sends the login of a SOCKS server.
         self._login_was_sent = False
         self.close()
         self._leftover = None
@@ -298,7 +301,7 @@ class Probe:
             return False
 
     def _take_idle_stream(self) -> SocketStream | None:
-        """Return the connection of the last 407, None if there is none or it has ended."""
+        """Return the connection of the last 407, None if it has ended or does not exist."""
         stream, self._idle_stream = self._idle_stream, None
         if stream is None:
             return None
@@ -313,10 +316,10 @@ class Probe:
 
     async def _run_handshake(self, credentials: Credentials) -> Response | ProbeChallenge:
         self._login_was_sent = self._login_was_answered = False
-        # Those that came for this very request: what was offered before may have expired.
+        # The challenges of this very request: a nonce of an earlier response may have expired.
         challenges, self._challenges = self._challenges, ()
-        # Behind a balancer only the proxy that has given a nonce out knows it: one that came on
-        # another connection may be that of another proxy.
+        # Behind a load balancer, a nonce is known only to the proxy that created it. A nonce from
+        # another connection may be another proxy's.
         is_local = not credentials.scheme.binds_connection and not credentials.is_constant
         reused = self._take_idle_stream() if is_local else None
         self.close()
@@ -352,7 +355,7 @@ class Probe:
                 try:
                     response = await self._exchange(stream, leg, is_bound=is_bound)
                 except RequestUnreadError:
-                    # Some proxies close the connection behind their 407 without saying so.
+                    # Some proxies close the connection after a 407 without announcing it.
                     if is_elsewhere or leg.same_connection or has_moved:
                         raise
                     has_moved = True
@@ -370,7 +373,7 @@ class Probe:
             stream.close()
 
     async def _reconnect(self, stream: SocketStream, credentials: Credentials) -> SocketStream:
-        """Close a connection, and return a new one for the same request."""
+        """Close a connection, and return a new connection for the same request."""
         stream.close()
         self._leftover = None
         return await self._tools.connector.dial(self.connect_request(self.route, credentials))
@@ -393,19 +396,19 @@ class Probe:
     def _challenges_in(
         self, response: Response, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
-        """Return the challenges of a refusal, None if the response is none."""
+        """Return the challenges of a response, None if it does not demand a sign-in."""
         if self.route.is_direct:
             return None
         return self._detector.challenges_in(
             response, self._request.method, self.route.upstream_id, carried
         )
 
-    # --- the wire ---
+    # --- octets ---
 
     async def _exchange(
         self, stream: SocketStream, leg: Leg | None, *, is_bound: bool = False
     ) -> Response:
-        """Send the request on this connection and return the head of its final answer.
+        """Send the request on this connection and return the head of the final response.
 
         Raises:
             RequestRefusedError: There is no response.
@@ -428,13 +431,13 @@ class Probe:
             raise kind(self._silent()) from None
 
     async def _drain(self, stream: SocketStream, response: Response) -> bool:
-        """Read the content of a refusal, so that the connection is there for the next leg.
+        """Read the content of a response with challenges, so the connection can carry the next leg.
 
         Returns:
-            Whether the connection goes on.
+            True if the connection stays open.
 
         Raises:
-            RequestRefusedError: It does not end.
+            RequestRefusedError: The content does not end.
         """
         limits = self._tools.limits
         self._leftover = LeftoverContent.of(response, self._request.method, limits.max_drain_octets)
@@ -459,10 +462,10 @@ class Probe:
 
 
 def request_for(url: str) -> Request:
-    """Return a GET for this URL.
+    """Return a GET request for a URL.
 
     Raises:
-        MessageError: It is not a plain http URL.
+        MessageError: The URL is not a plain http URL.
     """
     host = url.removeprefix("http://").partition("/")[0]
     head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
@@ -470,7 +473,7 @@ def request_for(url: str) -> Request:
 
 
 def _is_unread(stream: SocketStream, error: Exception) -> bool:
-    """Return whether a connection failed before the upstream read what was sent last on it."""
+    """Return True if the connection failed before the upstream read the last request."""
     if stream.inbox or isinstance(error, (TimeoutError, MessageError)):
         return False
     return isinstance(error, OSError) or stream.last_data_was_unread

@@ -1,9 +1,8 @@
-"""Trying a profile step by step: find, connect, challenge, sign-in, fetch (ux §3.3).
+"""Tests a profile step by step: find, connect, encryption, challenge, sign-in, fetch (ux §3.3).
 
-It sends what a program would send, in the way the engine would, but stops at the first step that
-fails and says which that was. The sign-in step goes through the desk like any request, so it costs
-at most one log-on and keeps every rule. Of the profile's other upstreams it only finds out whether
-they can be reached.
+The test sends the same requests as the engine would for a program, but stops at the first step that
+fails and reports it. The sign-in goes through the desk like any request, so it costs at most one
+log-on and obeys all limits. The profile's fallbacks are only tested for reachability.
 """
 
 import asyncio
@@ -58,11 +57,15 @@ SNOOZED = Problem(
 )
 _FORBIDDEN = (403, 451)
 HINTS = {"TP-202": " Check the port in the profile."}
-"""For problems whose text says only what happened."""
+"""Advice for problems whose text contains none."""
 
 
 class StepFailedError(Exception):
-    """The present step failed; nothing after it is tried."""
+    """The current step failed; the test ends.
+
+    Attributes:
+        problem: Why the step failed.
+    """
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.title)
@@ -70,18 +73,18 @@ class StepFailedError(Exception):
 
 
 class ProfileCheck:
-    """One run through the steps."""
+    """One test of a profile."""
 
     def __init__(self, profile: Profile, url: str, tools: OwnRequestTools) -> None:
-        """Prepare it.
+        """Create a test.
 
         Args:
-            profile: What to try.
-            url: What to fetch through it.
-            tools: What to do it with.
+            profile: The profile.
+            url: The URL to fetch through the profile.
+            tools: The tools for own requests.
 
         Raises:
-            MessageError: The URL is not a plain http one.
+            MessageError: The URL is not a plain http URL.
         """
         self._profile = profile
         self._tools = tools
@@ -92,7 +95,7 @@ class ProfileCheck:
         self._refusal: ProbeChallenge | None = None
 
     async def run(self) -> tuple[Step, ...]:
-        """Return all steps, those that were not tried too."""
+        """Run the test; return all steps, including those that were not tried."""
         actions = (
             self._find,
             self._connect,
@@ -182,7 +185,7 @@ class ProfileCheck:
         try:
             outcome = await self._probe.send(None)
         except TargetRefusedError:
-            pass  # The proxy let it through as far as that.
+            pass  # The proxy did not ask for a login before it connected to the target.
         else:
             if isinstance(outcome, ProbeChallenge):
                 self._refusal = outcome
@@ -203,7 +206,7 @@ class ProfileCheck:
 
     async def _fetch(self, step: Step) -> Step:
         response = await self._probe.send(self._credentials)
-        assert response is not None  # Only a tunnel has no answer.
+        assert response is not None  # Only a tunnel has no response.
         if isinstance(response, ProbeChallenge):
             raise StepFailedError(REFUSED_AGAIN)
         reason = response.reason.decode("latin-1")
@@ -215,7 +218,7 @@ class ProfileCheck:
         return replace(step, detail=detail)
 
     def _page_problem(self, response: Response) -> Problem:
-        """Return the problem of a test page that the proxy or its site refuses (RFC 9110, 15.5)."""
+        """Return the problem of a page with an error status (RFC 9110, section 15.5)."""
         works = (
             "The proxy works and the sign-in is right" if self._credentials else "The proxy works"
         )
@@ -228,7 +231,7 @@ class ProfileCheck:
 
 
 def _sign_in_detail(credentials: Credentials) -> str:
-    """Return as whom one has signed in, and how; one's own sign-in has no name of ours."""
+    """Return the user name and the scheme. The own sign-in has no user name here."""
     who = f"as {credentials.login.user}" if credentials.login else "by your own sign-in"
     return f"{who} ({credentials.scheme.title})"
 

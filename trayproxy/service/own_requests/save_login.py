@@ -1,7 +1,7 @@
-"""Keeping a login that nobody was asked for (``trayproxy login``): tried at its proxy first.
+"""Saves a login that was given without a prompt (``trayproxy login``) after verifying it.
 
-It is tried by a desk of its own, so that what works in the running service stays as it is until
-there is something better: a wrong password changes nothing, and asks nobody.
+A separate desk verifies the login, so the running service keeps its working login until the new one
+is accepted: a wrong password changes nothing and causes no prompt.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from trayproxy.service.own_requests.trial import verify_login
 from trayproxy.service.schemes import service_schemes
 
 TIMEOUT_S = 60.0
-"""Longer than any step of a sign-in takes that comes to anything."""
+"""Seconds after which the verification ends; longer than any sign-in that can still succeed."""
 NOT_CHECKED = Problem(
     "TP-307",
     "The password could not be checked yet",
@@ -54,17 +54,16 @@ _NO_STORE_STATES = (KeyringState.MISSING, KeyringState.UNSAFE, KeyringState.OFF)
 
 @dataclass(frozen=True, slots=True)
 class SaveTools:
-    """What a login is tried and kept with.
+    """The parts that are needed to verify and save a login.
 
     Attributes:
         keyring: The keyring.
-        history: What proxies rejected in earlier runs.
-        rejected: What they rejected in this one.
-        limits: How long to wait for what.
-        name_of: The name of the profile with this id, empty if there is none any more.
-        is_own: Whether one of these addresses is our own listener's.
-        keeps_in_memory: Whether a service goes on that can use a login which the keyring does not
-            keep.
+        history: The rejected logins of earlier runs.
+        rejected: The rejected logins of this run.
+        limits: The engine's limits.
+        name_of: Returns the name of the profile with this id, empty if it no longer exists.
+        is_own: Returns True if one of these addresses is that of TrayProxy's own listener.
+        keeps_in_memory: True if a running service can use a login without a keyring.
     """
 
     keyring: CredentialStore
@@ -78,11 +77,11 @@ class SaveTools:
 
 @dataclass(frozen=True, slots=True)
 class SaveOutcome:
-    """What became of a login.
+    """The result of verifying and saving a login.
 
     Attributes:
-        problem: Why it was not saved, None if it was.
-        is_right: The proxy has accepted it, saved or not.
+        problem: Why the login was not saved, None if it was.
+        is_right: True if the proxy has accepted the login, even if it was not saved.
     """
 
     problem: Problem | None
@@ -95,10 +94,11 @@ async def verify_and_save(
     """Save a login once its proxy has accepted it.
 
     Args:
-        means: What to do it with.
-        profile: Whose login.
+        tools: The tools for verifying and saving.
+        profile: The profile of the login.
         login: The login.
-        is_typed: A person has just typed it: one that was rejected before is tried once more.
+        is_typed: True if the user has just typed the login; it is then tried even if it was
+            rejected before.
     """
     loop = asyncio.get_running_loop()
     status = await asyncio.wrap_future(tools.keyring.survey())
@@ -133,7 +133,7 @@ async def verify_and_save(
     if problem is not None and problem.id == NOT_CHECKED.id:
         return SaveOutcome(NOT_CHECKED)
     if problem == rejected_before():
-        # The address, which is known by now, is that of a proxy with another name.
+        # The address is known now: the login was rejected by the same proxy with another name.
         return SaveOutcome(await _rejected_before(tools, upstream_id, login) or problem)
     save_problem = store.problem()
     return SaveOutcome(
@@ -151,24 +151,24 @@ def verify_and_save_offline(
     name_of: Callable[[str], str] = lambda profile_id: "",
     limits: EngineLimits = LIMITS,
 ) -> Problem | None:
-    """Save a login while no service runs; as `verify_and_save`.
+    """Save a login as `verify_and_save` does, while no service runs.
 
     Args:
-        paths: Where it is remembered what proxies rejected.
+        paths: The location of the history.
         keyring: The keyring.
-        profile: Whose login.
+        profile: The profile of the login.
         login: The login.
-        is_typed: A person has just typed it.
-        name_of: The name of the profile with this id, empty if there is none any more.
-        limits: How long to wait for what.
+        is_typed: True if the user has just typed the login.
+        name_of: Returns the name of the profile with this id, empty if it no longer exists.
+        limits: The engine's limits.
 
     Returns:
-        Why it was not saved, None if it was.
+        Why the login was not saved, None if it was.
     """
     disable_name_canonicalization()
     rejected = RejectedLogins(urandom(32))
     with asyncio.Runner() as runner, closing(HistoryFile(paths.sign_in_file)) as history:
-        # There is no listener of ours that a profile could lead back to.
+        # TrayProxy does not listen here, so no upstream can be its own listener.
         tools = SaveTools(
             keyring,
             history,
@@ -184,9 +184,9 @@ def verify_and_save_offline(
 async def _rejected_before(
     tools: SaveTools, upstream_id: UpstreamId, login: Login
 ) -> Problem | None:
-    """Return that the upstream rejected a login in this run or an earlier one, None if it did not.
+    """Return the problem of a login that was rejected in any run, None if it was not.
 
-    If the state folder does not answer, return that no login can be tried.
+    If the state directory does not respond, return the problem of an unrecorded trial.
     """
     is_known = tools.rejected.contains((upstream_id.upstream,), login)
     try:
@@ -203,7 +203,7 @@ async def _rejected_before(
 
 
 class _RecordingStore:
-    """A keyring that remembers what it said about the last login, in its own words."""
+    """A credential store that records the keyring's result for the last saved login."""
 
     def __init__(self, keyring: CredentialStore) -> None:
         self.find = keyring.find
@@ -217,10 +217,10 @@ class _RecordingStore:
         return self._last_save
 
     def watch(self, tell: Callable[..., None]) -> None:
-        """Leave the keyring to whoever watches it already."""
+        """Do nothing: the running service already watches the keyring."""
 
     def problem(self) -> Problem | None:
-        """Return why the last login was not saved; None if it was, or nothing was said."""
+        """Return why the last login was not saved; None if it was, or if there is no result."""
         return (
             self._last_save.result()
             if self._last_save is not None and self._last_save.done()
@@ -229,20 +229,20 @@ class _RecordingStore:
 
 
 class _SharedHistory(ForwardingHistory):
-    """The memory of another desk, which closes it."""
+    """The history of another desk, which closes it."""
 
     def close(self) -> None:
-        """Leave the memory open."""
+        """Do nothing."""
 
 
 class _NullListener:
-    """Hears of everything, and has nobody to tell."""
+    """A listener that ignores all changes: there is no front end."""
 
     def prompt_changed(self, question: Prompt) -> None:
-        """Tell nobody."""
+        """Do nothing."""
 
     def prompt_closed(self, number: int, ending: Ending) -> None:
-        """Tell nobody."""
+        """Do nothing."""
 
     def facts_changed(self) -> None:
-        """Tell nobody."""
+        """Do nothing."""

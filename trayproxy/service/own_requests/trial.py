@@ -1,8 +1,8 @@
-"""A request of our own, by which the desk finds out whether a login is right.
+"""A request of TrayProxy's own by which the desk verifies a login.
 
-The desk wants one when the person has signed in and the program that needed it has given up, when a
-password is to be saved, and when a login that was right is refused somewhere. It goes where a
-program wanted to go and changes nothing there: the upstream asks for a login before anything else.
+The desk sends it when the program whose request needed the login has given up, when a password is
+to be saved, and when a login that was right is refused somewhere. The request has the target of a
+program's request and changes nothing there: the upstream demands a login first.
 """
 
 from contextlib import suppress
@@ -20,19 +20,19 @@ from trayproxy.service.own_requests.probe import (
 )
 
 DEFAULT_PAGE = "http://example.com/"
-"""What is asked for when no program has wanted to go anywhere yet (RFC 6761, section 6.5)."""
+"""The page that is requested when no program has named a target yet (RFC 6761, section 6.5)."""
 
 _CHECK_PATHS = dict(zip(CHECK_PAGES, ("/success.txt", "/connecttest.txt"), strict=True))
 
 
 def request_to(target: str) -> Request:
-    """Return a request that changes nothing where it goes.
+    """Return a request that changes nothing at its target.
 
     Args:
-        target: ``github.com:443``; empty for a page that is always there.
+        target: ``github.com:443``; empty for `DEFAULT_PAGE`.
 
     Raises:
-        MessageError: It is no target.
+        MessageError: The target is invalid.
     """
     if not target:
         head = f"HEAD {DEFAULT_PAGE} HTTP/1.1\r\nHost: example.com\r\n"
@@ -47,23 +47,22 @@ def request_to(target: str) -> Request:
 
 
 async def verify_login(tools: OwnRequestTools, profile: Profile, target: str) -> bool:
-    """Find out whether the login that the desk has for a profile is right, by a request of our own.
+    """Verify the desk's login for a profile with a request of TrayProxy's own.
 
-    Many proxies refuse a blocked page before they ask for a login. Where the page that is always
-    there is blocked like that, the request goes on to those that every Firefox and Windows asks
-    for.
+    Many proxies refuse a blocked page before they demand a login. If `DEFAULT_PAGE` is blocked, the
+    pages that every Firefox and Windows requests are tried next.
 
     Args:
-        tools: What to do it with; the desk is told what came of it.
-        profile: With the upstream in question alone.
-        target: Where a program wanted to go, empty if none ever did.
+        tools: The tools for own requests; the desk receives the result.
+        profile: The profile, with the upstream in question as its only upstream.
+        target: The target of a program's request, empty if there was none.
 
     Returns:
-        Whether the upstream wanted a login.
+        True if the upstream demanded a login.
 
     Raises:
-        RefusedError: It cannot be reached, or does not answer.
-        MessageError: The target is none.
+        RequestRefusedError: The upstream cannot be reached or does not respond.
+        MessageError: The target is invalid.
     """
     is_anywhere = not target or target in CHECK_PAGES
     for page in (target,) if target else ("", *CHECK_PAGES):
@@ -72,7 +71,7 @@ async def verify_login(tools: OwnRequestTools, profile: Profile, target: str) ->
         try:
             outcome = await probe.send(None)
             if isinstance(outcome, ProbeChallenge):
-                with suppress(NotSignedInError):  # Whoever wants to know hears of it from the desk.
+                with suppress(NotSignedInError):  # The desk knows the reason.
                     await probe.sign_in(outcome)
                 return True
         except TargetRefusedError:
