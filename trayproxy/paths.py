@@ -16,12 +16,7 @@ HOME_VARIABLE = "TRAYPROXY_HOME"
 """The environment variable for the folder of all files, for tests, demonstrations and
 second instances."""
 
-SOCKET_PATH_LIMIT = 104
-"""The size of ``sockaddr_un.sun_path`` with its NUL, in octets, on the system with the smallest
-limit (macOS; Linux has 108)."""
-
 _APP = "trayproxy"
-_SOCKET = "ipc.sock"
 
 
 class PathError(OSError):
@@ -63,8 +58,9 @@ class Paths:
 
     @property
     def socket(self) -> Path:
-        """The control socket; without Unix sockets, the file with the port and the key."""
-        return self.runtime / _SOCKET
+        """The control socket, or a link to it (see `trayproxy.control.unix_socket`); without Unix
+        sockets, the file with the port and the key."""
+        return self.runtime / "ipc.sock"
 
     @property
     def lock(self) -> Path:
@@ -90,8 +86,7 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
     if home := environ.get(HOME_VARIABLE):
         # The real path: two spellings of a home must lead to the same socket.
         root = Path(os.path.realpath(Path(home).expanduser()))
-        runtime = _with_short_socket_path(root / "runtime")
-        return Paths(root / "config", root / "state", root / "cache", root / "log", runtime)
+        return Paths(*(root / n for n in ("config", "state", "cache", "log", "runtime")))
     import platformdirs
 
     return Paths(
@@ -99,7 +94,7 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
         state=platformdirs.user_state_path(_APP, appauthor=False),
         cache=platformdirs.user_cache_path(_APP, appauthor=False),
         log=platformdirs.user_log_path(_APP, appauthor=False),
-        runtime=_with_short_socket_path(_runtime()),
+        runtime=_runtime(),
     )
 
 
@@ -148,33 +143,14 @@ def _runtime() -> Path:
         try:
             runtime = platformdirs.user_runtime_path(_APP, appauthor=False)
         except PermissionError:
-            return _state_subfolder("run")
+            return _in_state_folder()
     # The fallback of platformdirs is in the shared folder for temporary files: another user could
     # create a folder of that name first, and TrayProxy would never start.
-    return _state_subfolder("run") if runtime.parent.name.startswith("runtime-") else runtime
+    return _in_state_folder() if runtime.parent.name.startswith("runtime-") else runtime
 
 
-def _with_short_socket_path(runtime: Path) -> Path:
-    """Return the folder, or a folder with a short path that every process of this user derives from
-    it."""
-    if _is_short(runtime):
-        return runtime
-    import hashlib
-
-    name = "run-" + hashlib.sha256(os.fsencode(runtime)).hexdigest()[:12]
-    if _is_short(private := _state_subfolder(name)):
-        return private
-    # The path of the user's home is longer than some 60 octets. tempfile's folder cannot be used:
-    # $TMPDIR may differ between the service and a front end.
-    return Path(f"/tmp/{_APP}-{os.geteuid()}-{name}")
-
-
-def _is_short(runtime: Path) -> bool:
-    return not hasattr(os, "geteuid") or len(os.fsencode(runtime / _SOCKET)) < SOCKET_PATH_LIMIT
-
-
-def _state_subfolder(name: str) -> Path:
+def _in_state_folder() -> Path:
     """Return a folder in the state directory, in which only this user can create files."""
     import platformdirs
 
-    return platformdirs.user_state_path(_APP, appauthor=False) / name
+    return platformdirs.user_state_path(_APP, appauthor=False) / "run"

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from trayproxy.control.client import connect
 from trayproxy.control.loopback import LoopbackAddress
 from trayproxy.control.messages import GetStatus
 from trayproxy.control.transport import NotRunningError, UntrustedPeerError
-from trayproxy.control.unix_socket import UnixAddress, peer_uid, require_own_uid
-from trayproxy.paths import Paths
+from trayproxy.control.unix_socket import SOCKET_PATH_LIMIT, UnixAddress, peer_uid, require_own_uid
+from trayproxy.paths import Paths, locate
 
 OTHER_UID = 65534
 
@@ -160,6 +161,78 @@ def test_a_service_of_another_user_receives_no_octets(home: Path) -> None:
 def test_the_socket_and_its_folder_are_private(running: RunningServer) -> None:
     assert stat.S_IMODE(running.paths.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(running.paths.runtime.stat().st_mode) == 0o700
+
+
+@pytest.fixture
+def long_paths(home: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """Paths whose socket path is longer than a Unix socket's; temporary files are in ``tmp``."""
+    (home / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
+    paths = locate({"TRAYPROXY_HOME": str(home / ("x" * SOCKET_PATH_LIMIT))})
+    paths.prepare()
+    return paths
+
+
+def run_and_request_status(paths: Paths) -> None:
+    running = RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop)
+    try:
+        assert paths.socket.is_symlink()
+        assert stat.S_IMODE(paths.socket.stat().st_mode) == 0o600
+        assert stat.S_IMODE(paths.socket.readlink().parent.stat().st_mode) == 0o700
+        with connect(paths) as client:
+            client.hello("cli", can_prompt=False)
+            assert client.request(GetStatus()) == STATUS
+    finally:
+        running.end()
+
+
+def test_a_socket_with_a_long_path_is_behind_a_link(home: Path, long_paths: Paths) -> None:
+    run_and_request_status(long_paths)
+    assert not long_paths.socket.is_symlink()
+    assert list((home / "tmp").iterdir()) == []
+
+
+def test_the_link_of_a_dead_service_is_replaced(home: Path, long_paths: Paths) -> None:
+    UnixAddress(long_paths.socket).listen().close()
+    dead = long_paths.socket.readlink()
+    with pytest.raises(NotRunningError):
+        UnixAddress(long_paths.socket).connect(5)
+    run_and_request_status(long_paths)
+    assert not dead.parent.exists()
+
+
+def test_a_removed_folder_of_a_link_does_not_prevent_the_start(
+    home: Path, long_paths: Paths
+) -> None:
+    # Like a cleaner of the folder for temporary files, or a folder that another user has created
+    # in its place.
+    UnixAddress(long_paths.socket).listen().close()
+    shutil.rmtree(long_paths.socket.readlink().parent)
+    with pytest.raises(NotRunningError):
+        UnixAddress(long_paths.socket).connect(5)
+    run_and_request_status(long_paths)
+    long_paths.socket.symlink_to(home / "tmp" / "trayproxy-run-theirs" / "ipc.sock")
+    (home / "tmp" / "trayproxy-run-theirs" / "ipc.sock").mkdir(parents=True)
+    run_and_request_status(long_paths)
+
+
+def test_two_starts_with_a_long_path_use_different_folders(long_paths: Paths) -> None:
+    used = set()
+    for _ in range(2):
+        UnixAddress(long_paths.socket).listen().close()
+        used.add(long_paths.socket.readlink())
+        UnixAddress(long_paths.socket).remove()
+    assert len(used) == 2
+
+
+def test_a_folder_for_temporary_files_with_a_long_path_is_not_used(
+    home: Path, long_paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_folder = home / ("y" * SOCKET_PATH_LIMIT)
+    long_folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long_folder))
+    run_and_request_status(long_paths)
+    assert list(long_folder.iterdir()) == []
 
 
 def test_a_missing_address_means_not_running(home: Path) -> None:

@@ -1,4 +1,11 @@
-"""The control address as a Unix socket; the kernel reports the user id of each peer."""
+"""The control address as a Unix socket; the kernel reports the user id of each peer.
+
+The path of a Unix socket has a size limit, and the path of the private runtime folder may be
+longer. Then the socket is in a new folder in the system's folder for temporary files, and the
+runtime folder contains a symbolic link to the socket. The new folder has a random name: another
+user cannot create it first to prevent the start. Front ends read the link; only this user can
+write it.
+"""
 
 import contextlib
 import os
@@ -7,6 +14,13 @@ import struct
 from pathlib import Path
 
 from trayproxy.control.transport import BACKLOG, NotRunningError, PeerCheck, UntrustedPeerError
+
+SOCKET_PATH_LIMIT = 104
+"""The size of ``sockaddr_un.sun_path`` with its NUL, in octets, on the system with the smallest
+limit (macOS; Linux has 108)."""
+
+_FOLDER_PREFIX = "trayproxy-run-"
+"""The start of the name of a folder for a socket whose own path would be too long."""
 
 _LOCAL_PEERCRED = 1
 """The socket option of macOS and the BSDs (<sys/un.h>) that returns a `struct xucred` at level 0
@@ -20,7 +34,7 @@ class UnixAddress:
         """Set the path of the socket.
 
         Args:
-            path: The socket, in a private folder, shorter than `paths.SOCKET_PATH_LIMIT`.
+            path: The path of the socket, in a folder private to this user.
         """
         self._path = path
 
@@ -29,11 +43,13 @@ class UnixAddress:
         self.remove()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            listener.bind(str(self._path))
-            self._path.chmod(0o600)
+            place = self._path if _is_short(self._path) else self._link_to_short_path()
+            listener.bind(str(place))
+            place.chmod(0o600)
             listener.listen(BACKLOG)
         except OSError:
             listener.close()
+            self.remove()
             raise
         return listener
 
@@ -53,7 +69,7 @@ class UnixAddress:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(timeout_s)
-            connection.connect(str(self._path))
+            connection.connect(str(self._linked_socket() or self._path))
             require_own_uid(peer_uid(connection))
         except OSError as error:
             connection.close()
@@ -64,8 +80,43 @@ class UnixAddress:
         return connection
 
     def remove(self) -> None:
-        """Remove the socket file."""
+        """Remove the socket file, and the link and the folder of a socket with a short path."""
+        if (place := self._linked_socket()) is not None:
+            # Another program may have removed the socket file or its folder.
+            with contextlib.suppress(OSError):
+                place.unlink(missing_ok=True)
+                place.parent.rmdir()
         self._path.unlink(missing_ok=True)
+
+    def _linked_socket(self) -> Path | None:
+        """Return the path in the link of `_link_to_short_path`; None if there is no such link."""
+        try:
+            place = Path(os.readlink(self._path))
+        except OSError:
+            return None
+        return place if place.parent.name.startswith(_FOLDER_PREFIX) else None
+
+    def _link_to_short_path(self) -> Path:
+        """Create a private folder with a short path, and a link to the future socket in it.
+
+        Raises:
+            OSError: No folder for temporary files can be used.
+        """
+        # Imported here: a front end does not need it.
+        import tempfile
+
+        for base in (tempfile.gettempdir(), "/tmp"):
+            # mkdtemp creates the folder with mode 0700 and a random name.
+            place = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=base), self._path.name)
+            if _is_short(place):
+                self._path.symlink_to(place)
+                return place
+            place.parent.rmdir()
+        raise OSError("the folder for temporary files has a path that is too long for a socket")
+
+
+def _is_short(path: Path) -> bool:
+    return len(os.fsencode(path)) < SOCKET_PATH_LIMIT
 
 
 def require_own_uid(uid: int | None) -> None:
