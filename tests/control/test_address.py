@@ -183,7 +183,7 @@ def run_and_request_status(paths: Paths) -> None:
             client.hello("cli", can_prompt=False)
             assert client.request(GetStatus()) == STATUS
     finally:
-        running.end()
+        running.stop()
 
 
 def test_a_socket_with_a_long_path_is_behind_a_link(home: Path, long_paths: Paths) -> None:
