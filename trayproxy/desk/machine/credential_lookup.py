@@ -32,9 +32,9 @@ class CredentialLookup:
         state = self._state
         if space.profile.sign_in is SignIn.SSO:
             return self.set_login(space, None, LoginSource.SSO)
-        if sibling := self._reusable_realm(space):
-            self.set_login(space, sibling.login, sibling.source)
-            space.accepted_labels.update(sibling.accepted_labels)
+        if other_realm := self._reusable_realm(space):
+            self.set_login(space, other_realm.login, other_realm.source)
+            space.accepted_labels.update(other_realm.accepted_labels)
             return None
         if (
             space.source is LoginSource.COMMAND_LINE
@@ -72,10 +72,10 @@ class CredentialLookup:
             if not offer or not is_accepted:
                 continue
             weakest = min(map(strength, other.accepted_labels))
-            is_hidden = offer.method.transport is not Transport.READABLE
-            is_alone = other.source is LoginSource.COMMAND_LINE and not self._prompts.can_ask
-            is_as_good = is_hidden and is_alone and weakest == offer.strength
-            if weakest < offer.strength or is_as_good:
+            hides_password = offer.method.transport is not Transport.READABLE
+            is_unattended = other.source is LoginSource.COMMAND_LINE and not self._prompts.can_ask
+            is_equally_safe = hides_password and is_unattended and weakest == offer.strength
+            if weakest < offer.strength or is_equally_safe:
                 return other
         return None
 
@@ -216,8 +216,8 @@ class CredentialLookup:
             login: The login, None for the own sign-in.
             source: The origin of the login.
         """
-        is_again = login is not None and login == space.login and source is LoginSource.SAVED
-        unanswered = space.unanswered if is_again else 0
+        is_same_login = login is not None and login == space.login and source is LoginSource.SAVED
+        unanswered = space.unanswered if is_same_login else 0
         self.clear_login(space)
         space.login, space.source, space.unanswered = login, source, unanswered
         space.is_account_locked = False

@@ -287,7 +287,9 @@ class Machine(Queries):
             self._outcomes.handle_other_scheme(space, tried, is_trial=is_trial)
             return self._park_or_refuse(space, request)
         if tried.verdict and is_password_unchecked(tried.verdict):
-            is_offered = not event.offers or any(o.scheme == tried.scheme for o in event.offers)
+            is_offered = not event.offers or any(
+                offer.scheme == tried.scheme for offer in event.offers
+            )
             if not self._outcomes.handle_unusable_scheme(
                 space, tried, tried.verdict, is_offered=is_offered, is_trial=is_trial
             ):
@@ -338,11 +340,11 @@ class Machine(Queries):
         state = self.state
         if space := state.spaces.get(event.space):
             return space
-        blank = state.spaces.pop(ProtectionSpace.blank(event.space.upstream_id), None)
-        if blank:
-            blank.key = event.space
-            state.spaces[event.space] = blank
-            return blank
+        blank_space = state.spaces.pop(ProtectionSpace.blank(event.space.upstream_id), None)
+        if blank_space:
+            blank_space.key = event.space
+            state.spaces[event.space] = blank_space
+            return blank_space
         return state.add_space(event.space, event.profile, event.offers[0].method)
 
     def _park_or_refuse(self, space: SpaceState, request: ParkedRequest) -> None:
@@ -431,13 +433,13 @@ class Machine(Queries):
     def _apply_profile(self, space: SpaceState, profile: Profile) -> None:
         """Apply an edited profile to a remaining protection space."""
         user_changed = profile.user not in ("", space.profile.user)
-        way_changed = (profile.method, profile.encoding) != (
+        method_changed = (profile.method, profile.encoding) != (
             space.profile.method,
             space.profile.encoding,
         )
         space.profile = profile
         self.state.prompt_changed(space)
-        if way_changed:
+        if method_changed:
             space.backoffs.clear()
             space.scheme, space.consent = "", None
             if space.phase is SpacePhase.TRUSTED:

@@ -94,8 +94,8 @@ class Outcomes:
             space.accepted_labels, key=strength
         ):
             space.scheme = event.scheme
-        has_changed = space.phase is SpacePhase.PROMPTING and space.reason in UPSTREAM_CHANGED
-        if space.phase is not SpacePhase.TRUSTED and not has_changed:
+        upstream_changed = space.phase is SpacePhase.PROMPTING and space.reason in UPSTREAM_CHANGED
+        if space.phase is not SpacePhase.TRUSTED and not upstream_changed:
             self._trust_login(space, event.label)
 
     def _add_accepted_target(self, space: SpaceState, target: str) -> None:
@@ -206,10 +206,12 @@ class Outcomes:
             return
         if space.accepted_at is not None and tried.permit not in space.in_flight:
             return
-        is_costly = not is_password_unchecked(tried.verdict)
-        space.refusals += is_costly and space.accepted_at is not None
-        is_open = space.accepted_at is not None and space.refusals < self._state.limits.refusals_max
-        if is_open or not is_costly:
+        may_have_cost = not is_password_unchecked(tried.verdict)
+        space.refusals += may_have_cost and space.accepted_at is not None
+        stays_open = (
+            space.accepted_at is not None and space.refusals < self._state.limits.refusals_max
+        )
+        if stays_open or not may_have_cost:
             if space.phase is SpacePhase.CHECKING:
                 self.keep_unverified(space, sent=False)
             if space.accepted_at is None and not space.has_clients:
@@ -230,8 +232,8 @@ class Outcomes:
         A login on trial may have cost a failed log-on all the same.
         """
         if space.phase is SpacePhase.CHECKING and is_trial:
-            is_sent = not is_password_unchecked(tried.verdict) and space.accepted_at is None
-            self.keep_unverified(space, sent=is_sent, limit=self._state.limits.unproved_max)
+            may_have_cost = not is_password_unchecked(tried.verdict) and space.accepted_at is None
+            self.keep_unverified(space, sent=may_have_cost, limit=self._state.limits.unproved_max)
 
     def handle_refusal(
         self, space: SpaceState, event: RequestChallenged, tried: TriedLogin, *, is_trial: bool
@@ -254,10 +256,10 @@ class Outcomes:
             return True
         state = self._state
         was_canary = space.phase is SpacePhase.CHECKING and is_trial
-        is_known = space.is_forbidden(event.target, state.now, state.limits)
-        if is_known and not tried.is_final and not was_canary:
+        is_known_forbidden = space.is_forbidden(event.target, state.now, state.limits)
+        if is_known_forbidden and not tried.is_final and not was_canary:
             return False
-        if is_known and not tried.is_final and space.accepted_at is None:
+        if is_known_forbidden and not tried.is_final and space.accepted_at is None:
             # The host refuses right logins: its refusal is no verdict on this login.
             self.keep_unverified(space, sent=True, limit=state.limits.unproved_max)
             return False
@@ -336,8 +338,8 @@ class Outcomes:
             for other requests.
         """
         state, scheme = self._state, tried.scheme
-        is_system = verdict.kind in _NOT_ABOUT_REQUEST or not is_offered
-        if space.phase is SpacePhase.TRUSTED and not is_system:
+        is_general = verdict.kind in _NOT_ABOUT_REQUEST or not is_offered
+        if space.phase is SpacePhase.TRUSTED and not is_general:
             # A failure caused by the content of a request does not affect other requests.
             space.scheme_failures += not verdict.lacks_content
             if space.scheme_failures < state.limits.scheme_failures_max:
@@ -430,8 +432,8 @@ class Outcomes:
         if space.login and too_many >= 0:
             space.next_lookup_at = state.now + state.limits.locked_lookup_ttl
             is_new = space.source is LoginSource.SAVED and space.accepted_at is None
-            silences = state.limits.saved_login_holds if is_new else state.limits.login_holds
-            space.hold_until = state.now + silences[min(too_many, len(silences) - 1)]
+            holds = state.limits.saved_login_holds if is_new else state.limits.login_holds
+            space.hold_until = state.now + holds[min(too_many, len(holds) - 1)]
             return self._prompts.ask(space, PromptReason.UNCHECKED)
         space.move_to(SpacePhase.UNVERIFIED)
         return state.prompt_changed(space)

@@ -91,14 +91,14 @@ class Prompts:
             self._front_ends_left_at = self._state.now
         self._front_ends = count
 
-    def set_screen_locked(self, locked: bool) -> None:
+    def set_screen_locked(self, is_locked: bool) -> None:
         """Record whether the screen is locked."""
-        self._state.screen_locked = locked
+        self._state.screen_locked = is_locked
 
     @property
     def _is_in_grace(self) -> bool:
-        gone_for = self._state.now - self._front_ends_left_at
-        return not self._front_ends and gone_for < self._state.limits.front_end_grace
+        absent_for = self._state.now - self._front_ends_left_at
+        return not self._front_ends and absent_for < self._state.limits.front_end_grace
 
     @property
     def can_ask(self) -> bool:
@@ -185,5 +185,7 @@ class Prompts:
         """Return whether the user is busy with the prompt of this protection space."""
         if space.prompt is None:
             return False
-        is_watched = self._state.now < space.prompt.touched_at + self._state.limits.prompt_attention
-        return bool(space.parked) or space.phase is SpacePhase.CHECKING or is_watched
+        is_user_busy = (
+            self._state.now < space.prompt.touched_at + self._state.limits.prompt_attention
+        )
+        return bool(space.parked) or space.phase is SpacePhase.CHECKING or is_user_busy

@@ -160,13 +160,13 @@ class Queries:
         by_upstream: dict[UpstreamId, list[SpaceState]] = {}
         for space in self.state.spaces.values():
             by_upstream.setdefault(space.key.upstream_id, []).append(space)
-        present = {
+        current = {
             upstream_id: self._only_current_realm(spaces)
             for upstream_id, spaces in by_upstream.items()
         }
         return {
             upstream_id: s.login_id
-            for upstream_id, s in present.items()
+            for upstream_id, s in current.items()
             if s and s.phase is SpacePhase.TRUSTED
         }
 
@@ -181,8 +181,8 @@ class Queries:
     def unidentified_requests(self, number: int) -> tuple[int, ...]:
         """Return the requests of unknown programs named in a prompt."""
         space = self.state.space_of_prompt(number)
-        named = space.clients[: self.state.limits.programs_max] if space else []
-        return tuple(request.request_id for request in named if request.program is None)
+        requests = space.clients[: self.state.limits.programs_max] if space else []
+        return tuple(request.request_id for request in requests if request.program is None)
 
     def profile_ids(self) -> frozenset[str]:
         """Return the ids of all profiles with protection spaces or sign-in problems."""
@@ -198,7 +198,7 @@ class Queries:
         space = self.state.space_of_prompt(number)
         if space is None:
             return None
-        programs = [p.program or Program("", 0, p.target) for p in space.clients]
+        programs = [request.program or Program("", 0, request.target) for request in space.clients]
         return Prompt(
             number=number,
             profile_id=space.profile.id,
@@ -244,7 +244,9 @@ class Queries:
             profile_id: Restricts the result to a profile; all profiles if empty.
         """
         found = self.state.no_common_scheme.items()
-        return tuple(p for upstream_id, p in found if profile_id in ("", upstream_id.profile_id))
+        return tuple(
+            problem for upstream_id, problem in found if profile_id in ("", upstream_id.profile_id)
+        )
 
     def troubles(self) -> tuple[SignInTrouble, ...]:
         """Return the reasons why no login can be sent, per upstream concerned."""
@@ -268,10 +270,8 @@ def _trial_state(space: SpaceState) -> TrialState:
         return TrialState.ACCEPTED
     if space.is_record_overdue:
         return TrialState.UNRECORDED
-    is_about_to_go = space.own_request or space.is_blocked or space.record_number
-    if space.phase is SpacePhase.CHECKING or (
-        space.phase is SpacePhase.UNVERIFIED and is_about_to_go
-    ):
+    is_pending = space.own_request or space.is_blocked or space.record_number
+    if space.phase is SpacePhase.CHECKING or (space.phase is SpacePhase.UNVERIFIED and is_pending):
         return TrialState.UNDER_WAY
     if space.is_unsent:
         return TrialState.UNSENT

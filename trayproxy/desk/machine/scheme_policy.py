@@ -41,14 +41,14 @@ def pick(space: SpaceState, offers: tuple[OfferedScheme, ...], now: float) -> Of
     stronger scheme failed before and would only fail again.
     """
     usable = [offer for offer in offers if not is_backed_off(space, offer.scheme, now)]
-    kept = (offer for offer in usable if offer.scheme == space.scheme)
-    return next(kept, usable[0] if usable else None)
+    preferred = (offer for offer in usable if offer.scheme == space.scheme)
+    return next(preferred, usable[0] if usable else None)
 
 
 def is_backed_off(space: SpaceState, scheme: str, now: float) -> bool:
     """Return whether a scheme is not used at present because it failed."""
-    setback = space.backoffs.get(scheme)
-    return setback is not None and now < setback.until
+    backoff = space.backoffs.get(scheme)
+    return backoff is not None and now < backoff.until
 
 
 def back_off(state: DeskState, space: SpaceState, scheme: str, verdict: Verdict) -> None:
@@ -67,7 +67,7 @@ def back_off(state: DeskState, space: SpaceState, scheme: str, verdict: Verdict)
 
 def current_backoff(space: SpaceState, now: float) -> SchemeBackoff | None:
     """Return why no scheme can be used: the back-off of the first failed scheme."""
-    return next((setback for setback in space.backoffs.values() if now < setback.until), None)
+    return next((backoff for backoff in space.backoffs.values() if now < backoff.until), None)
 
 
 def objection(
@@ -89,12 +89,12 @@ def objection(
     demanded = _required_strength(space, fingerprint.label) if fingerprint else 0
     if demanded > offer.strength:
         # If the stronger scheme is still offered, but unusable here, the upstream has not changed.
-        is_there = any(one.strength >= demanded for one in offers)
-        return PromptReason.FALLBACK if is_there else PromptReason.DOWNGRADE
+        is_still_offered = any(other.strength >= demanded for other in offers)
+        return PromptReason.FALLBACK if is_still_offered else PromptReason.DOWNGRADE
     if consent and _PROTECTION[offer.method.transport] < _PROTECTION[consent.method.transport]:
         return PromptReason.FALLBACK
-    is_tied = consent is None and space.source is not LoginSource.SSO
-    if fingerprint and is_tied and space.key.realm not in fingerprint.realms:
+    is_pinned = consent is None and space.source is not LoginSource.SSO
+    if fingerprint and is_pinned and space.key.realm not in fingerprint.realms:
         return PromptReason.REALM_CHANGED
     return None
 
@@ -121,12 +121,12 @@ def weaker_text(
 ) -> str:
     """Return a sentence for the user about a weaker offer; empty if the change is of another
     kind."""
-    was = previous_name(state, space, reason)
-    if reason is PromptReason.REALM_CHANGED or not was:
+    previous = previous_name(state, space, reason)
+    if reason is PromptReason.REALM_CHANGED or not previous:
         return ""
     return (
         f"The proxy wants a sign-in by {offer.method.title} for this address and has accepted "
-        f"{was} before, which protects your password better."
+        f"{previous} before, which protects your password better."
     )
 
 

@@ -32,19 +32,19 @@ from trayproxy.profiles.profile import Profile
 class SpacePhase(Enum):
     """The phase of the sign-in to a protection space."""
 
-    NO_LOGIN = "empty"
+    NO_LOGIN = "no login"
     """There is no login, and no request has needed one yet."""
-    LOOKING_UP = "looking"
+    LOOKING_UP = "looking up"
     """The keyring is being read."""
-    PROMPTING = "asking"
+    PROMPTING = "prompting"
     """The user must provide a login. The prompt may be open, queued or abandoned."""
-    UNVERIFIED = "held"
+    UNVERIFIED = "unverified"
     """There is a login, but it is not known to be right; the next request is its canary."""
     CHECKING = "checking"
     """The canary has been sent with the login, and its verdict is outstanding."""
     TRUSTED = "trusted"
     """The login was accepted; all requests carry it."""
-    SNOOZED = "quiet"
+    SNOOZED = "snoozed"
     """The user has declined the prompt; there is no prompt until the snooze ends."""
 
 
@@ -110,9 +110,9 @@ class LoginSource(Enum):
     """The keyring."""
     TYPED = "typed"
     """A prompt."""
-    COMMAND_LINE = "given"
+    COMMAND_LINE = "command line"
     """The command line."""
-    SSO = "own"
+    SSO = "own sign-in"
     """No login: the own sign-in with a Kerberos ticket or the log-on to Windows."""
 
 
@@ -147,7 +147,9 @@ class ParkedRequest:
 
     def untried_offers(self, login_id: LoginId) -> tuple[OfferedScheme, ...]:
         """Return the offers with which this login has not been refused for this request."""
-        return tuple(one for one in self.offers if (login_id, one.name) not in self.refused_with)
+        return tuple(
+            offer for offer in self.offers if (login_id, offer.name) not in self.refused_with
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,10 +409,10 @@ class SpaceState:
             or self.accepted_at is not None
         ):
             return False
-        is_under_way = self.phase is SpacePhase.UNVERIFIED and (
+        is_pending = self.phase is SpacePhase.UNVERIFIED and (
             self.own_request > 0 or self.is_blocked or self.record_number > 0
         )
-        return self.phase is SpacePhase.CHECKING or is_under_way
+        return self.phase is SpacePhase.CHECKING or is_pending
 
     @property
     def objected_requests(self) -> list[ParkedRequest]:
@@ -463,7 +465,7 @@ class SpaceState:
     def was_accepted_for(self, target: str) -> bool:
         """Return whether the current login was accepted for the host of this target."""
         host = host_of(target)
-        return any(host == host_of(good) for good in self.accepted_targets)
+        return any(host == host_of(accepted_target) for accepted_target in self.accepted_targets)
 
     def is_inconclusive(self, target: str, now: float, limits: DeskLimits) -> bool:
         """Return whether a request to this target cannot verify the current login.

@@ -144,14 +144,20 @@ class DeskState:
             return
         space.user = user = space.login.user
         spaces = self.spaces_of_profile(space.profile.id)
-        others = [one.login.user for one in spaces if one.login and one.accepted_at is not None]
-        is_settled = space.profile.user == user or (space.profile.user != "" and not replaces)
-        if is_settled or any(other != user for other in others):
+        others = [
+            sibling.login.user
+            for sibling in spaces
+            if sibling.login and sibling.accepted_at is not None
+        ]
+        keeps_profile_user = space.profile.user == user or (
+            space.profile.user != "" and not replaces
+        )
+        if keeps_profile_user or any(other != user for other in others):
             return
         profile = replace(space.profile, user=user)
         self.profiles[profile.id] = profile
-        for one in spaces:
-            one.profile = profile
+        for sibling in spaces:
+            sibling.profile = profile
         self.effects.append(SaveUserName(profile.id, user))
 
     def add_space(
@@ -185,7 +191,7 @@ class DeskState:
 
     def clear_no_common_scheme(self, profile_id: str) -> None:
         """Clear the problems of a profile's upstreams about missing usable schemes."""
-        for upstream_id in [one for one in self.no_common_scheme if one.profile_id == profile_id]:
+        for upstream_id in [key for key in self.no_common_scheme if key.profile_id == profile_id]:
             del self.no_common_scheme[upstream_id]
 
     # --- Requests --------------------------------------------------------------------------------

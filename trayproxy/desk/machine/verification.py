@@ -169,8 +169,8 @@ class Verification:
     def _clear_silence(self, space: SpaceState) -> None:
         """Trust a login again if the upstream sends no 407, or does not respond to an own request
         either."""
-        is_asked_about = space.phase is SpacePhase.UNVERIFIED and space.accepted_at is not None
-        if is_asked_about and space.unanswered and not space.refusals and not space.own_challenged:
+        is_awaiting_own = space.phase is SpacePhase.UNVERIFIED and space.accepted_at is not None
+        if is_awaiting_own and space.unanswered and not space.refusals and not space.own_challenged:
             space.unanswered = 1
             space.own_requests_sent = 0
             space.move_to(SpacePhase.TRUSTED)
@@ -207,8 +207,8 @@ class Verification:
         The request is refused if there is no front end, or if the user has snoozed such prompts.
         """
         state, now = self._state, self._state.now
-        is_askable = self._prompts.can_ask and now >= space.weaker_snoozed_until
-        if space.source is LoginSource.SSO or request.is_own or not is_askable:
+        can_prompt = self._prompts.can_ask and now >= space.weaker_snoozed_until
+        if space.source is LoginSource.SSO or request.is_own or not can_prompt:
             state.unpark(request.request_id)
             state.refuse(
                 request.request_id, RefusalReason.WEAKER, weaker_text(state, space, offer, reason)
@@ -259,10 +259,10 @@ class Verification:
         If a forbidden host was taken for a wrong password, the user is right to insist on the
         login; but only another host can prove the login. A single own request goes there.
         """
-        was_elsewhere = any(
+        has_other_target = any(
             request.target != space.rejecting_target for request in space.parked.values()
         )
-        if was_elsewhere or not space.rejecting_target or not self._state.can_send_own:
+        if has_other_target or not space.rejecting_target or not self._state.can_send_own:
             return False
         return space.own_request > 0 or space.own_generation != space.generation
 
@@ -285,8 +285,8 @@ class Verification:
             space.is_inconclusive(target, now, limits) for target in targets
         ):
             return False
-        is_neutral = is_last and NO_TARGET not in space.own_targets
-        target = NO_TARGET if is_neutral else self._own_target(space)
+        use_no_target = is_last and NO_TARGET not in space.own_targets
+        target = NO_TARGET if use_no_target else self._own_target(space)
         if target is not None:
             self.send_own_request(space, target)
         return space.own_request > 0 and space.own_deadline < inf
@@ -298,16 +298,23 @@ class Verification:
         the last program; then no particular target and the check pages.
         """
         limits, now = self._state.limits, self._state.now
-        wanted = [space.last_target] if space.accepted_at is None and space.last_target else []
-        for target in (*reversed(space.accepted_targets), *wanted, NO_TARGET, *CHECK_PAGES):
-            is_spent = target in space.own_targets and (
+        program_targets = (
+            [space.last_target] if space.accepted_at is None and space.last_target else []
+        )
+        for target in (
+            *reversed(space.accepted_targets),
+            *program_targets,
+            NO_TARGET,
+            *CHECK_PAGES,
+        ):
+            is_used_up = target in space.own_targets and (
                 space.accepted_at is None or (space.own_requests_sent > 0 and target != NO_TARGET)
             )
-            is_vain = bool(target) and (
+            is_useless = bool(target) and (
                 space.is_inconclusive(target, now, limits)
                 or space.was_refused_lately(target, now, limits)
             )
-            if not is_spent and not is_vain:
+            if not is_used_up and not is_useless:
                 return target
         return None
 
@@ -317,7 +324,7 @@ class Verification:
         if space.login is None:
             return False
         others = self._state.others_of_upstream(space)
-        if any(space.login in one.pending_verdicts.values() for one in (space, *others)):
+        if any(space.login in other.pending_verdicts.values() for other in (space, *others)):
             return True
         return any(s.phase is SpacePhase.CHECKING and s.login == space.login for s in others)
 
@@ -375,10 +382,10 @@ class Verification:
         space.record_number = self._records
         space.record_deadline = self._state.now + self._state.limits.record_timeout
         is_saved = space.source is LoginSource.SAVED
-        order = RecordTrial(
+        effect = RecordTrial(
             space.record_number, space.key.upstream_id, space.login, retry_rejected, is_saved
         )
-        self._state.effects.append(order)
+        self._state.effects.append(effect)
         self._state.prompt_changed(space)
 
     def _report_overdue_record(self, space: SpaceState) -> None:
@@ -392,16 +399,16 @@ class Verification:
         login."""
         state = self._state
         space = next((s for s in state.spaces.values() if s.record_number == event.number), None)
-        is_on_record = not event.is_rejected and event.hold_s <= 0
+        may_send = not event.is_rejected and event.hold_s <= 0
         if space is None:
-            if is_on_record:
+            if may_send:
                 state.effects.append(CancelTrial(event.upstream_id, event.login))
             return
         if space.is_record_overdue:
             space.own_generation = 0  # Send the own request refused in the meantime again.
             space.reason = PromptReason.NEEDED
         space.clear_record()
-        if is_on_record:
+        if may_send:
             space.is_recorded = True
         elif event.is_rejected:
             state.rejected.add(state.rejection_scopes(space.key.upstream_id), event.login)
@@ -425,12 +432,12 @@ class Verification:
             return [request for request in requests if request.is_own]
         return sorted(
             requests,
-            key=lambda r: (
-                not r.is_own,
-                r.was_refused,
-                space.is_inconclusive(r.target, self._state.now, self._state.limits),
-                r.target == space.rejecting_target,
-                not space.was_accepted_for(r.target),
+            key=lambda request: (
+                not request.is_own,
+                request.was_refused,
+                space.is_inconclusive(request.target, self._state.now, self._state.limits),
+                request.target == space.rejecting_target,
+                not space.was_accepted_for(request.target),
             ),
         )
 
@@ -469,13 +476,13 @@ class Verification:
 
         A login from the command line is verified in the same way if it is to be saved.
         """
-        is_answer = (
+        is_typed = (
             space.source is LoginSource.TYPED
             and space.prompt is not None
             and space.prompt.is_touched
         )
-        is_to_be_saved = space.source is LoginSource.COMMAND_LINE and space.remember
-        if (is_answer or is_to_be_saved) and space.own_generation != space.generation:
+        will_be_saved = space.source is LoginSource.COMMAND_LINE and space.remember
+        if (is_typed or will_be_saved) and space.own_generation != space.generation:
             self.send_own_request(space)
         elif space.inconclusive_hosts and space.accepted_at is None and not space.own_request:
             target = self._own_target(space)
