@@ -97,7 +97,7 @@ def admit() -> Admit:
             with accepted:
                 accepted.setblocking(False)
                 let_in = access_control.admits(accepted, accepted.getpeername())
-                assert access_control.refused == len(bell.users)
+                assert access_control.refused_count == len(bell.users)
                 # Whoever it is, nothing is taken from the connection.
                 assert not octets or accepted.recv(9) == octets
         return let_in, bell.users
@@ -286,7 +286,7 @@ def test_a_program_of_another_user_is_told_so_and_nothing_goes_out(
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     with program(address_of(engine), user=NOBODY, octets=GET) as stranger:
         assert stranger.answer() == "HTTP/1.1 403"
-    assert engine.call(lambda: engine.engine.access_control.refused) == 1
+    assert engine.call(lambda: engine.engine.access_control.refused_count) == 1
     assert engine.holdings().connections == 0
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -358,7 +358,7 @@ def test_many_strangers_cost_nobody_else_anything(start: Start, recorder: Record
             assert stack.enter_context(stranger).answer() == "HTTP/1.1 403"
         with engine.connect() as client:
             assert client.ask(GET).status == 200
-    assert engine.call(lambda: engine.engine.access_control.refused) == 10
+    assert engine.call(lambda: engine.engine.access_control.refused_count) == 10
 
 
 # --- where we listen (M4) ------------------------------------------------------------------------

@@ -296,7 +296,7 @@ def test_a_connection_that_fails_as_soon_as_it_is_taken_is_watched_no_more(
         link.upstream = inner.pool.take(key)
         assert link.upstream is not None
         link.drop_upstream()
-        return len(set(inner.poller._watched) - open_descriptors())  # type: ignore[attr-defined]
+        return len(set(inner.poller._registered) - open_descriptors())  # type: ignore[attr-defined]
 
     with engine.connect() as client:
         engine.until(lambda: bool(engine.engine.executor.works), "the next client")

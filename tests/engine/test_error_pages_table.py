@@ -13,32 +13,37 @@ from trayproxy.http.request import parse_request
 OUTSIDE = "You may be outside the company network or VPN."
 
 PAGES = [
-    (error_pages.refused_answer(MessageError(502, "x")), 502, "http_protocol_error", ""),
+    (error_pages.invalid_response(MessageError(502, "x")), 502, "http_protocol_error", ""),
     (
-        error_pages.refused_answer(TooLargeError(502, "x")),
+        error_pages.invalid_response(TooLargeError(502, "x")),
         502,
         "http_response_header_section_size",
         "",
     ),
-    (error_pages.only_by_proxy("ftp", "a.test"), 501, "proxy_configuration_error", ""),
+    (error_pages.needs_http_proxy("ftp", "a.test"), 501, "proxy_configuration_error", ""),
     (error_pages.slow_site("a.test", 900), 504, "http_response_timeout", ""),
-    (error_pages.slow_or_silent("a.test", "p.test", 900), 504, "http_response_timeout", ""),
+    (error_pages.slow_site_or_proxy("a.test", "p.test", 900), 504, "http_response_timeout", ""),
     (error_pages.not_found("a.test", through_upstream=True), 502, "dns_error", "TP-201"),
     (error_pages.refused_connection("a.test", 80), 502, "connection_refused", "TP-202"),
-    (error_pages.silent("a.test", 10, through_upstream=True), 504, "connection_timeout", "TP-203"),
+    (
+        error_pages.no_response("a.test", 10, through_upstream=True),
+        504,
+        "connection_timeout",
+        "TP-203",
+    ),
     (error_pages.untrusted("a.test", "Why."), 502, "tls_certificate_error", "TP-204"),
-    (error_pages.not_encrypted("a.test", "Why."), 502, "tls_protocol_error", "TP-204"),
+    (error_pages.no_secure_connection("a.test", "Why."), 502, "tls_protocol_error", "TP-204"),
     (error_pages.not_socks("a.test"), 502, "proxy_internal_error", "TP-205"),
     (error_pages.socks_refused("a.test", 5), 502, "connection_refused", "TP-207"),
     (error_pages.socks_refused("a.test", 6), 504, "connection_timeout", "TP-207"),
     (error_pages.socks_refused("a.test", 99), 502, "destination_unavailable", "TP-207"),
     (error_pages.LOOP, 508, "proxy_loop_detected", "TP-702"),
     (error_pages.BUSY, 503, "connection_limit_reached", ""),
-    (error_pages.CUT_SHORT, 502, "connection_terminated", ""),
+    (error_pages.CONNECTION_CLOSED, 502, "connection_terminated", ""),
     (error_pages.refused_request(431, "x"), 431, "", ""),
     (error_pages.NOT_A_PROXY_REQUEST, 400, "", ""),
     (error_pages.NO_PROFILE, 503, "proxy_configuration_error", ""),
-    (error_pages.LAST_STOP, 200, "", ""),
+    (error_pages.MAX_FORWARDS_REACHED, 200, "", ""),
     (error_pages.NOT_ALLOWED, 403, "http_request_denied", "TP-109"),
     (error_pages.TOO_LARGE_TO_REPEAT, 503, "proxy_configuration_error", ""),
     (error_pages.TOO_LARGE_BUT_SIGNED_IN, 503, "proxy_configuration_error", ""),
@@ -59,7 +64,7 @@ RETRIES = [
     (error_pages.BUSY, 5),
     (error_pages.TOO_LARGE_TO_REPEAT, 1),
     (error_pages.TOO_LARGE_BUT_SIGNED_IN, 1),
-    (error_pages.CUT_SHORT, None),
+    (error_pages.CONNECTION_CLOSED, None),
     (error_pages.LOOP, None),
     (error_pages.NOT_ALLOWED, None),
 ]
@@ -82,7 +87,7 @@ def test_only_a_proxy_that_is_not_found_or_silent_may_mean_another_network(
 ) -> None:
     for page in (
         error_pages.not_found("a.test", through_upstream=through_upstream),
-        error_pages.silent("a.test", 10, through_upstream=through_upstream),
+        error_pages.no_response("a.test", 10, through_upstream=through_upstream),
         error_pages.no_route("a.test", "No route to host", through_upstream=through_upstream),
     ):
         assert page.body.endswith(OUTSIDE) is through_upstream

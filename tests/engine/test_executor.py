@@ -193,7 +193,7 @@ def test_idle_works_end_when_told_and_others_do_not(scene: Scene) -> None:
 
 def test_waiting_for_the_last_work_ends_with_it(scene: Scene) -> None:
     client = scene.client()
-    waiting = scene.loop.create_task(scene.executor.until_empty())
+    waiting = scene.loop.create_task(scene.executor.wait_until_empty())
     scene.echo(client, b"x")
     assert not waiting.done()
     client.close()
@@ -228,7 +228,7 @@ def listener(scene: Scene) -> Iterator[Crowded]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         listener.setblocking(False)
-        scene.executor.serve(listener)
+        scene.executor.add_listener(listener)
         yield listener
         scene.executor.stop_accepting()
 
@@ -311,7 +311,7 @@ def test_stopping_during_a_pause_ends_the_pause(scene: Scene, listener: Crowded)
     with socket.create_connection(listener.getsockname()):
         scene.run(lambda: listener.refusals == 1)
     scene.executor.stop_accepting()
-    assert scene.executor._paused is None
+    assert scene.executor._pause_timer is None
 
 
 WINDOWS_RESET = 10_054
@@ -345,10 +345,10 @@ def test_a_connection_that_is_gone_before_it_is_accepted_is_skipped(
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         listener.setblocking(False)
-        scene.executor.serve(listener)
+        scene.executor.add_listener(listener)
         with socket.create_connection(listener.getsockname()) as client:
             scene.executor._accept(listener.fileno(), READ)
             assert len(scene.executor.works) == 1
-            assert scene.executor._paused is None
+            assert scene.executor._pause_timer is None
             assert scene.echo(client, b"x") == b"x"
         scene.executor.stop_accepting()

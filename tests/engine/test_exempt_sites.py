@@ -109,7 +109,7 @@ class PartlyExemptUpstream:
 
     def __call__(self, peer: Peer) -> None:
         self.connections += 1
-        is_signed_in = False
+        is_authenticated = False
         while True:
             head = peer.read_head()
             self.heads.append(head)
@@ -119,11 +119,11 @@ class PartlyExemptUpstream:
             if b"//free.test" in head or head.startswith(b"CONNECT free.test"):
                 if sent and not self.asks_everywhere.is_set():
                     peer.hang()
-                is_served = sent or is_signed_in or not self.asks_everywhere.is_set()
+                is_served = sent or is_authenticated or not self.asks_everywhere.is_set()
             else:
-                is_served = sent or is_signed_in
+                is_served = sent or is_authenticated
             if sent and self.challenge == "NTLM":
-                is_served = is_signed_in = b"NTLM dGhyZWU=" in head
+                is_served = is_authenticated = b"NTLM dGhyZWU=" in head
             if not is_served:
                 peer.send(challenge("NTLM dHdv" if sent else self.challenge))
             elif head.startswith(b"CONNECT"):

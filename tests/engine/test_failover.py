@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.engine.limits import LIMITS
-from trayproxy.engine.upstream.failover import STRIKES, Failover
+from trayproxy.engine.upstream.failover import MAX_SILENT_CONNECTIONS, Failover
 from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -127,7 +127,7 @@ def test_a_request_does_not_go_back_to_what_it_found_dead(failover: Failover, wa
 def test_one_silence_is_no_death_and_two_in_a_row_are(failover: Failover, way: Route) -> None:
     failover.mark_silent(FIRST)
     failover.mark_alive(FIRST)
-    for _ in range(STRIKES - 1):
+    for _ in range(MAX_SILENT_CONNECTIONS - 1):
         failover.mark_silent(FIRST)
     assert chosen(failover, way) == FIRST
     failover.mark_silent(FIRST)

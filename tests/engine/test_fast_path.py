@@ -21,7 +21,7 @@ from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.forward.response_relay import ResponseRelay
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.net.fd_task import Pause
-from trayproxy.engine.net.happy_eyeballs import begin
+from trayproxy.engine.net.happy_eyeballs import start_connect
 from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.server import client_connection as client_module
@@ -314,14 +314,14 @@ def test_a_connection_that_takes_its_time_is_waited_for_and_no_second_one_begun(
 
     def counted(address: Address) -> socket.SocketType:
         begun.append(address)
-        return begin(address)
+        return start_connect(address)
 
-    monkeypatch.setattr("trayproxy.engine.forward.fast_path.begin", counted)
-    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.begin", counted)
+    monkeypatch.setattr("trayproxy.engine.forward.fast_path.start_connect", counted)
+    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.start_connect", counted)
     upstream.fill()
     with engine.connect() as client:
         client.send(octets)
-        engine.until(lambda: only_work(engine).begun is not None, "the slow connection")
+        engine.until(lambda: only_work(engine).connecting is not None, "the slow connection")
         [wire] = {plan.wire for plan in engine.engine.cached_requests._found.values() if plan.wire}
         upstream.take_all(wire)
         assert client.reply(method).status == 200
@@ -343,14 +343,14 @@ def test_a_connection_is_given_up_for_every_error_but_that_it_is_not_established
 
     def counted(address: Address) -> socket.SocketType:
         made.append(address)
-        return begin(address)
+        return start_connect(address)
 
     def fail_once(self: SocketStream, data: bytes) -> int:
         monkeypatch.setattr(SocketStream, "send", send)
         raise OSError(error, "so says the system")
 
-    monkeypatch.setattr("trayproxy.engine.forward.fast_path.begin", counted)
-    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.begin", counted)
+    monkeypatch.setattr("trayproxy.engine.forward.fast_path.start_connect", counted)
+    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.start_connect", counted)
     monkeypatch.setattr(SocketStream, "send", fail_once)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -374,7 +374,7 @@ def test_a_connection_begun_to_one_upstream_is_not_used_for_another(
         first.fill()
         # Another request finds out that it is dead, and the first one does not know yet.
         assert client.ask(get(b"http://other.test/")).status == 200
-        engine.call(lambda: setattr(engine.engine.failover._deaths[upstreams[0]], "until", 0.0))
+        engine.call(lambda: setattr(engine.engine.failover._dead[upstreams[0]], "until", 0.0))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
 
@@ -396,7 +396,7 @@ def test_a_begun_connection_is_not_used_for_the_next_request(
 
     def let_it_be_nobodys() -> None:
         [(key, idle)] = pool._idle.items()
-        idle[0][0].key = PoolKey(key.hop, epoch=key.epoch)
+        idle[0][0].key = PoolKey(key.url, epoch=key.epoch)
         pool._idle = {idle[0][0].key: idle}
 
     engine.call(let_it_be_nobodys)
@@ -423,12 +423,12 @@ def test_an_answer_that_a_client_takes_slowly_arrives_whole(start: Start, script
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         work = only_work(engine)
         work.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        engine.until(lambda: not work._story, "the end of the first story")
+        engine.until(lambda: not work._request_loop, "the end of the first story")
         asked = 0
-        while not work._story and asked < 1000:
+        while not work._request_loop and asked < 1000:
             client.send(GET)
             asked += 1
-            engine.until(lambda: bool(work._story) or work.between, "an answer")
+            engine.until(lambda: bool(work._request_loop) or work.is_between_requests, "an answer")
         assert asked
         for _ in range(asked):
             assert client.reply().body == body
@@ -448,12 +448,12 @@ def test_quitting_waits_for_what_a_slow_client_is_owed(start: Start, script: Pla
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         work = only_work(engine)
         work.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        engine.until(lambda: not work._story, "the end of the first story")
+        engine.until(lambda: not work._request_loop, "the end of the first story")
         asked = 0
-        while not work._story and asked < 1000:
+        while not work._request_loop and asked < 1000:
             client.send(GET)
             asked += 1
-            engine.until(lambda: bool(work._story) or work.between, "an answer")
+            engine.until(lambda: bool(work._request_loop) or work.is_between_requests, "an answer")
         quitting = Thread(target=engine.wait, args=(engine.engine.close(),))
         quitting.start()
         engine.until(lambda: engine.engine.closing, "the beginning of the end")

@@ -130,8 +130,8 @@ def test_what_this_computer_lacks_is_told_before_what_others_do(
             raise OSError(errno.EMFILE, "Too many open files")
         return begun(address)
 
-    begun = happy_eyeballs.begin
-    monkeypatch.setattr(happy_eyeballs, "begin", begin)
+    begun = happy_eyeballs.start_connect
+    monkeypatch.setattr(happy_eyeballs, "start_connect", begin)
     for addresses in ([NO_SUCH_FAMILY, refusing], [refusing, NO_SUCH_FAMILY]):
         with pytest.raises(OSError, match="Too many open files"):
             dial(loop, *addresses)

@@ -183,8 +183,8 @@ def test_whoever_waits_for_the_next_change_hears_of_it() -> None:
     loop = asyncio.new_event_loop()
     arrival = NetworkGrace(loop, 1.0)
     first = arrival.change
-    arrival.begin()
+    arrival.start()
     assert first.done()
     assert not arrival.change.done()
-    assert arrival.is_due
+    assert arrival.is_active
     loop.close()

@@ -11,7 +11,13 @@ from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.poller import Poller, open_poller
 from trayproxy.engine.net.socket_stream import SocketStream
-from trayproxy.engine.upstream.pool import BUSY_S, KEPT_PER_KEY, Pool, PoolKey, UpstreamConnection
+from trayproxy.engine.upstream.pool import (
+    MAX_IDLE_PER_KEY,
+    RECENT_USE_S,
+    Pool,
+    PoolKey,
+    UpstreamConnection,
+)
 
 KEY = PoolKey("http://proxy.test:3128")
 
@@ -55,8 +61,8 @@ def turn(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
 
 def test_the_connection_used_last_is_taken_first(pool: Pool, stack: ExitStack) -> None:
     first, second = Pair(stack), Pair(stack)
-    pool.keep(first.connection)
-    pool.keep(second.connection)
+    pool.put(first.connection)
+    pool.put(second.connection)
     assert pool.take(KEY) is second.connection
     assert pool.take(KEY) is first.connection
     assert pool.take(KEY) is None
@@ -64,13 +70,13 @@ def test_the_connection_used_last_is_taken_first(pool: Pool, stack: ExitStack) -
 
 @pytest.mark.parametrize(
     "other",
-    [PoolKey("http://other.test:3128"), PoolKey(KEY.hop, "office"), PoolKey(KEY.hop, "", 2)],
+    [PoolKey("http://other.test:3128"), PoolKey(KEY.url, "office"), PoolKey(KEY.url, "", 2)],
     ids=["hop", "owner", "generation"],
 )
 def test_a_connection_is_used_for_nothing_but_its_key(
     pool: Pool, stack: ExitStack, other: PoolKey
 ) -> None:
-    pool.keep(Pair(stack).connection)
+    pool.put(Pair(stack).connection)
     assert pool.take(other) is None
 
 
@@ -79,7 +85,7 @@ def test_a_connection_that_is_not_quiet_is_dropped(
     pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop, says: bytes
 ) -> None:
     pair = Pair(stack)
-    pool.keep(pair.connection)
+    pool.put(pair.connection)
     if says:
         pair.far.send(says)
     else:
@@ -97,9 +103,9 @@ def test_a_connection_that_is_not_quiet_is_not_kept_at_all(
         pair.connection.stream.inbox += says
     else:
         pair.connection.stream.ended = True
-    pool.keep(pair.connection)
+    pool.put(pair.connection)
     assert pair.is_closed
-    assert not pool.has(KEY)
+    assert not pool.has_idle(KEY)
 
 
 def test_a_connection_of_an_earlier_epoch_is_not_kept(pool: Pool, stack: ExitStack) -> None:
@@ -107,7 +113,7 @@ def test_a_connection_of_an_earlier_epoch_is_not_kept(pool: Pool, stack: ExitSta
     pool.clear()
     old, new = Pair(stack, KEY), Pair(stack, KEY._replace(epoch=pool.epoch))
     for pair in (old, new):
-        pool.keep(pair.connection)
+        pool.put(pair.connection)
     assert (old.is_closed, new.is_closed) == (True, False)
     assert not pool.is_current(KEY)
     assert pool.is_current(new.connection.key)
@@ -118,10 +124,10 @@ def test_what_came_just_now_is_noticed_when_taking(
 ) -> None:
     """Of a connection that was idle, without anybody having been told yet."""
     pair = Pair(stack)
-    pool.keep(pair.connection)
-    idle_until = loop.time() + BUSY_S
+    pool.put(pair.connection)
+    idle_until = loop.time() + RECENT_USE_S
     while loop.time() <= idle_until:
-        select.select([], [], [], BUSY_S)
+        select.select([], [], [], RECENT_USE_S)
     pair.far.send(b"unasked")
     assert pool.take(KEY) is None
     assert pair.is_closed
@@ -131,7 +137,7 @@ def test_connections_are_not_kept_for_ever(
     pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:
     pair = Pair(stack)
-    pool.keep(pair.connection)
+    pool.put(pair.connection)
     turn(loop, lambda: pair.is_closed)
 
 
@@ -141,26 +147,26 @@ def test_those_that_were_kept_later_end_later(
     """The second time that old connections are looked for, too."""
     pool = Pool(loop, EngineLimits(idle_upstream_s=0.2), descriptors)
     first, second = Pair(stack), Pair(stack)
-    pool.keep(first.connection)
+    pool.put(first.connection)
     later = loop.time() + 0.1
     turn(loop, lambda: loop.time() >= later)
-    pool.keep(second.connection)
+    pool.put(second.connection)
     turn(loop, lambda: first.is_closed)
     turn(loop, lambda: second.is_closed)
     assert pool._timer is None
 
 
 def test_only_so_many_are_kept(pool: Pool, stack: ExitStack) -> None:
-    pairs = [Pair(stack) for _ in range(KEPT_PER_KEY + 1)]
+    pairs = [Pair(stack) for _ in range(MAX_IDLE_PER_KEY + 1)]
     for pair in pairs:
-        pool.keep(pair.connection)
-    assert [pair.is_closed for pair in pairs] == [False] * KEPT_PER_KEY + [True]
+        pool.put(pair.connection)
+    assert [pair.is_closed for pair in pairs] == [False] * MAX_IDLE_PER_KEY + [True]
 
 
 def test_clearing_closes_all(pool: Pool, stack: ExitStack) -> None:
     pairs = [Pair(stack), Pair(stack, PoolKey("http://other.test:1"))]
     for pair in pairs:
-        pool.keep(pair.connection)
+        pool.put(pair.connection)
     pool.clear()
     assert all(pair.is_closed for pair in pairs)
 
@@ -169,7 +175,7 @@ def test_a_connection_is_watched_by_whom_it_was_taken(
     descriptors: Poller, pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:
     pair = Pair(stack)
-    pool.keep(pair.connection)
+    pool.put(pair.connection)
     pool.take(KEY)
     told: list[int] = []
     descriptor = pair.connection.stream.descriptor
@@ -191,9 +197,9 @@ def test_one_that_was_taken_is_nobodys_news_until_somebody_watches_it(
     complaints: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     pair, other = Pair(stack), Pair(stack)
-    pool.keep(pair.connection)
+    pool.put(pair.connection)
     assert pool.take(KEY) is pair.connection
-    pool.keep(other.connection)
+    pool.put(other.connection)
     if says:
         pair.far.send(says)
     else:

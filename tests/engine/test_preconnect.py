@@ -69,7 +69,7 @@ def proving_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeDesk:
 def is_ready(engine: Running) -> bool:
     """Return True if an authenticated connection is idle in the pool."""
     idle = engine.engine.pool._idle
-    return any(key.signed_in is not None and idle[key] for key in idle)
+    return any(key.authenticated_as is not None and idle[key] for key in idle)
 
 
 def is_idle(engine: Running) -> bool:

@@ -39,7 +39,7 @@ def key(generation: int = 1, epoch: int = 0) -> PoolKey:
 def order(target: Authority = TARGET) -> PreconnectOrder:
     """Return the order of a preconnect."""
     scheme, challenge = ntlm_like_scheme(), Challenge("ntlm")
-    login_id = key().signed_in
+    login_id = key().authenticated_as
     assert login_id is not None
     login = Login("user", "pass")
     credentials = Credentials(

@@ -56,7 +56,7 @@ def test_it_is_told_why_and_what_to_do(engine: Running, octets: bytes) -> None:
         assert reply.closes
         assert client.take_all() == b""
         assert not client.was_reset
-    assert engine.call(lambda: engine.engine.access_control.refused) == 1
+    assert engine.call(lambda: engine.engine.access_control.refused_count) == 1
     assert engine.holdings().connections == 0
 
 
@@ -80,7 +80,7 @@ def test_no_octet_is_read(new_loop: NewLoop) -> None:
         theirs, ours = (stack.enter_context(end) for end in pair())
         theirs.sendall(GET)
         copy = stack.enter_context(ours.dup())
-        refused_connections.take(ours)
+        refused_connections.answer_then_close(ours)
         assert theirs.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         assert copy.recv(1 << 16) == GET
 
@@ -107,7 +107,7 @@ def refused_connections(new_loop: NewLoop) -> Iterator[RefusedConnections]:
 def test_a_connection_is_closed_after_a_moment(refused_connections: RefusedConnections) -> None:
     client, accepted = pair()
     with client:
-        refused_connections.take(accepted)
+        refused_connections.answer_then_close(accepted)
         assert accepted.fileno() == -1
         assert len(refused_connections) == 1
         run_until_empty(refused_connections)
@@ -124,7 +124,7 @@ def test_one_whose_program_is_being_found_out_is_answered_after_that(
     inquiry = refused_connections._loop.create_future()
     client, accepted = pair()
     with client:
-        refused_connections.take(accepted, inquiry)
+        refused_connections.answer_then_close(accepted, inquiry)
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(1)
@@ -139,7 +139,7 @@ def test_one_whose_program_is_not_found_out_in_time_is_answered(
     inquiry = refused_connections._loop.create_future()
     client, accepted = pair()
     with client:
-        refused_connections.take(accepted, inquiry)
+        refused_connections.answer_then_close(accepted, inquiry)
         run_until_empty(refused_connections)
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         assert client.recv(1) == b""
@@ -160,7 +160,7 @@ def test_of_many_the_oldest_are_closed_at_once(refused_connections: RefusedConne
         for _ in range(20):
             client, accepted = pair()
             clients.append(stack.enter_context(client))
-            refused_connections.take(accepted)
+            refused_connections.answer_then_close(accepted)
         assert len(refused_connections) == 4
         for client in clients:
             assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
@@ -171,7 +171,7 @@ def test_of_one_that_has_left_nothing_is_kept(refused_connections: RefusedConnec
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
     with accepted:
-        refused_connections.take(accepted)
+        refused_connections.answer_then_close(accepted)
         assert len(refused_connections) == 0
         assert accepted.fileno() >= 0
 
@@ -179,7 +179,7 @@ def test_of_one_that_has_left_nothing_is_kept(refused_connections: RefusedConnec
 def test_closing_closes_what_is_kept(refused_connections: RefusedConnections) -> None:
     client, accepted = pair()
     with client:
-        refused_connections.take(accepted)
+        refused_connections.answer_then_close(accepted)
         refused_connections.close()
         assert len(refused_connections) == 0
 
@@ -197,7 +197,7 @@ def test_how_many_are_kept_follows_from_how_many_may_be_connected(clients: int, 
         )
         for _ in range(kept + 2):
             theirs, ours = (stack.enter_context(end) for end in socket.socketpair())
-            refused_connections.take(ours)
+            refused_connections.answer_then_close(ours)
             assert theirs.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         assert len(refused_connections) == kept
 
@@ -212,7 +212,7 @@ def test_the_page_names_the_address_of_now() -> None:
         for _ in range(2):
             for _ in range(2):
                 theirs, ours = (stack.enter_context(end) for end in socket.socketpair())
-                refused_connections.take(ours)
+                refused_connections.answer_then_close(ours)
                 page = theirs.recv(1 << 16)
                 assert addresses[0].encode() in page
                 assert theirs.recv(1) == b""  # Nothing more is written.
@@ -233,7 +233,7 @@ def test_those_that_come_after_the_others_were_closed_are_closed_too(
 def one_taken(refused_connections: RefusedConnections) -> socket.socket:
     """Return the client's end of a connection that is kept."""
     client, accepted = pair()
-    refused_connections.take(accepted)
+    refused_connections.answer_then_close(accepted)
     return client
 
 
@@ -243,7 +243,7 @@ def test_closing_answers_those_whose_program_is_being_found_out(
     inquiry = refused_connections._loop.create_future()
     client, accepted = pair()
     with client:
-        refused_connections.take(accepted, inquiry)
+        refused_connections.answer_then_close(accepted, inquiry)
         refused_connections.close()
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         assert client.recv(1) == b""

@@ -16,19 +16,19 @@ def profile(scheme: ProxyScheme, sign_in: SignIn) -> Profile:
 @pytest.mark.parametrize("scheme", list(ProxyScheme))
 def test_a_way_through_a_profile(scheme: ProxyScheme, sign_in: SignIn) -> None:
     way = Route.via_profile(profile(scheme, sign_in))
-    signs_in, is_by_socks = sign_in is not SignIn.NONE, scheme is ProxyScheme.SOCKS5
+    may_sign_in, is_by_socks = sign_in is not SignIn.NONE, scheme is ProxyScheme.SOCKS5
     assert [str(one.upstream) for one in (way, *way.fallbacks)] == [
         str(Upstream("one.test", 3128, scheme)),
         str(Upstream("two.test", 3128, scheme)),
     ]
     for one in (way, *way.fallbacks):
         assert one.upstream_id == UpstreamId("office", str(one.upstream))
-        assert one.signs_in is signs_in
+        assert one.may_sign_in is may_sign_in
         assert one.is_socks is is_by_socks
         assert one.is_direct is is_by_socks
-        assert one.signs_requests is (signs_in and not is_by_socks)
+        assert one.authenticates_requests is (may_sign_in and not is_by_socks)
     assert not way.fallbacks[0].fallbacks
-    assert way.pulse is not way.fallbacks[0].pulse
+    assert way.activity is not way.fallbacks[0].activity
 
 
 @pytest.mark.parametrize("of", [None, profile(ProxyScheme.HTTP, SignIn.PASSWORD)])
@@ -37,7 +37,7 @@ def test_no_login_ever_goes_the_direct_way(of: Profile | None) -> None:
     assert way.profile is of
     assert (way.upstream, way.upstream_id, way.fallbacks) == (None, None, ())
     assert way.is_direct
-    assert (way.signs_in, way.signs_requests, way.is_socks) == (False, False, False)
+    assert (way.may_sign_in, way.authenticates_requests, way.is_socks) == (False, False, False)
 
 
 def test_two_ways_are_the_same_only_if_they_are_one() -> None:
@@ -47,4 +47,4 @@ def test_two_ways_are_the_same_only_if_they_are_one() -> None:
 
 def test_nothing_has_been_heard_of_a_new_way() -> None:
     way = Route.via_profile(profile(ProxyScheme.HTTP, SignIn.PASSWORD))
-    assert [one.pulse.answers for one in (way, *way.fallbacks)] == [0, 0]
+    assert [one.activity.responses for one in (way, *way.fallbacks)] == [0, 0]

@@ -86,7 +86,7 @@ def test_what_this_computer_lacks_makes_no_upstream_dead(
 
     with engine.connect() as client:
         with monkeypatch.context() as patch:
-            patch.setattr("trayproxy.engine.net.happy_eyeballs.begin", nothing)
+            patch.setattr("trayproxy.engine.net.happy_eyeballs.start_connect", nothing)
             reply = client.ask(GET)
             assert (reply.status, reply.values(b"retry-after")) == (503, [b"5"])
             assert b"Too many connections" in reply.body
@@ -104,7 +104,7 @@ def test_no_way_to_an_upstream_is_told_in_the_systems_words(
     def nothing(address: Address) -> socket.SocketType:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.begin", nothing)
+    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.start_connect", nothing)
     with engine.connect() as client:
         reply = client.ask(GET)
     assert reply.status == 502
@@ -119,7 +119,7 @@ def test_the_dead_are_left_alone_and_used_again_when_they_are_back(
 ) -> None:
     first = script(closing_early, closing_early, answering(OK))
     engine = start(several(first.port, recorder.port), limits=replace(LIMITS, dead_upstream_s=0.3))
-    deaths = engine.engine.failover._deaths
+    deaths = engine.engine.failover._dead
     with engine.connect() as client:
         assert [client.ask(GET).status for _ in range(3)] == [502, 502, 200]
         assert len(first.peers) == 2

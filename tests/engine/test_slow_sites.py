@@ -40,7 +40,7 @@ def any_waits(engine: Running) -> bool:
     works = [
         work for work in engine.engine.executor.works.values() if isinstance(work, ClientConnection)
     ]
-    return any(work.upstream is not None and not work.between for work in works)
+    return any(work.upstream is not None and not work.is_between_requests for work in works)
 
 
 @pytest.mark.parametrize("octets", [SLOW, TUNNEL], ids=["GET", "CONNECT"])

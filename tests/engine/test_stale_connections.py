@@ -11,8 +11,8 @@ from tests.support.namespaces import ALONE, skip_without_namespaces
 from tests.support.strangers import needs_ipv6
 from trayproxy.engine.upstream.stale_connections import (
     close_stale_connections,
-    is_ours,
-    is_within_reach,
+    is_local_address,
+    is_routable,
 )
 
 SOURCES = Path(__file__).parents[2]
@@ -48,16 +48,16 @@ def test_what_is_still_connected_is_left_alone() -> None:
 
 def test_an_address_of_somebody_else_is_not_ours() -> None:
     # From the block for documentation (RFC 5737).
-    assert not is_ours(socket.AF_INET, ("192.0.2.250", 1))
-    assert is_ours(socket.AF_INET, ("127.0.0.1", 1))
+    assert not is_local_address(socket.AF_INET, ("192.0.2.250", 1))
+    assert is_local_address(socket.AF_INET, ("127.0.0.1", 1))
 
 
 @needs_ipv6
 def test_addresses_of_ipv6_are_known_too() -> None:
-    assert not is_ours(socket.AF_INET6, ("2001:db8::250", 1, 0, 0))
-    assert is_ours(socket.AF_INET6, ("::1", 1, 0, 0))
+    assert not is_local_address(socket.AF_INET6, ("2001:db8::250", 1, 0, 0))
+    assert is_local_address(socket.AF_INET6, ("::1", 1, 0, 0))
 
 
 def test_what_nobody_leads_to_is_out_of_reach() -> None:
-    assert is_within_reach(socket.AF_INET, ("127.0.0.1", 1))
-    assert not is_within_reach(socket.AF_INET, ("255.255.255.255", 1))
+    assert is_routable(socket.AF_INET, ("127.0.0.1", 1))
+    assert not is_routable(socket.AF_INET, ("255.255.255.255", 1))

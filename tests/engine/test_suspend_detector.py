@@ -15,7 +15,7 @@ from tests.support.lines import PATIENCE
 from tests.support.scripted import OK, Peer, Scripted, answering
 from trayproxy.desktop.suspend_clock import sleep_clock
 from trayproxy.engine.net.suspend_detector import SuspendDetector
-from trayproxy.engine.upstream.pool import BUSY_S, PoolKey, UpstreamConnection
+from trayproxy.engine.upstream.pool import RECENT_USE_S, PoolKey, UpstreamConnection
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -70,7 +70,7 @@ def test_the_real_clock_stands_still_while_the_computer_is_awake() -> None:
 def fall_asleep(engine: Running, sleep: Sleep) -> None:
     """Let the computer sleep for an hour, after a moment without traffic."""
     last = engine.loop.time()
-    engine.until(lambda: engine.loop.time() - last > BUSY_S, "some quiet")
+    engine.until(lambda: engine.loop.time() - last > RECENT_USE_S, "some quiet")
     sleep.slept += 3600
 
 
@@ -123,7 +123,7 @@ def test_names_and_deaths_are_found_out_anew(start: Start, recorder: Recorder) -
     engine.call(lambda: engine.engine.connector.resolver.known("127.0.0.1", 1))
     sleep.slept += 3600
     engine.call(engine.engine.check_for_suspend)
-    assert not engine.call(lambda: dict(engine.engine.failover._deaths))
+    assert not engine.call(lambda: dict(engine.engine.failover._dead))
     assert not engine.call(lambda: dict(engine.engine.connector.resolver._known))
 
 
@@ -195,6 +195,6 @@ def test_a_connection_of_another_login_or_generation_is_not_taken(
 
     def try_it() -> UpstreamConnection | None:
         pool = engine.engine.pool
-        return pool.take(key) or pool.take(PoolKey(key.hop, key.owner, key.generation + 1))
+        return pool.take(key) or pool.take(PoolKey(key.url, key.profile_id, key.generation + 1))
 
     assert engine.call(try_it) is None

@@ -37,8 +37,8 @@ def test_a_request_goes_through_the_upstream_with_its_login() -> None:
     assert way is not None
     assert (way.profile, way.upstream) == (OFFICE, OFFICE.upstream)
     assert way.upstream_id == UpstreamId("office", "http://proxy.example:8080")
-    assert way.signs_in
-    assert way.signs_requests
+    assert way.may_sign_in
+    assert way.authenticates_requests
     assert not way.is_direct
     assert roads.route(Authority("other.example", 443)) is way
 
@@ -51,7 +51,7 @@ def test_connecting_directly_carries_no_login() -> None:
     assert way is not None
     assert (way.profile, way.upstream, way.upstream_id) == (None, None, None)
     assert way.is_direct
-    assert not way.signs_in
+    assert not way.may_sign_in
     assert roads.is_direct
     roads.use(OFFICE)
     assert not roads.is_direct
@@ -80,7 +80,7 @@ def test_rules_are_matched_without_name_resolution(
     assert way is not None
     assert (way.upstream is None) is is_direct
     assert (way.upstream_id is None) is is_direct
-    assert way.signs_in is not is_direct
+    assert way.may_sign_in is not is_direct
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "10.0.0.1", "192.168.1.1"])
@@ -132,8 +132,10 @@ def test_fallbacks_follow_in_order_each_with_its_own_login() -> None:
     assert len({one.upstream_id for one in (way, *way.fallbacks)}) == 3
     last = way.fallbacks[-1]
     assert last.is_socks
-    assert last.signs_in
-    assert not last.signs_requests  # The login goes to the proxy, and the request to the target.
+    assert last.may_sign_in
+    assert (
+        not last.authenticates_requests
+    )  # The login goes to the proxy, and the request to the target.
 
 
 def test_a_profile_without_sign_in_sends_no_login() -> None:
@@ -141,4 +143,4 @@ def test_a_profile_without_sign_in_sends_no_login() -> None:
     roads.use(replace(OFFICE, sign_in=SignIn.NONE))
     way = roads.route(TARGET)
     assert way is not None
-    assert not way.signs_in
+    assert not way.may_sign_in

@@ -21,21 +21,21 @@ class Downstream(Protocol):
         engine: What all share.
         client: The client's socket.
         upstream: The connection to the next hop, if there is one.
-        begun: One that was begun and takes its time.
+        connecting: One that was begun and takes its time.
         deadline: Loop time after which it has waited for too long; None for no limit.
-        carried: The login that a request carries which has no answer yet.
-        is_late: An answer that was waited for elsewhere has not come in time.
+        pending_credentials: The login that a request carries which has no answer yet.
+        has_timed_out: An answer that was waited for elsewhere has not come in time.
     """
 
     engine: "Engine"
     client: SocketStream
     upstream: UpstreamConnection | None
-    begun: socket.SocketType | None
+    connecting: socket.SocketType | None
     deadline: float | None
-    is_late: bool
-    carried: Credentials | None
+    has_timed_out: bool
+    pending_credentials: Credentials | None
 
-    def deadline_in(self, seconds: float) -> None:
+    def set_deadline(self, seconds: float) -> None:
         """Limit how long it may wait from now on."""
 
     def events(
@@ -49,7 +49,7 @@ class Downstream(Protocol):
     def drop_upstream(self) -> None:
         """Close the connection to the next hop."""
 
-    def drop_begun(self) -> None:
+    def drop_connecting(self) -> None:
         """Close the connection that was begun and nobody took."""
 
     async def deliver(self, data: bytes) -> None:

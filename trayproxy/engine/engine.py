@@ -294,7 +294,7 @@ class Engine:
             raise
         for listener in before[0]:
             assert listener._socket is not None
-            self.executor.stop_serving(listener._socket)
+            self.executor.remove_listener(listener._socket)
             listener.shutdown()
 
     def listen_on_other_loopback(self) -> str:
@@ -327,7 +327,7 @@ class Engine:
         listening = listener._socket
         assert listening is not None
         self._listeners.append(listener)
-        self.executor.serve(listening)
+        self.executor.add_listener(listening)
         found: int = listening.getsockname()[1]
         return found
 
@@ -337,9 +337,9 @@ class Engine:
         count = self.late_verdicts.count_silent(answer.login_id)
         for work in self.executor.works.values():
             if isinstance(work, ClientConnection) and work.upstream is not None:
-                carried = work.login_on_its_way
+                carried = work.unanswered_credentials
                 is_same = carried is not None and carried.login_id == answer.login_id
-                count += is_same and work.upstream.is_unheard
+                count += is_same and work.upstream.is_upstream_silent
         return max(1, count)
 
     async def close(self) -> None:
@@ -357,7 +357,7 @@ class Engine:
         self.executor.end_idle()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limits.shutdown_s):
-                await self.executor.until_empty()
+                await self.executor.wait_until_empty()
         self.executor.close()
         self.pool.clear()
         self.poller.close()
@@ -384,7 +384,7 @@ class Engine:
         computer has slept."""
         self.forget_connections()
         self.failover.forget()
-        self.connector.network_grace.begin()
+        self.connector.network_grace.start()
         self.desk.network_changed()
         if self._stale_timer is not None:
             self._stale_timer.cancel()

@@ -159,7 +159,7 @@ NO_PROFILE = ErrorPage(
     retry_after=5,
 )
 
-LAST_STOP = ErrorPage(
+MAX_FORWARDS_REACHED = ErrorPage(
     200,
     "TrayProxy",
     "The request asked for the last stop on its way, and that is here.",
@@ -204,7 +204,7 @@ TOO_LARGE_BUT_SIGNED_IN = ErrorPage(
 """In place of `TOO_LARGE_TO_REPEAT` once the login is known to be right (R-074)."""
 
 
-def refused_answer(error: MessageError) -> ErrorPage:
+def invalid_response(error: MessageError) -> ErrorPage:
     """Return the page for an answer of the next hop that is not passed on."""
     if isinstance(error, TooLargeError):
         return ErrorPage(
@@ -238,7 +238,7 @@ SITE_WANTS_SIGN_IN = ErrorPage(
 )
 
 
-def only_by_proxy(scheme: str, host: str) -> ErrorPage:
+def needs_http_proxy(scheme: str, host: str) -> ErrorPage:
     """Return the page for a URL that only an HTTP proxy can fetch, where none is on the way.
 
     Args:
@@ -304,7 +304,7 @@ def no_route(host: str, reason: str, *, through_upstream: bool) -> ErrorPage:
     return ErrorPage(502, title, body, "destination_ip_unroutable", "TP-208")
 
 
-def silent(host: str, seconds: float, *, through_upstream: bool) -> ErrorPage:
+def no_response(host: str, seconds: float, *, through_upstream: bool) -> ErrorPage:
     """Return the page for a host that does not answer."""
     hint = " You may be outside the company network or VPN." if through_upstream else ""
     body = f"No answer within {seconds:.0f} seconds.{hint}"
@@ -322,7 +322,7 @@ def slow_site(site: str, seconds: float) -> ErrorPage:
     )
 
 
-def slow_or_silent(site: str, proxy: str, seconds: float) -> ErrorPage:
+def slow_site_or_proxy(site: str, proxy: str, seconds: float) -> ErrorPage:
     """Return the page for a request that a proxy has taken and not answered.
 
     Args:
@@ -356,7 +356,7 @@ def untrusted(host: str, reason: str) -> ErrorPage:
     )
 
 
-def not_encrypted(host: str, reason: str) -> ErrorPage:
+def no_secure_connection(host: str, reason: str) -> ErrorPage:
     """Return the page for a proxy with which no encrypted connection came about.
 
     Args:
@@ -413,7 +413,7 @@ def socks_refused(host: str, code: int) -> ErrorPage:
     )
 
 
-CUT_SHORT = ErrorPage(
+CONNECTION_CLOSED = ErrorPage(
     502,
     "The proxy closed the connection",
     "The upstream proxy closed the connection before it answered. Try again.",

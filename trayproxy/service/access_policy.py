@@ -8,7 +8,7 @@ from trayproxy.desktop.socket_owner.base import (
 )
 from trayproxy.desktop.socket_owner.factory import open_owner_lookup
 from trayproxy.desktop.users import find_user, own_user
-from trayproxy.engine.server.access_control import AccessControl, Refused
+from trayproxy.engine.server.access_control import AccessControl, OnRefused
 from trayproxy.profiles.config import EVERYONE
 
 OWNERS_UNKNOWN = Problem(
@@ -25,7 +25,7 @@ EVERYONE_ALLOWED = Problem(
 )
 
 
-def make_access_control(users: tuple[str, ...], on_refused: Refused) -> AccessControl:
+def make_access_control(users: tuple[str, ...], on_refused: OnRefused) -> AccessControl:
     """Return the access control of this service; call `apply_allowed_users` next.
 
     Args:

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from errno import ENOTCONN
 from typing import TYPE_CHECKING, Final
 
-from trayproxy.engine.net.happy_eyeballs import begin
+from trayproxy.engine.net.happy_eyeballs import start_connect
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.tunnel import Tunnel
@@ -47,7 +47,7 @@ def on_client_ready(connection: "ClientConnection") -> FastPathResult:
     Raises:
         OSError: The client's connection broke.
     """
-    if connection.plan is not None:
+    if connection.cached_request is not None:
         return SLOW_PATH  # It sends ahead, or leaves.
     client = connection.client
     data = client.receive()
@@ -79,7 +79,7 @@ def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bo
         return False  # Choosing one is done once for each request, by the story.
     known_credentials = (
         engine.desk.known(route.upstream_id)
-        if route.upstream_id is not None and route.signs_in
+        if route.upstream_id is not None and route.may_sign_in
         else None
     )
     if cached.known_credentials is not known_credentials:
@@ -90,7 +90,7 @@ def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bo
     is_sure = (
         credentials is None
         or credentials.acceptance.is_recent
-        or cached.pool_key.signed_in is not None
+        or cached.pool_key.authenticated_as is not None
     )
     return is_sure and engine.pool.is_current(cached.pool_key)
 
@@ -107,14 +107,14 @@ def _find_connection(
     idle = engine.pool.take(cached.pool_key) if cached.is_simple else None
     if idle is not None:
         return idle
-    if cached.pool_key.signed_in is not None:
+    if cached.pool_key.authenticated_as is not None:
         return None
     assert cached.route is not None
-    address = engine.connector.only_address(cached.route)
+    address = engine.connector.sole_address(cached.route)
     if address is None:
         return None
     try:
-        return UpstreamConnection(SocketStream(begin(address)), cached.pool_key)
+        return UpstreamConnection(SocketStream(start_connect(address)), cached.pool_key)
     except OSError:
         return None
 
@@ -130,20 +130,20 @@ def _send(
         # What Linux does not do yet, other systems cannot do yet.
         sent = 0 if error.errno == ENOTCONN else -1
     if sent != len(wire):
-        if sent == 0 and connection.upstream is None and not upstream.used:
-            connection.begun = stream.socket  # It is being established still.
+        if sent == 0 and connection.upstream is None and not upstream.response_count:
+            connection.connecting = stream.socket  # It is being established still.
         elif connection.upstream is not None:
             connection.drop_upstream()
         else:
             connection.engine.pool.drop(upstream)
         return False
-    upstream.way, upstream.answer = cached.route, cached.credentials
+    upstream.route, upstream.credentials = cached.route, cached.credentials
     connection.upstream = upstream
-    connection.plan = cached
-    connection.between = False
-    upstream.heard_before = cached.route.pulse.answers if cached.route is not None else 0
+    connection.cached_request = cached
+    connection.is_between_requests = False
+    upstream.responses_before = cached.route.activity.responses if cached.route is not None else 0
     limits = connection.engine.limits
-    connection.deadline_in(
+    connection.set_deadline(
         limits.connect_response_head_s if cached.opens_tunnel else limits.response_head_s
     )
     return True
@@ -155,7 +155,7 @@ def on_upstream_ready(connection: "ClientConnection") -> FastPathResult:
     Raises:
         OSError: The client's connection broke.
     """
-    upstream, cached = connection.upstream, connection.plan
+    upstream, cached = connection.upstream, connection.cached_request
     assert upstream is not None
     if cached is None:
         if not upstream.is_quiet():
@@ -189,16 +189,16 @@ def _relay_response(
     if seen is None or len(data) - head_end != seen.length or engine.closing:
         return SLOW_PATH
     _record_response(connection, upstream, confirms=seen.confirms_login)
-    connection.plan = None
+    connection.cached_request = None
     engine.counters.received += seen.length
     head = seen.head if seen.has_date else engine.date_field.add_to(seen.head)
     octets = head + data[head_end:]
     sent = connection.client.send(octets)
-    connection.deadline_in(engine.limits.idle_s)
+    connection.set_deadline(engine.limits.idle_s)
     if sent < len(octets):
         connection.undelivered = octets[sent:]
         return SLOW_PATH
-    connection.between = True
+    connection.is_between_requests = True
     return WAIT
 
 
@@ -216,7 +216,7 @@ def _open_tunnel(
     connection.tunnel = Tunnel(
         connection.client, upstream.stream, connection.engine.pipe_pool, head[sent:]
     )
-    connection.plan = None
+    connection.cached_request = None
     return TUNNEL
 
 
@@ -230,18 +230,18 @@ def _record_response(
         upstream: Where the answer came from.
         confirms: The answer confirms the login that the request carried.
     """
-    engine, route, credentials = connection.engine, upstream.way, upstream.answer
+    engine, route, credentials = connection.engine, upstream.route, upstream.credentials
     assert route is not None
-    if not upstream.used and route.fallbacks and route.upstream is not None:
+    if not upstream.response_count and route.fallbacks and route.upstream is not None:
         engine.failover.mark_alive(route.upstream)
-    upstream.used += 1
-    route.pulse.answers += 1
+    upstream.response_count += 1
+    route.activity.responses += 1
     engine.observer.reached(route)
     # That a connection is still signed in says nothing about the login.
     if (
         credentials is not None
         and not credentials.acceptance.is_recent
         and confirms
-        and not upstream.is_signed_in
+        and not upstream.is_authenticated
     ):
         engine.desk.accepted(credentials)

@@ -14,7 +14,7 @@ from trayproxy.engine.error_pages import (
     TOO_LARGE_BUT_SIGNED_IN,
     ErrorPage,
     RequestRefusedError,
-    only_by_proxy,
+    needs_http_proxy,
     refused_request,
     sign_in_not_set,
 )
@@ -155,7 +155,7 @@ async def send_with_login(
         if carried is not None:
             desk.inconclusive(carried, type(error).__name__, sent=exchange.was_login_sent)
         raise
-    if credentials is not None and route.signs_requests and isinstance(outcome, Response):
+    if credentials is not None and route.authenticates_requests and isinstance(outcome, Response):
         carried = exchange.permitted or credentials
         if not exchange.is_proved:
             if attempt.is_from_desk or carried.permit:
@@ -223,7 +223,7 @@ class Forwarder:
         """
         authority = self._request.target.authority
         assert authority is not None  # The forms without one are answered before they come here.
-        route = self._sent.way if self._sent is not None else self._engine.route_for(authority)
+        route = self._sent.route if self._sent is not None else self._engine.route_for(authority)
         if route is None:
             return await self._refuse(NO_PROFILE)
         preferred = route
@@ -234,7 +234,7 @@ class Forwarder:
         try:
             framing = self._request.framing
             too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
-            comes_back = any(one.signs_requests for one in (route, *preferred.fallbacks))
+            comes_back = any(one.authenticates_requests for one in (route, *preferred.fallbacks))
             replay_buffer = ReplayBuffer(comes_back and not too_large)
             return await self._send_until_answered(
                 RequestWriter(self._client, framing, replay_buffer)
@@ -244,7 +244,7 @@ class Forwarder:
         except RequestBodyError as error:
             self._connection.drop_upstream()
             page = refused_request(error.status, str(error))
-            return await self._connection.answer(page, self._request, keep_alive=False)
+            return await self._connection.send_page(page, self._request, keep_alive=False)
         except BaseException:
             # The client left, or nothing moved any more. What may still come on the upstream
             # connection answers this request: nobody else may get it.
@@ -256,7 +256,7 @@ class Forwarder:
 
     async def _refuse(self, page: ErrorPage) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
-        return await self._connection.answer(page, self._request, keep_alive=keep_alive)
+        return await self._connection.send_page(page, self._request, keep_alive=keep_alive)
 
     # --- the conversation with the next hop ---
 
@@ -265,7 +265,7 @@ class Forwarder:
         relay. Return whether the client's connection goes on."""
         sent, lease = self._sent, self._lease
         exchange = AuthExchange(self._connection, self._cached, lease, self._relay, writer, sent)
-        attempt = self._unchallenged_attempt() if sent is None else Attempt(sent.answer)
+        attempt = self._unchallenged_attempt() if sent is None else Attempt(sent.credentials)
         unanswered = 0
         framing = self._request.framing
         may_ask = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
@@ -273,9 +273,9 @@ class Forwarder:
             if lease.route.is_direct and not self._request.can_be_sent_directly:
                 target = self._request.target
                 host = target.authority.host if target.authority else ""
-                raise RequestRefusedError(only_by_proxy(target.scheme.decode("ascii"), host))
+                raise RequestRefusedError(needs_http_proxy(target.scheme.decode("ascii"), host))
             writer.needs_sign_in_first = (
-                may_ask and attempt.credentials is None and lease.route.signs_requests
+                may_ask and attempt.credentials is None and lease.route.authenticates_requests
             )
             try:
                 outcome = await send_with_login(exchange, lease, self._request, attempt)
@@ -308,7 +308,7 @@ class Forwarder:
                 return await self._open_directly()
             if isinstance(outcome, Response):
                 return await self._relay.relay(writer, outcome)
-            if not lease.route.signs_in:
+            if not lease.route.may_sign_in:
                 page = sign_in_not_set(self._profile.name)
                 self._engine.observer.sign_in_not_set(lease.route, page)
                 raise RequestRefusedError(page)
@@ -361,7 +361,7 @@ class Forwarder:
         route = self._lease.route
         return (
             self._engine.desk.known(route.upstream_id)
-            if route.signs_in and route.upstream_id
+            if route.may_sign_in and route.upstream_id
             else None
         )
 
@@ -373,7 +373,12 @@ class Forwarder:
         """
         known, route, request = self._known_credentials(), self._lease.route, self._request
         framing, site = request.framing, request.target.authority
-        if known is None or route.upstream_id is None or site is None or not route.signs_requests:
+        if (
+            known is None
+            or route.upstream_id is None
+            or site is None
+            or not route.authenticates_requests
+        ):
             return Attempt(known)
         if isinstance(framing, NoBody):
             is_repeatable = True

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from trayproxy.engine.error_pages import (
     BUSY,
-    LAST_STOP,
     LOOP,
+    MAX_FORWARDS_REACHED,
     NOT_A_PROXY_REQUEST,
     ErrorPage,
     refused_request,
@@ -51,8 +51,8 @@ class RequestLoop:
         """Answer request after request."""
         connection, engine = self._connection, self._engine
         try:
-            if connection.is_one_too_many:
-                await connection.answer(BUSY, None, keep_alive=False)
+            if connection.is_over_limit:
+                await connection.send_page(BUSY, None, keep_alive=False)
                 return
             await self._deliver_undelivered()
             left = REQUESTS_PER_TURN
@@ -63,11 +63,11 @@ class RequestLoop:
                 left -= 1
                 goes_on = await self._serve_request()
                 # What was begun was for this request: the next one may go elsewhere.
-                connection.drop_begun()
+                connection.drop_connecting()
                 if not goes_on or engine.closing:
                     return
-                connection.deadline_in(engine.limits.idle_s)
-            connection.between = True
+                connection.set_deadline(engine.limits.idle_s)
+            connection.is_between_requests = True
             self.is_idle = not engine.closing
         except (ClientGoneError, OSError):
             # Gone, or too slow: there is nobody to tell. (TimeoutError is an OSError.)
@@ -75,7 +75,11 @@ class RequestLoop:
 
     def _has_no_work(self) -> bool:
         """Whether nothing is to be done before the client says something."""
-        return self._connection.plan is None and not self._client.inbox and not self._client.ended
+        return (
+            self._connection.cached_request is None
+            and not self._client.inbox
+            and not self._client.ended
+        )
 
     async def _deliver_undelivered(self) -> None:
         """Deliver what the client has not taken of an answer that came on the short way."""
@@ -83,30 +87,30 @@ class RequestLoop:
         if connection.undelivered:
             rest, connection.undelivered = connection.undelivered, b""
             await connection.deliver(rest)
-            connection.deadline_in(self._engine.limits.idle_s)
+            connection.set_deadline(self._engine.limits.idle_s)
 
     async def _serve_request(self) -> bool:
         """Answer one request. Return whether another one may follow."""
         connection = self._connection
         try:
-            cached, is_sent = connection.plan, connection.plan is not None
-            connection.plan = None
+            cached, is_sent = connection.cached_request, connection.cached_request is not None
+            connection.cached_request = None
             if cached is None:
                 cached = await self._next_request()
         except MessageError as error:
             page = refused_request(error.status, str(error))
-            return await connection.answer(page, None, keep_alive=False)
+            return await connection.send_page(page, None, keep_alive=False)
         except TimeoutError:
             if not self._head_started:
                 return False
             page = refused_request(408, "it did not come to an end in time")
-            return await connection.answer(page, None, keep_alive=False)
+            return await connection.send_page(page, None, keep_alive=False)
         if cached is None:
             return False
         connection.deadline = None
-        connection.between = False
+        connection.is_between_requests = False
         if cached.page is not None:
-            return await connection.answer(cached.page, cached.request, keep_alive=False)
+            return await connection.send_page(cached.page, cached.request, keep_alive=False)
         # What was sent on the short way is waited for from where the shortcut left off.
         return await Forwarder(
             connection, cached, sent=connection.upstream if is_sent else None
@@ -121,7 +125,7 @@ class RequestLoop:
         """
         connection, client = self._connection, self._client
         self._head_started = False
-        connection.between = True
+        connection.is_between_requests = True
         seen = 0
         while True:
             if client.inbox:
@@ -133,7 +137,7 @@ class RequestLoop:
                 seen = len(client.inbox)
                 if not self._head_started:
                     self._head_started = True
-                    connection.deadline_in(self._engine.limits.head_s)
+                    connection.set_deadline(self._engine.limits.head_s)
             if client.ended:
                 if client.inbox:
                     raise MessageError(400, "it ends in the middle of its head")
@@ -174,5 +178,5 @@ class RequestLoop:
         if self._engine.is_loop(request):
             return LOOP
         if request.has_max_forwards_zero:
-            return LAST_STOP
+            return MAX_FORWARDS_REACHED
         return None

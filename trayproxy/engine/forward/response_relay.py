@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from trayproxy.engine.error_pages import CUT_SHORT, RequestRefusedError
+from trayproxy.engine.error_pages import CONNECTION_CLOSED, RequestRefusedError
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.challenge_detection import (
@@ -76,7 +76,7 @@ class ResponseRelay(ResponseReader):
             first = self._next_part(stream, body, is_chunked)
         except ResponseBrokenError:
             connection.drop_upstream()
-            raise RequestRefusedError(CUT_SHORT) from None
+            raise RequestRefusedError(CONNECTION_CLOSED) from None
         except MessageError as error:
             raise self.reject_response(error) from error
         try:
@@ -84,7 +84,7 @@ class ResponseRelay(ResponseReader):
         except (ResponseBrokenError, MessageError, TimeoutError):
             # The client must see that this is not the whole (RFC 9112, section 8).
             connection.drop_upstream()
-            connection.cut()
+            connection.reset_on_close()
             return False
         is_sure = response.keep_alive and body.is_unambiguous
         if not (is_sure and writer.done) or stream.inbox or stream.ended:
@@ -149,7 +149,7 @@ class ResponseRelay(ResponseReader):
             left = PARTS_PER_TURN
             if not writer.done:
                 writer.push()
-            self._downstream.deadline_in(self._engine.limits.response_body_s)
+            self._downstream.set_deadline(self._engine.limits.response_body_s)
             upload = WRITE if writer.waits_for_upstream else 0
             if rest:
                 download = WRITE | (READ if writer.waits_for_client else 0)

@@ -15,7 +15,7 @@ NEVER_BLOCKS = getattr(socket, "SOCK_NONBLOCK", 0)
 """Makes a socket that does not block from the start, where that is possible."""
 
 
-def begin(address: Address) -> socket.SocketType:
+def start_connect(address: Address) -> socket.SocketType:
     """Return a connection to this address that is being established, or is already.
 
     Raises:
@@ -101,7 +101,7 @@ async def connect(
         while queue or trying:
             if queue and (not trying or now() >= next_start):
                 try:
-                    attempt = begin(queue.popleft())
+                    attempt = start_connect(queue.popleft())
                 except OSError as error:
                     failure = _telling_more(failure, error)
                     continue

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.error_pages import (
-    CUT_SHORT,
+    CONNECTION_CLOSED,
     SITE_WANTS_SIGN_IN,
     TOO_LARGE_TO_REPEAT,
     RequestRefusedError,
@@ -322,14 +322,14 @@ class AuthExchange:
         is_bound = credentials is not None and credentials.scheme.binds_connection
         losses = 0
         while True:
-            if credentials is not None and is_bound and self._lease.route.signs_requests:
+            if credentials is not None and is_bound and self._lease.route.authenticates_requests:
                 self._lease.register_demand(credentials)
                 if await self._lease.wait_for_preconnect() and self._is_superseded(credentials):
                     raise LoginSupersededError
             upstream = await self._obtain_connection(credentials, fresh=fresh)
-            if upstream.is_signed_in:
+            if upstream.is_authenticated:
                 self._lease.deregister_demand()
-            carries = self._lease.route.signs_requests and not upstream.is_signed_in
+            carries = self._lease.route.authenticates_requests and not upstream.is_authenticated
             asks_first = (
                 carries and credentials is not None and self._is_challenge_needed_first(credentials)
             )
@@ -462,7 +462,10 @@ class AuthExchange:
                 return True
             stream.close()
             return False
-        if not (self.was_login_sent and lease.route.signs_requests) or downstream.upstream is None:
+        if (
+            not (self.was_login_sent and lease.route.authenticates_requests)
+            or downstream.upstream is None
+        ):
             return False
         connection = downstream.upstream
         unanswered = UnansweredRequest(
@@ -495,7 +498,7 @@ class AuthExchange:
         """Return the connection to send the request on."""
         if self._sent_on is not None:
             return self._sent_on
-        if self._lease.route.signs_requests or credentials is None:
+        if self._lease.route.authenticates_requests or credentials is None:
             before = self._downstream.upstream
             upstream = await self._lease.obtain_connection(
                 credentials or self._shared_login(),
@@ -533,23 +536,27 @@ class AuthExchange:
         """Record the next hop's failure to respond, and return the error to raise."""
         if self.was_login_sent and self._may_resend_without_login():
             self._downstream.drop_upstream()
-            return UnansweredError(CUT_SHORT)
+            return UnansweredError(CONNECTION_CLOSED)
         if lost.was_unused:
             self._lease.record_silence()
-        self._lease.report_failure(CUT_SHORT)
-        return RequestRefusedError(CUT_SHORT)
+        self._lease.report_failure(CONNECTION_CLOSED)
+        return RequestRefusedError(CONNECTION_CLOSED)
 
     async def _attempt_on(
         self, upstream: UpstreamConnection, credentials: Credentials | None
     ) -> Response | AuthChallenge | None:
         """Send the request on this connection. Return None if it must be sent again with the
         challenges now known."""
-        is_signed_in = upstream.is_signed_in
-        carried = credentials if self._lease.route.signs_requests and not is_signed_in else None
+        is_authenticated = upstream.is_authenticated
+        carried = (
+            credentials
+            if self._lease.route.authenticates_requests and not is_authenticated
+            else None
+        )
         if carried is not None and not carried.is_constant:
             if self._sent_on is None and not self._is_challenge_needed_here(upstream, carried):
                 return await self._run_handshake(upstream, carried)
-            self._is_probing_idle = self._was_challenged_again and upstream.used > 0
+            self._is_probing_idle = self._was_challenged_again and upstream.response_count > 0
             if self._probes_by_head(carried) and await self._probe_by_head(upstream):
                 outcome = None
             else:
@@ -557,16 +564,16 @@ class AuthExchange:
                 outcome = await self._send_without_login(upstream, None)
             self._is_probing_idle = False
             return outcome
-        is_sure = is_signed_in or (carried is not None and not self._is_on_trial)
-        used = (credentials or self._withheld) if is_signed_in else carried
+        is_sure = is_authenticated or (carried is not None and not self._is_on_trial)
+        used = (credentials or self._withheld) if is_authenticated else carried
         head = self._write_head(upstream, used, carried, is_sure=is_sure)
         response = await self._send(upstream, head, carried=carried)
         if not self._is_challenge(response, carried):
             self.is_proved = carried is not None
-            if carried is None and not is_signed_in:
+            if carried is None and not is_authenticated:
                 self._note_site_served(upstream, response)
             return response
-        if is_signed_in:
+        if is_authenticated:
             raise ConnectionLostError(is_counted=False)
         await self.discard_response(upstream, response)
         return AuthChallenge(self._challenges, Verdict(VerdictKind.REJECTED) if carried else None)
@@ -793,7 +800,7 @@ class AuthExchange:
                 raise RequestBodyError(error.status, str(error)) from None
             if writer.octets_read >= due_at:
                 due_at = writer.octets_read + limits.min_body_octets
-                downstream.deadline_in(limits.body_s)
+                downstream.set_deadline(limits.body_s)
             try:
                 await IoWait(downstream.events(READ, None, 0))
             except TimeoutError as error:
@@ -871,8 +878,8 @@ class AuthExchange:
         if leg.with_content and leg.credentials:
             self.is_proved = True
             if credentials.scheme.binds_connection:
-                upstream.key = upstream.key._replace(signed_in=credentials.login_id)
-                upstream.answer = credentials
+                upstream.key = upstream.key._replace(authenticated_as=credentials.login_id)
+                upstream.credentials = credentials
             return response
         if leg.with_content or not self._has_content:
             return response
@@ -916,8 +923,8 @@ class AuthExchange:
         if self._sent_on is not None:
             self._sent_on = None
             writer.adopt_sent_request(stream)
-            if self._downstream.is_late:
-                self._downstream.is_late = False
+            if self._downstream.has_timed_out:
+                self._downstream.has_timed_out = False
                 raise self._lease.time_out()
         elif not whole:
             writer.start_without_content(stream, head)
@@ -925,12 +932,14 @@ class AuthExchange:
             raise ContentNotRepeatableError
         else:
             writer.start(stream, head)
-        self._downstream.carried = carried
+        self._downstream.pending_credentials = carried
         try:
             response = await (heads or self._reader).read_head(writer, upstream)
         except ResponseBrokenError as error:
             may_retry = not whole or self._may_resend(upstream, carried, error)
-            raise ConnectionLostError(may_retry=may_retry, was_unused=upstream.used == 0) from error
+            raise ConnectionLostError(
+                may_retry=may_retry, was_unused=upstream.response_count == 0
+            ) from error
         except RequestBodyError:
             raise
         except MessageError as error:
@@ -940,7 +949,7 @@ class AuthExchange:
                 raise RequestBodyError(408, "its content did not come in time") from error
             raise self._lease.time_out() from error
         finally:
-            self._downstream.carried = None
+            self._downstream.pending_credentials = None
             self.was_login_sent = self.was_login_sent or (carried is not None and writer.started)
         self._lease.record_response(upstream)
         if response.status == 417 and b"expect" in head.lower() and not self._omits_expectation:
@@ -978,9 +987,11 @@ class AuthExchange:
             # closing the connection after its 407 has not read the later request.
             is_unread = error.request_was_unread and not writer.body_started
             is_first = not carried.scheme.binds_connection
-            return is_repeatable and upstream.used > 0 and is_unread and is_first
+            return is_repeatable and upstream.response_count > 0 and is_unread and is_first
         is_without_login = (
-            carried is None and not upstream.is_signed_in and self._lease.route.signs_requests
+            carried is None
+            and not upstream.is_authenticated
+            and self._lease.route.authenticates_requests
         )
         if is_without_login and writer.body_started and not writer.done:
             # A proxy refusing an upload may reset the connection, so its 407 is lost: expect a 100
@@ -992,7 +1003,7 @@ class AuthExchange:
                 self._lease.route.upstream_id
             )
             return False
-        return upstream.used > 0 and (is_repeatable or not writer.started)
+        return upstream.response_count > 0 and (is_repeatable or not writer.started)
 
     def _write_head(
         self,
@@ -1023,7 +1034,7 @@ class AuthExchange:
         header_value = None
         if carried is not None:
             header_value = carried.header_value(request.method, request_target(request))
-        wire = self._write(request, header_value, persists=upstream.is_signed_in)
+        wire = self._write(request, header_value, persists=upstream.is_authenticated)
         if is_cacheable:
             cached_request.store_sent(wire, route, credentials, upstream.key, withheld)
         return wire
@@ -1033,7 +1044,7 @@ class AuthExchange:
         request, with an Expect field in that case (RFC 9110, section 10.1.1)."""
         writer = self._writer
         writer.holds_content = (
-            self._lease.route.signs_requests
+            self._lease.route.authenticates_requests
             and not is_sure
             and self._has_content
             and not self._omits_expectation
@@ -1083,7 +1094,7 @@ class AuthExchange:
         if (
             upstream_id is None
             or site is None
-            or not self._lease.route.signs_requests
+            or not self._lease.route.authenticates_requests
             or not is_current
         ):
             return

@@ -72,7 +72,7 @@ class LateVerdicts:
             for unanswered in self._waiting
             if unanswered.credentials.login_id == login_id
         ]
-        return sum(unanswered.connection.is_unheard for unanswered in waiting)
+        return sum(unanswered.connection.is_upstream_silent for unanswered in waiting)
 
     async def close(self) -> None:
         """Stop reading all responses."""
@@ -161,7 +161,7 @@ class LateVerdicts:
     def _report_if_silent(self, unanswered: UnansweredRequest) -> None:
         """Report an overdue response to the desk if the next hop has not responded at all since the
         request was sent."""
-        if unanswered.connection.is_unheard:
+        if unanswered.connection.is_upstream_silent:
             self._engine.desk.overdue(
                 unanswered.credentials, self._engine.count_unanswered(unanswered.credentials)
             )

@@ -97,12 +97,12 @@ class NullDownstream:
         self.engine = engine
         self.client: SocketStream = NullStream()
         self.upstream: UpstreamConnection | None = None
-        self.begun: socket.SocketType | None = None
+        self.connecting: socket.SocketType | None = None
         self.deadline: float | None = None
-        self.is_late = False
-        self.carried: Credentials | None = None
+        self.has_timed_out = False
+        self.pending_credentials: Credentials | None = None
 
-    def deadline_in(self, seconds: float) -> None:
+    def set_deadline(self, seconds: float) -> None:
         """Ignore the deadline: the whole preconnect has a timeout."""
 
     def events(
@@ -121,7 +121,7 @@ class NullDownstream:
             self.engine.pool.drop(self.upstream)
             self.upstream = None
 
-    def drop_begun(self) -> None:
+    def drop_connecting(self) -> None:
         """Do nothing: only the fast path starts connections, and only for clients."""
 
     async def deliver(self, data: bytes) -> None:
@@ -169,14 +169,14 @@ class ReadyConnection:
 
     def __init__(self, connection: UpstreamConnection, pooled_at: float) -> None:
         self.connection = connection
-        self.use_count = connection.used
+        self.use_count = connection.response_count
         self.pooled_at = pooled_at
 
     def was_lost(self, now: float, idle_upstream_s: float) -> bool:
         """Return True if the next hop closed the connection unused, before its time in the pool was
         over."""
         is_closed = self.connection.stream.socket.fileno() < 0
-        is_unused = self.connection.used == self.use_count
+        is_unused = self.connection.response_count == self.use_count
         return is_closed and is_unused and now - self.pooled_at < idle_upstream_s
 
 
@@ -230,7 +230,7 @@ class Preconnect:
             return PreconnectResult.FAILED_FOR_GOOD
         downstream.upstream = None
         self.ready = ReadyConnection(connection, self._engine.loop.time())
-        self._engine.pool.keep(connection)
+        self._engine.pool.put(connection)
         return PreconnectResult.POOLED
 
     def _report(self, outcome: AuthChallenge | None, credentials: Credentials) -> None:
@@ -352,7 +352,7 @@ class Preconnector:
         order = self._policy.next_order(
             key,
             engine.loop.time(),
-            is_ready=engine.pool.has(key),
+            is_ready=engine.pool.has_idle(key),
             may_carry=engine.desk.is_sure_of,
         )
         if order is None:

@@ -9,9 +9,9 @@ from trayproxy.desk.desk import Desk
 from trayproxy.engine.error_pages import (
     ErrorPage,
     RequestRefusedError,
-    silent,
-    slow_or_silent,
+    no_response,
     slow_site,
+    slow_site_or_proxy,
 )
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
@@ -34,7 +34,7 @@ it."""
 
 def _authenticated_key(key: PoolKey, credentials: Credentials) -> PoolKey:
     """Return the pool key of the connections authenticated with this login."""
-    return key._replace(signed_in=credentials.login_id)
+    return key._replace(authenticated_as=credentials.login_id)
 
 
 class UpstreamLease:
@@ -127,7 +127,7 @@ class UpstreamLease:
         else:
             pooled = self._take_from_pool(key, credentials, even_for_tunnel=asks_first)
         if pooled is not None:
-            downstream.drop_begun()  # The poller does not watch it until it is used.
+            downstream.drop_connecting()  # The poller does not watch it until it is used.
         downstream.upstream = pooled or UpstreamConnection(await self._connect(credentials), key)
         return self._mark_in_use(downstream.upstream, key, credentials)
 
@@ -139,7 +139,7 @@ class UpstreamLease:
             return
         downstream.release(current.stream.descriptor)
         if current.is_quiet():
-            self._engine.pool.keep(current)
+            self._engine.pool.put(current)
         else:
             current.stream.close()
 
@@ -159,7 +159,7 @@ class UpstreamLease:
         """Return True if a connection may carry a request with these credentials."""
         if connection.key == key:
             return True
-        if credentials is None or not self.route.signs_requests:
+        if credentials is None or not self.route.authenticates_requests:
             return False
         # The connection is not authenticated yet: this request may carry the first login on it.
         return connection.key in (_authenticated_key(key, credentials), self._pool_key(None))
@@ -170,7 +170,7 @@ class UpstreamLease:
         """Return an idle connection for a request with these credentials; None if the pool has
         none."""
         pool, is_connect = self._engine.pool, self._request.method == b"CONNECT"
-        carries_login = credentials is not None and self.route.signs_requests
+        carries_login = credentials is not None and self.route.authenticates_requests
         if credentials is not None and carries_login and credentials.scheme.binds_connection:
             pooled = pool.take(_authenticated_key(key, credentials))
             if pooled is not None:
@@ -237,16 +237,16 @@ class UpstreamLease:
         self, connection: UpstreamConnection, key: PoolKey, credentials: Credentials | None
     ) -> UpstreamConnection:
         """Store in the connection the route and the credentials of its current request."""
-        connection.way = self.route
+        connection.route = self.route
         if self._responses_before is None or self._responses_before[0] is not self.route:
-            self._responses_before = (self.route, self.route.pulse.answers)
-        connection.heard_before = self._responses_before[1]
-        if not connection.is_signed_in:
+            self._responses_before = (self.route, self.route.activity.responses)
+        connection.responses_before = self._responses_before[1]
+        if not connection.is_authenticated:
             connection.key = key
         is_reusable = (
-            credentials is None or credentials.is_constant or not self.route.signs_requests
+            credentials is None or credentials.is_constant or not self.route.authenticates_requests
         )
-        connection.answer = credentials if is_reusable or connection.is_signed_in else None
+        connection.credentials = credentials if is_reusable or connection.is_authenticated else None
         return connection
 
     def _pool_name(self) -> str:
@@ -275,18 +275,18 @@ class UpstreamLease:
             credentials,
             self.wait,
             downstream.release,
-            downstream.begun,
+            downstream.connecting,
             self._note_login_sent,
             self._keep_unanswered_stream,
         )
         try:
-            stream = await self._engine.connector.dial(connect_request)
+            stream = await self._engine.connector.open(connect_request)
         except BaseException as error:
-            downstream.drop_begun()
+            downstream.drop_connecting()
             if isinstance(error, UnusableError):
                 self.report_failure(error.page)
             raise
-        downstream.begun = None
+        downstream.connecting = None
         return stream
 
     def _note_login_sent(self) -> None:
@@ -310,10 +310,14 @@ class UpstreamLease:
 
     def record_response(self, upstream: UpstreamConnection) -> None:
         """Count a response of the next hop on this connection."""
-        if not upstream.used and self.preferred_route.fallbacks and self.route.upstream is not None:
+        if (
+            not upstream.response_count
+            and self.preferred_route.fallbacks
+            and self.route.upstream is not None
+        ):
             self._engine.failover.mark_alive(self.route.upstream)
-        upstream.used += 1
-        self.route.pulse.answers += 1
+        upstream.response_count += 1
+        self.route.activity.responses += 1
         self._engine.observer.reached(self.route)
 
     def record_silence(self) -> None:
@@ -338,16 +342,16 @@ class UpstreamLease:
         assert target is not None
         limit = self._engine.limits.response_head_limit_s(self._request.method)
         if route.upstream is None or route.is_socks:
-            page = silent(target.host, limit, through_upstream=False)
+            page = no_response(target.host, limit, through_upstream=False)
             if route.upstream is None:
                 self.report_failure(page)
             return RequestRefusedError(page)
-        if connection is not None and route.pulse.answers > connection.heard_before:
+        if connection is not None and route.activity.responses > connection.responses_before:
             return RequestRefusedError(slow_site(target.host, limit))
         self.record_silence()
         if self._request.method != b"CONNECT":
-            return RequestRefusedError(slow_or_silent(target.host, route.upstream.host, limit))
-        page = silent(route.upstream.host, limit, through_upstream=True)
+            return RequestRefusedError(slow_site_or_proxy(target.host, route.upstream.host, limit))
+        page = no_response(route.upstream.host, limit, through_upstream=True)
         self.report_failure(page)
         return RequestRefusedError(page)
 

@@ -21,7 +21,7 @@ from trayproxy.desktop.users import User, own_user
 
 Inquiry = asyncio.Future[None]
 """Is done when it is known which program was refused."""
-Refused = Callable[[socket.SocketType, User | None], Inquiry | None]
+OnRefused = Callable[[socket.SocketType, User | None], Inquiry | None]
 """Is told of a connection that is refused and of its user, None if unknown, before the connection
 is answered. Returns what to wait for before that: a program that has its answer may end, and then
 nobody can tell any more which one it was. None: nothing."""
@@ -49,8 +49,8 @@ class AccessControl:
     Attributes:
         allowed: Users other than the own that may connect.
         open_to_all: Whether nobody is asked who it is.
-        refused: How many connections were turned away. One that ended before it was looked at and
-            has sent nothing is none: programs do this to see whether somebody listens.
+        refused_count: How many connections were turned away. One that ended before it was looked at
+            and has sent nothing is none: programs do this to see whether somebody listens.
         inquiry: What to wait for before the connection that was refused last is answered.
     """
 
@@ -61,7 +61,7 @@ class AccessControl:
         *,
         allowed: frozenset[User] = frozenset(),
         open_to_all: bool = False,
-        on_refused: Refused = lambda connection, user: None,
+        on_refused: OnRefused = lambda connection, user: None,
     ) -> None:
         """Take the place.
 
@@ -74,7 +74,7 @@ class AccessControl:
         """
         self.allowed = allowed
         self.open_to_all = open_to_all
-        self.refused = 0
+        self.refused_count = 0
         self.inquiry: Inquiry | None = None
         self._owners = owners
         self._own = own
@@ -105,8 +105,8 @@ class AccessControl:
             return True
         user = owner.user if owner is not None and owner.is_open else None
         self.inquiry = None
-        if user is not None or has_sent(connection):
-            self.refused += 1
+        if user is not None or has_unread_octets(connection):
+            self.refused_count += 1
             self.inquiry = self._on_refused(connection, user)
         return False
 
@@ -132,7 +132,7 @@ class AccessControl:
         self._owners.close()
 
 
-def has_sent(connection: socket.SocketType) -> bool:
+def has_unread_octets(connection: socket.SocketType) -> bool:
     """Whether octets wait to be read. None is taken."""
     try:
         return bool(connection.recv(1, socket.MSG_PEEK))

@@ -58,13 +58,13 @@ class AcceptedConnection(NamedTuple):
     local: Endpoint | None = None
 
 
-class NotWatched(Enum):
+class NotRegistered(Enum):
     """What a connection waits beside that waits for something else."""
 
     NOBODY = auto()
 
 
-NOT_WATCHED: Final = NotWatched.NOBODY
+NOT_REGISTERED: Final = NotRegistered.NOBODY
 
 
 class ClientConnection(Work[AcceptedConnection]):
@@ -77,13 +77,14 @@ class ClientConnection(Work[AcceptedConnection]):
         tunnel: The tunnel that this connection has become, if it has.
         deadline: Loop time after which it has waited for too long, noticed at most a second late;
             None for no limit.
-        plan: The request that is on its way by the shortcut, None if none is.
-        begun: A connection to the next hop that the shortcut began and that takes its time.
+        cached_request: The request that is on its way by the shortcut, None if none is.
+        connecting: A connection to the next hop that the shortcut began and that takes its time.
         undelivered: What the client has not taken yet of an answer from the shortcut.
-        is_late: The answer to what was sent on the short way has not come in time.
-        is_one_too_many: There were as many clients as we serve before it.
-        between: It is between two requests.
-        carried: The login that a request of the story carries and that has no answer yet.
+        has_timed_out: The answer to what was sent on the short way has not come in time.
+        is_over_limit: There were as many clients as we serve before it.
+        is_between_requests: It is between two requests.
+        pending_credentials: The login that a request of the story carries and that has no answer
+            yet.
     """
 
     def __init__(self, work: AcceptedConnection, flags: argparse.Namespace, **kwargs: Any) -> None:
@@ -93,18 +94,18 @@ class ClientConnection(Work[AcceptedConnection]):
         self.upstream: UpstreamConnection | None = None
         self.tunnel: Tunnel | None = None
         self.deadline: float | None = None
-        self.plan: CachedRequest | None = None
-        self.begun: socket.SocketType | None = None
+        self.cached_request: CachedRequest | None = None
+        self.connecting: socket.SocketType | None = None
         self.undelivered = b""
-        self.is_late = False
-        self.is_one_too_many = False
-        self.between = True
-        self.carried: Credentials | None = None
-        self._unheard: tuple[float, int] | None = None
-        self._story: RequestLoop | None = None
-        self._strand: FdTask | None = None
-        self._watched = NO_EVENTS
-        self._beside: UpstreamConnection | NotWatched | None = NOT_WATCHED
+        self.has_timed_out = False
+        self.is_over_limit = False
+        self.is_between_requests = True
+        self.pending_credentials: Credentials | None = None
+        self._last_response: tuple[float, int] | None = None
+        self._request_loop: RequestLoop | None = None
+        self._fd_task: FdTask | None = None
+        self._registered = NO_EVENTS
+        self._idle_upstream: UpstreamConnection | NotRegistered | None = NOT_REGISTERED
 
     @staticmethod
     def create(*args: Any) -> AcceptedConnection:
@@ -116,17 +117,19 @@ class ClientConnection(Work[AcceptedConnection]):
         engine = self.engine
         engine.counters.active += 1
         if not engine.access_control.admits(*self.work):
-            engine.refused_connections.take(self.client.socket, engine.access_control.inquiry)
-            self.cut()
+            engine.refused_connections.answer_then_close(
+                self.client.socket, engine.access_control.inquiry
+            )
+            self.reset_on_close()
             self._finish()
             return
-        self.is_one_too_many = engine.counters.active > engine.limits.max_clients
-        if self.is_one_too_many:
-            self._go_on(SLOW_PATH)
+        self.is_over_limit = engine.counters.active > engine.limits.max_clients
+        if self.is_over_limit:
+            self._apply(SLOW_PATH)
             return
         self._on_event(self.client.descriptor, READ)
-        if self._beside is None and self.between:
-            self.deadline_in(engine.limits.first_octet_s)  # Nothing has come with it.
+        if self._idle_upstream is None and self.is_between_requests:
+            self.set_deadline(engine.limits.first_octet_s)  # Nothing has come with it.
 
     # --- events ---
 
@@ -144,9 +147,9 @@ class ClientConnection(Work[AcceptedConnection]):
                 logger.exception("connection %s failed", self.uid)
                 self._finish()
                 return
-            self._look_at(tunnel)
+            self._update_tunnel(tunnel)
             return
-        if self._strand is not None:
+        if self._fd_task is not None:
             self._resume(descriptor)
             return
         try:
@@ -159,31 +162,31 @@ class ClientConnection(Work[AcceptedConnection]):
         except Exception:
             logger.exception("connection %s failed", self.uid)
             turn = END
-        if turn is not WAIT or self._beside is not self.upstream:
-            self._go_on(turn)
+        if turn is not WAIT or self._idle_upstream is not self.upstream:
+            self._apply(turn)
 
-    def _go_on(self, turn: FastPathResult) -> None:
+    def _apply(self, turn: FastPathResult) -> None:
         if turn is WAIT:
-            if self._beside is not self.upstream:
-                self._wait_beside(self.upstream)
+            if self._idle_upstream is not self.upstream:
+                self._register_idle(self.upstream)
         elif turn is TUNNEL:
-            self._begin_tunnel()
+            self._start_tunnel()
         elif turn is SLOW_PATH:
-            self._story = RequestLoop(self)
-            self._strand = FdTask(self._story.run(), self.engine.loop, self._resume)
-            self._guard(self._strand.start)
+            self._request_loop = RequestLoop(self)
+            self._fd_task = FdTask(self._request_loop.run(), self.engine.loop, self._resume)
+            self._run_step(self._fd_task.start)
         else:
             self._finish()
 
     def _resume(self, woken_by: int) -> None:
         """Go on with the story."""
-        strand = self._strand
+        strand = self._fd_task
         if strand is not None:
-            self._guard(lambda: strand.step(woken_by))
+            self._run_step(lambda: strand.step(woken_by))
 
-    def _guard(self, step: Callable[[], bool]) -> None:
+    def _run_step(self, step: Callable[[], bool]) -> None:
         """Take a step of the story; one that fails ends this connection alone."""
-        assert self._strand is not None
+        assert self._fd_task is not None
         try:
             is_over = step()
         except Exception:
@@ -191,56 +194,56 @@ class ClientConnection(Work[AcceptedConnection]):
             self._finish()
             return
         if not is_over:
-            self._want(self._strand.events)
+            self._register(self._fd_task.events)
             return
-        story, self._story, self._strand = self._story, None, None
-        self.drop_begun()
+        story, self._request_loop, self._fd_task = self._request_loop, None, None
+        self.drop_connecting()
         if self.tunnel is not None:
-            self._begin_tunnel()
+            self._start_tunnel()
         elif story is not None and story.is_idle:
-            self._go_on(WAIT)
+            self._apply(WAIT)
         else:
             self._finish()
 
-    def _begin_tunnel(self) -> None:
+    def _start_tunnel(self) -> None:
         """Let octets pass both ways from now on."""
         tunnel = self.tunnel
         assert tunnel is not None
         self.deadline = None
         if not tunnel.may_have_data:
-            if self._beside is not self.upstream:
-                self._want(tunnel.events)
+            if self._idle_upstream is not self.upstream:
+                self._register(tunnel.events)
             return
         try:
             tunnel.start()
         except OSError:
             self._finish()
             return
-        self._look_at(tunnel)
+        self._update_tunnel(tunnel)
 
-    def _look_at(self, tunnel: Tunnel) -> None:
+    def _update_tunnel(self, tunnel: Tunnel) -> None:
         """Wait for what the tunnel waits for now, or end with it."""
         if tunnel.is_over:
             self._finish()
             return
         if self.deadline is None and (tunnel.up.is_over or tunnel.down.is_over):
             # One side has ended its sending: the other may not be silent for ever.
-            self.deadline_in(self.engine.limits.half_closed_s)
-        self._want(tunnel.events)
+            self.set_deadline(self.engine.limits.half_closed_s)
+        self._register(tunnel.events)
 
-    def _wait_beside(self, upstream: UpstreamConnection | None) -> None:
+    def _register_idle(self, upstream: UpstreamConnection | None) -> None:
         """Wait for what either side says, as long as they are a pair."""
         events = {self.client.descriptor: READ}
         if upstream is not None:
             events[upstream.stream.descriptor] = READ
-        self._want(events)
-        self._beside = upstream
+        self._register(events)
+        self._idle_upstream = upstream
 
-    def _want(self, events: dict[int, int]) -> None:
+    def _register(self, events: dict[int, int]) -> None:
         """Wait for these from now on, and for nothing else."""
-        self._beside = NOT_WATCHED
-        watched, descriptors = self._watched, self.engine.poller
-        self._watched = events
+        self._idle_upstream = NOT_REGISTERED
+        watched, descriptors = self._registered, self.engine.poller
+        self._registered = events
         for descriptor in watched:
             if descriptor not in events:
                 descriptors.unregister(descriptor)
@@ -265,48 +268,52 @@ class ClientConnection(Work[AcceptedConnection]):
             if not tunnel.has_keepalive:
                 tunnel.enable_keepalive()
             if self.deadline is not None and tunnel.has_moved():
-                self.deadline_in(self.engine.limits.half_closed_s)
-        elif self.upstream is not None and not self.between:
+                self.set_deadline(self.engine.limits.half_closed_s)
+        elif self.upstream is not None and not self.is_between_requests:
             if not self.upstream.stream.has_keepalive:
                 self.upstream.stream.enable_keepalive()  # Its answer may take minutes.
-            self._look_for_verdict(self.upstream)
+            self._report_overdue_response(self.upstream)
         return self.deadline is not None and self.engine.loop.time() >= self.deadline
 
-    def _look_for_verdict(self, upstream: UpstreamConnection) -> None:
+    def _report_overdue_response(self, upstream: UpstreamConnection) -> None:
         """Tell the desk if a login is on its way and the next hop answers no request at all."""
-        carried = self.login_on_its_way
-        if carried is None or upstream.way is None:
-            self._unheard = None
+        carried = self.unanswered_credentials
+        if carried is None or upstream.route is None:
+            self._last_response = None
             return
-        now, answers = self.engine.loop.time(), upstream.way.pulse.answers
-        if self._unheard is None or self._unheard[1] != answers:
-            self._unheard = (now, answers)
-        elif now - self._unheard[0] >= self.engine.limits.silent_upstream_s:
-            self._unheard = (inf, answers)
+        now, answers = self.engine.loop.time(), upstream.route.activity.responses
+        if self._last_response is None or self._last_response[1] != answers:
+            self._last_response = (now, answers)
+        elif now - self._last_response[0] >= self.engine.limits.silent_upstream_s:
+            self._last_response = (inf, answers)
             self.engine.desk.overdue(carried, self.engine.count_unanswered(carried))
 
     @property
-    def login_on_its_way(self) -> Credentials | None:
+    def unanswered_credentials(self) -> Credentials | None:
         """The login that the present request carries and that has no answer yet, None if none."""
         upstream = self.upstream
-        if self.carried is None and self.plan is not None and upstream is not None:
-            return None if upstream.is_signed_in else upstream.answer
-        return self.carried
+        if (
+            self.pending_credentials is None
+            and self.cached_request is not None
+            and upstream is not None
+        ):
+            return None if upstream.is_authenticated else upstream.credentials
+        return self.pending_credentials
 
     def time_out(self) -> None:
         """Do something about that."""
-        strand = self._strand
+        strand = self._fd_task
         self.deadline = None
         if strand is not None:
-            self._guard(strand.time_out)
-        elif self.plan is not None:
+            self._run_step(strand.time_out)
+        elif self.cached_request is not None:
             # The story takes over at the end of its patience with the next hop.
-            self.is_late = True
-            self._go_on(SLOW_PATH)
+            self.has_timed_out = True
+            self._apply(SLOW_PATH)
         else:
             self._finish()
 
-    def deadline_in(self, seconds: float) -> None:
+    def set_deadline(self, seconds: float) -> None:
         """Limit how long it may wait from now on."""
         self.deadline = self.engine.loop.time() + seconds
 
@@ -315,26 +322,26 @@ class ClientConnection(Work[AcceptedConnection]):
     def shutdown(self) -> None:
         """Close what this connection holds; an idle upstream connection is kept for others."""
         engine = self.engine
-        if self._strand is not None:
-            if not self.between:
-                self.cut()  # What has come of its answer may end with the connection.
-            self._strand.close()
-            self._strand = self._story = None
-        self.drop_begun()
+        if self._fd_task is not None:
+            if not self.is_between_requests:
+                self.reset_on_close()  # What has come of its answer may end with the connection.
+            self._fd_task.close()
+            self._fd_task = self._request_loop = None
+        self.drop_connecting()
         if self.tunnel is not None:
             if not self.tunnel.is_over:
                 self._abort()
             engine.counters.count_tunnel(self.tunnel)
             self.tunnel.close()
         upstream, self.upstream = self.upstream, None
-        for descriptor in self._watched:
+        for descriptor in self._registered:
             if upstream is None or descriptor != upstream.stream.descriptor:
                 engine.poller.discard(descriptor)
-        self._watched = NO_EVENTS
+        self._registered = NO_EVENTS
         if upstream is not None:
             # What is still to come on it may answer a request of this client.
-            if self.tunnel is None and self.plan is None:
-                engine.pool.keep(upstream)
+            if self.tunnel is None and self.cached_request is None:
+                engine.pool.put(upstream)
             else:
                 engine.poller.discard(upstream.stream.descriptor)
                 upstream.stream.close()
@@ -351,9 +358,9 @@ class ClientConnection(Work[AcceptedConnection]):
     @property
     def is_idle(self) -> bool:
         """Whether it is between two requests."""
-        return self.between and not self.client.inbox
+        return self.is_between_requests and not self.client.inbox
 
-    def cut(self) -> None:
+    def reset_on_close(self) -> None:
         """Let the client see a reset when the connection closes."""
         self.client.reset_on_close()
 
@@ -373,11 +380,11 @@ class ClientConnection(Work[AcceptedConnection]):
         # Also one that the pool has watched until now: what is still thought to be watched when its
         # number comes back is not asked for again, and the next owner hears nothing for ever.
         self.engine.poller.unregister(descriptor)
-        if descriptor in self._watched:
-            rest = dict(self._watched)
+        if descriptor in self._registered:
+            rest = dict(self._registered)
             del rest[descriptor]
-            self._watched = rest
-            self._beside = NOT_WATCHED
+            self._registered = rest
+            self._idle_upstream = NOT_REGISTERED
 
     def drop_upstream(self) -> None:
         """Close the upstream connection."""
@@ -386,11 +393,11 @@ class ClientConnection(Work[AcceptedConnection]):
             self.upstream.stream.close()
             self.upstream = None
 
-    def drop_begun(self) -> None:
+    def drop_connecting(self) -> None:
         """Close the connection that the shortcut began and nobody took."""
-        if self.begun is not None:
-            self.begun.close()
-            self.begun = None
+        if self.connecting is not None:
+            self.connecting.close()
+            self.connecting = None
 
     async def deliver(self, data: bytes) -> None:
         """Send octets to the client, as quickly as it takes them.
@@ -404,10 +411,12 @@ class ClientConnection(Work[AcceptedConnection]):
             rest = rest[self.client.send(rest) :]
             if not rest:
                 return
-            self.deadline_in(self.engine.limits.body_s)
+            self.set_deadline(self.engine.limits.body_s)
             await IoWait(self.events(WRITE, None, 0))
 
-    async def answer(self, page: ErrorPage, request: Request | None, *, keep_alive: bool) -> bool:
+    async def send_page(
+        self, page: ErrorPage, request: Request | None, *, keep_alive: bool
+    ) -> bool:
         """Answer with a page of ours. Return whether the connection goes on."""
         target = request.target.authority if request is not None else None
         octets = write_page(

@@ -25,7 +25,7 @@ from trayproxy.engine.proxy_py import without_upstream_connections
 
 logger = logging.getLogger(__name__)
 
-ACCEPTS_A_TURN = 64
+MAX_ACCEPTS_PER_EVENT = 64
 """How many connections are accepted before the others get their turn."""
 SWEEP_S = 1.0
 """How often works are asked whether they have waited for too long; never while there are none."""
@@ -52,7 +52,7 @@ _CLIENT_LEFT = frozenset(
 )
 
 
-def has_left(error: OSError) -> bool:
+def is_client_gone(error: OSError) -> bool:
     """Return whether accepting has failed because the connection has ended already.
 
     It is gone from the queue, and the next one can be accepted. Linux passes on the errors of the
@@ -62,7 +62,7 @@ def has_left(error: OSError) -> bool:
     return isinstance(error, ConnectionError) or error.errno in _CLIENT_LEFT
 
 
-TurnAway = Callable[[OSError, socket.socket, Endpoint | None], bool]
+OnAcceptError = Callable[[OSError, socket.socket, Endpoint | None], bool]
 
 
 class LoopWork(Protocol):
@@ -103,7 +103,7 @@ class LoopExecutor(LocalFdExecutor):
         flags: argparse.Namespace,
         descriptors: Poller,
         on_sweep: Callable[[], None] = lambda: None,
-        turn_away: TurnAway = lambda error, listener, local: False,
+        turn_away: OnAcceptError = lambda error, listener, local: False,
     ) -> None:
         """Make one that accepts nothing yet.
 
@@ -118,52 +118,52 @@ class LoopExecutor(LocalFdExecutor):
         with without_upstream_connections():
             super().__init__(iid="trayproxy", work_queue=NonBlockingQueue(), flags=flags)
         self._on_sweep = on_sweep
-        self._turn_away = turn_away
+        self._on_accept_error = turn_away
         self._loop = loop  # What proxy.py's `loop` property returns.
-        self._on = loop
-        self._descriptors = descriptors
-        self._empty: asyncio.Event | None = None
+        self._event_loop = loop
+        self._poller = descriptors
+        self._is_empty: asyncio.Event | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._listeners: dict[int, tuple[socket.socket, Endpoint | None]] = {}
-        self._paused: asyncio.TimerHandle | None = None
+        self._pause_timer: asyncio.TimerHandle | None = None
 
     # --- accepting ---
 
-    def serve(self, listener: socket.socket) -> None:
+    def add_listener(self, listener: socket.socket) -> None:
         """Accept connections from a listening, non-blocking socket until `stop_accepting`."""
         host, port = listener.getsockname()[:2]
         # One that listens at every address does not know at which it was found.
         local = None if ip_address(host).is_unspecified else (host, port)
         self._listeners[listener.fileno()] = listener, local
-        self._descriptors.register(listener.fileno(), READ, self._accept)
+        self._poller.register(listener.fileno(), READ, self._accept)
 
-    def stop_serving(self, listener: socket.socket) -> None:
+    def remove_listener(self, listener: socket.socket) -> None:
         """Accept no more from this socket; connections that are open go on."""
-        self._descriptors.unregister(listener.fileno())
+        self._poller.unregister(listener.fileno())
         del self._listeners[listener.fileno()]
 
     def stop_accepting(self) -> None:
         """Accept no more; connections that are open go on."""
-        if self._paused is not None:
-            self._paused.cancel()
-            self._paused = None
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
         for descriptor in self._listeners:
-            self._descriptors.unregister(descriptor)
+            self._poller.unregister(descriptor)
         self._listeners.clear()
 
     def _accept(self, descriptor: int, mask: int) -> None:
         listener, local = self._listeners[descriptor]
-        for _ in range(ACCEPTS_A_TURN):
+        for _ in range(MAX_ACCEPTS_PER_EVENT):
             try:
                 connection, address = listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if has_left(error):
+                if is_client_gone(error):
                     continue
                 # Out of descriptors or memory, or whatever else there is: it does not help to ask
                 # again at once, and the other connections go on.
-                if not self._turn_away(error, listener, local):
+                if not self._on_accept_error(error, listener, local):
                     self._pause_accepting(error)
                 return
             try:
@@ -174,18 +174,18 @@ class LoopExecutor(LocalFdExecutor):
 
     def _pause_accepting(self, error: OSError) -> None:
         """Leave new connections in the backlog for a while: retrying at once would spin."""
-        if self._paused is not None:
+        if self._pause_timer is not None:
             return  # The other listener has noticed in the same turn.
         logger.warning("cannot accept connections for now: %s", error.strerror)
         for descriptor in self._listeners:
-            self._descriptors.register(descriptor, 0, self._accept)
-        self._paused = self._on.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
+            self._poller.register(descriptor, 0, self._accept)
+        self._pause_timer = self._event_loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
 
     def _resume_accepting(self) -> None:
-        self._paused = None
+        self._pause_timer = None
         try:
             for descriptor in self._listeners:
-                self._descriptors.register(descriptor, READ, self._accept)
+                self._poller.register(descriptor, READ, self._accept)
         except OSError as error:
             self._pause_accepting(error)  # What was too little to accept is too little to watch.
 
@@ -209,7 +209,7 @@ class LoopExecutor(LocalFdExecutor):
             logger.exception("connection %s did not begin", work.uid)
             self.finish(work_id)
         if self._sweeper is None and self.works:
-            self._sweeper = self._on.call_later(SWEEP_S, self._sweep)
+            self._sweeper = self._event_loop.call_later(SWEEP_S, self._sweep)
 
     # --- ending ---
 
@@ -220,11 +220,11 @@ class LoopExecutor(LocalFdExecutor):
             work.shutdown()
         except Exception:
             logger.exception("connection %s did not end cleanly", work.uid)
-        if self._empty is not None and not self.works:
-            self._empty.set()
+        if self._is_empty is not None and not self.works:
+            self._is_empty.set()
 
     def _sweep(self) -> None:
-        self._sweeper = self._on.call_later(SWEEP_S, self._sweep) if self.works else None
+        self._sweeper = self._event_loop.call_later(SWEEP_S, self._sweep) if self.works else None
         self._on_sweep()
         late = [work_id for work_id, work in self.works.items() if work.is_inactive()]
         for work_id in late:
@@ -237,11 +237,11 @@ class LoopExecutor(LocalFdExecutor):
             if self._work(work_id).is_idle:
                 self.finish(work_id)
 
-    async def until_empty(self) -> None:
+    async def wait_until_empty(self) -> None:
         """Wait until the last work has ended."""
-        self._empty = asyncio.Event()
+        self._is_empty = asyncio.Event()
         if self.works:
-            await self._empty.wait()
+            await self._is_empty.wait()
 
     def close(self) -> None:
         """End every work at once."""

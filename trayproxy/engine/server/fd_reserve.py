@@ -15,14 +15,14 @@ from typing import Any
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.error_pages import BUSY, write_page
 from trayproxy.engine.net.resource_shortage import NO_DESCRIPTORS
-from trayproxy.engine.server.executor import has_left
+from trayproxy.engine.server.executor import is_client_gone
 
 logger = logging.getLogger(__name__)
 
 _MOST_READ = 65_536
 _LOG_EVERY_S = 60.0
 
-LetsIn = Callable[[socket.SocketType, tuple[Any, ...], Endpoint | None], bool]
+Admits = Callable[[socket.SocketType, tuple[Any, ...], Endpoint | None], bool]
 """Whether to talk to a connection at all: `AccessControl.admits`."""
 
 
@@ -31,7 +31,7 @@ class DescriptorReserve:
 
     def __init__(
         self,
-        lets_in: LetsIn,
+        lets_in: Admits,
         refuse: Callable[[socket.SocketType], None],
         address: Callable[[], str],
     ) -> None:
@@ -42,12 +42,12 @@ class DescriptorReserve:
             refuse: Answers those who are not let in; raises OSError if they have left.
             address: Returns our own, for the page that says it.
         """
-        self._lets_in = lets_in
+        self._admits = lets_in
         self._refuse = refuse
         self._address = address
         self._descriptor: int | None = None
         self._logged = -_LOG_EVERY_S
-        self._keep()
+        self._open()
 
     def refuse_client(
         self, error: OSError, listener: socket.socket, local: Endpoint | None
@@ -65,7 +65,7 @@ class DescriptorReserve:
         if error.errno not in NO_DESCRIPTORS:
             return False
         if self._descriptor is None:
-            self._keep()
+            self._open()
             if self._descriptor is None:
                 return False
         self.close()
@@ -74,13 +74,13 @@ class DescriptorReserve:
         except BlockingIOError:
             return True  # Nobody is there: the system misses the descriptor before it looks.
         except OSError as failure:
-            return has_left(failure)
+            return is_client_gone(failure)
         else:
             # Before anybody looks whether something has come.
             connection.setblocking(False)
             try:
-                if self._lets_in(connection, peer, local):
-                    self._say_so(connection, error)
+                if self._admits(connection, peer, local):
+                    self._send_busy_page(connection, error)
                 else:
                     with suppress(OSError):
                         self._refuse(connection)
@@ -90,9 +90,9 @@ class DescriptorReserve:
                 connection.close()
             return True
         finally:
-            self._keep()
+            self._open()
 
-    def _say_so(self, connection: socket.SocketType, error: OSError) -> None:
+    def _send_busy_page(self, connection: socket.SocketType, error: OSError) -> None:
         now = monotonic()
         if now - self._logged >= _LOG_EVERY_S:
             self._logged = now
@@ -111,7 +111,7 @@ class DescriptorReserve:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _keep(self) -> None:
+    def _open(self) -> None:
         """Keep one, if there is one."""
         with suppress(OSError):
             self._descriptor = os.open(os.devnull, os.O_RDONLY)

@@ -17,7 +17,7 @@ from trayproxy.engine.error_pages import NOT_ALLOWED, write_page
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.access_control import Inquiry
 
-CLIENTS_A_PLACE = 16
+CLIENTS_PER_REFUSED_CONNECTION = 16
 """One refused connection is kept open for each this many clients that may be connected."""
 
 
@@ -51,7 +51,7 @@ class RefusedConnections:
         """
         self._loop = loop
         self._wait_s = limits.linger_s
-        self._most = min(64, max(1, limits.max_clients // CLIENTS_A_PLACE))
+        self._most = min(64, max(1, limits.max_clients // CLIENTS_PER_REFUSED_CONNECTION))
         self._address = address
         self._page = "", b""
         self._kept: deque[_Kept] = deque()
@@ -76,7 +76,9 @@ class RefusedConnections:
         connection.send(self._page[1])  # The send buffer is empty, so the whole page fits.
         connection.shutdown(socket.SHUT_WR)
 
-    def take(self, connection: socket.SocketType, inquiry: Inquiry | None = None) -> None:
+    def answer_then_close(
+        self, connection: socket.SocketType, inquiry: Inquiry | None = None
+    ) -> None:
         """Answer a connection and take its descriptor over, unless its client has disconnected.
 
         Args:

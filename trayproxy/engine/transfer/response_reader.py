@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from trayproxy.engine.error_pages import RequestRefusedError, refused_answer
+from trayproxy.engine.error_pages import RequestRefusedError, invalid_response
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, WRITE, IoWait
 from trayproxy.engine.transfer.head_cache import CachedRequest, ParsedResponse
 from trayproxy.engine.transfer.request_writer import RequestWriter
@@ -80,7 +80,7 @@ class ResponseReader:
             error: Why the answer is not passed on.
         """
         self._downstream.drop_upstream()
-        return RequestRefusedError(refused_answer(error))
+        return RequestRefusedError(invalid_response(error))
 
     async def read_head(self, writer: RequestWriter, upstream: UpstreamConnection) -> Response:
         """Send the request and return the head of its final answer; relay interim ones.
@@ -132,11 +132,11 @@ class ResponseReader:
             limits = engine.limits
             if not writer.waits_for_client:
                 response_head_s = limits.response_head_limit_s(self._request.method)
-                self._downstream.deadline_in(response_head_s if writer.done else limits.body_s)
+                self._downstream.set_deadline(response_head_s if writer.done else limits.body_s)
             elif writer.octets_read >= self._progress_mark or self._downstream.deadline is None:
                 # A client that sends an octet now and then makes no progress.
                 self._progress_mark = writer.octets_read + limits.min_body_octets
-                self._downstream.deadline_in(limits.body_s)
+                self._downstream.set_deadline(limits.body_s)
             events = self._downstream.events(
                 self._client_mask(writer),
                 stream,

@@ -16,18 +16,18 @@ from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.error_pages import (
     BUSY,
-    CUT_SHORT,
+    CONNECTION_CLOSED,
     LOOP,
     NO_COMMON_METHOD,
     ErrorPage,
     RequestRefusedError,
+    no_response,
     no_route,
-    not_encrypted,
+    no_secure_connection,
     not_found,
     not_socks,
     refused_connection,
     sign_in_not_set,
-    silent,
     socks_refused,
     untrusted,
 )
@@ -49,7 +49,7 @@ from trayproxy.engine.net.socks5 import (
     negotiate,
 )
 from trayproxy.engine.upstream.network_grace import (
-    LOOK_AGAIN_S,
+    RETRY_S,
     NetworkChangedError,
     NetworkGrace,
     until_network_change,
@@ -111,30 +111,30 @@ class ConnectRequest:
     """One attempt to reach the next hop of a request.
 
     Attributes:
-        way: The way to take.
+        route: The way to take.
         target: Where the request goes.
-        answer: The login to use, None if none is known.
+        credentials: The login to use, None if none is known.
         pause: Waits.
         release: Called with each descriptor that was waited for, before it is closed or returned.
-        begun: A connection to the only address of the next hop that was begun already.
-        at_stake: Called before the login is sent, which may be refused.
+        connecting: A connection to the only address of the next hop that was begun already.
+        before_login: Called before the login is sent, which may be refused.
         hand_over: Called with the connection if `pause` ends the call while the verdict on the
             login is on its way. True: the callee reads it and closes the connection.
     """
 
-    way: Route
+    route: Route
     target: Authority
-    answer: Credentials | None
+    credentials: Credentials | None
     pause: Pause
     release: Release
-    begun: socket.SocketType | None = None
-    at_stake: Callable[[], None] = lambda: None
+    connecting: socket.SocketType | None = None
+    before_login: Callable[[], None] = lambda: None
     hand_over: Callable[[SocketStream], bool] = lambda stream: False
 
     @property
-    def hop(self) -> Upstream | Authority:
+    def next_hop(self) -> Upstream | Authority:
         """Whom to connect to."""
-        return self.way.upstream or self.target
+        return self.route.upstream or self.target
 
 
 class Connector:
@@ -168,13 +168,13 @@ class Connector:
         self._limits = limits
         self._desk = desk
         self._is_own_address = is_own_address
-        self._only: tuple[Address, ...] = ()
+        self._sole_addresses: tuple[Address, ...] = ()
 
     def forget(self) -> None:
         """Look everything up again: names, and whose certificates are believed."""
         self.resolver.forget()
         self._forget_trust()
-        self._only = ()
+        self._sole_addresses = ()
 
     def addresses_of(self, upstream: str) -> tuple[str, ...]:
         """Return the addresses of an upstream, ``192.0.2.1:8080``, as far as they are known.
@@ -188,20 +188,20 @@ class Connector:
         known = self.resolver.known(parts.hostname, parts.port) or ()
         return tuple(sorted(f"{address[0]}:{address[1]}" for _, address in known))
 
-    def only_address(self, way: Route) -> Address | None:
+    def sole_address(self, way: Route) -> Address | None:
         """Return the one address where nothing has to be agreed on before a request; None if that
         is not so, or not known without looking it up."""
         upstream = way.upstream
         if upstream is None or upstream.scheme is not ProxyScheme.HTTP:
             return None
         known = self.resolver.known(upstream.host, upstream.port)
-        if known is not self._only:
+        if known is not self._sole_addresses:
             if known is None or len(known) != 1 or self._is_own_address(known):
                 return None
-            self._only = known
+            self._sole_addresses = known
         return known[0]
 
-    async def dial(self, call: ConnectRequest) -> SocketStream:
+    async def open(self, call: ConnectRequest) -> SocketStream:
         """Return a new connection to the next hop, ready for a request or a tunnel.
 
         Raises:
@@ -213,12 +213,12 @@ class Connector:
             RequestRefusedError: It would be one to ourselves.
         """
         connection = await self.connect(call)
-        upstream = call.way.upstream
+        upstream = call.route.upstream
         if upstream is None or upstream.scheme is ProxyScheme.HTTP:
             return SocketStream(connection)
         if upstream.scheme is ProxyScheme.HTTPS:
-            return await self._encrypt(call, upstream, connection)
-        return await self._through_socks(call, upstream, SocketStream(connection))
+            return await self._start_tls(call, upstream, connection)
+        return await self._start_socks(call, upstream, SocketStream(connection))
 
     async def connect(self, call: ConnectRequest) -> socket.SocketType:
         """Return a new connection to the next hop on which nothing is agreed on yet.
@@ -235,19 +235,19 @@ class Connector:
         end = self._loop.time() + self._limits.connect_total_s
         while self._loop.time() < end:
             try:
-                return await self._connect(
+                return await self._connect_once(
                     replace(call, pause=until_network_change(call.pause, arrival))
                 )
             except NetworkChangedError:
                 continue
             except UnreachableError as error:
-                if not arrival.is_due or isinstance(error.__cause__, ConnectionRefusedError):
+                if not arrival.is_active or isinstance(error.__cause__, ConnectionRefusedError):
                     raise
-            await call.pause(IoWait({}, arrival.change, LOOK_AGAIN_S))
+            await call.pause(IoWait({}, arrival.change, RETRY_S))
         # The network comes and goes all the time: what there is to tell shall be told.
-        return await self._connect(call)
+        return await self._connect_once(call)
 
-    async def _connect(self, call: ConnectRequest) -> socket.SocketType:
+    async def _connect_once(self, call: ConnectRequest) -> socket.SocketType:
         """Try once.
 
         Raises:
@@ -255,8 +255,8 @@ class Connector:
             RequestRefusedError: It would be one to ourselves, or this computer has run out of
                 something.
         """
-        limits, hop = self._limits, call.hop
-        through_upstream = call.way.upstream is not None
+        limits, hop = self._limits, call.next_hop
+        through_upstream = call.route.upstream is not None
         try:
             addresses = await self.resolver.look_up(
                 hop.host, hop.port, call.pause, limits.resolve_s
@@ -264,7 +264,7 @@ class Connector:
             if self._is_own_address(addresses):
                 raise RequestRefusedError(LOOP)
             return await connect(
-                addresses, call.pause, call.release, limits, self._loop.time, call.begun
+                addresses, call.pause, call.release, limits, self._loop.time, call.connecting
             )
         except socket.gaierror as error:
             if lacks_descriptors():
@@ -274,21 +274,21 @@ class Connector:
         except OSError as error:
             if is_shortage(error):
                 raise RequestRefusedError(BUSY) from error
-            raise UnreachableError(self._page_of(error, call)) from error
+            raise UnreachableError(self._connect_error_page(error, call)) from error
 
-    def _page_of(self, error: OSError, call: ConnectRequest) -> ErrorPage:
+    def _connect_error_page(self, error: OSError, call: ConnectRequest) -> ErrorPage:
         """Return the page for a next hop that cannot be connected to."""
-        hop, through_upstream = call.hop, call.way.upstream is not None
+        hop, through_upstream = call.next_hop, call.route.upstream is not None
         if isinstance(error, ConnectionRefusedError):
             return refused_connection(hop.host, hop.port)
         if isinstance(error, TimeoutError):
-            return silent(hop.host, self._limits.connect_s, through_upstream=through_upstream)
+            return no_response(hop.host, self._limits.connect_s, through_upstream=through_upstream)
         reason = error.strerror or str(error)
         return no_route(hop.host, reason, through_upstream=through_upstream)
 
     # --- TLS ---
 
-    async def _encrypt(
+    async def _start_tls(
         self, call: ConnectRequest, upstream: Upstream, connection: socket.SocketType
     ) -> "TlsStream":
         descriptor = connection.fileno()
@@ -327,7 +327,7 @@ class Connector:
             self.trust_store.expire()
 
     async def _context(self, call: ConnectRequest, trust: "TrustStore") -> "ssl.SSLContext":
-        ca_file = call.way.profile.ca_file if call.way.profile is not None else ""
+        ca_file = call.route.profile.ca_file if call.route.profile is not None else ""
         known = trust.loaded_context(ca_file)
         if known is not None:
             return known
@@ -338,18 +338,18 @@ class Connector:
 
     # --- SOCKS ---
 
-    async def _through_socks(
+    async def _start_socks(
         self, call: ConnectRequest, upstream: Upstream, stream: SocketStream
     ) -> SocketStream:
-        answer, limits = call.answer, self._limits
+        answer, limits = call.credentials, self._limits
         try:
             message = answer.header_value(b"", b"") if answer is not None else None
-            greeting = negotiate(message, may_sign_in=call.way.signs_in)
-            signed_in = await self._converse(call, stream, greeting, limits.handshake_s)
+            greeting = negotiate(message, may_sign_in=call.route.may_sign_in)
+            signed_in = await self._run_dialogue(call, stream, greeting, limits.handshake_s)
             if answer is not None and not answer.is_recently_accepted:
-                self._give_verdict(answer, signed_in=signed_in)
+                self._report_login(answer, signed_in=signed_in)
             wish = connect_to(call.target.host, call.target.port)
-            await self._converse(call, stream, wish, limits.socks_connect_s)
+            await self._run_dialogue(call, stream, wish, limits.socks_connect_s)
         except _AbandonedError as left:
             call.release(stream.descriptor)
             if not call.hand_over(stream):
@@ -365,13 +365,13 @@ class Connector:
         call.release(stream.descriptor)
         return stream
 
-    def _give_verdict(self, answer: Credentials, *, signed_in: bool) -> None:
+    def _report_login(self, answer: Credentials, *, signed_in: bool) -> None:
         if signed_in:
             self._desk.accepted(answer)
         else:
             self._desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
 
-    async def _converse(
+    async def _run_dialogue(
         self,
         call: ConnectRequest,
         stream: SocketStream,
@@ -389,10 +389,10 @@ class Connector:
             turn = next(conversation)
             while True:
                 if turn.sends_login:
-                    call.at_stake()
-                await self._say(call, stream, turn.send, end)
+                    call.before_login()
+                await self._send(call, stream, turn.send, end)
                 try:
-                    heard = await self._hear(call, stream, turn.read, end)
+                    heard = await self._receive(call, stream, turn.read, end)
                 except UnreachableError:
                     raise
                 except BaseException as error:
@@ -404,7 +404,7 @@ class Connector:
             result: T = stop.value
             return result
 
-    async def _say(
+    async def _send(
         self, call: ConnectRequest, stream: SocketStream, octets: bytes, end: float
     ) -> None:
         rest = memoryview(octets)
@@ -412,11 +412,11 @@ class Connector:
             try:
                 rest = rest[stream.send(rest) :]
             except OSError as error:
-                raise UnreachableError(CUT_SHORT) from error
+                raise UnreachableError(CONNECTION_CLOSED) from error
             if rest:
                 await self._wait(call, {stream.descriptor: WRITE}, end)
 
-    async def _hear(
+    async def _receive(
         self, call: ConnectRequest, stream: SocketStream, count: int, end: float
     ) -> bytes:
         """Return exactly that many octets; what follows them stays in the inbox."""
@@ -424,9 +424,9 @@ class Connector:
             try:
                 has_more = stream.fill()
             except OSError as error:
-                raise UnreachableError(CUT_SHORT) from error
+                raise UnreachableError(CONNECTION_CLOSED) from error
             if stream.ended:
-                raise UnreachableError(CUT_SHORT)
+                raise UnreachableError(CONNECTION_CLOSED)
             if not has_more:
                 await self._wait(call, {stream.descriptor: READ}, end)
         octets = bytes(stream.inbox[:count])
@@ -444,7 +444,9 @@ class Connector:
             left = end - self._loop.time()
             woken = await call.pause(IoWait(events, timeout=max(0.0, left)))
             if woken == TIMED_OUT:
-                page = silent(call.hop.host, self._limits.handshake_s, through_upstream=True)
+                page = no_response(
+                    call.next_hop.host, self._limits.handshake_s, through_upstream=True
+                )
                 raise UnreachableError(page)
 
 
@@ -455,13 +457,13 @@ def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
     sent anywhere, and the person is told.
     """
     if error.is_connection_lost:
-        return UnreachableError(page_of(host, error))
-    return UnusableError(page_of(host, error))
+        return UnreachableError(handshake_error_page(host, error))
+    return UnusableError(handshake_error_page(host, error))
 
 
-def page_of(host: str, error: HandshakeError) -> ErrorPage:
+def handshake_error_page(host: str, error: HandshakeError) -> ErrorPage:
     """Return the page for a handshake that failed."""
-    page = untrusted if error.is_certificate_error else not_encrypted
+    page = untrusted if error.is_certificate_error else no_secure_connection
     return page(host, error.reason)
 
 
@@ -477,8 +479,8 @@ def socks_failure(host: str, call: ConnectRequest, error: BaseException) -> Exce
     match error:
         case SocksAuthRequiredError() | SocksAuthRejectedError():
             return AuthRequiredError((socks_challenge(),))
-        case NoAcceptableMethodError() if call.way.profile and not call.way.signs_in:
-            return UnusableError(sign_in_not_set(call.way.profile.name))
+        case NoAcceptableMethodError() if call.route.profile and not call.route.may_sign_in:
+            return UnusableError(sign_in_not_set(call.route.profile.name))
         case NoAcceptableMethodError():
             return UnusableError(NO_COMMON_METHOD)
         case NotSocksError():

@@ -13,7 +13,7 @@ from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Upstream
 
-STRIKES = 2
+MAX_SILENT_CONNECTIONS = 2
 """Connections in a row that end without any answer make an upstream dead: one may be due to its
 request."""
 
@@ -45,8 +45,8 @@ class Failover:
         """
         self._now = now
         self._limits = limits
-        self._deaths: dict[Upstream, _DeadUpstream] = {}
-        self._strikes: dict[Upstream, int] = {}
+        self._dead: dict[Upstream, _DeadUpstream] = {}
+        self._silent_counts: dict[Upstream, int] = {}
 
     def choose(self, way: Route, tried: Collection[Route] = ()) -> Route | None:
         """Return the way to take, None if all were tried.
@@ -57,17 +57,17 @@ class Failover:
             way: The preferred one, with its alternatives.
             tried: Ways that this request has found dead itself.
         """
-        if not self._deaths and not tried:
+        if not self._dead and not tried:
             return way
         left = [other for other in (way, *way.fallbacks) if other not in tried]
-        return next(filter(self._is_worth_trying, left), left[0] if left else None)
+        return next(filter(self._may_be_tried, left), left[0] if left else None)
 
     def is_dead(self, way: Route) -> bool:
         """Whether the next hop of a way could not be reached, and has not answered since."""
-        return way.upstream in self._deaths
+        return way.upstream in self._dead
 
-    def _is_worth_trying(self, way: Route) -> bool:
-        death = self._deaths.get(way.upstream) if way.upstream else None
+    def _may_be_tried(self, way: Route) -> bool:
+        death = self._dead.get(way.upstream) if way.upstream else None
         if death is None:
             return True
         if self._now() < death.until:
@@ -81,29 +81,29 @@ class Failover:
 
         Many requests find out at the same time; they count as one.
         """
-        death, now = self._deaths.get(upstream), self._now()
-        self._strikes.pop(upstream, None)
+        death, now = self._dead.get(upstream), self._now()
+        self._silent_counts.pop(upstream, None)
         if death is None:
             pause = self._limits.dead_upstream_s
         elif death.is_probed or now >= death.until:
             pause = min(2 * death.pause, self._limits.dead_upstream_max_s)
         else:
             return
-        self._deaths[upstream] = _DeadUpstream(pause, now + pause)
+        self._dead[upstream] = _DeadUpstream(pause, now + pause)
 
     def mark_silent(self, upstream: Upstream) -> None:
         """Take note that a new connection to an upstream ended without any answer."""
-        strikes = self._strikes.get(upstream, 0) + 1
-        self._strikes[upstream] = strikes
-        if strikes >= STRIKES:
+        strikes = self._silent_counts.get(upstream, 0) + 1
+        self._silent_counts[upstream] = strikes
+        if strikes >= MAX_SILENT_CONNECTIONS:
             self.mark_dead(upstream)
 
     def mark_alive(self, upstream: Upstream) -> None:
         """Take note that an upstream has answered."""
-        self._deaths.pop(upstream, None)
-        self._strikes.pop(upstream, None)
+        self._dead.pop(upstream, None)
+        self._silent_counts.pop(upstream, None)
 
     def forget(self) -> None:
         """Believe that all are alive: the network has changed."""
-        self._deaths.clear()
-        self._strikes.clear()
+        self._dead.clear()
+        self._silent_counts.clear()

@@ -10,7 +10,7 @@ import asyncio
 
 from trayproxy.engine.net.fd_task import FUTURE_DONE, IoWait, Pause
 
-LOOK_AGAIN_S = 0.25
+RETRY_S = 0.25
 """How often to try again while the network is on its way."""
 
 
@@ -29,14 +29,14 @@ class NetworkGrace:
         self._until = 0.0
         self._change: asyncio.Future[None] = loop.create_future()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Take note that the network has changed, or that the computer has slept."""
         self._until = self._loop.time() + self._limit_s
         self._change.set_result(None)
         self._change = self._loop.create_future()
 
     @property
-    def is_due(self) -> bool:
+    def is_active(self) -> bool:
         """Whether what fails now may succeed in a moment."""
         return self._loop.time() < self._until
 

@@ -12,14 +12,14 @@ class UpstreamActivity:
     """Whether a next hop is alive.
 
     Attributes:
-        answers: How many answers it has given to requests on this way.
+        responses: How many answers it has given to requests on this way.
     """
 
-    __slots__ = ("answers",)
+    __slots__ = ("responses",)
 
     def __init__(self) -> None:
         """Begin with none."""
-        self.answers = 0
+        self.responses = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,39 +35,40 @@ class Route:
             its bypass rules says so.
         upstream_id: Whose login may be sent there; None on a direct way.
         fallbacks: What to take instead while the next hop is dead, in the order of preference.
-        signs_in: Whether the next hop may ask for a login.
+        may_sign_in: Whether the next hop may ask for a login.
         is_socks: Whether the next hop only makes connections, and signs in before there is any
             HTTP.
         is_direct: Whether what is sent reaches the target itself: in origin-form, and never
             signed.
-        signs_requests: Whether requests carry the login themselves, and may come back with a 407.
-        pulse: What has been heard of the next hop.
+        authenticates_requests: Whether requests carry the login themselves, and may come back with
+            a 407.
+        activity: What has been heard of the next hop.
     """
 
     profile: Profile | None
     upstream: Upstream | None
     upstream_id: UpstreamId | None
     fallbacks: tuple["Route", ...] = ()
-    signs_in: bool = field(init=False)
+    may_sign_in: bool = field(init=False)
     is_socks: bool = field(init=False)
     is_direct: bool = field(init=False)
-    signs_requests: bool = field(init=False)
-    pulse: UpstreamActivity = field(init=False, default_factory=UpstreamActivity)
+    authenticates_requests: bool = field(init=False)
+    activity: UpstreamActivity = field(init=False, default_factory=UpstreamActivity)
 
     def __post_init__(self) -> None:
         """Work out once what is asked for every request."""
         profile, upstream = self.profile, self.upstream
-        signs_in = (
+        may_sign_in = (
             self.upstream_id is not None
             and profile is not None
             and profile.sign_in is not SignIn.NONE
         )
         is_by_socks = upstream is not None and upstream.scheme is ProxyScheme.SOCKS5
         for name, value in (
-            ("signs_in", signs_in),
+            ("may_sign_in", may_sign_in),
             ("is_socks", is_by_socks),
             ("is_direct", upstream is None or is_by_socks),
-            ("signs_requests", signs_in and not is_by_socks),
+            ("authenticates_requests", may_sign_in and not is_by_socks),
         ):
             object.__setattr__(self, name, value)
 

@@ -31,8 +31,8 @@ def close_stale_connections(connections: Iterable[socket.SocketType]) -> int:
         with suppress(OSError):  # It is not established, or is over: its owner finds out.
             local = connection.getsockname()
             if local[0] not in ours:
-                ours[local[0]] = is_ours(connection.family, local)
-            if not ours[local[0]] and is_within_reach(connection.family, connection.getpeername()):
+                ours[local[0]] = is_local_address(connection.family, local)
+            if not ours[local[0]] and is_routable(connection.family, connection.getpeername()):
                 connection.shutdown(socket.SHUT_RDWR)
                 count += 1
     if count:
@@ -40,7 +40,7 @@ def close_stale_connections(connections: Iterable[socket.SocketType]) -> int:
     return count
 
 
-def is_ours(family: int, address: _Address) -> bool:
+def is_local_address(family: int, address: _Address) -> bool:
     """Whether this computer has an address now.
 
     Args:
@@ -55,7 +55,7 @@ def is_ours(family: int, address: _Address) -> bool:
     return True
 
 
-def is_within_reach(family: int, address: _Address) -> bool:
+def is_routable(family: int, address: _Address) -> bool:
     """Whether there is a way to an address; nothing is sent there."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

@@ -12,7 +12,7 @@ from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, Verdic
 from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
-from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, silent
+from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, no_response
 from trayproxy.engine.forward.forwarder import report_evidence
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait, wait_in_task
@@ -148,7 +148,7 @@ class Probe:
             credentials,
             wait_in_task,
             lambda descriptor: None,
-            at_stake=self._mark_login_sent,
+            before_login=self._mark_login_sent,
         )
 
     def _mark_login_sent(self) -> None:
@@ -173,7 +173,7 @@ class Probe:
                 target.
         """
         try:
-            if credentials is None or not self.route.signs_requests:
+            if credentials is None or not self.route.authenticates_requests:
                 return await self._send_once(credentials)
             return await self._run_handshake(credentials)
         except AuthRequiredError as challenge:
@@ -258,12 +258,12 @@ class Probe:
             self.report_portal(outcome)
         if (
             isinstance(outcome, Response)
-            and self.route.signs_requests
+            and self.route.authenticates_requests
             and not self._login_was_answered
         ):
             self.is_unproved = is_on_trial
             desk.inconclusive(credentials, "the proxy did not ask for it", sent=False)
-        elif isinstance(outcome, Response) and self.route.signs_requests:
+        elif isinstance(outcome, Response) and self.route.authenticates_requests:
             evidence_found = evidence(outcome, self._request)
             self.is_unproved = is_on_trial and evidence_found is not Evidence.PROOF
             report_evidence(desk, credentials, self._request, outcome, on_trial=is_on_trial)
@@ -276,12 +276,12 @@ class Probe:
         self._login_was_sent = False
         self.close()
         self._leftover = None
-        stream = await self._tools.connector.dial(self.connect_request(self.route, credentials))
+        stream = await self._tools.connector.open(self.connect_request(self.route, credentials))
         try:
             if self.route.is_direct and self._request.method == b"CONNECT":
                 return None
             response = await self._exchange(stream, None)
-            carried = credentials if self.route.signs_requests else None
+            carried = credentials if self.route.authenticates_requests else None
             challenges = self._challenges_in(response, carried)
             self._challenges = challenges or ()
             if challenges and carried is None and await self._is_reusable(stream, response):
@@ -323,7 +323,7 @@ class Probe:
         is_local = not credentials.scheme.binds_connection and not credentials.is_constant
         reused = self._take_idle_stream() if is_local else None
         self.close()
-        stream = reused or await self._tools.connector.dial(
+        stream = reused or await self._tools.connector.open(
             self.connect_request(self.route, credentials)
         )
         if reused is None:
@@ -376,7 +376,7 @@ class Probe:
         """Close a connection, and return a new connection for the same request."""
         stream.close()
         self._leftover = None
-        return await self._tools.connector.dial(self.connect_request(self.route, credentials))
+        return await self._tools.connector.open(self.connect_request(self.route, credentials))
 
     def _to_sign(self, stream: SocketStream) -> RequestToSign:
         request = self._request
@@ -458,7 +458,7 @@ class Probe:
 
     def _silent(self) -> ErrorPage:
         host = self._profile.upstream.host
-        return silent(host, self._tools.limits.connect_response_head_s, through_upstream=True)
+        return no_response(host, self._tools.limits.connect_response_head_s, through_upstream=True)
 
 
 def request_for(url: str) -> Request:

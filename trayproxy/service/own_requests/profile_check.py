@@ -167,7 +167,7 @@ class ProfileCheck:
     async def _encryption(self, route: Route) -> str:
         from trayproxy.engine.net.tls import TlsStream  # Not at the top: it loads OpenSSL.
 
-        stream = await self._tools.connector.dial(self._probe.connect_request(route, None))
+        stream = await self._tools.connector.open(self._probe.connect_request(route, None))
         stream.close()
         assert isinstance(stream, TlsStream)
         return f"{stream.version}, certificate by {stream.issuer or 'an unnamed authority'}"
