@@ -164,6 +164,14 @@ is_up_to_date() {
   [[ -f $stamp && $(<"$stamp") == "$(fingerprint "$1")" && -x $VENV/bin/trayproxy ]]
 }
 
+# Prints the part of a lock file that has wheels for every system and opens no window: without Kerberos,
+# which must be compiled, and without Qt.
+#   $1  the lock file
+without_kerberos_and_qt() {
+  awk '/^[a-z0-9]/ { kept = $0 !~ /^(gssapi|krb5|pyside6-essentials|pytest-qt|shiboken6)==/ }
+    /^#/ || kept' "$1"
+}
+
 # Installs the locked packages and TrayProxy itself, editable, into $VENV.
 #   $1  the lock file
 ensure_trayproxy() {

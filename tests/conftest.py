@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.support.artefacts import artefact, keep_pictures, keep_windows
 from tests.support.clients import Clients
 from tests.support.origin import Origin
-from tests.support.processes import Home, home
+from tests.support.processes import Home, RunPython, home
 from tests.support.reports import Reports
+from tests.support.tiers import DESCRIPTIONS, FOLDERS, Tier, tier_of, unit_guard
 
 if TYPE_CHECKING:
     from tests.support.tls import Authority
@@ -24,6 +27,9 @@ collect_ignore = [] if sys.platform == "win32" else ["windows"]
 # Two cores are shared by many processes here: how long one example takes says nothing.
 # Whoever develops looks for new examples; what decides about landing must say the same twice.
 settings.register_profile("trayproxy", deadline=None, derandomize="CI" in os.environ)
+# For packaging/test --unit, which is run after every change: fewer examples, the same ones each
+# time.
+settings.register_profile("unit", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("trayproxy")
 
 _EVERYTHING = "TRAYPROXY_TEST_EVERYTHING"
@@ -33,16 +39,75 @@ _CANNOT_BE_INSTALLED = ("only root", "this computer")
 lacks."""
 
 _REPORTS = pytest.StashKey[Reports]()
-_ARTEFACTS = Path(__file__).parent / "artefacts"
+TESTS = Path(__file__).parent
+_TIER = pytest.StashKey[Tier]()
+_QT_OPTIONS = ("qt_api", "qt_log_level_fail", "qt_log_ignore")
 
 
-def pytest_configure() -> None:
-    """Let Ctrl+C mean something to the programs under test.
+class _Running:
+    """The test that runs now.
 
-    A shell that starts the tests in the background ignores the signal, and so would all they start.
+    Attributes:
+        tier: Its tier, None between tests.
     """
+
+    def __init__(self) -> None:
+        self.tier: Tier | None = None
+
+
+_RUNNING = pytest.StashKey[_Running]()
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Define the options of pytest-qt in its absence: the unit tier runs without Qt."""
+    if not pluginmanager.has_plugin("pytest-qt"):
+        for name in _QT_OPTIONS:
+            parser.addini(name, "an option of pytest-qt", type="linelist")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Define the markers of the tiers, watch unit tests, and restore Ctrl+C.
+
+    A shell that starts the tests in the background ignores SIGINT, which the programs under test
+    would inherit.
+    """
+    for tier, description in DESCRIPTIONS.items():
+        config.addinivalue_line("markers", f"{tier}: {description}; given by folder or fixture")
+    running = config.stash[_RUNNING] = _Running()
+    sys.addaudithook(unit_guard(lambda: running.tier is Tier.UNIT))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Ignore the other folders for ``-m unit``: their modules import Qt and counterparts."""
+    if config.getoption("markexpr") != Tier.UNIT or collection_path == TESTS:
+        return None
+    folder = collection_path.relative_to(TESTS).parts[0]
+    return None if FOLDERS.get(folder) is Tier.UNIT else True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its tier, before ``-m`` selects by markers."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        tier = tier_of(item.path.relative_to(TESTS), fixtures)
+        item.stash[_TIER] = tier
+        item.add_marker(tier.value)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Tell the audit hook which tier runs."""
+    running = item.config.stash[_RUNNING]
+    running.tier = item.stash.get(_TIER, None)
+    try:
+        return (yield)
+    finally:
+        running.tier = None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,8 +123,17 @@ def pytest_runtest_makereport(
         for title, describe in item.stash.get(_REPORTS, {}).items():
             text = describe()
             report.sections.append((title, text))
-            _keep(f"{item.name} {title}", text)
+            artefact(f"{item.name} {title}", ".txt").write_text(text, encoding="utf-8")
+        for picture in _pictures(item):
+            report.sections.append(("picture", str(picture)))
     return report
+
+
+def _pictures(item: pytest.Item) -> list[Path]:
+    """Return pictures of the screens and the windows that a failed test leaves."""
+    fixtures: dict[str, object] = getattr(item, "funcargs", {})
+    pictures = keep_pictures(item.name, fixtures.values())
+    return pictures + keep_windows(item.name) if "qapp" in fixtures else pictures
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,17 +153,28 @@ def _must_run(skipped: object) -> bool:
     return _EVERYTHING in os.environ and not any(one in reason for one in _CANNOT_BE_INSTALLED)
 
 
-def _keep(name: str, text: str) -> None:
-    _ARTEFACTS.mkdir(exist_ok=True)
-    safe = "".join(c if c.isalnum() or c in "-_.[]" else "-" for c in name)
-    (_ARTEFACTS / f"{safe[:120]}.txt").write_text(text, encoding="utf-8")
-
-
 @pytest.fixture
 def reports(request: pytest.FixtureRequest) -> Reports:
     """Whatever is put here is described when the test fails."""
     found: Reports = request.node.stash.setdefault(_REPORTS, {})
     return found
+
+
+@pytest.fixture
+def run_python() -> RunPython:
+    """Return a function that runs a program in a new Python and returns the outcome.
+
+    The function takes the program and its arguments, which it converts to text.
+    """
+
+    def run(program: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        root = Path(__file__).parents[1]
+        return subprocess.run(
+            command, cwd=root, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.keyring_session import KeyringSession
 
 # It is about GNOME Keyring; tests/windows has the Credential Manager.
-collect_ignore = ["test_vault_real.py"] if sys.platform == "win32" else []
+collect_ignore = ["test_keyring_store_real.py"] if sys.platform == "win32" else []
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Tests for trayproxy.desk.keyring_store: with doubles of a back-end."""
 
 import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import permutations
@@ -21,6 +19,7 @@ from keyring.errors import (
 from msgspec import structs
 
 from tests.desk.play import LAB, OFFICE, RIGHT
+from tests.support.processes import RunPython
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk import secret_service
@@ -369,7 +368,9 @@ def test_a_keyring_that_another_program_has_unlocked_is_seen_while_its_prompt_ha
     assert finding.result(SOON) == LookupResult(None, OK)
 
 
-def test_a_keyring_that_hangs_for_ever_does_not_keep_the_program_from_ending() -> None:
+def test_a_keyring_that_hangs_for_ever_does_not_keep_the_program_from_ending(
+    run_python: RunPython,
+) -> None:
     program = """
 from threading import Event
 from trayproxy.desk.keyring_store import KeyringStore
@@ -381,12 +382,12 @@ def hang():
 KeyringStore(open_keyring=hang).find(Profile("office", "Office", Upstream("proxy", 8080)))
 reached.wait()
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+    assert run_python(program).returncode == 0
 
 
-def test_importing_the_vault_does_not_import_the_keyring_library() -> None:
+def test_importing_the_vault_does_not_import_the_keyring_library(run_python: RunPython) -> None:
     program = "import sys, trayproxy.desk.keyring_store; sys.exit('keyring' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+    assert run_python(program).returncode == 0
 
 
 def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,6 @@
 """Moves an engine's computer to another network, in a namespace that is nobody else's.
 
-Run by test_stranded.py as ``unshare -rn``; prints what a client of a tunnel sees.
+Run by test_stale_connections.py as ``unshare -rn``; prints what a client of a tunnel sees.
 """
 
 import subprocess

@@ -1,8 +1,8 @@
 """What may go wrong around the engine (security.md, section 3), and what did in other proxies.
 
-Elsewhere are: F03 in test_tls; F05 in test_connections; F07 in test_signing; F08 and F25 in
-test_faults_of_others; F10 in test_http_checklist; F12 in test_naps, test_arrival and
-end2end/test_network; F19, F29 to F31 with real processes in end2end/test_guard, F21 and F22 in
+Elsewhere are: F03 in test_tls; F05 in test_connections; F07 in test_auth_exchange; F08 and F25 in
+test_faults_of_others; F10 in test_http_checklist; F12 in test_suspend_detector, test_network_grace
+and end2end/test_network; F19, F29 to F31 with real processes in end2end/test_guard, F21 and F22 in
 end2end/test_tray; F24 in the benchmarks (W6, W9), since it is a matter of figures.
 """
 

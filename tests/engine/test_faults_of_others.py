@@ -1,7 +1,8 @@
 """What others do to us on purpose (security.md, section 1.3), as far as no other module shows it.
 
-T1 is in test_guard, T5 belongs to the schemes, T9 and T12 are in test_http_checklist, T10 in
-test_connections, T11 in test_faults and the corpus, T13 in test_connections and test_pages.
+T1 is in test_access_control, T5 belongs to the schemes, T9 and T12 are in test_http_checklist,
+T10 in test_connections, T11 in test_faults and the corpus, T13 in test_connections and
+test_error_pages.
 """
 
 import os

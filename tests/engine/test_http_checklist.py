@@ -1,7 +1,7 @@
 """The lines of the protocol checklist (R-001 to R-085) that the engine decides.
 
 What reading and writing alone decide is tested in tests/http; what one connection may be used for,
-in test_connections; sign-ins that take several legs, in test_signing.
+in test_connections; sign-ins that take several legs, in test_auth_exchange.
 """
 
 from collections.abc import Callable

@@ -97,7 +97,7 @@ def test_mutants_are_python() -> None:
 
 
 def test_a_sample_is_the_same_for_the_same_seed_and_has_every_kind() -> None:
-    path = PACKAGE / "engine" / "signing.py"
+    path = PACKAGE / "engine" / "proxy_auth" / "auth_exchange.py"
     mutants = mutants_of(path.name, path.read_bytes())
     sample = draw(mutants, 70, seed=1)
     assert sample == draw(mutants, 70, seed=1) != draw(mutants, 70, seed=2)

@@ -2,14 +2,13 @@
 
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.support.processes import RunPython
 from trayproxy.profiles import store as store_module
 from trayproxy.profiles.config import MAX_PROFILES, Config
 from trayproxy.profiles.profile import Profile, ProfileError, Upstream
@@ -68,12 +67,6 @@ except SettingsError as error:
     print(error.id, error.title, error.body, sep="\\n")
 """
 )
-
-
-def run(script: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    root = Path(__file__).parents[2]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
@@ -171,7 +164,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_every_text_is_parsed_quickly(saved: Path, text: str) -> None:
+def test_every_text_is_parsed_quickly(saved: Path, text: str, run_python: RunPython) -> None:
     # In a separate process, because only its end can stop an endless computation.
     saved.write_text(text)
     script = (
@@ -179,7 +172,7 @@ def test_every_text_is_parsed_quickly(saved: Path, text: str) -> None:
         "try: SettingsStore(Path(sys.argv[1])).load()\n"
         "except SettingsError as error: print(error.id, len(error.body) < 500)\n"
     )
-    result = run(script, saved)
+    result = run_python(script, saved)
     assert (result.stdout, result.stderr) == ("TP-801 True\n", "")
 
 
@@ -340,9 +333,9 @@ def test_the_last_good_settings_are_used_for_a_start_with_an_invalid_file(saved:
 
 
 @pytest.mark.unix
-def test_a_full_disk_keeps_the_old_file(saved: Path) -> None:
+def test_a_full_disk_keeps_the_old_file(saved: Path, run_python: RunPython) -> None:
     before = saved.read_bytes()
-    problem, title, body = run(DISK_FULL, saved).stdout.splitlines()
+    problem, title, body = run_python(DISK_FULL, saved).stdout.splitlines()
     assert (problem, title) == ("TP-802", "The settings could not be saved")
     assert "File too large" in body
     assert saved.read_bytes() == before
@@ -350,13 +343,13 @@ def test_a_full_disk_keeps_the_old_file(saved: Path) -> None:
 
 
 @pytest.mark.unix
-def test_a_read_only_folder_keeps_the_old_file(saved: Path) -> None:
+def test_a_read_only_folder_keeps_the_old_file(saved: Path, run_python: RunPython) -> None:
     before = saved.read_bytes()
     saved.chmod(0o644)
     for folder in (saved.parent, *saved.parent.parents[:2]):
         folder.chmod(0o555)
     try:
-        problem, _, body = run(READ_ONLY, saved).stdout.splitlines()
+        problem, _, body = run_python(READ_ONLY, saved).stdout.splitlines()
     finally:
         for folder in (saved.parent, *saved.parent.parents[:2]):
             folder.chmod(0o700)
@@ -365,12 +358,14 @@ def test_a_read_only_folder_keeps_the_old_file(saved: Path) -> None:
     assert saved.read_bytes() == before
 
 
-def test_after_a_kill_at_any_moment_the_file_is_the_old_or_the_new_file(saved: Path) -> None:
+def test_after_a_kill_at_any_moment_the_file_is_the_old_or_the_new_file(
+    saved: Path, run_python: RunPython
+) -> None:
     before = saved.read_bytes()
     outcomes = []
     for event in range(1, 20):
         saved.write_bytes(before)
-        code = run(KILLED_AT_EVENT, saved, event).returncode
+        code = run_python(KILLED_AT_EVENT, saved, event).returncode
         outcomes.append(SettingsStore(saved).load())
         assert outcomes[-1] in (ONE, TWO)
         if code == 0:

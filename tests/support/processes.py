@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,9 @@ from tests.support.lines import PATIENCE, Lines
 
 SOURCES = Path(__file__).parents[2]
 """Where the package `trayproxy` lies."""
+
+RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+"""Runs a program in a new Python. Takes the program and its arguments, converted to text."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

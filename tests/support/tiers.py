@@ -1,0 +1,98 @@
+"""The tier of a test, which states the needs of the test. Given by its folder and its fixtures.
+
+`packaging/test --unit` runs the first tier alone and installs nothing through apt.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from pathlib import PurePath
+
+
+class Tier(StrEnum):
+    """The tiers, from the smallest need to the largest. The values are the names of the markers."""
+
+    UNIT = "unit"
+    """Plays values. Opens no connection, starts no program and loads no Qt."""
+    SOCKET = "socket"
+    """Uses loopback sockets, Unix sockets or Python programs of the project."""
+    COUNTERPART = "counterpart"
+    """Uses programs that packaging/test installs: Squid, GNOME Keyring, curl, Chromium."""
+    DESKTOP = "desktop"
+    """Uses Qt, on the offscreen platform or on an X server of its own."""
+
+
+DESCRIPTIONS = {
+    Tier.UNIT: "plays values: no connection, no program, no Qt",
+    Tier.SOCKET: "uses loopback or Unix sockets, or Python programs of the project",
+    Tier.COUNTERPART: "uses programs that packaging/test installs",
+    Tier.DESKTOP: "uses Qt",
+}
+
+FOLDERS = {
+    "auth": Tier.UNIT,
+    "bench": Tier.COUNTERPART,
+    "cli": Tier.SOCKET,
+    "control": Tier.SOCKET,
+    "demo": Tier.SOCKET,
+    "desk": Tier.UNIT,
+    "desktop": Tier.COUNTERPART,
+    "end2end": Tier.COUNTERPART,
+    "engine": Tier.SOCKET,
+    "fuzz": Tier.UNIT,
+    "http": Tier.UNIT,
+    "mutation": Tier.UNIT,
+    "packaging": Tier.COUNTERPART,
+    "profiles": Tier.UNIT,
+    "routing": Tier.UNIT,
+    "service": Tier.SOCKET,
+    "soak": Tier.COUNTERPART,
+    "support": Tier.COUNTERPART,
+    "ui": Tier.DESKTOP,
+    "windows": Tier.DESKTOP,
+}
+"""By the folder below ``tests``. The modules in ``tests`` itself check the project as a whole; they
+are in the tier `Tier.COUNTERPART`."""
+
+FIXTURES = {
+    "clients": Tier.COUNTERPART,
+    "no_session": Tier.COUNTERPART,
+    "qapp": Tier.DESKTOP,
+    "qtbot": Tier.DESKTOP,
+    "run_python": Tier.SOCKET,
+    "session": Tier.COUNTERPART,
+}
+"""By fixture, for tests that need more than the other tests of their folder."""
+
+_ORDER = list(Tier)
+_FORBIDDEN = frozenset(("socket.bind", "socket.connect", "subprocess.Popen", "os.posix_spawn"))
+
+
+class TierError(AssertionError):
+    """A test of the tier `Tier.UNIT` uses more than values."""
+
+
+def tier_of(path: PurePath, fixtures: Iterable[str]) -> Tier:
+    """Return the tier of a test.
+
+    Args:
+        path: The module of the test, relative to the folder ``tests``.
+        fixtures: The names of the fixtures that the test uses, directly or by another fixture.
+    """
+    folder = FOLDERS[path.parts[0]] if len(path.parts) > 1 else Tier.COUNTERPART
+    needs = [folder, *(FIXTURES[name] for name in fixtures if name in FIXTURES)]
+    return max(needs, key=_ORDER.index)
+
+
+def unit_guard(is_unit: Callable[[], bool]) -> Callable[[str, tuple[object, ...]], None]:
+    """Return an audit hook (`sys.addaudithook`) that raises `TierError` where a unit test opens a
+    connection or starts a program.
+
+    Args:
+        is_unit: Returns True while a test of the tier `Tier.UNIT` runs.
+    """
+
+    def audit(event: str, arguments: tuple[object, ...]) -> None:
+        if event in _FORBIDDEN and is_unit():
+            raise TierError(f"a unit test must not do this: {event} {arguments[:2]!r}")
+
+    return audit
