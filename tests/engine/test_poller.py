@@ -187,7 +187,7 @@ def test_a_handler_that_fails_costs_nobody_else_his_turn(
     told = [descriptor for descriptor, _ in scene.told]
     assert set(told) == {near.fileno() for near, _ in pairs}
     assert told.count(pairs[1][0].fileno()) == 1
-    assert caplog.messages == ["what was ready could not be handled"]
+    assert caplog.messages == ["the handler of a ready descriptor failed"]
 
 
 def test_news_that_nobody_was_told_yet_can_be_asked_for(scene: Scene) -> None:

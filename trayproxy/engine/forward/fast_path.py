@@ -169,14 +169,14 @@ def on_upstream_ready(connection: "ClientConnection") -> FastPathResult:
         return SLOW_PATH
     if not data:
         return WAIT if data is None else SLOW_PATH
-    turn = (
+    result = (
         _open_tunnel(connection, upstream, data)
         if cached.opens_tunnel
         else _relay_response(connection, upstream, data)
     )
-    if turn is SLOW_PATH and not connection.undelivered:
+    if result is SLOW_PATH and not connection.undelivered:
         stream.inbox += data
-    return turn
+    return result
 
 
 def _relay_response(

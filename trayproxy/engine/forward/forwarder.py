@@ -233,9 +233,9 @@ class Forwarder:
         replay_buffer: ReplayBuffer | None = None
         try:
             framing = self._request.framing
-            too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
-            comes_back = any(one.authenticates_requests for one in (route, *preferred.fallbacks))
-            replay_buffer = ReplayBuffer(comes_back and not too_large)
+            is_too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
+            may_be_repeated = any(one.authenticates_requests for one in (route, *preferred.fallbacks))
+            replay_buffer = ReplayBuffer(may_be_repeated and not is_too_large)
             return await self._send_until_answered(
                 RequestWriter(self._client, framing, replay_buffer)
             )
@@ -312,8 +312,8 @@ class Forwarder:
                 page = sign_in_not_set(self._profile.name)
                 self._engine.observer.sign_in_not_set(lease.route, page)
                 raise RequestRefusedError(page)
-            turn = self._request_credentials(outcome, exchange.permitted or attempt.credentials)
-            attempt = await self._await_credentials(turn)
+            future = self._request_credentials(outcome, exchange.permitted or attempt.credentials)
+            attempt = await self._await_credentials(future)
 
     async def _sign_in_before_upload(self) -> Attempt:
         """Find out by an own request whether the next hop wants a login, and sign in with it
@@ -339,22 +339,22 @@ class Forwarder:
                 attempt = Attempt(self._known_credentials())
                 continue
             except RequestRefusedError as error:
-                logger.debug("nothing was found out before an upload: %s", error)
+                logger.debug("signing in before an upload failed: %s", error)
                 connection.drop_upstream()
                 return Attempt(self._known_credentials())
             if not isinstance(outcome, AuthChallenge):
                 break
             wanted = outcome
-            turn = self._request_credentials(outcome, exchange.permitted or attempt.credentials)
-            attempt = await self._await_credentials(turn)
+            future = self._request_credentials(outcome, exchange.permitted or attempt.credentials)
+            attempt = await self._await_credentials(future)
         # Content that can be sent only once goes on no connection that may be about to be closed.
         connection.drop_upstream()
         known = self._known_credentials()
         if known is not None or wanted is None or attempt.credentials is None:
             return Attempt(known, needs_new_connection=True)
         # The answer of the site proves nothing: the upload carries the login on trial.
-        turn = self._request_credentials(AuthChallenge(wanted.challenges), None)
-        return await self._await_credentials(turn)
+        future = self._request_credentials(AuthChallenge(wanted.challenges), None)
+        return await self._await_credentials(future)
 
     def _known_credentials(self) -> Credentials | None:
         """Return the login to send before anybody asks for it."""
@@ -413,7 +413,7 @@ class Forwarder:
         if other is None or (writer.body_started and not writer.replay_buffer.is_complete):
             self._lease.report_failure(self._failure.page)
             raise self._failure
-        logger.info("%s: going on by %s", error.page.title, other.upstream)
+        logger.info("%s: failing over to %s", error.page.title, other.upstream)
         self._lease.route = other
 
     async def _open_directly(self) -> bool:
@@ -441,7 +441,7 @@ class Forwarder:
             space, self._profile, wanted.challenges, self._pending_request, tried, wanted.verdict
         )
 
-    async def _await_credentials(self, turn: "Future[Outcome]") -> Attempt:
+    async def _await_credentials(self, future: "Future[Outcome]") -> Attempt:
         """Wait for what to try next.
 
         Raises:
@@ -449,7 +449,7 @@ class Forwarder:
             ClientGoneError: The client did not wait.
         """
         self._connection.deadline = None
-        result = await self._lease.wait_for_desk(turn)
+        result = await self._lease.wait_for_desk(future)
         if isinstance(result, Refusal):
             raise RequestRefusedError(refusal_page(result))
         if result is None:

@@ -178,7 +178,7 @@ if hasattr(select, "epoll"):
                 except Exception:
                     # A bug. The event would be reported again in every turn, before those of other
                     # connections. So this connection is unregistered, and its deadline ends it.
-                    logger.exception("what was ready could not be handled")
+                    logger.exception("the handler of a ready descriptor failed")
                     with suppress(OSError):  # It may be closed already.
                         self.unregister(descriptor)
                     self.discard(descriptor)

@@ -47,7 +47,7 @@ class ReplayBuffer:
             self._write(data)
         except OSError as error:
             # The disk is full, or not ours to write: the upload itself needs nothing of it.
-            logger.warning("an upload is sent without being kept: %s", error.strerror)
+            logger.warning("the content of an upload is not kept for a repeat: %s", error.strerror)
             self.is_complete = False
             self.close()
 

@@ -29,7 +29,7 @@ class RequestWriter:
         octets_read: How many octets were read from the client for the body, its framing included.
     """
 
-    def __init__(self, client: SocketStream, framing: Framing, kept: ReplayBuffer) -> None:
+    def __init__(self, client: SocketStream, framing: Framing, replay_buffer: ReplayBuffer) -> None:
         self._client = client
         self._body = request_body_reader(framing)
         self._chunked = isinstance(framing, Chunked)
@@ -37,7 +37,7 @@ class RequestWriter:
         self._is_replaying = False
         self._is_finished = False
         self._upstream: SocketStream | None = None
-        self.replay_buffer = kept
+        self.replay_buffer = replay_buffer
         self.holds_content = False
         self.needs_sign_in_first = False
         self.is_broken = False

@@ -142,13 +142,13 @@ class ResponseReader:
                 stream,
                 READ | (WRITE if writer.waits_for_upstream else 0),
             )
-            woken = await IoWait(
+            woken_by = await IoWait(
                 events, timeout=limits.expect_continue_s if writer.holds_content else None
             )
-            is_ready = woken == stream.descriptor
-            if woken == TIMED_OUT:
+            is_ready = woken_by == stream.descriptor
+            if woken_by == TIMED_OUT:
                 self._release_content(writer)
-            elif woken == client.descriptor and not writer.waits_for_client:
+            elif woken_by == client.descriptor and not writer.waits_for_client:
                 client.fill()
 
     def _parse(self, head: bytes) -> Response:
