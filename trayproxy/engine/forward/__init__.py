@@ -1,1 +1,1 @@
-"""Forward one request to its next hop and relay the response to the client."""
+"""Forward a request to its next hop and relay the response to the client."""

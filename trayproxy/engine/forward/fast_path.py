@@ -1,10 +1,9 @@
-"""The short way for what happens most: a request as it came before, answered as it was before.
+"""The fast path: forward a request whose head is cached and relay a response with a cached head.
 
-Programs repeat themselves, so most requests are found whole among the heads that were read before,
-and so are the heads of their answers: one piece out and one piece back, or a tunnel. Then nothing
-is left to decide, and it is done here in one go. Whatever is not as usual is put back where the
-story of the connection looks for it (`trayproxy.engine.forward.request_loop`), which decides
-everything.
+Programs repeat themselves: most request heads were seen before, and so were most response heads. A
+request is then sent in one piece, and its response is relayed in one piece or opens a tunnel, with
+no decision left to make. In all other cases the octets received are put back for the request loop
+(`trayproxy.engine.forward.request_loop`), which makes all decisions.
 """
 
 from enum import Enum, auto
@@ -22,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class FastPathResult(Enum):
-    """What becomes of a client connection after an event."""
+    """The state of a client connection after an event."""
 
     WAIT = auto()
-    """It waits for the next one."""
+    """The connection waits for the next event."""
     SLOW_PATH = auto()
-    """It is not as usual: the story goes on."""
+    """The request loop takes over."""
     TUNNEL = auto()
-    """It has become a tunnel."""
+    """The connection has become a tunnel."""
     END = auto()
-    """It is over."""
+    """The client has closed the connection."""
 
 
-# To look up a member takes Python 3.11 as long as calling a function does.
+# In Python 3.11, looking up an enum member takes as long as a function call.
 WAIT: Final = FastPathResult.WAIT
 SLOW_PATH: Final = FastPathResult.SLOW_PATH
 TUNNEL: Final = FastPathResult.TUNNEL
@@ -42,13 +41,13 @@ END: Final = FastPathResult.END
 
 
 def on_client_ready(connection: "ClientConnection") -> FastPathResult:
-    """Take what the client says while it is at rest, or while its request is on its way.
+    """Handle octets of the client, while the connection is idle or a request is on its way.
 
     Raises:
         OSError: The client's connection broke.
     """
     if connection.cached_request is not None:
-        return SLOW_PATH  # It sends ahead, or leaves.
+        return SLOW_PATH  # The client sends another request ahead, or closes the connection.
     client = connection.client
     data = client.receive()
     if not data:
@@ -63,7 +62,8 @@ def on_client_ready(connection: "ClientConnection") -> FastPathResult:
 
 
 def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bool:
-    """Whether a request takes the way of the last one like it, with the same login."""
+    """Return whether the request would be sent with the same route and the same login as last
+    time."""
     engine, route = connection.engine, cached.route
     if (
         route is None
@@ -76,7 +76,7 @@ def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bo
     if authority is None or engine.route_for(authority) is not route:
         return False
     if route.fallbacks and engine.failover.is_dead(route):
-        return False  # Choosing one is done once for each request, by the story.
+        return False  # The forwarder chooses the fallback, once per request.
     known_credentials = (
         engine.desk.known(route.upstream_id)
         if route.upstream_id is not None and route.may_sign_in
@@ -84,8 +84,9 @@ def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bo
     )
     if cached.known_credentials is not known_credentials:
         return False
-    # One that was not accepted lately goes out alone at first: see `trayproxy.desk.machine.pacing`.
-    # `standing.fresh` is `Answer.verified` without a call.
+    # A login not accepted recently is sent on one request at a time: see
+    # `trayproxy.desk.machine.pacing`. `acceptance.is_recent` is `Credentials.is_recently_accepted`
+    # without a call.
     credentials = cached.credentials
     is_sure = (
         credentials is None
@@ -98,10 +99,10 @@ def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bo
 def _find_connection(
     connection: "ClientConnection", cached: CachedRequest
 ) -> UpstreamConnection | None:
-    """Return a connection for the request; None: finding one is for the story."""
+    """Return a connection for the request; None if the request loop has to find or open one."""
     own_upstream, engine = connection.upstream, connection.engine
     if own_upstream is not None:
-        # What a tunnel needs another connection for.
+        # A tunnel needs a connection of its own.
         is_free = cached.is_simple and own_upstream.key == cached.pool_key
         return own_upstream if is_free and engine.pool.is_quiet(own_upstream) else None
     idle = engine.pool.take(cached.pool_key) if cached.is_simple else None
@@ -122,16 +123,16 @@ def _find_connection(
 def _send(
     connection: "ClientConnection", cached: CachedRequest, upstream: UpstreamConnection
 ) -> bool:
-    """Send the request. Return False if that needs more than one go."""
+    """Send the request. Return False if it was not sent completely at once."""
     stream, wire = upstream.stream, cached.wire
     try:
         sent = stream.send(wire)
     except OSError as error:
-        # What Linux does not do yet, other systems cannot do yet.
+        # ENOTCONN: still connecting. Linux reports EAGAIN in this state, other systems ENOTCONN.
         sent = 0 if error.errno == ENOTCONN else -1
     if sent != len(wire):
         if sent == 0 and connection.upstream is None and not upstream.response_count:
-            connection.connecting = stream.socket  # It is being established still.
+            connection.connecting = stream.socket  # Still connecting.
         elif connection.upstream is not None:
             connection.drop_upstream()
         else:
@@ -150,7 +151,7 @@ def _send(
 
 
 def on_upstream_ready(connection: "ClientConnection") -> FastPathResult:
-    """Take what the next hop says: the answer, or something that nobody asked for.
+    """Handle octets of the next hop: the response, or unsolicited octets.
 
     Raises:
         OSError: The client's connection broke.
@@ -165,7 +166,7 @@ def on_upstream_ready(connection: "ClientConnection") -> FastPathResult:
     try:
         data = stream.receive()
     except OSError:
-        stream.ended = True  # Whether to try another connection is the story's decision.
+        stream.ended = True  # The request loop decides whether to try another connection.
         return SLOW_PATH
     if not data:
         return WAIT if data is None else SLOW_PATH
@@ -182,7 +183,7 @@ def on_upstream_ready(connection: "ClientConnection") -> FastPathResult:
 def _relay_response(
     connection: "ClientConnection", upstream: UpstreamConnection, data: bytes
 ) -> FastPathResult:
-    """Send the answer to the client, if it is here as a whole and its head was seen before."""
+    """Send the response to the client if it has arrived completely and its head is cached."""
     engine = connection.engine
     head_end = data.find(b"\r\n\r\n") + 4
     seen = engine.cached_responses.get(data[:head_end])
@@ -205,13 +206,13 @@ def _relay_response(
 def _open_tunnel(
     connection: "ClientConnection", upstream: UpstreamConnection, data: bytes
 ) -> FastPathResult:
-    """Let the tunnel begin, if the next hop says so in the words that it used before."""
+    """Open the tunnel if the response is a cached tunnel reply."""
     head = connection.engine.tunnel_replies.get(data)
     if head is None:
         return SLOW_PATH
     _record_response(connection, upstream, confirms=True)
-    # If the client has gone, this raises while there is a plan still: what was opened leads to the
-    # site now, and must not be kept for requests.
+    # If the client has closed its connection, this raises while `plan` is still set. The upstream
+    # connection leads to the site now, and must not be reused for other requests.
     sent = connection.client.send(head)
     connection.tunnel = Tunnel(
         connection.client, upstream.stream, connection.engine.pipe_pool, head[sent:]
@@ -223,12 +224,12 @@ def _open_tunnel(
 def _record_response(
     connection: "ClientConnection", upstream: UpstreamConnection, *, confirms: bool
 ) -> None:
-    """Record that a request was answered.
+    """Record the response to a request.
 
     Args:
-        link: Its client.
-        upstream: Where the answer came from.
-        confirms: The answer confirms the login that the request carried.
+        connection: The client connection.
+        upstream: The connection of the response.
+        confirms: True if the response confirms the login of the request.
     """
     engine, route, credentials = connection.engine, upstream.route, upstream.credentials
     assert route is not None
@@ -237,7 +238,7 @@ def _record_response(
     upstream.response_count += 1
     route.activity.responses += 1
     engine.observer.reached(route)
-    # That a connection is still signed in says nothing about the login.
+    # A response on an authenticated connection (NTLM) says nothing about the login.
     if (
         credentials is not None
         and not credentials.acceptance.is_recent

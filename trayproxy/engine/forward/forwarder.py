@@ -1,4 +1,4 @@
-"""One request and its answer: dial, send, sign in when asked, relay."""
+"""Forward one request: connect, send, authenticate on a 407, and relay the response."""
 
 import logging
 from asyncio import CancelledError, Future
@@ -51,15 +51,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-"""What opens a tunnel that needs no upstream (RFC 9110, section 9.3.6)."""
+"""The response to CONNECT on a direct route (RFC 9110, section 9.3.6)."""
 
 
 MAX_UNANSWERED = 2
-"""How often a request waits for a sign-in again after it carried a login and got no answer."""
+"""How often a request without a response to its login waits for credentials again."""
 
 
 def refusal_page(refusal: Refusal) -> ErrorPage:
-    """Return the page for a request that is not signed in: 503, never the 407 itself."""
+    """Return the error page for a refusal of the desk: a 503, never the 407 of the upstream."""
     problem = refusal.problem
     return ErrorPage(
         503,
@@ -74,14 +74,14 @@ def refusal_page(refusal: Refusal) -> ErrorPage:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What to try next.
+    """The parameters of the next attempt to send a request.
 
     Attributes:
-        credentials: The login to go with, None for none.
-        is_on_trial: Nobody has ever accepted it.
-        is_from_desk: The desk has handed it out for this request, and wants to hear of it.
-        needs_new_connection: It needs a new connection.
-        withheld: The login that is known and not sent, since the site is exempt.
+        credentials: The credentials to send; None for none.
+        is_on_trial: True if the login was never accepted.
+        is_from_desk: True if the desk gave the credentials to this request and expects an outcome.
+        needs_new_connection: True if the attempt must not reuse a connection.
+        withheld: The known credentials which are not sent because the site is exempt.
     """
 
     credentials: Credentials | None
@@ -94,17 +94,17 @@ class Attempt:
 def report_evidence(
     desk: Desk, credentials: Credentials, request: Request, response: Response, *, on_trial: bool
 ) -> None:
-    """Tell the desk what the answer to a request says about the login that the request carried.
+    """Report to the desk the evidence of a response about the login of its request.
 
-    A login that was accepted before stays accepted, whatever the answer; but an answer that a proxy
-    may give to a wrong login does not confirm it.
+    An accepted login stays accepted, whatever the response is. But a response which a proxy may
+    also give to a wrong login does not confirm the login.
 
     Args:
-        desk: Who is told.
-        credentials: The login.
+        desk: The desk.
+        credentials: The login of the request.
         request: The request.
-        response: Its final answer, no refusal.
-        on_trial: The desk has handed the login out for this request alone.
+        response: The final response, not a 407.
+        on_trial: True if the desk gave the login to this request alone.
     """
     if credentials.is_recently_accepted:
         return
@@ -118,16 +118,22 @@ def report_evidence(
 async def send_with_login(
     exchange: AuthExchange, lease: UpstreamLease, request: Request, attempt: Attempt
 ) -> Response | AuthChallenge | None:
-    """Send a request with a login, and tell the desk what became of that.
+    """Send a request with credentials, and report the outcome to the desk.
+
+    Args:
+        exchange: The authentication exchange of the request.
+        lease: The upstream connections of the request, and its route.
+        request: The request.
+        attempt: The parameters of the attempt.
 
     Returns:
-        The answer to relay; what a next hop wants that let nothing through; None if the target
-        itself is connected and was asked for a tunnel.
+        The response to relay; the challenge of a next hop which refused the request; None after a
+        CONNECT on a direct route, with a connection to the target.
 
     Raises:
-        UnreachableError: The next hop of this way is dead.
-        LoginSupersededError: The login was refused to another request meanwhile.
-        RequestRefusedError: There is no answer.
+        UnreachableError: The next hop cannot be reached.
+        LoginSupersededError: Another request has proved the login wrong in the meantime.
+        RequestRefusedError: There is no response; the client gets an error page.
     """
     credentials, route, desk = attempt.credentials, lease.route, lease.desk
     try:
@@ -146,7 +152,7 @@ async def send_with_login(
     except (ClientGoneError, OSError, GeneratorExit, CancelledError) as error:
         carried = exchange.permitted or (credentials if attempt.is_from_desk else None)
         if carried is not None and not exchange.hand_over_response(carried):
-            # That a client has left says nothing about a login that others go on with.
+            # A client closing its connection says nothing about a login which other requests use.
             is_counted = exchange.was_login_sent and attempt.is_on_trial
             desk.inconclusive(carried, type(error).__name__, sent=is_counted)
         raise
@@ -170,10 +176,10 @@ async def send_with_login(
 
 
 class Forwarder:
-    """One request on its way.
+    """Forwards one request.
 
-    Everything that it depends on is taken once, at its start: a profile that is switched meanwhile
-    changes nothing for it.
+    The profile, its route and the login are taken at the start of the request. A profile switch in
+    the meantime does not affect the request.
     """
 
     __slots__ = (
@@ -196,12 +202,13 @@ class Forwarder:
         cached: CachedRequest,
         sent: UpstreamConnection | None = None,
     ) -> None:
-        """Begin with a request.
+        """Prepare to forward a request.
 
         Args:
-            link: Its client.
-            plan: Its head, and what follows from it.
-            sent: Where it has been sent already, on the short way.
+            connection: The client connection.
+            cached: The request head and the decisions made for it.
+            sent: The upstream connection, if the fast path has sent the request already; None
+                otherwise.
         """
         self._connection = connection
         self._engine = connection.engine
@@ -215,14 +222,15 @@ class Forwarder:
         self._failure: UnreachableError | None = None
 
     async def forward(self) -> bool:
-        """Bring the request to its end. Return whether the client's connection goes on.
+        """Forward the request and answer the client. Return whether the client's connection is kept
+        alive.
 
         Raises:
-            ClientGoneError: The client left.
+            ClientGoneError: The client closed its connection.
             OSError: The client's connection broke.
         """
         authority = self._request.target.authority
-        assert authority is not None  # The forms without one are answered before they come here.
+        assert authority is not None  # The request loop answers the forms without an authority.
         route = self._sent.route if self._sent is not None else self._engine.route_for(authority)
         if route is None:
             return await self._refuse(NO_PROFILE)
@@ -234,7 +242,9 @@ class Forwarder:
         try:
             framing = self._request.framing
             is_too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
-            may_be_repeated = any(one.authenticates_requests for one in (route, *preferred.fallbacks))
+            may_be_repeated = any(
+                one.authenticates_requests for one in (route, *preferred.fallbacks)
+            )
             replay_buffer = ReplayBuffer(may_be_repeated and not is_too_large)
             return await self._send_until_answered(
                 RequestWriter(self._client, framing, replay_buffer)
@@ -246,8 +256,8 @@ class Forwarder:
             page = refused_request(error.status, str(error))
             return await self._connection.send_page(page, self._request, keep_alive=False)
         except BaseException:
-            # The client left, or nothing moved any more. What may still come on the upstream
-            # connection answers this request: nobody else may get it.
+            # The client left, or a deadline passed. The response may still arrive on the upstream
+            # connection, and must not be relayed to another client.
             self._connection.drop_upstream()
             raise
         finally:
@@ -258,11 +268,11 @@ class Forwarder:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
         return await self._connection.send_page(page, self._request, keep_alive=keep_alive)
 
-    # --- the conversation with the next hop ---
+    # --- the exchange with the next hop ---
 
     async def _send_until_answered(self, writer: RequestWriter) -> bool:
-        """Send the request, with a login when one is asked for, until there is an answer to
-        relay. Return whether the client's connection goes on."""
+        """Send the request, with a login once the next hop asks for one, and relay the response.
+        Return whether the client's connection is kept alive."""
         sent, lease = self._sent, self._lease
         exchange = AuthExchange(self._connection, self._cached, lease, self._relay, writer, sent)
         attempt = self._unchallenged_attempt() if sent is None else Attempt(sent.credentials)
@@ -285,7 +295,7 @@ class Forwarder:
                 attempt = await self._sign_in_before_upload()
                 continue
             except ContentNotRepeatableError:
-                # It is refused; but when it is sent again, the login is known to be right.
+                # This upload is refused, but the login is verified for the client's next try.
                 await self._sign_in_before_upload()
                 if self._known_credentials() is not None:
                     raise RequestRefusedError(TOO_LARGE_BUT_SIGNED_IN) from None
@@ -298,7 +308,7 @@ class Forwarder:
                 attempt = self._unchallenged_attempt()
                 continue
             except UnansweredError:
-                # If the login is the reason, the request waits for the verdict of a person.
+                # The login may be the reason: wait for the desk, which may prompt the user.
                 unanswered += 1
                 if unanswered > MAX_UNANSWERED:
                     raise
@@ -316,11 +326,12 @@ class Forwarder:
             attempt = await self._await_credentials(future)
 
     async def _sign_in_before_upload(self) -> Attempt:
-        """Find out by an own request whether the next hop wants a login, and sign in with it
-        (R-074). Return what to send the upload with.
+        """Find out with an own request whether the next hop wants a login, and sign in (R-074).
+        Return the attempt for the upload.
 
         Raises:
-            RequestRefusedError: The person declined, or there is no common way to sign in.
+            RequestRefusedError: The user declined, or no authentication scheme is supported by both
+                sides.
         """
         connection, route = self._connection, self._lease.route
         authority = self._request.target.authority
@@ -347,17 +358,17 @@ class Forwarder:
             wanted = outcome
             future = self._request_credentials(outcome, exchange.permitted or attempt.credentials)
             attempt = await self._await_credentials(future)
-        # Content that can be sent only once goes on no connection that may be about to be closed.
+        # Unrepeatable content needs a new connection: the next hop may be closing an idle one.
         connection.drop_upstream()
         known = self._known_credentials()
         if known is not None or wanted is None or attempt.credentials is None:
             return Attempt(known, needs_new_connection=True)
-        # The answer of the site proves nothing: the upload carries the login on trial.
+        # The site's response was no proof: the upload itself carries the login on trial.
         future = self._request_credentials(AuthChallenge(wanted.challenges), None)
         return await self._await_credentials(future)
 
     def _known_credentials(self) -> Credentials | None:
-        """Return the login to send before anybody asks for it."""
+        """Return the credentials to send without a challenge; None for none."""
         route = self._lease.route
         return (
             self._engine.desk.known(route.upstream_id)
@@ -366,10 +377,10 @@ class Forwarder:
         )
 
     def _unchallenged_attempt(self) -> Attempt:
-        """Return how the request goes before the next hop asks it for a login: with the login that
-        is known, or without it if the site is exempt (R-086).
+        """Return the attempt before the next hop sends a challenge: with the known login, or
+        without it if the site is exempt (R-086).
 
-        Content that may not be there any more when a 407 comes after all goes with the login.
+        Content which could not be repeated after a 407 is always sent with the known login.
         """
         known, route, request = self._known_credentials(), self._lease.route, self._request
         framing, site = request.framing, request.target.authority
@@ -390,14 +401,16 @@ class Forwarder:
 
     @property
     def _profile(self) -> Profile:
-        assert self._lease.route.profile is not None  # A next hop with a login belongs to one.
+        assert self._lease.route.profile is not None  # Routes with a login have a profile.
         return self._lease.route.profile
 
     def _fail_over(self, error: UnreachableError, writer: RequestWriter) -> None:
-        """Go on by another upstream of the profile, since this one cannot be reached.
+        """Switch to another upstream of the profile after the current upstream could not be
+        reached.
 
         Raises:
-            UnreachableError: There is no other; that of the preferred one, if it was tried.
+            UnreachableError: No other upstream is left. This is the error of the first upstream
+                tried.
         """
         route, preferred, failover = (
             self._lease.route,
@@ -417,7 +430,8 @@ class Forwarder:
         self._lease.route = other
 
     async def _open_directly(self) -> bool:
-        """Let a tunnel to the target itself begin. It is connected, and is sent no CONNECT."""
+        """Open the tunnel of a direct route: the target is connected already, and gets no
+        CONNECT."""
         upstream = self._connection.upstream
         assert upstream is not None
         self._engine.observer.reached(self._lease.route)
@@ -427,7 +441,13 @@ class Forwarder:
     def _request_credentials(
         self, wanted: AuthChallenge, tried: Credentials | None
     ) -> "Future[Outcome]":
-        """Take a turn at the sign-in desk, which hears what has become of the login."""
+        """Report the outcome of the login sent to the desk, and request credentials for a
+        challenge.
+
+        Args:
+            wanted: The challenge, with the verdict on the login sent.
+            tried: The credentials sent with the request; None for none.
+        """
         space = self._lease.route.upstream_id
         assert space is not None
         if self._pending_request is None:
@@ -442,11 +462,12 @@ class Forwarder:
         )
 
     async def _await_credentials(self, future: "Future[Outcome]") -> Attempt:
-        """Wait for what to try next.
+        """Wait for the desk's decision and return the next attempt.
 
         Raises:
-            RequestRefusedError: The person declined, or there is no common way to sign in.
-            ClientGoneError: The client did not wait.
+            RequestRefusedError: The user declined, or no authentication scheme is supported by both
+                sides.
+            ClientGoneError: The client closed its connection.
         """
         self._connection.deadline = None
         result = await self._lease.wait_for_desk(future)

@@ -1,7 +1,7 @@
-"""What a client connection does when it is not as usual, from top to bottom.
+"""The slow path of a client connection: a coroutine serving requests.
 
-A story begins when something has come that the shortcut does not take, and ends when the connection
-is at rest again, becomes a tunnel, or is over.
+It starts when the fast path cannot handle an event, and ends when the connection is idle, has
+become a tunnel, or is to be closed.
 """
 
 from typing import TYPE_CHECKING
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from trayproxy.engine.server.client_connection import ClientConnection
 
 REQUESTS_PER_TURN = 64
-"""How many requests that have come together are answered before the others get their turn: our own
-answers wait for nobody."""
+"""The number of pipelined requests answered before other connections get their turn: error pages
+are sent without waiting."""
 
 
 class RequestLoop:
-    """Answers the requests of a client until nothing of another one has come.
+    """Serves the requests of a client until the client has sent no further octets.
 
     Attributes:
-        is_idle: The connection is at rest again.
+        is_idle: True if `run` has ended with an idle connection; False if the connection is to be
+            closed or has become a tunnel.
     """
 
     __slots__ = ("_client", "_connection", "_engine", "_head_started", "is_idle")
@@ -48,7 +49,7 @@ class RequestLoop:
         self.is_idle = False
 
     async def run(self) -> None:
-        """Answer request after request."""
+        """Serve the requests of the client."""
         connection, engine = self._connection, self._engine
         try:
             if connection.is_over_limit:
@@ -62,7 +63,7 @@ class RequestLoop:
                     await IoWait(connection.events(WRITE, None, 0))
                 left -= 1
                 goes_on = await self._serve_request()
-                # What was begun was for this request: the next one may go elsewhere.
+                # The connection attempt was for this request: the next may have another target.
                 connection.drop_connecting()
                 if not goes_on or engine.closing:
                     return
@@ -70,11 +71,11 @@ class RequestLoop:
             connection.is_between_requests = True
             self.is_idle = not engine.closing
         except (ClientGoneError, OSError):
-            # Gone, or too slow: there is nobody to tell. (TimeoutError is an OSError.)
+            # The client has left or is too slow. TimeoutError is an OSError.
             pass
 
     def _has_no_work(self) -> bool:
-        """Whether nothing is to be done before the client says something."""
+        """Return True if there is nothing to do before the client sends octets."""
         return (
             self._connection.cached_request is None
             and not self._client.inbox
@@ -82,7 +83,7 @@ class RequestLoop:
         )
 
     async def _deliver_undelivered(self) -> None:
-        """Deliver what the client has not taken of an answer that came on the short way."""
+        """Deliver the rest of a response which the fast path could not send completely."""
         connection = self._connection
         if connection.undelivered:
             rest, connection.undelivered = connection.undelivered, b""
@@ -90,7 +91,7 @@ class RequestLoop:
             connection.set_deadline(self._engine.limits.idle_s)
 
     async def _serve_request(self) -> bool:
-        """Answer one request. Return whether another one may follow."""
+        """Serve one request. Return whether another request may follow."""
         connection = self._connection
         try:
             cached, is_sent = connection.cached_request, connection.cached_request is not None
@@ -111,17 +112,17 @@ class RequestLoop:
         connection.is_between_requests = False
         if cached.page is not None:
             return await connection.send_page(cached.page, cached.request, keep_alive=False)
-        # What was sent on the short way is waited for from where the shortcut left off.
+        # If the fast path has sent the request, the forwarder continues with reading the response.
         return await Forwarder(
             connection, cached, sent=connection.upstream if is_sent else None
         ).forward()
 
     async def _next_request(self) -> CachedRequest | None:
-        """Return the next request; None if the client sends no more.
+        """Return the next request; None if the client has closed its connection.
 
         Raises:
-            MessageError: It is not HTTP, too long, or ends in the middle.
-            TimeoutError: It did not come in time.
+            MessageError: The head is malformed, too long, or incomplete at the end of the stream.
+            TimeoutError: The head did not arrive in time.
         """
         connection, client = self._connection, self._client
         self._head_started = False
@@ -146,10 +147,10 @@ class RequestLoop:
                 await self._wait_for_client()
 
     def _parse_request(self, head: bytes) -> CachedRequest:
-        """Read a head.
+        """Parse a request head and cache it.
 
         Raises:
-            MessageError: It is not one of a request that a proxy is sent.
+            MessageError: The head is not a valid head of a request to a proxy.
         """
         request = parse_request(head)
         cached = CachedRequest(request, self._error_page(request))
@@ -157,8 +158,8 @@ class RequestLoop:
         return cached
 
     async def _wait_for_client(self) -> None:
-        """Wait until the client sends; an upstream that says something unasked is dropped
-        meanwhile."""
+        """Wait until the client's socket is readable. Drop the upstream connection if it becomes
+        readable."""
         connection = self._connection
         upstream = connection.upstream
         events = connection.events(READ, upstream.stream if upstream else None, READ)
@@ -167,11 +168,11 @@ class RequestLoop:
             connection.drop_upstream()
 
     def _error_page(self, request: Request) -> ErrorPage | None:
-        """Return the answer to a request that is not passed on; None if it is."""
+        """Return the error page for a request which is not forwarded; None if it is forwarded."""
         if request.target.form is Form.ORIGIN or request.target.form is Form.ASTERISK:
             return NOT_A_PROXY_REQUEST
         if request.method == b"TRACE":
-            # The last stop may send it back with our credentials (RFC 9110, section 9.3.8).
+            # The final recipient may send the credentials back (RFC 9110, section 9.3.8).
             return ErrorPage(
                 405, "TRACE is not passed on", "It could reveal your sign-in.", allow="GET"
             )

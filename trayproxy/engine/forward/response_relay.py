@@ -28,28 +28,34 @@ if TYPE_CHECKING:
     from trayproxy.engine.server.client_connection import ClientConnection
 
 PARTS_PER_TURN = 8
-"""How many parts of an answer are passed on before the others get their turn, if neither side has
-to be waited for."""
+"""The number of parts of a response relayed before other connections get their turn, if neither
+side blocks."""
 
 
 class ResponseRelay(ResponseReader):
-    """Takes answers to one request of a client, and passes the last one on."""
+    """Reads the responses to one request of a client, and relays the final response."""
 
     __slots__ = ()
 
     _downstream: "ClientConnection"
 
     def __init__(self, connection: "ClientConnection", cached: CachedRequest) -> None:
-        """Begin with nothing.
+        """Create a relay for the responses to a request.
 
         Args:
-            link: The client of the request.
-            plan: The request's head, and what follows from it.
+            connection: The client connection.
+            cached: The request head and the decisions made for it.
         """
         super().__init__(connection, cached)
 
     async def relay(self, writer: RequestWriter, response: Response) -> bool:
-        """Relay the answer. Return whether the client's connection goes on."""
+        """Relay the final response. Return whether the client's connection is kept alive.
+
+        Raises:
+            RequestRefusedError: The response is malformed or was cut short; nothing was sent to the
+                client.
+            OSError: The client's connection broke.
+        """
         connection, request = self._downstream, self._request
         upstream = connection.upstream
         assert upstream is not None
@@ -82,7 +88,7 @@ class ResponseRelay(ResponseReader):
         try:
             await self._relay_body(writer, stream, body, b"".join((head, first)), is_chunked)
         except (ResponseBrokenError, MessageError, TimeoutError):
-            # The client must see that this is not the whole (RFC 9112, section 8).
+            # The client must be able to detect the incomplete response (RFC 9112, section 8).
             connection.drop_upstream()
             connection.reset_on_close()
             return False
@@ -94,7 +100,7 @@ class ResponseRelay(ResponseReader):
         return keep_alive
 
     def _head_for_client(self, *, close: bool) -> bytes:
-        """Write the head of the last answer for the client, or remember it."""
+        """Return the head of the final response for the client, from the cache or written now."""
         assert self._parsed is not None
         minor = self._request.minor
         head = self._parsed.client_heads.get((minor, close))
@@ -105,16 +111,17 @@ class ResponseRelay(ResponseReader):
         return head
 
     def open_tunnel(self, upstream: SocketStream) -> bool:
-        """Let octets pass both ways from now on. Return that no request follows."""
+        """Turn the connection into a tunnel. Return False: no request follows."""
         self._downstream.deadline = None
         self._downstream.tunnel = Tunnel(self._client, upstream, self._engine.pipe_pool)
         return False
 
     def _cache_response(self, response: Response, head: bytes, *, has_date: bool) -> None:
-        """Remember what became of this answer's head, for the next simple request.
+        """Cache this response head for the next simple request.
 
-        Not of a 401: one octet for octet the same may be a proxy's refusal (see `refusals`). Nor of
-        a 511, which people are told of each time.
+        A 401 is not cached: the same octets may be the refusal of a proxy (see
+        `trayproxy.engine.proxy_auth.challenge_detection`). Nor is a 511, which is reported to the
+        user each time.
         """
         match response.framing:
             case Length(octets) if response.status not in (401, NETWORK_AUTHENTICATION_REQUIRED):
@@ -127,12 +134,19 @@ class ResponseRelay(ResponseReader):
     async def _relay_body(
         self, writer: RequestWriter, stream: SocketStream, body: Body, first: bytes, chunked: bool
     ) -> None:
-        """Deliver what is here already, and the rest of the body, no faster than it is taken.
+        """Send the first octets and then the rest of the content, no faster than the client reads.
+
+        Args:
+            writer: The writer of the request, which may still be sending content.
+            stream: The connection to the next hop.
+            body: The reader of the content.
+            first: The head for the client and the content received already.
+            chunked: True if the client gets the content in the chunked coding.
 
         Raises:
             ResponseBrokenError: The connection to the next hop broke.
-            MessageError: The body is malformed or ended early, or the rest of the request is.
-            TimeoutError: Nothing moves any more.
+            MessageError: The content of the response or of the request is malformed.
+            TimeoutError: No octets moved in time.
         """
         client = self._client
         rest = memoryview(first)
@@ -160,8 +174,13 @@ class ResponseRelay(ResponseReader):
                 client.fill()
 
     def _next_part(self, stream: SocketStream, body: Body, chunked: bool) -> Octets:
-        """Return the next part of the answer's body as the client gets it; empty: nothing has come
-        yet."""
+        """Return the next part of the content, framed for the client; empty if no octets have
+        arrived.
+
+        Raises:
+            ResponseBrokenError: The connection to the next hop broke.
+            MessageError: The content is malformed or ended early.
+        """
         while not body.done:
             if not stream.inbox and not stream.ended:
                 try:
@@ -170,7 +189,7 @@ class ResponseRelay(ResponseReader):
                     raise ResponseBrokenError from error
             if stream.ended and not stream.inbox:
                 if stream.truncated:
-                    raise ResponseBrokenError  # Truncated on the way (RFC 9112, section 9.8).
+                    raise ResponseBrokenError  # No close_notify (RFC 9112, section 9.8).
                 body.eof()
                 break
             if not stream.inbox:

@@ -1,16 +1,16 @@
-"""The Date of answers that came without one (RFC 9110, section 6.6.1: a proxy adds it)."""
+"""Add the Date field to responses without one (RFC 9110, section 6.6.1)."""
 
 from collections.abc import Callable
 from time import gmtime, time
 
-# In English whatever the locale is (9110, section 5.6.7); email.utils would do the same, and brings
-# half a mail reader along.
+# In English, independent of the locale (RFC 9110, section 5.6.7). email.utils has this function,
+# but imports half of the email package.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def http_date(second: int) -> str:
-    """Return a second since the epoch as an IMF-fixdate."""
+    """Return a second since the epoch as an IMF-fixdate (RFC 9110, section 5.6.7)."""
     at = gmtime(second)
     day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
     hour = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
@@ -18,7 +18,7 @@ def http_date(second: int) -> str:
 
 
 class DateField:
-    """Makes the field line, once a second however many answers there are."""
+    """Formats the Date field line, once per second at most."""
 
     __slots__ = ("_line", "_now", "_second")
 
@@ -28,15 +28,15 @@ class DateField:
         self._line = b""
 
     def __call__(self) -> bytes:
-        """Return the line with its line end."""
+        """Return the field line with its CRLF."""
         second = int(self._now())
         if second != self._second:
             self._update(second)
         return self._line
 
     def add_to(self, head: bytes) -> bytes:
-        """Return a whole head with the line added behind its other fields."""
-        # As `__call__`, which is not called for every answer.
+        """Return a response head with the field line added after its other fields."""
+        # The code of `__call__`, repeated to save a call per response.
         second = int(self._now())
         if second != self._second:
             self._update(second)

@@ -1,8 +1,8 @@
-"""What the engine remembers of heads it has seen: programs repeat themselves.
+"""Cache the heads of requests and responses, and the decisions made for them.
 
-Reading a head strictly and writing it anew are pure functions of its octets, so their results may
-be kept. What is found here was checked like everything else; a head that differs in one octet is
-not found.
+Programs send the same heads again and again. Parsing a head strictly and writing it again are pure
+functions of its octets, so their results can be cached. A cached head has passed all checks; a head
+with one other octet is not found in the cache.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ V = TypeVar("V")
 
 MAX_ENTRIES = 1024
 NO_KEY = PoolKey("")
-"""Of no connection at all."""
+"""A key of no connection."""
 MAX_HEAD_OCTETS = 4096
-"""Octets: longer heads are rare and repeat themselves less."""
+"""The longest cached head, in octets: longer heads are rare and less often repeated."""
 
 
 class HeadCache(Generic[K, V]):
-    """The results of a function for the octets it was called with; forgets all when it is full."""
+    """A cache of results by the octets they were computed from; a full cache is cleared."""
 
     __slots__ = ("_found", "get")
 
@@ -36,7 +36,7 @@ class HeadCache(Generic[K, V]):
         self.get: Callable[[K], V | None] = self._found.get
 
     def store(self, octets: K, value: V, size: int) -> None:
-        """Keep a result, if the octets are not too many."""
+        """Store a result, unless the head is longer than `MAX_HEAD_OCTETS`."""
         if size > MAX_HEAD_OCTETS:
             return
         if len(self._found) >= MAX_ENTRIES:
@@ -44,25 +44,25 @@ class HeadCache(Generic[K, V]):
         self._found[octets] = value
 
     def clear(self) -> None:
-        """Forget all results."""
+        """Remove all results."""
         self._found.clear()
 
 
 class CachedRequest:
-    """A request's head, and all that follows from its octets alone.
+    """A request head and the decisions which depend on its octets only.
 
     Attributes:
         request: The head.
-        page: Our own answer to it, None if it is passed on.
-        is_simple: It has no content, wants no tunnel and no other protocol, and the connection goes
-            on: one piece out, and often one piece back.
-        opens_tunnel: It wants a tunnel, and that is all.
-        wire: The head as it was written last.
-        route: For which way that was.
-        credentials: And what it carries.
-        known_credentials: The login that was known then: `credentials`, or the login that the
-            request goes without because its site is exempt.
-        pool_key: And which connections it may take.
+        page: The error page to answer the request with; None if the request is forwarded.
+        is_simple: True for a GET without content and upgrade, on a persistent connection: such a
+            request is sent in one piece, and often answered in one piece.
+        opens_tunnel: True for a CONNECT without content.
+        wire: The head as it was last written to the next hop.
+        route: The route for which `wire` was written.
+        credentials: The credentials contained in `wire`; None for none.
+        known_credentials: The credentials known then: `credentials`, or the withheld credentials if
+            the site is exempt.
+        pool_key: The key of the connections which may send `wire`.
     """
 
     __slots__ = (
@@ -106,7 +106,7 @@ class CachedRequest:
         pool_key: PoolKey | None,
         withheld: Credentials | None = None,
     ) -> bool:
-        """Whether it was sent like that before."""
+        """Return whether `wire` was written for this route, these credentials and this pool key."""
         is_same_login = self.credentials is credentials and self.known_credentials is (
             credentials or withheld
         )
@@ -120,17 +120,18 @@ class CachedRequest:
         pool_key: PoolKey,
         withheld: Credentials | None = None,
     ) -> None:
-        """Keep how it was sent: while all that stays, it is sent like that again."""
+        """Store the written head with the route, credentials and pool key it was written for."""
         self.wire, self.route, self.credentials, self.pool_key = wire, route, credentials, pool_key
         self.known_credentials = credentials or withheld
 
 
 class ParsedResponse:
-    """The head of an answer, and what was written for clients from it.
+    """A response head and its versions written for clients.
 
     Attributes:
         response: The head.
-        client_heads: As clients get it, by the minor version of the client and whether we close.
+        client_heads: The heads for clients, by the minor HTTP version of the client and a boolean,
+            True if the response closes the client's connection.
     """
 
     __slots__ = ("client_heads", "response")
@@ -141,13 +142,13 @@ class ParsedResponse:
 
 
 class CachedResponse:
-    """The head of an answer to a simple request.
+    """The head of a response to a simple request.
 
     Attributes:
-        head: As the client gets it.
-        length: Octets of the content that follow.
-        has_date: It came with a Date; otherwise ours is to be added each time.
-        confirms_login: It confirms a login that was accepted before.
+        head: The head for the client.
+        length: The length of the content, in octets.
+        has_date: True if the response has a Date field; otherwise the field is added each time.
+        confirms_login: True if the response confirms the login of the request.
     """
 
     __slots__ = ("confirms_login", "has_date", "head", "length")

@@ -1,8 +1,8 @@
-"""Skip the content that some proxies wrongly send after a response to HEAD.
+"""Skip the content some proxies wrongly send after a response to HEAD.
 
 Some proxies send the page of their 407 in response to HEAD as well. During an authentication
-handshake the connection must be kept all the same, so this content is skipped. Its length is the
-one that the response head announces (RFC 9110, section 9.3.2); either all of it precedes the next
+handshake the connection must be kept all the same, so this content is skipped. Its length is
+announced in the response head (RFC 9110, section 9.3.2); either all of it precedes the next
 response head, or none is sent.
 """
 
@@ -24,7 +24,7 @@ class LeftoverContent:
         """Prepare to skip content with this framing.
 
         Args:
-            framing: The framing of the content that the proxy may send.
+            framing: The framing of the content to skip.
         """
         self._body = response_body_reader(framing)
         self._is_begun = False
@@ -32,13 +32,13 @@ class LeftoverContent:
     @classmethod
     def of(cls, response: Response, method: bytes, at_most: int) -> "LeftoverContent | None":
         """Return a `LeftoverContent` for the content after this response head; None if there is
-        none.
+        none to skip.
 
         Args:
             response: The response head.
             method: The method of the request.
-            at_most: The largest content, in octets, that is skipped. For longer content a new
-                connection is cheaper, and the result is None.
+            at_most: The largest content to skip, in octets. For longer content a new connection is
+                cheaper, and the result is None.
         """
         if method != b"HEAD":
             return None

@@ -1,8 +1,8 @@
-"""Keep the content of a request that was sent, so that the request can be repeated.
+"""Keep the content of a request in order to repeat the request.
 
-A 407 asks for the same request once more, and the repeated request needs its whole content (RFC
-9110, section 15.5.8). The content is kept while it streams: up to 1 MiB in memory, above that in a
-file without a name. Content of more than 64 MiB is not kept.
+A 407 asks for the same request again, and the repeated request needs its whole content (RFC 9110,
+section 15.5.8). The content is kept while it streams: up to 1 MiB in memory, above that in a file
+without a name. Content of more than 64 MiB is not kept.
 """
 
 import logging
@@ -14,21 +14,24 @@ from trayproxy.http.body import Octets
 logger = logging.getLogger(__name__)
 
 MAX_IN_MEMORY = 1 << 20
+"""The largest content kept in memory, in octets."""
 MAX_REPLAYABLE = 64 << 20
+"""The largest content kept at all, in octets."""
 
 
 class ReplayBuffer:
-    """The part of a body that has been sent already.
+    """The part of a request's content sent so far.
 
     Attributes:
-        is_complete: Nothing of it is missing.
+        is_complete: True if all octets sent so far are in the buffer.
     """
 
     def __init__(self, enabled: bool) -> None:
-        """Begin an empty one.
+        """Create an empty buffer.
 
         Args:
-            wanted: False if it will never be sent again, or if it is known to be too large.
+            enabled: False if the request is never repeated, or its content is known to be too
+                large.
         """
         self.is_complete = enabled
         self._size = 0
@@ -36,7 +39,8 @@ class ReplayBuffer:
         self._file: SpooledTemporaryFile[bytes] | None = None
 
     def append(self, data: Octets) -> None:
-        """Keep the next part, or give up keeping at all."""
+        """Append octets. If the content is too large or the disk is full, discard the buffer
+        instead."""
         if not self.is_complete or not data:
             return
         if self._size + len(data) > MAX_REPLAYABLE:
@@ -46,7 +50,7 @@ class ReplayBuffer:
         try:
             self._write(data)
         except OSError as error:
-            # The disk is full, or not ours to write: the upload itself needs nothing of it.
+            # The disk is full or not writable: the upload itself does not need the buffer.
             logger.warning("the content of an upload is not kept for a repeat: %s", error.strerror)
             self.is_complete = False
             self.close()
@@ -59,11 +63,11 @@ class ReplayBuffer:
         self._size += len(data)
 
     def rewind(self) -> None:
-        """Begin again with `read`."""
+        """Make `read` start again at the first octet."""
         self._position = 0
 
     def read(self) -> bytes:
-        """Return the next part that was kept; empty at the end."""
+        """Return the next octets of the buffer; empty at the end."""
         if self._file is None or self._position == self._size:
             return b""
         self._file.seek(self._position)
@@ -72,7 +76,7 @@ class ReplayBuffer:
         return data
 
     def read_all(self) -> bytes | None:
-        """Return all that was kept, None if it does not fit into memory."""
+        """Return the whole content of the buffer; None if it is larger than `MAX_IN_MEMORY`."""
         if not self.fits_in_memory:
             return None
         self.rewind()
@@ -80,11 +84,11 @@ class ReplayBuffer:
 
     @property
     def fits_in_memory(self) -> bool:
-        """Whether `read_all` can return what was kept so far."""
+        """True if `read_all` can return the content kept so far."""
         return self._size <= MAX_IN_MEMORY
 
     def close(self) -> None:
-        """Forget it."""
+        """Discard the content and its temporary file."""
         if self._file is not None:
             self._file.close()
             self._file = None

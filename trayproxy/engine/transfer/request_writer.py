@@ -6,27 +6,28 @@ from trayproxy.http.body import Octets, request_body_reader, write_chunk, write_
 from trayproxy.http.framing import Chunked, Framing
 
 PARTS_PER_TURN = 8
-"""How many parts are sent before the other connections get their turn, if neither side has to be
-waited for."""
+"""The number of parts sent before other connections get their turn, if neither side blocks."""
 
 
 class ClientGoneError(Exception):
-    """The client has closed its connection; nobody waits for an answer."""
+    """The client has closed its connection and reads no response."""
 
 
 class RequestWriter:
-    """Sends one request: its head, what was kept of its body, then the body as the client sends it.
+    """Sends one request: its head, the content in the replay buffer, then further content of the
+    client.
 
     Attributes:
-        replay_buffer: The part of the body that was sent.
-        holds_content: The body waits until the next hop says that it wants it.
-        needs_sign_in_first: True if content that was held must not be sent: it can be sent only
-            once, and the next hop may read all of it before it asks for a login.
-        is_broken: The next hop takes no more; it may still have said why.
-        started: Octets were sent on the present connection.
-        body_started: Octets of the body were taken from the client.
-        is_without_content: Only a head was sent on it, which is not the client's.
-        octets_read: How many octets were read from the client for the body, its framing included.
+        replay_buffer: The content sent so far.
+        holds_content: True if the content waits for a 100 response of the next hop.
+        needs_sign_in_first: True if held content must not be sent: it can be sent only once, and
+            the next hop may read all of it before asking for a login.
+        is_broken: True if the next hop accepts no more octets; it may have sent a response before.
+        started: True if octets were sent on the current connection.
+        body_started: True if octets of the content were read from the client.
+        is_without_content: True if only a head was sent on the connection, not the client's
+            request.
+        octets_read: The number of octets read from the client, including the chunked framing.
     """
 
     def __init__(self, client: SocketStream, framing: Framing, replay_buffer: ReplayBuffer) -> None:
@@ -47,7 +48,12 @@ class RequestWriter:
         self.octets_read = 0
 
     def start(self, upstream: SocketStream, head: bytes) -> None:
-        """Begin (again) on this connection."""
+        """Start sending the request on a connection, from its first octet.
+
+        Args:
+            upstream: The connection.
+            head: The request head.
+        """
         self._upstream = upstream
         self._unsent = memoryview(head)
         self.replay_buffer.rewind()
@@ -58,7 +64,7 @@ class RequestWriter:
         self.is_without_content = False
 
     def start_without_content(self, upstream: SocketStream, head: bytes) -> None:
-        """Send this head alone, as if the request had no content."""
+        """Start sending a head on a connection, as a request without content."""
         self.start(upstream, head)
         self.holds_content = False
         self._is_replaying = False
@@ -66,13 +72,13 @@ class RequestWriter:
         self.is_without_content = True
 
     def adopt_sent_request(self, upstream: SocketStream) -> None:
-        """Take over a request without content that has been sent already."""
+        """Take over a request without content after it was sent on a connection."""
         self._upstream = upstream
         self._is_finished = True
         self.started = True
 
     def whole_content(self) -> bytes | None:
-        """Return the whole content, None if it is not all here or is much."""
+        """Return the whole content; None if it was not read completely, or is not in memory."""
         return (
             self.replay_buffer.read_all()
             if self._body.done and self.replay_buffer.is_complete
@@ -81,37 +87,37 @@ class RequestWriter:
 
     @property
     def may_have_whole_content(self) -> bool:
-        """Whether `whole_content` can still become the whole content."""
+        """True if `whole_content` can still return the content after all of it was read."""
         return self.replay_buffer.is_complete and self.replay_buffer.fits_in_memory
 
     @property
     def body_done(self) -> bool:
-        """Whether the client has sent the whole request."""
+        """True if the client has sent the whole request."""
         return self._body.done
 
     @property
     def done(self) -> bool:
-        """Whether the whole request is on its way."""
+        """True if the kernel has accepted the whole request."""
         return self._is_finished and self._unsent is None
 
     @property
     def waits_for_upstream(self) -> bool:
-        """Whether octets wait for the next hop to take them."""
+        """True if unsent octets wait until the next hop accepts them."""
         return self._unsent is not None and not self.is_broken
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether only the client can make it go on."""
+        """True if sending continues only after the client has sent more content."""
         return not (
             self._is_finished or self.waits_for_upstream or self.holds_content or self.is_broken
         )
 
     def push(self) -> None:
-        """Send what can be sent now.
+        """Send as much as possible without blocking.
 
         Raises:
-            ClientGoneError: The client ended in the middle of its body.
-            MessageError: The client's body is malformed.
+            ClientGoneError: The client closed its connection in the middle of the content.
+            MessageError: The content is malformed.
             OSError: The client's connection was reset.
         """
         assert self._upstream is not None
@@ -119,7 +125,7 @@ class RequestWriter:
         while not self.is_broken:
             if self._unsent is not None:
                 left -= 1
-                # The others get their turn, and then it is asked to go on at once.
+                # Other connections get their turn; the caller is woken immediately afterwards.
                 if not left or not self._flush(self._upstream):
                     return
             elif self._is_finished or self.holds_content:
@@ -135,18 +141,18 @@ class RequestWriter:
                 return
 
     def read_ahead(self) -> bool:
-        """Take and keep what the client has sent of its content, before it goes anywhere.
+        """Read content of the client into the replay buffer without sending it.
 
         Returns:
-            Whether anything had come.
+            True if octets were read.
 
         Raises:
-            ClientGoneError: The client ended in the middle of its body.
-            MessageError: The client's body is malformed.
+            ClientGoneError: The client closed its connection in the middle of the content.
+            MessageError: The content is malformed.
             OSError: The client's connection was reset.
         """
         has_come = self._read_client()
-        self._unsent = None  # It goes out from what was kept, behind the next head.
+        self._unsent = None  # `start` sends this content from the replay buffer.
         return has_come
 
     def _flush(self, upstream: SocketStream) -> bool:
@@ -154,8 +160,8 @@ class RequestWriter:
         try:
             sent = upstream.send(self._unsent)
         except OSError:
-            # It closed while we were sending, as proxies do that refuse an upload: its answer may
-            # lie in our receive buffer.
+            # The next hop closed during the upload, as proxies do to refuse an upload. Its response
+            # may already be in the receive buffer.
             self.is_broken = True
             return False
         self.started = self.started or sent > 0
@@ -180,7 +186,7 @@ class RequestWriter:
         return True
 
     def _send_next(self, pieces: list[Octets]) -> None:
-        """Send these next, framed."""
+        """Frame the pieces of content and set them as the next octets to send."""
         framed = [write_chunk(piece) for piece in pieces] if self._chunked else pieces
         octets = framed[0] if len(framed) == 1 else b"".join(framed)
         if octets:

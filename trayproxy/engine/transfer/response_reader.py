@@ -21,10 +21,11 @@ final response, and a hostile server could send them for ever."""
 
 
 class ResponseBrokenError(Exception):
-    """The next hop closed or broke the connection before its answer was complete.
+    """The next hop closed or reset the connection before the response was complete.
 
     Attributes:
-        request_was_unread: It had done so before it could read the request, as far as can be told.
+        request_was_unread: True if the next hop had closed the connection before reading the
+            request, as far as the system exposes this.
     """
 
     def __init__(self, *, request_was_unread: bool = False) -> None:
@@ -33,18 +34,19 @@ class ResponseBrokenError(Exception):
 
 
 class RequestBodyError(MessageError):
-    """The client's body is malformed, or does not come."""
+    """The client's content is malformed, or did not arrive in time."""
 
 
 class SignInFirstError(Exception):
-    """Content that can be sent only once would go now, and nobody knows whether a login is wanted.
+    """Content which can be sent only once would be sent, and the next hop may still ask for a
+    login.
 
-    Nothing of the content has been sent.
+    No content has been sent.
     """
 
 
 class ResponseReader:
-    """Takes the heads of the answers to one request from the next hop."""
+    """Reads the heads of the responses to one request."""
 
     __slots__ = (
         "_cached",
@@ -58,11 +60,11 @@ class ResponseReader:
     )
 
     def __init__(self, downstream: "Downstream", cached: CachedRequest) -> None:
-        """Begin with nothing.
+        """Create a reader for the responses to a request.
 
         Args:
-            link: The client of the request.
-            plan: The request's head, and what follows from it.
+            downstream: The client side of the request.
+            cached: The request head and the decisions made for it.
         """
         self._downstream = downstream
         self._engine = downstream.engine
@@ -74,22 +76,24 @@ class ResponseReader:
         self._parsed: ParsedResponse | None = None
 
     def reject_response(self, error: MessageError) -> RequestRefusedError:
-        """Close the connection to a next hop whose answer is not passed on; return what to raise.
+        """Close the connection to the next hop. Return the error to raise for its response.
 
         Args:
-            error: Why the answer is not passed on.
+            error: The reason why the response is not relayed.
         """
         self._downstream.drop_upstream()
         return RequestRefusedError(invalid_response(error))
 
     async def read_head(self, writer: RequestWriter, upstream: UpstreamConnection) -> Response:
-        """Send the request and return the head of its final answer; relay interim ones.
+        """Send the request, relay interim responses, and return the head of the final response.
 
         Raises:
-            ResponseBrokenError: The connection ended before the answer.
-            MessageError: The answer, or the client's body, is malformed.
-            TimeoutError: The answer does not come.
-            ClientGoneError: The client left in the middle of its body.
+            ResponseBrokenError: The connection ended before the response head.
+            MessageError: The response is malformed, or there were too many interim responses.
+            RequestBodyError: The client's content is malformed.
+            SignInFirstError: The client's content must not be sent yet.
+            TimeoutError: The response did not arrive in time.
+            ClientGoneError: The client closed its connection in the middle of its content.
         """
         engine, client, stream = self._engine, self._client, upstream.stream
         seen = interim = 0
@@ -122,8 +126,8 @@ class ResponseReader:
                 is_reset = writer.is_broken or stream.last_data_was_unread
                 raise ResponseBrokenError(request_was_unread=is_reset and not stream.inbox)
             try:
-                # A plain socket is read when it is said to be ready: looking before costs as much
-                # as reading. What TLS has decrypted ahead nobody says.
+                # A plain socket is read only after an event: polling costs as much as reading. For
+                # octets already decrypted by TLS there is no event.
                 if (is_ready or not stream.plain) and (stream.fill() or stream.ended):
                     is_ready = False
                     continue
@@ -134,7 +138,7 @@ class ResponseReader:
                 response_head_s = limits.response_head_limit_s(self._request.method)
                 self._downstream.set_deadline(response_head_s if writer.done else limits.body_s)
             elif writer.octets_read >= self._progress_mark or self._downstream.deadline is None:
-                # A client that sends an octet now and then makes no progress.
+                # The deadline moves only with real progress, not with single octets.
                 self._progress_mark = writer.octets_read + limits.min_body_octets
                 self._downstream.set_deadline(limits.body_s)
             events = self._downstream.events(
@@ -152,23 +156,26 @@ class ResponseReader:
                 client.fill()
 
     def _parse(self, head: bytes) -> Response:
-        """Read the head of an answer, or remember what it says.
+        """Return the parsed response head, from the cache or parsed now.
 
         Raises:
-            MessageError: It is malformed.
+            MessageError: The head is malformed.
         """
         method = self._request.method
         parsed = self._engine.parsed_responses.get((head, method))
         if parsed is None:
             parsed = ParsedResponse(parse_response(head, method))
-            if parsed.response.status != 407:  # No two of these are the same.
+            if parsed.response.status != 407:  # Each 407 differs: challenges contain nonces.
                 self._engine.parsed_responses.store((head, method), parsed, len(head))
         self._raw_head, self._parsed = head, parsed
         return parsed.response
 
     def _client_mask(self, writer: RequestWriter) -> int:
-        """Return `READ` if the client is to be read: for its body, or, behind that, to take what it
-        sends ahead and to see whether it leaves."""
+        """Return `READ` if the client's socket is to be read, else 0.
+
+        It is read for the content. After the content it is read up to a limit, to receive further
+        requests and to detect a client closing its connection.
+        """
         client = self._client
         room = len(client.inbox) < self._engine.limits.max_early_octets
         is_over = writer.body_done or writer.done
@@ -177,18 +184,18 @@ class ResponseReader:
 
     @staticmethod
     def _release_content(writer: RequestWriter) -> None:
-        """Hold content back no longer.
+        """Send the held content from now on.
 
         Raises:
-            SignInFirstError: It must not go before the next hop was asked in another way.
+            SignInFirstError: The content must not be sent before signing in.
         """
         if writer.needs_sign_in_first:
             raise SignInFirstError
         writer.holds_content = False
 
     async def _relay_interim(self, writer: RequestWriter, response: Response) -> None:
-        """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our
-        own."""
+        """Relay a 1xx response (RFC 9110, section 15.2), except the answer to an own Expect:
+        100-continue."""
         if writer.holds_content and response.status == 100:
             self._release_content(writer)
             return

@@ -1,9 +1,8 @@
-"""Octets in both directions, unread, after CONNECT or an upgrade (RFC 9110, section 9.3.6).
+"""Relay octets in both directions after CONNECT or an upgrade (RFC 9110, section 9.3.6).
 
-Small messages are copied through one buffer. When a whole buffer comes at once the direction has
-bulk to move, and on Linux it takes a pipe from a shared pool and lets the kernel move the octets
-with `splice`: the rate of the best copying loop at 40 % of its processor time. A pipe goes back as
-soon as it is empty.
+Small amounts are copied through a buffer. When a read fills the whole buffer, the direction has
+bulk data: on Linux it then takes a pipe from a shared pool and moves octets with `splice`, at the
+rate of the best copying loop with 40 % of its processor time. An empty pipe is released again.
 """
 
 import contextlib
@@ -13,22 +12,23 @@ from trayproxy.engine.net.fd_task import READ, WRITE
 from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
 
 PIPE_SIZE = 1 << 20
-"""Octets a pipe should hold; the kernel may give less to someone who has many."""
+"""The capacity of a pipe, in octets; the kernel may grant less to a user with many pipes."""
 F_SETPIPE_SZ = 1031
 SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK (splice(2))
 MAX_IDLE_PIPES = 16
 SPLICES_PER_TURN = 8
-"""How often a direction is filled and emptied before the other connections get their turn."""
+"""How often a pipe is filled and emptied before other connections get their turn."""
 
 
 class PipePool:
-    """Empty pipes, shared by all tunnels: a pipe costs two descriptors and pages of the kernel."""
+    """Idle, empty pipes shared by all tunnels: a pipe costs two descriptors and kernel memory."""
 
     def __init__(self) -> None:
         self._free: list[tuple[int, int]] = []
 
     def acquire(self) -> tuple[int, int] | None:
-        """Return the reading and the writing end of an empty pipe; None: use the copying loop."""
+        """Return the read end and the write end of an empty pipe; None if octets have to be
+        copied."""
         if not hasattr(os, "splice"):
             return None
         if self._free:
@@ -36,33 +36,33 @@ class PipePool:
         try:
             pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
-            return None  # Out of descriptors: copying needs none.
+            return None  # Out of descriptors: copying needs no pipe.
         _enlarge(pipe[1])
         return pipe
 
     def release(self, pipe: tuple[int, int]) -> None:
-        """Keep an empty pipe for the next one."""
+        """Return an empty pipe to the pool, or close it if the pool is full."""
         if len(self._free) < MAX_IDLE_PIPES:
             self._free.append(pipe)
         else:
             close_pipe(pipe)
 
     def close(self) -> None:
-        """Close the pipes that nobody uses."""
+        """Close all idle pipes."""
         while self._free:
             close_pipe(self._free.pop())
 
 
 def _enlarge(pipe: int) -> None:
-    """Make a pipe hold more; past the user's soft limit for pipes the default size works too."""
-    import fcntl  # Where splice is, it is too; Windows has neither.
+    """Enlarge a pipe, unless the user has reached the soft limit for pipe memory."""
+    import fcntl  # Available wherever splice is; Windows has neither.
 
     with contextlib.suppress(OSError):
         fcntl.fcntl(pipe, F_SETPIPE_SZ, PIPE_SIZE)
 
 
 def close_pipe(pipe: tuple[int, int]) -> None:
-    """Close both ends."""
+    """Close both ends of a pipe."""
     os.close(pipe[0])
     os.close(pipe[1])
 
@@ -71,10 +71,12 @@ class TunnelDirection:
     """One direction of a tunnel.
 
     Attributes:
-        moved: Octets delivered so far.
-        is_over: The source has ended and everything was delivered, or the sink is gone.
-        pending: Octets that wait for the sink to take them; None: none do.
-        octets_in_pipe: How many wait for it in a pipe; never beside others.
+        moved: The number of octets delivered so far.
+        is_over: True if the source has ended and everything was delivered, or the sink is closed.
+        pending: Octets waiting until the sink accepts them; None if there are none.
+        octets_in_pipe: The number of octets waiting in the pipe; 0 while `pending` is not None.
+        sink: The stream to send to.
+        source: The stream to receive from.
     """
 
     __slots__ = (
@@ -94,13 +96,13 @@ class TunnelDirection:
     def __init__(
         self, source: SocketStream, sink: SocketStream, pipes: PipePool, prefix: bytes = b""
     ) -> None:
-        """Make one.
+        """Create a direction.
 
         Args:
-            source: Where octets come from.
-            sink: Where they go.
-            pipes: To move them with.
-            ahead: What goes before all of them, and is not counted.
+            source: The stream to receive from.
+            sink: The stream to send to.
+            pipes: The pool of pipes for bulk data.
+            prefix: Octets to send first. They do not count in `moved`.
         """
         self.source = source
         self.sink = sink
@@ -110,9 +112,9 @@ class TunnelDirection:
         self.octets_in_pipe = 0
         self._pipe: tuple[int, int] | None = None
         self._is_prepared_for_bulk = False
-        # The kernel cannot move what is to be encrypted.
+        # The kernel cannot move octets to encrypt or decrypt.
         self._pipes = pipes if source.plain and sink.plain else None
-        # Without the streams between, which have little to add where nothing is encrypted.
+        # The methods of plain sockets are called directly: SocketStream adds only overhead here.
         self._receive = source.socket.recv if source.plain else source.receive
         self._send = sink.socket.send if sink.plain else sink.send
         if prefix or source.inbox:
@@ -120,7 +122,8 @@ class TunnelDirection:
             self.pending = memoryview(prefix + source.take_inbox())
 
     def move(self) -> bool:
-        """Move what can be moved now. Return whether there may be more to come, and nothing waits.
+        """Move the octets available now. Return True if the direction still waits for its source
+        only.
 
         Raises:
             OSError: A side was reset.
@@ -150,7 +153,7 @@ class TunnelDirection:
         if self.pending is None and not (self.octets_in_pipe or self.is_over):
             self.is_over = True
             if not self.sink.ended:
-                self.sink.shutdown_write()  # Else both are about to be closed, which says the same.
+                self.sink.shutdown_write()  # Otherwise both sides are about to be closed anyway.
         return False
 
     def _flush(self, data: bytes | memoryview) -> None:
@@ -165,14 +168,14 @@ class TunnelDirection:
         self.pending = memoryview(data)[sent:] if sent < len(data) else None
 
     def _start_splicing(self, pipes: PipePool) -> None:
-        """Let the kernel move what comes next."""
+        """Take a pipe, so the kernel moves the next octets."""
         if not self._is_prepared_for_bulk:
             self._is_prepared_for_bulk = True
             self.sink.prepare_for_bulk()
         self._pipe = pipes.acquire()
 
     def _splice(self, pipe: tuple[int, int]) -> None:
-        """Move by the kernel; go back to copying when the source has no more bulk."""
+        """Move octets through the pipe; return to copying when the source has no more bulk data."""
         for _ in range(SPLICES_PER_TURN):
             if not self.octets_in_pipe and not self._fill(pipe):
                 break
@@ -192,7 +195,7 @@ class TunnelDirection:
         self._release_pipe(pipe)
 
     def _fill(self, pipe: tuple[int, int]) -> bool:
-        """Move what has come into the pipe. Return False if nothing has."""
+        """Move available octets of the source into the pipe. Return False if there are none."""
         try:
             self.octets_in_pipe = os.splice(
                 self.source.descriptor, pipe[1], PIPE_SIZE, flags=SPLICE_FLAGS
@@ -203,17 +206,18 @@ class TunnelDirection:
         return self.octets_in_pipe > 0
 
     def _abandon(self) -> None:
-        """End this direction: its sink takes no more, but all that it had sent is here.
+        """End this direction because its sink accepts no more octets.
 
-        The other direction delivers that still. A reset that came before the peer's end is another
-        matter, and `ConnectionResetError`: octets are missing, and both sides must see that.
+        All octets sent by the sink before its close have arrived, and the other direction delivers
+        them. A reset before the peer's end raises `ConnectionResetError` instead: octets are
+        missing, and both sides must see a reset.
         """
         self.close()
         self.pending = None
         self.is_over = True
 
     def close(self) -> None:
-        """Give up what was not delivered."""
+        """Discard undelivered octets and release the pipe."""
         if self._pipe is not None:
             if self.octets_in_pipe:
                 close_pipe(self._pipe)
@@ -223,24 +227,24 @@ class TunnelDirection:
                 self._release_pipe(self._pipe)
 
     def _release_pipe(self, pipe: tuple[int, int]) -> None:
-        """Let others use our pipe, which is empty."""
+        """Return the empty pipe to the pool."""
         assert self._pipes is not None
         self._pipes.release(pipe)
         self._pipe = None
 
 
 class Tunnel:
-    """Both directions between a client and its upstream.
+    """Both directions between a client and its next hop.
 
-    A side that ends its sending is a half-close: the other direction goes on (RFC 9110, 9.3.6
-    leaves it open; ssh and rsync need it).
+    When a side ends its stream (half-close), the other direction continues: RFC 9110, section 9.3.6
+    does not forbid it, and ssh and rsync need it.
 
     Attributes:
-        up: From the client.
-        down: To the client.
-        has_keepalive: The kernel looks after quiet sides.
-        may_have_data: Octets may be waiting at its beginning of which no descriptor tells: sent
-            ahead, or decrypted; or an end.
+        up: The direction from the client.
+        down: The direction to the client.
+        has_keepalive: True if TCP keep-alive is on for both sides.
+        may_have_data: True if octets or an end may be buffered when the tunnel starts, for which
+            there will be no event.
     """
 
     __slots__ = ("_client", "_moved", "_upstream", "down", "has_keepalive", "may_have_data", "up")
@@ -248,13 +252,13 @@ class Tunnel:
     def __init__(
         self, client: SocketStream, upstream: SocketStream, pipes: PipePool, prefix: bytes = b""
     ) -> None:
-        """Make one.
+        """Create a tunnel.
 
         Args:
-            client: Who asked for it.
-            upstream: The next hop.
-            pipes: To move octets with.
-            ahead: What the client is to get before anything that the next hop says.
+            client: The stream of the client.
+            upstream: The stream of the next hop.
+            pipes: The pool of pipes for bulk data.
+            prefix: Octets to send to the client before those of the next hop.
         """
         self._client = client
         self._upstream = upstream
@@ -271,34 +275,35 @@ class Tunnel:
         self._moved = 0
 
     def enable_keepalive(self) -> None:
-        """Let the kernel find out about peers that have vanished: a tunnel may be quiet for ever.
+        """Enable TCP keep-alive on both sides, to detect vanished peers: a tunnel may be idle for
+        ever.
 
-        Not done at its beginning: most tunnels are over before it matters.
+        It is not enabled at the start of a tunnel: most tunnels end before it matters.
         """
         self.has_keepalive = True
         for side in (self._client, self._upstream):
-            if not side.has_keepalive:  # As the upstream is whose answer took its time.
+            if not side.has_keepalive:  # It may be on after a slow response of the next hop.
                 side.enable_keepalive()
 
     def has_moved(self) -> bool:
-        """Whether octets were delivered since this was asked last."""
+        """Return True if octets were delivered since the previous call."""
         before, self._moved = self._moved, self.up.moved + self.down.moved
         return self._moved != before
 
     def start(self) -> None:
-        """Move what waits already.
+        """Move the octets buffered already.
 
         Raises:
-            OSError: A side was reset; so is the tunnel.
+            OSError: A side was reset, which ends the tunnel.
         """
         self.up.move()
         self.down.move()
 
     def handle_event(self, descriptor: int, mask: int) -> bool:
-        """Move octets after an event. Return whether the tunnel goes on to wait for the same.
+        """Move octets after an event. Return True if `events` has not changed.
 
         Raises:
-            OSError: A side was reset; so is the tunnel.
+            OSError: A side was reset, which ends the tunnel.
         """
         is_client = descriptor == self._client.descriptor
         if mask == READ:
@@ -310,14 +315,14 @@ class Tunnel:
 
     @property
     def is_over(self) -> bool:
-        """Whether both directions have ended."""
+        """True if both directions have ended."""
         return self.up.is_over and self.down.is_over
 
     @property
     def events(self) -> dict[int, int]:
-        """What the tunnel waits for."""
+        """The descriptors and masks to wait for."""
         up, down = self.up, self.down
-        # Who is the source of one direction is the sink of the other.
+        # The source of a direction is the sink of the other direction.
         up_waits = up.pending is not None or up.octets_in_pipe
         down_waits = down.pending is not None or down.octets_in_pipe
         client = WRITE if down_waits else 0
@@ -334,6 +339,6 @@ class Tunnel:
         return events
 
     def close(self) -> None:
-        """Close both directions; the streams are closed by their owners."""
+        """Close both directions. The owners of the streams close the streams."""
         self.up.close()
         self.down.close()
