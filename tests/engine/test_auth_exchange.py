@@ -1306,29 +1306,29 @@ def test_a_handshake_over_tls_has_a_channel_binding_r_127(
 
 
 class SlowUpstream:
-    """An upstream with Basic. It responds to a login only after `may_answer` is set, with a refusal
+    """An upstream with Basic. It responds to a login only after `may_respond` is set, with a refusal
     by default.
 
     Attributes:
         logins: The heads of the requests with a login.
-        may_answer: Set to let the upstream respond to them.
-        came: Set when the first request with a login arrives.
+        may_respond: Set to let the upstream respond to them.
+        login_received: Set when the first request with a login arrives.
     """
 
     def __init__(self, stack: ExitStack, *, is_right: bool = False) -> None:
         self.logins: list[bytes] = []
-        self.may_answer = Event()
-        self.came = Event()
+        self.may_respond = Event()
+        self.login_received = Event()
         self._is_right = is_right
-        stack.callback(self.may_answer.set)
+        stack.callback(self.may_respond.set)
 
     def play(self, peer: Peer) -> None:
         while True:
             head = peer.read_head()
             if b"Proxy-Authorization" in head:
                 self.logins.append(head)
-                self.came.set()
-                self.may_answer.wait()
+                self.login_received.set()
+                self.may_respond.wait()
                 peer.send(OK if self._is_right else BASIC)
             else:
                 peer.send(BASIC)
@@ -1343,9 +1343,9 @@ def test_a_changed_password_costs_one_failed_log_on(
     clients = [stack.enter_context(engine.connect()) for _ in range(count)]
     for client in clients:
         client.send(GET)
-    assert upstream.came.wait(10)
+    assert upstream.login_received.wait(10)
     engine.call(engine.desk.forget_login)
-    upstream.may_answer.set()
+    upstream.may_respond.set()
     engine.desk.wait_for_turns(count)
     engine.call(engine.desk.refuse_all)
     assert [client.reply().status for client in clients] == [503] * count
@@ -1360,8 +1360,8 @@ def test_a_right_password_releases_all_requests(
     clients = [stack.enter_context(engine.connect()) for _ in range(10)]
     for client in clients:
         client.send(GET)
-    assert upstream.came.wait(10)
-    upstream.may_answer.set()
+    assert upstream.login_received.wait(10)
+    upstream.may_respond.set()
     assert [client.reply().status for client in clients] == [200] * 10
     assert len(engine.desk.acceptances) == 1
 
@@ -1376,12 +1376,12 @@ def test_a_slow_response_does_not_block_other_requests(
     )
     with engine.connect() as slow, engine.connect() as other:
         slow.send(GET)
-        assert upstream.came.wait(10)
+        assert upstream.login_received.wait(10)
         other.send(GET)
         engine.desk.wait_for_departures(2)
         engine.call(engine.desk.let_one_more_go)
         assert other.reply().status == 200
-        upstream.may_answer.set()
+        upstream.may_respond.set()
         assert slow.reply().status == 200
 
 
@@ -1395,11 +1395,11 @@ def test_a_disconnected_first_request_releases_the_next(
     with engine.connect() as other:
         with engine.connect() as first:
             first.send(get(URL, b"X: first"))
-            assert upstream.came.wait(10)
+            assert upstream.login_received.wait(10)
             other.send(GET)
             first.reset()
         assert other.reply().status == 200
-        upstream.may_answer.set()
+        upstream.may_respond.set()
 
 
 # --- the content of refusals ---
@@ -1729,9 +1729,9 @@ def test_a_silent_next_hop_is_reported_to_the_desk(
     )
     with engine.connect() as client:
         client.send(GET)
-        assert upstream.came.wait(10)
+        assert upstream.login_received.wait(10)
         engine.until(lambda: bool(desk.overdues), "that it is told")
-        upstream.may_answer.set()
+        upstream.may_respond.set()
         client.reply()
     assert len(desk.overdues) == 1
 
@@ -1767,13 +1767,13 @@ def test_a_permit_for_a_disconnected_client_is_returned_to_the_desk(
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as first, engine.connect() as second:
         first.send(GET)
-        assert upstream.came.wait(10)
+        assert upstream.login_received.wait(10)
         second.send(GET)
         engine.desk.wait_for_departures(2)
         reset_before(engine, second, engine.desk.let_one_more_go)
         engine.until(lambda: bool(engine.desk.doubts), "that the desk has the login back")
         assert engine.desk.spent == [False]
-        upstream.may_answer.set()
+        upstream.may_respond.set()
     assert len(upstream.logins) == 1
 
 
@@ -1785,9 +1785,9 @@ def test_the_verdict_is_read_after_the_client_disconnected(
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         client.send(GET)
-        assert upstream.came.wait(10)
+        assert upstream.login_received.wait(10)
         client.reset()
-    upstream.may_answer.set()
+    upstream.may_respond.set()
     engine.desk.wait_for_turns(2)
     (_, turn) = engine.desk.turns
     assert turn.tried is not None
@@ -1801,22 +1801,22 @@ def test_the_verdict_of_a_handshake_is_read_after_the_client_disconnected(
     start: Start, start_ntlm: StartNtlm
 ) -> None:
     """As in NTLM, only the last leg may cost a log-on."""
-    came, may_answer = Event(), Event()
+    received, may_respond = Event(), Event()
 
     def hold(head: object, message: str) -> None:
         if message == "type 3":
-            came.set()
-            may_answer.wait()
+            received.set()
+            may_respond.wait()
 
     upstream = start_ntlm(rejects_all=True, before_response=hold)
     engine = start(office(upstream.port), desk_for())
     try:
         with engine.connect() as client:
             client.send(GET)
-            assert came.wait(10)
+            assert received.wait(10)
             client.reset()
     finally:
-        may_answer.set()
+        may_respond.set()
     engine.desk.wait_for_turns(2)
     (_, turn) = engine.desk.turns
     assert turn.verdict is not None
@@ -1830,20 +1830,20 @@ class ClosingDigestUpstream:
     to.
 
     Attributes:
-        came: Set when a request with a login arrives.
-        may_answer: Set to let the upstream respond to the login.
+        login_received: Set when a request with a login arrives.
+        may_respond: Set to let the upstream respond to the login.
     """
 
     def __init__(self, stack: ExitStack, answer: bytes) -> None:
-        self.came, self.may_answer = Event(), Event()
+        self.login_received, self.may_respond = Event(), Event()
         self._answer = answer
         self._nonces = count()
-        stack.callback(self.may_answer.set)
+        stack.callback(self.may_respond.set)
 
     def play(self, peer: Peer) -> None:
         if b"Proxy-Authorization" in peer.read_head():
-            self.came.set()
-            self.may_answer.wait()
+            self.login_received.set()
+            self.may_respond.wait()
             peer.send(self._answer)
         else:
             peer.send(closing(digest_challenge(f"n{next(self._nonces)}")))
@@ -1867,9 +1867,9 @@ def test_a_late_digest_refusal_has_the_same_verdict(
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         client.send(GET)
-        assert upstream.came.wait(10)
+        assert upstream.login_received.wait(10)
         client.reset()
-    upstream.may_answer.set()
+    upstream.may_respond.set()
     engine.desk.wait_for_turns(2)
     verdict = engine.desk.turns[-1].verdict
     assert verdict is not None
@@ -1884,9 +1884,9 @@ def test_a_stale_nonce_is_no_late_rejection(
     engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         client.send(GET)
-        assert upstream.came.wait(10)
+        assert upstream.login_received.wait(10)
         client.reset()
-    upstream.may_answer.set()
+    upstream.may_respond.set()
     engine.until(lambda: bool(engine.desk.doubts), "the verdict")
     assert len(engine.desk.turns) == 1
 
@@ -1908,8 +1908,8 @@ class SilentUpstream(SlowUpstream):
                 continue
             self.logins.append(head)
             if len(self.logins) > 1 and not (self.answers_b and b"b.test" in head):
-                self.came.set()
-                self.may_answer.wait()
+                self.login_received.set()
+                self.may_respond.wait()
             peer.send(OK)
 
 
@@ -1926,7 +1926,7 @@ def test_all_requests_at_a_silent_next_hop_are_reported_together(
     for client in clients:
         client.send(GET)
     engine.until(lambda: len(clients) in desk.waited, "that all of them are told")
-    upstream.may_answer.set()
+    upstream.may_respond.set()
     assert [client.reply().status for client in clients] == [200] * len(clients)
 
 
@@ -1945,7 +1945,7 @@ def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
     engine.until(lambda: len(upstream.logins) == len(clients), "that all are on their way")
     assert clients[0].ask(get(b"http://b.test/")).status == 200
     engine.until(lambda: desk.waited[-1:] == [1], "that one is told")
-    upstream.may_answer.set()
+    upstream.may_respond.set()
 
 
 @pytest.mark.parametrize("is_proved", [True, False], ids=["proved lately", "on its turn"])
@@ -1960,9 +1960,9 @@ def test_a_missing_verdict_is_reported_soon_after_the_client_disconnected(
         assert client.ask(GET).status == 200
     with engine.connect() as client:
         client.send(GET)
-        assert upstream.came.wait(10)
+        assert upstream.login_received.wait(10)
         client.reset()
     engine.until(lambda: bool(desk.doubts), "that no verdict has come")
     assert desk.spent == [True]
     assert desk.waited[:1] == [1]
-    upstream.may_answer.set()
+    upstream.may_respond.set()

@@ -130,7 +130,7 @@ class UnansweredRequest:
     is_other_connection: bool = False
 
     def verdict(self, challenges: tuple[Challenge, ...]) -> Verdict | None:
-        """Return the verdict of a refusal with these challenges on the login; None if only the
+        """Return the verdict on the login after a refusal with these challenges; None if only the
         nonce was refused."""
         if self.handshake is None:
             return Verdict(VerdictKind.REJECTED)
@@ -144,7 +144,8 @@ class UnansweredRequest:
 
 @dataclass(frozen=True, slots=True)
 class UnansweredSocksLogin:
-    """A login sent to a SOCKS server for a client; the client has disconnected before the reply.
+    """A login that was sent to a SOCKS server for a client. The client has disconnected before the
+    reply.
 
     Attributes:
         stream: The connection on which the reply of two octets is expected (RFC 1929, section 2).
@@ -319,6 +320,8 @@ class AuthExchange:
     async def _attempt(
         self, credentials: Credentials | None, *, fresh: bool
     ) -> Response | AuthChallenge:
+        """Send the request until there is a response or a refusal, at most twice on lost
+        connections."""
         is_bound = credentials is not None and credentials.scheme.binds_connection
         losses = 0
         while True:
@@ -330,18 +333,18 @@ class AuthExchange:
             if upstream.is_authenticated:
                 self._lease.deregister_demand()
             carries = self._lease.route.authenticates_requests and not upstream.is_authenticated
-            asks_first = (
+            challenge_first = (
                 carries and credentials is not None and self._is_challenge_needed_first(credentials)
             )
             if (
-                not asks_first
+                not challenge_first
                 and carries
                 and credentials is not None
                 and await self._waited_for_permit(credentials)
             ):
                 continue
             try:
-                if asks_first:
+                if challenge_first:
                     outcome = await self._send_without_login(upstream, None)
                 else:
                     outcome = await self._attempt_on(
@@ -380,6 +383,7 @@ class AuthExchange:
         await self._obtain_connection(credentials, fresh=True)
 
     def _reset(self, *, on_trial: bool) -> None:
+        """Clear the results of the last attempt."""
         self.is_proved = self.was_login_sent = self._lease.was_login_sent = False
         self.permitted = None
         self._handshake = None
@@ -504,7 +508,7 @@ class AuthExchange:
                 credentials or self._shared_login(),
                 fresh=fresh,
                 on_trial=self._is_on_trial,
-                asks_first=self._reuses_challenged_connection(credentials),
+                challenge_first=self._reuses_challenged_connection(credentials),
             )
             if upstream is not before:
                 self._challenged_on = None  # It may have been closed while idle.
@@ -564,9 +568,9 @@ class AuthExchange:
                 outcome = await self._send_without_login(upstream, None)
             self._is_probing_idle = False
             return outcome
-        is_sure = is_authenticated or (carried is not None and not self._is_on_trial)
-        used = (credentials or self._withheld) if is_authenticated else carried
-        head = self._write_head(upstream, used, carried, is_sure=is_sure)
+        is_settled = is_authenticated or (carried is not None and not self._is_on_trial)
+        used_credentials = (credentials or self._withheld) if is_authenticated else carried
+        head = self._write_head(upstream, used_credentials, carried, is_settled=is_settled)
         response = await self._send(upstream, head, carried=carried)
         if not self._is_challenge(response, carried):
             self.is_proved = carried is not None
@@ -656,11 +660,13 @@ class AuthExchange:
         authority = self._request.target.authority
         assert authority is not None  # A request to an upstream always names a target.
         cached_request = CachedRequest(head_request_to(authority), None)
-        head, heads = (
+        head, response_reader = (
             self._write(cached_request.request, None),
             ResponseReader(self._downstream, cached_request),
         )
-        response = await self._send(upstream, head, whole=False, heads=heads)
+        response = await self._send(
+            upstream, head, with_content=False, response_reader=response_reader
+        )
         if not self._is_challenge(response, None):
             self._downstream.drop_upstream()
             return False
@@ -668,8 +674,8 @@ class AuthExchange:
         return True
 
     def _may_be_unknown_nonce(self, credentials: Credentials) -> bool:
-        """Return True if the last 407 may mean an unknown nonce rather than a stale nonce, and a
-        HEAD request can obtain a new nonce."""
+        """Return True if the last 407 may mean that the proxy does not know the nonce, rather than
+        that the nonce is stale, and if a HEAD request can obtain a new nonce."""
         is_stale = any(
             (challenge.param("stale") or "").lower() == "true"
             for challenge in self._challenges
@@ -775,8 +781,8 @@ class AuthExchange:
             OSError: The client's connection failed.
         """
         writer, downstream, framing = self._writer, self._downstream, self._request.framing
-        is_much = isinstance(framing, Length) and framing.octets > MAX_IN_MEMORY
-        if writer.body_done or is_much:
+        is_too_large = isinstance(framing, Length) and framing.octets > MAX_IN_MEMORY
+        if writer.body_done or is_too_large:
             return False
         if self._request.expects_continue and not writer.body_started:
             # The next hop sends no 100 before it has the credentials, so TrayProxy sends one.
@@ -847,7 +853,7 @@ class AuthExchange:
             upstream: The connection.
             step: The first step of a handshake; a verdict is returned with the challenges.
         """
-        head = self._write_head(upstream, None, None, is_sure=False)
+        head = self._write_head(upstream, None, None, is_settled=False)
         response = await self._send(upstream, head)
         if not self._is_challenge(response, None):
             self._note_site_served(upstream, response)
@@ -864,9 +870,9 @@ class AuthExchange:
         if not leg.with_content and self._has_content:
             empty = replace(request, framing=Length(0), expects_continue=False)
             head = self._write(empty, header_value, persists=is_bound)
-            return await self._send(upstream, head, whole=False)
+            return await self._send(upstream, head, with_content=False)
         is_last = is_bound and leg.with_content
-        request = self._hold_content_back(request, is_sure=is_last and not self._is_on_trial)
+        request = self._hold_content_back(request, is_settled=is_last and not self._is_on_trial)
         head = self._write(request, header_value, persists=is_bound)
         carried = credentials if leg.with_content and header_value is not None else None
         return await self._send(upstream, head, carried=carried)
@@ -887,7 +893,7 @@ class AuthExchange:
         # hop has sent a 407 before and is inconsistent: it gets the complete request.
         self._downstream.drop_upstream()
         upstream = await self._lease.obtain_connection(None, fresh=True)
-        head = self._write_head(upstream, None, None, is_sure=False)
+        head = self._write_head(upstream, None, None, is_settled=False)
         response = await self._send(upstream, head)
         if not self._is_challenge(response, None):
             return response
@@ -901,19 +907,19 @@ class AuthExchange:
         upstream: UpstreamConnection,
         head: bytes,
         *,
-        whole: bool = True,
+        with_content: bool = True,
         carried: Credentials | None = None,
-        heads: ResponseReader | None = None,
+        response_reader: ResponseReader | None = None,
     ) -> Response:
         """Send the request once and return the head of its final response.
 
         Args:
             upstream: The connection to send the request on.
             head: The head of the request.
-            whole: True if the content of the request follows the head.
+            with_content: True if the content of the request follows the head.
             carried: The credentials in the head, which the next hop may refuse; None without
                 credentials.
-            heads: Reads the response; None to use the `ResponseReader` of the client's request.
+            response_reader: Reads the response; None to use the reader of the client's request.
 
         Raises:
             ConnectionLostError: The connection was closed before the response.
@@ -926,7 +932,7 @@ class AuthExchange:
             if self._downstream.has_timed_out:
                 self._downstream.has_timed_out = False
                 raise self._lease.time_out()
-        elif not whole:
+        elif not with_content:
             writer.start_without_content(stream, head)
         elif writer.body_started and not writer.replay_buffer.is_complete:
             raise ContentNotRepeatableError
@@ -934,9 +940,9 @@ class AuthExchange:
             writer.start(stream, head)
         self._downstream.pending_credentials = carried
         try:
-            response = await (heads or self._reader).read_head(writer, upstream)
+            response = await (response_reader or self._reader).read_head(writer, upstream)
         except ResponseBrokenError as error:
-            may_retry = not whole or self._may_resend(upstream, carried, error)
+            may_retry = not with_content or self._may_resend(upstream, carried, error)
             raise ConnectionLostError(
                 may_retry=may_retry, was_unused=upstream.response_count == 0
             ) from error
@@ -1011,7 +1017,7 @@ class AuthExchange:
         credentials: Credentials | None,
         carried: Credentials | None,
         *,
-        is_sure: bool,
+        is_settled: bool,
     ) -> bytes:
         """Return the head to send to the next hop; it is the same each time for the same
         credentials.
@@ -1021,10 +1027,10 @@ class AuthExchange:
             credentials: The credentials of the request.
             carried: The same credentials if the head itself contains them; None if the connection
                 is authenticated with them.
-            is_sure: True if the next hop will not require other credentials.
+            is_settled: True if the next hop will not require other credentials.
         """
         cached_request, route = self._cached_request, self._lease.route
-        request = self._hold_content_back(self._request, is_sure=is_sure)
+        request = self._hold_content_back(self._request, is_settled=is_settled)
         is_cacheable = request is cached_request.request
         withheld = self._withheld if credentials is None else None
         if is_cacheable and cached_request.was_sent_with(
@@ -1039,13 +1045,13 @@ class AuthExchange:
             cached_request.store_sent(wire, route, credentials, upstream.key, withheld)
         return wire
 
-    def _hold_content_back(self, request: Request, *, is_sure: bool) -> Request:
+    def _hold_content_back(self, request: Request, *, is_settled: bool) -> Request:
         """Hold back unrepeatable content if the next hop may first require a login. Return the
         request, with an Expect field in that case (RFC 9110, section 10.1.1)."""
         writer = self._writer
         writer.holds_content = (
             self._lease.route.authenticates_requests
-            and not is_sure
+            and not is_settled
             and self._has_content
             and not self._omits_expectation
             and (self._wants_continue or not writer.replay_buffer.is_complete)

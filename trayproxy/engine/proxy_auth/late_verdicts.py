@@ -75,7 +75,7 @@ class LateVerdicts:
         return sum(unanswered.connection.is_upstream_silent for unanswered in waiting)
 
     async def close(self) -> None:
-        """Stop reading all responses."""
+        """Cancel the reading of all responses."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:

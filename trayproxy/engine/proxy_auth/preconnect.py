@@ -289,7 +289,7 @@ class Preconnector:
         self._schedule_check(key)
 
     def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
-        """Record a request's own handshake of several messages."""
+        """Record that a request needed several messages to authenticate its own connection."""
         self._policy.handshake_done(key, order)
         ready, now = self._ready.pop(key, None), self._engine.loop.time()
         if ready is not None and ready.was_lost(now, self._engine.limits.idle_upstream_s):
@@ -297,7 +297,7 @@ class Preconnector:
         self._schedule_check(key)
 
     def preconnect_used(self, key: PoolKey) -> None:
-        """Record a request's use of a ready connection."""
+        """Record that a request has taken a ready connection from the pool."""
         self._policy.preconnect_used(key)
         self._schedule_check(key)
 

@@ -188,13 +188,13 @@ class PreconnectPolicy:
             del self._states[key]
 
     def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
-        """Record a request's own handshake of several messages."""
+        """Record that a request needed several messages to authenticate its own connection."""
         state = self._state(key)
         state.order = order
         state.is_wanted = True
 
     def preconnect_used(self, key: PoolKey) -> None:
-        """Record a request's use of a ready connection."""
+        """Record that a request has taken a ready connection from the pool."""
         state = self._states.get(key)
         if state is not None and state.order is not None:
             state.is_wanted = True

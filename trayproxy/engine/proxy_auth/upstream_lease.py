@@ -93,7 +93,7 @@ class UpstreamLease:
         *,
         fresh: bool,
         on_trial: bool = False,
-        asks_first: bool = False,
+        challenge_first: bool = False,
     ) -> UpstreamConnection:
         """Return a connection to the next hop for a request with these credentials.
 
@@ -102,8 +102,8 @@ class UpstreamLease:
             fresh: True to open a new connection.
             on_trial: True to avoid idle connections, which may be dead: a login on trial is sent
                 only once.
-            asks_first: True to use an idle connection nevertheless, even for a tunnel, because a
-                new challenge is obtained on it before the credentials are sent. Behind a load
+            challenge_first: True to use an idle connection nevertheless, even for a tunnel, because
+                a new challenge is obtained on it before the credentials are sent. Behind a load
                 balancer, the idle connection leads to the proxy with the challenge for this
                 request.
 
@@ -122,10 +122,10 @@ class UpstreamLease:
         ):
             return self._mark_in_use(current, key, credentials)
         self.release_connection()
-        if fresh or (on_trial and not asks_first):
+        if fresh or (on_trial and not challenge_first):
             pooled = None
         else:
-            pooled = self._take_from_pool(key, credentials, even_for_tunnel=asks_first)
+            pooled = self._take_from_pool(key, credentials, even_for_tunnel=challenge_first)
         if pooled is not None:
             downstream.drop_connecting()  # The poller does not watch it until it is used.
         downstream.upstream = pooled or UpstreamConnection(await self._connect(credentials), key)
@@ -197,15 +197,16 @@ class UpstreamLease:
             self._engine.preconnector.demand_ended(demand_key)
 
     def end_authentication(self) -> None:
-        """Report the end of the authentication of this request, so the next connection can be
-        authenticated ahead of need."""
+        """Report that this request is authenticated or has failed, so that the next connection can
+        be authenticated ahead of need."""
         self.deregister_demand()
         if self._preconnect_key is not None:
             key, self._preconnect_key = self._preconnect_key, None
             self._engine.preconnector.preconnect_used(key)
 
     def record_handshake(self, credentials: Credentials) -> None:
-        """Report a handshake of two or more messages on this connection to the preconnector."""
+        """Report to the preconnector that this request needed several messages to authenticate its
+        connection."""
         target = self._request.target.authority
         assert target is not None
         key = _authenticated_key(self._pool_key(credentials), credentials)
