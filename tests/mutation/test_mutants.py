@@ -87,7 +87,7 @@ def test_a_mutant_names_the_lines_that_a_test_must_execute() -> None:
 
 
 def test_mutants_are_python() -> None:
-    sources = {path.name: path.read_bytes() for path in (PACKAGE / "engine").glob("*.py")}
+    sources = {str(path): path.read_bytes() for path in (PACKAGE / "engine").rglob("*.py")}
     mutants = [one for name, source in sources.items() for one in mutants_of(name, source)]
     for mutant in draw(mutants, 150, seed=1):
         source = sources[mutant.path]
