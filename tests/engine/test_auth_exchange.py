@@ -1306,8 +1306,9 @@ def test_a_handshake_over_tls_has_a_channel_binding_r_127(
 
 
 class SlowUpstream:
-    """An upstream with Basic. It responds to a login only after `may_respond` is set, with a refusal
-    by default.
+    """An upstream with Basic that responds to a login only after `may_respond` is set.
+
+    By default it refuses every login.
 
     Attributes:
         logins: The heads of the requests with a login.
