@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.tiers import Tier
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Leg, RequestToSign, choose
 from trayproxy.http.challenges import Challenge
@@ -119,7 +120,7 @@ def test_the_hooks_run_the_locked_versions() -> None:
 def test_the_paths_that_a_workflow_names_exist(path: Path) -> None:
     parts = [part for job in jobs(path).values() for part in str(job["strategy"]).split("'")]
     paths = {found for text in (*commands(path), *parts) for found in IN_REPOSITORY.findall(text)}
-    assert {".ci/run", "packaging/locked/test.txt", "tests/http", "tests/windows"} <= paths
+    assert {".ci/run", "packaging/locked/test.txt", "packaging/test", "tests/windows"} <= paths
     # A failing test creates it.
     assert [name for name in sorted(paths) if not (ROOT / name).exists()] == []
 
@@ -138,7 +139,7 @@ def test_a_workflow_may_only_read_and_ends_in_time(path: Path) -> None:
 def test_the_marks_that_a_workflow_selects_by_are_known(path: Path) -> None:
     known = {
         mark.partition(":")[0] for mark in project()["tool"]["pytest"]["ini_options"]["markers"]
-    }
+    } | set(Tier)
     selected = re.findall(r'-m "([^"]*)"', "\n".join(commands(path)))
     assert selected
     assert set(re.findall(r"\w+", " ".join(selected))) <= known | {"and", "not", "or"}
