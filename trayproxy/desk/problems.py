@@ -116,7 +116,9 @@ def not_checked() -> Problem:
 def prompt_gone() -> Problem:
     """Return the problem that a prompt has already been closed."""
     return Problem(
-        "TP-301", "This question is closed", "It was answered already, or nobody waits any more."
+        "TP-301",
+        "This question is closed",
+        "It has already been answered, or no program is waiting any longer.",
     )
 
 
@@ -283,12 +285,12 @@ def _not_accepted(profile: str) -> Problem:
 
 def _weaker(profile: str) -> Problem:
     body = (
-        f"The proxy of {profile} offers less than it did before, or calls itself something else. "
-        "TrayProxy has not signed in. Ask your help desk. If this is right, sign in from the tray; "
-        "without a tray, choose the method in the profile, or forget how the proxy was before with "
-        "“trayproxy logout” and use “trayproxy login”."
+        f"The proxy for {profile} now offers weaker sign-in methods or a different realm than "
+        "before. TrayProxy has not signed in. Ask your help desk. If this is right, sign in from "
+        "the tray; without a tray, choose the method in the profile, or forget how the proxy was "
+        "before with “trayproxy logout” and use “trayproxy login”."
     )
-    return Problem("TP-309", "The proxy is not as it was", body)
+    return Problem("TP-309", "The proxy has changed", body)
 
 
 def unrecorded() -> Problem:

@@ -69,7 +69,7 @@ NO_SUCH_PROFILE = Problem(
 )
 ALREADY_LISTENING = Problem(
     "TP-103",
-    "TrayProxy listens already",
+    "TrayProxy is already listening",
     "Programs can connect. Change the port in the settings file, then start TrayProxy again.",
 )
 NO_WINDOW = Problem(
