@@ -127,7 +127,7 @@ class Credentials:
             target: The request-target as sent.
         """
         leg = self.signer.begin(RequestToSign(method, target)).step(())
-        assert isinstance(leg, Leg), "this scheme has more to it than one leg"
+        assert isinstance(leg, Leg), "this scheme has more than one leg"
         return leg.credentials
 
 

@@ -279,7 +279,7 @@ class Desk:
             offers = () if verdict and is_password_unchecked(verdict) else tried.offers
         elif not offers:
             if tried:
-                self.inconclusive(tried, "the proxy asks in a way that cannot be used", sent=False)
+                self.inconclusive(tried, "the proxy offers no usable scheme", sent=False)
             tried = None
         if profile.sign_in is SignIn.NONE:
             future.set_result(sign_in_disabled(profile))
@@ -362,7 +362,7 @@ class Desk:
         if future.cancel() or future.cancelled():
             return
         if isinstance(credentials := future.result(), Credentials):
-            self.inconclusive(credentials, "nobody waits for it", sent=False)
+            self.inconclusive(credentials, "the request was withdrawn", sent=False)
 
     def accepted(self, credentials: Credentials, target: str = "") -> None:
         """Record that the response to a request proves that its login was accepted.
@@ -883,7 +883,7 @@ class Desk:
         error = task.exception()
         if error:
             _log.info(
-                "profile %s: a request of our own failed: %s",
+                "profile %s: an own request failed: %s",
                 effect.profile.id,
                 type(error).__name__,
             )
@@ -974,7 +974,7 @@ class Desk:
         if lookup.cancelled():
             return
         if error := lookup.exception():
-            _log.debug("cannot tell which program waits: %s", type(error).__name__)
+            _log.debug("cannot identify the waiting program: %s", type(error).__name__)
         elif program := lookup.result():
             if parked := self._parked.get(pending):
                 parked.pending.program = program

@@ -324,7 +324,7 @@ class HistoryFile:
                 return write()
             except (ImportError, ValueError, MemoryError) as error:
                 # Where OpenSSL is restricted (FIPS) there may be no scrypt.
-                _log.warning("a sign-in cannot be put on record: %s", type(error).__name__)
+                _log.warning("a sign-in trial cannot be recorded: %s", type(error).__name__)
                 return HistoryRecord()
 
         return self._submit(write_if_possible)
@@ -448,7 +448,7 @@ class HistoryFile:
 
         self._jobs.put(run)
         if self._worker is None:
-            self._worker = Thread(target=self._work, name="sign-in-memory", daemon=True)
+            self._worker = Thread(target=self._work, name="sign-in-history", daemon=True)
             self._worker.start()
         return done
 
@@ -473,7 +473,7 @@ class HistoryFile:
         try:
             login_hash = self._login_hash(login)
         except (ImportError, ValueError, MemoryError) as error:
-            _log.warning("a sign-in stays on record without a name: %s", type(error).__name__)
+            _log.warning("a sign-in trial stays recorded without its hash: %s", type(error).__name__)
             return
         trials = self._upstream(upstream_id).trials
         trial = trials.pop(UNHASHED, None)
@@ -560,14 +560,14 @@ class HistoryFile:
         except FileNotFoundError:
             return urandom(16), {}
         except OSError as error:
-            _log.warning("what was remembered of sign-ins cannot be read: %s", error.strerror)
+            _log.warning("the sign-in history cannot be read: %s", error.strerror)
             return urandom(16), {}
         try:
             if len(octets) > MAX_SIZE:
                 raise ValueError("too large")
             return _parse(loads(octets))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            _log.warning("what was remembered of sign-ins is damaged: %s", type(error).__name__)
+            _log.warning("the sign-in history is damaged: %s", type(error).__name__)
             with suppress(OSError):
                 self._path.replace(self._path.with_name(self._path.name + ".bad"))
             return urandom(16), {}
@@ -582,7 +582,7 @@ class HistoryFile:
             replace_file(self._path, octets, is_durable=is_durable)
         except OSError as error:
             # A later run may prompt the user, or lose a log-on; this run is not affected.
-            _log.warning("what was learnt of sign-ins cannot be kept: %s", error.strerror)
+            _log.warning("the sign-in history cannot be written: %s", error.strerror)
 
     def _document(self) -> bytes:
         document = {

@@ -239,7 +239,7 @@ class KeyringStore:
                     self._set_state(KeyringState.OK)
             future.set_result(self._status)
 
-        Thread(target=check, name="vault-survey", daemon=True).start()
+        Thread(target=check, name="keyring-survey", daemon=True).start()
         return future
 
     def _replace_thread(self) -> None:
@@ -264,7 +264,7 @@ class KeyringStore:
         self._jobs.put(run)
         if self._thread is None:
             self._thread = Thread(
-                target=self._run_jobs, args=(self._jobs,), name="vault", daemon=True
+                target=self._run_jobs, args=(self._jobs,), name="keyring", daemon=True
             )
             self._thread.start()
         return future

@@ -470,7 +470,7 @@ class Service:
         try:
             self._handler.reload()
         except (SettingsError, ProfileError) as error:
-            logger.error("the settings were not read again: %s", error)
+            logger.error("the settings were not reloaded: %s", error)
             if isinstance(error, SettingsError):
                 self._apply_access_settings(Problem(error.id, error.title, error.body))
         else:

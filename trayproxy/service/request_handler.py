@@ -331,7 +331,7 @@ class RequestHandler:
         try:
             await self._save(with_user)
         except (SettingsError, ProfileError) as error:
-            logger.warning("the user name was not kept in its profile: %s", error)
+            logger.warning("the user name was not saved in its profile: %s", error)
             return
         active = self._router.profile
         profile = self._store.config.by_id(profile_id)
