@@ -39,19 +39,19 @@ SPACE = UpstreamId.of(OFFICE)
 SECRET = Login("jdoe", "Zx9-hidden")
 
 
-class Skipping(selectors.DefaultSelector):
+class SkippingSelector(selectors.DefaultSelector):
     """Does not wait but lets the clock of the loop skip, so that hours are milliseconds."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.skips = 0
+        self.sleeps = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout:
             self.now += timeout
-            self.skips += 1
+            self.sleeps += 1
         return ready
 
 
@@ -59,111 +59,111 @@ class SkippingLoop(asyncio.SelectorEventLoop):
     """A loop in which waiting takes no time."""
 
     def __init__(self) -> None:
-        self._skipping = Skipping()
-        super().__init__(self._skipping)
+        self._fake_selector = SkippingSelector()
+        super().__init__(self._fake_selector)
 
     def time(self) -> float:
-        return self._skipping.now
+        return self._fake_selector.now
 
     @property
-    def skips(self) -> int:
+    def sleeps(self) -> int:
         """How often the loop would have slept."""
-        return self._skipping.skips
+        return self._fake_selector.sleeps
 
 
 @dataclass
-class Shelf:
+class FakeCredentialStore:
     """A store that answers when the test says so, or at once."""
 
     login: Login | None = None
     keyring: KeyringStatus = GNOME
     hangs: bool = False
     problem: Problem | None = None
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    lookups: list[tuple[str, str]] = field(default_factory=list)
     saved: list[Login] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
-    entries: list[str] = field(default_factory=list)
+    looked_up: list[str] = field(default_factory=list)
     """For which upstreams it was asked."""
     pending: list[Callable[[], None]] = field(default_factory=list)
-    tell: Callable[[KeyringStatus], None] | None = None
+    on_change: Callable[[KeyringStatus], None] | None = None
 
     def find(self, profile: Profile, user: str = "") -> ThreadFuture[LookupResult]:
-        self.asked.append((profile.id, user))
-        self.entries.append(str(profile.upstream))
+        self.lookups.append((profile.id, user))
+        self.looked_up.append(str(profile.upstream))
         future: ThreadFuture[LookupResult] = ThreadFuture()
-        self._later(lambda: future.set_result(LookupResult(self.login, self.keyring)))
+        self._complete(lambda: future.set_result(LookupResult(self.login, self.keyring)))
         return future
 
     def save(self, profile: Profile, login: Login) -> ThreadFuture[Problem | None]:
         self.saved.append(login)
-        return self._written()
+        return self._write()
 
     def forget(self, profile: Profile) -> ThreadFuture[Problem | None]:
         self.forgotten.append(profile.id)
-        return self._written()
+        return self._write()
 
     def survey(self) -> ThreadFuture[KeyringStatus]:
         future: ThreadFuture[KeyringStatus] = ThreadFuture()
-        self._later(lambda: future.set_result(self.keyring))
+        self._complete(lambda: future.set_result(self.keyring))
         return future
 
     def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
-        self.tell = tell
+        self.on_change = tell
 
-    def go_on(self) -> None:
+    def answer_pending(self) -> None:
         """Answer all that is pending."""
         self.hangs = False
-        for answer in self.pending:
-            answer()
+        for callback in self.pending:
+            callback()
         self.pending.clear()
 
-    def _written(self) -> ThreadFuture[Problem | None]:
+    def _write(self) -> ThreadFuture[Problem | None]:
         future: ThreadFuture[Problem | None] = ThreadFuture()
-        self._later(lambda: future.set_result(self.problem))
+        self._complete(lambda: future.set_result(self.problem))
         return future
 
-    def _later(self, answer: Callable[[], None]) -> None:
+    def _complete(self, callback: Callable[[], None]) -> None:
         if self.hangs:
-            self.pending.append(answer)
+            self.pending.append(callback)
         else:
-            answer()
+            callback()
 
 
 @dataclass
-class Face:
+class RecordingListener:
     """Hears of everything."""
 
-    questions: list[Prompt] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
     closed: list[tuple[int, Ending]] = field(default_factory=list)
-    facts: int = 0
+    fact_changes: int = 0
 
-    def prompt_changed(self, question: Prompt) -> None:
-        self.questions.append(question)
+    def prompt_changed(self, prompt: Prompt) -> None:
+        self.prompts.append(prompt)
 
     def prompt_closed(self, number: int, ending: Ending) -> None:
         self.closed.append((number, ending))
 
     def facts_changed(self) -> None:
-        self.facts += 1
+        self.fact_changes += 1
 
     @property
-    def question(self) -> Prompt:
-        return self.questions[-1]
+    def prompt(self) -> Prompt:
+        return self.prompts[-1]
 
 
-Seated = asyncio.Future[Outcome]
+OutcomeFuture = asyncio.Future[Outcome]
 
 
 @dataclass
-class Office:
+class DeskHarness:
     """A desk with a store and a face, on a loop in which waiting takes no time."""
 
     loop: SkippingLoop
-    shelf: Shelf = field(default_factory=Shelf)
-    face: Face = field(default_factory=Face)
+    store: FakeCredentialStore = field(default_factory=FakeCredentialStore)
+    listener: RecordingListener = field(default_factory=RecordingListener)
 
     def __post_init__(self) -> None:
-        self.desk = Desk(store=self.shelf, listener=self.face, loop=self.loop)
+        self.desk = Desk(store=self.store, listener=self.listener, loop=self.loop)
         self.desk.set_front_end_count(1)
 
     def challenge(
@@ -172,7 +172,7 @@ class Office:
         target: str = "github.com:443",
         profile: Profile = OFFICE,
         challenges: object = None,
-    ) -> Seated:
+    ) -> OutcomeFuture:
         offered = BASIC if challenges is None else parse_challenges([str(challenges).encode()])
         return self.desk.challenged(
             UpstreamId.of(profile), profile, offered, PendingRequest(target), tried
@@ -181,46 +181,49 @@ class Office:
     def wait(self, seconds: float = 0.3) -> None:
         self.loop.run_until_complete(asyncio.sleep(seconds))
 
-    def ask(self, requests: int = 1) -> list[Seated]:
-        seats = [self.challenge() for _ in range(requests)]
+    def send_requests(self, requests: int = 1) -> list[OutcomeFuture]:
+        futures = [self.challenge() for _ in range(requests)]
         self.wait()
-        return seats
+        return futures
 
-    def enter(self, login: Login = RIGHT, remember: bool = True) -> None:
-        assert self.desk.answer_prompt(self.face.question.number, login, remember) is None
+    def type_login(self, login: Login = RIGHT, remember: bool = True) -> None:
+        assert self.desk.answer_prompt(self.listener.prompt.number, login, remember) is None
 
-    def trust(self) -> Credentials:
-        (seat,) = self.ask()
-        self.enter()
-        answer = answered(seat)
-        self.desk.accepted(answer)
+    def sign_in(self) -> Credentials:
+        (future,) = self.send_requests()
+        self.type_login()
+        credentials = credentials_in(future)
+        self.desk.accepted(credentials)
         self.wait()
-        return answer
+        return credentials
 
 
-def answered(seat: Seated) -> Credentials:
-    result = seat.result()
+def credentials_in(future: OutcomeFuture) -> Credentials:
+    result = future.result()
     assert isinstance(result, Credentials)
     return result
 
 
-def is_same(one: Credentials | None, other: Credentials) -> bool:
+def is_same(first: Credentials | None, other: Credentials) -> bool:
     """Return whether two answers are the same but for the request that each was let go for."""
-    return one is not None and (one.login_id, one.signer) == (other.login_id, other.signer)
+    return first is not None and (first.login_id, first.signer) == (
+        other.login_id,
+        other.signer,
+    )
 
 
-def refused(seat: Seated) -> Refusal:
-    result = seat.result()
+def refusal_in(future: OutcomeFuture) -> Refusal:
+    result = future.result()
     assert isinstance(result, Refusal)
     return result
 
 
 @pytest.fixture
-def office() -> Iterator[Office]:
+def harness() -> Iterator[DeskHarness]:
     loop = SkippingLoop()
-    office = Office(loop)
-    yield office
-    office.desk.close()
+    harness = DeskHarness(loop)
+    yield harness
+    harness.desk.close()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
 
@@ -228,538 +231,559 @@ def office() -> Iterator[Office]:
 # --- A request's way ------------------------------------------------------------------------------
 
 
-def test_a_request_waits_for_the_person_and_goes_on(office: Office) -> None:
-    (seat,) = office.ask()
-    assert not seat.done()
-    office.enter()
-    answer = answered(seat)
-    assert answer.header_value(b"CONNECT", b"github.com:443") == b"Basic amRvZTpyaWdodA=="
-    assert (answer.upstream_id, answer.scheme, answer.generation) == (SPACE, Basic(), 1)
+def test_a_request_waits_for_the_person_and_goes_on(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    assert not future.done()
+    harness.type_login()
+    credentials = credentials_in(future)
+    assert credentials.header_value(b"CONNECT", b"github.com:443") == b"Basic amRvZTpyaWdodA=="
+    assert (credentials.upstream_id, credentials.scheme, credentials.generation) == (
+        SPACE,
+        Basic(),
+        1,
+    )
 
 
-def test_an_accepted_login_is_known_saved_and_closes_the_question(office: Office) -> None:
-    answer = office.trust()
-    assert is_same(office.desk.known(SPACE), answer)
-    assert office.shelf.saved == [RIGHT]
-    assert office.face.closed == [(1, Ending.ACCEPTED)]
-    facts = office.desk.facts("office")
+def test_an_accepted_login_is_known_saved_and_closes_the_question(harness: DeskHarness) -> None:
+    credentials = harness.sign_in()
+    assert is_same(harness.desk.known(SPACE), credentials)
+    assert harness.store.saved == [RIGHT]
+    assert harness.listener.closed == [(1, Ending.ACCEPTED)]
+    facts = harness.desk.facts("office")
     assert (facts.sign_in, facts.user, facts.waiting) == (SignInState.OK, "jdoe", 0)
 
 
-def test_an_answer_is_not_known_before_it_was_accepted(office: Office) -> None:
-    (seat,) = office.ask()
-    office.enter()
-    assert seat.done()
-    assert office.desk.known(SPACE) is None
+def test_an_answer_is_not_known_before_it_was_accepted(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    harness.type_login()
+    assert future.done()
+    assert harness.desk.known(SPACE) is None
 
 
-def test_requests_share_one_answer(office: Office) -> None:
-    seats = office.ask(50)
-    office.enter()
-    office.desk.accepted(answered(seats[0]))
-    first, *others = map(answered, seats)
-    assert set(others) == {office.desk.known(SPACE)}
+def test_requests_share_one_answer(harness: DeskHarness) -> None:
+    futures = harness.send_requests(50)
+    harness.type_login()
+    harness.desk.accepted(credentials_in(futures[0]))
+    first, *others = map(credentials_in, futures)
+    assert set(others) == {harness.desk.known(SPACE)}
     assert is_same(first, others[0])
 
 
-def test_fifty_requests_with_a_wrong_password_cost_one_log_on(office: Office) -> None:
-    seats = office.ask(50)
-    office.enter(WRONG)
-    done = [seat for seat in seats if seat.done()]
+def test_fifty_requests_with_a_wrong_password_cost_one_log_on(harness: DeskHarness) -> None:
+    futures = harness.send_requests(50)
+    harness.type_login(WRONG)
+    done = [future for future in futures if future.done()]
     assert len(done) == 1
-    again = office.challenge(answered(done[0]))
-    office.wait()
-    assert sum(seat.done() for seat in [*seats, again]) == 1
-    assert office.face.question.reason is PromptReason.TYPED_REJECTED
-    assert office.face.question.waiting == 50
-    office.enter(RIGHT)
-    canary = next(seat for seat in seats[1:] if seat.done())
-    office.desk.accepted(answered(canary))
-    assert all(seat.done() for seat in [*seats, again])
+    again = harness.challenge(credentials_in(done[0]))
+    harness.wait()
+    assert sum(future.done() for future in [*futures, again]) == 1
+    assert harness.listener.prompt.reason is PromptReason.TYPED_REJECTED
+    assert harness.listener.prompt.waiting == 50
+    harness.type_login(RIGHT)
+    canary = next(future for future in futures[1:] if future.done())
+    harness.desk.accepted(credentials_in(canary))
+    assert all(future.done() for future in [*futures, again])
 
 
-def test_a_client_that_left_is_not_the_canary(office: Office) -> None:
-    first, second = office.ask(2)
+def test_a_client_that_left_is_not_the_canary(harness: DeskHarness) -> None:
+    first, second = harness.send_requests(2)
     first.cancel()
-    office.enter()
-    assert answered(second)
+    harness.type_login()
+    assert credentials_in(second)
 
 
-def test_the_last_client_that_leaves_closes_the_question(office: Office) -> None:
-    (seat,) = office.ask()
-    seat.cancel()
-    office.wait()
-    assert office.face.closed == [(1, Ending.ABANDONED)]
+def test_the_last_client_that_leaves_closes_the_question(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    future.cancel()
+    harness.wait()
+    assert harness.listener.closed == [(1, Ending.ABANDONED)]
 
 
-def test_a_seat_can_be_awaited_by_a_task_that_is_cancelled(office: Office) -> None:
+def test_a_seat_can_be_awaited_by_a_task_that_is_cancelled(harness: DeskHarness) -> None:
     async def request() -> Outcome:
-        return await office.challenge()
+        return await harness.challenge()
 
     async def client() -> None:
         task = asyncio.ensure_future(request())
         await asyncio.sleep(0.3)
-        assert office.desk.facts("office").waiting == 1
+        assert harness.desk.facts("office").waiting == 1
         task.cancel()
         await asyncio.sleep(0.3)
 
-    office.loop.run_until_complete(client())
-    assert office.desk.facts("office").waiting == 0
+    harness.loop.run_until_complete(client())
+    assert harness.desk.facts("office").waiting == 0
 
 
 # --- Refusals -------------------------------------------------------------------------------------
 
 
-def test_a_scheme_we_do_not_have_is_told(office: Office) -> None:
-    refusal = refused(office.challenge(challenges='Negotiate, NTLM, Digest realm="x"'))
+def test_a_scheme_we_do_not_have_is_told(harness: DeskHarness) -> None:
+    refusal = refusal_in(harness.challenge(challenges='Negotiate, NTLM, Digest realm="x"'))
     assert (refusal.problem.id, refusal.retry_after) == ("TP-303", None)
     assert "Negotiate" in refusal.problem.body
     assert "TrayProxy can use Basic" in refusal.problem.body
 
 
-def test_a_407_without_a_challenge_is_told_r_080(office: Office) -> None:
-    seat = office.desk.challenged(SPACE, OFFICE, (), PendingRequest("a"), None)
-    assert "offers nothing. " in refused(seat).problem.body
+def test_a_407_without_a_challenge_is_told_r_080(harness: DeskHarness) -> None:
+    future = harness.desk.challenged(SPACE, OFFICE, (), PendingRequest("a"), None)
+    assert "offers nothing. " in refusal_in(future).problem.body
 
 
-def test_a_profile_without_sign_in_asks_nobody(office: Office) -> None:
-    refusal = refused(office.challenge(profile=replace(OFFICE, sign_in=SignIn.NONE)))
+def test_a_profile_without_sign_in_asks_nobody(harness: DeskHarness) -> None:
+    refusal = refusal_in(harness.challenge(profile=replace(OFFICE, sign_in=SignIn.NONE)))
     assert refusal.problem.id == "TP-303"
-    office.wait()
-    assert office.face.questions == []
+    harness.wait()
+    assert harness.listener.prompts == []
 
 
-def test_cancel_is_told_with_a_time_to_try_again(office: Office) -> None:
-    (seat,) = office.ask()
-    office.desk.decline_prompt(1, Snooze.A_MINUTE)
-    refusal = refused(seat)
+def test_cancel_is_told_with_a_time_to_try_again(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    harness.desk.decline_prompt(1, Snooze.A_MINUTE)
+    refusal = refusal_in(future)
     assert (refusal.problem.id, refusal.retry_after) == ("TP-301", 5)
     assert refusal.problem.title == "Sign-in was cancelled"
     assert refusal.details == "sign-in cancelled"
 
 
-def test_a_forbidden_address_is_not_blamed_on_the_password(office: Office) -> None:
-    answer = office.trust()
-    refusal = refused(office.challenge(answer))
+def test_a_forbidden_address_is_not_blamed_on_the_password(harness: DeskHarness) -> None:
+    credentials = harness.sign_in()
+    refusal = refusal_in(harness.challenge(credentials))
     assert (refusal.problem.id, refusal.retry_after) == ("TP-306", None)
     assert "password is not the reason" in refusal.problem.body
 
 
-def test_a_request_waits_five_minutes(office: Office) -> None:
-    (seat,) = office.ask()
-    office.wait(299)
-    assert not seat.done()
-    office.wait(1)
-    assert refused(seat).details == "sign-in timed out"
+def test_a_request_waits_five_minutes(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    harness.wait(299)
+    assert not future.done()
+    harness.wait(1)
+    assert refusal_in(future).details == "sign-in timed out"
 
 
-def test_without_a_face_requests_are_refused_once_the_keyring_has_nothing(office: Office) -> None:
-    office.desk.set_front_end_count(0)
-    office.wait(31)
-    seat = office.challenge()
-    office.wait()
-    assert refused(seat).problem.title == "Sign-in needed for Office"
-    assert office.shelf.asked == [("office", "jdoe")]
+def test_without_a_face_requests_are_refused_once_the_keyring_has_nothing(
+    harness: DeskHarness,
+) -> None:
+    harness.desk.set_front_end_count(0)
+    harness.wait(31)
+    future = harness.challenge()
+    harness.wait()
+    assert refusal_in(future).problem.title == "Sign-in needed for Office"
+    assert harness.store.lookups == [("office", "jdoe")]
 
 
-def test_titles_stay_short_for_long_profile_names(office: Office) -> None:
-    office.desk.set_front_end_count(0)
-    office.wait(31)
+def test_titles_stay_short_for_long_profile_names(harness: DeskHarness) -> None:
+    harness.desk.set_front_end_count(0)
+    harness.wait(31)
     long = replace(OFFICE, id="long", name="x" * 100)
-    seat = office.challenge(profile=long)
-    office.wait()
-    assert len(refused(seat).problem.title) == 60
+    future = harness.challenge(profile=long)
+    harness.wait()
+    assert len(refusal_in(future).problem.title) == 60
 
 
-def test_closing_the_desk_refuses_who_waits_and_withdraws_questions(office: Office) -> None:
-    (seat,) = office.ask()
-    office.desk.close()
-    assert refused(seat).retry_after == 5
-    assert office.face.closed == [(1, Ending.WITHDRAWN)]
+def test_closing_the_desk_refuses_who_waits_and_withdraws_questions(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    harness.desk.close()
+    assert refusal_in(future).retry_after == 5
+    assert harness.listener.closed == [(1, Ending.WITHDRAWN)]
 
 
-def test_a_closed_desk_tells_nothing_more(office: Office) -> None:
-    office.desk.close()
-    facts = office.face.facts
-    office.challenge()
-    office.wait()
-    assert (office.face.questions, office.face.facts) == ([], facts)
+def test_a_closed_desk_tells_nothing_more(harness: DeskHarness) -> None:
+    harness.desk.close()
+    facts = harness.listener.fact_changes
+    harness.challenge()
+    harness.wait()
+    assert (harness.listener.prompts, harness.listener.fact_changes) == ([], facts)
 
 
 # --- Confirmations --------------------------------------------------------------------------------
 
 
-def test_an_acceptance_is_news_again_after_a_while(office: Office) -> None:
-    answer = office.trust()
-    verified = [answer.is_recently_accepted]
-    office.wait(16)
-    verified.append(answer.is_recently_accepted)
-    office.desk.accepted(answer)
-    verified.append(answer.is_recently_accepted)
+def test_an_acceptance_is_news_again_after_a_while(harness: DeskHarness) -> None:
+    credentials = harness.sign_in()
+    verified = [credentials.is_recently_accepted]
+    harness.wait(16)
+    verified.append(credentials.is_recently_accepted)
+    harness.desk.accepted(credentials)
+    verified.append(credentials.is_recently_accepted)
     assert verified == [True, False, True]
 
 
-def test_traffic_that_goes_well_keeps_a_407_from_being_a_rejection(office: Office) -> None:
-    answer = office.trust()
+def test_traffic_that_goes_well_keeps_a_407_from_being_a_rejection(harness: DeskHarness) -> None:
+    credentials = harness.sign_in()
     for _ in range(60):
-        office.wait(14)
-        if not answer.is_recently_accepted:
-            office.desk.accepted(answer)
-    assert refused(office.challenge(answer)).problem.id == "TP-306"
+        harness.wait(14)
+        if not credentials.is_recently_accepted:
+            harness.desk.accepted(credentials)
+    assert refusal_in(harness.challenge(credentials)).problem.id == "TP-306"
 
 
-def test_a_login_in_doubt_is_not_known(office: Office) -> None:
-    answer = office.trust()
-    office.challenge(answer)
-    assert office.desk.known(SPACE) is None
-    assert not answer.is_recently_accepted
-    office.desk.accepted(answer)  # By a request that had left before the refusal was read.
-    assert office.desk.known(SPACE) is None
-    office.desk.accepted(answered(office.challenge(target="other.example:443")))
-    assert is_same(office.desk.known(SPACE), answer)
+def test_a_login_in_doubt_is_not_known(harness: DeskHarness) -> None:
+    credentials = harness.sign_in()
+    harness.challenge(credentials)
+    assert harness.desk.known(SPACE) is None
+    assert not credentials.is_recently_accepted
+    harness.desk.accepted(credentials)  # By a request that had left before the refusal was read.
+    assert harness.desk.known(SPACE) is None
+    harness.desk.accepted(credentials_in(harness.challenge(target="other.example:443")))
+    assert is_same(harness.desk.known(SPACE), credentials)
 
 
-def test_a_canary_without_a_verdict_lets_the_next_one_try(office: Office) -> None:
-    first, second = office.ask(2)
-    office.enter()
-    office.desk.inconclusive(answered(first), "connection reset")
-    assert is_same(answered(second), answered(first))
-    office.wait()
-    assert office.face.question.reason is PromptReason.UNCHECKED
+def test_a_canary_without_a_verdict_lets_the_next_one_try(harness: DeskHarness) -> None:
+    first, second = harness.send_requests(2)
+    harness.type_login()
+    harness.desk.no_response(credentials_in(first), "connection reset")
+    assert is_same(credentials_in(second), credentials_in(first))
+    harness.wait()
+    assert harness.listener.prompt.reason is PromptReason.UNCHECKED
 
 
 # --- Faces ----------------------------------------------------------------------------------------
 
 
-def test_faces_hear_of_500_requests_as_of_one_change(office: Office) -> None:
-    async def arrive() -> list[Seated]:
-        seats = []
+def test_faces_hear_of_500_requests_as_of_one_change(harness: DeskHarness) -> None:
+    async def arrive() -> list[OutcomeFuture]:
+        futures = []
         for _ in range(500):
-            seats.append(office.challenge())
+            futures.append(harness.challenge())
             await asyncio.sleep(0)
         await asyncio.sleep(1)
-        return seats
+        return futures
 
-    office.loop.run_until_complete(arrive())
-    assert len(office.face.questions) == 1
-    assert office.face.question.waiting == 500
+    harness.loop.run_until_complete(arrive())
+    assert len(harness.listener.prompts) == 1
+    assert harness.listener.prompt.waiting == 500
 
 
-def test_a_question_says_how_the_password_travels(office: Office) -> None:
-    office.ask()
-    office.desk.decline_prompt(1, Snooze.A_MINUTE)
-    office.challenge(profile=replace(LAB, upstream=Upstream("lab-px", 3129, ProxyScheme.HTTPS)))
-    office.wait()
-    transports = {question.profile_id: question.transport for question in office.face.questions}
+def test_a_question_says_how_the_password_travels(harness: DeskHarness) -> None:
+    harness.send_requests()
+    harness.desk.decline_prompt(1, Snooze.A_MINUTE)
+    harness.challenge(profile=replace(LAB, upstream=Upstream("lab-px", 3129, ProxyScheme.HTTPS)))
+    harness.wait()
+    transports = {prompt.profile_id: prompt.transport for prompt in harness.listener.prompts}
     assert transports == {"office": Transport.READABLE, "lab": Transport.ENCRYPTED}
 
 
-def test_a_login_that_the_scheme_cannot_carry_is_told_and_not_sent_r_090(office: Office) -> None:
-    (seat,) = office.ask()
-    problem = office.desk.answer_prompt(1, Login("CORP:jdoe", "x"), remember=True)
+def test_a_login_that_the_scheme_cannot_carry_is_told_and_not_sent_r_090(
+    harness: DeskHarness,
+) -> None:
+    (future,) = harness.send_requests()
+    problem = harness.desk.answer_prompt(1, Login("CORP:jdoe", "x"), remember=True)
     assert problem
     assert "colon" in problem.body
-    assert not seat.done()
-    assert office.desk.prompts()[0].number == 1
+    assert not future.done()
+    assert harness.desk.prompts()[0].number == 1
 
 
-def test_an_answer_to_a_closed_question_is_told(office: Office) -> None:
-    problem = office.desk.answer_prompt(7, RIGHT, remember=True)
+def test_an_answer_to_a_closed_question_is_told(harness: DeskHarness) -> None:
+    problem = harness.desk.answer_prompt(7, RIGHT, remember=True)
     assert problem
     assert problem.title == "This question is closed"
 
 
-def test_a_touched_question_outlives_its_clients(office: Office) -> None:
-    (seat,) = office.ask()
-    office.desk.keep_prompt_open(1)
-    seat.cancel()
-    office.wait(600)
-    assert [question.number for question in office.desk.prompts()] == [1]
+def test_a_touched_question_outlives_its_clients(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    harness.desk.keep_prompt_open(1)
+    future.cancel()
+    harness.wait(600)
+    assert [prompt.number for prompt in harness.desk.prompts()] == [1]
 
 
-def test_signing_in_from_the_menu_names_the_keyring(office: Office) -> None:
-    assert office.desk.sign_in_now(OFFICE) is None
-    office.wait()
-    question = office.face.question
-    assert (question.reason, question.keyring, question.method) == (
+def test_signing_in_from_the_menu_names_the_keyring(harness: DeskHarness) -> None:
+    assert harness.desk.sign_in_now(OFFICE) is None
+    harness.wait()
+    prompt = harness.listener.prompt
+    assert (prompt.reason, prompt.keyring, prompt.method) == (
         PromptReason.ASKED_FOR,
         GNOME,
         "Basic",
     )
-    assert office.shelf.asked == []
+    assert harness.store.lookups == []
 
 
-def test_signing_in_from_the_menu_needs_a_face(office: Office) -> None:
-    office.desk.set_front_end_count(0)
-    problem = office.desk.sign_in_now(OFFICE)
+def test_signing_in_from_the_menu_needs_a_face(harness: DeskHarness) -> None:
+    harness.desk.set_front_end_count(0)
+    problem = harness.desk.sign_in_now(OFFICE)
     assert problem
     assert problem.id == "TP-301"
 
 
-def test_the_end_of_a_quiet_time_is_a_time_of_day_that_stays(office: Office) -> None:
-    office.ask()
-    office.desk.decline_prompt(1, Snooze.A_WHILE)
-    until = office.desk.facts("office").snoozed_until
-    office.wait(10)
+def test_the_end_of_a_quiet_time_is_a_time_of_day_that_stays(harness: DeskHarness) -> None:
+    harness.send_requests()
+    harness.desk.decline_prompt(1, Snooze.A_WHILE)
+    until = harness.desk.facts("office").snoozed_until
+    harness.wait(10)
     assert until
-    assert office.desk.facts("office").snoozed_until == until
+    assert harness.desk.facts("office").snoozed_until == until
 
 
-def test_until_chosen_has_no_time_of_day(office: Office) -> None:
-    office.ask()
-    office.desk.decline_prompt(1, Snooze.UNTIL_CHOSEN)
-    facts = office.desk.facts("office")
+def test_until_chosen_has_no_time_of_day(harness: DeskHarness) -> None:
+    harness.send_requests()
+    harness.desk.decline_prompt(1, Snooze.UNTIL_CHOSEN)
+    facts = harness.desk.facts("office")
     assert (facts.sign_in, facts.snoozed_until) == (SignInState.SNOOZED, None)
 
 
-def test_the_program_that_waits_is_found_and_named(office: Office) -> None:
+def test_the_program_that_waits_is_found_and_named(harness: DeskHarness) -> None:
     asked: list[PendingRequest] = []
 
-    async def identify(waiter: PendingRequest) -> Program | None:
-        asked.append(waiter)
+    async def identify(pending: PendingRequest) -> Program | None:
+        asked.append(pending)
         await asyncio.sleep(1)
-        return Program("git", 4312, waiter.target)
+        return Program("git", 4312, pending.target)
 
-    office.desk.identify_program = identify
-    office.ask()
-    office.wait(2)
-    assert office.face.question.programs == (Program("git", 4312, "github.com:443"),)
-    assert [waiter.target for waiter in asked] == ["github.com:443"]
+    harness.desk.identify_program = identify
+    harness.send_requests()
+    harness.wait(2)
+    assert harness.listener.prompt.programs == (Program("git", 4312, "github.com:443"),)
+    assert [pending.target for pending in asked] == ["github.com:443"]
 
 
 @pytest.mark.parametrize("found", [None, OSError("gone")])
 def test_a_program_that_cannot_be_found_is_looked_for_once(
-    office: Office, found: OSError | None
+    harness: DeskHarness, found: OSError | None
 ) -> None:
     calls = [0]
 
-    def identify(waiter: PendingRequest) -> Awaitable[Program | None]:
+    def identify(pending: PendingRequest) -> Awaitable[Program | None]:
         calls[0] += 1
-        future: asyncio.Future[Program | None] = office.loop.create_future()
+        future: asyncio.Future[Program | None] = harness.loop.create_future()
         if found:
             future.set_exception(found)
         else:
             future.set_result(None)
         return future
 
-    office.desk.identify_program = identify
-    office.ask()
-    office.challenge()
-    office.wait(2)
+    harness.desk.identify_program = identify
+    harness.send_requests()
+    harness.challenge()
+    harness.wait(2)
     assert calls == [2]
 
 
-def test_closing_the_desk_ends_the_search_for_programs_without_an_error(office: Office) -> None:
+def test_closing_the_desk_ends_the_search_for_programs_without_an_error(
+    harness: DeskHarness,
+) -> None:
     errors: list[dict[str, object]] = []
-    office.loop.set_exception_handler(lambda loop, context: errors.append(context))
+    harness.loop.set_exception_handler(lambda loop, context: errors.append(context))
     searches: list[asyncio.Future[Program | None]] = []
 
-    def identify(waiter: PendingRequest) -> Awaitable[Program | None]:
-        searches.append(office.loop.create_future())
+    def identify(pending: PendingRequest) -> Awaitable[Program | None]:
+        searches.append(harness.loop.create_future())
         return searches[-1]
 
-    office.desk.identify_program = identify
-    office.ask()
-    office.desk.close()
-    office.wait()
+    harness.desk.identify_program = identify
+    harness.send_requests()
+    harness.desk.close()
+    harness.wait()
     assert [search.cancelled() for search in searches] == [True]
     assert errors == []
 
 
-def test_only_programs_that_a_question_names_are_looked_for(office: Office) -> None:
+def test_only_programs_that_a_question_names_are_looked_for(harness: DeskHarness) -> None:
     calls = [0]
 
-    async def identify(waiter: PendingRequest) -> Program | None:
+    async def identify(pending: PendingRequest) -> Program | None:
         calls[0] += 1
         return None
 
-    office.desk.identify_program = identify
-    office.ask(200)
-    office.wait(2)
+    harness.desk.identify_program = identify
+    harness.send_requests(200)
+    harness.wait(2)
     assert calls == [20]
 
 
 # --- The store ------------------------------------------------------------------------------------
 
 
-def test_a_saved_login_is_used_without_a_question(office: Office) -> None:
-    office.shelf.login = RIGHT
-    (seat,) = office.ask()
-    office.desk.accepted(answered(seat))
-    assert office.face.questions == []
-    assert office.shelf.saved == []
+def test_a_saved_login_is_used_without_a_question(harness: DeskHarness) -> None:
+    harness.store.login = RIGHT
+    (future,) = harness.send_requests()
+    harness.desk.accepted(credentials_in(future))
+    assert harness.listener.prompts == []
+    assert harness.store.saved == []
 
 
-def test_a_store_that_hangs_does_not_hold_up_the_question(office: Office) -> None:
-    office.shelf.hangs = True
-    seat = office.challenge()
-    office.wait(9)
-    assert office.face.question.reason is PromptReason.KEYRING_SILENT
-    office.shelf.login = RIGHT
-    office.shelf.go_on()
-    office.wait()
-    assert answered(seat).login == RIGHT
+def test_a_store_that_hangs_does_not_hold_up_the_question(harness: DeskHarness) -> None:
+    harness.store.hangs = True
+    future = harness.challenge()
+    harness.wait(9)
+    assert harness.listener.prompt.reason is PromptReason.KEYRING_SILENT
+    harness.store.login = RIGHT
+    harness.store.answer_pending()
+    harness.wait()
+    assert credentials_in(future).login == RIGHT
 
 
-def test_a_store_that_waits_to_be_unlocked_is_told_as_locked(office: Office) -> None:
-    office.shelf.hangs = True
-    office.challenge()
-    assert office.shelf.tell
-    office.shelf.tell(LOCKED)
-    office.wait(9)
-    assert (office.face.question.reason, office.face.question.keyring) == (
+def test_a_store_that_waits_to_be_unlocked_is_told_as_locked(harness: DeskHarness) -> None:
+    harness.store.hangs = True
+    harness.challenge()
+    assert harness.store.on_change
+    harness.store.on_change(LOCKED)
+    harness.wait(9)
+    assert (harness.listener.prompt.reason, harness.listener.prompt.keyring) == (
         PromptReason.KEYRING_LOCKED,
         LOCKED,
     )
 
 
-def test_a_saved_login_that_the_scheme_cannot_carry_is_not_tried(office: Office) -> None:
-    office.shelf.login = Login("CORP:jdoe", "x")
-    (seat,) = office.ask()
-    assert not seat.done()
-    assert office.face.question.reason is PromptReason.NEEDED
+def test_a_saved_login_that_the_scheme_cannot_carry_is_not_tried(harness: DeskHarness) -> None:
+    harness.store.login = Login("CORP:jdoe", "x")
+    (future,) = harness.send_requests()
+    assert not future.done()
+    assert harness.listener.prompt.reason is PromptReason.NEEDED
 
 
-def test_a_login_that_could_not_be_saved_works_and_is_a_notice(office: Office) -> None:
-    office.shelf.problem = Problem("TP-404", "The password could not be saved", "It is full.")
-    answer = office.trust()
-    assert is_same(office.desk.known(SPACE), answer)
-    [notice] = office.desk.notices
+def test_a_login_that_could_not_be_saved_works_and_is_a_notice(harness: DeskHarness) -> None:
+    harness.store.problem = Problem("TP-404", "The password could not be saved", "It is full.")
+    credentials = harness.sign_in()
+    assert is_same(harness.desk.known(SPACE), credentials)
+    [notice] = harness.desk.notices
     assert notice.id == "TP-404"
     assert notice.body == "It is full. The password stays in memory until TrayProxy quits."
 
 
-def test_a_notice_ends_with_the_next_login_that_could_be_saved(office: Office) -> None:
-    office.shelf.problem = Problem("TP-404", "The password could not be saved", "")
-    office.trust()
-    office.shelf.problem = None
-    office.loop.run_until_complete(office.desk.save_login(OFFICE, RIGHT))
-    assert office.desk.notices == ()
+def test_a_notice_ends_with_the_next_login_that_could_be_saved(harness: DeskHarness) -> None:
+    harness.store.problem = Problem("TP-404", "The password could not be saved", "")
+    harness.sign_in()
+    harness.store.problem = None
+    harness.loop.run_until_complete(harness.desk.save_login(OFFICE, RIGHT))
+    assert harness.desk.notices == ()
 
 
-def test_a_store_that_hangs_while_saving_is_a_notice_until_it_goes_on(office: Office) -> None:
-    (seat,) = office.ask()
-    office.enter()
-    office.shelf.hangs = True
-    office.desk.accepted(answered(seat))
-    office.wait(9)
-    assert [notice.id for notice in office.desk.notices] == ["TP-403"]
-    office.shelf.go_on()
-    office.wait()
-    assert office.desk.notices == ()
+def test_a_store_that_hangs_while_saving_is_a_notice_until_it_goes_on(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    harness.type_login()
+    harness.store.hangs = True
+    harness.desk.accepted(credentials_in(future))
+    harness.wait(9)
+    assert [notice.id for notice in harness.desk.notices] == ["TP-403"]
+    harness.store.answer_pending()
+    harness.wait()
+    assert harness.desk.notices == ()
 
 
-def test_a_login_from_the_command_line_is_saved_and_used_next(office: Office) -> None:
-    saving = office.desk.save_login(OFFICE, RIGHT)
-    assert office.loop.run_until_complete(saving) is None
-    assert office.shelf.saved == [RIGHT]
-    assert answered(office.challenge()).login == RIGHT
-    assert office.shelf.asked == []
+def test_a_login_from_the_command_line_is_saved_and_used_next(harness: DeskHarness) -> None:
+    saving = harness.desk.save_login(OFFICE, RIGHT)
+    assert harness.loop.run_until_complete(saving) is None
+    assert harness.store.saved == [RIGHT]
+    assert credentials_in(harness.challenge()).login == RIGHT
+    assert harness.store.lookups == []
 
 
-def test_a_login_from_the_command_line_that_cannot_be_used_is_not_saved(office: Office) -> None:
-    saving = office.desk.save_login(OFFICE, Login("a:b", "x"))
-    problem = office.loop.run_until_complete(saving)
+def test_a_login_from_the_command_line_that_cannot_be_used_is_not_saved(
+    harness: DeskHarness,
+) -> None:
+    saving = harness.desk.save_login(OFFICE, Login("a:b", "x"))
+    problem = harness.loop.run_until_complete(saving)
     assert problem
     assert "colon" in problem.body
-    assert office.shelf.saved == []
+    assert harness.store.saved == []
 
 
-def test_a_preloaded_login_is_used_and_never_saved(office: Office) -> None:
-    assert office.desk.preload(OFFICE, RIGHT) is None
-    seat = office.challenge()
-    office.desk.accepted(answered(seat))
-    assert office.shelf.saved == []
-    assert office.desk.known(SPACE)
+def test_a_preloaded_login_is_used_and_never_saved(harness: DeskHarness) -> None:
+    assert harness.desk.preload(OFFICE, RIGHT) is None
+    future = harness.challenge()
+    harness.desk.accepted(credentials_in(future))
+    assert harness.store.saved == []
+    assert harness.desk.known(SPACE)
 
 
-def test_forgetting_forgets_memory_and_store(office: Office) -> None:
-    office.trust()
-    forgetting = office.desk.forget(OFFICE)
-    assert office.loop.run_until_complete(forgetting) is None
-    assert office.shelf.forgotten == ["office"]
-    assert office.desk.known(SPACE) is None
+def test_forgetting_forgets_memory_and_store(harness: DeskHarness) -> None:
+    harness.sign_in()
+    forgetting = harness.desk.forget(OFFICE)
+    assert harness.loop.run_until_complete(forgetting) is None
+    assert harness.store.forgotten == ["office"]
+    assert harness.desk.known(SPACE) is None
 
 
 def test_a_result_after_the_loop_was_closed_is_nobodys_problem() -> None:
     loop = SkippingLoop()
-    office = Office(loop)
-    office.shelf.hangs = True
-    office.challenge()
-    office.desk.close()
+    harness = DeskHarness(loop)
+    harness.store.hangs = True
+    harness.challenge()
+    harness.desk.close()
     loop.close()
-    office.shelf.go_on()
+    harness.store.answer_pending()
 
 
 # --- Profiles -------------------------------------------------------------------------------------
 
 
-def test_a_profile_switched_while_the_question_is_open_keeps_who_waits(office: Office) -> None:
-    (seat,) = office.ask()
-    office.desk.profile_switched(LAB)
-    office.enter()
-    assert answered(seat).upstream_id == SPACE
+def test_a_profile_switched_while_the_question_is_open_keeps_who_waits(
+    harness: DeskHarness,
+) -> None:
+    (future,) = harness.send_requests()
+    harness.desk.profile_switched(LAB)
+    harness.type_login()
+    assert credentials_in(future).upstream_id == SPACE
 
 
-def test_an_edited_upstream_withdraws_question_and_requests(office: Office) -> None:
-    (seat,) = office.ask()
-    office.desk.profile_changed(replace(OFFICE, upstream=Upstream("other", 1)))
-    office.wait()
-    assert office.face.closed == [(1, Ending.WITHDRAWN)]
-    assert refused(seat).details == "the profile was changed"
+def test_an_edited_upstream_withdraws_question_and_requests(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    harness.desk.profile_changed(replace(OFFICE, upstream=Upstream("other", 1)))
+    harness.wait()
+    assert harness.listener.closed == [(1, Ending.WITHDRAWN)]
+    assert refusal_in(future).details == "the profile was changed"
 
 
-def test_an_edited_upstream_does_not_get_the_login_of_the_old_one(office: Office) -> None:
-    office.trust()
+def test_an_edited_upstream_does_not_get_the_login_of_the_old_one(harness: DeskHarness) -> None:
+    harness.sign_in()
     edited = replace(OFFICE, upstream=Upstream("other", 1))
-    office.desk.profile_changed(edited)
-    assert office.desk.known(UpstreamId.of(edited)) is None
-    assert office.desk.known(SPACE) is None
+    harness.desk.profile_changed(edited)
+    assert harness.desk.known(UpstreamId.of(edited)) is None
+    assert harness.desk.known(SPACE) is None
 
 
-def test_a_deleted_profile_is_forgotten(office: Office) -> None:
-    office.trust()
-    office.desk.profile_deleted("office")
-    assert office.desk.known(SPACE) is None
+def test_a_deleted_profile_is_forgotten(harness: DeskHarness) -> None:
+    harness.sign_in()
+    harness.desk.profile_deleted("office")
+    assert harness.desk.known(SPACE) is None
 
 
-def test_not_now_ends_when_the_network_changes(office: Office) -> None:
-    office.ask()
-    office.desk.decline_prompt(1, Snooze.UNTIL_CHOSEN)
-    office.desk.network_changed()
-    seat = office.challenge()
-    assert not seat.done()
+def test_not_now_ends_when_the_network_changes(harness: DeskHarness) -> None:
+    harness.send_requests()
+    harness.desk.decline_prompt(1, Snooze.UNTIL_CHOSEN)
+    harness.desk.network_changed()
+    future = harness.challenge()
+    assert not future.done()
 
 
 # --- Secrets --------------------------------------------------------------------------------------
 
 
-def test_no_secret_is_shown_or_logged(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_is_shown_or_logged(
+    harness: DeskHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    (seat,) = office.ask()
-    office.enter(SECRET)
-    office.desk.inconclusive(answered(seat), "reset")
-    office.desk.accepted(answered(seat))
-    office.desk.accepted(answered(office.challenge()))
-    office.challenge(answered(seat))
-    office.wait()
-    shown = [caplog.text, repr(answered(seat)), repr(office.face), repr(office.desk.rejected)]
-    shown += [repr(vars(office.desk)), repr(office.desk.facts("office"))]
+    (future,) = harness.send_requests()
+    harness.type_login(SECRET)
+    harness.desk.no_response(credentials_in(future), "reset")
+    harness.desk.accepted(credentials_in(future))
+    harness.desk.accepted(credentials_in(harness.challenge()))
+    harness.challenge(credentials_in(future))
+    harness.wait()
+    shown = [
+        caplog.text,
+        repr(credentials_in(future)),
+        repr(harness.listener),
+        repr(harness.desk.rejected),
+    ]
+    shown += [repr(vars(harness.desk)), repr(harness.desk.facts("office"))]
     assert "profile office: sign-in ok" in caplog.text
     assert "hidden" not in "".join(shown)
     assert "WngtLWhpZGRlbg" not in "".join(shown)
 
 
-def test_an_idle_desk_sets_no_alarm(office: Office) -> None:
-    office.trust()
-    office.wait(1000)
-    before = office.loop.skips
-    office.wait(10_000)
-    assert office.loop.skips == before + 1  # The one of this very wait.
+def test_an_idle_desk_sets_no_alarm(harness: DeskHarness) -> None:
+    harness.sign_in()
+    harness.wait(1000)
+    before = harness.loop.sleeps
+    harness.wait(10_000)
+    assert harness.loop.sleeps == before + 1  # The one of this very wait.
 
 
-def test_the_keyring_is_unknown_until_needed(office: Office) -> None:
-    assert office.desk.keyring == KeyringStatus(KeyringState.UNKNOWN)
+def test_the_keyring_is_unknown_until_needed(harness: DeskHarness) -> None:
+    assert harness.desk.keyring == KeyringStatus(KeyringState.UNKNOWN)
 
 
 # --- Several upstreams, and SOCKS -----------------------------------------------------------------
@@ -770,78 +794,81 @@ SOCKS = Profile("socks", "Socks", Upstream("socks-px", 1080, ProxyScheme.SOCKS5)
 
 
 def challenged_at(
-    office: Office, profile: Profile, upstream: Upstream, challenges: Sequence[Challenge] = BASIC
-) -> Seated:
+    harness: DeskHarness,
+    profile: Profile,
+    upstream: Upstream,
+    challenges: Sequence[Challenge] = BASIC,
+) -> OutcomeFuture:
     space = UpstreamId(profile.id, str(upstream))
-    return office.desk.challenged(
+    return harness.desk.challenged(
         space, profile, challenges, PendingRequest("github.com:443"), None
     )
 
 
-def test_a_stand_in_is_asked_about_by_its_own_name(office: Office) -> None:
-    first = challenged_at(office, SEVERAL, SEVERAL.upstream)
-    office.wait()
-    office.enter()
-    office.desk.accepted(answered(first))
-    second = challenged_at(office, SEVERAL, STAND_IN)
-    office.wait()
+def test_a_stand_in_is_asked_about_by_its_own_name(harness: DeskHarness) -> None:
+    first = challenged_at(harness, SEVERAL, SEVERAL.upstream)
+    harness.wait()
+    harness.type_login()
+    harness.desk.accepted(credentials_in(first))
+    second = challenged_at(harness, SEVERAL, STAND_IN)
+    harness.wait()
     assert not second.done()
-    assert office.face.question.upstream == str(STAND_IN)
-    assert office.face.question.reason is PromptReason.NEEDED
-    assert office.desk.known(UpstreamId(SEVERAL.id, str(STAND_IN))) is None
+    assert harness.listener.prompt.upstream == str(STAND_IN)
+    assert harness.listener.prompt.reason is PromptReason.NEEDED
+    assert harness.desk.known(UpstreamId(SEVERAL.id, str(STAND_IN))) is None
 
 
-def test_each_upstream_has_an_entry_of_its_own_in_the_keyring(office: Office) -> None:
+def test_each_upstream_has_an_entry_of_its_own_in_the_keyring(harness: DeskHarness) -> None:
     """The keyring finds entries by the profile's upstream: it is given each alone."""
-    challenged_at(office, SEVERAL, STAND_IN)
-    office.wait()
-    office.enter()
-    assert office.shelf.entries == [str(STAND_IN)]
+    challenged_at(harness, SEVERAL, STAND_IN)
+    harness.wait()
+    harness.type_login()
+    assert harness.store.looked_up == [str(STAND_IN)]
 
 
-def test_all_logins_of_a_profile_are_forgotten_together(office: Office) -> None:
-    done = office.desk.forget(SEVERAL)
-    office.wait()
+def test_all_logins_of_a_profile_are_forgotten_together(harness: DeskHarness) -> None:
+    done = harness.desk.forget(SEVERAL)
+    harness.wait()
     assert done.result() is None
-    assert office.shelf.forgotten == [SEVERAL.id] * 2
+    assert harness.store.forgotten == [SEVERAL.id] * 2
 
 
-def test_a_stand_in_that_was_taken_out_of_the_profile_is_a_stranger(office: Office) -> None:
-    seat = challenged_at(office, SEVERAL, STAND_IN)
-    office.wait()
-    office.desk.profile_changed(OFFICE)
-    assert "profile was changed" in refused(seat).details
+def test_a_stand_in_that_was_taken_out_of_the_profile_is_a_stranger(harness: DeskHarness) -> None:
+    future = challenged_at(harness, SEVERAL, STAND_IN)
+    harness.wait()
+    harness.desk.profile_changed(OFFICE)
+    assert "profile was changed" in refusal_in(future).details
 
 
-def test_a_socks_proxy_is_signed_in_to_in_its_own_way(office: Office) -> None:
-    seat = challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
-    office.wait()
-    question = office.face.question
-    assert (question.method, question.transport) == ("SOCKS5", Transport.READABLE)
-    office.enter(Login("CORP:jdoe", "pass"))  # A colon means nothing there.
-    assert answered(seat).header_value(b"", b"") == b"\x01\x09CORP:jdoe\x04pass"
+def test_a_socks_proxy_is_signed_in_to_in_its_own_way(harness: DeskHarness) -> None:
+    future = challenged_at(harness, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    harness.wait()
+    prompt = harness.listener.prompt
+    assert (prompt.method, prompt.transport) == ("SOCKS5", Transport.READABLE)
+    harness.type_login(Login("CORP:jdoe", "pass"))  # A colon means nothing there.
+    assert credentials_in(future).header_value(b"", b"") == b"\x01\x09CORP:jdoe\x04pass"
 
 
-def test_a_login_that_socks_cannot_carry_is_told(office: Office) -> None:
-    challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
-    office.wait()
-    number = office.face.question.number
-    problem = office.desk.answer_prompt(number, Login("jdoe", "x" * 256), remember=True)
+def test_a_login_that_socks_cannot_carry_is_told(harness: DeskHarness) -> None:
+    challenged_at(harness, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    harness.wait()
+    number = harness.listener.prompt.number
+    problem = harness.desk.answer_prompt(number, Login("jdoe", "x" * 256), remember=True)
     assert problem is not None
     assert problem.id == "TP-302"
 
 
-def test_no_http_proxy_gets_a_login_in_the_form_of_socks(office: Office) -> None:
-    seat = challenged_at(office, OFFICE, OFFICE.upstream, (socks_challenge(),))
-    assert refused(seat).problem.id == "TP-303"
+def test_no_http_proxy_gets_a_login_in_the_form_of_socks(harness: DeskHarness) -> None:
+    future = challenged_at(harness, OFFICE, OFFICE.upstream, (socks_challenge(),))
+    assert refusal_in(future).problem.id == "TP-303"
 
 
-def test_no_socks_proxy_gets_one_in_the_form_of_http(office: Office) -> None:
-    seat = challenged_at(office, SOCKS, SOCKS.upstream, BASIC)
-    assert refused(seat).problem.id == "TP-303"
+def test_no_socks_proxy_gets_one_in_the_form_of_http(harness: DeskHarness) -> None:
+    future = challenged_at(harness, SOCKS, SOCKS.upstream, BASIC)
+    assert refusal_in(future).problem.id == "TP-303"
 
 
-def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Office) -> None:
+def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(harness: DeskHarness) -> None:
     """It has not heard of any address that it could forbid."""
     tries: list[str] = []
 
@@ -849,23 +876,25 @@ def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Offic
         tries.append(target)
         return True
 
-    office.desk.send_own_request = try_own
-    seat = challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
-    office.wait()
-    office.enter()
-    answer = answered(seat)
-    office.desk.accepted(answer)
+    harness.desk.send_own_request = try_own
+    future = challenged_at(harness, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    harness.wait()
+    harness.type_login()
+    credentials = credentials_in(future)
+    harness.desk.accepted(credentials)
     space = UpstreamId.of(SOCKS)
-    office.desk.challenged(
-        space, SOCKS, (socks_challenge(),), PendingRequest("blocked.example:443"), answer
+    harness.desk.challenged(
+        space, SOCKS, (socks_challenge(),), PendingRequest("blocked.example:443"), credentials
     )
-    office.wait()
+    harness.wait()
     assert tries == []
-    assert office.desk.known(space) is None
-    assert office.face.question.reason is PromptReason.SAVED_REJECTED
+    assert harness.desk.known(space) is None
+    assert harness.listener.prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_a_site_that_refuses_a_login_it_accepted_is_cleared_up_elsewhere(office: Office) -> None:
+def test_a_site_that_refuses_a_login_it_accepted_is_cleared_up_elsewhere(
+    harness: DeskHarness,
+) -> None:
     """Its quota may be used up: the password is not to blame."""
     tries: list[str] = []
 
@@ -873,125 +902,131 @@ def test_a_site_that_refuses_a_login_it_accepted_is_cleared_up_elsewhere(office:
         tries.append(target)
         return True
 
-    office.desk.send_own_request = try_own
-    (seat,) = office.ask()
-    office.enter()
-    answer = answered(seat)
-    office.desk.accepted(answer, "github.com:443")
-    office.desk.accepted(answer, "site.example:80")
-    office.desk.challenged(SPACE, OFFICE, BASIC, PendingRequest("site.example:443"), answer)
-    office.wait()
+    harness.desk.send_own_request = try_own
+    (future,) = harness.send_requests()
+    harness.type_login()
+    credentials = credentials_in(future)
+    harness.desk.accepted(credentials, "github.com:443")
+    harness.desk.accepted(credentials, "site.example:80")
+    harness.desk.challenged(SPACE, OFFICE, BASIC, PendingRequest("site.example:443"), credentials)
+    harness.wait()
     assert tries[0] == "github.com:443"
 
 
 # --- Requests that nobody waits for ---------------------------------------------------------------
 
 
-def test_a_login_that_was_accepted_moments_ago_may_be_sent_without_need(office: Office) -> None:
-    answer = office.trust()
-    assert office.desk.is_sure_of(answer)
-    office.wait(16)
-    assert not office.desk.is_sure_of(answer)
-    office.desk.accepted(answer)
-    assert office.desk.is_sure_of(answer)
+def test_a_login_that_was_accepted_moments_ago_may_be_sent_without_need(
+    harness: DeskHarness,
+) -> None:
+    credentials = harness.sign_in()
+    assert harness.desk.may_preconnect(credentials)
+    harness.wait(16)
+    assert not harness.desk.may_preconnect(credentials)
+    harness.desk.accepted(credentials)
+    assert harness.desk.may_preconnect(credentials)
 
 
-def test_each_acceptance_makes_it_recent_anew(office: Office) -> None:
-    answer = office.trust()
+def test_each_acceptance_makes_it_recent_anew(harness: DeskHarness) -> None:
+    credentials = harness.sign_in()
     for _ in range(3):
-        office.wait(14)
-        office.desk.accepted(answer)
-    office.wait(14)
-    assert answer.is_recently_accepted
-    office.wait(2)
-    assert not answer.is_recently_accepted
+        harness.wait(14)
+        harness.desk.accepted(credentials)
+    harness.wait(14)
+    assert credentials.is_recently_accepted
+    harness.wait(2)
+    assert not credentials.is_recently_accepted
 
 
-def doubt(office: Office, answer: Credentials) -> None:
-    office.challenge(answer)
+def doubt(harness: DeskHarness, credentials: Credentials) -> None:
+    harness.challenge(credentials)
 
 
-def lock(office: Office, answer: Credentials) -> None:
-    office.desk.screen_locked(True)
+def lock(harness: DeskHarness, credentials: Credentials) -> None:
+    harness.desk.screen_locked(True)
 
 
-def see_another_realm(office: Office, answer: Credentials) -> None:
-    office.challenge(challenges='Basic realm="Other"')
+def see_another_realm(harness: DeskHarness, credentials: Credentials) -> None:
+    harness.challenge(challenges='Basic realm="Other"')
 
 
-def forget(office: Office, answer: Credentials) -> None:
-    office.desk.forget(OFFICE)
+def forget(harness: DeskHarness, credentials: Credentials) -> None:
+    harness.desk.forget(OFFICE)
 
 
-def delete(office: Office, answer: Credentials) -> None:
-    office.desk.profile_deleted(OFFICE.id)
+def delete(harness: DeskHarness, credentials: Credentials) -> None:
+    harness.desk.profile_deleted(OFFICE.id)
 
 
-def give_another(office: Office, answer: Credentials) -> None:
-    assert office.desk.preload(OFFICE, SECRET) is None
+def give_another(harness: DeskHarness, credentials: Credentials) -> None:
+    assert harness.desk.preload(OFFICE, SECRET) is None
 
 
 @pytest.mark.parametrize("happens", [doubt, lock, see_another_realm, forget, delete, give_another])
 def test_a_login_is_not_sent_without_need(
-    office: Office, happens: Callable[[Office, Credentials], None]
+    harness: DeskHarness, happens: Callable[[DeskHarness, Credentials], None]
 ) -> None:
-    answer = office.trust()
-    happens(office, answer)
-    assert not office.desk.is_sure_of(answer)
+    credentials = harness.sign_in()
+    happens(harness, credentials)
+    assert not harness.desk.may_preconnect(credentials)
 
 
-def test_nor_while_the_person_does_not_want_to_be_asked_about_its_upstream(office: Office) -> None:
-    answer = office.trust()
-    see_another_realm(office, answer)
-    office.wait()
-    office.desk.decline_prompt(office.face.question.number, Snooze.A_WHILE)
-    office.wait(601)  # That realm was not seen lately: the login is known again.
-    office.desk.accepted(answer)
-    assert is_same(office.desk.known(SPACE), answer)
-    assert answer.is_recently_accepted
-    assert not office.desk.is_sure_of(answer)
+def test_nor_while_the_person_does_not_want_to_be_asked_about_its_upstream(
+    harness: DeskHarness,
+) -> None:
+    credentials = harness.sign_in()
+    see_another_realm(harness, credentials)
+    harness.wait()
+    harness.desk.decline_prompt(harness.listener.prompt.number, Snooze.A_WHILE)
+    harness.wait(601)  # That realm was not seen lately: the login is known again.
+    harness.desk.accepted(credentials)
+    assert is_same(harness.desk.known(SPACE), credentials)
+    assert credentials.is_recently_accepted
+    assert not harness.desk.may_preconnect(credentials)
 
 
-def test_a_screen_that_is_unlocked_again_changes_that(office: Office) -> None:
-    answer = office.trust()
-    office.desk.screen_locked(True)
-    office.desk.screen_locked(False)
-    assert office.desk.is_sure_of(answer)
+def test_a_screen_that_is_unlocked_again_changes_that(harness: DeskHarness) -> None:
+    credentials = harness.sign_in()
+    harness.desk.screen_locked(True)
+    harness.desk.screen_locked(False)
+    assert harness.desk.may_preconnect(credentials)
 
 
-def test_a_refusal_of_a_request_that_has_left_holds_back_the_others(office: Office) -> None:
+def test_a_refusal_of_a_request_that_has_left_holds_back_the_others(harness: DeskHarness) -> None:
     """As when a connection was signed in ahead: nobody else sends that login before it is clear."""
-    answer = office.trust()
+    credentials = harness.sign_in()
     targets: list[str] = []
 
     async def on_try(profile: Profile, target: str) -> bool:
         targets.append(target)
         return True
 
-    office.desk.send_own_request = on_try
-    office.challenge(answer).cancel()
-    assert office.desk.known(SPACE) is None
-    seat = office.challenge()
-    assert not seat.done()
-    office.loop.run_until_complete(asyncio.sleep(0))
+    harness.desk.send_own_request = on_try
+    harness.challenge(credentials).cancel()
+    assert harness.desk.known(SPACE) is None
+    future = harness.challenge()
+    assert not future.done()
+    harness.loop.run_until_complete(asyncio.sleep(0))
     # The only host that accepted the login is the one that refuses it.
     assert set(targets) == {""}
-    assert len(office.desk.prompts()) == 0
+    assert len(harness.desk.prompts()) == 0
 
 
 # --- An upstream that answers nothing -------------------------------------------------------------
 
 
-def test_a_login_is_not_proved_any_more_while_its_upstream_answers_nothing(office: Office) -> None:
+def test_a_login_is_not_proved_any_more_while_its_upstream_answers_nothing(
+    harness: DeskHarness,
+) -> None:
     """What counts are the requests that share the proved login, not the one that tries it."""
-    tried = office.trust()
-    shared = office.desk.known(SPACE)
+    tried = harness.sign_in()
+    shared = harness.desk.known(SPACE)
     assert tried.permit
     assert shared is not None
-    office.desk.overdue(tried, 2)
-    assert office.desk.is_sure_of(shared)
-    office.desk.overdue(shared, 2)
-    assert not office.desk.is_sure_of(shared)
+    harness.desk.upstream_silent(tried, 2)
+    assert harness.desk.may_preconnect(shared)
+    harness.desk.upstream_silent(shared, 2)
+    assert not harness.desk.may_preconnect(shared)
     assert not shared.is_recently_accepted
 
 
@@ -1004,21 +1039,21 @@ def test_a_login_is_not_proved_any_more_while_its_upstream_answers_nothing(offic
     ids=["a log-on each", "for free"],
 )
 def test_a_request_goes_on_in_another_realm_once_or_four_times_if_that_is_free(
-    office: Office, verdict: Verdict | None, strayed: list[bool]
+    harness: DeskHarness, verdict: Verdict | None, strayed: list[bool]
 ) -> None:
-    corp = office.trust()
-    seat = office.challenge(challenges='Basic realm="Other"')
-    office.wait()
-    office.enter(WRONG)
-    office.desk.accepted(answered(seat))
+    corp = harness.sign_in()
+    future = harness.challenge(challenges='Basic realm="Other"')
+    harness.wait()
+    harness.type_login(WRONG)
+    harness.desk.accepted(credentials_in(future))
     realms = [BASIC, parse_challenges([b'Basic realm="Other"'])]
-    waiter, carried, seen = PendingRequest("github.com:443"), corp, list[bool]()
+    pending, carried, seen = PendingRequest("github.com:443"), corp, list[bool]()
     while True:
         realms.reverse()
-        seat = office.desk.challenged(SPACE, OFFICE, realms[0], waiter, carried, verdict)
-        office.wait()
-        if isinstance(seat.result(), Refusal):
+        future = harness.desk.challenged(SPACE, OFFICE, realms[0], pending, carried, verdict)
+        harness.wait()
+        if isinstance(future.result(), Refusal):
             break
-        carried = answered(seat)
+        carried = credentials_in(future)
         seen.append(carried.has_changed_realm)
     assert seen == strayed

@@ -38,25 +38,25 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def memory(path: Path) -> Iterator[HistoryFile]:
-    memory = HistoryFile(path)
-    yield memory
-    memory.close()
+def history(path: Path) -> Iterator[HistoryFile]:
+    history = HistoryFile(path)
+    yield history
+    history.close()
 
 
-def again(memory: HistoryFile, path: Path) -> HistoryFile:
+def restart(history: HistoryFile, path: Path) -> HistoryFile:
     """End the run and begin another."""
-    memory.close()
+    history.close()
     return HistoryFile(path)
 
 
-def was_rejected(memory: HistoryFile, login: Login = LOGIN, space: UpstreamId = SPACE) -> bool:
-    return memory.rejecting_profile(space, login).result(10) is not None
+def was_rejected(history: HistoryFile, login: Login = LOGIN, space: UpstreamId = SPACE) -> bool:
+    return history.rejecting_profile(space, login).result(10) is not None
 
 
-def test_a_rejected_login_is_known_in_the_next_run(memory: HistoryFile, path: Path) -> None:
-    memory.record_rejection(SPACE, LOGIN)
-    later = again(memory, path)
+def test_a_rejected_login_is_known_in_the_next_run(history: HistoryFile, path: Path) -> None:
+    history.record_rejection(SPACE, LOGIN)
+    later = restart(history, path)
     assert was_rejected(later)
     assert not was_rejected(later, Login(LOGIN.user, "another"))
     assert was_rejected(later, space=OTHER)  # Another profile with the same upstream.
@@ -65,55 +65,55 @@ def test_a_rejected_login_is_known_in_the_next_run(memory: HistoryFile, path: Pa
     later.close()
 
 
-def test_an_accepted_login_is_rejected_no_more(memory: HistoryFile, path: Path) -> None:
-    memory.record_rejection(SPACE, LOGIN)
-    memory.record_acceptance(SPACE, LOGIN)
-    later = again(memory, path)
+def test_an_accepted_login_is_rejected_no_more(history: HistoryFile, path: Path) -> None:
+    history.record_rejection(SPACE, LOGIN)
+    history.record_acceptance(SPACE, LOGIN)
+    later = restart(history, path)
     assert not was_rejected(later)
 
 
-def test_what_an_upstream_was_is_known_in_the_next_run(memory: HistoryFile, path: Path) -> None:
-    memory.set_fingerprint(SPACE, PIN)
-    memory.set_fingerprint(OTHER, PIN)
-    memory.set_fingerprint(OTHER, None)
-    assert again(memory, path).fingerprints == {SPACE: PIN}
+def test_what_an_upstream_was_is_known_in_the_next_run(history: HistoryFile, path: Path) -> None:
+    history.set_fingerprint(SPACE, PIN)
+    history.set_fingerprint(OTHER, PIN)
+    history.set_fingerprint(OTHER, None)
+    assert restart(history, path).fingerprints == {SPACE: PIN}
 
 
-def test_a_profile_that_is_forgotten_leaves_nothing(memory: HistoryFile, path: Path) -> None:
-    memory.record_rejection(SPACE, LOGIN)
-    memory.set_fingerprint(SPACE, PIN)
-    memory.set_fingerprint(OTHER, PIN)
-    memory.forget_profile("office")
-    later = again(memory, path)
+def test_a_profile_that_is_forgotten_leaves_nothing(history: HistoryFile, path: Path) -> None:
+    history.record_rejection(SPACE, LOGIN)
+    history.set_fingerprint(SPACE, PIN)
+    history.set_fingerprint(OTHER, PIN)
+    history.forget_profile("office")
+    later = restart(history, path)
     assert later.fingerprints == {OTHER: PIN}
     assert not was_rejected(later)
     assert "office" not in path.read_text()
 
 
-def test_only_the_latest_rejections_are_kept(memory: HistoryFile, path: Path) -> None:
+def test_only_the_latest_rejections_are_kept(history: HistoryFile, path: Path) -> None:
     logins = [Login("jdoe", str(number)) for number in range(MAX_REJECTED + 1)]
     for login in logins:
-        memory.record_rejection(SPACE, login)
-    later = again(memory, path)
+        history.record_rejection(SPACE, login)
+    later = restart(history, path)
     assert not was_rejected(later, logins[0])
     assert was_rejected(later, logins[-1])
     later.close()
 
 
-def test_nothing_is_written_before_there_is_something(memory: HistoryFile, path: Path) -> None:
-    assert not was_rejected(memory)
-    memory.record_acceptance(SPACE, LOGIN)
-    memory.forget_profile("office")
-    memory.close()
+def test_nothing_is_written_before_there_is_something(history: HistoryFile, path: Path) -> None:
+    assert not was_rejected(history)
+    history.record_acceptance(SPACE, LOGIN)
+    history.forget_profile("office")
+    history.close()
     assert not path.exists()
 
 
 def test_the_file_holds_no_secret_and_little_to_guess_one_by(
-    memory: HistoryFile, path: Path
+    history: HistoryFile, path: Path
 ) -> None:
-    memory.record_rejection(SPACE, LOGIN)
-    memory.set_fingerprint(SPACE, PIN)
-    memory.close()
+    history.record_rejection(SPACE, LOGIN)
+    history.set_fingerprint(SPACE, PIN)
+    history.close()
     text = path.read_text()
     assert "hidden" not in text
     assert "jdoe" not in text
@@ -126,9 +126,9 @@ def test_the_file_holds_no_secret_and_little_to_guess_one_by(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, the folder's ACL protects it")
-def test_nobody_else_may_read_the_file(memory: HistoryFile, path: Path) -> None:
-    memory.set_fingerprint(SPACE, PIN)
-    memory.close()
+def test_nobody_else_may_read_the_file(history: HistoryFile, path: Path) -> None:
+    history.set_fingerprint(SPACE, PIN)
+    history.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -152,11 +152,11 @@ def test_nobody_else_may_read_the_file(memory: HistoryFile, path: Path) -> None:
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, octets: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(octets)
-    memory = HistoryFile(path)
-    assert memory.fingerprints == {}
+    history = HistoryFile(path)
+    assert history.fingerprints == {}
     assert path.with_name("sign-in.json.bad").read_bytes() == octets
-    memory.set_fingerprint(SPACE, PIN)
-    assert again(memory, path).fingerprints == {SPACE: PIN}
+    history.set_fingerprint(SPACE, PIN)
+    assert restart(history, path).fingerprints == {SPACE: PIN}
 
 
 WHOLE: dict[str, Any] = {
@@ -219,11 +219,11 @@ def test_a_whole_file_with_a_wrong_type_in_it_is_set_aside(
     octets = changed(place, value)
     path.parent.mkdir()
     path.write_bytes(octets)
-    memory = HistoryFile(path)
-    assert memory.fingerprints == {}
-    assert not was_rejected(memory)
+    history = HistoryFile(path)
+    assert history.fingerprints == {}
+    assert not was_rejected(history)
     assert path.with_name("sign-in.json.bad").read_bytes() == octets
-    memory.close()
+    history.close()
 
 
 @pytest.mark.parametrize(("place", "value"), [("schema", 1), ("addresses", None), ("tried", None)])
@@ -246,10 +246,10 @@ def test_a_file_of_256_kib_is_read_and_a_larger_one_set_aside(
     assert path.with_name("sign-in.json.bad").exists() is not is_read
 
 
-def test_all_of_a_file_survives_being_read_and_written(memory: HistoryFile, path: Path) -> None:
+def test_all_of_a_file_survives_being_read_and_written(history: HistoryFile, path: Path) -> None:
     path.parent.mkdir()
     path.write_text(json.dumps(WHOLE))
-    later = again(memory, path)
+    later = restart(history, path)
     later.set_fingerprint(OTHER, PIN)
     later.close()
     document = json.loads(path.read_text())
@@ -260,11 +260,11 @@ def test_all_of_a_file_survives_being_read_and_written(memory: HistoryFile, path
 def test_a_disk_that_cannot_be_written_to_costs_only_the_memory(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    memory = HistoryFile(in_the_way / "sign-in.json")
-    memory.set_fingerprint(SPACE, PIN)
-    memory.record_rejection(SPACE, LOGIN)
-    memory.close()
-    assert memory.fingerprints == {SPACE: PIN}
+    history = HistoryFile(in_the_way / "sign-in.json")
+    history.set_fingerprint(SPACE, PIN)
+    history.record_rejection(SPACE, LOGIN)
+    history.close()
+    assert history.fingerprints == {SPACE: PIN}
 
 
 def test_a_folder_that_does_not_answer_holds_up_nobody(
@@ -278,36 +278,36 @@ def test_a_folder_that_does_not_answer_holds_up_nobody(
 
     monkeypatch.setattr("trayproxy.desk.history.replace_file", hang)
     monkeypatch.setattr("trayproxy.desk.history.CLOSE_S", 0.01)
-    memory = HistoryFile(path)
-    recorded = memory.begin_trial(SPACE, LOGIN, insists=False)
+    history = HistoryFile(path)
+    recorded = history.begin_trial(SPACE, LOGIN, insists=False)
     assert began.wait(30)
-    memory.set_fingerprint(SPACE, PIN)
-    memory.close()  # It comes back, although the folder does not.
+    history.set_fingerprint(SPACE, PIN)
+    history.close()  # It comes back, although the folder does not.
     assert not recorded.done()
     goes_on.set()
     assert recorded.result(30) == HistoryRecord()
 
 
 def test_a_run_that_must_leave_nothing_behind_remembers_nothing() -> None:
-    memory = NullHistory()
-    memory.record_rejection(SPACE, LOGIN)
-    memory.record_acceptance(SPACE, LOGIN)
-    memory.set_fingerprint(SPACE, PIN)
-    memory.forget_profile("office")
-    memory.close()
-    assert memory.rejecting_profile(SPACE, LOGIN).result(0) is None
-    assert memory.fingerprints == {}
+    history = NullHistory()
+    history.record_rejection(SPACE, LOGIN)
+    history.record_acceptance(SPACE, LOGIN)
+    history.set_fingerprint(SPACE, PIN)
+    history.forget_profile("office")
+    history.close()
+    assert history.rejecting_profile(SPACE, LOGIN).result(0) is None
+    assert history.fingerprints == {}
 
 
 # --- Logins on trial ------------------------------------------------------------------------------
 
 
-def test_a_login_on_trial_is_held_back_in_the_next_run(memory: HistoryFile, path: Path) -> None:
-    assert memory.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+def test_a_login_on_trial_is_held_back_in_the_next_run(history: HistoryFile, path: Path) -> None:
+    assert history.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
     assert (
-        memory.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+        history.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
     )  # In the same run.
-    later = again(memory, path)
+    later = restart(history, path)
     assert later.begin_trial(SPACE, LOGIN, insists=False).result(10).hold_s > HOLD_S[1] - 60
     assert later.begin_trial(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
     later.close()
@@ -333,15 +333,16 @@ def names_in(path: Path) -> list[str]:
 
 
 def test_a_login_that_is_accepted_at_once_costs_no_hash(
-    memory: HistoryFile, path: Path, hashes: "SimpleQueue[str]"
+    history: HistoryFile, path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
     """Each run begins with such a trial, and its first request would wait for the hash."""
     assert (
-        memory.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10) == HistoryRecord()
+        history.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10)
+        == HistoryRecord()
     )
     assert names_in(path) == [UNHASHED]
-    memory.record_acceptance(SPACE, LOGIN)
-    memory.close()
+    history.record_acceptance(SPACE, LOGIN)
+    history.close()
     assert hashes.empty()
     assert names_in(path) == []
 
@@ -349,10 +350,10 @@ def test_a_login_that_is_accepted_at_once_costs_no_hash(
 def test_a_trial_without_a_verdict_is_given_the_name_of_its_login(
     path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
-    memory = HistoryFile(path, hash_after_s=0)
-    memory.begin_trial(SPACE, LOGIN, insists=False, is_saved=True)
+    history = HistoryFile(path, hash_after_s=0)
+    history.begin_trial(SPACE, LOGIN, insists=False, is_saved=True)
     name = hashes.get(timeout=10)
-    later = again(memory, path)
+    later = restart(history, path)
     assert names_in(path) == [name]
     another = Login(LOGIN.user, "another")
     assert later.begin_trial(SPACE, another, insists=False).result(10) == HistoryRecord()
@@ -361,10 +362,10 @@ def test_a_trial_without_a_verdict_is_given_the_name_of_its_login(
 
 
 def test_a_run_that_is_killed_at_once_holds_the_saved_login_back_in_the_next(
-    memory: HistoryFile, path: Path
+    history: HistoryFile, path: Path
 ) -> None:
     """Nothing says which it was, and one more try with it would be one more failed log-on."""
-    memory.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10)
+    history.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10)
     later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
     for login in (LOGIN, another):
@@ -382,10 +383,10 @@ def test_a_run_that_is_killed_at_once_holds_the_saved_login_back_in_the_next(
 
 
 def test_a_run_that_is_killed_at_once_holds_back_only_the_login_that_was_typed(
-    memory: HistoryFile, path: Path
+    history: HistoryFile, path: Path
 ) -> None:
     """Its name is in the file before it is sent."""
-    memory.begin_trial(SPACE, LOGIN, insists=False).result(10)
+    history.begin_trial(SPACE, LOGIN, insists=False).result(10)
     assert UNHASHED not in names_in(path)
     later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
@@ -398,17 +399,17 @@ def test_a_run_that_is_killed_at_once_holds_back_only_the_login_that_was_typed(
     later.close()
 
 
-def test_an_acceptance_ends_no_trial_of_another_login(memory: HistoryFile, path: Path) -> None:
+def test_an_acceptance_ends_no_trial_of_another_login(history: HistoryFile, path: Path) -> None:
     another = Login(LOGIN.user, "another")
-    memory.begin_trial(OTHER, another, insists=False)
-    memory.record_acceptance(SPACE, LOGIN)
-    later = again(memory, path)
+    history.begin_trial(OTHER, another, insists=False)
+    history.record_acceptance(SPACE, LOGIN)
+    later = restart(history, path)
     assert later.begin_trial(SPACE, another, insists=False).result(10).hold_s > 0
     later.close()
 
 
 def test_a_login_is_tried_where_it_cannot_be_put_on_record(
-    memory: HistoryFile, monkeypatch: pytest.MonkeyPatch
+    history: HistoryFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise nobody could sign in on a computer whose OpenSSL has no scrypt."""
 
@@ -416,7 +417,7 @@ def test_a_login_is_tried_where_it_cannot_be_put_on_record(
         raise ValueError
 
     monkeypatch.setattr("hashlib.scrypt", refuse)
-    assert memory.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert history.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
 
 
 def test_it_is_held_back_for_a_while_only(path: Path) -> None:
@@ -436,32 +437,32 @@ def test_it_is_held_back_for_a_while_only(path: Path) -> None:
 
 @pytest.mark.parametrize("ends", ["record_acceptance", "cancel_trial"])
 def test_a_trial_that_has_ended_holds_nothing_back(
-    memory: HistoryFile, path: Path, ends: str
+    history: HistoryFile, path: Path, ends: str
 ) -> None:
-    memory.begin_trial(SPACE, LOGIN, insists=False)
-    getattr(memory, ends)(SPACE, LOGIN)
-    later = again(memory, path)
+    history.begin_trial(SPACE, LOGIN, insists=False)
+    getattr(history, ends)(SPACE, LOGIN)
+    later = restart(history, path)
     assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
     later.close()
 
 
 def test_a_login_that_was_not_sent_now_stays_on_trial_for_an_earlier_run(
-    memory: HistoryFile, path: Path
+    history: HistoryFile, path: Path
 ) -> None:
-    memory.begin_trial(SPACE, LOGIN, insists=False)
-    second = again(memory, path)
+    history.begin_trial(SPACE, LOGIN, insists=False)
+    second = restart(history, path)
     second.begin_trial(SPACE, LOGIN, insists=True)
     second.cancel_trial(SPACE, LOGIN)
-    third = again(second, path)
+    third = restart(second, path)
     hold_s = third.begin_trial(SPACE, LOGIN, insists=False).result(10).hold_s
     assert HOLD_S[0] - 60 < hold_s <= HOLD_S[0]
     third.close()
 
 
-def test_a_trial_that_was_rejected_is_a_rejection(memory: HistoryFile, path: Path) -> None:
-    memory.begin_trial(SPACE, LOGIN, insists=False)
-    memory.record_rejection(SPACE, LOGIN)
-    later = again(memory, path)
+def test_a_trial_that_was_rejected_is_a_rejection(history: HistoryFile, path: Path) -> None:
+    history.begin_trial(SPACE, LOGIN, insists=False)
+    history.record_rejection(SPACE, LOGIN)
+    later = restart(history, path)
     assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord(
         is_rejected=True
     )
@@ -469,11 +470,11 @@ def test_a_trial_that_was_rejected_is_a_rejection(memory: HistoryFile, path: Pat
 
 
 def test_a_rejection_is_known_under_another_name_of_the_address(
-    memory: HistoryFile, path: Path
+    history: HistoryFile, path: Path
 ) -> None:
-    memory.set_addresses(SPACE, ("192.0.2.1:8080",))
-    memory.record_rejection(SPACE, LOGIN)
-    later = again(memory, path)
+    history.set_addresses(SPACE, ("192.0.2.1:8080",))
+    history.record_rejection(SPACE, LOGIN)
+    later = restart(history, path)
     assert not was_rejected(later, space=ELSEWHERE)
     later.set_addresses(ELSEWHERE, ("192.0.2.1:8080", "192.0.2.2:8080"))
     assert was_rejected(later, space=ELSEWHERE)
@@ -481,24 +482,24 @@ def test_a_rejection_is_known_under_another_name_of_the_address(
 
 
 def test_several_rejections_of_a_login_say_no_more_of_it_than_one(
-    memory: HistoryFile, path: Path
+    history: HistoryFile, path: Path
 ) -> None:
     for space in (SPACE, OTHER, ELSEWHERE):
-        memory.record_rejection(space, LOGIN)
-    memory.close()
+        history.record_rejection(space, LOGIN)
+    history.close()
     entries = json.loads(path.read_text())["upstreams"]
     assert len({tuple(entry["rejected"]) for entry in entries}) == 1
 
 
-def test_what_would_not_be_read_again_is_not_written(memory: HistoryFile, path: Path) -> None:
+def test_what_would_not_be_read_again_is_not_written(history: HistoryFile, path: Path) -> None:
     """An upstream may call itself by a name of 32,000 letters."""
-    memory.record_rejection(SPACE, LOGIN)
+    history.record_rejection(SPACE, LOGIN)
     for number in range(60):
         space = UpstreamId(f"p{number}", f"http://proxy{number}.example:3128")
-        memory.set_fingerprint(
+        history.set_fingerprint(
             space, UpstreamFingerprint("basic", tuple(f"{n}" + "\xff" * 32_000 for n in range(8)))
         )
-    later = again(memory, path)
+    later = restart(history, path)
     assert path.stat().st_size <= MAX_SIZE
     assert not path.with_name("sign-in.json.bad").exists()
     assert UpstreamId("p59", "http://proxy59.example:3128") in later.fingerprints

@@ -113,7 +113,7 @@ class FakeDesk(Desk):
             return self._answer_with(space, Offer(scheme, Challenge(scheme.name)), self.login)
         return answer
 
-    def is_sure_of(self, answer: Credentials) -> bool:
+    def may_preconnect(self, answer: Credentials) -> bool:
         known = self.known(answer.upstream_id)
         is_known = known is not None and known.login_id == answer.login_id
         return self.is_calm and answer.is_recently_accepted and is_known
@@ -148,7 +148,7 @@ class FakeDesk(Desk):
             self._changed.notify_all()
         return future
 
-    def departing(
+    def request_permit(
         self, answer: Credentials, target: str
     ) -> "asyncio.Future[Credentials | Refusal | None]":
         """Let one request go with a login; the others when something has become of it."""
@@ -197,7 +197,7 @@ class FakeDesk(Desk):
             self.open.append((target, is_doubtful))
             self._changed.notify_all()
 
-    def inconclusive(self, answer: Credentials, why: str, *, sent: bool = True) -> None:
+    def no_response(self, answer: Credentials, why: str, *, sent: bool = True) -> None:
         self._landed()
         self.was_unanswered = self.was_unanswered or sent
         with self._changed:
@@ -205,7 +205,7 @@ class FakeDesk(Desk):
             self.spent.append(sent)
             self._changed.notify_all()
 
-    def overdue(self, answer: Credentials, count: int) -> None:
+    def upstream_silent(self, answer: Credentials, count: int) -> None:
         with self._changed:
             self.overdues.append(answer)
             self.waited.append(count)

@@ -730,7 +730,7 @@ def test_a_refused_preconnect_blocks_no_later_request(start: Start, start_ntlm: 
     desk = proving_desk()
 
     desk.doubts_all = True
-    desk.is_sure_of = lambda answer: True  # type: ignore[method-assign]
+    desk.may_preconnect = lambda answer: True  # type: ignore[method-assign]
     engine = start(office(upstream.port), desk)
     open_tunnels(engine, 1)
     desk.wait_for_turns(1)

@@ -204,7 +204,7 @@ class Desk:
         self.addresses_of: Callable[[str], tuple[str, ...]] = lambda upstream: ()
         self._events: list[Event] = []
         self._parked: dict[int, _Parked] = {}
-        self._departing: dict[int, tuple[CredentialsFuture, Credentials]] = {}
+        self._permit_requests: dict[int, tuple[CredentialsFuture, Credentials]] = {}
         self._last_number = 0
         self._credentials: dict[tuple[ProtectionSpace, tuple[str, str]], Credentials] = {}
         self._known: dict[UpstreamId, Credentials] = {}
@@ -227,7 +227,7 @@ class Desk:
         """
         return self._known.get(upstream_id)
 
-    def is_sure_of(self, credentials: Credentials) -> bool:
+    def may_preconnect(self, credentials: Credentials) -> bool:
         """Return whether these credentials may be sent without a client's request.
 
         True if they were accepted moments ago and are sent to the upstream preemptively, the
@@ -265,7 +265,7 @@ class Desk:
             The credentials with which to send the request, or the refusal for its client; None:
             send the request without a login, to get new challenges. Cancel the future when the
             client leaves. A request with credentials must report their fate with `accepted`,
-            `unproved` or `inconclusive`, or call this method again.
+            `unproved` or `no_response`, or call this method again.
         """
         self._last_number += 1
         number = self._last_number
@@ -279,7 +279,7 @@ class Desk:
             offers = () if verdict and is_password_unchecked(verdict) else tried.offers
         elif not offers:
             if tried:
-                self.inconclusive(tried, "the proxy offers no usable scheme", sent=False)
+                self.no_response(tried, "the proxy offers no usable scheme", sent=False)
             tried = None
         if profile.sign_in is SignIn.NONE:
             future.set_result(sign_in_disabled(profile))
@@ -331,7 +331,7 @@ class Desk:
             self._history.set_addresses(upstream_id, addresses)
         return addresses
 
-    def departing(self, credentials: Credentials, target: str) -> Future[Outcome]:
+    def request_permit(self, credentials: Credentials, target: str) -> Future[Outcome]:
         """Ask for a permit for a request that is about to carry a login that is not proved.
 
         Args:
@@ -341,12 +341,12 @@ class Desk:
         Returns:
             The credentials that the request may carry; None if it must not carry this login any
             more. Cancel the future when the client leaves. The request must report the fate of the
-            returned credentials with `accepted`, `unproved`, `inconclusive` or `challenged`.
+            returned credentials with `accepted`, `unproved`, `no_response` or `challenged`.
         """
         self._last_number += 1
         number = self._last_number
         future = CredentialsFuture(self._loop, partial(self._client_left, number))
-        self._departing[number] = (future, credentials)
+        self._permit_requests[number] = (future, credentials)
         self._handle(PermitRequested(number, credentials.login_id, target))
         return future
 
@@ -357,12 +357,12 @@ class Desk:
         desk, which would otherwise wait for a verdict.
 
         Args:
-            future: The future that `challenged` or `departing` returned for the request.
+            future: The future that `challenged` or `request_permit` returned for the request.
         """
         if future.cancel() or future.cancelled():
             return
         if isinstance(credentials := future.result(), Credentials):
-            self.inconclusive(credentials, "the request was withdrawn", sent=False)
+            self.no_response(credentials, "the request was withdrawn", sent=False)
 
     def accepted(self, credentials: Credentials, target: str = "") -> None:
         """Record that the response to a request proves that its login was accepted.
@@ -397,7 +397,7 @@ class Desk:
                 LoginUnproved(credentials.login_id, target, is_doubtful, credentials.permit)
             )
 
-    def inconclusive(self, credentials: Credentials, reason: str, *, sent: bool = True) -> None:
+    def no_response(self, credentials: Credentials, reason: str, *, sent: bool = True) -> None:
         """Record that a request with these credentials received no response.
 
         A request that did not carry the login need not be reported, unless it has a permit
@@ -416,7 +416,7 @@ class Desk:
             )
             self._handle(NoResponse(credentials.login_id, sent, credentials.permit))
 
-    def overdue(self, credentials: Credentials, count: int) -> None:
+    def upstream_silent(self, credentials: Credentials, count: int) -> None:
         """Record that an upstream has not answered any request for a moment.
 
         The login no longer counts as proved: from now on, one request at a time carries it.
@@ -678,7 +678,7 @@ class Desk:
         self._feed.publish_soon(self.notices)
 
     def _client_left(self, number: int) -> None:
-        if self._parked.pop(number, None) or self._departing.pop(number, None):
+        if self._parked.pop(number, None) or self._permit_requests.pop(number, None):
             self._handle(ClientLeft(number))
 
     def _keyring_surveyed(self, keyring: KeyringStatus) -> None:
@@ -705,10 +705,10 @@ class Desk:
             case ReleaseRequest(number, login_id, scheme):
                 self._release(number, login_id, scheme)
             case GrantPermit(number, permit):
-                future, credentials = self._departing.pop(number)
+                future, credentials = self._permit_requests.pop(number)
                 future.set_result(replace(credentials, permit=permit) if permit else credentials)
             case DenyPermit(number):
-                self._departing.pop(number)[0].set_result(None)
+                self._permit_requests.pop(number)[0].set_result(None)
             case SendWithoutLogin(number):
                 self._parked.pop(number).future.set_result(None)
             case RefuseRequest(number, reason, text):

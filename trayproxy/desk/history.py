@@ -448,11 +448,11 @@ class HistoryFile:
 
         self._jobs.put(run)
         if self._worker is None:
-            self._worker = Thread(target=self._work, name="sign-in-history", daemon=True)
+            self._worker = Thread(target=self._run_jobs, name="sign-in-history", daemon=True)
             self._worker.start()
         return done
 
-    def _work(self) -> None:
+    def _run_jobs(self) -> None:
         while True:
             try:
                 job = self._jobs.get(timeout=self._hash_after_s if self._unhashed else None)
@@ -473,7 +473,9 @@ class HistoryFile:
         try:
             login_hash = self._login_hash(login)
         except (ImportError, ValueError, MemoryError) as error:
-            _log.warning("a sign-in trial stays recorded without its hash: %s", type(error).__name__)
+            _log.warning(
+                "a sign-in trial stays recorded without its hash: %s", type(error).__name__
+            )
             return
         trials = self._upstream(upstream_id).trials
         trial = trials.pop(UNHASHED, None)

@@ -8,8 +8,8 @@ from os import urandom
 import pytest
 
 from tests.desk.play import OFFICE, RIGHT
-from tests.desk.test_desk import Shelf, SkippingLoop
-from tests.desk.test_desk_schemes import Notes
+from tests.desk.test_desk import FakeCredentialStore, SkippingLoop
+from tests.desk.test_desk_schemes import FakeHistory
 from trayproxy.auth.login import Login
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
@@ -17,7 +17,7 @@ from trayproxy.engine.limits import LIMITS
 from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, verify_and_save
 
 
-class Hanging(Notes):
+class Hanging(FakeHistory):
     """A memory on a network drive that does not answer."""
 
     def rejecting_profile(self, space: UpstreamId, login: Login) -> Future[str | None]:
@@ -33,7 +33,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 def test_a_state_folder_that_does_not_answer_is_told(loop: asyncio.AbstractEventLoop) -> None:
     means = SaveTools(
-        Shelf(),
+        FakeCredentialStore(),
         Hanging(),
         RejectedLogins(urandom(32)),
         LIMITS,

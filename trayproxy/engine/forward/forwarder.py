@@ -154,18 +154,18 @@ async def send_with_login(
         if carried is not None and not exchange.hand_over_response(carried):
             # A client closing its connection says nothing about a login which other requests use.
             is_counted = exchange.was_login_sent and attempt.is_on_trial
-            desk.inconclusive(carried, type(error).__name__, sent=is_counted)
+            desk.no_response(carried, type(error).__name__, sent=is_counted)
         raise
     except BaseException as error:
         carried = exchange.permitted or (credentials if attempt.is_from_desk else None)
         if carried is not None:
-            desk.inconclusive(carried, type(error).__name__, sent=exchange.was_login_sent)
+            desk.no_response(carried, type(error).__name__, sent=exchange.was_login_sent)
         raise
     if credentials is not None and route.authenticates_requests and isinstance(outcome, Response):
         carried = exchange.permitted or credentials
         if not exchange.is_proved:
             if attempt.is_from_desk or carried.permit:
-                desk.inconclusive(carried, "the proxy did not ask for it", sent=False)
+                desk.no_response(carried, "the proxy did not ask for it", sent=False)
         else:
             report_evidence(desk, carried, request, outcome, on_trial=attempt.is_on_trial)
     if isinstance(outcome, Response) and not route.is_direct:

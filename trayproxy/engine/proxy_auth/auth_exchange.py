@@ -404,7 +404,7 @@ class AuthExchange:
                 raise LoginSupersededError
             return False
         target = str(self._request.target.authority)
-        permit = self._downstream.engine.desk.departing(credentials, target)
+        permit = self._downstream.engine.desk.request_permit(credentials, target)
         has_waited = not permit.done()
         permitted = await self._lease.wait_for_desk(permit)
         if not isinstance(permitted, Credentials):
@@ -441,7 +441,7 @@ class AuthExchange:
         carried = self.permitted
         if carried is not None and self.was_login_sent and not self._is_on_trial:
             self.permitted, self.was_login_sent = None, False
-            self._downstream.engine.desk.inconclusive(carried, "the connection was lost", sent=True)
+            self._downstream.engine.desk.no_response(carried, "the connection was lost", sent=True)
 
     def _may_resend_without_login(self) -> bool:
         """Return True if the request may be sent again without the login, to obtain a challenge."""

@@ -103,10 +103,10 @@ class LateVerdicts:
             async with asyncio.timeout(engine.limits.orphaned_response_s):
                 response = await run_in_task(self._read_head(downstream, unanswered))
         except (TimeoutError, OSError, ResponseBrokenError, MessageError) as error:
-            engine.desk.inconclusive(credentials, type(error).__name__, sent=True)
+            engine.desk.no_response(credentials, type(error).__name__, sent=True)
         except Exception:
             logger.exception("reading a late verdict failed")
-            engine.desk.inconclusive(credentials, "an error", sent=True)
+            engine.desk.no_response(credentials, "an error", sent=True)
         else:
             self._report(unanswered, response)
         finally:
@@ -142,10 +142,10 @@ class LateVerdicts:
                     if stream.ended:
                         break
         except (TimeoutError, OSError) as error:
-            engine.desk.inconclusive(credentials, type(error).__name__, sent=True)
+            engine.desk.no_response(credentials, type(error).__name__, sent=True)
         else:
             if len(stream.inbox) < AUTH_REPLY_OCTETS:
-                engine.desk.inconclusive(credentials, "the server left", sent=True)
+                engine.desk.no_response(credentials, "the server left", sent=True)
             elif is_accepted(stream.inbox[:AUTH_REPLY_OCTETS]):
                 engine.desk.accepted(credentials)
             else:
@@ -162,13 +162,13 @@ class LateVerdicts:
         """Report an overdue response to the desk if the next hop has not responded at all since the
         request was sent."""
         if unanswered.connection.is_upstream_silent:
-            self._engine.desk.overdue(
+            self._engine.desk.upstream_silent(
                 unanswered.credentials, self._engine.count_unanswered(unanswered.credentials)
             )
 
     def _report_no_verdict(self, credentials: Credentials) -> None:
         """Report the lack of a verdict to the desk."""
-        self._engine.desk.inconclusive(credentials, "the client has left", sent=True)
+        self._engine.desk.no_response(credentials, "the client has left", sent=True)
 
     def _report(self, unanswered: UnansweredRequest, response: Response) -> None:
         """Report the evidence of the response about the login to the desk."""
@@ -184,7 +184,7 @@ class LateVerdicts:
             return
         verdict = unanswered.verdict(challenges)
         if verdict is None:
-            desk.inconclusive(credentials, "the nonce was refused", sent=True)
+            desk.no_response(credentials, "the nonce was refused", sent=True)
             return
         self._report_rejection(
             route, str(request.target.authority), credentials, challenges, verdict

@@ -353,7 +353,7 @@ class Preconnector:
             key,
             engine.loop.time(),
             is_ready=engine.pool.has_idle(key),
-            may_carry=engine.desk.is_sure_of,
+            may_carry=engine.desk.may_preconnect,
         )
         if order is None:
             return

@@ -374,7 +374,7 @@ class UpstreamLease:
         an idle connection open.
 
         Args:
-            future: The future returned by `Desk.challenged` or `Desk.departing`.
+            future: The future returned by `Desk.challenged` or `Desk.request_permit`.
 
         Raises:
             ClientGoneError: The client disconnected. The request is withdrawn from the desk.

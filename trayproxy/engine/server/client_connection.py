@@ -286,7 +286,7 @@ class ClientConnection(Work[AcceptedConnection]):
             self._last_response = (now, answers)
         elif now - self._last_response[0] >= self.engine.limits.silent_upstream_s:
             self._last_response = (inf, answers)
-            self.engine.desk.overdue(carried, self.engine.count_unanswered(carried))
+            self.engine.desk.upstream_silent(carried, self.engine.count_unanswered(carried))
 
     @property
     def unanswered_credentials(self) -> Credentials | None:

@@ -369,7 +369,7 @@ class Connector:
         if signed_in:
             self._desk.accepted(answer)
         else:
-            self._desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
+            self._desk.no_response(answer, "the proxy did not ask for it", sent=False)
 
     async def _run_dialogue(
         self,

@@ -240,7 +240,7 @@ class Probe:
         """
         if credentials.permit:
             return credentials
-        permitted = await self._tools.desk.departing(credentials, self._pending.target)
+        permitted = await self._tools.desk.request_permit(credentials, self._pending.target)
         return permitted if isinstance(permitted, Credentials) else None
 
     async def _send_with_login(self, credentials: Credentials) -> Response | ProbeChallenge | None:
@@ -252,7 +252,7 @@ class Probe:
         except TargetRefusedError:
             return None  # The connector has reported the login's acceptance to the desk.
         except BaseException as error:
-            desk.inconclusive(credentials, type(error).__name__, sent=self._login_was_sent)
+            desk.no_response(credentials, type(error).__name__, sent=self._login_was_sent)
             raise
         if isinstance(outcome, Response):
             self.report_portal(outcome)
@@ -262,7 +262,7 @@ class Probe:
             and not self._login_was_answered
         ):
             self.is_unproved = is_on_trial
-            desk.inconclusive(credentials, "the proxy did not ask for it", sent=False)
+            desk.no_response(credentials, "the proxy did not ask for it", sent=False)
         elif isinstance(outcome, Response) and self.route.authenticates_requests:
             evidence_found = evidence(outcome, self._request)
             self.is_unproved = is_on_trial and evidence_found is not Evidence.PROOF
