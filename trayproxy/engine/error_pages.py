@@ -137,13 +137,13 @@ def refused_request(status: int, reason: str) -> ErrorPage:
 NOT_A_PROXY_REQUEST = ErrorPage(
     400,
     "This is a proxy",
-    "TrayProxy passes requests on to your company's proxy. Set this address as the proxy of a "
-    "program; there is nothing to see at it.",
+    "TrayProxy passes requests on to your company's proxy. Configure this address as a "
+    "program's HTTP proxy. It is not a web page.",
 )
 
 LOOP = ErrorPage(
     508,
-    "Something on this computer loops",
+    "Proxy loop detected",
     "A request came back to TrayProxy itself. The profile points to its own address, or a program "
     "uses TrayProxy to reach TrayProxy.",
     "proxy_loop_detected",
@@ -365,7 +365,7 @@ def no_secure_connection(host: str, reason: str) -> ErrorPage:
     """
     return ErrorPage(
         502,
-        f"{host} offers no safe connection",
+        f"No secure connection to {host}",
         f"{reason} TrayProxy has not sent your password. Check the port in the profile.",
         "tls_protocol_error",
         "TP-204",
