@@ -1,6 +1,7 @@
-"""Whom a request comes from, as those see it who bring it to its next hop.
+"""The client side of a request, as the forwarding code sees it.
 
-That is a client connection, or nobody at all: see `warming`.
+The client side is a client connection, or, for preconnects, a stand-in without a client
+(`trayproxy.engine.proxy_auth.preconnect`).
 """
 
 import socket
@@ -15,16 +16,18 @@ if TYPE_CHECKING:
 
 
 class Downstream(Protocol):
-    """A client, and the connection to the next hop that it has.
+    """The client side of a request, and the upstream connection that it uses.
 
     Attributes:
-        engine: What all share.
-        client: The client's socket.
-        upstream: The connection to the next hop, if there is one.
-        connecting: One that was begun and takes its time.
-        deadline: Loop time after which it has waited for too long; None for no limit.
-        pending_credentials: The login that a request carries which has no answer yet.
-        has_timed_out: An answer that was waited for elsewhere has not come in time.
+        engine: The engine.
+        client: The stream to the client.
+        upstream: The upstream connection in use; None without one.
+        connecting: A socket whose connection to the next hop is still being established; None
+            without one.
+        deadline: When the current wait times out, in the event loop's time; None for no limit.
+        has_timed_out: True if the fast path waited for a response until its deadline.
+        pending_credentials: The credentials in the current request while it has no response; None
+            if there is no such request.
     """
 
     engine: "Engine"
@@ -36,26 +39,32 @@ class Downstream(Protocol):
     pending_credentials: Credentials | None
 
     def set_deadline(self, seconds: float) -> None:
-        """Limit how long it may wait from now on."""
+        """Set the deadline to `seconds` from now."""
 
     def events(
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
     ) -> dict[int, int]:
-        """Return what to wait for."""
+        """Return the descriptors and event masks to wait for.
+
+        Args:
+            client_mask: The events of the client to wait for; 0 for none.
+            upstream: The stream to the next hop, if any.
+            upstream_mask: The events of `upstream` to wait for; 0 for none.
+        """
 
     def release(self, descriptor: int) -> None:
-        """Say that a descriptor is about to be closed or given away."""
+        """Deregister a descriptor before it is closed or handed over."""
 
     def drop_upstream(self) -> None:
         """Close the connection to the next hop."""
 
     def drop_connecting(self) -> None:
-        """Close the connection that was begun and nobody took."""
+        """Close the socket `connecting`, if there is one."""
 
     async def deliver(self, data: bytes) -> None:
-        """Send octets to the client, as quickly as it takes them.
+        """Send octets to the client, and wait until all of them are sent.
 
         Raises:
-            OSError: It has gone.
-            TimeoutError: It takes nothing for too long.
+            OSError: The client has disconnected.
+            TimeoutError: The client has read nothing for too long.
         """

@@ -1,4 +1,4 @@
-"""The engine: what all connections share, and the listener in front of them."""
+"""The engine: its life cycle, its listeners, and the objects that all connections share."""
 
 import argparse
 import asyncio
@@ -53,33 +53,33 @@ from trayproxy.http.request import Request
 logger = logging.getLogger(__name__)
 
 OTHER_LOOPBACK = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
-"""Where we listen, too, if that can be had: ``localhost`` may mean the one or the other, and nobody
-else shall get our clients."""
+"""Also listen on ``::1`` when listening on ``127.0.0.1``, and vice versa: clients may resolve
+``localhost`` to either address, and no other program should receive their connections."""
 
 
 class UpstreamObserver(Protocol):
-    """Is told what the engine finds out about the next hops."""
+    """Receives the state of the next hops."""
 
     def reached(self, way: Route) -> None:
-        """The next hop answered. Called for every answer: be quick."""
+        """Record that the next hop has sent a response. Called for every response: must be fast."""
 
     def failed(self, way: Route, page: ErrorPage) -> None:
-        """The next hop did not answer; the page says why."""
+        """Record that the next hop has failed, with the error page that says why."""
 
     def wants_page(self, way: Route, url: str) -> None:
-        """The network wants people to sign in on a page of its own. The URL is untrusted."""
+        """Record that the network has a captive portal at `url`. The URL is untrusted."""
 
     def sign_in_not_set(self, way: Route, page: ErrorPage) -> None:
-        """The next hop demands a sign-in, and the profile is set to connect without one."""
+        """Record that the next hop demands a login and that the profile has none configured."""
 
 
 class Counters:
-    """What the engine has done since it started.
+    """Traffic counters since the engine was created.
 
     Attributes:
-        active: Client connections that are open.
-        received: Octets of bodies and tunnels delivered to clients.
-        sent: Octets of bodies and tunnels delivered to next hops.
+        active: Number of open client connections.
+        received: Octets of content and of tunnels sent to clients.
+        sent: Octets of content and of tunnels sent to next hops.
     """
 
     def __init__(self) -> None:
@@ -88,22 +88,22 @@ class Counters:
         self.sent = 0
 
     def count_tunnel(self, tunnel: Tunnel) -> None:
-        """Add a tunnel that has ended."""
+        """Add the octets of a tunnel that has ended."""
         self.received += tunnel.down.moved
         self.sent += tunnel.up.moved
 
 
 @dataclass(frozen=True, slots=True)
 class EngineParts:
-    """What the engine is given.
+    """The collaborators and settings of an engine.
 
     Attributes:
-        desk: Signs in.
-        route_for: Returns the way to a target.
-        observer: Is told about the next hops.
-        limits: The figures.
-        sleep_clock: Goes on only while the computer sleeps, in seconds.
-        access_control: Decides who may connect; closed with the engine.
+        desk: Provides credentials.
+        route_for: Returns the route to a target.
+        observer: Receives the state of the next hops.
+        limits: The limits.
+        sleep_clock: Returns how long the computer has been suspended in total, in seconds.
+        access_control: Decides which connections are served; closed with the engine.
     """
 
     desk: Desk
@@ -115,17 +115,19 @@ class EngineParts:
 
 
 def work_flags(work_klass: type[ClientConnection], host: str, port: int) -> argparse.Namespace:
-    """Return proxy.py's flags for our work.
+    """Return the flags of proxy.py for the class `work_klass`.
 
-    They are parsed from an argument list, since proxy.py ignores some of them as keywords, and what
-    came out is checked. `FlagParser.initialize` is not used: it creates folders in the home
-    directory, sets up logging, and loads the plugins whose HTTP code must never see an octet of
-    ours.
+    The flags are parsed from an argument list, because proxy.py ignores some of them as keywords,
+    and the parsed values are checked. `FlagParser.initialize` is not used: it creates folders in
+    the home directory, configures logging, and loads plug-ins with HTTP code.
+
+    Raises:
+        RuntimeError: proxy.py has parsed a flag differently.
     """
     arguments = ["--hostname", host, "--port", str(port), "--backlog", "1024", "--threadless"]
     flags = proxy_flags.parse_args(arguments)
     flags.work_klass = work_klass
-    # Of a part of proxy.py that is not loaded; its executor asks for it.
+    # The executor reads this flag; the module of proxy.py that defines it is not loaded.
     flags.enable_conn_pool = False
     checks = {
         "hostname": host,
@@ -141,10 +143,10 @@ def work_flags(work_klass: type[ClientConnection], host: str, port: int) -> argp
 
 
 class ListeningSocket(socket.socket):
-    """A socket that accepts connections like itself.
+    """A listening socket that creates accepted sockets with its own family and type.
 
-    The socket module finds out for each connection what kind of socket it was accepted on, which
-    costs as much as accepting it.
+    `socket.socket.accept` determines family and type for each connection, which takes as long as
+    the accept call itself.
     """
 
     def __init__(self, family: socket.AddressFamily) -> None:
@@ -152,36 +154,37 @@ class ListeningSocket(socket.socket):
         self._kind = family, socket.SOCK_STREAM
 
     def accept(self) -> tuple[socket.SocketType, Any]:  # type: ignore[override]
-        """Return a connection and the address of its other end.
+        """Return an accepted connection and the address of its peer.
 
         Raises:
-            OSError: There is none now, or the system is out of something.
+            OSError: No connection is pending, or a resource of the system is exhausted.
         """
         descriptor, address = self._accept()  # type: ignore[attr-defined]  # as its super does
         return socket.SocketType(*self._kind, 0, descriptor), address
 
 
 class Listener(TcpSocketListener):
-    """proxy.py's listener, bound so that no other program can take connections meant for us."""
+    """The listener of proxy.py, bound exclusively: no other program can bind the same port."""
 
     def listen(self) -> socket.socket:
         """Return a listening, non-blocking socket.
 
-        On Windows SO_REUSEADDR, which proxy.py sets everywhere, lets a second program bind the same
-        port and get our clients; SO_EXCLUSIVEADDRUSE forbids it (Winsock documentation). Elsewhere
-        it only allows binding while old connections linger.
+        On Windows, SO_REUSEADDR, which proxy.py sets on every system, lets a second program bind
+        the same port and receive our clients; SO_EXCLUSIVEADDRUSE prevents this (Winsock
+        documentation). On other systems SO_REUSEADDR only allows binding a port that has
+        connections in TIME_WAIT.
 
         Raises:
-            OSError: The address is taken or is not ours.
+            OSError: The address is in use or does not belong to this computer.
         """
         family = socket.AF_INET6 if self.hostname.version == 6 else socket.AF_INET
         listening = ListeningSocket(family)
-        # proxy.py's own leaves its socket open when this fails.
+        # The method of proxy.py leaves its socket open when an option or bind fails.
         try:
             exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
             listening.setsockopt(socket.SOL_SOCKET, exclusive, 1)
-            # Connections inherit what is set here (tcp(7), accept in the Winsock documentation):
-            # one call for all, not one for each.
+            # Accepted connections inherit these options (tcp(7), accept in the Winsock
+            # documentation), which saves a call for each connection.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.hostname.is_loopback:
                 disable_pacing(listening)
@@ -195,26 +198,50 @@ class Listener(TcpSocketListener):
 
 
 class Engine:
-    """What all connections share.
+    """The forwarding proxy: its listeners, its client connections, and the objects that they share.
 
     Attributes:
-        address: Where it listens, ``127.0.0.1:3128``; it may listen elsewhere, too
-            (`OTHER_LOOPBACK`).
-        closing: It accepts no more, and connections end with the answer that is on its way.
-        via: Our pseudonym in Via, made anew at each start: it tells nobody anything, and finds
-            loops.
+        loop: The event loop that runs the engine.
+        desk: Provides credentials.
+        route_for: Returns the route to a target.
+        observer: Receives the state of the next hops.
+        limits: The limits.
+        access_control: Decides which connections are served.
+        counters: The traffic counters.
+        closing: True once `close` was called: connections end after their current response.
+        pipe_pool: Pipes for tunnels.
+        poller: Registers descriptors for events.
+        pool: Idle upstream connections.
+        failover: Chooses among the upstreams of a profile.
+        connector: Connects to next hops.
+        via: Pseudonym of TrayProxy in Via, to detect loops. It is random and created at each start,
+            so that it identifies no user.
+        cached_requests: Request heads seen before.
+        date_field: The Date of responses that came without one.
+        parsed_responses: Response heads parsed before.
+        cached_responses: Responses of the fast path.
+        tunnel_replies: Heads of 2xx responses to CONNECT seen before.
+        challenge_detector: Decides which responses demand a login.
+        exempt_sites: Sites to which requests go without a login first.
+        handshake_threads: Runs steps of a handshake that block.
+        preconnector: Opens and authenticates connections ahead.
+        late_verdicts: Reads responses to requests whose clients have left.
+        address: The address of the main listener, ``127.0.0.1:3128``; see `OTHER_LOOPBACK` for the
+            other one.
+        refused_connections: Answers the connections that access control refuses.
+        executor: Runs the client connections.
     """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, parts: EngineParts, host: str, port: int
     ) -> None:
-        """Make an engine that does not listen yet.
+        """Create an engine that does not listen yet.
 
         Args:
-            loop: Runs it.
-            parts: What it works with.
+            loop: The event loop.
+            parts: The collaborators and settings.
             host: The IP address to listen on.
-            port: The port; 0 for a free one.
+            port: The port to listen on; 0 for any free port.
         """
         self.loop = loop
         self.desk = parts.desk
@@ -259,31 +286,31 @@ class Engine:
         )
 
     def listen(self, port: int | None = None) -> None:
-        """Accept connections from now on.
+        """Start to accept connections.
 
         Args:
-            port: Instead of the one that the engine was made for; None: that one.
+            port: The port to listen on; None for the port given to the constructor.
 
         Raises:
-            OSError: The address is taken or is not ours.
+            OSError: The address is in use or does not belong to this computer.
         """
         if port is not None:
             self._port = port
             self.address = self._format_address()
         self._port = self._listen_on(self._host, self._port)
         self.address = self._format_address()
-        self.connector.forget()  # Whether an address is our own is another question now.
+        self.connector.forget()  # The result of `is_own_address` depends on the port.
         if taken := self.listen_on_other_loopback():
             logger.warning("not listening on %s: another program has this address", taken)
 
     def move(self, port: int) -> None:
-        """Accept connections at another port instead; those that are open go on.
+        """Listen on another port instead. Open client connections are not affected.
 
         Args:
-            port: Which.
+            port: The new port.
 
         Raises:
-            OSError: The address is taken or is not ours. The engine listens where it did.
+            OSError: The address is in use. The engine still listens on the old port.
         """
         before = self._listeners, self._has_other_loopback, self._port, self.address
         self._listeners, self._has_other_loopback = [], False
@@ -298,10 +325,10 @@ class Engine:
             listener.shutdown()
 
     def listen_on_other_loopback(self) -> str:
-        """Accept connections at the other address of ``localhost``, too, if that can be had.
+        """Listen on the other loopback address, too, if it is available (`OTHER_LOOPBACK`).
 
         Returns:
-            That address, ``[::1]:3128``, if another program has it; else it is empty.
+            That address, ``[::1]:3128``, if another program uses it; otherwise an empty string.
         """
         beside = OTHER_LOOPBACK.get(self._host)
         if beside is None or self._has_other_loopback or self.closing or not self._listeners:
@@ -321,7 +348,7 @@ class Engine:
         return format_address(self._host, self._port)
 
     def _listen_on(self, host: str, port: int) -> int:
-        """Accept connections at this literal address; return the port."""
+        """Listen on an IP address, and return the port."""
         listener = Listener(ip_address(host), port, flags=self._flags)
         listener.setup()
         listening = listener._socket
@@ -332,8 +359,11 @@ class Engine:
         return found
 
     def count_unanswered(self, answer: Credentials) -> int:
-        """Return how many requests with this login wait at a next hop that says nothing, at least
-        one. A request does not count if others were answered since it began: its site is slow."""
+        """Return the number of requests with this login that wait at a silent next hop, at least 1.
+
+        A request does not count if the next hop has answered another request since it was sent: in
+        that case the site is slow.
+        """
         count = self.late_verdicts.count_silent(answer.login_id)
         for work in self.executor.works.values():
             if isinstance(work, ClientConnection) and work.upstream is not None:
@@ -343,7 +373,8 @@ class Engine:
         return max(1, count)
 
     async def close(self) -> None:
-        """Stop accepting, let transfers that run come to an end for a while, then end them."""
+        """Stop listening, wait for running transfers up to the limit `shutdown_s`, and release
+        everything."""
         self.closing = True
         if self._stale_timer is not None:
             self._stale_timer.cancel()
@@ -367,21 +398,20 @@ class Engine:
         self.access_control.close()
 
     def forget_connections(self) -> None:
-        """Use no present upstream connection for another request: a profile or a login has
-        changed."""
+        """Do not reuse present upstream connections for further requests, because the profile or a
+        login has changed."""
         self.pool.clear()
         self.preconnector.forget()
         self.exempt_sites.forget()
         self.connector.forget()
         for work in self.executor.works.values():
-            # A connection that a client keeps for its next request is idle, too; after a change of
-            # networks nobody would answer on it, and nobody would say so.
+            # An upstream connection that is reserved for the next request of its client is idle,
+            # too. After a network change it would be dead without an error.
             if isinstance(work, ClientConnection) and work.is_idle:
                 work.drop_upstream()
 
     def network_changed(self) -> None:
-        """Take nothing for granted that was found out before: this is another network, or the
-        computer has slept."""
+        """Discard all knowledge about the old network, after a network change or a suspend."""
         self.forget_connections()
         self.failover.forget()
         self.connector.network_grace.start()
@@ -393,7 +423,7 @@ class Engine:
         )
 
     def _close_stale_connections(self) -> None:
-        """End what still waits for a network that has gone."""
+        """Close the upstream connections that belong to the old network."""
         self._stale_timer = None
         works = (
             work for work in self.executor.works.values() if isinstance(work, ClientConnection)
@@ -403,12 +433,15 @@ class Engine:
         )
 
     def check_for_suspend(self) -> None:
-        """Notice that the computer has slept; asked before anything from earlier is relied on."""
+        """Call `network_changed` if the computer was suspended since the last check.
+
+        Called before idle connections and other earlier state are used.
+        """
         if self._suspend_detector.has_slept():
             self.network_changed()
 
     def is_loop(self, request: Request) -> bool:
-        """Whether a request has passed here before, or wants to come here."""
+        """Return whether a request has passed TrayProxy before, or is addressed to TrayProxy."""
         if is_loop(request.fields, self.via):
             return True
         target = request.target.authority
@@ -418,7 +451,7 @@ class Engine:
         return own or target.host.rstrip(".") == "localhost"
 
     def is_own_address(self, addresses: tuple[Address, ...]) -> bool:
-        """Whether one of these addresses is our own listener's."""
+        """Return whether one of these addresses is an address that the engine listens on."""
         for _, (host, port, *_) in addresses:
             if port == self._port and is_local(ip_address(host.partition("%")[0])):
                 return True
@@ -426,12 +459,12 @@ class Engine:
 
 
 def format_address(host: str, port: int) -> str:
-    """Return ``127.0.0.1:3128`` or ``[::1]:3128``."""
+    """Return a host and port as text: ``127.0.0.1:3128`` or ``[::1]:3128``."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_local(address: IPv4Address | IPv6Address) -> bool:
-    """Whether connecting to this address stays on this computer without leaving it for sure."""
+    """Return whether an address is a loopback address or the unspecified address."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return address.is_loopback or address.is_unspecified

@@ -1,8 +1,9 @@
-"""The answers that are ours: never a 407, which would make every program ask for itself (ux §5.3).
+"""The responses that TrayProxy generates itself.
 
-A page has no external parts and no field of the request; what it shows is escaped. The reason is
-also in ``Proxy-Status`` (RFC 9209), where scripts find it, and in the reason phrase, which is all
-that a CONNECT client shows.
+None of them is a 407, because every program would then prompt for a login itself (ux §5.3). A page
+has no external resources and contains no field of the request; all inserted text is escaped. The
+reason is also in ``Proxy-Status`` (RFC 9209), for scripts, and in the reason phrase, because most
+CONNECT clients show only the reason phrase.
 """
 
 from dataclasses import dataclass
@@ -28,11 +29,15 @@ PAGE = """<!doctype html>
 </html>
 """
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"}
-"""What must not stand in HTML as it is; the ampersand first, which the others contain."""
+"""Characters to escape in HTML. The ampersand is first, because the entities contain it."""
 
 
 class RequestRefusedError(Exception):
-    """The request ends here, with a page of ours."""
+    """The request is answered with an error page.
+
+    Attributes:
+        page: The error page.
+    """
 
     def __init__(self, page: "ErrorPage") -> None:
         super().__init__(page.title)
@@ -41,17 +46,17 @@ class RequestRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage:
-    """An answer of ours.
+    """A response that TrayProxy generates itself.
 
     Attributes:
         status: The HTTP status code.
         title: What happened, one line.
-        body: Why, and what to do. Plain text.
+        body: The reason, and what the user can do. Plain text.
         error: The Proxy-Status error type (RFC 9209, section 2.3), empty if none fits.
-        code: ``TP-201``, shown small so that it can be searched for; empty if there is none.
-        retry_after: Seconds after which asking again makes sense, None if that cannot be told.
-        allow: For 405: the methods that are allowed.
-        details: For Proxy-Status, where the title is not what a script wants to know.
+        code: The problem code, ``TP-201``, shown in the footer; empty if the page has no code.
+        retry_after: Value of Retry-After in seconds; None for a response without Retry-After.
+        allow: Value of Allow, for a 405; empty otherwise.
+        details: Text of the ``details`` parameter of Proxy-Status; if empty, the title is used.
     """
 
     status: int
@@ -67,14 +72,15 @@ class ErrorPage:
 def write_page(
     page: ErrorPage, *, address: str, host: str, keep_alive: bool, with_body: bool
 ) -> bytes:
-    """Return the octets of an answer.
+    """Return the octets of the response for an error page.
 
     Args:
-        page: What to say.
-        address: Our own address, so that nobody takes the page for the site's.
-        host: The site that was asked for, empty if that is not known.
-        keep_alive: Whether the connection goes on.
-        with_body: False for HEAD: the same head, no body.
+        page: The error page.
+        address: The local address of TrayProxy. The footer shows it, so that users do not mistake
+            the page for a page of the site.
+        host: The requested site, empty if it is not known.
+        keep_alive: True if the client connection stays open after the response.
+        with_body: False for a response to HEAD: the same head without content.
     """
     footer = f"This page comes from TrayProxy on this computer ({address})"
     footer += f", not from {host}." if host else "."
@@ -103,19 +109,20 @@ def write_page(
 
 
 def _escape(text: str) -> str:
-    # As `html.escape` does it; its module loads the names of 2,000 characters as well.
+    # The same as `html.escape`, whose module would load a table of 2,000 character names.
     for character, entity in _ENTITIES.items():
         text = text.replace(character, entity)
     return text
 
 
 def quotable(text: str) -> str:
-    """Return the text as it may stand in a structured-field string (RFC 9651, section 3.3.3)."""
+    """Return the text with every character replaced that a structured-field string cannot contain
+    (RFC 9651, section 3.3.3)."""
     return "".join(char if " " <= char <= "~" and char not in '"\\' else "'" for char in text)
 
 
 def reason_phrase(page: ErrorPage) -> str:
-    """Return what to say behind the status code: ours says more than the standard's."""
+    """Return the reason phrase: the title and code of the page, or the phrase of RFC 9110."""
     if page.code:
         return quotable(f"{page.title} ({page.code})")
     try:
@@ -128,7 +135,12 @@ BAD_REQUEST_BODY = "A program sent a request that TrayProxy does not pass on: {r
 
 
 def refused_request(status: int, reason: str) -> ErrorPage:
-    """Return the answer to a request that is not passed on as it is."""
+    """Return the page for a request that is not forwarded.
+
+    Args:
+        status: The HTTP status code.
+        reason: Why the request is not forwarded; the end of a sentence.
+    """
     return ErrorPage(
         status, "The request was not passed on", BAD_REQUEST_BODY.format(reason=reason)
     )
@@ -174,7 +186,7 @@ NOT_ALLOWED = ErrorPage(
     "http_request_denied",
     "TP-109",
 )
-"""For programs of other users, whatever they ask for: apt and many others show the title alone."""
+"""For every request of another user's program. apt and many other programs show only the title."""
 
 BUSY = ErrorPage(
     503,
@@ -201,11 +213,11 @@ TOO_LARGE_BUT_SIGNED_IN = ErrorPage(
     "proxy_configuration_error",
     retry_after=1,
 )
-"""In place of `TOO_LARGE_TO_REPEAT` once the login is known to be right (R-074)."""
+"""Instead of `TOO_LARGE_TO_REPEAT` if the login is known to be accepted (R-074)."""
 
 
 def invalid_response(error: MessageError) -> ErrorPage:
-    """Return the page for an answer of the next hop that is not passed on."""
+    """Return the page for a response of the next hop that is malformed or too large."""
     if isinstance(error, TooLargeError):
         return ErrorPage(
             502,
@@ -239,11 +251,12 @@ SITE_WANTS_SIGN_IN = ErrorPage(
 
 
 def needs_http_proxy(scheme: str, host: str) -> ErrorPage:
-    """Return the page for a URL that only an HTTP proxy can fetch, where none is on the way.
+    """Return the page for a URL with a scheme that only an HTTP proxy can fetch, if the route of
+    the request has no HTTP proxy.
 
     Args:
-        scheme: Of the URL.
-        host: Of the URL.
+        scheme: The scheme of the URL.
+        host: The host of the URL.
     """
     how = (
         "ask for a tunnel (CONNECT), as browsers do" if scheme == "https" else "do without a proxy"
@@ -260,7 +273,11 @@ def needs_http_proxy(scheme: str, host: str) -> ErrorPage:
 
 
 def sign_in_not_set(profile: str) -> ErrorPage:
-    """Return the page for a proxy that wants a sign-in though its profile says it does not."""
+    """Return the page for a proxy that demands a login although its profile has none configured.
+
+    Args:
+        profile: The name of the profile.
+    """
     return ErrorPage(
         502,
         f"The proxy of {profile} wants a sign-in",
@@ -271,7 +288,12 @@ def sign_in_not_set(profile: str) -> ErrorPage:
 
 
 def not_found(host: str, *, through_upstream: bool) -> ErrorPage:
-    """Return the page for a name that has no address."""
+    """Return the page for a host name that could not be resolved.
+
+    Args:
+        host: The host name.
+        through_upstream: True if the host is an upstream proxy.
+    """
     hint = " You may be outside the company network or VPN." if through_upstream else ""
     what = "The name of the proxy" if through_upstream else "The name"
     return ErrorPage(
@@ -280,7 +302,7 @@ def not_found(host: str, *, through_upstream: bool) -> ErrorPage:
 
 
 def refused_connection(host: str, port: int) -> ErrorPage:
-    """Return the page for an address where nothing listens."""
+    """Return the page for a refused TCP connection."""
     return ErrorPage(
         502,
         f"{host} refused the connection",
@@ -291,12 +313,12 @@ def refused_connection(host: str, port: int) -> ErrorPage:
 
 
 def no_route(host: str, reason: str, *, through_upstream: bool) -> ErrorPage:
-    """Return the page for a host that this computer has no way to.
+    """Return the page for a host that this computer has no network route to.
 
     Args:
         host: The host.
-        reason: What the system says, ``No route to host``.
-        through_upstream: Whether it is a proxy.
+        reason: The error text of the operating system, ``No route to host``.
+        through_upstream: True if the host is an upstream proxy.
     """
     hint = " You may be outside the company network or VPN." if through_upstream else ""
     body = f"This computer cannot connect to it: {reason}.{hint}"
@@ -305,14 +327,25 @@ def no_route(host: str, reason: str, *, through_upstream: bool) -> ErrorPage:
 
 
 def no_response(host: str, seconds: float, *, through_upstream: bool) -> ErrorPage:
-    """Return the page for a host that does not answer."""
+    """Return the page for a host that does not respond.
+
+    Args:
+        host: The host.
+        seconds: How long the engine has waited.
+        through_upstream: True if the host is an upstream proxy.
+    """
     hint = " You may be outside the company network or VPN." if through_upstream else ""
     body = f"No answer within {seconds:.0f} seconds.{hint}"
     return ErrorPage(504, f"{host} does not answer", body, "connection_timeout", "TP-203")
 
 
 def slow_site(site: str, seconds: float) -> ErrorPage:
-    """Return the page for a site that has not answered, though its proxy is alive."""
+    """Return the page for a site that does not respond although its upstream proxy does.
+
+    Args:
+        site: The site.
+        seconds: How long the engine has waited.
+    """
     return ErrorPage(
         504,
         f"{site} does not answer",
@@ -323,12 +356,13 @@ def slow_site(site: str, seconds: float) -> ErrorPage:
 
 
 def slow_site_or_proxy(site: str, proxy: str, seconds: float) -> ErrorPage:
-    """Return the page for a request that a proxy has taken and not answered.
+    """Return the page for a request without a response, if either the site or the upstream proxy
+    may be the cause.
 
     Args:
-        site: Where the request was to go.
-        proxy: The host of the proxy, of which nothing else was heard meanwhile.
-        seconds: How long it took.
+        site: The requested site.
+        proxy: The host of the upstream proxy, which has sent no other response in the meantime.
+        seconds: How long the engine has waited.
     """
     return ErrorPage(
         504,
@@ -340,11 +374,11 @@ def slow_site_or_proxy(site: str, proxy: str, seconds: float) -> ErrorPage:
 
 
 def untrusted(host: str, reason: str) -> ErrorPage:
-    """Return the page for a proxy whose certificate is not believed.
+    """Return the page for an upstream proxy with a certificate that is not trusted.
 
     Args:
-        host: The proxy.
-        reason: A sentence.
+        host: The host of the proxy.
+        reason: Why the certificate is not trusted; a whole sentence.
     """
     return ErrorPage(
         502,
@@ -357,11 +391,11 @@ def untrusted(host: str, reason: str) -> ErrorPage:
 
 
 def no_secure_connection(host: str, reason: str) -> ErrorPage:
-    """Return the page for a proxy with which no encrypted connection came about.
+    """Return the page for an upstream proxy with which the TLS handshake failed.
 
     Args:
-        host: The proxy.
-        reason: A sentence.
+        host: The host of the proxy.
+        reason: Why the handshake failed; a whole sentence.
     """
     return ErrorPage(
         502,
@@ -373,7 +407,8 @@ def no_secure_connection(host: str, reason: str) -> ErrorPage:
 
 
 def not_socks(host: str) -> ErrorPage:
-    """Return the page for a proxy that was said to speak SOCKS5, and does not."""
+    """Return the page for an upstream that is configured as a SOCKS5 proxy and does not speak
+    SOCKS5."""
     return ErrorPage(
         502,
         f"{host} is not a SOCKS5 proxy",
@@ -390,15 +425,15 @@ _SOCKS_REPLIES = {
     5: (502, "was refused by this address", "connection_refused"),
     6: (504, "got no answer from this address", "connection_timeout"),
 }
-"""Status, what happened and the Proxy-Status error by reply code (RFC 1928, section 6)."""
+"""Status code, text and Proxy-Status error for each SOCKS reply code (RFC 1928, section 6)."""
 
 
 def socks_refused(host: str, code: int) -> ErrorPage:
     """Return the page for a target that a SOCKS proxy did not connect to.
 
     Args:
-        host: The target.
-        code: The proxy's reply.
+        host: The host of the target.
+        code: The reply code of the proxy.
     """
     status, what, error = _SOCKS_REPLIES.get(
         code, (502, "could not connect to this address", "destination_unavailable")

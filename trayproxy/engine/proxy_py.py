@@ -1,10 +1,10 @@
-"""Loading less of what others have written: proxy.py without its front, and all without OpenSSL.
+"""Imports the used parts of proxy.py, and the event loops, without their unused dependencies.
 
-Nor is what proxy.py needs to spread its work over several processes loaded: ours is one.
-
-``import proxy`` brings in all that proxy.py can do: plug-ins, a web server, SSH tunnels, a test
-harness with unittest. These are 110 modules and an eighth of the time in which the service starts,
-for code that must never see an octet of ours. The parts that are used import no name from there.
+``import proxy`` imports all of proxy.py: plug-ins, a web server, SSH tunnels, a test harness with
+unittest. These are 110 modules and an eighth of the start-up time of the service, for code that
+must never process traffic. The modules of proxy.py that the engine uses import no name from the
+top-level package. OpenSSL and multiprocessing are not loaded either: the engine uses OpenSSL only
+for ``https://`` upstreams, and runs in one process.
 """
 
 import os
@@ -25,7 +25,7 @@ _PARTS = (
     "proxy.core.listener.tcp",
     "proxy.core.work.fd",
 )
-"""What imports `ssl` or `secrets`, and so OpenSSL, for features that are not used here."""
+"""Modules that import `ssl` or `secrets`, and thereby OpenSSL, for features that are not used."""
 
 _CONNECTIONS = "proxy.core.connection"
 _WITH_OPENSSL = ("ssl", "secrets")
@@ -35,13 +35,14 @@ _WITHOUT_USE = (
     "multiprocessing.reduction",
     "multiprocessing.synchronize",
 )
-"""What proxy.py imports to spread its work over several processes."""
+"""Modules that proxy.py imports to distribute its work over several processes."""
 
 
 def load_proxy_py_lazily() -> None:
-    """Make proxy.py known as a package of which nothing is loaded but what is asked for.
+    """Register proxy.py as a package without executing its ``__init__``, so that only the modules
+    imported explicitly are loaded.
 
-    Where somebody has loaded all of it already, it stays so.
+    Do nothing if proxy.py is loaded already.
     """
     if "proxy" in sys.modules:
         return
@@ -52,9 +53,10 @@ def load_proxy_py_lazily() -> None:
 
 @contextmanager
 def without_upstream_connections() -> Iterator[None]:
-    """Let an executor of proxy.py be made without loading its connections to upstreams.
+    """Replace the upstream connections of proxy.py by a placeholder inside the ``with`` block.
 
-    The constructor imports them, and OpenSSL with them, for a pool that is switched off.
+    The constructor of proxy.py's executor imports them, and thereby OpenSSL, for a pool that is
+    switched off.
     """
     if _CONNECTIONS in sys.modules:
         yield
@@ -67,10 +69,11 @@ def without_upstream_connections() -> Iterator[None]:
 
 
 class _Placeholder(ModuleType):
-    """Stands in for a module while modules that import it are imported themselves.
+    """A substitute for a module, used while the modules that import it are imported.
 
-    They take names from it and use none of them. Constants are 0; everything else is a class, and
-    an exception, because some of the names stand behind ``except``.
+    Those modules import names from the placeholder and use none of them at import time. Names of
+    constants have the value 0; every other name is an exception class, because ``except`` clauses
+    refer to some of the names.
     """
 
     def __getattr__(self, name: str) -> object:
@@ -82,10 +85,10 @@ class _Placeholder(ModuleType):
 def import_without_openssl() -> None:
     """Import the event loops and the parts of proxy.py without loading OpenSSL.
 
-    The engine encrypts by itself, in memory and only for ``https://`` upstreams
-    (`trayproxy.engine.net.tls`); the transports of the event loops and of proxy.py that do so are
-    not used. What imports one of the modules afterwards that stood in for the real ones gets the
-    real one. Nothing is done if OpenSSL has been loaded already.
+    The engine does TLS in memory and only for ``https://`` upstreams (`trayproxy.engine.net.tls`);
+    the TLS transports of the event loops and of proxy.py are not used. The placeholders are removed
+    at the end, so a later import of such a module imports the real module. Do nothing if OpenSSL is
+    loaded already.
     """
     if not sys.modules.keys().isdisjoint(_WITH_OPENSSL):
         return
@@ -95,15 +98,15 @@ def import_without_openssl() -> None:
         package, _, module = name.rpartition(".")
         if package in placeholders:
             setattr(placeholders[package], module, placeholder)
-    # proxy.py makes identifiers with it, for its plug-ins.
+    # proxy.py creates identifiers for its plug-ins with `token_hex`.
     vars(placeholders["secrets"])["token_hex"] = lambda octets: os.urandom(octets).hex()
     if "multiprocessing" in placeholders:
-        # An executor of proxy.py that is a process of its own is told by it to end.
+        # proxy.py stops an executor in another process by an `Event`.
         vars(placeholders["multiprocessing"])["Event"] = Event
     sys.modules.update(placeholders)
     try:
         for name in _PARTS:
-            # One of the fast event loops is there, or none.
+            # uvloop or winloop is installed, or neither.
             with suppress(ModuleNotFoundError):
                 import_module(name)
     finally:
