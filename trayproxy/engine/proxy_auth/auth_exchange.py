@@ -459,10 +459,10 @@ class AuthExchange:
         if lease.unanswered_stream is not None:
             stream, lease.unanswered_stream = lease.unanswered_stream, None
             target = str(self._request.target.authority)
-            left_login = UnansweredSocksLogin(
+            unanswered_login = UnansweredSocksLogin(
                 stream, lease.route, credentials, target, self._is_on_trial
             )
-            if downstream.engine.late_verdicts.read_socks_reply(left_login):
+            if downstream.engine.late_verdicts.read_socks_reply(unanswered_login):
                 return True
             stream.close()
             return False
@@ -637,20 +637,18 @@ class AuthExchange:
             ConnectionLostError: The connection was closed before the response.
             RequestRefusedError: There is no response.
         """
-        refusals, upstream_id = (
-            self._downstream.engine.challenge_detector,
-            self._lease.route.upstream_id,
-        )
+        detector = self._downstream.engine.challenge_detector
+        upstream_id = self._lease.route.upstream_id
         is_refused = await self._is_head_challenged(upstream)
         if (
             not is_refused
             or self._downstream.upstream is None
-            or refusals.was_kept_open(upstream_id)
+            or detector.was_kept_open(upstream_id)
         ):
             return is_refused
         try:
             if await self._is_head_challenged(upstream) and self._downstream.upstream is not None:
-                refusals.note_kept_open(upstream_id)
+                detector.note_kept_open(upstream_id)
         except ConnectionLostError:
             self._downstream.drop_upstream()
         return True
@@ -660,10 +658,8 @@ class AuthExchange:
         authority = self._request.target.authority
         assert authority is not None  # A request to an upstream always names a target.
         cached_request = CachedRequest(head_request_to(authority), None)
-        head, response_reader = (
-            self._write(cached_request.request, None),
-            ResponseReader(self._downstream, cached_request),
-        )
+        head = self._write(cached_request.request, None)
+        response_reader = ResponseReader(self._downstream, cached_request)
         response = await self._send(
             upstream, head, with_content=False, response_reader=response_reader
         )
@@ -1083,11 +1079,12 @@ class AuthExchange:
         if response.status == 407 and route.is_direct:
             self._downstream.drop_upstream()
             raise RequestRefusedError(SITE_WANTS_SIGN_IN)
-        refusals = self._downstream.engine.challenge_detector
-        wanted = refusals.challenges_in(response, self._request.method, route.upstream_id, carried)
-        if wanted is None:
+        challenges = self._downstream.engine.challenge_detector.challenges_in(
+            response, self._request.method, route.upstream_id, carried
+        )
+        if challenges is None:
             return False
-        self._challenges, self._is_challenged = wanted, True
+        self._challenges, self._is_challenged = challenges, True
         self._challenged_on = self._downstream.upstream
         self._note_site_challenged()
         return True
@@ -1165,13 +1162,11 @@ class AuthExchange:
         """Read the content of a refusal. Return True if the content was complete and no octets
         followed it."""
         engine, stream = self._downstream.engine, upstream.stream
-        at_most = engine.limits.max_drain_octets
-        upstream.leftover = LeftoverContent.of(response, method, at_most)
+        max_octets = engine.limits.max_drain_octets
+        upstream.leftover = LeftoverContent.of(response, method, max_octets)
         body = response_body_reader(response.framing)
-        octets_left, end = (
-            engine.limits.max_drain_octets,
-            engine.loop.time() + engine.limits.drain_407_s,
-        )
+        octets_left = max_octets
+        deadline = engine.loop.time() + engine.limits.drain_407_s
         self._downstream.deadline = None
         try:
             while not body.done:
@@ -1186,7 +1181,7 @@ class AuthExchange:
                 elif stream.ended:
                     return False
                 else:
-                    remaining_s = end - engine.loop.time()
+                    remaining_s = deadline - engine.loop.time()
                     wait = IoWait({stream.descriptor: READ}, timeout=max(0.0, remaining_s))
                     if remaining_s <= 0 or await self._lease.wait(wait) == TIMED_OUT:
                         return False

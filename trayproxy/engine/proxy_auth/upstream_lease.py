@@ -127,7 +127,7 @@ class UpstreamLease:
         else:
             pooled = self._take_from_pool(key, credentials, even_for_tunnel=challenge_first)
         if pooled is not None:
-            downstream.drop_connecting()  # The poller does not watch it until it is used.
+            downstream.drop_connecting()  # Otherwise that attempt would be open, but not watched.
         downstream.upstream = pooled or UpstreamConnection(await self._connect(credentials), key)
         return self._mark_in_use(downstream.upstream, key, credentials)
 
@@ -215,8 +215,9 @@ class UpstreamLease:
         )
 
     async def wait_for_preconnect(self) -> bool:
-        """Wait for a connection currently being authenticated ahead of need. Return False if there
-        is none. Its result may be a refusal of the login.
+        """Wait for the end of a preconnect that is in progress. Return False if there is none.
+
+        The preconnect may end with a refusal of the login.
 
         Raises:
             ClientGoneError: The client disconnected in the meantime.
@@ -334,11 +335,8 @@ class UpstreamLease:
         slow. Otherwise either the upstream or the site may be slow. A site needs longer to respond
         to a GET than a proxy needs to open a tunnel.
         """
-        connection, route, target = (
-            self._downstream.upstream,
-            self.route,
-            self._request.target.authority,
-        )
+        connection, route = self._downstream.upstream, self.route
+        target = self._request.target.authority
         self._downstream.drop_upstream()
         assert target is not None
         limit = self._engine.limits.response_head_limit_s(self._request.method)
