@@ -384,8 +384,10 @@ class Preconnector:
     def _ended(
         self, key: PoolKey, preconnect: Preconnect, task: asyncio.Task[PreconnectResult]
     ) -> None:
-        # A task cancelled before its start also ends here.
-        """Record the result of a preconnect and wake the waiting requests."""
+        """Record the result of a preconnect and wake the waiting requests.
+
+        A task cancelled before its start also ends here.
+        """
         self._tasks.discard(task)
         if preconnect.ready is not None and key.epoch == self._engine.pool.epoch:
             if len(self._ready) >= MAX_KEYS:
