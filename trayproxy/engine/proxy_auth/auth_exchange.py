@@ -190,8 +190,8 @@ def head_request_to(target: Authority) -> Request:
 
 
 def verdict_for_connection(verdict: Verdict, *, is_other_connection: bool) -> Verdict:
-    """Return the verdict on credentials, softened if they left on another connection than their
-    challenge."""
+    """Return the verdict on credentials. It may become unclear if the credentials left on another
+    connection than their challenge (see `Verdict.on_other_connection`)."""
     return verdict.on_other_connection() if is_other_connection else verdict
 
 
@@ -450,7 +450,8 @@ class AuthExchange:
         return self._request.method in RESENDABLE_METHODS and is_whole
 
     def hand_over_response(self, credentials: Credentials) -> bool:
-        """Let `LateVerdicts` read the response to this request after its client has disconnected.
+        """Hand over the response to this request to `LateVerdicts` after the client has
+        disconnected.
 
         Returns:
             False if the login was not sent, or if no response can arrive.

@@ -1,4 +1,5 @@
-"""Lets one task per key run at a time, and lets other tasks wait for it for a limited time.
+"""Claims on keys: one task per key holds the claim, and other tasks wait for its release for a
+limited time.
 
 Preconnects use it (see `preconnect`). The desk decides which request may carry an unproved login
 (`trayproxy.desk.machine.pacing`).
@@ -17,15 +18,14 @@ WAIT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """A running task: the future for its end, and the loop time until which other tasks wait for
-    it."""
+    """A claim: the future for its release, and the loop time until which tasks wait for it."""
 
     done: "asyncio.Future[None]"
     wait_until: float
 
 
 class SingleFlight(Generic[K]):
-    """The running tasks, keyed for example by pool key, with at most one task per key."""
+    """The current claims, at most one per key."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
