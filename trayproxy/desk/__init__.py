@@ -8,14 +8,14 @@ Around it:
 - `credentials`: the credentials for a request, and the future on which a request waits for them.
 - `challenge_reader`: translates challenges and schemes into values of the machine.
 - `change_feed`: publishes changes of prompts and facts to the front ends.
-- `problems`: the texts for requests that cannot be signed in.
+- `problems`: the texts of failed sign-ins.
 - `protection_space`: identities of upstreams, protection spaces and logins.
-- `rejected_logins`: keyed fingerprints of the logins that were rejected in this run.
+- `rejected_logins`: keyed fingerprints of this run's rejected logins.
 - `history`: what the desk remembers between runs (``sign-in.json``).
 - `credential_store`: the interface of a store for logins; `keyring_store` implements it with the
 operating system's keyring, with the help of `secret_service` and `keyring_errors`.
 
 The package imports `trayproxy.auth`, `trayproxy.http.challenges`, `trayproxy.identity`, the values
-of `trayproxy.control.messages` and `trayproxy.profiles.profile`, and the function of
-`trayproxy.profiles.store` that replaces a file. Only `keyring_store` imports the keyring library.
+of `trayproxy.control.messages` and `trayproxy.profiles.profile`, and
+`trayproxy.profiles.store.replace_file`. Only `keyring_store` imports the keyring library.
 """

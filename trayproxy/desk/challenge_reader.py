@@ -33,7 +33,7 @@ class ChallengeReader:
 
         Args:
             schemes: The HTTP authentication schemes of TrayProxy, the strongest first.
-            is_installed: Returns True if the library that a family of schemes needs is installed.
+            is_installed: Returns True if the library for a family of schemes is installed.
         """
         self._schemes = tuple(schemes)
         # Created once: credentials are compared by the identity of their scheme.
@@ -44,7 +44,7 @@ class ChallengeReader:
         return SOCKS_SCHEMES if upstream.startswith("socks5:") else self._schemes
 
     def usable_schemes(self, upstream_id: UpstreamId, profile: Profile) -> tuple[Scheme, ...]:
-        """Return the schemes that a profile allows at an upstream, the strongest first."""
+        """Return a profile's schemes for an upstream, the strongest first."""
         schemes = self._all_schemes(upstream_id.upstream)
         if schemes is SOCKS_SCHEMES:
             return schemes
@@ -59,7 +59,7 @@ class ChallengeReader:
 
         Args:
             profile: The profile; it may have been edited since the request was parked.
-            offer: An offer that was made to the parked request.
+            offer: An offer to the parked request.
         """
         name = scheme_id(offer.scheme)
         present = (scheme for scheme in self._encoded_schemes(profile) if scheme_id(scheme) == name)
@@ -68,7 +68,7 @@ class ChallengeReader:
     def read_offers(
         self, challenges: Sequence[Challenge], upstream_id: UpstreamId, profile: Profile
     ) -> tuple[Offer, ...]:
-        """Return the offers in challenges that a profile can use, the strongest first.
+        """Return the offers for a profile's schemes in challenges, the strongest first.
 
         If the library for a scheme is not installed, its offer is returned only when no other
         scheme can be used.
@@ -85,9 +85,8 @@ class ChallengeReader:
     ) -> ProtectionSpace:
         """Return the protection space of a response's challenges.
 
-        The realm is that of the strongest scheme that has one, whether or not the scheme can be
-        used: NTLM and Negotiate have no realm, and the choice of the scheme must not change the
-        protection space.
+        The realm is taken from the strongest scheme with a realm, usable or not: NTLM and Negotiate
+        have no realm, and the choice of the scheme must not change the protection space.
         """
         offers = _supported_offers(challenges, self._all_schemes(upstream_id.upstream))
         realms = [offer.challenge.realm for offer in offers]
@@ -120,9 +119,7 @@ class ChallengeReader:
         return problem
 
     def guess_method(self, profile: Profile) -> SignInMethod:
-        """Return the assumed sign-in method of an upstream that has sent no challenge: the least
-        safe.
-        """
+        """Return the assumed sign-in method before the first challenge: the least safe."""
         upstream = str(profile.upstream)
         schemes = self.usable_schemes(UpstreamId.of(profile), profile) or self._all_schemes(
             upstream
@@ -158,7 +155,7 @@ def is_offered_again(credentials: Credentials, challenges: Sequence[Challenge]) 
     """Return whether a 407 offers the scheme of the refused credentials once more.
 
     If it does not, the response says nothing about the login: the upstream wants another scheme.
-    Digest credentials are valid for one realm and one algorithm. A 407 without a challenge repeats
+    Digest credentials are valid for a single realm and algorithm. A 407 without a challenge repeats
     the previous offer.
     """
     challenge_, label = credentials.challenge, credentials.label

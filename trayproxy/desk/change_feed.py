@@ -1,4 +1,4 @@
-"""Publishes changes of prompts and facts, rate-limited: 500 simultaneous requests are one
+"""Publishes changes of prompts and facts, rate-limited: 500 simultaneous requests cause a single
 change.
 """
 
@@ -25,7 +25,7 @@ class ChangeListener(Protocol):
     """
 
     def prompt_changed(self, prompt: Prompt) -> None:
-        """Handle a prompt that opened or changed."""
+        """Handle a new or changed prompt."""
 
     def prompt_closed(self, number: int, ending: Ending) -> None:
         """Handle the end of a prompt."""
@@ -36,7 +36,7 @@ class ChangeListener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """The values whose change is reported by `ChangeListener.facts_changed`."""
+    """The values reported by `ChangeListener.facts_changed`."""
 
     profiles: dict[str, ProfileFacts] = field(default_factory=dict)
     keyring: KeyringStatus | None = None
@@ -53,13 +53,13 @@ class ChangeFeed:
         loop: AbstractEventLoop,
         on_published: Callable[[int], None],
     ) -> None:
-        """Create a feed whose listener has received nothing yet.
+        """Create a feed; the listener has received nothing yet.
 
         Args:
-            machine: The state machine whose prompts and facts are published.
+            machine: The state machine with the prompts and facts to publish.
             listener: Receives the changes.
-            loop: The event loop, whose timers delay a publication.
-            on_published: Called with the number of each prompt that was published.
+            loop: The event loop; its timers delay a publication.
+            on_published: Called with the number of each published prompt.
         """
         self._machine = machine
         self._listener = listener
@@ -75,11 +75,11 @@ class ChangeFeed:
         self._is_closed = False
 
     def prompt_changed(self, number: int) -> None:
-        """Record that a prompt may have changed."""
+        """Record a possible change of a prompt."""
         self._changed[number] = None
 
     def prompt_closed(self, number: int, ending: Ending) -> None:
-        """Record that a prompt has ended."""
+        """Record the end of a prompt."""
         self._closed[number] = ending
 
     def publish_soon(self, notices: tuple[Problem, ...]) -> None:

@@ -20,7 +20,7 @@ class LookupResult:
     """The result of looking up a profile's login.
 
     Attributes:
-        login: The login; None if the store has no login that can be used.
+        login: The login; None if the store has no usable login.
         keyring: The state of the keyring.
     """
 
@@ -59,11 +59,11 @@ class NullCredentialStore:
     _NONE = KeyringStatus(KeyringState.OFF)
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Return that there is no login."""
+        """Return a result without a login."""
         return _done(LookupResult(None, self._NONE))
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Return the problem that this run does not store passwords."""
+        """Return a problem: this run does not store passwords."""
         return _done(passwords_not_kept())
 
     def forget(self, profile: Profile) -> Future[Problem | None]:

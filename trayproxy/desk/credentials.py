@@ -1,4 +1,4 @@
-"""The credentials that the desk issues for a request, and the future on which a request waits."""
+"""The credentials for a request, and the future on which a request waits for them."""
 
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable
@@ -18,8 +18,8 @@ class PendingRequest:
 
     Attributes:
         target: The request's target, ``github.com:443``. Untrusted.
-        program: The program that sent the request, None while it is not known. The desk sets it.
-        connection: Data that the service needs to identify the program; the desk does not read it.
+        program: The client program of the request, None while it is not known. The desk sets it.
+        connection: Data for the service to identify the program; the desk does not read it.
         is_own: True if TrayProxy sent the request itself, to verify a login. No prompt names it.
         refused_with: The logins, each with the name of the scheme
             (`trayproxy.desk.machine.events.OfferedScheme.name`), with which the request was
@@ -40,18 +40,18 @@ class AcceptanceRecord:
     """Records whether a login was accepted recently.
 
     Attributes:
-        is_recent: True if the login was accepted so recently that another acceptance need not be
-            reported.
+        is_recent: True if a new acceptance need not be reported, as the login was accepted
+            recently.
     """
 
     is_recent: bool = False
     _timer: TimerHandle | None = field(default=None, repr=False)
 
     def refresh(self, loop: AbstractEventLoop, seconds: float) -> None:
-        """Record that the login was accepted now.
+        """Record an acceptance of the login at this moment.
 
         Args:
-            loop: The event loop, whose clock is used.
+            loop: The event loop; its clock is used.
             seconds: For how long the acceptance counts as recent.
         """
         if self._timer is not None:
@@ -65,17 +65,17 @@ class AcceptanceRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Credentials:
-    """The credentials that a request carries. Instances are compared by identity.
+    """The credentials of a request. Instances are compared by identity.
 
     Attributes:
         login_id: The protection space and the generation of the login.
         login: The login; None for the own sign-in (a Kerberos ticket or the log-on to Windows).
         scheme: The authentication scheme.
-        challenge: The challenge that the credentials answer.
+        challenge: The challenge for the credentials.
         signer: Computes the credentials of a request.
         acceptance: When the login was last accepted; shared by all credentials with this login.
         offers: All offers from which the scheme was chosen.
-        has_changed_realm: True if the request has already been moved from one realm to another.
+        has_changed_realm: True if the request has already been moved to another realm.
         permit: The number of the send permit, if the desk permits exactly one request to carry
             these credentials; 0 if the login is proved and any request may carry it.
     """
@@ -102,10 +102,10 @@ class Credentials:
 
     @property
     def is_recently_accepted(self) -> bool:
-        """True if the desk need not be told that the login was accepted once more.
+        """True if the desk does not need a report of another acceptance.
 
-        It becomes False some seconds after the last reported acceptance, because the desk must know
-        whether a login that is suddenly refused was accepted moments ago.
+        It becomes False some seconds after the last reported acceptance, because the desk must
+        know, when a login is suddenly refused, whether it was accepted moments ago.
         """
         return self.acceptance.is_recent
 
@@ -120,7 +120,8 @@ class Credentials:
         return Offer(self.scheme, self.challenge).label
 
     def header_value(self, method: bytes, target: bytes) -> bytes:
-        """Return the value of ``Proxy-Authorization`` for a request. The scheme must have one leg.
+        """Return the value of ``Proxy-Authorization`` for a request. The scheme must have a single
+        leg.
 
         Args:
             method: The request's method.
@@ -141,8 +142,8 @@ class CredentialsFuture(Future[Outcome]):
     """The future on which a request waits for credentials. Cancelling it notifies the desk
     synchronously.
 
-    A done-callback would run later: in between, the desk could release the only trial of a login to
-    a client that has left.
+    A done-callback would run later: in between, the desk could spend the only trial of a login on a
+    client that has left.
     """
 
     def __init__(self, loop: AbstractEventLoop, on_cancel: Callable[[], None]) -> None:

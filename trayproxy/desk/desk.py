@@ -1,8 +1,8 @@
 """The sign-in desk on an event loop.
 
 `Desk` translates calls into events for `trayproxy.desk.machine.machine`, and carries out the
-effects that the machine returns: it completes futures, calls the keyring store, sets timers and
-publishes changes to the front ends. All decisions are the machine's.
+machine's effects: it completes futures, calls the keyring store, sets timers and publishes changes
+to the front ends. All decisions are the machine's.
 
 All methods must be called from the event loop's thread.
 """
@@ -139,7 +139,7 @@ for a login.
 
 @dataclass(slots=True)
 class _Parked:
-    """A request that waits for credentials."""
+    """A request that is parked: it waits for credentials."""
 
     future: CredentialsFuture
     pending: PendingRequest
@@ -155,7 +155,7 @@ class Desk:
 
     Attributes:
         identify_program: Identifies the program of a waiting request; None if this is not possible.
-        rejected: The logins that are never sent automatically.
+        rejected: Logins that must never be sent automatically.
         addresses_of: Returns the addresses of an upstream's URL, as far as they are known.
         on_user_name: Called with the profile's id and the user name of an accepted login, which the
             profile keeps; None if user names are not kept.
@@ -180,14 +180,14 @@ class Desk:
         Args:
             store: Where logins are saved.
             listener: Receives changes of prompts and facts.
-            loop: The event loop whose thread calls the desk.
+            loop: The event loop; only its thread calls the desk.
             clock: Returns seconds on a monotonic clock; the loop's clock if None.
             schemes: The HTTP authentication schemes, the strongest first.
             limits: Times and limits.
-            rejected: Logins that were rejected before.
+            rejected: Logins rejected before.
             identify_program: Identifies the program of a waiting request.
             history: The records of earlier runs; None: there are none, and this run writes none.
-            is_installed: Returns True if the library that a family of schemes needs is installed.
+            is_installed: Returns True if the library for a family of schemes is installed.
         """
         self.identify_program = identify_program
         self.rejected = rejected or RejectedLogins(urandom(32))
@@ -250,10 +250,10 @@ class Desk:
         tried: Credentials | None,
         verdict: Verdict | None = None,
     ) -> Future[Outcome]:
-        """Park a request that received a 407.
+        """Park a request after a 407.
 
         Args:
-            upstream_id: The upstream that refused the request.
+            upstream_id: The upstream of the 407.
             profile: The request's profile, as it was when the request began.
             challenges: All challenges of the last response; empty if there was no response, or if
                 it contained no challenge.
@@ -332,16 +332,16 @@ class Desk:
         return addresses
 
     def request_permit(self, credentials: Credentials, target: str) -> Future[Outcome]:
-        """Ask for a permit for a request that is about to carry a login that is not proved.
+        """Request a send permit for a login that is not proved.
 
         Args:
             credentials: The credentials of the request, as `known` returned them.
             target: The request's target, ``github.com:443``.
 
         Returns:
-            The credentials that the request may carry; None if it must not carry this login any
-            more. Cancel the future when the client leaves. The request must report the fate of the
-            returned credentials with `accepted`, `unproved`, `no_response` or `challenged`.
+            The credentials for the request; None if it must not carry this login any more. Cancel
+            the future when the client leaves. The request must report the fate of the returned
+            credentials with `accepted`, `unproved`, `no_response` or `challenged`.
         """
         self._last_number += 1
         number = self._last_number
@@ -351,13 +351,13 @@ class Desk:
         return future
 
     def withdraw(self, future: Future[Outcome]) -> None:
-        """Withdraw a request that no longer waits, for example because its client has left.
+        """Withdraw a waiting request, for example because its client has left.
 
         If the desk has just released the request, its login was not sent: this is reported to the
         desk, which would otherwise wait for a verdict.
 
         Args:
-            future: The future that `challenged` or `request_permit` returned for the request.
+            future: The request's future, from `challenged` or `request_permit`.
         """
         if future.cancel() or future.cancelled():
             return
@@ -365,10 +365,10 @@ class Desk:
             self.no_response(credentials, "the request was withdrawn", sent=False)
 
     def accepted(self, credentials: Credentials, target: str = "") -> None:
-        """Record that the response to a request proves that its login was accepted.
+        """Record that a request's login was accepted, as its response proves.
 
-        This call is optional while `Credentials.is_recently_accepted` is True; it then prolongs
-        that time.
+        This call is optional while `Credentials.is_recently_accepted` is True; a call then prolongs
+        this time.
 
         Args:
             credentials: The credentials of the request.
@@ -382,7 +382,7 @@ class Desk:
             credentials.acceptance.refresh(self._loop, self._limits.proof_ttl)
 
     def unproved(self, credentials: Credentials, target: str, *, is_doubtful: bool) -> None:
-        """Record that the response to a request does not tell whether its login is right.
+        """Record a response that does not tell whether the request's login is right.
 
         Args:
             credentials: The credentials of the request.
@@ -400,12 +400,12 @@ class Desk:
     def no_response(self, credentials: Credentials, reason: str, *, sent: bool = True) -> None:
         """Record that a request with these credentials received no response.
 
-        A request that did not carry the login need not be reported, unless it has a permit
+        A request without the login need not be reported, unless it has a permit
         (`Credentials.permit`).
 
         Args:
             credentials: The credentials of the request.
-            reason: The reason for the log: a network error, a timeout, a client that left.
+            reason: The reason for the log: a network error, a timeout, a disconnected client.
             sent: True if the login may have arrived and may have cost a log-on.
         """
         if sent or not credentials.is_recently_accepted:
@@ -417,12 +417,12 @@ class Desk:
             self._handle(NoResponse(credentials.login_id, sent, credentials.permit))
 
     def upstream_silent(self, credentials: Credentials, count: int) -> None:
-        """Record that an upstream has not answered any request for a moment.
+        """Record an upstream's silence: it has answered no request for a moment.
 
-        The login no longer counts as proved: from now on, one request at a time carries it.
+        The login no longer counts as proved: from now on, requests carry it one at a time.
 
         Args:
-            credentials: The credentials of a request that waits for its response.
+            credentials: The credentials of a request without a response yet.
             count: How many requests with this login wait.
         """
         if credentials.login is not None and not credentials.permit:
@@ -436,7 +436,7 @@ class Desk:
         return tuple(prompt for prompt in found if prompt)
 
     def answer_prompt(self, number: int, login: Login, remember: bool) -> Problem | None:
-        """Try the login that a user typed in a prompt.
+        """Try a login typed in a prompt.
 
         Args:
             number: The number of the prompt.
@@ -459,7 +459,7 @@ class Desk:
         self._handle(PromptDeclined(number, snooze))
 
     def keep_prompt_open(self, number: int) -> None:
-        """Record that the user has begun to type: the prompt no longer closes automatically."""
+        """Keep a prompt open, because the user has begun to type."""
         self._handle(PromptTouched(number))
 
     def sign_in_now(self, profile: Profile) -> Problem | None:
@@ -520,8 +520,8 @@ class Desk:
             is_typed: True if a user has just typed the login: it is sent regardless of any record.
 
         Returns:
-            Why the login was not saved, None if it was. A login that could not be verified is saved
-            once a request with it is accepted.
+            Why the login was not saved, None if it was. An unverified login is saved once a request
+            with it is accepted.
         """
         remember = self._send_own_request is not None
         problem = self._use_login(profile, login, remember=remember, insists=is_typed)
@@ -603,9 +603,7 @@ class Desk:
 
     @property
     def notices(self) -> tuple[Problem, ...]:
-        """Problems that the user should know: a login was not saved, the own sign-in cannot be
-        used.
-        """
+        """Problems for the user: a login was not saved, or the own sign-in cannot be used."""
         troubles = self._machine.troubles()
         return (
             *self._notices,
@@ -620,10 +618,10 @@ class Desk:
         self._handle(ProfileSwitched(profile))
 
     def profile_changed(self, profile: Profile) -> None:
-        """Update a profile that was added or edited.
+        """Update a new or edited profile.
 
-        Requests that wait for an upstream that the profile no longer has are refused; their clients
-        are asked to retry.
+        If the profile has lost an upstream, its waiting requests are refused with a request to
+        retry.
         """
         self._handle(ProfileEdited(profile))
 
@@ -685,7 +683,7 @@ class Desk:
         self._handle(KeyringSurveyed(keyring))
 
     def _set_alarm(self) -> None:
-        """Set a timer for the machine's deadline; a timer that fires too early costs one tick."""
+        """Set a timer for the machine's deadline; firing too early costs a single tick."""
         deadline = self._machine.deadline()
         if deadline >= self._alarm_at:
             return
@@ -781,7 +779,7 @@ class Desk:
             self._on_result(recorded, report)
 
     def _report_saved(self, saved: Future[Problem | None], profile: Profile) -> None:
-        """Complete the future of `save_login` for a login that is being saved."""
+        """Complete the future of `save_login` once the login is saved."""
         _, reported = self._saves.pop(UpstreamId.of(profile), (0, None))
 
         def report(done: Future[Problem | None]) -> None:
@@ -791,7 +789,7 @@ class Desk:
         saved.add_done_callback(report)
 
     def _release(self, number: int, login_id: LoginId, scheme: str) -> None:
-        """Release a request with credentials, or report that the scheme cannot encode the login."""
+        """Release a request with credentials, or report an error of the scheme."""
         parked = self._parked[number]
         found = next(offer for offer in parked.offers if scheme_id(offer.scheme) == scheme)
         offer = self._reader.with_current_scheme(self._machine.profile(parked.profile), found)
@@ -832,7 +830,7 @@ class Desk:
     ) -> Credentials:
         """Return the credentials for a login and a scheme.
 
-        Requests with the same login and scheme share one object, and with it the signer's counters.
+        Requests with the same login and scheme share the object, and with it the signer's counters.
         """
         method = (scheme_id(offer.scheme), offer.label)
         credentials = self._credentials.get((login_id.space, method))
@@ -921,7 +919,7 @@ class Desk:
     def _when_written(self, *writes: ThreadFuture[Problem | None]) -> Future[Problem | None]:
         """Return a future of the keyring's writes; keep the first failure as a notice.
 
-        A keyring that does not answer in time is a problem until it answers.
+        A late keyring is a problem until it answers.
         """
         written: Future[Problem | None] = self._loop.create_future()
         results: list[Problem | None] = []

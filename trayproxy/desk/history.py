@@ -1,30 +1,28 @@
 """What the desk remembers between runs: fingerprints of upstreams, rejected logins and trials.
 
-Before a login that was never accepted is sent, it is recorded as being on trial. An acceptance
-removes the entry, and a rejection replaces it. So if the process is killed during a trial, the
-record remains that the login was sent, and the next run does not send the login again
-automatically.
+A login without an acceptance is recorded as being on trial before it is sent. An acceptance removes
+the entry, and a rejection replaces it. So if the process is killed during a trial, the record
+remains, and the next run does not send the login again automatically.
 
 A rejection counts for the account, not for the profile: it is found for the same URL, and for every
-name that leads to the same address, in any profile. Fingerprints of upstreams belong to one
-profile.
+name of the same address, in any profile. Fingerprints of upstreams belong to a profile.
 
-The history is one small file in the state directory (``sign-in.json``), readable by this user only.
+The history is a small file in the state directory (``sign-in.json``), readable by this user only.
 It contains no login. A rejected login is recorded as 16 bits of a slow hash (scrypt, 16 MB and
-about 50 ms per guess, with a salt of this file). This is enough to recognize that the keyring still
-holds the password that was rejected, so that a restart does not cost one more failed log-on. The
-file is of little use to an attacker, even though a mistyped password is almost the right one:
-guesses are slow, and of a million guesses, fifteen wrong ones match as well. The hash of a login is
-the same for every upstream, so several rejections of one password reveal no more than one. The
-price is that one in 65,000 changed passwords is mistaken for the old one, and the user is prompted.
+about 50 ms per guess, with a salt of this file). This is enough to recognize the rejected password
+in the keyring, so a restart does not cost another failed log-on. The file is of little use to an
+attacker, even though a mistyped password is almost the right one: guesses are slow, and of a
+million wrong guesses, fifteen match as well. The hash of a login is the same for every upstream, so
+several rejections of a password reveal no more than the first. The price: of 65,000 changed
+passwords, one is mistaken for the old password, and the user is prompted.
 
 The hash takes 40 to 100 ms, for which the first request of each run would wait if the login comes
 from the keyring. So if nothing recorded about the upstream speaks against a trial, the trial of a
 saved login is first recorded without its hash. The hash is added if there is no verdict after a
-second, or at the end of the run. If the process is killed within that second, the trial without a
+second, or at the end of the run. If the process is killed within this second, the trial without a
 hash holds back any saved login for this upstream in the next run, even if the keyring holds another
-login by then: the user is prompted, and the typed login is sent. The trial of a login that was
-typed, or given for this run, is recorded with its hash before the login is sent.
+login by then: the user is prompted, and the typed login is sent. The trial of a typed login, or of
+a login for this run only, is recorded with its hash before the login is sent.
 
 If the file is lost, damaged or of another version, the history is empty; a damaged file is kept as
 ``sign-in.json.bad``, and the next record creates a new file (fault F17).
@@ -81,7 +79,7 @@ _log = getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HistoryRecord:
-    """The records of earlier runs about a login that is about to be tried.
+    """The records of earlier runs about a login before its trial.
 
     Attributes:
         is_rejected: True if the login was rejected.
@@ -104,8 +102,8 @@ class History(Protocol):
         """Return the profile for which an upstream rejected this login, in any run.
 
         Returns:
-            The id of the profile, that of `upstream_id` if there are several; None if the login was
-            not rejected.
+            The id of the profile (of several, `upstream_id.profile_id`); None if the login was not
+            rejected.
         """
 
     def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
@@ -114,7 +112,7 @@ class History(Protocol):
     def begin_trial(
         self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
-        """Record that a login is on trial, unless the records of earlier runs forbid the trial.
+        """Record a login as being on trial, unless the records of earlier runs forbid the trial.
 
         The login may be tried even if the trial cannot be recorded.
 
@@ -126,10 +124,10 @@ class History(Protocol):
         """
 
     def cancel_trial(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Remove the trial that `begin_trial` recorded last: the login was not sent after all."""
+        """Remove the latest trial of `begin_trial`: the login was not sent after all."""
 
     def record_rejection(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Record that an upstream rejected a login."""
+        """Record an upstream's rejection of a login."""
 
     def record_acceptance(self, upstream_id: UpstreamId, login: Login) -> None:
         """Remove all rejections of a login by an upstream."""
@@ -187,7 +185,7 @@ class NullHistory:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """The record of a login that was sent without a verdict.
+    """The record of a login sent without a verdict.
 
     Attributes:
         count: How often the login was sent.
@@ -202,7 +200,7 @@ class _Trial:
 
 @dataclass(slots=True)
 class _Upstream:
-    """The records in the file about one upstream of one profile."""
+    """The records in the file about an upstream of a profile."""
 
     fingerprint: UpstreamFingerprint | None = None
     rejected: list[str] = field(default_factory=list)
@@ -215,7 +213,7 @@ class _Upstream:
 
 
 class HistoryFile:
-    """A `History` in a file, with one thread for hashing and writing."""
+    """A `History` in a file, with a thread for hashing and writing."""
 
     def __init__(
         self, path: Path, now: Callable[[], float] = time, hash_after_s: float = HASH_AFTER_S
@@ -254,8 +252,8 @@ class HistoryFile:
         """Return the profile for which an upstream rejected this login, in any run.
 
         Returns:
-            The id of the profile, that of `upstream_id` if there are several; None if the login was
-            not rejected.
+            The id of the profile (of several, `upstream_id.profile_id`); None if the login was not
+            rejected.
         """
 
         def find() -> str | None:
@@ -281,7 +279,7 @@ class HistoryFile:
     def begin_trial(
         self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
-        """Record that a login is on trial, unless the records of earlier runs forbid the trial."""
+        """Record a login as being on trial, unless the records of earlier runs forbid the trial."""
 
         def write() -> HistoryRecord:
             self._hash_trial()
@@ -330,7 +328,7 @@ class HistoryFile:
         return self._submit(write_if_possible)
 
     def cancel_trial(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Remove the trial that `begin_trial` recorded last: the login was not sent after all."""
+        """Remove the latest trial of `begin_trial`: the login was not sent after all."""
 
         def write() -> None:
             if self._drop_unhashed(upstream_id, login):
@@ -346,7 +344,7 @@ class HistoryFile:
         self._submit(write)
 
     def record_rejection(self, upstream_id: UpstreamId, login: Login) -> None:
-        """Record that an upstream rejected a login."""
+        """Record an upstream's rejection of a login."""
 
         def write() -> None:
             login_hash = self._login_hash(login)
@@ -435,8 +433,8 @@ class HistoryFile:
     def _submit(self, job: Callable[[], T]) -> Future[T]:
         """Run a job in the history's thread, and start the thread if it is not running.
 
-        It is a daemon thread and not a pool: a directory on a network drive that does not respond
-        must not keep the process from exiting.
+        It is a daemon thread and not a pool: an unresponsive directory on a network drive must not
+        keep the process from exiting.
         """
         done: Future[T] = Future()
 
@@ -466,7 +464,7 @@ class HistoryFile:
             del job  # The job may hold a login, and the next job may come much later.
 
     def _hash_trial(self) -> None:
-        """Replace the trial without a hash, if there is one, by one with the login's hash."""
+        """Add the login's hash to the trial without a hash, if there is such a trial."""
         if self._unhashed is None:
             return
         (upstream_id, login), self._unhashed = self._unhashed, None
@@ -611,7 +609,7 @@ class HistoryFile:
 
 
 class ForwardingHistory:
-    """A `History` that forwards each call to another history; subclasses override some of the
+    """A `History` that forwards all calls to another history; subclasses override some of the
     methods.
     """
 
@@ -638,7 +636,7 @@ class ForwardingHistory:
 
 
 class HistoryWithoutFingerprints(ForwardingHistory):
-    """A `History` that stores rejections and trials, but no fingerprints of upstreams."""
+    """A `History` for rejections and trials only, without fingerprints of upstreams."""
 
     def __init__(self, memory: History) -> None:
         super().__init__(memory)

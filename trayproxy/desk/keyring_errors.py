@@ -22,7 +22,7 @@ class KeyringUnusableError(Exception):
 
 
 def state_after(error: Exception) -> KeyringState:
-    """Return the state of the keyring that an exception indicates."""
+    """Return the state of the keyring after an exception."""
     if isinstance(error, KeyringUnusableError):
         return error.state
     if isinstance(error, UnicodeError):
@@ -39,7 +39,7 @@ def state_after(error: Exception) -> KeyringState:
 
 
 def is_entry_gone(error: Exception) -> bool:
-    """Return whether an exception of the Secret Service says that the entry no longer exists."""
+    """Return True if an exception of the Secret Service means that the entry no longer exists."""
     names = {each.__name__ for each in type(error).__mro__}
     return bool(names & {"ItemNotFoundException", "PasswordDeleteError"})
 
@@ -52,7 +52,7 @@ def _state_after_dbus(name: str) -> KeyringState:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the reason for an exception in a few words that contain no part of a login."""
+    """Return the reason for an exception in a few words without any part of a login."""
     if isinstance(error, KeyringUnusableError):
         return f"it is {error.state.value}"
     if isinstance(error, UnicodeError):

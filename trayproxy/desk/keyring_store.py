@@ -1,13 +1,12 @@
-"""Stores logins in the operating system's keyring; the only module that imports the keyring
-library.
+"""Stores logins in the operating system's keyring; the only module to import the keyring library.
 
-All calls run in one daemon thread, for four reasons. Importing the library takes 0.1 s or much
-more. A keyring may wait for the user without a limit, and the library has no timeouts. A keyring
-serves parallel calls one after the other anyway. And a thread that hangs forever must not keep the
-process from exiting, which rules out a thread pool.
+All calls run in a daemon thread, for four reasons. Importing the library takes 0.1 s or much more.
+A keyring may wait for the user without a limit, and the library has no timeouts. A keyring serves
+parallel calls sequentially anyway. And a hanging thread must not keep the process from exiting,
+which rules out a thread pool.
 
-Only back-ends that encrypt are used. By default the library uses any back-end that is installed:
-with keyrings.alt, a file of plain text.
+Only back-ends with encryption are used. By default the library uses any installed back-end: with
+keyrings.alt, a file of plain text.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -80,10 +79,12 @@ class BackendCredential(Protocol):
 
 
 class KeyringBackend(Protocol):
-    """The methods of the keyring library's back-ends that are used here."""
+    """The methods used here of the keyring library's back-ends."""
 
     def get_credential(self, service: str, username: str | None) -> BackendCredential | None:
-        """Return an entry; with no user name, that of any user if the back-end supports this."""
+        """Return an entry; with no user name, the entry of any user if the back-end supports
+        this.
+        """
 
     def set_password(self, service: str, username: str, password: str) -> None:
         """Write an entry."""
@@ -98,7 +99,7 @@ class OpenKeyring:
 
     Attributes:
         backend: The back-end of the keyring library.
-        name: The display name; empty for a Secret Service, whose name the bus tells.
+        name: The display name; empty for a Secret Service; the bus tells its name.
     """
 
     backend: KeyringBackend
@@ -106,7 +107,7 @@ class OpenKeyring:
 
     @property
     def module(self) -> str:
-        """The name of the module that defines the back-end."""
+        """The name of the back-end's module."""
         return type(self.backend).__module__
 
 
@@ -114,9 +115,8 @@ def service_name(profile: Profile) -> str:
     """Return the service name of a profile's keyring entry.
 
     The name contains the upstream, because a password belongs to the upstream for which it was
-    typed: a profile that is pointed to another upstream finds no entry (security.md T4). The name
-    ends with a bracket, so that no name is a prefix of another: the macOS Keychain matches prefixes
-    (keyring #644).
+    typed: a profile with a changed upstream finds no entry (security.md T4). The name ends with a
+    bracket, so no name is a prefix of another: the macOS Keychain matches prefixes (keyring #644).
     """
     return f"{APP_ID} [{profile.id} {profile.upstream}]"
 
@@ -137,7 +137,7 @@ class KeyringStore:
         """Create the store. The keyring is not opened before the first call.
 
         Args:
-            limit: Seconds after which a keyring that does not answer counts as silent.
+            limit: Seconds without an answer after which a keyring counts as silent.
             open_keyring: Opens the back-end; raises `KeyringUnusableError`.
             clock: Returns seconds on a monotonic clock.
         """
@@ -421,10 +421,10 @@ def _utf16_units(text: str) -> int:
 
 
 def open_safe_backend() -> OpenKeyring:
-    """Return the back-end that the user configured, or else the best one, if it is safe.
+    """Return the user's configured back-end, or else the best back-end, if it is safe.
 
     Raises:
-        KeyringUnusableError: There is no back-end, or only back-ends that do not encrypt.
+        KeyringUnusableError: There is no back-end, or only back-ends without encryption.
     """
     from keyring import backend, core
 
@@ -447,7 +447,7 @@ class _Chainer(Protocol):
 
 
 def _viable_safe_backends() -> Iterator[KeyringBackend]:
-    """Yield the safe back-ends that work here, the best first.
+    """Yield the viable safe back-ends, the best first.
 
     The library's own list is not used: it is cached, and a keyring may start after TrayProxy.
     """
@@ -483,7 +483,9 @@ class _HasAppId(Protocol):
 
 
 def _with_app_id(backend: KeyringBackend) -> KeyringBackend:
-    """Return the back-end with TrayProxy's name as its application id, if it supports one."""
+    """Return the back-end with TrayProxy's name as its application id, if it supports application
+    ids.
+    """
     if hasattr(backend, "appid"):
         return cast("_HasAppId", backend).with_properties(appid=APP_NAME)
     return backend

@@ -57,7 +57,7 @@ def problem_of(reason: RefusalReason, profile: Profile, text: str = "") -> Probl
 
 
 def no_common_scheme(challenges: Iterable[Challenge], schemes: Iterable[Scheme]) -> Refusal:
-    """Return the refusal of a request whose upstream offers no scheme that TrayProxy can use."""
+    """Return the refusal of a request if its upstream offers no usable scheme."""
     offered = _join_names(_printable(challenge.scheme) for challenge in challenges) or "nothing"
     usable = _join_names(scheme.title for scheme in schemes)
     body = f"The proxy offers {offered}. TrayProxy can use {usable} here."
@@ -65,7 +65,7 @@ def no_common_scheme(challenges: Iterable[Challenge], schemes: Iterable[Scheme])
 
 
 def sign_in_disabled(profile: Profile) -> Refusal:
-    """Return the refusal of a request whose profile is set not to sign in."""
+    """Return the refusal of a request if its profile is set not to sign in."""
     body = (
         f"The proxy wants a sign-in, but the profile “{profile.name}” is set to connect without "
         "one. Change this in the profile."
@@ -83,7 +83,7 @@ def password_not_used(profile: Profile) -> Problem:
 
 
 def not_accepted() -> Problem:
-    """Return the problem that a login is wrong."""
+    """Return the problem of a wrong login."""
     body = "You can correct it and try again. Nothing was saved."
     return Problem("TP-302", "The proxy did not accept this password", body)
 
@@ -105,7 +105,7 @@ def rejected_before(name: str = "") -> Problem:
 
 
 def not_checked() -> Problem:
-    """Return the problem that a login could not be verified."""
+    """Return the problem of an unverified login."""
     body = (
         "The proxy did not answer, did not ask for a password, or did not say whether it accepts "
         "this one. It will be saved once the proxy accepts it; until then it stays in memory."
@@ -114,7 +114,7 @@ def not_checked() -> Problem:
 
 
 def prompt_gone() -> Problem:
-    """Return the problem that a prompt has already been closed."""
+    """Return the problem of an answer to a closed prompt."""
     return Problem(
         "TP-301",
         "This question is closed",
@@ -128,7 +128,7 @@ def no_front_end(profile: Profile) -> Problem:
 
 
 def unusable_login(reason: str) -> Problem:
-    """Return the problem that a login cannot be used.
+    """Return the problem of an unusable login.
 
     Args:
         reason: A whole sentence for the user who typed the login.
@@ -137,13 +137,13 @@ def unusable_login(reason: str) -> Problem:
 
 
 def no_keyring() -> Problem:
-    """Return the problem that the system has no keyring, or only one that does not encrypt."""
+    """Return the problem of a system without a keyring, or with an unencrypted keyring only."""
     body = "This system offers no keyring that protects passwords."
     return Problem("TP-402", "No safe place for passwords", body)
 
 
 def passwords_not_kept() -> Problem:
-    """Return the problem that this run saves no passwords, whatever keyring the system has."""
+    """Return the problem that this run saves no passwords, even if the system has a keyring."""
     body = "TrayProxy was started for one proxy only (run --upstream)."
     return Problem("TP-402", "This run keeps no passwords", body)
 
@@ -171,7 +171,7 @@ def not_saved(store: str, reason: str) -> Problem:
 
 
 def kept_in_memory(problem: Problem) -> Problem:
-    """Return a problem of saving with the addition that the password stays in memory."""
+    """Return a problem of saving, extended by a sentence: the password stays in memory."""
     body = f"{problem.body} The password stays in memory until TrayProxy quits."
     return replace(problem, body=body)
 
@@ -294,7 +294,7 @@ def _weaker(profile: str) -> Problem:
 
 
 def unrecorded() -> Problem:
-    """Return the problem that a new login is not sent because its trial cannot be recorded."""
+    """Return the problem that a new login is not sent, because its trial cannot be recorded."""
     body = (
         "Before a password is sent for the first time, TrayProxy writes down that it is being "
         "tried, so that a restart does not send a wrong one again. The folder of its state, where "

@@ -1,8 +1,8 @@
 """Identities of upstreams, protection spaces and logins.
 
-A login is bound to one upstream, exactly as configured, and to the realm that asked for it. A proxy
-that names another realm gets no login before the user has been asked. The same holds for a proxy
-that offers weaker schemes than before (`UpstreamFingerprint`).
+A login is bound to an upstream, exactly as configured, and to the realm of the challenge. If a
+proxy names another realm, or offers weaker schemes than before (`UpstreamFingerprint`), it gets no
+login before the user has been asked.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def host_of(target: str) -> str:
 
 
 class UpstreamId(NamedTuple):
-    """Identifies one upstream of one profile, the only destination of its credentials.
+    """Identifies an upstream of a profile, the only destination of its credentials.
 
     A tuple because `trayproxy.desk.desk.Desk.known` hashes it for every request, and hashing a
     dataclass takes four times as long.
@@ -55,8 +55,8 @@ class ProtectionSpace:
 
     Attributes:
         upstream_id: The upstream of a profile.
-        realm: The realm that the upstream named. Untrusted.
-        family: The family of schemes that share a login: `BY_LOGIN`, `BY_SSO`, or the family of
+        realm: The upstream's name for the space. Untrusted.
+        family: The family of schemes with a shared login: `BY_LOGIN`, `BY_SSO`, or the family of
             SOCKS; empty for the blank space.
     """
 
@@ -66,13 +66,13 @@ class ProtectionSpace:
 
     @classmethod
     def blank(cls, space: UpstreamId) -> "ProtectionSpace":
-        """Return the space of an upstream that has sent no challenge yet."""
+        """Return the space of an upstream before its first challenge."""
         return cls(space, "", "")
 
 
 @dataclass(frozen=True, slots=True)
 class LoginId:
-    """Identifies one login of a protection space, without containing it.
+    """Identifies a login of a protection space, without containing it.
 
     Attributes:
         space: The protection space.
@@ -88,8 +88,8 @@ class UpstreamFingerprint:
     """The scheme and the realms with which an upstream last accepted a login (threats T4 and T5).
 
     Attributes:
-        label: The strongest scheme that was accepted, or the weaker one to which the user agreed;
-            as in `trayproxy.auth.scheme.Offer`.
+        label: The strongest accepted scheme, or a weaker scheme to which the user agreed; as in
+            `trayproxy.auth.scheme.Offer`.
         realms: The realms in which the login in the keyring was accepted; texts name the first.
     """
 
@@ -100,7 +100,7 @@ class UpstreamFingerprint:
 def bounded_realm(realm: str) -> str:
     """Return a realm, shortened if it is too long to be kept.
 
-    A long realm is cut and ends with a hash of the whole, so that two long realms stay different.
+    A long realm is cut and ends with a hash of the whole, so two long realms stay different.
     """
     if len(realm) <= MAX_REALM_LENGTH:
         return realm

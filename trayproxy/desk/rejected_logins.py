@@ -5,8 +5,8 @@ companies lock accounts after three to five. The set contains keyed fingerprints
 no guess can be tested against a fingerprint.
 
 A rejection is recorded for a place: the URL of an upstream, and each of its addresses. So two
-profiles with the same upstream, and two names of one upstream, share rejections; they never share a
-login.
+profiles with the same upstream, and two names of the same upstream, share rejections; they never
+share a login.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class RejectedLogins:
         self._fingerprints: dict[bytes, None] = {}
 
     def add(self, places: Iterable[str], login: Login) -> None:
-        """Add a login that the upstream at these places rejected."""
+        """Add a login rejected by the upstream at these places."""
         for place in places:
             fingerprint = self.fingerprint(place, login)
             self._fingerprints.pop(fingerprint, None)
@@ -39,13 +39,13 @@ class RejectedLogins:
             del self._fingerprints[next(iter(self._fingerprints))]
 
     def discard(self, places: Iterable[str], login: Login) -> None:
-        """Remove a login that the upstream at these places has accepted after all."""
+        """Remove a login: the upstream at these places has accepted it after all."""
         if self._fingerprints:  # `fingerprint` loads OpenSSL: not for an empty set.
             for place in places:
                 self._fingerprints.pop(self.fingerprint(place, login), None)
 
     def contains(self, places: Iterable[str], login: Login) -> bool:
-        """Return whether the upstream at one of these places rejected exactly this login."""
+        """Return True if the upstream at any of these places rejected exactly this login."""
         if not self._fingerprints:
             return False
         return any(self.fingerprint(place, login) in self._fingerprints for place in places)

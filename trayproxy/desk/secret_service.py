@@ -1,8 +1,8 @@
 """Functions for the Secret Service of Linux desktops that the keyring library lacks.
 
-The keyring library prompts the user to unlock a keyring that has no entry of TrayProxy, and does
-not name the program that provides the service. All functions may block: only the thread of the
-keyring store calls them, and the libraries are imported there.
+The keyring library prompts the user to unlock a keyring even without an entry of TrayProxy, and
+does not name the service's program. All functions may block: only the thread of the keyring store
+calls them, and the libraries are imported there.
 """
 
 from contextlib import closing, suppress
@@ -77,8 +77,8 @@ def set_label(service: str, user: str, label: str) -> None:
 def display_name() -> str:
     """Return the display name of the keyring, empty if the bus does not tell.
 
-    KWallet, GNOME Keyring and KeePassXC all provide the Secret Service; they differ in the other
-    bus names that the same process owns.
+    KWallet, GNOME Keyring and KeePassXC all provide the Secret Service; they differ in the
+    process's other bus names.
     """
     # Imported by name: jeepney has no type hints.
     jeepney, blocking = import_module("jeepney"), import_module("jeepney.io.blocking")
