@@ -11,7 +11,7 @@ Around it:
 - `problems`: the texts of failed sign-ins.
 - `protection_space`: identities of upstreams, protection spaces and logins.
 - `rejected_logins`: keyed fingerprints of this run's rejected logins.
-- `history`: what the desk remembers between runs (``sign-in.json``).
+- `history`: the desk's records of earlier runs (``sign-in.json``).
 - `credential_store`: the interface of a store for logins; `keyring_store` implements it with the
 operating system's keyring, with the help of `secret_service` and `keyring_errors`.
 

@@ -1,5 +1,6 @@
-"""Publishes changes of prompts and facts, rate-limited: 500 simultaneous requests cause a single
-change.
+"""Publishes changes of prompts and facts to a listener.
+
+The publications are rate-limited: 500 simultaneous requests cause a single change.
 """
 
 from asyncio import AbstractEventLoop, TimerHandle
@@ -20,8 +21,9 @@ _log = getLogger(__name__)
 
 
 class ChangeListener(Protocol):
-    """Receives changes. The methods are called by the event loop, never from within a call to the
-    desk.
+    """Receives changes.
+
+    The methods are called by the event loop, never from within a call to the desk.
     """
 
     def prompt_changed(self, prompt: Prompt) -> None:

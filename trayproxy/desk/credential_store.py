@@ -1,5 +1,6 @@
-"""The interface of a store for logins. `trayproxy.desk.keyring_store` implements it with a
-keyring.
+"""The interface of a store for logins, and a store for runs without one.
+
+`trayproxy.desk.keyring_store` implements the interface with a keyring.
 """
 
 from collections.abc import Callable
@@ -32,18 +33,25 @@ class CredentialStore(Protocol):
     """Stores logins. No method blocks or raises; a failure is part of the result."""
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Read a profile's login for its upstream: of this user, or of any user if `user` is
-        empty.
+        """Read a profile's login for its upstream.
+
+        Args:
+            profile: The profile.
+            user: The user name; empty for the login of any user.
         """
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Save a profile's login, replacing any other. The result is None, or why it was not
-        saved.
+        """Save a profile's login, replacing any other.
+
+        Returns:
+            Why the login was not saved, None if it was.
         """
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove a profile's logins for its upstream. The result is None, or why they were not
-        removed.
+        """Remove a profile's logins for its upstream.
+
+        Returns:
+            Why the logins were not removed, None if they were.
         """
 
     def survey(self) -> Future[KeyringStatus]:

@@ -120,8 +120,9 @@ class Credentials:
         return Offer(self.scheme, self.challenge).label
 
     def header_value(self, method: bytes, target: bytes) -> bytes:
-        """Return the value of ``Proxy-Authorization`` for a request. The scheme must have a single
-        leg.
+        """Return the value of ``Proxy-Authorization`` for a request.
+
+        The scheme must have a single leg.
 
         Args:
             method: The request's method.
@@ -139,11 +140,10 @@ the request without a login, to get new challenges.
 
 
 class CredentialsFuture(Future[Outcome]):
-    """The future on which a request waits for credentials. Cancelling it notifies the desk
-    synchronously.
+    """The future on which a request waits for credentials.
 
-    A done-callback would run later: in between, the desk could spend the only trial of a login on a
-    client that has left.
+    Cancelling the future notifies the desk synchronously. A done-callback would run later: in
+    between, the desk could spend the only trial of a login on a client that has left.
     """
 
     def __init__(self, loop: AbstractEventLoop, on_cancel: Callable[[], None]) -> None:

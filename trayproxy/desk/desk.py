@@ -120,9 +120,7 @@ _log = getLogger(__name__)
 T = TypeVar("T")
 
 MAX_REALM_MISMATCHES = 4
-"""How often a request may receive a 407 of another realm before the login is moved to that
-realm.
-"""
+"""The number of 407s of another realm after which a request's login is moved to that realm."""
 
 IdentifyProgram = Callable[[PendingRequest], Awaitable[Program | None]]
 """Identifies the program that sent a request; called only for requests that a prompt names."""

@@ -1,4 +1,4 @@
-"""What the desk remembers between runs: fingerprints of upstreams, rejected logins and trials.
+"""The sign-in history: fingerprints of upstreams, rejected logins and trials of earlier runs.
 
 A login without an acceptance is recorded as being on trial before it is sent. An acceptance removes
 the entry, and a rejection replaces it. So if the process is killed during a trial, the record
@@ -92,7 +92,9 @@ class HistoryRecord:
 
 
 class History(Protocol):
-    """Stores what the desk remembers between runs. No method raises, blocks or waits."""
+    """Records the fingerprints, rejections and trials for later runs. No method raises or
+    blocks.
+    """
 
     @property
     def fingerprints(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
@@ -141,7 +143,7 @@ class History(Protocol):
         """Remove all records about a profile."""
 
     def close(self) -> None:
-        """Write what has not been written yet."""
+        """Write the pending records."""
 
 
 class NullHistory:
@@ -421,7 +423,7 @@ class HistoryFile:
             self._submit(write)
 
     def close(self) -> None:
-        """Write what has not been written yet; give up if the directory does not respond."""
+        """Write the pending records; give up if the directory does not respond."""
         if self._worker is None:
             return
         self._jobs.put(None)
@@ -482,18 +484,14 @@ class HistoryFile:
             self._write()
 
     def _drop_unhashed(self, upstream_id: UpstreamId, login: Login) -> bool:
-        """Remove the trial without a hash if it belongs to this login; return True if it was
-        removed.
-        """
+        """Remove the trial without a hash if it is this login's; return True if it was removed."""
         if self._unhashed != (upstream_id, login):
             return False
         self._unhashed = None
         return self._upstream(upstream_id).trials.pop(UNHASHED, None) is not None
 
     def _forget(self, upstream_id: UpstreamId, login_hash: str) -> bool:
-        """Remove rejections and trials of a login at an upstream; return True if any were
-        removed.
-        """
+        """Remove rejections and trials of a login at an upstream; return True if there were any."""
         changed = False
         for record in self._records_at(upstream_id).values():
             changed |= record.trials.pop(login_hash, None) is not None
@@ -609,9 +607,7 @@ class HistoryFile:
 
 
 class ForwardingHistory:
-    """A `History` that forwards all calls to another history; subclasses override some of the
-    methods.
-    """
+    """A `History` that forwards all calls to another history; subclasses override some methods."""
 
     def __init__(self, memory: History) -> None:
         self.fingerprints = memory.fingerprints
@@ -631,7 +627,7 @@ class ForwardingHistory:
         self._history.set_fingerprint(upstream_id, fingerprint)
 
     def close(self) -> None:
-        """Write what has not been written yet."""
+        """Write the pending records."""
         self._history.close()
 
 

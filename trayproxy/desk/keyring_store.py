@@ -82,9 +82,7 @@ class KeyringBackend(Protocol):
     """The methods used here of the keyring library's back-ends."""
 
     def get_credential(self, service: str, username: str | None) -> BackendCredential | None:
-        """Return an entry; with no user name, the entry of any user if the back-end supports
-        this.
-        """
+        """Return an entry; without a user name, any user's entry if the back-end supports this."""
 
     def set_password(self, service: str, username: str, password: str) -> None:
         """Write an entry."""
@@ -483,9 +481,7 @@ class _HasAppId(Protocol):
 
 
 def _with_app_id(backend: KeyringBackend) -> KeyringBackend:
-    """Return the back-end with TrayProxy's name as its application id, if it supports application
-    ids.
-    """
+    """Return the back-end with TrayProxy's name as its application id, if it supports this."""
     if hasattr(backend, "appid"):
         return cast("_HasAppId", backend).with_properties(appid=APP_NAME)
     return backend

@@ -32,15 +32,11 @@ class KeyringInventory:
         self.watch: Callable[[Callable[[KeyringStatus], None]], None] = keyring.watch
 
     def has_password(self, profile: Profile) -> bool | None:
-        """Return whether the profile's preferred upstream has a password; None if this is not
-        known.
-        """
+        """Return whether the profile's preferred upstream has a password; None if not known."""
         return self._has_password.get(_profile_upstream(profile))
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Read a profile's login for its upstream: of this user, or of any user if `user` is
-        empty.
-        """
+        """Read a profile's login for its upstream; see `CredentialStore.find`."""
 
         def record(done: "Future[LookupResult]") -> None:
             lookup = done.result()

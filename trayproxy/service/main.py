@@ -267,9 +267,7 @@ class Service:
         self._publisher.notices = (*((problem,) if problem else ()), *about_users)
 
     def _load(self) -> Problem | None:
-        """Load the settings. If the file cannot be read, load the last good settings and return
-        why.
-        """
+        """Load the settings; if this fails, load the last good settings and return the problem."""
         try:
             self._store.load()
         except SettingsError as error:
@@ -372,9 +370,7 @@ class Service:
         return None
 
     async def _wait_to_listen_again(self) -> None:
-        """Wait for `LISTEN_RETRY_S`, or until the service is told to quit or to use another
-        port.
-        """
+        """Wait for `LISTEN_RETRY_S`, or until the service is to quit or to use another port."""
         tasks = [asyncio.create_task(event.wait()) for event in (self._stop, self._port_changed)]
         await asyncio.wait(tasks, timeout=LISTEN_RETRY_S, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:

@@ -154,8 +154,10 @@ class RequestHandler:
         self._update_front_ends()
 
     def detached(self, session: Session) -> None:
-        """Remove the session of a front end and cancel its profile tests; open prompts stay open
-        for the next front end."""
+        """Remove the session of a front end and cancel its profile tests.
+
+        Open prompts stay open for the next front end.
+        """
         self._sessions.discard(session)
         for check in self._checks.pop(session, ()):
             check.cancel()

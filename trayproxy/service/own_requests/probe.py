@@ -235,9 +235,7 @@ class Probe:
         return result
 
     async def _request_permit(self, credentials: Credentials) -> Credentials | None:
-        """Return the credentials with the desk's send permit; None: do not send this login any
-        more.
-        """
+        """Return the credentials with the desk's send permit; None: the login must not be sent."""
         if credentials.permit:
             return credentials
         permitted = await self._tools.desk.request_permit(credentials, self._pending.target)
