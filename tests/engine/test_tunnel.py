@@ -82,7 +82,7 @@ def ends(stack: ExitStack, request: pytest.FixtureRequest) -> Ends:
 class NoPipes(PipePool):
     """What a system without splice has."""
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         return None
 
 
