@@ -1,4 +1,4 @@
-"""Requests through SOCKS5 upstreams, and the sign-in there."""
+"""Requests through SOCKS5 upstreams, and signing in there."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,22 +24,22 @@ USERS = {LOGIN.user: LOGIN.password}
 NAME = b"www.test.lan"
 
 
-def by_socks(port: int, sign_in: SignIn = SignIn.PASSWORD) -> Profile:
+def socks_profile(port: int, sign_in: SignIn = SignIn.PASSWORD) -> Profile:
     return Profile("socks", "Socks", Upstream("127.0.0.1", port, ProxyScheme.SOCKS5), sign_in)
 
 
 @pytest.fixture
 def url(recorder: Recorder) -> bytes:
-    """Of the recorder, which is the origin here."""
+    """The URL of the recorder, which is the origin in these tests."""
     return b"http://%b:%d/path?query" % (NAME, recorder.port)
 
 
 @pytest.mark.parametrize("engines_loop", list(LOOPS.values()), ids=list(LOOPS))
-def test_requests_reach_the_origin_in_its_own_form(
+def test_requests_reach_the_origin_in_origin_form(
     start: Start, stack: ExitStack, recorder: Recorder, url: bytes
 ) -> None:
     socks = stack.enter_context(Socks())
-    engine = start(by_socks(socks.port), FakeDesk())
+    engine = start(socks_profile(socks.port), FakeDesk())
     with engine.connect() as client:
         assert client.ask(get(url)).body == b"ok"
         assert client.ask(post(url, b"body"), b"POST").body == b"ok"
@@ -47,11 +47,11 @@ def test_requests_reach_the_origin_in_its_own_form(
     assert [request.values(b"host") for request in recorder.requests] == [
         [b"%b:%d" % (NAME, recorder.port)]
     ] * 2
-    # The connection is kept, and the name was left to the server.
+    # One connection was reused, and the server resolved the name.
     assert socks.wishes == [Wish(3, NAME.decode(), recorder.port)]
 
 
-def test_a_tunnel_is_a_connection_of_the_server(
+def test_a_tunnel_is_a_connection_through_the_server(
     start: Start, stack: ExitStack, recorder: Recorder
 ) -> None:
     socks = stack.enter_context(Socks())
@@ -63,7 +63,7 @@ def test_a_tunnel_is_a_connection_of_the_server(
         peer.send(b"%d" % len(got))
 
     origin = stack.enter_context(Scripted(play))
-    with start(by_socks(socks.port)).connect() as client:
+    with start(socks_profile(socks.port)).connect() as client:
         assert client.ask(connect(b"%b:%d" % (NAME, origin.port)), b"CONNECT").status == 200
         assert client.take(23) == b"the server speaks first"
         for block in octets(length):
@@ -72,18 +72,16 @@ def test_a_tunnel_is_a_connection_of_the_server(
         assert client.take_all() == b"%d" % length
 
 
-def test_octets_that_come_one_by_one_are_put_together(
-    start: Start, stack: ExitStack, url: bytes
-) -> None:
+def test_replies_may_arrive_octet_by_octet(start: Start, stack: ExitStack, url: bytes) -> None:
     socks = stack.enter_context(Socks(USERS, slowly=True))
-    with start(by_socks(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
+    with start(socks_profile(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
         assert client.ask(get(url)).status == 200
 
 
 def test_two_targets_never_share_a_connection(start: Start, stack: ExitStack) -> None:
     socks = stack.enter_context(Socks())
     first, second = stack.enter_context(Recorder()), stack.enter_context(Recorder())
-    with start(by_socks(socks.port)).connect() as client:
+    with start(socks_profile(socks.port)).connect() as client:
         for _ in range(2):
             for origin in (first, second):
                 client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
@@ -96,7 +94,7 @@ def test_two_targets_never_share_a_connection(start: Start, stack: ExitStack) ->
 def test_the_login_is_asked_for_and_tried_once(start: Start, stack: ExitStack, url: bytes) -> None:
     socks = stack.enter_context(Socks(USERS))
     desk = FakeDesk(LOGIN)
-    with start(by_socks(socks.port), desk).connect() as client:
+    with start(socks_profile(socks.port), desk).connect() as client:
         assert client.ask(get(url)).status == 200
         assert client.ask(post(url, b"body"), b"POST").status == 200
     (turn,) = desk.turns
@@ -109,13 +107,13 @@ def test_the_login_is_asked_for_and_tried_once(start: Start, stack: ExitStack, u
 
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
-def test_a_rejected_login_comes_back_to_the_desk_as_tried(
+def test_a_rejected_login_is_reported_to_the_desk(
     start: Start, stack: ExitStack, url: bytes, recorder: Recorder, is_tunnel: bool
 ) -> None:
     socks = stack.enter_context(Socks({LOGIN.user: "another"}))
     desk = FakeDesk(LOGIN)
     octets = connect(b"%b:%d" % (NAME, recorder.port)) if is_tunnel else get(url)
-    with start(by_socks(socks.port), desk).connect() as client:
+    with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(octets, octets.split()[0])
     assert reply.status == 503
     assert [turn.tried is None for turn in desk.turns] == [True, False]
@@ -126,7 +124,7 @@ def test_a_rejected_login_comes_back_to_the_desk_as_tried(
 
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
-def test_a_server_that_leaves_instead_of_a_verdict_may_have_counted_the_login(
+def test_a_login_without_a_reply_counts_as_sent(
     start: Start, script: Callable[..., Scripted], url: bytes, is_tunnel: bool
 ) -> None:
     def leave(peer: Peer) -> None:
@@ -136,14 +134,14 @@ def test_a_server_that_leaves_instead_of_a_verdict_may_have_counted_the_login(
 
     desk = FakeDesk(LOGIN)
     octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
-    with start(by_socks(script(leave).port), desk).connect() as client:
+    with start(socks_profile(script(leave).port), desk).connect() as client:
         assert client.ask(octets, octets.split()[0]).status >= 500
     assert desk.spent == [True]
 
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
 @pytest.mark.parametrize("status", [b"\x01\x00", b"\x01\x01"], ids=["right", "wrong"])
-def test_the_verdict_is_read_although_the_only_client_has_left(
+def test_the_verdict_is_read_after_the_only_client_has_left(
     start: Start,
     script: Callable[..., Scripted],
     stack: ExitStack,
@@ -151,7 +149,7 @@ def test_the_verdict_is_read_although_the_only_client_has_left(
     status: bytes,
     is_tunnel: bool,
 ) -> None:
-    """A wrong login has cost its failed log-on: it must not be sent once more to find out."""
+    """A wrong login has cost a failed log-on: it must not be sent again to learn the verdict."""
     came, may_answer = Event(), Event()
     stack.callback(may_answer.set)
 
@@ -164,7 +162,7 @@ def test_the_verdict_is_read_although_the_only_client_has_left(
         peer.send(status)
 
     desk = FakeDesk(LOGIN)
-    engine = start(by_socks(script(play).port), desk)
+    engine = start(socks_profile(script(play).port), desk)
     base = engine.holdings()
     octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
     with engine.connect() as client:
@@ -183,10 +181,10 @@ def test_the_verdict_is_read_although_the_only_client_has_left(
 
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
-def test_a_password_that_was_changed_costs_one_failed_log_on(
+def test_a_changed_password_costs_one_failed_log_on(
     start: Start, script: Callable[..., Scripted], stack: ExitStack, url: bytes, is_tunnel: bool
 ) -> None:
-    """T14: however many programs wake up with it at once."""
+    """T14: independent of the number of programs sending requests at once."""
     came, may_answer = Event(), Event()
     stack.callback(may_answer.set)
     carried: list[bytes] = []
@@ -201,7 +199,7 @@ def test_a_password_that_was_changed_costs_one_failed_log_on(
 
     count = 10
     desk = FakeDesk(LOGIN, knows_it=True)
-    engine = start(by_socks(script(play).port), desk)
+    engine = start(socks_profile(script(play).port), desk)
     octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
     clients = [stack.enter_context(engine.connect()) for _ in range(count)]
     for client in clients:
@@ -215,10 +213,10 @@ def test_a_password_that_was_changed_costs_one_failed_log_on(
     assert len(carried) == 1
 
 
-def test_requests_never_carry_the_login(start: Start, stack: ExitStack, url: bytes) -> None:
+def test_requests_never_contain_the_login(start: Start, stack: ExitStack, url: bytes) -> None:
     socks = stack.enter_context(Socks(USERS))
     origin = stack.enter_context(Scripted(answering(OK)))
-    with start(by_socks(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
+    with start(socks_profile(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
         client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
     received = origin.peer(1).received.lower()
     assert b"proxy-authorization" not in received
@@ -229,52 +227,52 @@ def test_a_site_that_asks_for_the_login_does_not_get_it(start: Start, stack: Exi
     socks = stack.enter_context(Socks(USERS))
     origin = stack.enter_context(Scripted(answering(challenge('Basic realm="proxy"'))))
     desk = FakeDesk(LOGIN, knows_it=True)
-    with start(by_socks(socks.port), desk).connect() as client:
+    with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
     assert b"The site asked for a proxy sign-in" in reply.body
     assert not desk.turns
 
 
-def test_a_login_that_the_server_does_not_ask_for_is_neither_sent_nor_taken_for_right(
+def test_a_login_not_requested_by_the_server_is_neither_sent_nor_accepted(
     start: Start, stack: ExitStack, url: bytes
 ) -> None:
     socks = stack.enter_context(Socks())
     desk = FakeDesk(LOGIN, knows_it=True)
-    with start(by_socks(socks.port), desk).connect() as client:
+    with start(socks_profile(socks.port), desk).connect() as client:
         assert client.ask(get(url)).status == 200
     assert not socks.logons
     assert not desk.acceptances
     assert desk.spent == [False]
 
 
-def test_a_right_login_is_right_although_the_target_cannot_be_reached(
+def test_a_login_is_accepted_although_the_target_is_unreachable(
     start: Start, stack: ExitStack
 ) -> None:
     socks = stack.enter_context(Socks(USERS, refuses={NAME.decode(): 5}))
     desk = FakeDesk(LOGIN)
-    with start(by_socks(socks.port), desk).connect() as client:
+    with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(get(b"http://%b/" % NAME))
     assert reply.status == 502
     assert len(desk.acceptances) == 1
 
 
-def test_a_profile_without_sign_in_offers_none_and_says_so(
+def test_a_profile_without_sign_in_offers_no_login_and_gives_an_error_page(
     start: Start, stack: ExitStack, url: bytes
 ) -> None:
     socks = stack.enter_context(Socks(USERS))
-    with start(by_socks(socks.port, SignIn.NONE)).connect() as client:
+    with start(socks_profile(socks.port, SignIn.NONE)).connect() as client:
         assert b"The profile says that it needs none" in client.ask(get(url)).body
     assert socks.offers == [b"\x00"]
 
 
-def test_a_server_that_accepts_nothing_of_ours_says_so(
+def test_a_server_that_accepts_no_offered_method_gives_an_error_page(
     start: Start, script: Callable[..., Scripted], url: bytes
 ) -> None:
     def play(peer: Peer) -> None:
         peer.read(4)
         peer.send(b"\x05\xff")
 
-    with start(by_socks(script(play).port)).connect() as client:
+    with start(socks_profile(script(play).port)).connect() as client:
         reply = client.ask(get(url))
     assert (reply.status, b"(TP-303)" in reply.reason) == (503, True)
 
@@ -293,11 +291,11 @@ def test_a_server_that_accepts_nothing_of_ours_says_so(
         (8, 502, b"destination_unavailable"),
     ],
 )
-def test_the_servers_reason_is_told(
+def test_the_page_names_the_servers_reason(
     start: Start, stack: ExitStack, code: int, status: int, error: bytes
 ) -> None:
     socks = stack.enter_context(Socks(refuses={NAME.decode(): code}))
-    engine = start(by_socks(socks.port))
+    engine = start(socks_profile(socks.port))
     with engine.connect() as client:
         reply = client.ask(get(b"http://%b/" % NAME))
     assert reply.status == status
@@ -315,7 +313,7 @@ def test_the_servers_reason_is_told(
         (b"\x05\x00" + b"\x05\x00\x00\x09", b"TP-205"),
     ],
 )
-def test_a_server_that_speaks_something_else_is_a_failure(
+def test_a_server_that_does_not_speak_socks5_gives_an_error_page(
     start: Start, script: Callable[..., Scripted], url: bytes, answer: bytes, code: bytes
 ) -> None:
     def play(peer: Peer) -> None:
@@ -324,7 +322,7 @@ def test_a_server_that_speaks_something_else_is_a_failure(
         peer.half_close()
         peer.read_all()
 
-    engine = start(by_socks(script(play).port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(socks_profile(script(play).port), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:
         reply = client.ask(get(url))
     assert reply.status == 502
@@ -332,20 +330,20 @@ def test_a_server_that_speaks_something_else_is_a_failure(
     assert engine.observer.failures
 
 
-def test_a_silent_server_is_given_up(
+def test_a_silent_server_times_out(
     start: Start, script: Callable[..., Scripted], url: bytes
 ) -> None:
     limits = replace(EngineLimits(), handshake_s=0.2)
-    with start(by_socks(script(silent).port), limits=limits).connect() as client:
+    with start(socks_profile(script(silent).port), limits=limits).connect() as client:
         reply = client.ask(get(url))
     assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)
 
 
-def test_a_client_that_leaves_in_between_leaves_nothing_behind(
+def test_a_client_that_leaves_during_the_dialogue_leaks_nothing(
     start: Start, script: Callable[..., Scripted], url: bytes
 ) -> None:
     upstream = script(silent)
-    engine = start(by_socks(upstream.port))
+    engine = start(socks_profile(upstream.port))
     base = engine.holdings()
     with engine.connect() as client:
         client.send(get(url))

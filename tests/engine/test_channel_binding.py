@@ -1,4 +1,4 @@
-"""What stands for a TLS server in a sign-in, against cryptography's own reading."""
+"""The channel binding compared with the certificate parser of cryptography."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -39,21 +39,23 @@ def hashed(octets: bytes, algorithm: HashAlgorithm) -> bytes:
 
 @pytest.mark.parametrize("key", [ELLIPTIC, RSA], ids=["ecdsa", "rsa"])
 @pytest.mark.parametrize("algorithm", [SHA256(), SHA384(), SHA512()], ids=lambda one: one.name)
-def test_the_hash_is_that_of_the_signature(key: Key, algorithm: SHA256 | SHA384 | SHA512) -> None:
+def test_the_hash_function_is_that_of_the_signature(
+    key: Key, algorithm: SHA256 | SHA384 | SHA512
+) -> None:
     octets = certificate(key, algorithm)
     assert tls_server_end_point(octets) == hashed(octets, algorithm)
 
 
-def test_a_signature_without_a_hash_of_its_own_binds_nothing() -> None:
+def test_a_signature_without_a_separate_hash_function_gives_no_binding() -> None:
     assert tls_server_end_point(certificate(ed25519.Ed25519PrivateKey.generate(), None)) == b""
 
 
 @pytest.mark.parametrize("octets", [b"", b"\x30", b"\x30\x82", b"\x30\x82\xff\xff", b"text"])
-def test_what_is_no_certificate_binds_nothing(octets: bytes) -> None:
+def test_octets_that_are_not_a_certificate_give_no_binding(octets: bytes) -> None:
     assert tls_server_end_point(octets) == b""
 
 
-def test_a_certificate_that_is_cut_off_binds_nothing() -> None:
+def test_a_truncated_certificate_gives_no_binding() -> None:
     octets = certificate(ELLIPTIC, SHA256())
     assert {tls_server_end_point(octets[:length]) for length in range(len(octets))} == {b""}
 
@@ -62,8 +64,9 @@ SHA_256_WITH_RSA = bytes.fromhex("300d06092a864886f70d01010b0500")
 
 
 @pytest.mark.parametrize("length", [0, 1, 126, 127, 128, 129, 255, 256, 65535, 65536])
-def test_lengths_are_read_in_each_of_their_forms(length: int) -> None:
-    """X.690, section 8.1.3: in one octet up to 127, else their number comes first."""
+def test_lengths_are_read_in_short_and_long_form(length: int) -> None:
+    """X.690, section 8.1.3: one octet up to 127, otherwise preceded by the number of length
+    octets."""
     size = length.to_bytes(max(1, (length.bit_length() + 7) // 8), "big")
     written = size if length < 128 else bytes((0x80 | len(size),)) + size
     octets = b"\x30\x00\x30" + written + bytes(length) + SHA_256_WITH_RSA
@@ -71,6 +74,6 @@ def test_lengths_are_read_in_each_of_their_forms(length: int) -> None:
     assert tls_server_end_point(octets[:-12]) == b""
 
 
-def test_a_length_that_is_not_definite_is_no_der() -> None:
+def test_an_indefinite_length_gives_no_binding() -> None:
     octets = b"\x30\x00\x30\x80" + SHA_256_WITH_RSA
     assert tls_server_end_point(octets) == b""

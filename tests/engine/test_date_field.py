@@ -9,11 +9,11 @@ from trayproxy.engine.transfer.date_field import DateField, http_date
 
 
 @given(st.integers(0, 253_402_300_799))
-def test_the_date_is_the_one_of_mail(second: int) -> None:
+def test_http_date_equals_the_format_of_email_utils(second: int) -> None:
     assert http_date(second) == formatdate(second, usegmt=True)
 
 
-def test_the_line_is_made_once_a_second() -> None:
+def test_the_line_is_formatted_once_a_second() -> None:
     times = iter([0.0, 0.9, 1.0])
     line = DateField(lambda: next(times))
     first = line()

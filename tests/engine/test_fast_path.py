@@ -1,4 +1,4 @@
-"""The short way does what the story would do, whatever else happens at the same time."""
+"""The fast path has the same results as the request loop, including races with other events."""
 
 import socket
 from collections.abc import Callable
@@ -44,14 +44,14 @@ def engines_loop(new_loop: NewLoop) -> NewLoop:
     return new_loop
 
 
-def leave_one_idle(engine: Running) -> None:
-    """Let a client come and go, so that an upstream connection is kept."""
+def leave_idle_connection(engine: Running) -> None:
+    """Send a request of one client, which leaves an idle upstream connection."""
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: any(engine.engine.pool._idle.values()), "a connection that is kept")
 
 
-def only_work(engine: Running) -> ClientConnection:
+def only_connection(engine: Running) -> ClientConnection:
     """Return the only client connection."""
     [work] = engine.engine.executor.works.values()
     assert isinstance(work, ClientConnection)
@@ -60,7 +60,7 @@ def only_work(engine: Running) -> ClientConnection:
 
 @pytest.mark.parametrize("octets", [GET, CONNECT], ids=["GET", "CONNECT"])
 @pytest.mark.parametrize("login", [None, LOGIN], ids=["without a login", "with one"])
-def test_what_was_asked_before_takes_the_short_way(
+def test_a_repeated_request_takes_the_fast_path(
     start: Start,
     script: Play,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,23 +75,23 @@ def test_what_was_asked_before_takes_the_short_way(
             else:
                 peer.send(ESTABLISHED if head.startswith(b"CONNECT") else OK)
 
-    method, stories = octets.split(b" ")[0], list[object]()
+    method, request_loops = octets.split(b" ")[0], list[object]()
 
-    class Counted(RequestLoop):
+    class CountedRequestLoop(RequestLoop):
         def __init__(self, link: ClientConnection) -> None:
-            stories.append(link)
+            request_loops.append(link)
             super().__init__(link)
 
-    monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", Counted)
+    monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", CountedRequestLoop)
     engine = start(office(script(answer).port), FakeDesk(login))
     for expected in (1, 1, 1):
         with engine.connect() as client:
             assert client.ask(octets, method).status == 200
         engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-        assert len(stories) == expected
+        assert len(request_loops) == expected
 
 
-# --- numbers of descriptors that come back ---
+# --- reused descriptors ---
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,13 @@ def test_what_was_asked_before_takes_the_short_way(
     ],
     ids=["malformed", "cut off"],
 )
-def test_a_kept_connection_that_is_closed_at_once_leaves_its_number_to_others(
+def test_a_pooled_connection_closed_immediately_frees_its_descriptor_for_others(
     engine: Running, stack: ExitStack, octets: bytes
 ) -> None:
-    """It is taken and closed in one go, and the next connection gets its number."""
+    """The connection is taken and closed in the same turn, and the next connection gets its
+    descriptor."""
     others = [stack.enter_context(engine.connect()) for _ in range(4)]
-    leave_one_idle(engine)
+    leave_idle_connection(engine)
     bad = stack.enter_context(engine.connect())
     bad.send(octets)
     bad.finish()
@@ -117,13 +118,11 @@ def test_a_kept_connection_that_is_closed_at_once_leaves_its_number_to_others(
         assert other.ask(GET).status == 200
 
 
-# --- tunnels whose client has gone ---
+# --- tunnels of clients that have left ---
 
 
-def test_a_tunnel_that_nobody_waits_for_is_not_kept_as_a_connection(
-    start: Start, script: Play
-) -> None:
-    """What comes next on it would reach the site, and with the login."""
+def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start: Start, script: Play) -> None:
+    """A request on this connection would reach the site, with the login."""
     asked, go_on = Event(), Event()
 
     def open_late(peer: Peer) -> None:
@@ -148,9 +147,9 @@ def test_a_tunnel_that_nobody_waits_for_is_not_kept_as_a_connection(
     assert asked.wait(20)
 
     def both_at_once() -> None:
-        # The answer first: `epoll` tells in the order in which descriptors became ready.
+        # The response comes first: `epoll` reports descriptors in the order they became ready.
         go_on.set()
-        upstream = only_work(engine).upstream
+        upstream = only_connection(engine).upstream
         assert upstream is not None
         upstream.stream.socket.setblocking(True)
         upstream.stream.socket.recv(1, socket.MSG_PEEK)
@@ -169,17 +168,17 @@ def test_a_tunnel_that_nobody_waits_for_is_not_kept_as_a_connection(
 
 
 @pytest.fixture
-def stories(monkeypatch: pytest.MonkeyPatch) -> list[RequestLoop]:
-    """Every story that is told from now on."""
-    told: list[RequestLoop] = []
+def request_loops(monkeypatch: pytest.MonkeyPatch) -> list[RequestLoop]:
+    """Every request loop created from now on."""
+    count: list[RequestLoop] = []
 
-    class Counted(RequestLoop):
+    class CountedRequestLoop(RequestLoop):
         def __init__(self, link: ClientConnection) -> None:
             super().__init__(link)
-            told.append(self)
+            count.append(self)
 
-    monkeypatch.setattr(client_module, "RequestLoop", Counted)
-    return told
+    monkeypatch.setattr(client_module, "RequestLoop", CountedRequestLoop)
+    return count
 
 
 def open_tunnel(engine: Running) -> None:
@@ -189,35 +188,38 @@ def open_tunnel(engine: Running) -> None:
         assert client.take(4) == b"ping"
 
 
-def test_a_tunnel_that_was_opened_before_takes_the_short_way(
-    start: Start, recorder: Recorder, stories: list[RequestLoop]
+def test_a_repeated_tunnel_takes_the_fast_path(
+    start: Start, recorder: Recorder, request_loops: list[RequestLoop]
 ) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     for _ in range(2):
-        open_tunnel(engine)  # What is known by now of the login and of the answer is enough.
-    told = len(stories)
+        open_tunnel(engine)  # Now the login is known and the tunnel reply is cached.
+    count = len(request_loops)
     for _ in range(3):
         open_tunnel(engine)
-    assert len(stories) == told
+    assert len(request_loops) == count
 
 
-def test_a_tunnel_to_a_proxy_whose_name_was_forgotten_is_opened(
-    start: Start, recorder: Recorder, stories: list[RequestLoop], monkeypatch: pytest.MonkeyPatch
+def test_a_tunnel_is_opened_after_the_cached_name_of_the_proxy_expired(
+    start: Start,
+    recorder: Recorder,
+    request_loops: list[RequestLoop],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its address is looked up anew, which is not for the short way."""
+    """The request loop resolves the name again; the fast path does not."""
     resolve(monkeypatch, (socket.AF_INET, ("127.0.0.1", recorder.port)))
     engine = start(office(recorder.port, host="proxy.test"), FakeDesk(LOGIN, knows_it=True))
     for _ in range(3):
         open_tunnel(engine)
-    told = len(stories)
+    count = len(request_loops)
     engine.call(engine.engine.connector.forget)
     open_tunnel(engine)
-    assert len(stories) == told + 1
+    assert len(request_loops) == count + 1
     open_tunnel(engine)
-    assert len(stories) == told + 1
+    assert len(request_loops) == count + 1
 
 
-def test_a_request_goes_by_the_second_address_of_a_proxy_if_the_first_has_no_route(
+def test_a_request_uses_the_second_address_of_a_proxy_if_the_first_has_no_route(
     start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = socket.AF_INET, ("127.0.0.1", recorder.port)
@@ -227,20 +229,20 @@ def test_a_request_goes_by_the_second_address_of_a_proxy_if_the_first_has_no_rou
         assert client.ask(GET).status == 200
 
 
-def test_the_short_way_is_taken_also_where_there_are_other_upstreams(
-    start: Start, recorder: Recorder, stories: list[RequestLoop]
+def test_the_fast_path_is_taken_also_with_fallbacks(
+    start: Start, recorder: Recorder, request_loops: list[RequestLoop]
 ) -> None:
     first, other = (Upstream("127.0.0.1", port) for port in (recorder.port, 1))
     engine = start(Profile("office", "Office", first, fallbacks=(other,)))
     for _ in range(2):
-        leave_one_idle(engine)
-    told = len(stories)
-    leave_one_idle(engine)
-    assert len(stories) == told
+        leave_idle_connection(engine)
+    count = len(request_loops)
+    leave_idle_connection(engine)
+    assert len(request_loops) == count
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
-    """Let every name have these addresses, and be remembered as usual."""
+    """Make every name resolve to these addresses, with the usual cache."""
 
     async def look_up(
         self: Resolver, host: str, port: int, pause: Pause, limit_s: float
@@ -250,11 +252,12 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
     monkeypatch.setattr(Resolver, "look_up", look_up)
 
 
-# --- connections that were begun ---
+# --- connecting sockets ---
 
 
-class Reluctant:
-    """An upstream that answers once, and establishes no connection any more after that."""
+class FullQueueUpstream:
+    """An upstream which answers one request, and whose full accept queue then blocks new
+    connections."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -271,15 +274,16 @@ class Reluctant:
         connection.sendall(OK)
         return connection
 
-    def fill(self) -> None:
-        """Let the queue be full, so that the kernel ignores who else would connect."""
+    def fill_queue(self) -> None:
+        """Fill the accept queue, so the kernel ignores further connection attempts."""
         for _ in range(3):
             waiting = self._stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(self._listener.getsockname())
 
-    def take_all(self, octets: bytes) -> int:
-        """Accept whoever waits, and answer these octets; return how many connections said them."""
+    def accept_all(self, octets: bytes) -> int:
+        """Accept connections until one sends these octets, and respond. Return the number of
+        connections which sent them."""
         asked = 0
         while not asked:
             connection, _ = self._listener.accept()
@@ -291,17 +295,17 @@ class Reluctant:
         return asked
 
 
-def once(peer: Peer) -> None:
-    """Answer one request and close."""
+def answer_once(peer: Peer) -> None:
+    """Answer one request and close the connection."""
     peer.read_head()
     peer.send(OK)
 
 
 @pytest.mark.parametrize("octets", [GET, CONNECT], ids=["GET", "CONNECT"])
-def test_a_connection_that_takes_its_time_is_waited_for_and_no_second_one_begun(
+def test_a_slow_connection_is_waited_for_and_no_second_connection_is_opened(
     start: Start, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, octets: bytes
 ) -> None:
-    upstream = Reluctant(stack)
+    upstream = FullQueueUpstream(stack)
     engine = start(office(upstream.port))
     method = octets.split(b" ")[0]
     with engine.connect() as client:
@@ -318,22 +322,23 @@ def test_a_connection_that_takes_its_time_is_waited_for_and_no_second_one_begun(
 
     monkeypatch.setattr("trayproxy.engine.forward.fast_path.start_connect", counted)
     monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.start_connect", counted)
-    upstream.fill()
+    upstream.fill_queue()
     with engine.connect() as client:
         client.send(octets)
-        engine.until(lambda: only_work(engine).connecting is not None, "the slow connection")
+        engine.until(lambda: only_connection(engine).connecting is not None, "the slow connection")
         [wire] = {plan.wire for plan in engine.engine.cached_requests._found.values() if plan.wire}
-        upstream.take_all(wire)
+        upstream.accept_all(wire)
         assert client.reply(method).status == 200
     assert len(begun) == 1
 
 
 @pytest.mark.parametrize(("error", "begun"), [(ENOTCONN, 1), (ECONNREFUSED, 2)])
-def test_a_connection_is_given_up_for_every_error_but_that_it_is_not_established(
+def test_a_connection_is_closed_after_every_error_except_not_connected(
     start: Start, script: Play, monkeypatch: pytest.MonkeyPatch, error: int, begun: int
 ) -> None:
-    """Linux takes the octets or says that they would block; other systems say ENOTCONN."""
-    engine = start(office(script(once).port))
+    """On Linux, sending to a connecting socket succeeds or blocks; on other systems it fails with
+    ENOTCONN."""
+    engine = start(office(script(answer_once).port))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
@@ -358,11 +363,11 @@ def test_a_connection_is_given_up_for_every_error_but_that_it_is_not_established
     assert len(made) == begun
 
 
-def test_a_connection_begun_to_one_upstream_is_not_used_for_another(
+def test_a_connecting_socket_of_an_upstream_is_not_used_for_its_fallback(
     start: Start, script: Play, stack: ExitStack
 ) -> None:
-    """The first one is tried again after its pause, and takes its time."""
-    first, second = Reluctant(stack), script(once)
+    """The first upstream is tried again after its pause, and does not accept the connection."""
+    first, second = FullQueueUpstream(stack), script(answer_once)
     upstreams = [Upstream("127.0.0.1", port) for port in (first.port, second.port)]
     profile = Profile("office", "Office", upstreams[0], fallbacks=(upstreams[1],))
     limits = replace(LIMITS, connect_s=0.5, connect_total_s=0.5)
@@ -371,19 +376,20 @@ def test_a_connection_begun_to_one_upstream_is_not_used_for_another(
         client.send(GET)
         first.answer_one().close()
         assert client.reply().status == 200
-        first.fill()
-        # Another request finds out that it is dead, and the first one does not know yet.
+        first.fill_queue()
+        # Another request marks the upstream as dead while the first connection is still open.
         assert client.ask(get(b"http://other.test/")).status == 200
         engine.call(lambda: setattr(engine.engine.failover._dead[upstreams[0]], "until", 0.0))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
 
 
-def test_a_begun_connection_is_not_used_for_the_next_request(
+def test_a_connecting_socket_is_not_used_for_the_next_request(
     start: Start, script: Play, stack: ExitStack
 ) -> None:
-    """Its own request has found another one meanwhile, and the next one goes elsewhere."""
-    upstream, origin = Reluctant(stack), script(answering(OK))
+    """Its request was sent on another connection meanwhile, and the next request has another
+    route."""
+    upstream, origin = FullQueueUpstream(stack), script(answering(OK))
     engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
     engine.signs.direct.add("127.0.0.1")
     pool = engine.engine.pool
@@ -392,19 +398,19 @@ def test_a_begun_connection_is_not_used_for_the_next_request(
         kept = upstream.answer_one()
         assert client.reply().status == 200
     engine.until(lambda: any(pool._idle.values()), "a connection that is kept")
-    upstream.fill()
+    upstream.fill_queue()
 
-    def let_it_be_nobodys() -> None:
+    def remove_login_from_key() -> None:
         [(key, idle)] = pool._idle.items()
         idle[0][0].key = PoolKey(key.url, epoch=key.epoch)
         pool._idle = {idle[0][0].key: idle}
 
-    engine.call(let_it_be_nobodys)
+    engine.call(remove_login_from_key)
     with engine.connect() as client:
         client.send(GET)
         kept.recv(1 << 16)
         client.send(get(b"http://127.0.0.1:%d/" % origin.port))
-        work = only_work(engine)
+        work = only_connection(engine)
         engine.until(lambda: bool(work.client.inbox), "the next request")
         kept.sendall(OK)
         assert client.reply().status == 200
@@ -413,15 +419,15 @@ def test_a_begun_connection_is_not_used_for_the_next_request(
     assert origin.peers[0].received.startswith(b"GET / ")
 
 
-def test_an_answer_that_a_client_takes_slowly_arrives_whole(start: Start, script: Play) -> None:
-    """One that came whole on the short way, and went out in part."""
+def test_a_slow_client_gets_the_whole_response(start: Start, script: Play) -> None:
+    """The response arrived completely on the fast path, and only a part of it could be sent."""
     body = bytes(range(256)) * 100
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     engine = start(office(script(answering(answer)).port))
     with engine.connect() as client:
         assert client.ask(GET).body == body
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        work = only_work(engine)
+        work = only_connection(engine)
         work.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         engine.until(lambda: not work._request_loop, "the end of the first story")
         asked = 0
@@ -438,15 +444,17 @@ def test_an_answer_that_a_client_takes_slowly_arrives_whole(start: Start, script
 # --- quitting ---
 
 
-def test_quitting_waits_for_what_a_slow_client_is_owed(start: Start, script: Play) -> None:
-    """The rest of an answer that came whole on the short way, and went out in part."""
+def test_quitting_waits_until_a_slow_client_has_the_whole_response(
+    start: Start, script: Play
+) -> None:
+    """The response arrived completely on the fast path, and only a part of it could be sent."""
     body = b"x" * 30_000
     upstream = script(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + body))
     engine = start(office(upstream.port))
     with engine.connect() as client:
         assert client.ask(GET).body == body
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        work = only_work(engine)
+        work = only_connection(engine)
         work.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         engine.until(lambda: not work._request_loop, "the end of the first story")
         asked = 0
@@ -463,14 +471,15 @@ def test_quitting_waits_for_what_a_slow_client_is_owed(start: Start, script: Pla
         before = monotonic()
         assert client.take_all() == b""
         quitting.join()
-        assert monotonic() - before < 2  # Nothing is waited for after that.
+        assert monotonic() - before < 2  # Afterwards the engine waits for nothing else.
 
 
-# --- turns ---
+# --- fairness ---
 
 
-def test_a_client_that_asks_very_often_does_not_hold_up_the_others(start: Start) -> None:
-    """Our own answers wait for nobody, so that there would be no end before the client's."""
+def test_a_client_with_many_pipelined_requests_does_not_block_others(start: Start) -> None:
+    """Error pages are sent without waiting, so the loop would serve this client until its last
+    request."""
     asked: list[str] = []
 
     def nowhere(target: Authority) -> Route | None:
@@ -496,10 +505,10 @@ def test_a_client_that_asks_very_often_does_not_hold_up_the_others(start: Start)
     assert asked.index("origin.test") < 500
 
 
-def test_a_download_that_never_has_to_wait_does_not_hold_up_the_others(
+def test_a_download_that_never_blocks_does_not_block_others(
     start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither for the next hop nor for the client: as if both were faster than we are."""
+    """Neither the next hop nor the client blocks, as if both were faster than the engine."""
     size, passed_on = 5000, 0
     seen: list[int] = []
     go_on = Event()

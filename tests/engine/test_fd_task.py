@@ -24,23 +24,23 @@ def loop(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-class Story:
-    """A strand whose waits are given, and what woke it from each.
+class RecordedTask:
+    """An `FdTask` with given waits, which records the result of each wait.
 
     Attributes:
-        woken: What its waits returned.
-        over: `FdTask.step` or `FdTask.throw` has said that the story has ended.
-        closed: Its ``finally`` block has run.
+        woken: The results of the waits.
+        has_ended: True if `FdTask.step` or `FdTask.throw` has returned True.
+        closed: True if the ``finally`` block of the coroutine has run.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *waits: IoWait) -> None:
         self.woken: list[int] = []
         self.closed = False
-        self.over = False
+        self.has_ended = False
         self.resumed = asyncio.Event()
-        self.strand = FdTask(self._tell(waits), loop, self._resume)
+        self.task = FdTask(self._run(waits), loop, self._resume)
 
-    async def _tell(self, waits: tuple[IoWait, ...]) -> None:
+    async def _run(self, waits: tuple[IoWait, ...]) -> None:
         try:
             for wait in waits:
                 self.woken.append(await wait)
@@ -48,151 +48,153 @@ class Story:
             self.closed = True
 
     def _resume(self, woken_by: int) -> None:
-        self.over = self.strand.step(woken_by)
+        self.has_ended = self.task.step(woken_by)
         self.resumed.set()
 
-    async def until_resumed(self) -> None:
+    async def wait_until_resumed(self) -> None:
         await asyncio.wait_for(self.resumed.wait(), 20)
         self.resumed.clear()
 
 
-def test_a_story_runs_to_its_first_wait_at_once(loop: asyncio.AbstractEventLoop) -> None:
+def test_start_runs_the_coroutine_to_its_first_wait(loop: asyncio.AbstractEventLoop) -> None:
     wait = IoWait({5: READ})
-    story = Story(loop, wait)
-    assert not story.strand.start()
-    assert story.strand.events is wait.events
+    recorded = RecordedTask(loop, wait)
+    assert not recorded.task.start()
+    assert recorded.task.events is wait.events
 
 
-def test_a_story_without_a_wait_ends_where_it_begins(loop: asyncio.AbstractEventLoop) -> None:
-    assert Story(loop).strand.start()
+def test_start_returns_true_for_a_coroutine_without_a_wait(loop: asyncio.AbstractEventLoop) -> None:
+    assert RecordedTask(loop).task.start()
 
 
-def test_a_wait_returns_the_descriptor_that_is_ready(loop: asyncio.AbstractEventLoop) -> None:
-    story = Story(loop, IoWait({5: READ, 6: WRITE}), IoWait({5: READ}))
-    story.strand.start()
-    assert not story.strand.step(6)
-    assert story.strand.step(5)
-    assert story.woken == [6, 5]
+def test_a_wait_returns_the_ready_descriptor(loop: asyncio.AbstractEventLoop) -> None:
+    recorded = RecordedTask(loop, IoWait({5: READ, 6: WRITE}), IoWait({5: READ}))
+    recorded.task.start()
+    assert not recorded.task.step(6)
+    assert recorded.task.step(5)
+    assert recorded.woken == [6, 5]
 
 
 def test_the_same_wait_again_keeps_the_same_events(loop: asyncio.AbstractEventLoop) -> None:
     wait = IoWait({5: READ})
-    story = Story(loop, wait, wait)
-    story.strand.start()
-    story.strand.step(5)
-    assert story.strand.events is wait.events
+    recorded = RecordedTask(loop, wait, wait)
+    recorded.task.start()
+    recorded.task.step(5)
+    assert recorded.task.events is wait.events
 
 
-def test_a_future_wakes_it(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_future_resumes_the_coroutine(loop: asyncio.AbstractEventLoop) -> None:
     future: asyncio.Future[None] = loop.create_future()
-    story = Story(loop, IoWait({}, future=future))
-    story.strand.start()
+    recorded = RecordedTask(loop, IoWait({}, future=future))
+    recorded.task.start()
     future.set_result(None)
-    loop.run_until_complete(story.until_resumed())
-    assert (story.woken, story.over) == ([FUTURE_DONE], True)
+    loop.run_until_complete(recorded.wait_until_resumed())
+    assert (recorded.woken, recorded.has_ended) == ([FUTURE_DONE], True)
 
 
-def test_a_time_wakes_it(loop: asyncio.AbstractEventLoop) -> None:
-    story = Story(loop, IoWait({}, timeout=0.01))
-    story.strand.start()
-    loop.run_until_complete(story.until_resumed())
-    assert (story.woken, story.over) == ([TIMED_OUT], True)
+def test_a_timeout_resumes_the_coroutine(loop: asyncio.AbstractEventLoop) -> None:
+    recorded = RecordedTask(loop, IoWait({}, timeout=0.01))
+    recorded.task.start()
+    loop.run_until_complete(recorded.wait_until_resumed())
+    assert (recorded.woken, recorded.has_ended) == ([TIMED_OUT], True)
 
 
-def test_what_comes_first_silences_the_others(loop: asyncio.AbstractEventLoop) -> None:
+def test_the_first_event_cancels_the_others(loop: asyncio.AbstractEventLoop) -> None:
     future: asyncio.Future[None] = loop.create_future()
-    story = Story(loop, IoWait({5: READ}, future=future, timeout=0.01), IoWait({}, timeout=0.05))
-    story.strand.start()
-    story.strand.step(5)
+    recorded = RecordedTask(
+        loop, IoWait({5: READ}, future=future, timeout=0.01), IoWait({}, timeout=0.05)
+    )
+    recorded.task.start()
+    recorded.task.step(5)
     future.set_result(None)
-    loop.run_until_complete(story.until_resumed())
-    assert story.woken == [5, TIMED_OUT]
+    loop.run_until_complete(recorded.wait_until_resumed())
+    assert recorded.woken == [5, TIMED_OUT]
 
 
-def test_a_future_that_was_overtaken_does_not_wake_a_later_wait(
+def test_a_stale_callback_of_a_future_does_not_resume_a_later_wait(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Its call was on its way already when a descriptor was quicker."""
+    """The callback of the future was scheduled already when a descriptor resumed the coroutine."""
     first: asyncio.Future[None] = loop.create_future()
     second: asyncio.Future[None] = loop.create_future()
-    story = Story(loop, IoWait({5: READ}, future=first), IoWait({}, future=second))
-    story.strand.start()
+    recorded = RecordedTask(loop, IoWait({5: READ}, future=first), IoWait({}, future=second))
+    recorded.task.start()
     first.set_result(None)
-    story.strand.step(5)
-    loop.run_until_complete(story.until_resumed())
-    assert story.woken == [5]
-    assert not story.over
+    recorded.task.step(5)
+    loop.run_until_complete(recorded.wait_until_resumed())
+    assert recorded.woken == [5]
+    assert not recorded.has_ended
 
 
-def test_the_end_of_its_time_is_thrown_into_the_story(loop: asyncio.AbstractEventLoop) -> None:
-    story = Story(loop, IoWait({5: READ}))
-    story.strand.start()
+def test_time_out_raises_in_the_coroutine(loop: asyncio.AbstractEventLoop) -> None:
+    recorded = RecordedTask(loop, IoWait({5: READ}))
+    recorded.task.start()
     with pytest.raises(TimeoutError):
-        story.strand.time_out()
-    assert story.closed
+        recorded.task.time_out()
+    assert recorded.closed
 
 
-def test_a_story_that_takes_the_end_of_its_time_calmly_goes_on(
+def test_a_coroutine_that_catches_the_timeout_continues(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    async def patient() -> None:
+    async def catch_timeout() -> None:
         with pytest.raises(TimeoutError):
             await IoWait({5: READ})
         await IoWait({6: READ})
 
-    strand = FdTask(patient(), loop, lambda _: None)
-    strand.start()
-    assert not strand.time_out()
-    assert strand.events == {6: READ}
-    assert strand.step(6)
+    task = FdTask(catch_timeout(), loop, lambda _: None)
+    task.start()
+    assert not task.time_out()
+    assert task.events == {6: READ}
+    assert task.step(6)
 
 
-def test_closing_runs_what_must_run(loop: asyncio.AbstractEventLoop) -> None:
+def test_close_runs_finally_blocks(loop: asyncio.AbstractEventLoop) -> None:
     future: asyncio.Future[None] = loop.create_future()
-    story = Story(loop, IoWait({5: READ}, future=future, timeout=0.01))
-    story.strand.start()
-    story.strand.close()
-    assert story.closed
-    assert story.strand.events is NO_EVENTS
+    recorded = RecordedTask(loop, IoWait({5: READ}, future=future, timeout=0.01))
+    recorded.task.start()
+    recorded.task.close()
+    assert recorded.closed
+    assert recorded.task.events is NO_EVENTS
 
 
-def test_nothing_wakes_a_story_that_was_closed(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_closed_task_is_not_resumed(loop: asyncio.AbstractEventLoop) -> None:
     future: asyncio.Future[None] = loop.create_future()
-    story = Story(loop, IoWait({5: READ}, future=future, timeout=0.01))
-    story.strand.start()
-    story.strand.close()
+    recorded = RecordedTask(loop, IoWait({5: READ}, future=future, timeout=0.01))
+    recorded.task.start()
+    recorded.task.close()
     future.set_result(None)
-    other = Story(loop, IoWait({}, timeout=0.05))
-    other.strand.start()
-    loop.run_until_complete(other.until_resumed())
-    assert not story.resumed.is_set()
-    assert story.strand.step(5)
-    assert story.woken == []
+    other = RecordedTask(loop, IoWait({}, timeout=0.05))
+    other.task.start()
+    loop.run_until_complete(other.wait_until_resumed())
+    assert not recorded.resumed.is_set()
+    assert recorded.task.step(5)
+    assert recorded.woken == []
 
 
-def test_a_story_is_closed_before_it_begins_and_after_its_end(
+def test_a_task_can_be_closed_before_its_start_and_after_its_end(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    begun = Story(loop, IoWait({5: READ}))
-    begun.strand.start()
-    assert begun.strand.step(5)
-    for story in (Story(loop, IoWait({5: READ})), begun):
-        story.strand.close()
-        assert story.strand.events is NO_EVENTS
+    begun = RecordedTask(loop, IoWait({5: READ}))
+    begun.task.start()
+    assert begun.task.step(5)
+    for recorded in (RecordedTask(loop, IoWait({5: READ})), begun):
+        recorded.task.close()
+        assert recorded.task.events is NO_EVENTS
 
 
-def test_an_ended_story_is_not_told_on(loop: asyncio.AbstractEventLoop) -> None:
-    story = Story(loop, IoWait({5: READ}))
-    story.strand.start()
-    assert story.strand.step(5)
-    assert story.strand.step(5)
-    assert story.strand.time_out()
+def test_an_ended_task_is_not_resumed(loop: asyncio.AbstractEventLoop) -> None:
+    recorded = RecordedTask(loop, IoWait({5: READ}))
+    recorded.task.start()
+    assert recorded.task.step(5)
+    assert recorded.task.step(5)
+    assert recorded.task.time_out()
 
 
 # --- in a task ---
 
 
-def test_what_awaits_waits_runs_in_a_task_too(loop: asyncio.AbstractEventLoop) -> None:
+def test_run_in_task_runs_a_coroutine_of_waits(loop: asyncio.AbstractEventLoop) -> None:
     near, far = socket.socketpair()
     near.setblocking(False)
 
@@ -206,7 +208,9 @@ def test_what_awaits_waits_runs_in_a_task_too(loop: asyncio.AbstractEventLoop) -
         assert woken == [TIMED_OUT, near.fileno()]
 
 
-def test_who_cancels_the_task_ends_it_where_it_waits(loop: asyncio.AbstractEventLoop) -> None:
+def test_cancelling_the_asyncio_task_raises_at_the_current_wait(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
     ended: list[str] = []
 
     async def tell() -> None:
@@ -228,23 +232,23 @@ def test_who_cancels_the_task_ends_it_where_it_waits(loop: asyncio.AbstractEvent
     assert ended == ["first", "then"]
 
 
-def test_a_time_that_is_not_waited_for_any_more_wakes_nobody(
+def test_the_timeout_of_an_ended_wait_does_not_resume_a_later_wait(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """What woke the story first is a descriptor; the next wait has no time."""
-    over = loop.create_future()
-    story = Story(loop, IoWait({5: READ}, timeout=0.02), IoWait({}, future=over))
-    later_story = Story(loop, IoWait({}, timeout=0.05))
-    story.strand.start()
-    story.strand.step(5)
-    later_story.strand.start()
+    """A descriptor ends the first wait; the next wait has no timeout."""
+    has_ended = loop.create_future()
+    recorded = RecordedTask(loop, IoWait({5: READ}, timeout=0.02), IoWait({}, future=has_ended))
+    later_story = RecordedTask(loop, IoWait({}, timeout=0.05))
+    recorded.task.start()
+    recorded.task.step(5)
+    later_story.task.start()
 
     async def later() -> None:
-        await later_story.until_resumed()
-        assert story.woken == [5]
-        over.set_result(None)
-        await story.until_resumed()
+        await later_story.wait_until_resumed()
+        assert recorded.woken == [5]
+        has_ended.set_result(None)
+        await recorded.wait_until_resumed()
 
     loop.run_until_complete(later())
-    assert story.woken == [5, FUTURE_DONE]
-    assert story.over
+    assert recorded.woken == [5, FUTURE_DONE]
+    assert recorded.has_ended

@@ -1,4 +1,4 @@
-"""Answers that the grammar does not allow and everybody reads arrive, in strict form."""
+"""Responses which violate the grammar but are widely accepted are relayed in strict form."""
 
 import pytest
 
@@ -29,7 +29,7 @@ ODD = {
 
 @pytest.mark.parametrize("behind", [b"", SPLIT], ids=["alone", "with more behind it"])
 @pytest.mark.parametrize("octets", ODD.values(), ids=ODD)
-def test_an_odd_answer_arrives_and_its_connection_ends(
+def test_a_malformed_but_readable_response_arrives_and_its_connection_closes(
     start: Start, octets: bytes, behind: bytes
 ) -> None:
     def odd(peer: Peer) -> None:
@@ -48,10 +48,11 @@ def test_an_odd_answer_arrives_and_its_connection_ends(
         assert upstream.peers[0].received.count(b"GET ") == 1
 
 
-def test_a_client_of_http_1_0_gets_all_chunks_of_a_packet_without_their_sizes(
+def test_an_http_1_0_client_gets_all_chunks_of_a_packet_without_framing(
     start: Start,
 ) -> None:
-    """They come together, and it knows no chunks (RFC 9112, section 7.1.2)."""
+    """The chunks arrive in one packet, and HTTP/1.0 has no chunked coding (RFC 9112, section
+    7.1.2)."""
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with Scripted(answering(chunked + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")) as upstream:
         engine = start(office(upstream.port))
@@ -62,7 +63,7 @@ def test_a_client_of_http_1_0_gets_all_chunks_of_a_packet_without_their_sizes(
     assert body == b"hello"
 
 
-def test_a_header_beyond_our_limits_is_told_as_ours(start: Start) -> None:
+def test_the_page_for_a_too_large_header_names_trayproxys_own_limit(start: Start) -> None:
     large = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n"
     with Scripted(answering(large)) as upstream:
         engine = start(office(upstream.port))

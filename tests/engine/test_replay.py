@@ -1,4 +1,4 @@
-"""Requests with content that must be sent again after a 407 (R-074, RFC 9110, section 15.5.8)."""
+"""Requests with content which is sent again after a 407 (R-074, RFC 9110, section 15.5.8)."""
 
 import socket
 from collections.abc import Iterable, Iterator
@@ -26,26 +26,26 @@ CHALLENGE = challenge('Basic realm="corp"')
 TOO_LARGE = MAX_REPLAYABLE + (1 << 20)
 
 
-class When(Enum):
-    """When an upstream refuses a request without a login, and what it does then."""
+class RefusalTiming(Enum):
+    """When an upstream refuses a request without a login, and how it continues."""
 
-    AFTER_ALL = auto()
-    AFTER_ALL_AND_CONTINUES = auto()
-    AT_ONCE = auto()
-    AT_ONCE_AND_CLOSES = auto()
+    AFTER_CONTENT = auto()
+    AFTER_100_AND_CONTENT = auto()
+    IMMEDIATELY = auto()
+    IMMEDIATELY_AND_CLOSES = auto()
     IN_THE_MIDDLE_AND_RESETS = auto()
 
 
-class Office(Server):
-    """An upstream that demands a login and answers with the SHA-256 of the content.
+class HashingUpstream(Server):
+    """An upstream which requires a login and responds with the SHA-256 of the content.
 
     Attributes:
-        heads: Of each request, whether it had a login and whether it expected a 100.
+        heads: Two booleans per request: it had a login, and it expected a 100.
     """
 
-    def __init__(self, when: When) -> None:
+    def __init__(self, timing: RefusalTiming) -> None:
         self.heads: list[tuple[bool, bool]] = []
-        self._when = when
+        self._timing = timing
         super().__init__(self._answer)
 
     def _answer(self, connection: socket.socket) -> None:
@@ -60,23 +60,26 @@ class Office(Server):
                     return
 
     def _refuse(self, exchange: Exchange) -> bool:
-        if self._when is When.AFTER_ALL_AND_CONTINUES and exchange.head.value("expect"):
+        if self._timing is RefusalTiming.AFTER_100_AND_CONTENT and exchange.head.value("expect"):
             exchange.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        match self._when:
-            case When.AFTER_ALL | When.AFTER_ALL_AND_CONTINUES:
+        match self._timing:
+            case RefusalTiming.AFTER_CONTENT | RefusalTiming.AFTER_100_AND_CONTENT:
                 digest_of(exchange.body())
-            case When.IN_THE_MIDDLE_AND_RESETS:
+            case RefusalTiming.IN_THE_MIDDLE_AND_RESETS:
                 next(exchange.body())
         exchange.connection.sendall(CHALLENGE)
-        if self._when is When.IN_THE_MIDDLE_AND_RESETS:
-            # Closing with octets unread is a reset that overtakes nothing that was sent before.
+        if self._timing is RefusalTiming.IN_THE_MIDDLE_AND_RESETS:
+            # Closing with unread octets sends a reset after the response.
             return False
-        reads_all = self._when in (When.AFTER_ALL, When.AFTER_ALL_AND_CONTINUES)
+        reads_all = self._timing in (
+            RefusalTiming.AFTER_CONTENT,
+            RefusalTiming.AFTER_100_AND_CONTENT,
+        )
         return reads_all or self._drain(exchange)
 
     def _drain(self, exchange: Exchange) -> bool:
-        if self._when is When.AT_ONCE:
-            # Holds the connection, reading nothing, until the engine gives it up.
+        if self._timing is RefusalTiming.IMMEDIATELY:
+            # Keeps the connection open without reading until the engine closes it.
             exchange.connection.recv(1, socket.MSG_WAITALL | socket.MSG_PEEK)
             while exchange.connection.recv(1 << 16):
                 pass
@@ -91,7 +94,7 @@ def digest_of(pieces: Iterable[bytes]) -> bytes:
 
 
 def upload(engine: Running, length: int, *, in_chunks: bool) -> Reply:
-    """Send content of that length and return the answer."""
+    """Send content of this length and return the response."""
     framing = b"Transfer-Encoding: chunked" if in_chunks else b"Content-Length: %d" % length
     with engine.connect() as client:
         client.try_to_send(get(URL, framing, method=b"POST"))
@@ -105,13 +108,13 @@ def framed(length: int) -> Iterator[bytes]:
     yield b"0\r\n\r\n"
 
 
-@pytest.mark.parametrize("when", When)
+@pytest.mark.parametrize("timing", RefusalTiming)
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["counted", "chunked"])
 @pytest.mark.parametrize("length", [1_000, 70_000, (2 << 20) + 7])
-def test_content_is_sent_again_whole_r_074(
-    start: Start, stack: ExitStack, length: int, in_chunks: bool, when: When
+def test_the_whole_content_is_sent_again_r_074(
+    start: Start, stack: ExitStack, length: int, in_chunks: bool, timing: RefusalTiming
 ) -> None:
-    upstream = stack.enter_context(Office(when))
+    upstream = stack.enter_context(HashingUpstream(timing))
     engine = start(office(upstream.port), FakeDesk(LOGIN))
     reply = upload(engine, length, in_chunks=in_chunks)
     assert (reply.status, reply.body.decode()) == (200, digest(length))
@@ -121,14 +124,14 @@ def test_content_is_sent_again_whole_r_074(
 @pytest.mark.parametrize("method", [b"POST", b"PUT"])
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["counted", "chunked"])
 @pytest.mark.parametrize("is_refused_by", ["the desk", "the profile", "no profile"])
-def test_content_of_a_refused_request_is_not_taken_for_the_next_request_r_048(
+def test_content_of_a_refused_request_is_not_parsed_as_the_next_request_r_048(
     start: Start, stack: ExitStack, method: bytes, in_chunks: bool, is_refused_by: str
 ) -> None:
-    """One answer, which says that it is the last one, and the end of the connection."""
+    """There is one response with `Connection: close`, and then the end of the connection."""
     inside = b"GET http://other.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n"
     content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(inside), inside) if in_chunks else inside
     framing = b"Transfer-Encoding: chunked" if in_chunks else b"Content-Length: %d" % len(inside)
-    upstream = stack.enter_context(Office(When.AT_ONCE_AND_CLOSES))
+    upstream = stack.enter_context(HashingUpstream(RefusalTiming.IMMEDIATELY_AND_CLOSES))
     profile = office(upstream.port)
     if is_refused_by == "the profile":
         profile = replace(profile, sign_in=SignIn.NONE)
@@ -146,8 +149,8 @@ def test_content_of_a_refused_request_is_not_taken_for_the_next_request_r_048(
         assert client.octets.count(b"HTTP/1.1 ") == 1
 
 
-def test_content_is_kept_while_a_person_types(start: Start, stack: ExitStack) -> None:
-    upstream = stack.enter_context(Office(When.AFTER_ALL))
+def test_content_is_kept_while_the_user_types_a_login(start: Start, stack: ExitStack) -> None:
+    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
     engine = start(office(upstream.port))
     length = 3 << 20
     with engine.connect() as client:
@@ -157,21 +160,26 @@ def test_content_is_kept_while_a_person_types(start: Start, stack: ExitStack) ->
         assert client.reply(b"POST").body.decode() == digest(length)
 
 
-@pytest.mark.parametrize("when", [When.AT_ONCE, When.AT_ONCE_AND_CLOSES])
-def test_what_is_too_large_to_be_kept_asks_before_it_is_sent_r_074(
-    start: Start, stack: ExitStack, when: When
+@pytest.mark.parametrize(
+    "timing", [RefusalTiming.IMMEDIATELY, RefusalTiming.IMMEDIATELY_AND_CLOSES]
+)
+def test_content_too_large_to_keep_waits_for_a_100_r_074(
+    start: Start, stack: ExitStack, timing: RefusalTiming
 ) -> None:
-    upstream = stack.enter_context(Office(when))
+    upstream = stack.enter_context(HashingUpstream(timing))
     engine = start(office(upstream.port), FakeDesk(LOGIN))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
-    # A login that nobody has accepted yet may be refused: it asks once more.
+    # A login on trial may be refused, so the second upload expects a 100 as well.
     assert upstream.heads == [(False, True), (True, True)]
     assert reply.interim == ()
 
 
-def test_what_is_too_large_goes_on_if_nobody_says_continue(start: Start, stack: ExitStack) -> None:
-    """Proxies that know no 100 read on; those that want a sign-in refuse at the end."""
+def test_content_too_large_to_keep_is_sent_after_a_timeout_without_a_100(
+    start: Start, stack: ExitStack
+) -> None:
+    """Proxies without support for 100 read the content; those requiring a sign-in send a 407
+    afterwards."""
 
     def answer(connection: socket.socket) -> None:
         with Reader(connection) as reader:
@@ -188,10 +196,10 @@ def test_what_is_too_large_goes_on_if_nobody_says_continue(start: Start, stack: 
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
 
 
-def test_what_is_too_large_to_be_sent_again_ends_in_a_503_and_works_once_signed_in(
+def test_an_unrepeatable_upload_gets_a_503_and_succeeds_after_the_sign_in(
     start: Start, stack: ExitStack
 ) -> None:
-    upstream = stack.enter_context(Office(When.AFTER_ALL))
+    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
     engine = start(office(upstream.port), FakeDesk(LOGIN))
     assert upload(engine, TOO_LARGE, in_chunks=True).status == 503
     assert upload(engine, 0, in_chunks=False).status == 200
@@ -199,12 +207,15 @@ def test_what_is_too_large_to_be_sent_again_ends_in_a_503_and_works_once_signed_
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
 
 
-@pytest.mark.parametrize("when", [When.AFTER_ALL, When.AFTER_ALL_AND_CONTINUES])
-def test_a_first_large_upload_is_signed_in_for_by_an_own_request_r_074(
-    start: Start, stack: ExitStack, when: When
+@pytest.mark.parametrize(
+    "timing", [RefusalTiming.AFTER_CONTENT, RefusalTiming.AFTER_100_AND_CONTENT]
+)
+def test_an_own_request_signs_in_before_a_large_upload_r_074(
+    start: Start, stack: ExitStack, timing: RefusalTiming
 ) -> None:
-    """The proxy reads all of it before its 407, when it cannot be sent again any more."""
-    upstream = stack.enter_context(Office(when))
+    """The proxy reads the whole content before its 407, and the content cannot be sent again
+    then."""
+    upstream = stack.enter_context(HashingUpstream(timing))
     engine = start(office(upstream.port), FakeDesk(LOGIN), EngineLimits(expect_continue_s=0.2))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
@@ -215,10 +226,10 @@ def test_a_first_large_upload_is_signed_in_for_by_an_own_request_r_074(
     assert len(engine.desk.turns) == 1
 
 
-def test_a_large_upload_that_nobody_signs_in_for_is_not_sent(
+def test_a_large_upload_is_not_sent_if_the_sign_in_is_refused(
     start: Start, stack: ExitStack
 ) -> None:
-    upstream = stack.enter_context(Office(When.AFTER_ALL))
+    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
     engine = start(office(upstream.port), limits=EngineLimits(expect_continue_s=0.2))
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: %d" % TOO_LARGE, method=b"POST"))
@@ -228,15 +239,13 @@ def test_a_large_upload_that_nobody_signs_in_for_is_not_sent(
     assert engine.call(lambda: engine.engine.counters.sent) < 10_000
 
 
-def test_after_an_upload_that_was_too_large_to_be_sent_again_the_login_is_known(
-    start: Start, stack: ExitStack
-) -> None:
-    """How much there is in chunks is known too late; the second try succeeds."""
-    upstream = stack.enter_context(Office(When.AFTER_ALL))
+def test_the_login_is_known_after_an_unrepeatable_upload(start: Start, stack: ExitStack) -> None:
+    """The length of chunked content is known too late; the second try succeeds."""
+    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
     engine = start(office(upstream.port), FakeDesk(LOGIN))
     refused = upload(engine, TOO_LARGE, in_chunks=True)
     assert refused.status == 503
-    # Since TrayProxy has signed in by itself, nobody is sent to another page first.
+    # TrayProxy has signed in with an own request, so the page does not ask to open another page.
     assert b"start the upload again" in refused.body
     assert b"Open any page" not in refused.body
     assert len(engine.desk.acceptances) == 1
@@ -244,13 +253,13 @@ def test_after_an_upload_that_was_too_large_to_be_sent_again_the_login_is_known(
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
 
 
-def test_an_upload_that_was_too_large_says_what_to_do_where_nothing_was_found_out(
+def test_the_page_of_an_unrepeatable_upload_says_what_to_do_if_the_own_request_fails(
     start: Start, stack: ExitStack
 ) -> None:
     def answer(connection: socket.socket) -> None:
         received = connection.recv(1 << 16)
         if not received.startswith(b"POST"):
-            return  # The request of TrayProxy's own gets no answer.
+            return  # The own request gets no response.
         while not received.endswith(b"0\r\n\r\n"):
             received = received[-5:] + connection.recv(1 << 16)
         connection.sendall(CHALLENGE)
@@ -262,8 +271,10 @@ def test_an_upload_that_was_too_large_says_what_to_do_where_nothing_was_found_ou
     assert b"Open any page with this program first" in refused.body
 
 
-def test_with_a_known_login_a_large_upload_goes_at_once(start: Start, stack: ExitStack) -> None:
-    upstream = stack.enter_context(Office(When.AFTER_ALL))
+def test_a_large_upload_with_a_known_login_is_sent_immediately(
+    start: Start, stack: ExitStack
+) -> None:
+    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
     engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert reply.body.decode() == digest(TOO_LARGE)

@@ -7,73 +7,73 @@ from trayproxy.engine.net.socket_stream import CHUNK
 from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY, MAX_REPLAYABLE, ReplayBuffer
 
 
-def kept_of(*parts: bytes) -> ReplayBuffer:
-    kept = ReplayBuffer(enabled=True)
+def buffer_with(*parts: bytes) -> ReplayBuffer:
+    buffer = ReplayBuffer(enabled=True)
     for part in parts:
-        kept.append(part)
-    return kept
+        buffer.append(part)
+    return buffer
 
 
-def all_of(kept: ReplayBuffer) -> bytes:
-    kept.rewind()
-    return b"".join(iter(kept.read, b""))
+def read_from_start(buffer: ReplayBuffer) -> bytes:
+    buffer.rewind()
+    return b"".join(iter(buffer.read, b""))
 
 
 @pytest.mark.parametrize("length", [0, 1, CHUNK, MAX_IN_MEMORY, MAX_IN_MEMORY + 1, 3 << 20])
-def test_what_was_kept_comes_back_each_time(length: int) -> None:
+def test_the_content_can_be_read_repeatedly(length: int) -> None:
     data = os.urandom(length)
-    kept = kept_of(data[: length // 3], data[length // 3 :])
-    assert all_of(kept) == all_of(kept) == data
-    kept.close()
+    buffer = buffer_with(data[: length // 3], data[length // 3 :])
+    assert read_from_start(buffer) == read_from_start(buffer) == data
+    buffer.close()
 
 
-def test_keeping_goes_on_after_reading() -> None:
-    kept = kept_of(b"one")
-    assert all_of(kept) == b"one"
-    kept.append(b"two")
-    assert all_of(kept) == b"onetwo"
-    kept.close()
+def test_octets_can_be_appended_after_reading() -> None:
+    buffer = buffer_with(b"one")
+    assert read_from_start(buffer) == b"one"
+    buffer.append(b"two")
+    assert read_from_start(buffer) == b"onetwo"
+    buffer.close()
 
 
-def test_little_is_kept_in_memory_and_much_in_a_file_without_a_name_r_074(
+def test_small_content_is_kept_in_memory_and_large_content_in_a_file_without_a_name_r_074(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = len(os.listdir("/proc/self/fd"))
-    kept = kept_of(bytes(MAX_IN_MEMORY))
+    buffer = buffer_with(bytes(MAX_IN_MEMORY))
     assert len(os.listdir("/proc/self/fd")) == before
-    kept.append(b"more")
+    buffer.append(b"more")
     assert len(os.listdir("/proc/self/fd")) == before + 1
     assert not list(tmp_path.iterdir())
-    kept.close()
+    buffer.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_too_much_is_not_kept_at_all() -> None:
+def test_content_above_the_limit_is_discarded() -> None:
     block = bytes(1 << 20)
-    kept = kept_of(*[block] * (MAX_REPLAYABLE // len(block)))
-    was_whole = kept.is_complete
-    kept.append(b"x")
-    assert (was_whole, kept.is_complete) == (True, False)
-    assert all_of(kept) == b""
+    buffer = buffer_with(*[block] * (MAX_REPLAYABLE // len(block)))
+    was_whole = buffer.is_complete
+    buffer.append(b"x")
+    assert (was_whole, buffer.is_complete) == (True, False)
+    assert read_from_start(buffer) == b""
 
 
-def test_what_is_not_wanted_is_not_kept() -> None:
-    kept = ReplayBuffer(enabled=False)
-    kept.append(b"data")
-    assert (kept.is_complete, all_of(kept)) == (False, b"")
+def test_a_disabled_buffer_keeps_nothing() -> None:
+    buffer = ReplayBuffer(enabled=False)
+    buffer.append(b"data")
+    assert (buffer.is_complete, read_from_start(buffer)) == (False, b"")
 
 
-def test_a_disk_that_takes_nothing_ends_the_keeping_and_nothing_else(
+def test_a_write_error_discards_the_content_without_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    kept = kept_of(bytes(MAX_IN_MEMORY))
-    kept.append(b"more")
-    assert not kept.is_complete
+    buffer = buffer_with(bytes(MAX_IN_MEMORY))
+    buffer.append(b"more")
+    assert not buffer.is_complete
 
 
-def test_much_content_is_not_at_hand() -> None:
-    kept = kept_of(bytes(MAX_IN_MEMORY), b"x")
-    assert kept.read_all() is None
-    kept.close()
+def test_read_all_returns_none_above_the_memory_limit() -> None:
+    buffer = buffer_with(bytes(MAX_IN_MEMORY), b"x")
+    assert buffer.read_all() is None
+    buffer.close()

@@ -1,4 +1,4 @@
-"""What this computer has run out of."""
+"""Errors caused by a shortage on this computer."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from trayproxy.engine.net.resource_shortage import is_shortage, lacks_descriptor
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
-def test_what_this_computer_lacks(code: int) -> None:
+def test_a_lack_of_descriptors_or_memory_is_a_shortage(code: int) -> None:
     assert is_shortage(OSError(code, "x"))
 
 
@@ -22,14 +22,14 @@ def test_what_this_computer_lacks(code: int) -> None:
         ValueError(errno.EMFILE),
     ],
 )
-def test_what_somebody_else_does_is_no_shortage(error: Exception) -> None:
+def test_errors_of_the_next_hop_are_no_shortage(error: Exception) -> None:
     assert not is_shortage(error)
 
 
 @pytest.mark.parametrize(
     ("code", "expected"), [(errno.EMFILE, True), (errno.ENFILE, True), (errno.ENOENT, False)]
 )
-def test_whether_there_are_descriptors_is_tried(
+def test_lacks_descriptors_opens_a_descriptor(
     monkeypatch: pytest.MonkeyPatch, code: int, expected: bool
 ) -> None:
     def fail(path: str, flags: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A site that takes its time is not told as a proxy that does not answer."""
+"""The error page after a timeout names the slow site, not a proxy which answers other requests."""
 
 import socket
 
@@ -19,7 +19,7 @@ SOON = EngineLimits(response_head_s=0.3, connect_response_head_s=0.3)
 
 
 def slow_sites(peer: Peer) -> None:
-    """A proxy that answers for quick.test, and has no answer from slow.test."""
+    """A proxy which responds for quick.test and never for slow.test."""
     while True:
         head = peer.read_head()
         if b"slow.test" in head:
@@ -27,16 +27,16 @@ def slow_sites(peer: Peer) -> None:
         peer.send(OK)
 
 
-def ask_beside(engine: Running, octets: bytes) -> Reply:
-    """Ask for a slow site, and for a quick one while that is waited for."""
+def ask_while_another_is_answered(engine: Running, octets: bytes) -> Reply:
+    """Request a slow site, and a quick site while the slow request is waiting."""
     with engine.connect() as slow, engine.connect() as quick:
         slow.send(octets)
-        engine.until(lambda: any_waits(engine), "the request on its way")
+        engine.until(lambda: has_waiting_request(engine), "the request on its way")
         assert quick.ask(QUICK).status == 200
         return slow.reply(octets.split(b" ")[0])
 
 
-def any_waits(engine: Running) -> bool:
+def has_waiting_request(engine: Running) -> bool:
     works = [
         work for work in engine.engine.executor.works.values() if isinstance(work, ClientConnection)
     ]
@@ -44,10 +44,12 @@ def any_waits(engine: Running) -> bool:
 
 
 @pytest.mark.parametrize("octets", [SLOW, TUNNEL], ids=["GET", "CONNECT"])
-def test_a_proxy_that_answers_others_is_not_blamed(start: Start, octets: bytes) -> None:
+def test_a_slow_site_is_named_if_the_proxy_answers_other_requests(
+    start: Start, octets: bytes
+) -> None:
     with Scripted(slow_sites) as upstream:
         engine = start(office(upstream.port), limits=SOON)
-        reply = ask_beside(engine, octets)
+        reply = ask_while_another_is_answered(engine, octets)
         assert reply.status == 504
         assert b"<h1>slow.test does not answer</h1>" in reply.body
         assert b"The proxy answers" in reply.body
@@ -56,7 +58,7 @@ def test_a_proxy_that_answers_others_is_not_blamed(start: Start, octets: bytes) 
         assert not engine.observer.failures
 
 
-def test_a_proxy_that_has_just_asked_for_a_login_is_not_blamed(start: Start) -> None:
+def test_a_slow_site_is_named_if_the_proxy_has_just_sent_a_407(start: Start) -> None:
     def ask_and_wait(peer: Peer) -> None:
         peer.read_head()
         peer.send(challenge('Basic realm="r"'))
@@ -70,7 +72,7 @@ def test_a_proxy_that_has_just_asked_for_a_login_is_not_blamed(start: Start) -> 
         assert not engine.observer.failures
 
 
-def test_without_any_sign_of_the_proxy_the_page_names_both(start: Start) -> None:
+def test_the_page_names_site_and_proxy_if_the_proxy_answers_no_request(start: Start) -> None:
     with Scripted(hanging) as upstream:
         engine = start(office(upstream.port), limits=SOON)
         with engine.connect() as client:
@@ -82,7 +84,7 @@ def test_without_any_sign_of_the_proxy_the_page_names_both(start: Start) -> None
         assert not engine.observer.failures
 
 
-def test_a_proxy_that_opens_no_tunnel_and_answers_nothing_is_silent(start: Start) -> None:
+def test_a_proxy_is_named_if_it_answers_no_connect_and_no_other_request(start: Start) -> None:
     limits = EngineLimits(response_head_s=1000, connect_response_head_s=0.3)
     with Scripted(hanging) as upstream:
         engine = start(office(upstream.port), limits=limits)
@@ -93,7 +95,7 @@ def test_a_proxy_that_opens_no_tunnel_and_answers_nothing_is_silent(start: Start
         assert [page.code for page in engine.observer.failures] == ["TP-203"]
 
 
-def test_a_get_has_more_time_than_a_tunnel(start: Start) -> None:
+def test_a_get_has_a_longer_limit_than_a_connect(start: Start) -> None:
     limits = EngineLimits(response_head_s=0.3, connect_response_head_s=1000)
     with Scripted(hanging) as upstream:
         engine = start(office(upstream.port), limits=limits)
@@ -105,7 +107,7 @@ def test_a_get_has_more_time_than_a_tunnel(start: Start) -> None:
 
 @pytest.mark.parametrize("octets", [SLOW, TUNNEL], ids=["GET", "CONNECT"])
 @pytest.mark.parametrize("others", [True, False], ids=["others are answered", "nobody is"])
-def test_it_is_the_same_on_the_short_way(start: Start, octets: bytes, others: bool) -> None:
+def test_the_fast_path_names_the_same_party(start: Start, octets: bytes, others: bool) -> None:
     opened = b"HTTP/1.1 200 OK\r\n\r\n"
 
     def first(peer: Peer) -> None:
@@ -123,7 +125,7 @@ def test_it_is_the_same_on_the_short_way(start: Start, octets: bytes, others: bo
         engine.until(lambda: not engine.engine.executor.works, "the end of the client")
         engine.until(lambda: not any(engine.engine.pool._idle.values()), "the connection's end")
         if others:
-            reply = ask_beside(engine, octets)
+            reply = ask_while_another_is_answered(engine, octets)
             assert b"<h1>slow.test does not answer</h1>" in reply.body
         else:
             with engine.connect() as client:
@@ -132,7 +134,7 @@ def test_it_is_the_same_on_the_short_way(start: Start, octets: bytes, others: bo
         assert reply.status == 504
 
 
-def test_a_site_that_is_asked_directly_is_named(start: Start) -> None:
+def test_a_silent_site_on_a_direct_route_is_named(start: Start) -> None:
     with Scripted(hanging) as site:
         engine = start(office(1), limits=SOON)
         engine.signs.direct.add("*")
@@ -142,15 +144,15 @@ def test_a_site_that_is_asked_directly_is_named(start: Start) -> None:
         assert b"<h1>127.0.0.1 does not answer</h1>" in reply.body
 
 
-def test_a_vanished_proxy_is_noticed_while_an_answer_is_waited_for(start: Start) -> None:
+def test_keep_alive_is_enabled_while_a_response_is_awaited(start: Start) -> None:
     with Scripted(hanging) as upstream:
         engine = start(office(upstream.port))
         with engine.connect() as client:
             client.send(SLOW)
-            engine.until(lambda: any_is_probed(engine), "the kernel's probing")
+            engine.until(lambda: has_keepalive(engine), "the kernel's probing")
 
 
-def any_is_probed(engine: Running) -> bool:
+def has_keepalive(engine: Running) -> bool:
     works = [
         work for work in engine.engine.executor.works.values() if isinstance(work, ClientConnection)
     ]
@@ -160,7 +162,7 @@ def any_is_probed(engine: Running) -> bool:
     )
 
 
-def test_idle_time_is_no_evidence(start: Start) -> None:
+def test_a_response_before_the_request_is_no_evidence(start: Start) -> None:
     # What the proxy answered before the request says nothing about the time since.
     def one_answer(peer: Peer) -> None:
         peer.read_head()
@@ -175,7 +177,7 @@ def test_idle_time_is_no_evidence(start: Start) -> None:
             assert b"<h1>No answer came from slow.test</h1>" in client.ask(SLOW).body
 
 
-def test_the_connection_goes_on(start: Start) -> None:
+def test_the_client_connection_is_kept_after_a_504(start: Start) -> None:
     with Scripted(hanging, answering(OK)) as upstream:
         engine = start(office(upstream.port), limits=SOON)
         with engine.connect() as client:

@@ -1,4 +1,4 @@
-"""A socket that never blocks, by itself."""
+"""`SocketStream` without an engine."""
 
 import socket
 from contextlib import closing
@@ -8,13 +8,13 @@ import pytest
 from trayproxy.engine.net.socket_stream import SocketStream
 
 
-class Recorded(socket.socket):
-    """A socket that says whom it is connected to, and remembers what was set on it."""
+class RecordingSocket(socket.socket):
+    """A socket with a given peer address, which records the options set on it."""
 
     def __init__(self, peer: object) -> None:
         super().__init__(socket.AF_INET, socket.SOCK_STREAM)
         self.peer = peer
-        self.set: list[tuple[object, ...]] = []
+        self.options_set: list[tuple[object, ...]] = []
 
     def getpeername(self) -> object:
         if isinstance(self.peer, OSError):
@@ -22,11 +22,11 @@ class Recorded(socket.socket):
         return self.peer
 
     def setsockopt(self, *args: object) -> None:
-        self.set.append(args)
+        self.options_set.append(args)
 
 
 @pytest.mark.parametrize(
-    ("peer", "is_unpaced"),
+    ("peer", "is_pacing_disabled"),
     [
         (("127.0.0.1", 1), True),
         (("127.9.9.9", 1), True),
@@ -37,10 +37,12 @@ class Recorded(socket.socket):
         (OSError(107, "not connected"), False),
     ],
 )
-def test_only_what_stays_on_this_computer_is_sent_unpaced(peer: object, is_unpaced: bool) -> None:
-    with closing(Recorded(peer)) as connection:
+def test_pacing_is_disabled_only_within_this_computer(
+    peer: object, is_pacing_disabled: bool
+) -> None:
+    with closing(RecordingSocket(peer)) as connection:
         stream = SocketStream(connection)
-        connection.set.clear()
+        connection.options_set.clear()
         stream.prepare_for_bulk()
-        options = [args[1] for args in connection.set]
-        assert options == [socket.TCP_CONGESTION] * is_unpaced
+        options = [args[1] for args in connection.options_set]
+        assert options == [socket.TCP_CONGESTION] * is_pacing_disabled

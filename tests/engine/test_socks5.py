@@ -1,4 +1,4 @@
-"""Tests for trayproxy.engine.net.socks5: played as data, without a server."""
+"""The SOCKS5 dialogue as data, without a server."""
 
 from ipaddress import ip_address
 
@@ -19,68 +19,71 @@ from trayproxy.engine.net.socks5 import (
 )
 
 MESSAGE = b"\x01\x04user\x04pass"
-PROMISED = b"\x05\x00\x00\x01\x7f\x00\x00\x01\x04\x38"
+CONNECTED = b"\x05\x00\x00\x01\x7f\x00\x00\x01\x04\x38"
 
 
-def play(conversation: SocksDialogue[object], replies: bytes) -> tuple[object, bytes]:
-    """Return what a conversation came to, and what it said, when this is answered in all."""
-    said = b""
+def run_dialogue(dialogue: SocksDialogue[object], replies: bytes) -> tuple[object, bytes]:
+    """Return the result of a dialogue and the octets sent by it, given all octets of the server."""
+    sent = b""
     try:
-        turn = next(conversation)
+        step = next(dialogue)
         while True:
-            said += turn.send
-            reply, replies = replies[: turn.read], replies[turn.read :]
-            assert len(reply) == turn.read, "it wants more than a server says"
-            turn = conversation.send(reply)
+            sent += step.send
+            reply, replies = replies[: step.read], replies[step.read :]
+            assert len(reply) == step.read, "it wants more than a server says"
+            step = dialogue.send(reply)
     except StopIteration as stop:
         assert not replies, "it left something unread"
-        return stop.value, said
+        return stop.value, sent
 
 
 def test_a_server_that_needs_no_login_is_sent_none() -> None:
-    assert play(negotiate(MESSAGE, may_sign_in=True), b"\x05\x00") == (False, b"\x05\x02\x00\x02")
+    assert run_dialogue(negotiate(MESSAGE, may_sign_in=True), b"\x05\x00") == (
+        False,
+        b"\x05\x02\x00\x02",
+    )
 
 
-def test_a_login_is_sent_to_a_server_that_wants_it() -> None:
-    signed_in, said = play(negotiate(MESSAGE, may_sign_in=True), b"\x05\x02\x01\x00")
+def test_a_login_is_sent_to_a_server_that_requires_it() -> None:
+    signed_in, sent = run_dialogue(negotiate(MESSAGE, may_sign_in=True), b"\x05\x02\x01\x00")
     assert signed_in is True
-    assert said == b"\x05\x02\x00\x02" + MESSAGE
+    assert sent == b"\x05\x02\x00\x02" + MESSAGE
 
 
 def test_a_profile_without_sign_in_offers_none() -> None:
-    assert play(negotiate(None, may_sign_in=False), b"\x05\x00") == (False, b"\x05\x01\x00")
+    assert run_dialogue(negotiate(None, may_sign_in=False), b"\x05\x00") == (False, b"\x05\x01\x00")
     with pytest.raises(NotSocksError):
-        play(negotiate(None, may_sign_in=False), b"\x05\x02")
+        run_dialogue(negotiate(None, may_sign_in=False), b"\x05\x02")
 
 
-def test_a_server_that_wants_a_login_that_is_not_known_is_sent_nothing_more() -> None:
-    conversation = negotiate(None, may_sign_in=True)
-    next(conversation)
+def test_a_server_that_requires_an_unknown_login_is_sent_nothing_more() -> None:
+    dialogue = negotiate(None, may_sign_in=True)
+    next(dialogue)
     with pytest.raises(SocksAuthRequiredError):
-        conversation.send(b"\x05\x02")
+        dialogue.send(b"\x05\x02")
 
 
 @pytest.mark.parametrize("reply", [b"\x01\x01", b"\x01\xff", b"\x05\x01"])
 def test_every_status_but_zero_is_a_rejection(reply: bytes) -> None:
     with pytest.raises(SocksAuthRejectedError):
-        play(negotiate(MESSAGE, may_sign_in=True), b"\x05\x02" + reply)
+        run_dialogue(negotiate(MESSAGE, may_sign_in=True), b"\x05\x02" + reply)
 
 
-def test_servers_that_give_the_wrong_version_with_the_verdict_are_understood() -> None:
-    assert play(negotiate(MESSAGE, may_sign_in=True), b"\x05\x02\x05\x00")[0] is True
+def test_a_wrong_version_in_the_authentication_reply_is_ignored() -> None:
+    assert run_dialogue(negotiate(MESSAGE, may_sign_in=True), b"\x05\x02\x05\x00")[0] is True
 
 
 def test_a_server_may_accept_no_method() -> None:
     with pytest.raises(NoAcceptableMethodError):
-        play(negotiate(MESSAGE, may_sign_in=True), b"\x05\xff")
+        run_dialogue(negotiate(MESSAGE, may_sign_in=True), b"\x05\xff")
 
 
 @pytest.mark.parametrize("reply", [b"HT", b"\x00\x5a", b"\x05\x01", b"\x05\x03"])
-def test_what_is_not_socks_is_told_no_login(reply: bytes) -> None:
-    conversation = negotiate(MESSAGE, may_sign_in=True)
-    next(conversation)
+def test_a_server_that_does_not_speak_socks5_is_sent_no_login(reply: bytes) -> None:
+    dialogue = negotiate(MESSAGE, may_sign_in=True)
+    next(dialogue)
     with pytest.raises(NotSocksError):
-        conversation.send(reply)
+        dialogue.send(reply)
 
 
 @pytest.mark.parametrize(
@@ -92,12 +95,12 @@ def test_what_is_not_socks_is_told_no_login(reply: bytes) -> None:
         ("x" * 255, b"\x03\xff" + b"x" * 255),
     ],
 )
-def test_names_are_left_to_the_server(host: str, address: bytes) -> None:
-    _, said = play(connect_to(host, 443), PROMISED)
-    assert said == b"\x05\x01\x00" + address + b"\x01\xbb"
+def test_names_are_resolved_by_the_server(host: str, address: bytes) -> None:
+    _, sent = run_dialogue(connect_to(host, 443), CONNECTED)
+    assert sent == b"\x05\x01\x00" + address + b"\x01\xbb"
 
 
-def test_a_name_that_does_not_fit_is_not_asked_for() -> None:
+def test_a_name_too_long_for_socks5_is_not_sent() -> None:
     with pytest.raises(ConnectFailedError):
         next(connect_to("x" * 256, 443))
 
@@ -105,41 +108,41 @@ def test_a_name_that_does_not_fit_is_not_asked_for() -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        PROMISED,
+        CONNECTED,
         b"\x05\x00\x00\x04" + b"\x00" * 18,
         b"\x05\x00\x00\x03\x04host\x00\x50",
         b"\x05\x00\x00\x03\x00\x00\x50",
     ],
 )
-def test_the_address_in_the_reply_is_read_to_its_end_and_no_further(reply: bytes) -> None:
-    play(connect_to("a", 1), reply)
+def test_the_address_in_the_reply_is_read_exactly(reply: bytes) -> None:
+    run_dialogue(connect_to("a", 1), reply)
 
 
 @pytest.mark.parametrize("code", range(1, 256, 13))
-def test_a_target_that_cannot_be_reached_has_the_servers_reason(code: int) -> None:
+def test_an_unreachable_target_raises_with_the_reply_code(code: int) -> None:
     with pytest.raises(ConnectFailedError) as failed:
-        play(connect_to("a", 1), bytes((5, code, 0, 1)))
+        run_dialogue(connect_to("a", 1), bytes((5, code, 0, 1)))
     assert failed.value.code == code
 
 
 @pytest.mark.parametrize("reply", [b"HTTP", b"\x05\x00\x00\x02", b"\x04\x00\x00\x01"])
-def test_a_reply_that_is_none_is_refused(reply: bytes) -> None:
+def test_a_malformed_reply_is_rejected(reply: bytes) -> None:
     with pytest.raises(NotSocksError):
-        play(connect_to("a", 1), reply)
+        run_dialogue(connect_to("a", 1), reply)
 
 
 @given(st.binary(max_size=300), st.booleans())
-def test_whatever_is_answered_it_never_sends_the_login_twice(octets: bytes, known: bool) -> None:
-    said = b""
-    conversation: SocksDialogue[object] = negotiate(MESSAGE if known else None, may_sign_in=True)
+def test_the_login_is_never_sent_twice(octets: bytes, known: bool) -> None:
+    sent = b""
+    dialogue: SocksDialogue[object] = negotiate(MESSAGE if known else None, may_sign_in=True)
     try:
-        turn: SocksStep = next(conversation)
+        step: SocksStep = next(dialogue)
         while True:
-            said += turn.send
-            reply, octets = octets[: turn.read], octets[turn.read :]
-            if len(reply) < turn.read:
+            sent += step.send
+            reply, octets = octets[: step.read], octets[step.read :]
+            if len(reply) < step.read:
                 break
-            turn = conversation.send(reply)
+            step = dialogue.send(reply)
     except (
         StopIteration,
         SocksAuthRequiredError,
@@ -148,8 +151,8 @@ def test_whatever_is_answered_it_never_sends_the_login_twice(octets: bytes, know
         NotSocksError,
     ):
         pass
-    assert said.count(MESSAGE) <= (1 if known else 0)
+    assert sent.count(MESSAGE) <= (1 if known else 0)
 
 
-def test_the_login_is_not_shown_by_what_carries_it() -> None:
+def test_the_repr_of_a_step_hides_the_login() -> None:
     assert "pass" not in repr(SocksStep(MESSAGE, 2))

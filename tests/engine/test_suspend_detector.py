@@ -1,4 +1,4 @@
-"""A computer that slept: what was found out before is not relied on (F12)."""
+"""After a suspend, connections and findings from before are not used (F12)."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -23,43 +23,43 @@ GET = get(URL)
 Play = Callable[..., Scripted]
 
 
-class Sleep:
-    """A clock that goes on when the test says so."""
+class FakeSuspendClock:
+    """A suspend clock set by the test."""
 
     def __init__(self) -> None:
-        self.slept = 500.0
+        self.seconds = 500.0
 
     def __call__(self) -> float:
-        return self.slept
+        return self.seconds
 
 
-# --- noticing ------------------------------------------------------------------------------------
+# --- detection -----------------------------------------------------------------------------------
 
 
-def test_a_long_sleep_is_noticed_once() -> None:
-    clock = Sleep()
-    naps = SuspendDetector(clock, 30.0)
-    assert not naps.has_slept()
-    clock.slept += 31
-    assert naps.has_slept()
-    assert not naps.has_slept()
+def test_a_long_suspend_is_reported_once() -> None:
+    clock = FakeSuspendClock()
+    detector = SuspendDetector(clock, 30.0)
+    assert not detector.has_slept()
+    clock.seconds += 31
+    assert detector.has_slept()
+    assert not detector.has_slept()
 
 
-def test_short_sleeps_are_none_and_do_not_add_up() -> None:
-    clock = Sleep()
-    naps = SuspendDetector(clock, 30.0)
+def test_short_suspends_are_ignored_and_do_not_add_up() -> None:
+    clock = FakeSuspendClock()
+    detector = SuspendDetector(clock, 30.0)
     for _ in range(5):
-        clock.slept += 29
-        assert not naps.has_slept()
+        clock.seconds += 29
+        assert not detector.has_slept()
 
 
-def test_a_clock_that_is_set_back_is_no_sleep_and_hides_none() -> None:
-    clock = Sleep()
-    naps = SuspendDetector(clock, 30.0)
-    clock.slept -= 3600
-    assert not naps.has_slept()
-    clock.slept += 31
-    assert naps.has_slept()
+def test_a_clock_set_back_is_no_suspend_and_hides_none() -> None:
+    clock = FakeSuspendClock()
+    detector = SuspendDetector(clock, 30.0)
+    clock.seconds -= 3600
+    assert not detector.has_slept()
+    clock.seconds += 31
+    assert detector.has_slept()
 
 
 def test_the_real_clock_stands_still_while_the_computer_is_awake() -> None:
@@ -67,61 +67,63 @@ def test_the_real_clock_stands_still_while_the_computer_is_awake() -> None:
     assert abs(clock() - clock()) < 0.01
 
 
-def fall_asleep(engine: Running, sleep: Sleep) -> None:
-    """Let the computer sleep for an hour, after a moment without traffic."""
+def suspend(engine: Running, clock: FakeSuspendClock) -> None:
+    """Simulate a suspend of one hour after a moment without traffic."""
     last = engine.loop.time()
     engine.until(lambda: engine.loop.time() - last > RECENT_USE_S, "some quiet")
-    sleep.slept += 3600
+    clock.seconds += 3600
 
 
-# --- what follows --------------------------------------------------------------------------------
+# --- consequences --------------------------------------------------------------------------------
 
 
-def test_an_idle_connection_from_before_is_not_used(start: Start, recorder: Recorder) -> None:
-    sleep = Sleep()
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True), sleep_clock=sleep)
+def test_an_idle_connection_from_before_a_suspend_is_not_used(
+    start: Start, recorder: Recorder
+) -> None:
+    clock = FakeSuspendClock()
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True), sleep_clock=clock)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    fall_asleep(engine, sleep)
+    suspend(engine, clock)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert [request.connection for request in recorder.requests] == [1, 2]
 
 
-def test_nor_is_the_connection_of_a_client_that_slept_too(start: Start, script: Play) -> None:
-    sleep = Sleep()
-    # Asleep, the upstream has forgotten the first connection without being able to say so.
+def test_the_connection_of_a_suspended_client_is_not_used(start: Start, script: Play) -> None:
+    clock = FakeSuspendClock()
+    # The upstream has dropped the first connection during the suspend, without a visible event.
     upstream = script(answering(OK, b""), answering(OK))
     desk = FakeDesk()
-    engine = start(office(upstream.port), desk, sleep_clock=sleep)
+    engine = start(office(upstream.port), desk, sleep_clock=clock)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-        fall_asleep(engine, sleep)
+        suspend(engine, clock)
         assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2
     assert desk.network_changes == 1
 
 
-def test_it_is_noticed_also_while_nobody_asks_for_anything(
+def test_a_suspend_is_noticed_without_requests(
     start: Start, recorder: Recorder, stack: ExitStack
 ) -> None:
-    sleep = Sleep()
+    clock = FakeSuspendClock()
     desk = FakeDesk()
-    engine = start(office(recorder.port), desk, sleep_clock=sleep)
+    engine = start(office(recorder.port), desk, sleep_clock=clock)
     stack.enter_context(engine.connect())
     engine.until(lambda: bool(engine.engine.executor.works), "the connection")
-    sleep.slept += 3600
+    clock.seconds += 3600
     engine.until(lambda: desk.network_changes == 1, "the notice of the desk")
 
 
-def test_names_and_deaths_are_found_out_anew(start: Start, recorder: Recorder) -> None:
-    sleep = Sleep()
-    engine = start(office(recorder.port), sleep_clock=sleep)
+def test_a_suspend_clears_cached_names_and_dead_upstreams(start: Start, recorder: Recorder) -> None:
+    clock = FakeSuspendClock()
+    engine = start(office(recorder.port), sleep_clock=clock)
     upstream = office(1).upstream
     engine.call(lambda: engine.engine.failover.mark_dead(upstream))
     engine.call(lambda: engine.engine.connector.resolver.known("127.0.0.1", 1))
-    sleep.slept += 3600
+    clock.seconds += 3600
     engine.call(engine.engine.check_for_suspend)
     assert not engine.call(lambda: dict(engine.engine.failover._dead))
     assert not engine.call(lambda: dict(engine.engine.connector.resolver._known))
@@ -130,10 +132,10 @@ def test_names_and_deaths_are_found_out_anew(start: Start, recorder: Recorder) -
 # --- switches ------------------------------------------------------------------------------------
 
 
-def test_a_connection_that_was_busy_at_a_switch_is_not_kept(
+def test_a_connection_busy_at_a_profile_switch_is_not_pooled(
     start: Start, recorder: Recorder
 ) -> None:
-    """It becomes idle after the switch, when the idle ones are closed already."""
+    """It becomes idle after the switch, when the idle connections are closed already."""
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -144,7 +146,7 @@ def test_a_connection_that_was_busy_at_a_switch_is_not_kept(
     assert [request.connection for request in recorder.requests] == [1, 2]
 
 
-def test_nor_is_it_used_for_the_next_request_of_its_client(
+def test_a_connection_from_before_a_switch_is_not_used_for_the_next_request_of_its_client(
     start: Start, recorder: Recorder
 ) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
@@ -157,10 +159,10 @@ def test_nor_is_it_used_for_the_next_request_of_its_client(
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["its client", "another client"])
-def test_a_connection_whose_answer_comes_after_a_switch_is_not_used_again(
+def test_a_connection_with_a_response_after_a_switch_is_not_reused(
     start: Start, script: Callable[..., Scripted], same: bool
 ) -> None:
-    """Its request was on its way at the switch, so that it could not be closed."""
+    """A request was on its way at the switch, so the connection could not be closed then."""
     asked, go_on = Event(), Event()
 
     def slow(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Requests through https upstreams: who is believed, and that others are sent nothing (F03)."""
+"""Requests through https upstreams: trusted certificates, and nothing is sent to others (F03)."""
 
 import socket
 import ssl
@@ -33,26 +33,26 @@ def certificate(authority: Authority) -> Certificate:
 
 
 @pytest.fixture
-def secure(stack: ExitStack, certificate: Certificate) -> Recorder:
-    """An upstream that answers everything, inside TLS."""
+def https_upstream(stack: ExitStack, certificate: Certificate) -> Recorder:
+    """An upstream which answers every request, inside TLS."""
     return stack.enter_context(Recorder(certificate.context()))
 
 
-def company(port: int, ca_file: Path | str, *, host: str = HOST) -> Profile:
-    """Return a profile whose https upstream is signed by the company."""
+def company_profile(port: int, ca_file: Path | str, *, host: str = HOST) -> Profile:
+    """Return a profile with an https upstream and the CA file of the company."""
     upstream = Upstream(host, port, ProxyScheme.HTTPS)
     return Profile("company", "Company", upstream, ca_file=str(ca_file))
 
 
-# --- who is believed -----------------------------------------------------------------------------
+# --- trusted certificates ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engines_loop", list(LOOPS.values()), ids=list(LOOPS))
-def test_requests_and_tunnels_go_inside_tls(
-    start: Start, secure: Recorder, authority: Authority
+def test_requests_and_tunnels_are_sent_inside_tls(
+    start: Start, https_upstream: Recorder, authority: Authority
 ) -> None:
     desk = FakeDesk(LOGIN, knows_it=True)
-    engine = start(company(secure.port, authority.pem), desk)
+    engine = start(company_profile(https_upstream.port, authority.pem), desk)
     with engine.connect() as client:
         for _ in range(3):
             assert client.ask(GET).body == b"ok"
@@ -60,81 +60,83 @@ def test_requests_and_tunnels_go_inside_tls(
         assert client.ask(CONNECT, b"CONNECT").status == 200
         client.send(b"through the tunnel")
         assert client.take(18) == b"through the tunnel"
-    assert [request.target for request in secure.requests] == [URL] * 4 + [b"origin.test:443"]
-    assert all(request.values(b"proxy-authorization") for request in secure.requests)
+    assert [request.target for request in https_upstream.requests] == [URL] * 4 + [
+        b"origin.test:443"
+    ]
+    assert all(request.values(b"proxy-authorization") for request in https_upstream.requests)
     # A tunnel is begun on a connection of its own; the others share one.
-    assert {request.connection for request in secure.requests[:4]} == {1}
+    assert {request.connection for request in https_upstream.requests[:4]} == {1}
 
 
-def test_a_connection_is_kept_for_the_next_client(
-    start: Start, secure: Recorder, authority: Authority
+def test_a_tls_connection_is_pooled_for_the_next_client(
+    start: Start, https_upstream: Recorder, authority: Authority
 ) -> None:
-    engine = start(company(secure.port, authority.pem), FakeDesk())
+    engine = start(company_profile(https_upstream.port, authority.pem), FakeDesk())
     for _ in range(3):
         with engine.connect() as client:
             assert client.ask(GET).status == 200
         engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    assert {request.connection for request in secure.requests} == {1}
+    assert {request.connection for request in https_upstream.requests} == {1}
 
 
-def test_the_systems_authorities_are_believed_without_a_file(
-    start: Start, secure: Recorder, authority: Authority, monkeypatch: pytest.MonkeyPatch
+def test_the_systems_trust_store_is_used_without_a_ca_file(
+    start: Start, https_upstream: Recorder, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.pem))  # What OpenSSL calls the system's.
-    with start(company(secure.port, "")).connect() as client:
+    with start(company_profile(https_upstream.port, "")).connect() as client:
         assert client.ask(GET).status == 200
 
 
-def test_a_file_of_the_company_stands_in_place_of_the_systems(
+def test_a_ca_file_replaces_the_systems_trust_store(
     start: Start,
-    secure: Recorder,
+    https_upstream: Recorder,
     authority: Authority,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.pem))
     other = Authority(tmp_path)
-    with start(company(secure.port, other.pem)).connect() as client:
+    with start(company_profile(https_upstream.port, other.pem)).connect() as client:
         assert b"TP-204" in client.ask(GET).reason
-    assert not secure.requests
+    assert not https_upstream.requests
 
 
-def test_an_authority_that_is_added_to_the_file_is_believed_the_next_time(
-    start: Start, secure: Recorder, authority: Authority, tmp_path: Path
+def test_an_authority_added_to_the_ca_file_is_trusted_at_the_next_request(
+    start: Start, https_upstream: Recorder, authority: Authority, tmp_path: Path
 ) -> None:
     file = tmp_path / "company.pem"
     (tmp_path / "other").mkdir()
     file.write_bytes(Authority(tmp_path / "other").pem.read_bytes())
-    with start(company(secure.port, file)).connect() as client:
+    with start(company_profile(https_upstream.port, file)).connect() as client:
         assert client.ask(GET).status == 502
         file.write_bytes(file.read_bytes() + authority.pem.read_bytes())
         assert client.ask(GET).status == 200
 
 
-def test_a_certificate_that_signs_itself_may_be_the_file(
+def test_a_self_signed_certificate_may_be_the_ca_file(
     start: Start, stack: ExitStack, authority: Authority
 ) -> None:
     own = authority.issue(HOST, signs_itself=True)
     recorder = stack.enter_context(Recorder(own.context()))
-    with start(company(recorder.port, own.pem)).connect() as client:
+    with start(company_profile(recorder.port, own.pem)).connect() as client:
         assert client.ask(GET).status == 200
 
 
-def test_many_clients_at_once_load_the_authorities_and_all_get_through(
-    start: Start, secure: Recorder, authority: Authority, stack: ExitStack
+def test_many_clients_at_once_load_the_trust_store_and_all_succeed(
+    start: Start, https_upstream: Recorder, authority: Authority, stack: ExitStack
 ) -> None:
-    engine = start(company(secure.port, authority.pem))
+    engine = start(company_profile(https_upstream.port, authority.pem))
     clients = [stack.enter_context(engine.connect()) for _ in range(30)]
     for client in clients:
         client.send(GET)
     assert [client.reply().status for client in clients] == [200] * 30
 
 
-# --- who is not (F03) ----------------------------------------------------------------------------
+# --- untrusted certificates (F03) ----------------------------------------------------------------
 
 
-class Listening(Server):
-    """An upstream that does TLS by hand, and keeps every octet of HTTP that it is sent."""
+class RecordingTlsServer(Server):
+    """An upstream which does TLS by hand and records every decrypted octet."""
 
     def __init__(self, certificate: Certificate) -> None:
         self.http = b""
@@ -177,7 +179,7 @@ def untrusted(
 
 
 @pytest.mark.parametrize("request_octets", [GET, CONNECT, post(URL, b"secret")])
-def test_a_proxy_that_is_not_believed_is_sent_nothing(
+def test_an_untrusted_proxy_is_sent_nothing(
     start: Start,
     stack: ExitStack,
     authority: Authority,
@@ -185,9 +187,9 @@ def test_a_proxy_that_is_not_believed_is_sent_nothing(
     request_octets: bytes,
 ) -> None:
     kind, certificate = untrusted
-    upstream = stack.enter_context(Listening(certificate))
+    upstream = stack.enter_context(RecordingTlsServer(certificate))
     desk = FakeDesk(LOGIN, knows_it=True)
-    engine = start(company(upstream.port, authority.pem), desk)
+    engine = start(company_profile(upstream.port, authority.pem), desk)
     with engine.connect() as client:
         reply = client.ask(request_octets, request_octets.split()[0])
     assert reply.status == 502
@@ -212,7 +214,7 @@ def test_a_proxy_that_is_not_believed_is_sent_nothing(
     ],
     ids=["HTTP", "SSH", "an alert", "nothing"],
 )
-def test_a_proxy_without_tls_is_not_talked_to_in_plain(
+def test_a_proxy_without_tls_is_sent_nothing_in_plain(
     start: Start, script: Callable[..., Scripted], authority: Authority, answer: bytes, words: bytes
 ) -> None:
     def play(peer: Peer) -> None:
@@ -223,7 +225,7 @@ def test_a_proxy_without_tls_is_not_talked_to_in_plain(
 
     upstream = script(play)
     desk = FakeDesk(LOGIN, knows_it=True)
-    with start(company(upstream.port, authority.pem), desk).connect() as client:
+    with start(company_profile(upstream.port, authority.pem), desk).connect() as client:
         reply = client.ask(GET)
     assert reply.status == 502
     assert b"(TP-204)" in reply.reason
@@ -234,7 +236,7 @@ def test_a_proxy_without_tls_is_not_talked_to_in_plain(
         assert word not in peer.received.replace(b"http/1.1", b"")
 
 
-def test_a_proxy_that_resets_gets_a_page_too(
+def test_a_reset_during_the_handshake_gives_an_error_page(
     start: Start, script: Callable[..., Scripted], authority: Authority
 ) -> None:
     def play(peer: Peer) -> None:
@@ -242,21 +244,21 @@ def test_a_proxy_that_resets_gets_a_page_too(
         peer.reset()
 
     upstream = script(play)
-    with start(company(upstream.port, authority.pem)).connect() as client:
+    with start(company_profile(upstream.port, authority.pem)).connect() as client:
         assert b"(TP-204)" in client.ask(GET).reason
 
 
-def test_a_proxy_that_never_shakes_hands_is_given_up(
+def test_a_handshake_without_a_response_times_out(
     start: Start, script: Callable[..., Scripted], authority: Authority
 ) -> None:
     upstream = script(Peer.hang)
     limits = replace(EngineLimits(), handshake_s=0.2)
-    with start(company(upstream.port, authority.pem), limits=limits).connect() as client:
+    with start(company_profile(upstream.port, authority.pem), limits=limits).connect() as client:
         reply = client.ask(GET)
     assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)
 
 
-def test_tls_of_the_last_century_is_not_agreed_on(
+def test_old_tls_versions_are_rejected(
     start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
 ) -> None:
     context = certificate.context()
@@ -266,7 +268,7 @@ def test_tls_of_the_last_century_is_not_agreed_on(
     with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     recorder = stack.enter_context(Recorder(context))
-    with start(company(recorder.port, authority.pem)).connect() as client:
+    with start(company_profile(recorder.port, authority.pem)).connect() as client:
         reply = client.ask(GET)
     assert b"a version of TLS that is not safe any more" in reply.body
     assert not recorder.octets
@@ -274,22 +276,22 @@ def test_tls_of_the_last_century_is_not_agreed_on(
 
 @pytest.mark.parametrize("content", [None, b"", b"nonsense"])
 def test_a_file_that_cannot_be_used_is_named_as_the_reason(
-    start: Start, secure: Recorder, tmp_path: Path, content: bytes | None
+    start: Start, https_upstream: Recorder, tmp_path: Path, content: bytes | None
 ) -> None:
     file = tmp_path / "company.pem"
     if content is not None:
         file.write_bytes(content)
-    with start(company(secure.port, file)).connect() as client:
+    with start(company_profile(https_upstream.port, file)).connect() as client:
         reply = client.ask(GET)
     assert b"the company&#x27;s certificate" in reply.body
-    assert not secure.records
+    assert not https_upstream.records
 
 
-def test_a_client_that_leaves_while_hands_are_shaken_leaves_nothing_behind(
+def test_a_client_that_leaves_during_the_handshake_leaks_nothing(
     start: Start, script: Callable[..., Scripted], authority: Authority
 ) -> None:
     upstream = script(silent)
-    engine = start(company(upstream.port, authority.pem))
+    engine = start(company_profile(upstream.port, authority.pem))
     base = engine.holdings()
     with engine.connect() as client:
         client.send(GET)
@@ -299,22 +301,22 @@ def test_a_client_that_leaves_while_hands_are_shaken_leaves_nothing_behind(
     engine.until_it_holds(base)
 
 
-# --- what goes through ---------------------------------------------------------------------------
+# --- traffic -------------------------------------------------------------------------------------
 
 
-def test_a_sign_in_asks_and_goes_on_inside_tls(
+def test_signing_in_works_inside_tls(
     start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
 ) -> None:
     script = answering(challenge('Basic realm="x"'), OK)
     upstream = stack.enter_context(Scripted(script, answering(OK), tls=certificate.context()))
     desk = FakeDesk(LOGIN)
-    with start(company(upstream.port, authority.pem), desk).connect() as client:
+    with start(company_profile(upstream.port, authority.pem), desk).connect() as client:
         assert client.ask(GET).status == 200
     assert [turn.space.upstream for turn in desk.turns] == [f"https://{HOST}:{upstream.port}"]
     assert len(desk.acceptances) == 1
 
 
-def test_a_bulk_goes_both_ways_through_a_tunnel_and_its_ends_are_passed_on(
+def test_bulk_data_passes_a_tunnel_both_ways_and_its_ends_are_relayed(
     start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
 ) -> None:
     length = 2_000_000
@@ -328,7 +330,7 @@ def test_a_bulk_goes_both_ways_through_a_tunnel_and_its_ends_are_passed_on(
         peer.send(b"%d" % len(got))
 
     upstream = stack.enter_context(Scripted(play, tls=certificate.context()))
-    with start(company(upstream.port, authority.pem)).connect() as client:
+    with start(company_profile(upstream.port, authority.pem)).connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
         for block in octets(length):
             client.send(block)
@@ -338,59 +340,59 @@ def test_a_bulk_goes_both_ways_through_a_tunnel_and_its_ends_are_passed_on(
     assert not client.was_reset
 
 
-def test_a_large_answer_is_whole(
+def test_a_large_response_arrives_completely(
     start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
 ) -> None:
     body = b"".join(octets(1_500_000))
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     upstream = stack.enter_context(Scripted(answering(answer), tls=certificate.context()))
-    with start(company(upstream.port, authority.pem)).connect() as client:
+    with start(company_profile(upstream.port, authority.pem)).connect() as client:
         assert client.ask(GET).body == body
 
 
-@pytest.mark.parametrize("says_goodbye", [True, False])
-def test_an_answer_that_ends_with_the_connection_is_whole_only_with_a_goodbye(
+@pytest.mark.parametrize("sends_close_notify", [True, False])
+def test_a_response_that_ends_with_the_connection_is_complete_only_after_close_notify(
     start: Start,
     stack: ExitStack,
     certificate: Certificate,
     authority: Authority,
-    says_goodbye: bool,
+    sends_close_notify: bool,
 ) -> None:
     def play(peer: Peer) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it?")
-        if says_goodbye:
+        if sends_close_notify:
             peer.say_goodbye()
 
     upstream = stack.enter_context(Scripted(play, tls=certificate.context()))
-    with start(company(upstream.port, authority.pem)).connect() as client:
+    with start(company_profile(upstream.port, authority.pem)).connect() as client:
         client.send(GET)
-        if says_goodbye:
+        if sends_close_notify:
             assert client.reply().body == b"all of it?"
         else:
             with pytest.raises(CutError):
                 client.reply()
 
 
-def test_a_profile_without_sign_in_shows_that_one_is_wanted(
+def test_the_page_of_a_profile_without_sign_in_says_that_the_proxy_wants_a_sign_in(
     start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
 ) -> None:
     upstream = stack.enter_context(
         Scripted(answering(challenge('Basic realm="x"')), tls=certificate.context())
     )
-    profile = replace(company(upstream.port, authority.pem), sign_in=SignIn.NONE)
+    profile = replace(company_profile(upstream.port, authority.pem), sign_in=SignIn.NONE)
     with start(profile).connect() as client:
         assert b"wants a sign-in" in client.ask(GET).body
 
 
-def test_plain_upstreams_load_nothing_of_this(start: Start, recorder: Recorder) -> None:
+def test_http_upstreams_do_not_load_the_trust_store(start: Start, recorder: Recorder) -> None:
     engine: Running = start(office(recorder.port))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert engine.call(lambda: engine.engine.connector.trust_store) is None
 
 
-def test_the_client_end_is_never_encrypted(engine: Running) -> None:
+def test_tls_from_a_client_is_rejected(engine: Running) -> None:
     with Client(engine.port) as client:
         client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 64)
         assert client.reply().status == 400

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.engine.net.tls: one end of TLS against Python's own."""
+"""`TlsStream` against Python's `ssl.SSLSocket`."""
 
 import asyncio
 import select
@@ -31,12 +31,12 @@ from trayproxy.engine.net.tls import (
 HOST = "proxy.test.lan"
 
 
-class Pair:
-    """Both ends of a connection: ours, and a blocking one of Python's.
+class TlsPair:
+    """Both ends of a connection: a `TlsStream` and a blocking `ssl.SSLSocket`.
 
     Attributes:
-        ours: Has shaken hands.
-        theirs: The other end.
+        client: The `TlsStream`, after the handshake.
+        server: The `ssl.SSLSocket`.
     """
 
     def __init__(self, authority: Authority, version: ssl.TLSVersion) -> None:
@@ -44,36 +44,36 @@ class Pair:
         far.settimeout(PATIENCE)
         context = authority.issue(HOST).context()
         context.maximum_version = version
-        self.ours = TlsStream.start(near, private_ca_context(authority.pem.read_bytes()), HOST)
-        shaking = Thread(target=lambda: self._shake(context, far))
-        shaking.start()
-        shake_hands(self.ours)
-        shaking.join(PATIENCE)
+        self.client = TlsStream.start(near, private_ca_context(authority.pem.read_bytes()), HOST)
+        handshaking = Thread(target=lambda: self._shake(context, far))
+        handshaking.start()
+        do_handshake(self.client)
+        handshaking.join(PATIENCE)
 
     def _shake(self, context: ssl.SSLContext, far: socket.socket) -> None:
-        self.theirs = context.wrap_socket(far, server_side=True, suppress_ragged_eofs=False)
+        self.server = context.wrap_socket(far, server_side=True, suppress_ragged_eofs=False)
 
     def close(self) -> None:
-        self.ours.close()
-        self.theirs.close()
+        self.client.close()
+        self.server.close()
 
     def receive(self) -> bytes:
-        """Return what comes next at our end; empty at the end."""
+        """Return the next octets received by the client; empty at the end of the stream."""
         while True:
-            data = self.ours.receive()
+            data = self.client.receive()
             if data is not None:
                 return data
-            assert select.select([self.ours.socket], [], [], PATIENCE)[0], "nothing came"
+            assert select.select([self.client.socket], [], [], PATIENCE)[0], "nothing came"
 
     def receive_all(self) -> bytes:
-        """Return what comes at our end until it has ended."""
+        """Return all octets received by the client until the end of the stream."""
         pieces = []
-        while not self.ours.ended:
+        while not self.client.ended:
             pieces.append(self.receive())
         return b"".join(pieces)
 
 
-def shake_hands(stream: TlsStream) -> None:
+def do_handshake(stream: TlsStream) -> None:
     while not stream.do_handshake():
         writing = [stream.socket] if stream.is_blocked else []
         assert any(select.select([stream.socket], writing, [], PATIENCE)), "nothing came"
@@ -82,28 +82,28 @@ def shake_hands(stream: TlsStream) -> None:
 @pytest.fixture(
     params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: str(version.name)
 )
-def pair(authority: Authority, request: pytest.FixtureRequest) -> Iterator[Pair]:
-    made = Pair(authority, request.param)
+def pair(authority: Authority, request: pytest.FixtureRequest) -> Iterator[TlsPair]:
+    made = TlsPair(authority, request.param)
     yield made
     made.close()
 
 
-def test_octets_pass_both_ways(pair: Pair) -> None:
-    assert pair.ours.send(b"question") == 8
-    assert pair.theirs.recv(100) == b"question"
-    pair.theirs.sendall(b"answer")
+def test_octets_pass_both_ways(pair: TlsPair) -> None:
+    assert pair.client.send(b"question") == 8
+    assert pair.server.recv(100) == b"question"
+    pair.server.sendall(b"answer")
     assert pair.receive() == b"answer"
-    assert pair.ours.receive() is None
+    assert pair.client.receive() is None
 
 
-def test_all_that_has_come_is_returned_at_once(pair: Pair) -> None:
-    """The loop watches the socket: octets that lie inside would never be noticed."""
+def test_receive_returns_all_decrypted_octets(pair: TlsPair) -> None:
+    """The event loop waits for the socket only: buffered octets would never be noticed."""
     for piece in octets(CHUNK // 2):
-        pair.theirs.sendall(piece)
+        pair.server.sendall(piece)
     got = b""
     while True:
-        select.select([pair.ours.socket], [], [], 0)
-        data = pair.ours.receive()
+        select.select([pair.client.socket], [], [], 0)
+        data = pair.client.receive()
         if data is None:
             break
         assert len(data) <= CHUNK
@@ -111,19 +111,19 @@ def test_all_that_has_come_is_returned_at_once(pair: Pair) -> None:
     assert got == b"".join(octets(CHUNK // 2))
 
 
-def test_a_bulk_passes_although_the_kernel_takes_it_in_parts(pair: Pair) -> None:
+def test_bulk_data_passes_although_the_kernel_accepts_it_in_parts(pair: TlsPair) -> None:
     length = 3_000_000
     taken: list[bytes] = []
     is_full = Event()
-    # Less than the bulk: the kernel refuses, since nobody reads before it has.
-    pair.ours.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
-    pair.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    # Smaller than the data: the kernel refuses octets, since the reader starts only afterwards.
+    pair.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+    pair.server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
 
     def read() -> None:
         assert is_full.wait(PATIENCE)
         left = length
         while left:
-            data = pair.theirs.recv(1 << 16)
+            data = pair.server.recv(1 << 16)
             taken.append(data)
             left -= len(data)
 
@@ -133,81 +133,81 @@ def test_a_bulk_passes_although_the_kernel_takes_it_in_parts(pair: Pair) -> None
     for block in octets(length):
         rest = memoryview(block)
         while rest:
-            sent = pair.ours.send(rest)
+            sent = pair.client.send(rest)
             rest = rest[sent:]
             if not sent:
                 refusals += 1
                 is_full.set()
-                assert select.select([], [pair.ours.socket], [], PATIENCE)[1], "it does not drain"
+                assert select.select([], [pair.client.socket], [], PATIENCE)[1], "it does not drain"
     reading.join(PATIENCE)
     assert b"".join(taken) == b"".join(octets(length))
     assert refusals
 
 
-def test_nothing_counts_as_sent_before_the_kernel_has_it(pair: Pair) -> None:
-    """Whoever believes that all is sent waits for no writing, and the rest would stay here."""
+def test_octets_count_as_sent_only_when_the_kernel_has_accepted_them(pair: TlsPair) -> None:
+    """Otherwise the caller would not wait for the socket, and the rest would stay in the buffer."""
     block = b"x" * CHUNK
     accepted = 0
-    while sent := pair.ours.send(block):
+    while sent := pair.client.send(block):
         accepted += sent
-    assert pair.ours.is_blocked
+    assert pair.client.is_blocked
     got = 0
     while got < accepted + CHUNK:
-        got += len(pair.theirs.recv(1 << 16))
+        got += len(pair.server.recv(1 << 16))
         if not sent:
-            sent = pair.ours.send(block)
+            sent = pair.client.send(block)
     assert sent == CHUNK
-    assert not pair.ours.is_blocked
+    assert not pair.client.is_blocked
 
 
-def test_a_half_close_ends_one_direction_only(pair: Pair) -> None:
-    pair.ours.send(b"all")
-    pair.ours.shutdown_write()
-    assert pair.theirs.recv(100) == b"all"
-    assert pair.theirs.recv(100) == b""  # A proper end: a ragged one raises here.
-    pair.theirs.sendall(b"the answer")
+def test_a_half_close_ends_one_direction_only(pair: TlsPair) -> None:
+    pair.client.send(b"all")
+    pair.client.shutdown_write()
+    assert pair.server.recv(100) == b"all"
+    assert pair.server.recv(100) == b""  # A proper end: a ragged one raises here.
+    pair.server.sendall(b"the answer")
     assert pair.receive() == b"the answer"
 
 
-def test_their_half_close_is_an_end_and_ours_goes_on(pair: Pair) -> None:
-    pair.theirs.sendall(b"last")
-    pair.theirs.settimeout(0.0)
+def test_a_half_close_of_the_peer_leaves_the_other_direction_open(pair: TlsPair) -> None:
+    pair.server.sendall(b"last")
+    pair.server.settimeout(0.0)
     with suppress(ssl.SSLWantReadError):
-        pair.theirs.unwrap()  # Says goodbye, and cannot wait for ours.
-    pair.theirs.settimeout(PATIENCE)
+        pair.server.unwrap()  # Sends close_notify without waiting for that of the peer.
+    pair.server.settimeout(PATIENCE)
     assert pair.receive_all() == b"last"
-    assert not pair.ours.truncated
-    assert pair.ours.send(b"more") == 4
+    assert not pair.client.truncated
+    assert pair.client.send(b"more") == 4
 
 
-def test_an_end_without_goodbye_is_known_as_such(pair: Pair) -> None:
-    pair.theirs.sendall(b"half of")
-    socket.socket.shutdown(pair.theirs, socket.SHUT_RDWR)
+def test_an_end_without_close_notify_is_a_truncation(pair: TlsPair) -> None:
+    pair.server.sendall(b"half of")
+    socket.socket.shutdown(pair.server, socket.SHUT_RDWR)
     assert pair.receive_all() == b"half of"
-    assert pair.ours.truncated
+    assert pair.client.truncated
 
 
 def new_context_of_debian_12(protocol: int) -> ssl.SSLContext:
-    """Return a context as Python 3.11.2 makes it: OpenSSL takes a truncation for a proper end."""
+    """Return a context as created by Python 3.11.2, where OpenSSL ignores truncations."""
     context = ssl.SSLContext(protocol)
     context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
     return context
 
 
-def test_an_end_without_goodbye_is_known_although_python_ignores_it(
+def test_an_end_without_close_notify_is_a_truncation_where_python_ignores_it(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = SimpleNamespace(**{**vars(ssl), "SSLContext": new_context_of_debian_12})
     monkeypatch.setattr("trayproxy.engine.net.tls.ssl", module)
-    pair = Pair(authority, ssl.TLSVersion.TLSv1_3)
-    pair.theirs.sendall(b"half of")
-    socket.socket.shutdown(pair.theirs, socket.SHUT_RDWR)
+    pair = TlsPair(authority, ssl.TLSVersion.TLSv1_3)
+    pair.server.sendall(b"half of")
+    socket.socket.shutdown(pair.server, socket.SHUT_RDWR)
     assert pair.receive_all() == b"half of"
-    assert pair.ours.truncated
+    assert pair.client.truncated
     pair.close()
 
 
-def test_the_systems_authorities_do_not_ignore_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_system_context_does_not_ignore_truncations(monkeypatch: pytest.MonkeyPatch) -> None:
     import truststore
 
     def make(protocol: int) -> truststore.SSLContext:
@@ -221,83 +221,89 @@ def test_the_systems_authorities_do_not_ignore_it_either(monkeypatch: pytest.Mon
 
 
 def unexpected_end() -> ssl.SSLError:
-    """Return what Python 3.11.2 raises on OpenSSL 3 in place of an `ssl.SSLEOFError`."""
+    """Return the error raised by Python 3.11.2 on OpenSSL 3 in place of `ssl.SSLEOFError`."""
     error = ssl.SSLError(1, "[SSL: UNEXPECTED_EOF_WHILE_READING] unexpected eof while reading")
     error.reason = "UNEXPECTED_EOF_WHILE_READING"
     return error
 
 
-def test_an_end_without_goodbye_is_known_by_its_reason(pair: Pair) -> None:
+def test_a_truncation_is_recognized_by_its_reason(pair: TlsPair) -> None:
     def read(length: int) -> bytes:
         raise unexpected_end()
 
-    pair.ours.tls = cast(ssl.SSLObject, SimpleNamespace(read=read, unwrap=unexpected_end))
-    pair.theirs.sendall(b"a record")
+    pair.client.tls = cast(ssl.SSLObject, SimpleNamespace(read=read, unwrap=unexpected_end))
+    pair.server.sendall(b"a record")
     assert pair.receive_all() == b""
-    assert pair.ours.truncated
+    assert pair.client.truncated
 
 
-def test_a_handshake_that_ends_so_is_told_as_a_connection_that_was_closed() -> None:
+def test_a_truncated_handshake_is_a_lost_connection() -> None:
     assert handshake_error(unexpected_end()).is_connection_lost
 
 
-def test_closing_says_goodbye(pair: Pair) -> None:
-    pair.ours.close()
-    assert pair.theirs.recv(100) == b""
+def test_close_sends_close_notify(pair: TlsPair) -> None:
+    pair.client.close()
+    assert pair.server.recv(100) == b""
 
 
-def test_cutting_says_none(pair: Pair) -> None:
-    pair.ours.reset_on_close()
-    pair.ours.close()
+def test_a_reset_sends_no_close_notify(pair: TlsPair) -> None:
+    pair.client.reset_on_close()
+    pair.client.close()
     # OpenSSL 3.5 sends an alert after such an end, which this closed socket refuses.
     with pytest.raises(OSError, match=r"EOF|reset|Broken pipe"):
-        pair.theirs.recv(100)
+        pair.server.recv(100)
 
 
-def test_a_ticket_leaves_the_connection_quiet_and_a_word_does_not(pair: Pair) -> None:
-    if pair.theirs.version() == "TLSv1.3":
-        assert select.select([pair.ours.socket], [], [], PATIENCE)[0], "no ticket came"
-    assert pair.ours.is_quiet()
-    assert not select.select([pair.ours.socket], [], [], 0)[0]
-    pair.theirs.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
-    assert select.select([pair.ours.socket], [], [], PATIENCE)[0]
-    assert not pair.ours.is_quiet()
-    assert pair.ours.take_inbox() == b"HTTP/1.1 408 Request Timeout\r\n\r\n"
+def test_session_tickets_leave_the_connection_quiet_and_a_response_does_not(pair: TlsPair) -> None:
+    if pair.server.version() == "TLSv1.3":
+        assert select.select([pair.client.socket], [], [], PATIENCE)[0], "no ticket came"
+    assert pair.client.is_quiet()
+    assert not select.select([pair.client.socket], [], [], 0)[0]
+    pair.server.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    assert select.select([pair.client.socket], [], [], PATIENCE)[0]
+    assert not pair.client.is_quiet()
+    assert pair.client.take_inbox() == b"HTTP/1.1 408 Request Timeout\r\n\r\n"
 
 
-def test_what_was_changed_on_the_way_is_an_error(pair: Pair) -> None:
-    raw = socket.socket(fileno=pair.theirs.detach())
+def test_a_tampered_record_raises(pair: TlsPair) -> None:
+    raw = socket.socket(fileno=pair.server.detach())
     raw.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
-    pair.theirs = raw  # type: ignore[assignment]  # Only closed from here on.
+    pair.server = raw  # type: ignore[assignment]  # Only closed from here on.
     with pytest.raises(ConnectionResetError):
         pair.receive()
 
 
-def test_it_tells_who_it_talks_to(pair: Pair) -> None:
-    assert pair.ours.version == (pair.ours.tls.version() or "").replace("TLSv", "TLS ")
-    assert pair.ours.issuer == "TrayProxy test authority"
+def test_version_and_issuer(pair: TlsPair) -> None:
+    assert pair.client.version == (pair.client.tls.version() or "").replace("TLSv", "TLS ")
+    assert pair.client.issuer == "TrayProxy test authority"
 
 
-# --- whom it does not talk to --------------------------------------------------------------------
+# --- failed handshakes ---------------------------------------------------------------------------
 
 
-def plain_answer(far: socket.socket) -> None:
+def answer_without_tls(far: socket.socket) -> None:
     far.recv(1 << 16)
     far.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     far.recv(1 << 16)
 
 
-def closing(far: socket.socket) -> None:
+def close_after_hello(far: socket.socket) -> None:
     far.recv(1 << 16)
 
 
 @pytest.mark.parametrize(
-    ("peer", "reason", "is_gone"),
-    [(plain_answer, "without encryption", False), (closing, "closed the connection", True)],
+    ("peer", "reason", "is_connection_lost"),
+    [
+        (answer_without_tls, "without encryption", False),
+        (close_after_hello, "closed the connection", True),
+    ],
     ids=["a plain answer", "no answer"],
 )
-def test_no_handshake_has_a_reason(
-    authority: Authority, peer: Callable[[socket.socket], None], reason: str, is_gone: bool
+def test_a_failed_handshake_has_a_reason(
+    authority: Authority,
+    peer: Callable[[socket.socket], None],
+    reason: str,
+    is_connection_lost: bool,
 ) -> None:
     near, far = socket.socketpair()
 
@@ -309,14 +315,14 @@ def test_no_handshake_has_a_reason(
     playing = Thread(target=play)
     playing.start()
     with pytest.raises(HandshakeError, match=reason) as failed:
-        shake_hands(stream)
+        do_handshake(stream)
     stream.close()
     playing.join(PATIENCE)
-    assert failed.value.is_connection_lost is is_gone
+    assert failed.value.is_connection_lost is is_connection_lost
     assert not failed.value.is_certificate_error
 
 
-def test_a_peer_that_is_gone_already_has_a_reason_too(authority: Authority) -> None:
+def test_a_handshake_with_a_closed_peer_has_a_reason(authority: Authority) -> None:
     near, far = socket.socketpair()
     far.close()
     with near, pytest.raises(HandshakeError, match="closed") as failed:
@@ -325,15 +331,13 @@ def test_a_peer_that_is_gone_already_has_a_reason_too(authority: Authority) -> N
 
 
 @pytest.mark.parametrize("octets", [b"", b"no certificate", b"\xff\x00", b"x" * (4 << 20) + b"y"])
-def test_a_file_without_certificates_is_of_no_use(octets: bytes) -> None:
+def test_a_ca_file_without_certificates_raises(octets: bytes) -> None:
     with pytest.raises(HandshakeError, match="has none in it"):
         private_ca_context(octets)
 
 
 @pytest.mark.parametrize("form", ["PEM", "PEM with remarks", "DER"])
-def test_an_authority_is_read_in_the_forms_that_companies_give_out(
-    authority: Authority, form: str
-) -> None:
+def test_a_ca_file_may_be_pem_or_der(authority: Authority, form: str) -> None:
     text = authority.pem.read_bytes()
     octets = {
         "PEM": text,
@@ -343,7 +347,7 @@ def test_an_authority_is_read_in_the_forms_that_companies_give_out(
     assert private_ca_context(octets).cert_store_stats()["x509_ca"] == 1
 
 
-def test_old_versions_of_tls_are_not_spoken(authority: Authority) -> None:
+def test_the_context_requires_tls_1_2_and_verification(authority: Authority) -> None:
     context = private_ca_context(authority.pem.read_bytes())
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_REQUIRED
@@ -351,10 +355,10 @@ def test_old_versions_of_tls_are_not_spoken(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
-def test_a_file_of_certificates_has_a_largest_size(
+def test_a_ca_file_above_the_limit_is_rejected(
     authority: Authority, tmp_path: Path, beyond: int
 ) -> None:
-    """What is behind the limit could be anything, so it is not read as if it ended there."""
+    """A file is not read in part: the octets after the limit could be anything."""
     octets = authority.pem.read_bytes().ljust(MAX_CA_FILE + beyond, b"\n")
     path = tmp_path / "authorities.pem"
     path.write_bytes(octets)

@@ -14,12 +14,12 @@ from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
 from trayproxy.engine.transfer.tunnel import MAX_IDLE_PIPES, PipePool, Tunnel, TunnelDirection
 
 BULK = bytes(range(256)) * 8192
-"""2 MiB: more than the kernel keeps for a connection that nobody reads."""
+"""2 MiB: more than the kernel buffers for a connection without a reader."""
 
 
 @dataclass
-class Ends:
-    """A tunnel and the two far ends of its connections."""
+class TunnelEnds:
+    """A tunnel and the far ends of its two connections."""
 
     client: socket.socket
     upstream: socket.socket
@@ -28,7 +28,8 @@ class Ends:
     streams: tuple[SocketStream, SocketStream]
 
     def run(self, *, until: Callable[[], bool]) -> bool:
-        """Do what a connection does until something holds, or the tunnel ends: then return True."""
+        """Handle events like a client connection until a condition holds. Return True if the tunnel
+        ended."""
         while not until():
             events = self.tunnel.events
             readable = [d for d, mask in events.items() if mask & READ]
@@ -42,7 +43,7 @@ class Ends:
         return False
 
     def settle(self) -> None:
-        """Run until nothing moves any more."""
+        """Handle events until no octets move."""
         while True:
             moved = self.tunnel.up.moved, self.tunnel.down.moved
             turns = iter((False, False, False, True))
@@ -52,7 +53,7 @@ class Ends:
 
 
 def tcp_pair(stack: ExitStack, *, narrow: bool = False) -> tuple[socket.socket, socket.socket]:
-    """Return a connection's ends, the first of which reads slowly if it is narrow."""
+    """Return both ends of a TCP connection; a narrow first end has a small receive buffer."""
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     ours = stack.enter_context(socket.socket())
     if narrow:
@@ -63,9 +64,9 @@ def tcp_pair(stack: ExitStack, *, narrow: bool = False) -> tuple[socket.socket, 
     return ours, stack.enter_context(theirs)
 
 
-def waits(flow: TunnelDirection) -> bool:
-    """Whether octets wait for the sink to take them."""
-    return flow.pending is not None or flow.octets_in_pipe > 0
+def has_undelivered(direction: TunnelDirection) -> bool:
+    """Return whether octets wait until the sink accepts them."""
+    return direction.pending is not None or direction.octets_in_pipe > 0
 
 
 @pytest.fixture
@@ -75,20 +76,20 @@ def stack() -> Iterator[ExitStack]:
 
 
 @pytest.fixture(params=["splice", "copy"])
-def ends(stack: ExitStack, request: pytest.FixtureRequest) -> Ends:
-    return make(stack, spliced=request.param == "splice")
+def ends(stack: ExitStack, request: pytest.FixtureRequest) -> TunnelEnds:
+    return open_ends(stack, spliced=request.param == "splice")
 
 
 class NoPipes(PipePool):
-    """What a system without splice has."""
+    """The pipe pool of a system without splice."""
 
     def acquire(self) -> None:
         return None
 
 
-def make(
+def open_ends(
     stack: ExitStack, *, spliced: bool = True, narrow: bool = False, narrow_upstream: bool = False
-) -> Ends:
+) -> TunnelEnds:
     client, client_side = tcp_pair(stack, narrow=narrow)
     upstream, upstream_side = tcp_pair(stack, narrow=narrow_upstream)
     pipes = PipePool() if spliced else NoPipes()
@@ -96,11 +97,11 @@ def make(
     streams = SocketStream(client_side), SocketStream(upstream_side)
     tunnel = Tunnel(*streams, pipes)
     stack.callback(tunnel.close)
-    return Ends(client, upstream, tunnel, pipes, streams)
+    return TunnelEnds(client, upstream, tunnel, pipes, streams)
 
 
-def receive_all(ends: Ends, receiver: socket.socket, length: int) -> bytes:
-    """Read from one end while the tunnel runs."""
+def receive_all(ends: TunnelEnds, receiver: socket.socket, length: int) -> bytes:
+    """Read from one end while the tunnel handles events."""
     receiver.setblocking(False)
     got = bytearray()
 
@@ -116,7 +117,7 @@ def receive_all(ends: Ends, receiver: socket.socket, length: int) -> bytes:
 
 
 @pytest.mark.parametrize("length", [1, CHUNK - 1, CHUNK, CHUNK + 1, len(BULK)])
-def test_octets_arrive_as_they_were_sent(ends: Ends, length: int) -> None:
+def test_octets_arrive_unchanged(ends: TunnelEnds, length: int) -> None:
     sent = BULK[:length]
     ends.upstream.setblocking(False)
     out = memoryview(sent)
@@ -137,12 +138,12 @@ def test_octets_arrive_as_they_were_sent(ends: Ends, length: int) -> None:
 
 
 def congestion_control(connection: socket.SocketType) -> bytes:
-    """Return what Linux calls its way of not overloading a network."""
+    """Return the name of a socket's congestion control."""
     return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
 
 
-def test_bulk_that_stays_on_this_computer_is_not_paced(stack: ExitStack) -> None:
-    ends = make(stack)
+def test_bulk_data_within_this_computer_is_not_paced(stack: ExitStack) -> None:
+    ends = open_ends(stack)
     client, upstream = (stream.socket for stream in ends.streams)
     usual = congestion_control(client)
     ends.client.sendall(b"hello")
@@ -153,8 +154,8 @@ def test_bulk_that_stays_on_this_computer_is_not_paced(stack: ExitStack) -> None
     assert [congestion_control(client), congestion_control(upstream)] == [usual, b"reno"]
 
 
-def test_an_empty_pipe_is_not_kept_by_an_idle_tunnel(stack: ExitStack) -> None:
-    ends = make(stack)
+def test_an_idle_tunnel_releases_its_empty_pipe(stack: ExitStack) -> None:
+    ends = open_ends(stack)
     for _ in range(10):
         ends.upstream.sendall(BULK[: 3 * CHUNK])
         receive_all(ends, ends.client, 3 * CHUNK)
@@ -162,7 +163,7 @@ def test_an_empty_pipe_is_not_kept_by_an_idle_tunnel(stack: ExitStack) -> None:
         assert ends.tunnel.down._pipe is None
 
 
-def test_pipes_are_shared_and_only_so_many_are_kept() -> None:
+def test_the_pipe_pool_is_shared_and_limited() -> None:
     pipes = PipePool()
     taken = [pipes.acquire() for _ in range(MAX_IDLE_PIPES + 4)]
     for pipe in taken:
@@ -173,14 +174,14 @@ def test_pipes_are_shared_and_only_so_many_are_kept() -> None:
     assert not pipes._free
 
 
-def test_a_full_pipe_of_a_cut_tunnel_is_not_used_again(stack: ExitStack) -> None:
-    ends = make(stack, narrow=True)
+def test_a_full_pipe_of_a_closed_tunnel_is_not_reused(stack: ExitStack) -> None:
+    ends = open_ends(stack, narrow=True)
     ends.upstream.setblocking(False)
     with suppress(BlockingIOError):
         while True:
             ends.upstream.send(BULK)
             ends.settle()
-    assert waits(ends.tunnel.down)
+    assert has_undelivered(ends.tunnel.down)
     ends.tunnel.close()
     fresh = ends.pipes.acquire()
     assert fresh is not None
@@ -188,8 +189,8 @@ def test_a_full_pipe_of_a_cut_tunnel_is_not_used_again(stack: ExitStack) -> None
     ends.pipes.release(fresh)
 
 
-def test_a_slow_reader_is_waited_for_and_the_sender_with_it(stack: ExitStack) -> None:
-    ends = make(stack, narrow=True)
+def test_a_slow_client_blocks_the_upstream(stack: ExitStack) -> None:
+    ends = open_ends(stack, narrow=True)
     ends.upstream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
     ends.upstream.setblocking(False)
     sent = bytearray()
@@ -201,8 +202,8 @@ def test_a_slow_reader_is_waited_for_and_the_sender_with_it(stack: ExitStack) ->
     assert receive_all(ends, ends.client, len(sent)) == sent
 
 
-def test_a_slow_upstream_is_waited_for_and_the_client_with_it(stack: ExitStack) -> None:
-    ends = make(stack, narrow_upstream=True)
+def test_a_slow_upstream_blocks_the_client(stack: ExitStack) -> None:
+    ends = open_ends(stack, narrow_upstream=True)
     ends.client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
     ends.client.setblocking(False)
     sent = bytearray()
@@ -214,7 +215,7 @@ def test_a_slow_upstream_is_waited_for_and_the_client_with_it(stack: ExitStack) 
     assert receive_all(ends, ends.upstream, len(sent)) == sent
 
 
-def test_a_half_close_leaves_the_other_direction_open(ends: Ends) -> None:
+def test_a_half_close_leaves_the_other_direction_open(ends: TunnelEnds) -> None:
     ends.client.sendall(b"question")
     ends.client.shutdown(socket.SHUT_WR)
     ends.settle()
@@ -225,11 +226,11 @@ def test_a_half_close_leaves_the_other_direction_open(ends: Ends) -> None:
     ends.settle()
     assert ends.client.recv(100) == b"answer"
     ends.upstream.shutdown(socket.SHUT_WR)
-    # It has ended: whoever holds it closes both sides, which the client sees as the end.
+    # The tunnel has ended: its owner closes both sides, and the client sees the end.
     assert ends.run(until=lambda: False)
 
 
-def test_what_was_received_before_the_tunnel_is_delivered_first(stack: ExitStack) -> None:
+def test_octets_received_before_the_tunnel_are_delivered_first(stack: ExitStack) -> None:
     client, client_side = tcp_pair(stack)
     upstream, upstream_side = tcp_pair(stack)
     client_stream, upstream_stream = SocketStream(client_side), SocketStream(upstream_side)
@@ -237,22 +238,24 @@ def test_what_was_received_before_the_tunnel_is_delivered_first(stack: ExitStack
     upstream_stream.inbox += b"banner "
     client.sendall(b"late")
     tunnel = Tunnel(client_stream, upstream_stream, PipePool())
-    ends = Ends(client, upstream, tunnel, PipePool(), (client_stream, upstream_stream))
+    ends = TunnelEnds(client, upstream, tunnel, PipePool(), (client_stream, upstream_stream))
     tunnel.start()
     ends.settle()
     assert upstream.recv(100) == b"early late"
     assert client.recv(100) == b"banner "
 
 
-def test_what_came_before_a_close_is_delivered_to_one_who_talks_on(stack: ExitStack) -> None:
-    """The sender has closed, so that sending to it fails; what it had sent is here already."""
-    ends = make(stack, narrow=True)
+def test_octets_sent_before_a_close_are_delivered_to_a_peer_that_still_sends(
+    stack: ExitStack,
+) -> None:
+    """Sending to the closed peer fails, but the octets it had sent have arrived."""
+    ends = open_ends(stack, narrow=True)
     sent = BULK[: 5 * CHUNK]
     ends.streams[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
     ends.upstream.sendall(sent)
     while undelivered(ends.upstream):
         ends.settle()
-    assert waits(ends.tunnel.down)
+    assert has_undelivered(ends.tunnel.down)
     ends.upstream.close()
     while not ends.tunnel.up.is_over:
         ends.client.sendall(b"talk")
@@ -262,26 +265,26 @@ def test_what_came_before_a_close_is_delivered_to_one_who_talks_on(stack: ExitSt
     assert ends.client.recv(1) == b""
 
 
-def test_a_side_that_takes_nothing_any_more_is_noticed_at_once(stack: ExitStack) -> None:
-    """Whoever looks after the tunnel hears of it with the octets that could not be delivered."""
-    ends = make(stack)
+def test_a_side_that_accepts_no_more_octets_is_noticed_immediately(stack: ExitStack) -> None:
+    """`handle_event` returns False with the first octets which cannot be delivered."""
+    ends = open_ends(stack)
     ends.upstream.shutdown(socket.SHUT_WR)
     ends.settle()
     assert ends.tunnel.down.is_over
-    ends.streams[1].socket.shutdown(socket.SHUT_WR)  # Sending there fails from now on.
+    ends.streams[1].socket.shutdown(socket.SHUT_WR)  # Sending to this side fails from now on.
     ends.client.sendall(b"talk")
     assert select([ends.streams[0].socket], [], [], 20)[0]
     assert not ends.tunnel.handle_event(ends.streams[0].descriptor, READ)
     assert ends.tunnel.is_over
 
 
-def test_a_reset_ends_the_tunnel_and_is_told(ends: Ends) -> None:
+def test_a_reset_of_the_source_raises(ends: TunnelEnds) -> None:
     reset(ends.client)
     with pytest.raises(ConnectionResetError):
         ends.run(until=lambda: False)
 
 
-def test_a_reset_that_a_sender_learns_first_is_told_too(ends: Ends) -> None:
+def test_a_reset_noticed_by_sending_raises(ends: TunnelEnds) -> None:
     reset(ends.upstream)
     ends.client.sendall(b"talk")
     with pytest.raises(ConnectionResetError):
@@ -294,20 +297,20 @@ def reset(end: socket.socket) -> None:
 
 
 def undelivered(end: socket.socket) -> int:
-    """Return how many octets the other side's kernel has not taken yet."""
+    """Return the number of octets not yet accepted by the kernel of the peer."""
     answer = fcntl.ioctl(end, termios.TIOCOUTQ, struct.pack("i", 0))
     count: int = struct.unpack("i", answer)[0]
     return count
 
 
-def test_quiet_sides_are_probed_from_the_first_sweep_on(ends: Ends) -> None:
+def test_keep_alive_is_enabled_on_both_sides(ends: TunnelEnds) -> None:
     ends.tunnel.enable_keepalive()
     for stream in ends.streams:
         assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
-def test_what_goes_ahead_is_delivered_before_all_and_not_counted(stack: ExitStack) -> None:
+def test_a_prefix_is_delivered_first_and_not_counted(stack: ExitStack) -> None:
     client, client_side = tcp_pair(stack)
     _, upstream_side = tcp_pair(stack)
     streams = SocketStream(client_side), SocketStream(upstream_side)
@@ -319,7 +322,7 @@ def test_what_goes_ahead_is_delivered_before_all_and_not_counted(stack: ExitStac
     assert tunnel.down.moved == len(b"banner")
 
 
-def test_a_tunnel_says_whether_it_waits_for_the_same_as_before(ends: Ends) -> None:
+def test_handle_event_returns_whether_the_events_are_unchanged(ends: TunnelEnds) -> None:
     before = ends.tunnel.events
     ends.client.sendall(b"x")
     select([ends.streams[0].socket], [], [], 20)
