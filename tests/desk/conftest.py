@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.desk.play import Play
+from tests.desk.machine_driver import MachineDriver
 from tests.support.processes import home
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ collect_ignore = ["test_keyring_store_real.py"] if sys.platform == "win32" else 
 
 
 @pytest.fixture
-def play() -> Play:
+def driver() -> MachineDriver:
     """A machine at rest, with a face to ask at."""
-    return Play()
+    return MachineDriver()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Tests for trayproxy.desk.credential_store: the store of a run that must leave nothing behind."""
 
-from tests.desk.play import OFFICE, RIGHT
+from tests.desk.machine_driver import OFFICE, RIGHT
 from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk.credential_store import LookupResult, NullCredentialStore
 

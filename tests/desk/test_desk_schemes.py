@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.desk.play import OFFICE, RIGHT, WRONG
+from tests.desk.machine_driver import OFFICE, RIGHT, WRONG
 from tests.desk.test_desk import (
     DeskHarness,
     OutcomeFuture,

@@ -18,7 +18,7 @@ from keyring.errors import (
 )
 from msgspec import structs
 
-from tests.desk.play import LAB, OFFICE, RIGHT
+from tests.desk.machine_driver import LAB, OFFICE, RIGHT
 from tests.support.processes import RunPython
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import secretstorage
 
-from tests.desk.play import LAB, OFFICE, RIGHT
+from tests.desk.machine_driver import LAB, OFFICE, RIGHT
 from tests.support.keyring_session import KeyringSession
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus

@@ -4,7 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.play import GNOME, KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play, fact
+from tests.desk.machine_driver import (
+    BASIC_METHOD,
+    GNOME,
+    LAB,
+    LOCKED,
+    OFFICE,
+    RIGHT,
+    SPACE,
+    WRONG,
+    MachineDriver,
+    sign_in_state,
+)
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus, PromptReason, SignInState
 from trayproxy.desk.machine.events import (
@@ -25,289 +36,304 @@ from trayproxy.profiles.profile import Upstream
 
 OTHER = Login("asmith", "another")
 SPARE = Upstream("spare.corp.example", 8080)
-REALM = ProtectionSpace(KEY.upstream_id, "Other", KEY.family)
+REALM = ProtectionSpace(SPACE.upstream_id, "Other", SPACE.family)
 
 # --- The keyring ----------------------------------------------------------------------------------
 
 
-def test_a_keyring_that_takes_eight_seconds_is_not_waited_for(play: Play) -> None:
-    play.challenge()
-    play.wait(7.9)
-    assert not play.is_asking
-    play.wait(0.3)
-    assert play.question.reason is PromptReason.KEYRING_SILENT
-    assert play.question.keyring.state is KeyringState.SILENT
+def test_a_keyring_that_takes_eight_seconds_is_not_waited_for(driver: MachineDriver) -> None:
+    driver.challenge()
+    driver.advance(7.9)
+    assert not driver.is_prompting
+    driver.advance(0.3)
+    assert driver.prompt.reason is PromptReason.KEYRING_SILENT
+    assert driver.prompt.keyring.state is KeyringState.SILENT
 
 
-def test_a_locked_keyring_is_told_as_such(play: Play) -> None:
-    play.challenge()
-    play.found(None, LOCKED)
-    play.wait(0.15)
-    assert (play.question.reason, play.question.keyring) == (PromptReason.KEYRING_LOCKED, LOCKED)
+def test_a_locked_keyring_is_told_as_such(driver: MachineDriver) -> None:
+    driver.challenge()
+    driver.finish_lookup(None, LOCKED)
+    driver.advance(0.15)
+    assert (driver.prompt.reason, driver.prompt.keyring) == (PromptReason.KEYRING_LOCKED, LOCKED)
 
 
-def test_a_late_answer_of_the_keyring_is_used(play: Play) -> None:
-    waiter = play.challenge()
-    play.wait(20)
-    play.found(RIGHT)
-    assert play.released() == [waiter]
-    assert play.question.checking
-    play.accept(waiter)
-    assert play.endings() == ["ACCEPTED"]
+def test_a_late_answer_of_the_keyring_is_used(driver: MachineDriver) -> None:
+    request = driver.challenge()
+    driver.advance(20)
+    driver.finish_lookup(RIGHT)
+    assert driver.released() == [request]
+    assert driver.prompt.checking
+    driver.accept(request)
+    assert driver.endings() == ["ACCEPTED"]
 
 
-def test_a_late_answer_of_the_keyring_is_too_late_once_something_was_typed(play: Play) -> None:
-    waiter = play.challenge()
-    play.wait(20)
-    play.enter(RIGHT)
-    play.found(WRONG)
-    play.accept(waiter)
-    assert play.machine.login(play.mark(waiter)) == RIGHT
+def test_a_late_answer_of_the_keyring_is_too_late_once_something_was_typed(
+    driver: MachineDriver,
+) -> None:
+    request = driver.challenge()
+    driver.advance(20)
+    driver.answer_prompt(RIGHT)
+    driver.finish_lookup(WRONG)
+    driver.accept(request)
+    assert driver.machine.login(driver.login_id_of(request)) == RIGHT
 
 
-def test_a_late_answer_of_the_keyring_is_too_late_after_cancel(play: Play) -> None:
-    play.challenge()
-    play.wait(20)
-    play.decline()
-    play.found(RIGHT)
-    assert play.released() == []
+def test_a_late_answer_of_the_keyring_is_too_late_after_cancel(driver: MachineDriver) -> None:
+    driver.challenge()
+    driver.advance(20)
+    driver.decline_prompt()
+    driver.finish_lookup(RIGHT)
+    assert driver.released() == []
 
 
-def test_a_locked_keyring_is_not_bothered_at_every_request(play: Play) -> None:
+def test_a_locked_keyring_is_not_bothered_at_every_request(driver: MachineDriver) -> None:
     for _ in range(10):
-        waiter = play.challenge()
-        if len(play.all(LookUpLogin)) == 1 and play.machine.keyring.state is KeyringState.UNKNOWN:
-            play.found(None, LOCKED)
-        play.leave(waiter)
-        play.wait(30)
-    assert len(play.all(LookUpLogin)) == 1
+        request = driver.challenge()
+        if (
+            len(driver.effects_of(LookUpLogin)) == 1
+            and driver.machine.keyring.state is KeyringState.UNKNOWN
+        ):
+            driver.finish_lookup(None, LOCKED)
+        driver.disconnect(request)
+        driver.advance(30)
+    assert len(driver.effects_of(LookUpLogin)) == 1
 
 
-def test_what_the_keyring_gives_after_all_clients_have_left_is_kept(play: Play) -> None:
-    play.leave(play.challenge())
-    play.found(RIGHT)
-    waiter = play.challenge()
-    assert play.released() == [waiter]
+def test_what_the_keyring_gives_after_all_clients_have_left_is_kept(driver: MachineDriver) -> None:
+    driver.disconnect(driver.challenge())
+    driver.finish_lookup(RIGHT)
+    request = driver.challenge()
+    assert driver.released() == [request]
 
 
-def test_only_the_active_profiles_login_is_read(play: Play) -> None:
-    play.do(ProfileSwitched(LAB))
-    play.challenge()
-    play.wait(0.15)
-    assert play.all(LookUpLogin) == []
-    assert play.question.profile == "Office"
+def test_only_the_active_profiles_login_is_read(driver: MachineDriver) -> None:
+    driver.handle(ProfileSwitched(LAB))
+    driver.challenge()
+    driver.advance(0.15)
+    assert driver.effects_of(LookUpLogin) == []
+    assert driver.prompt.profile == "Office"
 
 
-def test_a_new_keyring_state_reaches_the_open_question(play: Play) -> None:
-    play.ask()
-    play.do(SignInRequested(OFFICE, WAY))
+def test_a_new_keyring_state_reaches_the_open_question(driver: MachineDriver) -> None:
+    driver.open_prompt()
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     missing = KeyringStatus(KeyringState.MISSING)
-    play.found(None, missing)
-    assert play.question.keyring == missing
+    driver.finish_lookup(None, missing)
+    assert driver.prompt.keyring == missing
 
 
 # --- Sign in from the menu, logins from the command line ------------------------------------------
 
 
-def test_sign_in_from_the_menu_opens_a_question_that_nobody_waits_for(play: Play) -> None:
-    play.do(SignInRequested(OFFICE, WAY))
-    assert play.question.reason is PromptReason.ASKED_FOR
-    assert play.all(SurveyKeyring) == [SurveyKeyring()]
-    play.wait(1000)
-    assert play.is_asking
+def test_sign_in_from_the_menu_opens_a_question_that_nobody_waits_for(
+    driver: MachineDriver,
+) -> None:
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    assert driver.prompt.reason is PromptReason.ASKED_FOR
+    assert driver.effects_of(SurveyKeyring) == [SurveyKeyring()]
+    driver.advance(1000)
+    assert driver.is_prompting
 
 
-def test_the_first_challenge_fills_in_what_the_menu_could_not_know(play: Play) -> None:
-    play.do(SignInRequested(OFFICE, WAY))
-    play.challenge()
-    assert (play.question.realm, play.question.reason) == ("Corp", PromptReason.NEEDED)
+def test_the_first_challenge_fills_in_what_the_menu_could_not_know(driver: MachineDriver) -> None:
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.challenge()
+    assert (driver.prompt.realm, driver.prompt.reason) == ("Corp", PromptReason.NEEDED)
 
 
-def test_an_answer_before_any_challenge_is_used_at_the_first(play: Play) -> None:
-    play.do(SignInRequested(OFFICE, WAY))
-    play.enter(RIGHT)
-    waiter = play.challenge()
-    play.accept(waiter)
-    assert play.all(LookUpLogin) == []
-    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+def test_an_answer_before_any_challenge_is_used_at_the_first(driver: MachineDriver) -> None:
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.answer_prompt(RIGHT)
+    request = driver.challenge()
+    driver.accept(request)
+    assert driver.effects_of(LookUpLogin) == []
+    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_sign_in_from_the_menu_changes_a_password_that_works(play: Play) -> None:
-    play.trust()
-    play.do(SignInRequested(OFFICE, WAY))
-    assert play.question.reason is PromptReason.ASKED_FOR
-    play.wait(61)
-    play.enter(Login("jdoe", "newer"))
-    waiter = play.challenge()
-    play.accept(waiter)
-    assert play.all(SaveLoginToKeyring)[-1] == SaveLoginToKeyring(OFFICE, Login("jdoe", "newer"))
+def test_sign_in_from_the_menu_changes_a_password_that_works(driver: MachineDriver) -> None:
+    driver.sign_in()
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    assert driver.prompt.reason is PromptReason.ASKED_FOR
+    driver.advance(61)
+    driver.answer_prompt(Login("jdoe", "newer"))
+    request = driver.challenge()
+    driver.accept(request)
+    assert driver.effects_of(SaveLoginToKeyring)[-1] == SaveLoginToKeyring(
+        OFFICE, Login("jdoe", "newer")
+    )
 
 
-def test_a_login_given_after_a_question_was_cancelled_is_known_to_be_needed(play: Play) -> None:
+def test_a_login_given_after_a_question_was_cancelled_is_known_to_be_needed(
+    driver: MachineDriver,
+) -> None:
     """Also if the keyring had not answered yet when the question was cancelled."""
-    play.challenge()
-    play.do(SignInRequested(OFFICE, WAY))
-    play.decline()
-    assert fact(play) is SignInState.SNOOZED
-    play.do(LoginProvided(OFFICE, WAY, RIGHT))
-    assert fact(play) is SignInState.NEEDED
+    driver.challenge()
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.decline_prompt()
+    assert sign_in_state(driver) is SignInState.SNOOZED
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    assert sign_in_state(driver) is SignInState.NEEDED
 
 
-def test_cancelling_a_change_leaves_the_login_that_works(play: Play) -> None:
-    mark = play.trust()
-    play.do(SignInRequested(OFFICE, WAY))
-    play.decline()
-    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
+def test_cancelling_a_change_leaves_the_login_that_works(driver: MachineDriver) -> None:
+    login_id = driver.sign_in()
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.decline_prompt()
+    assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
-def test_a_given_login_is_used_at_the_first_407_and_not_kept(play: Play) -> None:
-    play.do(LoginProvided(OFFICE, WAY, RIGHT))
-    first, second = play.challenge(), play.challenge()
-    assert play.released() == [first]
-    play.accept(first)
-    assert play.released() == [first, second]
-    assert play.all(LookUpLogin) == []
-    assert play.all(SaveLoginToKeyring) == []
+def test_a_given_login_is_used_at_the_first_407_and_not_kept(driver: MachineDriver) -> None:
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    first, second = driver.challenge(), driver.challenge()
+    assert driver.released() == [first]
+    driver.accept(first)
+    assert driver.released() == [first, second]
+    assert driver.effects_of(LookUpLogin) == []
+    assert driver.effects_of(SaveLoginToKeyring) == []
 
 
-def test_a_given_login_that_is_rejected_is_not_tried_again(play: Play) -> None:
-    play.do(FrontEndsChanged(0))
-    play.wait(31)
-    play.do(LoginProvided(OFFICE, WAY, WRONG))
-    first = play.challenge()
-    play.reject(first)
-    play.found(None)
+def test_a_given_login_that_is_rejected_is_not_tried_again(driver: MachineDriver) -> None:
+    driver.handle(FrontEndsChanged(0))
+    driver.advance(31)
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, WRONG))
+    first = driver.challenge()
+    driver.reject(first)
+    driver.finish_lookup(None)
     for _ in range(3):
-        play.wait(10)
-        play.challenge()
-        play.found(None)
-    assert play.released() == [first]
+        driver.advance(10)
+        driver.challenge()
+        driver.finish_lookup(None)
+    assert driver.released() == [first]
 
 
 def test_a_keyring_that_another_program_unlocks_is_noticed_while_a_question_is_open(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
-    waiter = play.challenge()
-    play.found(None, LOCKED)
-    assert play.question_due.reason is PromptReason.KEYRING_LOCKED
-    before = len(play.all(SurveyKeyring))
-    play.wait(2)
-    assert len(play.all(SurveyKeyring)) - before == 2
-    play.do(KeyringSurveyed(LOCKED))
-    assert len(play.all(LookUpLogin)) == 1
-    play.do(KeyringSurveyed(GNOME))
-    assert len(play.all(LookUpLogin)) == 2
-    play.found(RIGHT)
-    play.accept(waiter)
-    assert play.endings() == ["ACCEPTED"]
+    request = driver.challenge()
+    driver.finish_lookup(None, LOCKED)
+    assert driver.due_prompt.reason is PromptReason.KEYRING_LOCKED
+    before = len(driver.effects_of(SurveyKeyring))
+    driver.advance(2)
+    assert len(driver.effects_of(SurveyKeyring)) - before == 2
+    driver.handle(KeyringSurveyed(LOCKED))
+    assert len(driver.effects_of(LookUpLogin)) == 1
+    driver.handle(KeyringSurveyed(GNOME))
+    assert len(driver.effects_of(LookUpLogin)) == 2
+    driver.finish_lookup(RIGHT)
+    driver.accept(request)
+    assert driver.endings() == ["ACCEPTED"]
 
 
-def locked_question(play: Play) -> SpaceState:
+def locked_question(driver: MachineDriver) -> SpaceState:
     """Let a question be open because the keyring is locked."""
-    play.challenge()
-    play.found(None, LOCKED)
-    assert play.question_due.reason is PromptReason.KEYRING_LOCKED
-    return play.machine.state.spaces[KEY]
+    driver.challenge()
+    driver.finish_lookup(None, LOCKED)
+    assert driver.due_prompt.reason is PromptReason.KEYRING_LOCKED
+    return driver.machine.state.spaces[SPACE]
 
 
-def locked_question_after_another_realm(play: Play, *, login: Login, is_right: bool) -> None:
+def locked_question_after_another_realm(
+    driver: MachineDriver, *, login: Login, is_right: bool
+) -> None:
     """Let a question be open because the keyring is locked, after a login was typed for another
     realm of the upstream."""
-    play.challenge(REALM)
-    play.found(None, LOCKED)
-    play.wait(play.rules.prompt_delay)
-    play.challenge()
-    play.found(None, LOCKED)
-    play.enter(login, remember=False)
+    driver.challenge(REALM)
+    driver.finish_lookup(None, LOCKED)
+    driver.advance(driver.limits.prompt_delay)
+    driver.challenge()
+    driver.finish_lookup(None, LOCKED)
+    driver.answer_prompt(login, remember=False)
     if is_right:
-        play.accept(play.released()[-1])
+        driver.accept(driver.released()[-1])
     else:
-        play.reject(play.released()[-1], REALM)
-        play.decline()
-    play.wait(play.rules.prompt_delay)
-    assert (play.question.realm, play.question.reason) == (KEY.realm, PromptReason.KEYRING_LOCKED)
+        driver.reject(driver.released()[-1], REALM)
+        driver.decline_prompt()
+    driver.advance(driver.limits.prompt_delay)
+    assert (driver.prompt.realm, driver.prompt.reason) == (SPACE.realm, PromptReason.KEYRING_LOCKED)
 
 
-def reads_when_unlocked(play: Play) -> bool:
+def reads_when_unlocked(driver: MachineDriver) -> bool:
     """Unlock the keyring; return whether it is read for the open question."""
-    before = len(play.all(LookUpLogin))
-    play.do(KeyringSurveyed(GNOME))
-    return len(play.all(LookUpLogin)) > before
+    before = len(driver.effects_of(LookUpLogin))
+    driver.handle(KeyringSurveyed(GNOME))
+    return len(driver.effects_of(LookUpLogin)) > before
 
 
 def test_an_unlocked_keyring_is_not_read_for_a_profile_that_is_no_longer_active(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
-    case = locked_question(play)
-    play.do(ProfileSwitched(LAB))
-    assert case.prompt is not None
-    assert not reads_when_unlocked(play)
+    space = locked_question(driver)
+    driver.handle(ProfileSwitched(LAB))
+    assert space.prompt is not None
+    assert not reads_when_unlocked(driver)
 
 
-def test_an_unlocked_keyring_is_not_read_after_three_rejections(play: Play) -> None:
-    case = locked_question(play)
-    case.rejection_times = [play.now] * play.rules.rejections_max
-    assert not reads_when_unlocked(play)
+def test_an_unlocked_keyring_is_not_read_after_three_rejections(driver: MachineDriver) -> None:
+    space = locked_question(driver)
+    space.rejection_times = [driver.now] * driver.limits.rejections_max
+    assert not reads_when_unlocked(driver)
 
 
-def test_an_unlocked_keyring_is_not_read_after_a_rejection_in_another_realm(play: Play) -> None:
+def test_an_unlocked_keyring_is_not_read_after_a_rejection_in_another_realm(
+    driver: MachineDriver,
+) -> None:
     """It holds one login for the upstream. That one may have been rejected."""
-    locked_question_after_another_realm(play, login=WRONG, is_right=False)
-    assert not reads_when_unlocked(play)
+    locked_question_after_another_realm(driver, login=WRONG, is_right=False)
+    assert not reads_when_unlocked(driver)
 
 
 @pytest.mark.parametrize(
     ("pins", "is_read"),
-    [({}, False), ({KEY.upstream_id: UpstreamFingerprint("basic", ("Other", "Corp"))}, True)],
+    [({}, False), ({SPACE.upstream_id: UpstreamFingerprint("basic", ("Other", "Corp"))}, True)],
 )
 def test_an_unlocked_keyring_is_read_for_a_pinned_realm_once_a_login_is_right_in_another(
     pins: dict[UpstreamId, UpstreamFingerprint], is_read: bool
 ) -> None:
     """Threat T4: the password belongs to the realms where it was right."""
-    play = Play(pins=pins)
-    locked_question_after_another_realm(play, login=RIGHT, is_right=True)
-    assert reads_when_unlocked(play) is is_read
+    driver = MachineDriver(fingerprints=pins)
+    locked_question_after_another_realm(driver, login=RIGHT, is_right=True)
+    assert reads_when_unlocked(driver) is is_read
 
 
-def test_without_an_open_question_nobody_looks_at_a_locked_keyring(play: Play) -> None:
-    waiter = play.challenge()
-    play.found(None, LOCKED)
-    play.leave(waiter)
-    play.wait(60)
-    assert play.all(SurveyKeyring) == []
+def test_without_an_open_question_nobody_looks_at_a_locked_keyring(driver: MachineDriver) -> None:
+    request = driver.challenge()
+    driver.finish_lookup(None, LOCKED)
+    driver.disconnect(request)
+    driver.advance(60)
+    assert driver.effects_of(SurveyKeyring) == []
 
 
-def test_a_login_given_while_a_question_is_open_answers_it(play: Play) -> None:
-    first, second = play.ask(2)
-    play.do(LoginProvided(OFFICE, WAY, RIGHT))
-    play.accept(first)
-    assert play.released() == [first, second]
-    assert play.endings() == ["ACCEPTED"]
+def test_a_login_given_while_a_question_is_open_answers_it(driver: MachineDriver) -> None:
+    first, second = driver.open_prompt(2)
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    driver.accept(first)
+    assert driver.released() == [first, second]
+    assert driver.endings() == ["ACCEPTED"]
 
 
-def test_a_login_that_was_replaced_is_trusted_no_more(play: Play) -> None:
-    before = play.trust(RIGHT)
-    play.do(LoginProvided(OFFICE, WAY, OTHER))
-    waiter = play.challenge()
-    play.accept(waiter)
-    now = play.mark(waiter)
-    assert play.machine.is_trusted(now)
-    assert not play.machine.is_trusted(before)
+def test_a_login_that_was_replaced_is_trusted_no_more(driver: MachineDriver) -> None:
+    before = driver.sign_in(RIGHT)
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, OTHER))
+    request = driver.challenge()
+    driver.accept(request)
+    now = driver.login_id_of(request)
+    assert driver.machine.is_trusted(now)
+    assert not driver.machine.is_trusted(before)
 
 
 # --- Secrets --------------------------------------------------------------------------------------
 
 
-def test_no_repr_shows_a_password(play: Play) -> None:
+def test_no_repr_shows_a_password(driver: MachineDriver) -> None:
     secret = Login("jdoe", "Zx9-hidden")
-    (waiter,) = play.ask()
-    shown = [repr(play.enter(secret))]
-    shown += [repr(play.effects), repr(play.machine.state.spaces), repr(play.question)]
-    play.accept(waiter)
+    (request,) = driver.open_prompt()
+    shown = [repr(driver.answer_prompt(secret))]
+    shown += [repr(driver.effects), repr(driver.machine.state.spaces), repr(driver.prompt)]
+    driver.accept(request)
     shown += [
-        repr(play.effects),
-        repr(play.machine.state.spaces),
-        repr(play.machine.facts("office")),
+        repr(driver.effects),
+        repr(driver.machine.state.spaces),
+        repr(driver.machine.facts("office")),
     ]
     assert "hidden" not in "".join(shown)
 
@@ -315,66 +341,72 @@ def test_no_repr_shows_a_password(play: Play) -> None:
 # --- The user name --------------------------------------------------------------------------------
 
 
-def test_the_accepted_user_name_is_kept_in_the_profile_and_suggested(play: Play) -> None:
+def test_the_accepted_user_name_is_kept_in_the_profile_and_suggested(driver: MachineDriver) -> None:
     nameless = replace(OFFICE, user="")
-    play.do(ProfileSwitched(nameless))
-    waiter = play.challenge(profile=nameless)
-    play.found(None)
-    assert play.question_due.user == ""
-    play.enter(RIGHT)
-    assert play.all(SaveUserName) == []
-    play.accept(waiter)
-    assert play.all(SaveUserName) == [SaveUserName("office", RIGHT.user)]
-    play.do(LoginsForgotten("office"))
-    play.challenge(profile=nameless)
-    play.found(None)
-    assert play.question_due.user == RIGHT.user
+    driver.handle(ProfileSwitched(nameless))
+    request = driver.challenge(profile=nameless)
+    driver.finish_lookup(None)
+    assert driver.due_prompt.user == ""
+    driver.answer_prompt(RIGHT)
+    assert driver.effects_of(SaveUserName) == []
+    driver.accept(request)
+    assert driver.effects_of(SaveUserName) == [SaveUserName("office", RIGHT.user)]
+    driver.handle(LoginsForgotten("office"))
+    driver.challenge(profile=nameless)
+    driver.finish_lookup(None)
+    assert driver.due_prompt.user == RIGHT.user
 
 
-def test_a_user_name_that_the_profile_has_is_not_kept_again(play: Play) -> None:
-    play.trust(RIGHT)
-    assert play.all(SaveUserName) == []
+def test_a_user_name_that_the_profile_has_is_not_kept_again(driver: MachineDriver) -> None:
+    driver.sign_in(RIGHT)
+    assert driver.effects_of(SaveUserName) == []
 
 
-def test_another_user_name_that_a_person_typed_replaces_that_of_the_profile(play: Play) -> None:
-    mark = play.trust(OTHER)
-    assert play.all(SaveUserName) == [SaveUserName("office", OTHER.user)]
+def test_another_user_name_that_a_person_typed_replaces_that_of_the_profile(
+    driver: MachineDriver,
+) -> None:
+    login_id = driver.sign_in(OTHER)
+    assert driver.effects_of(SaveUserName) == [SaveUserName("office", OTHER.user)]
     # The keyring is told of the profile as it was: it removes the entry under the old name.
-    (saved,) = play.all(SaveLoginToKeyring)
+    (saved,) = driver.effects_of(SaveLoginToKeyring)
     assert (saved.profile.user, saved.login) == (OFFICE.user, OTHER)
     # The login stays in use, and the keyring is asked for the new name from now on.
-    assert play.machine.is_trusted(mark)
-    play.do(LoginsForgotten("office"))
-    play.challenge()
-    assert [one.user for one in play.all(LookUpLogin)][-1] == OTHER.user
+    assert driver.machine.is_trusted(login_id)
+    driver.handle(LoginsForgotten("office"))
+    driver.challenge()
+    assert [one.user for one in driver.effects_of(LookUpLogin)][-1] == OTHER.user
 
 
-def test_a_rejected_user_name_does_not_replace_that_of_the_profile(play: Play) -> None:
-    (waiter,) = play.ask()
-    play.enter(OTHER)
-    play.reject(waiter)
-    assert play.all(SaveUserName) == []
+def test_a_rejected_user_name_does_not_replace_that_of_the_profile(driver: MachineDriver) -> None:
+    (request,) = driver.open_prompt()
+    driver.answer_prompt(OTHER)
+    driver.reject(request)
+    assert driver.effects_of(SaveUserName) == []
 
 
-def test_a_user_name_that_no_person_typed_does_not_replace_that_of_the_profile(play: Play) -> None:
-    play.do(LoginProvided(OFFICE, WAY, OTHER))
-    play.accept(play.challenge())
-    assert play.all(SaveUserName) == []
+def test_a_user_name_that_no_person_typed_does_not_replace_that_of_the_profile(
+    driver: MachineDriver,
+) -> None:
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, OTHER))
+    driver.accept(driver.challenge())
+    assert driver.effects_of(SaveUserName) == []
 
 
-def test_a_login_that_was_accepted_elsewhere_replaces_the_user_name_at_once(play: Play) -> None:
-    play.do(LoginProvided(OFFICE, WAY, OTHER, is_proved=True))
-    assert play.all(SaveUserName) == [SaveUserName("office", OTHER.user)]
+def test_a_login_that_was_accepted_elsewhere_replaces_the_user_name_at_once(
+    driver: MachineDriver,
+) -> None:
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, OTHER, is_proved=True))
+    assert driver.effects_of(SaveUserName) == [SaveUserName("office", OTHER.user)]
 
 
-def test_the_user_name_stays_while_another_upstream_accepts_it(play: Play) -> None:
+def test_the_user_name_stays_while_another_upstream_accepts_it(driver: MachineDriver) -> None:
     spare = replace(OFFICE, fallbacks=(SPARE,))
-    play.do(ProfileSwitched(spare))
-    play.trust(RIGHT)
-    elsewhere = ProtectionSpace(UpstreamId("office", str(SPARE)), KEY.realm, KEY.family)
-    waiter = play.challenge(profile=spare, key=elsewhere)
-    play.found(None)
-    play.wait(1)
-    play.enter(OTHER)
-    play.accept(waiter)
-    assert play.all(SaveUserName) == []
+    driver.handle(ProfileSwitched(spare))
+    driver.sign_in(RIGHT)
+    elsewhere = ProtectionSpace(UpstreamId("office", str(SPARE)), SPACE.realm, SPACE.family)
+    request = driver.challenge(profile=spare, space=elsewhere)
+    driver.finish_lookup(None)
+    driver.advance(1)
+    driver.answer_prompt(OTHER)
+    driver.accept(request)
+    assert driver.effects_of(SaveUserName) == []

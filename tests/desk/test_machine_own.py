@@ -5,7 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.play import BASIC, GNOME, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
+from tests.desk.machine_driver import (
+    BASIC,
+    BASIC_METHOD,
+    GNOME,
+    LAB,
+    LAB_SPACE,
+    OFFICE,
+    RIGHT,
+    SPACE,
+    WRONG,
+    MachineDriver,
+    sign_in_state,
+)
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Program, PromptReason, SignInState, Snooze
 from trayproxy.desk.history import HistoryRecord
@@ -38,188 +50,203 @@ from trayproxy.desk.machine.verification import CHECK_PAGES
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.profiles.profile import Upstream
 
-SPACE = UpstreamId.of(OFFICE)
+UPSTREAM_ID = UpstreamId.of(OFFICE)
 
 
 @pytest.fixture
-def play() -> Play:
-    play = Play()
-    play.machine.state.can_send_own = True
-    return play
+def driver() -> MachineDriver:
+    driver = MachineDriver()
+    driver.machine.state.can_send_own = True
+    return driver
 
 
-def own(play: Play) -> int:
+def challenge_own_request(driver: MachineDriver) -> int:
     """Let the request of our own get its first 407."""
-    tries = play.all(SendOwnRequest)
-    return play.challenge(target=tries[-1].target or "example.com:80", own=True)
+    tries = driver.effects_of(SendOwnRequest)
+    return driver.challenge(target=tries[-1].target or "example.com:80", is_own=True)
 
 
-def end(play: Play, *, asked: bool = True) -> None:
-    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, asked))
+def end(driver: MachineDriver, *, asked: bool = True) -> None:
+    driver.handle(OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, asked))
 
 
-def give_up_while_typing(play: Play, login: Login = RIGHT) -> None:
-    (waiter,) = play.ask()
-    play.touch()
-    play.leave(waiter)
-    play.enter(login)
+def give_up_while_typing(driver: MachineDriver, login: Login = RIGHT) -> None:
+    (request,) = driver.open_prompt()
+    driver.touch_prompt()
+    driver.disconnect(request)
+    driver.answer_prompt(login)
 
 
 # --- The client gave up, the person did not -------------------------------------------------------
 
 
-def test_an_answer_is_tried_by_ourselves_when_its_client_has_gone(play: Play) -> None:
-    give_up_while_typing(play)
-    assert play.all(SendOwnRequest) == [SendOwnRequest(1, OFFICE, "host1.example:443")]
-    assert play.question.checking
-    ours = own(play)
-    assert play.mark(ours)
-    play.accept(ours)
-    end(play)
-    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
-    assert play.endings() == ["ACCEPTED"]
+def test_an_answer_is_tried_by_ourselves_when_its_client_has_gone(driver: MachineDriver) -> None:
+    give_up_while_typing(driver)
+    assert driver.effects_of(SendOwnRequest) == [SendOwnRequest(1, OFFICE, "host1.example:443")]
+    assert driver.prompt.checking
+    own_request = challenge_own_request(driver)
+    assert driver.login_id_of(own_request)
+    driver.accept(own_request)
+    end(driver)
+    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.endings() == ["ACCEPTED"]
 
 
-def test_the_retry_of_the_client_gets_the_login_at_once(play: Play) -> None:
-    give_up_while_typing(play)
-    play.accept(own(play))
-    retry = play.challenge()
-    assert retry in play.released()
+def test_the_retry_of_the_client_gets_the_login_at_once(driver: MachineDriver) -> None:
+    give_up_while_typing(driver)
+    driver.accept(challenge_own_request(driver))
+    retry = driver.challenge()
+    assert retry in driver.released()
 
 
-def test_a_wrong_answer_is_told_although_its_client_has_gone(play: Play) -> None:
-    give_up_while_typing(play, WRONG)
-    ours = own(play)
-    back = play.challenge(tried=play.mark(ours), own=True)
-    end(play)
-    assert play.refused() == {back: "WITHDRAWN"}
-    assert (play.question.reason, play.question.checking) == (PromptReason.TYPED_REJECTED, False)
-    assert play.question.waiting == 0
+def test_a_wrong_answer_is_told_although_its_client_has_gone(driver: MachineDriver) -> None:
+    give_up_while_typing(driver, WRONG)
+    own_request = challenge_own_request(driver)
+    back = driver.challenge(tried=driver.login_id_of(own_request), is_own=True)
+    end(driver)
+    assert driver.refused() == {back: "WITHDRAWN"}
+    assert (driver.prompt.reason, driver.prompt.checking) == (PromptReason.TYPED_REJECTED, False)
+    assert driver.prompt.waiting == 0
 
 
-def test_a_client_that_leaves_during_the_check_is_replaced_by_ourselves(play: Play) -> None:
-    (waiter,) = play.ask()
-    play.enter(RIGHT)
-    play.fail(waiter, sent=True)
-    assert len(play.all(SendOwnRequest)) == 1
-    play.accept(own(play))
-    assert play.endings() == ["ACCEPTED"]
+def test_a_client_that_leaves_during_the_check_is_replaced_by_ourselves(
+    driver: MachineDriver,
+) -> None:
+    (request,) = driver.open_prompt()
+    driver.answer_prompt(RIGHT)
+    driver.end_without_response(request, was_sent=True)
+    assert len(driver.effects_of(SendOwnRequest)) == 1
+    driver.accept(challenge_own_request(driver))
+    assert driver.endings() == ["ACCEPTED"]
 
 
-def test_an_upstream_out_of_reach_leaves_the_question_open_and_says_why(play: Play) -> None:
-    give_up_while_typing(play)
-    end(play)
-    assert (play.question.reason, play.question.checking) == (PromptReason.UNCHECKED, False)
-    assert len(play.all(SendOwnRequest)) == 1
-    retry = play.challenge()
-    play.accept(retry)
-    assert play.endings() == ["ACCEPTED"]
+def test_an_upstream_out_of_reach_leaves_the_question_open_and_says_why(
+    driver: MachineDriver,
+) -> None:
+    give_up_while_typing(driver)
+    end(driver)
+    assert (driver.prompt.reason, driver.prompt.checking) == (PromptReason.UNCHECKED, False)
+    assert len(driver.effects_of(SendOwnRequest)) == 1
+    retry = driver.challenge()
+    driver.accept(retry)
+    assert driver.endings() == ["ACCEPTED"]
 
 
 def test_an_upstream_that_does_not_ask_closes_the_question_and_keeps_the_answer(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
-    give_up_while_typing(play)
-    end(play, asked=False)
-    assert not play.is_asking
-    assert play.mark(play.challenge())
+    give_up_while_typing(driver)
+    end(driver, asked=False)
+    assert not driver.is_prompting
+    assert driver.login_id_of(driver.challenge())
 
 
-def test_typing_it_again_tries_again_by_ourselves(play: Play) -> None:
-    give_up_while_typing(play)
-    end(play)
-    play.enter(RIGHT)
-    assert len(play.all(SendOwnRequest)) == 2
+def test_typing_it_again_tries_again_by_ourselves(driver: MachineDriver) -> None:
+    give_up_while_typing(driver)
+    end(driver)
+    driver.answer_prompt(RIGHT)
+    assert len(driver.effects_of(SendOwnRequest)) == 2
 
 
-def test_a_client_that_comes_meanwhile_is_as_good_as_ours(play: Play) -> None:
-    give_up_while_typing(play)
-    client = play.challenge()
-    assert play.released() == [client]
-    ours = own(play)
-    assert play.released() == [client]
-    play.accept(client)
-    assert play.released() == [client, ours]
+def test_a_client_that_comes_meanwhile_is_as_good_as_ours(driver: MachineDriver) -> None:
+    give_up_while_typing(driver)
+    client = driver.challenge()
+    assert driver.released() == [client]
+    own_request = challenge_own_request(driver)
+    assert driver.released() == [client]
+    driver.accept(client)
+    assert driver.released() == [client, own_request]
 
 
-def test_no_question_names_a_request_of_our_own(play: Play) -> None:
-    give_up_while_typing(play)
-    play.challenge(target="canary.example:443")
-    play.challenge(target="github.com:443")
-    own(play)
-    assert play.machine.facts("office").waiting == 1
-    assert [program.target for program in play.question.programs] == ["github.com:443"]
-    assert len(play.machine.unidentified_requests(play.question.number)) == 1
+def test_no_question_names_a_request_of_our_own(driver: MachineDriver) -> None:
+    give_up_while_typing(driver)
+    driver.challenge(target="canary.example:443")
+    driver.challenge(target="github.com:443")
+    challenge_own_request(driver)
+    assert driver.machine.facts("office").waiting == 1
+    assert [program.target for program in driver.prompt.programs] == ["github.com:443"]
+    assert len(driver.machine.unidentified_requests(driver.prompt.number)) == 1
 
 
-def test_our_own_request_asks_no_person(play: Play) -> None:
-    give_up_while_typing(play)
-    ours = play.challenge(replace(KEY, realm="Other"), own=True)
-    play.wait(1)
-    assert play.refused() == {ours: "WITHDRAWN"}
-    assert len(play.machine.prompt_numbers()) == 1
+def test_our_own_request_asks_no_person(driver: MachineDriver) -> None:
+    give_up_while_typing(driver)
+    own_request = driver.challenge(replace(SPACE, realm="Other"), is_own=True)
+    driver.advance(1)
+    assert driver.refused() == {own_request: "WITHDRAWN"}
+    assert len(driver.machine.prompt_numbers()) == 1
 
 
-def test_signing_in_from_the_menu_is_checked_at_once(play: Play) -> None:
-    play.do(SignInRequested(OFFICE, WAY))
-    play.enter(RIGHT)
-    assert play.all(SendOwnRequest)[-1].target == ""
-    play.accept(own(play))
-    assert play.endings() == ["ACCEPTED"]
-    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+def test_signing_in_from_the_menu_is_checked_at_once(driver: MachineDriver) -> None:
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.answer_prompt(RIGHT)
+    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    driver.accept(challenge_own_request(driver))
+    assert driver.endings() == ["ACCEPTED"]
+    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_an_untouched_question_closes_with_its_last_client_and_tries_nothing(play: Play) -> None:
-    (waiter,) = play.ask()
-    play.leave(waiter)
-    assert play.endings() == ["ABANDONED"]
-    assert play.all(SendOwnRequest) == []
-    play.ask()
-    assert play.is_asking
+def test_an_untouched_question_closes_with_its_last_client_and_tries_nothing(
+    driver: MachineDriver,
+) -> None:
+    (request,) = driver.open_prompt()
+    driver.disconnect(request)
+    assert driver.endings() == ["ABANDONED"]
+    assert driver.effects_of(SendOwnRequest) == []
+    driver.open_prompt()
+    assert driver.is_prompting
 
 
 # --- A password from the command line -------------------------------------------------------------
 
 
-def give(play: Play, login: Login) -> int:
-    play.do(LoginProvided(OFFICE, WAY, login, remember=True))
-    return play.machine.generation(SPACE)
+def give(driver: MachineDriver, login: Login) -> int:
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, login, remember=True))
+    return driver.machine.generation(UPSTREAM_ID)
 
 
-def test_a_login_to_be_saved_is_tried_first(play: Play) -> None:
-    generation = give(play, RIGHT)
-    assert play.all(SaveLoginToKeyring) == []
-    assert play.machine.trial_state(SPACE, generation) is TrialState.UNDER_WAY
-    play.accept(own(play))
-    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+def test_a_login_to_be_saved_is_tried_first(driver: MachineDriver) -> None:
+    generation = give(driver, RIGHT)
+    assert driver.effects_of(SaveLoginToKeyring) == []
+    assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
+    driver.accept(challenge_own_request(driver))
+    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_a_login_to_be_saved_that_is_wrong_is_not_saved(play: Play) -> None:
-    play.trust(RIGHT)
-    generation = give(play, WRONG)
-    play.challenge(tried=play.mark(own(play)), own=True)
-    end(play)
-    assert play.machine.trial_state(SPACE, generation) is TrialState.REJECTED
-    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+def test_a_login_to_be_saved_that_is_wrong_is_not_saved(driver: MachineDriver) -> None:
+    driver.sign_in(RIGHT)
+    generation = give(driver, WRONG)
+    driver.challenge(tried=driver.login_id_of(challenge_own_request(driver)), is_own=True)
+    end(driver)
+    assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.REJECTED
+    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(play: Play) -> None:
-    generation = give(play, RIGHT)
-    end(play)
-    assert play.machine.trial_state(SPACE, generation) is TrialState.UNKNOWN
-    play.accept(play.challenge())
-    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(
+    driver: MachineDriver,
+) -> None:
+    generation = give(driver, RIGHT)
+    end(driver)
+    assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNKNOWN
+    driver.accept(driver.challenge())
+    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_a_login_given_for_this_run_is_not_under_way_before_a_request_needs_it(play: Play) -> None:
-    play.do(LoginProvided(OFFICE, WAY, RIGHT))
-    assert play.machine.trial_state(SPACE, play.machine.generation(SPACE)) is TrialState.UNKNOWN
+def test_a_login_given_for_this_run_is_not_under_way_before_a_request_needs_it(
+    driver: MachineDriver,
+) -> None:
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    assert (
+        driver.machine.trial_state(UPSTREAM_ID, driver.machine.generation(UPSTREAM_ID))
+        is TrialState.UNKNOWN
+    )
 
 
-def test_a_wrong_login_is_not_under_way_until_our_own_request_has_ended(play: Play) -> None:
-    generation = give(play, WRONG)
-    play.challenge(tried=play.mark(own(play)), own=True)
-    assert play.machine.trial_state(SPACE, generation) is TrialState.REJECTED
+def test_a_wrong_login_is_not_under_way_until_our_own_request_has_ended(
+    driver: MachineDriver,
+) -> None:
+    generation = give(driver, WRONG)
+    driver.challenge(tried=driver.login_id_of(challenge_own_request(driver)), is_own=True)
+    assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.REJECTED
 
 
 @pytest.mark.parametrize(
@@ -230,376 +257,398 @@ def test_a_wrong_login_is_not_under_way_until_our_own_request_has_ended(play: Pl
     ],
 )
 def test_a_login_to_be_saved_that_an_earlier_run_sent_is_sent_only_if_it_was_typed(
-    play: Play, record: HistoryRecord, trial: TrialState
+    driver: MachineDriver, record: HistoryRecord, trial: TrialState
 ) -> None:
     """The record may be found only now, by the address that another name leads to."""
-    play.records[WRONG] = record
-    generation = give(play, WRONG)
-    own(play)
-    assert play.released() == []
-    end(play)
-    assert play.machine.trial_state(SPACE, generation) is trial
-    play.do(LoginProvided(OFFICE, WAY, WRONG, remember=True, retry_rejected=True))
-    again = own(play)
-    assert play.released() == [again]
+    driver.history[WRONG] = record
+    generation = give(driver, WRONG)
+    challenge_own_request(driver)
+    assert driver.released() == []
+    end(driver)
+    assert driver.machine.trial_state(UPSTREAM_ID, generation) is trial
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, WRONG, remember=True, retry_rejected=True))
+    again = challenge_own_request(driver)
+    assert driver.released() == [again]
 
 
 # --- The address is forbidden, the password is right ----------------------------------------------
 
 
-def trusted(play: Play) -> str:
+def trusted(driver: MachineDriver) -> str:
     """Return where the login was accepted."""
-    mark = play.trust()
-    assert play.machine.is_trusted(mark)
-    (good,) = play.machine.state.spaces[KEY].accepted_targets
+    login_id = driver.sign_in()
+    assert driver.machine.is_trusted(login_id)
+    (good,) = driver.machine.state.spaces[SPACE].accepted_targets
     return good
 
 
-def test_a_refused_address_is_cleared_up_where_the_login_was_right(play: Play) -> None:
-    good = trusted(play)
-    mark = play.mark(1)
-    blocked = play.challenge(tried=mark, target="blocked.example:443")
-    assert play.all(SendOwnRequest)[-1].target == good
-    assert blocked not in play.refused()
-    play.accept(own(play))
-    assert play.refused() == {blocked: "FORBIDDEN"}
-    assert play.machine.is_trusted(mark)
-    assert not play.is_asking
-    assert play.all(RecordRejection) == []
+def test_a_refused_address_is_cleared_up_where_the_login_was_right(driver: MachineDriver) -> None:
+    good = trusted(driver)
+    login_id = driver.login_id_of(1)
+    blocked = driver.challenge(tried=login_id, target="blocked.example:443")
+    assert driver.effects_of(SendOwnRequest)[-1].target == good
+    assert blocked not in driver.refused()
+    driver.accept(challenge_own_request(driver))
+    assert driver.refused() == {blocked: "FORBIDDEN"}
+    assert driver.machine.is_trusted(login_id)
+    assert not driver.is_prompting
+    assert driver.effects_of(RecordRejection) == []
 
 
-def test_that_holds_however_long_ago_the_login_was_used(play: Play) -> None:
-    trusted(play)
-    play.wait(8 * 3600)
-    play.challenge(tried=play.mark(1), target="blocked.example:443")
-    play.accept(own(play))
-    assert list(play.refused().values()) == ["FORBIDDEN"]
+def test_that_holds_however_long_ago_the_login_was_used(driver: MachineDriver) -> None:
+    trusted(driver)
+    driver.advance(8 * 3600)
+    driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
+    driver.accept(challenge_own_request(driver))
+    assert list(driver.refused().values()) == ["FORBIDDEN"]
 
 
-def test_a_changed_password_costs_two_log_ons_at_most(play: Play) -> None:
-    trusted(play)
-    mark = play.mark(1)
-    waiters = [play.challenge(tried=mark) for _ in range(20)]
-    ours = own(play)
-    play.challenge(tried=mark, target=play.all(SendOwnRequest)[-1].target, own=True)
-    end(play)
-    assert [waiter for waiter in play.released() if waiter in waiters] == []
-    assert play.released()[-1] == ours
-    question = play.question_due
-    assert (question.reason, question.waiting) == (PromptReason.SAVED_REJECTED, 20)
-    assert play.all(RecordRejection) == [RecordRejection(SPACE, RIGHT)]
+def test_a_changed_password_costs_two_log_ons_at_most(driver: MachineDriver) -> None:
+    trusted(driver)
+    login_id = driver.login_id_of(1)
+    requests = [driver.challenge(tried=login_id) for _ in range(20)]
+    own_request = challenge_own_request(driver)
+    driver.challenge(
+        tried=login_id, target=driver.effects_of(SendOwnRequest)[-1].target, is_own=True
+    )
+    end(driver)
+    assert [request for request in driver.released() if request in requests] == []
+    assert driver.released()[-1] == own_request
+    prompt = driver.due_prompt
+    assert (prompt.reason, prompt.waiting) == (PromptReason.SAVED_REJECTED, 20)
+    assert driver.effects_of(RecordRejection) == [RecordRejection(UPSTREAM_ID, RIGHT)]
 
 
-def test_a_host_that_accepted_a_login_and_refuses_it_is_cleared_up_elsewhere(play: Play) -> None:
+def test_a_host_that_accepted_a_login_and_refuses_it_is_cleared_up_elsewhere(
+    driver: MachineDriver,
+) -> None:
     """Its quota may be used up, or its hours over: that the login was right there does not tell."""
-    mark = play.trust()
-    play.do(LoginAccepted(mark, "basic", "basic", "github.com:443"))
-    play.do(LoginAccepted(mark, "basic", "basic", "site.example:443"))
-    blocked = play.challenge(tried=mark, target="site.example:80")
-    assert play.all(SendOwnRequest)[-1].target == "github.com:443"
-    play.accept(own(play))
-    assert play.refused() == {blocked: "FORBIDDEN"}
-    assert play.all(RecordRejection) == []
+    login_id = driver.sign_in()
+    driver.handle(LoginAccepted(login_id, "basic", "basic", "github.com:443"))
+    driver.handle(LoginAccepted(login_id, "basic", "basic", "site.example:443"))
+    blocked = driver.challenge(tried=login_id, target="site.example:80")
+    assert driver.effects_of(SendOwnRequest)[-1].target == "github.com:443"
+    driver.accept(challenge_own_request(driver))
+    assert driver.refused() == {blocked: "FORBIDDEN"}
+    assert driver.effects_of(RecordRejection) == []
 
 
-def test_a_login_refused_at_the_only_host_that_accepted_it_is_tried_anywhere(play: Play) -> None:
-    good = trusted(play)
-    mark = play.mark(1)
-    play.challenge(tried=mark, target=good)
-    assert play.all(SendOwnRequest)[-1].target == ""
-    play.accept(own(play))
-    again = play.challenge(tried=mark, target=good)
-    assert play.refused()[again] == "FORBIDDEN"
-    assert play.machine.is_trusted(mark)
-    assert len(play.all(SendOwnRequest)) == 1
+def test_a_login_refused_at_the_only_host_that_accepted_it_is_tried_anywhere(
+    driver: MachineDriver,
+) -> None:
+    good = trusted(driver)
+    login_id = driver.login_id_of(1)
+    driver.challenge(tried=login_id, target=good)
+    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    driver.accept(challenge_own_request(driver))
+    again = driver.challenge(tried=login_id, target=good)
+    assert driver.refused()[again] == "FORBIDDEN"
+    assert driver.machine.is_trusted(login_id)
+    assert len(driver.effects_of(SendOwnRequest)) == 1
 
 
 @pytest.mark.parametrize("requests", [1, 50])
 def test_a_changed_password_costs_two_log_ons_whatever_its_hosts_accepted_before(
-    play: Play, requests: int
+    driver: MachineDriver, requests: int
 ) -> None:
-    good = trusted(play)
-    mark = play.mark(1)
+    good = trusted(driver)
+    login_id = driver.login_id_of(1)
     for _ in range(requests):
-        play.challenge(tried=mark, target=good)
-    ours = own(play)
-    before = len(play.released())
-    play.challenge(tried=play.mark(ours), target="example.com:80", own=True)
-    end(play)
-    assert play.question_due.reason is PromptReason.SAVED_REJECTED
-    assert play.all(RecordRejection) == [RecordRejection(SPACE, RIGHT)]
-    assert len(play.released()) == before
+        driver.challenge(tried=login_id, target=good)
+    own_request = challenge_own_request(driver)
+    before = len(driver.released())
+    driver.challenge(tried=driver.login_id_of(own_request), target="example.com:80", is_own=True)
+    end(driver)
+    assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
+    assert driver.effects_of(RecordRejection) == [RecordRejection(UPSTREAM_ID, RIGHT)]
+    assert len(driver.released()) == before
 
 
-def test_a_second_refusal_of_what_had_left_before_the_first_is_no_rejection(play: Play) -> None:
+def test_a_second_refusal_of_what_had_left_before_the_first_is_no_rejection(
+    driver: MachineDriver,
+) -> None:
     """Although the login was accepted at both hosts: both refusals may be of one moment."""
-    mark = play.trust()
+    login_id = driver.sign_in()
     hosts = ("a.example:443", "b.example:443")
     for host in hosts:
-        play.do(LoginAccepted(mark, "basic", "basic", host))
+        driver.handle(LoginAccepted(login_id, "basic", "basic", host))
     for host in hosts:
-        play.challenge(tried=mark, target=host)
-    assert play.all(RecordRejection) == []
-    assert not play.is_asking
+        driver.challenge(tried=login_id, target=host)
+    assert driver.effects_of(RecordRejection) == []
+    assert not driver.is_prompting
 
 
-def test_a_refusal_of_a_client_does_not_tell_where_a_host_is_unknown(play: Play) -> None:
+def test_a_refusal_of_a_client_does_not_tell_where_a_host_is_unknown(driver: MachineDriver) -> None:
     """Two hosts of a block list are not a wrong password."""
-    trusted(play)
-    mark = play.mark(1)
-    play.challenge(tried=mark, target="ad1.example:443")
-    end(play)
-    end(play)
-    second = play.challenge(target="ad2.example:443")
-    play.challenge(tried=play.mark(second), target="ad2.example:443")
-    assert play.all(RecordRejection) == []
+    trusted(driver)
+    login_id = driver.login_id_of(1)
+    driver.challenge(tried=login_id, target="ad1.example:443")
+    end(driver)
+    end(driver)
+    second = driver.challenge(target="ad2.example:443")
+    driver.challenge(tried=driver.login_id_of(second), target="ad2.example:443")
+    assert driver.effects_of(RecordRejection) == []
 
 
-def test_a_host_stays_forbidden_for_the_next_login_of_the_user(play: Play) -> None:
+def test_a_host_stays_forbidden_for_the_next_login_of_the_user(driver: MachineDriver) -> None:
     """Otherwise the trial of a right password ends at a host that refuses everybody."""
-    trusted(play)
-    mark = play.mark(1)
-    play.challenge(tried=mark, target="blocked.example:443")
-    play.accept(own(play))
-    end(play)
-    play.do(SignInRequested(OFFICE, WAY))
-    play.enter(Login("jdoe", "new"))
-    assert play.all(SendOwnRequest)[-1].target == ""
-    waiting = play.challenge(target="blocked.example:80")
-    assert waiting not in play.released()
-    play.accept(own(play))
-    assert play.endings()[-1] == "ACCEPTED"
+    trusted(driver)
+    login_id = driver.login_id_of(1)
+    driver.challenge(tried=login_id, target="blocked.example:443")
+    driver.accept(challenge_own_request(driver))
+    end(driver)
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.answer_prompt(Login("jdoe", "new"))
+    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    waiting = driver.challenge(target="blocked.example:80")
+    assert waiting not in driver.released()
+    driver.accept(challenge_own_request(driver))
+    assert driver.endings()[-1] == "ACCEPTED"
 
 
 def test_a_refusal_by_a_forbidden_host_says_nothing_about_the_next_login_of_the_user(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
     """It goes there only because our own request was not answered in time."""
-    trusted(play)
-    play.challenge(tried=play.mark(1), target="blocked.example:443")
-    play.accept(own(play))
-    end(play)
-    play.do(SignInRequested(OFFICE, WAY))
+    trusted(driver)
+    driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
+    driver.accept(challenge_own_request(driver))
+    end(driver)
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     new = Login("jdoe", "new")
-    play.enter(new)
-    waiting = play.challenge(target="blocked.example:80")
-    play.wait(play.rules.canary_overdue)
-    assert play.released()[-1] == waiting
-    back = play.reject(waiting, target="blocked.example:80")
-    assert play.refused()[back] == "FORBIDDEN"
-    assert RecordRejection(SPACE, new) not in play.all(RecordRejection)
-    assert play.question.reason is PromptReason.UNCHECKED
+    driver.answer_prompt(new)
+    waiting = driver.challenge(target="blocked.example:80")
+    driver.advance(driver.limits.canary_overdue)
+    assert driver.released()[-1] == waiting
+    back = driver.reject(waiting, target="blocked.example:80")
+    assert driver.refused()[back] == "FORBIDDEN"
+    assert RecordRejection(UPSTREAM_ID, new) not in driver.effects_of(RecordRejection)
+    assert driver.prompt.reason is PromptReason.UNCHECKED
 
 
 # --- Answers that prove nothing -------------------------------------------------------------------
 
 
-def test_an_answer_that_proves_nothing_saves_and_releases_nothing(play: Play) -> None:
-    first, second = play.challenge(target="a.example:80"), play.challenge(target="a.example:443")
-    play.found(None)
-    play.wait(0.15)
-    play.enter(RIGHT)
-    play.answer(first)
-    assert play.released() == [first]
-    assert (play.all(SaveLoginToKeyring), play.endings()) == ([], [])
-    assert play.machine.trusted_logins() == {}
-    assert play.all(SendOwnRequest)[-1].target == ""
-    play.accept(own(play))
-    assert second in play.released()
-    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
-    assert play.endings() == ["ACCEPTED"]
+def test_an_answer_that_proves_nothing_saves_and_releases_nothing(driver: MachineDriver) -> None:
+    first, second = (
+        driver.challenge(target="a.example:80"),
+        driver.challenge(target="a.example:443"),
+    )
+    driver.finish_lookup(None)
+    driver.advance(0.15)
+    driver.answer_prompt(RIGHT)
+    driver.respond_unproved(first)
+    assert driver.released() == [first]
+    assert (driver.effects_of(SaveLoginToKeyring), driver.endings()) == ([], [])
+    assert driver.machine.trusted_logins() == {}
+    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    driver.accept(challenge_own_request(driver))
+    assert second in driver.released()
+    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.endings() == ["ACCEPTED"]
 
 
-def test_until_it_is_proved_it_could_not_be_checked_yet(play: Play) -> None:
-    (first,) = play.ask()
-    play.enter(RIGHT)
-    play.answer(first)
-    end(play)
-    assert (play.question.reason, play.question.checking) == (PromptReason.UNCHECKED, False)
-    assert fact(play) is not SignInState.OK
+def test_until_it_is_proved_it_could_not_be_checked_yet(driver: MachineDriver) -> None:
+    (first,) = driver.open_prompt()
+    driver.answer_prompt(RIGHT)
+    driver.respond_unproved(first)
+    end(driver)
+    assert (driver.prompt.reason, driver.prompt.checking) == (PromptReason.UNCHECKED, False)
+    assert sign_in_state(driver) is not SignInState.OK
 
 
-def test_a_waiting_request_to_another_host_is_as_good_as_ours(play: Play) -> None:
-    first, second = play.ask(2)
-    play.enter(RIGHT)
-    play.answer(first)
-    assert play.released() == [first, second]
-    assert play.all(SendOwnRequest) == []
+def test_a_waiting_request_to_another_host_is_as_good_as_ours(driver: MachineDriver) -> None:
+    first, second = driver.open_prompt(2)
+    driver.answer_prompt(RIGHT)
+    driver.respond_unproved(first)
+    assert driver.released() == [first, second]
+    assert driver.effects_of(SendOwnRequest) == []
 
 
-def test_a_wrong_password_to_a_proxy_that_always_says_500_is_sent_three_times(play: Play) -> None:
-    waiters = play.ask(20)
-    play.enter(WRONG)
+def test_a_wrong_password_to_a_proxy_that_always_says_500_is_sent_three_times(
+    driver: MachineDriver,
+) -> None:
+    requests = driver.open_prompt(20)
+    driver.answer_prompt(WRONG)
     for _ in range(2):
-        play.answer(play.released()[-1])
-    ours = own(play)
-    play.answer(ours)
-    end(play)
-    assert play.released() == [*waiters[:2], ours]
-    assert (play.question.reason, play.question.waiting) == (PromptReason.UNCHECKED, 18)
-    assert play.all(SaveLoginToKeyring) == []
+        driver.respond_unproved(driver.released()[-1])
+    own_request = challenge_own_request(driver)
+    driver.respond_unproved(own_request)
+    end(driver)
+    assert driver.released() == [*requests[:2], own_request]
+    assert (driver.prompt.reason, driver.prompt.waiting) == (PromptReason.UNCHECKED, 18)
+    assert driver.effects_of(SaveLoginToKeyring) == []
 
 
-def test_a_first_try_of_our_own_goes_where_a_program_wanted_to_go(play: Play) -> None:
+def test_a_first_try_of_our_own_goes_where_a_program_wanted_to_go(driver: MachineDriver) -> None:
     """Not to a page that has nothing to do with it, as long as there is another try."""
-    first, _ = play.challenge(target="a.example:80"), play.challenge(target="a.example:443")
-    left = play.challenge(target="b.example:443")
-    play.found(RIGHT)
-    play.leave(left)
-    play.answer(first)
-    assert [effect.target for effect in play.all(SendOwnRequest)] == ["b.example:443"]
+    first, _ = driver.challenge(target="a.example:80"), driver.challenge(target="a.example:443")
+    left = driver.challenge(target="b.example:443")
+    driver.finish_lookup(RIGHT)
+    driver.disconnect(left)
+    driver.respond_unproved(first)
+    assert [effect.target for effect in driver.effects_of(SendOwnRequest)] == ["b.example:443"]
 
 
 def test_the_last_try_before_the_person_is_asked_goes_to_a_page_that_is_always_there(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
     """A browser calls several hosts by itself, and a company may block each of them."""
-    waiters = play.ask(5)
-    play.enter(RIGHT)
+    requests = driver.open_prompt(5)
+    driver.answer_prompt(RIGHT)
     for _ in range(2):
-        play.answer(play.released()[-1])
-    assert play.all(SendOwnRequest)[-1].target == ""
-    play.accept(own(play))
-    assert set(play.released()) >= set(waiters)
-    assert play.endings() == ["ACCEPTED"]
+        driver.respond_unproved(driver.released()[-1])
+    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    driver.accept(challenge_own_request(driver))
+    assert set(driver.released()) >= set(requests)
+    assert driver.endings() == ["ACCEPTED"]
 
 
-def test_answers_that_only_sites_give_stop_nobody(play: Play) -> None:
-    waiters = play.ask(20)
-    play.enter(RIGHT)
-    for _ in waiters:
-        play.answer(play.released()[-1], is_doubtful=False)
-    assert play.released() == waiters
-    assert play.all(SaveLoginToKeyring) == []
+def test_answers_that_only_sites_give_stop_nobody(driver: MachineDriver) -> None:
+    requests = driver.open_prompt(20)
+    driver.answer_prompt(RIGHT)
+    for _ in requests:
+        driver.respond_unproved(driver.released()[-1], is_doubtful=False)
+    assert driver.released() == requests
+    assert driver.effects_of(SaveLoginToKeyring) == []
 
 
-def test_our_own_request_that_proves_nothing_either_goes_to_each_place_once(play: Play) -> None:
-    generation = give(play, RIGHT)
-    for _ in range(play.rules.unproved_max):
-        assert play.machine.trial_state(SPACE, generation) is TrialState.UNDER_WAY
-        play.answer(own(play))
-        end(play)
-    assert [attempt.target for attempt in play.all(SendOwnRequest)] == ["", *CHECK_PAGES]
-    assert play.machine.trial_state(SPACE, generation) is TrialState.UNKNOWN
-    assert play.all(SaveLoginToKeyring) == []
+def test_our_own_request_that_proves_nothing_either_goes_to_each_place_once(
+    driver: MachineDriver,
+) -> None:
+    generation = give(driver, RIGHT)
+    for _ in range(driver.limits.unproved_max):
+        assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
+        driver.respond_unproved(challenge_own_request(driver))
+        end(driver)
+    assert [attempt.target for attempt in driver.effects_of(SendOwnRequest)] == ["", *CHECK_PAGES]
+    assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNKNOWN
+    assert driver.effects_of(SaveLoginToKeyring) == []
 
 
-def test_an_answer_typed_without_clients_is_proved_elsewhere(play: Play) -> None:
-    give_up_while_typing(play)
-    play.answer(own(play))
-    end(play)
-    assert [attempt.target for attempt in play.all(SendOwnRequest)] == ["host1.example:443", ""]
-    play.accept(own(play))
-    assert play.endings() == ["ACCEPTED"]
+def test_an_answer_typed_without_clients_is_proved_elsewhere(driver: MachineDriver) -> None:
+    give_up_while_typing(driver)
+    driver.respond_unproved(challenge_own_request(driver))
+    end(driver)
+    assert [attempt.target for attempt in driver.effects_of(SendOwnRequest)] == [
+        "host1.example:443",
+        "",
+    ]
+    driver.accept(challenge_own_request(driver))
+    assert driver.endings() == ["ACCEPTED"]
 
 
 def test_without_requests_of_our_own_the_next_request_tells() -> None:
-    play = Play()
-    first, second = (play.challenge(target="a.example:80") for _ in range(2))
-    play.found(RIGHT)
-    play.answer(first)
-    assert play.released() == [first, second]
-    play.accept(second)
-    assert play.machine.is_trusted(play.mark(first))
+    driver = MachineDriver()
+    first, second = (driver.challenge(target="a.example:80") for _ in range(2))
+    driver.finish_lookup(RIGHT)
+    driver.respond_unproved(first)
+    assert driver.released() == [first, second]
+    driver.accept(second)
+    assert driver.machine.is_trusted(driver.login_id_of(first))
 
 
-def test_a_login_accepted_before_stays_accepted_whatever_is_answered(play: Play) -> None:
-    good = trusted(play)
-    mark = play.mark(1)
-    play.do(LoginUnproved(mark, good))
-    assert play.machine.is_trusted(mark)
+def test_a_login_accepted_before_stays_accepted_whatever_is_answered(driver: MachineDriver) -> None:
+    good = trusted(driver)
+    login_id = driver.login_id_of(1)
+    driver.handle(LoginUnproved(login_id, good))
+    assert driver.machine.is_trusted(login_id)
 
 
-def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(play: Play) -> None:
-    trusted(play)
-    mark = play.mark(1)
-    blocked = [play.challenge(tried=mark, target=f"ad{n}.example:443") for n in range(50)]
-    assert len(play.all(SendOwnRequest)) == 1
-    play.accept(own(play))
-    assert play.refused() == dict.fromkeys(blocked, "FORBIDDEN")
-    assert play.machine.facts("office").sign_in is SignInState.OK
+def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(
+    driver: MachineDriver,
+) -> None:
+    trusted(driver)
+    login_id = driver.login_id_of(1)
+    blocked = [driver.challenge(tried=login_id, target=f"ad{n}.example:443") for n in range(50)]
+    assert len(driver.effects_of(SendOwnRequest)) == 1
+    driver.accept(challenge_own_request(driver))
+    assert driver.refused() == dict.fromkeys(blocked, "FORBIDDEN")
+    assert driver.machine.facts("office").sign_in is SignInState.OK
 
 
-def test_a_forbidden_address_is_found_out_once(play: Play) -> None:
-    trusted(play)
-    mark = play.mark(1)
-    play.challenge(tried=mark, target="blocked.example:443")
-    play.accept(own(play))
-    end(play)
-    again = play.challenge(tried=mark, target="blocked.example:443")
-    assert play.refused()[again] == "FORBIDDEN"
-    assert play.machine.is_trusted(mark)
-    assert len(play.all(SendOwnRequest)) == 1
-    play.wait(601)
-    play.challenge(tried=mark, target="blocked.example:443")
-    assert len(play.all(SendOwnRequest)) == 2
+def test_a_forbidden_address_is_found_out_once(driver: MachineDriver) -> None:
+    trusted(driver)
+    login_id = driver.login_id_of(1)
+    driver.challenge(tried=login_id, target="blocked.example:443")
+    driver.accept(challenge_own_request(driver))
+    end(driver)
+    again = driver.challenge(tried=login_id, target="blocked.example:443")
+    assert driver.refused()[again] == "FORBIDDEN"
+    assert driver.machine.is_trusted(login_id)
+    assert len(driver.effects_of(SendOwnRequest)) == 1
+    driver.advance(601)
+    driver.challenge(tried=login_id, target="blocked.example:443")
+    assert len(driver.effects_of(SendOwnRequest)) == 2
 
 
-def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(play: Play) -> None:
-    trusted(play)
-    blocked = play.challenge(tried=play.mark(1), target="blocked.example:443")
-    end(play)
-    assert play.all(SendOwnRequest)[-1].target == ""
-    assert play.refused() == {}
-    end(play)
-    assert play.refused() == {blocked: "FORBIDDEN"}
+def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(
+    driver: MachineDriver,
+) -> None:
+    trusted(driver)
+    blocked = driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
+    end(driver)
+    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    assert driver.refused() == {}
+    end(driver)
+    assert driver.refused() == {blocked: "FORBIDDEN"}
 
 
 def test_a_first_request_that_was_forbidden_is_cleared_up_when_the_person_insists(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
-    first = play.challenge(target="blocked.example:443")
-    play.found(RIGHT)
-    back = play.reject(first, target="blocked.example:443")
-    assert play.question_due.reason is PromptReason.SAVED_REJECTED
-    play.enter(RIGHT)
-    assert play.question.confirm_retry
-    play.enter(RIGHT)
-    assert play.all(SendOwnRequest)[-1].target == ""
-    assert play.question.checking
-    play.accept(own(play))
-    assert back in play.released()
-    told = play.challenge(tried=play.mark(back), target="blocked.example:443")
-    play.accept(own(play))
-    assert play.refused() == {told: "FORBIDDEN"}
-    assert play.endings() == ["ACCEPTED"]
+    first = driver.challenge(target="blocked.example:443")
+    driver.finish_lookup(RIGHT)
+    back = driver.reject(first, target="blocked.example:443")
+    assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
+    driver.answer_prompt(RIGHT)
+    assert driver.prompt.confirm_retry
+    driver.answer_prompt(RIGHT)
+    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    assert driver.prompt.checking
+    driver.accept(challenge_own_request(driver))
+    assert back in driver.released()
+    told = driver.challenge(tried=driver.login_id_of(back), target="blocked.example:443")
+    driver.accept(challenge_own_request(driver))
+    assert driver.refused() == {told: "FORBIDDEN"}
+    assert driver.endings() == ["ACCEPTED"]
 
 
-def test_a_login_that_is_insisted_on_is_on_one_request_of_our_own(play: Play) -> None:
-    first = play.challenge(target="blocked.example:443")
-    play.found(RIGHT)
-    play.reject(first, target="blocked.example:443")
-    play.wait(0.15)
-    play.enter(RIGHT)
-    play.enter(RIGHT)
-    assert len(play.all(SendOwnRequest)) == 1
-    play.challenge(target="blocked.example:443")  # Something happens before ours is asked.
-    assert play.released() == [first]
-    ours = own(play)
-    play.fail(ours, sent=True)
-    end(play)
-    play.wait(30)
-    assert len(play.all(SendOwnRequest)) == 1
+def test_a_login_that_is_insisted_on_is_on_one_request_of_our_own(driver: MachineDriver) -> None:
+    first = driver.challenge(target="blocked.example:443")
+    driver.finish_lookup(RIGHT)
+    driver.reject(first, target="blocked.example:443")
+    driver.advance(0.15)
+    driver.answer_prompt(RIGHT)
+    driver.answer_prompt(RIGHT)
+    assert len(driver.effects_of(SendOwnRequest)) == 1
+    driver.challenge(target="blocked.example:443")  # Something happens before ours is asked.
+    assert driver.released() == [first]
+    own_request = challenge_own_request(driver)
+    driver.end_without_response(own_request, was_sent=True)
+    end(driver)
+    driver.advance(30)
+    assert len(driver.effects_of(SendOwnRequest)) == 1
 
 
-def test_a_login_that_our_own_request_is_about_to_try_is_under_way(play: Play) -> None:
-    give_up_while_typing(play)
-    generation = play.machine.generation(SPACE)
-    assert play.machine.trial_state(SPACE, generation) is TrialState.UNDER_WAY
-    end(play)
-    assert play.machine.trial_state(SPACE, generation) is TrialState.UNKNOWN
+def test_a_login_that_our_own_request_is_about_to_try_is_under_way(driver: MachineDriver) -> None:
+    give_up_while_typing(driver)
+    generation = driver.machine.generation(UPSTREAM_ID)
+    assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
+    end(driver)
+    assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNKNOWN
 
 
-def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play) -> None:
-    other = ProtectionSpace(SPACE, "Other", KEY.family)
-    play.ask()
-    first = play.challenge(other)
-    play.found(RIGHT)
-    assert play.released() == [first]
-    play.enter(RIGHT)
-    assert play.released() == [first]
-    generation = play.machine.generation(SPACE)
-    assert play.machine.trial_state(SPACE, generation) is TrialState.UNDER_WAY
+def test_a_login_that_is_tried_in_another_realm_already_is_under_way(driver: MachineDriver) -> None:
+    other = ProtectionSpace(UPSTREAM_ID, "Other", SPACE.family)
+    driver.open_prompt()
+    first = driver.challenge(other)
+    driver.finish_lookup(RIGHT)
+    assert driver.released() == [first]
+    driver.answer_prompt(RIGHT)
+    assert driver.released() == [first]
+    generation = driver.machine.generation(UPSTREAM_ID)
+    assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
 
 
 # --- Late, after the profile is gone --------------------------------------------------------------
@@ -608,31 +657,31 @@ def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play)
 @pytest.mark.parametrize(
     "late",
     [
-        lambda mark: NoResponse(mark, was_sent=True),
-        lambda mark: LoginAccepted(mark, "basic", "basic", "github.com:443"),
-        lambda mark: LoginUnproved(mark, "github.com:443"),
-        lambda mark: OwnRequestEnded(1, was_challenged=True),
-        lambda mark: OwnRequestEnded(1, was_challenged=False),
+        lambda login_id: NoResponse(login_id, was_sent=True),
+        lambda login_id: LoginAccepted(login_id, "basic", "basic", "github.com:443"),
+        lambda login_id: LoginUnproved(login_id, "github.com:443"),
+        lambda login_id: OwnRequestEnded(1, was_challenged=True),
+        lambda login_id: OwnRequestEnded(1, was_challenged=False),
     ],
     ids=["inconclusive", "accepted", "unproved", "own, asked", "own, not asked"],
 )
 @pytest.mark.parametrize("is_own", [True, False], ids=["own", "client"])
 def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
-    play: Play, late: Callable[[LoginId], Event], is_own: bool
+    driver: MachineDriver, late: Callable[[LoginId], Event], is_own: bool
 ) -> None:
     if is_own:
-        give_up_while_typing(play)
-        mark = play.mark(own(play))
+        give_up_while_typing(driver)
+        login_id = driver.login_id_of(challenge_own_request(driver))
     else:
-        first = play.challenge()
-        play.found(RIGHT)
-        mark = play.mark(first)
-    play.do(ProfileDeleted("office"))
-    before = len(play.effects)
-    play.do(late(mark))
-    assert play.effects[before:] == []
-    assert play.machine.state.spaces == {}
-    assert not play.is_asking
+        first = driver.challenge()
+        driver.finish_lookup(RIGHT)
+        login_id = driver.login_id_of(first)
+    driver.handle(ProfileDeleted("office"))
+    before = len(driver.effects)
+    driver.handle(late(login_id))
+    assert driver.effects[before:] == []
+    assert driver.machine.state.spaces == {}
+    assert not driver.is_prompting
 
 
 @pytest.mark.parametrize(
@@ -648,251 +697,259 @@ def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
     ids=lambda event: type(event).__name__,
 )
 def test_what_is_done_about_the_question_of_a_deleted_profile_changes_nothing(
-    play: Play, late: Event
+    driver: MachineDriver, late: Event
 ) -> None:
-    play.ask()
-    play.do(ProfileDeleted("office"))
-    assert play.do(late) == []
-    assert play.machine.state.spaces == {}
+    driver.open_prompt()
+    driver.handle(ProfileDeleted("office"))
+    assert driver.handle(late) == []
+    assert driver.machine.state.spaces == {}
 
 
-def test_a_refusal_after_its_profile_was_deleted_is_told_that(play: Play) -> None:
-    first = play.challenge()
-    play.found(RIGHT)
-    mark = play.mark(first)
-    play.do(ProfileDeleted("office"))
-    late = play.challenge(tried=mark)
-    assert play.refused() == {late: "WITHDRAWN"}
-    assert play.all(RecordRejection) == []
-    assert play.machine.state.spaces == {}
+def test_a_refusal_after_its_profile_was_deleted_is_told_that(driver: MachineDriver) -> None:
+    first = driver.challenge()
+    driver.finish_lookup(RIGHT)
+    login_id = driver.login_id_of(first)
+    driver.handle(ProfileDeleted("office"))
+    late = driver.challenge(tried=login_id)
+    assert driver.refused() == {late: "WITHDRAWN"}
+    assert driver.effects_of(RecordRejection) == []
+    assert driver.machine.state.spaces == {}
 
 
-def test_who_insists_is_obeyed_on_another_address_first(play: Play) -> None:
-    first = play.challenge(target="blocked.example:443")
-    play.found(RIGHT)
-    play.reject(first, target="blocked.example:443")
-    play.wait(0.15)
-    other = play.challenge(target="github.com:443")
-    play.enter(RIGHT)
-    play.enter(RIGHT)
-    assert play.released()[-1] == other
-    assert play.all(SendOwnRequest) == []
+def test_who_insists_is_obeyed_on_another_address_first(driver: MachineDriver) -> None:
+    first = driver.challenge(target="blocked.example:443")
+    driver.finish_lookup(RIGHT)
+    driver.reject(first, target="blocked.example:443")
+    driver.advance(0.15)
+    other = driver.challenge(target="github.com:443")
+    driver.answer_prompt(RIGHT)
+    driver.answer_prompt(RIGHT)
+    assert driver.released()[-1] == other
+    assert driver.effects_of(SendOwnRequest) == []
 
 
 def test_a_site_that_is_down_does_not_stop_the_others_while_a_login_is_in_doubt(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
-    trusted(play)
-    blocked = play.challenge(tried=play.mark(1), target="blocked.example:443")
-    other, third = play.challenge(), play.challenge()
-    own(play)
-    assert other not in play.released()
-    play.wait(10)
-    assert play.released()[-1] == other
-    assert third not in play.released()
-    play.accept(other)
-    assert third in play.released()
-    assert play.refused() == {blocked: "FORBIDDEN"}
+    trusted(driver)
+    blocked = driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
+    other, third = driver.challenge(), driver.challenge()
+    challenge_own_request(driver)
+    assert other not in driver.released()
+    driver.advance(10)
+    assert driver.released()[-1] == other
+    assert third not in driver.released()
+    driver.accept(other)
+    assert third in driver.released()
+    assert driver.refused() == {blocked: "FORBIDDEN"}
 
 
-def test_a_login_in_doubt_does_not_keep_the_person_from_typing_another(play: Play) -> None:
-    trusted(play)
-    play.do(SignInRequested(OFFICE, WAY))
-    play.challenge(tried=play.mark(1), target="blocked.example:443")
-    own(play)
-    assert not play.question.checking
-    play.enter(Login("jdoe", "new"))
-    assert play.machine.state.spaces[KEY].login == Login("jdoe", "new")
+def test_a_login_in_doubt_does_not_keep_the_person_from_typing_another(
+    driver: MachineDriver,
+) -> None:
+    trusted(driver)
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
+    challenge_own_request(driver)
+    assert not driver.prompt.checking
+    driver.answer_prompt(Login("jdoe", "new"))
+    assert driver.machine.state.spaces[SPACE].login == Login("jdoe", "new")
 
 
 # --- One log-on per password ----------------------------------------------------------------------
 
 
 def test_a_login_typed_a_second_time_while_it_is_on_its_way_is_not_sent_twice(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
     never, other = WRONG, Login("jdoe", "other")
-    first, second, third = play.ask(3)
-    play.enter(never)
-    play.wait(10)
-    play.enter(other)
-    play.wait(10)
-    play.enter(never)
-    assert play.released() == [first, second]
-    assert play.question.checking
-    play.reject(first)
-    assert play.released() == [first, second]
-    assert play.question.reason is PromptReason.TYPED_REJECTED
-    assert third not in play.released()
+    first, second, third = driver.open_prompt(3)
+    driver.answer_prompt(never)
+    driver.advance(10)
+    driver.answer_prompt(other)
+    driver.advance(10)
+    driver.answer_prompt(never)
+    assert driver.released() == [first, second]
+    assert driver.prompt.checking
+    driver.reject(first)
+    assert driver.released() == [first, second]
+    assert driver.prompt.reason is PromptReason.TYPED_REJECTED
+    assert third not in driver.released()
 
 
-def test_a_login_typed_again_is_right_when_its_first_try_is_accepted(play: Play) -> None:
-    first, second, third = play.ask(3)
-    play.enter(RIGHT)
-    play.wait(10)
-    play.enter(WRONG)
-    play.wait(10)
-    play.enter(RIGHT)
-    play.accept(first)
-    assert play.endings() == ["ACCEPTED"]
-    assert play.machine.login(play.mark(third)) == RIGHT
-    assert play.released() == [first, second, third]
+def test_a_login_typed_again_is_right_when_its_first_try_is_accepted(driver: MachineDriver) -> None:
+    first, second, third = driver.open_prompt(3)
+    driver.answer_prompt(RIGHT)
+    driver.advance(10)
+    driver.answer_prompt(WRONG)
+    driver.advance(10)
+    driver.answer_prompt(RIGHT)
+    driver.accept(first)
+    assert driver.endings() == ["ACCEPTED"]
+    assert driver.machine.login(driver.login_id_of(third)) == RIGHT
+    assert driver.released() == [first, second, third]
 
 
-def test_a_rejection_is_to_be_remembered_and_an_acceptance_lifts_it(play: Play) -> None:
-    (waiter,) = play.ask()
-    play.enter(WRONG)
-    again = play.reject(waiter)
-    assert play.all(RecordRejection) == [RecordRejection(SPACE, WRONG)]
-    play.enter(RIGHT)
-    play.accept(again)
-    assert play.all(ClearRejection) == [ClearRejection(SPACE, RIGHT)]
+def test_a_rejection_is_to_be_remembered_and_an_acceptance_lifts_it(driver: MachineDriver) -> None:
+    (request,) = driver.open_prompt()
+    driver.answer_prompt(WRONG)
+    again = driver.reject(request)
+    assert driver.effects_of(RecordRejection) == [RecordRejection(UPSTREAM_ID, WRONG)]
+    driver.answer_prompt(RIGHT)
+    driver.accept(again)
+    assert driver.effects_of(ClearRejection) == [ClearRejection(UPSTREAM_ID, RIGHT)]
 
 
-def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(play: Play) -> None:
-    waiter = play.challenge()
-    play.records[WRONG] = HistoryRecord(is_rejected=True)
-    play.found(WRONG)
-    play.wait(0.15)
-    assert play.released() == []
-    assert (play.question.reason, play.question.user) == (PromptReason.SAVED_REJECTED, "jdoe")
-    play.enter(WRONG)
-    assert play.released() == []
-    assert (play.question.rejections, play.question.confirm_retry) == (0, True)
-    play.enter(WRONG)
-    assert play.released() == [waiter]
+def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(driver: MachineDriver) -> None:
+    request = driver.challenge()
+    driver.history[WRONG] = HistoryRecord(is_rejected=True)
+    driver.finish_lookup(WRONG)
+    driver.advance(0.15)
+    assert driver.released() == []
+    assert (driver.prompt.reason, driver.prompt.user) == (PromptReason.SAVED_REJECTED, "jdoe")
+    driver.answer_prompt(WRONG)
+    assert driver.released() == []
+    assert (driver.prompt.rejections, driver.prompt.confirm_retry) == (0, True)
+    driver.answer_prompt(WRONG)
+    assert driver.released() == [request]
 
 
 # --- The screen -----------------------------------------------------------------------------------
 
 
-def test_no_question_opens_while_the_screen_is_locked(play: Play) -> None:
-    play.do(ScreenLocked(True))
-    waiter = play.challenge()
-    play.found(None)
-    play.wait(60)
-    assert not play.is_asking
-    assert waiter not in play.refused()
-    play.do(ScreenLocked(False))
-    assert play.question.waiting == 1
+def test_no_question_opens_while_the_screen_is_locked(driver: MachineDriver) -> None:
+    driver.handle(ScreenLocked(True))
+    request = driver.challenge()
+    driver.finish_lookup(None)
+    driver.advance(60)
+    assert not driver.is_prompting
+    assert request not in driver.refused()
+    driver.handle(ScreenLocked(False))
+    assert driver.prompt.waiting == 1
 
 
-def test_after_unlocking_nothing_opens_if_nobody_waits_any_more(play: Play) -> None:
-    play.do(ScreenLocked(True))
-    waiter = play.challenge()
-    play.found(None)
-    play.leave(waiter)
-    play.do(ScreenLocked(False))
-    assert not play.is_asking
+def test_after_unlocking_nothing_opens_if_nobody_waits_any_more(driver: MachineDriver) -> None:
+    driver.handle(ScreenLocked(True))
+    request = driver.challenge()
+    driver.finish_lookup(None)
+    driver.disconnect(request)
+    driver.handle(ScreenLocked(False))
+    assert not driver.is_prompting
 
 
-def test_a_saved_login_works_behind_the_lock(play: Play) -> None:
-    play.do(ScreenLocked(True))
-    waiter = play.challenge()
-    play.found(RIGHT)
-    assert play.released() == [waiter]
+def test_a_saved_login_works_behind_the_lock(driver: MachineDriver) -> None:
+    driver.handle(ScreenLocked(True))
+    request = driver.challenge()
+    driver.finish_lookup(RIGHT)
+    assert driver.released() == [request]
 
 
 # --- Several profiles, upstreams and realms -------------------------------------------------------
 
 
-def test_two_profiles_on_one_proxy_have_each_their_user(play: Play) -> None:
+def test_two_profiles_on_one_proxy_have_each_their_user(driver: MachineDriver) -> None:
     twin = replace(OFFICE, id="twin", name="Twin", user="admin")
-    key = replace(KEY, upstream_id=UpstreamId.of(twin))
-    first = play.challenge()
-    play.found(RIGHT)
-    play.accept(first)
-    play.do(ProfileSwitched(twin))
-    second = play.challenge(key, twin)
-    play.found(Login("admin", "other"))
-    play.accept(second)
-    logins = {play.machine.login(mark) for mark in play.machine.trusted_logins().values()}
+    space = replace(SPACE, upstream_id=UpstreamId.of(twin))
+    first = driver.challenge()
+    driver.finish_lookup(RIGHT)
+    driver.accept(first)
+    driver.handle(ProfileSwitched(twin))
+    second = driver.challenge(space, twin)
+    driver.finish_lookup(Login("admin", "other"))
+    driver.accept(second)
+    logins = {
+        driver.machine.login(login_id) for login_id in driver.machine.trusted_logins().values()
+    }
     assert logins == {RIGHT, Login("admin", "other")}
-    assert play.machine.facts("office").user == "jdoe"
-    assert play.machine.facts("twin").user == "admin"
+    assert driver.machine.facts("office").user == "jdoe"
+    assert driver.machine.facts("twin").user == "admin"
 
 
 def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstream(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
     """It is the same account: only the rejection is shared, never the login."""
     twin = replace(OFFICE, id="twin", name="Twin")
-    first = play.challenge()
-    play.found(WRONG)
-    play.leave(play.reject(first))
-    play.do(ProfileSwitched(twin))
-    play.challenge(replace(KEY, upstream_id=UpstreamId.of(twin)), twin)
-    play.found(WRONG)
-    assert play.released() == [first]
-    assert play.question_due.reason is PromptReason.SAVED_REJECTED
+    first = driver.challenge()
+    driver.finish_lookup(WRONG)
+    driver.disconnect(driver.reject(first))
+    driver.handle(ProfileSwitched(twin))
+    driver.challenge(replace(SPACE, upstream_id=UpstreamId.of(twin)), twin)
+    driver.finish_lookup(WRONG)
+    assert driver.released() == [first]
+    assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_each_upstream_of_a_profile_is_asked_about_for_itself(play: Play) -> None:
+def test_each_upstream_of_a_profile_is_asked_about_for_itself(driver: MachineDriver) -> None:
     spare = Upstream("spare.corp.example", 8080)
     both = replace(OFFICE, fallbacks=(spare,))
-    play.do(ProfileSwitched(both))
-    other = replace(KEY, upstream_id=UpstreamId("office", str(spare)))
-    first = play.challenge(profile=both)
-    play.found(RIGHT)
-    play.accept(first)
-    second = play.challenge(other, both)
-    assert play.all(LookUpLogin)[-1].profile == replace(OFFICE, upstream=spare)
-    play.found(None)
-    play.wait(0.15)
-    assert play.question.upstream == str(spare)
-    play.enter(WRONG)
-    assert play.machine.login(play.mark(first)) == RIGHT
-    assert play.machine.login(play.mark(second)) == WRONG
+    driver.handle(ProfileSwitched(both))
+    other = replace(SPACE, upstream_id=UpstreamId("office", str(spare)))
+    first = driver.challenge(profile=both)
+    driver.finish_lookup(RIGHT)
+    driver.accept(first)
+    second = driver.challenge(other, both)
+    assert driver.effects_of(LookUpLogin)[-1].profile == replace(OFFICE, upstream=spare)
+    driver.finish_lookup(None)
+    driver.advance(0.15)
+    assert driver.prompt.upstream == str(spare)
+    driver.answer_prompt(WRONG)
+    assert driver.machine.login(driver.login_id_of(first)) == RIGHT
+    assert driver.machine.login(driver.login_id_of(second)) == WRONG
 
 
-def test_an_edit_while_the_question_is_open_keeps_it_if_the_upstream_stays(play: Play) -> None:
-    (waiter,) = play.ask()
-    number = play.question.number
+def test_an_edit_while_the_question_is_open_keeps_it_if_the_upstream_stays(
+    driver: MachineDriver,
+) -> None:
+    (request,) = driver.open_prompt()
+    number = driver.prompt.number
     renamed = replace(OFFICE, name="Headquarters", user="admin")
-    play.do(ProfileEdited(renamed))
-    assert (play.question.number, play.question.profile) == (number, "Headquarters")
-    play.enter(RIGHT)
-    assert play.released() == [waiter]
+    driver.handle(ProfileEdited(renamed))
+    assert (driver.prompt.number, driver.prompt.profile) == (number, "Headquarters")
+    driver.answer_prompt(RIGHT)
+    assert driver.released() == [request]
 
 
-def test_an_edit_that_takes_the_upstream_away_voids_what_is_typed_then(play: Play) -> None:
-    (waiter,) = play.ask()
-    number = play.question.number
-    play.do(ProfileEdited(replace(OFFICE, upstream=Upstream("else.example", 8080))))
-    assert play.refused() == {waiter: "WITHDRAWN"}
-    assert play.endings() == ["WITHDRAWN"]
-    play.machine.prompt(number)
-    assert play.released() == []
+def test_an_edit_that_takes_the_upstream_away_voids_what_is_typed_then(
+    driver: MachineDriver,
+) -> None:
+    (request,) = driver.open_prompt()
+    number = driver.prompt.number
+    driver.handle(ProfileEdited(replace(OFFICE, upstream=Upstream("else.example", 8080))))
+    assert driver.refused() == {request: "WITHDRAWN"}
+    assert driver.endings() == ["WITHDRAWN"]
+    driver.machine.prompt(number)
+    assert driver.released() == []
 
 
-def test_a_switch_in_mid_handshake_lets_it_end_where_it_began(play: Play) -> None:
-    first = play.challenge()
-    play.found(RIGHT)
-    play.do(ProfileSwitched(LAB))
-    second = play.challenge(LAB_KEY, LAB)
-    play.accept(first)
-    assert play.machine.is_trusted(play.mark(first))
-    assert second not in play.released()
+def test_a_switch_in_mid_handshake_lets_it_end_where_it_began(driver: MachineDriver) -> None:
+    first = driver.challenge()
+    driver.finish_lookup(RIGHT)
+    driver.handle(ProfileSwitched(LAB))
+    second = driver.challenge(LAB_SPACE, LAB)
+    driver.accept(first)
+    assert driver.machine.is_trusted(driver.login_id_of(first))
+    assert second not in driver.released()
 
 
-def test_a_profile_deleted_in_mid_handshake_gets_no_verdict(play: Play) -> None:
-    first = play.challenge()
-    play.found(WRONG)
-    mark = play.mark(first)
-    play.do(ProfileDeleted("office"))
-    late = play.challenge(tried=mark)
-    assert play.refused() == {late: "WITHDRAWN"}
-    assert not play.is_asking
+def test_a_profile_deleted_in_mid_handshake_gets_no_verdict(driver: MachineDriver) -> None:
+    first = driver.challenge()
+    driver.finish_lookup(WRONG)
+    login_id = driver.login_id_of(first)
+    driver.handle(ProfileDeleted("office"))
+    late = driver.challenge(tried=login_id)
+    assert driver.refused() == {late: "WITHDRAWN"}
+    assert not driver.is_prompting
 
 
-def test_500_requests_cost_one_question_and_one_log_on(play: Play) -> None:
-    waiters = play.ask(500)
-    assert play.question.waiting == 500
-    play.enter(WRONG)
-    play.reject(waiters[0])
-    assert play.released() == waiters[:1]
-    assert len(play.machine.prompt_numbers()) == 1
-    play.enter(RIGHT)
-    play.accept(play.released()[-1])
-    assert len(play.released()) == 501
-    assert BASIC.scheme == play.scheme(waiters[1])
+def test_500_requests_cost_one_question_and_one_log_on(driver: MachineDriver) -> None:
+    requests = driver.open_prompt(500)
+    assert driver.prompt.waiting == 500
+    driver.answer_prompt(WRONG)
+    driver.reject(requests[0])
+    assert driver.released() == requests[:1]
+    assert len(driver.machine.prompt_numbers()) == 1
+    driver.answer_prompt(RIGHT)
+    driver.accept(driver.released()[-1])
+    assert len(driver.released()) == 501
+    assert BASIC.scheme == driver.scheme_of(requests[1])

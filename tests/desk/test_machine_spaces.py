@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.play import (
+from tests.desk.machine_driver import (
     BASIC,
+    BASIC_METHOD,
     DIGEST,
     GNOME,
-    KEY,
     LAB,
-    LAB_KEY,
+    LAB_SPACE,
     OFFICE,
     RIGHT,
-    WAY,
+    SPACE,
     WRONG,
-    Play,
-    fact,
+    MachineDriver,
+    sign_in_state,
 )
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
@@ -50,189 +50,206 @@ from trayproxy.profiles.profile import Profile, SignIn, Upstream
 # --- Late losers and forbidden addresses ----------------------------------------------------------
 
 
-def test_a_late_loser_gets_the_present_login_and_never_asks(play: Play) -> None:
-    (first,) = play.ask()
-    late = play.challenge()
-    play.enter(WRONG)
-    play.reject(first)
-    play.enter(RIGHT)
-    play.accept(late)
-    loser = play.challenge(tried=play.mark(first))
-    assert play.mark(loser).generation == 2
-    assert play.machine.prompt_numbers() == ()
+def test_a_late_loser_gets_the_present_login_and_never_asks(driver: MachineDriver) -> None:
+    (first,) = driver.open_prompt()
+    late = driver.challenge()
+    driver.answer_prompt(WRONG)
+    driver.reject(first)
+    driver.answer_prompt(RIGHT)
+    driver.accept(late)
+    loser = driver.challenge(tried=driver.login_id_of(first))
+    assert driver.login_id_of(loser).generation == 2
+    assert driver.machine.prompt_numbers() == ()
 
 
-def test_a_request_without_a_login_gets_the_one_found_meanwhile(play: Play) -> None:
-    play.trust()
-    waiter = play.challenge()
-    assert waiter in play.released()
+def test_a_request_without_a_login_gets_the_one_found_meanwhile(driver: MachineDriver) -> None:
+    driver.sign_in()
+    request = driver.challenge()
+    assert request in driver.released()
 
 
-def test_a_407_moments_after_success_elsewhere_is_forbidden_not_wrong(play: Play) -> None:
-    mark = play.trust()
-    play.wait(30)
-    waiter = play.challenge(tried=mark, target="blocked.example:443")
-    assert play.refused() == {waiter: "FORBIDDEN"}
-    assert fact(play) is SignInState.OK
-    play.wait(1)
-    assert not play.is_asking
+def test_a_407_moments_after_success_elsewhere_is_forbidden_not_wrong(
+    driver: MachineDriver,
+) -> None:
+    login_id = driver.sign_in()
+    driver.advance(30)
+    request = driver.challenge(tried=login_id, target="blocked.example:443")
+    assert driver.refused() == {request: "FORBIDDEN"}
+    assert sign_in_state(driver) is SignInState.OK
+    driver.advance(1)
+    assert not driver.is_prompting
 
 
-def test_a_login_in_doubt_is_tried_on_one_request_at_a_time(play: Play) -> None:
-    mark = play.trust()
-    play.challenge(tried=mark)
-    assert play.machine.trusted_logins() == {}
-    second, third = play.challenge(), play.challenge()
-    assert play.released()[1:] == [second]
-    play.accept(second)
-    assert play.released()[1:] == [second, third]
-    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
+def test_a_login_in_doubt_is_tried_on_one_request_at_a_time(driver: MachineDriver) -> None:
+    login_id = driver.sign_in()
+    driver.challenge(tried=login_id)
+    assert driver.machine.trusted_logins() == {}
+    second, third = driver.challenge(), driver.challenge()
+    assert driver.released()[1:] == [second]
+    driver.accept(second)
+    assert driver.released()[1:] == [second, third]
+    assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
-def test_the_same_forbidden_address_is_not_tried_again_at_once(play: Play) -> None:
-    mark = play.trust()
+def test_the_same_forbidden_address_is_not_tried_again_at_once(driver: MachineDriver) -> None:
+    login_id = driver.sign_in()
     for _ in range(5):
-        play.challenge(tried=mark, target="blocked.example:443")
-        mark = play.mark(play.released()[0])
-        again = play.challenge(target="blocked.example:443")
-        assert play.refused()[again] == "FORBIDDEN"
-        play.accept(play.challenge())
-    assert not play.is_asking
+        driver.challenge(tried=login_id, target="blocked.example:443")
+        login_id = driver.login_id_of(driver.released()[0])
+        again = driver.challenge(target="blocked.example:443")
+        assert driver.refused()[again] == "FORBIDDEN"
+        driver.accept(driver.challenge())
+    assert not driver.is_prompting
 
 
-def test_a_password_changed_in_mid_traffic_costs_three_log_ons_at_most(play: Play) -> None:
-    mark = play.trust()
-    play.challenge(tried=mark)
-    before = len(play.released())
+def test_a_password_changed_in_mid_traffic_costs_three_log_ons_at_most(
+    driver: MachineDriver,
+) -> None:
+    login_id = driver.sign_in()
+    driver.challenge(tried=login_id)
+    before = len(driver.released())
     for _ in range(20):
-        waiter = play.challenge()
-        if waiter in play.released():
-            play.reject(waiter)
-    play.wait(6)
-    assert len(play.released()) - before == 2
-    assert play.question.reason is PromptReason.SAVED_REJECTED
+        request = driver.challenge()
+        if request in driver.released():
+            driver.reject(request)
+    driver.advance(6)
+    assert len(driver.released()) - before == 2
+    assert driver.prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_a_407_long_after_success_is_a_rejection(play: Play) -> None:
-    mark = play.trust()
-    play.wait(61)
-    play.challenge(tried=mark)
-    play.found(RIGHT)
-    play.wait(0.15)
-    assert play.question.reason is PromptReason.SAVED_REJECTED
-    assert play.machine.trusted_logins() == {}
+def test_a_407_long_after_success_is_a_rejection(driver: MachineDriver) -> None:
+    login_id = driver.sign_in()
+    driver.advance(61)
+    driver.challenge(tried=login_id)
+    driver.finish_lookup(RIGHT)
+    driver.advance(0.15)
+    assert driver.prompt.reason is PromptReason.SAVED_REJECTED
+    assert driver.machine.trusted_logins() == {}
 
 
-def test_a_login_that_was_right_until_now_may_be_insisted_on_at_once(play: Play) -> None:
-    mark = play.trust()
-    play.wait(61)
-    play.challenge(tried=mark)
-    play.found(RIGHT)
-    play.wait(0.15)
-    play.enter(RIGHT)
-    assert len(play.released()) == 2
+def test_a_login_that_was_right_until_now_may_be_insisted_on_at_once(driver: MachineDriver) -> None:
+    login_id = driver.sign_in()
+    driver.advance(61)
+    driver.challenge(tried=login_id)
+    driver.finish_lookup(RIGHT)
+    driver.advance(0.15)
+    driver.answer_prompt(RIGHT)
+    assert len(driver.released()) == 2
 
 
-def test_only_the_login_that_was_right_until_now_may_be_insisted_on(play: Play) -> None:
-    (waiter,) = play.ask()
-    play.enter(WRONG)
-    play.reject(waiter)
-    play.enter(RIGHT)
-    waiter = play.released()[-1]
-    play.accept(waiter)
-    play.wait(61)
-    play.challenge(tried=play.mark(waiter))
-    play.found(RIGHT)
-    play.wait(0.15)
-    play.enter(WRONG)
-    assert play.released()[-1] == waiter
+def test_only_the_login_that_was_right_until_now_may_be_insisted_on(driver: MachineDriver) -> None:
+    (request,) = driver.open_prompt()
+    driver.answer_prompt(WRONG)
+    driver.reject(request)
+    driver.answer_prompt(RIGHT)
+    request = driver.released()[-1]
+    driver.accept(request)
+    driver.advance(61)
+    driver.challenge(tried=driver.login_id_of(request))
+    driver.finish_lookup(RIGHT)
+    driver.advance(0.15)
+    driver.answer_prompt(WRONG)
+    assert driver.released()[-1] == request
 
 
 # --- Realms ---------------------------------------------------------------------------------------
 
-OTHER = ProtectionSpace(KEY.upstream_id, "Other", "basic")
+OTHER = ProtectionSpace(SPACE.upstream_id, "Other", "basic")
 
 
-def test_another_realm_of_the_upstream_does_not_get_the_saved_login_by_itself(play: Play) -> None:
+def test_another_realm_of_the_upstream_does_not_get_the_saved_login_by_itself(
+    driver: MachineDriver,
+) -> None:
     # Threat T4: the login is pinned to the realm of its first use.
-    play.challenge()
-    play.found(RIGHT)
-    play.accept(play.released()[-1])
-    play.challenge(OTHER, tried=play.mark(1))
-    play.wait(0.15)
-    assert len(play.all(LookUpLogin)) == 1
-    assert play.question.realm == "Other"
+    driver.challenge()
+    driver.finish_lookup(RIGHT)
+    driver.accept(driver.released()[-1])
+    driver.challenge(OTHER, tried=driver.login_id_of(1))
+    driver.advance(0.15)
+    assert len(driver.effects_of(LookUpLogin)) == 1
+    assert driver.prompt.realm == "Other"
 
 
 def test_the_realm_where_a_saved_login_was_accepted_last_is_pinned_first() -> None:
     """The realms that a pin has too many of are dropped from its end."""
-    play = Play(pins={KEY.upstream_id: UpstreamFingerprint("basic", ("Other", "Corp"))})
-    waiter = play.challenge()
-    play.found(RIGHT)
-    play.accept(waiter)
-    assert play.machine.state.fingerprints[KEY.upstream_id].realms == ("Corp", "Other")
+    driver = MachineDriver(
+        fingerprints={SPACE.upstream_id: UpstreamFingerprint("basic", ("Other", "Corp"))}
+    )
+    request = driver.challenge()
+    driver.finish_lookup(RIGHT)
+    driver.accept(request)
+    assert driver.machine.state.fingerprints[SPACE.upstream_id].realms == ("Corp", "Other")
 
 
 def test_a_login_that_is_not_saved_does_not_change_where_the_saved_one_is_right() -> None:
-    play = Play(pins={KEY.upstream_id: UpstreamFingerprint("basic", ("Other",))})
-    waiter = play.challenge()
-    assert play.question_due.realm == "Corp"
-    play.enter(RIGHT, remember=False)
-    play.accept(waiter)
-    assert play.machine.state.fingerprints[KEY.upstream_id].realms == ("Other",)
-
-
-def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(play: Play) -> None:
-    """It holds one login for the upstream, which has just rejected it."""
-    waiter = play.challenge()
-    play.found(WRONG)
-    play.leave(play.reject(waiter))
-    play.wait(play.rules.lookup_ttl + 1)
-    before = len(play.all(LookUpLogin))
-    play.challenge(OTHER)
-    assert len(play.all(LookUpLogin)) == before
-
-
-def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(play: Play) -> None:
-    mark = play.trust()
-    play.challenge(OTHER)
-    assert play.machine.trusted_logins() == {}
-    play.wait(601)
-    play.accept(play.challenge())
-    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
-
-
-def test_a_refusal_in_the_name_of_another_realm_says_nothing_about_the_login(play: Play) -> None:
-    """RFC 9110, section 11.5. It may have cost a log-on all the same: it is not sent by itself."""
-    (first,) = play.ask()
-    play.enter(WRONG)
-    other = play.challenge(OTHER, tried=play.mark(first))
-    assert fact(play) is SignInState.NEEDED
-    assert play.all(RecordRejection) == []
-    play.found(None)
-    assert play.question_due.realm == "Other"
-    play.leave(other)
-    play.challenge()
-    play.wait(0.15)
-    assert play.question.reason is PromptReason.UNCHECKED
-    assert len(play.released()) == 1
-
-
-def test_a_login_that_was_not_sent_to_another_realm_is_kept_for_its_own(play: Play) -> None:
-    """As behind a balancer whose proxies call themselves different names."""
-    (first,) = play.ask()
-    play.enter(RIGHT)
-    other = play.challenge(
-        OTHER, tried=play.mark(first), verdict=Verdict(VerdictKind.UNUSABLE), offers=(DIGEST,)
+    driver = MachineDriver(
+        fingerprints={SPACE.upstream_id: UpstreamFingerprint("basic", ("Other",))}
     )
-    play.found(None)
-    assert play.question_due.realm == "Other"
-    play.leave(other)
-    again = play.challenge()
-    assert play.mark(again) == play.mark(first)
-    play.accept(again)
-    assert play.endings()[-1] != "DECLINED"
-    assert play.machine.is_trusted(play.mark(first))
+    request = driver.challenge()
+    assert driver.due_prompt.realm == "Corp"
+    driver.answer_prompt(RIGHT, remember=False)
+    driver.accept(request)
+    assert driver.machine.state.fingerprints[SPACE.upstream_id].realms == ("Other",)
+
+
+def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(driver: MachineDriver) -> None:
+    """It holds one login for the upstream, which has just rejected it."""
+    request = driver.challenge()
+    driver.finish_lookup(WRONG)
+    driver.disconnect(driver.reject(request))
+    driver.advance(driver.limits.lookup_ttl + 1)
+    before = len(driver.effects_of(LookUpLogin))
+    driver.challenge(OTHER)
+    assert len(driver.effects_of(LookUpLogin)) == before
+
+
+def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(driver: MachineDriver) -> None:
+    login_id = driver.sign_in()
+    driver.challenge(OTHER)
+    assert driver.machine.trusted_logins() == {}
+    driver.advance(601)
+    driver.accept(driver.challenge())
+    assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
+
+
+def test_a_refusal_in_the_name_of_another_realm_says_nothing_about_the_login(
+    driver: MachineDriver,
+) -> None:
+    """RFC 9110, section 11.5. It may have cost a log-on all the same: it is not sent by itself."""
+    (first,) = driver.open_prompt()
+    driver.answer_prompt(WRONG)
+    other = driver.challenge(OTHER, tried=driver.login_id_of(first))
+    assert sign_in_state(driver) is SignInState.NEEDED
+    assert driver.effects_of(RecordRejection) == []
+    driver.finish_lookup(None)
+    assert driver.due_prompt.realm == "Other"
+    driver.disconnect(other)
+    driver.challenge()
+    driver.advance(0.15)
+    assert driver.prompt.reason is PromptReason.UNCHECKED
+    assert len(driver.released()) == 1
+
+
+def test_a_login_that_was_not_sent_to_another_realm_is_kept_for_its_own(
+    driver: MachineDriver,
+) -> None:
+    """As behind a balancer whose proxies call themselves different names."""
+    (first,) = driver.open_prompt()
+    driver.answer_prompt(RIGHT)
+    other = driver.challenge(
+        OTHER,
+        tried=driver.login_id_of(first),
+        verdict=Verdict(VerdictKind.UNUSABLE),
+        offers=(DIGEST,),
+    )
+    driver.finish_lookup(None)
+    assert driver.due_prompt.realm == "Other"
+    driver.disconnect(other)
+    again = driver.challenge()
+    assert driver.login_id_of(again) == driver.login_id_of(first)
+    driver.accept(again)
+    assert driver.endings()[-1] != "DECLINED"
+    assert driver.machine.is_trusted(driver.login_id_of(first))
 
 
 @pytest.mark.parametrize(
@@ -243,213 +260,217 @@ def test_without_anybody_to_ask_a_login_given_for_this_run_follows_a_proxy_to_an
 ) -> None:
     """Proxies behind one address may each call themselves by their own name. Where the password
     would be readable it stays in its realm (threat T4)."""
-    play = Play(offers=(offer,))
-    play.do(FrontEndsChanged(0))
-    play.wait(60)
-    play.do(LoginProvided(OFFICE, offer.method, RIGHT))
-    first = play.challenge()
-    play.accept(first)
-    other = play.challenge(OTHER)
-    assert (other in play.released()) is goes
-    assert (other in play.refused()) is not goes
+    driver = MachineDriver(offers=(offer,))
+    driver.handle(FrontEndsChanged(0))
+    driver.advance(60)
+    driver.handle(LoginProvided(OFFICE, offer.method, RIGHT))
+    first = driver.challenge()
+    driver.accept(first)
+    other = driver.challenge(OTHER)
+    assert (other in driver.released()) is goes
+    assert (other in driver.refused()) is not goes
 
 
 def test_a_person_who_can_be_asked_is_asked_about_another_realm_of_a_login_given() -> None:
-    play = Play(offers=(DIGEST,))
-    play.do(LoginProvided(OFFICE, DIGEST.method, RIGHT))
-    play.accept(play.challenge())
-    other = play.challenge(OTHER)
-    assert other not in play.released()
-    assert play.question_due.realm == "Other"
+    driver = MachineDriver(offers=(DIGEST,))
+    driver.handle(LoginProvided(OFFICE, DIGEST.method, RIGHT))
+    driver.accept(driver.challenge())
+    other = driver.challenge(OTHER)
+    assert other not in driver.released()
+    assert driver.due_prompt.realm == "Other"
 
 
 def test_without_anybody_to_ask_a_login_refused_by_another_realm_is_tried_three_times() -> None:
-    play = Play()
-    play.do(FrontEndsChanged(0))
-    play.wait(60)
-    play.do(LoginProvided(OFFICE, WAY, WRONG))
+    driver = MachineDriver()
+    driver.handle(FrontEndsChanged(0))
+    driver.advance(60)
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, WRONG))
     for _ in range(10):
-        sent = play.challenge()
-        if sent in play.released():
-            play.leave(play.challenge(OTHER, tried=play.mark(sent)))
-    assert len(play.released()) == 3
+        sent = driver.challenge()
+        if sent in driver.released():
+            driver.disconnect(driver.challenge(OTHER, tried=driver.login_id_of(sent)))
+    assert len(driver.released()) == 3
 
 
-def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(play: Play) -> None:
-    other = play.challenge(OTHER)
-    play.ask()
-    play.do(LookupFinished(1, WRONG, GNOME))
-    play.enter(WRONG)
-    assert play.released() == [other]
-    play.challenge(OTHER, tried=play.mark(other))
-    play.wait(1)
-    assert play.released() == [other]
-    assert play.question.reason is PromptReason.TYPED_REJECTED
+def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(driver: MachineDriver) -> None:
+    other = driver.challenge(OTHER)
+    driver.open_prompt()
+    driver.handle(LookupFinished(1, WRONG, GNOME))
+    driver.answer_prompt(WRONG)
+    assert driver.released() == [other]
+    driver.challenge(OTHER, tried=driver.login_id_of(other))
+    driver.advance(1)
+    assert driver.released() == [other]
+    assert driver.prompt.reason is PromptReason.TYPED_REJECTED
 
 
-def test_a_login_right_in_one_realm_is_tried_in_another_then(play: Play) -> None:
-    other = play.challenge(OTHER)
-    (waiter,) = play.ask()
-    play.do(LookupFinished(1, RIGHT, GNOME))
-    play.enter(RIGHT)
-    play.accept(other)
-    assert play.released() == [other, waiter]
+def test_a_login_right_in_one_realm_is_tried_in_another_then(driver: MachineDriver) -> None:
+    other = driver.challenge(OTHER)
+    (request,) = driver.open_prompt()
+    driver.handle(LookupFinished(1, RIGHT, GNOME))
+    driver.answer_prompt(RIGHT)
+    driver.accept(other)
+    assert driver.released() == [other, request]
 
 
 @pytest.mark.parametrize("faces", [1, 0])
 def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(
-    play: Play, faces: int
+    driver: MachineDriver, faces: int
 ) -> None:
     """Whether or not a person can be asked: each refusal may have been a failed log-on."""
-    mark = play.trust()
-    play.do(FrontEndsChanged(faces))
-    play.wait(play.rules.front_end_grace)
-    play.challenge(tried=mark)
-    first, second = play.challenge(), play.challenge()
-    play.challenge(OTHER, tried=mark)
-    assert play.released()[1:] == [first, second]
-    play.challenge(OTHER, tried=mark)
-    assert fact(play) is SignInState.NEEDED
-    assert play.all(RecordRejection) == []
-    before = len(play.released())
-    play.challenge()
-    assert len(play.released()) == before
+    login_id = driver.sign_in()
+    driver.handle(FrontEndsChanged(faces))
+    driver.advance(driver.limits.front_end_grace)
+    driver.challenge(tried=login_id)
+    first, second = driver.challenge(), driver.challenge()
+    driver.challenge(OTHER, tried=login_id)
+    assert driver.released()[1:] == [first, second]
+    driver.challenge(OTHER, tried=login_id)
+    assert sign_in_state(driver) is SignInState.NEEDED
+    assert driver.effects_of(RecordRejection) == []
+    before = len(driver.released())
+    driver.challenge()
+    assert len(driver.released()) == before
 
 
 def test_an_upstream_that_alternates_realms_does_not_send_a_request_round_for_ever(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
-    first = play.trust()
-    waiter = play.challenge(OTHER)
-    play.wait(0.15)
-    play.enter(Login("other", "other"))
-    play.accept(waiter)
-    second = play.mark(waiter)
-    once = play.challenge(OTHER, tried=first)
-    assert play.mark(once) == second
-    twice = play.challenge(KEY, tried=second, strayed=True)
-    assert play.refused() == {twice: "FORBIDDEN"}
+    first = driver.sign_in()
+    request = driver.challenge(OTHER)
+    driver.advance(0.15)
+    driver.answer_prompt(Login("other", "other"))
+    driver.accept(request)
+    second = driver.login_id_of(request)
+    once = driver.challenge(OTHER, tried=first)
+    assert driver.login_id_of(once) == second
+    twice = driver.challenge(SPACE, tried=second, has_changed_realm=True)
+    assert driver.refused() == {twice: "FORBIDDEN"}
 
 
 def test_an_upstream_that_invents_realms_costs_bounded_memory() -> None:
-    play = Play(DeskLimits(spaces_max=8))
+    driver = MachineDriver(DeskLimits(spaces_max=8))
     for number in range(100):
-        waiter = play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {number}", "basic"))
-        play.leave(waiter)
-    assert len(play.machine.state.spaces) <= 8
+        request = driver.challenge(ProtectionSpace(SPACE.upstream_id, f"realm {number}", "basic"))
+        driver.disconnect(request)
+    assert len(driver.machine.state.spaces) <= 8
 
 
 def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
-    play = Play(DeskLimits(spaces_max=4))
-    play.trust()
+    driver = MachineDriver(DeskLimits(spaces_max=4))
+    driver.sign_in()
     for number in range(10):
-        play.leave(play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {number}", "basic")))
-    assert play.challenge() in play.released()
+        driver.disconnect(
+            driver.challenge(ProtectionSpace(SPACE.upstream_id, f"realm {number}", "basic"))
+        )
+    assert driver.challenge() in driver.released()
 
 
 def test_an_open_question_outlives_realms_that_are_invented() -> None:
-    play = Play(DeskLimits(spaces_max=4))
-    (waiter,) = play.ask()
-    play.touch()
-    play.leave(waiter)
-    number = play.question.number
+    driver = MachineDriver(DeskLimits(spaces_max=4))
+    (request,) = driver.open_prompt()
+    driver.touch_prompt()
+    driver.disconnect(request)
+    number = driver.prompt.number
     for count in range(10):
-        invented = play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {count}", "basic"))
-        assert invented not in play.refused()
-        play.leave(invented)
-    assert play.machine.prompt(number)
+        invented = driver.challenge(ProtectionSpace(SPACE.upstream_id, f"realm {count}", "basic"))
+        assert invented not in driver.refused()
+        driver.disconnect(invented)
+    assert driver.machine.prompt(number)
 
 
 def test_a_new_realm_beside_idle_ones_is_not_crowded_out() -> None:
-    play = Play(DeskLimits(spaces_max=3))
-    waits = play.challenge()
+    driver = MachineDriver(DeskLimits(spaces_max=3))
+    waits = driver.challenge()
     for count in range(5):
-        play.leave(play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {count}", "basic")))
-    new = play.challenge(ProtectionSpace(KEY.upstream_id, "new", "basic"))
-    assert play.refused() == {}
-    assert {waits, new} <= play.machine.state.space_of_request.keys()
+        driver.disconnect(
+            driver.challenge(ProtectionSpace(SPACE.upstream_id, f"realm {count}", "basic"))
+        )
+    new = driver.challenge(ProtectionSpace(SPACE.upstream_id, "new", "basic"))
+    assert driver.refused() == {}
+    assert {waits, new} <= driver.machine.state.space_of_request.keys()
 
 
 def lab_key(realm: str) -> ProtectionSpace:
     """Return another realm of the laboratory."""
-    return ProtectionSpace(LAB_KEY.upstream_id, realm, LAB_KEY.family)
+    return ProtectionSpace(LAB_SPACE.upstream_id, realm, LAB_SPACE.family)
 
 
-def crowd(play: Play, count: int = 3) -> None:
+def crowd(driver: MachineDriver, count: int = 3) -> None:
     """Let the laboratory invent realms, and every client leave again."""
     for number in range(count):
-        play.leave(play.challenge(lab_key(f"invented {number}"), LAB))
-        play.wait(1)
+        driver.disconnect(driver.challenge(lab_key(f"invented {number}"), LAB))
+        driver.advance(1)
 
 
 def test_the_realm_that_was_seen_longest_ago_is_forgotten_first() -> None:
-    play = Play(DeskLimits(spaces_max=2))
-    crowd(play, 3)
-    assert [key.realm for key in play.machine.state.spaces] == ["invented 1", "invented 2"]
+    driver = MachineDriver(DeskLimits(spaces_max=2))
+    crowd(driver, 3)
+    assert [space.realm for space in driver.machine.state.spaces] == ["invented 1", "invented 2"]
 
 
 def test_a_login_on_its_way_outlives_realms_that_are_invented() -> None:
     """Without its case, the verdict on the login would be lost."""
-    play = Play(DeskLimits(spaces_max=2))
-    waiter = play.challenge()
-    play.found(WRONG)
-    assert play.released() == [waiter]
-    play.wait(1)
-    crowd(play)
-    play.reject(waiter)
-    assert play.all(RecordRejection) == [RecordRejection(KEY.upstream_id, WRONG)]
+    driver = MachineDriver(DeskLimits(spaces_max=2))
+    request = driver.challenge()
+    driver.finish_lookup(WRONG)
+    assert driver.released() == [request]
+    driver.advance(1)
+    crowd(driver)
+    driver.reject(request)
+    assert driver.effects_of(RecordRejection) == [RecordRejection(SPACE.upstream_id, WRONG)]
 
 
 def test_a_login_that_our_own_request_is_about_to_try_outlives_realms_that_are_invented() -> None:
-    play = Play(DeskLimits(spaces_max=2))
-    play.machine.state.can_send_own = True
-    play.do(LoginProvided(OFFICE, WAY, RIGHT, remember=True))
-    assert len(play.all(SendOwnRequest)) == 1
-    play.wait(1)
-    crowd(play)
-    assert play.challenge(own=True) in play.released()
+    driver = MachineDriver(DeskLimits(spaces_max=2))
+    driver.machine.state.can_send_own = True
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT, remember=True))
+    assert len(driver.effects_of(SendOwnRequest)) == 1
+    driver.advance(1)
+    crowd(driver)
+    assert driver.challenge(is_own=True) in driver.released()
 
 
 def test_requests_that_wait_for_their_turn_outlive_realms_that_are_invented() -> None:
     """The login of their case was accepted longest ago; that of the other is forgotten."""
-    play = Play(DeskLimits(spaces_max=2))
-    mark = play.trust()
-    play.wait(play.rules.proof_ttl + 1)
-    play.do(LoginProvided(LAB, WAY, RIGHT))
-    play.accept(play.challenge(LAB_KEY, LAB))
+    driver = MachineDriver(DeskLimits(spaces_max=2))
+    login_id = driver.sign_in()
+    driver.advance(driver.limits.proof_ttl + 1)
+    driver.handle(LoginProvided(LAB, BASIC_METHOD, RIGHT))
+    driver.accept(driver.challenge(LAB_SPACE, LAB))
     for number in (901, 902):
-        play.do(PermitRequested(number, mark, "github.com:443"))
-    assert play.all(GrantPermit) == [GrantPermit(901, 901)]
-    play.wait(1)
-    play.leave(play.challenge(lab_key("invented"), LAB))
-    play.wait(play.rules.send_interval)
-    assert play.all(GrantPermit)[1:] == [GrantPermit(902, 902)]
+        driver.handle(PermitRequested(number, login_id, "github.com:443"))
+    assert driver.effects_of(GrantPermit) == [GrantPermit(901, 901)]
+    driver.advance(1)
+    driver.disconnect(driver.challenge(lab_key("invented"), LAB))
+    driver.advance(driver.limits.send_interval)
+    assert driver.effects_of(GrantPermit)[1:] == [GrantPermit(902, 902)]
 
 
 def test_a_refusal_in_another_realm_after_the_first_realm_was_withdrawn_blames_nothing(
-    play: Play,
+    driver: MachineDriver,
 ) -> None:
-    (waiter,) = play.ask()
-    play.enter(RIGHT)
-    mark = play.mark(waiter)
-    play.do(ProfileEdited(replace(OFFICE, sign_in=SignIn.NONE)))
-    play.do(ProfileEdited(OFFICE))
-    other = play.challenge(OTHER, tried=mark)
-    assert play.all(RecordRejection) == []
-    play.found(None)
-    assert (play.question_due.realm, play.question.reason) == ("Other", PromptReason.NEEDED)
-    assert play.machine.state.space_of_request.keys() == {other}
+    (request,) = driver.open_prompt()
+    driver.answer_prompt(RIGHT)
+    login_id = driver.login_id_of(request)
+    driver.handle(ProfileEdited(replace(OFFICE, sign_in=SignIn.NONE)))
+    driver.handle(ProfileEdited(OFFICE))
+    other = driver.challenge(OTHER, tried=login_id)
+    assert driver.effects_of(RecordRejection) == []
+    driver.finish_lookup(None)
+    assert (driver.due_prompt.realm, driver.prompt.reason) == ("Other", PromptReason.NEEDED)
+    assert driver.machine.state.space_of_request.keys() == {other}
 
 
-def test_who_wants_to_sign_in_gets_the_question_that_is_open(play: Play) -> None:
+def test_who_wants_to_sign_in_gets_the_question_that_is_open(driver: MachineDriver) -> None:
     """Although another realm, which waits for its turn, has asked later."""
-    play.ask()
-    play.wait(1)
-    play.challenge(OTHER)
-    play.wait(1)
-    number = play.question.number
-    play.do(SignInRequested(OFFICE, WAY))
-    assert play.machine.prompt_numbers() == (number,)
+    driver.open_prompt()
+    driver.advance(1)
+    driver.challenge(OTHER)
+    driver.advance(1)
+    number = driver.prompt.number
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    assert driver.machine.prompt_numbers() == (number,)
 
 
 def test_a_realm_of_128_characters_is_kept_as_it_is_and_a_longer_one_is_cut() -> None:
@@ -461,28 +482,29 @@ def test_a_realm_of_128_characters_is_kept_as_it_is_and_a_longer_one_is_cut() ->
 
 
 def test_too_many_realms_that_all_wait_are_refused() -> None:
-    play = Play(DeskLimits(spaces_max=2))
-    waiters = [
-        play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {n}", "basic")) for n in range(3)
+    driver = MachineDriver(DeskLimits(spaces_max=2))
+    requests = [
+        driver.challenge(ProtectionSpace(SPACE.upstream_id, f"realm {n}", "basic"))
+        for n in range(3)
     ]
-    assert play.refused() == {waiters[2]: "CROWDED"}
+    assert driver.refused() == {requests[2]: "CROWDED"}
 
 
 # --- Profiles -------------------------------------------------------------------------------------
 
 
-def test_a_deleted_profile_withdraws_its_question(play: Play) -> None:
-    waiters = play.ask(2)
-    play.do(ProfileDeleted("office"))
-    assert play.endings() == ["WITHDRAWN"]
-    assert play.refused() == dict.fromkeys(waiters, "WITHDRAWN")
+def test_a_deleted_profile_withdraws_its_question(driver: MachineDriver) -> None:
+    requests = driver.open_prompt(2)
+    driver.handle(ProfileDeleted("office"))
+    assert driver.endings() == ["WITHDRAWN"]
+    assert driver.refused() == dict.fromkeys(requests, "WITHDRAWN")
 
 
-def test_a_request_that_outlived_its_profile_asks_nobody(play: Play) -> None:
-    play.ask()
-    play.do(ProfileDeleted("office"))
-    waiter = play.challenge()
-    assert play.refused()[waiter] == "WITHDRAWN"
+def test_a_request_that_outlived_its_profile_asks_nobody(driver: MachineDriver) -> None:
+    driver.open_prompt()
+    driver.handle(ProfileDeleted("office"))
+    request = driver.challenge()
+    assert driver.refused()[request] == "WITHDRAWN"
 
 
 @pytest.mark.parametrize(
@@ -492,42 +514,46 @@ def test_a_request_that_outlived_its_profile_asks_nobody(play: Play) -> None:
         replace(OFFICE, sign_in=SignIn.NONE),
     ],
 )
-def test_an_answer_is_not_sent_to_another_upstream_than_asked(play: Play, edited: Profile) -> None:
-    play.ask()
-    play.do(ProfileEdited(edited))
-    assert play.endings() == ["WITHDRAWN"]
+def test_an_answer_is_not_sent_to_another_upstream_than_asked(
+    driver: MachineDriver, edited: Profile
+) -> None:
+    driver.open_prompt()
+    driver.handle(ProfileEdited(edited))
+    assert driver.endings() == ["WITHDRAWN"]
 
 
-def test_a_renamed_profile_keeps_its_question_and_its_login(play: Play) -> None:
-    mark = play.trust()
-    play.do(ProfileEdited(replace(OFFICE, name="Head office")))
-    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
+def test_a_renamed_profile_keeps_its_question_and_its_login(driver: MachineDriver) -> None:
+    login_id = driver.sign_in()
+    driver.handle(ProfileEdited(replace(OFFICE, name="Head office")))
+    assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
-def test_the_user_name_of_an_accepted_login_may_be_noted_in_the_profile(play: Play) -> None:
-    mark = play.trust(Login("CORP\\jdoe", "right"))
-    play.do(ProfileEdited(replace(OFFICE, user="CORP\\jdoe")))
-    assert play.machine.trusted_logins() == {KEY.upstream_id: mark}
+def test_the_user_name_of_an_accepted_login_may_be_noted_in_the_profile(
+    driver: MachineDriver,
+) -> None:
+    login_id = driver.sign_in(Login("CORP\\jdoe", "right"))
+    driver.handle(ProfileEdited(replace(OFFICE, user="CORP\\jdoe")))
+    assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
-def test_another_user_name_in_the_profile_needs_another_login(play: Play) -> None:
-    play.trust()
-    play.do(ProfileEdited(replace(OFFICE, user="bob")))
-    assert play.machine.trusted_logins() == {}
-    play.challenge(profile=replace(OFFICE, user="bob"))
-    assert play.all(LookUpLogin)[-1].user == "bob"
+def test_another_user_name_in_the_profile_needs_another_login(driver: MachineDriver) -> None:
+    driver.sign_in()
+    driver.handle(ProfileEdited(replace(OFFICE, user="bob")))
+    assert driver.machine.trusted_logins() == {}
+    driver.challenge(profile=replace(OFFICE, user="bob"))
+    assert driver.effects_of(LookUpLogin)[-1].user == "bob"
 
 
-def test_profiles_with_the_same_upstream_do_not_share_a_login(play: Play) -> None:
-    play.trust()
+def test_profiles_with_the_same_upstream_do_not_share_a_login(driver: MachineDriver) -> None:
+    driver.sign_in()
     twin = replace(OFFICE, id="twin", name="Twin")
-    waiter = play.challenge(ProtectionSpace(UpstreamId.of(twin), "Corp", "basic"), twin)
-    assert waiter not in play.released()
+    request = driver.challenge(ProtectionSpace(UpstreamId.of(twin), "Corp", "basic"), twin)
+    assert request not in driver.released()
 
 
-def test_forget_forgets(play: Play) -> None:
-    play.trust()
-    play.do(LoginsForgotten("office"))
-    assert play.machine.trusted_logins() == {}
-    assert fact(play) is SignInState.UNTESTED
-    assert play.machine.login(play.mark(1)) is None
+def test_forget_forgets(driver: MachineDriver) -> None:
+    driver.sign_in()
+    driver.handle(LoginsForgotten("office"))
+    assert driver.machine.trusted_logins() == {}
+    assert sign_in_state(driver) is SignInState.UNTESTED
+    assert driver.machine.login(driver.login_id_of(1)) is None

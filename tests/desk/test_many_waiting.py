@@ -11,35 +11,35 @@ from types import FrameType
 
 import pytest
 
-from tests.desk.play import BASIC, KEY, OFFICE, RIGHT, Play
+from tests.desk.machine_driver import BASIC, OFFICE, RIGHT, SPACE, MachineDriver
 from trayproxy.desk.machine.events import Effect, Event, RequestChallenged
 
 FEW, MANY = 20, 220
 
 
-class Unrecorded(Play):
+class NeverRecorded(MachineDriver):
     """A run whose disk is slow: that a login is on trial is never written down."""
 
-    def do(self, event: Event) -> list[Effect]:
+    def handle(self, event: Event) -> list[Effect]:
         effects = self.machine.handle(self.now, event)
         self.effects += effects
         return effects
 
 
-def looking(play: Play) -> None:
+def looking_up(driver: MachineDriver) -> None:
     """Leave the keyring without an answer."""
 
 
-def asking(play: Play) -> None:
-    play.found(None)
-    play.wait(play.rules.prompt_delay)
+def prompting(driver: MachineDriver) -> None:
+    driver.finish_lookup(None)
+    driver.advance(driver.limits.prompt_delay)
 
 
-def trying(play: Play) -> None:
-    play.found(RIGHT)
+def recording(driver: MachineDriver) -> None:
+    driver.finish_lookup(RIGHT)
 
 
-def calls(what: Callable[[], object]) -> int:
+def count_calls(what: Callable[[], object]) -> int:
     """Return how many functions are called by this, those of C included."""
     count = 0
 
@@ -55,16 +55,16 @@ def calls(what: Callable[[], object]) -> int:
     return count
 
 
-@pytest.mark.parametrize("begin", [looking, asking, trying])
-@pytest.mark.parametrize("kind", [Play, Unrecorded])
+@pytest.mark.parametrize("begin", [looking_up, prompting, recording])
+@pytest.mark.parametrize("kind", [MachineDriver, NeverRecorded])
 def test_one_more_request_that_waits_costs_no_more_among_many(
-    kind: type[Play], begin: Callable[[Play], None]
+    kind: type[MachineDriver], begin: Callable[[MachineDriver], None]
 ) -> None:
-    play = kind()
-    play.challenge()
-    begin(play)
+    driver = kind()
+    driver.challenge()
+    begin(driver)
     costs = []
     for number in range(2, MANY + 1):
-        event = RequestChallenged(number, KEY, OFFICE, (BASIC,), f"host{number}.example:443")
-        costs.append(calls(partial(play.machine.handle, play.now, event)))
+        event = RequestChallenged(number, SPACE, OFFICE, (BASIC,), f"host{number}.example:443")
+        costs.append(count_calls(partial(driver.machine.handle, driver.now, event)))
     assert costs[MANY - 2] == costs[FEW]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.desk.play import KEY, OFFICE, RIGHT, WRONG, Play
+from tests.desk.machine_driver import OFFICE, RIGHT, SPACE, WRONG, MachineDriver
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import PromptReason
 from trayproxy.desk.history import HistoryRecord
@@ -33,144 +33,144 @@ from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.profiles.profile import Upstream
 
 
-class Stale(Play):
+class UnprovedLogin(MachineDriver):
     """A login that was right, and was not proved for some seconds."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.machine.state.can_send_own = True
-        self.carried = self.trust()
-        self.wait(self.rules.proof_ttl + 1)
+        self.login_id = self.sign_in()
+        self.advance(self.limits.proof_ttl + 1)
 
-    def depart(self, count: int = 1) -> list[int]:
+    def request_permits(self, count: int = 1) -> list[int]:
         """Let requests be about to carry the login; return their numbers."""
         numbers = []
         for _ in range(count):
-            self.waiters += 1
-            numbers.append(self.waiters)
-            target = f"host{self.waiters}.example:443"
-            self.targets[self.waiters] = target
-            self.do(PermitRequested(self.waiters, self.carried, target))
+            self.last_request_id += 1
+            numbers.append(self.last_request_id)
+            target = f"host{self.last_request_id}.example:443"
+            self.targets[self.last_request_id] = target
+            self.handle(PermitRequested(self.last_request_id, self.login_id, target))
         return numbers
 
     @property
-    def gone(self) -> list[int]:
-        return [effect.request_id for effect in self.all(GrantPermit)]
+    def granted(self) -> list[int]:
+        return [effect.request_id for effect in self.effects_of(GrantPermit)]
 
     @property
-    def recalled(self) -> list[int]:
-        return [effect.request_id for effect in self.all(DenyPermit)]
+    def denied(self) -> list[int]:
+        return [effect.request_id for effect in self.effects_of(DenyPermit)]
 
-    def prove(self, number: int) -> None:
-        self.do(LoginAccepted(self.carried, "basic", "basic", self.targets[number], number))
+    def accept_login(self, number: int) -> None:
+        self.handle(LoginAccepted(self.login_id, "basic", "basic", self.targets[number], number))
 
-    def refuse(self, number: int) -> int:
-        return self.challenge(tried=self.carried, target=self.targets[number], flight=number)
+    def refuse_login(self, number: int) -> int:
+        return self.challenge(tried=self.login_id, target=self.targets[number], permit=number)
 
-    def lose(self, number: int = 0) -> None:
-        self.do(NoResponse(self.carried, was_sent=True, permit=number))
+    def lose_response(self, number: int = 0) -> None:
+        self.handle(NoResponse(self.login_id, was_sent=True, permit=number))
 
     @property
     def phase(self) -> SpacePhase:
-        return self.machine.state.spaces[KEY].phase
+        return self.machine.state.spaces[SPACE].phase
 
-    def own(self) -> int:
+    def release_own_request(self) -> int:
         """Let the upstream ask our own request for a login; return what it is released as."""
-        waiter = self.challenge(target=self.all(SendOwnRequest)[-1].target, own=True)
-        assert self.released()[-1] == waiter
-        return waiter
+        request = self.challenge(target=self.effects_of(SendOwnRequest)[-1].target, is_own=True)
+        assert self.released()[-1] == request
+        return request
 
 
 # --- One at a time -----------------------------------------------------------------------------
 
 
 def test_one_goes_and_the_others_follow_when_it_is_accepted() -> None:
-    play = Stale()
-    first, *others = play.depart(50)
-    assert play.gone == [first]
-    play.prove(first)
-    assert play.gone == [first, *others]
-    assert {effect.permit for effect in play.all(GrantPermit)[1:]} == {0}
+    driver = UnprovedLogin()
+    first, *others = driver.request_permits(50)
+    assert driver.granted == [first]
+    driver.accept_login(first)
+    assert driver.granted == [first, *others]
+    assert {effect.permit for effect in driver.effects_of(GrantPermit)[1:]} == {0}
 
 
 def test_without_a_verdict_one_more_goes_after_two_seconds_and_then_our_own() -> None:
-    play = Stale()
-    first, second, *_ = play.depart(50)
-    play.wait(1.9)
-    assert play.gone == [first]
-    play.wait(0.1)
-    assert play.gone == [first, second]
-    play.wait(2)
-    assert play.gone == [first, second]
-    assert len(play.all(SendOwnRequest)) == 1
+    driver = UnprovedLogin()
+    first, second, *_ = driver.request_permits(50)
+    driver.advance(1.9)
+    assert driver.granted == [first]
+    driver.advance(0.1)
+    assert driver.granted == [first, second]
+    driver.advance(2)
+    assert driver.granted == [first, second]
+    assert len(driver.effects_of(SendOwnRequest)) == 1
 
 
 def test_without_requests_of_our_own_one_more_goes_each_two_seconds() -> None:
-    play = Stale()
-    play.machine.state.can_send_own = False
-    numbers = play.depart(5)
-    play.wait(6)
-    assert play.gone == numbers[:4]
+    driver = UnprovedLogin()
+    driver.machine.state.can_send_own = False
+    numbers = driver.request_permits(5)
+    driver.advance(6)
+    assert driver.granted == numbers[:4]
 
 
 def test_after_a_refusal_none_goes() -> None:
-    play = Stale()
-    first, *others = play.depart(50)
-    play.refuse(first)
-    assert play.recalled == others
-    play.wait(9)
-    assert play.gone == [first]
-    assert play.depart() == play.recalled[-1:]
+    driver = UnprovedLogin()
+    first, *others = driver.request_permits(50)
+    driver.refuse_login(first)
+    assert driver.denied == others
+    driver.advance(9)
+    assert driver.granted == [first]
+    assert driver.request_permits() == driver.denied[-1:]
 
 
 def test_our_own_request_does_not_go_to_the_address_that_has_just_refused() -> None:
-    play = Stale()
-    (first,) = play.depart()
-    play.prove(first)
-    play.wait(play.rules.proof_ttl + 1)
-    (again,) = play.depart()
-    play.targets[again] = play.targets[first]
-    play.refuse(again)
-    assert play.all(SendOwnRequest)[-1].target != play.targets[first]
+    driver = UnprovedLogin()
+    (first,) = driver.request_permits()
+    driver.accept_login(first)
+    driver.advance(driver.limits.proof_ttl + 1)
+    (again,) = driver.request_permits()
+    driver.targets[again] = driver.targets[first]
+    driver.refuse_login(again)
+    assert driver.effects_of(SendOwnRequest)[-1].target != driver.targets[first]
 
 
 def test_a_changed_password_costs_two_log_ons_however_many_wait() -> None:
-    play = Stale()
-    first, *others = play.depart(50)
-    play.refuse(first)
-    ours = play.own()
+    driver = UnprovedLogin()
+    first, *others = driver.request_permits(50)
+    driver.refuse_login(first)
+    own_request = driver.release_own_request()
     for _ in others:
-        play.challenge()
-    play.challenge(tried=play.mark(ours), own=True, flight=ours)
-    assert play.phase is SpacePhase.PROMPTING
-    assert play.refused().get(first) is None
-    assert "FORBIDDEN" not in play.refused().values()
+        driver.challenge()
+    driver.challenge(tried=driver.login_id_of(own_request), is_own=True, permit=own_request)
+    assert driver.phase is SpacePhase.PROMPTING
+    assert driver.refused().get(first) is None
+    assert "FORBIDDEN" not in driver.refused().values()
 
 
 def test_a_client_that_leaves_is_not_let_go() -> None:
-    play = Stale()
-    first, second, third = play.depart(3)
-    play.leave(second)
-    play.wait(2)
-    assert play.gone == [first, third]
+    driver = UnprovedLogin()
+    first, second, third = driver.request_permits(3)
+    driver.disconnect(second)
+    driver.advance(2)
+    assert driver.granted == [first, third]
 
 
 def test_a_client_that_leaves_does_not_take_back_the_login_that_its_request_carries() -> None:
-    play = Stale()
-    first, second = play.depart(2)
-    play.leave(first)
-    assert play.gone == [first]
-    play.wait(play.rules.send_interval)
-    assert play.gone == [first, second]
+    driver = UnprovedLogin()
+    first, second = driver.request_permits(2)
+    driver.disconnect(first)
+    assert driver.granted == [first]
+    driver.advance(driver.limits.send_interval)
+    assert driver.granted == [first, second]
 
 
 def test_after_its_profile_was_deleted_a_login_is_on_no_request() -> None:
-    play = Stale()
-    play.do(ProfileDeleted("office"))
-    before = len(play.effects)
-    play.do(UpstreamSilent(play.carried, 2))
-    assert play.effects[before:] == []
-    assert play.depart() == play.recalled
+    driver = UnprovedLogin()
+    driver.handle(ProfileDeleted("office"))
+    before = len(driver.effects)
+    driver.handle(UpstreamSilent(driver.login_id, 2))
+    assert driver.effects[before:] == []
+    assert driver.request_permits() == driver.denied
 
 
 # --- Whose verdict counts ----------------------------------------------------------------------
@@ -178,248 +178,256 @@ def test_after_its_profile_was_deleted_a_login_is_on_no_request() -> None:
 
 def test_an_acceptance_of_what_left_before_a_refusal_does_not_count() -> None:
     """It may have been let in before the password was changed."""
-    play = Stale()
-    first, _ = play.depart(2)
-    play.wait(2)
-    play.refuse(first)
-    play.do(LoginAccepted(play.carried, "basic", "basic"))
-    assert play.phase is SpacePhase.UNVERIFIED
+    driver = UnprovedLogin()
+    first, _ = driver.request_permits(2)
+    driver.advance(2)
+    driver.refuse_login(first)
+    driver.handle(LoginAccepted(driver.login_id, "basic", "basic"))
+    assert driver.phase is SpacePhase.UNVERIFIED
 
 
 @given(st.lists(st.sampled_from(("lost", "unsent", "accepted", "left")), max_size=12))
 def test_what_never_carried_the_login_changes_no_trial(events: list[str]) -> None:
-    play = Stale()
-    first, second, *_ = play.depart(4)
-    play.refuse(first)
-    ours = play.own()
-    assert play.phase is SpacePhase.CHECKING
+    driver = UnprovedLogin()
+    first, second, *_ = driver.request_permits(4)
+    driver.refuse_login(first)
+    own_request = driver.release_own_request()
+    assert driver.phase is SpacePhase.CHECKING
     for event in events:
         match event:
             case "lost":
-                play.do(NoResponse(play.carried, was_sent=True, permit=second))
+                driver.handle(NoResponse(driver.login_id, was_sent=True, permit=second))
             case "unsent":
-                play.do(NoResponse(play.carried, was_sent=False))
+                driver.handle(NoResponse(driver.login_id, was_sent=False))
             case "accepted":
-                play.do(LoginAccepted(play.carried, "basic", "basic"))
+                driver.handle(LoginAccepted(driver.login_id, "basic", "basic"))
             case "left":
-                play.leave(second)
-        assert play.phase is SpacePhase.CHECKING
-    play.challenge(tried=play.mark(ours), own=True, flight=ours)
-    assert play.phase.name == "PROMPTING"
+                driver.disconnect(second)
+        assert driver.phase is SpacePhase.CHECKING
+    driver.challenge(tried=driver.login_id_of(own_request), is_own=True, permit=own_request)
+    assert driver.phase.name == "PROMPTING"
 
 
 @given(st.lists(st.sampled_from(("depart", "wait", "prove", "refuse", "lose")), max_size=40))
 def test_never_more_are_on_their_way_than_may_go_unanswered(events: list[str]) -> None:
-    play = Stale()
+    driver = UnprovedLogin()
     away: list[int] = []
     for event in events:
-        known = len(play.all(GrantPermit))
+        known = len(driver.effects_of(GrantPermit))
         if event == "depart":
-            play.depart(3)
+            driver.request_permits(3)
         elif event == "wait":
-            play.wait(2.5)
+            driver.advance(2.5)
         elif away:
             number = away.pop(0)
             if event == "prove":
-                play.prove(number)
+                driver.accept_login(number)
             elif event == "refuse":
-                play.refuse(number)
+                driver.refuse_login(number)
             else:
-                play.lose(number)
-        away += [effect.permit for effect in play.all(GrantPermit)[known:] if effect.permit]
-        case = play.machine.state.spaces[KEY]
-        assert len(case.in_flight) <= play.rules.unanswered_max
-        assert not case.permit_queue or case.phase is SpacePhase.TRUSTED
-        if case.refusals:
-            assert not case.permit_queue
+                driver.lose_response(number)
+        away += [
+            effect.permit for effect in driver.effects_of(GrantPermit)[known:] if effect.permit
+        ]
+        space = driver.machine.state.spaces[SPACE]
+        assert len(space.in_flight) <= driver.limits.unanswered_max
+        assert not space.permit_queue or space.phase is SpacePhase.TRUSTED
+        if space.refusals:
+            assert not space.permit_queue
 
 
 # --- Without an answer -------------------------------------------------------------------------
 
 
 def test_after_two_without_an_answer_ours_asks_and_then_the_person_is_asked() -> None:
-    play = Stale()
-    play.challenge()
+    driver = UnprovedLogin()
+    driver.challenge()
     for _ in range(2):
-        (number,) = play.depart()
-        play.lose(number)
-    assert play.phase is SpacePhase.UNVERIFIED
-    ours = play.own()
-    play.challenge()
-    play.do(NoResponse(play.mark(ours), was_sent=True, permit=ours))
-    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, was_challenged=True))
-    assert play.question_due.reason is PromptReason.UNCHECKED
-    assert len(play.gone) + 1 == 3
+        (number,) = driver.request_permits()
+        driver.lose_response(number)
+    assert driver.phase is SpacePhase.UNVERIFIED
+    own_request = driver.release_own_request()
+    driver.challenge()
+    driver.handle(NoResponse(driver.login_id_of(own_request), was_sent=True, permit=own_request))
+    driver.handle(
+        OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, was_challenged=True)
+    )
+    assert driver.due_prompt.reason is PromptReason.UNCHECKED
+    assert len(driver.granted) + 1 == 3
 
 
 def test_an_upstream_that_does_not_even_ask_is_not_the_logins_fault() -> None:
-    play = Stale()
+    driver = UnprovedLogin()
     for _ in range(2):
-        (number,) = play.depart()
-        play.lose(number)
-    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, was_challenged=True))
-    assert play.phase is SpacePhase.TRUSTED
-    assert not play.is_asking
+        (number,) = driver.request_permits()
+        driver.lose_response(number)
+    driver.handle(
+        OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, was_challenged=True)
+    )
+    assert driver.phase is SpacePhase.TRUSTED
+    assert not driver.is_prompting
 
 
 def test_without_requests_of_our_own_the_next_request_goes_all_the_same() -> None:
-    play = Stale()
-    play.machine.state.can_send_own = False
+    driver = UnprovedLogin()
+    driver.machine.state.can_send_own = False
     for _ in range(3):
-        (number,) = play.depart()
-        play.wait(play.rules.send_interval)
-        assert play.gone[-1] == number
-        play.lose(number)
-    assert play.phase is SpacePhase.TRUSTED
-    assert not play.is_asking
+        (number,) = driver.request_permits()
+        driver.advance(driver.limits.send_interval)
+        assert driver.granted[-1] == number
+        driver.lose_response(number)
+    assert driver.phase is SpacePhase.TRUSTED
+    assert not driver.is_prompting
 
 
 def test_an_upstream_that_accepts_ours_is_well() -> None:
-    play = Stale()
+    driver = UnprovedLogin()
     for _ in range(2):
-        (number,) = play.depart()
-        play.lose(number)
-    play.accept(play.own())
-    (number,) = play.depart()
-    assert play.all(GrantPermit)[-1] == GrantPermit(number, 0)
+        (number,) = driver.request_permits()
+        driver.lose_response(number)
+    driver.accept(driver.release_own_request())
+    (number,) = driver.request_permits()
+    assert driver.effects_of(GrantPermit)[-1] == GrantPermit(number, 0)
 
 
 def test_connections_that_are_lost_together_count_as_one() -> None:
     """An upstream that was started anew has closed all of them."""
-    play = Stale()
-    (first,) = play.depart()
-    play.prove(first)
+    driver = UnprovedLogin()
+    (first,) = driver.request_permits()
+    driver.accept_login(first)
     for _ in range(20):
-        play.lose()
-    assert play.phase is SpacePhase.TRUSTED
-    assert play.all(SendOwnRequest) == []
-    (number,) = play.depart()
-    assert play.gone[-1] == number
+        driver.lose_response()
+    assert driver.phase is SpacePhase.TRUSTED
+    assert driver.effects_of(SendOwnRequest) == []
+    (number,) = driver.request_permits()
+    assert driver.granted[-1] == number
 
 
 # --- Without any answer to anybody -------------------------------------------------------------
 
 
-class Fresh(Stale):
+class ProvedLogin(UnprovedLogin):
     """A login that was proved moments ago."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.do(LoginAccepted(self.carried, "basic", "basic", "a.example:443"))
+        self.handle(LoginAccepted(self.login_id, "basic", "basic", "a.example:443"))
 
-    def fall_silent(self, count: int) -> None:
+    def report_silence(self, count: int) -> None:
         """Let the upstream answer nothing while so many requests wait that carry the login."""
-        self.do(UpstreamSilent(self.carried, count))
+        self.handle(UpstreamSilent(self.login_id, count))
 
     @property
-    def sent_ours(self) -> bool:
-        return bool(self.all(SendOwnRequest))
+    def has_sent_own_request(self) -> bool:
+        return bool(self.effects_of(SendOwnRequest))
 
 
 def test_one_without_an_answer_is_followed_by_one_more_and_then_by_ours() -> None:
-    play = Fresh()
-    play.fall_silent(1)
-    first, _ = play.depart(2)
-    assert play.gone == [first]
-    play.wait(2)
-    assert play.gone == [first]
-    assert play.sent_ours
+    driver = ProvedLogin()
+    driver.report_silence(1)
+    first, _ = driver.request_permits(2)
+    assert driver.granted == [first]
+    driver.advance(2)
+    assert driver.granted == [first]
+    assert driver.has_sent_own_request
 
 
 @pytest.mark.parametrize("count", [2, 50])
 def test_several_without_an_answer_are_followed_by_ours_alone(count: int) -> None:
-    play = Fresh()
-    play.fall_silent(count)
-    play.depart(3)
-    play.wait(1.9)
-    assert not play.sent_ours  # A slow site may answer still.
-    play.wait(0.1)
-    assert play.gone == []
-    play.challenge()
-    ours = play.own()
-    play.do(NoResponse(play.mark(ours), was_sent=True, permit=ours))
-    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, was_challenged=True))
-    assert play.question_due.reason is PromptReason.UNCHECKED
+    driver = ProvedLogin()
+    driver.report_silence(count)
+    driver.request_permits(3)
+    driver.advance(1.9)
+    assert not driver.has_sent_own_request  # A slow site may answer still.
+    driver.advance(0.1)
+    assert driver.granted == []
+    driver.challenge()
+    own_request = driver.release_own_request()
+    driver.handle(NoResponse(driver.login_id_of(own_request), was_sent=True, permit=own_request))
+    driver.handle(
+        OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, was_challenged=True)
+    )
+    assert driver.due_prompt.reason is PromptReason.UNCHECKED
 
 
 def test_silence_says_nothing_new_of_a_login_that_goes_on_one_request_at_a_time() -> None:
     """The requests that wait for their turn do not carry it."""
-    play = Stale()
-    first, second, _ = play.depart(3)
-    play.do(UpstreamSilent(play.carried, 50))
-    play.wait(play.rules.send_interval)
-    assert play.gone == [first, second]
+    driver = UnprovedLogin()
+    first, second, _ = driver.request_permits(3)
+    driver.handle(UpstreamSilent(driver.login_id, 50))
+    driver.advance(driver.limits.send_interval)
+    assert driver.granted == [first, second]
 
 
 def test_a_late_answer_of_a_slow_site_lets_the_others_go() -> None:
-    play = Fresh()
-    play.fall_silent(3)
-    numbers = play.depart(3)
-    play.do(LoginAccepted(play.carried, "basic", "basic", "slow.example:443"))
-    assert play.gone == numbers
-    assert not play.sent_ours
+    driver = ProvedLogin()
+    driver.report_silence(3)
+    numbers = driver.request_permits(3)
+    driver.handle(LoginAccepted(driver.login_id, "basic", "basic", "slow.example:443"))
+    assert driver.granted == numbers
+    assert not driver.has_sent_own_request
 
 
 def test_nothing_is_sent_while_nobody_wants_anything_from_a_silent_upstream() -> None:
-    play = Fresh()
-    play.fall_silent(3)
-    play.wait(60)
-    assert not play.sent_ours
-    assert not play.is_asking
+    driver = ProvedLogin()
+    driver.report_silence(3)
+    driver.advance(60)
+    assert not driver.has_sent_own_request
+    assert not driver.is_prompting
 
 
 def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
     """Without a person nobody else would ever end it, and no keyring holds it."""
-    play = Play()
+    driver = MachineDriver()
 
-    play.do(FrontEndsChanged(0))
-    play.wait(60)
-    play.do(LoginProvided(OFFICE, play.offers[0].method, RIGHT))
+    driver.handle(FrontEndsChanged(0))
+    driver.advance(60)
+    driver.handle(LoginProvided(OFFICE, driver.offers[0].method, RIGHT))
     for _ in range(2):
-        play.fail(play.challenge(), sent=True)
-    for seconds in play.rules.login_holds[:3]:
-        play.wait(seconds - 1)
-        assert play.challenge() not in play.released()
-        play.wait(2)
-        again = play.challenge()
-        assert play.released()[-1] == again
-        play.fail(again, sent=True)
+        driver.end_without_response(driver.challenge(), was_sent=True)
+    for seconds in driver.limits.login_holds[:3]:
+        driver.advance(seconds - 1)
+        assert driver.challenge() not in driver.released()
+        driver.advance(2)
+        again = driver.challenge()
+        assert driver.released()[-1] == again
+        driver.end_without_response(again, was_sent=True)
 
 
 # --- On record ---------------------------------------------------------------------------------
 
 
 def test_a_login_that_an_earlier_run_left_on_trial_is_asked_about() -> None:
-    play = Play(records={RIGHT: HistoryRecord(hold_s=3600)})
-    play.challenge()
-    play.found(RIGHT)
-    assert play.released() == []
-    assert play.question_due.reason is PromptReason.UNCHECKED
-    play.enter(RIGHT)
-    assert len(play.released()) == 1
+    driver = MachineDriver(history={RIGHT: HistoryRecord(hold_s=3600)})
+    driver.challenge()
+    driver.finish_lookup(RIGHT)
+    assert driver.released() == []
+    assert driver.due_prompt.reason is PromptReason.UNCHECKED
+    driver.answer_prompt(RIGHT)
+    assert len(driver.released()) == 1
 
 
 def test_a_login_that_was_not_sent_is_not_left_on_record() -> None:
-    play = Play()
-    waiter = play.challenge()
-    play.found(RIGHT)
-    play.fail(waiter, sent=False)
-    assert play.all(CancelTrial) == [CancelTrial(KEY.upstream_id, RIGHT)]
+    driver = MachineDriver()
+    request = driver.challenge()
+    driver.finish_lookup(RIGHT)
+    driver.end_without_response(request, was_sent=False)
+    assert driver.effects_of(CancelTrial) == [CancelTrial(SPACE.upstream_id, RIGHT)]
 
 
 @pytest.mark.parametrize("login", [RIGHT, WRONG])
 def test_what_is_rejected_at_an_address_is_known_under_another_name(login: Login) -> None:
     """Only the rejection is shared; the login is not."""
 
-    play = Play()
+    driver = MachineDriver()
     alias = replace(OFFICE, id="alias", upstream=Upstream("alias.corp.example", 8080))
     there = ("192.0.2.1:8080",)
-    play.do(RequestChallenged(901, KEY, OFFICE, play.offers, "a:80", addresses=there))
-    play.found(WRONG)
-    play.do(ProfileSwitched(alias))
-    key = ProtectionSpace(UpstreamId.of(alias), "Corp", KEY.family)
-    play.challenge(tried=LoginId(KEY, 1), flight=901)
-    play.do(RequestChallenged(902, key, alias, play.offers, "b:80", addresses=there))
-    play.found(login)
-    sent = [effect.request_id for effect in play.all(ReleaseRequest)]
+    driver.handle(RequestChallenged(901, SPACE, OFFICE, driver.offers, "a:80", addresses=there))
+    driver.finish_lookup(WRONG)
+    driver.handle(ProfileSwitched(alias))
+    space = ProtectionSpace(UpstreamId.of(alias), "Corp", SPACE.family)
+    driver.challenge(tried=LoginId(SPACE, 1), permit=901)
+    driver.handle(RequestChallenged(902, space, alias, driver.offers, "b:80", addresses=there))
+    driver.finish_lookup(login)
+    sent = [effect.request_id for effect in driver.effects_of(ReleaseRequest)]
     assert (902 in sent) is (login == RIGHT)

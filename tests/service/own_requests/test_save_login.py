@@ -7,7 +7,7 @@ from os import urandom
 
 import pytest
 
-from tests.desk.play import OFFICE, RIGHT
+from tests.desk.machine_driver import OFFICE, RIGHT
 from tests.desk.test_desk import FakeCredentialStore, SkippingLoop
 from tests.desk.test_desk_schemes import FakeHistory
 from trayproxy.auth.login import Login

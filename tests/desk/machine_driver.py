@@ -53,14 +53,14 @@ from trayproxy.profiles.profile import Profile, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="jdoe")
 LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
-KEY = ProtectionSpace(UpstreamId.of(OFFICE), "Corp", BY_LOGIN)
-LAB_KEY = ProtectionSpace(UpstreamId.of(LAB), "Lab", BY_LOGIN)
-WAY = SignInMethod("Basic", Transport.READABLE)
-BASIC = OfferedScheme("basic", WAY, "basic")
+SPACE = ProtectionSpace(UpstreamId.of(OFFICE), "Corp", BY_LOGIN)
+LAB_SPACE = ProtectionSpace(UpstreamId.of(LAB), "Lab", BY_LOGIN)
+BASIC_METHOD = SignInMethod("Basic", Transport.READABLE)
+BASIC = OfferedScheme("basic", BASIC_METHOD, "basic")
 DIGEST = OfferedScheme("digest", SignInMethod("Digest", Transport.SCRAMBLED), "digest-md5")
 NTLM = OfferedScheme("ntlm", SignInMethod("NTLM", Transport.SCRAMBLED), "ntlm")
 NEGOTIATE = OfferedScheme("negotiate", SignInMethod("Negotiate", Transport.SCRAMBLED), "negotiate")
-OFFERED = {offer.scheme: offer for offer in (BASIC, DIGEST, NTLM, NEGOTIATE)}
+OFFER_OF_SCHEME = {offer.scheme: offer for offer in (BASIC, DIGEST, NTLM, NEGOTIATE)}
 RIGHT = Login("jdoe", "right")
 WRONG = Login("jdoe", "wrong")
 GNOME = KeyringStatus(KeyringState.OK, "GNOME Keyring")
@@ -70,28 +70,28 @@ E = TypeVar("E", bound=Effect)
 
 
 @dataclass
-class Play:
+class MachineDriver:
     """A machine, its clock, and all that it wanted done, in order."""
 
-    rules: DeskLimits = field(default_factory=DeskLimits)
+    limits: DeskLimits = field(default_factory=DeskLimits)
     now: float = 1000.0
-    waiters: int = 0
+    last_request_id: int = 0
     effects: list[Effect] = field(default_factory=list)
     targets: dict[int, str] = field(default_factory=dict)
-    pins: dict[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
+    fingerprints: dict[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
     offers: tuple[OfferedScheme, ...] = (BASIC,)
-    records: dict[Login, HistoryRecord] = field(default_factory=dict)
+    history: dict[Login, HistoryRecord] = field(default_factory=dict)
     """What earlier runs say about logins."""
 
     def __post_init__(self) -> None:
-        self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"), self.pins)
-        self.do(FrontEndsChanged(1))
+        self.machine = Machine(self.limits, RejectedLogins(b"0123456789abcdef"), self.fingerprints)
+        self.handle(FrontEndsChanged(1))
 
-    def do(self, event: Event) -> list[Effect]:
+    def handle(self, event: Event) -> list[Effect]:
         effects = self.machine.handle(self.now, event)
         for effect in effects:  # It grows meanwhile.
             if isinstance(effect, RecordTrial):
-                found = self.records.get(effect.login, HistoryRecord())
+                found = self.history.get(effect.login, HistoryRecord())
                 if effect.retry_rejected:
                     found = HistoryRecord()
                 event = TrialRecorded(
@@ -101,13 +101,13 @@ class Play:
         self.effects += effects
         return effects
 
-    def wait(self, seconds: float) -> list[Effect]:
+    def advance(self, seconds: float) -> list[Effect]:
         """Let time pass, with a tick at each deadline as the shell does it."""
         end, effects = self.now + seconds, list[Effect]()
         while (deadline := self.machine.deadline()) <= end:
             assert deadline > self.now, "the machine would never sleep"
             self.now = deadline
-            effects += self.do(TimePassed())
+            effects += self.handle(TimePassed())
         self.now = end
         return effects
 
@@ -115,20 +115,20 @@ class Play:
 
     def challenge(
         self,
-        key: ProtectionSpace = KEY,
+        space: ProtectionSpace = SPACE,
         profile: Profile = OFFICE,
         target: str = "",
         tried: LoginId | None = None,
         program: Program | None = None,
-        strayed: bool = False,
+        has_changed_realm: bool = False,
         verdict: Verdict | None = None,
         scheme: str = "",
         offers: tuple[OfferedScheme, ...] | None = None,
         is_final: bool = False,
-        own: bool = False,
-        otherwise: bool = False,
-        spent: tuple[tuple[LoginId, str], ...] = (),
-        flight: int | None = None,
+        is_own: bool = False,
+        offers_other_scheme: bool = False,
+        refused_with: tuple[tuple[LoginId, str], ...] = (),
+        permit: int | None = None,
     ) -> int:
         """Let a request get a 407; return its number.
 
@@ -136,124 +136,142 @@ class Play:
             otherwise: The 407 does not offer what the request was sent with.
             spent: What the request was sent with before.
         """
-        self.waiters += 1
-        where = target or f"host{self.waiters}.example:443"
-        self.targets[self.waiters] = where
+        self.last_request_id += 1
+        where = target or f"host{self.last_request_id}.example:443"
+        self.targets[self.last_request_id] = where
         carried = None
         if tried:
             name = scheme or "basic"
             # By default the request that was released last.
-            number = self.flight(tried) if flight is None else flight
-            carried = TriedLogin(tried, name, verdict, is_final, strayed, not otherwise, number)
+            number = self.permit_of(tried) if permit is None else permit
+            carried = TriedLogin(
+                tried, name, verdict, is_final, has_changed_realm, not offers_other_scheme, number
+            )
         offered = self.offers if offers is None else offers
-        self.do(
+        self.handle(
             RequestChallenged(
-                self.waiters, key, profile, offered, where, carried, program, own, frozenset(spent)
+                self.last_request_id,
+                space,
+                profile,
+                offered,
+                where,
+                carried,
+                program,
+                is_own,
+                frozenset(refused_with),
             ),
         )
-        return self.waiters
+        return self.last_request_id
 
-    def flight(self, mark: LoginId) -> int:
+    def permit_of(self, login_id: LoginId) -> int:
         """Return the number of the last request that was released with a login; 0 if none was."""
         found = [
-            effect.request_id for effect in self.all(ReleaseRequest) if effect.login_id == mark
+            effect.request_id
+            for effect in self.effects_of(ReleaseRequest)
+            if effect.login_id == login_id
         ]
         return found[-1] if found else 0
 
-    def leave(self, waiter: int) -> list[Effect]:
-        return self.do(ClientLeft(waiter))
+    def disconnect(self, request: int) -> list[Effect]:
+        return self.handle(ClientLeft(request))
 
-    def found(self, login: Login | None, keyring: KeyringStatus = GNOME) -> list[Effect]:
+    def finish_lookup(self, login: Login | None, keyring: KeyringStatus = GNOME) -> list[Effect]:
         """Answer the last question to the keyring."""
-        return self.do(LookupFinished(self.all(LookUpLogin)[-1].lookup, login, keyring))
+        return self.handle(LookupFinished(self.effects_of(LookUpLogin)[-1].lookup, login, keyring))
 
-    def enter(self, login: Login, remember: bool = True) -> list[Effect]:
-        return self.do(PromptAnswered(self.question.number, login, remember))
+    def answer_prompt(self, login: Login, remember: bool = True) -> list[Effect]:
+        return self.handle(PromptAnswered(self.prompt.number, login, remember))
 
-    def touch(self) -> list[Effect]:
-        return self.do(PromptTouched(self.question.number))
+    def touch_prompt(self) -> list[Effect]:
+        return self.handle(PromptTouched(self.prompt.number))
 
-    def decline(self, quiet: Snooze = Snooze.A_MINUTE) -> list[Effect]:
-        return self.do(PromptDeclined(self.question.number, quiet))
+    def decline_prompt(self, snooze: Snooze = Snooze.A_MINUTE) -> list[Effect]:
+        return self.handle(PromptDeclined(self.prompt.number, snooze))
 
-    def accept(self, waiter: int) -> list[Effect]:
+    def accept(self, request: int) -> list[Effect]:
         """Let the request that was released come back with a 200."""
-        scheme = self.scheme(waiter)
-        target, label = self.targets.get(waiter, ""), OFFERED[scheme].label
-        return self.do(LoginAccepted(self.mark(waiter), scheme, label, target, waiter))
+        scheme = self.scheme_of(request)
+        target, label = self.targets.get(request, ""), OFFER_OF_SCHEME[scheme].label
+        return self.handle(LoginAccepted(self.login_id_of(request), scheme, label, target, request))
 
-    def answer(self, waiter: int, *, is_doubtful: bool = True) -> list[Effect]:
+    def respond_unproved(self, request: int, *, is_doubtful: bool = True) -> list[Effect]:
         """Let the request that was released come back with an answer that proves nothing."""
-        return self.do(LoginUnproved(self.mark(waiter), self.targets[waiter], is_doubtful, waiter))
+        return self.handle(
+            LoginUnproved(self.login_id_of(request), self.targets[request], is_doubtful, request)
+        )
 
-    def fail(self, waiter: int, *, sent: bool = False) -> list[Effect]:
+    def end_without_response(self, request: int, *, was_sent: bool = False) -> list[Effect]:
         """Let the request that was released come back with nothing."""
-        return self.do(NoResponse(self.mark(waiter), sent, waiter))
+        return self.handle(NoResponse(self.login_id_of(request), was_sent, request))
 
-    def reject(self, waiter: int, key: ProtectionSpace = KEY, target: str = "") -> int:
+    def reject(self, request: int, space: ProtectionSpace = SPACE, target: str = "") -> int:
         """Let the request that was released come back with a 407; return its new number."""
-        return self.challenge(key, tried=self.mark(waiter), target=target, flight=waiter)
+        return self.challenge(space, tried=self.login_id_of(request), target=target, permit=request)
 
     # --- To where most stories begin ---
 
-    def ask(self, requests: int = 1) -> list[int]:
+    def open_prompt(self, count: int = 1) -> list[int]:
         """Let requests come, the keyring be empty and the question open."""
-        waiters = [self.challenge() for _ in range(requests)]
-        self.found(None)
-        self.wait(self.rules.prompt_delay)
-        return waiters
+        requests = [self.challenge() for _ in range(count)]
+        self.finish_lookup(None)
+        self.advance(self.limits.prompt_delay)
+        return requests
 
-    def trust(self, login: Login = RIGHT) -> LoginId:
+    def sign_in(self, login: Login = RIGHT) -> LoginId:
         """Let a login be asked for, typed and accepted."""
-        (waiter,) = self.ask()
-        self.enter(login)
-        self.accept(waiter)
-        return self.mark(waiter)
+        (request,) = self.open_prompt()
+        self.answer_prompt(login)
+        self.accept(request)
+        return self.login_id_of(request)
 
     # --- What came of it ---
 
     @property
-    def question(self) -> Prompt:
+    def prompt(self) -> Prompt:
         (number,) = self.machine.prompt_numbers()
-        question = self.machine.prompt(number)
-        assert question
-        return question
+        prompt = self.machine.prompt(number)
+        assert prompt
+        return prompt
 
     @property
-    def question_due(self) -> Prompt:
+    def due_prompt(self) -> Prompt:
         """The question, after the moment that it takes to open."""
-        self.wait(self.rules.prompt_delay)
-        return self.question
+        self.advance(self.limits.prompt_delay)
+        return self.prompt
 
     @property
-    def is_asking(self) -> bool:
+    def is_prompting(self) -> bool:
         return bool(self.machine.prompt_numbers())
 
-    def all(self, kind: type[E]) -> list[E]:
+    def effects_of(self, kind: type[E]) -> list[E]:
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
     def released(self) -> list[int]:
-        return [effect.request_id for effect in self.all(ReleaseRequest)]
+        return [effect.request_id for effect in self.effects_of(ReleaseRequest)]
 
-    def mark(self, waiter: int) -> LoginId:
-        (mark,) = [
-            effect.login_id for effect in self.all(ReleaseRequest) if effect.request_id == waiter
+    def login_id_of(self, request: int) -> LoginId:
+        (login_id,) = [
+            effect.login_id
+            for effect in self.effects_of(ReleaseRequest)
+            if effect.request_id == request
         ]
-        return mark
+        return login_id
 
-    def scheme(self, waiter: int) -> str:
+    def scheme_of(self, request: int) -> str:
         (scheme,) = [
-            effect.scheme for effect in self.all(ReleaseRequest) if effect.request_id == waiter
+            effect.scheme
+            for effect in self.effects_of(ReleaseRequest)
+            if effect.request_id == request
         ]
         return scheme
 
     def refused(self) -> dict[int, str]:
-        return {effect.request_id: effect.reason.name for effect in self.all(RefuseRequest)}
+        return {effect.request_id: effect.reason.name for effect in self.effects_of(RefuseRequest)}
 
     def endings(self) -> list[str]:
-        return [effect.ending.name for effect in self.all(NotifyPromptClosed)]
+        return [effect.ending.name for effect in self.effects_of(NotifyPromptClosed)]
 
 
-def fact(play: Play) -> SignInState:
+def sign_in_state(driver: MachineDriver) -> SignInState:
     """Return what the office's profile says of its sign-in."""
-    return play.machine.facts("office").sign_in
+    return driver.machine.facts("office").sign_in
