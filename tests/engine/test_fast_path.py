@@ -247,7 +247,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
     async def look_up(
         self: Resolver, host: str, port: int, pause: Pause, limit_s: float
     ) -> tuple[Address, ...]:
-        return self._remember(host, port, addresses)
+        return self._store(host, port, addresses)
 
     monkeypatch.setattr(Resolver, "look_up", look_up)
 

@@ -13,8 +13,8 @@ from tests.engine.running import LOOPS
 from tests.support.namespaces import ALONE, skip_without_namespaces
 from trayproxy.engine.net.fd_task import run_in_task
 from trayproxy.engine.net.resolver import (
-    NAMES_KEPT,
-    NAMES_KEPT_S,
+    CACHE_S,
+    MAX_CACHED_NAMES,
     Address,
     Resolver,
     literal_address,
@@ -117,7 +117,7 @@ def test_families_take_turns(loop: asyncio.AbstractEventLoop) -> None:
 def test_names_are_remembered_for_some_seconds(loop: asyncio.AbstractEventLoop) -> None:
     names = Names(V4, V4[:1])
     resolves = resolver(names, loop)
-    for now in (0.0, NAMES_KEPT_S / 2, NAMES_KEPT_S + 1):
+    for now in (0.0, CACHE_S / 2, CACHE_S + 1):
         names.now = now
         found = drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
     assert len(names.asked) == 2
@@ -126,10 +126,10 @@ def test_names_are_remembered_for_some_seconds(loop: asyncio.AbstractEventLoop) 
 
 def test_only_so_many_names_are_remembered(loop: asyncio.AbstractEventLoop) -> None:
     found = resolver(Names(), loop)
-    for number in range(NAMES_KEPT + 1):
-        assert len(found._known) <= NAMES_KEPT
+    for number in range(MAX_CACHED_NAMES + 1):
+        assert len(found._cache) <= MAX_CACHED_NAMES
         assert found.known(f"127.0.{number // 256}.{number % 256}", 80)
-    assert len(found._known) == 1  # All were forgotten, and the last one is remembered.
+    assert len(found._cache) == 1  # All were forgotten, and the last one is remembered.
 
 
 def test_forgetting_asks_again(loop: asyncio.AbstractEventLoop) -> None:

@@ -296,7 +296,7 @@ def test_the_addresses_of_an_upstream_are_told_as_far_as_they_are_known(start: S
         (socket.AF_INET6, ("2001:db8::1", 3128, 0, 0)),
         (socket.AF_INET, ("192.0.2.7", 3128)),
     )
-    connector.resolver._remember("proxy.test", 3128, found)
+    connector.resolver._store("proxy.test", 3128, found)
     assert connector.addresses_of(url) == ("192.0.2.7:3128", "2001:db8::1:3128")
     assert connector.addresses_of("http://proxy.test:3129") == ()
     assert connector.addresses_of("http://proxy.test") == ()

@@ -126,7 +126,7 @@ def test_a_suspend_clears_cached_names_and_dead_upstreams(start: Start, recorder
     clock.seconds += 3600
     engine.call(engine.engine.check_for_suspend)
     assert not engine.call(lambda: dict(engine.engine.failover._dead))
-    assert not engine.call(lambda: dict(engine.engine.connector.resolver._known))
+    assert not engine.call(lambda: dict(engine.engine.connector.resolver._cache))
 
 
 # --- switches ------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def start_connect(address: Address) -> socket.SocketType:
 
 
 def is_connected(connection: socket.SocketType) -> bool:
-    """Whether a connection that was begun is established already, as on loopback it is at once."""
+    """Whether a connection that was connecting is established already, as on loopback it is at once."""
     try:
         connection.getpeername()
     except OSError:
@@ -45,7 +45,7 @@ def _timed_out() -> OSError:
     return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
 
-def _telling_more(one: OSError | None, other: OSError) -> OSError:
+def _more_informative(one: OSError | None, other: OSError) -> OSError:
     """Return the error that says more about why none of several addresses answers.
 
     A family that this computer has no route for says least: the names of most proxies have an
@@ -68,7 +68,7 @@ async def connect(
     release: Callable[[int], None],
     limits: EngineLimits,
     now: Callable[[], float],
-    begun: socket.SocketType | None = None,
+    connecting: socket.SocketType | None = None,
 ) -> socket.SocketType:
     """Return a connection to the first address that answers (RFC 8305, section 5).
 
@@ -78,58 +78,58 @@ async def connect(
         release: Called with each descriptor that was waited for, before it is closed or returned.
         limits: The times.
         now: The loop's clock.
-        begun: A connection to the first address that somebody has begun already.
+        connecting: A connection to the first address that somebody has connecting already.
 
     Raises:
         OSError: No address answered; the error that says most, `TimeoutError` if there is none.
     """
     queue = deque(addresses)
-    trying: dict[int, tuple[socket.SocketType, float]] = {}
+    attempts: dict[int, tuple[socket.SocketType, float]] = {}
     failure: OSError | None = None
     end = now() + limits.connect_total_s
     next_start = 0.0
-    if begun is not None and begun.fileno() >= 0:
+    if connecting is not None and connecting.fileno() >= 0:
         queue.popleft()
-        trying[begun.fileno()] = (begun, now() + limits.connect_s)
+        attempts[connecting.fileno()] = (connecting, now() + limits.connect_s)
         next_start = now() + limits.connection_attempt_delay_s
 
-    def give_up(descriptor: int) -> None:
+    def close_attempt(descriptor: int) -> None:
         release(descriptor)
-        trying.pop(descriptor)[0].close()
+        attempts.pop(descriptor)[0].close()
 
     try:
-        while queue or trying:
-            if queue and (not trying or now() >= next_start):
+        while queue or attempts:
+            if queue and (not attempts or now() >= next_start):
                 try:
                     attempt = start_connect(queue.popleft())
                 except OSError as error:
-                    failure = _telling_more(failure, error)
+                    failure = _more_informative(failure, error)
                     continue
                 if is_connected(attempt):
                     return attempt
-                trying[attempt.fileno()] = (attempt, now() + limits.connect_s)
+                attempts[attempt.fileno()] = (attempt, now() + limits.connect_s)
                 next_start = now() + limits.connection_attempt_delay_s
                 continue
-            soonest = min(limit for _, limit in trying.values())
+            soonest = min(limit for _, limit in attempts.values())
             wake = min(end, soonest, next_start if queue else end)
-            events = dict.fromkeys(trying, WRITE)
-            woken = await pause(IoWait(events, timeout=max(0.0, wake - now())))
-            if woken == TIMED_OUT:
+            events = dict.fromkeys(attempts, WRITE)
+            ready = await pause(IoWait(events, timeout=max(0.0, wake - now())))
+            if ready == TIMED_OUT:
                 if now() >= end:
-                    failure = _telling_more(failure, _timed_out())
+                    failure = _more_informative(failure, _timed_out())
                     break
-                for descriptor, (_, limit) in list(trying.items()):
+                for descriptor, (_, limit) in list(attempts.items()):
                     if now() >= limit:
-                        give_up(descriptor)
-                        failure = _telling_more(failure, _timed_out())
-            elif woken in trying:
-                code = trying[woken][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                        close_attempt(descriptor)
+                        failure = _more_informative(failure, _timed_out())
+            elif ready in attempts:
+                code = attempts[ready][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code == 0:
-                    release(woken)
-                    return trying.pop(woken)[0]
-                give_up(woken)
-                failure = _telling_more(failure, OSError(code, os.strerror(code)))
+                    release(ready)
+                    return attempts.pop(ready)[0]
+                close_attempt(ready)
+                failure = _more_informative(failure, OSError(code, os.strerror(code)))
         raise failure or _timed_out()
     finally:
-        for descriptor in list(trying):
-            give_up(descriptor)
+        for descriptor in list(attempts):
+            close_attempt(descriptor)

@@ -10,8 +10,8 @@ from trayproxy.engine.net.fd_task import TIMED_OUT, IoWait, Pause
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """An address family and a socket address of it."""
 
-NAMES_KEPT_S = 10.0
-NAMES_KEPT = 256
+CACHE_S = 10.0
+MAX_CACHED_NAMES = 256
 
 
 def literal_address(host: str, port: int) -> tuple[Address, ...]:
@@ -65,23 +65,23 @@ class _LookUp:
 class Resolver:
     """Finds the addresses of names, off the loop; remembers them for a few seconds.
 
-    However many requests wait for a name, the system is asked once: it asks in few threads, and
+    However many requests wait for a name, the system is query once: it asks in few threads, and
     while a name server is silent each of them is one that other names do without.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._known: dict[tuple[str, int], tuple[float, tuple[Address, ...]]] = {}
-        self._under_way: dict[tuple[str, int], _LookUp] = {}
+        self._cache: dict[tuple[str, int], tuple[float, tuple[Address, ...]]] = {}
+        self._pending: dict[tuple[str, int], _LookUp] = {}
 
     def known(self, host: str, port: int) -> tuple[Address, ...] | None:
-        """Return the addresses that need no look-up: of an IP literal, or of a name asked
+        """Return the addresses that need no look-up: of an IP literal, or of a name query
         before."""
-        found = self._known.get((host, port))
+        found = self._cache.get((host, port))
         if found is not None and found[0] > self._loop.time():
             return found[1]
         literal = literal_address(host, port)
-        return self._remember(host, port, literal) if literal else None
+        return self._store(host, port, literal) if literal else None
 
     async def look_up(
         self, host: str, port: int, pause: Pause, limit_s: float
@@ -94,51 +94,49 @@ class Resolver:
         known = self.known(host, port)
         if known is not None:
             return known
-        look_up = self._begin(host, port)
+        look_up = self._start_look_up(host, port)
         answer = look_up.answer
         look_up.waiting += 1
         try:
             while not answer.done():
                 if await pause(IoWait({}, future=answer, timeout=limit_s)) == TIMED_OUT:
                     # Whoever comes next asks anew: the name server may be back by then.
-                    self._leave((host, port), look_up)
+                    self._forget_look_up((host, port), look_up)
                     raise socket.gaierror(socket.EAI_AGAIN, "the name server does not answer")
         finally:
             look_up.waiting -= 1
             if not look_up.waiting:
-                self._leave((host, port), look_up)
+                self._forget_look_up((host, port), look_up)
                 answer.cancel()
         found: dict[int, list[Address]] = {}
         for family, _, _, _, address in answer.result():
             found.setdefault(family, []).append((family, address))
         turns = chain.from_iterable(zip_longest(*found.values()))
-        return self._remember(host, port, tuple(address for address in turns if address))
+        return self._store(host, port, tuple(address for address in turns if address))
 
-    def _begin(self, host: str, port: int) -> _LookUp:
+    def _start_look_up(self, host: str, port: int) -> _LookUp:
         """Return the look-up of a name that is under way, or begin one."""
-        under_way = self._under_way.get((host, port))
-        if under_way is not None and not under_way.answer.done():
-            return under_way
+        pending = self._pending.get((host, port))
+        if pending is not None and not pending.answer.done():
+            return pending
         # As octets: Python's IDNA codec, which text goes through, raises UnicodeError at names that
         # no name server would know either.
-        asked = self._loop.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
-        begun = self._under_way[host, port] = _LookUp(asyncio.ensure_future(asked, loop=self._loop))
-        return begun
+        query = self._loop.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
+        look_up = self._pending[host, port] = _LookUp(asyncio.ensure_future(query, loop=self._loop))
+        return look_up
 
-    def _leave(self, name: tuple[str, int], look_up: _LookUp) -> None:
+    def _forget_look_up(self, name: tuple[str, int], look_up: _LookUp) -> None:
         """Let nobody else wait for a look-up."""
-        if self._under_way.get(name) is look_up:
-            del self._under_way[name]
+        if self._pending.get(name) is look_up:
+            del self._pending[name]
 
-    def _remember(
-        self, host: str, port: int, addresses: tuple[Address, ...]
-    ) -> tuple[Address, ...]:
-        if len(self._known) >= NAMES_KEPT:
-            self._known.clear()
-        self._known[host, port] = (self._loop.time() + NAMES_KEPT_S, addresses)
+    def _store(self, host: str, port: int, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+        if len(self._cache) >= MAX_CACHED_NAMES:
+            self._cache.clear()
+        self._cache[host, port] = (self._loop.time() + CACHE_S, addresses)
         return addresses
 
     def forget(self) -> None:
         """Forget all names: the network has changed. Who waits for one goes on waiting."""
-        self._known.clear()
-        self._under_way.clear()
+        self._cache.clear()
+        self._pending.clear()

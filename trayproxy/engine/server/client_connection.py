@@ -61,10 +61,10 @@ class AcceptedConnection(NamedTuple):
 class NotRegistered(Enum):
     """What a connection waits beside that waits for something else."""
 
-    NOBODY = auto()
+    NOT_REGISTERED = auto()
 
 
-NOT_REGISTERED: Final = NotRegistered.NOBODY
+NOT_REGISTERED: Final = NotRegistered.NOT_REGISTERED
 
 
 class ClientConnection(Work[AcceptedConnection]):
@@ -154,24 +154,24 @@ class ClientConnection(Work[AcceptedConnection]):
             return
         try:
             if descriptor == self.client.descriptor:
-                turn = on_client_ready(self)
+                result = on_client_ready(self)
             else:
-                turn = on_upstream_ready(self)
+                result = on_upstream_ready(self)
         except OSError:
-            turn = END  # The client has gone.
+            result = END  # The client has gone.
         except Exception:
             logger.exception("connection %s failed", self.uid)
-            turn = END
-        if turn is not WAIT or self._idle_upstream is not self.upstream:
-            self._apply(turn)
+            result = END
+        if result is not WAIT or self._idle_upstream is not self.upstream:
+            self._apply(result)
 
-    def _apply(self, turn: FastPathResult) -> None:
-        if turn is WAIT:
+    def _apply(self, result: FastPathResult) -> None:
+        if result is WAIT:
             if self._idle_upstream is not self.upstream:
                 self._register_idle(self.upstream)
-        elif turn is TUNNEL:
+        elif result is TUNNEL:
             self._start_tunnel()
-        elif turn is SLOW_PATH:
+        elif result is SLOW_PATH:
             self._request_loop = RequestLoop(self)
             self._fd_task = FdTask(self._request_loop.run(), self.engine.loop, self._resume)
             self._run_step(self._fd_task.start)
@@ -180,9 +180,9 @@ class ClientConnection(Work[AcceptedConnection]):
 
     def _resume(self, woken_by: int) -> None:
         """Go on with the story."""
-        strand = self._fd_task
-        if strand is not None:
-            self._run_step(lambda: strand.step(woken_by))
+        fd_task = self._fd_task
+        if fd_task is not None:
+            self._run_step(lambda: fd_task.step(woken_by))
 
     def _run_step(self, step: Callable[[], bool]) -> None:
         """Take a step of the story; one that fails ends this connection alone."""
@@ -196,11 +196,11 @@ class ClientConnection(Work[AcceptedConnection]):
         if not is_over:
             self._register(self._fd_task.events)
             return
-        story, self._request_loop, self._fd_task = self._request_loop, None, None
+        request_loop, self._request_loop, self._fd_task = self._request_loop, None, None
         self.drop_connecting()
         if self.tunnel is not None:
             self._start_tunnel()
-        elif story is not None and story.is_idle:
+        elif request_loop is not None and request_loop.is_idle:
             self._apply(WAIT)
         else:
             self._finish()
@@ -242,15 +242,15 @@ class ClientConnection(Work[AcceptedConnection]):
     def _register(self, events: dict[int, int]) -> None:
         """Wait for these from now on, and for nothing else."""
         self._idle_upstream = NOT_REGISTERED
-        watched, descriptors = self._registered, self.engine.poller
+        registered, poller = self._registered, self.engine.poller
         self._registered = events
-        for descriptor in watched:
+        for descriptor in registered:
             if descriptor not in events:
-                descriptors.unregister(descriptor)
+                poller.unregister(descriptor)
         try:
             for descriptor, mask in events.items():
-                if watched.get(descriptor) != mask:
-                    descriptors.register(descriptor, mask, self._on_event)
+                if registered.get(descriptor) != mask:
+                    poller.register(descriptor, mask, self._on_event)
         except OSError as error:
             # The system is out of memory, or of what it grants a user (epoll_ctl(2)).
             logger.warning("connection %s cannot go on: %s", self.uid, error.strerror)
@@ -302,10 +302,10 @@ class ClientConnection(Work[AcceptedConnection]):
 
     def time_out(self) -> None:
         """Do something about that."""
-        strand = self._fd_task
+        fd_task = self._fd_task
         self.deadline = None
-        if strand is not None:
-            self._run_step(strand.time_out)
+        if fd_task is not None:
+            self._run_step(fd_task.time_out)
         elif self.cached_request is not None:
             # The story takes over at the end of its patience with the next hop.
             self.has_timed_out = True
@@ -370,14 +370,14 @@ class ClientConnection(Work[AcceptedConnection]):
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
     ) -> dict[int, int]:
         """Return what to wait for."""
-        wanted = {self.client.descriptor: client_mask} if client_mask else {}
+        events = {self.client.descriptor: client_mask} if client_mask else {}
         if upstream is not None and upstream_mask:
-            wanted[upstream.descriptor] = upstream_mask
-        return wanted
+            events[upstream.descriptor] = upstream_mask
+        return events
 
     def release(self, descriptor: int) -> None:
         """Say that a descriptor is about to be closed or given away."""
-        # Also one that the pool has watched until now: what is still thought to be watched when its
+        # Also one that the pool has registered until now: what is still thought to be registered when its
         # number comes back is not asked for again, and the next owner hears nothing for ever.
         self.engine.poller.unregister(descriptor)
         if descriptor in self._registered:

@@ -101,27 +101,27 @@ class LoopExecutor(LocalFdExecutor):
         self,
         loop: asyncio.AbstractEventLoop,
         flags: argparse.Namespace,
-        descriptors: Poller,
+        poller: Poller,
         on_sweep: Callable[[], None] = lambda: None,
-        turn_away: OnAcceptError = lambda error, listener, local: False,
+        on_accept_error: OnAcceptError = lambda error, listener, local: False,
     ) -> None:
         """Make one that accepts nothing yet.
 
         Args:
             loop: Keeps its times.
             flags: proxy.py's.
-            descriptors: Tells when there is something to accept.
+            poller: Tells when there is something to accept.
             on_sweep: Called once a second while there are works.
-            turn_away: Called when a connection cannot be accepted, with the error, the listener and
+            on_accept_error: Called when a connection cannot be accepted, with the error, the listener and
                 its address; returns whether its program was told so. If not, accepting pauses.
         """
         with without_upstream_connections():
             super().__init__(iid="trayproxy", work_queue=NonBlockingQueue(), flags=flags)
         self._on_sweep = on_sweep
-        self._on_accept_error = turn_away
+        self._on_accept_error = on_accept_error
         self._loop = loop  # What proxy.py's `loop` property returns.
         self._event_loop = loop
-        self._poller = descriptors
+        self._poller = poller
         self._is_empty: asyncio.Event | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._listeners: dict[int, tuple[socket.socket, Endpoint | None]] = {}

@@ -31,18 +31,18 @@ class DescriptorReserve:
 
     def __init__(
         self,
-        lets_in: Admits,
+        admits: Admits,
         refuse: Callable[[socket.SocketType], None],
         address: Callable[[], str],
     ) -> None:
         """Keep one.
 
         Args:
-            lets_in: Decides who is told to come again.
+            admits: Decides who is told to come again.
             refuse: Answers those who are not let in; raises OSError if they have left.
             address: Returns our own, for the page that says it.
         """
-        self._admits = lets_in
+        self._admits = admits
         self._refuse = refuse
         self._address = address
         self._descriptor: int | None = None

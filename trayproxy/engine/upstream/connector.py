@@ -98,7 +98,7 @@ class AuthRequiredError(Exception):
     """The next hop wants a login, or another one, before it lets anything through.
 
     Attributes:
-        challenges: What stands for its wish.
+        challenges: What stands for its connecting.
     """
 
     def __init__(self, challenges: tuple[Challenge, ...]) -> None:
@@ -118,7 +118,7 @@ class ConnectRequest:
         release: Called with each descriptor that was waited for, before it is closed or returned.
         connecting: A connection to the only address of the next hop that was begun already.
         before_login: Called before the login is sent, which may be refused.
-        hand_over: Called with the connection if `pause` ends the call while the verdict on the
+        hand_over: Called with the connection if `pause` ends the request while the verdict on the
             login is on its way. True: the callee reads it and closes the connection.
     """
 
@@ -188,10 +188,10 @@ class Connector:
         known = self.resolver.known(parts.hostname, parts.port) or ()
         return tuple(sorted(f"{address[0]}:{address[1]}" for _, address in known))
 
-    def sole_address(self, way: Route) -> Address | None:
+    def sole_address(self, route: Route) -> Address | None:
         """Return the one address where nothing has to be agreed on before a request; None if that
         is not so, or not known without looking it up."""
-        upstream = way.upstream
+        upstream = route.upstream
         if upstream is None or upstream.scheme is not ProxyScheme.HTTP:
             return None
         known = self.resolver.known(upstream.host, upstream.port)
@@ -201,7 +201,7 @@ class Connector:
             self._sole_addresses = known
         return known[0]
 
-    async def open(self, call: ConnectRequest) -> SocketStream:
+    async def open(self, request: ConnectRequest) -> SocketStream:
         """Return a new connection to the next hop, ready for a request or a tunnel.
 
         Raises:
@@ -212,42 +212,42 @@ class Connector:
             TargetRefusedError: The next hop does not connect to the target.
             RequestRefusedError: It would be one to ourselves.
         """
-        connection = await self.connect(call)
-        upstream = call.route.upstream
+        connection = await self.connect(request)
+        upstream = request.route.upstream
         if upstream is None or upstream.scheme is ProxyScheme.HTTP:
             return SocketStream(connection)
         if upstream.scheme is ProxyScheme.HTTPS:
-            return await self._start_tls(call, upstream, connection)
-        return await self._start_socks(call, upstream, SocketStream(connection))
+            return await self._start_tls(request, upstream, connection)
+        return await self._start_socks(request, upstream, SocketStream(connection))
 
-    async def connect(self, call: ConnectRequest) -> socket.SocketType:
+    async def connect(self, request: ConnectRequest) -> socket.SocketType:
         """Return a new connection to the next hop on which nothing is agreed on yet.
 
         After the network has changed it is waited for, with this bare connection only: once
         anything was said on one, a login may have been, and that is never said twice by itself. A
-        port that refuses is an answer, and proves that the network is there.
+        port that refuses is an credentials, and proves that the network is there.
 
         Raises:
             UnreachableError: There is none to be had, and the network has had its time.
             RequestRefusedError: It would be one to ourselves.
         """
-        arrival = self.network_grace
+        grace = self.network_grace
         end = self._loop.time() + self._limits.connect_total_s
         while self._loop.time() < end:
             try:
                 return await self._connect_once(
-                    replace(call, pause=until_network_change(call.pause, arrival))
+                    replace(request, pause=until_network_change(request.pause, grace))
                 )
             except NetworkChangedError:
                 continue
             except UnreachableError as error:
-                if not arrival.is_active or isinstance(error.__cause__, ConnectionRefusedError):
+                if not grace.is_active or isinstance(error.__cause__, ConnectionRefusedError):
                     raise
-            await call.pause(IoWait({}, arrival.change, RETRY_S))
+            await request.pause(IoWait({}, grace.change, RETRY_S))
         # The network comes and goes all the time: what there is to tell shall be told.
-        return await self._connect_once(call)
+        return await self._connect_once(request)
 
-    async def _connect_once(self, call: ConnectRequest) -> socket.SocketType:
+    async def _connect_once(self, request: ConnectRequest) -> socket.SocketType:
         """Try once.
 
         Raises:
@@ -255,41 +255,48 @@ class Connector:
             RequestRefusedError: It would be one to ourselves, or this computer has run out of
                 something.
         """
-        limits, hop = self._limits, call.next_hop
-        through_upstream = call.route.upstream is not None
+        limits, next_hop = self._limits, request.next_hop
+        through_upstream = request.route.upstream is not None
         try:
             addresses = await self.resolver.look_up(
-                hop.host, hop.port, call.pause, limits.resolve_s
+                next_hop.host, next_hop.port, request.pause, limits.resolve_s
             )
             if self._is_own_address(addresses):
                 raise RequestRefusedError(LOOP)
             return await connect(
-                addresses, call.pause, call.release, limits, self._loop.time, call.connecting
+                addresses,
+                request.pause,
+                request.release,
+                limits,
+                self._loop.time,
+                request.connecting,
             )
         except socket.gaierror as error:
             if lacks_descriptors():
                 raise RequestRefusedError(BUSY) from error
-            page = not_found(hop.host, through_upstream=through_upstream)
+            page = not_found(next_hop.host, through_upstream=through_upstream)
             raise UnreachableError(page) from error
         except OSError as error:
             if is_shortage(error):
                 raise RequestRefusedError(BUSY) from error
-            raise UnreachableError(self._connect_error_page(error, call)) from error
+            raise UnreachableError(self._connect_error_page(error, request)) from error
 
-    def _connect_error_page(self, error: OSError, call: ConnectRequest) -> ErrorPage:
+    def _connect_error_page(self, error: OSError, request: ConnectRequest) -> ErrorPage:
         """Return the page for a next hop that cannot be connected to."""
-        hop, through_upstream = call.next_hop, call.route.upstream is not None
+        next_hop, through_upstream = request.next_hop, request.route.upstream is not None
         if isinstance(error, ConnectionRefusedError):
-            return refused_connection(hop.host, hop.port)
+            return refused_connection(next_hop.host, next_hop.port)
         if isinstance(error, TimeoutError):
-            return no_response(hop.host, self._limits.connect_s, through_upstream=through_upstream)
+            return no_response(
+                next_hop.host, self._limits.connect_s, through_upstream=through_upstream
+            )
         reason = error.strerror or str(error)
-        return no_route(hop.host, reason, through_upstream=through_upstream)
+        return no_route(next_hop.host, reason, through_upstream=through_upstream)
 
     # --- TLS ---
 
     async def _start_tls(
-        self, call: ConnectRequest, upstream: Upstream, connection: socket.SocketType
+        self, request: ConnectRequest, upstream: Upstream, connection: socket.SocketType
     ) -> "TlsStream":
         descriptor = connection.fileno()
         try:
@@ -298,18 +305,18 @@ class Connector:
 
             if self.trust_store is None:
                 self.trust_store = TrustStore(self._loop)
-            context = await self._context(call, self.trust_store)
+            context = await self._context(request, self.trust_store)
             # A certificate has no zone in it: that is of this computer alone.
             stream = TlsStream.start(connection, context, upstream.host.partition("%")[0])
             end = self._loop.time() + self._limits.handshake_s
             while True:
                 events = {descriptor: READ | (WRITE if stream.is_blocked else 0)}
-                await self._wait(call, events, end)
+                await self._wait(request, events, end)
                 if stream.do_handshake():
-                    call.release(descriptor)
+                    request.release(descriptor)
                     return stream
         except BaseException as error:
-            call.release(descriptor)
+            request.release(descriptor)
             connection.close()
             if is_shortage(error) or (
                 isinstance(error, (HandshakeError, ImportError)) and lacks_descriptors()
@@ -326,59 +333,59 @@ class Connector:
         if self.trust_store is not None:
             self.trust_store.expire()
 
-    async def _context(self, call: ConnectRequest, trust: "TrustStore") -> "ssl.SSLContext":
-        ca_file = call.route.profile.ca_file if call.route.profile is not None else ""
+    async def _context(self, request: ConnectRequest, trust: "TrustStore") -> "ssl.SSLContext":
+        ca_file = request.route.profile.ca_file if request.route.profile is not None else ""
         known = trust.loaded_context(ca_file)
         if known is not None:
             return known
         loading = trust.load(ca_file)
         while not loading.done():
-            await call.pause(IoWait({}, future=loading))
+            await request.pause(IoWait({}, future=loading))
         return loading.result()
 
     # --- SOCKS ---
 
     async def _start_socks(
-        self, call: ConnectRequest, upstream: Upstream, stream: SocketStream
+        self, request: ConnectRequest, upstream: Upstream, stream: SocketStream
     ) -> SocketStream:
-        answer, limits = call.credentials, self._limits
+        credentials, limits = request.credentials, self._limits
         try:
-            message = answer.header_value(b"", b"") if answer is not None else None
-            greeting = negotiate(message, may_sign_in=call.route.may_sign_in)
-            signed_in = await self._run_dialogue(call, stream, greeting, limits.handshake_s)
-            if answer is not None and not answer.is_recently_accepted:
-                self._report_login(answer, signed_in=signed_in)
-            wish = connect_to(call.target.host, call.target.port)
-            await self._run_dialogue(call, stream, wish, limits.socks_connect_s)
+            message = credentials.header_value(b"", b"") if credentials is not None else None
+            greeting = negotiate(message, may_sign_in=request.route.may_sign_in)
+            signed_in = await self._run_dialogue(request, stream, greeting, limits.handshake_s)
+            if credentials is not None and not credentials.is_recently_accepted:
+                self._report_login(credentials, signed_in=signed_in)
+            dialogue = connect_to(request.target.host, request.target.port)
+            await self._run_dialogue(request, stream, dialogue, limits.socks_connect_s)
         except _AbandonedError as left:
-            call.release(stream.descriptor)
-            if not call.hand_over(stream):
+            request.release(stream.descriptor)
+            if not request.hand_over(stream):
                 stream.close()
             raise left.reason from None
         except BaseException as error:
-            call.release(stream.descriptor)
+            request.release(stream.descriptor)
             stream.close()
-            failure = socks_failure(upstream.host, call, error)
+            failure = socks_failure(upstream.host, request, error)
             if failure is None:
                 raise
             raise failure from error
-        call.release(stream.descriptor)
+        request.release(stream.descriptor)
         return stream
 
-    def _report_login(self, answer: Credentials, *, signed_in: bool) -> None:
+    def _report_login(self, credentials: Credentials, *, signed_in: bool) -> None:
         if signed_in:
-            self._desk.accepted(answer)
+            self._desk.accepted(credentials)
         else:
-            self._desk.no_response(answer, "the proxy did not ask for it", sent=False)
+            self._desk.no_response(credentials, "the proxy did not ask for it", sent=False)
 
     async def _run_dialogue(
         self,
-        call: ConnectRequest,
+        request: ConnectRequest,
         stream: SocketStream,
-        conversation: SocksDialogue[T],
+        dialogue: SocksDialogue[T],
         limit_s: float,
     ) -> T:
-        """Say what a conversation wants said, and give it what is answered.
+        """Say what a dialogue wants said, and give it what is answered.
 
         Raises:
             UnreachableError: The other side left, or is silent.
@@ -386,26 +393,26 @@ class Connector:
         """
         end = self._loop.time() + limit_s
         try:
-            turn = next(conversation)
+            turn = next(dialogue)
             while True:
                 if turn.sends_login:
-                    call.before_login()
-                await self._send(call, stream, turn.send, end)
+                    request.before_login()
+                await self._send(request, stream, turn.send, end)
                 try:
-                    heard = await self._receive(call, stream, turn.read, end)
+                    octets = await self._receive(request, stream, turn.read, end)
                 except UnreachableError:
                     raise
                 except BaseException as error:
                     if turn.sends_login:
                         raise _AbandonedError(error) from None
                     raise
-                turn = conversation.send(heard)
+                turn = dialogue.send(octets)
         except StopIteration as stop:
             result: T = stop.value
             return result
 
     async def _send(
-        self, call: ConnectRequest, stream: SocketStream, octets: bytes, end: float
+        self, request: ConnectRequest, stream: SocketStream, octets: bytes, end: float
     ) -> None:
         rest = memoryview(octets)
         while rest:
@@ -414,10 +421,10 @@ class Connector:
             except OSError as error:
                 raise UnreachableError(CONNECTION_CLOSED) from error
             if rest:
-                await self._wait(call, {stream.descriptor: WRITE}, end)
+                await self._wait(request, {stream.descriptor: WRITE}, end)
 
     async def _receive(
-        self, call: ConnectRequest, stream: SocketStream, count: int, end: float
+        self, request: ConnectRequest, stream: SocketStream, count: int, end: float
     ) -> bytes:
         """Return exactly that many octets; what follows them stays in the inbox."""
         while len(stream.inbox) < count:
@@ -428,12 +435,12 @@ class Connector:
             if stream.ended:
                 raise UnreachableError(CONNECTION_CLOSED)
             if not has_more:
-                await self._wait(call, {stream.descriptor: READ}, end)
+                await self._wait(request, {stream.descriptor: READ}, end)
         octets = bytes(stream.inbox[:count])
         del stream.inbox[:count]
         return octets
 
-    async def _wait(self, call: ConnectRequest, events: dict[int, int], end: float) -> None:
+    async def _wait(self, request: ConnectRequest, events: dict[int, int], end: float) -> None:
         """Wait for the next hop.
 
         Raises:
@@ -442,10 +449,10 @@ class Connector:
         woken = FUTURE_DONE
         while woken not in events:
             left = end - self._loop.time()
-            woken = await call.pause(IoWait(events, timeout=max(0.0, left)))
+            woken = await request.pause(IoWait(events, timeout=max(0.0, left)))
             if woken == TIMED_OUT:
                 page = no_response(
-                    call.next_hop.host, self._limits.handshake_s, through_upstream=True
+                    request.next_hop.host, self._limits.handshake_s, through_upstream=True
                 )
                 raise UnreachableError(page)
 
@@ -467,24 +474,24 @@ def handshake_error_page(host: str, error: HandshakeError) -> ErrorPage:
     return page(host, error.reason)
 
 
-def socks_failure(host: str, call: ConnectRequest, error: BaseException) -> Exception | None:
+def socks_failure(host: str, request: ConnectRequest, error: BaseException) -> Exception | None:
     """Return what becomes of a request that a SOCKS proxy does not let through; None: nobody's
     fault.
 
     Args:
         host: The proxy.
-        call: What was tried.
+        request: What was tried.
         error: What has happened.
     """
     match error:
         case SocksAuthRequiredError() | SocksAuthRejectedError():
             return AuthRequiredError((socks_challenge(),))
-        case NoAcceptableMethodError() if call.route.profile and not call.route.may_sign_in:
-            return UnusableError(sign_in_not_set(call.route.profile.name))
+        case NoAcceptableMethodError() if request.route.profile and not request.route.may_sign_in:
+            return UnusableError(sign_in_not_set(request.route.profile.name))
         case NoAcceptableMethodError():
             return UnusableError(NO_COMMON_METHOD)
         case NotSocksError():
             return UnreachableError(not_socks(host))
         case ConnectFailedError(code=code):
-            return TargetRefusedError(socks_refused(call.target.host, code))
+            return TargetRefusedError(socks_refused(request.target.host, code))
     return None

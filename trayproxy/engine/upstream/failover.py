@@ -1,9 +1,9 @@
 """Which of several upstreams a request takes: the first one that is not known to be dead.
 
-An upstream that cannot be reached is left alone for a while, which doubles each time it is found
+An upstream that cannot be reached is untried alone for a while, which doubles each time it is found
 dead again. After that one request finds out; the others go elsewhere until it has. A rejected login
 and an answer of any status are signs of life, and certificates that are not trusted are told to the
-person: to pass over them in silence would help whoever is in the way.
+person: to pass over them in silence would help whoever is in the route.
 """
 
 from collections.abc import Callable, Collection
@@ -23,7 +23,7 @@ class _DeadUpstream:
     """What is known of an upstream that could not be reached.
 
     Attributes:
-        pause: How long it is left alone this time.
+        pause: How long it is untried alone this time.
         until: When to try it again.
         is_probed: A request is finding out.
     """
@@ -48,32 +48,32 @@ class Failover:
         self._dead: dict[Upstream, _DeadUpstream] = {}
         self._silent_counts: dict[Upstream, int] = {}
 
-    def choose(self, way: Route, tried: Collection[Route] = ()) -> Route | None:
-        """Return the way to take, None if all were tried.
+    def choose(self, route: Route, tried: Collection[Route] = ()) -> Route | None:
+        """Return the route to take, None if all were tried.
 
         When all are dead, each is tried: nothing is lost by it.
 
         Args:
-            way: The preferred one, with its alternatives.
+            route: The preferred one, with its alternatives.
             tried: Ways that this request has found dead itself.
         """
         if not self._dead and not tried:
-            return way
-        left = [other for other in (way, *way.fallbacks) if other not in tried]
-        return next(filter(self._may_be_tried, left), left[0] if left else None)
+            return route
+        untried = [other for other in (route, *route.fallbacks) if other not in tried]
+        return next(filter(self._may_be_tried, untried), untried[0] if untried else None)
 
-    def is_dead(self, way: Route) -> bool:
-        """Whether the next hop of a way could not be reached, and has not answered since."""
-        return way.upstream in self._dead
+    def is_dead(self, route: Route) -> bool:
+        """Whether the next hop of a route could not be reached, and has not answered since."""
+        return route.upstream in self._dead
 
-    def _may_be_tried(self, way: Route) -> bool:
-        death = self._dead.get(way.upstream) if way.upstream else None
-        if death is None:
+    def _may_be_tried(self, route: Route) -> bool:
+        dead = self._dead.get(route.upstream) if route.upstream else None
+        if dead is None:
             return True
-        if self._now() < death.until:
+        if self._now() < dead.until:
             return False
-        death.is_probed = True
-        death.until = self._now() + self._limits.connect_total_s
+        dead.is_probed = True
+        dead.until = self._now() + self._limits.connect_total_s
         return True
 
     def mark_dead(self, upstream: Upstream) -> None:
@@ -81,12 +81,12 @@ class Failover:
 
         Many requests find out at the same time; they count as one.
         """
-        death, now = self._dead.get(upstream), self._now()
+        dead, now = self._dead.get(upstream), self._now()
         self._silent_counts.pop(upstream, None)
-        if death is None:
+        if dead is None:
             pause = self._limits.dead_upstream_s
-        elif death.is_probed or now >= death.until:
-            pause = min(2 * death.pause, self._limits.dead_upstream_max_s)
+        elif dead.is_probed or now >= dead.until:
+            pause = min(2 * dead.pause, self._limits.dead_upstream_max_s)
         else:
             return
         self._dead[upstream] = _DeadUpstream(pause, now + pause)

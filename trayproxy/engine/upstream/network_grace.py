@@ -50,13 +50,13 @@ class NetworkChangedError(Exception):
     """The network has changed while a connection was being made."""
 
 
-def until_network_change(pause: Pause, arrival: NetworkGrace) -> Pause:
+def until_network_change(pause: Pause, grace: NetworkGrace) -> Pause:
     """Return a pause that raises `NetworkChangedError` when the network changes.
 
     One that waits for a future already is for the look-up of a name, which is asked anew soon
     enough.
     """
-    change = arrival.change
+    change = grace.change
 
     async def watching(wait: IoWait) -> int:
         if wait.future is not None:

@@ -106,7 +106,7 @@ class Pool:
         self,
         loop: asyncio.AbstractEventLoop,
         limits: EngineLimits,
-        descriptors: Poller,
+        poller: Poller,
         check_for_suspend: Callable[[], None] = lambda: None,
     ) -> None:
         """Make an empty one.
@@ -114,7 +114,7 @@ class Pool:
         Args:
             loop: Its clock counts.
             limits: How long to keep them.
-            descriptors: Tells when an idle connection ends, or says something.
+            poller: Tells when an idle connection ends, or says something.
             check_for_suspend: Called before a connection from earlier is used; calls `clear` if the
                 computer has slept since.
         """
@@ -123,7 +123,7 @@ class Pool:
         self._checked_at = -RECENT_USE_S
         self._loop = loop
         self._limits = limits
-        self._poller = descriptors
+        self._poller = poller
         self._idle: dict[PoolKey, deque[tuple[UpstreamConnection, float]]] = {}
         self._by_descriptor: dict[int, UpstreamConnection] = {}
         self._timer: asyncio.TimerHandle | None = None

@@ -1,6 +1,6 @@
 """Connections that a change of networks has left behind (security.md, F12).
 
-A connection belongs to the address that it was made from. When that address is no longer ours, no
+A connection belongs to the address that it was made from. When that address is no longer is_local, no
 octet comes or goes on it, and nobody says so: a download hangs until its program gives up, which
 may be never. What it was made from may come back, though, as after a short loss of the radio, and
 then it lives. So it is given up only when the network has had its time to come back, and another
@@ -25,14 +25,14 @@ def close_stale_connections(connections: Iterable[socket.SocketType]) -> int:
 
     Their owners see the end like any other: they try again, or tell their clients.
     """
-    ours: dict[str, bool] = {}
+    is_local: dict[str, bool] = {}
     count = 0
     for connection in connections:
         with suppress(OSError):  # It is not established, or is over: its owner finds out.
             local = connection.getsockname()
-            if local[0] not in ours:
-                ours[local[0]] = is_local_address(connection.family, local)
-            if not ours[local[0]] and is_routable(connection.family, connection.getpeername()):
+            if local[0] not in is_local:
+                is_local[local[0]] = is_local_address(connection.family, local)
+            if not is_local[local[0]] and is_routable(connection.family, connection.getpeername()):
                 connection.shutdown(socket.SHUT_RDWR)
                 count += 1
     if count:
