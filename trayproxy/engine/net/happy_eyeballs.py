@@ -12,14 +12,15 @@ from trayproxy.engine.net.resolver import Address
 from trayproxy.engine.net.resource_shortage import is_shortage
 
 NEVER_BLOCKS = getattr(socket, "SOCK_NONBLOCK", 0)
-"""Makes a socket that does not block from the start, where that is possible."""
+"""Socket type flag for a non-blocking socket; 0 on systems without the flag."""
 
 
 def start_connect(address: Address) -> socket.SocketType:
-    """Return a connection to this address that is being established, or is already.
+    """Return a non-blocking socket that connects, or is already connected, to an address.
 
     Raises:
-        OSError: It cannot be: the system has no IPv6 or no descriptors, or knows no route.
+        OSError: Connecting has failed immediately: the system has no IPv6, no free descriptor or no
+            route.
     """
     family, sockaddr = address
     attempt = socket.SocketType(family, socket.SOCK_STREAM | NEVER_BLOCKS)
@@ -33,7 +34,7 @@ def start_connect(address: Address) -> socket.SocketType:
 
 
 def is_connected(connection: socket.SocketType) -> bool:
-    """Whether a connection that was connecting is established already, as on loopback it is at once."""
+    """Return whether a socket is already connected, as usual immediately on loopback."""
     try:
         connection.getpeername()
     except OSError:
@@ -46,10 +47,11 @@ def _timed_out() -> OSError:
 
 
 def _more_informative(one: OSError | None, other: OSError) -> OSError:
-    """Return the error that says more about why none of several addresses answers.
+    """Return the more informative one of two connection errors.
 
-    A family that this computer has no route for says least: the names of most proxies have an
-    address of each.
+    A shortage of resources ranks above a refused connection, that above a timeout, and that above
+    every other error. A missing route ranks lowest, because the names of most proxies have IPv6
+    addresses, and many computers have no route for them.
     """
 
     def rank(error: OSError) -> int:
@@ -73,15 +75,17 @@ async def connect(
     """Return a connection to the first address that answers (RFC 8305, section 5).
 
     Args:
-        addresses: In the order of preference.
-        pause: Waits.
-        release: Called with each descriptor that was waited for, before it is closed or returned.
-        limits: The times.
-        now: The loop's clock.
-        connecting: A connection to the first address that somebody has connecting already.
+        addresses: The addresses in order of preference.
+        pause: Waits for an `IoWait`.
+        release: Called with each descriptor that was waited for, before the descriptor is closed or
+            returned.
+        limits: The time limits.
+        now: The clock of the event loop.
+        connecting: A socket that is already connecting to the first address.
 
     Raises:
-        OSError: No address answered; the error that says most, `TimeoutError` if there is none.
+        OSError: No address has answered. The most informative error; `TimeoutError` if there were
+            no errors.
     """
     queue = deque(addresses)
     attempts: dict[int, tuple[socket.SocketType, float]] = {}

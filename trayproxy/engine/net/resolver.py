@@ -8,18 +8,20 @@ from typing import Any
 from trayproxy.engine.net.fd_task import TIMED_OUT, IoWait, Pause
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
-"""An address family and a socket address of it."""
+"""An address family and a socket address of that family."""
 
 CACHE_S = 10.0
+"""How long a result is cached, in seconds."""
 MAX_CACHED_NAMES = 256
+"""Maximum number of cached results."""
 
 
 def literal_address(host: str, port: int) -> tuple[Address, ...]:
-    """Return the address that an IP literal is; nothing for a name.
+    """Return the address of an IP literal; an empty tuple for a name.
 
-    An address of IPv6 may have a zone (RFC 4007, section 11). Not every resolver passes it on
-    (uvloop's drops it), so it is looked up here. One that there is not becomes an interface that
-    there is not: connecting says so.
+    An IPv6 literal may contain a zone (RFC 4007, section 11). It is resolved here, because the
+    resolver of uvloop drops it. An unknown zone becomes an interface index that does not exist, so
+    that connecting fails.
     """
     plain, mark, zone = host.partition("%")
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -34,11 +36,11 @@ def literal_address(host: str, port: int) -> tuple[Address, ...]:
 
 
 _NO_INTERFACE = (1 << 31) - 1
-"""The number of an interface that there is not."""
+"""An interface index that does not exist."""
 
 
 def _zone_index(zone: str) -> int:
-    """Return the number of a network interface, which may be given by its name or number."""
+    """Return the index of a network interface, given by name or by index."""
     if zone.isascii() and zone.isdigit():
         return min(int(zone), _NO_INTERFACE)
     try:
@@ -48,11 +50,11 @@ def _zone_index(zone: str) -> int:
 
 
 class _LookUp:
-    """One that is under way.
+    """A look-up that has not completed.
 
     Attributes:
-        answer: What the system will say.
-        waiting: How many requests wait for that.
+        answer: The future result of ``getaddrinfo``.
+        waiting: Number of callers that wait for the result.
     """
 
     __slots__ = ("answer", "waiting")
@@ -63,10 +65,10 @@ class _LookUp:
 
 
 class Resolver:
-    """Finds the addresses of names, off the loop; remembers them for a few seconds.
+    """Resolves host names in the threads of the event loop, and caches the results for `CACHE_S`.
 
-    However many requests wait for a name, the system is query once: it asks in few threads, and
-    while a name server is silent each of them is one that other names do without.
+    Concurrent look-ups of a name share one call of ``getaddrinfo``. The event loop has few threads,
+    and a call to a silent name server occupies one of them.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -75,8 +77,7 @@ class Resolver:
         self._pending: dict[tuple[str, int], _LookUp] = {}
 
     def known(self, host: str, port: int) -> tuple[Address, ...] | None:
-        """Return the addresses that need no look-up: of an IP literal, or of a name query
-        before."""
+        """Return the addresses of an IP literal or a cached name; None if a look-up is needed."""
         found = self._cache.get((host, port))
         if found is not None and found[0] > self._loop.time():
             return found[1]
@@ -86,10 +87,17 @@ class Resolver:
     async def look_up(
         self, host: str, port: int, pause: Pause, limit_s: float
     ) -> tuple[Address, ...]:
-        """Return the addresses of a name, IPv6 and IPv4 in turn (RFC 8305, section 4).
+        """Return the addresses of a name, with the address families interleaved (RFC 8305, section
+        4).
+
+        Args:
+            host: A host name or an IP literal.
+            port: The port in the returned addresses.
+            pause: Waits for an `IoWait`.
+            limit_s: The time limit in seconds.
 
         Raises:
-            socket.gaierror: It has none, or no name server has answered in time.
+            socket.gaierror: The name has no address, or no name server has answered in time.
         """
         known = self.known(host, port)
         if known is not None:
@@ -100,7 +108,7 @@ class Resolver:
         try:
             while not answer.done():
                 if await pause(IoWait({}, future=answer, timeout=limit_s)) == TIMED_OUT:
-                    # Whoever comes next asks anew: the name server may be back by then.
+                    # The next caller starts a new look-up: the name server may be back by then.
                     self._forget_look_up((host, port), look_up)
                     raise socket.gaierror(socket.EAI_AGAIN, "the name server does not answer")
         finally:
@@ -115,18 +123,18 @@ class Resolver:
         return self._store(host, port, tuple(address for address in turns if address))
 
     def _start_look_up(self, host: str, port: int) -> _LookUp:
-        """Return the look-up of a name that is under way, or begin one."""
+        """Return the pending look-up of a name, or start a look-up."""
         pending = self._pending.get((host, port))
         if pending is not None and not pending.answer.done():
             return pending
-        # As octets: Python's IDNA codec, which text goes through, raises UnicodeError at names that
-        # no name server would know either.
+        # Bytes, because Python's IDNA codec, which is applied to text, raises UnicodeError for some
+        # names that do not exist.
         query = self._loop.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
         look_up = self._pending[host, port] = _LookUp(asyncio.ensure_future(query, loop=self._loop))
         return look_up
 
     def _forget_look_up(self, name: tuple[str, int], look_up: _LookUp) -> None:
-        """Let nobody else wait for a look-up."""
+        """Remove a look-up, so that no further caller waits for it."""
         if self._pending.get(name) is look_up:
             del self._pending[name]
 
@@ -137,6 +145,7 @@ class Resolver:
         return addresses
 
     def forget(self) -> None:
-        """Forget all names: the network has changed. Who waits for one goes on waiting."""
+        """Discard all cached and pending results, after a network change. Callers that wait for a
+        pending look-up keep waiting."""
         self._cache.clear()
         self._pending.clear()

@@ -1,1 +1,1 @@
-"""Accept client connections and run one task per connection."""
+"""Accepts client connections and runs each of them: executor, access control, client connection."""

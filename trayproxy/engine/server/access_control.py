@@ -1,8 +1,8 @@
-"""Who may connect: this user, and whom the settings name (security.md, T1).
+"""Access control: which users' programs may connect (security.md, T1).
 
-On a computer that people share, anyone can connect to a loopback port, and would act under the
-login of whoever runs TrayProxy. So the owner of every accepted connection is looked up before an
-octet of it is read.
+On a shared computer every user can connect to a loopback port, and would use the login of the user
+who runs TrayProxy. So the owner of every accepted connection is looked up before an octet of the
+connection is read.
 """
 
 import asyncio
@@ -20,22 +20,22 @@ from trayproxy.desktop.socket_owner.factory import open_owner_lookup
 from trayproxy.desktop.users import User, own_user
 
 Inquiry = asyncio.Future[None]
-"""Is done when it is known which program was refused."""
+"""Completes when the refused program is identified."""
 OnRefused = Callable[[socket.SocketType, User | None], Inquiry | None]
-"""Is told of a connection that is refused and of its user, None if unknown, before the connection
-is answered. Returns what to wait for before that: a program that has its answer may end, and then
-nobody can tell any more which one it was. None: nothing."""
+"""Called with a refused connection and its user (None if unknown) before the connection is
+answered. Returns an inquiry to wait for before answering, because a program may exit after the
+response and can then not be identified any more; None to answer immediately."""
 
 
 def admits(owner: SocketOwner | None, own: User, allowed: frozenset[User]) -> bool:
-    """Whether a connection of this owner is served.
+    """Return whether a connection with this owner is served.
 
-    One that no process holds any more is not: whose it was cannot be told, only that nobody waits
-    for the answer.
+    A socket that no process holds any more is not served: its user cannot be verified, and no
+    process waits for the response.
 
     Args:
-        owner: Who is at the other end, None if the system does not know.
-        own: The user that we run as.
+        owner: The owner of the client's socket, None if the system does not know it.
+        own: The user that TrayProxy runs as.
         allowed: Other users that may connect.
     """
     if owner is None or not owner.is_open:
@@ -44,14 +44,16 @@ def admits(owner: SocketOwner | None, own: User, allowed: frozenset[User]) -> bo
 
 
 class AccessControl:
-    """Stands at the door of the engine.
+    """Decides for each accepted connection whether it is served.
 
     Attributes:
-        allowed: Users other than the own that may connect.
-        open_to_all: Whether nobody is asked who it is.
-        refused_count: How many connections were turned away. One that ended before it was looked at
-            and has sent nothing is none: programs do this to see whether somebody listens.
-        inquiry: What to wait for before the connection that was refused last is answered.
+        allowed: Users, other than the own user, that may connect.
+        open_to_all: True if every user may connect, without a look-up.
+        refused_count: Number of refused connections. A connection that was closed before its
+            look-up and has sent nothing does not count: programs probe in this way whether a port
+            is open.
+        inquiry: The inquiry to wait for before the last refused connection is answered; None to
+            answer immediately.
     """
 
     def __init__(
@@ -63,14 +65,14 @@ class AccessControl:
         open_to_all: bool = False,
         on_refused: OnRefused = lambda connection, user: None,
     ) -> None:
-        """Take the place.
+        """Create the access control.
 
         Args:
-            owners: Tells who is there.
-            own: The user that we run as.
+            owners: Looks up the owner of a socket.
+            own: The user that TrayProxy runs as.
             allowed: See `AccessControl`.
             open_to_all: See `AccessControl`.
-            on_refused: Is told of each that is turned away. Called in the loop: be quick.
+            on_refused: Called with each refused connection, in the event loop: must be fast.
         """
         self.allowed = allowed
         self.open_to_all = open_to_all
@@ -83,12 +85,12 @@ class AccessControl:
     def admits(
         self, connection: socket.SocketType, peer: tuple[Any, ...], local: Endpoint | None = None
     ) -> bool:
-        """Whether to serve a connection that was just accepted; it costs microseconds on Linux.
+        """Return whether to serve a connection that was just accepted. Takes microseconds on Linux.
 
         Args:
-            connection: The connection.
-            peer: The address of its other end, as the socket module has it.
-            local: That of ours; None: the socket is asked.
+            connection: The accepted socket.
+            peer: The address of the client, in the form of the socket module.
+            local: The local address; None to ask the socket.
         """
         if self.open_to_all:
             return True
@@ -99,7 +101,7 @@ class AccessControl:
             # Not before the look-up: see `trayproxy.desktop.socket_owner.base`.
             require_peer(connection)
         except OSError:
-            # Gone already, or the system has become unable to tell.
+            # The client has disconnected, or the look-up has failed.
             owner = None
         if admits(owner, self._own, self.allowed):
             return True
@@ -111,8 +113,13 @@ class AccessControl:
         return False
 
     def is_held(self, connection: socket.SocketType) -> bool | None:
-        """Whether a process still holds the other end of a connection; None: this system does not
-        tell. One that has only ended its sending is held."""
+        """Return whether a process still holds the client's end of a connection.
+
+        A client that has only shut down its sending side still holds its socket.
+
+        Returns:
+            None if the operating system does not report it.
+        """
         try:
             local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
         except OSError:
@@ -128,23 +135,23 @@ class AccessControl:
         return owner is not None and owner.is_open
 
     def close(self) -> None:
-        """Leave the place."""
+        """Close the owner look-up."""
         self._owners.close()
 
 
 def has_unread_octets(connection: socket.SocketType) -> bool:
-    """Whether octets wait to be read. None is taken."""
+    """Return whether a connection has unread octets. The octets stay unread."""
     try:
         return bool(connection.recv(1, socket.MSG_PEEK))
     except OSError:
-        # Nothing yet, or a reset.
+        # There is no data yet, or the connection was reset.
         return False
 
 
 def own_user_only() -> AccessControl:
-    """Return a guard that lets in this user only.
+    """Return an access control that admits only the own user.
 
     Raises:
-        OSError: This system does not tell whose a connection is.
+        OSError: The owner look-up is not available on this system.
     """
     return AccessControl(open_owner_lookup(), own_user())

@@ -1,11 +1,13 @@
-"""One client connection, as proxy.py's `Work`: request after request, until a tunnel or the end.
+"""A client connection, as a `Work` of proxy.py.
 
-It is at rest, or somebody has it in hand:
+The connection is in one of these states:
 
-- at rest it waits for the next request, which the shortcut looks at first (`shortcut`);
-- a request on the short way waits for an answer as usual;
-- whatever is not as usual is told as a story, one coroutine from top to bottom (`story`);
-- a tunnel moves octets, and nothing follows (`tunnel`).
+- idle: it waits for the next request, which the fast path handles first
+  (`trayproxy.engine.forward.fast_path`);
+- a request of the fast path waits for its response;
+- the request loop runs, a coroutine that serves every request which the fast path does not
+  (`trayproxy.engine.forward.request_loop`);
+- tunnel: it moves octets until it is closed (`trayproxy.engine.transfer.tunnel`).
 """
 
 import argparse
@@ -45,12 +47,13 @@ logger = logging.getLogger(__name__)
 
 
 class AcceptedConnection(NamedTuple):
-    """What a listener accepted.
+    """A connection that a listener has accepted.
 
     Attributes:
-        connection: The connection.
-        peer: The address of its other end, as the socket module has it.
-        local: That of ours, if the listener has just this one; None: the socket knows.
+        connection: The socket.
+        peer: The address of the client, in the form of the socket module.
+        local: The address of the listener; None if it listens on all addresses, in which case
+            the socket must be asked.
     """
 
     connection: socket.SocketType
@@ -59,32 +62,35 @@ class AcceptedConnection(NamedTuple):
 
 
 class NotRegistered(Enum):
-    """What a connection waits beside that waits for something else."""
+    """Type of the sentinel `NOT_REGISTERED`."""
 
     NOT_REGISTERED = auto()
 
 
 NOT_REGISTERED: Final = NotRegistered.NOT_REGISTERED
+"""The connection is not registered for idle events."""
 
 
 class ClientConnection(Work[AcceptedConnection]):
-    """A client connection.
+    """A client connection: serves one request after another until a tunnel or the end.
 
     Attributes:
-        client: The client's socket.
-        upstream: The connection that answered its last request, kept as its own while both live;
-            connection-bound schemes need that.
-        tunnel: The tunnel that this connection has become, if it has.
-        deadline: Loop time after which it has waited for too long, noticed at most a second late;
-            None for no limit.
-        cached_request: The request that is on its way by the shortcut, None if none is.
-        connecting: A connection to the next hop that the shortcut began and that takes its time.
-        undelivered: What the client has not taken yet of an answer from the shortcut.
-        has_timed_out: The answer to what was sent on the short way has not come in time.
-        is_over_limit: There were as many clients as we serve before it.
-        is_between_requests: It is between two requests.
-        pending_credentials: The login that a request of the story carries and that has no answer
-            yet.
+        engine: The engine.
+        client: The stream to the client.
+        upstream: The upstream connection of the last request. It is reserved for this client while
+            both connections are open, because connection-bound schemes require that.
+        tunnel: The tunnel that this connection has become; None before.
+        deadline: When the current wait times out, in the event loop's time, noticed at most a
+            second late; None for no limit.
+        cached_request: The request of the fast path that waits for its response, None without one.
+        connecting: A socket that the fast path has created and whose connection to the next hop is
+            still being established; None without one.
+        undelivered: The octets of a response of the fast path that are not yet sent to the client.
+        has_timed_out: True if the request of the fast path got no response before the deadline.
+        is_over_limit: True if the maximum number of clients was connected before this client.
+        is_between_requests: True if the connection is between two requests.
+        pending_credentials: The credentials in the current request of the request loop while the
+            request has no response; None if there is no such request.
     """
 
     def __init__(self, work: AcceptedConnection, flags: argparse.Namespace, **kwargs: Any) -> None:
@@ -109,11 +115,11 @@ class ClientConnection(Work[AcceptedConnection]):
 
     @staticmethod
     def create(*args: Any) -> AcceptedConnection:
-        """Return the work of proxy.py's contract: the accepted socket and its peer."""
+        """Return the work that proxy.py passes to the constructor: the accepted connection."""
         return AcceptedConnection(*args)
 
     def initialize(self) -> None:
-        """Let the connection in, and begin with what has come with it."""
+        """Ask access control, and handle the octets that have already arrived."""
         engine = self.engine
         engine.counters.active += 1
         if not engine.access_control.admits(*self.work):
@@ -129,19 +135,19 @@ class ClientConnection(Work[AcceptedConnection]):
             return
         self._on_event(self.client.descriptor, READ)
         if self._idle_upstream is None and self.is_between_requests:
-            self.set_deadline(engine.limits.first_octet_s)  # Nothing has come with it.
+            self.set_deadline(engine.limits.first_octet_s)  # No octets have arrived yet.
 
     # --- events ---
 
     def _on_event(self, descriptor: int, mask: int) -> None:
-        """Go on after a descriptor has become ready. This is where all traffic passes."""
+        """Handle a ready descriptor. All traffic passes through this method."""
         tunnel = self.tunnel
         if tunnel is not None:
             try:
                 if tunnel.handle_event(descriptor, mask):
                     return
             except OSError:
-                self._finish()  # It is not over: both sides see that it was cut.
+                self._finish()  # `shutdown` resets both connections, as the tunnel is incomplete.
                 return
             except Exception:
                 logger.exception("connection %s failed", self.uid)
@@ -158,7 +164,7 @@ class ClientConnection(Work[AcceptedConnection]):
             else:
                 result = on_upstream_ready(self)
         except OSError:
-            result = END  # The client has gone.
+            result = END  # The client has disconnected.
         except Exception:
             logger.exception("connection %s failed", self.uid)
             result = END
@@ -179,13 +185,13 @@ class ClientConnection(Work[AcceptedConnection]):
             self._finish()
 
     def _resume(self, woken_by: int) -> None:
-        """Go on with the story."""
+        """Resume the request loop."""
         fd_task = self._fd_task
         if fd_task is not None:
             self._run_step(lambda: fd_task.step(woken_by))
 
     def _run_step(self, step: Callable[[], bool]) -> None:
-        """Take a step of the story; one that fails ends this connection alone."""
+        """Run a step of the request loop. An unexpected error closes only this connection."""
         assert self._fd_task is not None
         try:
             is_over = step()
@@ -206,7 +212,7 @@ class ClientConnection(Work[AcceptedConnection]):
             self._finish()
 
     def _start_tunnel(self) -> None:
-        """Let octets pass both ways from now on."""
+        """Start to move octets in both directions."""
         tunnel = self.tunnel
         assert tunnel is not None
         self.deadline = None
@@ -222,17 +228,17 @@ class ClientConnection(Work[AcceptedConnection]):
         self._update_tunnel(tunnel)
 
     def _update_tunnel(self, tunnel: Tunnel) -> None:
-        """Wait for what the tunnel waits for now, or end with it."""
+        """Register for the events of the tunnel, or close the connection if the tunnel is over."""
         if tunnel.is_over:
             self._finish()
             return
         if self.deadline is None and (tunnel.up.is_over or tunnel.down.is_over):
-            # One side has ended its sending: the other may not be silent for ever.
+            # One side has finished sending; limit how long the other side may be silent.
             self.set_deadline(self.engine.limits.half_closed_s)
         self._register(tunnel.events)
 
     def _register_idle(self, upstream: UpstreamConnection | None) -> None:
-        """Wait for what either side says, as long as they are a pair."""
+        """Register for data from the client and from its reserved upstream connection, if any."""
         events = {self.client.descriptor: READ}
         if upstream is not None:
             events[upstream.stream.descriptor] = READ
@@ -240,7 +246,7 @@ class ClientConnection(Work[AcceptedConnection]):
         self._idle_upstream = upstream
 
     def _register(self, events: dict[int, int]) -> None:
-        """Wait for these from now on, and for nothing else."""
+        """Register for exactly these events."""
         self._idle_upstream = NOT_REGISTERED
         registered, poller = self._registered, self.engine.poller
         self._registered = events
@@ -252,7 +258,7 @@ class ClientConnection(Work[AcceptedConnection]):
                 if registered.get(descriptor) != mask:
                     poller.register(descriptor, mask, self._on_event)
         except OSError as error:
-            # The system is out of memory, or of what it grants a user (epoll_ctl(2)).
+            # The system is out of memory, or the limit of a user is exhausted (epoll_ctl(2)).
             logger.warning("connection %s cannot go on: %s", self.uid, error.strerror)
             self._finish()
 
@@ -262,7 +268,7 @@ class ClientConnection(Work[AcceptedConnection]):
     # --- time ---
 
     def is_inactive(self) -> bool:
-        """Whether it has waited for too long. The executor's sweep asks once a second."""
+        """Return whether the deadline has passed. The executor calls this once a second."""
         tunnel = self.tunnel
         if tunnel is not None:
             if not tunnel.has_keepalive:
@@ -271,12 +277,12 @@ class ClientConnection(Work[AcceptedConnection]):
                 self.set_deadline(self.engine.limits.half_closed_s)
         elif self.upstream is not None and not self.is_between_requests:
             if not self.upstream.stream.has_keepalive:
-                self.upstream.stream.enable_keepalive()  # Its answer may take minutes.
+                self.upstream.stream.enable_keepalive()  # The response may take minutes.
             self._report_overdue_response(self.upstream)
         return self.deadline is not None and self.engine.loop.time() >= self.deadline
 
     def _report_overdue_response(self, upstream: UpstreamConnection) -> None:
-        """Tell the desk if a login is on its way and the next hop answers no request at all."""
+        """Report to the desk if a login is pending and the next hop sends no responses at all."""
         carried = self.unanswered_credentials
         if carried is None or upstream.route is None:
             self._last_response = None
@@ -290,7 +296,8 @@ class ClientConnection(Work[AcceptedConnection]):
 
     @property
     def unanswered_credentials(self) -> Credentials | None:
-        """The login that the present request carries and that has no answer yet, None if none."""
+        """The credentials in the current request if the request has no response yet; otherwise
+        None."""
         upstream = self.upstream
         if (
             self.pending_credentials is None
@@ -301,30 +308,31 @@ class ClientConnection(Work[AcceptedConnection]):
         return self.pending_credentials
 
     def time_out(self) -> None:
-        """Do something about that."""
+        """Handle a passed deadline: resume the request loop with a timeout, or close."""
         fd_task = self._fd_task
         self.deadline = None
         if fd_task is not None:
             self._run_step(fd_task.time_out)
         elif self.cached_request is not None:
-            # The story takes over at the end of its patience with the next hop.
+            # The request loop answers the client.
             self.has_timed_out = True
             self._apply(SLOW_PATH)
         else:
             self._finish()
 
     def set_deadline(self, seconds: float) -> None:
-        """Limit how long it may wait from now on."""
+        """Set the deadline to `seconds` from now."""
         self.deadline = self.engine.loop.time() + seconds
 
     # --- the end ---
 
     def shutdown(self) -> None:
-        """Close what this connection holds; an idle upstream connection is kept for others."""
+        """Release everything that this connection holds. An idle upstream connection goes into the
+        pool."""
         engine = self.engine
         if self._fd_task is not None:
             if not self.is_between_requests:
-                self.reset_on_close()  # What has come of its answer may end with the connection.
+                self.reset_on_close()  # A response delimited by close must not look complete.
             self._fd_task.close()
             self._fd_task = self._request_loop = None
         self.drop_connecting()
@@ -339,7 +347,7 @@ class ClientConnection(Work[AcceptedConnection]):
                 engine.poller.discard(descriptor)
         self._registered = NO_EVENTS
         if upstream is not None:
-            # What is still to come on it may answer a request of this client.
+            # The rest of a pending response must not reach another client.
             if self.tunnel is None and self.cached_request is None:
                 engine.pool.put(upstream)
             else:
@@ -347,38 +355,38 @@ class ClientConnection(Work[AcceptedConnection]):
                 upstream.stream.close()
         self.client.close()
         engine.counters.active -= 1
-        # proxy.py's own only publishes an event, which nobody asked for.
+        # The method of proxy.py only publishes an event that is not used.
 
     def _abort(self) -> None:
-        """Let both sides see that the tunnel was cut, not ended."""
+        """Reset both connections on close, so that both sides detect an incomplete tunnel."""
         self.client.reset_on_close()
         if self.upstream is not None:
             self.upstream.stream.reset_on_close()
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is between two requests."""
+        """True if the connection is between two requests and has no unread data."""
         return self.is_between_requests and not self.client.inbox
 
     def reset_on_close(self) -> None:
-        """Let the client see a reset when the connection closes."""
+        """Close the client connection by a reset (RST)."""
         self.client.reset_on_close()
 
-    # --- what stories and exchanges use ---
+    # --- used by the request loop and the authentication exchange ---
 
     def events(
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
     ) -> dict[int, int]:
-        """Return what to wait for."""
+        """Return the descriptors and event masks to wait for."""
         events = {self.client.descriptor: client_mask} if client_mask else {}
         if upstream is not None and upstream_mask:
             events[upstream.descriptor] = upstream_mask
         return events
 
     def release(self, descriptor: int) -> None:
-        """Say that a descriptor is about to be closed or given away."""
-        # Also one that the pool has registered until now: what is still thought to be registered when its
-        # number comes back is not asked for again, and the next owner hears nothing for ever.
+        """Deregister a descriptor before it is closed or handed over."""
+        # This includes a descriptor that the pool registered. If a stale registration remained, a
+        # new socket with the same number would not be registered and would get no events.
         self.engine.poller.unregister(descriptor)
         if descriptor in self._registered:
             rest = dict(self._registered)
@@ -387,24 +395,24 @@ class ClientConnection(Work[AcceptedConnection]):
             self._idle_upstream = NOT_REGISTERED
 
     def drop_upstream(self) -> None:
-        """Close the upstream connection."""
+        """Close the upstream connection, if any."""
         if self.upstream is not None:
             self.release(self.upstream.stream.descriptor)
             self.upstream.stream.close()
             self.upstream = None
 
     def drop_connecting(self) -> None:
-        """Close the connection that the shortcut began and nobody took."""
+        """Close the socket `connecting`, if any."""
         if self.connecting is not None:
             self.connecting.close()
             self.connecting = None
 
     async def deliver(self, data: bytes) -> None:
-        """Send octets to the client, as quickly as it takes them.
+        """Send octets to the client, and wait until all of them are sent.
 
         Raises:
-            OSError: It has gone.
-            TimeoutError: It takes nothing for too long.
+            OSError: The client has disconnected.
+            TimeoutError: The client has read nothing for too long.
         """
         rest = memoryview(data)
         while True:
@@ -417,7 +425,16 @@ class ClientConnection(Work[AcceptedConnection]):
     async def send_page(
         self, page: ErrorPage, request: Request | None, *, keep_alive: bool
     ) -> bool:
-        """Answer with a page of ours. Return whether the connection goes on."""
+        """Send an error page to the client.
+
+        Args:
+            page: The error page.
+            request: The request, if its head was parsed.
+            keep_alive: True if the connection stays open.
+
+        Returns:
+            `keep_alive`.
+        """
         target = request.target.authority if request is not None else None
         octets = write_page(
             page,
@@ -432,8 +449,8 @@ class ClientConnection(Work[AcceptedConnection]):
         return keep_alive
 
     async def linger(self) -> None:
-        """Read what the client still sends, so that our answer is not lost to a reset (9112,
-        9.6)."""
+        """Read and discard the data that the client still sends, so that no reset destroys the
+        response (RFC 9112, section 9.6)."""
         self.client.shutdown_write()
         self.client.inbox.clear()
         end = self.engine.loop.time() + self.engine.limits.linger_s

@@ -1,9 +1,10 @@
-"""proxy.py's executor on a real event loop: O(ready), no polling, no thread.
+"""An executor for the works of proxy.py on an event loop, without polling and without threads.
 
-The stock `Threadless` executor sleeps 25 ms at a time and asks every work for its events on every
-turn: 12 % of a core beside 1,000 idle tunnels. This one keeps the life of a work (`create`,
-`initialize`, `is_inactive`, `shutdown`) and asks nobody for events: a work says itself which
-descriptors it waits for, and hears of those alone (`trayproxy.engine.net.poller`).
+The `Threadless` executor of proxy.py sleeps 25 ms at a time and asks every work for its events in
+each iteration, which takes 12 % of a core with 1,000 idle tunnels. This executor keeps the life
+cycle of a work (`create`, `initialize`, `is_inactive`, `shutdown`). A work registers its
+descriptors itself (`trayproxy.engine.net.poller`), so an event costs time only for the works that
+are ready.
 """
 
 import argparse
@@ -26,11 +27,11 @@ from trayproxy.engine.proxy_py import without_upstream_connections
 logger = logging.getLogger(__name__)
 
 MAX_ACCEPTS_PER_EVENT = 64
-"""How many connections are accepted before the others get their turn."""
+"""Maximum number of connections accepted per event of a listener."""
 SWEEP_S = 1.0
-"""How often works are asked whether they have waited for too long; never while there are none."""
+"""Interval of the check for passed deadlines, in seconds. It runs only while there are works."""
 ACCEPT_PAUSE_S = 1.0
-"""How long not to accept when that fails: the system is out of descriptors or memory."""
+"""How long accepting pauses when the system is out of descriptors or memory, in seconds."""
 
 
 _CLIENT_LEFT = frozenset(
@@ -53,11 +54,11 @@ _CLIENT_LEFT = frozenset(
 
 
 def is_client_gone(error: OSError) -> bool:
-    """Return whether accepting has failed because the connection has ended already.
+    """Return whether accept has failed because the client has already disconnected.
 
-    It is gone from the queue, and the next one can be accepted. Linux passes on the errors of the
-    connection (accept(2)); Windows says WSAECONNRESET of one that was reset (accept in the Winsock
-    documentation), and wine WSAENOTCONN.
+    That connection has left the queue, and the next connection can be accepted. Linux returns
+    pending errors of the connection (accept(2)); Windows returns WSAECONNRESET for a connection
+    that was reset (accept in the Winsock documentation), and wine returns WSAENOTCONN.
     """
     return isinstance(error, ConnectionError) or error.errno in _CLIENT_LEFT
 
@@ -66,35 +67,36 @@ OnAcceptError = Callable[[OSError, socket.socket, Endpoint | None], bool]
 
 
 class LoopWork(Protocol):
-    """A `Work` with what this executor uses beyond proxy.py's contract.
+    """The methods of a work that this executor uses, which are more than proxy.py's `Work` has.
 
     Attributes:
-        uid: Its name in the log.
+        uid: The identifier of the work in the log.
     """
 
     uid: str
 
     def initialize(self) -> None:
-        """Begin. What it waits for it says to the descriptors, and when it is over to `finish`."""
+        """Start the work. It registers with the poller, and calls `LoopExecutor.finish` at its
+        end."""
 
     def is_inactive(self) -> bool:
-        """Whether it has waited for too long."""
+        """Return whether the deadline of the work has passed."""
 
     def time_out(self) -> None:
-        """Do something about that."""
+        """Handle the passed deadline."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is between two requests."""
+        """True if the work is between two requests."""
 
     def shutdown(self) -> None:
-        """Close what it holds."""
+        """Release everything that the work holds."""
 
 
 class LoopExecutor(LocalFdExecutor):
-    """Runs works on an asyncio or uvloop event loop.
+    """An executor that runs works on an asyncio or uvloop event loop.
 
-    A work's id is the descriptor of its client socket.
+    The id of a work is the descriptor of its client socket.
     """
 
     def __init__(
@@ -105,21 +107,21 @@ class LoopExecutor(LocalFdExecutor):
         on_sweep: Callable[[], None] = lambda: None,
         on_accept_error: OnAcceptError = lambda error, listener, local: False,
     ) -> None:
-        """Make one that accepts nothing yet.
+        """Create an executor without listeners.
 
         Args:
-            loop: Keeps its times.
-            flags: proxy.py's.
-            poller: Tells when there is something to accept.
+            loop: The event loop.
+            flags: The flags of proxy.py.
+            poller: Reports when a listener has connections to accept.
             on_sweep: Called once a second while there are works.
-            on_accept_error: Called when a connection cannot be accepted, with the error, the listener and
-                its address; returns whether its program was told so. If not, accepting pauses.
+            on_accept_error: Called with the error, the listener and its address when accept fails.
+                Returns True if the client was answered; otherwise accepting pauses.
         """
         with without_upstream_connections():
             super().__init__(iid="trayproxy", work_queue=NonBlockingQueue(), flags=flags)
         self._on_sweep = on_sweep
         self._on_accept_error = on_accept_error
-        self._loop = loop  # What proxy.py's `loop` property returns.
+        self._loop = loop  # Returned by the `loop` property of proxy.py.
         self._event_loop = loop
         self._poller = poller
         self._is_empty: asyncio.Event | None = None
@@ -130,20 +132,20 @@ class LoopExecutor(LocalFdExecutor):
     # --- accepting ---
 
     def add_listener(self, listener: socket.socket) -> None:
-        """Accept connections from a listening, non-blocking socket until `stop_accepting`."""
+        """Start to accept connections from a listening, non-blocking socket."""
         host, port = listener.getsockname()[:2]
-        # One that listens at every address does not know at which it was found.
+        # A listener on all addresses does not know the local address of a connection.
         local = None if ip_address(host).is_unspecified else (host, port)
         self._listeners[listener.fileno()] = listener, local
         self._poller.register(listener.fileno(), READ, self._accept)
 
     def remove_listener(self, listener: socket.socket) -> None:
-        """Accept no more from this socket; connections that are open go on."""
+        """Stop accepting from one socket. Open connections are not affected."""
         self._poller.unregister(listener.fileno())
         del self._listeners[listener.fileno()]
 
     def stop_accepting(self) -> None:
-        """Accept no more; connections that are open go on."""
+        """Stop accepting from all sockets. Open connections are not affected."""
         if self._pause_timer is not None:
             self._pause_timer.cancel()
             self._pause_timer = None
@@ -161,8 +163,8 @@ class LoopExecutor(LocalFdExecutor):
             except OSError as error:
                 if is_client_gone(error):
                     continue
-                # Out of descriptors or memory, or whatever else there is: it does not help to ask
-                # again at once, and the other connections go on.
+                # The system is out of descriptors or memory, or has another error that persists:
+                # do not retry immediately.
                 if not self._on_accept_error(error, listener, local):
                     self._pause_accepting(error)
                 return
@@ -173,9 +175,10 @@ class LoopExecutor(LocalFdExecutor):
                 connection.close()
 
     def _pause_accepting(self, error: OSError) -> None:
-        """Leave new connections in the backlog for a while: retrying at once would spin."""
+        """Leave new connections in the backlog for a while, because an immediate retry would
+        spin."""
         if self._pause_timer is not None:
-            return  # The other listener has noticed in the same turn.
+            return  # The other listener has failed in the same iteration.
         logger.warning("cannot accept connections for now: %s", error.strerror)
         for descriptor in self._listeners:
             self._poller.register(descriptor, 0, self._accept)
@@ -187,7 +190,7 @@ class LoopExecutor(LocalFdExecutor):
             for descriptor in self._listeners:
                 self._poller.register(descriptor, READ, self._accept)
         except OSError as error:
-            self._pause_accepting(error)  # What was too little to accept is too little to watch.
+            self._pause_accepting(error)  # The system is still out of memory.
 
     # --- working ---
 
@@ -196,8 +199,12 @@ class LoopExecutor(LocalFdExecutor):
         return work
 
     def work(self, *args: Any) -> None:
-        """Create and start a work from a descriptor, an address and a connection, as proxy.py
-        does, and what else `create` of the work takes."""
+        """Create and initialize a work.
+
+        Args:
+            *args: A descriptor, an address and a connection, as in proxy.py, followed by further
+                arguments of the work's `create`.
+        """
         work_id, address, connection, *more = args
         kind = self.flags.work_klass
         work = kind(kind.create(connection, address, *more), self.flags, uid=str(self._total))
@@ -214,7 +221,7 @@ class LoopExecutor(LocalFdExecutor):
     # --- ending ---
 
     def finish(self, work_id: int) -> None:
-        """End a work."""
+        """Remove a work, and shut it down."""
         work = self.works.pop(work_id)
         try:
             work.shutdown()
@@ -228,23 +235,23 @@ class LoopExecutor(LocalFdExecutor):
         self._on_sweep()
         late = [work_id for work_id, work in self.works.items() if work.is_inactive()]
         for work_id in late:
-            if work_id in self.works:  # Another one's end may have been its end, too.
+            if work_id in self.works:  # The timeout of another work may have finished this work.
                 self._work(work_id).time_out()
 
     def end_idle(self) -> None:
-        """End the works that are between two requests."""
+        """Finish the works that are between two requests."""
         for work_id in list(self.works):
             if self._work(work_id).is_idle:
                 self.finish(work_id)
 
     async def wait_until_empty(self) -> None:
-        """Wait until the last work has ended."""
+        """Wait until the last work is finished."""
         self._is_empty = asyncio.Event()
         if self.works:
             await self._is_empty.wait()
 
     def close(self) -> None:
-        """End every work at once."""
+        """Stop accepting, and finish every work."""
         self.stop_accepting()
         if self._sweeper is not None:
             self._sweeper.cancel()

@@ -1,7 +1,8 @@
-"""A descriptor kept for the moment when there are no more: to say so, instead of nothing.
+"""A reserved file descriptor.
 
-A program whose connection is not accepted sees it open all the same, sends its request and waits.
-With the reserve given up for a moment it is accepted, told to come again, and let go.
+When accept fails with EMFILE, the reserved descriptor is closed, so that one client can be accepted
+and answered with 503. Without the answer the client would hang: its connection is established by
+the kernel, and the client sends its request and waits.
 """
 
 import logging
@@ -23,11 +24,11 @@ _MOST_READ = 65_536
 _LOG_EVERY_S = 60.0
 
 Admits = Callable[[socket.SocketType, tuple[Any, ...], Endpoint | None], bool]
-"""Whether to talk to a connection at all: `AccessControl.admits`."""
+"""Returns whether a connection is served: `AccessControl.admits`."""
 
 
 class DescriptorReserve:
-    """One descriptor that stands for nothing."""
+    """A reserved descriptor, opened on the null device."""
 
     def __init__(
         self,
@@ -35,12 +36,13 @@ class DescriptorReserve:
         refuse: Callable[[socket.SocketType], None],
         address: Callable[[], str],
     ) -> None:
-        """Keep one.
+        """Open the reserved descriptor.
 
         Args:
-            admits: Decides who is told to come again.
-            refuse: Answers those who are not let in; raises OSError if they have left.
-            address: Returns our own, for the page that says it.
+            admits: Returns whether a connection is served.
+            refuse: Answers a connection that is not served; raises OSError if the client has
+                disconnected.
+            address: Returns the local address of TrayProxy, for the error page.
         """
         self._admits = admits
         self._refuse = refuse
@@ -52,15 +54,15 @@ class DescriptorReserve:
     def refuse_client(
         self, error: OSError, listener: socket.socket, local: Endpoint | None
     ) -> bool:
-        """Accept the next connection only to tell its program to come again.
+        """Accept the next connection, answer it with 503 and close it.
 
         Args:
-            error: Why it cannot be served.
-            listener: Where it waits.
-            local: Our end of it, if the listener has just this one.
+            error: The error of accept.
+            listener: The listening socket.
+            local: The address of the listener, if it has a single address.
 
         Returns:
-            False if nothing can be done but wait.
+            False if the client could not be answered, so that accepting must pause.
         """
         if error.errno not in NO_DESCRIPTORS:
             return False
@@ -72,11 +74,11 @@ class DescriptorReserve:
         try:
             connection, peer = listener.accept()
         except BlockingIOError:
-            return True  # Nobody is there: the system misses the descriptor before it looks.
+            return True  # No connection is pending: the system checks for a free descriptor first.
         except OSError as failure:
             return is_client_gone(failure)
         else:
-            # Before anybody looks whether something has come.
+            # Access control reads without blocking.
             connection.setblocking(False)
             try:
                 if self._admits(connection, peer, local):
@@ -84,7 +86,7 @@ class DescriptorReserve:
                 else:
                     with suppress(OSError):
                         self._refuse(connection)
-                        # There is no descriptor to keep: what is unread would reset it at once.
+                        # Unread data would reset the connection when it is closed immediately.
                         connection.recv(_MOST_READ)
             finally:
                 connection.close()
@@ -99,19 +101,19 @@ class DescriptorReserve:
             logger.warning("programs are told to come again: %s", error.strerror)
         page = write_page(BUSY, address=self._address(), host="", keep_alive=False, with_body=True)
         with suppress(OSError):
-            # What is unread when a connection closes takes the answer with it (RFC 9112, 9.6).
+            # Unread data at close causes a reset that destroys the response (RFC 9112, 9.6).
             connection.recv(_MOST_READ)
         with suppress(OSError):
             connection.send(page)
             connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Give it up."""
+        """Close the reserved descriptor."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def _open(self) -> None:
-        """Keep one, if there is one."""
+        """Open the reserved descriptor, unless the system has no descriptor left."""
         with suppress(OSError):
             self._descriptor = os.open(os.devnull, os.O_RDONLY)

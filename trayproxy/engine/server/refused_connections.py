@@ -1,4 +1,4 @@
-"""Answer the connections that the guard refuses with a 403 that says why.
+"""Answers the connections that access control refuses with a 403 that says why.
 
 The response is fixed. It is written before any octet of the connection is read, and nothing is read
 afterwards. Closing a connection that has unread octets resets it, and the reset may discard the

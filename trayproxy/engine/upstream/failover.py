@@ -1,9 +1,10 @@
-"""Which of several upstreams a request takes: the first one that is not known to be dead.
+"""Chooses among the upstreams of a profile: the first upstream that is not known to be dead.
 
-An upstream that cannot be reached is untried alone for a while, which doubles each time it is found
-dead again. After that one request finds out; the others go elsewhere until it has. A rejected login
-and an answer of any status are signs of life, and certificates that are not trusted are told to the
-person: to pass over them in silence would help whoever is in the route.
+An unreachable upstream is not used for a while; the time doubles at each further failure. After
+that time a single request tries the upstream again, and other requests use the fallbacks until the
+upstream has answered. A rejected login and a response of any status prove that the upstream is
+alive. An untrusted certificate does not cause a failover: it is reported to the user, because an
+attacker could otherwise force the use of a fallback.
 """
 
 from collections.abc import Callable, Collection
@@ -14,18 +15,18 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Upstream
 
 MAX_SILENT_CONNECTIONS = 2
-"""Connections in a row that end without any answer make an upstream dead: one may be due to its
-request."""
+"""Number of consecutive connections without any response after which an upstream is dead. A single
+failure may be caused by the request."""
 
 
 @dataclass(slots=True)
 class _DeadUpstream:
-    """What is known of an upstream that could not be reached.
+    """The state of an unreachable upstream.
 
     Attributes:
-        pause: How long it is untried alone this time.
-        until: When to try it again.
-        is_probed: A request is finding out.
+        pause: How long the upstream is not used, in seconds.
+        until: When to try the upstream again.
+        is_probed: True if a request is trying the upstream again.
     """
 
     pause: float
@@ -34,14 +35,14 @@ class _DeadUpstream:
 
 
 class Failover:
-    """What is known about upstreams of which there are several."""
+    """The unreachable upstreams, and the choice of a route."""
 
     def __init__(self, now: Callable[[], float], limits: EngineLimits) -> None:
-        """Begin with all alive.
+        """Create an instance to which no upstream is dead.
 
         Args:
-            now: Seconds on a monotonic clock.
-            limits: How long to leave the dead alone.
+            now: A monotonic clock, in seconds.
+            limits: How long an unreachable upstream is not used.
         """
         self._now = now
         self._limits = limits
@@ -49,13 +50,13 @@ class Failover:
         self._silent_counts: dict[Upstream, int] = {}
 
     def choose(self, route: Route, tried: Collection[Route] = ()) -> Route | None:
-        """Return the route to take, None if all were tried.
+        """Return the route to use; None if all routes were tried.
 
-        When all are dead, each is tried: nothing is lost by it.
+        If all upstreams are dead, each of them is tried.
 
         Args:
-            route: The preferred one, with its alternatives.
-            tried: Ways that this request has found dead itself.
+            route: The preferred route, with its fallbacks.
+            tried: Routes that have failed for this request.
         """
         if not self._dead and not tried:
             return route
@@ -63,7 +64,7 @@ class Failover:
         return next(filter(self._may_be_tried, untried), untried[0] if untried else None)
 
     def is_dead(self, route: Route) -> bool:
-        """Whether the next hop of a route could not be reached, and has not answered since."""
+        """Return whether the upstream of a route was unreachable and has not answered since."""
         return route.upstream in self._dead
 
     def _may_be_tried(self, route: Route) -> bool:
@@ -77,9 +78,9 @@ class Failover:
         return True
 
     def mark_dead(self, upstream: Upstream) -> None:
-        """Take note that an upstream could not be reached.
+        """Record that an upstream could not be reached.
 
-        Many requests find out at the same time; they count as one.
+        Simultaneous failures of several requests count as one failure.
         """
         dead, now = self._dead.get(upstream), self._now()
         self._silent_counts.pop(upstream, None)
@@ -92,18 +93,18 @@ class Failover:
         self._dead[upstream] = _DeadUpstream(pause, now + pause)
 
     def mark_silent(self, upstream: Upstream) -> None:
-        """Take note that a new connection to an upstream ended without any answer."""
+        """Record that a new connection to an upstream ended without any response."""
         strikes = self._silent_counts.get(upstream, 0) + 1
         self._silent_counts[upstream] = strikes
         if strikes >= MAX_SILENT_CONNECTIONS:
             self.mark_dead(upstream)
 
     def mark_alive(self, upstream: Upstream) -> None:
-        """Take note that an upstream has answered."""
+        """Record that an upstream has answered."""
         self._dead.pop(upstream, None)
         self._silent_counts.pop(upstream, None)
 
     def forget(self) -> None:
-        """Believe that all are alive: the network has changed."""
+        """Discard all state, after a network change."""
         self._dead.clear()
         self._silent_counts.clear()

@@ -1,9 +1,9 @@
-"""Waiting for a network that has changed: it takes its time to be there (security.md, F12).
+"""The grace period after a network change or a suspend (security.md, F12).
 
-After a wake-up programs ask at once, before there is an address, a route or a name server. For a
-few seconds that is no reason to tell them that the proxy cannot be reached: the attempt is made
-again until the network is there. What was begun before a change is begun anew after it, since the
-address that it came from may be gone, and nobody would say so.
+After a resume, programs send requests before there is an address, a route or a name server. During
+the grace period a failed connection attempt is retried instead of being reported to the program. An
+attempt that started before a network change is restarted after it, because its local address may no
+longer exist, which causes no error.
 """
 
 import asyncio
@@ -11,18 +11,18 @@ import asyncio
 from trayproxy.engine.net.fd_task import FUTURE_DONE, IoWait, Pause
 
 RETRY_S = 0.25
-"""How often to try again while the network is on its way."""
+"""Interval of the retries during the grace period, in seconds."""
 
 
 class NetworkGrace:
-    """Whether a network may still be on its way."""
+    """The grace period after the last network change."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
-        """Begin with one that is there.
+        """Create an instance without an active grace period.
 
         Args:
-            loop: Its clock counts.
-            limit_s: How long a network may take.
+            loop: The event loop.
+            limit_s: The length of the grace period, in seconds.
         """
         self._loop = loop
         self._limit_s = limit_s
@@ -30,31 +30,31 @@ class NetworkGrace:
         self._change: asyncio.Future[None] = loop.create_future()
 
     def start(self) -> None:
-        """Take note that the network has changed, or that the computer has slept."""
+        """Start the grace period, after a network change or a suspend."""
         self._until = self._loop.time() + self._limit_s
         self._change.set_result(None)
         self._change = self._loop.create_future()
 
     @property
     def is_active(self) -> bool:
-        """Whether what fails now may succeed in a moment."""
+        """True during the grace period."""
         return self._loop.time() < self._until
 
     @property
     def change(self) -> "asyncio.Future[None]":
-        """Done as soon as the network changes the next time."""
+        """A future that completes at the next network change."""
         return self._change
 
 
 class NetworkChangedError(Exception):
-    """The network has changed while a connection was being made."""
+    """The network has changed during a connection attempt."""
 
 
 def until_network_change(pause: Pause, grace: NetworkGrace) -> Pause:
     """Return a pause that raises `NetworkChangedError` when the network changes.
 
-    One that waits for a future already is for the look-up of a name, which is asked anew soon
-    enough.
+    An `IoWait` with a future is passed on unchanged: it belongs to the look-up of a name, which has
+    its own timeout.
     """
     change = grace.change
 

@@ -1,4 +1,7 @@
-"""Which way a request goes, decided when its head is complete and not changed afterwards."""
+"""The route of a request: through an upstream, or directly.
+
+The route is chosen when the request head is complete, and does not change afterwards.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,40 +12,40 @@ from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 
 class UpstreamActivity:
-    """Whether a next hop is alive.
+    """The activity of a next hop.
 
     Attributes:
-        responses: How many answers it has given to requests on this way.
+        responses: Number of responses to requests on this route.
     """
 
     __slots__ = ("responses",)
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Create a counter without responses."""
         self.responses = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """The snapshot of the active profile that a request keeps to its end, whatever is switched
-    meanwhile.
+    """The route of a request: a snapshot of the active profile, which a request keeps until its
+    end.
 
-    Two ways are the same if they are one object: the engine asks that for every request.
+    Routes are compared by identity, because the engine compares routes for every request.
 
     Attributes:
-        profile: The active profile; None: programs connect directly.
-        upstream: The next hop; None: straight to the target, because there is no profile or one of
-            its bypass rules says so.
-        upstream_id: Whose login may be sent there; None on a direct way.
-        fallbacks: What to take instead while the next hop is dead, in the order of preference.
-        may_sign_in: Whether the next hop may ask for a login.
-        is_socks: Whether the next hop only makes connections, and signs in before there is any
-            HTTP.
-        is_direct: Whether what is sent reaches the target itself: in origin-form, and never
-            signed.
+        profile: The active profile; None if requests go directly to their targets.
+        upstream: The next hop; None for a direct connection to the target, because there is no
+            profile or a bypass rule matches.
+        upstream_id: The upstream for which a login may be sent; None on a direct route.
+        fallbacks: The routes to use while the next hop is dead, in order of preference.
+        may_sign_in: True if the next hop may demand a login.
+        is_socks: True if the next hop is a SOCKS5 proxy, which authenticates before any HTTP is
+            sent.
+        is_direct: True if the request reaches the target itself: it is sent in origin-form and
+            never carries a login.
         authenticates_requests: Whether requests carry the login themselves, and may come back with
             a 407.
-        activity: What has been heard of the next hop.
+        activity: Counts the responses of the next hop.
     """
 
     profile: Profile | None
@@ -56,7 +59,7 @@ class Route:
     activity: UpstreamActivity = field(init=False, default_factory=UpstreamActivity)
 
     def __post_init__(self) -> None:
-        """Work out once what is asked for every request."""
+        """Compute the attributes that are needed for every request."""
         profile, upstream = self.profile, self.upstream
         may_sign_in = (
             self.upstream_id is not None
@@ -74,7 +77,8 @@ class Route:
 
     @classmethod
     def via_profile(cls, profile: Profile) -> "Route":
-        """Return the way through the upstreams of a profile."""
+        """Return the route through the first upstream of a profile, with the others as
+        fallbacks."""
         first, *others = (
             cls(profile, upstream, UpstreamId(profile.id, str(upstream)))
             for upstream in profile.upstreams
@@ -83,9 +87,9 @@ class Route:
 
     @classmethod
     def direct(cls, profile: Profile | None = None) -> "Route":
-        """Return the way to the targets themselves. No login ever goes there."""
+        """Return the direct route to the targets. It never carries a login."""
         return cls(profile, None, None)
 
 
 RouteFor = Callable[[Authority], "Route | None"]
-"""Returns the way to a target; None while there is no profile."""
+"""Returns the route to a target; None while there is no profile."""

@@ -1,10 +1,10 @@
-"""Connections that a change of networks has left behind (security.md, F12).
+"""Closes the connections that a network change has made unusable (security.md, F12).
 
-A connection belongs to the address that it was made from. When that address is no longer is_local, no
-octet comes or goes on it, and nobody says so: a download hangs until its program gives up, which
-may be never. What it was made from may come back, though, as after a short loss of the radio, and
-then it lives. So it is given up only when the network has had its time to come back, and another
-one leads to its peer.
+A connection is bound to its local address. When the computer no longer has that address, no octets
+are transferred and no error occurs: a download hangs until its program gives up. The address may
+come back, for example after a short loss of the wireless network, and then the connection works
+again. So a connection is closed only after the grace period, and only if its peer is reachable from
+another local address.
 """
 
 import errno
@@ -17,18 +17,18 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 _Address = tuple[Any, ...]
-"""An address as the socket module has it."""
+"""A socket address in the form of the socket module."""
 
 
 def close_stale_connections(connections: Iterable[socket.SocketType]) -> int:
-    """End those that were left behind, as a peer does that leaves; return how many there were.
+    """Shut down the connections whose local address is gone; return the number of them.
 
-    Their owners see the end like any other: they try again, or tell their clients.
+    The users of these connections see an end of file, and retry or report an error.
     """
     is_local: dict[str, bool] = {}
     count = 0
     for connection in connections:
-        with suppress(OSError):  # It is not established, or is over: its owner finds out.
+        with suppress(OSError):  # The connection is not established or is closed.
             local = connection.getsockname()
             if local[0] not in is_local:
                 is_local[local[0]] = is_local_address(connection.family, local)
@@ -41,11 +41,11 @@ def close_stale_connections(connections: Iterable[socket.SocketType]) -> int:
 
 
 def is_local_address(family: int, address: _Address) -> bool:
-    """Whether this computer has an address now.
+    """Return whether this computer has an address.
 
     Args:
-        family: Of the address.
-        address: As `socket.getsockname` gives it; its port does not matter.
+        family: The address family.
+        address: An address in the form of `socket.getsockname`; the port is ignored.
     """
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -56,7 +56,7 @@ def is_local_address(family: int, address: _Address) -> bool:
 
 
 def is_routable(family: int, address: _Address) -> bool:
-    """Whether there is a way to an address; nothing is sent there."""
+    """Return whether the computer has a route to an address. No packet is sent."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(address)
