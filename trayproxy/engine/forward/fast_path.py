@@ -62,8 +62,7 @@ def on_client_ready(connection: "ClientConnection") -> FastPathResult:
 
 
 def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bool:
-    """Return whether the request would be sent with the same route and the same login as last
-    time."""
+    """Return whether the request would be sent with the route and login of last time."""
     engine, route = connection.engine, cached.route
     if (
         route is None

@@ -178,8 +178,8 @@ async def send_with_login(
 class Forwarder:
     """Forwards one request.
 
-    The profile, its route and the login are taken at the start of the request. A profile switch in
-    the meantime does not affect the request.
+    The route and its profile are determined at the start of the request. A profile switch in the
+    meantime does not affect the request.
     """
 
     __slots__ = (
@@ -222,8 +222,7 @@ class Forwarder:
         self._failure: UnreachableError | None = None
 
     async def forward(self) -> bool:
-        """Forward the request and answer the client. Return whether the client's connection is kept
-        alive.
+        """Forward the request and answer the client. Return whether the connection is kept alive.
 
         Raises:
             ClientGoneError: The client closed its connection.
@@ -271,8 +270,12 @@ class Forwarder:
     # --- the exchange with the next hop ---
 
     async def _send_until_answered(self, writer: RequestWriter) -> bool:
-        """Send the request, with a login once the next hop asks for one, and relay the response.
-        Return whether the client's connection is kept alive."""
+        """Send the request until there is a response, with a login after a 407, and relay the
+        response.
+
+        Returns:
+            True if the client's connection is kept alive.
+        """
         sent, lease = self._sent, self._lease
         exchange = AuthExchange(self._connection, self._cached, lease, self._relay, writer, sent)
         attempt = self._unchallenged_attempt() if sent is None else Attempt(sent.credentials)
@@ -326,8 +329,10 @@ class Forwarder:
             attempt = await self._await_credentials(future)
 
     async def _sign_in_before_upload(self) -> Attempt:
-        """Find out with an own request whether the next hop wants a login, and sign in (R-074).
-        Return the attempt for the upload.
+        """Send an own request and sign in if the next hop wants a login (R-074).
+
+        Returns:
+            The attempt for the upload.
 
         Raises:
             RequestRefusedError: The user declined, or no authentication scheme is supported by both
@@ -377,10 +382,10 @@ class Forwarder:
         )
 
     def _unchallenged_attempt(self) -> Attempt:
-        """Return the attempt before the next hop sends a challenge: with the known login, or
-        without it if the site is exempt (R-086).
+        """Return the attempt before any challenge of the next hop.
 
-        Content which could not be repeated after a 407 is always sent with the known login.
+        It carries the known login, unless the site is exempt (R-086). Content which could not be
+        repeated after a 407 is always sent with the known login.
         """
         known, route, request = self._known_credentials(), self._lease.route, self._request
         framing, site = request.framing, request.target.authority
@@ -405,8 +410,7 @@ class Forwarder:
         return self._lease.route.profile
 
     def _fail_over(self, error: UnreachableError, writer: RequestWriter) -> None:
-        """Switch to another upstream of the profile after the current upstream could not be
-        reached.
+        """Switch to another upstream of the profile: the current upstream is unreachable.
 
         Raises:
             UnreachableError: No other upstream is left. This is the error of the first upstream
@@ -430,8 +434,7 @@ class Forwarder:
         self._lease.route = other
 
     async def _open_directly(self) -> bool:
-        """Open the tunnel of a direct route: the target is connected already, and gets no
-        CONNECT."""
+        """Open the tunnel of a direct route. The target is connected, and gets no CONNECT."""
         upstream = self._connection.upstream
         assert upstream is not None
         self._engine.observer.reached(self._lease.route)
@@ -441,12 +444,14 @@ class Forwarder:
     def _request_credentials(
         self, wanted: AuthChallenge, tried: Credentials | None
     ) -> "Future[Outcome]":
-        """Report the outcome of the login sent to the desk, and request credentials for a
-        challenge.
+        """Report a challenge and the login tried to the desk, and request credentials.
 
         Args:
             wanted: The challenge, with the verdict on the login sent.
             tried: The credentials sent with the request; None for none.
+
+        Returns:
+            A future with the desk's decision.
         """
         space = self._lease.route.upstream_id
         assert space is not None

@@ -158,8 +158,8 @@ class RequestLoop:
         return cached
 
     async def _wait_for_client(self) -> None:
-        """Wait until the client's socket is readable. Drop the upstream connection if it becomes
-        readable."""
+        """Wait for octets of the client. Drop the upstream connection if it sends unsolicited
+        octets."""
         connection = self._connection
         upstream = connection.upstream
         events = connection.events(READ, upstream.stream if upstream else None, READ)

@@ -174,8 +174,7 @@ class ResponseRelay(ResponseReader):
                 client.fill()
 
     def _next_part(self, stream: SocketStream, body: Body, chunked: bool) -> Octets:
-        """Return the next part of the content, framed for the client; empty if no octets have
-        arrived.
+        """Return the next part of the content, framed for the client; empty if none has arrived.
 
         Raises:
             ResponseBrokenError: The connection to the next hop broke.

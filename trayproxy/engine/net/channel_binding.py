@@ -1,8 +1,7 @@
-"""Compute the channel binding ``tls-server-end-point``, a hash of the server's certificate (RFC
-5929, section 4.1).
+"""Compute the channel binding ``tls-server-end-point`` (RFC 5929, section 4.1).
 
-An authentication bound to a TLS connection is useless to a relay attacker, who has to forward it on
-a connection with another certificate.
+It is a hash of the server's certificate. An authentication bound to a TLS connection is useless to
+a relay attacker, who has to forward it on a connection with another certificate.
 """
 
 from hashlib import sha256, sha384, sha512
@@ -50,8 +49,7 @@ def tls_server_end_point(certificate: bytes) -> bytes:
 
 
 def _signature_algorithm(certificate: bytes) -> bytes:
-    """Return the object identifier after the signed part of a certificate (RFC 5280, section
-    4.1.1.2)."""
+    """Return the signature algorithm of a certificate (RFC 5280, section 4.1.1.2)."""
     start, _ = _content_range(certificate, 0, _SEQUENCE)
     _, behind_signed = _content_range(certificate, start, _SEQUENCE)
     start, _ = _content_range(certificate, behind_signed, _SEQUENCE)

@@ -171,8 +171,7 @@ class FdTask:
         return self.throw(TimeoutError())
 
     def throw(self, error: BaseException) -> bool:
-        """Raise an error in the coroutine at its current wait. Return True if the coroutine has
-        ended."""
+        """Raise an error at the current wait. Return True if the coroutine has ended."""
         wait = self._wait
         if wait is None:
             return True

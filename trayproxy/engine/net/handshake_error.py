@@ -1,5 +1,7 @@
-"""The error of a failed TLS handshake, separate from `trayproxy.engine.net.tls`, which loads
-OpenSSL."""
+"""The error of a failed TLS handshake.
+
+It is separate from `trayproxy.engine.net.tls`, which loads OpenSSL.
+"""
 
 
 class HandshakeError(Exception):

@@ -1,4 +1,4 @@
-"""Register file descriptors for readiness events, with an own `epoll` or with the event loop.
+"""Register file descriptors for readiness events, with `epoll` or with the event loop.
 
 For a proxy, a loop's `add_reader` is half of the cost of a new connection: uvloop makes five system
 calls before a descriptor is registered, creates an object for each direction, and calls back

@@ -74,13 +74,14 @@ class SocketStream:
 
     @property
     def end_point(self) -> bytes:
-        """The channel binding ``tls-server-end-point`` of this connection; empty on a plain
-        connection."""
+        """The channel binding ``tls-server-end-point``; empty on a plain connection."""
         return b""
 
     def receive(self, limit: int = CHUNK) -> bytes | None:
-        """Return received octets, at most `limit`; None if there are none yet, empty if the peer
-        has ended.
+        """Return received octets; None if there are none yet, empty if the peer has ended.
+
+        Args:
+            limit: The largest number of octets to return.
 
         Raises:
             OSError: The connection was reset.
@@ -117,8 +118,7 @@ class SocketStream:
             return 0
 
     def is_quiet(self) -> bool:
-        """Return True if the connection is open and has no unread octets (RFC 9112, section
-        9.2)."""
+        """Return True if the connection is open without unread octets (RFC 9112, section 9.2)."""
         if self.inbox or self.ended:
             return False
         try:

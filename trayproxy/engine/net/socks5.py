@@ -122,8 +122,9 @@ def is_accepted(reply: bytes | bytearray) -> bool:
 
 
 def connect_to(host: str, port: int) -> SocksDialogue[None]:
-    """Ask the server to connect to a target (RFC 1928, sections 4 to 6). The server resolves the
-    name.
+    """Ask the server to connect to a target (RFC 1928, sections 4 to 6).
+
+    The server resolves the name.
 
     Args:
         host: A name, or an IP literal without brackets.

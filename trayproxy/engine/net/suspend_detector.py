@@ -1,4 +1,7 @@
-"""Detect a suspend of the computer: connections from before are dead, without an event."""
+"""Detect a suspend of the computer.
+
+Connections opened before a suspend are usually dead, but the system reports no event for them.
+"""
 
 from collections.abc import Callable
 
@@ -18,8 +21,7 @@ class SuspendDetector:
         self._slept = clock()
 
     def has_slept(self) -> bool:
-        """Return True if the computer was suspended for longer than the limit since the previous
-        call."""
+        """Return True if there was a suspend longer than the limit since the previous call."""
         slept = self._clock()
         if slept - self._slept > self._limit_s:
             self._slept = slept

@@ -45,14 +45,21 @@ class TrustStore:
         self._loaded: dict[str, _LoadedFile] = {}
 
     def loaded_context(self, ca_file: str) -> ssl.SSLContext | None:
-        """Return the cached context for a CA file, or for the system's trust store if the name is
-        empty; None if the context has to be loaded."""
+        """Return the cached context of a CA file; None if the context has to be loaded.
+
+        Args:
+            ca_file: The path of the file; empty for the system's trust store.
+        """
         return self._fresh.get(ca_file)
 
     def load(self, ca_file: str) -> "asyncio.Future[ssl.SSLContext]":
         """Load a context in a thread, which reads files and takes about 50 ms.
 
-        The future raises `HandshakeError` if the file cannot be used.
+        Args:
+            ca_file: The path of the file; empty for the system's trust store.
+
+        Returns:
+            A future with the context. It raises `HandshakeError` if the file cannot be used.
         """
         loading = asyncio.ensure_future(self._load(ca_file), loop=self._loop)
         # The caller may be cancelled: reading the exception here prevents asyncio's warning.
@@ -179,8 +186,7 @@ class TlsStream(SocketStream):
     # --- the handshake ---
 
     def do_handshake(self) -> bool:
-        """Continue the handshake with the octets received so far. Return whether the handshake is
-        complete.
+        """Continue the handshake. Return whether the handshake is complete.
 
         Until then, the caller waits for the socket: to be readable and, while `is_blocked`,
         writable.
@@ -250,8 +256,11 @@ class TlsStream(SocketStream):
         return data or (b"" if self.ended else None)
 
     def _receive_raw(self, limit: int = CHUNK) -> bool | None:
-        """Read encrypted octets from the socket. Return False if there are none yet, None at the
-        end of the stream."""
+        """Read encrypted octets from the socket.
+
+        Returns:
+            True after octets were read, False if there are none yet, None at the end of the stream.
+        """
         try:
             # Part of a record may be buffered: both together must not exceed the limit.
             data = self.socket.recv(max(1, limit - self._incoming.pending))
@@ -346,14 +355,12 @@ class TlsStream(SocketStream):
         super().shutdown_write()
 
     def close(self) -> None:
-        """Send close_notify and close the socket; the kernel still delivers the octets it has
-        accepted."""
+        """Send close_notify and close the socket; the kernel delivers all accepted octets."""
         self._send_close_notify()
         super().close()
 
     def reset_on_close(self) -> None:
-        """Make `close` send a reset and no close_notify, which shows the peer an incomplete
-        stream."""
+        """Make `close` send a reset without close_notify, so the peer sees an incomplete stream."""
         self._sent_close_notify = True
         super().reset_on_close()
 
@@ -377,8 +384,10 @@ class TlsStream(SocketStream):
 
     @property
     def end_point(self) -> bytes:
-        """The channel binding ``tls-server-end-point`` (RFC 5929, section 4.1); empty if it is not
-        defined for the signature algorithm of the certificate."""
+        """The channel binding ``tls-server-end-point`` (RFC 5929, section 4.1).
+
+        Empty if it is not defined for the signature algorithm of the certificate.
+        """
         return tls_server_end_point(self.tls.getpeercert(binary_form=True) or b"")
 
     @property

@@ -31,8 +31,7 @@ class LeftoverContent:
 
     @classmethod
     def of(cls, response: Response, method: bytes, at_most: int) -> "LeftoverContent | None":
-        """Return a `LeftoverContent` for the content after this response head; None if there is
-        none to skip.
+        """Return a `LeftoverContent` for the content after a response head; None for no content.
 
         Args:
             response: The response head.

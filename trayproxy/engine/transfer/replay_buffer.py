@@ -39,8 +39,7 @@ class ReplayBuffer:
         self._file: SpooledTemporaryFile[bytes] | None = None
 
     def append(self, data: Octets) -> None:
-        """Append octets. If the content is too large or the disk is full, discard the buffer
-        instead."""
+        """Append octets, or discard the buffer if it becomes too large or cannot be written."""
         if not self.is_complete or not data:
             return
         if self._size + len(data) > MAX_REPLAYABLE:

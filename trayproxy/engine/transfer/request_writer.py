@@ -14,8 +14,7 @@ class ClientGoneError(Exception):
 
 
 class RequestWriter:
-    """Sends one request: its head, the content in the replay buffer, then further content of the
-    client.
+    """Sends one request: head, content of the replay buffer, then content of the client.
 
     Attributes:
         replay_buffer: The content sent so far.

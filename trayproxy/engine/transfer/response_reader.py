@@ -38,8 +38,7 @@ class RequestBodyError(MessageError):
 
 
 class SignInFirstError(Exception):
-    """Content which can be sent only once would be sent, and the next hop may still ask for a
-    login.
+    """The next hop may still ask for a login, and the content can be sent only once.
 
     No content has been sent.
     """
@@ -194,8 +193,10 @@ class ResponseReader:
         writer.holds_content = False
 
     async def _relay_interim(self, writer: RequestWriter, response: Response) -> None:
-        """Relay a 1xx response (RFC 9110, section 15.2), except the answer to an own Expect:
-        100-continue."""
+        """Relay a 1xx response (RFC 9110, section 15.2).
+
+        A 100 is not relayed if it answers the Expect field added by TrayProxy itself.
+        """
         if writer.holds_content and response.status == 100:
             self._release_content(writer)
             return

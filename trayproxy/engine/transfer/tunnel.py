@@ -27,8 +27,7 @@ class PipePool:
         self._free: list[tuple[int, int]] = []
 
     def acquire(self) -> tuple[int, int] | None:
-        """Return the read end and the write end of an empty pipe; None if octets have to be
-        copied."""
+        """Return the read end and the write end of an empty pipe; None to copy instead."""
         if not hasattr(os, "splice"):
             return None
         if self._free:
@@ -122,8 +121,7 @@ class TunnelDirection:
             self.pending = memoryview(prefix + source.take_inbox())
 
     def move(self) -> bool:
-        """Move the octets available now. Return True if the direction still waits for its source
-        only.
+        """Move available octets. Return True if the direction waits only for its source.
 
         Raises:
             OSError: A side was reset.
@@ -275,8 +273,7 @@ class Tunnel:
         self._moved = 0
 
     def enable_keepalive(self) -> None:
-        """Enable TCP keep-alive on both sides, to detect vanished peers: a tunnel may be idle for
-        ever.
+        """Enable TCP keep-alive on both sides, to detect vanished peers of an idle tunnel.
 
         It is not enabled at the start of a tunnel: most tunnels end before it matters.
         """
