@@ -1,1 +1,1 @@
-"""Choose, connect to and keep connections to upstream proxies."""
+"""Chooses upstreams, connects to them, and pools idle connections."""

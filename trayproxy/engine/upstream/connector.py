@@ -1,7 +1,7 @@
-"""Reaching the next hop: its addresses, a connection, and what has to be agreed on that first.
+"""Opens connections to next hops: name resolution, TCP, and the TLS or SOCKS5 handshake.
 
-What comes out is a `SocketStream` that may be sent HTTP, or the octets of a tunnel, and nothing
-before: behind TLS with a certificate that is believed, behind SOCKS when the target is connected.
+The result is a `SocketStream` that is ready for HTTP or for the octets of a tunnel. With TLS, the
+certificate is trusted; with SOCKS5, the target is connected.
 """
 
 import asyncio
@@ -67,26 +67,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Release = Callable[[int], None]
-"""Says that a descriptor is about to be closed or given away."""
+"""Called with a descriptor that is about to be closed or handed over, to deregister it."""
 
 
 class UnreachableError(RequestRefusedError):
-    """The next hop cannot be reached; another one may be."""
+    """The next hop cannot be reached. A fallback may be used."""
 
 
 class UnusableError(RequestRefusedError):
-    """The next hop must not be used, and no other stands in for it: a person has to know."""
+    """The next hop and its fallbacks must not be used: the problem is reported to the user."""
 
 
 class TargetRefusedError(RequestRefusedError):
-    """The next hop is all right, and does not connect to the target."""
+    """The next hop works, but does not connect to the target."""
 
 
 class _AbandonedError(BaseException):
-    """Nobody needs a connection any more on which the verdict on a login is on its way.
+    """The request was abandoned while the response to a login is pending on its connection.
 
     Attributes:
-        reason: What ended the wait.
+        reason: The exception that ended the wait.
     """
 
     def __init__(self, reason: BaseException) -> None:
@@ -95,10 +95,10 @@ class _AbandonedError(BaseException):
 
 
 class AuthRequiredError(Exception):
-    """The next hop wants a login, or another one, before it lets anything through.
+    """The next hop demands a login, or has rejected the login.
 
     Attributes:
-        challenges: What stands for its connecting.
+        challenges: Challenges that represent the demand.
     """
 
     def __init__(self, challenges: tuple[Challenge, ...]) -> None:
@@ -108,18 +108,19 @@ class AuthRequiredError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """One attempt to reach the next hop of a request.
+    """The parameters of a connection to a next hop.
 
     Attributes:
-        route: The way to take.
-        target: Where the request goes.
-        credentials: The login to use, None if none is known.
-        pause: Waits.
-        release: Called with each descriptor that was waited for, before it is closed or returned.
-        connecting: A connection to the only address of the next hop that was begun already.
-        before_login: Called before the login is sent, which may be refused.
-        hand_over: Called with the connection if `pause` ends the request while the verdict on the
-            login is on its way. True: the callee reads it and closes the connection.
+        route: The route of the request.
+        target: The target of the request.
+        credentials: The credentials to use, None if there are none.
+        pause: Waits for an `IoWait`.
+        release: Called with each descriptor that was waited for, before the descriptor is closed or
+            returned.
+        connecting: A socket that is already connecting to the only address of the next hop.
+        before_login: Called before a login is sent that the next hop may reject.
+        hand_over: Called with the connection if `pause` raises while the response to a login is
+            pending. If it returns True, it reads the response and closes the connection.
     """
 
     route: Route
@@ -133,17 +134,17 @@ class ConnectRequest:
 
     @property
     def next_hop(self) -> Upstream | Authority:
-        """Whom to connect to."""
+        """The host and port to connect to."""
         return self.route.upstream or self.target
 
 
 class Connector:
-    """Reaches next hops.
+    """Opens connections to next hops.
 
     Attributes:
-        resolver: Finds their addresses.
-        trust_store: Whose certificates are believed; None until the first https upstream.
-        network_grace: Is told when the network changes.
+        resolver: Resolves host names.
+        trust_store: The trusted certificates; None until the first https upstream is used.
+        network_grace: The grace period after a network change.
     """
 
     def __init__(
@@ -153,13 +154,13 @@ class Connector:
         desk: Desk,
         is_own_address: Callable[[tuple[Address, ...]], bool],
     ) -> None:
-        """Make one.
+        """Create a connector.
 
         Args:
-            loop: Its clock counts.
-            limits: The times.
-            desk: Is told when a login was accepted.
-            is_own_address: Whether one of these addresses is our own listener's.
+            loop: The event loop.
+            limits: The time limits.
+            desk: Receives the result of a login at a SOCKS server.
+            is_own_address: Returns whether the engine itself listens on one of these addresses.
         """
         self.resolver = Resolver(loop)
         self.trust_store: TrustStore | None = None
@@ -171,16 +172,16 @@ class Connector:
         self._sole_addresses: tuple[Address, ...] = ()
 
     def forget(self) -> None:
-        """Look everything up again: names, and whose certificates are believed."""
+        """Discard resolved names and loaded certificates."""
         self.resolver.forget()
         self._forget_trust()
         self._sole_addresses = ()
 
     def addresses_of(self, upstream: str) -> tuple[str, ...]:
-        """Return the addresses of an upstream, ``192.0.2.1:8080``, as far as they are known.
+        """Return the cached addresses of an upstream, ``192.0.2.1:8080``.
 
         Args:
-            upstream: Its URL.
+            upstream: The URL of the upstream.
         """
         parts = urlsplit(upstream)
         if parts.hostname is None or parts.port is None:
@@ -189,8 +190,12 @@ class Connector:
         return tuple(sorted(f"{address[0]}:{address[1]}" for _, address in known))
 
     def sole_address(self, route: Route) -> Address | None:
-        """Return the one address where nothing has to be agreed on before a request; None if that
-        is not so, or not known without looking it up."""
+        """Return the address of an http upstream that has exactly one address, without a look-up.
+
+        Returns:
+            None if the upstream needs a handshake, has several addresses, is TrayProxy itself, or
+            its name is not cached.
+        """
         upstream = route.upstream
         if upstream is None or upstream.scheme is not ProxyScheme.HTTP:
             return None
@@ -205,12 +210,13 @@ class Connector:
         """Return a new connection to the next hop, ready for a request or a tunnel.
 
         Raises:
-            UnreachableError: There is none to be had.
-            AuthRequiredError: Not without a login, or not with this one.
-            UnusableError: It would be one to somebody else than the profile means, or that nobody
-                can sign in to.
+            UnreachableError: The next hop cannot be reached.
+            AuthRequiredError: The next hop demands a login, or has rejected this login.
+            UnusableError: The next hop has failed the TLS handshake, or offers no common way to
+                authenticate.
             TargetRefusedError: The next hop does not connect to the target.
-            RequestRefusedError: It would be one to ourselves.
+            RequestRefusedError: The next hop is TrayProxy itself, or this computer is out of
+                resources.
         """
         connection = await self.connect(request)
         upstream = request.route.upstream
@@ -221,15 +227,17 @@ class Connector:
         return await self._start_socks(request, upstream, SocketStream(connection))
 
     async def connect(self, request: ConnectRequest) -> socket.SocketType:
-        """Return a new connection to the next hop on which nothing is agreed on yet.
+        """Return a new TCP connection to the next hop, without any handshake.
 
-        After the network has changed it is waited for, with this bare connection only: once
-        anything was said on one, a login may have been, and that is never said twice by itself. A
-        port that refuses is an credentials, and proves that the network is there.
+        During the grace period after a network change, a failed attempt is repeated. Only this step
+        is repeated, not a handshake, because a handshake may contain a login, which is never sent
+        twice automatically. A refused connection is not retried, because it proves that the network
+        works.
 
         Raises:
-            UnreachableError: There is none to be had, and the network has had its time.
-            RequestRefusedError: It would be one to ourselves.
+            UnreachableError: The next hop cannot be reached, and the grace period is over.
+            RequestRefusedError: The next hop is TrayProxy itself, or this computer is out of
+                resources.
         """
         grace = self.network_grace
         end = self._loop.time() + self._limits.connect_total_s
@@ -244,16 +252,16 @@ class Connector:
                 if not grace.is_active or isinstance(error.__cause__, ConnectionRefusedError):
                     raise
             await request.pause(IoWait({}, grace.change, RETRY_S))
-        # The network comes and goes all the time: what there is to tell shall be told.
+        # The network keeps changing: report the result of one last attempt.
         return await self._connect_once(request)
 
     async def _connect_once(self, request: ConnectRequest) -> socket.SocketType:
-        """Try once.
+        """Make one attempt to connect; see `connect`.
 
         Raises:
-            UnreachableError: There is none to be had.
-            RequestRefusedError: It would be one to ourselves, or this computer has run out of
-                something.
+            UnreachableError: The next hop cannot be reached.
+            RequestRefusedError: The next hop is TrayProxy itself, or this computer is out of
+                resources.
         """
         limits, next_hop = self._limits, request.next_hop
         through_upstream = request.route.upstream is not None
@@ -282,7 +290,7 @@ class Connector:
             raise UnreachableError(self._connect_error_page(error, request)) from error
 
     def _connect_error_page(self, error: OSError, request: ConnectRequest) -> ErrorPage:
-        """Return the page for a next hop that cannot be connected to."""
+        """Return the error page for a failed TCP connection."""
         next_hop, through_upstream = request.next_hop, request.route.upstream is not None
         if isinstance(error, ConnectionRefusedError):
             return refused_connection(next_hop.host, next_hop.port)
@@ -300,13 +308,13 @@ class Connector:
     ) -> "TlsStream":
         descriptor = connection.fileno()
         try:
-            # Not at the top: it loads OpenSSL, which only https upstreams need.
+            # Imported here, because it loads OpenSSL, which only https upstreams need.
             from trayproxy.engine.net.tls import TlsStream, TrustStore
 
             if self.trust_store is None:
                 self.trust_store = TrustStore(self._loop)
             context = await self._context(request, self.trust_store)
-            # A certificate has no zone in it: that is of this computer alone.
+            # Certificates contain no IPv6 zone, which is local to this computer.
             stream = TlsStream.start(connection, context, upstream.host.partition("%")[0])
             end = self._loop.time() + self._limits.handshake_s
             while True:
@@ -321,7 +329,7 @@ class Connector:
             if is_shortage(error) or (
                 isinstance(error, (HandshakeError, ImportError)) and lacks_descriptors()
             ):
-                # The certificates could not be read, or those of the system were not found.
+                # Certificates could not be loaded, for lack of descriptors.
                 self._forget_trust()
                 raise RequestRefusedError(BUSY) from error
             if isinstance(error, HandshakeError):
@@ -385,11 +393,11 @@ class Connector:
         dialogue: SocksDialogue[T],
         limit_s: float,
     ) -> T:
-        """Say what a dialogue wants said, and give it what is answered.
+        """Run a SOCKS dialogue over a stream, and return its result.
 
         Raises:
-            UnreachableError: The other side left, or is silent.
-            _AbandonedError: Nobody needs the connection, and the verdict on a login is on its way.
+            UnreachableError: The server has closed the connection, or does not respond.
+            _AbandonedError: The request was abandoned while the response to a login is pending.
         """
         end = self._loop.time() + limit_s
         try:
@@ -426,7 +434,7 @@ class Connector:
     async def _receive(
         self, request: ConnectRequest, stream: SocketStream, count: int, end: float
     ) -> bytes:
-        """Return exactly that many octets; what follows them stays in the inbox."""
+        """Return exactly `count` octets; further octets stay in the inbox of the stream."""
         while len(stream.inbox) < count:
             try:
                 has_more = stream.fill()
@@ -441,10 +449,10 @@ class Connector:
         return octets
 
     async def _wait(self, request: ConnectRequest, events: dict[int, int], end: float) -> None:
-        """Wait for the next hop.
+        """Wait until one of the events occurs.
 
         Raises:
-            UnreachableError: The time is over.
+            UnreachableError: The time `end` has passed.
         """
         woken = FUTURE_DONE
         while woken not in events:
@@ -458,10 +466,11 @@ class Connector:
 
 
 def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
-    """Return what becomes of a request when there is no encrypted connection to its next hop.
+    """Return the exception for a failed TLS handshake.
 
-    Only one that has left counts as dead. With the others somebody may be in the way: nothing is
-    sent anywhere, and the person is told.
+    Only a lost connection permits a fallback (`UnreachableError`). Every other failure may be
+    caused by an attacker: nothing is sent, and the problem is reported to the user
+    (`UnusableError`).
     """
     if error.is_connection_lost:
         return UnreachableError(handshake_error_page(host, error))
@@ -469,19 +478,18 @@ def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
 
 
 def handshake_error_page(host: str, error: HandshakeError) -> ErrorPage:
-    """Return the page for a handshake that failed."""
+    """Return the error page for a failed TLS handshake."""
     page = untrusted if error.is_certificate_error else no_secure_connection
     return page(host, error.reason)
 
 
 def socks_failure(host: str, request: ConnectRequest, error: BaseException) -> Exception | None:
-    """Return what becomes of a request that a SOCKS proxy does not let through; None: nobody's
-    fault.
+    """Return the exception for a failed SOCKS dialogue; None if `error` is to be raised unchanged.
 
     Args:
-        host: The proxy.
-        request: What was tried.
-        error: What has happened.
+        host: The host of the SOCKS server.
+        request: The parameters of the connection.
+        error: The exception of the dialogue.
     """
     match error:
         case SocksAuthRequiredError() | SocksAuthRejectedError():

@@ -1,4 +1,4 @@
-"""Connections to the next hop: keeping and reusing them."""
+"""The pool of idle upstream connections."""
 
 import asyncio
 from collections import deque
@@ -15,21 +15,24 @@ from trayproxy.engine.transfer.leftover_content import LeftoverContent
 from trayproxy.engine.upstream.route import Route
 
 MAX_IDLE_PER_KEY = 64
+"""Maximum number of idle connections per key."""
 RECENT_USE_S = 0.05
-"""A connection used so short a time ago is in the middle of its work: the sweep, once a second,
-finds the one computer that fell asleep just then."""
+"""A connection used within this time, in seconds, is reused without a check of its socket or of the
+suspend clock. A suspend in this time is detected by the check that runs once a second."""
 
 
 class PoolKey(NamedTuple):
-    """What an upstream connection may be used for again.
+    """The key of a pooled connection: requests with an equal key may use the connection.
 
     Attributes:
-        url: URL of the next hop.
-        profile_id: The profile whose login it carries, empty if none does.
-        generation: Of that login: a connection does not outlive a changed password.
-        epoch: Of the pool: nor a switch, nor a sleep.
-        authenticated_as: The login that the connection is signed in with: requests go on it as they
-            are. None if it is not.
+        url: The URL of the next hop.
+        profile_id: The profile of the login that the connection carries; empty without a login.
+        generation: The generation of that login, so that a connection is not reused after a change
+            of the password.
+        epoch: The epoch of the pool, so that a connection is not reused after a switch of the
+            profile, a network change or a suspend.
+        authenticated_as: The login that the connection itself is authenticated with: requests on
+            it carry no login. None for a connection without authentication.
     """
 
     url: str
@@ -43,14 +46,14 @@ class UpstreamConnection:
     """A connection to the next hop.
 
     Attributes:
-        stream: Its socket.
-        key: What it may be used for.
-        response_count: How many answers have come over it.
-        route: The way that the last request on it took.
-        credentials: What the last request on it carried, if the next one may carry it in the same
-            way.
-        leftover: Skips content that may come in front of the next head.
-        responses_before: How many answers the next hop had given when the last request began.
+        stream: The stream to the next hop.
+        key: The pool key of the connection.
+        response_count: Number of responses received on the connection.
+        route: The route of the last request on the connection.
+        credentials: The credentials in the last request, if the next request may carry the same
+            header value; otherwise None.
+        leftover: Skips content that may precede the head of the next response.
+        responses_before: `UpstreamActivity.responses` at the start of the last request.
     """
 
     __slots__ = (
@@ -74,32 +77,35 @@ class UpstreamConnection:
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether requests go on it as they are."""
+        """True if the connection itself is authenticated, so that requests carry no login."""
         return self.key.authenticated_as is not None
 
     @property
     def is_upstream_silent(self) -> bool:
-        """Whether the next hop has answered nothing at all since the last request began."""
+        """True if the next hop has sent no response on any connection since the start of the last
+        request."""
         return self.route is not None and self.route.activity.responses == self.responses_before
 
     def is_quiet(self) -> bool:
-        """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
+        """Return whether the connection is open and has no unsolicited data (RFC 9112, section
+        9.2)."""
         if self.leftover is not None:
             self.skip_leftover()
         return self.stream.is_quiet()
 
     def skip_leftover(self) -> None:
-        """Drop content that came in front of the next head."""
+        """Discard received content that precedes the head of the next response."""
         if self.leftover is not None and not self.leftover.skip(self.stream):
             self.leftover = None
 
 
 class Pool:
-    """Idle upstream connections, by what they may be used for.
+    """A pool of idle upstream connections, keyed by `PoolKey`.
 
     Attributes:
-        epoch: Grows when the profile, a login or the network changes: connections that were made
-            before are used no more, also those that were in use then and become idle later.
+        epoch: Incremented when the profile, a login or the network changes. Connections of an
+            earlier epoch are not reused, including connections that were in use at the time of the
+            change.
     """
 
     def __init__(
@@ -109,14 +115,14 @@ class Pool:
         poller: Poller,
         check_for_suspend: Callable[[], None] = lambda: None,
     ) -> None:
-        """Make an empty one.
+        """Create an empty pool.
 
         Args:
-            loop: Its clock counts.
-            limits: How long to keep them.
-            poller: Tells when an idle connection ends, or says something.
-            check_for_suspend: Called before a connection from earlier is used; calls `clear` if the
-                computer has slept since.
+            loop: The event loop.
+            limits: How long connections are kept.
+            poller: Reports data or the end of an idle connection.
+            check_for_suspend: Called before an idle connection is used; calls `clear` if the
+                computer was suspended.
         """
         self.epoch = 0
         self._check_for_suspend = check_for_suspend
@@ -129,24 +135,25 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
 
     def is_current(self, key: PoolKey) -> bool:
-        """Whether connections with this key are from the time after the last change."""
-        # As `check_for_suspend`, which is not called for every request.
+        """Return whether a key belongs to the current epoch."""
+        # Inlined condition of `check_for_suspend`, to save the call for most requests.
         if self._loop.time() - self._checked_at > RECENT_USE_S:
             self.check_for_suspend()
         return key.epoch == self.epoch
 
     def check_for_suspend(self) -> None:
-        """Notice that the computer has slept."""
+        """Check whether the computer was suspended, unless the last check was less than
+        `RECENT_USE_S` ago."""
         now = self._loop.time()
-        # The clock that counts sleep is too slow to be read for every request of a busy client.
+        # Reading the suspend clock for every request of a busy client would be too slow.
         if now - self._checked_at > RECENT_USE_S:
             self._checked_at = now
             self._check_for_suspend()
 
     def is_quiet(self, connection: UpstreamConnection) -> bool:
-        """Whether a connection is open and nothing unasked has come.
+        """Return whether a connection is open and has no unsolicited data.
 
-        What has come is told to whoever watches it, but it may be that nobody has got round to it.
+        The socket is read only if the poller may have an event that is not yet handled.
         """
         stream = connection.stream
         if self._poller.may_be_ready(stream.descriptor):
@@ -154,16 +161,20 @@ class Pool:
         return not (stream.inbox or stream.ended)
 
     def take(self, key: PoolKey) -> UpstreamConnection | None:
-        """Return an idle connection, the one used last; None if there is none.
+        """Remove the most recently used idle connection from the pool, and return it.
 
-        It is watched still, and who takes it watches it next.
+        The connection stays registered with the poller; the caller must re-register it.
+
+        Returns:
+            None if the pool has no idle connection with this key.
         """
         idle = self._idle.get(key)
         while idle:
             connection, since = idle.pop()
             self._by_descriptor.pop(connection.stream.descriptor)
-            # An upstream that has had enough says so before it closes, and the answer to nobody's
-            # request must not become that of the next. Just after use there is none.
+            # An upstream may send a response, such as a 408, before it closes an idle connection.
+            # That response must not be taken for the response to the next request. It does not
+            # arrive immediately after the connection was used.
             is_fresh = self._loop.time() - since < RECENT_USE_S
             if self.is_quiet(connection) if is_fresh else connection.is_quiet():
                 return connection
@@ -171,12 +182,18 @@ class Pool:
         return None
 
     def has_idle(self, key: PoolKey) -> bool:
-        """Whether there is an idle connection, as far as is known."""
+        """Return whether the pool has an idle connection with this key.
+
+        The upstream may already have closed the connection.
+        """
         return bool(self._idle.get(key))
 
     def put(self, connection: UpstreamConnection) -> None:
-        """Keep a connection whose last answer is complete, or close it if it is from earlier, not
-        quiet, or one of many."""
+        """Put a connection whose last response is complete into the pool.
+
+        The connection is closed instead if it belongs to an earlier epoch, has unsolicited data, or
+        exceeds `MAX_IDLE_PER_KEY`.
+        """
         if connection.key.epoch != self.epoch or not self.is_quiet(connection):
             self.drop(connection)
             return
@@ -190,7 +207,7 @@ class Pool:
         try:
             self._poller.register(descriptor, READ, self._on_event)
         except OSError:
-            self.drop(connection)  # The system is out of something (epoll_ctl(2)).
+            self.drop(connection)  # The system is out of memory or watches (epoll_ctl(2)).
             return
         idle.append((connection, self._loop.time()))
         self._by_descriptor[descriptor] = connection
@@ -198,26 +215,26 @@ class Pool:
             self._timer = self._loop.call_later(self._limits.idle_upstream_s, self._close_expired)
 
     def _on_event(self, descriptor: int, mask: int) -> None:
-        """Close a connection that has ended, or that said something unasked."""
+        """Close an idle connection that has ended or has unsolicited data."""
         connection = self._by_descriptor.get(descriptor)
         if connection is None:
-            # It was taken, and who has it waits for something else first, such as a ticket: he is
-            # told when he asks.
+            # A request has taken the connection and is waiting for something else, such as a
+            # ticket. The event occurs again when the request registers the descriptor.
             self._poller.unregister(descriptor)
             return
         if connection.is_quiet():
-            return  # A ticket or new keys, inside the encryption.
+            return  # A TLS session ticket or a key update.
         idle = self._idle[connection.key]
         self._idle[connection.key] = deque(entry for entry in idle if entry[0] is not connection)
         self._close_idle(connection)
 
     def _close_idle(self, connection: UpstreamConnection) -> None:
-        """Close a connection that is kept."""
+        """Close a connection that is in the pool."""
         del self._by_descriptor[connection.stream.descriptor]
         self.drop(connection)
 
     def drop(self, connection: UpstreamConnection) -> None:
-        """Close a connection that is kept no more."""
+        """Close a connection that is not in the pool."""
         self._poller.discard(connection.stream.descriptor)
         connection.stream.close()
 
@@ -233,7 +250,7 @@ class Pool:
             self._timer = self._loop.call_later(self._limits.idle_upstream_s, self._close_expired)
 
     def clear(self) -> None:
-        """Close all: the profile, the login or the network has changed."""
+        """Close all idle connections, and start a new epoch."""
         self.epoch += 1
         for idle in self._idle.values():
             for connection, _ in idle:
