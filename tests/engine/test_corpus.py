@@ -1,9 +1,9 @@
-"""The corpus of good and bad messages, played against the running engine over real sockets.
+"""The corpus of well-formed and malformed messages, played against the engine over real sockets.
 
-Each case names what a correct forwarding proxy does; http.md explains its outcomes and the
-invariants I1 to I6. The client's side speaks to the engine, and an upstream that accepts nothing
-but well-formed requests records what leaves. The upstream's side sends what the
-case says, and a strict client reads what arrives.
+Each case names the behaviour of a correct forwarding proxy; http.md explains its outcomes and the
+invariants I1 to I6. In the client cases, the octets of the case are sent to the engine, and a
+strict upstream records the requests forwarded. In the upstream cases, the upstream sends the octets
+of the case, and a strict client reads the response.
 """
 
 import hashlib
@@ -79,8 +79,8 @@ def by_id(case: Case) -> str:
 # --- the invariants -----------------------------------------------------------------------------
 
 
-class Echo(Held):
-    """A thread that sends back what it is sent."""
+class EchoThread(Held):
+    """A thread which sends all octets back."""
 
     def __init__(self) -> None:
         self._ours, self._its = socket.socketpair()
@@ -92,7 +92,7 @@ class Echo(Held):
         self._thread.join(PATIENCE)
 
     def ask(self) -> None:
-        """Wait for one answer."""
+        """Send an octet and wait for its echo."""
         self._ours.sendall(b"?")
         assert self._ours.recv(1) == b"?"
 
@@ -102,10 +102,10 @@ class Echo(Held):
                 self._its.sendall(octet)
 
 
-class Watch:
-    """Asserts what holds in every case: I3, I4, I5 and I6."""
+class InvariantChecker:
+    """Asserts the invariants of every case: I3, I4, I5 and I6."""
 
-    def __init__(self, engine: Running, secret: Canary, echo: Echo) -> None:
+    def __init__(self, engine: Running, secret: Canary, echo: EchoThread) -> None:
         self._engine = engine
         self._secret = secret
         self._echo = echo
@@ -115,7 +115,7 @@ class Watch:
         engine.complaints.lines.clear()
 
     def check(self, client_octets: bytes) -> None:
-        """Assert the invariants after a case; its client and upstream have been closed."""
+        """Assert the invariants after a case, with its client and upstream closed."""
         self._check_canary()
         worked = self._engine.seconds_worked() - self._worked
         assert worked < WORK_AT_MOST_S, f"{worked} s of processor time: I4"
@@ -123,7 +123,7 @@ class Watch:
         log = "\n".join(self._engine.complaints.lines).encode()
         self._secret.assert_absent([("an answer", client_octets), ("the log", log)])
         assert not self._engine.complaints.errors
-        # The threads of the upstream may still be closing their ends.
+        # The threads of the upstream may still be closing their sockets.
         self._engine.until_it_holds(self._base)
 
     def _check_canary(self) -> None:
@@ -138,7 +138,7 @@ class Watch:
 
 
 def check_requests(recorder: Recorder, credentials: bytes) -> None:
-    """Assert I1, I2 and I3 for every octet that was sent upstream."""
+    """Assert I1, I2 and I3 for all octets sent upstream."""
     for record in recorder.records:
         assert not record.offence, f"h11: {record.offence}: I1"
         read_by_llhttp(bytes(record.octets))
@@ -155,7 +155,7 @@ def check_head(head: bytes, *credentials: bytes) -> None:
 
 
 def read_by_llhttp(octets: bytes) -> None:
-    """Let llhttp read all requests of a connection; it raises what it refuses."""
+    """Parse all requests of a connection with llhttp, which raises for a malformed request."""
     with suppress(httptools.HttpParserUpgrade):
         httptools.HttpRequestParser(object()).feed_data(with_ascii_targets(octets))
 
@@ -164,13 +164,13 @@ def read_by_llhttp(octets: bytes) -> None:
 
 
 @dataclass
-class Outcome:
-    """What became of a client's octets: the word of the corpus, and what the client got."""
+class ClientOutcome:
+    """The outcome of a client's octets: the word of the corpus, and the responses."""
 
     word: str = "close"
     replies: list[Reply] = field(default_factory=list)
     octets: bytes = b""
-    half_answer: bytes = b""
+    incomplete_response: bytes = b""
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +179,8 @@ def secret() -> Canary:
 
 
 @pytest.fixture(scope="module")
-def echo() -> Iterator[Echo]:
-    with Echo() as echo:
+def echo() -> Iterator[EchoThread]:
+    with EchoThread() as echo:
         yield echo
 
 
@@ -197,20 +197,20 @@ def engine(recorder: Recorder, secret: Canary) -> Iterator[Running]:
         yield running
 
 
-def test_an_engine_that_is_held_up_is_noticed(engine: Running, secret: Canary, echo: Echo) -> None:
-    watch, may_go_on = Watch(engine, secret, echo), Event()
+def test_a_blocked_engine_is_noticed(engine: Running, secret: Canary, echo: EchoThread) -> None:
+    checker, may_go_on = InvariantChecker(engine, secret, echo), Event()
     engine.loop.call_soon_threadsafe(may_go_on.wait)
     try:
         with pytest.raises(AssertionError, match="I4"):
-            watch.check(b"")
+            checker.check(b"")
     finally:
         may_go_on.set()
     engine.settle()
 
 
-def play_client(case: Case, engine: Running, recorder: Recorder) -> Outcome:
+def play_client(case: Case, engine: Running, recorder: Recorder) -> ClientOutcome:
     octets = octets_of(case, case["bytes"], engine)
-    outcome = Outcome()
+    outcome = ClientOutcome()
     with engine.connect() as client:
         if case.get("split") == "bytes":
             client.try_to_send(*(octets[n : n + 1] for n in range(len(octets))))
@@ -224,23 +224,23 @@ def play_client(case: Case, engine: Running, recorder: Recorder) -> Outcome:
             client.send(b"through?")
             assert client.take(8) == b"through?"
         if case.get("conn") != "close":
-            # Whatever lies ahead is dealt with now, and the connection ends.
+            # The engine handles the octets already sent, and then closes the connection.
             client.finish()
         outcome.replies += read_rest(client)
         outcome.octets = bytes(client.octets)
         assert not outcome.octets or not client.was_reset, "R-075"
-    judge(outcome, recorder)
+    classify(outcome, recorder)
     return outcome
 
 
-def read_replies(client: Client, method: bytes, count: int, outcome: Outcome) -> None:
-    """Read as many answers as the case expects, or what comes instead."""
+def read_replies(client: Client, method: bytes, count: int, outcome: ClientOutcome) -> None:
+    """Read the number of responses expected by the case, or fewer if the connection ends."""
     known = method if method in (b"CONNECT", b"HEAD") else b"GET"
     for _ in range(max(count, 1)):
         try:
             reply = client.reply(known)
         except CutError as error:
-            outcome.half_answer = error.octets
+            outcome.incomplete_response = error.octets
             return
         outcome.replies.append(reply)
         if known == b"CONNECT" and reply.is_forwarded:
@@ -250,7 +250,7 @@ def read_replies(client: Client, method: bytes, count: int, outcome: Outcome) ->
 
 
 def read_rest(client: Client) -> list[Reply]:
-    """Read to the end; what comes behind the expected answers are answers, too."""
+    """Read further responses until the end of the connection."""
     replies = []
     with suppress(CutError):
         while True:
@@ -259,8 +259,8 @@ def read_rest(client: Client) -> list[Reply]:
     return replies
 
 
-def judge(outcome: Outcome, recorder: Recorder) -> None:
-    """Find the word of the corpus for what has happened."""
+def classify(outcome: ClientOutcome, recorder: Recorder) -> None:
+    """Set the word of the corpus for an outcome."""
     first = outcome.replies[0] if outcome.replies else None
     if outcome.word == "tunnel":
         return
@@ -278,41 +278,43 @@ def judge(outcome: Outcome, recorder: Recorder) -> None:
 
 
 @pytest.mark.parametrize("case", CLIENT_CASES, ids=by_id)
-def test_the_octets_of_a_client_are_forwarded_as_in_the_corpus(
-    case: Case, engine: Running, recorder: Recorder, secret: Canary, echo: Echo
+def test_octets_of_clients_have_the_outcome_of_the_corpus(
+    case: Case, engine: Running, recorder: Recorder, secret: Canary, echo: EchoThread
 ) -> None:
     engine.signs.direct = set(case.get("setup", {}).get("bypass", ()))
-    watch = Watch(engine, secret, echo)
+    checker = InvariantChecker(engine, secret, echo)
     recorder.forget()
     outcome = play_client(case, engine, recorder)
-    assert not outcome.half_answer
+    assert not outcome.incomplete_response
     check_requests(recorder, basic_credentials(secret.login))
     assert outcome.word in {case["expect"], *case["accept"]}
     check_sent(case, outcome, recorder)
-    check_got(case, outcome)
-    watch.check(outcome.octets)
+    check_response(case, outcome)
+    checker.check(outcome.octets)
 
 
-def check_sent(case: Case, outcome: Outcome, recorder: Recorder) -> None:
-    """Assert what the case says about the octets that went upstream."""
-    wishes = case.get("fwd", {})
+def check_sent(case: Case, outcome: ClientOutcome, recorder: Recorder) -> None:
+    """Assert the expectations of the case about the octets sent upstream."""
+    expected = case.get("fwd", {})
     everything = recorder.octets.decode("latin-1")
-    assert not [pattern for pattern in wishes.get("must_not", ()) if re.search(pattern, everything)]
+    assert not [
+        pattern for pattern in expected.get("must_not", ()) if re.search(pattern, everything)
+    ]
     requests = recorder.requests
     for request in requests:
         head = request.head.decode("latin-1")
-        assert not [p for p in wishes.get("head_must_not", ()) if re.search(p, head)]
+        assert not [p for p in expected.get("head_must_not", ()) if re.search(p, head)]
     if outcome.word not in ("forward-normalised", "tunnel"):
         return
-    assert len(requests) == wishes.get("count", len(requests))
+    assert len(requests) == expected.get("count", len(requests))
     head = requests[0].head.decode("latin-1")
-    assert not [pattern for pattern in wishes.get("must", ()) if not re.search(pattern, head)]
-    if "body" in wishes:
-        assert requests[0].body == wishes["body"].encode("latin-1")
+    assert not [pattern for pattern in expected.get("must", ()) if not re.search(pattern, head)]
+    if "body" in expected:
+        assert requests[0].body == expected["body"].encode("latin-1")
 
 
-def check_got(case: Case, outcome: Outcome) -> None:
-    """Assert what the case says about what the client got."""
+def check_response(case: Case, outcome: ClientOutcome) -> None:
+    """Assert the expectations of the case about the octets sent to the client."""
     got = outcome.octets.decode("latin-1")
     assert not [p for p in case.get("resp_must_not", ()) if re.search(p, got)]
     if case.get("no_1xx"):
@@ -340,14 +342,14 @@ TRIGGERS = {
 
 
 @dataclass
-class Received:
-    """A request as the scripted upstream read it.
+class ReceivedRequest:
+    """A request as read by the scripted upstream.
 
     Attributes:
-        head: Its octets.
-        fields: Names in lower case.
-        body: Without its framing.
-        connection: On which connection, from 1.
+        head: The octets of the head.
+        fields: The values of the fields by name, in lower case.
+        body: The content, without framing.
+        connection: The number of the connection, from 1.
     """
 
     head: bytes
@@ -364,19 +366,19 @@ class Received:
         return (self.credentials or b"none").split(b" ")[0].decode().lower()
 
 
-class Play:
-    """An upstream that answers with the octets of a case, each request with the next ones.
+class CorpusUpstream:
+    """An upstream which answers each request with the next octets of a case.
 
     Attributes:
-        received: The requests that came whole.
-        first_ended: The engine has closed the first connection.
+        received: The complete requests received.
+        first_ended: Set when the engine has closed the first connection.
     """
 
     def __init__(self, case: Case, answers: list[bytes]) -> None:
         self._case = case
         self._answers = answers
         self._connections = 0
-        self.received: list[Received] = []
+        self.received: list[ReceivedRequest] = []
         self.first_ended = Event()
 
     def script(self, peer: Peer) -> None:
@@ -401,7 +403,7 @@ class Play:
             octets = self._answers[turn]
             head = peer.read_head()
             fields = fields_of(head)
-            if self._asks_anew(number, fields):
+            if self._challenges_again(number, fields):
                 goes_on = self._answer(peer, self._answers[0], is_first=True)
                 continue
             length = int(fields.get(b"content-length", b"0"))
@@ -413,13 +415,13 @@ class Play:
                 body = peer.read(length)
             else:
                 body = b""
-            self.received.append(Received(head, fields, body, number))
+            self.received.append(ReceivedRequest(head, fields, body, number))
             goes_on = self._answer(peer, octets, is_first=turn == 0)
 
-    def _asks_anew(self, number: int, fields: Mapping[bytes, bytes]) -> bool:
-        """Return whether this connection is asked for a Digest sign-in as the first one was.
+    def _challenges_again(self, number: int, fields: Mapping[bytes, bytes]) -> bool:
+        """Return whether this connection gets the Digest challenge of the first connection again.
 
-        The engine asks for a challenge of the connection that a login on trial goes on.
+        The engine needs a challenge of the connection used for a login on trial.
         """
         is_new = number > 1 and len(self.received) == 1
         return (
@@ -429,7 +431,7 @@ class Play:
         )
 
     def _answer(self, peer: Peer, octets: bytes, *, is_first: bool) -> bool:
-        """Send the octets of this turn. Return whether the connection goes on as HTTP."""
+        """Send octets of the case. Return whether the connection continues with HTTP."""
         case = self._case
         is_refusal = octets.split(b" ")[1:2] == [b"407"]
         for part in pieces(octets) if is_first and case.get("split") == "bytes" else (octets,):
@@ -450,7 +452,7 @@ def pieces(octets: bytes) -> Iterator[bytes]:
 
 
 def fields_of(head: bytes) -> dict[bytes, bytes]:
-    """Read a request's head as strictly as h11 does."""
+    """Parse a request head with h11, which is strict."""
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 18)
     reader.receive_data(head)
     event = reader.next_event()
@@ -459,14 +461,14 @@ def fields_of(head: bytes) -> dict[bytes, bytes]:
 
 
 @dataclass
-class Result:
-    """What a client got.
+class ClientResult:
+    """The octets received by a client.
 
     Attributes:
-        word: The word of the corpus for it.
-        reply: The answer, None if not all of it came.
-        octets: All that came.
-        tail: Octets of the upstream that came through a tunnel.
+        word: The word of the corpus for the result.
+        reply: The response; None if it was incomplete.
+        octets: All octets received.
+        tail: Octets of the upstream received through a tunnel.
     """
 
     word: str
@@ -475,8 +477,8 @@ class Result:
     tail: bytes = b""
 
 
-def read_result(trigger: str, client: Client, tail: bytes) -> Result:
-    """Read what comes back for a request that was sent; send its content if it waits for a 100."""
+def read_result(trigger: str, client: Client, tail: bytes) -> ClientResult:
+    """Read the response to a request; send the request's content after a 100."""
     method = TRIGGERS[trigger].split(b" ")[0]
     if trigger == "PUT_EXPECT":
         while not re.search(rb"\AHTTP/1.1 100 .*\r\n\r\n", client.octets, re.DOTALL):
@@ -486,7 +488,7 @@ def read_result(trigger: str, client: Client, tail: bytes) -> Result:
         reply = client.reply(method, upgrade=trigger == "UPGRADE")
     except CutError as error:
         word = "truncate" if error.octets.startswith(b"HTTP/1.1 ") else "nothing"
-        return Result(word, None, bytes(client.octets))
+        return ClientResult(word, None, bytes(client.octets))
     word, tunnelled = "forward", b""
     if not reply.is_forwarded:
         word = str(reply.status)
@@ -497,15 +499,15 @@ def read_result(trigger: str, client: Client, tail: bytes) -> Result:
         assert tunnelled[len(tail) :] == b"through?"
     elif trigger == "CONNECT":
         word = "no-tunnel"
-    return Result(word, reply, bytes(client.octets), tunnelled[: len(tail)])
+    return ClientResult(word, reply, bytes(client.octets), tunnelled[: len(tail)])
 
 
 SAME = {"no-tunnel": "forward", "503": "502"}
-"""Words that the corpus does not keep apart everywhere: ours on the left."""
+"""Words the corpus does not always distinguish: by those of `read_result`, those of the corpus."""
 
 
-def words_for(result: Result, received: list[Received]) -> set[str]:
-    """Return all words of the corpus that describe what has happened."""
+def words_for(result: ClientResult, received: list[ReceivedRequest]) -> set[str]:
+    """Return all words of the corpus describing the result."""
     schemes = {request.scheme for request in received} - {"none"}
     found = {result.word, SAME.get(result.word, result.word)}
     return found | ({f"auth:{scheme}" for scheme in schemes} or {"auth:none"})
@@ -520,33 +522,35 @@ def upstream_engine(recorder: Recorder) -> Iterator[Running]:
 
 
 @pytest.mark.parametrize("case", UPSTREAM_CASES, ids=by_id)
-def test_the_octets_of_an_upstream_are_forwarded_as_in_the_corpus(
-    case: Case, upstream_engine: Running, recorder: Recorder, secret: Canary, echo: Echo
+def test_octets_of_upstreams_have_the_outcome_of_the_corpus(
+    case: Case, upstream_engine: Running, recorder: Recorder, secret: Canary, echo: EchoThread
 ) -> None:
     engine = upstream_engine
     login = Login(*case["creds"].split(":")) if ":" in case["creds"] else None
     is_own = case["creds"] == "sso"
     engine.call(lambda: engine.desk.begin(login, signs_in_itself=is_own))
-    watch = Watch(engine, secret, echo)
-    play = Play(case, [octets_of(case, text, engine) for text in (case["bytes"], *case["then"])])
-    with Scripted(play.script) as upstream:
+    checker = InvariantChecker(engine, secret, echo)
+    corpus_upstream = CorpusUpstream(
+        case, [octets_of(case, text, engine) for text in (case["bytes"], *case["then"])]
+    )
+    with Scripted(corpus_upstream.script) as upstream:
         engine.signs.profile = office(upstream.port)
         if case.get("setup", {}).get("mode") == "direct":
             engine.signs.direct = {upstream.host}
-        octets = play_case(case, engine, upstream, play)
+        octets = play_case(case, engine, upstream, corpus_upstream)
         for peer in upstream.peers:
             read_by_llhttp(peer.received)
     engine.signs.direct = set()
     engine.signs.profile = office(recorder.port)
-    check_received(case, play, login)
+    check_received(case, corpus_upstream, login)
     if "prompts" in case and login is not None:
         prompts = [turn for turn in engine.desk.turns if turn.tried is not None]
         assert len(prompts) == case["prompts"]
-    watch.check(octets)
+    checker.check(octets)
 
 
-def play_case(case: Case, engine: Running, upstream: Scripted, play: Play) -> bytes:
-    """Play one case and assert what it says. Return all that its client got."""
+def play_case(case: Case, engine: Running, upstream: Scripted, script: CorpusUpstream) -> bytes:
+    """Play one case and assert its expectations. Return all octets received by its clients."""
     octets = TRIGGERS[case["trigger"]]
     if engine.signs.direct:
         octets = octets.replace(OFFICE, b"127.0.0.1:%d" % upstream.port)
@@ -563,39 +567,41 @@ def play_case(case: Case, engine: Running, upstream: Scripted, play: Play) -> by
             client.send(octets)
             results.append(read_result(case["trigger"], client, tail))
         if case.get("up_conn") == "closed":
-            assert play.first_ended.wait(PATIENCE)
+            assert script.first_ended.wait(PATIENCE)
     for result in results:
-        assert words_for(result, play.received) & {case["expect"], *case["accept"]}, result
+        assert words_for(result, script.received) & {case["expect"], *case["accept"]}, result
         check_result(case, result)
     return b"".join(result.octets for result in results)
 
 
-def check_result(case: Case, result: Result) -> None:
-    """Assert what the case says about the answer that the client got."""
-    wishes = case.get("client", {})
+def check_result(case: Case, result: ClientResult) -> None:
+    """Assert the expectations of the case about the response."""
+    expected = case.get("client", {})
     assert not OWN_CHALLENGE.search(result.octets), "R-083"
-    if wishes.get("no_tunnel"):
+    if expected.get("no_tunnel"):
         assert result.word != "tunnel"
     if result.word not in ("forward", "tunnel", "no-tunnel") or result.reply is None:
         return
     reply = result.reply
     head = reply.head.decode("latin-1") + "\r\n"
-    assert reply.status == wishes.get("status", reply.status)
-    assert reply.body == wishes.get("body", reply.body.decode("latin-1")).encode("latin-1")
-    assert list(reply.interim) == wishes.get("interim", list(reply.interim))
-    assert result.tail == wishes.get("tail", "").encode("latin-1")
+    assert reply.status == expected.get("status", reply.status)
+    assert reply.body == expected.get("body", reply.body.decode("latin-1")).encode("latin-1")
+    assert list(reply.interim) == expected.get("interim", list(reply.interim))
+    assert result.tail == expected.get("tail", "").encode("latin-1")
     text = result.octets.decode("latin-1")
-    assert not [pattern for pattern in wishes.get("must_not", ()) if re.search(pattern, text)]
-    assert not [pattern for pattern in wishes.get("must", ()) if not re.search(pattern, text)]
-    assert not [pattern for pattern in wishes.get("head_must_not", ()) if re.search(pattern, head)]
+    assert not [pattern for pattern in expected.get("must_not", ()) if re.search(pattern, text)]
+    assert not [pattern for pattern in expected.get("must", ()) if not re.search(pattern, text)]
+    assert not [
+        pattern for pattern in expected.get("head_must_not", ()) if re.search(pattern, head)
+    ]
 
 
-def check_received(case: Case, play: Play, login: Login | None) -> None:
-    """Assert what the case says about the requests that the upstream got."""
-    received = play.received
+def check_received(case: Case, script: CorpusUpstream, login: Login | None) -> None:
+    """Assert the expectations of the case about the requests received by the upstream."""
+    received = script.received
     basic = [basic_credentials(login)] if login is not None and ":" not in login.user else []
     for request in received:
-        # Those of the other schemes are not known beforehand, and are looked at one by one.
+        # The credentials of other schemes are not known in advance; they are checked below.
         own = [request.credentials or b""] if request.scheme != "basic" else basic
         check_head(request.head, *own)
     attempts = [request for request in received if request.credentials]
@@ -621,8 +627,8 @@ def check_received(case: Case, play: Play, login: Login | None) -> None:
                 check_digest(case, request, login)
 
 
-def check_digest(case: Case, request: Received, login: Login) -> None:
-    """Compute a response as RFC 7616, section 3.4.1, says, and compare (R-100 to R-110)."""
+def check_digest(case: Case, request: ReceivedRequest, login: Login) -> None:
+    """Compute the response of RFC 7616, section 3.4.1, and compare it (R-100 to R-110)."""
     credentials = (request.credentials or b"").decode("latin-1")
     found = re.findall(r'(\w+\*?)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', credentials)
     params = {name: re.sub(r"\\(.)", r"\1", quoted) or plain for name, quoted, plain in found}
@@ -634,9 +640,9 @@ def check_digest(case: Case, request: Received, login: Login) -> None:
         assert params["username*"] == "UTF-8''" + quote(login.user, safe="")
     assert params["realm"] == case.get("realm", params["realm"])
     algorithm = params.get("algorithm", "MD5")
-    wishes = case.get("digest", {})
-    assert algorithm == wishes.get("algorithm", algorithm)
-    assert params.get("qop") in wishes.get("qop", params.get("qop") or "").split("|") or [None]
+    expected = case.get("digest", {})
+    assert algorithm == expected.get("algorithm", algorithm)
+    assert params.get("qop") in expected.get("qop", params.get("qop") or "").split("|") or [None]
     assert not re.search(r'(?:algorithm|qop|nc)="', credentials), "R-102"
 
     def hashed(*parts: str) -> str:

@@ -1,7 +1,7 @@
-"""The lines of the protocol checklist (R-001 to R-085) that the engine decides.
+"""The lines of the protocol checklist (R-001 to R-085) which the engine decides.
 
-What reading and writing alone decide is tested in tests/http; what one connection may be used for,
-in test_connections; sign-ins that take several legs, in test_auth_exchange.
+Parsing and writing are tested in tests/http; the reuse of connections in test_connections;
+authentication schemes with several legs in test_auth_exchange.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def engines_loop(new_loop: NewLoop) -> NewLoop:
     return new_loop
 
 
-def through(start: Start, upstream: Scripted, desk: FakeDesk | None = None) -> Running:
+def start_with(start: Start, upstream: Scripted, desk: FakeDesk | None = None) -> Running:
     return start(office(upstream.port), desk)
 
 
@@ -45,7 +45,7 @@ def body(length: int) -> bytes:
 
 
 @pytest.mark.parametrize("octets", [b"\x16\x03\x01\x02\x00", b"\x05\x01\x00", b"SSH-2.0-x\r\n"])
-def test_what_is_not_http_is_refused_before_its_head_is_late(
+def test_octets_that_are_not_http_are_refused_before_the_head_times_out(
     engine: Running, octets: bytes
 ) -> None:
     with engine.connect() as client:
@@ -58,7 +58,7 @@ def test_empty_lines_between_requests_are_ignored(client: Client) -> None:
     assert [client.reply().status, client.reply().status] == [200, 200]
 
 
-def test_nothing_behind_a_malformed_request_is_read_r_006(
+def test_no_request_after_a_malformed_request_is_read_r_006(
     client: Client, recorder: Recorder
 ) -> None:
     client.send(b"GET http://origin.test/ HTTP/1.1\r\nHost : a\r\n\r\n" + GET)
@@ -71,7 +71,7 @@ def test_nothing_behind_a_malformed_request_is_read_r_006(
 
 
 @pytest.mark.parametrize("target", [b"/", b"/commands/pac", b"/PxQuit", b"*"])
-def test_requests_for_ourselves_have_no_effect(
+def test_origin_form_requests_to_trayproxy_have_no_effect(
     client: Client, recorder: Recorder, target: bytes
 ) -> None:
     method = b"OPTIONS" if target == b"*" else b"GET"
@@ -101,7 +101,7 @@ OWN_SPELLINGS = [
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 @pytest.mark.parametrize("host", OWN_SPELLINGS)
-def test_a_direct_request_for_our_own_address_is_a_loop(
+def test_a_direct_request_for_trayproxys_own_address_is_a_loop(
     start: Start, host: str, method: str
 ) -> None:
     engine = start(office(1))
@@ -112,14 +112,14 @@ def test_a_direct_request_for_our_own_address_is_a_loop(
         assert client.ask(asked, method.encode()).status == 508
 
 
-def test_a_profile_whose_upstream_is_ourselves_is_a_loop(start: Start) -> None:
+def test_a_profile_with_trayproxy_as_its_upstream_is_a_loop(start: Start) -> None:
     engine = start(None)
     engine.signs.profile = office(engine.port, host="localhost")
     with engine.connect() as client:
         assert client.ask(GET).status == 508
 
 
-def test_a_request_that_has_passed_here_is_a_loop_r_055(client: Client, engine: Running) -> None:
+def test_a_request_with_trayproxys_own_via_is_a_loop_r_055(client: Client, engine: Running) -> None:
     via = b"Via: 1.1 elsewhere, 1.1 " + engine.engine.via
     assert client.ask(get(URL, via)).status == 508
 
@@ -134,9 +134,9 @@ def test_without_a_profile_a_503_says_what_to_do(start: Start) -> None:
 # --- CONNECT ---
 
 
-def test_octets_behind_the_200_reach_the_client_r_033(start: Start, script: Play) -> None:
+def test_octets_after_the_200_reach_the_client_r_033(start: Start, script: Play) -> None:
     upstream = script(lambda peer: (peer.read_head(), peer.send(ESTABLISHED + b"banner")))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
         assert client.take(6) == b"banner"
 
@@ -155,7 +155,7 @@ def test_octets_sent_with_connect_wait_for_the_200_r_034(
         peer.read(length)
 
     upstream = script(delay)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.socket.setblocking(False)
         sent = client.socket.send(CONNECT + early)
         client.socket.settimeout(20)
@@ -166,21 +166,23 @@ def test_octets_sent_with_connect_wait_for_the_200_r_034(
         assert upstream.peer(1).wait_for(early[-16:]).endswith(b"\r\n\r\n" + early)
 
 
-def test_octets_sent_with_a_refused_connect_go_nowhere_r_034(start: Start, script: Play) -> None:
+def test_octets_sent_with_a_refused_connect_are_not_forwarded_r_034(
+    start: Start, script: Play
+) -> None:
     upstream = script(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.send(CONNECT + b"\x16\x03\x01 hello")
         assert client.reply(b"CONNECT").status == 403
         client.take_all()
     assert b"hello" not in upstream.peer(1).received
 
 
-def test_a_refused_connect_is_no_tunnel_and_the_connection_goes_on_r_036(
+def test_a_refused_connect_opens_no_tunnel_and_keeps_the_connection_r_036(
     start: Start, script: Play
 ) -> None:
     refusal = b"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\nnever"
     upstream = script(answering(refusal, OK))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         assert client.ask(CONNECT, b"CONNECT").body == b"never"
         assert client.ask(GET).body == b"ok\n"
 
@@ -189,27 +191,27 @@ def test_a_200_to_connect_has_no_length_and_no_close_r_032(start: Start, script:
     upstream = script(
         answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
     )
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         reply = client.ask(CONNECT, b"CONNECT")
         for name in (b"connection", b"transfer-encoding", b"content-length"):
             assert not reply.values(name)
 
 
-def test_a_client_that_ends_its_sending_still_receives_r_035(start: Start, script: Play) -> None:
+def test_a_client_still_receives_after_its_half_close_r_035(start: Start, script: Play) -> None:
     def reply_after_the_end(peer: Peer) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         peer.send(b"got " + peer.read_all())
 
     upstream = script(reply_after_the_end)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.ask(CONNECT, b"CONNECT")
         client.send(b"all")
         client.finish()
         assert client.take_all() == b"got all"
 
 
-def test_an_upstream_that_ends_its_sending_still_receives_r_035(start: Start, script: Play) -> None:
+def test_an_upstream_still_receives_after_its_half_close_r_035(start: Start, script: Play) -> None:
     def end_first(peer: Peer) -> None:
         peer.read_head()
         peer.send(ESTABLISHED + b"bye")
@@ -217,7 +219,7 @@ def test_an_upstream_that_ends_its_sending_still_receives_r_035(start: Start, sc
         peer.read_all()
 
     upstream = script(end_first)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.ask(CONNECT, b"CONNECT")
         assert client.take_all() == b"bye"
         client.send(b"last words")
@@ -225,7 +227,7 @@ def test_an_upstream_that_ends_its_sending_still_receives_r_035(start: Start, sc
         assert upstream.peer(1).wait_for(b"last words")
 
 
-def test_a_client_that_talks_to_an_upstream_that_has_gone_is_not_reset(
+def test_a_client_that_still_sends_to_a_closed_upstream_is_not_reset(
     start: Start, script: Play
 ) -> None:
     sent = body(200_000)
@@ -235,7 +237,7 @@ def test_a_client_that_talks_to_an_upstream_that_has_gone_is_not_reset(
         peer.send(ESTABLISHED + sent)
 
     upstream = script(send_and_go)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.ask(CONNECT, b"CONNECT")
         assert client.take_all() == sent
         for _ in range(3):
@@ -253,11 +255,11 @@ def test_a_client_that_talks_to_an_upstream_that_has_gone_is_not_reset(
     [post(URL, b"hello")[:-2], chunked(URL, b"hello")[:-5]],
     ids=["counted", "chunked"],
 )
-def test_a_request_that_was_cut_does_not_look_whole_r_044(
+def test_an_incomplete_request_does_not_look_complete_r_044(
     start: Start, script: Play, octets: bytes
 ) -> None:
     upstream = script(lambda peer: peer.read_all())
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.send(octets)
         upstream.peer(1).wait_for(b"hel")
         client.finish()
@@ -275,7 +277,7 @@ def test_a_request_that_was_cut_does_not_look_whole_r_044(
     ],
     ids=["counted", "chunked", "malformed"],
 )
-def test_an_answer_that_was_cut_does_not_look_whole_r_044(
+def test_an_incomplete_response_does_not_look_complete_r_044(
     start: Start, script: Play, answer: bytes
 ) -> None:
     go_on = Event()
@@ -287,7 +289,7 @@ def test_an_answer_that_was_cut_does_not_look_whole_r_044(
         peer.send(answer[-1:])
 
     upstream = script(cut)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.send(GET)
         while b"hell" not in client.octets:
             assert client.more()
@@ -306,11 +308,11 @@ def test_an_answer_that_was_cut_does_not_look_whole_r_044(
         (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n"),
     ],
 )
-def test_answers_without_content_do_not_hold_up_the_next_one_r_045(
+def test_responses_without_content_do_not_delay_the_next_response_r_045(
     start: Start, script: Play, method: bytes, head: bytes
 ) -> None:
     upstream = script(answering(head, OK))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         assert client.ask(get(URL, method=method), method).body == b""
         assert client.ask(GET).body == b"ok\n"
     assert len(upstream.peers) == 1
@@ -322,7 +324,7 @@ def test_trailers_stay_trailers_both_ways_r_047(start: Start, script: Play) -> N
         b"0\r\nX-Sum: 9\r\nSet-Cookie: no=1\r\n\r\n"
     )
     upstream = script(answering(answer))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.send(chunked(URL, b"hello")[:-2] + b"X-Check: 7\r\nHost: no\r\n\r\n")
         reply = client.reply(b"POST")
         assert reply.body == b"ok"
@@ -338,7 +340,7 @@ def test_content_streams_before_it_is_complete(start: Start, script: Play) -> No
         peer.send(peer.read(3))
 
     upstream = script(answer_in_parts)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.send(post(URL, b"onetwo")[:-3])
         while not client.octets.endswith(b"\r\n\r\none"):
             assert client.more()
@@ -346,9 +348,9 @@ def test_content_streams_before_it_is_complete(start: Start, script: Play) -> No
         assert client.reply(b"POST").body == b"onetwo"
 
 
-def test_an_early_answer_ends_the_connection_after_it_r_048(start: Start, script: Play) -> None:
+def test_an_early_response_closes_the_connection_r_048(start: Start, script: Play) -> None:
     upstream = script(answering(b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno"))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.send(post(URL, body(100_000))[:-1])
         reply = client.reply(b"POST")
         assert (reply.status, reply.body, reply.closes) == (413, b"no", True)
@@ -356,17 +358,17 @@ def test_an_early_answer_ends_the_connection_after_it_r_048(start: Start, script
         assert not client.was_reset
 
 
-def test_the_answer_of_an_upstream_that_reads_no_more_is_not_lost_r_075(
+def test_the_response_of_an_upstream_that_reads_no_more_is_not_lost_r_075(
     start: Start, script: Play
 ) -> None:
-    """As squid does above 200 kB, and others who reset: RFC 9112, section 9.6."""
+    """Squid does so above 200 kB; other proxies reset the connection (RFC 9112, section 9.6)."""
 
     def refuse(peer: Peer) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 413 Too large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
 
     upstream = script(refuse)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.try_to_send(post(URL, body(3_000_000)))
         assert client.reply(b"POST").status == 413
 
@@ -374,20 +376,20 @@ def test_the_answer_of_an_upstream_that_reads_no_more_is_not_lost_r_075(
 # --- Max-Forwards, TRACE ---
 
 
-def test_options_with_no_hops_left_is_answered_here_r_054(
+def test_options_with_max_forwards_zero_is_answered_by_trayproxy_r_054(
     client: Client, recorder: Recorder
 ) -> None:
     assert client.ask(get(URL, b"Max-Forwards: 0", method=b"OPTIONS")).status == 200
     assert not recorder.requests
 
 
-def test_max_forwards_is_counted_down(client: Client, recorder: Recorder) -> None:
+def test_max_forwards_is_decremented(client: Client, recorder: Recorder) -> None:
     assert client.ask(get(URL, b"Max-Forwards: 5", method=b"OPTIONS")).is_forwarded
     assert recorder.requests[0].values(b"max-forwards") == [b"4"]
 
 
 @pytest.mark.parametrize("hops", [b"0", b"1", b"2"])
-def test_trace_is_refused_and_carries_no_login_anywhere_r_056(
+def test_trace_is_refused_and_no_login_is_sent_r_056(
     client: Client, recorder: Recorder, hops: bytes
 ) -> None:
     assert client.ask(get(URL, b"Max-Forwards: " + hops, method=b"TRACE")).status == 405
@@ -407,7 +409,7 @@ def test_a_websocket_passes_both_ways_r_061(start: Start, script: Play) -> None:
         peer.send(peer.read(4))
 
     upstream = script(echo)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.send(UPGRADE)
         assert client.reply(upgrade=True).status == 101
         assert client.take(5) == b"first"
@@ -417,14 +419,14 @@ def test_a_websocket_passes_both_ways_r_061(start: Start, script: Play) -> None:
     assert b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n" in head
 
 
-def test_an_upgrade_that_is_declined_is_an_ordinary_answer(start: Start, script: Play) -> None:
+def test_a_declined_upgrade_is_an_ordinary_response(start: Start, script: Play) -> None:
     upstream = script(answering(OK))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         assert client.ask(UPGRADE).status == 200
         assert client.ask(GET).status == 200
 
 
-def test_an_upgrade_that_connection_does_not_name_is_removed_r_060(
+def test_an_upgrade_not_named_in_connection_is_removed_r_060(
     client: Client, recorder: Recorder
 ) -> None:
     client.ask(get(URL, b"Upgrade: websocket"))
@@ -434,7 +436,7 @@ def test_an_upgrade_that_connection_does_not_name_is_removed_r_060(
 # --- Expect and 1xx ---
 
 
-def test_a_head_that_expects_continue_is_sent_on_before_its_content_r_062(
+def test_a_head_with_expect_continue_is_forwarded_before_its_content_r_062(
     start: Start, script: Play
 ) -> None:
     def expect(peer: Peer) -> None:
@@ -444,7 +446,7 @@ def test_a_head_that_expects_continue_is_sent_on_before_its_content_r_062(
         peer.send(OK)
 
     upstream = script(expect)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
         while b" 100 Continue" not in client.octets:
             assert client.more()
@@ -453,16 +455,16 @@ def test_a_head_that_expects_continue_is_sent_on_before_its_content_r_062(
         assert (reply.interim, reply.status) == ((100,), 200)
 
 
-def test_a_final_answer_instead_of_continue_is_passed_on(start: Start, script: Play) -> None:
+def test_a_final_response_instead_of_a_100_is_relayed(start: Start, script: Play) -> None:
     upstream = script(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
         reply = client.reply(b"PUT")
-        # Whether the content still comes nobody knows, so no other request can follow.
+        # The content may or may not follow, so no other request can follow.
         assert (reply.status, reply.closes) == (403, True)
 
 
-def test_continue_is_said_only_when_the_signed_in_upstream_has_said_it_r_064(
+def test_a_100_is_relayed_only_from_the_authenticated_upstream_r_064(
     start: Start, script: Play
 ) -> None:
     def sign_in(peer: Peer) -> None:
@@ -475,7 +477,7 @@ def test_continue_is_said_only_when_the_signed_in_upstream_has_said_it_r_064(
         peer.send(OK)
 
     upstream = script(sign_in)
-    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
         client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
         while b" 100 Continue" not in client.octets:
             assert client.more()
@@ -485,17 +487,19 @@ def test_continue_is_said_only_when_the_signed_in_upstream_has_said_it_r_064(
     assert upstream.peer(1).received.endswith(b"\r\n\r\n")
 
 
-def test_interim_answers_are_passed_on_in_order(start: Start, script: Play) -> None:
+def test_interim_responses_are_relayed_in_order(start: Start, script: Play) -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     upstream = script(answering(b"HTTP/1.1 102 Processing\r\n\r\n" + hints + OK))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         reply = client.ask(GET)
         assert (reply.interim, reply.status) == ((102, 103), 200)
 
 
-def test_interim_answers_are_kept_from_a_1_0_client_r_063(start: Start, script: Play) -> None:
+def test_interim_responses_are_not_relayed_to_an_http_1_0_client_r_063(
+    start: Start, script: Play
+) -> None:
     upstream = script(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         assert client.ask(get(URL, version=b"1.0")).interim == ()
 
 
@@ -505,44 +509,48 @@ def test_interim_answers_are_kept_from_a_1_0_client_r_063(start: Start, script: 
 @pytest.mark.parametrize(
     "line", [b"X: y", b"Connection: keep-alive", b"Proxy-Connection: keep-alive"]
 )
-def test_a_1_0_clients_connection_ends_after_the_answer_r_070(client: Client, line: bytes) -> None:
+def test_the_connection_of_an_http_1_0_client_closes_after_the_response_r_070(
+    client: Client, line: bytes
+) -> None:
     reply = client.ask(get(URL, line, version=b"1.0"))
     assert (reply.status, reply.closes) == (200, True)
     assert client.take_all() == b""
 
 
-def test_a_1_0_client_gets_no_chunks(start: Start, script: Play) -> None:
+def test_an_http_1_0_client_gets_no_chunks(start: Start, script: Play) -> None:
     upstream = script(
         answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
     )
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         reply = client.ask(get(URL, version=b"1.0"))
         assert (reply.body, reply.values(b"transfer-encoding")) == (b"ok", [])
 
 
-def test_a_1_0_connect_without_fields_opens_a_tunnel(client: Client) -> None:
+def test_an_http_1_0_connect_without_fields_opens_a_tunnel(client: Client) -> None:
     client.send(b"CONNECT origin.test:443 HTTP/1.0\r\n\r\n")
     assert client.reply(b"CONNECT").status == 200
     client.send(b"hello")
     assert client.take(5) == b"hello"
 
 
-def test_a_1_0_upstreams_answer_ends_with_its_connection(start: Start, script: Play) -> None:
+def test_the_response_of_an_http_1_0_upstream_ends_with_its_connection(
+    start: Start, script: Play
+) -> None:
     def old(peer: Peer) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
 
     upstream = script(old)
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         reply = client.ask(GET)
         assert (reply.body, reply.closes) == (b"until the end", True)
 
 
-def test_a_1_0_upstreams_counted_answer_leaves_the_client_connected(
+def test_a_response_with_a_length_of_an_http_1_0_upstream_keeps_the_client_connection(
     start: Start, script: Play
 ) -> None:
     upstream = script(answering(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         for _ in range(2):
             assert client.ask(GET).body == b"ok"
     assert len(upstream.peers) == 2
@@ -551,7 +559,7 @@ def test_a_1_0_upstreams_counted_answer_leaves_the_client_connected(
 # --- persistence and order ---
 
 
-def test_pipelined_answers_come_in_the_order_of_the_requests_r_072(
+def test_pipelined_responses_arrive_in_the_order_of_the_requests_r_072(
     client: Client, recorder: Recorder
 ) -> None:
     targets = [b"http://%b.test/%d" % (name, n) for n, name in enumerate((b"a", b"b", b"a", b"c"))]
@@ -563,13 +571,13 @@ def test_pipelined_answers_come_in_the_order_of_the_requests_r_072(
 
 def test_pipelined_octets_beyond_the_limit_wait_in_the_kernel(start: Start, script: Play) -> None:
     upstream = script(answering(OK))
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         many = 300
         client.send(get(URL, b"X: " + b"x" * 1000) * many)
         assert [client.reply().body for _ in range(many)] == [b"ok\n"] * many
 
 
-def test_a_pipelined_post_behind_a_get_is_read_from_where_it_begins(
+def test_a_pipelined_post_after_a_get_is_read_from_its_start(
     client: Client, recorder: Recorder
 ) -> None:
     client.send(GET + post(URL, b"content") + GET)
@@ -577,18 +585,22 @@ def test_a_pipelined_post_behind_a_get_is_read_from_where_it_begins(
     assert recorder.requests[1].body == b"content"
 
 
-def test_close_of_the_client_is_honoured_r_071(client: Client, recorder: Recorder) -> None:
+def test_connection_close_of_the_client_is_honoured_r_071(
+    client: Client, recorder: Recorder
+) -> None:
     client.send(get(URL, b"Connection: close") + GET)
     assert client.reply().closes
     assert client.take_all() == b""
     assert len(recorder.requests) == 1
 
 
-def test_close_of_the_upstream_is_its_own_matter(start: Start, script: Play) -> None:
+def test_connection_close_of_the_upstream_does_not_close_the_client_connection(
+    start: Start, script: Play
+) -> None:
     upstream = script(
         answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
     )
-    with through(start, upstream).connect() as client:
+    with start_with(start, upstream).connect() as client:
         for _ in range(2):
             reply = client.ask(GET)
             assert (reply.body, reply.closes) == (b"ok", False)
@@ -596,7 +608,7 @@ def test_close_of_the_upstream_is_its_own_matter(start: Start, script: Play) -> 
 
 
 @pytest.mark.parametrize("length", [0, 10_000, 200_000])
-def test_a_refusal_is_not_lost_to_a_reset_r_075(engine: Running, length: int) -> None:
+def test_an_error_page_is_not_lost_to_a_reset_r_075(engine: Running, length: int) -> None:
     with engine.connect() as client:
         bad = b"POST http://origin.test/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
         client.try_to_send(bad + body(length))
@@ -605,9 +617,7 @@ def test_a_refusal_is_not_lost_to_a_reset_r_075(engine: Running, length: int) ->
         assert not client.was_reset
 
 
-def test_a_request_whose_client_ended_its_sending_is_answered(
-    client: Client, recorder: Recorder
-) -> None:
+def test_a_request_followed_by_a_half_close_is_answered(client: Client, recorder: Recorder) -> None:
     client.send(GET)
     client.finish()
     assert client.reply().status == 200
@@ -628,12 +638,12 @@ def test_a_request_whose_client_ended_its_sending_is_answered(
     ],
 )
 @pytest.mark.parametrize("request_octets", [GET, CONNECT], ids=["get", "connect"])
-def test_a_407_that_offers_nothing_usable_gets_no_credentials_r_080(
+def test_a_407_without_a_supported_scheme_gets_no_credentials_r_080(
     start: Start, script: Play, request_octets: bytes, lines: bytes
 ) -> None:
     refusal = b"HTTP/1.1 407 x\r\n%bContent-Length: 0\r\n\r\n" % lines
     upstream = script(answering(refusal))
-    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
         client.send(request_octets)
         assert client.reply(request_octets.split(b" ")[0]).status == 503
     assert all(b"Proxy-Authorization" not in peer.received for peer in upstream.peers)
@@ -645,15 +655,15 @@ def test_no_octet_of_a_407_reaches_the_client_r_057_r_083(start: Start, script: 
         b"Set-Cookie: secret=1\r\nContent-Length: 11\r\n\r\nsecret page"
     )
     upstream = script(answering(refusal, OK))
-    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
         assert b"secret" not in client.octets.lower()
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_a_sign_in_that_is_refused_is_a_503_r_083(start: Start, script: Play, method: str) -> None:
+def test_a_declined_sign_in_is_a_503_r_083(start: Start, script: Play, method: str) -> None:
     upstream = script(answering(CHALLENGE))
-    engine = through(start, upstream)
+    engine = start_with(start, upstream)
     with engine.connect() as client:
         client.send(GET if method == "GET" else CONNECT)
         engine.desk.wait_for_turns(1)
@@ -664,7 +674,7 @@ def test_a_sign_in_that_is_refused_is_a_503_r_083(start: Start, script: Play, me
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
-def test_a_407_where_nobody_signs_in_is_a_502_r_083(start: Start, script: Play) -> None:
+def test_a_407_in_a_profile_without_sign_in_is_a_502_r_083(start: Start, script: Play) -> None:
     upstream = script(answering(CHALLENGE))
     engine = start(office(upstream.port, sign_in=SignIn.NONE), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:
@@ -673,9 +683,9 @@ def test_a_407_where_nobody_signs_in_is_a_502_r_083(start: Start, script: Play) 
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
-def test_every_request_of_a_connection_carries_the_login_once(start: Start, script: Play) -> None:
+def test_every_request_of_a_connection_contains_the_login_once(start: Start, script: Play) -> None:
     upstream = script(answering(CHALLENGE, OK))
-    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
         foreign = b"Proxy-Authorization: Basic Zm9vOmJhcg=="
         for octets in (GET, get(URL, foreign), get(b"http://other.test/")):
             assert client.ask(octets).status == 200
@@ -685,9 +695,9 @@ def test_every_request_of_a_connection_carries_the_login_once(start: Start, scri
     assert received.count(CREDENTIALS) == received.count(b"Proxy-Authorization") == 5
 
 
-def test_a_407_on_a_connection_that_worked_asks_the_desk_again(start: Start, script: Play) -> None:
+def test_a_407_on_an_accepted_connection_asks_the_desk_again(start: Start, script: Play) -> None:
     upstream = script(answering(CHALLENGE, OK, OK, CHALLENGE))
-    engine = through(start, upstream, FakeDesk(LOGIN))
+    engine = start_with(start, upstream, FakeDesk(LOGIN))
     with engine.connect() as client:
         assert [client.ask(GET).status for _ in range(3)] == [200, 200, 503]
     assert [turn.tried is not None for turn in engine.desk.turns] == [False, True]
@@ -718,15 +728,17 @@ def test_a_407_that_closes_is_answered_on_a_new_connection_r_085(
         peer.read_all()
 
     upstream = script(refuse, answering(OK))
-    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
     assert CREDENTIALS not in upstream.peer(1).received
     assert CREDENTIALS in upstream.peer(2).received
 
 
-def test_a_parked_request_goes_on_when_the_person_has_answered(start: Start, script: Play) -> None:
+def test_a_parked_request_continues_after_the_prompt_was_answered(
+    start: Start, script: Play
+) -> None:
     upstream = script(answering(CHALLENGE), answering(OK))
-    engine = through(start, upstream)
+    engine = start_with(start, upstream)
     with engine.connect() as client:
         client.send(GET)
         engine.desk.wait_for_turns(1)
@@ -736,9 +748,11 @@ def test_a_parked_request_goes_on_when_the_person_has_answered(start: Start, scr
 
 
 @pytest.mark.parametrize("end", ["closes", "resets", "says nothing", "speaks gibberish"])
-def test_an_attempt_without_an_answer_is_no_rejection(start: Start, script: Play, end: str) -> None:
+def test_an_attempt_without_a_response_is_no_rejection(
+    start: Start, script: Play, end: str
+) -> None:
     def fail(peer: Peer) -> None:
-        # A reset may mean that the proxy has not read the login, which then comes once more.
+        # After a reset, the proxy may not have read the login, which is then sent again.
         if b"proxy-authorization" not in peer.read_head().lower():
             peer.send(CHALLENGE)
             peer.read_head()
@@ -752,7 +766,7 @@ def test_an_attempt_without_an_answer_is_no_rejection(start: Start, script: Play
     upstream = script(fail)
     engine = start(office(upstream.port), FakeDesk(LOGIN), EngineLimits(response_head_s=0.2))
     with engine.connect() as client:
-        # 503: the request went back to the desk, which has nothing to send it with.
+        # 503: the request went back to the desk, which has no login for it.
         assert client.ask(GET).status in (502, 503, 504)
     assert len(engine.desk.doubts) == 1
     assert not engine.desk.acceptances

@@ -1,4 +1,4 @@
-"""The fast path: forward a request whose head is cached and relay a response with a cached head.
+"""The fast path: forward a request with a cached head and relay a response with a cached head.
 
 Programs repeat themselves: most request heads were seen before, and so were most response heads. A
 request is then sent in one piece, and its response is relayed in one piece or opens a tunnel, with
