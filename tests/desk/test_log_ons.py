@@ -257,7 +257,7 @@ PACING_EVENTS = st.tuples(
 
 @MANY_EXAMPLES
 @given(st.lists(PACING_EVENTS, max_size=40))
-def test_a_login_not_proved_lately_is_on_one_request_at_a_time(
+def test_an_unproved_login_is_sent_on_one_request_at_a_time(
     events: list[tuple[str, str]],
 ) -> None:
     """One more may go each two seconds; none after a refusal, and ours not to who refused."""
@@ -282,7 +282,7 @@ def test_a_login_not_proved_lately_is_on_one_request_at_a_time(
     st.integers(1, 20),
     st.lists(st.sampled_from(("comes", "leaves", "waits", "lost", "vague")), max_size=20),
 )
-def test_a_login_never_accepted_is_on_one_request_at_a_time(
+def test_an_unverified_login_is_sent_on_one_request_at_a_time(
     waiting: int, events: list[str]
 ) -> None:
     """Two that get no answer, or three whose answers prove nothing; then the person is asked."""
@@ -384,7 +384,7 @@ SILENT_EVENTS = st.sampled_from(
 
 @MANY_EXAMPLES
 @given(st.sampled_from((0, 1, 2, 50)), st.booleans(), st.lists(SILENT_EVENTS, max_size=25))
-def test_an_unanswered_login_is_sent_twice_and_once_by_ourselves(
+def test_an_unanswered_login_is_sent_twice_and_on_one_own_request(
     waiting: int, is_stale: bool, events: list[str]
 ) -> None:
     """Whatever is on its way when the upstream falls silent; then the person is asked."""
@@ -411,7 +411,7 @@ EVENTS_DURING_CHECK = st.sampled_from(
 
 @MANY_EXAMPLES
 @given(st.integers(1, 5), st.lists(EVENTS_DURING_CHECK, max_size=12), st.booleans())
-def test_the_verdict_counts_whoever_has_left_and_whatever_was_typed_since(
+def test_the_verdict_counts_after_disconnects_and_newly_typed_logins(
     waiting: int, events: list[str], is_right: bool
 ) -> None:
     driver = MachineDriver()
@@ -519,7 +519,7 @@ RECORD_EVENTS = st.sampled_from(
 
 @MANY_EXAMPLES
 @given(st.lists(RECORD_EVENTS, max_size=30))
-def test_no_login_leaves_before_its_trial_is_on_record(events: list[str]) -> None:
+def test_no_login_is_sent_before_its_trial_is_recorded(events: list[str]) -> None:
     driver = DelayedRecords()
     waiting: list[int] = []
     for event in events:
@@ -554,7 +554,7 @@ def test_no_login_leaves_before_its_trial_is_on_record(events: list[str]) -> Non
     st.booleans(),
     st.lists(st.sampled_from(("request", "tick", "wait", "network")), max_size=12),
 )
-def test_a_login_that_an_earlier_run_tried_is_asked_about_and_not_sent(
+def test_a_login_tried_in_an_earlier_run_opens_a_prompt_and_is_not_sent(
     hold_s: float, is_rejected: bool, events: list[str]
 ) -> None:
     driver = DelayedRecords()
@@ -578,7 +578,7 @@ def test_a_login_that_an_earlier_run_tried_is_asked_about_and_not_sent(
 
 
 @pytest.mark.parametrize("is_saved", [True, False], ids=["saved", "typed"])
-def test_only_a_saved_login_may_be_put_on_record_without_its_name(is_saved: bool) -> None:
+def test_only_a_saved_login_is_recorded_as_saved(is_saved: bool) -> None:
     driver = DelayedRecords()
     driver.challenge()
     driver.handle(
@@ -592,7 +592,7 @@ def test_only_a_saved_login_may_be_put_on_record_without_its_name(is_saved: bool
     assert [order.is_saved for order in driver.pending_records] == [is_saved]
 
 
-def test_a_login_whose_trial_is_being_put_on_record_is_under_way() -> None:
+def test_a_login_is_under_way_while_its_trial_is_being_recorded() -> None:
     driver = DelayedRecords()
     driver.challenge()
     driver.handle(LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
@@ -603,7 +603,7 @@ def test_a_login_whose_trial_is_being_put_on_record_is_under_way() -> None:
     assert driver.machine.trial_state(SPACE.upstream_id, generation) is TrialState.UNKNOWN
 
 
-def test_a_login_that_cannot_be_put_on_record_is_not_sent_and_its_requests_hear_why() -> None:
+def test_requests_are_refused_if_the_trial_of_the_login_cannot_be_recorded() -> None:
     driver = DelayedRecords()
     first = driver.challenge()
     driver.handle(LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
@@ -623,7 +623,7 @@ def test_a_login_that_cannot_be_put_on_record_is_not_sent_and_its_requests_hear_
     assert driver.machine.troubles() == ()
 
 
-def test_a_person_whose_login_cannot_be_put_on_record_is_told_and_it_is_sent_later() -> None:
+def test_the_prompt_reports_an_unrecorded_login_and_the_login_is_sent_later() -> None:
     driver = DelayedRecords()
     driver.machine.state.can_send_own = True
     driver.challenge()
@@ -642,7 +642,7 @@ def test_a_person_whose_login_cannot_be_put_on_record_is_told_and_it_is_sent_lat
     assert len(driver.released()) == 1
 
 
-def test_another_login_typed_meanwhile_is_put_on_record_anew() -> None:
+def test_another_login_typed_in_the_meantime_is_recorded_separately() -> None:
     driver = DelayedRecords()
     driver.challenge()
     driver.handle(LookupFinished(driver.lookups.popleft(), None, driver.machine.keyring))
@@ -659,7 +659,7 @@ def test_another_login_typed_meanwhile_is_put_on_record_anew() -> None:
     assert driver.recorded == [RIGHT]
 
 
-def test_an_accepted_login_is_not_held_up_by_a_folder_that_does_not_answer() -> None:
+def test_an_accepted_login_does_not_wait_for_the_state_folder() -> None:
     driver = DelayedRecords()
     driver.challenge()
     driver.handle(LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
@@ -695,7 +695,7 @@ UPSTREAMS = {
         max_size=10,
     )
 )
-def test_a_login_is_rejected_once_at_each_place_whatever_its_profile(
+def test_a_login_is_rejected_once_per_upstream_in_any_profile(
     steps: list[tuple[str, Login, int, bool]],
 ) -> None:
     """A place is a URL, or an address as soon as that is known: the resolver may not answer."""

@@ -31,7 +31,7 @@ from trayproxy.desk.protection_space import ProtectionSpace
 # --- Parking and asking ---------------------------------------------------------------------------
 
 
-def test_the_keyring_is_read_only_when_a_407_has_asked(driver: MachineDriver) -> None:
+def test_the_keyring_is_read_only_after_a_407(driver: MachineDriver) -> None:
     driver.handle(ProfileSwitched(OFFICE))
     assert driver.effects_of(LookUpLogin) == []
     driver.challenge()
@@ -40,7 +40,7 @@ def test_the_keyring_is_read_only_when_a_407_has_asked(driver: MachineDriver) ->
     ]
 
 
-def test_a_question_gathers_requests_before_it_opens(driver: MachineDriver) -> None:
+def test_a_prompt_opens_after_a_delay_for_further_requests(driver: MachineDriver) -> None:
     driver.challenge()
     driver.finish_lookup(None)
     driver.advance(0.1)
@@ -50,7 +50,7 @@ def test_a_question_gathers_requests_before_it_opens(driver: MachineDriver) -> N
     assert driver.prompt.waiting == 2
 
 
-def test_500_requests_cost_one_look_into_the_keyring_and_one_question(
+def test_500_requests_cost_one_keyring_lookup_and_one_prompt(
     driver: MachineDriver,
 ) -> None:
     driver.open_prompt(500)
@@ -60,7 +60,7 @@ def test_500_requests_cost_one_look_into_the_keyring_and_one_question(
     assert len(driver.prompt.programs) == 20
 
 
-def test_a_question_says_all_that_a_person_needs(driver: MachineDriver) -> None:
+def test_a_prompt_describes_upstream_programs_and_reason(driver: MachineDriver) -> None:
     git = Program("git", 4312, "github.com:443")
     driver.challenge(target="github.com:443", program=git)
     driver.challenge(target="pip.example:443")
@@ -74,7 +74,7 @@ def test_a_question_says_all_that_a_person_needs(driver: MachineDriver) -> None:
     assert (prompt.waiting, prompt.rejections, prompt.before) == (2, 0, "")
 
 
-def test_a_program_found_later_is_named(driver: MachineDriver) -> None:
+def test_a_program_identified_later_is_named_in_the_prompt(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     assert driver.machine.unidentified_requests(1) == (request,)
     driver.handle(ProgramIdentified(request, Program("git", 1, "x:443")))
@@ -88,7 +88,7 @@ def test_the_513th_request_is_refused(driver: MachineDriver) -> None:
     assert driver.refused() == {late: "CROWDED"}
 
 
-def test_a_request_waits_five_minutes_and_no_longer(driver: MachineDriver) -> None:
+def test_a_parked_request_is_refused_after_five_minutes(driver: MachineDriver) -> None:
     first, second = driver.open_prompt(2)
     driver.advance(299.8)
     assert driver.refused() == {}
@@ -96,7 +96,7 @@ def test_a_request_waits_five_minutes_and_no_longer(driver: MachineDriver) -> No
     assert driver.refused() == {first: "TIMED_OUT", second: "TIMED_OUT"}
 
 
-def test_nobody_waits_and_nothing_typed_closes_the_question_but_not_the_need(
+def test_untouched_prompt_without_requests_closes_but_the_login_is_still_needed(
     driver: MachineDriver,
 ) -> None:
     (request,) = driver.open_prompt()
@@ -105,7 +105,7 @@ def test_nobody_waits_and_nothing_typed_closes_the_question_but_not_the_need(
     assert sign_in_state(driver) is SignInState.NEEDED
 
 
-def test_the_next_request_opens_an_abandoned_question_again(driver: MachineDriver) -> None:
+def test_the_next_request_opens_an_abandoned_prompt_again(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     driver.disconnect(request)
     driver.advance(60)
@@ -113,7 +113,7 @@ def test_the_next_request_opens_an_abandoned_question_again(driver: MachineDrive
     assert driver.prompt.number == 2
 
 
-def test_clients_that_leave_at_once_are_never_asked_about(driver: MachineDriver) -> None:
+def test_clients_that_disconnect_at_once_open_no_prompt(driver: MachineDriver) -> None:
     request = driver.challenge()
     driver.finish_lookup(None)
     driver.disconnect(request)
@@ -122,7 +122,9 @@ def test_clients_that_leave_at_once_are_never_asked_about(driver: MachineDriver)
     assert driver.endings() == []
 
 
-def test_a_second_protection_space_queues_behind_the_open_question(driver: MachineDriver) -> None:
+def test_a_prompt_of_a_second_protection_space_waits_for_the_open_prompt(
+    driver: MachineDriver,
+) -> None:
     (request,) = driver.open_prompt()
     other = driver.challenge(LAB_SPACE, LAB)
     driver.finish_lookup(None)
@@ -134,7 +136,7 @@ def test_a_second_protection_space_queues_behind_the_open_question(driver: Machi
     assert other not in driver.refused()
 
 
-def test_the_question_whose_request_waited_longest_opens_first(driver: MachineDriver) -> None:
+def test_the_prompt_with_the_longest_parked_request_opens_first(driver: MachineDriver) -> None:
     third = ProtectionSpace(SPACE.upstream_id, "Third", "basic")
     (request,) = driver.open_prompt()
     driver.challenge(third)
@@ -151,7 +153,7 @@ def test_the_question_whose_request_waited_longest_opens_first(driver: MachineDr
 # --- Declining ------------------------------------------------------------------------------------
 
 
-def test_cancel_refuses_all_and_is_quiet_for_a_minute(driver: MachineDriver) -> None:
+def test_cancel_refuses_all_requests_and_snoozes_for_a_minute(driver: MachineDriver) -> None:
     requests = driver.open_prompt(3)
     driver.decline_prompt()
     assert driver.refused() == dict.fromkeys(requests, "DECLINED")
@@ -170,13 +172,15 @@ def test_cancel_refuses_all_and_is_quiet_for_a_minute(driver: MachineDriver) -> 
     ("snooze", "seconds"),
     [(Snooze.A_MINUTE, 60), (Snooze.A_WHILE, 900), (Snooze.UNTIL_CHOSEN, inf)],
 )
-def test_the_quiet_time_is_told(driver: MachineDriver, snooze: Snooze, seconds: float) -> None:
+def test_facts_contain_the_end_of_the_snooze(
+    driver: MachineDriver, snooze: Snooze, seconds: float
+) -> None:
     driver.open_prompt()
     driver.decline_prompt(snooze)
     assert driver.machine.facts("office").snoozed_until == driver.now + seconds
 
 
-def test_until_chosen_never_ends_by_itself(driver: MachineDriver) -> None:
+def test_snooze_until_chosen_does_not_end_automatically(driver: MachineDriver) -> None:
     driver.open_prompt()
     driver.decline_prompt(Snooze.UNTIL_CHOSEN)
     driver.advance(1_000_000)
@@ -187,7 +191,7 @@ def test_until_chosen_never_ends_by_itself(driver: MachineDriver) -> None:
 @pytest.mark.parametrize(
     "event", [ProfileSwitched(LAB), NetworkChanged(), SignInRequested(OFFICE, BASIC_METHOD)]
 )
-def test_not_now_ends_with_what_changes_the_situation(
+def test_not_now_ends_with_a_network_or_profile_change_or_sign_in(
     driver: MachineDriver, event: ProfileSwitched | NetworkChanged | SignInRequested
 ) -> None:
     driver.open_prompt()
@@ -197,7 +201,7 @@ def test_not_now_ends_with_what_changes_the_situation(
     assert request not in driver.refused()
 
 
-def test_cancel_outlasts_a_network_change(driver: MachineDriver) -> None:
+def test_cancel_snooze_outlasts_a_network_change(driver: MachineDriver) -> None:
     driver.open_prompt()
     driver.decline_prompt(Snooze.A_MINUTE)
     driver.handle(NetworkChanged())
@@ -205,7 +209,7 @@ def test_cancel_outlasts_a_network_change(driver: MachineDriver) -> None:
     assert driver.refused()[late] == "DECLINED"
 
 
-def test_cancel_during_the_check_voids_the_login(driver: MachineDriver) -> None:
+def test_cancel_during_the_check_discards_the_login(driver: MachineDriver) -> None:
     first, _ = driver.open_prompt(2)
     driver.answer_prompt(RIGHT)
     driver.decline_prompt()
@@ -214,7 +218,7 @@ def test_cancel_during_the_check_voids_the_login(driver: MachineDriver) -> None:
     assert sign_in_state(driver) is SignInState.SNOOZED
 
 
-def test_quiet_holds_for_its_own_protection_space_only(driver: MachineDriver) -> None:
+def test_snooze_applies_to_its_protection_space_only(driver: MachineDriver) -> None:
     driver.open_prompt()
     driver.decline_prompt()
     driver.challenge(LAB_SPACE, LAB)
@@ -226,7 +230,7 @@ def test_quiet_holds_for_its_own_protection_space_only(driver: MachineDriver) ->
 # --- A person types while clients leave -----------------------------------------------------------
 
 
-def test_a_touched_question_stays_open_when_its_clients_have_gone(driver: MachineDriver) -> None:
+def test_a_touched_prompt_stays_open_after_its_clients_disconnect(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     driver.touch_prompt()
     driver.disconnect(request)
@@ -234,7 +238,7 @@ def test_a_touched_question_stays_open_when_its_clients_have_gone(driver: Machin
     assert driver.prompt.waiting == 0
 
 
-def test_an_answer_without_a_request_is_kept_for_the_next_one(driver: MachineDriver) -> None:
+def test_typed_login_without_a_request_is_kept_for_the_next_request(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     driver.touch_prompt()
     driver.disconnect(request)
@@ -247,7 +251,7 @@ def test_an_answer_without_a_request_is_kept_for_the_next_one(driver: MachineDri
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_an_answer_kept_for_later_is_tried_on_one_request_only(driver: MachineDriver) -> None:
+def test_typed_login_kept_for_later_is_sent_on_one_request_only(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     driver.touch_prompt()
     driver.disconnect(request)
@@ -256,7 +260,7 @@ def test_an_answer_kept_for_later_is_tried_on_one_request_only(driver: MachineDr
     assert driver.released() == [first]
 
 
-def test_a_forsaken_half_typed_question_does_not_block_others_for_ever(
+def test_a_touched_but_abandoned_prompt_stops_blocking_other_prompts(
     driver: MachineDriver,
 ) -> None:
     (request,) = driver.open_prompt()
@@ -274,7 +278,7 @@ def test_a_forsaken_half_typed_question_does_not_block_others_for_ever(
 # --- Nobody to ask --------------------------------------------------------------------------------
 
 
-def test_without_a_face_the_keyring_is_tried_before_the_refusal(driver: MachineDriver) -> None:
+def test_without_a_front_end_the_keyring_is_read_before_the_refusal(driver: MachineDriver) -> None:
     driver.handle(FrontEndsChanged(0))
     driver.advance(31)
     request = driver.challenge()
@@ -284,7 +288,7 @@ def test_without_a_face_the_keyring_is_tried_before_the_refusal(driver: MachineD
     assert sign_in_state(driver) is SignInState.NEEDED
 
 
-def test_without_a_face_a_saved_login_works(driver: MachineDriver) -> None:
+def test_without_a_front_end_a_saved_login_is_used(driver: MachineDriver) -> None:
     driver.handle(FrontEndsChanged(0))
     driver.advance(31)
     request = driver.challenge()
@@ -293,7 +297,7 @@ def test_without_a_face_a_saved_login_works(driver: MachineDriver) -> None:
     assert driver.refused() == {}
 
 
-def test_without_a_face_a_rejected_login_refuses_all(driver: MachineDriver) -> None:
+def test_without_a_front_end_a_rejected_login_refuses_all_requests(driver: MachineDriver) -> None:
     driver.handle(FrontEndsChanged(0))
     driver.advance(31)
     first, second = driver.challenge(), driver.challenge()
@@ -302,7 +306,7 @@ def test_without_a_face_a_rejected_login_refuses_all(driver: MachineDriver) -> N
     assert driver.refused() == {second: "UNATTENDED", again: "UNATTENDED"}
 
 
-def test_a_tray_that_restarts_finds_the_same_question(driver: MachineDriver) -> None:
+def test_a_restarted_tray_finds_the_same_prompt(driver: MachineDriver) -> None:
     driver.open_prompt(2)
     before = driver.prompt
     driver.handle(FrontEndsChanged(0))
@@ -312,7 +316,7 @@ def test_a_tray_that_restarts_finds_the_same_question(driver: MachineDriver) -> 
     assert driver.refused() == {}
 
 
-def test_a_tray_that_does_not_come_back_refuses_who_waits(driver: MachineDriver) -> None:
+def test_requests_are_refused_if_the_tray_does_not_restart(driver: MachineDriver) -> None:
     requests = driver.open_prompt(2)
     driver.handle(FrontEndsChanged(0))
     driver.advance(30)
@@ -320,7 +324,7 @@ def test_a_tray_that_does_not_come_back_refuses_who_waits(driver: MachineDriver)
     assert not driver.is_prompting
 
 
-def test_the_grace_begins_when_the_last_face_goes_however_long_it_was_there(
+def test_grace_starts_when_the_last_front_end_disconnects(
     driver: MachineDriver,
 ) -> None:
     driver.advance(3600)

@@ -41,7 +41,7 @@ REALM = ProtectionSpace(SPACE.upstream_id, "Other", SPACE.family)
 # --- The keyring ----------------------------------------------------------------------------------
 
 
-def test_a_keyring_that_takes_eight_seconds_is_not_waited_for(driver: MachineDriver) -> None:
+def test_a_keyring_lookup_times_out_after_eight_seconds(driver: MachineDriver) -> None:
     driver.challenge()
     driver.advance(7.9)
     assert not driver.is_prompting
@@ -50,14 +50,14 @@ def test_a_keyring_that_takes_eight_seconds_is_not_waited_for(driver: MachineDri
     assert driver.prompt.keyring.state is KeyringState.SILENT
 
 
-def test_a_locked_keyring_is_told_as_such(driver: MachineDriver) -> None:
+def test_a_prompt_reports_a_locked_keyring(driver: MachineDriver) -> None:
     driver.challenge()
     driver.finish_lookup(None, LOCKED)
     driver.advance(0.15)
     assert (driver.prompt.reason, driver.prompt.keyring) == (PromptReason.KEYRING_LOCKED, LOCKED)
 
 
-def test_a_late_answer_of_the_keyring_is_used(driver: MachineDriver) -> None:
+def test_a_late_lookup_result_is_used(driver: MachineDriver) -> None:
     request = driver.challenge()
     driver.advance(20)
     driver.finish_lookup(RIGHT)
@@ -67,7 +67,7 @@ def test_a_late_answer_of_the_keyring_is_used(driver: MachineDriver) -> None:
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_a_late_answer_of_the_keyring_is_too_late_once_something_was_typed(
+def test_a_late_lookup_result_is_ignored_after_a_login_was_typed(
     driver: MachineDriver,
 ) -> None:
     request = driver.challenge()
@@ -78,7 +78,7 @@ def test_a_late_answer_of_the_keyring_is_too_late_once_something_was_typed(
     assert driver.machine.login(driver.login_id_of(request)) == RIGHT
 
 
-def test_a_late_answer_of_the_keyring_is_too_late_after_cancel(driver: MachineDriver) -> None:
+def test_a_late_lookup_result_is_ignored_after_cancel(driver: MachineDriver) -> None:
     driver.challenge()
     driver.advance(20)
     driver.decline_prompt()
@@ -86,7 +86,7 @@ def test_a_late_answer_of_the_keyring_is_too_late_after_cancel(driver: MachineDr
     assert driver.released() == []
 
 
-def test_a_locked_keyring_is_not_bothered_at_every_request(driver: MachineDriver) -> None:
+def test_a_locked_keyring_is_not_read_for_every_request(driver: MachineDriver) -> None:
     for _ in range(10):
         request = driver.challenge()
         if (
@@ -99,7 +99,7 @@ def test_a_locked_keyring_is_not_bothered_at_every_request(driver: MachineDriver
     assert len(driver.effects_of(LookUpLogin)) == 1
 
 
-def test_what_the_keyring_gives_after_all_clients_have_left_is_kept(driver: MachineDriver) -> None:
+def test_lookup_result_is_kept_after_all_clients_disconnected(driver: MachineDriver) -> None:
     driver.disconnect(driver.challenge())
     driver.finish_lookup(RIGHT)
     request = driver.challenge()
@@ -114,7 +114,7 @@ def test_only_the_active_profiles_login_is_read(driver: MachineDriver) -> None:
     assert driver.prompt.profile == "Office"
 
 
-def test_a_new_keyring_state_reaches_the_open_question(driver: MachineDriver) -> None:
+def test_an_open_prompt_shows_a_new_keyring_state(driver: MachineDriver) -> None:
     driver.open_prompt()
     driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     missing = KeyringStatus(KeyringState.MISSING)
@@ -125,7 +125,7 @@ def test_a_new_keyring_state_reaches_the_open_question(driver: MachineDriver) ->
 # --- Sign in from the menu, logins from the command line ------------------------------------------
 
 
-def test_sign_in_from_the_menu_opens_a_question_that_nobody_waits_for(
+def test_sign_in_from_the_menu_opens_a_prompt_without_requests(
     driver: MachineDriver,
 ) -> None:
     driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
@@ -135,13 +135,15 @@ def test_sign_in_from_the_menu_opens_a_question_that_nobody_waits_for(
     assert driver.is_prompting
 
 
-def test_the_first_challenge_fills_in_what_the_menu_could_not_know(driver: MachineDriver) -> None:
+def test_the_first_challenge_completes_a_prompt_opened_from_the_menu(driver: MachineDriver) -> None:
     driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     driver.challenge()
     assert (driver.prompt.realm, driver.prompt.reason) == ("Corp", PromptReason.NEEDED)
 
 
-def test_an_answer_before_any_challenge_is_used_at_the_first(driver: MachineDriver) -> None:
+def test_login_typed_before_any_challenge_is_used_at_the_first_challenge(
+    driver: MachineDriver,
+) -> None:
     driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     driver.answer_prompt(RIGHT)
     request = driver.challenge()
@@ -150,7 +152,7 @@ def test_an_answer_before_any_challenge_is_used_at_the_first(driver: MachineDriv
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_sign_in_from_the_menu_changes_a_password_that_works(driver: MachineDriver) -> None:
+def test_sign_in_from_the_menu_replaces_an_accepted_login(driver: MachineDriver) -> None:
     driver.sign_in()
     driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     assert driver.prompt.reason is PromptReason.ASKED_FOR
@@ -163,7 +165,7 @@ def test_sign_in_from_the_menu_changes_a_password_that_works(driver: MachineDriv
     )
 
 
-def test_a_login_given_after_a_question_was_cancelled_is_known_to_be_needed(
+def test_a_login_from_the_command_line_is_needed_after_a_cancelled_prompt(
     driver: MachineDriver,
 ) -> None:
     """Also if the keyring had not answered yet when the question was cancelled."""
@@ -175,14 +177,16 @@ def test_a_login_given_after_a_question_was_cancelled_is_known_to_be_needed(
     assert sign_in_state(driver) is SignInState.NEEDED
 
 
-def test_cancelling_a_change_leaves_the_login_that_works(driver: MachineDriver) -> None:
+def test_cancelling_a_change_keeps_the_accepted_login(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
     driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     driver.decline_prompt()
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
-def test_a_given_login_is_used_at_the_first_407_and_not_kept(driver: MachineDriver) -> None:
+def test_a_login_from_the_command_line_is_used_at_the_first_407_and_not_saved(
+    driver: MachineDriver,
+) -> None:
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
     first, second = driver.challenge(), driver.challenge()
     assert driver.released() == [first]
@@ -192,7 +196,7 @@ def test_a_given_login_is_used_at_the_first_407_and_not_kept(driver: MachineDriv
     assert driver.effects_of(SaveLoginToKeyring) == []
 
 
-def test_a_given_login_that_is_rejected_is_not_tried_again(driver: MachineDriver) -> None:
+def test_a_rejected_login_from_the_command_line_is_not_sent_again(driver: MachineDriver) -> None:
     driver.handle(FrontEndsChanged(0))
     driver.advance(31)
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, WRONG))
@@ -206,7 +210,7 @@ def test_a_given_login_that_is_rejected_is_not_tried_again(driver: MachineDriver
     assert driver.released() == [first]
 
 
-def test_a_keyring_that_another_program_unlocks_is_noticed_while_a_question_is_open(
+def test_a_keyring_unlocked_by_another_program_is_detected_while_a_prompt_is_open(
     driver: MachineDriver,
 ) -> None:
     request = driver.challenge()
@@ -259,7 +263,7 @@ def reads_when_unlocked(driver: MachineDriver) -> bool:
     return len(driver.effects_of(LookUpLogin)) > before
 
 
-def test_an_unlocked_keyring_is_not_read_for_a_profile_that_is_no_longer_active(
+def test_an_unlocked_keyring_is_not_read_for_an_inactive_profile(
     driver: MachineDriver,
 ) -> None:
     space = locked_question(driver)
@@ -286,7 +290,7 @@ def test_an_unlocked_keyring_is_not_read_after_a_rejection_in_another_realm(
     ("pins", "is_read"),
     [({}, False), ({SPACE.upstream_id: UpstreamFingerprint("basic", ("Other", "Corp"))}, True)],
 )
-def test_an_unlocked_keyring_is_read_for_a_pinned_realm_once_a_login_is_right_in_another(
+def test_an_unlocked_keyring_is_read_for_a_pinned_realm_after_an_acceptance_in_another(
     pins: dict[UpstreamId, UpstreamFingerprint], is_read: bool
 ) -> None:
     """Threat T4: the password belongs to the realms where it was right."""
@@ -295,7 +299,7 @@ def test_an_unlocked_keyring_is_read_for_a_pinned_realm_once_a_login_is_right_in
     assert reads_when_unlocked(driver) is is_read
 
 
-def test_without_an_open_question_nobody_looks_at_a_locked_keyring(driver: MachineDriver) -> None:
+def test_locked_keyring_is_not_polled_without_an_open_prompt(driver: MachineDriver) -> None:
     request = driver.challenge()
     driver.finish_lookup(None, LOCKED)
     driver.disconnect(request)
@@ -303,7 +307,7 @@ def test_without_an_open_question_nobody_looks_at_a_locked_keyring(driver: Machi
     assert driver.effects_of(SurveyKeyring) == []
 
 
-def test_a_login_given_while_a_question_is_open_answers_it(driver: MachineDriver) -> None:
+def test_a_login_from_the_command_line_answers_the_open_prompt(driver: MachineDriver) -> None:
     first, second = driver.open_prompt(2)
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
     driver.accept(first)
@@ -311,7 +315,7 @@ def test_a_login_given_while_a_question_is_open_answers_it(driver: MachineDriver
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_a_login_that_was_replaced_is_trusted_no_more(driver: MachineDriver) -> None:
+def test_a_replaced_login_is_not_trusted(driver: MachineDriver) -> None:
     before = driver.sign_in(RIGHT)
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, OTHER))
     request = driver.challenge()
@@ -341,7 +345,9 @@ def test_no_repr_shows_a_password(driver: MachineDriver) -> None:
 # --- The user name --------------------------------------------------------------------------------
 
 
-def test_the_accepted_user_name_is_kept_in_the_profile_and_suggested(driver: MachineDriver) -> None:
+def test_the_accepted_user_name_is_saved_in_the_profile_and_suggested(
+    driver: MachineDriver,
+) -> None:
     nameless = replace(OFFICE, user="")
     driver.handle(ProfileSwitched(nameless))
     request = driver.challenge(profile=nameless)
@@ -357,12 +363,12 @@ def test_the_accepted_user_name_is_kept_in_the_profile_and_suggested(driver: Mac
     assert driver.due_prompt.user == RIGHT.user
 
 
-def test_a_user_name_that_the_profile_has_is_not_kept_again(driver: MachineDriver) -> None:
+def test_a_user_name_of_the_profile_is_not_saved_again(driver: MachineDriver) -> None:
     driver.sign_in(RIGHT)
     assert driver.effects_of(SaveUserName) == []
 
 
-def test_another_user_name_that_a_person_typed_replaces_that_of_the_profile(
+def test_typed_user_name_replaces_the_user_name_of_the_profile(
     driver: MachineDriver,
 ) -> None:
     login_id = driver.sign_in(OTHER)
@@ -377,14 +383,16 @@ def test_another_user_name_that_a_person_typed_replaces_that_of_the_profile(
     assert [one.user for one in driver.effects_of(LookUpLogin)][-1] == OTHER.user
 
 
-def test_a_rejected_user_name_does_not_replace_that_of_the_profile(driver: MachineDriver) -> None:
+def test_a_rejected_user_name_does_not_replace_the_user_name_of_the_profile(
+    driver: MachineDriver,
+) -> None:
     (request,) = driver.open_prompt()
     driver.answer_prompt(OTHER)
     driver.reject(request)
     assert driver.effects_of(SaveUserName) == []
 
 
-def test_a_user_name_that_no_person_typed_does_not_replace_that_of_the_profile(
+def test_a_user_name_that_was_not_typed_does_not_replace_the_user_name_of_the_profile(
     driver: MachineDriver,
 ) -> None:
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, OTHER))
@@ -392,14 +400,14 @@ def test_a_user_name_that_no_person_typed_does_not_replace_that_of_the_profile(
     assert driver.effects_of(SaveUserName) == []
 
 
-def test_a_login_that_was_accepted_elsewhere_replaces_the_user_name_at_once(
+def test_a_login_accepted_by_another_desk_replaces_the_user_name_at_once(
     driver: MachineDriver,
 ) -> None:
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, OTHER, is_proved=True))
     assert driver.effects_of(SaveUserName) == [SaveUserName("office", OTHER.user)]
 
 
-def test_the_user_name_stays_while_another_upstream_accepts_it(driver: MachineDriver) -> None:
+def test_the_user_name_is_kept_while_another_upstream_accepts_it(driver: MachineDriver) -> None:
     spare = replace(OFFICE, fallbacks=(SPARE,))
     driver.handle(ProfileSwitched(spare))
     driver.sign_in(RIGHT)

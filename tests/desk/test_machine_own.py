@@ -80,7 +80,9 @@ def give_up_while_typing(driver: MachineDriver, login: Login = RIGHT) -> None:
 # --- The client gave up, the person did not -------------------------------------------------------
 
 
-def test_an_answer_is_tried_by_ourselves_when_its_client_has_gone(driver: MachineDriver) -> None:
+def test_a_typed_login_is_verified_by_an_own_request_after_its_client_disconnected(
+    driver: MachineDriver,
+) -> None:
     give_up_while_typing(driver)
     assert driver.effects_of(SendOwnRequest) == [SendOwnRequest(1, OFFICE, "host1.example:443")]
     assert driver.prompt.checking
@@ -99,7 +101,7 @@ def test_the_retry_of_the_client_gets_the_login_at_once(driver: MachineDriver) -
     assert retry in driver.released()
 
 
-def test_a_wrong_answer_is_told_although_its_client_has_gone(driver: MachineDriver) -> None:
+def test_a_rejection_is_shown_although_the_client_disconnected(driver: MachineDriver) -> None:
     give_up_while_typing(driver, WRONG)
     own_request = challenge_own_request(driver)
     back = driver.challenge(tried=driver.login_id_of(own_request), is_own=True)
@@ -109,7 +111,7 @@ def test_a_wrong_answer_is_told_although_its_client_has_gone(driver: MachineDriv
     assert driver.prompt.waiting == 0
 
 
-def test_a_client_that_leaves_during_the_check_is_replaced_by_ourselves(
+def test_an_own_request_replaces_a_client_that_disconnects_during_the_check(
     driver: MachineDriver,
 ) -> None:
     (request,) = driver.open_prompt()
@@ -120,7 +122,7 @@ def test_a_client_that_leaves_during_the_check_is_replaced_by_ourselves(
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_an_upstream_out_of_reach_leaves_the_question_open_and_says_why(
+def test_the_prompt_stays_open_and_says_why_if_the_upstream_is_unreachable(
     driver: MachineDriver,
 ) -> None:
     give_up_while_typing(driver)
@@ -132,7 +134,7 @@ def test_an_upstream_out_of_reach_leaves_the_question_open_and_says_why(
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_an_upstream_that_does_not_ask_closes_the_question_and_keeps_the_answer(
+def test_an_own_request_without_a_407_closes_the_prompt_and_keeps_the_login(
     driver: MachineDriver,
 ) -> None:
     give_up_while_typing(driver)
@@ -141,14 +143,16 @@ def test_an_upstream_that_does_not_ask_closes_the_question_and_keeps_the_answer(
     assert driver.login_id_of(driver.challenge())
 
 
-def test_typing_it_again_tries_again_by_ourselves(driver: MachineDriver) -> None:
+def test_typing_the_login_again_sends_another_own_request(driver: MachineDriver) -> None:
     give_up_while_typing(driver)
     end(driver)
     driver.answer_prompt(RIGHT)
     assert len(driver.effects_of(SendOwnRequest)) == 2
 
 
-def test_a_client_that_comes_meanwhile_is_as_good_as_ours(driver: MachineDriver) -> None:
+def test_a_new_client_request_may_be_the_canary_instead_of_the_own_request(
+    driver: MachineDriver,
+) -> None:
     give_up_while_typing(driver)
     client = driver.challenge()
     assert driver.released() == [client]
@@ -158,7 +162,7 @@ def test_a_client_that_comes_meanwhile_is_as_good_as_ours(driver: MachineDriver)
     assert driver.released() == [client, own_request]
 
 
-def test_no_question_names_a_request_of_our_own(driver: MachineDriver) -> None:
+def test_no_prompt_names_an_own_request(driver: MachineDriver) -> None:
     give_up_while_typing(driver)
     driver.challenge(target="canary.example:443")
     driver.challenge(target="github.com:443")
@@ -168,7 +172,7 @@ def test_no_question_names_a_request_of_our_own(driver: MachineDriver) -> None:
     assert len(driver.machine.unidentified_requests(driver.prompt.number)) == 1
 
 
-def test_our_own_request_asks_no_person(driver: MachineDriver) -> None:
+def test_an_own_request_opens_no_prompt(driver: MachineDriver) -> None:
     give_up_while_typing(driver)
     own_request = driver.challenge(replace(SPACE, realm="Other"), is_own=True)
     driver.advance(1)
@@ -185,7 +189,7 @@ def test_signing_in_from_the_menu_is_checked_at_once(driver: MachineDriver) -> N
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_an_untouched_question_closes_with_its_last_client_and_tries_nothing(
+def test_an_untouched_prompt_closes_with_its_last_client_and_sends_nothing(
     driver: MachineDriver,
 ) -> None:
     (request,) = driver.open_prompt()
@@ -204,7 +208,7 @@ def give(driver: MachineDriver, login: Login) -> int:
     return driver.machine.generation(UPSTREAM_ID)
 
 
-def test_a_login_to_be_saved_is_tried_first(driver: MachineDriver) -> None:
+def test_a_login_to_be_saved_is_verified_first(driver: MachineDriver) -> None:
     generation = give(driver, RIGHT)
     assert driver.effects_of(SaveLoginToKeyring) == []
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
@@ -212,7 +216,7 @@ def test_a_login_to_be_saved_is_tried_first(driver: MachineDriver) -> None:
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_a_login_to_be_saved_that_is_wrong_is_not_saved(driver: MachineDriver) -> None:
+def test_a_wrong_login_to_be_saved_is_not_saved(driver: MachineDriver) -> None:
     driver.sign_in(RIGHT)
     generation = give(driver, WRONG)
     driver.challenge(tried=driver.login_id_of(challenge_own_request(driver)), is_own=True)
@@ -221,7 +225,7 @@ def test_a_login_to_be_saved_that_is_wrong_is_not_saved(driver: MachineDriver) -
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(
+def test_an_unchecked_login_is_saved_once_it_is_accepted(
     driver: MachineDriver,
 ) -> None:
     generation = give(driver, RIGHT)
@@ -231,7 +235,7 @@ def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_a_login_given_for_this_run_is_not_under_way_before_a_request_needs_it(
+def test_a_command_line_login_is_not_under_way_before_a_request_needs_it(
     driver: MachineDriver,
 ) -> None:
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
@@ -241,7 +245,7 @@ def test_a_login_given_for_this_run_is_not_under_way_before_a_request_needs_it(
     )
 
 
-def test_a_wrong_login_is_not_under_way_until_our_own_request_has_ended(
+def test_a_rejected_login_is_not_under_way_until_the_own_request_has_ended(
     driver: MachineDriver,
 ) -> None:
     generation = give(driver, WRONG)
@@ -256,7 +260,7 @@ def test_a_wrong_login_is_not_under_way_until_our_own_request_has_ended(
         (HistoryRecord(hold_s=600.0), TrialState.UNKNOWN),
     ],
 )
-def test_a_login_to_be_saved_that_an_earlier_run_sent_is_sent_only_if_it_was_typed(
+def test_a_login_to_be_saved_on_trial_since_an_earlier_run_is_sent_only_if_typed(
     driver: MachineDriver, record: HistoryRecord, trial: TrialState
 ) -> None:
     """The record may be found only now, by the address that another name leads to."""
@@ -282,7 +286,9 @@ def trusted(driver: MachineDriver) -> str:
     return good
 
 
-def test_a_refused_address_is_cleared_up_where_the_login_was_right(driver: MachineDriver) -> None:
+def test_a_refusal_is_resolved_by_an_own_request_to_an_accepted_target(
+    driver: MachineDriver,
+) -> None:
     good = trusted(driver)
     login_id = driver.login_id_of(1)
     blocked = driver.challenge(tried=login_id, target="blocked.example:443")
@@ -295,7 +301,9 @@ def test_a_refused_address_is_cleared_up_where_the_login_was_right(driver: Machi
     assert driver.effects_of(RecordRejection) == []
 
 
-def test_that_holds_however_long_ago_the_login_was_used(driver: MachineDriver) -> None:
+def test_a_refusal_long_after_the_acceptance_is_resolved_by_an_own_request(
+    driver: MachineDriver,
+) -> None:
     trusted(driver)
     driver.advance(8 * 3600)
     driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
@@ -319,7 +327,7 @@ def test_a_changed_password_costs_two_log_ons_at_most(driver: MachineDriver) -> 
     assert driver.effects_of(RecordRejection) == [RecordRejection(UPSTREAM_ID, RIGHT)]
 
 
-def test_a_host_that_accepted_a_login_and_refuses_it_is_cleared_up_elsewhere(
+def test_a_refusal_by_an_accepting_host_is_resolved_at_another_host(
     driver: MachineDriver,
 ) -> None:
     """Its quota may be used up, or its hours over: that the login was right there does not tell."""
@@ -333,7 +341,7 @@ def test_a_host_that_accepted_a_login_and_refuses_it_is_cleared_up_elsewhere(
     assert driver.effects_of(RecordRejection) == []
 
 
-def test_a_login_refused_at_the_only_host_that_accepted_it_is_tried_anywhere(
+def test_a_login_refused_at_its_only_accepted_host_is_verified_without_a_target(
     driver: MachineDriver,
 ) -> None:
     good = trusted(driver)
@@ -348,7 +356,7 @@ def test_a_login_refused_at_the_only_host_that_accepted_it_is_tried_anywhere(
 
 
 @pytest.mark.parametrize("requests", [1, 50])
-def test_a_changed_password_costs_two_log_ons_whatever_its_hosts_accepted_before(
+def test_a_changed_password_costs_two_log_ons_whichever_hosts_accepted_it_before(
     driver: MachineDriver, requests: int
 ) -> None:
     good = trusted(driver)
@@ -364,7 +372,7 @@ def test_a_changed_password_costs_two_log_ons_whatever_its_hosts_accepted_before
     assert len(driver.released()) == before
 
 
-def test_a_second_refusal_of_what_had_left_before_the_first_is_no_rejection(
+def test_a_second_refusal_of_a_request_sent_before_the_first_is_no_rejection(
     driver: MachineDriver,
 ) -> None:
     """Although the login was accepted at both hosts: both refusals may be of one moment."""
@@ -378,7 +386,7 @@ def test_a_second_refusal_of_what_had_left_before_the_first_is_no_rejection(
     assert not driver.is_prompting
 
 
-def test_a_refusal_of_a_client_does_not_tell_where_a_host_is_unknown(driver: MachineDriver) -> None:
+def test_a_refusal_by_an_unknown_host_is_no_rejection(driver: MachineDriver) -> None:
     """Two hosts of a block list are not a wrong password."""
     trusted(driver)
     login_id = driver.login_id_of(1)
@@ -390,7 +398,7 @@ def test_a_refusal_of_a_client_does_not_tell_where_a_host_is_unknown(driver: Mac
     assert driver.effects_of(RecordRejection) == []
 
 
-def test_a_host_stays_forbidden_for_the_next_login_of_the_user(driver: MachineDriver) -> None:
+def test_a_host_stays_forbidden_for_the_next_login(driver: MachineDriver) -> None:
     """Otherwise the trial of a right password ends at a host that refuses everybody."""
     trusted(driver)
     login_id = driver.login_id_of(1)
@@ -406,7 +414,7 @@ def test_a_host_stays_forbidden_for_the_next_login_of_the_user(driver: MachineDr
     assert driver.endings()[-1] == "ACCEPTED"
 
 
-def test_a_refusal_by_a_forbidden_host_says_nothing_about_the_next_login_of_the_user(
+def test_a_refusal_by_a_forbidden_host_is_no_verdict_on_the_next_login(
     driver: MachineDriver,
 ) -> None:
     """It goes there only because our own request was not answered in time."""
@@ -429,7 +437,7 @@ def test_a_refusal_by_a_forbidden_host_says_nothing_about_the_next_login_of_the_
 # --- Answers that prove nothing -------------------------------------------------------------------
 
 
-def test_an_answer_that_proves_nothing_saves_and_releases_nothing(driver: MachineDriver) -> None:
+def test_an_inconclusive_response_saves_and_releases_nothing(driver: MachineDriver) -> None:
     first, second = (
         driver.challenge(target="a.example:80"),
         driver.challenge(target="a.example:443"),
@@ -448,7 +456,7 @@ def test_an_answer_that_proves_nothing_saves_and_releases_nothing(driver: Machin
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_until_it_is_proved_it_could_not_be_checked_yet(driver: MachineDriver) -> None:
+def test_the_prompt_reports_an_unchecked_login_until_it_is_proved(driver: MachineDriver) -> None:
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     driver.respond_unproved(first)
@@ -457,7 +465,7 @@ def test_until_it_is_proved_it_could_not_be_checked_yet(driver: MachineDriver) -
     assert sign_in_state(driver) is not SignInState.OK
 
 
-def test_a_waiting_request_to_another_host_is_as_good_as_ours(driver: MachineDriver) -> None:
+def test_a_parked_request_to_another_host_may_be_the_canary(driver: MachineDriver) -> None:
     first, second = driver.open_prompt(2)
     driver.answer_prompt(RIGHT)
     driver.respond_unproved(first)
@@ -465,7 +473,7 @@ def test_a_waiting_request_to_another_host_is_as_good_as_ours(driver: MachineDri
     assert driver.effects_of(SendOwnRequest) == []
 
 
-def test_a_wrong_password_to_a_proxy_that_always_says_500_is_sent_three_times(
+def test_a_wrong_password_is_sent_three_times_to_a_proxy_that_always_responds_500(
     driver: MachineDriver,
 ) -> None:
     requests = driver.open_prompt(20)
@@ -480,7 +488,7 @@ def test_a_wrong_password_to_a_proxy_that_always_says_500_is_sent_three_times(
     assert driver.effects_of(SaveLoginToKeyring) == []
 
 
-def test_a_first_try_of_our_own_goes_where_a_program_wanted_to_go(driver: MachineDriver) -> None:
+def test_the_first_own_request_goes_to_the_target_of_a_program(driver: MachineDriver) -> None:
     """Not to a page that has nothing to do with it, as long as there is another try."""
     first, _ = driver.challenge(target="a.example:80"), driver.challenge(target="a.example:443")
     left = driver.challenge(target="b.example:443")
@@ -490,7 +498,7 @@ def test_a_first_try_of_our_own_goes_where_a_program_wanted_to_go(driver: Machin
     assert [effect.target for effect in driver.effects_of(SendOwnRequest)] == ["b.example:443"]
 
 
-def test_the_last_try_before_the_person_is_asked_goes_to_a_page_that_is_always_there(
+def test_the_last_attempt_before_the_prompt_goes_to_no_particular_target(
     driver: MachineDriver,
 ) -> None:
     """A browser calls several hosts by itself, and a company may block each of them."""
@@ -504,7 +512,7 @@ def test_the_last_try_before_the_person_is_asked_goes_to_a_page_that_is_always_t
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_answers_that_only_sites_give_stop_nobody(driver: MachineDriver) -> None:
+def test_responses_given_only_by_sites_open_no_prompt(driver: MachineDriver) -> None:
     requests = driver.open_prompt(20)
     driver.answer_prompt(RIGHT)
     for _ in requests:
@@ -513,7 +521,7 @@ def test_answers_that_only_sites_give_stop_nobody(driver: MachineDriver) -> None
     assert driver.effects_of(SaveLoginToKeyring) == []
 
 
-def test_our_own_request_that_proves_nothing_either_goes_to_each_place_once(
+def test_an_inconclusive_own_request_goes_to_each_target_once(
     driver: MachineDriver,
 ) -> None:
     generation = give(driver, RIGHT)
@@ -526,7 +534,7 @@ def test_our_own_request_that_proves_nothing_either_goes_to_each_place_once(
     assert driver.effects_of(SaveLoginToKeyring) == []
 
 
-def test_an_answer_typed_without_clients_is_proved_elsewhere(driver: MachineDriver) -> None:
+def test_a_login_typed_without_clients_is_verified_at_another_target(driver: MachineDriver) -> None:
     give_up_while_typing(driver)
     driver.respond_unproved(challenge_own_request(driver))
     end(driver)
@@ -538,7 +546,7 @@ def test_an_answer_typed_without_clients_is_proved_elsewhere(driver: MachineDriv
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_without_requests_of_our_own_the_next_request_tells() -> None:
+def test_without_own_requests_the_next_request_verifies_the_login() -> None:
     driver = MachineDriver()
     first, second = (driver.challenge(target="a.example:80") for _ in range(2))
     driver.finish_lookup(RIGHT)
@@ -548,14 +556,16 @@ def test_without_requests_of_our_own_the_next_request_tells() -> None:
     assert driver.machine.is_trusted(driver.login_id_of(first))
 
 
-def test_a_login_accepted_before_stays_accepted_whatever_is_answered(driver: MachineDriver) -> None:
+def test_an_accepted_login_stays_accepted_after_inconclusive_responses(
+    driver: MachineDriver,
+) -> None:
     good = trusted(driver)
     login_id = driver.login_id_of(1)
     driver.handle(LoginUnproved(login_id, good))
     assert driver.machine.is_trusted(login_id)
 
 
-def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(
+def test_many_simultaneous_refusals_are_resolved_by_one_own_request(
     driver: MachineDriver,
 ) -> None:
     trusted(driver)
@@ -567,7 +577,7 @@ def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(
     assert driver.machine.facts("office").sign_in is SignInState.OK
 
 
-def test_a_forbidden_address_is_found_out_once(driver: MachineDriver) -> None:
+def test_a_forbidden_host_is_found_out_once(driver: MachineDriver) -> None:
     trusted(driver)
     login_id = driver.login_id_of(1)
     driver.challenge(tried=login_id, target="blocked.example:443")
@@ -582,7 +592,7 @@ def test_a_forbidden_address_is_found_out_once(driver: MachineDriver) -> None:
     assert len(driver.effects_of(SendOwnRequest)) == 2
 
 
-def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(
+def test_without_a_response_to_the_own_request_the_hosts_count_as_forbidden(
     driver: MachineDriver,
 ) -> None:
     trusted(driver)
@@ -594,7 +604,7 @@ def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(
     assert driver.refused() == {blocked: "FORBIDDEN"}
 
 
-def test_a_first_request_that_was_forbidden_is_cleared_up_when_the_person_insists(
+def test_a_forbidden_first_request_is_resolved_when_the_user_retries(
     driver: MachineDriver,
 ) -> None:
     first = driver.challenge(target="blocked.example:443")
@@ -614,7 +624,7 @@ def test_a_first_request_that_was_forbidden_is_cleared_up_when_the_person_insist
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_a_login_that_is_insisted_on_is_on_one_request_of_our_own(driver: MachineDriver) -> None:
+def test_a_retried_login_is_sent_on_one_own_request(driver: MachineDriver) -> None:
     first = driver.challenge(target="blocked.example:443")
     driver.finish_lookup(RIGHT)
     driver.reject(first, target="blocked.example:443")
@@ -631,7 +641,7 @@ def test_a_login_that_is_insisted_on_is_on_one_request_of_our_own(driver: Machin
     assert len(driver.effects_of(SendOwnRequest)) == 1
 
 
-def test_a_login_that_our_own_request_is_about_to_try_is_under_way(driver: MachineDriver) -> None:
+def test_a_login_with_an_outstanding_own_request_is_under_way(driver: MachineDriver) -> None:
     give_up_while_typing(driver)
     generation = driver.machine.generation(UPSTREAM_ID)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
@@ -639,7 +649,7 @@ def test_a_login_that_our_own_request_is_about_to_try_is_under_way(driver: Machi
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNKNOWN
 
 
-def test_a_login_that_is_tried_in_another_realm_already_is_under_way(driver: MachineDriver) -> None:
+def test_a_login_on_trial_in_another_realm_is_under_way(driver: MachineDriver) -> None:
     other = ProtectionSpace(UPSTREAM_ID, "Other", SPACE.family)
     driver.open_prompt()
     first = driver.challenge(other)
@@ -666,7 +676,7 @@ def test_a_login_that_is_tried_in_another_realm_already_is_under_way(driver: Mac
     ids=["inconclusive", "accepted", "unproved", "own, asked", "own, not asked"],
 )
 @pytest.mark.parametrize("is_own", [True, False], ids=["own", "client"])
-def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
+def test_an_outcome_after_the_profile_was_deleted_changes_nothing(
     driver: MachineDriver, late: Callable[[LoginId], Event], is_own: bool
 ) -> None:
     if is_own:
@@ -696,7 +706,7 @@ def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
     ],
     ids=lambda event: type(event).__name__,
 )
-def test_what_is_done_about_the_question_of_a_deleted_profile_changes_nothing(
+def test_an_action_on_the_prompt_of_a_deleted_profile_changes_nothing(
     driver: MachineDriver, late: Event
 ) -> None:
     driver.open_prompt()
@@ -705,7 +715,9 @@ def test_what_is_done_about_the_question_of_a_deleted_profile_changes_nothing(
     assert driver.machine.state.spaces == {}
 
 
-def test_a_refusal_after_its_profile_was_deleted_is_told_that(driver: MachineDriver) -> None:
+def test_a_refused_request_of_a_deleted_profile_learns_of_the_deletion(
+    driver: MachineDriver,
+) -> None:
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     login_id = driver.login_id_of(first)
@@ -716,7 +728,7 @@ def test_a_refusal_after_its_profile_was_deleted_is_told_that(driver: MachineDri
     assert driver.machine.state.spaces == {}
 
 
-def test_who_insists_is_obeyed_on_another_address_first(driver: MachineDriver) -> None:
+def test_a_retried_login_is_sent_to_another_target_first(driver: MachineDriver) -> None:
     first = driver.challenge(target="blocked.example:443")
     driver.finish_lookup(RIGHT)
     driver.reject(first, target="blocked.example:443")
@@ -728,7 +740,7 @@ def test_who_insists_is_obeyed_on_another_address_first(driver: MachineDriver) -
     assert driver.effects_of(SendOwnRequest) == []
 
 
-def test_a_site_that_is_down_does_not_stop_the_others_while_a_login_is_in_doubt(
+def test_an_unreachable_site_does_not_stop_other_requests_while_a_login_is_in_doubt(
     driver: MachineDriver,
 ) -> None:
     trusted(driver)
@@ -744,7 +756,7 @@ def test_a_site_that_is_down_does_not_stop_the_others_while_a_login_is_in_doubt(
     assert driver.refused() == {blocked: "FORBIDDEN"}
 
 
-def test_a_login_in_doubt_does_not_keep_the_person_from_typing_another(
+def test_another_login_can_be_typed_while_a_login_is_in_doubt(
     driver: MachineDriver,
 ) -> None:
     trusted(driver)
@@ -759,7 +771,7 @@ def test_a_login_in_doubt_does_not_keep_the_person_from_typing_another(
 # --- One log-on per password ----------------------------------------------------------------------
 
 
-def test_a_login_typed_a_second_time_while_it_is_on_its_way_is_not_sent_twice(
+def test_a_login_typed_again_while_in_flight_is_not_sent_twice(
     driver: MachineDriver,
 ) -> None:
     never, other = WRONG, Login("jdoe", "other")
@@ -777,7 +789,9 @@ def test_a_login_typed_a_second_time_while_it_is_on_its_way_is_not_sent_twice(
     assert third not in driver.released()
 
 
-def test_a_login_typed_again_is_right_when_its_first_try_is_accepted(driver: MachineDriver) -> None:
+def test_a_login_typed_again_is_right_when_its_first_canary_is_accepted(
+    driver: MachineDriver,
+) -> None:
     first, second, third = driver.open_prompt(3)
     driver.answer_prompt(RIGHT)
     driver.advance(10)
@@ -790,7 +804,7 @@ def test_a_login_typed_again_is_right_when_its_first_try_is_accepted(driver: Mac
     assert driver.released() == [first, second, third]
 
 
-def test_a_rejection_is_to_be_remembered_and_an_acceptance_lifts_it(driver: MachineDriver) -> None:
+def test_a_rejection_is_recorded_and_an_acceptance_clears_it(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     driver.answer_prompt(WRONG)
     again = driver.reject(request)
@@ -800,7 +814,7 @@ def test_a_rejection_is_to_be_remembered_and_an_acceptance_lifts_it(driver: Mach
     assert driver.effects_of(ClearRejection) == [ClearRejection(UPSTREAM_ID, RIGHT)]
 
 
-def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(driver: MachineDriver) -> None:
+def test_a_saved_login_rejected_in_an_earlier_run_is_not_sent(driver: MachineDriver) -> None:
     request = driver.challenge()
     driver.history[WRONG] = HistoryRecord(is_rejected=True)
     driver.finish_lookup(WRONG)
@@ -817,7 +831,7 @@ def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(driver: Mach
 # --- The screen -----------------------------------------------------------------------------------
 
 
-def test_no_question_opens_while_the_screen_is_locked(driver: MachineDriver) -> None:
+def test_no_prompt_opens_while_the_screen_is_locked(driver: MachineDriver) -> None:
     driver.handle(ScreenLocked(True))
     request = driver.challenge()
     driver.finish_lookup(None)
@@ -828,7 +842,7 @@ def test_no_question_opens_while_the_screen_is_locked(driver: MachineDriver) -> 
     assert driver.prompt.waiting == 1
 
 
-def test_after_unlocking_nothing_opens_if_nobody_waits_any_more(driver: MachineDriver) -> None:
+def test_no_prompt_opens_after_unlocking_if_no_request_is_parked(driver: MachineDriver) -> None:
     driver.handle(ScreenLocked(True))
     request = driver.challenge()
     driver.finish_lookup(None)
@@ -837,7 +851,7 @@ def test_after_unlocking_nothing_opens_if_nobody_waits_any_more(driver: MachineD
     assert not driver.is_prompting
 
 
-def test_a_saved_login_works_behind_the_lock(driver: MachineDriver) -> None:
+def test_a_saved_login_is_used_while_the_screen_is_locked(driver: MachineDriver) -> None:
     driver.handle(ScreenLocked(True))
     request = driver.challenge()
     driver.finish_lookup(RIGHT)
@@ -847,7 +861,7 @@ def test_a_saved_login_works_behind_the_lock(driver: MachineDriver) -> None:
 # --- Several profiles, upstreams and realms -------------------------------------------------------
 
 
-def test_two_profiles_on_one_proxy_have_each_their_user(driver: MachineDriver) -> None:
+def test_two_profiles_with_one_upstream_have_separate_users(driver: MachineDriver) -> None:
     twin = replace(OFFICE, id="twin", name="Twin", user="admin")
     space = replace(SPACE, upstream_id=UpstreamId.of(twin))
     first = driver.challenge()
@@ -880,7 +894,7 @@ def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstr
     assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_each_upstream_of_a_profile_is_asked_about_for_itself(driver: MachineDriver) -> None:
+def test_each_upstream_of_a_profile_has_its_own_prompt(driver: MachineDriver) -> None:
     spare = Upstream("spare.corp.example", 8080)
     both = replace(OFFICE, fallbacks=(spare,))
     driver.handle(ProfileSwitched(both))
@@ -898,7 +912,7 @@ def test_each_upstream_of_a_profile_is_asked_about_for_itself(driver: MachineDri
     assert driver.machine.login(driver.login_id_of(second)) == WRONG
 
 
-def test_an_edit_while_the_question_is_open_keeps_it_if_the_upstream_stays(
+def test_editing_a_profile_keeps_its_prompt_if_the_upstream_stays(
     driver: MachineDriver,
 ) -> None:
     (request,) = driver.open_prompt()
@@ -910,7 +924,7 @@ def test_an_edit_while_the_question_is_open_keeps_it_if_the_upstream_stays(
     assert driver.released() == [request]
 
 
-def test_an_edit_that_takes_the_upstream_away_voids_what_is_typed_then(
+def test_a_login_typed_after_its_upstream_was_removed_is_discarded(
     driver: MachineDriver,
 ) -> None:
     (request,) = driver.open_prompt()
@@ -922,7 +936,7 @@ def test_an_edit_that_takes_the_upstream_away_voids_what_is_typed_then(
     assert driver.released() == []
 
 
-def test_a_switch_in_mid_handshake_lets_it_end_where_it_began(driver: MachineDriver) -> None:
+def test_a_handshake_continues_after_the_profile_is_switched(driver: MachineDriver) -> None:
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     driver.handle(ProfileSwitched(LAB))
@@ -932,7 +946,7 @@ def test_a_switch_in_mid_handshake_lets_it_end_where_it_began(driver: MachineDri
     assert second not in driver.released()
 
 
-def test_a_profile_deleted_in_mid_handshake_gets_no_verdict(driver: MachineDriver) -> None:
+def test_a_profile_deleted_during_a_handshake_gets_no_verdict(driver: MachineDriver) -> None:
     first = driver.challenge()
     driver.finish_lookup(WRONG)
     login_id = driver.login_id_of(first)
@@ -942,7 +956,7 @@ def test_a_profile_deleted_in_mid_handshake_gets_no_verdict(driver: MachineDrive
     assert not driver.is_prompting
 
 
-def test_500_requests_cost_one_question_and_one_log_on(driver: MachineDriver) -> None:
+def test_500_requests_cost_one_prompt_and_one_log_on(driver: MachineDriver) -> None:
     requests = driver.open_prompt(500)
     assert driver.prompt.waiting == 500
     driver.answer_prompt(WRONG)

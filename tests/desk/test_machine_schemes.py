@@ -68,7 +68,7 @@ def unusable(
 # --- The strongest that works ---------------------------------------------------------------------
 
 
-def test_the_strongest_scheme_on_offer_is_used() -> None:
+def test_the_strongest_offered_scheme_is_used() -> None:
     driver = new_driver()
     (first,) = driver.open_prompt()
     assert (driver.prompt.method, driver.prompt.transport) == ("Negotiate", Transport.SCRAMBLED)
@@ -76,7 +76,7 @@ def test_the_strongest_scheme_on_offer_is_used() -> None:
     assert driver.scheme_of(first) == "negotiate"
 
 
-def test_a_scheme_that_cannot_be_used_gives_way_to_the_next_with_the_same_login() -> None:
+def test_the_next_scheme_is_used_with_the_same_login_after_a_failure() -> None:
     driver = new_driver()
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
@@ -88,7 +88,7 @@ def test_a_scheme_that_cannot_be_used_gives_way_to_the_next_with_the_same_login(
     assert driver.machine.facts("office").sign_in is SignInState.OK
 
 
-def test_a_scheme_that_cannot_be_used_is_no_rejection() -> None:
+def test_a_failed_scheme_is_no_rejection() -> None:
     driver = new_driver()
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
@@ -97,7 +97,7 @@ def test_a_scheme_that_cannot_be_used_is_no_rejection() -> None:
     assert driver.login_id_of(again) == driver.login_id_of(first)
 
 
-def test_a_method_accepted_before_that_fails_today_is_not_said_to_be_gone() -> None:
+def test_a_prompt_after_a_failure_of_the_accepted_method_does_not_claim_it_is_gone() -> None:
     driver = new_driver(NEGOTIATE, NTLM, pin=UpstreamFingerprint("negotiate", ("Corp",)))
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
@@ -110,7 +110,7 @@ def test_a_method_accepted_before_that_fails_today_is_not_said_to_be_gone() -> N
     )
 
 
-def test_a_method_that_works_again_asks_nobody_any_more() -> None:
+def test_a_prompt_closes_when_the_accepted_method_works_again() -> None:
     driver = new_driver(NEGOTIATE, NTLM)
     login_id = driver.sign_in()
     for _ in range(3):
@@ -125,7 +125,7 @@ def test_a_method_that_works_again_asks_nobody_any_more() -> None:
     assert driver.endings()[-1] == "ACCEPTED"
 
 
-def test_the_scheme_that_was_accepted_is_kept_to() -> None:
+def test_the_accepted_scheme_is_preferred() -> None:
     driver = new_driver()
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
@@ -135,7 +135,7 @@ def test_the_scheme_that_was_accepted_is_kept_to() -> None:
     assert driver.scheme_of(driver.challenge()) == "ntlm"
 
 
-def test_a_password_promised_to_be_hidden_is_not_sent_readable_without_asking() -> None:
+def test_a_password_shown_as_hidden_is_not_sent_readable_without_a_prompt() -> None:
     driver = new_driver(NTLM, BASIC)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
@@ -151,14 +151,14 @@ def test_a_password_promised_to_be_hidden_is_not_sent_readable_without_asking() 
     assert driver.scheme_of(driver.released()[-1]) == "basic"
 
 
-def test_a_saved_login_may_go_on_with_basic_at_an_upstream_seen_for_the_first_time() -> None:
+def test_a_saved_login_may_use_basic_at_a_new_upstream() -> None:
     driver = new_driver(NTLM, BASIC)
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     assert driver.scheme_of(unusable(driver, first)) == "basic"
 
 
-def test_when_nothing_can_be_used_the_request_is_told_and_the_login_is_kept() -> None:
+def test_without_a_usable_scheme_the_request_is_refused_and_the_login_is_kept() -> None:
     driver = new_driver(NTLM)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
@@ -172,7 +172,7 @@ def test_when_nothing_can_be_used_the_request_is_told_and_the_login_is_kept() ->
     assert driver.scheme_of(driver.challenge()) == "ntlm"
 
 
-def test_the_pauses_of_a_scheme_that_cannot_be_used_grow_to_a_quarter_of_an_hour() -> None:
+def test_back_off_of_a_failed_scheme_grows_to_a_quarter_of_an_hour() -> None:
     driver = new_driver(NTLM)
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
@@ -187,7 +187,7 @@ def test_the_pauses_of_a_scheme_that_cannot_be_used_grow_to_a_quarter_of_an_hour
     assert first == driver.released()[0]
 
 
-def test_another_network_ends_the_pause_of_a_scheme() -> None:
+def test_network_change_ends_the_back_off_of_a_scheme() -> None:
     driver = new_driver(NTLM)
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
@@ -196,7 +196,7 @@ def test_another_network_ends_the_pause_of_a_scheme() -> None:
     assert driver.scheme_of(driver.challenge()) == "ntlm"
 
 
-def test_what_is_offered_is_heard_again_when_a_handshake_ends_in_the_middle() -> None:
+def test_request_is_sent_without_a_login_after_an_aborted_handshake() -> None:
     driver = new_driver(NTLM, DIGEST)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
@@ -205,7 +205,7 @@ def test_what_is_offered_is_heard_again_when_a_handshake_ends_in_the_middle() ->
     assert driver.scheme_of(driver.challenge()) == "digest"
 
 
-def test_a_request_whose_407_does_not_offer_the_accepted_scheme_gets_none_of_it() -> None:
+def test_a_request_uses_only_schemes_offered_by_its_407() -> None:
     driver = new_driver(NTLM, BASIC)
     driver.sign_in()
     request = driver.challenge(offers=(BASIC,))
@@ -213,7 +213,7 @@ def test_a_request_whose_407_does_not_offer_the_accepted_scheme_gets_none_of_it(
     assert driver.due_prompt.reason is PromptReason.DOWNGRADE
 
 
-def test_one_stumble_of_a_scheme_that_works_costs_one_request() -> None:
+def test_single_failure_of_an_accepted_scheme_costs_one_request() -> None:
     driver = new_driver(NTLM)
     login_id = driver.sign_in()
     request = driver.challenge(tried=login_id, scheme="ntlm", verdict=UNUSABLE)
@@ -224,7 +224,7 @@ def test_one_stumble_of_a_scheme_that_works_costs_one_request() -> None:
     assert not driver.machine.is_trusted(login_id)
 
 
-def test_uploads_too_large_to_be_signed_cost_only_themselves() -> None:
+def test_uploads_too_large_to_be_signed_cause_no_back_off() -> None:
     driver = new_driver(DIGEST)
     login_id = driver.sign_in()
     for _ in range(10):
@@ -243,7 +243,7 @@ def test_uploads_too_large_to_be_signed_cost_only_themselves() -> None:
         (VerdictKind.LOCKED, PromptReason.LOCKED, True),
     ],
 )
-def test_what_the_upstream_says_about_the_account_is_told(
+def test_prompt_shows_the_upstreams_verdict_on_the_account(
     kind: VerdictKind, why: PromptReason, hurried: bool
 ) -> None:
     driver = new_driver(NEGOTIATE)
@@ -254,7 +254,7 @@ def test_what_the_upstream_says_about_the_account_is_told(
     assert driver.machine.facts("office").sign_in is SignInState.REJECTED
 
 
-def test_a_final_verdict_on_a_login_that_worked_is_not_taken_for_a_forbidden_address() -> None:
+def test_a_final_verdict_on_an_accepted_login_is_a_rejection() -> None:
     driver = new_driver(NEGOTIATE)
     login_id = driver.sign_in()
     rejected = Verdict(VerdictKind.REJECTED)
@@ -265,7 +265,7 @@ def test_a_final_verdict_on_a_login_that_worked_is_not_taken_for_a_forbidden_add
 # --- Less than before (threats T4, T5) ------------------------------------------------------------
 
 
-def test_basic_in_clear_to_a_proxy_that_took_ntlm_before_is_asked_about() -> None:
+def test_basic_instead_of_ntlm_opens_a_prompt() -> None:
     driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.challenge()
     driver.advance(0.15)
@@ -279,7 +279,7 @@ def test_basic_in_clear_to_a_proxy_that_took_ntlm_before_is_asked_about() -> Non
     assert prompt.transport is Transport.READABLE
 
 
-def test_a_weaker_digest_is_less_than_before() -> None:
+def test_a_weaker_digest_opens_a_prompt() -> None:
     driver = new_driver(DIGEST, pin=UpstreamFingerprint("digest-sha-256", ("Corp",)))
     driver.challenge()
     driver.advance(0.15)
@@ -289,14 +289,14 @@ def test_a_weaker_digest_is_less_than_before() -> None:
     )
 
 
-def test_as_much_as_before_asks_nobody() -> None:
+def test_same_strength_as_before_needs_no_prompt() -> None:
     driver = new_driver(NTLM, BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     assert driver.scheme_of(first) == "ntlm"
 
 
-def test_more_than_before_is_used_and_remembered() -> None:
+def test_stronger_scheme_than_before_is_used_and_recorded() -> None:
     driver = new_driver(NTLM, BASIC, pin=UpstreamFingerprint("basic", ("Corp",)))
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
@@ -306,7 +306,7 @@ def test_more_than_before_is_used_and_remembered() -> None:
     ]
 
 
-def test_a_person_who_agrees_to_less_is_not_asked_again() -> None:
+def test_consent_to_a_weaker_scheme_is_asked_for_once() -> None:
     driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     first = driver.challenge()
     driver.advance(0.15)
@@ -315,13 +315,13 @@ def test_a_person_who_agrees_to_less_is_not_asked_again() -> None:
     assert driver.machine.state.fingerprints[UPSTREAM_ID] == UpstreamFingerprint("basic", ("Corp",))
 
 
-def test_a_method_chosen_in_the_profile_is_agreed_to() -> None:
+def test_a_method_chosen_in_the_profile_needs_no_consent() -> None:
     driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.challenge(profile=replace(OFFICE, method=Method.BASIC))
     assert len(driver.effects_of(LookUpLogin)) == 1
 
 
-def test_one_request_that_wants_less_does_not_stop_the_others() -> None:
+def test_request_with_a_weaker_scheme_does_not_stop_other_requests() -> None:
     driver = new_driver(NTLM, BASIC)
     login_id = driver.sign_in()
     weak = driver.challenge(offers=(BASIC,))
@@ -359,7 +359,7 @@ def sent_and_asked_for(
     ("first", "second"), [(one, other) for one, other in PAIRS if other.strength > one.strength]
 )
 @pytest.mark.parametrize("faces", [0, 1])
-def test_a_stronger_way_is_taken_silently(
+def test_a_stronger_scheme_is_used_without_a_prompt(
     first: OfferedScheme, second: OfferedScheme, faces: int
 ) -> None:
     driver = new_driver(first)
@@ -443,7 +443,7 @@ class TestAWeakerWay:
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_a_way_that_is_not_offered_again_is_no_verdict_on_a_login_on_trial(
+def test_a_407_for_another_scheme_is_no_verdict_on_a_login_on_trial(
     first: OfferedScheme, second: OfferedScheme
 ) -> None:
     driver = new_driver(first)
@@ -457,7 +457,7 @@ def test_a_way_that_is_not_offered_again_is_no_verdict_on_a_login_on_trial(
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_what_was_sent_and_is_offered_again_is_forbidden(
+def test_request_refused_with_the_offered_scheme_is_forbidden(
     first: OfferedScheme, second: OfferedScheme
 ) -> None:
     driver = new_driver(first, second)
@@ -475,7 +475,7 @@ def test_what_was_sent_and_is_offered_again_is_forbidden(
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_a_login_on_trial_is_sent_once_by_each_way(
+def test_a_login_on_trial_is_sent_once_with_each_scheme(
     first: OfferedScheme, second: OfferedScheme
 ) -> None:
     driver = new_driver(first)
@@ -495,7 +495,7 @@ def test_a_login_on_trial_is_sent_once_by_each_way(
     assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_a_login_on_trial_is_asked_for_otherwise_three_times_at_most() -> None:
+def test_a_login_on_trial_is_sent_with_three_schemes_at_most() -> None:
     driver = new_driver(NTLM)
     for _ in range(10):
         driver.challenge()
@@ -509,7 +509,7 @@ def test_a_login_on_trial_is_asked_for_otherwise_three_times_at_most() -> None:
     assert len(driver.released()) == 3
 
 
-def test_the_strongest_way_that_was_accepted_is_sent_unasked() -> None:
+def test_the_strongest_accepted_scheme_is_used_without_a_407() -> None:
     driver = new_driver(BASIC)
     login_id = driver.sign_in()
     driver.accept(sent_and_asked_for(driver, login_id, BASIC, NTLM))
@@ -517,7 +517,7 @@ def test_the_strongest_way_that_was_accepted_is_sent_unasked() -> None:
     assert driver.machine.login_scheme(login_id) == ("ntlm", "ntlm")
 
 
-def test_a_407_without_a_realm_is_about_the_realm_that_is_known() -> None:
+def test_a_407_without_a_realm_belongs_to_the_known_realm() -> None:
     driver = new_driver(BASIC)
     login_id = driver.sign_in()
     request = driver.challenge(replace(SPACE, realm=""), offers=(NTLM,))
@@ -525,7 +525,7 @@ def test_a_407_without_a_realm_is_about_the_realm_that_is_known() -> None:
     assert len(driver.machine.state.spaces) == 1
 
 
-def test_a_login_from_the_menu_does_not_go_to_an_upstream_that_offers_less() -> None:
+def test_a_login_from_the_menu_is_not_sent_with_a_weaker_scheme() -> None:
     driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.handle(SignInRequested(OFFICE, BASIC.method))
     driver.answer_prompt(RIGHT)
@@ -537,7 +537,7 @@ def test_a_login_from_the_menu_does_not_go_to_an_upstream_that_offers_less() -> 
 # --- Another realm --------------------------------------------------------------------------------
 
 
-def test_another_realm_than_in_an_earlier_run_is_asked_about() -> None:
+def test_another_realm_than_in_an_earlier_run_opens_a_prompt() -> None:
     driver = new_driver(BASIC, pin=UpstreamFingerprint("basic", ("Headquarters",)))
     first = driver.challenge()
     driver.advance(0.15)
@@ -551,7 +551,7 @@ def test_another_realm_than_in_an_earlier_run_is_asked_about() -> None:
     assert driver.machine.state.fingerprints[UPSTREAM_ID].realms[0] == "Corp"
 
 
-def test_with_nobody_to_ask_the_refusal_names_the_realm_that_changed() -> None:
+def test_without_a_front_end_the_refusal_names_the_changed_realm() -> None:
     driver = new_driver(BASIC, pin=UpstreamFingerprint("basic", ("Headquarters",)))
     driver.handle(FrontEndsChanged(0))
     driver.advance(31)
@@ -559,7 +559,7 @@ def test_with_nobody_to_ask_the_refusal_names_the_realm_that_changed() -> None:
     assert driver.refused() == {request: "WEAKER"}
 
 
-def test_the_first_realm_is_believed_and_remembered() -> None:
+def test_the_first_realm_is_trusted_and_recorded() -> None:
     driver = new_driver(BASIC)
     driver.sign_in()
     assert driver.effects_of(RecordFingerprint) == [
@@ -568,7 +568,7 @@ def test_the_first_realm_is_believed_and_remembered() -> None:
 
 
 @pytest.mark.parametrize("faces", [0, 1])
-def test_another_realm_that_asks_in_a_stronger_way_gets_the_accepted_login(faces: int) -> None:
+def test_another_realm_with_a_stronger_scheme_gets_the_accepted_login(faces: int) -> None:
     """The upstream has had the password itself already."""
     driver = new_driver(BASIC)
     driver.sign_in()
@@ -583,7 +583,7 @@ def test_another_realm_that_asks_in_a_stronger_way_gets_the_accepted_login(faces
     assert weaker not in driver.released()
 
 
-def test_two_realms_with_the_same_login_are_both_known_from_then_on() -> None:
+def test_two_realms_with_the_same_login_are_both_pinned() -> None:
     other = replace(SPACE, realm="Other")
     driver = new_driver(BASIC)
     driver.sign_in()
@@ -603,7 +603,7 @@ def test_two_realms_with_the_same_login_are_both_known_from_then_on() -> None:
     assert not later.is_prompting
 
 
-def test_a_realm_with_another_login_takes_the_place_of_the_first() -> None:
+def test_a_realm_with_another_login_replaces_the_pinned_realm() -> None:
     driver = new_driver(BASIC)
     driver.sign_in()
     driver.challenge(replace(SPACE, realm="Other"))
@@ -613,7 +613,7 @@ def test_a_realm_with_another_login_takes_the_place_of_the_first() -> None:
     assert driver.machine.state.fingerprints[UPSTREAM_ID].realms == ("Other",)
 
 
-def test_forgetting_the_login_forgets_who_the_upstream_was() -> None:
+def test_forgetting_the_login_clears_the_fingerprint() -> None:
     driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.handle(LoginsForgotten("office"))
     assert driver.effects_of(ClearHistory) == [ClearHistory("office")]
@@ -628,7 +628,7 @@ def sso(*offers: OfferedScheme) -> MachineDriver:
     return MachineDriver(offers=offers or (NEGOTIATE, NTLM))
 
 
-def test_ones_own_sign_in_asks_neither_keyring_nor_person() -> None:
+def test_own_sign_in_needs_neither_keyring_nor_prompt() -> None:
     driver = sso()
     first, second = (driver.challenge(SSO_KEY, SSO) for _ in range(2))
     assert driver.released() == [first]
@@ -639,7 +639,7 @@ def test_ones_own_sign_in_asks_neither_keyring_nor_person() -> None:
     assert driver.machine.facts("office").sign_in is SignInState.OK
 
 
-def test_a_missing_ticket_is_told_and_looked_for_every_few_seconds() -> None:
+def test_a_missing_ticket_is_reported_and_retried_every_few_seconds() -> None:
     driver = sso(NEGOTIATE)
     first = driver.challenge(SSO_KEY, SSO)
     unusable(driver, first, NO_TICKET, SSO_KEY)
@@ -660,7 +660,7 @@ SILENT = Verdict(VerdictKind.UNUSABLE, "It does not answer.", is_transient=True)
 
 
 @pytest.mark.parametrize("verdict", [UNREACHABLE, SILENT])
-def test_a_sign_in_server_that_cannot_be_reached_is_tried_again_every_few_seconds(
+def test_an_unreachable_sign_in_server_is_retried_every_few_seconds(
     verdict: Verdict,
 ) -> None:
     """However long it has been away: it is used within 5 s when it is back."""
@@ -679,7 +679,7 @@ def test_a_sign_in_server_that_cannot_be_reached_is_tried_again_every_few_second
     assert driver.machine.troubles() == ()
 
 
-def test_a_password_waits_for_a_sign_in_server_and_nobody_is_asked() -> None:
+def test_a_password_login_waits_for_the_sign_in_server_without_a_prompt() -> None:
     driver = new_driver(NEGOTIATE)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
@@ -692,7 +692,7 @@ def test_a_password_waits_for_a_sign_in_server_and_nobody_is_asked() -> None:
     assert not driver.effects_of(RecordRejection)
 
 
-def test_a_sign_in_server_that_goes_away_is_not_blamed_on_a_request() -> None:
+def test_an_unreachable_sign_in_server_does_not_forbid_a_request() -> None:
     driver = new_driver(NEGOTIATE)
     login_id = driver.sign_in()
     driver.challenge(tried=login_id, scheme=NEGOTIATE.scheme, verdict=UNREACHABLE)
@@ -703,7 +703,7 @@ def test_a_sign_in_server_that_goes_away_is_not_blamed_on_a_request() -> None:
     assert driver.machine.is_trusted(login_id)
 
 
-def test_a_ticket_that_expires_is_told_and_recovers() -> None:
+def test_an_expired_ticket_is_reported_and_a_new_ticket_is_used() -> None:
     driver = sso(NEGOTIATE)
     first = driver.challenge(SSO_KEY, SSO)
     driver.accept(first)
@@ -714,7 +714,7 @@ def test_a_ticket_that_expires_is_told_and_recovers() -> None:
     assert driver.scheme_of(driver.challenge(SSO_KEY, SSO)) == "negotiate"
 
 
-def test_ones_own_sign_in_that_is_rejected_is_left_alone_for_a_while() -> None:
+def test_rejected_own_sign_in_is_backed_off() -> None:
     driver = sso(NEGOTIATE)
     first = driver.challenge(SSO_KEY, SSO)
     back = driver.challenge(SSO_KEY, SSO, tried=driver.login_id_of(first), scheme="negotiate")
@@ -727,7 +727,7 @@ def test_ones_own_sign_in_that_is_rejected_is_left_alone_for_a_while() -> None:
     assert len(driver.released()) == 2
 
 
-def test_ones_own_sign_in_is_not_sent_where_less_is_offered_than_before() -> None:
+def test_own_sign_in_is_not_used_with_a_weaker_scheme() -> None:
     driver = MachineDriver(
         offers=(NTLM,), fingerprints={UPSTREAM_ID: UpstreamFingerprint("negotiate", ("Corp",))}
     )
@@ -736,7 +736,7 @@ def test_ones_own_sign_in_is_not_sent_where_less_is_offered_than_before() -> Non
     assert driver.released() == []
 
 
-def test_another_realm_does_not_keep_ones_own_sign_in_from_its_host() -> None:
+def test_own_sign_in_does_not_depend_on_the_realm() -> None:
     driver = MachineDriver(
         offers=(NEGOTIATE,),
         fingerprints={UPSTREAM_ID: UpstreamFingerprint("negotiate", ("Headquarters",))},
@@ -744,7 +744,7 @@ def test_another_realm_does_not_keep_ones_own_sign_in_from_its_host() -> None:
     assert driver.scheme_of(driver.challenge(SSO_KEY, SSO)) == "negotiate"
 
 
-def test_why_no_scheme_can_be_used_is_told_for_a_password_too() -> None:
+def test_missing_usable_scheme_is_reported_for_a_password_login() -> None:
     driver = new_driver(NTLM)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
@@ -757,7 +757,7 @@ def test_why_no_scheme_can_be_used_is_told_for_a_password_too() -> None:
     assert driver.machine.troubles() == ()
 
 
-def test_try_again_looks_for_a_ticket_at_once() -> None:
+def test_try_again_retries_the_ticket_at_once() -> None:
     driver = sso(NEGOTIATE)
     first = driver.challenge(SSO_KEY, SSO)
     unusable(driver, first, NO_TICKET, SSO_KEY)
@@ -766,7 +766,7 @@ def test_try_again_looks_for_a_ticket_at_once() -> None:
     assert not driver.is_prompting
 
 
-def test_a_profile_that_changes_to_its_own_sign_in_forgets_the_login() -> None:
+def test_a_profile_changed_to_the_own_sign_in_forgets_the_login() -> None:
     driver = new_driver(NEGOTIATE)
     login_id = driver.sign_in()
     driver.handle(ProfileEdited(SSO))
@@ -783,7 +783,7 @@ def test_another_method_in_the_profile_is_used_for_the_next_request() -> None:
     assert (driver.scheme_of(request), driver.login_id_of(request)) == ("basic", login_id)
 
 
-def test_a_scheme_that_is_not_offered_any_more_is_no_stumble() -> None:
+def test_a_scheme_no_longer_offered_is_backed_off_at_once() -> None:
     driver = new_driver(NTLM, BASIC)
     login_id = driver.sign_in()
     driver.challenge(tried=login_id, scheme="ntlm", verdict=UNUSABLE, offers=(BASIC,))

@@ -50,7 +50,9 @@ from trayproxy.profiles.profile import Profile, SignIn, Upstream
 # --- Late losers and forbidden addresses ----------------------------------------------------------
 
 
-def test_a_late_loser_gets_the_present_login_and_never_asks(driver: MachineDriver) -> None:
+def test_a_late_refusal_of_an_old_login_gets_the_current_login_without_a_prompt(
+    driver: MachineDriver,
+) -> None:
     (first,) = driver.open_prompt()
     late = driver.challenge()
     driver.answer_prompt(WRONG)
@@ -62,13 +64,15 @@ def test_a_late_loser_gets_the_present_login_and_never_asks(driver: MachineDrive
     assert driver.machine.prompt_numbers() == ()
 
 
-def test_a_request_without_a_login_gets_the_one_found_meanwhile(driver: MachineDriver) -> None:
+def test_a_request_without_a_login_gets_the_login_found_in_the_meantime(
+    driver: MachineDriver,
+) -> None:
     driver.sign_in()
     request = driver.challenge()
     assert request in driver.released()
 
 
-def test_a_407_moments_after_success_elsewhere_is_forbidden_not_wrong(
+def test_a_407_shortly_after_an_acceptance_elsewhere_means_forbidden(
     driver: MachineDriver,
 ) -> None:
     login_id = driver.sign_in()
@@ -80,7 +84,7 @@ def test_a_407_moments_after_success_elsewhere_is_forbidden_not_wrong(
     assert not driver.is_prompting
 
 
-def test_a_login_in_doubt_is_tried_on_one_request_at_a_time(driver: MachineDriver) -> None:
+def test_a_login_in_doubt_is_sent_on_one_request_at_a_time(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
     driver.challenge(tried=login_id)
     assert driver.machine.trusted_logins() == {}
@@ -91,7 +95,7 @@ def test_a_login_in_doubt_is_tried_on_one_request_at_a_time(driver: MachineDrive
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
-def test_the_same_forbidden_address_is_not_tried_again_at_once(driver: MachineDriver) -> None:
+def test_the_same_forbidden_target_is_not_tried_again_at_once(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
     for _ in range(5):
         driver.challenge(tried=login_id, target="blocked.example:443")
@@ -102,7 +106,7 @@ def test_the_same_forbidden_address_is_not_tried_again_at_once(driver: MachineDr
     assert not driver.is_prompting
 
 
-def test_a_password_changed_in_mid_traffic_costs_three_log_ons_at_most(
+def test_a_password_changed_during_traffic_costs_three_log_ons_at_most(
     driver: MachineDriver,
 ) -> None:
     login_id = driver.sign_in()
@@ -117,7 +121,7 @@ def test_a_password_changed_in_mid_traffic_costs_three_log_ons_at_most(
     assert driver.prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_a_407_long_after_success_is_a_rejection(driver: MachineDriver) -> None:
+def test_a_407_long_after_an_acceptance_is_a_rejection(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
     driver.advance(61)
     driver.challenge(tried=login_id)
@@ -127,7 +131,7 @@ def test_a_407_long_after_success_is_a_rejection(driver: MachineDriver) -> None:
     assert driver.machine.trusted_logins() == {}
 
 
-def test_a_login_that_was_right_until_now_may_be_insisted_on_at_once(driver: MachineDriver) -> None:
+def test_a_login_right_until_now_may_be_sent_again_at_once(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
     driver.advance(61)
     driver.challenge(tried=login_id)
@@ -137,7 +141,7 @@ def test_a_login_that_was_right_until_now_may_be_insisted_on_at_once(driver: Mac
     assert len(driver.released()) == 2
 
 
-def test_only_the_login_that_was_right_until_now_may_be_insisted_on(driver: MachineDriver) -> None:
+def test_only_the_login_right_until_now_may_be_sent_again(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     driver.answer_prompt(WRONG)
     driver.reject(request)
@@ -157,7 +161,7 @@ def test_only_the_login_that_was_right_until_now_may_be_insisted_on(driver: Mach
 OTHER = ProtectionSpace(SPACE.upstream_id, "Other", "basic")
 
 
-def test_another_realm_of_the_upstream_does_not_get_the_saved_login_by_itself(
+def test_another_realm_of_the_upstream_does_not_get_the_saved_login_automatically(
     driver: MachineDriver,
 ) -> None:
     # Threat T4: the login is pinned to the realm of its first use.
@@ -181,7 +185,7 @@ def test_the_realm_where_a_saved_login_was_accepted_last_is_pinned_first() -> No
     assert driver.machine.state.fingerprints[SPACE.upstream_id].realms == ("Corp", "Other")
 
 
-def test_a_login_that_is_not_saved_does_not_change_where_the_saved_one_is_right() -> None:
+def test_an_unsaved_login_does_not_change_the_pinned_realms() -> None:
     driver = MachineDriver(
         fingerprints={SPACE.upstream_id: UpstreamFingerprint("basic", ("Other",))}
     )
@@ -203,7 +207,7 @@ def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(driver: Mac
     assert len(driver.effects_of(LookUpLogin)) == before
 
 
-def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(driver: MachineDriver) -> None:
+def test_an_upstream_with_two_realms_gets_no_login_without_a_407(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
     driver.challenge(OTHER)
     assert driver.machine.trusted_logins() == {}
@@ -212,7 +216,7 @@ def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(driver: Machine
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
-def test_a_refusal_in_the_name_of_another_realm_says_nothing_about_the_login(
+def test_a_refusal_by_another_realm_is_no_verdict_on_the_login(
     driver: MachineDriver,
 ) -> None:
     """RFC 9110, section 11.5. It may have cost a log-on all the same: it is not sent by itself."""
@@ -230,7 +234,7 @@ def test_a_refusal_in_the_name_of_another_realm_says_nothing_about_the_login(
     assert len(driver.released()) == 1
 
 
-def test_a_login_that_was_not_sent_to_another_realm_is_kept_for_its_own(
+def test_a_login_not_sent_to_another_realm_is_kept_for_its_own(
     driver: MachineDriver,
 ) -> None:
     """As behind a balancer whose proxies call themselves different names."""
@@ -255,7 +259,7 @@ def test_a_login_that_was_not_sent_to_another_realm_is_kept_for_its_own(
 @pytest.mark.parametrize(
     ("offer", "goes"), [(DIGEST, True), (BASIC, False)], ids=["digest", "basic"]
 )
-def test_without_anybody_to_ask_a_login_given_for_this_run_follows_a_proxy_to_another_realm(
+def test_without_a_front_end_a_command_line_login_is_used_in_another_realm(
     offer: OfferedScheme, goes: bool
 ) -> None:
     """Proxies behind one address may each call themselves by their own name. Where the password
@@ -271,7 +275,7 @@ def test_without_anybody_to_ask_a_login_given_for_this_run_follows_a_proxy_to_an
     assert (other in driver.refused()) is not goes
 
 
-def test_a_person_who_can_be_asked_is_asked_about_another_realm_of_a_login_given() -> None:
+def test_with_a_front_end_another_realm_of_a_command_line_login_opens_a_prompt() -> None:
     driver = MachineDriver(offers=(DIGEST,))
     driver.handle(LoginProvided(OFFICE, DIGEST.method, RIGHT))
     driver.accept(driver.challenge())
@@ -280,7 +284,7 @@ def test_a_person_who_can_be_asked_is_asked_about_another_realm_of_a_login_given
     assert driver.due_prompt.realm == "Other"
 
 
-def test_without_anybody_to_ask_a_login_refused_by_another_realm_is_tried_three_times() -> None:
+def test_without_a_front_end_a_login_refused_by_another_realm_is_sent_three_times() -> None:
     driver = MachineDriver()
     driver.handle(FrontEndsChanged(0))
     driver.advance(60)
@@ -292,7 +296,7 @@ def test_without_anybody_to_ask_a_login_refused_by_another_realm_is_tried_three_
     assert len(driver.released()) == 3
 
 
-def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(driver: MachineDriver) -> None:
+def test_a_login_on_trial_in_one_realm_is_not_sent_in_another(driver: MachineDriver) -> None:
     other = driver.challenge(OTHER)
     driver.open_prompt()
     driver.handle(LookupFinished(1, WRONG, GNOME))
@@ -304,7 +308,7 @@ def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(driver: MachineDr
     assert driver.prompt.reason is PromptReason.TYPED_REJECTED
 
 
-def test_a_login_right_in_one_realm_is_tried_in_another_then(driver: MachineDriver) -> None:
+def test_a_login_accepted_in_one_realm_is_sent_in_another(driver: MachineDriver) -> None:
     other = driver.challenge(OTHER)
     (request,) = driver.open_prompt()
     driver.handle(LookupFinished(1, RIGHT, GNOME))
@@ -314,7 +318,7 @@ def test_a_login_right_in_one_realm_is_tried_in_another_then(driver: MachineDriv
 
 
 @pytest.mark.parametrize("faces", [1, 0])
-def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(
+def test_refusals_by_another_realm_reject_a_login_in_doubt(
     driver: MachineDriver, faces: int
 ) -> None:
     """Whether or not a person can be asked: each refusal may have been a failed log-on."""
@@ -333,7 +337,7 @@ def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(
     assert len(driver.released()) == before
 
 
-def test_an_upstream_that_alternates_realms_does_not_send_a_request_round_for_ever(
+def test_a_request_to_an_upstream_with_alternating_realms_is_refused_in_the_end(
     driver: MachineDriver,
 ) -> None:
     first = driver.sign_in()
@@ -348,7 +352,7 @@ def test_an_upstream_that_alternates_realms_does_not_send_a_request_round_for_ev
     assert driver.refused() == {twice: "FORBIDDEN"}
 
 
-def test_an_upstream_that_invents_realms_costs_bounded_memory() -> None:
+def test_the_number_of_realms_of_an_upstream_is_bounded() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=8))
     for number in range(100):
         request = driver.challenge(ProtectionSpace(SPACE.upstream_id, f"realm {number}", "basic"))
@@ -356,7 +360,7 @@ def test_an_upstream_that_invents_realms_costs_bounded_memory() -> None:
     assert len(driver.machine.state.spaces) <= 8
 
 
-def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
+def test_invented_realms_do_not_evict_an_accepted_login() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=4))
     driver.sign_in()
     for number in range(10):
@@ -366,7 +370,7 @@ def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
     assert driver.challenge() in driver.released()
 
 
-def test_an_open_question_outlives_realms_that_are_invented() -> None:
+def test_invented_realms_do_not_evict_an_open_prompt() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=4))
     (request,) = driver.open_prompt()
     driver.touch_prompt()
@@ -379,7 +383,7 @@ def test_an_open_question_outlives_realms_that_are_invented() -> None:
     assert driver.machine.prompt(number)
 
 
-def test_a_new_realm_beside_idle_ones_is_not_crowded_out() -> None:
+def test_a_new_realm_evicts_an_idle_realm() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=3))
     waits = driver.challenge()
     for count in range(5):
@@ -403,13 +407,13 @@ def crowd(driver: MachineDriver, count: int = 3) -> None:
         driver.advance(1)
 
 
-def test_the_realm_that_was_seen_longest_ago_is_forgotten_first() -> None:
+def test_the_realm_seen_longest_ago_is_evicted_first() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=2))
     crowd(driver, 3)
     assert [space.realm for space in driver.machine.state.spaces] == ["invented 1", "invented 2"]
 
 
-def test_a_login_on_its_way_outlives_realms_that_are_invented() -> None:
+def test_invented_realms_do_not_evict_a_login_in_flight() -> None:
     """Without its case, the verdict on the login would be lost."""
     driver = MachineDriver(DeskLimits(spaces_max=2))
     request = driver.challenge()
@@ -421,7 +425,7 @@ def test_a_login_on_its_way_outlives_realms_that_are_invented() -> None:
     assert driver.effects_of(RecordRejection) == [RecordRejection(SPACE.upstream_id, WRONG)]
 
 
-def test_a_login_that_our_own_request_is_about_to_try_outlives_realms_that_are_invented() -> None:
+def test_invented_realms_do_not_evict_a_login_with_an_own_request() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=2))
     driver.machine.state.can_send_own = True
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT, remember=True))
@@ -431,7 +435,7 @@ def test_a_login_that_our_own_request_is_about_to_try_outlives_realms_that_are_i
     assert driver.challenge(is_own=True) in driver.released()
 
 
-def test_requests_that_wait_for_their_turn_outlive_realms_that_are_invented() -> None:
+def test_invented_realms_do_not_evict_queued_requests() -> None:
     """The login of their case was accepted longest ago; that of the other is forgotten."""
     driver = MachineDriver(DeskLimits(spaces_max=2))
     login_id = driver.sign_in()
@@ -447,7 +451,7 @@ def test_requests_that_wait_for_their_turn_outlive_realms_that_are_invented() ->
     assert driver.effects_of(GrantPermit)[1:] == [GrantPermit(902, 902)]
 
 
-def test_a_refusal_in_another_realm_after_the_first_realm_was_withdrawn_blames_nothing(
+def test_a_refusal_in_another_realm_after_the_first_realm_was_removed_rejects_nothing(
     driver: MachineDriver,
 ) -> None:
     (request,) = driver.open_prompt()
@@ -462,7 +466,7 @@ def test_a_refusal_in_another_realm_after_the_first_realm_was_withdrawn_blames_n
     assert driver.machine.state.space_of_request.keys() == {other}
 
 
-def test_who_wants_to_sign_in_gets_the_question_that_is_open(driver: MachineDriver) -> None:
+def test_sign_in_from_the_menu_shows_the_open_prompt(driver: MachineDriver) -> None:
     """Although another realm, which waits for its turn, has asked later."""
     driver.open_prompt()
     driver.advance(1)
@@ -473,7 +477,7 @@ def test_who_wants_to_sign_in_gets_the_question_that_is_open(driver: MachineDriv
     assert driver.machine.prompt_numbers() == (number,)
 
 
-def test_a_realm_of_128_characters_is_kept_as_it_is_and_a_longer_one_is_cut() -> None:
+def test_a_realm_of_128_characters_is_kept_and_a_longer_realm_is_cut() -> None:
     assert MAX_REALM_LENGTH == 128
     assert bounded_realm("x" * 128) == "x" * 128
     one, other = bounded_realm("x" * 129), bounded_realm("x" * 130)
@@ -481,7 +485,7 @@ def test_a_realm_of_128_characters_is_kept_as_it_is_and_a_longer_one_is_cut() ->
     assert one != other
 
 
-def test_too_many_realms_that_all_wait_are_refused() -> None:
+def test_requests_of_too_many_realms_in_use_are_refused() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=2))
     requests = [
         driver.challenge(ProtectionSpace(SPACE.upstream_id, f"realm {n}", "basic"))
@@ -493,14 +497,14 @@ def test_too_many_realms_that_all_wait_are_refused() -> None:
 # --- Profiles -------------------------------------------------------------------------------------
 
 
-def test_a_deleted_profile_withdraws_its_question(driver: MachineDriver) -> None:
+def test_deleting_a_profile_closes_its_prompt(driver: MachineDriver) -> None:
     requests = driver.open_prompt(2)
     driver.handle(ProfileDeleted("office"))
     assert driver.endings() == ["WITHDRAWN"]
     assert driver.refused() == dict.fromkeys(requests, "WITHDRAWN")
 
 
-def test_a_request_that_outlived_its_profile_asks_nobody(driver: MachineDriver) -> None:
+def test_a_request_of_a_deleted_profile_opens_no_prompt(driver: MachineDriver) -> None:
     driver.open_prompt()
     driver.handle(ProfileDeleted("office"))
     request = driver.challenge()
@@ -514,7 +518,7 @@ def test_a_request_that_outlived_its_profile_asks_nobody(driver: MachineDriver) 
         replace(OFFICE, sign_in=SignIn.NONE),
     ],
 )
-def test_an_answer_is_not_sent_to_another_upstream_than_asked(
+def test_typed_login_is_not_sent_to_an_upstream_other_than_shown(
     driver: MachineDriver, edited: Profile
 ) -> None:
     driver.open_prompt()
@@ -522,13 +526,13 @@ def test_an_answer_is_not_sent_to_another_upstream_than_asked(
     assert driver.endings() == ["WITHDRAWN"]
 
 
-def test_a_renamed_profile_keeps_its_question_and_its_login(driver: MachineDriver) -> None:
+def test_a_renamed_profile_keeps_its_prompt_and_its_login(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
     driver.handle(ProfileEdited(replace(OFFICE, name="Head office")))
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
-def test_the_user_name_of_an_accepted_login_may_be_noted_in_the_profile(
+def test_the_user_name_of_an_accepted_login_may_be_saved_in_the_profile(
     driver: MachineDriver,
 ) -> None:
     login_id = driver.sign_in(Login("CORP\\jdoe", "right"))
@@ -551,7 +555,7 @@ def test_profiles_with_the_same_upstream_do_not_share_a_login(driver: MachineDri
     assert request not in driver.released()
 
 
-def test_forget_forgets(driver: MachineDriver) -> None:
+def test_forgetting_logins_clears_the_protection_space(driver: MachineDriver) -> None:
     driver.sign_in()
     driver.handle(LoginsForgotten("office"))
     assert driver.machine.trusted_logins() == {}

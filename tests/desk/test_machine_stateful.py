@@ -112,15 +112,15 @@ class UpstreamModel(RuleBasedStateMachine):
     # --- What happens --------------------------------------------------------------------------
 
     @initialize(login=st.none() | st.sampled_from(LOGINS))
-    def begin_where_it_matters(self, login: Login | None) -> None:
+    def start_with_an_open_prompt(self, login: Login | None) -> None:
         """Chance alone would seldom get as far as a question."""
-        self.requests_are_refused(2)
+        self.requests_are_sent_and_answered(2)
         self.the_keyring_answers(login)
         self.answer_all()
-        self.a_moment_passes()
+        self.the_prompt_delay_passes()
 
     @rule(count=st.integers(1, 3))
-    def requests_are_refused(self, count: int) -> None:
+    def requests_are_sent_and_answered(self, count: int) -> None:
         self.requests_are_sent(count)
         self.answer_all()
 
@@ -159,7 +159,7 @@ class UpstreamModel(RuleBasedStateMachine):
 
     @precondition(lambda self: self.own_requests)
     @rule(reached=st.booleans())
-    def our_own_request_is_sent(self, reached: bool) -> None:
+    def an_own_request_is_sent(self, reached: bool) -> None:
         attempt = self.own_requests.pop(0)
         if not reached:
             self.handle(OwnRequestEnded(attempt.number, was_challenged=True))
@@ -171,7 +171,7 @@ class UpstreamModel(RuleBasedStateMachine):
 
     @precondition(lambda self: bool(set(self.parked) - set(self.own_number_of)))
     @rule(all_of_them=st.booleans())
-    def clients_leave(self, all_of_them: bool) -> None:
+    def clients_disconnect(self, all_of_them: bool) -> None:
         for _ in range(len(self.parked) if all_of_them else 1):
             if clients := set(self.parked) - set(self.own_number_of):
                 del self.parked[min(clients)]
@@ -183,7 +183,7 @@ class UpstreamModel(RuleBasedStateMachine):
         self.handle(LookupFinished(self.lookups.pop(0), login, GNOME))
 
     @rule()
-    def a_moment_passes(self) -> None:
+    def the_prompt_delay_passes(self) -> None:
         self.take(self.driver.advance(0.15))
 
     @rule(seconds=st.sampled_from((9.0, 61.0, 301.0)))
@@ -196,7 +196,7 @@ class UpstreamModel(RuleBasedStateMachine):
 
     @precondition(lambda self: self.driver.is_prompting)
     @rule(login=st.sampled_from(LOGINS), remember=st.booleans(), at_once=st.booleans())
-    def the_person_answers(self, login: Login, remember: bool, at_once: bool) -> None:
+    def the_user_answers(self, login: Login, remember: bool, at_once: bool) -> None:
         number = self.driver.machine.prompt_numbers()[0]
         prompt = self.driver.machine.prompt(number)
         assert prompt
@@ -211,12 +211,12 @@ class UpstreamModel(RuleBasedStateMachine):
 
     @precondition(lambda self: self.driver.is_prompting)
     @rule(snooze=st.sampled_from(Snooze))
-    def the_person_declines(self, snooze: Snooze) -> None:
+    def the_user_declines(self, snooze: Snooze) -> None:
         self.handle(PromptDeclined(self.driver.machine.prompt_numbers()[0], snooze))
 
     @precondition(lambda self: self.driver.is_prompting)
     @rule()
-    def the_person_types(self) -> None:
+    def the_user_touches_the_prompt(self) -> None:
         number = self.driver.machine.prompt_numbers()[0]
         self.touched_prompts.add(number)
         self.handle(PromptTouched(number))
@@ -317,13 +317,13 @@ class UpstreamModel(RuleBasedStateMachine):
     # --- What must hold ------------------------------------------------------------------------
 
     @invariant()
-    def a_wrong_login_costs_one_log_on_and_one_for_each_insistence(self) -> None:
+    def a_wrong_login_costs_one_log_on_and_one_for_each_retry(self) -> None:
         for (profile_id, login), failures in self.failed.items():
             if login not in self.accepted_logins:
                 assert failures <= 1 + self.retries[profile_id, login], login
 
     @invariant()
-    def a_login_not_verified_is_on_one_request_at_a_time(self) -> None:
+    def an_unverified_login_is_on_one_request_at_a_time(self) -> None:
         unverified = Counter(
             sent.login_id
             for sent in self.sent
@@ -332,7 +332,7 @@ class UpstreamModel(RuleBasedStateMachine):
         assert all(count <= 1 for count in unverified.values())
 
     @invariant()
-    def every_request_that_waits_is_served_in_time(self) -> None:
+    def every_parked_request_ends_in_time(self) -> None:
         spaces = self.driver.machine.state.spaces.values()
         waiting = {request: p.parked_at for space in spaces for request, p in space.parked.items()}
         assert waiting.keys() == self.parked.keys()
@@ -340,7 +340,7 @@ class UpstreamModel(RuleBasedStateMachine):
         assert self.driver.machine.deadline() > self.driver.now
 
     @invariant()
-    def a_question_nobody_waits_for_and_nobody_touched_is_closed(self) -> None:
+    def an_untouched_prompt_without_requests_is_closed(self) -> None:
         for number in self.driver.machine.prompt_numbers():
             prompt = self.driver.machine.prompt(number)
             assert prompt
@@ -352,21 +352,21 @@ class UpstreamModel(RuleBasedStateMachine):
             )
 
     @invariant()
-    def questions_come_one_at_a_time_unless_the_person_wants_more(self) -> None:
+    def prompts_open_one_at_a_time_unless_the_user_requests_more(self) -> None:
         own_request = (
             set(self.driver.machine.prompt_numbers()) - self.user_prompts - self.touched_prompts
         )
         assert len(own_request) <= 1
 
     @invariant()
-    def nobody_waits_for_a_person_who_cannot_be_asked(self) -> None:
+    def no_request_waits_for_a_prompt_without_a_front_end(self) -> None:
         if self.driver.machine._prompts.can_ask:
             return
         for space in self.driver.machine.state.spaces.values():
             assert not (space.phase is SpacePhase.PROMPTING and space.parked)
 
     @invariant()
-    def what_is_sent_unasked_was_accepted(self) -> None:
+    def logins_sent_without_a_407_were_accepted(self) -> None:
         for login_id in self.driver.machine.trusted_logins().values():
             assert self.driver.machine.login(login_id) in self.accepted_logins
 
@@ -388,7 +388,7 @@ class InconclusiveUpstream(UpstreamModel):
         self.is_vague = self.is_doubtful = True
 
     @rule(is_vague=st.booleans(), is_doubtful=st.booleans())
-    def the_upstream_changes_its_manner(self, is_vague: bool, is_doubtful: bool) -> None:
+    def the_upstream_changes_its_responses(self, is_vague: bool, is_doubtful: bool) -> None:
         self.is_vague, self.is_doubtful = is_vague, is_doubtful
 
     def answer(self, sent: SentRequest, realm: str) -> None:
@@ -414,7 +414,7 @@ class InconclusiveUpstream(UpstreamModel):
         super().take(effects)
 
     @invariant()
-    def nothing_is_trusted_that_was_not_proved(self) -> None:
+    def every_trusted_login_was_proved(self) -> None:
         for login_id in self.driver.machine.trusted_logins().values():
             assert self.driver.machine.login(login_id) in self.proved
 
@@ -460,7 +460,7 @@ class TwoProfiles(UpstreamModel):
     """Two protection spaces that compete for the person."""
 
     @rule()
-    def a_request_of_the_other_is_sent(self) -> None:
+    def a_request_of_the_other_profile_is_sent(self) -> None:
         self.send(LAB)
 
     @rule(profile=st.sampled_from((*PROFILES, None)))
@@ -473,7 +473,7 @@ class TwoRealms(UpstreamModel):
 
     @precondition(lambda self: self.sent)
     @rule()
-    def the_upstream_answers_in_another_name(self) -> None:
+    def the_upstream_answers_with_another_realm(self) -> None:
         self.answer(self.sent.pop(0), "Other")
 
     @precondition(lambda self: self.lookups)
@@ -491,7 +491,7 @@ class WithoutFrontEnds(UpstreamModel):
         self.driver.advance(60.0)
 
     @rule(count=st.sampled_from((0, 1)))
-    def faces_come_and_go(self, count: int) -> None:
+    def front_ends_connect_and_disconnect(self, count: int) -> None:
         self.handle(FrontEndsChanged(count))
 
 
@@ -499,7 +499,7 @@ class WithUserCommands(UpstreamModel):
     """The menu and the command line are used as well."""
 
     @rule()
-    def the_person_wants_to_sign_in(self) -> None:
+    def the_user_requests_a_sign_in(self) -> None:
         self.may_retry.add("office")
         before = set(self.driver.machine.prompt_numbers())
         self.handle(SignInRequested(OFFICE, BASIC_METHOD))

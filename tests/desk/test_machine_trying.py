@@ -30,14 +30,14 @@ def why(driver: MachineDriver) -> PromptReason:
 # --- The canary -----------------------------------------------------------------------------------
 
 
-def test_what_is_typed_is_tried_on_the_oldest_request_only(driver: MachineDriver) -> None:
+def test_typed_login_is_sent_on_the_oldest_request_only(driver: MachineDriver) -> None:
     first, _, _ = driver.open_prompt(3)
     driver.answer_prompt(WRONG)
     assert driver.released() == [first]
     assert driver.prompt.checking
 
 
-def test_the_canary_is_the_oldest_request_whose_client_is_still_there(
+def test_the_canary_is_the_oldest_request_with_a_connected_client(
     driver: MachineDriver,
 ) -> None:
     first, second, _ = driver.open_prompt(3)
@@ -46,7 +46,7 @@ def test_the_canary_is_the_oldest_request_whose_client_is_still_there(
     assert driver.released() == [second]
 
 
-def test_success_releases_the_rest_in_order_and_closes_the_question(driver: MachineDriver) -> None:
+def test_acceptance_releases_the_rest_in_order_and_closes_the_prompt(driver: MachineDriver) -> None:
     requests = driver.open_prompt(4)
     driver.answer_prompt(RIGHT)
     driver.accept(requests[0])
@@ -56,7 +56,7 @@ def test_success_releases_the_rest_in_order_and_closes_the_question(driver: Mach
     assert driver.machine.facts("office").user == "jdoe"
 
 
-def test_only_success_saves(driver: MachineDriver) -> None:
+def test_login_is_saved_only_after_an_acceptance(driver: MachineDriver) -> None:
     first, _ = driver.open_prompt(2)
     driver.answer_prompt(WRONG)
     driver.reject(first)
@@ -66,14 +66,14 @@ def test_only_success_saves(driver: MachineDriver) -> None:
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_what_is_not_to_be_remembered_is_not_saved(driver: MachineDriver) -> None:
+def test_login_not_to_be_remembered_is_not_saved(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     driver.answer_prompt(RIGHT, remember=False)
     driver.accept(request)
     assert driver.effects_of(SaveLoginToKeyring) == []
 
 
-def test_a_request_that_comes_during_the_check_waits_for_the_verdict(driver: MachineDriver) -> None:
+def test_a_request_during_the_check_waits_for_the_verdict(driver: MachineDriver) -> None:
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     late = driver.challenge()
@@ -82,7 +82,9 @@ def test_a_request_that_comes_during_the_check_waits_for_the_verdict(driver: Mac
     assert driver.released() == [first, late]
 
 
-def test_a_rejection_is_counted_and_told_and_the_others_stay(driver: MachineDriver) -> None:
+def test_a_rejection_is_counted_and_shown_and_the_other_requests_stay_parked(
+    driver: MachineDriver,
+) -> None:
     first, second = driver.open_prompt(2)
     driver.answer_prompt(WRONG)
     again = driver.reject(first)
@@ -101,14 +103,14 @@ def test_a_rejection_is_counted_and_told_and_the_others_stay(driver: MachineDriv
     assert driver.released() == [first, second, again]
 
 
-def test_a_second_answer_while_one_is_checked_is_not_sent(driver: MachineDriver) -> None:
+def test_a_second_typed_login_during_the_check_is_not_sent(driver: MachineDriver) -> None:
     driver.open_prompt(2)
     driver.answer_prompt(WRONG)
     driver.answer_prompt(RIGHT)
     assert len(driver.released()) == 1
 
 
-def test_three_rejections_within_ten_minutes_need_insistence(driver: MachineDriver) -> None:
+def test_three_rejections_within_ten_minutes_need_a_confirmation(driver: MachineDriver) -> None:
     driver.open_prompt()
     for attempt in range(3):
         assert not driver.prompt.confirm_retry
@@ -118,7 +120,7 @@ def test_three_rejections_within_ten_minutes_need_insistence(driver: MachineDriv
     assert (driver.prompt.rejections, driver.prompt.confirm_retry) == (3, True)
 
 
-def test_three_rejections_over_a_longer_time_do_not(driver: MachineDriver) -> None:
+def test_three_rejections_over_a_longer_time_need_no_confirmation(driver: MachineDriver) -> None:
     driver.open_prompt()
     for attempt in range(3):
         driver.touch_prompt()
@@ -130,7 +132,7 @@ def test_three_rejections_over_a_longer_time_do_not(driver: MachineDriver) -> No
     assert (driver.prompt.rejections, driver.prompt.confirm_retry) == (3, False)
 
 
-def test_success_clears_the_count(driver: MachineDriver) -> None:
+def test_acceptance_clears_the_rejection_count(driver: MachineDriver) -> None:
     (first,) = driver.open_prompt()
     driver.answer_prompt(WRONG)
     driver.reject(first)
@@ -158,7 +160,7 @@ def test_a_rejected_login_typed_again_costs_no_log_on(driver: MachineDriver) -> 
     assert not prompt.checking
 
 
-def test_a_person_who_insists_is_obeyed_once(driver: MachineDriver) -> None:
+def test_a_confirmed_login_is_sent_once(driver: MachineDriver) -> None:
     driver.open_prompt(2)
     driver.answer_prompt(WRONG)
     driver.reject(driver.released()[-1])
@@ -172,7 +174,7 @@ def test_a_person_who_insists_is_obeyed_once(driver: MachineDriver) -> None:
     assert len(driver.released()) == 2
 
 
-def test_sign_in_from_the_menu_lifts_a_rejection_once(driver: MachineDriver) -> None:
+def test_sign_in_from_the_menu_permits_a_rejected_login_once(driver: MachineDriver) -> None:
     driver.open_prompt()
     driver.answer_prompt(WRONG)
     driver.reject(driver.released()[-1])
@@ -184,7 +186,7 @@ def test_sign_in_from_the_menu_lifts_a_rejection_once(driver: MachineDriver) -> 
     assert len(driver.released()) == 2
 
 
-def test_a_saved_login_is_tried_on_one_request_whatever_the_number(driver: MachineDriver) -> None:
+def test_a_saved_login_is_sent_on_one_of_many_requests(driver: MachineDriver) -> None:
     first, *_ = (driver.challenge() for _ in range(50))
     driver.finish_lookup(WRONG)
     assert driver.released() == [first]
@@ -195,7 +197,9 @@ def test_a_saved_login_is_tried_on_one_request_whatever_the_number(driver: Machi
     assert driver.prompt.user == "jdoe"
 
 
-def test_a_saved_login_that_works_asks_nobody_and_is_not_saved_again(driver: MachineDriver) -> None:
+def test_an_accepted_saved_login_needs_no_prompt_and_is_not_saved_again(
+    driver: MachineDriver,
+) -> None:
     requests = [driver.challenge() for _ in range(5)]
     driver.finish_lookup(RIGHT)
     driver.accept(requests[0])
@@ -206,7 +210,7 @@ def test_a_saved_login_that_works_asks_nobody_and_is_not_saved_again(driver: Mac
     assert sign_in_state(driver) is SignInState.OK
 
 
-def test_a_saved_login_once_rejected_is_not_tried_for_the_next_request(
+def test_a_rejected_saved_login_is_not_sent_on_the_next_request(
     driver: MachineDriver,
 ) -> None:
     first = driver.challenge()
@@ -220,7 +224,7 @@ def test_a_saved_login_once_rejected_is_not_tried_for_the_next_request(
     assert driver.prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_a_saved_login_that_was_changed_meanwhile_is_tried(driver: MachineDriver) -> None:
+def test_a_changed_saved_login_is_sent(driver: MachineDriver) -> None:
     first = driver.challenge()
     driver.finish_lookup(WRONG)
     driver.disconnect(driver.reject(first))
@@ -230,7 +234,7 @@ def test_a_saved_login_that_was_changed_meanwhile_is_tried(driver: MachineDriver
     assert driver.released() == [first, second]
 
 
-def test_after_three_rejections_not_even_a_changed_saved_login_is_tried_by_itself(
+def test_after_three_rejections_a_changed_saved_login_is_not_sent_automatically(
     driver: MachineDriver,
 ) -> None:
     driver.open_prompt()
@@ -244,7 +248,7 @@ def test_after_three_rejections_not_even_a_changed_saved_login_is_tried_by_itsel
     assert len(driver.effects_of(LookUpLogin)) == 1
 
 
-def test_the_saved_login_typed_by_hand_is_known_to_be_wrong(driver: MachineDriver) -> None:
+def test_the_rejected_saved_login_typed_by_hand_is_not_sent(driver: MachineDriver) -> None:
     first = driver.challenge()
     driver.finish_lookup(WRONG)
     driver.reject(first)
@@ -253,7 +257,7 @@ def test_the_saved_login_typed_by_hand_is_known_to_be_wrong(driver: MachineDrive
     assert driver.released() == [first]
 
 
-def test_a_login_given_up_before_its_rejection_came_is_not_sent_again(
+def test_a_login_replaced_before_its_rejection_is_not_sent_again(
     driver: MachineDriver,
 ) -> None:
     first, _ = driver.open_prompt(2)
@@ -285,7 +289,7 @@ def test_a_network_error_is_not_a_rejection(driver: MachineDriver) -> None:
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_after_a_network_error_the_rest_is_tried_one_by_one(driver: MachineDriver) -> None:
+def test_after_a_network_error_the_next_request_is_the_canary(driver: MachineDriver) -> None:
     first, second, third = driver.open_prompt(3)
     driver.answer_prompt(RIGHT)
     driver.end_without_response(first)
@@ -294,7 +298,9 @@ def test_after_a_network_error_the_rest_is_tried_one_by_one(driver: MachineDrive
     assert driver.released() == [first, second, third]
 
 
-def test_a_canary_that_takes_ten_seconds_is_told_but_not_overtaken(driver: MachineDriver) -> None:
+def test_a_canary_without_a_verdict_for_ten_seconds_is_reported_and_no_other_is_sent(
+    driver: MachineDriver,
+) -> None:
     first, second, third = driver.open_prompt(3)
     driver.answer_prompt(RIGHT)
     driver.advance(9.9)
@@ -307,7 +313,7 @@ def test_a_canary_that_takes_ten_seconds_is_told_but_not_overtaken(driver: Machi
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_a_slow_canary_that_succeeds_in_the_end_counts(driver: MachineDriver) -> None:
+def test_a_late_acceptance_of_a_slow_canary_counts(driver: MachineDriver) -> None:
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     driver.advance(30)
@@ -316,7 +322,7 @@ def test_a_slow_canary_that_succeeds_in_the_end_counts(driver: MachineDriver) ->
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
-def test_a_slow_canary_that_is_rejected_in_the_end_costs_one_log_on(driver: MachineDriver) -> None:
+def test_a_late_rejection_of_a_slow_canary_costs_one_log_on(driver: MachineDriver) -> None:
     first, _, _ = driver.open_prompt(3)
     driver.answer_prompt(WRONG)
     driver.advance(30)
@@ -325,7 +331,7 @@ def test_a_slow_canary_that_is_rejected_in_the_end_costs_one_log_on(driver: Mach
     assert driver.released() == [first]
 
 
-def test_a_canary_that_is_never_heard_of_again_leaves_the_rest_to_the_person(
+def test_a_lost_canary_is_given_up_and_the_user_is_prompted(
     driver: MachineDriver,
 ) -> None:
     first, *_ = driver.open_prompt()
@@ -339,7 +345,7 @@ def test_a_canary_that_is_never_heard_of_again_leaves_the_rest_to_the_person(
     assert driver.released() == [first, second]
 
 
-def test_a_login_that_gets_no_answer_twice_is_left_to_the_person(driver: MachineDriver) -> None:
+def test_a_login_without_a_response_twice_opens_the_prompt(driver: MachineDriver) -> None:
     first, second, *_ = driver.open_prompt(4)
     driver.answer_prompt(RIGHT)
     driver.end_without_response(first, was_sent=True)
@@ -350,7 +356,7 @@ def test_a_login_that_gets_no_answer_twice_is_left_to_the_person(driver: Machine
     assert len(driver.released()) == 3
 
 
-def test_a_saved_login_that_gets_no_answer_twice_is_not_tried_for_a_while(
+def test_a_saved_login_without_a_response_twice_is_put_on_hold(
     driver: MachineDriver,
 ) -> None:
     first, second, third = (driver.challenge() for _ in range(3))
@@ -366,7 +372,7 @@ def test_a_saved_login_that_gets_no_answer_twice_is_not_tried_for_a_while(
     assert len(driver.effects_of(LookUpLogin)) == 2
 
 
-def test_a_saved_login_that_never_gets_an_answer_is_sent_seldom(driver: MachineDriver) -> None:
+def test_a_saved_login_without_responses_is_sent_ever_less_often(driver: MachineDriver) -> None:
     """Whoever leaves instead of saying no may have counted a failed log-on each time."""
     driver.handle(FrontEndsChanged(0))
     driver.challenge()
@@ -385,7 +391,7 @@ def test_a_saved_login_that_never_gets_an_answer_is_sent_seldom(driver: MachineD
     assert all(later - before >= 60 for before, later in itertools.pairwise(sent[1:]))
 
 
-def test_a_saved_login_that_was_changed_meanwhile_is_sent_although_the_other_got_no_answer(
+def test_a_changed_saved_login_is_sent_although_the_old_one_is_on_hold(
     driver: MachineDriver,
 ) -> None:
     first, second = driver.challenge(), driver.challenge()
@@ -398,7 +404,7 @@ def test_a_saved_login_that_was_changed_meanwhile_is_sent_although_the_other_got
     assert driver.released()[-1] == third
 
 
-def test_another_network_lets_a_login_without_an_answer_be_tried_again(
+def test_network_change_ends_the_hold_of_a_login(
     driver: MachineDriver,
 ) -> None:
     first, second, third = (driver.challenge() for _ in range(3))
@@ -409,7 +415,7 @@ def test_another_network_lets_a_login_without_an_answer_be_tried_again(
     assert driver.released() == [first, second, third]
 
 
-def test_a_rejection_that_comes_after_all_is_remembered(driver: MachineDriver) -> None:
+def test_a_late_rejection_is_remembered(driver: MachineDriver) -> None:
     first, second = driver.open_prompt(2)
     driver.answer_prompt(WRONG)
     driver.end_without_response(first, was_sent=True)
@@ -421,7 +427,7 @@ def test_a_rejection_that_comes_after_all_is_remembered(driver: MachineDriver) -
     assert why(driver) is PromptReason.REPEATED
 
 
-def test_an_unchecked_answer_can_be_corrected(driver: MachineDriver) -> None:
+def test_an_unchecked_login_can_be_corrected(driver: MachineDriver) -> None:
     driver.open_prompt(3)
     driver.answer_prompt(WRONG)
     driver.advance(10)
@@ -433,7 +439,7 @@ def test_an_unchecked_answer_can_be_corrected(driver: MachineDriver) -> None:
     assert late not in driver.released()
 
 
-def test_an_answer_at_the_moment_the_canary_is_overdue_is_tried_instead_of_the_old_one(
+def test_login_typed_when_the_canary_becomes_overdue_replaces_the_old_login(
     driver: MachineDriver,
 ) -> None:
     first, second = driver.open_prompt(2)
@@ -444,7 +450,7 @@ def test_an_answer_at_the_moment_the_canary_is_overdue_is_tried_instead_of_the_o
     assert driver.machine.login(driver.login_id_of(second)) == RIGHT
 
 
-def test_a_login_typed_again_before_its_verdict_is_not_tried_twice(driver: MachineDriver) -> None:
+def test_a_login_typed_again_before_its_verdict_is_not_sent_twice(driver: MachineDriver) -> None:
     driver.open_prompt(3)
     driver.answer_prompt(WRONG)
     [canary] = driver.released()

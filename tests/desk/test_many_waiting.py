@@ -57,7 +57,7 @@ def count_calls(what: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("begin", [looking_up, prompting, recording])
 @pytest.mark.parametrize("kind", [MachineDriver, NeverRecorded])
-def test_one_more_request_that_waits_costs_no_more_among_many(
+def test_the_cost_of_parking_a_request_does_not_grow_with_their_number(
     kind: type[MachineDriver], begin: Callable[[MachineDriver], None]
 ) -> None:
     driver = kind()

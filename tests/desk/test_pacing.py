@@ -84,7 +84,7 @@ class UnprovedLogin(MachineDriver):
 # --- One at a time -----------------------------------------------------------------------------
 
 
-def test_one_goes_and_the_others_follow_when_it_is_accepted() -> None:
+def test_one_permit_is_granted_and_the_others_follow_an_acceptance() -> None:
     driver = UnprovedLogin()
     first, *others = driver.request_permits(50)
     assert driver.granted == [first]
@@ -93,7 +93,7 @@ def test_one_goes_and_the_others_follow_when_it_is_accepted() -> None:
     assert {effect.permit for effect in driver.effects_of(GrantPermit)[1:]} == {0}
 
 
-def test_without_a_verdict_one_more_goes_after_two_seconds_and_then_our_own() -> None:
+def test_without_a_verdict_a_second_permit_and_then_an_own_request_follow() -> None:
     driver = UnprovedLogin()
     first, second, *_ = driver.request_permits(50)
     driver.advance(1.9)
@@ -105,7 +105,7 @@ def test_without_a_verdict_one_more_goes_after_two_seconds_and_then_our_own() ->
     assert len(driver.effects_of(SendOwnRequest)) == 1
 
 
-def test_without_requests_of_our_own_one_more_goes_each_two_seconds() -> None:
+def test_without_own_requests_a_permit_is_granted_every_two_seconds() -> None:
     driver = UnprovedLogin()
     driver.machine.state.can_send_own = False
     numbers = driver.request_permits(5)
@@ -113,7 +113,7 @@ def test_without_requests_of_our_own_one_more_goes_each_two_seconds() -> None:
     assert driver.granted == numbers[:4]
 
 
-def test_after_a_refusal_none_goes() -> None:
+def test_after_a_refusal_no_permit_is_granted() -> None:
     driver = UnprovedLogin()
     first, *others = driver.request_permits(50)
     driver.refuse_login(first)
@@ -123,7 +123,7 @@ def test_after_a_refusal_none_goes() -> None:
     assert driver.request_permits() == driver.denied[-1:]
 
 
-def test_our_own_request_does_not_go_to_the_address_that_has_just_refused() -> None:
+def test_the_own_request_does_not_go_to_the_refusing_target() -> None:
     driver = UnprovedLogin()
     (first,) = driver.request_permits()
     driver.accept_login(first)
@@ -134,7 +134,7 @@ def test_our_own_request_does_not_go_to_the_address_that_has_just_refused() -> N
     assert driver.effects_of(SendOwnRequest)[-1].target != driver.targets[first]
 
 
-def test_a_changed_password_costs_two_log_ons_however_many_wait() -> None:
+def test_a_changed_password_costs_two_log_ons_however_many_requests_are_parked() -> None:
     driver = UnprovedLogin()
     first, *others = driver.request_permits(50)
     driver.refuse_login(first)
@@ -147,7 +147,7 @@ def test_a_changed_password_costs_two_log_ons_however_many_wait() -> None:
     assert "FORBIDDEN" not in driver.refused().values()
 
 
-def test_a_client_that_leaves_is_not_let_go() -> None:
+def test_a_disconnected_client_gets_no_permit() -> None:
     driver = UnprovedLogin()
     first, second, third = driver.request_permits(3)
     driver.disconnect(second)
@@ -155,7 +155,7 @@ def test_a_client_that_leaves_is_not_let_go() -> None:
     assert driver.granted == [first, third]
 
 
-def test_a_client_that_leaves_does_not_take_back_the_login_that_its_request_carries() -> None:
+def test_a_granted_permit_counts_after_its_client_disconnected() -> None:
     driver = UnprovedLogin()
     first, second = driver.request_permits(2)
     driver.disconnect(first)
@@ -164,7 +164,7 @@ def test_a_client_that_leaves_does_not_take_back_the_login_that_its_request_carr
     assert driver.granted == [first, second]
 
 
-def test_after_its_profile_was_deleted_a_login_is_on_no_request() -> None:
+def test_permits_are_denied_after_the_profile_was_deleted() -> None:
     driver = UnprovedLogin()
     driver.handle(ProfileDeleted("office"))
     before = len(driver.effects)
@@ -176,7 +176,7 @@ def test_after_its_profile_was_deleted_a_login_is_on_no_request() -> None:
 # --- Whose verdict counts ----------------------------------------------------------------------
 
 
-def test_an_acceptance_of_what_left_before_a_refusal_does_not_count() -> None:
+def test_an_acceptance_of_a_request_sent_before_a_refusal_does_not_count() -> None:
     """It may have been let in before the password was changed."""
     driver = UnprovedLogin()
     first, _ = driver.request_permits(2)
@@ -187,7 +187,7 @@ def test_an_acceptance_of_what_left_before_a_refusal_does_not_count() -> None:
 
 
 @given(st.lists(st.sampled_from(("lost", "unsent", "accepted", "left")), max_size=12))
-def test_what_never_carried_the_login_changes_no_trial(events: list[str]) -> None:
+def test_requests_that_never_carried_the_login_change_no_trial(events: list[str]) -> None:
     driver = UnprovedLogin()
     first, second, *_ = driver.request_permits(4)
     driver.refuse_login(first)
@@ -209,7 +209,7 @@ def test_what_never_carried_the_login_changes_no_trial(events: list[str]) -> Non
 
 
 @given(st.lists(st.sampled_from(("depart", "wait", "prove", "refuse", "lose")), max_size=40))
-def test_never_more_are_on_their_way_than_may_go_unanswered(events: list[str]) -> None:
+def test_never_more_permits_are_outstanding_than_may_go_unanswered(events: list[str]) -> None:
     driver = UnprovedLogin()
     away: list[int] = []
     for event in events:
@@ -239,7 +239,7 @@ def test_never_more_are_on_their_way_than_may_go_unanswered(events: list[str]) -
 # --- Without an answer -------------------------------------------------------------------------
 
 
-def test_after_two_without_an_answer_ours_asks_and_then_the_person_is_asked() -> None:
+def test_after_two_missing_responses_an_own_request_is_sent_and_then_a_prompt_opens() -> None:
     driver = UnprovedLogin()
     driver.challenge()
     for _ in range(2):
@@ -256,7 +256,7 @@ def test_after_two_without_an_answer_ours_asks_and_then_the_person_is_asked() ->
     assert len(driver.granted) + 1 == 3
 
 
-def test_an_upstream_that_does_not_even_ask_is_not_the_logins_fault() -> None:
+def test_an_own_request_without_a_407_clears_the_login() -> None:
     driver = UnprovedLogin()
     for _ in range(2):
         (number,) = driver.request_permits()
@@ -268,7 +268,7 @@ def test_an_upstream_that_does_not_even_ask_is_not_the_logins_fault() -> None:
     assert not driver.is_prompting
 
 
-def test_without_requests_of_our_own_the_next_request_goes_all_the_same() -> None:
+def test_without_own_requests_the_next_permit_is_granted_all_the_same() -> None:
     driver = UnprovedLogin()
     driver.machine.state.can_send_own = False
     for _ in range(3):
@@ -280,7 +280,7 @@ def test_without_requests_of_our_own_the_next_request_goes_all_the_same() -> Non
     assert not driver.is_prompting
 
 
-def test_an_upstream_that_accepts_ours_is_well() -> None:
+def test_an_accepted_own_request_proves_the_login() -> None:
     driver = UnprovedLogin()
     for _ in range(2):
         (number,) = driver.request_permits()
@@ -290,7 +290,7 @@ def test_an_upstream_that_accepts_ours_is_well() -> None:
     assert driver.effects_of(GrantPermit)[-1] == GrantPermit(number, 0)
 
 
-def test_connections_that_are_lost_together_count_as_one() -> None:
+def test_connections_lost_at_the_same_time_count_as_one() -> None:
     """An upstream that was started anew has closed all of them."""
     driver = UnprovedLogin()
     (first,) = driver.request_permits()
@@ -322,7 +322,7 @@ class ProvedLogin(UnprovedLogin):
         return bool(self.effects_of(SendOwnRequest))
 
 
-def test_one_without_an_answer_is_followed_by_one_more_and_then_by_ours() -> None:
+def test_one_missing_response_is_followed_by_one_permit_and_then_an_own_request() -> None:
     driver = ProvedLogin()
     driver.report_silence(1)
     first, _ = driver.request_permits(2)
@@ -333,7 +333,7 @@ def test_one_without_an_answer_is_followed_by_one_more_and_then_by_ours() -> Non
 
 
 @pytest.mark.parametrize("count", [2, 50])
-def test_several_without_an_answer_are_followed_by_ours_alone(count: int) -> None:
+def test_several_missing_responses_are_followed_by_an_own_request_alone(count: int) -> None:
     driver = ProvedLogin()
     driver.report_silence(count)
     driver.request_permits(3)
@@ -350,7 +350,7 @@ def test_several_without_an_answer_are_followed_by_ours_alone(count: int) -> Non
     assert driver.due_prompt.reason is PromptReason.UNCHECKED
 
 
-def test_silence_says_nothing_new_of_a_login_that_goes_on_one_request_at_a_time() -> None:
+def test_silence_does_not_count_for_an_unproved_login() -> None:
     """The requests that wait for their turn do not carry it."""
     driver = UnprovedLogin()
     first, second, _ = driver.request_permits(3)
@@ -359,7 +359,7 @@ def test_silence_says_nothing_new_of_a_login_that_goes_on_one_request_at_a_time(
     assert driver.granted == [first, second]
 
 
-def test_a_late_answer_of_a_slow_site_lets_the_others_go() -> None:
+def test_a_late_response_of_a_slow_site_grants_all_permits() -> None:
     driver = ProvedLogin()
     driver.report_silence(3)
     numbers = driver.request_permits(3)
@@ -368,7 +368,7 @@ def test_a_late_answer_of_a_slow_site_lets_the_others_go() -> None:
     assert not driver.has_sent_own_request
 
 
-def test_nothing_is_sent_while_nobody_wants_anything_from_a_silent_upstream() -> None:
+def test_nothing_is_sent_to_a_silent_upstream_without_requests() -> None:
     driver = ProvedLogin()
     driver.report_silence(3)
     driver.advance(60)
@@ -376,7 +376,7 @@ def test_nothing_is_sent_while_nobody_wants_anything_from_a_silent_upstream() ->
     assert not driver.is_prompting
 
 
-def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
+def test_a_command_line_login_on_hold_is_sent_again_later() -> None:
     """Without a person nobody else would ever end it, and no keyring holds it."""
     driver = MachineDriver()
 
@@ -397,7 +397,7 @@ def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
 # --- On record ---------------------------------------------------------------------------------
 
 
-def test_a_login_that_an_earlier_run_left_on_trial_is_asked_about() -> None:
+def test_a_login_on_trial_since_an_earlier_run_opens_a_prompt() -> None:
     driver = MachineDriver(history={RIGHT: HistoryRecord(hold_s=3600)})
     driver.challenge()
     driver.finish_lookup(RIGHT)
@@ -407,7 +407,7 @@ def test_a_login_that_an_earlier_run_left_on_trial_is_asked_about() -> None:
     assert len(driver.released()) == 1
 
 
-def test_a_login_that_was_not_sent_is_not_left_on_record() -> None:
+def test_the_record_of_a_login_that_was_not_sent_is_removed() -> None:
     driver = MachineDriver()
     request = driver.challenge()
     driver.finish_lookup(RIGHT)
@@ -416,7 +416,7 @@ def test_a_login_that_was_not_sent_is_not_left_on_record() -> None:
 
 
 @pytest.mark.parametrize("login", [RIGHT, WRONG])
-def test_what_is_rejected_at_an_address_is_known_under_another_name(login: Login) -> None:
+def test_a_rejection_at_an_address_applies_to_its_other_names(login: Login) -> None:
     """Only the rejection is shared; the login is not."""
 
     driver = MachineDriver()
