@@ -7,7 +7,7 @@ asks every connection for its events in every iteration, and blocks in ``connect
 repeated fields and buffers content; its plug-in frames only the first request of a connection. No
 octet of a client or an upstream reaches the HTTP code of proxy.py.
 
-A request that repeats an earlier request takes the fast path, which consists of few calls and makes
+A repetition of an earlier request takes the fast path, which consists of few calls and makes
 no decisions. Every other request is served by the request loop, a coroutine.
 
 The packages, from top to bottom:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Downstream(Protocol):
-    """The client side of a request, and the upstream connection that it uses.
+    """The client side of a request, and its upstream connection.
 
     Attributes:
         engine: The engine.
         client: The stream to the client.
         upstream: The upstream connection in use; None without one.
-        connecting: A socket whose connection to the next hop is still being established; None
+        connecting: A socket still connecting to the next hop; None
             without one.
         deadline: When the current wait times out, in the event loop's time; None for no limit.
         has_timed_out: True if the fast path waited for a response until its deadline.

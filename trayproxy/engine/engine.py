@@ -1,4 +1,4 @@
-"""The engine: its life cycle, its listeners, and the objects that all connections share."""
+"""The engine: its life cycle, its listeners, and the objects shared by all connections."""
 
 import argparse
 import asyncio
@@ -61,16 +61,16 @@ class UpstreamObserver(Protocol):
     """Receives the state of the next hops."""
 
     def reached(self, way: Route) -> None:
-        """Record that the next hop has sent a response. Called for every response: must be fast."""
+        """Record a response of the next hop. Called for every response: must be fast."""
 
     def failed(self, way: Route, page: ErrorPage) -> None:
-        """Record that the next hop has failed, with the error page that says why."""
+        """Record a failure of the next hop, with its error page."""
 
     def wants_page(self, way: Route, url: str) -> None:
-        """Record that the network has a captive portal at `url`. The URL is untrusted."""
+        """Record a captive portal of the network at `url`. The URL is untrusted."""
 
     def sign_in_not_set(self, way: Route, page: ErrorPage) -> None:
-        """Record that the next hop demands a login and that the profile has none configured."""
+        """Record a demand for a login by the next hop of a profile without sign-in."""
 
 
 class Counters:
@@ -88,7 +88,7 @@ class Counters:
         self.sent = 0
 
     def count_tunnel(self, tunnel: Tunnel) -> None:
-        """Add the octets of a tunnel that has ended."""
+        """Add the octets of an ended tunnel."""
         self.received += tunnel.down.moved
         self.sent += tunnel.up.moved
 
@@ -127,7 +127,7 @@ def work_flags(work_klass: type[ClientConnection], host: str, port: int) -> argp
     arguments = ["--hostname", host, "--port", str(port), "--backlog", "1024", "--threadless"]
     flags = proxy_flags.parse_args(arguments)
     flags.work_klass = work_klass
-    # The executor reads this flag; the module of proxy.py that defines it is not loaded.
+    # The executor reads this flag; the module of proxy.py with its definition is not loaded.
     flags.enable_conn_pool = False
     checks = {
         "hostname": host,
@@ -143,7 +143,7 @@ def work_flags(work_klass: type[ClientConnection], host: str, port: int) -> argp
 
 
 class ListeningSocket(socket.socket):
-    """A listening socket that creates accepted sockets with its own family and type.
+    """A listening socket; accepted sockets get its family and type.
 
     `socket.socket.accept` determines family and type for each connection, which takes as long as
     the accept call itself.
@@ -171,8 +171,8 @@ class Listener(TcpSocketListener):
 
         On Windows, SO_REUSEADDR, which proxy.py sets on every system, lets a second program bind
         the same port and receive our clients; SO_EXCLUSIVEADDRUSE prevents this (Winsock
-        documentation). On other systems SO_REUSEADDR only allows binding a port that has
-        connections in TIME_WAIT.
+        documentation). On other systems SO_REUSEADDR only allows binding a port with connections in
+        TIME_WAIT.
 
         Raises:
             OSError: The address is in use or does not belong to this computer.
@@ -198,10 +198,10 @@ class Listener(TcpSocketListener):
 
 
 class Engine:
-    """The forwarding proxy: its listeners, its client connections, and the objects that they share.
+    """The forwarding proxy: its listeners, its client connections, and their shared objects.
 
     Attributes:
-        loop: The event loop that runs the engine.
+        loop: The event loop of the engine.
         desk: Provides credentials.
         route_for: Returns the route to a target.
         observer: Receives the state of the next hops.
@@ -215,27 +215,27 @@ class Engine:
         failover: Chooses among the upstreams of a profile.
         connector: Connects to next hops.
         via: Pseudonym of TrayProxy in Via, to detect loops. It is random and created at each start,
-            so that it identifies no user.
+            to identify no user.
         cached_requests: Request heads seen before.
-        date_field: The Date of responses that came without one.
+        date_field: The Date field for responses without a Date.
         parsed_responses: Response heads parsed before.
         cached_responses: Responses of the fast path.
         tunnel_replies: Heads of 2xx responses to CONNECT seen before.
         challenge_detector: Decides which responses demand a login.
         exempt_sites: Sites to which requests go without a login first.
-        handshake_threads: Runs steps of a handshake that block.
+        handshake_threads: Runs blocking steps of a handshake.
         preconnector: Opens and authenticates connections ahead.
-        late_verdicts: Reads responses to requests whose clients have left.
+        late_verdicts: Reads responses to requests of disconnected clients.
         address: The address of the main listener, ``127.0.0.1:3128``; see `OTHER_LOOPBACK` for the
             other one.
-        refused_connections: Answers the connections that access control refuses.
+        refused_connections: Answers connections refused by access control.
         executor: Runs the client connections.
     """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, parts: EngineParts, host: str, port: int
     ) -> None:
-        """Create an engine that does not listen yet.
+        """Create an engine without listeners.
 
         Args:
             loop: The event loop.
@@ -405,7 +405,7 @@ class Engine:
         self.exempt_sites.forget()
         self.connector.forget()
         for work in self.executor.works.values():
-            # An upstream connection that is reserved for the next request of its client is idle,
+            # An upstream connection reserved for the next request of its client is idle,
             # too. After a network change it would be dead without an error.
             if isinstance(work, ClientConnection) and work.is_idle:
                 work.drop_upstream()
@@ -423,7 +423,7 @@ class Engine:
         )
 
     def _close_stale_connections(self) -> None:
-        """Close the upstream connections that belong to the old network."""
+        """Close the upstream connections of the old network."""
         self._stale_timer = None
         works = (
             work for work in self.executor.works.values() if isinstance(work, ClientConnection)
@@ -451,7 +451,7 @@ class Engine:
         return own or target.host.rstrip(".") == "localhost"
 
     def is_own_address(self, addresses: tuple[Address, ...]) -> bool:
-        """Return whether one of these addresses is an address that the engine listens on."""
+        """Return whether one of these addresses is an address of the engine's listeners."""
         for _, (host, port, *_) in addresses:
             if port == self._port and is_local(ip_address(host.partition("%")[0])):
                 return True

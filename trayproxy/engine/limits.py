@@ -20,7 +20,7 @@ class EngineLimits:
         connect_total_s: For connecting to all addresses of a name.
         connection_attempt_delay_s: Before the next address is tried in parallel with a slow address
             (RFC 8305, section 5).
-        expect_continue_s: For the 100 (Continue) that TrayProxy requests before a large upload;
+        expect_continue_s: For the 100 (Continue) requested by TrayProxy before a large upload;
             some servers never send it.
         handshake_s: For the TLS handshake with an upstream, and for authentication at a SOCKS
             server.
@@ -28,13 +28,14 @@ class EngineLimits:
         dead_upstream_s: How long an unreachable upstream is not used if there are fallbacks.
         dead_upstream_max_s: Upper limit of `dead_upstream_s`, which doubles at each failure.
         min_suspend_s: Shortest suspend of the computer after which connections are dropped.
-        drain_407_s: For reading the rest of a 407, so that its connection can be used again.
-        auth_step_s: For one step of a handshake that depends on another system, as in Kerberos.
+        drain_407_s: For reading the rest of a 407 before its connection is reused.
+        auth_step_s: For one step of a handshake with a third party, as in Kerberos.
         preconnect_s: For authenticating a preconnected connection.
-        orphaned_response_s: For the response to a request with a login whose client has left.
-        missing_response_s: The same, until the desk learns that the response is missing.
-        silent_upstream_s: Without any response from an upstream while requests that carry a login
-            are pending, before further requests take turns. Noticed at most a second late.
+        orphaned_response_s: For the response to a request with a login, after its client has
+            disconnected.
+        missing_response_s: The same, until the response is reported to the desk as missing.
+        silent_upstream_s: Without any response from an upstream while requests with a login are
+            pending, before further requests take turns. Noticed at most a second late.
         network_grace_s: How long the network may take to be usable after a suspend or a network
             change. Until then an unreachable upstream is not reported.
         response_head_s: From the end of the request to the head of the response. Reports and long
@@ -42,14 +43,14 @@ class EngineLimits:
         connect_response_head_s: The same for CONNECT and for TrayProxy's own requests, for which no
             site computes anything.
         half_closed_s: Without progress, for a tunnel of which one side has finished sending.
-        linger_s: For reading the data that a client still sends after an error (RFC 9112, section
+        linger_s: For reading the remaining data of a client after an error (RFC 9112, section
             9.6).
         shutdown_s: For running transfers when TrayProxy is told to quit.
         idle_upstream_s: For an idle upstream connection in the pool.
         max_drain_octets: Octets read from a client after an error within `linger_s`, and of the
             content of a 407 within `drain_407_s`.
-        min_body_octets: Octets of content that a client must send within `body_s`.
-        max_early_octets: Octets that a client may send ahead: into a tunnel before it is open, or
+        min_body_octets: Minimum octets of content from a client within `body_s`.
+        max_early_octets: Maximum octets sent ahead by a client: into a tunnel before it is open, or
             pipelined requests.
         max_clients: Client connections open at the same time.
     """

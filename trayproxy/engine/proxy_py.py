@@ -2,7 +2,7 @@
 
 ``import proxy`` imports all of proxy.py: plug-ins, a web server, SSH tunnels, a test harness with
 unittest. These are 110 modules and an eighth of the start-up time of the service, for code that
-must never process traffic. The modules of proxy.py that the engine uses import no name from the
+must never process traffic. The modules used by the engine import no name from the
 top-level package. OpenSSL and multiprocessing are not loaded either: the engine uses OpenSSL only
 for ``https://`` upstreams, and runs in one process.
 """
@@ -25,7 +25,7 @@ _PARTS = (
     "proxy.core.listener.tcp",
     "proxy.core.work.fd",
 )
-"""Modules that import `ssl` or `secrets`, and thereby OpenSSL, for features that are not used."""
+"""Modules that import `ssl` or `secrets`, and thereby OpenSSL, for unused features."""
 
 _CONNECTIONS = "proxy.core.connection"
 _WITH_OPENSSL = ("ssl", "secrets")
@@ -35,12 +35,13 @@ _WITHOUT_USE = (
     "multiprocessing.reduction",
     "multiprocessing.synchronize",
 )
-"""Modules that proxy.py imports to distribute its work over several processes."""
+"""Modules for distributing the work of proxy.py over several processes."""
 
 
 def load_proxy_py_lazily() -> None:
-    """Register proxy.py as a package without executing its ``__init__``, so that only the modules
-    imported explicitly are loaded.
+    """Register proxy.py as a package without executing its ``__init__``.
+
+    Only explicitly imported modules of proxy.py are loaded afterwards.
 
     Do nothing if proxy.py is loaded already.
     """
@@ -55,8 +56,7 @@ def load_proxy_py_lazily() -> None:
 def without_upstream_connections() -> Iterator[None]:
     """Replace the upstream connections of proxy.py by a placeholder inside the ``with`` block.
 
-    The constructor of proxy.py's executor imports them, and thereby OpenSSL, for a pool that is
-    switched off.
+    The constructor of proxy.py's executor imports them, and thereby OpenSSL, for a disabled pool.
     """
     if _CONNECTIONS in sys.modules:
         yield
@@ -69,7 +69,7 @@ def without_upstream_connections() -> Iterator[None]:
 
 
 class _Placeholder(ModuleType):
-    """A substitute for a module, used while the modules that import it are imported.
+    """A substitute for a module, used during the import of other modules.
 
     Those modules import names from the placeholder and use none of them at import time. Names of
     constants have the value 0; every other name is an exception class, because ``except`` clauses

@@ -1,4 +1,4 @@
-"""Connects to the first of several addresses that answers (RFC 8305)."""
+"""Connects to the first responding address of several (RFC 8305)."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ NEVER_BLOCKS = getattr(socket, "SOCK_NONBLOCK", 0)
 
 
 def start_connect(address: Address) -> socket.SocketType:
-    """Return a non-blocking socket that connects, or is already connected, to an address.
+    """Return a non-blocking socket, connecting or already connected to an address.
 
     Raises:
         OSError: Connecting has failed immediately: the system has no IPv6, no free descriptor or no
@@ -49,9 +49,9 @@ def _timed_out() -> OSError:
 def _more_informative(one: OSError | None, other: OSError) -> OSError:
     """Return the more informative one of two connection errors.
 
-    A shortage of resources ranks above a refused connection, that above a timeout, and that above
-    every other error. A missing route ranks lowest, because the names of most proxies have IPv6
-    addresses, and many computers have no route for them.
+    A shortage of resources ranks above a refused connection, then a timeout, then every other
+    error. A missing route ranks lowest, because the names of most proxies have IPv6 addresses, and
+    many computers have no route for them.
     """
 
     def rank(error: OSError) -> int:
@@ -72,16 +72,16 @@ async def connect(
     now: Callable[[], float],
     connecting: socket.SocketType | None = None,
 ) -> socket.SocketType:
-    """Return a connection to the first address that answers (RFC 8305, section 5).
+    """Return a connection to the first responding address (RFC 8305, section 5).
 
     Args:
         addresses: The addresses in order of preference.
         pause: Waits for an `IoWait`.
-        release: Called with each descriptor that was waited for, before the descriptor is closed or
+        release: Called with each registered descriptor before the descriptor is closed or
             returned.
         limits: The time limits.
         now: The clock of the event loop.
-        connecting: A socket that is already connecting to the first address.
+        connecting: A socket already connecting to the first address.
 
     Raises:
         OSError: No address has answered. The most informative error; `TimeoutError` if there were

@@ -8,7 +8,7 @@ from typing import Any
 from trayproxy.engine.net.fd_task import TIMED_OUT, IoWait, Pause
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
-"""An address family and a socket address of that family."""
+"""An address family and a socket address of this family."""
 
 CACHE_S = 10.0
 """How long a result is cached, in seconds."""
@@ -20,8 +20,8 @@ def literal_address(host: str, port: int) -> tuple[Address, ...]:
     """Return the address of an IP literal; an empty tuple for a name.
 
     An IPv6 literal may contain a zone (RFC 4007, section 11). It is resolved here, because the
-    resolver of uvloop drops it. An unknown zone becomes an interface index that does not exist, so
-    that connecting fails.
+    resolver of uvloop drops it. An unknown zone becomes a nonexistent interface index, and
+    connecting fails.
     """
     plain, mark, zone = host.partition("%")
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -36,7 +36,7 @@ def literal_address(host: str, port: int) -> tuple[Address, ...]:
 
 
 _NO_INTERFACE = (1 << 31) - 1
-"""An interface index that does not exist."""
+"""A nonexistent interface index."""
 
 
 def _zone_index(zone: str) -> int:
@@ -50,11 +50,11 @@ def _zone_index(zone: str) -> int:
 
 
 class _LookUp:
-    """A look-up that has not completed.
+    """A pending look-up.
 
     Attributes:
         answer: The future result of ``getaddrinfo``.
-        waiting: Number of callers that wait for the result.
+        waiting: Number of waiting callers.
     """
 
     __slots__ = ("answer", "waiting")
@@ -134,7 +134,7 @@ class Resolver:
         return look_up
 
     def _forget_look_up(self, name: tuple[str, int], look_up: _LookUp) -> None:
-        """Remove a look-up, so that no further caller waits for it."""
+        """Remove a look-up from the pending look-ups, so further callers start a new look-up."""
         if self._pending.get(name) is look_up:
             del self._pending[name]
 
@@ -145,7 +145,9 @@ class Resolver:
         return addresses
 
     def forget(self) -> None:
-        """Discard all cached and pending results, after a network change. Callers that wait for a
-        pending look-up keep waiting."""
+        """Discard all cached and pending results, after a network change.
+
+        Callers of a pending look-up keep waiting.
+        """
         self._cache.clear()
         self._pending.clear()

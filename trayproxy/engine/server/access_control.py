@@ -30,13 +30,13 @@ response and can then not be identified any more; None to answer immediately."""
 def admits(owner: SocketOwner | None, own: User, allowed: frozenset[User]) -> bool:
     """Return whether a connection with this owner is served.
 
-    A socket that no process holds any more is not served: its user cannot be verified, and no
+    A socket without a process is not served: its user cannot be verified, and no
     process waits for the response.
 
     Args:
         owner: The owner of the client's socket, None if the system does not know it.
         own: The user that TrayProxy runs as.
-        allowed: Other users that may connect.
+        allowed: Other users with access.
     """
     if owner is None or not owner.is_open:
         return False
@@ -47,7 +47,7 @@ class AccessControl:
     """Decides for each accepted connection whether it is served.
 
     Attributes:
-        allowed: Users, other than the own user, that may connect.
+        allowed: Users with access, besides the own user.
         open_to_all: True if every user may connect, without a look-up.
         refused_count: Number of refused connections. A connection that was closed before its
             look-up and has sent nothing does not count: programs probe in this way whether a port
@@ -85,7 +85,7 @@ class AccessControl:
     def admits(
         self, connection: socket.SocketType, peer: tuple[Any, ...], local: Endpoint | None = None
     ) -> bool:
-        """Return whether to serve a connection that was just accepted. Takes microseconds on Linux.
+        """Return whether to serve a newly accepted connection. Takes microseconds on Linux.
 
         Args:
             connection: The accepted socket.
@@ -115,7 +115,7 @@ class AccessControl:
     def is_held(self, connection: socket.SocketType) -> bool | None:
         """Return whether a process still holds the client's end of a connection.
 
-        A client that has only shut down its sending side still holds its socket.
+        A client with a half-closed connection still holds its socket.
 
         Returns:
             None if the operating system does not report it.
@@ -149,7 +149,7 @@ def has_unread_octets(connection: socket.SocketType) -> bool:
 
 
 def own_user_only() -> AccessControl:
-    """Return an access control that admits only the own user.
+    """Return an access control for the own user only.
 
     Raises:
         OSError: The owner look-up is not available on this system.

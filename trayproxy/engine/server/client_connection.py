@@ -5,7 +5,7 @@ The connection is in one of these states:
 - idle: it waits for the next request, which the fast path handles first
   (`trayproxy.engine.forward.fast_path`);
 - a request of the fast path waits for its response;
-- the request loop runs, a coroutine that serves every request which the fast path does not
+- the request loop runs, a coroutine for every request outside the fast path
   (`trayproxy.engine.forward.request_loop`);
 - tunnel: it moves octets until it is closed (`trayproxy.engine.transfer.tunnel`).
 """
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 
 class AcceptedConnection(NamedTuple):
-    """A connection that a listener has accepted.
+    """An accepted connection.
 
     Attributes:
         connection: The socket.
@@ -78,14 +78,14 @@ class ClientConnection(Work[AcceptedConnection]):
         engine: The engine.
         client: The stream to the client.
         upstream: The upstream connection of the last request. It is reserved for this client while
-            both connections are open, because connection-bound schemes require that.
-        tunnel: The tunnel that this connection has become; None before.
+            both connections are open, as connection-bound schemes require.
+        tunnel: The tunnel of this connection, after a successful CONNECT; None before.
         deadline: When the current wait times out, in the event loop's time, noticed at most a
             second late; None for no limit.
-        cached_request: The request of the fast path that waits for its response, None without one.
+        cached_request: The pending request of the fast path, None without one.
         connecting: A socket that the fast path has created and whose connection to the next hop is
             still being established; None without one.
-        undelivered: The octets of a response of the fast path that are not yet sent to the client.
+        undelivered: The unsent octets of a response of the fast path.
         has_timed_out: True if the request of the fast path got no response before the deadline.
         is_over_limit: True if the maximum number of clients was connected before this client.
         is_between_requests: True if the connection is between two requests.
@@ -115,11 +115,11 @@ class ClientConnection(Work[AcceptedConnection]):
 
     @staticmethod
     def create(*args: Any) -> AcceptedConnection:
-        """Return the work that proxy.py passes to the constructor: the accepted connection."""
+        """Return the argument `work` of the constructor: the accepted connection."""
         return AcceptedConnection(*args)
 
     def initialize(self) -> None:
-        """Ask access control, and handle the octets that have already arrived."""
+        """Ask access control, and handle the octets received so far."""
         engine = self.engine
         engine.counters.active += 1
         if not engine.access_control.admits(*self.work):
@@ -327,7 +327,7 @@ class ClientConnection(Work[AcceptedConnection]):
     # --- the end ---
 
     def shutdown(self) -> None:
-        """Release everything that this connection holds. An idle upstream connection goes into the
+        """Release all resources of this connection. An idle upstream connection goes into the
         pool."""
         engine = self.engine
         if self._fd_task is not None:
@@ -355,7 +355,7 @@ class ClientConnection(Work[AcceptedConnection]):
                 upstream.stream.close()
         self.client.close()
         engine.counters.active -= 1
-        # The method of proxy.py only publishes an event that is not used.
+        # The method of proxy.py only publishes an unused event.
 
     def _abort(self) -> None:
         """Reset both connections on close, so that both sides detect an incomplete tunnel."""

@@ -3,8 +3,7 @@
 The `Threadless` executor of proxy.py sleeps 25 ms at a time and asks every work for its events in
 each iteration, which takes 12 % of a core with 1,000 idle tunnels. This executor keeps the life
 cycle of a work (`create`, `initialize`, `is_inactive`, `shutdown`). A work registers its
-descriptors itself (`trayproxy.engine.net.poller`), so an event costs time only for the works that
-are ready.
+descriptors itself (`trayproxy.engine.net.poller`), so an event costs time only for its own work.
 """
 
 import argparse
@@ -67,7 +66,7 @@ OnAcceptError = Callable[[OSError, socket.socket, Endpoint | None], bool]
 
 
 class LoopWork(Protocol):
-    """The methods of a work that this executor uses, which are more than proxy.py's `Work` has.
+    """A work of this executor: the methods of proxy.py's `Work`, and further methods.
 
     Attributes:
         uid: The identifier of the work in the log.
@@ -90,11 +89,11 @@ class LoopWork(Protocol):
         """True if the work is between two requests."""
 
     def shutdown(self) -> None:
-        """Release everything that the work holds."""
+        """Release all resources of the work."""
 
 
 class LoopExecutor(LocalFdExecutor):
-    """An executor that runs works on an asyncio or uvloop event loop.
+    """An executor on an asyncio or uvloop event loop.
 
     The id of a work is the descriptor of its client socket.
     """
@@ -163,7 +162,7 @@ class LoopExecutor(LocalFdExecutor):
             except OSError as error:
                 if is_client_gone(error):
                     continue
-                # The system is out of descriptors or memory, or has another error that persists:
+                # The system is out of descriptors or memory, or has another persistent error:
                 # do not retry immediately.
                 if not self._on_accept_error(error, listener, local):
                     self._pause_accepting(error)
@@ -239,7 +238,7 @@ class LoopExecutor(LocalFdExecutor):
                 self._work(work_id).time_out()
 
     def end_idle(self) -> None:
-        """Finish the works that are between two requests."""
+        """Finish all idle works."""
         for work_id in list(self.works):
             if self._work(work_id).is_idle:
                 self.finish(work_id)

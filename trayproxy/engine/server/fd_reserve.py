@@ -40,7 +40,7 @@ class DescriptorReserve:
 
         Args:
             admits: Returns whether a connection is served.
-            refuse: Answers a connection that is not served; raises OSError if the client has
+            refuse: Answers an unserved connection; raises OSError if the client has
                 disconnected.
             address: Returns the local address of TrayProxy, for the error page.
         """
@@ -101,7 +101,7 @@ class DescriptorReserve:
             logger.warning("programs are told to come again: %s", error.strerror)
         page = write_page(BUSY, address=self._address(), host="", keep_alive=False, with_body=True)
         with suppress(OSError):
-            # Unread data at close causes a reset that destroys the response (RFC 9112, 9.6).
+            # Unread data at close causes a reset, which destroys the response (RFC 9112, 9.6).
             connection.recv(_MOST_READ)
         with suppress(OSError):
             connection.send(page)

@@ -1,9 +1,9 @@
-"""Answers the connections that access control refuses with a 403 that says why.
+"""Answers connections refused by access control with a 403 and its reason.
 
 The response is fixed. It is written before any octet of the connection is read, and nothing is read
 afterwards. Closing a connection that has unread octets resets it, and the reset may discard the
 response before the client has read it (RFC 9112, section 9.6). So the connection stays open for a
-moment after the response; a client that has read the response closes the connection itself.
+moment after the response; a client closes the connection itself after reading the response.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.access_control import Inquiry
 
 CLIENTS_PER_REFUSED_CONNECTION = 16
-"""One refused connection is kept open for each this many clients that may be connected."""
+"""One refused connection is kept open per this number of permitted clients."""
 
 
 @dataclass(slots=True)
 class _Kept:
-    """A refused connection that is kept open for a moment.
+    """A refused connection, kept open for a moment.
 
     Attributes:
         connection: The connection.
@@ -42,7 +42,7 @@ class RefusedConnections:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, limits: EngineLimits, address: Callable[[], str]
     ) -> None:
-        """Create an instance that keeps no connections yet.
+        """Create an instance without connections.
 
         Args:
             loop: The event loop.
@@ -123,7 +123,7 @@ class RefusedConnections:
         )
 
     def close(self) -> None:
-        """Close all connections that are kept open."""
+        """Close all refused connections."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,6 @@
 """Opens connections to next hops: name resolution, TCP, and the TLS or SOCKS5 handshake.
 
-The result is a `SocketStream` that is ready for HTTP or for the octets of a tunnel. With TLS, the
+The result is a `SocketStream`, ready for HTTP or for the octets of a tunnel. With TLS, the
 certificate is trusted; with SOCKS5, the target is connected.
 """
 
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Release = Callable[[int], None]
-"""Called with a descriptor that is about to be closed or handed over, to deregister it."""
+"""Deregisters a descriptor before the descriptor is closed or handed over."""
 
 
 class UnreachableError(RequestRefusedError):
@@ -86,7 +86,7 @@ class _AbandonedError(BaseException):
     """The request was abandoned while the response to a login is pending on its connection.
 
     Attributes:
-        reason: The exception that ended the wait.
+        reason: The exception of the wait.
     """
 
     def __init__(self, reason: BaseException) -> None:
@@ -98,7 +98,7 @@ class AuthRequiredError(Exception):
     """The next hop demands a login, or has rejected the login.
 
     Attributes:
-        challenges: Challenges that represent the demand.
+        challenges: The challenges of the next hop, or an equivalent for SOCKS5.
     """
 
     def __init__(self, challenges: tuple[Challenge, ...]) -> None:
@@ -115,10 +115,10 @@ class ConnectRequest:
         target: The target of the request.
         credentials: The credentials to use, None if there are none.
         pause: Waits for an `IoWait`.
-        release: Called with each descriptor that was waited for, before the descriptor is closed or
+        release: Called with each registered descriptor before the descriptor is closed or
             returned.
-        connecting: A socket that is already connecting to the only address of the next hop.
-        before_login: Called before a login is sent that the next hop may reject.
+        connecting: A socket already connecting to the only address of the next hop.
+        before_login: Called before a login is sent.
         hand_over: Called with the connection if `pause` raises while the response to a login is
             pending. If it returns True, it reads the response and closes the connection.
     """
@@ -190,7 +190,7 @@ class Connector:
         return tuple(sorted(f"{address[0]}:{address[1]}" for _, address in known))
 
     def sole_address(self, route: Route) -> Address | None:
-        """Return the address of an http upstream that has exactly one address, without a look-up.
+        """Return the address of an http upstream with exactly one address, without a look-up.
 
         Returns:
             None if the upstream needs a handshake, has several addresses, is TrayProxy itself, or

@@ -1,4 +1,4 @@
-"""Chooses among the upstreams of a profile: the first upstream that is not known to be dead.
+"""Chooses among the upstreams of a profile: the first upstream not known to be dead.
 
 An unreachable upstream is not used for a while; the time doubles at each further failure. After
 that time a single request tries the upstream again, and other requests use the fallbacks until the
@@ -56,7 +56,7 @@ class Failover:
 
         Args:
             route: The preferred route, with its fallbacks.
-            tried: Routes that have failed for this request.
+            tried: Routes already failed for this request.
         """
         if not self._dead and not tried:
             return route
@@ -78,7 +78,7 @@ class Failover:
         return True
 
     def mark_dead(self, upstream: Upstream) -> None:
-        """Record that an upstream could not be reached.
+        """Record a failure to reach an upstream.
 
         Simultaneous failures of several requests count as one failure.
         """
@@ -93,14 +93,14 @@ class Failover:
         self._dead[upstream] = _DeadUpstream(pause, now + pause)
 
     def mark_silent(self, upstream: Upstream) -> None:
-        """Record that a new connection to an upstream ended without any response."""
+        """Record a new connection to an upstream which ended without any response."""
         strikes = self._silent_counts.get(upstream, 0) + 1
         self._silent_counts[upstream] = strikes
         if strikes >= MAX_SILENT_CONNECTIONS:
             self.mark_dead(upstream)
 
     def mark_alive(self, upstream: Upstream) -> None:
-        """Record that an upstream has answered."""
+        """Record a response of an upstream."""
         self._dead.pop(upstream, None)
         self._silent_counts.pop(upstream, None)
 

@@ -2,7 +2,7 @@
 
 After a resume, programs send requests before there is an address, a route or a name server. During
 the grace period a failed connection attempt is retried instead of being reported to the program. An
-attempt that started before a network change is restarted after it, because its local address may no
+attempt in progress is restarted after a network change, because its local address may no
 longer exist, which causes no error.
 """
 
@@ -42,7 +42,7 @@ class NetworkGrace:
 
     @property
     def change(self) -> "asyncio.Future[None]":
-        """A future that completes at the next network change."""
+        """A future, completed at the next network change."""
         return self._change
 
 
@@ -51,7 +51,7 @@ class NetworkChangedError(Exception):
 
 
 def until_network_change(pause: Pause, grace: NetworkGrace) -> Pause:
-    """Return a pause that raises `NetworkChangedError` when the network changes.
+    """Return a `Pause` which raises `NetworkChangedError` when the network changes.
 
     An `IoWait` with a future is passed on unchanged: it belongs to the look-up of a name, which has
     its own timeout.

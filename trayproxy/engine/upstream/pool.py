@@ -18,7 +18,7 @@ MAX_IDLE_PER_KEY = 64
 """Maximum number of idle connections per key."""
 RECENT_USE_S = 0.05
 """A connection used within this time, in seconds, is reused without a check of its socket or of the
-suspend clock. A suspend in this time is detected by the check that runs once a second."""
+suspend clock. A suspend in this time is detected by the check once a second."""
 
 
 class PoolKey(NamedTuple):
@@ -26,12 +26,12 @@ class PoolKey(NamedTuple):
 
     Attributes:
         url: The URL of the next hop.
-        profile_id: The profile of the login that the connection carries; empty without a login.
+        profile_id: The profile of the login on this connection; empty without a login.
         generation: The generation of that login, so that a connection is not reused after a change
             of the password.
         epoch: The epoch of the pool, so that a connection is not reused after a switch of the
             profile, a network change or a suspend.
-        authenticated_as: The login that the connection itself is authenticated with: requests on
+        authenticated_as: The login of an authenticated connection: requests on
             it carry no login. None for a connection without authentication.
     """
 
@@ -52,7 +52,7 @@ class UpstreamConnection:
         route: The route of the last request on the connection.
         credentials: The credentials in the last request, if the next request may carry the same
             header value; otherwise None.
-        leftover: Skips content that may precede the head of the next response.
+        leftover: Skips content before the head of the next response.
         responses_before: `UpstreamActivity.responses` at the start of the last request.
     """
 
@@ -94,7 +94,7 @@ class UpstreamConnection:
         return self.stream.is_quiet()
 
     def skip_leftover(self) -> None:
-        """Discard received content that precedes the head of the next response."""
+        """Discard received content before the head of the next response."""
         if self.leftover is not None and not self.leftover.skip(self.stream):
             self.leftover = None
 
@@ -104,8 +104,7 @@ class Pool:
 
     Attributes:
         epoch: Incremented when the profile, a login or the network changes. Connections of an
-            earlier epoch are not reused, including connections that were in use at the time of the
-            change.
+            earlier epoch are not reused, including connections in use at the time of the change.
     """
 
     def __init__(
@@ -153,7 +152,7 @@ class Pool:
     def is_quiet(self, connection: UpstreamConnection) -> bool:
         """Return whether a connection is open and has no unsolicited data.
 
-        The socket is read only if the poller may have an event that is not yet handled.
+        The socket is read only if the poller may have a pending event.
         """
         stream = connection.stream
         if self._poller.may_be_ready(stream.descriptor):
@@ -229,12 +228,12 @@ class Pool:
         self._close_idle(connection)
 
     def _close_idle(self, connection: UpstreamConnection) -> None:
-        """Close a connection that is in the pool."""
+        """Close a connection of the pool."""
         del self._by_descriptor[connection.stream.descriptor]
         self.drop(connection)
 
     def drop(self, connection: UpstreamConnection) -> None:
-        """Close a connection that is not in the pool."""
+        """Close a connection outside the pool."""
         self._poller.discard(connection.stream.descriptor)
         connection.stream.close()
 

@@ -59,7 +59,7 @@ class Route:
     activity: UpstreamActivity = field(init=False, default_factory=UpstreamActivity)
 
     def __post_init__(self) -> None:
-        """Compute the attributes that are needed for every request."""
+        """Compute the derived attributes once, as every request reads them."""
         profile, upstream = self.profile, self.upstream
         may_sign_in = (
             self.upstream_id is not None

@@ -1,6 +1,6 @@
-"""Closes the connections that a network change has made unusable (security.md, F12).
+"""Closes connections made unusable by a network change (security.md, F12).
 
-A connection is bound to its local address. When the computer no longer has that address, no octets
+A connection is bound to its local address. When the computer has lost the address, no octets
 are transferred and no error occurs: a download hangs until its program gives up. The address may
 come back, for example after a short loss of the wireless network, and then the connection works
 again. So a connection is closed only after the grace period, and only if its peer is reachable from
@@ -21,7 +21,7 @@ _Address = tuple[Any, ...]
 
 
 def close_stale_connections(connections: Iterable[socket.SocketType]) -> int:
-    """Shut down the connections whose local address is gone; return the number of them.
+    """Shut down the connections with a lost local address; return the number of them.
 
     The users of these connections see an end of file, and retry or report an error.
     """
