@@ -87,12 +87,12 @@ def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bo
     # `trayproxy.desk.machine.pacing`. `acceptance.is_recent` is `Credentials.is_recently_accepted`
     # without a call.
     credentials = cached.credentials
-    is_sure = (
+    may_carry_login = (
         credentials is None
         or credentials.acceptance.is_recent
         or cached.pool_key.authenticated_as is not None
     )
-    return is_sure and engine.pool.is_current(cached.pool_key)
+    return may_carry_login and engine.pool.is_current(cached.pool_key)
 
 
 def _find_connection(
@@ -185,13 +185,17 @@ def _relay_response(
     """Send the response to the client if it has arrived completely and its head is cached."""
     engine = connection.engine
     head_end = data.find(b"\r\n\r\n") + 4
-    seen = engine.cached_responses.get(data[:head_end])
-    if seen is None or len(data) - head_end != seen.length or engine.closing:
+    cached_response = engine.cached_responses.get(data[:head_end])
+    if cached_response is None or len(data) - head_end != cached_response.length or engine.closing:
         return SLOW_PATH
-    _record_response(connection, upstream, confirms=seen.confirms_login)
+    _record_response(connection, upstream, confirms=cached_response.confirms_login)
     connection.cached_request = None
-    engine.counters.received += seen.length
-    head = seen.head if seen.has_date else engine.date_field.add_to(seen.head)
+    engine.counters.received += cached_response.length
+    head = (
+        cached_response.head
+        if cached_response.has_date
+        else engine.date_field.add_to(cached_response.head)
+    )
     octets = head + data[head_end:]
     sent = connection.client.send(octets)
     connection.set_deadline(engine.limits.idle_s)

@@ -108,11 +108,13 @@ def report_evidence(
     """
     if credentials.is_recently_accepted:
         return
-    found, target = evidence(response, request), str(request.target.authority)
-    if found is Evidence.PROOF or (found is Evidence.FROM_SITE and not on_trial):
+    response_evidence, target = evidence(response, request), str(request.target.authority)
+    if response_evidence is Evidence.PROOF or (
+        response_evidence is Evidence.FROM_SITE and not on_trial
+    ):
         desk.accepted(credentials, target)
     elif on_trial or credentials.permit:
-        desk.unproved(credentials, target, is_doubtful=found is Evidence.NONE)
+        desk.unproved(credentials, target, is_doubtful=response_evidence is Evidence.NONE)
 
 
 async def send_with_login(
@@ -281,20 +283,22 @@ class Forwarder:
         attempt = self._unchallenged_attempt() if sent is None else Attempt(sent.credentials)
         unanswered = 0
         framing = self._request.framing
-        may_ask = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
+        may_sign_in_first = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
         while True:
             if lease.route.is_direct and not self._request.can_be_sent_directly:
                 target = self._request.target
                 host = target.authority.host if target.authority else ""
                 raise RequestRefusedError(needs_http_proxy(target.scheme.decode("ascii"), host))
             writer.needs_sign_in_first = (
-                may_ask and attempt.credentials is None and lease.route.authenticates_requests
+                may_sign_in_first
+                and attempt.credentials is None
+                and lease.route.authenticates_requests
             )
             try:
                 outcome = await send_with_login(exchange, lease, self._request, attempt)
             except SignInFirstError:
                 self._connection.drop_upstream()
-                may_ask = False
+                may_sign_in_first = False
                 attempt = await self._sign_in_before_upload()
                 continue
             except ContentNotRepeatableError:
@@ -422,16 +426,16 @@ class Forwarder:
             self._engine.failover,
         )
         self._failure = self._failure or error
-        other = None
+        fallback = None
         if preferred.fallbacks and route.upstream is not None:
             failover.mark_dead(route.upstream)
             self._dead = (*self._dead, route)
-            other = failover.choose(preferred, self._dead)
-        if other is None or (writer.body_started and not writer.replay_buffer.is_complete):
+            fallback = failover.choose(preferred, self._dead)
+        if fallback is None or (writer.body_started and not writer.replay_buffer.is_complete):
             self._lease.report_failure(self._failure.page)
             raise self._failure
-        logger.info("%s: failing over to %s", error.page.title, other.upstream)
-        self._lease.route = other
+        logger.info("%s: failing over to %s", error.page.title, fallback.upstream)
+        self._lease.route = fallback
 
     async def _open_directly(self) -> bool:
         """Open the tunnel of a direct route. The target is connected, and gets no CONNECT."""
@@ -457,10 +461,10 @@ class Forwarder:
         assert space is not None
         if self._pending_request is None:
             client = self._client.socket
-            ends = (client.getsockname()[:2], client.getpeername()[:2])
+            addresses = (client.getsockname()[:2], client.getpeername()[:2])
             self._pending_request = PendingRequest(
                 str(self._request.target.authority),
-                connection=ends,
+                connection=addresses,
             )
         return self._engine.desk.challenged(
             space, self._profile, wanted.challenges, self._pending_request, tried, wanted.verdict

@@ -79,21 +79,21 @@ class ResponseRelay(ResponseReader):
         body = response_body_reader(response.framing)
         is_chunked = isinstance(framing, Chunked)
         try:
-            first = self._next_part(stream, body, is_chunked)
+            first_octets = self._next_part(stream, body, is_chunked)
         except ResponseBrokenError:
             connection.drop_upstream()
             raise RequestRefusedError(CONNECTION_CLOSED) from None
         except MessageError as error:
             raise self.reject_response(error) from error
         try:
-            await self._relay_body(writer, stream, body, b"".join((head, first)), is_chunked)
+            await self._relay_body(writer, stream, body, b"".join((head, first_octets)), is_chunked)
         except (ResponseBrokenError, MessageError, TimeoutError):
             # The client must be able to detect the incomplete response (RFC 9112, section 8).
             connection.drop_upstream()
             connection.reset_on_close()
             return False
-        is_sure = response.keep_alive and body.is_unambiguous
-        if not (is_sure and writer.done) or stream.inbox or stream.ended:
+        is_reusable = response.keep_alive and body.is_unambiguous
+        if not (is_reusable and writer.done) or stream.inbox or stream.ended:
             connection.drop_upstream()
         if not keep_alive:
             await connection.linger()
@@ -132,7 +132,12 @@ class ResponseRelay(ResponseReader):
                 self._engine.cached_responses.store(self._raw_head, entry, len(self._raw_head))
 
     async def _relay_body(
-        self, writer: RequestWriter, stream: SocketStream, body: Body, first: bytes, chunked: bool
+        self,
+        writer: RequestWriter,
+        stream: SocketStream,
+        body: Body,
+        first_octets: bytes,
+        chunked: bool,
     ) -> None:
         """Send the first octets and then the rest of the content, no faster than the client reads.
 
@@ -140,7 +145,7 @@ class ResponseRelay(ResponseReader):
             writer: The writer of the request, which may still be sending content.
             stream: The connection to the next hop.
             body: The reader of the content.
-            first: The head for the client and the content received already.
+            first_octets: The head for the client and the content received already.
             chunked: True if the client gets the content in the chunked coding.
 
         Raises:
@@ -149,23 +154,23 @@ class ResponseRelay(ResponseReader):
             TimeoutError: No octets moved in time.
         """
         client = self._client
-        rest = memoryview(first)
-        left = PARTS_PER_TURN
+        unsent = memoryview(first_octets)
+        parts_left = PARTS_PER_TURN
         while True:
-            rest = rest[client.send(rest) :]
-            if not rest:
+            unsent = unsent[client.send(unsent) :]
+            if not unsent:
                 if body.done:
                     return
-                rest = memoryview(self._next_part(stream, body, chunked))
-                left -= 1
-                if rest and left:
+                unsent = memoryview(self._next_part(stream, body, chunked))
+                parts_left -= 1
+                if unsent and parts_left:
                     continue
-            left = PARTS_PER_TURN
+            parts_left = PARTS_PER_TURN
             if not writer.done:
                 writer.push()
             self._downstream.set_deadline(self._engine.limits.response_body_s)
             upload = WRITE if writer.waits_for_upstream else 0
-            if rest:
+            if unsent:
                 download = WRITE | (READ if writer.waits_for_client else 0)
                 await IoWait(self._downstream.events(download, stream, upload))
                 continue

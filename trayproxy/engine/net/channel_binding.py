@@ -44,8 +44,8 @@ def tls_server_end_point(certificate: bytes) -> bytes:
         algorithm = _signature_algorithm(certificate)
     except (IndexError, ValueError):
         return b""
-    used = _HASHES.get(algorithm)
-    return used(certificate).digest() if used is not None else b""
+    hash_function = _HASHES.get(algorithm)
+    return hash_function(certificate).digest() if hash_function is not None else b""
 
 
 def _signature_algorithm(certificate: bytes) -> bytes:
@@ -57,16 +57,16 @@ def _signature_algorithm(certificate: bytes) -> bytes:
     return certificate[start:end]
 
 
-def _content_range(der: bytes, at: int, tag: int) -> tuple[int, int]:
+def _content_range(der: bytes, position: int, tag: int) -> tuple[int, int]:
     """Return the start and the end of the contents of the DER element at a position.
 
     Raises:
         ValueError: The element has another tag, or an indefinite length.
         IndexError: The element is truncated.
     """
-    if der[at] != tag:
+    if der[position] != tag:
         raise ValueError("another element")
-    length, start = der[at + 1], at + 2
+    length, start = der[position + 1], position + 2
     if length & 0x80:
         count = length & 0x7F
         if not count:

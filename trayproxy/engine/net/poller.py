@@ -72,23 +72,23 @@ class LoopPoller:
 
     def register(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
         """See `Poller`."""
-        before = self._masks.get(descriptor, 0)
+        previous_mask = self._masks.get(descriptor, 0)
         if mask & READ:
             self._loop.add_reader(descriptor, handler, descriptor, READ)
-        elif before & READ:
+        elif previous_mask & READ:
             self._loop.remove_reader(descriptor)
         if mask & WRITE:
             self._loop.add_writer(descriptor, handler, descriptor, WRITE)
-        elif before & WRITE:
+        elif previous_mask & WRITE:
             self._loop.remove_writer(descriptor)
         self._masks[descriptor] = mask
 
     def unregister(self, descriptor: int) -> None:
         """See `Poller`."""
-        before = self._masks.pop(descriptor, 0)
-        if before & READ:
+        previous_mask = self._masks.pop(descriptor, 0)
+        if previous_mask & READ:
             self._loop.remove_reader(descriptor)
-        if before & WRITE:
+        if previous_mask & WRITE:
             self._loop.remove_writer(descriptor)
 
     def discard(self, descriptor: int) -> None:
@@ -123,10 +123,10 @@ if hasattr(select, "epoll"):
 
         def register(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
             """See `Poller`."""
-            before = self._registered.get(descriptor, _UNREGISTERED)[0]
-            if mask == before:
+            previous_mask = self._registered.get(descriptor, _UNREGISTERED)[0]
+            if mask == previous_mask:
                 pass
-            elif not before:
+            elif not previous_mask:
                 self._epoll.register(descriptor, _EPOLL_EVENTS[mask])
             elif mask:
                 self._epoll.modify(descriptor, _EPOLL_EVENTS[mask])

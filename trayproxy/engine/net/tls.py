@@ -67,8 +67,8 @@ class TrustStore:
         return loading
 
     async def _load(self, ca_file: str) -> ssl.SSLContext:
-        before = self._loaded.get(ca_file)
-        loaded = await self._loop.run_in_executor(None, _load, ca_file, before)
+        previous = self._loaded.get(ca_file)
+        loaded = await self._loop.run_in_executor(None, _load, ca_file, previous)
         self._loaded[ca_file] = loaded
         self._fresh[ca_file] = loaded.context
         return loaded.context
@@ -78,7 +78,7 @@ class TrustStore:
         self._fresh.clear()
 
 
-def _load(ca_file: str, before: _LoadedFile | None) -> _LoadedFile:
+def _load(ca_file: str, previous: _LoadedFile | None) -> _LoadedFile:
     if not ca_file:
         return _LoadedFile(b"", system_context())
     try:
@@ -89,8 +89,8 @@ def _load(ca_file: str, before: _LoadedFile | None) -> _LoadedFile:
         raise HandshakeError(
             f"The file with the company's certificate cannot be read ({error.strerror or error})."
         ) from None
-    if before is not None and before.octets == octets:
-        return before
+    if previous is not None and previous.octets == octets:
+        return previous
     return _LoadedFile(octets, private_ca_context(octets))
 
 
@@ -129,9 +129,9 @@ def system_context() -> ssl.SSLContext:
     import truststore  # Not at the top: only profiles with an https upstream need it.
 
     context = _harden(truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    inside = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").context
-    verifies = inside.verify_mode is ssl.CERT_REQUIRED and inside.check_hostname
-    return inside if verifies and inside.cert_store_stats()["x509_ca"] else context
+    inner = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").context
+    verifies = inner.verify_mode is ssl.CERT_REQUIRED and inner.check_hostname
+    return inner if verifies and inner.cert_store_stats()["x509_ca"] else context
 
 
 def _harden(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -120,12 +120,12 @@ class RequestWriter:
             OSError: The client's connection was reset.
         """
         assert self._upstream is not None
-        left = PARTS_PER_TURN
+        parts_left = PARTS_PER_TURN
         while not self.is_broken:
             if self._unsent is not None:
-                left -= 1
+                parts_left -= 1
                 # Other connections get their turn; the caller is woken immediately afterwards.
-                if not left or not self._flush(self._upstream):
+                if not parts_left or not self._flush(self._upstream):
                     return
             elif self._is_finished or self.holds_content:
                 return
@@ -150,9 +150,9 @@ class RequestWriter:
             MessageError: The content is malformed.
             OSError: The client's connection was reset.
         """
-        has_come = self._read_client()
+        was_read = self._read_client()
         self._unsent = None  # `start` sends this content from the replay buffer.
-        return has_come
+        return was_read
 
     def _flush(self, upstream: SocketStream) -> bool:
         assert self._unsent is not None

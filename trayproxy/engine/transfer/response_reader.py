@@ -95,7 +95,7 @@ class ResponseReader:
             ClientGoneError: The client closed its connection in the middle of its content.
         """
         engine, client, stream = self._engine, self._client, upstream.stream
-        seen = interim = 0
+        seen = interim_count = 0
         is_ready, persists = False, True
         while True:
             try:
@@ -115,8 +115,8 @@ class ResponseReader:
                 if not response.is_interim:
                     is_same = persists or not response.keep_alive
                     return response if is_same else replace(response, keep_alive=False)
-                interim += 1
-                if interim > MAX_INTERIM:
+                interim_count += 1
+                if interim_count > MAX_INTERIM:
                     raise MessageError(502, "it only announces an answer, again and again")
                 await self._relay_interim(writer, response)
                 continue

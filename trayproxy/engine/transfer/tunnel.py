@@ -178,7 +178,7 @@ class TunnelDirection:
             if not self.octets_in_pipe and not self._fill(pipe):
                 break
             try:
-                went = os.splice(
+                moved = os.splice(
                     pipe[0], self.sink.descriptor, self.octets_in_pipe, flags=SPLICE_FLAGS
                 )
             except BlockingIOError:
@@ -186,8 +186,8 @@ class TunnelDirection:
             except BrokenPipeError:
                 self._abandon()
                 return
-            self.octets_in_pipe -= went
-            self.moved += went
+            self.octets_in_pipe -= moved
+            self.moved += moved
             if self.octets_in_pipe:
                 return
         self._release_pipe(pipe)
