@@ -16,7 +16,7 @@ ProfileUpstream = tuple[str, str]
 
 
 class KeyringInventory:
-    """A credential store that forwards all calls to a keyring and records the results."""
+    """A credential store in front of a keyring: it forwards all calls and records the results."""
 
     def __init__(self, keyring: CredentialStore, on_change: Callable[[], None]) -> None:
         """Create an inventory about which nothing is known yet.

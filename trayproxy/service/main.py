@@ -350,8 +350,8 @@ class Service:
     async def _listen(self) -> Problem | None:
         """Accept connections; return why this failed, unless the service waits for the port.
 
-        A tray that started the service shows the reason while the service waits; it could not ask a
-        service that has exited.
+        A tray shows the reason while its service waits; a service cannot be asked after it has
+        exited.
         """
         while not self._stop.is_set():
             try:
@@ -385,7 +385,7 @@ class Service:
         self._on_ready(self._engine.address)
 
     def _use_port(self, port: int) -> None:
-        """Listen at another port than the configured one, in this run only."""
+        """Listen at another port than configured, in this run only."""
         self._wanted_port = self._wanted_port or _port_of(self._engine.address)
         self._port = port
         self._port_changed.set()
@@ -406,7 +406,9 @@ class Service:
         return None
 
     def _find_free_port(self, error: OSError) -> int:
-        """Return a free port if the wanted one is taken (EADDRINUSE; EACCES on Windows), else 0."""
+        """Return a free port if the wanted port is taken (EADDRINUSE; EACCES on Windows), else
+        0.
+        """
         if not is_taken(error):
             return 0
         host, _, port = self._engine.address.rpartition(":")
@@ -487,7 +489,7 @@ class Service:
     # --- trayproxy.desk.change_feed.ChangeListener ---
 
     def prompt_changed(self, prompt: Prompt) -> None:
-        """Send a prompt that opened or changed to the front ends."""
+        """Send a new or changed prompt to the front ends."""
         self._handler.broadcast(PromptChanged(prompt))
 
     def prompt_closed(self, number: int, ending: Ending) -> None:

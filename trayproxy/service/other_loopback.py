@@ -1,8 +1,8 @@
-"""Report which program holds the other loopback address, and retry to listen on that address.
+"""Reports which program holds the other loopback address, and retries to listen there.
 
 Programs configured with ``localhost`` try ``::1`` and ``127.0.0.1`` in turn and use the first that
-answers. If another program listens on one of these addresses, it receives requests that were meant
-for TrayProxy, and no request fails, so the user would not notice.
+answers. If another program listens on one of these addresses, it receives requests for TrayProxy,
+and no request fails, so the user would not notice.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class OtherLoopback:
         Args:
             loop: The event loop.
             door: Opens the listening socket.
-            names: Looks up the program and the user that hold an address.
+            names: Looks up the program and the user at an address.
             tell: Called with the problem, and with None once the problem is over.
         """
         self._loop = loop

@@ -43,7 +43,7 @@ class Presence:
         self._was_behind_lock = False
 
     def set_front_ends(self, names: Iterable[str]) -> None:
-        """Set the names of the connected front ends that can show prompts."""
+        """Set the names of the connected front ends with prompts."""
         self._front_ends = frozenset(names)
         if self._watch is None and self._front_ends - {TERMINAL}:
             self._watch = self._make_watch(self._on_lock_change)

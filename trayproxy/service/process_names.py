@@ -47,7 +47,7 @@ class ProcessNames:
         self._task: asyncio.Task[None] | None = None
 
     async def program_of(self, pending: PendingRequest) -> Program | None:
-        """Return the program that sent a request, None if it is not known.
+        """Return the client program of a request, None if it is not known.
 
         Args:
             pending: The request. Its `connection` is a pair of socket addresses: TrayProxy's and
@@ -63,7 +63,7 @@ class ProcessNames:
         return Program(programs.name, programs.pid, pending.target) if programs else None
 
     async def _run_lookups(self) -> None:
-        """Look up all queued connections in one scan, and repeat while connections are queued.
+        """Look up all queued connections in a single scan, and repeat while connections are queued.
 
         A changed password makes hundreds of requests wait at once. A scan for each request would
         keep a core busy for a minute, long after the requests have ended.

@@ -1,4 +1,4 @@
-"""Reports connections of other users' programs that were refused: counts, names and log lines.
+"""Reports refused connections of other users' programs: counts, names and log lines.
 
 Each connection is counted. Looking up the names of a user and a program takes milliseconds and a
 thread, and a log line takes disk space: both happen at most once a minute for each user.
@@ -28,7 +28,7 @@ MAX_USERS = 100
 
 @dataclass(slots=True)
 class _UserReport:
-    """The last report about one user.
+    """The last report about a user.
 
     Attributes:
         logged_at: The time of the log line, by the loop's clock.
@@ -44,7 +44,7 @@ class _UserReport:
 
 
 class RefusedClientReporter:
-    """Reports connections that `trayproxy.engine.server.access_control` refuses."""
+    """Reports the connections refused by `trayproxy.engine.server.access_control`."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class RefusedClientReporter:
         """Record a refused connection. The caller answers and closes the connection.
 
         Returns:
-            The task that looks up the program; None if no look-up is needed.
+            The look-up of the program; None if no look-up is needed.
         """
         report = self._reports.get(user)
         now = self._loop.time()

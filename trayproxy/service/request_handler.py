@@ -115,7 +115,7 @@ class RequestHandler:
             presence: Receives the names of the connected front ends, and each use of a window.
             forget_connections: Closes the idle upstream connections.
             quit_now: Ends the service.
-            use_port: Listens at this port instead of the configured one, which is taken.
+            use_port: Listens at this port instead of the configured port, which is taken.
             return_to_configured_port: Listens at the configured port again; returns why this
                 failed.
             verify_and_save: Verifies a login, and saves it in the keyring if it is right.
@@ -280,7 +280,7 @@ class RequestHandler:
     # --- profiles ---
 
     def start(self, profile: Profile | None, *, directly: bool = False) -> None:
-        """Start with this profile. A profile that is not in the settings is for this run only.
+        """Start with this profile. A profile outside the settings is for this run only.
 
         Args:
             profile: The profile; None for none.

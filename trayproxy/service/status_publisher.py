@@ -57,8 +57,8 @@ class StatusPublisher:
         notices: Problems of the settings.
         other_loopback: The program at the other address of ``localhost``, None if there is none.
         refused_clients: Refused connections of other users' programs.
-        spare_port: A free port while the wanted one is taken; 0 if none is known.
-        wanted_port: The configured port while this run uses another one, else 0.
+        spare_port: A free port while the wanted port is taken; 0 if none is known.
+        wanted_port: The configured port while this run uses another port, else 0.
         screen_locked: True if prompts wait until the screen is unlocked.
     """
 
@@ -183,7 +183,7 @@ class StatusPublisher:
 
         Args:
             address: The local address.
-            wanted_port: The configured port if this run uses another one, else 0.
+            wanted_port: The configured port if this run uses another port, else 0.
         """
         self.listener, self.address, self.problem = ListenerState.UP, address, None
         self.spare_port, self.wanted_port = 0, wanted_port
@@ -276,7 +276,7 @@ class StatusPublisher:
         return status
 
     def _other_port_notices(self) -> tuple[Problem, ...]:
-        """Return the notice about a port other than the configured one."""
+        """Return the notice about a port different from the configured port."""
         if not self.wanted_port:
             return ()
         host, _, port = self.address.rpartition(":")
@@ -295,7 +295,7 @@ class StatusPublisher:
         return (self._portal,) if self._portal is not None else ()
 
     def _fallback_notices(self) -> tuple[Problem, ...]:
-        """Return the notice about a fallback that replaces the preferred upstream."""
+        """Return the notice about a fallback in use instead of the preferred upstream."""
         profile, upstream = (
             self.profile,
             self._reached_route.upstream if self._reached_route else None,

@@ -1,7 +1,7 @@
 """A request of TrayProxy's own through a profile, signed in like a client's request.
 
-Each leg of a sign-in uses a connection of its own, except the legs of one handshake. No connection
-or response is kept afterwards.
+Each leg of a sign-in uses a connection of its own, except the legs of a handshake. No connection or
+response is kept afterwards.
 """
 
 import asyncio
@@ -62,12 +62,12 @@ class RequestUnreadError(RequestRefusedError):
 
 @dataclass(frozen=True, slots=True)
 class OwnRequestTools:
-    """The parts of the service and the engine that own requests need.
+    """The parts of the service and the engine for own requests.
 
     Attributes:
         desk: The sign-in desk.
         connector: Connects to upstreams.
-        handshake_threads: Runs the steps of a handshake that block.
+        handshake_threads: Runs blocking steps of a handshake.
         limits: The engine's limits.
         via: The pseudonym in ``Via``.
         clock: The event loop's clock.
@@ -116,7 +116,7 @@ class Probe:
         """Create a probe.
 
         Args:
-            profile: The profile, whose preferred upstream is used.
+            profile: The profile; its preferred upstream is used.
             request: The request, without content.
             tools: The tools for own requests.
             is_trial: True if the request verifies a login: no prompt names it.
@@ -155,7 +155,7 @@ class Probe:
         self._login_was_sent = True
 
     def close(self) -> None:
-        """Close the idle connection, if there is one."""
+        """Close the idle connection, if any."""
         if self._idle_stream is not None:
             self._idle_stream.close()
             self._idle_stream = None
@@ -181,7 +181,7 @@ class Probe:
             return ProbeChallenge(challenge.challenges, rejected)
 
     def report_portal(self, response: Response) -> None:
-        """Report the network's sign-in page if the response names or redirects to one."""
+        """Report the network's sign-in page if the response names it or redirects to it."""
         url = captive_portal_url(response, self._request)
         if not url and self._is_check_page and redirects_to_other_host(response, self._request):
             url = redirect_url(response)  # Only a portal redirects requests for a check page.
@@ -198,7 +198,7 @@ class Probe:
             credentials: The credentials to begin with; None for the desk's choice.
 
         Returns:
-            The credentials that were accepted; None if the request needed none after all.
+            The accepted credentials; None if the request needed none after all.
 
         Raises:
             NotSignedInError: The desk has no credentials.

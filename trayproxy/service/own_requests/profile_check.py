@@ -1,8 +1,8 @@
 """Tests a profile step by step: find, connect, encryption, challenge, sign-in, fetch (ux §3.3).
 
-The test sends the same requests as the engine would for a program, but stops at the first step that
-fails and reports it. The sign-in goes through the desk like any request, so it costs at most one
-log-on and obeys all limits. The profile's fallbacks are only tested for reachability.
+The test sends the same requests as the engine would for a program, but stops at the first failed
+step and reports it. The sign-in goes through the desk like any request, so it costs at most a
+single log-on and obeys all limits. The profile's fallbacks are only tested for reachability.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Saves a login that was given without a prompt (``trayproxy login``) after verifying it.
+"""Verifies and saves a login from ``trayproxy login``, without a prompt.
 
-A separate desk verifies the login, so the running service keeps its working login until the new one
-is accepted: a wrong password changes nothing and causes no prompt.
+A separate desk verifies the login, so the running service keeps its working login until the new
+login is accepted: a wrong password changes nothing and causes no prompt.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ _NO_STORE_STATES = (KeyringState.MISSING, KeyringState.UNSAFE, KeyringState.OFF)
 
 @dataclass(frozen=True, slots=True)
 class SaveTools:
-    """The parts that are needed to verify and save a login.
+    """The parts for verifying and saving a login.
 
     Attributes:
         keyring: The keyring.
@@ -62,7 +62,7 @@ class SaveTools:
         rejected: The rejected logins of this run.
         limits: The engine's limits.
         name_of: Returns the name of the profile with this id, empty if it no longer exists.
-        is_own: Returns True if one of these addresses is that of TrayProxy's own listener.
+        is_own: Returns True if any of these addresses is TrayProxy's own listener.
         keeps_in_memory: True if a running service can use a login without a keyring.
     """
 

@@ -1,8 +1,8 @@
 """A request of TrayProxy's own by which the desk verifies a login.
 
-The desk sends it when the program whose request needed the login has given up, when a password is
-to be saved, and when a login that was right is refused somewhere. The request has the target of a
-program's request and changes nothing there: the upstream demands a login first.
+The desk sends it when the program's own request has given up waiting, when a password is to be
+saved, and when a proved login is refused somewhere. The request has the target of a program's
+request and changes nothing there: the upstream demands a login first.
 """
 
 from contextlib import suppress
