@@ -5,7 +5,7 @@ from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk.credential_store import LookupResult, NullCredentialStore
 
 
-def test_a_store_that_keeps_nothing_says_so_at_once() -> None:
+def test_a_null_store_completes_its_futures_at_once() -> None:
     store, off = NullCredentialStore(), KeyringStatus(KeyringState.OFF)
     assert store.find(OFFICE, "jdoe").result(0) == LookupResult(None, off)
     assert store.survey().result(0) == off

@@ -231,7 +231,7 @@ def harness() -> Iterator[DeskHarness]:
 # --- A request's way ------------------------------------------------------------------------------
 
 
-def test_a_request_waits_for_the_person_and_goes_on(harness: DeskHarness) -> None:
+def test_a_parked_request_continues_with_the_typed_login(harness: DeskHarness) -> None:
     (future,) = harness.send_requests()
     assert not future.done()
     harness.type_login()
@@ -244,7 +244,7 @@ def test_a_request_waits_for_the_person_and_goes_on(harness: DeskHarness) -> Non
     )
 
 
-def test_an_accepted_login_is_known_saved_and_closes_the_question(harness: DeskHarness) -> None:
+def test_an_accepted_login_is_known_saved_and_closes_the_prompt(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     assert is_same(harness.desk.known(SPACE), credentials)
     assert harness.store.saved == [RIGHT]
@@ -253,14 +253,14 @@ def test_an_accepted_login_is_known_saved_and_closes_the_question(harness: DeskH
     assert (facts.sign_in, facts.user, facts.waiting) == (SignInState.OK, "jdoe", 0)
 
 
-def test_an_answer_is_not_known_before_it_was_accepted(harness: DeskHarness) -> None:
+def test_credentials_are_not_known_before_they_were_accepted(harness: DeskHarness) -> None:
     (future,) = harness.send_requests()
     harness.type_login()
     assert future.done()
     assert harness.desk.known(SPACE) is None
 
 
-def test_requests_share_one_answer(harness: DeskHarness) -> None:
+def test_requests_share_their_credentials(harness: DeskHarness) -> None:
     futures = harness.send_requests(50)
     harness.type_login()
     harness.desk.accepted(credentials_in(futures[0]))
@@ -285,21 +285,21 @@ def test_fifty_requests_with_a_wrong_password_cost_one_log_on(harness: DeskHarne
     assert all(future.done() for future in [*futures, again])
 
 
-def test_a_client_that_left_is_not_the_canary(harness: DeskHarness) -> None:
+def test_a_disconnected_client_is_not_the_canary(harness: DeskHarness) -> None:
     first, second = harness.send_requests(2)
     first.cancel()
     harness.type_login()
     assert credentials_in(second)
 
 
-def test_the_last_client_that_leaves_closes_the_question(harness: DeskHarness) -> None:
+def test_the_prompt_closes_with_its_last_client(harness: DeskHarness) -> None:
     (future,) = harness.send_requests()
     future.cancel()
     harness.wait()
     assert harness.listener.closed == [(1, Ending.ABANDONED)]
 
 
-def test_a_seat_can_be_awaited_by_a_task_that_is_cancelled(harness: DeskHarness) -> None:
+def test_a_cancelled_task_can_await_a_credentials_future(harness: DeskHarness) -> None:
     async def request() -> Outcome:
         return await harness.challenge()
 
@@ -317,26 +317,26 @@ def test_a_seat_can_be_awaited_by_a_task_that_is_cancelled(harness: DeskHarness)
 # --- Refusals -------------------------------------------------------------------------------------
 
 
-def test_a_scheme_we_do_not_have_is_told(harness: DeskHarness) -> None:
+def test_an_unsupported_scheme_is_reported(harness: DeskHarness) -> None:
     refusal = refusal_in(harness.challenge(challenges='Negotiate, NTLM, Digest realm="x"'))
     assert (refusal.problem.id, refusal.retry_after) == ("TP-303", None)
     assert "Negotiate" in refusal.problem.body
     assert "TrayProxy can use Basic" in refusal.problem.body
 
 
-def test_a_407_without_a_challenge_is_told_r_080(harness: DeskHarness) -> None:
+def test_a_407_without_a_challenge_is_reported_r_080(harness: DeskHarness) -> None:
     future = harness.desk.challenged(SPACE, OFFICE, (), PendingRequest("a"), None)
     assert "offers nothing. " in refusal_in(future).problem.body
 
 
-def test_a_profile_without_sign_in_asks_nobody(harness: DeskHarness) -> None:
+def test_a_profile_without_sign_in_opens_no_prompt(harness: DeskHarness) -> None:
     refusal = refusal_in(harness.challenge(profile=replace(OFFICE, sign_in=SignIn.NONE)))
     assert refusal.problem.id == "TP-303"
     harness.wait()
     assert harness.listener.prompts == []
 
 
-def test_cancel_is_told_with_a_time_to_try_again(harness: DeskHarness) -> None:
+def test_a_cancelled_sign_in_is_refused_with_retry_after(harness: DeskHarness) -> None:
     (future,) = harness.send_requests()
     harness.desk.decline_prompt(1, Snooze.A_MINUTE)
     refusal = refusal_in(future)
@@ -345,7 +345,7 @@ def test_cancel_is_told_with_a_time_to_try_again(harness: DeskHarness) -> None:
     assert refusal.details == "sign-in cancelled"
 
 
-def test_a_forbidden_address_is_not_blamed_on_the_password(harness: DeskHarness) -> None:
+def test_a_forbidden_address_does_not_count_against_the_password(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     refusal = refusal_in(harness.challenge(credentials))
     assert (refusal.problem.id, refusal.retry_after) == ("TP-306", None)
@@ -360,7 +360,7 @@ def test_a_request_waits_five_minutes(harness: DeskHarness) -> None:
     assert refusal_in(future).details == "sign-in timed out"
 
 
-def test_without_a_face_requests_are_refused_once_the_keyring_has_nothing(
+def test_without_a_front_end_requests_are_refused_after_an_empty_keyring_lookup(
     harness: DeskHarness,
 ) -> None:
     harness.desk.set_front_end_count(0)
@@ -380,14 +380,16 @@ def test_titles_stay_short_for_long_profile_names(harness: DeskHarness) -> None:
     assert len(refusal_in(future).problem.title) == 60
 
 
-def test_closing_the_desk_refuses_who_waits_and_withdraws_questions(harness: DeskHarness) -> None:
+def test_closing_the_desk_refuses_parked_requests_and_withdraws_prompts(
+    harness: DeskHarness,
+) -> None:
     (future,) = harness.send_requests()
     harness.desk.close()
     assert refusal_in(future).retry_after == 5
     assert harness.listener.closed == [(1, Ending.WITHDRAWN)]
 
 
-def test_a_closed_desk_tells_nothing_more(harness: DeskHarness) -> None:
+def test_a_closed_desk_publishes_no_changes(harness: DeskHarness) -> None:
     harness.desk.close()
     facts = harness.listener.fact_changes
     harness.challenge()
@@ -398,7 +400,7 @@ def test_a_closed_desk_tells_nothing_more(harness: DeskHarness) -> None:
 # --- Confirmations --------------------------------------------------------------------------------
 
 
-def test_an_acceptance_is_news_again_after_a_while(harness: DeskHarness) -> None:
+def test_an_acceptance_must_be_reported_again_after_some_seconds(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     verified = [credentials.is_recently_accepted]
     harness.wait(16)
@@ -408,7 +410,7 @@ def test_an_acceptance_is_news_again_after_a_while(harness: DeskHarness) -> None
     assert verified == [True, False, True]
 
 
-def test_traffic_that_goes_well_keeps_a_407_from_being_a_rejection(harness: DeskHarness) -> None:
+def test_a_407_during_accepted_traffic_is_not_a_rejection(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     for _ in range(60):
         harness.wait(14)
@@ -417,7 +419,7 @@ def test_traffic_that_goes_well_keeps_a_407_from_being_a_rejection(harness: Desk
     assert refusal_in(harness.challenge(credentials)).problem.id == "TP-306"
 
 
-def test_a_login_in_doubt_is_not_known(harness: DeskHarness) -> None:
+def test_a_doubted_login_is_not_known(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     harness.challenge(credentials)
     assert harness.desk.known(SPACE) is None
@@ -428,7 +430,9 @@ def test_a_login_in_doubt_is_not_known(harness: DeskHarness) -> None:
     assert is_same(harness.desk.known(SPACE), credentials)
 
 
-def test_a_canary_without_a_verdict_lets_the_next_one_try(harness: DeskHarness) -> None:
+def test_after_a_canary_without_a_verdict_the_next_request_is_released(
+    harness: DeskHarness,
+) -> None:
     first, second = harness.send_requests(2)
     harness.type_login()
     harness.desk.no_response(credentials_in(first), "connection reset")
@@ -440,7 +444,7 @@ def test_a_canary_without_a_verdict_lets_the_next_one_try(harness: DeskHarness) 
 # --- Faces ----------------------------------------------------------------------------------------
 
 
-def test_faces_hear_of_500_requests_as_of_one_change(harness: DeskHarness) -> None:
+def test_500_requests_are_published_as_a_single_change(harness: DeskHarness) -> None:
     async def arrive() -> list[OutcomeFuture]:
         futures = []
         for _ in range(500):
@@ -454,7 +458,7 @@ def test_faces_hear_of_500_requests_as_of_one_change(harness: DeskHarness) -> No
     assert harness.listener.prompt.waiting == 500
 
 
-def test_a_question_says_how_the_password_travels(harness: DeskHarness) -> None:
+def test_a_prompt_shows_the_transport_of_the_password(harness: DeskHarness) -> None:
     harness.send_requests()
     harness.desk.decline_prompt(1, Snooze.A_MINUTE)
     harness.challenge(profile=replace(LAB, upstream=Upstream("lab-px", 3129, ProxyScheme.HTTPS)))
@@ -463,7 +467,7 @@ def test_a_question_says_how_the_password_travels(harness: DeskHarness) -> None:
     assert transports == {"office": Transport.READABLE, "lab": Transport.ENCRYPTED}
 
 
-def test_a_login_that_the_scheme_cannot_carry_is_told_and_not_sent_r_090(
+def test_a_login_the_scheme_cannot_encode_is_reported_and_not_sent_r_090(
     harness: DeskHarness,
 ) -> None:
     (future,) = harness.send_requests()
@@ -474,13 +478,13 @@ def test_a_login_that_the_scheme_cannot_carry_is_told_and_not_sent_r_090(
     assert harness.desk.prompts()[0].number == 1
 
 
-def test_an_answer_to_a_closed_question_is_told(harness: DeskHarness) -> None:
+def test_an_answer_to_a_closed_prompt_is_reported(harness: DeskHarness) -> None:
     problem = harness.desk.answer_prompt(7, RIGHT, remember=True)
     assert problem
     assert problem.title == "This question is closed"
 
 
-def test_a_touched_question_outlives_its_clients(harness: DeskHarness) -> None:
+def test_a_prompt_stays_open_without_clients_while_the_user_types(harness: DeskHarness) -> None:
     (future,) = harness.send_requests()
     harness.desk.keep_prompt_open(1)
     future.cancel()
@@ -500,14 +504,14 @@ def test_signing_in_from_the_menu_names_the_keyring(harness: DeskHarness) -> Non
     assert harness.store.lookups == []
 
 
-def test_signing_in_from_the_menu_needs_a_face(harness: DeskHarness) -> None:
+def test_signing_in_from_the_menu_needs_a_front_end(harness: DeskHarness) -> None:
     harness.desk.set_front_end_count(0)
     problem = harness.desk.sign_in_now(OFFICE)
     assert problem
     assert problem.id == "TP-301"
 
 
-def test_the_end_of_a_quiet_time_is_a_time_of_day_that_stays(harness: DeskHarness) -> None:
+def test_the_end_of_a_snooze_is_a_constant_time_of_day(harness: DeskHarness) -> None:
     harness.send_requests()
     harness.desk.decline_prompt(1, Snooze.A_WHILE)
     until = harness.desk.facts("office").snoozed_until
@@ -516,14 +520,14 @@ def test_the_end_of_a_quiet_time_is_a_time_of_day_that_stays(harness: DeskHarnes
     assert harness.desk.facts("office").snoozed_until == until
 
 
-def test_until_chosen_has_no_time_of_day(harness: DeskHarness) -> None:
+def test_a_snooze_until_the_user_acts_has_no_end_time(harness: DeskHarness) -> None:
     harness.send_requests()
     harness.desk.decline_prompt(1, Snooze.UNTIL_CHOSEN)
     facts = harness.desk.facts("office")
     assert (facts.sign_in, facts.snoozed_until) == (SignInState.SNOOZED, None)
 
 
-def test_the_program_that_waits_is_found_and_named(harness: DeskHarness) -> None:
+def test_the_waiting_program_is_identified_and_named(harness: DeskHarness) -> None:
     asked: list[PendingRequest] = []
 
     async def identify(pending: PendingRequest) -> Program | None:
@@ -539,9 +543,7 @@ def test_the_program_that_waits_is_found_and_named(harness: DeskHarness) -> None
 
 
 @pytest.mark.parametrize("found", [None, OSError("gone")])
-def test_a_program_that_cannot_be_found_is_looked_for_once(
-    harness: DeskHarness, found: OSError | None
-) -> None:
+def test_an_unknown_program_is_looked_up_once(harness: DeskHarness, found: OSError | None) -> None:
     calls = [0]
 
     def identify(pending: PendingRequest) -> Awaitable[Program | None]:
@@ -560,7 +562,7 @@ def test_a_program_that_cannot_be_found_is_looked_for_once(
     assert calls == [2]
 
 
-def test_closing_the_desk_ends_the_search_for_programs_without_an_error(
+def test_closing_the_desk_cancels_program_lookups_without_an_error(
     harness: DeskHarness,
 ) -> None:
     errors: list[dict[str, object]] = []
@@ -579,7 +581,7 @@ def test_closing_the_desk_ends_the_search_for_programs_without_an_error(
     assert errors == []
 
 
-def test_only_programs_that_a_question_names_are_looked_for(harness: DeskHarness) -> None:
+def test_only_programs_named_in_a_prompt_are_looked_up(harness: DeskHarness) -> None:
     calls = [0]
 
     async def identify(pending: PendingRequest) -> Program | None:
@@ -595,7 +597,7 @@ def test_only_programs_that_a_question_names_are_looked_for(harness: DeskHarness
 # --- The store ------------------------------------------------------------------------------------
 
 
-def test_a_saved_login_is_used_without_a_question(harness: DeskHarness) -> None:
+def test_a_saved_login_is_used_without_a_prompt(harness: DeskHarness) -> None:
     harness.store.login = RIGHT
     (future,) = harness.send_requests()
     harness.desk.accepted(credentials_in(future))
@@ -603,7 +605,7 @@ def test_a_saved_login_is_used_without_a_question(harness: DeskHarness) -> None:
     assert harness.store.saved == []
 
 
-def test_a_store_that_hangs_does_not_hold_up_the_question(harness: DeskHarness) -> None:
+def test_a_hanging_store_does_not_delay_the_prompt(harness: DeskHarness) -> None:
     harness.store.hangs = True
     future = harness.challenge()
     harness.wait(9)
@@ -614,7 +616,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_question(harness: DeskHarness) 
     assert credentials_in(future).login == RIGHT
 
 
-def test_a_store_that_waits_to_be_unlocked_is_told_as_locked(harness: DeskHarness) -> None:
+def test_a_store_waiting_to_be_unlocked_is_reported_as_locked(harness: DeskHarness) -> None:
     harness.store.hangs = True
     harness.challenge()
     assert harness.store.on_change
@@ -626,14 +628,14 @@ def test_a_store_that_waits_to_be_unlocked_is_told_as_locked(harness: DeskHarnes
     )
 
 
-def test_a_saved_login_that_the_scheme_cannot_carry_is_not_tried(harness: DeskHarness) -> None:
+def test_a_saved_login_the_scheme_cannot_encode_is_not_tried(harness: DeskHarness) -> None:
     harness.store.login = Login("CORP:jdoe", "x")
     (future,) = harness.send_requests()
     assert not future.done()
     assert harness.listener.prompt.reason is PromptReason.NEEDED
 
 
-def test_a_login_that_could_not_be_saved_works_and_is_a_notice(harness: DeskHarness) -> None:
+def test_an_unsaved_login_works_and_causes_a_notice(harness: DeskHarness) -> None:
     harness.store.problem = Problem("TP-404", "The password could not be saved", "It is full.")
     credentials = harness.sign_in()
     assert is_same(harness.desk.known(SPACE), credentials)
@@ -642,7 +644,7 @@ def test_a_login_that_could_not_be_saved_works_and_is_a_notice(harness: DeskHarn
     assert notice.body == "It is full. The password stays in memory until TrayProxy quits."
 
 
-def test_a_notice_ends_with_the_next_login_that_could_be_saved(harness: DeskHarness) -> None:
+def test_the_notice_ends_with_the_next_saved_login(harness: DeskHarness) -> None:
     harness.store.problem = Problem("TP-404", "The password could not be saved", "")
     harness.sign_in()
     harness.store.problem = None
@@ -650,7 +652,9 @@ def test_a_notice_ends_with_the_next_login_that_could_be_saved(harness: DeskHarn
     assert harness.desk.notices == ()
 
 
-def test_a_store_that_hangs_while_saving_is_a_notice_until_it_goes_on(harness: DeskHarness) -> None:
+def test_a_store_hanging_while_saving_causes_a_notice_until_it_continues(
+    harness: DeskHarness,
+) -> None:
     (future,) = harness.send_requests()
     harness.type_login()
     harness.store.hangs = True
@@ -670,7 +674,7 @@ def test_a_login_from_the_command_line_is_saved_and_used_next(harness: DeskHarne
     assert harness.store.lookups == []
 
 
-def test_a_login_from_the_command_line_that_cannot_be_used_is_not_saved(
+def test_an_unusable_login_from_the_command_line_is_not_saved(
     harness: DeskHarness,
 ) -> None:
     saving = harness.desk.save_login(OFFICE, Login("a:b", "x"))
@@ -688,7 +692,7 @@ def test_a_preloaded_login_is_used_and_never_saved(harness: DeskHarness) -> None
     assert harness.desk.known(SPACE)
 
 
-def test_forgetting_forgets_memory_and_store(harness: DeskHarness) -> None:
+def test_forgetting_a_login_clears_memory_and_store(harness: DeskHarness) -> None:
     harness.sign_in()
     forgetting = harness.desk.forget(OFFICE)
     assert harness.loop.run_until_complete(forgetting) is None
@@ -696,7 +700,7 @@ def test_forgetting_forgets_memory_and_store(harness: DeskHarness) -> None:
     assert harness.desk.known(SPACE) is None
 
 
-def test_a_result_after_the_loop_was_closed_is_nobodys_problem() -> None:
+def test_a_result_after_the_loop_was_closed_is_ignored() -> None:
     loop = SkippingLoop()
     harness = DeskHarness(loop)
     harness.store.hangs = True
@@ -709,7 +713,7 @@ def test_a_result_after_the_loop_was_closed_is_nobodys_problem() -> None:
 # --- Profiles -------------------------------------------------------------------------------------
 
 
-def test_a_profile_switched_while_the_question_is_open_keeps_who_waits(
+def test_parked_requests_survive_a_profile_switch(
     harness: DeskHarness,
 ) -> None:
     (future,) = harness.send_requests()
@@ -718,7 +722,7 @@ def test_a_profile_switched_while_the_question_is_open_keeps_who_waits(
     assert credentials_in(future).upstream_id == SPACE
 
 
-def test_an_edited_upstream_withdraws_question_and_requests(harness: DeskHarness) -> None:
+def test_an_edited_upstream_withdraws_its_prompt_and_requests(harness: DeskHarness) -> None:
     (future,) = harness.send_requests()
     harness.desk.profile_changed(replace(OFFICE, upstream=Upstream("other", 1)))
     harness.wait()
@@ -726,7 +730,7 @@ def test_an_edited_upstream_withdraws_question_and_requests(harness: DeskHarness
     assert refusal_in(future).details == "the profile was changed"
 
 
-def test_an_edited_upstream_does_not_get_the_login_of_the_old_one(harness: DeskHarness) -> None:
+def test_an_edited_upstream_does_not_get_the_old_login(harness: DeskHarness) -> None:
     harness.sign_in()
     edited = replace(OFFICE, upstream=Upstream("other", 1))
     harness.desk.profile_changed(edited)
@@ -774,7 +778,7 @@ def test_no_secret_is_shown_or_logged(
     assert "WngtLWhpZGRlbg" not in "".join(shown)
 
 
-def test_an_idle_desk_sets_no_alarm(harness: DeskHarness) -> None:
+def test_an_idle_desk_sets_no_timer(harness: DeskHarness) -> None:
     harness.sign_in()
     harness.wait(1000)
     before = harness.loop.sleeps
@@ -805,7 +809,7 @@ def challenged_at(
     )
 
 
-def test_a_stand_in_is_asked_about_by_its_own_name(harness: DeskHarness) -> None:
+def test_a_fallback_has_a_prompt_with_its_own_name(harness: DeskHarness) -> None:
     first = challenged_at(harness, SEVERAL, SEVERAL.upstream)
     harness.wait()
     harness.type_login()
@@ -826,21 +830,21 @@ def test_each_upstream_has_an_entry_of_its_own_in_the_keyring(harness: DeskHarne
     assert harness.store.looked_up == [str(STAND_IN)]
 
 
-def test_all_logins_of_a_profile_are_forgotten_together(harness: DeskHarness) -> None:
+def test_all_logins_of_a_profile_are_removed_together(harness: DeskHarness) -> None:
     done = harness.desk.forget(SEVERAL)
     harness.wait()
     assert done.result() is None
     assert harness.store.forgotten == [SEVERAL.id] * 2
 
 
-def test_a_stand_in_that_was_taken_out_of_the_profile_is_a_stranger(harness: DeskHarness) -> None:
+def test_a_fallback_removed_from_the_profile_has_no_login(harness: DeskHarness) -> None:
     future = challenged_at(harness, SEVERAL, STAND_IN)
     harness.wait()
     harness.desk.profile_changed(OFFICE)
     assert "profile was changed" in refusal_in(future).details
 
 
-def test_a_socks_proxy_is_signed_in_to_in_its_own_way(harness: DeskHarness) -> None:
+def test_a_socks_proxy_uses_the_scheme_of_socks(harness: DeskHarness) -> None:
     future = challenged_at(harness, SOCKS, SOCKS.upstream, (socks_challenge(),))
     harness.wait()
     prompt = harness.listener.prompt
@@ -849,7 +853,7 @@ def test_a_socks_proxy_is_signed_in_to_in_its_own_way(harness: DeskHarness) -> N
     assert credentials_in(future).header_value(b"", b"") == b"\x01\x09CORP:jdoe\x04pass"
 
 
-def test_a_login_that_socks_cannot_carry_is_told(harness: DeskHarness) -> None:
+def test_a_login_socks_cannot_encode_is_reported(harness: DeskHarness) -> None:
     challenged_at(harness, SOCKS, SOCKS.upstream, (socks_challenge(),))
     harness.wait()
     number = harness.listener.prompt.number
@@ -858,17 +862,17 @@ def test_a_login_that_socks_cannot_carry_is_told(harness: DeskHarness) -> None:
     assert problem.id == "TP-302"
 
 
-def test_no_http_proxy_gets_a_login_in_the_form_of_socks(harness: DeskHarness) -> None:
+def test_http_proxies_never_get_a_socks_login(harness: DeskHarness) -> None:
     future = challenged_at(harness, OFFICE, OFFICE.upstream, (socks_challenge(),))
     assert refusal_in(future).problem.id == "TP-303"
 
 
-def test_no_socks_proxy_gets_one_in_the_form_of_http(harness: DeskHarness) -> None:
+def test_socks_proxies_never_get_an_http_login(harness: DeskHarness) -> None:
     future = challenged_at(harness, SOCKS, SOCKS.upstream, BASIC)
     assert refusal_in(future).problem.id == "TP-303"
 
 
-def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(harness: DeskHarness) -> None:
+def test_a_socks_proxy_is_not_asked_again_after_a_refusal(harness: DeskHarness) -> None:
     """It has not heard of any address that it could forbid."""
     tries: list[str] = []
 
@@ -892,7 +896,7 @@ def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(harness: Desk
     assert harness.listener.prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_a_site_that_refuses_a_login_it_accepted_is_cleared_up_elsewhere(
+def test_a_login_refused_by_a_site_is_verified_at_another_site(
     harness: DeskHarness,
 ) -> None:
     """Its quota may be used up: the password is not to blame."""
@@ -916,7 +920,7 @@ def test_a_site_that_refuses_a_login_it_accepted_is_cleared_up_elsewhere(
 # --- Requests that nobody waits for ---------------------------------------------------------------
 
 
-def test_a_login_that_was_accepted_moments_ago_may_be_sent_without_need(
+def test_a_recently_accepted_login_may_be_used_for_preconnects(
     harness: DeskHarness,
 ) -> None:
     credentials = harness.sign_in()
@@ -927,7 +931,7 @@ def test_a_login_that_was_accepted_moments_ago_may_be_sent_without_need(
     assert harness.desk.may_preconnect(credentials)
 
 
-def test_each_acceptance_makes_it_recent_anew(harness: DeskHarness) -> None:
+def test_each_acceptance_restarts_the_recent_period(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     for _ in range(3):
         harness.wait(14)
@@ -963,7 +967,7 @@ def give_another(harness: DeskHarness, credentials: Credentials) -> None:
 
 
 @pytest.mark.parametrize("happens", [doubt, lock, see_another_realm, forget, delete, give_another])
-def test_a_login_is_not_sent_without_need(
+def test_a_login_in_this_state_is_not_used_for_preconnects(
     harness: DeskHarness, happens: Callable[[DeskHarness, Credentials], None]
 ) -> None:
     credentials = harness.sign_in()
@@ -971,7 +975,7 @@ def test_a_login_is_not_sent_without_need(
     assert not harness.desk.may_preconnect(credentials)
 
 
-def test_nor_while_the_person_does_not_want_to_be_asked_about_its_upstream(
+def test_a_snoozed_login_is_not_used_for_preconnects(
     harness: DeskHarness,
 ) -> None:
     credentials = harness.sign_in()
@@ -985,14 +989,14 @@ def test_nor_while_the_person_does_not_want_to_be_asked_about_its_upstream(
     assert not harness.desk.may_preconnect(credentials)
 
 
-def test_a_screen_that_is_unlocked_again_changes_that(harness: DeskHarness) -> None:
+def test_preconnects_resume_when_the_screen_is_unlocked(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     harness.desk.screen_locked(True)
     harness.desk.screen_locked(False)
     assert harness.desk.may_preconnect(credentials)
 
 
-def test_a_refusal_of_a_request_that_has_left_holds_back_the_others(harness: DeskHarness) -> None:
+def test_a_refusal_without_a_client_holds_back_other_requests(harness: DeskHarness) -> None:
     """As when a connection was signed in ahead: nobody else sends that login before it is clear."""
     credentials = harness.sign_in()
     targets: list[str] = []
@@ -1015,7 +1019,7 @@ def test_a_refusal_of_a_request_that_has_left_holds_back_the_others(harness: Des
 # --- An upstream that answers nothing -------------------------------------------------------------
 
 
-def test_a_login_is_not_proved_any_more_while_its_upstream_answers_nothing(
+def test_a_login_is_not_proved_while_its_upstream_is_silent(
     harness: DeskHarness,
 ) -> None:
     """What counts are the requests that share the proved login, not the one that tries it."""
@@ -1038,7 +1042,7 @@ def test_a_login_is_not_proved_any_more_while_its_upstream_answers_nothing(
     [(None, [True]), (Verdict(VerdictKind.UNUSABLE), [False, False, False, True])],
     ids=["a log-on each", "for free"],
 )
-def test_a_request_goes_on_in_another_realm_once_or_four_times_if_that_is_free(
+def test_a_request_changes_realm_at_once_or_after_four_costless_407s(
     harness: DeskHarness, verdict: Verdict | None, strayed: list[bool]
 ) -> None:
     corp = harness.sign_in()

@@ -191,7 +191,7 @@ def send_request(harness: SchemesHarness, offered: str = ALL) -> OutcomeFuture:
     return future
 
 
-def test_the_strongest_scheme_signs_with_the_name_of_the_upstream_r_127(
+def test_the_strongest_scheme_uses_the_name_of_the_upstream_r_127(
     harness: SchemesHarness,
 ) -> None:
     future = send_request(harness)
@@ -203,14 +203,16 @@ def test_the_strongest_scheme_signs_with_the_name_of_the_upstream_r_127(
     assert credentials.header_value(b"GET", b"/") == b"Negotiate jdoe proxy.corp.example"
 
 
-def test_of_two_schemes_of_one_name_the_second_takes_over(harness: SchemesHarness) -> None:
+def test_the_second_of_two_schemes_with_the_same_name_is_tried_next(
+    harness: SchemesHarness,
+) -> None:
     future = send_request(harness, "Negotiate")
     harness.type_login()
     again = harness.back(credentials_in(future), UNUSABLE, "Negotiate")
     assert credentials_in(again).scheme is WRAPPED
 
 
-def test_which_scheme_is_used_does_not_change_whom_the_login_is_for(
+def test_the_scheme_does_not_change_the_protection_space(
     harness: SchemesHarness,
 ) -> None:
     future = send_request(harness)
@@ -221,14 +223,16 @@ def test_which_scheme_is_used_does_not_change_whom_the_login_is_for(
     assert (second.scheme, second.login_id) == (NTLM, first.login_id)
 
 
-def test_a_verdict_without_challenges_makes_us_listen_again(harness: SchemesHarness) -> None:
+def test_a_verdict_without_challenges_causes_a_request_without_a_login(
+    harness: SchemesHarness,
+) -> None:
     future = send_request(harness)
     harness.type_login()
     assert harness.back(credentials_in(future), UNUSABLE).result() is None
     assert credentials_in(harness.challenge(challenges=ALL)).scheme is NTLM
 
 
-def test_a_rejection_without_challenges_is_one_of_what_was_tried(harness: SchemesHarness) -> None:
+def test_a_rejection_without_challenges_rejects_the_tried_login(harness: SchemesHarness) -> None:
     future = send_request(harness, 'Basic realm="Corp"')
     harness.type_login(WRONG)
     again = harness.back(credentials_in(future), Verdict(VerdictKind.REJECTED))
@@ -238,7 +242,7 @@ def test_a_rejection_without_challenges_is_one_of_what_was_tried(harness: Scheme
     assert credentials_in(again).login == RIGHT
 
 
-def test_a_scheme_that_can_make_no_signer_gives_way_to_the_next() -> None:
+def test_a_scheme_without_a_signer_is_skipped() -> None:
     loop = SkippingLoop()
     harness = SchemesHarness(loop, schemes=(replace(NEGOTIATE, broken=True), NTLM))
     future = send_request(harness)
@@ -250,7 +254,7 @@ def test_a_scheme_that_can_make_no_signer_gives_way_to_the_next() -> None:
     loop.close()
 
 
-def test_a_client_that_leaves_in_between_costs_nothing() -> None:
+def test_a_client_disconnecting_before_its_release_costs_nothing() -> None:
     loop = SkippingLoop()
     harness = SchemesHarness(loop, schemes=(replace(NEGOTIATE, broken=True), NTLM))
     future = send_request(harness)
@@ -276,7 +280,7 @@ def test_only_the_method_of_the_profile_is_used(harness: SchemesHarness) -> None
     assert refusal_in(harness.challenge(profile=only, challenges=ALL)).problem.id == "TP-303"
 
 
-def test_a_scheme_that_is_not_installed_is_left_out_if_there_is_another() -> None:
+def test_an_uninstalled_scheme_is_skipped_if_another_is_offered() -> None:
     loop = SkippingLoop()
     harness = SchemesHarness(loop, installed=frozenset({"ntlm", "basic"}))
     send_request(harness)
@@ -288,7 +292,7 @@ def test_a_scheme_that_is_not_installed_is_left_out_if_there_is_another() -> Non
     loop.close()
 
 
-def test_nothing_usable_is_told_with_what_helps(harness: SchemesHarness) -> None:
+def test_an_unusable_scheme_is_reported_with_advice(harness: SchemesHarness) -> None:
     future = send_request(harness, "NTLM")
     harness.type_login()
     assert harness.back(credentials_in(future), UNUSABLE).result() is None
@@ -297,7 +301,7 @@ def test_nothing_usable_is_told_with_what_helps(harness: SchemesHarness) -> None
     assert problem.body.startswith("Install the extra “kerberos”.")
 
 
-def test_a_user_name_that_one_scheme_cannot_carry_may_fit_another(harness: SchemesHarness) -> None:
+def test_a_user_name_invalid_for_a_scheme_may_fit_another_scheme(harness: SchemesHarness) -> None:
     future = send_request(harness)
     assert harness.desk.answer_prompt(1, Login("jdoe@corp", "x"), remember=False) is not None
     assert not future.done()
@@ -305,7 +309,7 @@ def test_a_user_name_that_one_scheme_cannot_carry_may_fit_another(harness: Schem
     assert harness.desk.answer_prompt(1, loop_login, remember=False) is None
 
 
-def test_a_request_that_is_wanted_now_in_this_way_now_in_that_comes_to_an_end(
+def test_alternating_challenges_end_with_a_refusal(
     harness: SchemesHarness,
 ) -> None:
     """No login was sent, so that nothing is known of it; but the proxy could go on for ever."""
@@ -330,7 +334,7 @@ def test_a_request_that_is_wanted_now_in_this_way_now_in_that_comes_to_an_end(
 # --- One's own sign-in ----------------------------------------------------------------------------
 
 
-def test_ones_own_sign_in_is_used_without_a_question(harness: SchemesHarness) -> None:
+def test_the_own_sign_in_is_used_without_a_prompt(harness: SchemesHarness) -> None:
     credentials = credentials_in(harness.challenge(profile=SSO, challenges=ALL))
     assert (credentials.login, credentials.scheme) == (None, NEGOTIATE)
     assert credentials.header_value(b"GET", b"/") == b"Negotiate me proxy.corp.example"
@@ -344,7 +348,7 @@ def test_ones_own_sign_in_is_used_without_a_question(harness: SchemesHarness) ->
     assert harness.desk.facts("office").sign_in is SignInState.OK
 
 
-def test_ones_own_sign_in_is_not_in_doubt_while_its_upstream_answers_nothing(
+def test_the_own_sign_in_is_not_doubted_while_its_upstream_is_silent(
     harness: SchemesHarness,
 ) -> None:
     """There is no password in it that could be wrong."""
@@ -355,12 +359,12 @@ def test_ones_own_sign_in_is_not_in_doubt_while_its_upstream_answers_nothing(
     assert known.is_recently_accepted
 
 
-def test_ones_own_sign_in_is_never_basic(harness: SchemesHarness) -> None:
+def test_the_own_sign_in_is_never_basic(harness: SchemesHarness) -> None:
     told = refusal_in(harness.challenge(profile=SSO, challenges='Basic realm="Corp"'))
     assert told.problem.id == "TP-303"
 
 
-def test_a_missing_ticket_is_a_notice_until_there_is_one(harness: SchemesHarness) -> None:
+def test_a_missing_ticket_causes_a_notice_until_it_is_there(harness: SchemesHarness) -> None:
     credentials = credentials_in(harness.challenge(profile=SSO, challenges="Negotiate"))
     for scheme in (NEGOTIATE, WRAPPED):
         assert credentials.scheme is scheme
@@ -375,7 +379,7 @@ def test_a_missing_ticket_is_a_notice_until_there_is_one(harness: SchemesHarness
     assert harness.desk.notices == ()
 
 
-def test_an_upstream_without_a_common_scheme_is_told_until_it_offers_one(
+def test_an_upstream_without_a_common_scheme_causes_a_notice_until_it_offers_one(
     harness: SchemesHarness,
 ) -> None:
     told = refusal_in(harness.challenge(challenges="Unheard-of"))
@@ -410,7 +414,7 @@ def test_each_reason_why_kerberos_gives_no_token_has_its_own_title(
     assert [notice.title for notice in harness.desk.notices] == [title]
 
 
-def test_a_ticket_that_expires_is_told_although_ntlm_is_offered_too(
+def test_an_expired_ticket_is_reported_even_if_ntlm_is_offered(
     harness: SchemesHarness,
 ) -> None:
     credentials = credentials_in(harness.challenge(profile=SSO, challenges="Negotiate"))
@@ -420,7 +424,7 @@ def test_a_ticket_that_expires_is_told_although_ntlm_is_offered_too(
     assert [problem.id for problem in harness.desk.notices] == ["TP-305"]
 
 
-def test_a_profile_that_signs_in_itself_takes_no_password(harness: SchemesHarness) -> None:
+def test_a_profile_with_the_own_sign_in_takes_no_password(harness: SchemesHarness) -> None:
     problem = harness.desk.preload(SSO, RIGHT)
     assert problem
     assert problem.title == "This profile uses no password"
@@ -436,7 +440,7 @@ def test_a_password_is_saved_once_it_was_accepted(harness: SchemesHarness) -> No
     assert harness.desk.known(SPACE) is not None
 
 
-def test_a_wrong_password_is_not_saved_and_that_is_told(harness: SchemesHarness) -> None:
+def test_a_wrong_password_is_not_saved_and_reported(harness: SchemesHarness) -> None:
     harness.desk.send_own_request = harness.try_own
     problem = harness.save(WRONG)
     assert problem
@@ -445,14 +449,16 @@ def test_a_wrong_password_is_not_saved_and_that_is_told(harness: SchemesHarness)
     assert harness.history.calls == [("rejected", WRONG)]
 
 
-def test_a_working_password_outlives_a_wrong_one_in_the_keyring(harness: SchemesHarness) -> None:
+def test_a_wrong_password_does_not_replace_a_working_one_in_the_keyring(
+    harness: SchemesHarness,
+) -> None:
     harness.desk.send_own_request = harness.try_own
     assert harness.save(RIGHT) is None
     assert harness.save(WRONG) is not None
     assert harness.store.saved == [RIGHT]
 
 
-def test_a_password_that_cannot_be_checked_is_told_as_such(harness: SchemesHarness) -> None:
+def test_an_unverified_password_is_reported(harness: SchemesHarness) -> None:
     harness.desk.send_own_request, harness.reaches = harness.try_own, False
     problem = harness.save(RIGHT)
     assert problem
@@ -462,7 +468,7 @@ def test_a_password_that_cannot_be_checked_is_told_as_such(harness: SchemesHarne
     assert harness.store.saved == [RIGHT]
 
 
-def test_a_password_that_the_keyring_refuses_is_told_and_works(harness: SchemesHarness) -> None:
+def test_a_password_refused_by_the_keyring_is_reported_and_works(harness: SchemesHarness) -> None:
     harness.desk.send_own_request = harness.try_own
     harness.store.problem = Problem("TP-404", "The password could not be saved", "It said no.")
     problem = harness.save(RIGHT)
@@ -481,7 +487,7 @@ def test_whether_a_password_is_saved_is_known(harness: SchemesHarness) -> None:
     assert not harness.desk.facts("office").is_saved
 
 
-def test_a_second_password_to_be_saved_takes_the_place_of_the_first(
+def test_a_second_password_to_be_saved_replaces_the_first(
     harness: SchemesHarness,
 ) -> None:
     harness.desk.send_own_request = harness.try_own
@@ -493,7 +499,7 @@ def test_a_second_password_to_be_saved_takes_the_place_of_the_first(
     assert harness.store.saved == [RIGHT]
 
 
-def test_an_answer_whose_client_has_gone_is_tried_where_that_wanted_to_go(
+def test_a_login_without_a_client_is_verified_at_the_clients_target(
     harness: SchemesHarness,
 ) -> None:
     harness.desk.send_own_request = harness.try_own
@@ -507,7 +513,7 @@ def test_an_answer_whose_client_has_gone_is_tried_where_that_wanted_to_go(
     assert harness.store.saved == [RIGHT]
 
 
-def test_closing_ends_a_request_of_our_own(harness: SchemesHarness) -> None:
+def test_closing_the_desk_cancels_own_requests(harness: SchemesHarness) -> None:
     async def forever(profile: Profile, target: str) -> bool:
         await asyncio.get_running_loop().create_future()
         return True
@@ -527,15 +533,15 @@ def test_closing_ends_a_request_of_our_own(harness: SchemesHarness) -> None:
 # --- What is remembered ---------------------------------------------------------------------------
 
 
-def test_what_happens_is_remembered(harness: SchemesHarness) -> None:
+def test_rejections_trials_and_fingerprints_are_recorded(harness: SchemesHarness) -> None:
     future = send_request(harness)
     harness.type_login(WRONG)
     again = harness.back(credentials_in(future), Verdict(VerdictKind.REJECTED), ALL)
     harness.type_login(RIGHT)
     harness.desk.accepted(credentials_in(again))
     pin = UpstreamFingerprint("negotiate", ("Corp",))
-    heard = [("rejected", WRONG), ("accepted", RIGHT), ("pin", pin)]
-    assert harness.history.calls == heard
+    calls = [("rejected", WRONG), ("accepted", RIGHT), ("pin", pin)]
+    assert harness.history.calls == calls
     harness.desk.forget(OFFICE)
     assert harness.history.calls[-1] == ("forget", "office")
 
@@ -548,7 +554,7 @@ def test_a_saved_password_rejected_in_an_earlier_run_is_not_sent(harness: Scheme
     assert harness.listener.prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_quitting_forgets_nothing(harness: SchemesHarness) -> None:
+def test_closing_the_desk_keeps_the_history(harness: SchemesHarness) -> None:
     future = send_request(harness)
     harness.type_login()
     harness.desk.accepted(credentials_in(future))
@@ -556,7 +562,7 @@ def test_quitting_forgets_nothing(harness: SchemesHarness) -> None:
     assert ("forget", "office") not in harness.history.calls
 
 
-def test_a_proxy_weaker_than_in_an_earlier_run_is_asked_about() -> None:
+def test_a_proxy_weaker_than_in_an_earlier_run_causes_a_prompt() -> None:
     loop = SkippingLoop()
     memory = FakeHistory(fingerprints={SPACE: UpstreamFingerprint("ntlm", ("Corp",))})
     harness = SchemesHarness(loop, history=memory)
@@ -578,7 +584,7 @@ def test_a_proxy_weaker_than_in_an_earlier_run_is_asked_about() -> None:
 # --- The screen -----------------------------------------------------------------------------------
 
 
-def test_a_question_waits_for_the_screen_to_be_unlocked(harness: SchemesHarness) -> None:
+def test_a_prompt_waits_until_the_screen_is_unlocked(harness: SchemesHarness) -> None:
     harness.desk.screen_locked(True)
     send_request(harness)
     harness.wait(100)
@@ -588,7 +594,9 @@ def test_a_question_waits_for_the_screen_to_be_unlocked(harness: SchemesHarness)
     assert harness.listener.prompt.number == 1
 
 
-def test_a_profile_moved_elsewhere_in_mid_trial_gets_no_verdict(harness: SchemesHarness) -> None:
+def test_a_profile_with_a_changed_upstream_gets_no_verdict_of_the_old_trial(
+    harness: SchemesHarness,
+) -> None:
     future = send_request(harness)
     harness.type_login()
     credentials = credentials_in(future)
@@ -605,7 +613,7 @@ def credentials_of(credentials: Credentials) -> bytes:
     return credentials.header_value(b"GET", b"http://a.example/")
 
 
-def test_a_login_is_written_as_the_profile_says_and_in_no_second_way_r_092(
+def test_a_login_is_encoded_only_as_the_profile_says_r_092(
     harness: SchemesHarness,
 ) -> None:
     """What it is in another encoding costs a failed log-on, too: that is for the person to say."""
@@ -626,7 +634,7 @@ def test_a_login_is_written_as_the_profile_says_and_in_no_second_way_r_092(
     assert credentials_of(credentials_in(again)) == basic_credentials(login, "latin-1")
 
 
-def test_a_login_that_works_is_written_anew_when_the_profile_says_so_r_092(
+def test_a_working_login_is_encoded_again_after_the_profile_was_edited_r_092(
     harness: SchemesHarness,
 ) -> None:
     login = Login("jörg", "ü")
@@ -640,7 +648,7 @@ def test_a_login_that_works_is_written_anew_when_the_profile_says_so_r_092(
     assert credentials_of(later) == basic_credentials(login, "latin-1")
 
 
-def test_a_login_to_save_that_cannot_be_put_on_record_is_told_as_such(
+def test_a_login_whose_trial_cannot_be_recorded_is_reported(
     harness: SchemesHarness,
 ) -> None:
     harness.history.hangs = True

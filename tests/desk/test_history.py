@@ -65,21 +65,21 @@ def test_a_rejected_login_is_known_in_the_next_run(history: HistoryFile, path: P
     later.close()
 
 
-def test_an_accepted_login_is_rejected_no_more(history: HistoryFile, path: Path) -> None:
+def test_an_acceptance_removes_the_rejection(history: HistoryFile, path: Path) -> None:
     history.record_rejection(SPACE, LOGIN)
     history.record_acceptance(SPACE, LOGIN)
     later = restart(history, path)
     assert not was_rejected(later)
 
 
-def test_what_an_upstream_was_is_known_in_the_next_run(history: HistoryFile, path: Path) -> None:
+def test_a_fingerprint_is_known_in_the_next_run(history: HistoryFile, path: Path) -> None:
     history.set_fingerprint(SPACE, PIN)
     history.set_fingerprint(OTHER, PIN)
     history.set_fingerprint(OTHER, None)
     assert restart(history, path).fingerprints == {SPACE: PIN}
 
 
-def test_a_profile_that_is_forgotten_leaves_nothing(history: HistoryFile, path: Path) -> None:
+def test_a_forgotten_profile_leaves_no_records(history: HistoryFile, path: Path) -> None:
     history.record_rejection(SPACE, LOGIN)
     history.set_fingerprint(SPACE, PIN)
     history.set_fingerprint(OTHER, PIN)
@@ -100,7 +100,7 @@ def test_only_the_latest_rejections_are_kept(history: HistoryFile, path: Path) -
     later.close()
 
 
-def test_nothing_is_written_before_there_is_something(history: HistoryFile, path: Path) -> None:
+def test_no_file_is_written_without_records(history: HistoryFile, path: Path) -> None:
     assert not was_rejected(history)
     history.record_acceptance(SPACE, LOGIN)
     history.forget_profile("office")
@@ -108,7 +108,7 @@ def test_nothing_is_written_before_there_is_something(history: HistoryFile, path
     assert not path.exists()
 
 
-def test_the_file_holds_no_secret_and_little_to_guess_one_by(
+def test_the_file_contains_no_secret_and_only_short_hashes(
     history: HistoryFile, path: Path
 ) -> None:
     history.record_rejection(SPACE, LOGIN)
@@ -126,7 +126,7 @@ def test_the_file_holds_no_secret_and_little_to_guess_one_by(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, the folder's ACL protects it")
-def test_nobody_else_may_read_the_file(history: HistoryFile, path: Path) -> None:
+def test_only_the_user_may_read_the_file(history: HistoryFile, path: Path) -> None:
     history.set_fingerprint(SPACE, PIN)
     history.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -149,7 +149,7 @@ def test_nobody_else_may_read_the_file(history: HistoryFile, path: Path) -> None
         b" " * 1_000_000,
     ],
 )
-def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, octets: bytes) -> None:
+def test_a_damaged_file_is_renamed_and_a_new_file_written(path: Path, octets: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(octets)
     history = HistoryFile(path)
@@ -213,9 +213,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("place", "value"), CASES)
-def test_a_whole_file_with_a_wrong_type_in_it_is_set_aside(
-    path: Path, place: str, value: object
-) -> None:
+def test_a_file_with_a_wrong_type_is_renamed(path: Path, place: str, value: object) -> None:
     octets = changed(place, value)
     path.parent.mkdir()
     path.write_bytes(octets)
@@ -227,7 +225,7 @@ def test_a_whole_file_with_a_wrong_type_in_it_is_set_aside(
 
 
 @pytest.mark.parametrize(("place", "value"), [("schema", 1), ("addresses", None), ("tried", None)])
-def test_the_whole_file_itself_is_read_and_one_of_an_earlier_version_too(
+def test_a_complete_file_is_read_even_of_an_earlier_version(
     path: Path, place: str, value: object
 ) -> None:
     path.parent.mkdir()
@@ -237,7 +235,7 @@ def test_the_whole_file_itself_is_read_and_one_of_an_earlier_version_too(
 
 
 @pytest.mark.parametrize(("size", "is_read"), [(256 * 1024, True), (256 * 1024 + 1, False)])
-def test_a_file_of_256_kib_is_read_and_a_larger_one_set_aside(
+def test_a_file_of_256_kib_is_read_and_a_larger_file_renamed(
     path: Path, size: int, is_read: bool
 ) -> None:
     path.parent.mkdir()
@@ -246,7 +244,7 @@ def test_a_file_of_256_kib_is_read_and_a_larger_one_set_aside(
     assert path.with_name("sign-in.json.bad").exists() is not is_read
 
 
-def test_all_of_a_file_survives_being_read_and_written(history: HistoryFile, path: Path) -> None:
+def test_all_records_survive_reading_and_writing(history: HistoryFile, path: Path) -> None:
     path.parent.mkdir()
     path.write_text(json.dumps(WHOLE))
     later = restart(history, path)
@@ -257,7 +255,7 @@ def test_all_of_a_file_survives_being_read_and_written(history: HistoryFile, pat
     assert (document["schema"], document["salt"]) == (WHOLE["schema"], WHOLE["salt"])
 
 
-def test_a_disk_that_cannot_be_written_to_costs_only_the_memory(tmp_path: Path) -> None:
+def test_a_write_error_affects_only_later_runs(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     history = HistoryFile(in_the_way / "sign-in.json")
@@ -267,9 +265,7 @@ def test_a_disk_that_cannot_be_written_to_costs_only_the_memory(tmp_path: Path) 
     assert history.fingerprints == {SPACE: PIN}
 
 
-def test_a_folder_that_does_not_answer_holds_up_nobody(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unresponsive_folder_does_not_block(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began, goes_on = Event(), Event()
 
     def hang(*_: object, **__: object) -> None:
@@ -288,7 +284,7 @@ def test_a_folder_that_does_not_answer_holds_up_nobody(
     assert recorded.result(30) == HistoryRecord()
 
 
-def test_a_run_that_must_leave_nothing_behind_remembers_nothing() -> None:
+def test_a_null_history_stores_nothing() -> None:
     history = NullHistory()
     history.record_rejection(SPACE, LOGIN)
     history.record_acceptance(SPACE, LOGIN)
@@ -332,7 +328,7 @@ def names_in(path: Path) -> list[str]:
     return [one["login"] for upstream in upstreams for one in upstream["tried"]]
 
 
-def test_a_login_that_is_accepted_at_once_costs_no_hash(
+def test_an_immediate_acceptance_needs_no_hash(
     history: HistoryFile, path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
     """Each run begins with such a trial, and its first request would wait for the hash."""
@@ -347,7 +343,7 @@ def test_a_login_that_is_accepted_at_once_costs_no_hash(
     assert names_in(path) == []
 
 
-def test_a_trial_without_a_verdict_is_given_the_name_of_its_login(
+def test_a_trial_without_a_verdict_gets_the_hash_of_its_login(
     path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
     history = HistoryFile(path, hash_after_s=0)
@@ -361,9 +357,7 @@ def test_a_trial_without_a_verdict_is_given_the_name_of_its_login(
     later.close()
 
 
-def test_a_run_that_is_killed_at_once_holds_the_saved_login_back_in_the_next(
-    history: HistoryFile, path: Path
-) -> None:
+def test_after_a_kill_the_saved_login_is_held_back(history: HistoryFile, path: Path) -> None:
     """Nothing says which it was, and one more try with it would be one more failed log-on."""
     history.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10)
     later = HistoryFile(path)
@@ -382,9 +376,7 @@ def test_a_run_that_is_killed_at_once_holds_the_saved_login_back_in_the_next(
     assert names_in(path) == []
 
 
-def test_a_run_that_is_killed_at_once_holds_back_only_the_login_that_was_typed(
-    history: HistoryFile, path: Path
-) -> None:
+def test_after_a_kill_only_the_typed_login_is_held_back(history: HistoryFile, path: Path) -> None:
     """Its name is in the file before it is sent."""
     history.begin_trial(SPACE, LOGIN, insists=False).result(10)
     assert UNHASHED not in names_in(path)
@@ -399,7 +391,7 @@ def test_a_run_that_is_killed_at_once_holds_back_only_the_login_that_was_typed(
     later.close()
 
 
-def test_an_acceptance_ends_no_trial_of_another_login(history: HistoryFile, path: Path) -> None:
+def test_an_acceptance_keeps_the_trial_of_another_login(history: HistoryFile, path: Path) -> None:
     another = Login(LOGIN.user, "another")
     history.begin_trial(OTHER, another, insists=False)
     history.record_acceptance(SPACE, LOGIN)
@@ -408,7 +400,7 @@ def test_an_acceptance_ends_no_trial_of_another_login(history: HistoryFile, path
     later.close()
 
 
-def test_a_login_is_tried_where_it_cannot_be_put_on_record(
+def test_a_login_is_tried_even_if_its_trial_cannot_be_recorded(
     history: HistoryFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise nobody could sign in on a computer whose OpenSSL has no scrypt."""
@@ -420,7 +412,7 @@ def test_a_login_is_tried_where_it_cannot_be_put_on_record(
     assert history.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
 
 
-def test_it_is_held_back_for_a_while_only(path: Path) -> None:
+def test_a_login_on_trial_is_held_back_for_a_limited_time(path: Path) -> None:
     first = HistoryFile(path, now=lambda: 1_000_000.0)
     first.begin_trial(SPACE, LOGIN, insists=False).result(10)
     first.close()
@@ -436,9 +428,7 @@ def test_it_is_held_back_for_a_while_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize("ends", ["record_acceptance", "cancel_trial"])
-def test_a_trial_that_has_ended_holds_nothing_back(
-    history: HistoryFile, path: Path, ends: str
-) -> None:
+def test_a_finished_trial_holds_nothing_back(history: HistoryFile, path: Path, ends: str) -> None:
     history.begin_trial(SPACE, LOGIN, insists=False)
     getattr(history, ends)(SPACE, LOGIN)
     later = restart(history, path)
@@ -446,7 +436,7 @@ def test_a_trial_that_has_ended_holds_nothing_back(
     later.close()
 
 
-def test_a_login_that_was_not_sent_now_stays_on_trial_for_an_earlier_run(
+def test_a_cancelled_trial_keeps_the_trial_of_an_earlier_run(
     history: HistoryFile, path: Path
 ) -> None:
     history.begin_trial(SPACE, LOGIN, insists=False)
@@ -459,7 +449,7 @@ def test_a_login_that_was_not_sent_now_stays_on_trial_for_an_earlier_run(
     third.close()
 
 
-def test_a_trial_that_was_rejected_is_a_rejection(history: HistoryFile, path: Path) -> None:
+def test_a_rejected_trial_becomes_a_rejection(history: HistoryFile, path: Path) -> None:
     history.begin_trial(SPACE, LOGIN, insists=False)
     history.record_rejection(SPACE, LOGIN)
     later = restart(history, path)
@@ -481,9 +471,7 @@ def test_a_rejection_is_known_under_another_name_of_the_address(
     later.close()
 
 
-def test_several_rejections_of_a_login_say_no_more_of_it_than_one(
-    history: HistoryFile, path: Path
-) -> None:
+def test_several_rejections_of_a_login_have_the_same_hash(history: HistoryFile, path: Path) -> None:
     for space in (SPACE, OTHER, ELSEWHERE):
         history.record_rejection(space, LOGIN)
     history.close()
@@ -491,7 +479,7 @@ def test_several_rejections_of_a_login_say_no_more_of_it_than_one(
     assert len({tuple(entry["rejected"]) for entry in entries}) == 1
 
 
-def test_what_would_not_be_read_again_is_not_written(history: HistoryFile, path: Path) -> None:
+def test_a_file_too_large_to_read_is_not_written(history: HistoryFile, path: Path) -> None:
     """An upstream may call itself by a name of 32,000 letters."""
     history.record_rejection(SPACE, LOGIN)
     for number in range(60):
@@ -506,13 +494,13 @@ def test_what_would_not_be_read_again_is_not_written(history: HistoryFile, path:
     later.close()
 
 
-def test_two_long_realms_stay_two() -> None:
+def test_two_long_realms_stay_different() -> None:
     one, other = ("\xff" * 32_000 + end for end in "ab")
     assert bounded_realm(one) != bounded_realm(other)
     assert bounded_realm(bounded_realm(one)) == bounded_realm(one)
 
 
-def test_a_run_for_one_upstream_keeps_rejections_and_no_pins(path: Path) -> None:
+def test_a_run_for_one_upstream_records_rejections_but_no_fingerprints(path: Path) -> None:
     run = HistoryWithoutFingerprints(HistoryFile(path))
     run.set_fingerprint(SPACE, PIN)
     run.record_rejection(SPACE, LOGIN)

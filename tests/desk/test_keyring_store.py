@@ -40,7 +40,7 @@ class Entry:
 
 
 @dataclass
-class Memory:
+class InMemoryBackend:
     """A back-end in memory."""
 
     entries: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Memory:
         del self.entries[service, username]
 
 
-class Raising(Memory):
+class RaisingBackend(InMemoryBackend):
     """A back-end that raises the same error whatever one does."""
 
     def __init__(self, error: Exception) -> None:
@@ -71,7 +71,7 @@ class Raising(Memory):
         raise self.error
 
 
-class Hanging(Memory):
+class HangingBackend(InMemoryBackend):
     """A back-end that hangs until it is let go."""
 
     def __init__(self) -> None:
@@ -85,132 +85,134 @@ class Hanging(Memory):
         return super().get_credential(service, username)
 
 
-class Named(Memory):
+class NameOnlyBackend(InMemoryBackend):
     """A back-end that finds an entry by its user name alone, as the macOS Keychain does."""
 
     def get_credential(self, service: str, username: str | None) -> Entry | None:
         return super().get_credential(service, username) if username else None
 
 
-class WinVaultKeyring(Memory):
+class WinVaultKeyring(InMemoryBackend):
     """A double of the Windows back-end: known by its module."""
 
     __module__ = "keyring.backends.Windows"
 
 
-class SecretServiceKeyring(Hanging):
+class SecretServiceKeyring(HangingBackend):
     """A double of the back-end for the Secret Service: known by its module."""
 
     __module__ = "keyring.backends.SecretService"
 
 
-def vault_on(ring: Memory, clock: Callable[[], float] = lambda: 0.0) -> KeyringStore:
-    return KeyringStore(open_keyring=lambda: OpenKeyring(ring, "Test Keyring"), clock=clock)
+def store_on(backend: InMemoryBackend, clock: Callable[[], float] = lambda: 0.0) -> KeyringStore:
+    return KeyringStore(open_keyring=lambda: OpenKeyring(backend, "Test Keyring"), clock=clock)
 
 
 # --- Entries --------------------------------------------------------------------------------------
 
 
-def test_what_is_saved_is_found_again() -> None:
-    vault = vault_on(Memory())
-    assert vault.save(OFFICE, RIGHT).result(SOON) is None
-    assert vault.find(OFFICE, "jdoe").result(SOON) == LookupResult(RIGHT, OK)
+def test_a_saved_login_is_found_again() -> None:
+    store = store_on(InMemoryBackend())
+    assert store.save(OFFICE, RIGHT).result(SOON) is None
+    assert store.find(OFFICE, "jdoe").result(SOON) == LookupResult(RIGHT, OK)
 
 
 def test_a_profile_without_a_user_name_finds_its_entry() -> None:
-    vault = vault_on(Memory())
-    vault.save(OFFICE, RIGHT)
-    assert vault.find(OFFICE).result(SOON).login == RIGHT
+    store = store_on(InMemoryBackend())
+    store.save(OFFICE, RIGHT)
+    assert store.find(OFFICE).result(SOON).login == RIGHT
 
 
 def test_the_entry_of_another_user_is_not_found() -> None:
-    vault = vault_on(Memory())
-    vault.save(OFFICE, RIGHT)
-    assert vault.find(OFFICE, "bob").result(SOON).login is None
+    store = store_on(InMemoryBackend())
+    store.save(OFFICE, RIGHT)
+    assert store.find(OFFICE, "bob").result(SOON).login is None
 
 
 def test_every_profile_has_its_own_entry() -> None:
-    vault = vault_on(Memory())
-    vault.save(OFFICE, RIGHT)
-    assert vault.find(LAB).result(SOON).login is None
+    store = store_on(InMemoryBackend())
+    store.save(OFFICE, RIGHT)
+    assert store.find(LAB).result(SOON).login is None
 
 
-def test_no_service_name_is_the_beginning_of_another() -> None:
+def test_no_service_name_is_a_prefix_of_another() -> None:
     profiles = [replace(OFFICE, id=profile_id) for profile_id in ("lab", "lab-2", "la", "b")]
     names = [service_name(profile) for profile in profiles]
     assert not any(a.startswith(b) for a, b in permutations(names, 2))
 
 
-def test_a_profile_that_is_pointed_elsewhere_finds_nothing() -> None:
-    vault = vault_on(Memory())
-    vault.save(OFFICE, RIGHT)
+def test_a_profile_with_a_changed_upstream_finds_no_entry() -> None:
+    store = store_on(InMemoryBackend())
+    store.save(OFFICE, RIGHT)
     moved = replace(OFFICE, upstream=Upstream("elsewhere.example", 8080))
-    assert vault.find(moved).result(SOON).login is None
+    assert store.find(moved).result(SOON).login is None
 
 
-def test_a_new_login_takes_the_place_of_the_old_one() -> None:
-    ring = Memory()
-    vault = vault_on(ring)
-    vault.save(OFFICE, Login("bob", "old"))
-    vault.save(OFFICE, RIGHT).result(SOON)
-    assert ring.entries == {(service_name(OFFICE), "jdoe"): "right"}
+def test_a_new_login_replaces_the_old_one() -> None:
+    backend = InMemoryBackend()
+    store = store_on(backend)
+    store.save(OFFICE, Login("bob", "old"))
+    store.save(OFFICE, RIGHT).result(SOON)
+    assert backend.entries == {(service_name(OFFICE), "jdoe"): "right"}
 
 
-def test_another_user_takes_the_place_where_entries_are_found_by_name_alone() -> None:
-    ring = Named({(service_name(OFFICE), OFFICE.user): "old"})
-    assert vault_on(ring).save(OFFICE, Login("bob", "new")).result(SOON) is None
-    assert ring.entries == {(service_name(OFFICE), "bob"): "new"}
+def test_another_user_replaces_the_entry_of_a_name_only_backend() -> None:
+    backend = NameOnlyBackend({(service_name(OFFICE), OFFICE.user): "old"})
+    assert store_on(backend).save(OFFICE, Login("bob", "new")).result(SOON) is None
+    assert backend.entries == {(service_name(OFFICE), "bob"): "new"}
 
 
-def test_forgetting_removes_all_of_a_profile_and_nothing_else() -> None:
-    ring = Memory({(service_name(OFFICE), "bob"): "x", (service_name(OFFICE), "al"): "y"})
-    vault = vault_on(ring)
-    vault.save(LAB, RIGHT)
-    assert vault.forget(OFFICE).result(SOON) is None
-    assert ring.entries == {(service_name(LAB), "jdoe"): "right"}
+def test_forgetting_removes_only_the_entries_of_the_profile() -> None:
+    backend = InMemoryBackend(
+        {(service_name(OFFICE), "bob"): "x", (service_name(OFFICE), "al"): "y"}
+    )
+    store = store_on(backend)
+    store.save(LAB, RIGHT)
+    assert store.forget(OFFICE).result(SOON) is None
+    assert backend.entries == {(service_name(LAB), "jdoe"): "right"}
 
 
-def test_forgetting_what_is_not_there_is_no_problem() -> None:
-    assert vault_on(Memory()).forget(OFFICE).result(SOON) is None
+def test_forgetting_a_missing_login_is_no_problem() -> None:
+    assert store_on(InMemoryBackend()).forget(OFFICE).result(SOON) is None
 
 
-def test_an_empty_secret_is_none() -> None:
+def test_an_entry_with_an_empty_secret_is_not_found() -> None:
     # KWallet gives back as empty what it had no time to write.
-    ring = Memory({(service_name(OFFICE), "jdoe"): ""})
-    assert vault_on(ring).find(OFFICE).result(SOON) == LookupResult(None, OK)
+    backend = InMemoryBackend({(service_name(OFFICE), "jdoe"): ""})
+    assert store_on(backend).find(OFFICE).result(SOON) == LookupResult(None, OK)
 
 
 @pytest.mark.parametrize(
     ("login", "reason"),
     [(Login("", SECRET), "needs a user name"), (Login("jdoe", ""), "empty password")],
 )
-def test_what_could_not_be_found_again_is_not_saved(login: Login, reason: str) -> None:
-    ring = Memory()
-    problem = vault_on(ring).save(OFFICE, login).result(SOON)
+def test_a_login_that_could_not_be_found_again_is_not_saved(login: Login, reason: str) -> None:
+    backend = InMemoryBackend()
+    problem = store_on(backend).save(OFFICE, login).result(SOON)
     assert problem
     assert problem.id == "TP-404"
     assert reason in problem.body
-    assert ring.entries == {}
+    assert backend.entries == {}
 
 
 @pytest.mark.parametrize("password", ["x" * 1281, "😀" * 641])
-def test_a_password_too_long_for_windows_is_told_before_windows_is_asked(password: str) -> None:
-    ring = WinVaultKeyring()
-    problem = vault_on(ring).save(OFFICE, Login("jdoe", password)).result(SOON)
+def test_a_password_too_long_for_windows_is_reported_without_a_call(password: str) -> None:
+    backend = WinVaultKeyring()
+    problem = store_on(backend).save(OFFICE, Login("jdoe", password)).result(SOON)
     assert problem
     assert "at most 1280 characters" in problem.body
-    assert ring.entries == {}
+    assert backend.entries == {}
 
 
 def test_the_longest_password_for_windows_is_saved() -> None:
-    assert vault_on(WinVaultKeyring()).save(OFFICE, Login("jdoe", "x" * 1280)).result(SOON) is None
+    assert store_on(WinVaultKeyring()).save(OFFICE, Login("jdoe", "x" * 1280)).result(SOON) is None
 
 
 @pytest.mark.parametrize("password", ["päss€", "😀", "a\0b", " lead", "x" * 100_000])
-def test_any_text_is_kept_as_it_is(password: str) -> None:
-    vault = vault_on(Memory())
-    vault.save(OFFICE, Login("jörg", password))
-    assert vault.find(OFFICE).result(SOON).login == Login("jörg", password)
+def test_any_text_is_saved_unchanged(password: str) -> None:
+    store = store_on(InMemoryBackend())
+    store.save(OFFICE, Login("jörg", password))
+    assert store.find(OFFICE).result(SOON).login == Login("jörg", password)
 
 
 # --- States ---------------------------------------------------------------------------------------
@@ -254,19 +256,19 @@ class WindowsError(Exception):
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_every_error_is_a_state(raised: Exception, state: KeyringState) -> None:
+def test_every_exception_maps_to_a_state(raised: Exception, state: KeyringState) -> None:
     assert state_after(raised) is state
-    vault = vault_on(Raising(raised))
-    finding = vault.find(OFFICE, "jdoe").result(SOON)
-    assert finding == LookupResult(None, KeyringStatus(state, "Test Keyring")) or isinstance(
+    store = store_on(RaisingBackend(raised))
+    result = store.find(OFFICE, "jdoe").result(SOON)
+    assert result == LookupResult(None, KeyringStatus(state, "Test Keyring")) or isinstance(
         raised, UnicodeError
     )
-    problem = vault.save(OFFICE, Login("jdoe", SECRET)).result(SOON)
+    problem = store.save(OFFICE, Login("jdoe", SECRET)).result(SOON)
     assert problem
-    assert SECRET not in f"{problem}{finding}"
+    assert SECRET not in f"{problem}{result}"
 
 
-def test_an_error_of_a_keyring_with_a_text_of_the_system_says_that_one() -> None:
+def test_the_reason_is_the_systems_text_if_there_is_one() -> None:
     class RefusedError(KeyringError):
         strerror = "The stub received bad data."
 
@@ -274,12 +276,12 @@ def test_an_error_of_a_keyring_with_a_text_of_the_system_says_that_one() -> None
 
 
 @pytest.mark.parametrize("name", ["LockedException", "PromptDismissedException"])
-def test_what_secretstorage_says_of_a_closed_keyring_is_that_it_is_locked(name: str) -> None:
+def test_secretstorage_errors_of_a_locked_keyring_mean_locked(name: str) -> None:
     assert state_after(type(name, (Exception,), {})()) is KeyringState.LOCKED
 
 
 @pytest.mark.parametrize("name", ["NoReply", "Timeout", "TimedOut"])
-def test_each_way_of_a_bus_to_say_nothing_is_silence(name: str) -> None:
+def test_bus_timeouts_mean_a_silent_keyring(name: str) -> None:
     error = DBusError(f"org.freedesktop.DBus.Error.{name}")
     assert state_after(error) is KeyringState.SILENT
 
@@ -294,60 +296,67 @@ def test_each_way_of_a_bus_to_say_nothing_is_silence(name: str) -> None:
         (KeyringLocked("line\nline " + "x" * 500), "line line " + "x" * 110),
     ],
 )
-def test_a_reason_is_short_and_holds_no_secret(raised: Exception, reason: str) -> None:
+def test_a_reason_is_short_and_contains_no_secret(raised: Exception, reason: str) -> None:
     assert reason_of(raised) == reason
 
 
-def test_a_keyring_that_failed_once_is_looked_for_again() -> None:
-    rings = iter([Raising(KeyringLocked("x")), Memory({(service_name(OFFICE), "jdoe"): "right"})])
-    vault = KeyringStore(open_keyring=lambda: OpenKeyring(next(rings), "Test Keyring"))
-    assert vault.find(OFFICE).result(SOON).login is None
-    assert vault.find(OFFICE).result(SOON) == LookupResult(RIGHT, OK)
+def test_a_keyring_is_opened_again_after_a_failure() -> None:
+    backends = iter(
+        [
+            RaisingBackend(KeyringLocked("x")),
+            InMemoryBackend({(service_name(OFFICE), "jdoe"): "right"}),
+        ]
+    )
+    store = KeyringStore(open_keyring=lambda: OpenKeyring(next(backends), "Test Keyring"))
+    assert store.find(OFFICE).result(SOON).login is None
+    assert store.find(OFFICE).result(SOON) == LookupResult(RIGHT, OK)
 
 
 @pytest.mark.parametrize("state", [KeyringState.MISSING, KeyringState.UNSAFE])
-def test_without_a_safe_keyring_nothing_is_kept_and_that_is_told(state: KeyringState) -> None:
-    def no_ring() -> OpenKeyring:
+def test_without_a_safe_keyring_nothing_is_saved_and_the_problem_reported(
+    state: KeyringState,
+) -> None:
+    def no_backend() -> OpenKeyring:
         raise KeyringUnusableError(state)
 
-    vault = KeyringStore(open_keyring=no_ring)
-    assert vault.survey().result(SOON) == KeyringStatus(state)
-    assert vault.find(OFFICE).result(SOON) == LookupResult(None, KeyringStatus(state))
-    problem = vault.save(OFFICE, RIGHT).result(SOON)
+    store = KeyringStore(open_keyring=no_backend)
+    assert store.survey().result(SOON) == KeyringStatus(state)
+    assert store.find(OFFICE).result(SOON) == LookupResult(None, KeyringStatus(state))
+    problem = store.save(OFFICE, RIGHT).result(SOON)
     assert problem
     assert problem.id == "TP-402"
-    assert vault.forget(OFFICE).result(SOON) is None
+    assert store.forget(OFFICE).result(SOON) is None
 
 
-def test_nothing_is_looked_at_before_something_is_wanted() -> None:
-    vault = KeyringStore(open_keyring=lambda: pytest.fail("the keyring was opened"))
-    assert vault.keyring == KeyringStatus(KeyringState.UNKNOWN)
+def test_the_keyring_is_not_opened_before_the_first_call() -> None:
+    store = KeyringStore(open_keyring=lambda: pytest.fail("the keyring was opened"))
+    assert store.keyring == KeyringStatus(KeyringState.UNKNOWN)
 
 
-def test_a_change_of_state_is_told() -> None:
+def test_a_change_of_state_is_reported() -> None:
     told: list[KeyringStatus] = []
-    vault = vault_on(Raising(KeyringLocked("x")))
-    vault.watch(told.append)
-    vault.find(OFFICE).result(SOON)
+    store = store_on(RaisingBackend(KeyringLocked("x")))
+    store.watch(told.append)
+    store.find(OFFICE).result(SOON)
     assert told == [OK, structs.replace(OK, state=KeyringState.LOCKED)]
 
 
-def test_a_keyring_that_takes_longer_than_the_limit_is_silent_and_its_late_answer_counts() -> None:
+def test_a_slow_keyring_is_silent_and_its_late_answer_is_used() -> None:
     now = [0.0]
-    ring = Hanging()
-    ring.set_password(service_name(OFFICE), "jdoe", "right")
-    vault = vault_on(ring, clock=lambda: now[0])
-    finding = vault.find(OFFICE)
-    assert ring.reached.wait(SOON)
+    backend = HangingBackend()
+    backend.set_password(service_name(OFFICE), "jdoe", "right")
+    store = store_on(backend, clock=lambda: now[0])
+    result = store.find(OFFICE)
+    assert backend.reached.wait(SOON)
     now[0] = 7.9
-    assert vault.keyring == OK
+    assert store.keyring == OK
     now[0] = 8.0
-    assert vault.keyring == structs.replace(OK, state=KeyringState.SILENT)
-    ring.released.set()
-    assert finding.result(SOON) == LookupResult(RIGHT, OK)
+    assert store.keyring == structs.replace(OK, state=KeyringState.SILENT)
+    backend.released.set()
+    assert result.result(SOON) == LookupResult(RIGHT, OK)
 
 
-def test_a_keyring_that_another_program_has_unlocked_is_seen_while_its_prompt_hangs(
+def test_an_unlock_by_another_program_is_noticed_while_the_prompt_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     is_locked = Event()
@@ -355,20 +364,20 @@ def test_a_keyring_that_another_program_has_unlocked_is_seen_while_its_prompt_ha
     monkeypatch.setattr(secret_service, "is_locked", is_locked.is_set)
     monkeypatch.setattr(secret_service, "has_entries", lambda service: True)
     monkeypatch.setattr(secret_service, "unlock", lambda: True)
-    ring = SecretServiceKeyring()
-    vault = vault_on(ring)
-    finding = vault.find(OFFICE)
-    assert ring.reached.wait(SOON)
+    backend = SecretServiceKeyring()
+    store = store_on(backend)
+    result = store.find(OFFICE)
+    assert backend.reached.wait(SOON)
     locked = structs.replace(OK, state=KeyringState.LOCKED)
-    assert vault.survey().result(SOON) == locked
+    assert store.survey().result(SOON) == locked
     is_locked.clear()
-    assert vault.survey().result(SOON) == OK
-    assert not finding.done()
-    ring.released.set()
-    assert finding.result(SOON) == LookupResult(None, OK)
+    assert store.survey().result(SOON) == OK
+    assert not result.done()
+    backend.released.set()
+    assert result.result(SOON) == LookupResult(None, OK)
 
 
-def test_a_keyring_that_hangs_for_ever_does_not_keep_the_program_from_ending(
+def test_a_hanging_keyring_does_not_keep_the_process_from_exiting(
     run_python: RunPython,
 ) -> None:
     program = """
@@ -385,7 +394,7 @@ reached.wait()
     assert run_python(program).returncode == 0
 
 
-def test_importing_the_vault_does_not_import_the_keyring_library(run_python: RunPython) -> None:
+def test_importing_the_store_does_not_import_the_keyring_library(run_python: RunPython) -> None:
     program = "import sys, trayproxy.desk.keyring_store; sys.exit('keyring' in sys.modules)"
     assert run_python(program).returncode == 0
 
@@ -393,8 +402,8 @@ def test_importing_the_vault_does_not_import_the_keyring_library(run_python: Run
 def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     for raised in (UnicodeEncodeError("utf-8", SECRET, 0, 1, SECRET), RuntimeError(SECRET)):
-        vault = vault_on(Raising(raised))
-        vault.save(OFFICE, Login("jdoe", SECRET)).result(SOON)
-        vault.find(OFFICE).result(SOON)
+        store = store_on(RaisingBackend(raised))
+        store.save(OFFICE, Login("jdoe", SECRET)).result(SOON)
+        store.find(OFFICE).result(SOON)
     assert "the keyring failed" in caplog.text
     assert SECRET not in caplog.text

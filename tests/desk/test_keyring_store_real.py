@@ -20,12 +20,12 @@ SOON = 8.0
 
 
 @pytest.mark.usefixtures("session")
-def test_a_login_is_kept_by_the_name_that_people_know() -> None:
+def test_a_login_is_saved_and_the_keyring_has_its_display_name() -> None:
     assert KeyringStore().save(OFFICE, RIGHT).result(SOON) is None
     assert KeyringStore().find(OFFICE).result(SOON) == LookupResult(RIGHT, GNOME)
 
 
-def test_an_entry_says_whose_it_is(session: KeyringSession) -> None:
+def test_an_entry_has_a_readable_label(session: KeyringSession) -> None:
     KeyringStore().save(OFFICE, Login("CORP\\jdoe", "right")).result(SOON)
     (entry,) = session.entries()
     assert entry.label == "TrayProxy — Office (CORP\\jdoe)"
@@ -38,31 +38,31 @@ def test_an_entry_says_whose_it_is(session: KeyringSession) -> None:
 
 
 def test_another_user_of_a_profile_leaves_no_entry_behind(session: KeyringSession) -> None:
-    vault = KeyringStore()
-    vault.save(LAB, RIGHT)
-    vault.save(OFFICE, Login("bob", "old"))
-    vault.save(OFFICE, RIGHT).result(SOON)
+    store = KeyringStore()
+    store.save(LAB, RIGHT)
+    store.save(OFFICE, Login("bob", "old"))
+    store.save(OFFICE, RIGHT).result(SOON)
     assert sorted(entry.label for entry in session.entries()) == [
         "TrayProxy — Lab (jdoe)",
         "TrayProxy — Office (jdoe)",
     ]
-    vault.forget(OFFICE).result(SOON)
+    store.forget(OFFICE).result(SOON)
     assert [entry.label for entry in session.entries()] == ["TrayProxy — Lab (jdoe)"]
 
 
 @pytest.mark.usefixtures("session")
-def test_any_text_comes_back_as_it_was() -> None:
-    vault = KeyringStore()
+def test_any_text_is_read_back_unchanged() -> None:
+    store = KeyringStore()
     for password in ("päss€ 😀", "a\0b", ' "q\\', "x" * 100_000):
-        vault.save(OFFICE, Login("jörg", password))
-        assert vault.find(OFFICE, "jörg").result(SOON).login == Login("jörg", password)
+        store.save(OFFICE, Login("jörg", password))
+        assert store.find(OFFICE, "jörg").result(SOON).login == Login("jörg", password)
 
 
 def remove_entry_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let another program remove the first entry that the library has found and not read yet."""
     is_removed = False
 
-    def unlock(ring: object, item: secretstorage.Item) -> None:
+    def unlock(backend: object, item: secretstorage.Item) -> None:
         nonlocal is_removed
         if not is_removed:
             is_removed = True
@@ -72,59 +72,59 @@ def remove_entry_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("session")
-def test_an_entry_that_another_program_removes_while_it_is_read_is_none(
+def test_an_entry_removed_by_another_program_while_read_is_not_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    vault = KeyringStore()
-    vault.save(OFFICE, RIGHT).result(SOON)
+    store = KeyringStore()
+    store.save(OFFICE, RIGHT).result(SOON)
     remove_entry_before_it_is_read(monkeypatch)
-    assert vault.find(OFFICE).result(SOON) == LookupResult(None, GNOME)
+    assert store.find(OFFICE).result(SOON) == LookupResult(None, GNOME)
 
 
 @pytest.mark.parametrize("saved", [RIGHT, Login("bob", "old")], ids=["the same", "another"])
-def test_an_entry_that_another_program_removes_while_one_is_saved_is_saved_anew(
+def test_an_entry_removed_by_another_program_while_saved_is_saved_again(
     saved: Login, session: KeyringSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vault = KeyringStore()
-    vault.save(OFFICE, saved).result(SOON)
+    store = KeyringStore()
+    store.save(OFFICE, saved).result(SOON)
     remove_entry_before_it_is_read(monkeypatch)
-    assert vault.save(OFFICE, RIGHT).result(SOON) is None
-    assert vault.find(OFFICE).result(SOON) == LookupResult(RIGHT, GNOME)
+    assert store.save(OFFICE, RIGHT).result(SOON) is None
+    assert store.find(OFFICE).result(SOON) == LookupResult(RIGHT, GNOME)
     assert len(session.entries()) == 1
 
 
-def test_an_entry_that_another_program_removes_while_it_is_forgotten_is_forgotten(
+def test_an_entry_removed_by_another_program_while_forgotten_is_forgotten(
     session: KeyringSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vault = KeyringStore()
-    vault.save(OFFICE, RIGHT).result(SOON)
+    store = KeyringStore()
+    store.save(OFFICE, RIGHT).result(SOON)
     remove_entry_before_it_is_read(monkeypatch)
     states: list[KeyringStatus] = []
-    vault.watch(states.append)
-    assert vault.forget(OFFICE).result(SOON) is None
+    store.watch(states.append)
+    assert store.forget(OFFICE).result(SOON) is None
     assert states == []
     assert session.entries() == []
 
 
 @pytest.mark.usefixtures("session")
-def test_half_a_character_cannot_be_kept_and_is_told() -> None:
+def test_a_lone_surrogate_cannot_be_saved_and_is_reported() -> None:
     problem = KeyringStore().save(OFFICE, Login("jdoe", "Zx9\udc80hidden")).result(SOON)
     assert problem
     assert "cannot keep these characters" in problem.body
     assert "hidden" not in repr(problem)
 
 
-def test_a_locked_keyring_is_a_state_and_no_wait(session: KeyringSession) -> None:
-    vault = KeyringStore()
-    vault.save(OFFICE, RIGHT).result(SOON)
+def test_a_locked_keyring_is_reported_without_waiting(session: KeyringSession) -> None:
+    store = KeyringStore()
+    store.save(OFFICE, RIGHT).result(SOON)
     session.lock()
-    assert vault.find(OFFICE).result(SOON) == LookupResult(None, LOCKED)
-    problem = vault.save(OFFICE, RIGHT).result(SOON)
+    assert store.find(OFFICE).result(SOON) == LookupResult(None, LOCKED)
+    problem = store.save(OFFICE, RIGHT).result(SOON)
     assert problem
     assert problem.id == "TP-404"
 
 
-def test_a_locked_keyring_without_an_entry_is_not_unlocked_for_nothing(
+def test_a_locked_keyring_without_an_entry_is_not_unlocked(
     session: KeyringSession,
 ) -> None:
     session.lock()
@@ -132,27 +132,27 @@ def test_a_locked_keyring_without_an_entry_is_not_unlocked_for_nothing(
     assert KeyringStore().forget(OFFICE).result(SOON) is None
 
 
-def test_a_stopped_keyring_is_silent_within_the_limit_and_used_when_it_goes_on(
+def test_a_stopped_keyring_is_silent_and_used_when_it_continues(
     session: KeyringSession,
 ) -> None:
-    vault = KeyringStore(limit=0.3)
-    vault.save(OFFICE, RIGHT).result(SOON)
+    store = KeyringStore(limit=0.3)
+    store.save(OFFICE, RIGHT).result(SOON)
     with session.frozen():
-        finding = vault.find(OFFICE)
+        result = store.find(OFFICE)
         with pytest.raises(TimeoutError):
-            finding.result(0.4)
-        assert vault.keyring == KeyringStatus(KeyringState.SILENT, "GNOME Keyring")
-    assert finding.result(SOON) == LookupResult(RIGHT, GNOME)
-    assert vault.keyring == GNOME
+            result.result(0.4)
+        assert store.keyring == KeyringStatus(KeyringState.SILENT, "GNOME Keyring")
+    assert result.result(SOON) == LookupResult(RIGHT, GNOME)
+    assert store.keyring == GNOME
 
 
-def test_a_keyring_that_dies_is_a_state(session: KeyringSession) -> None:
-    vault = KeyringStore()
-    vault.save(OFFICE, RIGHT).result(SOON)
+def test_a_killed_keyring_is_not_reported_as_ok(session: KeyringSession) -> None:
+    store = KeyringStore()
+    store.save(OFFICE, RIGHT).result(SOON)
     session.kill()
-    finding = vault.find(OFFICE).result(SOON)
-    assert finding.login is None
-    assert finding.keyring.state is not KeyringState.OK
+    result = store.find(OFFICE).result(SOON)
+    assert result.login is None
+    assert result.keyring.state is not KeyringState.OK
 
 
 @pytest.mark.usefixtures("no_session")
@@ -167,7 +167,7 @@ def test_a_store_of_plain_text_is_not_used() -> None:
 
 
 @pytest.mark.usefixtures("session")
-def test_a_store_of_plain_text_is_not_used_even_if_it_says_to_be_the_best() -> None:
+def test_a_store_of_plain_text_is_not_used_even_with_the_highest_priority() -> None:
     assert survey(PLAIN_TEXT) == "ok"
 
 
@@ -184,25 +184,25 @@ def test_a_store_of_plain_text_is_not_used_even_if_it_says_to_be_the_best() -> N
         ("nonsense", "missing"),
     ],
 )
-def test_what_the_person_configured_is_obeyed_if_it_is_safe(
+def test_a_configured_backend_is_used_if_it_is_safe(
     configured: str, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", configured)
     assert survey(PLAIN_TEXT) == state
 
 
-def test_a_keyring_that_starts_after_us_is_found(
+def test_a_keyring_started_after_trayproxy_is_found(
     session: KeyringSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    vault = KeyringStore()
+    store = KeyringStore()
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert vault.survey().result(SOON).state is not KeyringState.OK
+    assert store.survey().result(SOON).state is not KeyringState.OK
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", session.bus)
-    assert vault.survey().result(SOON) == GNOME
+    assert store.survey().result(SOON) == GNOME
 
 
-def test_a_process_can_end_while_the_keyring_hangs(session: KeyringSession) -> None:
+def test_a_process_can_exit_while_the_keyring_hangs(session: KeyringSession) -> None:
     program = """
 from trayproxy.desk.keyring_store import KeyringStore
 from trayproxy.profiles.profile import Profile, Upstream

@@ -18,7 +18,7 @@ from trayproxy.service.access_policy import (
 def nobody(connection: socket.SocketType, user: object) -> None: ...
 
 
-def test_users_are_let_in_by_name_and_number() -> None:
+def test_users_are_allowed_by_name_and_number() -> None:
     guard = make_access_control((), nobody)
     assert apply_allowed_users(guard, ("root", "1234567")) == ()
     assert guard.allowed == {0, 1_234_567}
@@ -26,7 +26,7 @@ def test_users_are_let_in_by_name_and_number() -> None:
     guard.close()
 
 
-def test_a_user_that_is_not_known_is_told_and_the_others_are_let_in() -> None:
+def test_an_unknown_user_is_reported_and_the_others_are_allowed() -> None:
     guard = make_access_control((), nobody)
     (problem,) = apply_allowed_users(guard, ("no-such-user", "root"))
     assert problem.id == "TP-107"
@@ -35,7 +35,7 @@ def test_a_user_that_is_not_known_is_told_and_the_others_are_let_in() -> None:
     guard.close()
 
 
-def test_that_all_are_let_in_is_told_as_long_as_it_is_so() -> None:
+def test_access_for_everyone_is_reported_while_it_lasts() -> None:
     guard = make_access_control(("*",), nobody)
     assert apply_allowed_users(guard, ("*",)) == (EVERYONE_ALLOWED,)
     assert lets_in_ours(guard)
@@ -49,7 +49,9 @@ def does_not_tell() -> OwnerLookup:
     raise OwnerUnknownError
 
 
-def test_a_system_that_does_not_tell_serves_all_or_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_owner_lookup_either_everyone_or_no_user_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(access_policy, "open_owner_lookup", does_not_tell)
     with pytest.raises(OwnerUnknownError):
         make_access_control(("root",), nobody)

@@ -17,7 +17,7 @@ LOGIN = Login("jdoe", "canary-77d2")
 FULL = Problem("TP-404", "The password could not be saved", "It is full.")
 
 
-class Vault:
+class FakeCredentialStore:
     """A keyring that says what the test says."""
 
     def __init__(self) -> None:
@@ -53,26 +53,26 @@ class Vault:
         (LookupResult(None, KeyringStatus(KeyringState.SILENT)), None),
     ],
 )
-def test_what_was_found_is_known_from_then_on(finding: LookupResult, holds: bool | None) -> None:
-    vault, changes = Vault(), [0]
-    vault.finding = finding
-    shelf = KeyringInventory(vault, lambda: changes.append(1))
-    assert shelf.has_password(OFFICE) is None
+def test_the_result_of_a_lookup_is_recorded(finding: LookupResult, holds: bool | None) -> None:
+    keyring, changes = FakeCredentialStore(), [0]
+    keyring.finding = finding
+    inventory = KeyringInventory(keyring, lambda: changes.append(1))
+    assert inventory.has_password(OFFICE) is None
     for _ in range(2):
-        assert shelf.find(OFFICE).result() == finding
-    assert shelf.has_password(OFFICE) is holds
+        assert inventory.find(OFFICE).result() == finding
+    assert inventory.has_password(OFFICE) is holds
     assert len(changes) == (1 if holds is None else 2)
-    assert shelf.has_password(replace(OFFICE, upstream=Upstream("other.example", 1))) is None
+    assert inventory.has_password(replace(OFFICE, upstream=Upstream("other.example", 1))) is None
 
 
-def test_saving_and_forgetting_are_known_if_they_were_done() -> None:
-    vault = Vault()
-    shelf = KeyringInventory(vault, lambda: None)
-    shelf.save(OFFICE, LOGIN)
-    assert shelf.has_password(OFFICE) is True
-    vault.problem = FULL
-    assert shelf.forget(OFFICE).result() == FULL
-    assert shelf.has_password(OFFICE) is True
-    vault.problem = None
-    shelf.forget(OFFICE)
-    assert shelf.has_password(OFFICE) is False
+def test_successful_saving_and_forgetting_is_recorded() -> None:
+    keyring = FakeCredentialStore()
+    inventory = KeyringInventory(keyring, lambda: None)
+    inventory.save(OFFICE, LOGIN)
+    assert inventory.has_password(OFFICE) is True
+    keyring.problem = FULL
+    assert inventory.forget(OFFICE).result() == FULL
+    assert inventory.has_password(OFFICE) is True
+    keyring.problem = None
+    inventory.forget(OFFICE)
+    assert inventory.has_password(OFFICE) is False

@@ -28,9 +28,7 @@ from trayproxy.service.process_names import ListeningProgram, ProcessNames
         (65_536, 16_384),
     ],
 )
-def test_clients_are_told_to_come_again_before_descriptors_run_out(
-    descriptors: int, clients: int
-) -> None:
+def test_clients_are_limited_before_descriptors_run_out(descriptors: int, clients: int) -> None:
     assert limits_for(descriptors).max_clients == clients
     # Each has one and needs another one; a tenth is for what there is besides.
     assert 2 * clients <= descriptors * 0.9
@@ -45,7 +43,7 @@ def test_clients_are_told_to_come_again_before_descriptors_run_out(
         (ListeningProgram(), "Another program, or Windows itself, already uses"),
     ],
 )
-def test_a_port_that_windows_refuses_is_told_as_taken_and_another_one_offered(
+def test_a_port_refused_by_windows_is_reported_as_taken_and_another_port_offered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: ListeningProgram, who: str
 ) -> None:
     monkeypatch.setattr(main, "is_taken", lambda error: error.errno == errno.EACCES)

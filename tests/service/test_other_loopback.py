@@ -30,7 +30,7 @@ class FakeNames(ProcessNames):
         return self.listener
 
 
-class Door:
+class FakeLoopbackListener:
     """Has the other address, or somebody else has."""
 
     address = ADDRESS
@@ -44,7 +44,7 @@ class Door:
         return self.taken
 
 
-class Clock(asyncio.SelectorEventLoop):
+class ManualClockLoop(asyncio.SelectorEventLoop):
     """A loop whose time stands still until it is moved."""
 
     now = 1000.0
@@ -53,85 +53,87 @@ class Clock(asyncio.SelectorEventLoop):
         return self.now
 
 
-class Stage:
+class LoopbackHarness:
     """A door, and what a person is told of it."""
 
     def __init__(self) -> None:
-        self.loop = Clock()
+        self.loop = ManualClockLoop()
         self.names = FakeNames()
-        self.door = Door()
-        self.told: list[Problem | None] = []
-        self.other_loopback = OtherLoopback(self.loop, self.door, self.names, self.told.append)
+        self.listener = FakeLoopbackListener()
+        self.problems: list[Problem | None] = []
+        self.other_loopback = OtherLoopback(
+            self.loop, self.listener, self.names, self.problems.append
+        )
 
-    def turn(self) -> None:
+    def run_loop(self) -> None:
         for _ in range(4):
             self.loop.run_until_complete(asyncio.sleep(0))
 
     def wait(self, seconds: float) -> None:
         self.loop.now += seconds
-        self.turn()
+        self.run_loop()
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    yield stage
-    stage.other_loopback.close()
-    stage.turn()
-    stage.loop.close()
+def harness() -> Iterator[LoopbackHarness]:
+    harness = LoopbackHarness()
+    yield harness
+    harness.other_loopback.close()
+    harness.run_loop()
+    harness.loop.close()
 
 
-def test_who_has_it_is_told_until_it_is_ours(stage: Stage) -> None:
-    stage.other_loopback.try_now()
-    stage.turn()
-    [problem] = stage.told
+def test_the_holder_is_reported_until_trayproxy_listens(harness: LoopbackHarness) -> None:
+    harness.other_loopback.try_now()
+    harness.run_loop()
+    [problem] = harness.problems
     assert problem is not None
     assert (problem.id, problem.title) == ("TP-110", "nc of user nobody listens on [::1]:3128")
     assert "4711" in problem.body
-    stage.wait(RETRY_INTERVAL_S)
-    assert stage.door.tries == 2
-    assert len(stage.told) == 1
-    stage.door.taken = ""
-    stage.wait(RETRY_INTERVAL_S)
-    assert stage.told[1:] == [None]
-    stage.wait(RETRY_INTERVAL_S)
-    assert stage.door.tries == 3, "it has the address, and there is nothing to try"
+    harness.wait(RETRY_INTERVAL_S)
+    assert harness.listener.tries == 2
+    assert len(harness.problems) == 1
+    harness.listener.taken = ""
+    harness.wait(RETRY_INTERVAL_S)
+    assert harness.problems[1:] == [None]
+    harness.wait(RETRY_INTERVAL_S)
+    assert harness.listener.tries == 3, "it has the address, and there is nothing to try"
 
 
-def test_nothing_is_told_or_tried_where_nobody_has_it(stage: Stage) -> None:
-    stage.door.taken = ""
-    stage.other_loopback.try_now()
-    stage.wait(10 * RETRY_INTERVAL_S)
-    assert (stage.told, stage.door.tries) == ([], 1)
+def test_a_free_address_causes_no_report_and_no_retry(harness: LoopbackHarness) -> None:
+    harness.listener.taken = ""
+    harness.other_loopback.try_now()
+    harness.wait(10 * RETRY_INTERVAL_S)
+    assert (harness.problems, harness.listener.tries) == ([], 1)
 
 
-def test_another_owner_is_found_out_after_a_minute_and_not_before(stage: Stage) -> None:
-    stage.other_loopback.try_now()
-    stage.turn()
-    stage.names.listener = ListeningProgram("jdoe", "ssh", 12)
+def test_the_holder_is_looked_up_again_after_a_minute(harness: LoopbackHarness) -> None:
+    harness.other_loopback.try_now()
+    harness.run_loop()
+    harness.names.listener = ListeningProgram("jdoe", "ssh", 12)
     for _ in range(int(LOOKUP_INTERVAL_S / RETRY_INTERVAL_S) - 1):
-        stage.wait(RETRY_INTERVAL_S)
-    assert stage.names.asked == [TAKEN]
-    stage.wait(RETRY_INTERVAL_S)
-    assert stage.names.asked == [TAKEN, TAKEN]
-    assert stage.told[-1] is not None
-    assert stage.told[-1].title == "ssh of user jdoe listens on [::1]:3128"
+        harness.wait(RETRY_INTERVAL_S)
+    assert harness.names.asked == [TAKEN]
+    harness.wait(RETRY_INTERVAL_S)
+    assert harness.names.asked == [TAKEN, TAKEN]
+    assert harness.problems[-1] is not None
+    assert harness.problems[-1].title == "ssh of user jdoe listens on [::1]:3128"
 
 
-def test_an_owner_that_is_found_out_too_late_is_not_told(stage: Stage) -> None:
-    stage.other_loopback.try_now()
-    stage.door.taken = ""
-    stage.other_loopback.try_now()
-    stage.turn()
-    assert stage.told == []
+def test_a_holder_found_too_late_is_not_reported(harness: LoopbackHarness) -> None:
+    harness.other_loopback.try_now()
+    harness.listener.taken = ""
+    harness.other_loopback.try_now()
+    harness.run_loop()
+    assert harness.problems == []
 
 
-def test_closing_ends_the_tries(stage: Stage) -> None:
-    stage.other_loopback.try_now()
-    stage.turn()
-    stage.other_loopback.close()
-    stage.wait(RETRY_INTERVAL_S)
-    assert stage.door.tries == 1
+def test_closing_ends_the_retries(harness: LoopbackHarness) -> None:
+    harness.other_loopback.try_now()
+    harness.run_loop()
+    harness.other_loopback.close()
+    harness.wait(RETRY_INTERVAL_S)
+    assert harness.listener.tries == 1
 
 
 @pytest.mark.parametrize(
@@ -147,9 +149,7 @@ def test_closing_ends_the_tries(stage: Stage) -> None:
         ),
     ],
 )
-def test_the_title_names_the_owner_as_far_as_it_is_known(
-    owner: ListeningProgram, title: str
-) -> None:
+def test_the_title_names_the_holder_as_far_as_known(owner: ListeningProgram, title: str) -> None:
     problem = taken_by(owner, TAKEN, ADDRESS)
     assert problem.title == title
     assert "set your programs to 127.0.0.1:3128" in problem.body

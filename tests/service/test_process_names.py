@@ -16,7 +16,7 @@ from trayproxy.service.process_names import ProcessNames
 
 
 @pytest.fixture
-def waiter() -> Iterator[PendingRequest]:
+def pending() -> Iterator[PendingRequest]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
@@ -26,8 +26,8 @@ def waiter() -> Iterator[PendingRequest]:
             )
 
 
-def test_hundreds_who_wait_at_once_are_looked_for_at_once(
-    waiter: PendingRequest, monkeypatch: pytest.MonkeyPatch
+def test_hundreds_of_requests_share_a_lookup(
+    pending: PendingRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One look takes some hundredths of a second: three hundred would take many."""
     looks: list[int] = []
@@ -44,7 +44,7 @@ def test_hundreds_who_wait_at_once_are_looked_for_at_once(
     async def ask() -> list[Program | None]:
         names = ProcessNames(asyncio.get_running_loop())
         try:
-            return await asyncio.gather(*(names.program_of(waiter) for _ in range(300)))
+            return await asyncio.gather(*(names.program_of(pending) for _ in range(300)))
         finally:
             names.close()
 
@@ -55,11 +55,11 @@ def test_hundreds_who_wait_at_once_are_looked_for_at_once(
     assert len(looks) <= 2  # Those that ask while the first look goes on share the next one.
 
 
-def test_whoever_leaves_meanwhile_holds_nobody_up(waiter: PendingRequest) -> None:
+def test_a_cancelled_request_does_not_delay_the_others(pending: PendingRequest) -> None:
     async def ask() -> Program | None:
         names = ProcessNames(asyncio.get_running_loop())
-        leaving = [asyncio.ensure_future(names.program_of(waiter)) for _ in range(3)]
-        staying = asyncio.ensure_future(names.program_of(waiter))
+        leaving = [asyncio.ensure_future(names.program_of(pending)) for _ in range(3)]
+        staying = asyncio.ensure_future(names.program_of(pending))
         await asyncio.sleep(0)
         for one in leaving:
             one.cancel()
@@ -73,10 +73,10 @@ def test_whoever_leaves_meanwhile_holds_nobody_up(waiter: PendingRequest) -> Non
     assert (program.pid, program.target) == (os.getpid(), "site.test:443")
 
 
-def test_nobody_is_left_waiting_at_the_end(waiter: PendingRequest) -> None:
+def test_closing_cancels_all_lookups(pending: PendingRequest) -> None:
     async def ask() -> bool:
         names = ProcessNames(asyncio.get_running_loop())
-        waiting = asyncio.ensure_future(names.program_of(waiter))
+        waiting = asyncio.ensure_future(names.program_of(pending))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         names.close()

@@ -24,37 +24,37 @@ def _nobody_looks_anything_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_profile_there_is_no_route() -> None:
-    roads = Router()
-    assert roads.route(TARGET) is None
-    roads.use(None)
-    assert roads.route(TARGET) is None  # Never directly unless somebody has chosen that.
+    router = Router()
+    assert router.route(TARGET) is None
+    router.use(None)
+    assert router.route(TARGET) is None  # Never directly unless somebody has chosen that.
 
 
 def test_a_request_goes_through_the_upstream_with_its_login() -> None:
-    roads = Router()
-    roads.use(OFFICE)
-    way = roads.route(TARGET)
+    router = Router()
+    router.use(OFFICE)
+    way = router.route(TARGET)
     assert way is not None
     assert (way.profile, way.upstream) == (OFFICE, OFFICE.upstream)
     assert way.upstream_id == UpstreamId("office", "http://proxy.example:8080")
     assert way.may_sign_in
     assert way.authenticates_requests
     assert not way.is_direct
-    assert roads.route(Authority("other.example", 443)) is way
+    assert router.route(Authority("other.example", 443)) is way
 
 
 def test_connecting_directly_carries_no_login() -> None:
-    roads = Router()
-    roads.use(OFFICE)
-    roads.use(None, directly=True)
-    way = roads.route(TARGET)
+    router = Router()
+    router.use(OFFICE)
+    router.use(None, directly=True)
+    way = router.route(TARGET)
     assert way is not None
     assert (way.profile, way.upstream, way.upstream_id) == (None, None, None)
     assert way.is_direct
     assert not way.may_sign_in
-    assert roads.is_direct
-    roads.use(OFFICE)
-    assert not roads.is_direct
+    assert router.is_direct
+    router.use(OFFICE)
+    assert not router.is_direct
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_connecting_directly_carries_no_login() -> None:
 def test_rules_are_matched_without_name_resolution(
     rules: tuple[str, ...], host: str, is_direct: bool
 ) -> None:
-    roads = Router()
-    roads.use(replace(OFFICE, bypass=rules))
-    way = roads.route(Authority(host, 80))
+    router = Router()
+    router.use(replace(OFFICE, bypass=rules))
+    way = router.route(Authority(host, 80))
     assert way is not None
     assert (way.upstream is None) is is_direct
     assert (way.upstream_id is None) is is_direct
@@ -85,17 +85,17 @@ def test_rules_are_matched_without_name_resolution(
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "10.0.0.1", "192.168.1.1"])
 def test_loopback_and_private_hosts_go_through_the_upstream(host: str) -> None:
-    roads = Router()
-    roads.use(replace(OFFICE, bypass=(".corp.example",)))
-    way = roads.route(Authority(host, 80))
+    router = Router()
+    router.use(replace(OFFICE, bypass=(".corp.example",)))
+    way = router.route(Authority(host, 80))
     assert way is not None
     assert way.upstream == OFFICE.upstream
 
 
 def test_a_request_for_the_upstream_itself_goes_through_the_upstream() -> None:
-    roads = Router()
-    roads.use(replace(OFFICE, bypass=(".corp.example",)))
-    way = roads.route(Authority("proxy.example", 8080))
+    router = Router()
+    router.use(replace(OFFICE, bypass=(".corp.example",)))
+    way = router.route(Authority("proxy.example", 8080))
     assert way is not None
     assert way.upstream == OFFICE.upstream
 
@@ -106,27 +106,27 @@ def test_an_invalid_rule_is_quoted() -> None:
 
 
 def test_an_invalid_rule_changes_nothing() -> None:
-    roads = Router()
-    roads.use(OFFICE)
-    before = roads.route(TARGET)
+    router = Router()
+    router.use(OFFICE)
+    before = router.route(TARGET)
     with pytest.raises(ProfileError):
-        roads.use(replace(OFFICE, bypass=("10.0.0.0/99",)))
-    assert roads.route(TARGET) is before
+        router.use(replace(OFFICE, bypass=("10.0.0.0/99",)))
+    assert router.route(TARGET) is before
 
 
 def test_a_switch_creates_new_routes() -> None:
-    roads = Router()
-    roads.use(OFFICE)
-    before = roads.route(TARGET)
-    roads.use(OFFICE)
-    assert roads.route(TARGET) is not before
+    router = Router()
+    router.use(OFFICE)
+    before = router.route(TARGET)
+    router.use(OFFICE)
+    assert router.route(TARGET) is not before
 
 
 def test_fallbacks_follow_in_order_each_with_its_own_login() -> None:
     others = (Upstream("b.example", 1), Upstream("c.example", 2, ProxyScheme.SOCKS5))
-    roads = Router()
-    roads.use(replace(OFFICE, fallbacks=others))
-    way = roads.route(TARGET)
+    router = Router()
+    router.use(replace(OFFICE, fallbacks=others))
+    way = router.route(TARGET)
     assert way is not None
     assert tuple(other.upstream for other in way.fallbacks) == others
     assert len({one.upstream_id for one in (way, *way.fallbacks)}) == 3
@@ -139,8 +139,8 @@ def test_fallbacks_follow_in_order_each_with_its_own_login() -> None:
 
 
 def test_a_profile_without_sign_in_sends_no_login() -> None:
-    roads = Router()
-    roads.use(replace(OFFICE, sign_in=SignIn.NONE))
-    way = roads.route(TARGET)
+    router = Router()
+    router.use(replace(OFFICE, sign_in=SignIn.NONE))
+    way = router.route(TARGET)
     assert way is not None
     assert not way.may_sign_in

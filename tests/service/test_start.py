@@ -54,12 +54,12 @@ def loaded() -> set[str]:
 
 
 @pytest.mark.parametrize("module", NOT_NEEDED)
-def test_it_is_loaded_when_it_is_needed_and_not_before(loaded: set[str], module: str) -> None:
+def test_a_module_is_loaded_only_when_needed(loaded: set[str], module: str) -> None:
     assert module not in loaded
     assert not [name for name in loaded if name.startswith(f"{module}.")]
 
 
-def test_the_modules_of_the_start_are_few(loaded: set[str]) -> None:
+def test_the_start_loads_a_limited_number_of_modules(loaded: set[str]) -> None:
     """Counted without the standard library, whose modules differ with its version, and without the
     folders of the project, which contain a docstring only."""
     others = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
@@ -69,7 +69,7 @@ def test_the_modules_of_the_start_are_few(loaded: set[str]) -> None:
     assert len(others) < 214
 
 
-def test_a_service_that_is_not_used_has_loaded_no_openssl(place: Home) -> None:
+def test_an_unused_service_has_loaded_no_openssl(place: Home) -> None:
     """Not even what proxy.py imports when its executor is made, in the middle of the start."""
     with service(place, "--no-prompt", program=READABLE) as running:
         running.status()
@@ -78,7 +78,7 @@ def test_a_service_that_is_not_used_has_loaded_no_openssl(place: Home) -> None:
     assert not [name for name in ("libcrypto", "libssl", "/_ssl.", "/_hashlib.") if name in mapped]
 
 
-def test_the_service_starts_without_openssl_and_encrypts_all_the_same() -> None:
+def test_the_service_starts_without_openssl_and_can_still_encrypt() -> None:
     """Who imports `ssl` later gets the real one, and asyncio is what it was."""
     code = """
 from trayproxy.service.lazy_openssl import import_without_openssl
@@ -102,7 +102,7 @@ for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=SOURCES, check=True)
 
 
-def test_a_login_that_nobody_has_rejected_loads_no_openssl() -> None:
+def test_looking_up_a_login_without_rejections_loads_no_openssl() -> None:
     """Each login is looked for among the rejected ones before it is sent."""
     code = """
 import sys

@@ -71,7 +71,7 @@ async def signed_in(probe: Probe, desk: FakeDesk) -> bool:
     return await probe.sign_in(wanted) is not None
 
 
-def test_all_legs_of_a_sign_in_go_on_one_connection_r_120(stack: ExitStack) -> None:
+def test_all_legs_of_a_handshake_use_the_same_connection_r_120(stack: ExitStack) -> None:
     upstream = stack.enter_context(NtlmUpstream())
     was_signed, desk = played(office(upstream.port), [ntlm_like_scheme()], signed_in)
     assert was_signed
@@ -80,7 +80,7 @@ def test_all_legs_of_a_sign_in_go_on_one_connection_r_120(stack: ExitStack) -> N
     assert connections["type 1"] == connections["type 3"]
 
 
-def test_a_refusal_of_head_may_bring_content_between_the_legs(stack: ExitStack) -> None:
+def test_a_407_to_head_may_have_content_between_the_legs(stack: ExitStack) -> None:
     upstream = stack.enter_context(NtlmUpstream(NtlmBehaviour(sends_body_to_head=True)))
     was_signed, desk = played(
         office(upstream.port), [ntlm_like_scheme()], signed_in, request=request_to("")
@@ -89,7 +89,9 @@ def test_a_refusal_of_head_may_bring_content_between_the_legs(stack: ExitStack) 
     assert len(desk.acceptances) == 1
 
 
-def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(stack: ExitStack) -> None:
+def test_an_http_1_0_proxy_is_asked_to_keep_the_connection_of_a_handshake_r_120(
+    stack: ExitStack,
+) -> None:
     def play(peer: Peer) -> None:
         while True:
             head = peer.read_head()
@@ -115,7 +117,7 @@ def closing(answer: bytes) -> Callable[[Peer], None]:
     return play
 
 
-def test_a_request_answers_the_nonce_of_the_connection_that_it_leaves_on(stack: ExitStack) -> None:
+def test_a_request_uses_the_nonce_of_its_own_connection(stack: ExitStack) -> None:
     """Behind a balancer, the proxy of another connection does not know any other nonce."""
     asked = [challenge(f'Digest realm="c", nonce="{nonce}", qop="auth"') for nonce in "axb"]
     upstream = stack.enter_context(
@@ -137,7 +139,7 @@ def test_a_request_answers_the_nonce_of_the_connection_that_it_leaves_on(stack: 
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["at once", "when more has come"])
-def test_a_proxy_that_closes_silently_behind_its_407_gets_the_login_on_a_new_connection(
+def test_a_proxy_closing_unannounced_after_a_407_gets_the_login_on_a_new_connection(
     stack: ExitStack, is_late: bool
 ) -> None:
     carried: list[bytes] = []
@@ -159,7 +161,7 @@ def test_a_proxy_that_closes_silently_behind_its_407_gets_the_login_on_a_new_con
     assert not desk.doubts
 
 
-def test_a_proxy_that_closes_instead_of_answering_a_login_gets_it_once(stack: ExitStack) -> None:
+def test_a_proxy_closing_instead_of_answering_gets_the_login_once(stack: ExitStack) -> None:
     """It has read the login, which may be wrong: once more would be one more failed log-on."""
     carried: list[bytes] = []
 
@@ -188,7 +190,7 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
     assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
 
 
-def test_a_silent_sign_in_server_holds_up_neither_the_verdict_nor_the_end(
+def test_a_silent_sign_in_server_delays_neither_the_verdict_nor_the_exit(
     stack: ExitStack,
 ) -> None:
     upstream = stack.enter_context(Scripted(answering(challenge("NTLM"))))

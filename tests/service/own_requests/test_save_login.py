@@ -17,7 +17,7 @@ from trayproxy.engine.limits import LIMITS
 from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, verify_and_save
 
 
-class Hanging(FakeHistory):
+class UnresponsiveHistory(FakeHistory):
     """A memory on a network drive that does not answer."""
 
     def rejecting_profile(self, space: UpstreamId, login: Login) -> Future[str | None]:
@@ -31,10 +31,10 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-def test_a_state_folder_that_does_not_answer_is_told(loop: asyncio.AbstractEventLoop) -> None:
+def test_an_unresponsive_state_folder_is_reported(loop: asyncio.AbstractEventLoop) -> None:
     means = SaveTools(
         FakeCredentialStore(),
-        Hanging(),
+        UnresponsiveHistory(),
         RejectedLogins(urandom(32)),
         LIMITS,
         lambda profile_id: "",
