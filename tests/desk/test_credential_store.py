@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.credential_store: the store of a run that must leave nothing behind."""
+"""Tests for trayproxy.desk.credential_store: the store of a run that leaves nothing on disk."""
 
 from tests.desk.machine_driver import OFFICE, RIGHT
 from trayproxy.control.messages import KeyringState, KeyringStatus

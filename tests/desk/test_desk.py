@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.desk: the machine on a real loop with a clock of its own."""
+"""Tests for trayproxy.desk.desk: the state machine on an event loop with a fake clock."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ SECRET = Login("jdoe", "Zx9-hidden")
 
 
 class SkippingSelector(selectors.DefaultSelector):
-    """Does not wait but lets the clock of the loop skip, so that hours are milliseconds."""
+    """Advances the clock instead of waiting, so hours take milliseconds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class SkippingSelector(selectors.DefaultSelector):
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """A loop in which waiting takes no time."""
+    """An event loop in which waiting takes no time."""
 
     def __init__(self) -> None:
         self._fake_selector = SkippingSelector()
@@ -67,13 +67,13 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
     @property
     def sleeps(self) -> int:
-        """How often the loop would have slept."""
+        """The number of times the loop would have slept."""
         return self._fake_selector.sleeps
 
 
 @dataclass
 class FakeCredentialStore:
-    """A store that answers when the test says so, or at once."""
+    """A credential store that completes its futures at once, or when the test says so."""
 
     login: Login | None = None
     keyring: KeyringStatus = GNOME
@@ -111,7 +111,7 @@ class FakeCredentialStore:
         self.on_change = tell
 
     def answer_pending(self) -> None:
-        """Answer all that is pending."""
+        """Complete all pending futures."""
         self.hangs = False
         for callback in self.pending:
             callback()
@@ -131,7 +131,7 @@ class FakeCredentialStore:
 
 @dataclass
 class RecordingListener:
-    """Hears of everything."""
+    """A listener that records all changes."""
 
     prompts: list[Prompt] = field(default_factory=list)
     closed: list[tuple[int, Ending]] = field(default_factory=list)
@@ -156,7 +156,9 @@ OutcomeFuture = asyncio.Future[Outcome]
 
 @dataclass
 class DeskHarness:
-    """A desk with a store and a face, on a loop in which waiting takes no time."""
+    """A desk with a fake store and a recording listener, on a loop in which waiting takes no
+    time.
+    """
 
     loop: SkippingLoop
     store: FakeCredentialStore = field(default_factory=FakeCredentialStore)
@@ -205,7 +207,7 @@ def credentials_in(future: OutcomeFuture) -> Credentials:
 
 
 def is_same(first: Credentials | None, other: Credentials) -> bool:
-    """Return whether two answers are the same but for the request that each was let go for."""
+    """Return whether two credentials are the same except for their send permit."""
     return first is not None and (first.login_id, first.signer) == (
         other.login_id,
         other.signer,
@@ -228,7 +230,7 @@ def harness() -> Iterator[DeskHarness]:
     loop.close()
 
 
-# --- A request's way ------------------------------------------------------------------------------
+# --- From the challenge to the acceptance ---------------------------------------------------------
 
 
 def test_a_parked_request_continues_with_the_typed_login(harness: DeskHarness) -> None:
@@ -397,7 +399,7 @@ def test_a_closed_desk_publishes_no_changes(harness: DeskHarness) -> None:
     assert (harness.listener.prompts, harness.listener.fact_changes) == ([], facts)
 
 
-# --- Confirmations --------------------------------------------------------------------------------
+# --- Acceptances ----------------------------------------------------------------------------------
 
 
 def test_an_acceptance_must_be_reported_again_after_some_seconds(harness: DeskHarness) -> None:
@@ -424,7 +426,7 @@ def test_a_doubted_login_is_not_known(harness: DeskHarness) -> None:
     harness.challenge(credentials)
     assert harness.desk.known(SPACE) is None
     assert not credentials.is_recently_accepted
-    harness.desk.accepted(credentials)  # By a request that had left before the refusal was read.
+    harness.desk.accepted(credentials)  # By a request sent before the refusal was read.
     assert harness.desk.known(SPACE) is None
     harness.desk.accepted(credentials_in(harness.challenge(target="other.example:443")))
     assert is_same(harness.desk.known(SPACE), credentials)
@@ -441,7 +443,7 @@ def test_after_a_canary_without_a_verdict_the_next_request_is_released(
     assert harness.listener.prompt.reason is PromptReason.UNCHECKED
 
 
-# --- Faces ----------------------------------------------------------------------------------------
+# --- Front ends -----------------------------------------------------------------------------------
 
 
 def test_500_requests_are_published_as_a_single_change(harness: DeskHarness) -> None:
@@ -783,7 +785,7 @@ def test_an_idle_desk_sets_no_timer(harness: DeskHarness) -> None:
     harness.wait(1000)
     before = harness.loop.sleeps
     harness.wait(10_000)
-    assert harness.loop.sleeps == before + 1  # The one of this very wait.
+    assert harness.loop.sleeps == before + 1  # The timer of this wait.
 
 
 def test_the_keyring_is_unknown_until_needed(harness: DeskHarness) -> None:
@@ -823,7 +825,7 @@ def test_a_fallback_has_a_prompt_with_its_own_name(harness: DeskHarness) -> None
 
 
 def test_each_upstream_has_an_entry_of_its_own_in_the_keyring(harness: DeskHarness) -> None:
-    """The keyring finds entries by the profile's upstream: it is given each alone."""
+    """The keyring finds entries by the profile's upstream, so each upstream is passed alone."""
     challenged_at(harness, SEVERAL, STAND_IN)
     harness.wait()
     harness.type_login()
@@ -849,7 +851,7 @@ def test_a_socks_proxy_uses_the_scheme_of_socks(harness: DeskHarness) -> None:
     harness.wait()
     prompt = harness.listener.prompt
     assert (prompt.method, prompt.transport) == ("SOCKS5", Transport.READABLE)
-    harness.type_login(Login("CORP:jdoe", "pass"))  # A colon means nothing there.
+    harness.type_login(Login("CORP:jdoe", "pass"))  # A colon has no meaning in SOCKS.
     assert credentials_in(future).header_value(b"", b"") == b"\x01\x09CORP:jdoe\x04pass"
 
 
@@ -873,7 +875,7 @@ def test_socks_proxies_never_get_an_http_login(harness: DeskHarness) -> None:
 
 
 def test_a_socks_proxy_is_not_asked_again_after_a_refusal(harness: DeskHarness) -> None:
-    """It has not heard of any address that it could forbid."""
+    """The proxy has received no target yet, so it cannot have refused because of the target."""
     tries: list[str] = []
 
     async def try_own(profile: Profile, target: str) -> bool:
@@ -899,7 +901,7 @@ def test_a_socks_proxy_is_not_asked_again_after_a_refusal(harness: DeskHarness) 
 def test_a_login_refused_by_a_site_is_verified_at_another_site(
     harness: DeskHarness,
 ) -> None:
-    """Its quota may be used up: the password is not to blame."""
+    """The refusal may be due to a used-up quota and not to the password."""
     tries: list[str] = []
 
     async def try_own(profile: Profile, target: str) -> bool:
@@ -917,7 +919,7 @@ def test_a_login_refused_by_a_site_is_verified_at_another_site(
     assert tries[0] == "github.com:443"
 
 
-# --- Requests that nobody waits for ---------------------------------------------------------------
+# --- Preconnects ----------------------------------------------------------------------------------
 
 
 def test_a_recently_accepted_login_may_be_used_for_preconnects(
@@ -982,7 +984,7 @@ def test_a_snoozed_login_is_not_used_for_preconnects(
     see_another_realm(harness, credentials)
     harness.wait()
     harness.desk.decline_prompt(harness.listener.prompt.number, Snooze.A_WHILE)
-    harness.wait(601)  # That realm was not seen lately: the login is known again.
+    harness.wait(601)  # The other realm was not seen recently: the login is known again.
     harness.desk.accepted(credentials)
     assert is_same(harness.desk.known(SPACE), credentials)
     assert credentials.is_recently_accepted
@@ -997,7 +999,7 @@ def test_preconnects_resume_when_the_screen_is_unlocked(harness: DeskHarness) ->
 
 
 def test_a_refusal_without_a_client_holds_back_other_requests(harness: DeskHarness) -> None:
-    """As when a connection was signed in ahead: nobody else sends that login before it is clear."""
+    """The refusal of a preconnect: no other request sends the login until it is verified."""
     credentials = harness.sign_in()
     targets: list[str] = []
 
@@ -1011,18 +1013,18 @@ def test_a_refusal_without_a_client_holds_back_other_requests(harness: DeskHarne
     future = harness.challenge()
     assert not future.done()
     harness.loop.run_until_complete(asyncio.sleep(0))
-    # The only host that accepted the login is the one that refuses it.
+    # The host that refuses the login is the only host that has accepted it.
     assert set(targets) == {""}
     assert len(harness.desk.prompts()) == 0
 
 
-# --- An upstream that answers nothing -------------------------------------------------------------
+# --- A silent upstream ----------------------------------------------------------------------------
 
 
 def test_a_login_is_not_proved_while_its_upstream_is_silent(
     harness: DeskHarness,
 ) -> None:
-    """What counts are the requests that share the proved login, not the one that tries it."""
+    """Only requests that share the proved login count, not the request that tries it."""
     tried = harness.sign_in()
     shared = harness.desk.known(SPACE)
     assert tried.permit
@@ -1034,7 +1036,7 @@ def test_a_login_is_not_proved_while_its_upstream_is_silent(
     assert not shared.is_recently_accepted
 
 
-# --- A request that strays between realms ---------------------------------------------------------
+# --- Alternating realms ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.desk: several schemes, requests of our own, and what is remembered."""
+"""Tests for trayproxy.desk.desk: several schemes, own requests and the history."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ NO_TICKET = Verdict(VerdictKind.NO_TICKET)
 
 @dataclass(frozen=True)
 class Ticket:
-    """A scheme like NTLM or Negotiate, without what makes them hard."""
+    """A scheme like NTLM or Negotiate, without their handshakes."""
 
     name: str
     title: str
@@ -67,7 +67,7 @@ WRAPPED = Ticket("negotiate", "NTLM in Negotiate", "ntlm")
 
 @dataclass
 class FakeHistory:
-    """A memory that keeps no file."""
+    """A history without a file."""
 
     fingerprints: Mapping[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
     rejected: set[Login] = field(default_factory=set)
@@ -114,7 +114,7 @@ class FakeHistory:
 
 @dataclass
 class SchemesHarness(DeskHarness):
-    """An office whose proxy offers more than Basic."""
+    """A desk whose upstream offers more than Basic."""
 
     schemes: tuple[Scheme, ...] = (NEGOTIATE, NTLM, WRAPPED, Basic())
     history: FakeHistory = field(default_factory=FakeHistory)
@@ -141,13 +141,13 @@ class SchemesHarness(DeskHarness):
         challenges: str = "",
         profile: Profile = OFFICE,
     ) -> OutcomeFuture:
-        """Let a request come back with a verdict."""
+        """Report a refused request with a verdict to the desk."""
         offered = parse_challenges([challenges.encode()] if challenges else [])
         pending = PendingRequest("github.com:443")
         return self.desk.challenged(SPACE, profile, offered, pending, credentials, verdict)
 
     async def try_own(self, profile: Profile, target: str) -> bool:
-        """Be a request of our own at a proxy that knows one password."""
+        """Act as an own request to a proxy that accepts a single password."""
         self.own_targets.append(target)
         if not self.reaches:
             raise ConnectionError
@@ -182,7 +182,7 @@ def harness() -> Iterator[SchemesHarness]:
     loop.close()
 
 
-# --- Which scheme ---------------------------------------------------------------------------------
+# --- Choice of the scheme -------------------------------------------------------------------------
 
 
 def send_request(harness: SchemesHarness, offered: str = ALL) -> OutcomeFuture:
@@ -312,7 +312,7 @@ def test_a_user_name_invalid_for_a_scheme_may_fit_another_scheme(harness: Scheme
 def test_alternating_challenges_end_with_a_refusal(
     harness: SchemesHarness,
 ) -> None:
-    """No login was sent, so that nothing is known of it; but the proxy could go on for ever."""
+    """No login was sent, so nothing is known about it; but the proxy could continue forever."""
     pending = PendingRequest("github.com:443")
 
     def challenged(offered: str, tried: Credentials | None = None) -> OutcomeFuture:
@@ -331,7 +331,7 @@ def test_alternating_challenges_end_with_a_refusal(
     assert not third.done() or isinstance(third.result(), Refusal)
 
 
-# --- One's own sign-in ----------------------------------------------------------------------------
+# --- The own sign-in ------------------------------------------------------------------------------
 
 
 def test_the_own_sign_in_is_used_without_a_prompt(harness: SchemesHarness) -> None:
@@ -351,7 +351,7 @@ def test_the_own_sign_in_is_used_without_a_prompt(harness: SchemesHarness) -> No
 def test_the_own_sign_in_is_not_doubted_while_its_upstream_is_silent(
     harness: SchemesHarness,
 ) -> None:
-    """There is no password in it that could be wrong."""
+    """The own sign-in has no password that could be wrong."""
     harness.desk.accepted(credentials_in(harness.challenge(profile=SSO, challenges=ALL)))
     known = harness.desk.known(SPACE)
     assert known is not None
@@ -430,7 +430,7 @@ def test_a_profile_with_the_own_sign_in_takes_no_password(harness: SchemesHarnes
     assert problem.title == "This profile uses no password"
 
 
-# --- Requests of our own --------------------------------------------------------------------------
+# --- Own requests ---------------------------------------------------------------------------------
 
 
 def test_a_password_is_saved_once_it_was_accepted(harness: SchemesHarness) -> None:
@@ -530,7 +530,7 @@ def test_closing_the_desk_cancels_own_requests(harness: SchemesHarness) -> None:
     assert harness.history.closed
 
 
-# --- What is remembered ---------------------------------------------------------------------------
+# --- History --------------------------------------------------------------------------------------
 
 
 def test_rejections_trials_and_fingerprints_are_recorded(harness: SchemesHarness) -> None:
@@ -606,7 +606,7 @@ def test_a_profile_with_a_changed_upstream_gets_no_verdict_of_the_old_trial(
     assert harness.store.saved == []
 
 
-# --- How a login is written -----------------------------------------------------------------------
+# --- Encoding of a login --------------------------------------------------------------------------
 
 
 def credentials_of(credentials: Credentials) -> bytes:
@@ -616,7 +616,7 @@ def credentials_of(credentials: Credentials) -> bytes:
 def test_a_login_is_encoded_only_as_the_profile_says_r_092(
     harness: SchemesHarness,
 ) -> None:
-    """What it is in another encoding costs a failed log-on, too: that is for the person to say."""
+    """Another encoding would cost a failed log-on, too: the user must choose the encoding."""
     login = Login("jörg", "ü")
     future = send_request(harness, 'Basic realm="Corp"')
     harness.desk.answer_prompt(1, login, remember=True)

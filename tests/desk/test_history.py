@@ -1,4 +1,4 @@
-"""What outlives a run: a small file without secrets."""
+"""Tests for trayproxy.desk.history: records between runs, without secrets."""
 
 import json
 import stat
@@ -45,7 +45,7 @@ def history(path: Path) -> Iterator[HistoryFile]:
 
 
 def restart(history: HistoryFile, path: Path) -> HistoryFile:
-    """End the run and begin another."""
+    """Close the history and open its file again, as the next run does."""
     history.close()
     return HistoryFile(path)
 
@@ -184,7 +184,7 @@ WRONG = [1, 1.5, True, [1], ["Corp", 1], [["Corp"]], [None], {"Corp": 1}, "Corp"
 
 
 def changed(place: str, value: object) -> bytes:
-    """Return the whole file with another value at one place; None takes the place away."""
+    """Return a complete file with another value at one place; None removes the place."""
     document = json.loads(json.dumps(WHOLE))
     where = document["upstreams"][0] if place in (*OF_UPSTREAM, *OF_TRIAL) else document
     where = where["tried"][0] if place in OF_TRIAL else where
@@ -197,7 +197,7 @@ def changed(place: str, value: object) -> bytes:
 def is_right(place: str, value: object) -> bool:
     if place in ("profile", "upstream", "login"):
         return isinstance(value, str)
-    if place == "label":  # Without one there is no pin.
+    if place == "label":  # Without a label there is no fingerprint.
         return isinstance(value, str) or value == {}
     if place in ("count", "last"):
         return value == 1 and value is not True
@@ -278,7 +278,7 @@ def test_an_unresponsive_folder_does_not_block(path: Path, monkeypatch: pytest.M
     recorded = history.begin_trial(SPACE, LOGIN, insists=False)
     assert began.wait(30)
     history.set_fingerprint(SPACE, PIN)
-    history.close()  # It comes back, although the folder does not.
+    history.close()  # The call returns although the directory does not respond.
     assert not recorded.done()
     goes_on.set()
     assert recorded.result(30) == HistoryRecord()
@@ -311,7 +311,7 @@ def test_a_login_on_trial_is_held_back_in_the_next_run(history: HistoryFile, pat
 
 @pytest.fixture
 def hashes(monkeypatch: pytest.MonkeyPatch) -> "SimpleQueue[str]":
-    """What was hashed for the file, in its order."""
+    """The logins that were hashed, in order."""
     made: SimpleQueue[str] = SimpleQueue()
 
     def noted(message: bytes, **settings: Any) -> bytes:
@@ -323,7 +323,7 @@ def hashes(monkeypatch: pytest.MonkeyPatch) -> "SimpleQueue[str]":
 
 
 def names_in(path: Path) -> list[str]:
-    """Return the names of the logins on trial."""
+    """Return the hashes of the logins on trial."""
     upstreams = json.loads(path.read_text())["upstreams"]
     return [one["login"] for upstream in upstreams for one in upstream["tried"]]
 
@@ -358,7 +358,7 @@ def test_a_trial_without_a_verdict_gets_the_hash_of_its_login(
 
 
 def test_after_a_kill_the_saved_login_is_held_back(history: HistoryFile, path: Path) -> None:
-    """Nothing says which it was, and one more try with it would be one more failed log-on."""
+    """The file does not say which login was on trial; another trial could cost a failed log-on."""
     history.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10)
     later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
@@ -366,7 +366,7 @@ def test_after_a_kill_the_saved_login_is_held_back(history: HistoryFile, path: P
         held = later.begin_trial(SPACE, login, insists=False, is_saved=True).result(10)
         assert held.hold_s > 0
     assert later.begin_trial(ELSEWHERE, LOGIN, insists=False).result(10) == HistoryRecord()
-    # What is typed or given for this run is another one, or is meant.
+    # A login that is typed or given for this run is another login, or is tried on purpose.
     assert later.begin_trial(SPACE, another, insists=False).result(10) == HistoryRecord()
     assert later.begin_trial(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
     later.record_acceptance(SPACE, another)
@@ -377,7 +377,7 @@ def test_after_a_kill_the_saved_login_is_held_back(history: HistoryFile, path: P
 
 
 def test_after_a_kill_only_the_typed_login_is_held_back(history: HistoryFile, path: Path) -> None:
-    """Its name is in the file before it is sent."""
+    """The hash of a typed login is in the file before the login is sent."""
     history.begin_trial(SPACE, LOGIN, insists=False).result(10)
     assert UNHASHED not in names_in(path)
     later = HistoryFile(path)
@@ -403,7 +403,7 @@ def test_an_acceptance_keeps_the_trial_of_another_login(history: HistoryFile, pa
 def test_a_login_is_tried_even_if_its_trial_cannot_be_recorded(
     history: HistoryFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise nobody could sign in on a computer whose OpenSSL has no scrypt."""
+    """Otherwise no user could sign in on a computer whose OpenSSL has no scrypt."""
 
     def refuse(*_: object, **__: object) -> bytes:
         raise ValueError
@@ -480,7 +480,7 @@ def test_several_rejections_of_a_login_have_the_same_hash(history: HistoryFile, 
 
 
 def test_a_file_too_large_to_read_is_not_written(history: HistoryFile, path: Path) -> None:
-    """An upstream may call itself by a name of 32,000 letters."""
+    """A realm may have 32,000 characters."""
     history.record_rejection(SPACE, LOGIN)
     for number in range(60):
         space = UpstreamId(f"p{number}", f"http://proxy{number}.example:3128")

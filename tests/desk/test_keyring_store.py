@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.keyring_store: with doubles of a back-end."""
+"""Tests for trayproxy.desk.keyring_store with fake back-ends."""
 
 import logging
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass
 class InMemoryBackend:
-    """A back-end in memory."""
+    """A back-end that stores entries in memory."""
 
     entries: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ class InMemoryBackend:
 
 
 class RaisingBackend(InMemoryBackend):
-    """A back-end that raises the same error whatever one does."""
+    """A back-end that raises the same exception in every method."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -72,7 +72,7 @@ class RaisingBackend(InMemoryBackend):
 
 
 class HangingBackend(InMemoryBackend):
-    """A back-end that hangs until it is let go."""
+    """A back-end that blocks until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,20 +86,20 @@ class HangingBackend(InMemoryBackend):
 
 
 class NameOnlyBackend(InMemoryBackend):
-    """A back-end that finds an entry by its user name alone, as the macOS Keychain does."""
+    """A back-end that finds entries by user name only, as the macOS Keychain does."""
 
     def get_credential(self, service: str, username: str | None) -> Entry | None:
         return super().get_credential(service, username) if username else None
 
 
 class WinVaultKeyring(InMemoryBackend):
-    """A double of the Windows back-end: known by its module."""
+    """A fake of the Windows back-end, which is recognized by its module."""
 
     __module__ = "keyring.backends.Windows"
 
 
 class SecretServiceKeyring(HangingBackend):
-    """A double of the back-end for the Secret Service: known by its module."""
+    """A fake of the Secret Service back-end, which is recognized by its module."""
 
     __module__ = "keyring.backends.SecretService"
 
@@ -177,7 +177,7 @@ def test_forgetting_a_missing_login_is_no_problem() -> None:
 
 
 def test_an_entry_with_an_empty_secret_is_not_found() -> None:
-    # KWallet gives back as empty what it had no time to write.
+    # KWallet returns entries that it has not written yet as empty.
     backend = InMemoryBackend({(service_name(OFFICE), "jdoe"): ""})
     assert store_on(backend).find(OFFICE).result(SOON) == LookupResult(None, OK)
 
@@ -219,7 +219,7 @@ def test_any_text_is_saved_unchanged(password: str) -> None:
 
 
 class DBusError(Exception):
-    """As jeepney raises it."""
+    """An exception like jeepney's."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -230,7 +230,7 @@ DBusError.__name__ = "DBusErrorResponse"
 
 
 class WindowsError(Exception):
-    """As pywintypes raises it."""
+    """An exception like pywintypes'."""
 
     def __init__(self) -> None:
         super().__init__(1783, "CredWrite", "The stub received bad data")

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.keyring_store: with the keyring library and a real GNOME Keyring."""
+"""Tests for trayproxy.desk.keyring_store with the keyring library and a real GNOME Keyring."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def test_an_entry_has_a_readable_label(session: KeyringSession) -> None:
     KeyringStore().save(OFFICE, Login("CORP\\jdoe", "right")).result(SOON)
     (entry,) = session.entries()
     assert entry.label == "TrayProxy — Office (CORP\\jdoe)"
-    # The library may add some of its own.
+    # The library may add attributes of its own.
     assert entry.attributes.items() >= {
         ("application", "TrayProxy"),
         ("service", service_name(OFFICE)),
@@ -59,7 +59,7 @@ def test_any_text_is_read_back_unchanged() -> None:
 
 
 def remove_entry_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let another program remove the first entry that the library has found and not read yet."""
+    """Make another program remove the first entry after the library has found it."""
     is_removed = False
 
     def unlock(backend: object, item: secretstorage.Item) -> None:
@@ -162,7 +162,7 @@ def test_without_a_session_bus_there_is_no_keyring() -> None:
 
 @pytest.mark.usefixtures("no_session")
 def test_a_store_of_plain_text_is_not_used() -> None:
-    # What keyrings.alt does when it is installed: it offers itself as the only back-end.
+    # As keyrings.alt does when it is installed: it offers itself as the only back-end.
     assert survey(PLAIN_TEXT) == "unsafe"
 
 
@@ -229,7 +229,9 @@ class PlainText(KeyringBackend):
 
 
 def survey(prelude: str = "") -> str:
-    """Return what a fresh process finds; the library remembers back-ends for a whole process."""
+    """Return the keyring as a new process finds it; the library caches back-ends for its
+    process.
+    """
     return run(
         f"{prelude}\nfrom trayproxy.desk.keyring_store import KeyringStore\n"
         "print(KeyringStore().survey().result(8).state.value)"

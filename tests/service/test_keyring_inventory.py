@@ -18,7 +18,7 @@ FULL = Problem("TP-404", "The password could not be saved", "It is full.")
 
 
 class FakeCredentialStore:
-    """A keyring that says what the test says."""
+    """A keyring with the results that a test sets."""
 
     def __init__(self) -> None:
         self.finding = LookupResult(None, KeyringStatus(KeyringState.OK))

@@ -1,4 +1,4 @@
-"""Tests for what trayproxy.service.main decides by itself."""
+"""Tests for the decisions of trayproxy.service.main."""
 
 import errno
 from pathlib import Path
@@ -30,7 +30,7 @@ from trayproxy.service.process_names import ListeningProgram, ProcessNames
 )
 def test_clients_are_limited_before_descriptors_run_out(descriptors: int, clients: int) -> None:
     assert limits_for(descriptors).max_clients == clients
-    # Each has one and needs another one; a tenth is for what there is besides.
+    # Each client needs two descriptors; a tenth is reserved for other uses.
     assert 2 * clients <= descriptors * 0.9
     assert clients == 1 or 2 * clients + 40 <= descriptors
 

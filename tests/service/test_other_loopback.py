@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.other_loopback: who has the other address of ``localhost``."""
+"""Tests for trayproxy.service.other_loopback: the program at the other address of ``localhost``."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ NC = ListeningProgram("nobody", "nc", 4711)
 
 
 class FakeNames(ProcessNames):
-    """Knows who listens at once."""
+    """Returns a given program without a look-up."""
 
     def __init__(self) -> None:
         self.listener = NC
@@ -31,7 +31,7 @@ class FakeNames(ProcessNames):
 
 
 class FakeLoopbackListener:
-    """Has the other address, or somebody else has."""
+    """A listener for which the other address is taken or free."""
 
     address = ADDRESS
 
@@ -45,7 +45,7 @@ class FakeLoopbackListener:
 
 
 class ManualClockLoop(asyncio.SelectorEventLoop):
-    """A loop whose time stands still until it is moved."""
+    """An event loop with a clock that only the test advances."""
 
     now = 1000.0
 
@@ -54,7 +54,7 @@ class ManualClockLoop(asyncio.SelectorEventLoop):
 
 
 class LoopbackHarness:
-    """A door, and what a person is told of it."""
+    """An `OtherLoopback` with fakes, and the problems that it has reported."""
 
     def __init__(self) -> None:
         self.loop = ManualClockLoop()

@@ -10,7 +10,7 @@ from trayproxy.service.presence import Presence
 
 
 class FakeScreenLockWatch:
-    """A system that says what the test says."""
+    """A screen lock that the test locks and unlocks."""
 
     def __init__(self) -> None:
         self.on_change: OnLockChange | None = None
@@ -28,7 +28,7 @@ class FakeScreenLockWatch:
 
 
 class PresenceHarness:
-    """A screen, its system, and what was told of it."""
+    """A `Presence` with a fake screen lock, and its reports."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -29,7 +29,7 @@ def pending() -> Iterator[PendingRequest]:
 def test_hundreds_of_requests_share_a_lookup(
     pending: PendingRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One look takes some hundredths of a second: three hundred would take many."""
+    """A look-up takes some hundredths of a second: three hundred would take seconds."""
     looks: list[int] = []
     find = programs.programs_of
 
@@ -52,7 +52,7 @@ def test_hundreds_of_requests_share_a_lookup(
     assert {program.pid for program in found if program} == {os.getpid()}
     assert len(found) == 300
     assert sum(looks) == 300
-    assert len(looks) <= 2  # Those that ask while the first look goes on share the next one.
+    assert len(looks) <= 2  # Requests during the first look-up share the second look-up.
 
 
 def test_a_cancelled_request_does_not_delay_the_others(pending: PendingRequest) -> None:

@@ -15,7 +15,7 @@ from trayproxy.service.refused_clients import LOG_INTERVAL_S, MAX_USERS, Refused
 
 
 class FakeNames(ProcessNames):
-    """Knows names at once."""
+    """Returns names without a look-up."""
 
     def __init__(self) -> None:
         self.asked: list[User] = []
@@ -29,7 +29,7 @@ class FakeNames(ProcessNames):
 
 
 class ManualClockLoop(asyncio.SelectorEventLoop):
-    """A loop whose time stands still until it is moved."""
+    """An event loop with a clock that only the test advances."""
 
     now = 1000.0
 
@@ -38,7 +38,7 @@ class ManualClockLoop(asyncio.SelectorEventLoop):
 
 
 class ReporterHarness:
-    """Strangers that are refused, and what is heard of them."""
+    """A `RefusedClientReporter` with fakes, and the totals that it has reported."""
 
     def __init__(self) -> None:
         self.loop = ManualClockLoop()
@@ -50,7 +50,7 @@ class ReporterHarness:
     def refuse(self, user: User | None, times: int = 1) -> RefusedClients:
         for _ in range(times):
             self.reporter.record(self.connection, user)
-        # What was begun comes to its end: a few turns of the loop.
+        # Let the tasks finish: they need a few iterations of the loop.
         for _ in range(3):
             self.loop.run_until_complete(asyncio.sleep(0))
         return self.totals[-1]
@@ -121,7 +121,7 @@ def test_the_number_of_user_reports_is_limited(harness: ReporterHarness) -> None
 def test_without_a_free_descriptor_the_users_number_is_logged(
     harness: ReporterHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    harness.connection.close()  # It cannot be duplicated any more, either.
+    harness.connection.close()  # A closed connection cannot be duplicated.
     known = harness.refuse(7)
     assert (known.count, known.user) == (1, "7")
     assert caplog.messages == ["refused a connection of user 7"]

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.router: which way each request goes."""
+"""Tests for trayproxy.service.router: the route of each request."""
 
 import socket
 from dataclasses import replace
@@ -27,7 +27,7 @@ def test_without_a_profile_there_is_no_route() -> None:
     router = Router()
     assert router.route(TARGET) is None
     router.use(None)
-    assert router.route(TARGET) is None  # Never directly unless somebody has chosen that.
+    assert router.route(TARGET) is None  # Never directly unless the user has chosen to.
 
 
 def test_a_request_goes_through_the_upstream_with_its_login() -> None:

@@ -1,4 +1,4 @@
-"""What the service does not load before it listens: start-up time is chosen, not found."""
+"""Tests that the service does not load needless modules before it listens."""
 
 import subprocess
 import sys
@@ -39,8 +39,10 @@ NOT_NEEDED = (
 
 @pytest.fixture(scope="module")
 def loaded() -> set[str]:
-    """Return the modules that the start loads, without those that the interpreter has loaded
-    before, such as Debian's sitecustomize."""
+    """Return the modules that the start loads.
+
+    Modules that the interpreter has loaded before, such as Debian's sitecustomize, do not count.
+    """
     code = (
         "import sys; before = set(sys.modules);"
         "from trayproxy.service.lazy_openssl import import_without_openssl;"
@@ -60,17 +62,18 @@ def test_a_module_is_loaded_only_when_needed(loaded: set[str], module: str) -> N
 
 
 def test_the_start_loads_a_limited_number_of_modules(loaded: set[str]) -> None:
-    """Counted without the standard library, whose modules differ with its version, and without the
-    folders of the project, which contain a docstring only."""
+    """The standard library is not counted, because its modules differ between versions, and neither
+    are the project's packages, which contain only a docstring.
+    """
     others = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
     others -= {".".join(file.parent.relative_to(SOURCES).parts) for file in PACKAGES}
-    # msgspec imports it where something else, of the tests, has brought it.
+    # msgspec imports it if a dependency of the tests has installed it.
     others.discard("typing_extensions")
     assert len(others) < 214
 
 
 def test_an_unused_service_has_loaded_no_openssl(place: Home) -> None:
-    """Not even what proxy.py imports when its executor is made, in the middle of the start."""
+    """Not even the modules that proxy.py imports when its executor is created during the start."""
     with service(place, "--no-prompt", program=READABLE) as running:
         running.status()
         mapped = Path(f"/proc/{running.pid}/maps").read_text()
@@ -79,7 +82,7 @@ def test_an_unused_service_has_loaded_no_openssl(place: Home) -> None:
 
 
 def test_the_service_starts_without_openssl_and_can_still_encrypt() -> None:
-    """Who imports `ssl` later gets the real one, and asyncio is what it was."""
+    """A later import of `ssl` returns the real module, and asyncio works as usual."""
     code = """
 from trayproxy.service.lazy_openssl import import_without_openssl
 import_without_openssl()
@@ -103,7 +106,7 @@ for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
 
 
 def test_looking_up_a_login_without_rejections_loads_no_openssl() -> None:
-    """Each login is looked for among the rejected ones before it is sent."""
+    """Each login is looked up among the rejected logins before it is sent."""
     code = """
 import sys
 from trayproxy.auth.login import Login

@@ -1,5 +1,4 @@
-"""Tests for trayproxy.service.own_requests.probe: a request of our own, signed in like any
-program's."""
+"""Tests for trayproxy.service.own_requests.probe: an own request, signed in like a program's."""
 
 import asyncio
 import os
@@ -53,7 +52,7 @@ def played(
     limits: EngineLimits = LIMITS,
     request: Request | None = None,
 ) -> tuple[T, FakeDesk]:
-    """Play with a probe on a loop of its own, and return what came of it."""
+    """Run a coroutine with a probe on a loop of its own, and return its result."""
 
     async def run() -> tuple[T, FakeDesk]:
         loop, desk = asyncio.get_running_loop(), FakeDesk(LOGIN, schemes=schemes, knows_it=True)
@@ -65,7 +64,7 @@ def played(
 
 
 async def signed_in(probe: Probe, desk: FakeDesk) -> bool:
-    """Sign in; return whether that took a login."""
+    """Sign in; return whether the request needed a login."""
     wanted = await probe.send(None)
     assert isinstance(wanted, ProbeChallenge)
     return await probe.sign_in(wanted) is not None
@@ -108,7 +107,7 @@ def test_an_http_1_0_proxy_is_asked_to_keep_the_connection_of_a_handshake_r_120(
 
 
 def closing(answer: bytes) -> Callable[[Peer], None]:
-    """Return a script that answers one head and closes the connection."""
+    """Return a script that answers one request and closes the connection."""
 
     def play(peer: Peer) -> None:
         peer.read_head()
@@ -118,12 +117,12 @@ def closing(answer: bytes) -> Callable[[Peer], None]:
 
 
 def test_a_request_uses_the_nonce_of_its_own_connection(stack: ExitStack) -> None:
-    """Behind a balancer, the proxy of another connection does not know any other nonce."""
+    """Behind a load balancer, the proxy of another connection does not know the nonce."""
     asked = [challenge(f'Digest realm="c", nonce="{nonce}", qop="auth"') for nonce in "axb"]
     upstream = stack.enter_context(
         Scripted(
             answering(asked[0], OK),
-            # It says so: whether a silent end is seen before the login leaves is a matter of luck.
+            # Announced: an unannounced end may or may not be noticed before the login is sent.
             closing(asked[1].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)),
             answering(asked[2], OK),
         )
@@ -162,7 +161,7 @@ def test_a_proxy_closing_unannounced_after_a_407_gets_the_login_on_a_new_connect
 
 
 def test_a_proxy_closing_instead_of_answering_gets_the_login_once(stack: ExitStack) -> None:
-    """It has read the login, which may be wrong: once more would be one more failed log-on."""
+    """The proxy has read the login, which may be wrong: a repetition could cost a failed log-on."""
     carried: list[bytes] = []
 
     def play(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.own_requests.save_login: what a login is not saved for."""
+"""Tests for trayproxy.service.own_requests.save_login: why a login is not saved."""
 
 import asyncio
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, ve
 
 
 class UnresponsiveHistory(FakeHistory):
-    """A memory on a network drive that does not answer."""
+    """A history on a network drive that does not respond."""
 
     def rejecting_profile(self, space: UpstreamId, login: Login) -> Future[str | None]:
         return Future()
