@@ -214,8 +214,8 @@ def _open_tunnel(
     if head is None:
         return SLOW_PATH
     _record_response(connection, upstream, confirms=True)
-    # If the client has closed its connection, this raises while `plan` is still set. The upstream
-    # connection leads to the site now, and must not be reused for other requests.
+    # If the client has closed its connection, this raises while `cached_request` is still set. The
+    # upstream connection leads to the site now, and must not be reused for other requests.
     sent = connection.client.send(head)
     connection.tunnel = Tunnel(
         connection.client, upstream.stream, connection.engine.pipe_pool, head[sent:]

@@ -49,15 +49,15 @@ class HeadCache(Generic[K, V]):
 
 
 class CachedRequest:
-    """A request head and the decisions which depend on its octets only.
+    """A request head, the decisions made for it, and the head last written for it.
 
     Attributes:
-        request: The head.
+        request: The parsed head.
         page: The error page to answer the request with; None if the request is forwarded.
-        is_simple: True for a GET without content and upgrade, on a persistent connection: such a
-            request is sent in one piece, and often answered in one piece.
-        opens_tunnel: True for a CONNECT without content.
-        wire: The head as it was last written to the next hop.
+        is_simple: True for a forwarded GET without content and upgrade on a persistent connection:
+            it is sent in one piece, and often answered in one piece.
+        opens_tunnel: True for a forwarded HTTP/1.1 CONNECT without content.
+        wire: The head last written to the next hop.
         route: The route for which `wire` was written.
         credentials: The credentials contained in `wire`; None for none.
         known_credentials: The credentials known then: `credentials`, or the withheld credentials if

@@ -183,7 +183,7 @@ class ResponseReader:
 
     @staticmethod
     def _release_content(writer: RequestWriter) -> None:
-        """Send the held content from now on.
+        """Stop holding the content: the writer sends it from now on.
 
         Raises:
             SignInFirstError: The content must not be sent before signing in.
