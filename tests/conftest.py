@@ -74,7 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for tier, description in DESCRIPTIONS.items():
         config.addinivalue_line("markers", f"{tier}: {description}; given by folder or fixture")
     running = config.stash[_RUNNING] = _Running()
-    sys.addaudithook(unit_guard(lambda: running.tier is Tier.UNIT))
+    if sys.platform != "win32":  # There an event loop connects to itself by loopback sockets.
+        sys.addaudithook(unit_guard(lambda: running.tier is Tier.UNIT))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
