@@ -1,5 +1,6 @@
 """Tests for trayproxy.cli.status."""
 
+import dataclasses
 import json
 from time import mktime
 from typing import Any
@@ -18,6 +19,8 @@ from trayproxy.control.messages import (
     Status,
     UpstreamState,
 )
+from trayproxy.desk.machine.events import RefusalReason
+from trayproxy.desk.problems import problem_of
 
 UP = Status("0.1.0", 7, ListenerState.UP, "127.0.0.1:3128", profile=OFFICE, profiles=(OFFICE,))
 
@@ -45,6 +48,17 @@ def test_problems_are_shown_with_their_ids(cli: Cli, service: FakeService) -> No
     _, out, _ = cli("status")
     assert "  Problem:        proxy.example does not answer. No answer[2J. (TP-203)\n" in out
     assert "  Notice:         The settings file has a mistake. line 3. (TP-801)\n" in out
+
+
+def test_every_text_of_the_desk_is_shown_whole(cli: Cli, service: FakeService) -> None:
+    # The end of a text tells the user what to do.
+    sentence = "The proxy accepted Digest (SHA-512-256) before, which protects the password better."
+    profile = dataclasses.replace(OFFICE, name="x" * 64)
+    problems = tuple(problem_of(reason, profile, sentence) for reason in RefusalReason)
+    service.status = replace(service.status, notices=problems)
+    _, out, _ = cli("status")
+    for problem in problems:
+        assert problem.body in out
 
 
 @pytest.mark.parametrize(("saved", "words"), [(True, "saved"), (False, "not saved")])

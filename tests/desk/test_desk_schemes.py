@@ -122,6 +122,8 @@ class SchemesHarness(DeskHarness):
     password: str = RIGHT.password
     reaches: bool = True
     own_targets: list[str] = field(default_factory=list)
+    own_offers: str = ALL
+    """The challenges in a 407 to an own request."""
 
     def __post_init__(self) -> None:
         self.desk = Desk(
@@ -151,7 +153,7 @@ class SchemesHarness(DeskHarness):
         self.own_targets.append(target)
         if not self.reaches:
             raise ConnectionError
-        offered, tried = parse_challenges([ALL.encode()]), None
+        offered, tried = parse_challenges([self.own_offers.encode()]), None
         while True:
             pending = PendingRequest(target or "example.com:80", is_own=True)
             outcome = await self.desk.challenged(
@@ -576,6 +578,20 @@ def test_a_proxy_weaker_than_in_an_earlier_run_causes_a_prompt() -> None:
         "Basic",
     )
     assert harness.store.lookups == []
+    harness.desk.close()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+def test_a_login_that_is_not_sent_to_a_weaker_proxy_is_not_saved_and_the_reason_is_told() -> None:
+    loop = SkippingLoop()
+    memory = FakeHistory(fingerprints={SPACE: UpstreamFingerprint("ntlm", ("Corp",))})
+    harness = SchemesHarness(loop, history=memory, own_offers='Basic realm="Corp"')
+    harness.desk.send_own_request = harness.try_own
+    problem = harness.save(RIGHT)
+    assert problem is not None
+    assert problem.id == "TP-309"
+    assert harness.store.saved == []
     harness.desk.close()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()

@@ -413,6 +413,22 @@ class TestAWeakerWay:
         assert f"by {second.method.title} " in refused.text
         assert driver.machine.is_trusted(login_id)
 
+    def test_is_a_trouble_until_a_login_is_accepted_if_there_is_no_front_end(
+        self, first: OfferedScheme, second: OfferedScheme
+    ) -> None:
+        driver = new_driver(first)
+        login_id = driver.sign_in()
+        driver.handle(FrontEndsChanged(0))
+        driver.advance(60)
+        sent_and_asked_for(driver, login_id, first, second)
+        (refused,) = driver.effects_of(RefuseRequest)
+        (trouble,) = driver.machine.troubles()
+        assert (trouble.reason.name, trouble.text) == ("WEAKER", refused.text)
+        assert driver.machine.facts("office").sign_in is SignInState.NEEDED
+        driver.accept(driver.challenge(offers=(first,)))
+        assert driver.machine.troubles() == ()
+        assert driver.machine.facts("office").sign_in is SignInState.OK
+
     def test_is_left_alone_for_a_while_when_the_person_declines(
         self, first: OfferedScheme, second: OfferedScheme
     ) -> None:

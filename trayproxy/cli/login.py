@@ -8,7 +8,13 @@ import getpass
 import sys
 
 from trayproxy.auth.login import Login
-from trayproxy.cli.output import CommandError, exit_code_for, print_message, printable_line
+from trayproxy.cli.output import (
+    CommandError,
+    exit_code_for,
+    print_message,
+    printable_line,
+    problem_line,
+)
 from trayproxy.cli.settings import open_settings
 from trayproxy.desktop.hardening import harden
 from trayproxy.exit_codes import ExitCode
@@ -71,7 +77,7 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
     )
     if problem.id != NO_KEYRING:
         raise CommandError.from_problem(problem, exit_code_for(problem))
-    print_message(f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})")
+    print_message(problem_line(problem))
 
 
 def logout(paths: Paths, name: str | None) -> None:

@@ -13,6 +13,9 @@ from trayproxy.cli.streams import discard_output
 from trayproxy.control.messages import Failed, Problem
 from trayproxy.exit_codes import ExitCode
 
+_BODY_LENGTH = 1200
+"""The maximum length of a problem's body; the longest texts of TrayProxy itself have some 700
+characters."""
 _CODES_BY_HUNDREDS = {"2": ExitCode.UPSTREAM, "3": ExitCode.SIGN_IN, "4": ExitCode.KEYRING}
 _CODES_BY_ID = {
     "TP-101": ExitCode.PORT,
@@ -47,9 +50,7 @@ class CommandError(Exception):
     @classmethod
     def from_problem(cls, problem: Problem, code: int = ExitCode.FAILED) -> "CommandError":
         """Return the error with the text of a problem."""
-        return cls(
-            f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})", code
-        )
+        return cls(problem_line(problem), code)
 
     @classmethod
     def from_reply(cls, failed: Failed) -> "CommandError":
@@ -90,6 +91,12 @@ def printable_line(text: str, limit: int = 400) -> str:
     shown = "".join(char for char in kept if not unicodedata.category(char).startswith("C"))
     line = " ".join(shown.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def problem_line(problem: Problem) -> str:
+    """Return a problem as one line; its end, which tells the user what to do, is kept."""
+    body = printable_line(problem.body, _BODY_LENGTH)
+    return f"{printable_line(problem.title)}. {body} ({problem.id})"
 
 
 def json_line(members: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from time import localtime, strftime
 
 import msgspec
 
-from trayproxy.cli.output import exit_code_for, json_line, print_line, printable_line
+from trayproxy.cli.output import exit_code_for, json_line, print_line, printable_line, problem_line
 from trayproxy.cli.service_client import fetch_status, require_service
 from trayproxy.control.messages import (
     KeyringState,
@@ -80,8 +80,8 @@ def as_text(status: Status) -> str:
         rows.append(("Refused", refused_clients_text(status.refused_clients)))
     for problem in (status.problem, *status.notices):
         if problem is not None:
-            text = f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})"
-            rows.append(("Problem" if problem is status.problem else "Notice", text))
+            name = "Problem" if problem is status.problem else "Notice"
+            rows.append((name, problem_line(problem)))
     lines = [f"  {name + ':':<15} {text}" for name, text in rows]
     return "\n".join([heading(status), *lines])
 

@@ -545,7 +545,12 @@ class Desk:
                 case TrialState.UNSENT:
                     problem = rejected_before()
                 case TrialState.UNKNOWN:
-                    problem = not_checked()
+                    changed = self._machine.changed_upstream(upstream_id)
+                    problem = (
+                        problem_of(changed.reason, changed.profile, changed.text)
+                        if changed
+                        else not_checked()
+                    )
                 case TrialState.UNRECORDED:
                     problem = unrecorded()
             del self._saves[upstream_id]

@@ -60,6 +60,7 @@ LOGIN_CODES = {
     "TP-302": ExitCode.SIGN_IN,
     "TP-303": ExitCode.SIGN_IN,
     "TP-307": ExitCode.UPSTREAM,
+    "TP-309": ExitCode.SIGN_IN,
     "TP-311": ExitCode.FAILED,
 }
 """Exit codes for a login that was not saved, by the problem; else it is about the keyring."""

@@ -84,6 +84,7 @@ class Outcomes:
         space.inconclusive_hosts.clear()
         space.own_targets.clear()
         space.in_flight.clear()
+        space.weaker_refusal = None
         if space.login_id == login_id:
             is_canary = space.phase is SpacePhase.CHECKING
             self._add_accepted_target(

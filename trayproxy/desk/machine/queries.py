@@ -8,7 +8,7 @@ from trayproxy.auth.scheme import strength
 from trayproxy.control.messages import KeyringStatus, Problem, Program, Prompt, SignInState
 from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.desk.machine.prompts import UPSTREAM_CHANGED
-from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick
+from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.user_actions import preferred_space
@@ -253,9 +253,23 @@ class Queries:
         found = map(self._trouble, self.state.spaces.values())
         return tuple(dict.fromkeys(filter(None, found)))
 
+    def changed_upstream(self, upstream_id: UpstreamId) -> SignInTrouble | None:
+        """Return why a login is not sent to an upstream that does not match its fingerprint.
+
+        None if the upstream matches its fingerprint or has none.
+        """
+        for space in self.state.spaces_of_upstream(upstream_id):
+            if space.phase is SpacePhase.PROMPTING and space.reason in UPSTREAM_CHANGED:
+                offer = pick(space, space.offers, self.state.now)
+                text = weaker_text(self.state, space, offer, space.reason) if offer else ""
+                return SignInTrouble(space.profile, RefusalReason.WEAKER, text)
+        return None
+
     def _trouble(self, space: SpaceState) -> SignInTrouble | None:
         if space.is_record_overdue:
             return SignInTrouble(space.profile, RefusalReason.UNRECORDED, "")
+        if space.phase is SpacePhase.TRUSTED and space.weaker_refusal is not None:
+            return SignInTrouble(space.profile, RefusalReason.WEAKER, space.weaker_refusal)
         if space.phase is not SpacePhase.UNVERIFIED or not space.needs_user or not space.offers:
             return None
         offer = pick(space, space.offers, self.state.now)

@@ -281,6 +281,9 @@ class SpaceState:
         snoozed_until: End of the snooze; infinite if only the user ends it.
         snooze_ends_with_network: True if a network change also ends the snooze.
         weaker_snoozed_until: Time until which there is no prompt about weaker schemes.
+        weaker_refusal: What is wrong with the upstream, in full sentences for the user or empty, if
+            a request was refused because the upstream demands a weaker scheme than before and
+            there is no front end; None if a login was accepted since.
         lookup: Number of the outstanding keyring look-up, which may be overdue; None if there is
             none.
         lookup_deadline: Time when the keyring look-up times out.
@@ -349,6 +352,7 @@ class SpaceState:
     snoozed_until: float = 0.0
     snooze_ends_with_network: bool = False
     weaker_snoozed_until: float = 0.0
+    weaker_refusal: str | None = None
     lookup: int | None = None
     lookup_deadline: float = inf
     next_lookup_at: float = 0.0
@@ -362,6 +366,7 @@ class SpaceState:
             self.needs_user = True
         elif phase in (SpacePhase.TRUSTED, SpacePhase.NO_LOGIN):
             self.needs_user = False
+            self.weaker_refusal = None
 
     @property
     def login_id(self) -> LoginId:
@@ -478,7 +483,9 @@ class SpaceState:
     @property
     def sign_in(self) -> SignInState:
         """The sign-in state for front ends (ux §3.1)."""
-        if self.phase is SpacePhase.TRUSTED or (self.accepted_at is not None and self.refusals):
+        if self.phase is SpacePhase.TRUSTED:
+            return SignInState.OK if self.weaker_refusal is None else SignInState.NEEDED
+        if self.accepted_at is not None and self.refusals:
             return SignInState.OK
         if self.phase is SpacePhase.SNOOZED:
             return SignInState.SNOOZED

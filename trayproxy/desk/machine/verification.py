@@ -209,10 +209,11 @@ class Verification:
         state, now = self._state, self._state.now
         can_prompt = self._prompts.can_ask and now >= space.weaker_snoozed_until
         if space.source is LoginSource.SSO or request.is_own or not can_prompt:
+            text = weaker_text(state, space, offer, reason)
             state.unpark(request.request_id)
-            state.refuse(
-                request.request_id, RefusalReason.WEAKER, weaker_text(state, space, offer, reason)
-            )
+            state.refuse(request.request_id, RefusalReason.WEAKER, text)
+            if not request.is_own and now >= space.weaker_snoozed_until:
+                space.weaker_refusal = text
         else:
             self._prompts.ask_for_request(space, request, reason, offer.method)
 
