@@ -45,7 +45,7 @@ OWN, OTHER, ROOT, SID = 1000, 1001, 0, "S-1-5-21-1"
         (None, OWN, {ROOT, OTHER}, False),
     ],
 )
-def test_the_own_user_and_the_allowed_ones_are_served(
+def test_only_the_own_user_and_allowed_users_are_served(
     owner: SocketOwner | None, own: User, allowed: set[User], served: bool
 ) -> None:
     assert admits(owner, own, frozenset(allowed)) is served
@@ -105,34 +105,34 @@ def admit() -> Admit:
     return admit
 
 
-def test_who_is_let_in_is_not_told(admit: Admit) -> None:
+def test_an_admitted_connection_is_not_reported(admit: Admit) -> None:
     assert admit(SocketOwner(OWN, is_open=True), b"GET") == (True, [])
 
 
-def test_who_is_refused_is_told(admit: Admit) -> None:
+def test_a_refused_connection_is_reported(admit: Admit) -> None:
     assert admit(SocketOwner(OTHER, is_open=True)) == (False, [OTHER])
 
 
-def test_one_that_has_gone_is_told_without_a_name_it_may_not_have(admit: Admit) -> None:
+def test_a_closed_connection_is_reported_without_a_user(admit: Admit) -> None:
     assert admit(SocketOwner(ROOT, is_open=False), b"GET") == (False, [None])
     assert admit(None, b"GET") == (False, [None])
 
 
-def test_one_that_only_looked_whether_somebody_listens_is_no_stranger(admit: Admit) -> None:
+def test_a_port_probe_is_not_reported(admit: Admit) -> None:
     assert admit(None) == (False, [])
 
 
-def test_a_system_that_does_not_tell_lets_nobody_in(admit: Admit) -> None:
+def test_without_an_owner_look_up_no_connection_is_admitted(admit: Admit) -> None:
     assert admit(PermissionError(), b"GET") == (False, [None])
 
 
-def test_nobody_is_asked_where_all_may_connect() -> None:
+def test_open_to_all_needs_no_look_up() -> None:
     access_control = AccessControl(Says(OSError()), OWN, open_to_all=True)
     with socket.socket() as connection:
         assert access_control.admits(connection, ("127.0.0.1", 1))
 
 
-def test_the_guard_goes_with_the_engine(start: Start) -> None:
+def test_closing_the_engine_closes_its_access_control(start: Start) -> None:
     says = Says(SocketOwner(OWN, is_open=True))
     engine = start(office(1), access_control=AccessControl(says, OWN))
     engine.close()
@@ -160,7 +160,7 @@ def leave_by_reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def test_a_connection_that_was_reset_is_not_the_next_one_from_its_port(
+def test_a_reset_connection_is_not_mistaken_for_the_next_from_its_port(
     owners: OwnerLookup, listener: socket.socket
 ) -> None:
     """The look-up names the client of the second one, which is ours; the first was anybody's."""
@@ -189,7 +189,7 @@ def test_a_connection_that_was_reset_is_not_the_next_one_from_its_port(
             assert access_control.is_held(second)
 
 
-def test_a_client_that_is_reset_while_it_is_looked_up_is_not_let_in(
+def test_a_client_reset_during_its_look_up_is_not_admitted(
     listener: socket.socket,
 ) -> None:
     with socket.socket() as client:
@@ -207,7 +207,7 @@ def test_a_client_that_is_reset_while_it_is_looked_up_is_not_let_in(
             assert not access_control.admits(accepted, peer)
 
 
-def test_a_reset_that_only_reading_tells_of_is_noticed_on_windows(
+def test_a_reset_is_detected_by_reading_on_windows(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows remembers the address of a peer that has left."""
@@ -226,7 +226,7 @@ def test_a_reset_that_only_reading_tells_of_is_noticed_on_windows(
             assert not access_control.admits(ours, peer)
 
 
-def test_a_program_of_ours_that_is_bound_to_the_loopback_interface_is_let_in(
+def test_an_own_program_bound_to_the_loopback_interface_is_admitted(
     owners: OwnerLookup, listener: socket.socket
 ) -> None:
     with socket.socket() as client:
@@ -238,7 +238,7 @@ def test_a_program_of_ours_that_is_bound_to_the_loopback_interface_is_let_in(
 
 
 @needs_root
-def test_anothers_socket_bound_to_the_loopback_interface_is_not_ours_with_the_same_ends(
+def test_a_socket_of_another_user_bound_to_the_loopback_interface_is_not_mistaken_for_an_own_socket(
     owners: OwnerLookup, listener: socket.socket
 ) -> None:
     source = free_port()
@@ -269,18 +269,18 @@ def address_of(engine: Running) -> tuple[str, int]:
     return engine.host, engine.port
 
 
-def test_a_program_of_ours_is_served(engine: Running) -> None:
+def test_a_program_of_the_own_user_is_served(engine: Running) -> None:
     with program(address_of(engine), octets=GET) as ours:
         assert ours.answer() == "HTTP/1.1 200"
 
 
-def test_a_half_closed_program_of_ours_is_served(engine: Running) -> None:
+def test_a_half_closed_connection_of_the_own_user_is_served(engine: Running) -> None:
     with program(address_of(engine), Then.HALF_CLOSES, octets=GET) as ours:
         assert ours.answer() == "HTTP/1.1 200"
 
 
 @needs_root
-def test_a_program_of_another_user_is_told_so_and_nothing_goes_out(
+def test_a_program_of_another_user_gets_403_and_nothing_is_forwarded(
     recorder: Recorder, start: Start
 ) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
@@ -296,7 +296,7 @@ def test_a_program_of_another_user_is_told_so_and_nothing_goes_out(
 @needs_root
 @pytest.mark.parametrize("then", [Then.CLOSES, Then.RESETS])
 @pytest.mark.parametrize("user", [NOBODY, None], ids=["another's", "ours"])
-def test_what_was_sent_and_left_is_not_passed_on(
+def test_a_request_of_an_exited_program_is_not_forwarded(
     recorder: Recorder, start: Start, then: Then, user: int | None
 ) -> None:
     """Its user cannot be told: the kernel says 0 (root) of it, which is us in this test."""
@@ -315,7 +315,7 @@ def test_what_was_sent_and_left_is_not_passed_on(
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_a_request_that_was_reset_is_not_served_as_that_of_the_next_client(
+def test_a_reset_request_is_not_attributed_to_the_next_client(
     recorder: Recorder, start: Start, version: int
 ) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
@@ -350,7 +350,7 @@ def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
 
 
 @needs_root
-def test_many_strangers_cost_nobody_else_anything(start: Start, recorder: Recorder) -> None:
+def test_many_refused_clients_do_not_affect_other_clients(start: Start, recorder: Recorder) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     with ExitStack() as stack:
         for _ in range(10):
@@ -380,7 +380,7 @@ LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
 
 
 @needs_ipv6
-def test_it_listens_on_both_loopback_addresses_and_nowhere_else(engine: Running) -> None:
+def test_the_engine_listens_on_both_loopback_addresses_only(engine: Running) -> None:
     assert listening(engine.port) == LOOPBACK
     assert engine.engine.address == f"127.0.0.1:{engine.port}"
     with program(("::1", engine.port), octets=GET) as ours:
@@ -391,13 +391,15 @@ def test_it_listens_on_both_loopback_addresses_and_nowhere_else(engine: Running)
 
 @needs_ipv6
 @needs_root
-def test_strangers_are_refused_on_both(engine: Running) -> None:
+def test_other_users_are_refused_on_both_addresses(engine: Running) -> None:
     with program(("::1", engine.port), user=NOBODY, octets=GET) as stranger:
         assert stranger.answer() == "HTTP/1.1 403"
 
 
 @needs_ipv6
-def test_without_the_other_address_the_one_is_enough(start: Start, recorder: Recorder) -> None:
+def test_the_engine_works_without_the_other_loopback_address(
+    start: Start, recorder: Recorder
+) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
         port = taken.getsockname()[1]
         engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True), port=port)
@@ -408,7 +410,7 @@ def test_without_the_other_address_the_one_is_enough(start: Start, recorder: Rec
 
 @needs_ipv6
 @pytest.mark.parametrize(("host", "beside"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
-def test_the_other_address_is_taken_as_soon_as_it_is_free(
+def test_the_engine_listens_on_the_other_address_once_it_is_free(
     start: Start, recorder: Recorder, host: str, beside: str
 ) -> None:
     family = socket.AF_INET6 if beside == "::1" else socket.AF_INET
@@ -426,7 +428,7 @@ def test_the_other_address_is_taken_as_soon_as_it_is_free(
 
 
 @needs_ipv6
-def test_from_an_address_of_ipv6_the_other_one_is_listened_on_too(start: Start) -> None:
+def test_from_an_ipv6_address_the_engine_listens_on_ipv4_too(start: Start) -> None:
     engine = start(office(1), host="::1")
     assert engine.engine.address == f"[::1]:{engine.port}"
     assert listening(engine.port) == LOOPBACK

@@ -31,7 +31,7 @@ def written(page: ErrorPage, *, host: str = "www.test", with_body: bool = True) 
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.status))
-def test_every_page_is_an_answer_that_others_read(page: ErrorPage) -> None:
+def test_every_page_is_a_valid_response(page: ErrorPage) -> None:
     for read in (h11_response, llhttp_response):
         reading = read(written(page))
         assert reading.start[0] == b"%d" % page.status
@@ -43,20 +43,20 @@ def test_no_page_is_a_407(page: ErrorPage) -> None:
     assert b"proxy-authenticate" not in written(page).lower()
 
 
-def test_a_page_says_what_why_and_who() -> None:
+def test_a_page_contains_title_reason_and_origin() -> None:
     body = h11_response(written(PAGE)).body.decode()
     for text in (PAGE.title, PAGE.body, "127.0.0.1:3128", "not from www.test", "TP-202"):
         assert text in body
 
 
-def test_the_reason_is_where_scripts_and_connect_clients_find_it() -> None:
+def test_the_reason_is_in_the_reason_phrase_and_in_proxy_status() -> None:
     reading = h11_response(written(PAGE))
     status = dict(reading.fields)[b"proxy-status"]
     assert status.startswith(b"TrayProxy; error=connection_refused;")
     assert reading.start[1] == b"proxy.corp.example refused the connection (TP-202)"
 
 
-def test_what_a_page_shows_is_text_and_not_markup() -> None:
+def test_inserted_text_is_escaped() -> None:
     page = replace(PAGE, title="<b>", body='<script>"&')
     body = h11_response(written(page, host="<i>")).body.decode()
     for markup in ("<b>", "<script>", "<i>"):
@@ -67,14 +67,14 @@ def test_what_a_page_shows_is_text_and_not_markup() -> None:
 @pytest.mark.parametrize(
     "text", ['say "no"', "back\\slash", "line\r\nX-Injected: 1", "tab\t", "caf\xe9", "“quoted”"]
 )
-def test_no_text_breaks_out_of_the_head(text: str) -> None:
+def test_no_text_breaks_out_of_the_response_head(text: str) -> None:
     octets = written(replace(PAGE, title=text))
     fields = dict(h11_response(octets).fields)
     assert b"x-injected" not in fields
     assert re.fullmatch(rb'TrayProxy; error=\S+; details="[ !#-\[\]-~]*"', fields[b"proxy-status"])
 
 
-def test_a_text_that_needs_no_care_is_left_alone() -> None:
+def test_plain_text_is_not_changed() -> None:
     assert quotable("Plain text, 100 %") == "Plain text, 100 %"
 
 
@@ -85,7 +85,7 @@ def test_head_gets_the_same_head_without_the_content() -> None:
     assert h11_response(head, b"HEAD").body == b""
 
 
-def test_a_page_has_no_parts_elsewhere_and_is_kept_nowhere() -> None:
+def test_a_page_has_no_external_resources_and_is_not_cached() -> None:
     octets = written(PAGE)
     assert b"http://" not in octets
     assert b"https://" not in octets
@@ -93,24 +93,24 @@ def test_a_page_has_no_parts_elsewhere_and_is_kept_nowhere() -> None:
 
 
 @pytest.mark.parametrize("keep_alive", [True, False])
-def test_the_connection_goes_on_or_not_as_told(keep_alive: bool) -> None:
+def test_the_connection_field_follows_keep_alive(keep_alive: bool) -> None:
     octets = write_page(PAGE, address="a", host="", keep_alive=keep_alive, with_body=True)
     value = dict(h11_response(octets).fields)[b"connection"]
     assert value == (b"keep-alive" if keep_alive else b"close")
 
 
-def test_a_refusal_repeats_nothing_that_was_sent() -> None:
+def test_a_page_contains_no_text_of_the_request() -> None:
     page = refused_request(400, "Host is invalid")
     assert b"Host is invalid" in written(page)
     assert reason_phrase(page) == "Bad Request"
 
 
-def test_when_to_try_again_and_what_is_allowed_are_said() -> None:
+def test_retry_after_and_allow_are_sent() -> None:
     fields = dict(h11_response(written(replace(PAGE, retry_after=5, allow="GET"))).fields)
     assert (fields[b"retry-after"], fields[b"allow"]) == (b"5", b"GET")
 
 
-def test_a_page_in_two_pieces_is_no_page() -> None:
+def test_content_length_counts_octets() -> None:
     """The length is that of the content in octets, not in characters."""
     octets = written(replace(PAGE, body="größer als gedacht"))
     reader = h11.Connection(h11.CLIENT)

@@ -77,12 +77,12 @@ def test_status_error_type_and_number(page: ErrorPage, status: int, error: str, 
 
 
 @pytest.mark.parametrize(("page", "seconds"), RETRIES)
-def test_when_to_ask_again(page: ErrorPage, seconds: int | None) -> None:
+def test_retry_after(page: ErrorPage, seconds: int | None) -> None:
     assert page.retry_after == seconds
 
 
 @pytest.mark.parametrize("through_upstream", [True, False])
-def test_only_a_proxy_that_is_not_found_or_silent_may_mean_another_network(
+def test_only_an_unreachable_proxy_suggests_another_network(
     through_upstream: bool,
 ) -> None:
     for page in (
@@ -96,7 +96,7 @@ def test_only_a_proxy_that_is_not_found_or_silent_may_mean_another_network(
     assert not_found.startswith(start)
 
 
-def test_what_was_written_is_sent_again_only_if_all_is_as_it_was() -> None:
+def test_a_written_head_is_reused_only_if_nothing_has_changed() -> None:
     plan = CachedRequest(
         parse_request(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"), None
     )

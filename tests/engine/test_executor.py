@@ -129,12 +129,12 @@ def scene(new_loop: NewLoop) -> Iterator[Scene]:
 # --- the contract ---
 
 
-def test_a_work_begins_at_once(scene: Scene) -> None:
+def test_a_work_is_initialized_immediately(scene: Scene) -> None:
     scene.client()
     assert scene.made[0].calls == ["initialize"]
 
 
-def test_a_work_is_called_for_its_events_only(scene: Scene) -> None:
+def test_a_work_is_called_only_for_its_own_events(scene: Scene) -> None:
     """The stock executor asks all of them for their events on every turn of its loop."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(1000, (soft if soft > 0 else hard) // 3)
@@ -144,13 +144,13 @@ def test_a_work_is_called_for_its_events_only(scene: Scene) -> None:
     assert [len(work.calls) for work in scene.made] == [21] + [1] * (count - 1)
 
 
-def test_a_work_that_finishes_is_shut_down_and_forgotten(scene: Scene) -> None:
+def test_a_finished_work_is_shut_down_and_removed(scene: Scene) -> None:
     scene.client().close()
     scene.run(lambda: not scene.executor.works)
     assert scene.made[0].calls[-1] == "shutdown"
 
 
-def test_a_work_that_cannot_be_shut_down_ends_alone(
+def test_an_error_in_shutdown_affects_only_its_work(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = scene.client(), scene.client()
@@ -162,7 +162,7 @@ def test_a_work_that_cannot_be_shut_down_ends_alone(
     assert "did not end cleanly" in caplog.text
 
 
-def test_a_work_that_cannot_be_initialised_is_shut_down(
+def test_a_work_with_an_error_in_initialize_is_shut_down(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.flags.fails_at = "initialize"
@@ -171,27 +171,27 @@ def test_a_work_that_cannot_be_initialised_is_shut_down(
     assert not scene.executor.works
 
 
-def test_a_work_that_has_waited_for_too_long_is_told(scene: Scene) -> None:
+def test_a_work_gets_its_timeout(scene: Scene) -> None:
     scene.client()
     scene.made[0].inactive = True
     scene.run(lambda: not scene.executor.works, SWEEP_S + 5)
     assert scene.made[0].calls[-2:] == ["time_out", "shutdown"]
 
 
-def test_nothing_is_swept_while_there_is_nothing(scene: Scene) -> None:
+def test_without_works_no_sweep_runs(scene: Scene) -> None:
     assert scene.executor._sweeper is None
     scene.client().close()
     scene.run(lambda: scene.executor._sweeper is None, SWEEP_S + 5)
 
 
-def test_idle_works_end_when_told_and_others_do_not(scene: Scene) -> None:
+def test_end_idle_finishes_only_idle_works(scene: Scene) -> None:
     scene.client(), scene.client()
     scene.made[0].is_idle = False
     scene.executor.end_idle()
     assert [work.calls[-1] for work in scene.made] == ["initialize", "shutdown"]
 
 
-def test_waiting_for_the_last_work_ends_with_it(scene: Scene) -> None:
+def test_wait_until_empty_ends_with_the_last_work(scene: Scene) -> None:
     client = scene.client()
     waiting = scene.loop.create_task(scene.executor.wait_until_empty())
     scene.echo(client, b"x")
@@ -200,7 +200,7 @@ def test_waiting_for_the_last_work_ends_with_it(scene: Scene) -> None:
     scene.loop.run_until_complete(asyncio.wait_for(waiting, 20))
 
 
-def test_closing_shuts_all_down(scene: Scene) -> None:
+def test_close_shuts_down_all_works(scene: Scene) -> None:
     scene.client(), scene.client()
     scene.executor.close()
     assert [work.calls[-1] for work in scene.made] == ["shutdown", "shutdown"]
@@ -239,7 +239,7 @@ def test_connections_are_accepted(scene: Scene, listener: Crowded) -> None:
         assert scene.echo(client, b"x") == b"x"
 
 
-def test_a_connection_that_cannot_be_made_a_work_ends_alone(
+def test_an_error_in_create_affects_only_its_connection(
     scene: Scene,
     listener: Crowded,
     monkeypatch: pytest.MonkeyPatch,
@@ -259,7 +259,7 @@ def test_a_connection_that_cannot_be_made_a_work_ends_alone(
         assert scene.echo(client, b"x") == b"x"
 
 
-def test_accepting_stops_when_told(scene: Scene, listener: Crowded) -> None:
+def test_stop_accepting(scene: Scene, listener: Crowded) -> None:
     scene.executor.stop_accepting()
     with socket.create_connection(listener.getsockname()):
         scene.loop.run_until_complete(asyncio.sleep(0.01))
@@ -282,7 +282,7 @@ def test_without_resources_accepting_pauses_and_recovers(
     assert caplog.text.count("cannot accept") == 1
 
 
-def test_a_pause_lasts_until_the_system_watches_again(
+def test_a_pause_lasts_until_registering_succeeds(
     scene: Scene, listener: Crowded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it is out of when it cannot accept may be missing still when the pause is over."""
@@ -329,9 +329,7 @@ WINDOWS_RESET = 10_054
     ],
     ids=lambda error: error.errno,
 )
-def test_a_connection_that_is_gone_before_it_is_accepted_is_skipped(
-    scene: Scene, error: OSError
-) -> None:
+def test_a_client_that_disconnects_before_accept_is_skipped(scene: Scene, error: OSError) -> None:
     """The next ones are accepted in the same turn, and nothing pauses."""
 
     class Passing(Crowded):

@@ -40,13 +40,15 @@ def chosen(failover: Failover, way: Route, *tried: Route) -> Upstream | None:
     return found.upstream if found else None
 
 
-def test_the_preferred_one_is_taken_while_it_lives(failover: Failover, way: Route) -> None:
+def test_the_preferred_upstream_is_chosen_while_it_is_alive(failover: Failover, way: Route) -> None:
     assert failover.choose(way) is way
     failover.mark_dead(SECOND)
     assert failover.choose(way) is way
 
 
-def test_a_dead_one_is_left_alone_for_a_while(failover: Failover, way: Route, clock: Clock) -> None:
+def test_a_dead_upstream_is_not_chosen_for_a_while(
+    failover: Failover, way: Route, clock: Clock
+) -> None:
     failover.mark_dead(FIRST)
     assert chosen(failover, way) == SECOND
     clock.now += 29.9
@@ -57,7 +59,7 @@ def test_a_dead_one_is_left_alone_for_a_while(failover: Failover, way: Route, cl
     assert chosen(failover, way) == FIRST
 
 
-def test_one_request_finds_out_whether_it_lives_again(
+def test_a_single_request_tries_a_dead_upstream_again(
     failover: Failover, way: Route, clock: Clock
 ) -> None:
     failover.mark_dead(FIRST)
@@ -68,7 +70,7 @@ def test_one_request_finds_out_whether_it_lives_again(
     assert chosen(failover, way) == FIRST
 
 
-def test_a_request_that_never_found_out_leaves_it_to_another(
+def test_after_an_unfinished_try_another_request_tries(
     failover: Failover, way: Route, clock: Clock
 ) -> None:
     failover.mark_dead(FIRST)
@@ -78,7 +80,7 @@ def test_a_request_that_never_found_out_leaves_it_to_another(
     assert chosen(failover, way) == FIRST
 
 
-def test_the_while_doubles_up_to_five_minutes(failover: Failover, way: Route, clock: Clock) -> None:
+def test_the_pause_doubles_up_to_five_minutes(failover: Failover, way: Route, clock: Clock) -> None:
     pauses = []
     failover.mark_dead(FIRST)
     for _ in range(6):
@@ -90,16 +92,14 @@ def test_the_while_doubles_up_to_five_minutes(failover: Failover, way: Route, cl
     assert pauses == [30, 60, 120, 240, 300, 300]
 
 
-def test_many_requests_that_find_out_together_count_as_one(
-    failover: Failover, way: Route, clock: Clock
-) -> None:
+def test_simultaneous_failures_count_once(failover: Failover, way: Route, clock: Clock) -> None:
     for _ in range(50):
         failover.mark_dead(FIRST)
     clock.now += 31
     assert chosen(failover, way) == FIRST
 
 
-def test_a_sign_of_life_begins_anew(failover: Failover, way: Route, clock: Clock) -> None:
+def test_a_response_resets_the_pause(failover: Failover, way: Route, clock: Clock) -> None:
     for _ in range(3):
         failover.mark_dead(FIRST)
         clock.now += 301
@@ -110,7 +110,7 @@ def test_a_sign_of_life_begins_anew(failover: Failover, way: Route, clock: Clock
     assert chosen(failover, way) == FIRST
 
 
-def test_when_all_are_dead_each_is_tried_in_order(failover: Failover, way: Route) -> None:
+def test_if_all_upstreams_are_dead_each_is_tried_in_order(failover: Failover, way: Route) -> None:
     for upstream in (FIRST, SECOND, THIRD):
         failover.mark_dead(upstream)
     second, third = way.fallbacks
@@ -120,11 +120,13 @@ def test_when_all_are_dead_each_is_tried_in_order(failover: Failover, way: Route
     assert chosen(failover, way, way, second, third) is None
 
 
-def test_a_request_does_not_go_back_to_what_it_found_dead(failover: Failover, way: Route) -> None:
+def test_a_request_does_not_return_to_a_failed_upstream(failover: Failover, way: Route) -> None:
     assert chosen(failover, way, way) == SECOND
 
 
-def test_one_silence_is_no_death_and_two_in_a_row_are(failover: Failover, way: Route) -> None:
+def test_two_consecutive_silent_connections_make_an_upstream_dead(
+    failover: Failover, way: Route
+) -> None:
     failover.mark_silent(FIRST)
     failover.mark_alive(FIRST)
     for _ in range(MAX_SILENT_CONNECTIONS - 1):
@@ -134,7 +136,7 @@ def test_one_silence_is_no_death_and_two_in_a_row_are(failover: Failover, way: R
     assert chosen(failover, way) == SECOND
 
 
-def test_another_network_forgets_all(failover: Failover, way: Route) -> None:
+def test_forget_discards_all_failures(failover: Failover, way: Route) -> None:
     failover.mark_dead(FIRST)
     failover.mark_silent(SECOND)
     failover.forget()
@@ -144,7 +146,7 @@ def test_another_network_forgets_all(failover: Failover, way: Route) -> None:
     assert chosen(failover, way) == SECOND
 
 
-def test_each_upstream_has_a_login_of_its_own(way: Route) -> None:
+def test_each_upstream_has_its_own_upstream_id(way: Route) -> None:
     spaces = {one.upstream_id for one in (way, *way.fallbacks)}
     assert len(spaces) == 3
     assert {space.profile_id for space in spaces if space} == {"office"}
@@ -161,7 +163,7 @@ MOVES = st.lists(
 
 
 @given(MOVES)
-def test_there_is_always_a_way_until_all_were_tried(
+def test_choose_returns_a_route_until_all_were_tried(
     moves: list[tuple[str, Upstream, float]],
 ) -> None:
     clock = Clock()

@@ -63,7 +63,7 @@ def connect(listener: socket.socket) -> Client:
     return Client(listener.getsockname()[1])
 
 
-def test_a_program_is_told_to_come_again(
+def test_without_descriptors_a_client_is_answered_with_503(
     reserve: DescriptorReserve, listener: socket.socket
 ) -> None:
     for _ in range(3):
@@ -76,7 +76,7 @@ def test_a_program_is_told_to_come_again(
             assert not client.take_all()
 
 
-def test_one_that_has_sent_nothing_yet_is_told_too(
+def test_a_client_that_has_sent_nothing_is_answered_too(
     reserve: DescriptorReserve, listener: socket.socket
 ) -> None:
     with connect(listener) as client:
@@ -85,7 +85,7 @@ def test_one_that_has_sent_nothing_yet_is_told_too(
 
 
 @pytest.mark.parametrize("octets", [b"", get(b"http://origin.test/")], ids=["silent", "asks"])
-def test_strangers_are_refused_as_always(
+def test_a_client_of_another_user_is_refused_as_usual(
     reserve: DescriptorReserve, door: Door, listener: socket.socket, octets: bytes
 ) -> None:
     door.is_open = False
@@ -95,7 +95,7 @@ def test_strangers_are_refused_as_always(
         assert client.take_all() == REFUSED
 
 
-def test_one_that_sends_its_request_afterwards_reads_the_answer(
+def test_a_client_that_sends_later_reads_the_response(
     reserve: DescriptorReserve, listener: socket.socket
 ) -> None:
     """Its octets meet a connection that is closed; the reset must not take the answer with it."""
@@ -105,7 +105,7 @@ def test_one_that_sends_its_request_afterwards_reads_the_answer(
         assert client.reply().status == 503
 
 
-def test_one_of_whom_nothing_is_known_and_who_says_nothing_holds_up_nobody(
+def test_a_silent_unknown_client_does_not_block(
     listener: socket.socket,
 ) -> None:
     """Whether it has sent something is looked at, and not waited for."""
@@ -121,13 +121,13 @@ def test_one_of_whom_nothing_is_known_and_who_says_nothing_holds_up_nobody(
         assert client.take_all() == REFUSED
 
 
-def test_where_nobody_waits_nothing_is_done(
+def test_without_a_pending_connection_nothing_is_done(
     reserve: DescriptorReserve, listener: socket.socket
 ) -> None:
     assert reserve.refuse_client(NO_MORE, listener, LOCAL)
 
 
-def test_one_that_is_gone_before_it_is_told_pauses_nothing(reserve: DescriptorReserve) -> None:
+def test_a_disconnected_client_does_not_pause_accepting(reserve: DescriptorReserve) -> None:
     class Left(socket.socket):
         def accept(self) -> tuple[socket.socket, Any]:
             raise ConnectionResetError(errno.ECONNRESET, "WSAECONNRESET")
@@ -136,14 +136,16 @@ def test_one_that_is_gone_before_it_is_told_pauses_nothing(reserve: DescriptorRe
         assert reserve.refuse_client(NO_MORE, listener, LOCAL)
 
 
-def test_other_trouble_is_waited_out(reserve: DescriptorReserve, listener: socket.socket) -> None:
+def test_another_error_pauses_accepting(
+    reserve: DescriptorReserve, listener: socket.socket
+) -> None:
     with connect(listener):
         assert not reserve.refuse_client(OSError(errno.ENOMEM, "no memory"), listener, LOCAL)
         accepted, _ = listener.accept()
         accepted.close()
 
 
-def test_without_a_reserve_it_is_waited_out_until_there_is_one(
+def test_without_a_reserve_accepting_pauses_until_it_can_be_opened(
     reserve: DescriptorReserve, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing(path: str, flags: int) -> int:
@@ -158,7 +160,7 @@ def test_without_a_reserve_it_is_waited_out_until_there_is_one(
         assert client.take_all().startswith(b"HTTP/1.1 503 ")
 
 
-def test_it_is_logged_once_a_minute(
+def test_the_shortage_is_logged_once_a_minute(
     reserve: DescriptorReserve, listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):

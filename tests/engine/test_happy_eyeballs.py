@@ -61,7 +61,7 @@ def dial(
     return made, released
 
 
-def test_the_first_address_that_answers_is_taken(
+def test_connect_returns_a_connection_to_the_address(
     loop: asyncio.AbstractEventLoop, listening: Address
 ) -> None:
     made, _ = dial(loop, listening)
@@ -69,7 +69,7 @@ def test_the_first_address_that_answers_is_taken(
         assert made.getpeername() == listening[1]
 
 
-def test_an_address_that_refuses_gives_way_to_the_next(
+def test_after_a_refusal_the_next_address_is_tried(
     loop: asyncio.AbstractEventLoop, refusing: Address, listening: Address
 ) -> None:
     made, _ = dial(loop, refusing, refusing, listening)
@@ -77,7 +77,7 @@ def test_an_address_that_refuses_gives_way_to_the_next(
         assert made.getpeername() == listening[1]
 
 
-def test_a_family_that_the_system_lacks_gives_way_to_the_next(
+def test_after_an_unsupported_family_the_next_address_is_tried(
     loop: asyncio.AbstractEventLoop, listening: Address
 ) -> None:
     made, _ = dial(loop, NO_SUCH_FAMILY, listening)
@@ -85,7 +85,7 @@ def test_a_family_that_the_system_lacks_gives_way_to_the_next(
         assert made.getpeername() == listening[1]
 
 
-def test_a_slow_address_is_overtaken_by_the_next_and_let_go(
+def test_a_slow_address_is_overtaken_and_closed(
     loop: asyncio.AbstractEventLoop, silent: Address, listening: Address
 ) -> None:
     before = loop.time()
@@ -97,7 +97,7 @@ def test_a_slow_address_is_overtaken_by_the_next_and_let_go(
         assert len(released) == 1
 
 
-def test_an_address_that_fails_at_once_gives_way_to_the_next(
+def test_after_an_immediate_error_the_next_address_is_tried(
     loop: asyncio.AbstractEventLoop, listening: Address
 ) -> None:
     before = len(os.listdir("/proc/self/fd"))
@@ -107,7 +107,7 @@ def test_an_address_that_fails_at_once_gives_way_to_the_next(
         assert len(os.listdir("/proc/self/fd")) == before + 1
 
 
-def test_nobody_who_answers_is_the_error_that_says_most(
+def test_if_all_addresses_fail_the_most_informative_error_is_raised(
     loop: asyncio.AbstractEventLoop, refusing: Address, silent: Address
 ) -> None:
     """A family without a route says least: most names have an address of each."""
@@ -122,7 +122,7 @@ def test_nobody_who_answers_is_the_error_that_says_most(
     assert not isinstance(raised.value, TimeoutError)
 
 
-def test_what_this_computer_lacks_is_told_before_what_others_do(
+def test_a_resource_shortage_ranks_above_a_refusal(
     loop: asyncio.AbstractEventLoop, refusing: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begin(address: Address) -> socket.SocketType:
@@ -137,7 +137,7 @@ def test_what_this_computer_lacks_is_told_before_what_others_do(
             dial(loop, *addresses)
 
 
-def test_addresses_that_do_not_answer_end_in_a_timeout(
+def test_silent_addresses_end_in_a_timeout(
     loop: asyncio.AbstractEventLoop, silent: Address
 ) -> None:
     before = loop.time()
@@ -163,7 +163,7 @@ class Clock:
         return TIMED_OUT
 
 
-def test_many_silent_addresses_have_one_limit_together(
+def test_all_addresses_share_a_total_limit(
     loop: asyncio.AbstractEventLoop, silent: Address
 ) -> None:
     clock, limits, released = Clock(), EngineLimits(), list[int]()
@@ -179,21 +179,19 @@ def test_many_silent_addresses_have_one_limit_together(
     )
 
 
-def test_each_address_has_a_limit_of_its_own(
-    loop: asyncio.AbstractEventLoop, silent: Address
-) -> None:
+def test_each_address_has_its_own_limit(loop: asyncio.AbstractEventLoop, silent: Address) -> None:
     clock, limits = Clock(), EngineLimits()
     with pytest.raises(TimeoutError):
         drive(loop, connect((silent,), clock.pause, lambda _: None, limits, clock.now))
     assert clock.time == pytest.approx(limits.connect_s)
 
 
-def test_no_address_is_a_timeout_of_its_own(loop: asyncio.AbstractEventLoop) -> None:
+def test_no_address_is_a_timeout(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(TimeoutError):
         dial(loop)
 
 
-def test_whoever_stops_dialling_lets_all_go(
+def test_an_abandoned_connect_releases_all_descriptors(
     loop: asyncio.AbstractEventLoop, silent: Address
 ) -> None:
     released: list[int] = []

@@ -30,16 +30,16 @@ FIGURES = {
 
 
 @pytest.mark.parametrize(("name", "figure"), FIGURES.items())
-def test_the_figures_are_those_of_the_threat_model(name: str, figure: float) -> None:
+def test_the_default_limits_are_those_of_security_md(name: str, figure: float) -> None:
     assert getattr(LIMITS, name) == figure
 
 
-def test_so_are_those_that_stand_elsewhere() -> None:
+def test_limits_outside_engine_limits_are_those_of_security_md() -> None:
     assert CHUNK == 64 << 10
     assert KEEPALIVE_OPTIONS == {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
-def test_one_setting_scales_all_times_and_nothing_else() -> None:
+def test_scaled_multiplies_all_times_and_nothing_else() -> None:
     scaled, usual = asdict(EngineLimits().scaled(0.1)), asdict(EngineLimits())
     times = {name for name in usual if name.endswith("_s")}
     assert {name: scaled[name] for name in times} == {name: usual[name] * 0.1 for name in times}

@@ -74,7 +74,7 @@ def test_after_a_change_a_request_waits_for_the_network(
     assert not engine.observer.failures
 
 
-def test_it_goes_on_at_once_when_the_network_changes_again(
+def test_a_request_is_retried_immediately_at_the_next_network_change(
     start: Start, recorder: Recorder
 ) -> None:
     engine = start(office(3128, host=NAME))
@@ -92,7 +92,7 @@ def test_it_goes_on_at_once_when_the_network_changes_again(
         assert client.reply().status == 200
 
 
-def test_a_network_that_does_not_come_is_told_after_its_time(start: Start) -> None:
+def test_an_unusable_network_is_reported_after_the_grace_period(start: Start) -> None:
     limits = EngineLimits(network_grace_s=0.4)
     engine = start(office(3128, host=NAME), limits=limits)
     asking(engine)
@@ -106,11 +106,11 @@ def test_a_network_that_does_not_come_is_told_after_its_time(start: Start) -> No
         assert monotonic() - before < 0.4
 
 
-def test_it_takes_no_longer_than_five_seconds() -> None:
+def test_the_grace_period_is_five_seconds() -> None:
     assert EngineLimits().network_grace_s == 5.0
 
 
-def test_without_a_change_nobody_waits(start: Start) -> None:
+def test_without_a_network_change_no_request_waits(start: Start) -> None:
     engine = start(office(3128, host=NAME))
     names = asking(engine)
     with engine.connect() as client:
@@ -118,7 +118,7 @@ def test_without_a_change_nobody_waits(start: Start) -> None:
     assert names.asked == 1
 
 
-def test_nor_for_a_port_that_refuses(start: Start) -> None:
+def test_a_refused_connection_is_not_retried(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     engine = start(office(3128, host=NAME))
@@ -129,7 +129,7 @@ def test_nor_for_a_port_that_refuses(start: Start) -> None:
     assert names.asked == 1
 
 
-def test_a_connection_begun_before_a_change_is_begun_anew(
+def test_a_connection_attempt_is_restarted_after_a_network_change(
     start: Start, recorder: Recorder, nowhere: int
 ) -> None:
     engine = start(office(3128, host=NAME), FakeDesk(LOGIN, knows_it=True))
@@ -145,7 +145,7 @@ def test_a_connection_begun_before_a_change_is_begun_anew(
     assert names.asked == 2
 
 
-def test_a_login_on_its_way_is_not_sent_again(start: Start, script: Play) -> None:
+def test_a_sent_login_is_not_repeated_after_a_network_change(start: Start, script: Play) -> None:
     """A server that has it may count it, though its answer never comes."""
 
     def take_login(peer: Peer) -> None:
@@ -165,7 +165,7 @@ def test_a_login_on_its_way_is_not_sent_again(start: Start, script: Play) -> Non
     assert len(upstream.peers) == 1
 
 
-def test_a_network_that_comes_and_goes_is_told_of_in_the_end(start: Start, nowhere: int) -> None:
+def test_a_flapping_network_is_reported_in_the_end(start: Start, nowhere: int) -> None:
     engine = start(
         office(3128, host=NAME),
         limits=EngineLimits(connect_s=0.4, connect_total_s=0.4, network_grace_s=0.1),
@@ -179,7 +179,7 @@ def test_a_network_that_comes_and_goes_is_told_of_in_the_end(start: Start, nowhe
         assert client.reply().status == 504
 
 
-def test_whoever_waits_for_the_next_change_hears_of_it() -> None:
+def test_the_change_future_completes_at_the_next_change() -> None:
     loop = asyncio.new_event_loop()
     arrival = NetworkGrace(loop, 1.0)
     first = arrival.change

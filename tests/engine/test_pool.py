@@ -59,7 +59,7 @@ def turn(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
         loop.run_until_complete(asyncio.sleep(0.005))
 
 
-def test_the_connection_used_last_is_taken_first(pool: Pool, stack: ExitStack) -> None:
+def test_take_returns_the_most_recently_used_connection(pool: Pool, stack: ExitStack) -> None:
     first, second = Pair(stack), Pair(stack)
     pool.put(first.connection)
     pool.put(second.connection)
@@ -73,7 +73,7 @@ def test_the_connection_used_last_is_taken_first(pool: Pool, stack: ExitStack) -
     [PoolKey("http://other.test:3128"), PoolKey(KEY.url, "office"), PoolKey(KEY.url, "", 2)],
     ids=["hop", "owner", "generation"],
 )
-def test_a_connection_is_used_for_nothing_but_its_key(
+def test_take_returns_no_connection_of_another_key(
     pool: Pool, stack: ExitStack, other: PoolKey
 ) -> None:
     pool.put(Pair(stack).connection)
@@ -81,7 +81,7 @@ def test_a_connection_is_used_for_nothing_but_its_key(
 
 
 @pytest.mark.parametrize("says", [b"unasked", b""], ids=["speaks", "ends"])
-def test_a_connection_that_is_not_quiet_is_dropped(
+def test_an_idle_connection_with_data_or_eof_is_closed(
     pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop, says: bytes
 ) -> None:
     pair = Pair(stack)
@@ -95,7 +95,7 @@ def test_a_connection_that_is_not_quiet_is_dropped(
 
 
 @pytest.mark.parametrize("says", [b"unasked", b""], ids=["speaks", "ends"])
-def test_a_connection_that_is_not_quiet_is_not_kept_at_all(
+def test_put_closes_a_connection_with_data_or_eof(
     pool: Pool, stack: ExitStack, says: bytes
 ) -> None:
     pair = Pair(stack)
@@ -108,7 +108,7 @@ def test_a_connection_that_is_not_quiet_is_not_kept_at_all(
     assert not pool.has_idle(KEY)
 
 
-def test_a_connection_of_an_earlier_epoch_is_not_kept(pool: Pool, stack: ExitStack) -> None:
+def test_put_closes_a_connection_of_an_earlier_epoch(pool: Pool, stack: ExitStack) -> None:
     """Nobody may use it, so it would only take a descriptor."""
     pool.clear()
     old, new = Pair(stack, KEY), Pair(stack, KEY._replace(epoch=pool.epoch))
@@ -119,7 +119,7 @@ def test_a_connection_of_an_earlier_epoch_is_not_kept(pool: Pool, stack: ExitSta
     assert pool.is_current(new.connection.key)
 
 
-def test_what_came_just_now_is_noticed_when_taking(
+def test_take_detects_data_without_an_event(
     pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:
     """Of a connection that was idle, without anybody having been told yet."""
@@ -133,7 +133,7 @@ def test_what_came_just_now_is_noticed_when_taking(
     assert pair.is_closed
 
 
-def test_connections_are_not_kept_for_ever(
+def test_an_idle_connection_expires(
     pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:
     pair = Pair(stack)
@@ -141,7 +141,7 @@ def test_connections_are_not_kept_for_ever(
     turn(loop, lambda: pair.is_closed)
 
 
-def test_those_that_were_kept_later_end_later(
+def test_each_idle_connection_has_its_own_expiry(
     loop: asyncio.AbstractEventLoop, stack: ExitStack, descriptors: Poller
 ) -> None:
     """The second time that old connections are looked for, too."""
@@ -156,14 +156,14 @@ def test_those_that_were_kept_later_end_later(
     assert pool._timer is None
 
 
-def test_only_so_many_are_kept(pool: Pool, stack: ExitStack) -> None:
+def test_put_closes_a_connection_above_the_limit_per_key(pool: Pool, stack: ExitStack) -> None:
     pairs = [Pair(stack) for _ in range(MAX_IDLE_PER_KEY + 1)]
     for pair in pairs:
         pool.put(pair.connection)
     assert [pair.is_closed for pair in pairs] == [False] * MAX_IDLE_PER_KEY + [True]
 
 
-def test_clearing_closes_all(pool: Pool, stack: ExitStack) -> None:
+def test_clear_closes_all_connections(pool: Pool, stack: ExitStack) -> None:
     pairs = [Pair(stack), Pair(stack, PoolKey("http://other.test:1"))]
     for pair in pairs:
         pool.put(pair.connection)
@@ -171,7 +171,7 @@ def test_clearing_closes_all(pool: Pool, stack: ExitStack) -> None:
     assert all(pair.is_closed for pair in pairs)
 
 
-def test_a_connection_is_watched_by_whom_it_was_taken(
+def test_a_taken_connection_can_be_registered_again(
     descriptors: Poller, pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:
     pair = Pair(stack)
@@ -186,7 +186,7 @@ def test_a_connection_is_watched_by_whom_it_was_taken(
 
 
 @pytest.mark.parametrize("says", [b"unasked", b""], ids=["speaks", "ends"])
-def test_one_that_was_taken_is_nobodys_news_until_somebody_watches_it(
+def test_events_of_a_taken_connection_wait_for_its_registration(
     descriptors: Poller,
     pool: Pool,
     stack: ExitStack,
@@ -215,7 +215,7 @@ def test_one_that_was_taken_is_nobodys_news_until_somebody_watches_it(
     descriptors.discard(descriptor)
 
 
-def test_octets_that_were_read_already_are_no_quiet(stack: ExitStack) -> None:
+def test_a_connection_with_octets_in_its_inbox_is_not_quiet(stack: ExitStack) -> None:
     pair = Pair(stack)
     assert pair.connection.is_quiet()
     pair.connection.stream.inbox += b"x"

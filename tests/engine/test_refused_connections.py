@@ -45,7 +45,7 @@ def engine(start: Start) -> Running:
     [b"", GET, connect(b"origin.test:443"), post(b"http://origin.test/", bytes(100_000)), b"\x16"],
     ids=["nothing", "GET", "CONNECT", "POST", "not HTTP"],
 )
-def test_it_is_told_why_and_what_to_do(engine: Running, octets: bytes) -> None:
+def test_the_403_says_why_and_what_to_do(engine: Running, octets: bytes) -> None:
     with engine.connect() as client:
         client.try_to_send(octets)
         reply = client.reply()
@@ -60,7 +60,7 @@ def test_it_is_told_why_and_what_to_do(engine: Running, octets: bytes) -> None:
     assert engine.holdings().connections == 0
 
 
-def test_one_that_asks_after_it_was_answered_is_not_reset(engine: Running) -> None:
+def test_a_request_after_the_response_causes_no_reset(engine: Running) -> None:
     with engine.connect() as client:
         assert client.more()  # The answer has come.
         client.send(GET, GET)
@@ -117,7 +117,7 @@ def test_a_connection_is_closed_after_a_moment(refused_connections: RefusedConne
             client.sendall(bytes(1 << 24))
 
 
-def test_one_whose_program_is_being_found_out_is_answered_after_that(
+def test_the_response_waits_for_the_inquiry(
     refused_connections: RefusedConnections,
 ) -> None:
     """It might end once it has its answer, and nobody could name it any more."""
@@ -133,7 +133,7 @@ def test_one_whose_program_is_being_found_out_is_answered_after_that(
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
 
 
-def test_one_whose_program_is_not_found_out_in_time_is_answered(
+def test_the_response_is_sent_if_the_inquiry_takes_too_long(
     refused_connections: RefusedConnections,
 ) -> None:
     inquiry = refused_connections._loop.create_future()
@@ -153,7 +153,9 @@ def run_until_empty(refused_connections: RefusedConnections) -> None:
         refused_connections._loop.run_until_complete(asyncio.sleep(0.001))
 
 
-def test_of_many_the_oldest_are_closed_at_once(refused_connections: RefusedConnections) -> None:
+def test_above_the_limit_the_oldest_connection_is_closed(
+    refused_connections: RefusedConnections,
+) -> None:
     """A flood costs neither descriptors nor the memory that unread octets take."""
     with ExitStack() as stack:
         clients = []
@@ -166,7 +168,7 @@ def test_of_many_the_oldest_are_closed_at_once(refused_connections: RefusedConne
             assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
 
 
-def test_of_one_that_has_left_nothing_is_kept(refused_connections: RefusedConnections) -> None:
+def test_a_disconnected_client_is_not_kept(refused_connections: RefusedConnections) -> None:
     client, accepted = pair()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
@@ -176,7 +178,7 @@ def test_of_one_that_has_left_nothing_is_kept(refused_connections: RefusedConnec
         assert accepted.fileno() >= 0
 
 
-def test_closing_closes_what_is_kept(refused_connections: RefusedConnections) -> None:
+def test_close_closes_all_connections(refused_connections: RefusedConnections) -> None:
     client, accepted = pair()
     with client:
         refused_connections.answer_then_close(accepted)
@@ -187,7 +189,7 @@ def test_closing_closes_what_is_kept(refused_connections: RefusedConnections) ->
 @pytest.mark.parametrize(
     ("clients", "kept"), [(1, 1), (16, 1), (31, 1), (32, 2), (1023, 63), (1024, 64), (8192, 64)]
 )
-def test_how_many_are_kept_follows_from_how_many_may_be_connected(clients: int, kept: int) -> None:
+def test_the_limit_depends_on_the_maximum_number_of_clients(clients: int, kept: int) -> None:
     loop = asyncio.new_event_loop()
     limits = replace(EngineLimits(), linger_s=600.0, max_clients=clients)
     with ExitStack() as stack:
@@ -202,7 +204,7 @@ def test_how_many_are_kept_follows_from_how_many_may_be_connected(clients: int, 
         assert len(refused_connections) == kept
 
 
-def test_the_page_names_the_address_of_now() -> None:
+def test_the_page_shows_the_current_address() -> None:
     loop, addresses = asyncio.new_event_loop(), ["127.0.0.1:3128", "127.0.0.1:3129"]
     with ExitStack() as stack:
         stack.callback(loop.close)
@@ -220,7 +222,7 @@ def test_the_page_names_the_address_of_now() -> None:
             addresses.append("127.0.0.1:3130")
 
 
-def test_those_that_come_after_the_others_were_closed_are_closed_too(
+def test_a_connection_after_the_first_timer_is_closed_too(
     refused_connections: RefusedConnections,
 ) -> None:
     for _ in range(2):
@@ -237,7 +239,7 @@ def one_taken(refused_connections: RefusedConnections) -> socket.socket:
     return client
 
 
-def test_closing_answers_those_whose_program_is_being_found_out(
+def test_close_answers_connections_with_a_pending_inquiry(
     refused_connections: RefusedConnections,
 ) -> None:
     inquiry = refused_connections._loop.create_future()

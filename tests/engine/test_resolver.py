@@ -72,12 +72,14 @@ def resolver(names: Names, loop: asyncio.AbstractEventLoop) -> Resolver:
         ("::ffff:127.0.0.1", socket.AF_INET6),
     ],
 )
-def test_an_ip_literal_needs_no_name_server(host: str, family: socket.AddressFamily) -> None:
+def test_an_ip_literal_is_resolved_without_a_look_up(
+    host: str, family: socket.AddressFamily
+) -> None:
     ((found, address),) = literal_address(host, 80)
     assert (found, address[:2]) == (family, (host, 80))
 
 
-def test_an_ipv6_literal_may_have_a_zone() -> None:
+def test_an_ipv6_literal_may_contain_a_zone() -> None:
     index = socket.if_nametoindex("lo")
     for zone in ("lo", str(index)):
         ((family, address),) = literal_address(f"fe80::1%{zone}", 80)
@@ -87,7 +89,7 @@ def test_an_ipv6_literal_may_have_a_zone() -> None:
     assert literal_address("127.0.0.1%lo", 80) == ()
 
 
-def test_a_proxy_at_an_address_with_a_zone_is_reached() -> None:
+def test_an_upstream_with_a_zone_in_its_address_is_reached() -> None:
     """On each loop: uvloop's resolver drops the zone."""
     skip_without_namespaces()
     result = subprocess.run(
@@ -103,18 +105,18 @@ def test_a_proxy_at_an_address_with_a_zone_is_reached() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f.1", "localhost", "127.0.0.1.", ""])
-def test_what_only_looks_like_a_literal_is_a_name(host: str) -> None:
+def test_a_text_similar_to_an_ip_literal_is_a_name(host: str) -> None:
     assert literal_address(host, 80) == ()
 
 
-def test_families_take_turns(loop: asyncio.AbstractEventLoop) -> None:
+def test_address_families_are_interleaved(loop: asyncio.AbstractEventLoop) -> None:
     """RFC 8305, section 4."""
     names = Names([*V6, *V4])
     found = drive(loop, resolver(names, loop).look_up("a.test", 80, pause, 5.0))
     assert found == (V6[0], V4[0], V6[1], V4[1], V4[2])
 
 
-def test_names_are_remembered_for_some_seconds(loop: asyncio.AbstractEventLoop) -> None:
+def test_results_are_cached_for_some_seconds(loop: asyncio.AbstractEventLoop) -> None:
     names = Names(V4, V4[:1])
     resolves = resolver(names, loop)
     for now in (0.0, CACHE_S / 2, CACHE_S + 1):
@@ -124,7 +126,7 @@ def test_names_are_remembered_for_some_seconds(loop: asyncio.AbstractEventLoop) 
     assert found == (V4[0],)
 
 
-def test_only_so_many_names_are_remembered(loop: asyncio.AbstractEventLoop) -> None:
+def test_the_cache_is_limited(loop: asyncio.AbstractEventLoop) -> None:
     found = resolver(Names(), loop)
     for number in range(MAX_CACHED_NAMES + 1):
         assert len(found._cache) <= MAX_CACHED_NAMES
@@ -132,7 +134,7 @@ def test_only_so_many_names_are_remembered(loop: asyncio.AbstractEventLoop) -> N
     assert len(found._cache) == 1  # All were forgotten, and the last one is remembered.
 
 
-def test_forgetting_asks_again(loop: asyncio.AbstractEventLoop) -> None:
+def test_forget_discards_cached_names(loop: asyncio.AbstractEventLoop) -> None:
     names = Names(V4, V4)
     resolves = resolver(names, loop)
     for _ in range(2):
@@ -141,12 +143,12 @@ def test_forgetting_asks_again(loop: asyncio.AbstractEventLoop) -> None:
     assert len(names.asked) == 2
 
 
-def test_a_name_server_that_says_nothing_is_given_up(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_silent_name_server_is_a_timeout(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(socket.gaierror):
         drive(loop, resolver(Names(None), loop).look_up("a.test", 80, pause, 0.05))
 
 
-def test_a_name_that_many_wait_for_is_asked_for_once(loop: asyncio.AbstractEventLoop) -> None:
+def test_concurrent_look_ups_share_a_query(loop: asyncio.AbstractEventLoop) -> None:
     """Each would take one of the few threads that the system asks in."""
     names = Names(V4)
     resolves = resolver(names, loop)
@@ -159,7 +161,7 @@ def test_a_name_that_many_wait_for_is_asked_for_once(loop: asyncio.AbstractEvent
     assert len(names.asked) == 1
 
 
-def test_a_failure_is_the_failure_of_all_who_wait(loop: asyncio.AbstractEventLoop) -> None:
+def test_concurrent_look_ups_share_a_failure(loop: asyncio.AbstractEventLoop) -> None:
     names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"))
     resolves = resolver(names, loop)
 
@@ -171,7 +173,7 @@ def test_a_failure_is_the_failure_of_all_who_wait(loop: asyncio.AbstractEventLoo
     assert len(names.asked) == 1
 
 
-def test_one_that_leaves_does_not_take_the_answer_from_the_others(
+def test_a_cancelled_look_up_does_not_cancel_the_shared_query(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     names = Names(None)
@@ -191,7 +193,7 @@ def test_one_that_leaves_does_not_take_the_answer_from_the_others(
     assert len(names.asked) == 1
 
 
-def test_after_a_silence_the_name_server_is_asked_anew(loop: asyncio.AbstractEventLoop) -> None:
+def test_after_a_timeout_a_new_query_is_sent(loop: asyncio.AbstractEventLoop) -> None:
     names = Names(None, V4)
     resolves = resolver(names, loop)
 
@@ -208,7 +210,7 @@ def test_after_a_silence_the_name_server_is_asked_anew(loop: asyncio.AbstractEve
     assert len(names.asked) == 2
 
 
-def test_a_name_that_nobody_knows_is_not_remembered(loop: asyncio.AbstractEventLoop) -> None:
+def test_an_unknown_name_is_not_cached(loop: asyncio.AbstractEventLoop) -> None:
     names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"), V4)
     resolves = resolver(names, loop)
     with pytest.raises(socket.gaierror):
@@ -216,6 +218,6 @@ def test_a_name_that_nobody_knows_is_not_remembered(loop: asyncio.AbstractEventL
     assert drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
 
 
-def test_the_systems_own_names_are_found(loop: asyncio.AbstractEventLoop) -> None:
+def test_localhost_is_resolved(loop: asyncio.AbstractEventLoop) -> None:
     found = drive(loop, Resolver(loop).look_up("localhost", 80, pause, 5.0))
     assert {address[0] for _, address in found} <= {"127.0.0.1", "::1"}

@@ -14,7 +14,7 @@ def profile(scheme: ProxyScheme, sign_in: SignIn) -> Profile:
 
 @pytest.mark.parametrize("sign_in", list(SignIn))
 @pytest.mark.parametrize("scheme", list(ProxyScheme))
-def test_a_way_through_a_profile(scheme: ProxyScheme, sign_in: SignIn) -> None:
+def test_the_attributes_of_a_route_through_a_profile(scheme: ProxyScheme, sign_in: SignIn) -> None:
     way = Route.via_profile(profile(scheme, sign_in))
     may_sign_in, is_by_socks = sign_in is not SignIn.NONE, scheme is ProxyScheme.SOCKS5
     assert [str(one.upstream) for one in (way, *way.fallbacks)] == [
@@ -32,7 +32,7 @@ def test_a_way_through_a_profile(scheme: ProxyScheme, sign_in: SignIn) -> None:
 
 
 @pytest.mark.parametrize("of", [None, profile(ProxyScheme.HTTP, SignIn.PASSWORD)])
-def test_no_login_ever_goes_the_direct_way(of: Profile | None) -> None:
+def test_a_direct_route_never_carries_a_login(of: Profile | None) -> None:
     way = Route.direct(of)
     assert way.profile is of
     assert (way.upstream, way.upstream_id, way.fallbacks) == (None, None, ())
@@ -40,11 +40,11 @@ def test_no_login_ever_goes_the_direct_way(of: Profile | None) -> None:
     assert (way.may_sign_in, way.authenticates_requests, way.is_socks) == (False, False, False)
 
 
-def test_two_ways_are_the_same_only_if_they_are_one() -> None:
+def test_routes_are_compared_by_identity() -> None:
     office = profile(ProxyScheme.HTTP, SignIn.PASSWORD)
     assert Route.via_profile(office) != Route.via_profile(office)
 
 
-def test_nothing_has_been_heard_of_a_new_way() -> None:
+def test_a_new_route_has_no_responses() -> None:
     way = Route.via_profile(profile(ProxyScheme.HTTP, SignIn.PASSWORD))
     assert [one.activity.responses for one in (way, *way.fallbacks)] == [0, 0]

@@ -28,15 +28,15 @@ def lines() -> list[str]:
     return run.stdout.splitlines()
 
 
-def test_a_tunnel_waits_for_a_network_that_may_come_back(lines: list[str]) -> None:
+def test_a_tunnel_survives_a_short_loss_of_the_network(lines: list[str]) -> None:
     assert "alone: True" in lines
 
 
-def test_a_tunnel_of_a_network_that_was_left_ends(lines: list[str]) -> None:
+def test_a_tunnel_of_the_old_network_is_closed(lines: list[str]) -> None:
     assert lines == ["hello", "alone: True", "elsewhere: b''"]
 
 
-def test_what_is_still_connected_is_left_alone() -> None:
+def test_usable_connections_are_not_closed() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as one,
@@ -46,18 +46,18 @@ def test_what_is_still_connected_is_left_alone() -> None:
         one.sendall(b"still here")
 
 
-def test_an_address_of_somebody_else_is_not_ours() -> None:
+def test_a_foreign_address_is_not_local() -> None:
     # From the block for documentation (RFC 5737).
     assert not is_local_address(socket.AF_INET, ("192.0.2.250", 1))
     assert is_local_address(socket.AF_INET, ("127.0.0.1", 1))
 
 
 @needs_ipv6
-def test_addresses_of_ipv6_are_known_too() -> None:
+def test_local_ipv6_addresses_are_recognized() -> None:
     assert not is_local_address(socket.AF_INET6, ("2001:db8::250", 1, 0, 0))
     assert is_local_address(socket.AF_INET6, ("::1", 1, 0, 0))
 
 
-def test_what_nobody_leads_to_is_out_of_reach() -> None:
+def test_an_address_without_a_route_is_not_routable() -> None:
     assert is_routable(socket.AF_INET, ("127.0.0.1", 1))
     assert not is_routable(socket.AF_INET, ("255.255.255.255", 1))
