@@ -43,7 +43,7 @@ def new_loop(request: pytest.FixtureRequest) -> NewLoop:
 
 @pytest.fixture
 def loop(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop of each kind that runs no engine."""
+    """Each kind of loop, without an engine."""
     loop = new_loop()
     yield loop
     loop.run_until_complete(loop.shutdown_default_executor())

@@ -1,4 +1,4 @@
-"""An engine with few descriptors: a program of its own, because a limit holds for a process.
+"""An engine with few descriptors, in a separate process, because the limit is per process.
 
     python -m tests.engine.crowded UPSTREAM_PORT DESCRIPTORS [UPSTREAM_HOST]
 

@@ -1,4 +1,4 @@
-"""Runs a coroutine that waits for descriptors as an executor does, without an engine."""
+"""Runs coroutines that await `IoWait`, without an engine."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -14,14 +14,14 @@ async def pause(wait: IoWait) -> int:
 
 
 def drive(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[IoWait, int, T]) -> T:
-    """Do for a coroutine what the executor and a client connection do for theirs.
+    """Run a coroutine on an event loop by an `FdTask`, and return its result.
 
     Raises:
-        OSError: What the coroutine raises.
+        OSError: The error of the coroutine.
     """
     outcome: asyncio.Future[T] = loop.create_future()
 
-    async def story() -> None:
+    async def run() -> None:
         try:
             outcome.set_result(await coroutine)
         except OSError as error:
@@ -33,13 +33,13 @@ def drive(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[IoWait, int, T])
         for descriptor in watched:
             loop.remove_writer(descriptor)
         watched.clear()
-        for descriptor, mask in strand.events.items():
+        for descriptor, mask in fd_task.events.items():
             assert mask == WRITE
             loop.add_writer(descriptor, step, descriptor)
             watched.add(descriptor)
 
     def step(woken_by: int) -> None:
-        if not strand.step(woken_by):
+        if not fd_task.step(woken_by):
             watch()
         else:
             watched_now = list(watched)
@@ -47,7 +47,7 @@ def drive(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[IoWait, int, T])
             for descriptor in watched_now:
                 loop.remove_writer(descriptor)
 
-    strand = FdTask(story(), loop, step)
-    if not strand.start():
+    fd_task = FdTask(run(), loop, step)
+    if not fd_task.start():
         watch()
     return loop.run_until_complete(asyncio.wait_for(outcome, 20))

@@ -1,4 +1,4 @@
-"""Moves an engine's computer to another network, in a namespace that is nobody else's.
+"""Moves an engine to another network, in a separate network namespace.
 
 Run by test_stale_connections.py as ``unshare -rn``; prints what a client of a tunnel sees.
 """
@@ -16,7 +16,7 @@ BEFORE = (
     "link add far type veth peer near",
     "link set far up",
     "address add 192.0.2.7/24 dev far",
-    # Connections to the upstream come from the address that goes.
+    # Upstream connections use the address that is removed later.
     "route del table local local 127.0.0.1 dev lo",
     "route replace table local local 127.0.0.0/8 dev lo src 192.0.2.7",
 )
@@ -38,7 +38,7 @@ def main() -> None:
     with (
         Scripted(echoing) as upstream,
         Running(office(upstream.port), limits=ALLOWS_FOR) as engine,
-        # By IPv6, which stays: between us and our clients there is no network.
+        # The client uses IPv6 on loopback, which is not affected by the change.
         Client(engine.port, "::1") as client,
     ):
         assert client.ask(connect(b"origin.test:443"), b"CONNECT").status == 200

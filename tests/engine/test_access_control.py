@@ -1,4 +1,4 @@
-"""Who may connect (security.md, T1), and where we listen (M4)."""
+"""Tests for access control (security.md, T1) and for the listening addresses (M4)."""
 
 import os
 import socket
@@ -38,7 +38,7 @@ OWN, OTHER, ROOT, SID = 1000, 1001, 0, "S-1-5-21-1"
         (SocketOwner(OWN, is_open=True), ROOT, set(), False),
         (SocketOwner(SID, is_open=True), SID, set(), True),
         (SocketOwner("", is_open=True), SID, set(), False),
-        # What nobody holds any more is nobody's, whatever the system says.
+        # A socket without a process is never admitted, whatever user the system reports.
         (SocketOwner(ROOT, is_open=False), ROOT, set(), False),
         (SocketOwner(ROOT, is_open=False), OWN, {ROOT}, False),
         (SocketOwner(OWN, is_open=False), OWN, set(), False),
@@ -51,8 +51,8 @@ def test_only_the_own_user_and_allowed_users_are_served(
     assert admits(owner, own, frozenset(allowed)) is served
 
 
-class Says:
-    """Knows one owner, or fails."""
+class FixedOwnerLookup:
+    """An owner look-up with a fixed result: an owner, None or an error."""
 
     def __init__(self, owner: SocketOwner | OSError | None) -> None:
         self.owner = owner
@@ -67,8 +67,8 @@ class Says:
         self.closed = True
 
 
-class Doorbell:
-    """Hears of those that are refused."""
+class RefusalRecorder:
+    """Records the users of refused connections."""
 
     def __init__(self) -> None:
         self.users: list[User | None] = []
@@ -88,8 +88,8 @@ def admit() -> Admit:
     def admit(
         owner: SocketOwner | OSError | None, octets: bytes = b""
     ) -> tuple[bool, list[User | None]]:
-        bell = Doorbell()
-        access_control = AccessControl(Says(owner), OWN, on_refused=bell)
+        refusals = RefusalRecorder()
+        access_control = AccessControl(FixedOwnerLookup(owner), OWN, on_refused=refusals)
         with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
             client.connect(listener.getsockname())
             client.sendall(octets)
@@ -97,10 +97,10 @@ def admit() -> Admit:
             with accepted:
                 accepted.setblocking(False)
                 let_in = access_control.admits(accepted, accepted.getpeername())
-                assert access_control.refused_count == len(bell.users)
-                # Whoever it is, nothing is taken from the connection.
+                assert access_control.refused_count == len(refusals.users)
+                # In every case the octets of the connection stay unread.
                 assert not octets or accepted.recv(9) == octets
-        return let_in, bell.users
+        return let_in, refusals.users
 
     return admit
 
@@ -127,13 +127,13 @@ def test_without_an_owner_look_up_no_connection_is_admitted(admit: Admit) -> Non
 
 
 def test_open_to_all_needs_no_look_up() -> None:
-    access_control = AccessControl(Says(OSError()), OWN, open_to_all=True)
+    access_control = AccessControl(FixedOwnerLookup(OSError()), OWN, open_to_all=True)
     with socket.socket() as connection:
         assert access_control.admits(connection, ("127.0.0.1", 1))
 
 
 def test_closing_the_engine_closes_its_access_control(start: Start) -> None:
-    says = Says(SocketOwner(OWN, is_open=True))
+    says = FixedOwnerLookup(SocketOwner(OWN, is_open=True))
     engine = start(office(1), access_control=AccessControl(says, OWN))
     engine.close()
     assert says.closed
@@ -163,9 +163,10 @@ def leave_by_reset(connection: socket.socket) -> None:
 def test_a_reset_connection_is_not_mistaken_for_the_next_from_its_port(
     owners: OwnerLookup, listener: socket.socket
 ) -> None:
-    """The look-up names the client of the second one, which is ours; the first was anybody's."""
+    """The look-up finds the client of the second connection, a client of the own user; the client
+    of the first connection may have been any user."""
     with socket.socket() as gone, socket.socket() as ours:
-        # Not a port that the system gives to other programs meanwhile.
+        # A port outside the range from which the system chooses ports for other programs.
         source = "127.0.0.1", free_port()
         gone.bind(source)
         gone.connect(listener.getsockname())
@@ -179,11 +180,11 @@ def test_a_reset_connection_is_not_mistaken_for_the_next_from_its_port(
             assert peer == next_peer == source
             named = owners.owner_of(first.getsockname(), peer, socket.AF_INET)
             assert named == SocketOwner(own_user(), is_open=True)
-            bell = Doorbell()
-            access_control = AccessControl(owners, own_user(), on_refused=bell)
+            refusals = RefusalRecorder()
+            access_control = AccessControl(owners, own_user(), on_refused=refusals)
             assert not access_control.admits(first, peer)
             assert access_control.is_held(first) is False
-            assert bell.users == [None]
+            assert refusals.users == [None]
             assert first.recv(len(GET)) == GET, "it could have been served"
             assert access_control.admits(second, next_peer)
             assert access_control.is_held(second)
@@ -196,7 +197,7 @@ def test_a_client_reset_during_its_look_up_is_not_admitted(
         client.connect(listener.getsockname())
         accepted, peer = listener.accept()
 
-        class Slow(Says):
+        class Slow(FixedOwnerLookup):
             def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
                 leave_by_reset(client)
                 return super().owner_of(local, peer, family)
@@ -210,7 +211,7 @@ def test_a_client_reset_during_its_look_up_is_not_admitted(
 def test_a_reset_is_detected_by_reading_on_windows(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Windows remembers the address of a peer that has left."""
+    """On Windows, `getpeername` succeeds after a reset."""
 
     class Remembering(socket.socket):
         def recv(self, length: int, flags: int = 0) -> bytes:
@@ -220,7 +221,7 @@ def test_a_reset_is_detected_by_reading_on_windows(
     with socket.create_connection(listener.getsockname()):
         accepted, peer = listener.accept()
         with Remembering(fileno=accepted.detach()) as ours:
-            access_control = AccessControl(Says(SocketOwner(OWN, is_open=True)), OWN)
+            access_control = AccessControl(FixedOwnerLookup(SocketOwner(OWN, is_open=True)), OWN)
             assert access_control.admits(ours, peer)
             monkeypatch.setattr(sys, "platform", "win32")
             assert not access_control.admits(ours, peer)
@@ -261,7 +262,7 @@ def test_a_socket_of_another_user_bound_to_the_loopback_interface_is_not_mistake
 
 @pytest.fixture
 def engines_loop(new_loop: NewLoop) -> NewLoop:
-    """Each, one after the other."""
+    """Run the engine on each kind of loop."""
     return new_loop
 
 
@@ -299,15 +300,15 @@ def test_a_program_of_another_user_gets_403_and_nothing_is_forwarded(
 def test_a_request_of_an_exited_program_is_not_forwarded(
     recorder: Recorder, start: Start, then: Then, user: int | None
 ) -> None:
-    """Its user cannot be told: the kernel says 0 (root) of it, which is us in this test."""
+    """The user of the connection is unknown: the kernel reports 0 (root), the user of this test."""
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
 
-    def come_and_go() -> None:
-        # In the loop: it accepts when the program has gone already.
+    def connect_and_exit() -> None:
+        # Runs in the loop, so accept follows after the client has disconnected.
         with program(address_of(engine), then, user=user, octets=GET):
             pass
 
-    engine.call(come_and_go)
+    engine.call(connect_and_exit)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert len(recorder.requests) == 1
@@ -325,8 +326,8 @@ def test_a_reset_request_is_not_attributed_to_the_next_client(
     with socket.socket(family) as ours:
         ours.settimeout(PATIENCE)
 
-        def come_and_go() -> None:
-            # In the loop: both wait to be accepted when it goes on.
+        def connect_and_exit() -> None:
+            # Runs in the loop, so both connections are pending at the next accept.
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             source = free_port()
             ours.bind((host, source))
@@ -335,7 +336,7 @@ def test_a_reset_request_is_not_attributed_to_the_next_client(
             with program(address, Then.RESETS, user=user, octets=attack, source=source):
                 ours.connect(address)
 
-        engine.call(come_and_go)
+        engine.call(connect_and_exit)
         ours.sendall(get(b"http://origin.test/ours"))
         assert ours.recv(1024).startswith(b"HTTP/1.1 200")
     assert [request.target for request in recorder.requests] == [b"http://origin.test/ours"]
@@ -365,7 +366,7 @@ def test_many_refused_clients_do_not_affect_other_clients(start: Start, recorder
 
 
 def listening(port: int) -> set[str]:
-    """Return the addresses at which somebody accepts connections for this port."""
+    """Return the addresses of all listening sockets with this port."""
     found = set()
     for table in ("tcp", "tcp6"):
         with open(f"/proc/net/{table}") as lines:

@@ -111,7 +111,7 @@ def test_retry_after_and_allow_are_sent() -> None:
 
 
 def test_content_length_counts_octets() -> None:
-    """The length is that of the content in octets, not in characters."""
+    """Content-Length is the number of octets, not of characters."""
     octets = written(replace(PAGE, body="größer als gedacht"))
     reader = h11.Connection(h11.CLIENT)
     reader.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))

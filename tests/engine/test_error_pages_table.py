@@ -1,4 +1,4 @@
-"""What each page says to scripts and to people: status, error type, number, and the hint."""
+"""The status, Proxy-Status error, problem code and hint of each error page."""
 
 import pytest
 
@@ -68,7 +68,7 @@ RETRIES = [
     (error_pages.LOOP, None),
     (error_pages.NOT_ALLOWED, None),
 ]
-"""After how many seconds asking again makes sense."""
+"""The value of Retry-After in seconds by page."""
 
 
 @pytest.mark.parametrize(("page", "status", "error", "code"), PAGES)

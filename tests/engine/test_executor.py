@@ -1,4 +1,4 @@
-"""proxy.py's `Work` contract, as the executor on our loop keeps it."""
+"""Tests for trayproxy.engine.server.executor: the `Work` contract of proxy.py, and accepting."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ from trayproxy.engine.server.executor import ACCEPT_PAUSE_S, SWEEP_S, LoopExecut
 
 
 class EchoWork(Work[socket.socket]):
-    """A work that is nothing but the contract: it echoes, and keeps what it was called with.
+    """A work that echoes received data and records its calls.
 
     Attributes:
         calls: The names of the contract's methods, in the order in which they were called.
@@ -43,7 +43,7 @@ class EchoWork(Work[socket.socket]):
         self.calls.append("initialize")
         if self.flags.fails_at == "initialize":
             raise RuntimeError("initialize")
-        self.flags.descriptors.register(self.work.fileno(), READ, self._echo)
+        self.flags.poller.register(self.work.fileno(), READ, self._echo)
 
     def _echo(self, descriptor: int, mask: int) -> None:
         self.calls.append("echo")
@@ -62,15 +62,15 @@ class EchoWork(Work[socket.socket]):
 
     def shutdown(self) -> None:
         self.calls.append("shutdown")
-        self.flags.descriptors.discard(self.work.fileno())
+        self.flags.poller.discard(self.work.fileno())
         self.work.close()
         super().shutdown()
         if self.flags.fails_at == "shutdown":
             raise RuntimeError("shutdown")
 
 
-class Scene:
-    """An executor with echoing works, and clients that are the far ends of their sockets."""
+class ExecutorHarness:
+    """An executor with echoing works, and the clients of these works."""
 
     def __init__(self, stack: ExitStack, loop: asyncio.AbstractEventLoop) -> None:
         self._stack = stack
@@ -78,9 +78,9 @@ class Scene:
         self.flags = work_flags(EchoWork, "127.0.0.1", 0)  # type: ignore[arg-type]
         self.flags.made = []
         self.flags.fails_at = ""
-        self.flags.descriptors = self.descriptors = open_poller(loop)
-        stack.callback(self.descriptors.close)
-        self.flags.executor = self.executor = LoopExecutor(loop, self.flags, self.descriptors)
+        self.flags.poller = self.poller = open_poller(loop)
+        stack.callback(self.poller.close)
+        self.flags.executor = self.executor = LoopExecutor(loop, self.flags, self.poller)
         stack.callback(self.executor.close)
 
     @property
@@ -89,15 +89,15 @@ class Scene:
         return works
 
     def client(self) -> socket.socket:
-        """Begin a work; return the far end of its socket."""
+        """Start a work, and return the socket of its client."""
         near, far = socket.socketpair()
         near.setblocking(False)
         self._stack.enter_context(far).settimeout(20)
         self.executor.work(near.fileno(), None, near)
         return far
 
-    def run(self, until: Callable[[], bool], patience_s: float = 20.0) -> None:
-        deadline = self.loop.time() + patience_s
+    def run(self, until: Callable[[], bool], timeout_s: float = 20.0) -> None:
+        deadline = self.loop.time() + timeout_s
         while not until():
             assert self.loop.time() < deadline
             self.loop.run_until_complete(asyncio.sleep(0.001))
@@ -119,129 +119,129 @@ class Scene:
 
 
 @pytest.fixture
-def scene(new_loop: NewLoop) -> Iterator[Scene]:
+def harness(new_loop: NewLoop) -> Iterator[ExecutorHarness]:
     loop = new_loop()
     with ExitStack() as stack:
-        yield Scene(stack, loop)
+        yield ExecutorHarness(stack, loop)
     loop.close()
 
 
 # --- the contract ---
 
 
-def test_a_work_is_initialized_immediately(scene: Scene) -> None:
-    scene.client()
-    assert scene.made[0].calls == ["initialize"]
+def test_a_work_is_initialized_immediately(harness: ExecutorHarness) -> None:
+    harness.client()
+    assert harness.made[0].calls == ["initialize"]
 
 
-def test_a_work_is_called_only_for_its_own_events(scene: Scene) -> None:
-    """The stock executor asks all of them for their events on every turn of its loop."""
+def test_a_work_is_called_only_for_its_own_events(harness: ExecutorHarness) -> None:
+    """The executor of proxy.py asks every work for its events in each iteration."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(1000, (soft if soft > 0 else hard) // 3)
-    clients = [scene.client() for _ in range(count)]
+    clients = [harness.client() for _ in range(count)]
     for _ in range(20):
-        assert scene.echo(clients[0], b"busy") == b"busy"
-    assert [len(work.calls) for work in scene.made] == [21] + [1] * (count - 1)
+        assert harness.echo(clients[0], b"busy") == b"busy"
+    assert [len(work.calls) for work in harness.made] == [21] + [1] * (count - 1)
 
 
-def test_a_finished_work_is_shut_down_and_removed(scene: Scene) -> None:
-    scene.client().close()
-    scene.run(lambda: not scene.executor.works)
-    assert scene.made[0].calls[-1] == "shutdown"
+def test_a_finished_work_is_shut_down_and_removed(harness: ExecutorHarness) -> None:
+    harness.client().close()
+    harness.run(lambda: not harness.executor.works)
+    assert harness.made[0].calls[-1] == "shutdown"
 
 
 def test_an_error_in_shutdown_affects_only_its_work(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    harness: ExecutorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first, second = scene.client(), scene.client()
-    scene.flags.fails_at = "shutdown"
+    first, second = harness.client(), harness.client()
+    harness.flags.fails_at = "shutdown"
     first.close()
-    scene.run(lambda: len(scene.executor.works) == 1)
-    scene.flags.fails_at = ""
-    assert scene.echo(second, b"alive") == b"alive"
+    harness.run(lambda: len(harness.executor.works) == 1)
+    harness.flags.fails_at = ""
+    assert harness.echo(second, b"alive") == b"alive"
     assert "did not end cleanly" in caplog.text
 
 
 def test_a_work_with_an_error_in_initialize_is_shut_down(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    harness: ExecutorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene.flags.fails_at = "initialize"
-    scene.client()
-    assert scene.made[0].calls == ["initialize", "shutdown"]
-    assert not scene.executor.works
+    harness.flags.fails_at = "initialize"
+    harness.client()
+    assert harness.made[0].calls == ["initialize", "shutdown"]
+    assert not harness.executor.works
 
 
-def test_a_work_gets_its_timeout(scene: Scene) -> None:
-    scene.client()
-    scene.made[0].inactive = True
-    scene.run(lambda: not scene.executor.works, SWEEP_S + 5)
-    assert scene.made[0].calls[-2:] == ["time_out", "shutdown"]
+def test_a_work_gets_its_timeout(harness: ExecutorHarness) -> None:
+    harness.client()
+    harness.made[0].inactive = True
+    harness.run(lambda: not harness.executor.works, SWEEP_S + 5)
+    assert harness.made[0].calls[-2:] == ["time_out", "shutdown"]
 
 
-def test_without_works_no_sweep_runs(scene: Scene) -> None:
-    assert scene.executor._sweeper is None
-    scene.client().close()
-    scene.run(lambda: scene.executor._sweeper is None, SWEEP_S + 5)
+def test_without_works_no_sweep_runs(harness: ExecutorHarness) -> None:
+    assert harness.executor._sweeper is None
+    harness.client().close()
+    harness.run(lambda: harness.executor._sweeper is None, SWEEP_S + 5)
 
 
-def test_end_idle_finishes_only_idle_works(scene: Scene) -> None:
-    scene.client(), scene.client()
-    scene.made[0].is_idle = False
-    scene.executor.end_idle()
-    assert [work.calls[-1] for work in scene.made] == ["initialize", "shutdown"]
+def test_end_idle_finishes_only_idle_works(harness: ExecutorHarness) -> None:
+    harness.client(), harness.client()
+    harness.made[0].is_idle = False
+    harness.executor.end_idle()
+    assert [work.calls[-1] for work in harness.made] == ["initialize", "shutdown"]
 
 
-def test_wait_until_empty_ends_with_the_last_work(scene: Scene) -> None:
-    client = scene.client()
-    waiting = scene.loop.create_task(scene.executor.wait_until_empty())
-    scene.echo(client, b"x")
+def test_wait_until_empty_ends_with_the_last_work(harness: ExecutorHarness) -> None:
+    client = harness.client()
+    waiting = harness.loop.create_task(harness.executor.wait_until_empty())
+    harness.echo(client, b"x")
     assert not waiting.done()
     client.close()
-    scene.loop.run_until_complete(asyncio.wait_for(waiting, 20))
+    harness.loop.run_until_complete(asyncio.wait_for(waiting, 20))
 
 
-def test_close_shuts_down_all_works(scene: Scene) -> None:
-    scene.client(), scene.client()
-    scene.executor.close()
-    assert [work.calls[-1] for work in scene.made] == ["shutdown", "shutdown"]
+def test_close_shuts_down_all_works(harness: ExecutorHarness) -> None:
+    harness.client(), harness.client()
+    harness.executor.close()
+    assert [work.calls[-1] for work in harness.made] == ["shutdown", "shutdown"]
 
 
 # --- accepting ---
 
 
-class Crowded(socket.socket):
-    """A listener of a system that is out of something, for as long as `trouble` says so."""
+class FailingListener(socket.socket):
+    """A listener on which accept fails with `error` while `error` is not 0."""
 
-    trouble: int | None = None
+    error: int | None = None
     refusals = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
-        if self.trouble is not None:
+        if self.error is not None:
             self.refusals += 1
-            raise OSError(self.trouble, "no more")
+            raise OSError(self.error, "no more")
         return super().accept()
 
 
 @pytest.fixture
-def listener(scene: Scene) -> Iterator[Crowded]:
-    with Crowded() as listener:
+def listener(harness: ExecutorHarness) -> Iterator[FailingListener]:
+    with FailingListener() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         listener.setblocking(False)
-        scene.executor.add_listener(listener)
+        harness.executor.add_listener(listener)
         yield listener
-        scene.executor.stop_accepting()
+        harness.executor.stop_accepting()
 
 
-def test_connections_are_accepted(scene: Scene, listener: Crowded) -> None:
+def test_connections_are_accepted(harness: ExecutorHarness, listener: FailingListener) -> None:
     with socket.create_connection(listener.getsockname()) as client:
-        scene.run(lambda: len(scene.executor.works) == 1)
-        assert scene.echo(client, b"x") == b"x"
+        harness.run(lambda: len(harness.executor.works) == 1)
+        assert harness.echo(client, b"x") == b"x"
 
 
 def test_an_error_in_create_affects_only_its_connection(
-    scene: Scene,
-    listener: Crowded,
+    harness: ExecutorHarness,
+    listener: FailingListener,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -251,43 +251,46 @@ def test_an_error_in_create_affects_only_its_connection(
     with monkeypatch.context() as patch:
         patch.setattr(EchoWork, "create", fail)
         with socket.create_connection(listener.getsockname()) as client:
-            scene.run(lambda: bool(caplog.messages))
+            harness.run(lambda: bool(caplog.messages))
             assert client.recv(1) == b""
     assert caplog.messages == ["a connection could not be served"]
     with socket.create_connection(listener.getsockname()) as client:
-        scene.run(lambda: len(scene.executor.works) == 1)
-        assert scene.echo(client, b"x") == b"x"
+        harness.run(lambda: len(harness.executor.works) == 1)
+        assert harness.echo(client, b"x") == b"x"
 
 
-def test_stop_accepting(scene: Scene, listener: Crowded) -> None:
-    scene.executor.stop_accepting()
+def test_stop_accepting(harness: ExecutorHarness, listener: FailingListener) -> None:
+    harness.executor.stop_accepting()
     with socket.create_connection(listener.getsockname()):
-        scene.loop.run_until_complete(asyncio.sleep(0.01))
-    assert not scene.executor.works
+        harness.loop.run_until_complete(asyncio.sleep(0.01))
+    assert not harness.executor.works
 
 
-@pytest.mark.parametrize("trouble", [errno.EMFILE, errno.ENOMEM, errno.EPERM])
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM, errno.EPERM])
 def test_without_resources_accepting_pauses_and_recovers(
-    scene: Scene, listener: Crowded, trouble: int, caplog: pytest.LogCaptureFixture
+    harness: ExecutorHarness,
+    listener: FailingListener,
+    error: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    listener.trouble = trouble
+    listener.error = error
     with socket.create_connection(listener.getsockname()) as client:
-        scene.run(lambda: listener.refusals == 1)
-        # Trying again at once would spin, and log each time.
-        scene.loop.run_until_complete(asyncio.sleep(0.05))
+        harness.run(lambda: listener.refusals == 1)
+        # An immediate retry would spin, and log each attempt.
+        harness.loop.run_until_complete(asyncio.sleep(0.05))
         assert listener.refusals == 1
-        listener.trouble = None
-        scene.run(lambda: len(scene.executor.works) == 1, ACCEPT_PAUSE_S + 5)
-        assert scene.echo(client, b"x") == b"x"
+        listener.error = None
+        harness.run(lambda: len(harness.executor.works) == 1, ACCEPT_PAUSE_S + 5)
+        assert harness.echo(client, b"x") == b"x"
     assert caplog.text.count("cannot accept") == 1
 
 
 def test_a_pause_lasts_until_registering_succeeds(
-    scene: Scene, listener: Crowded, monkeypatch: pytest.MonkeyPatch
+    harness: ExecutorHarness, listener: FailingListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it is out of when it cannot accept may be missing still when the pause is over."""
+    """The resource shortage may persist at the end of the pause."""
     monkeypatch.setattr("trayproxy.engine.server.executor.ACCEPT_PAUSE_S", 0.05)
-    watch, failures = scene.descriptors.register, []
+    watch, failures = harness.poller.register, []
 
     def fail(descriptor: int, mask: int, handler: ReadyHandler) -> None:
         if mask:
@@ -295,23 +298,25 @@ def test_a_pause_lasts_until_registering_succeeds(
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
         watch(descriptor, mask, handler)
 
-    listener.trouble = errno.ENOMEM
+    listener.error = errno.ENOMEM
     with socket.create_connection(listener.getsockname()) as client:
-        scene.run(lambda: listener.refusals == 1)
-        listener.trouble = None
+        harness.run(lambda: listener.refusals == 1)
+        listener.error = None
         with monkeypatch.context() as patch:
-            patch.setattr(scene.descriptors, "register", fail)
-            scene.run(lambda: len(failures) == 2)
-        scene.run(lambda: len(scene.executor.works) == 1)
-        assert scene.echo(client, b"x") == b"x"
+            patch.setattr(harness.poller, "register", fail)
+            harness.run(lambda: len(failures) == 2)
+        harness.run(lambda: len(harness.executor.works) == 1)
+        assert harness.echo(client, b"x") == b"x"
 
 
-def test_stopping_during_a_pause_ends_the_pause(scene: Scene, listener: Crowded) -> None:
-    listener.trouble = errno.EMFILE
+def test_stopping_during_a_pause_ends_the_pause(
+    harness: ExecutorHarness, listener: FailingListener
+) -> None:
+    listener.error = errno.EMFILE
     with socket.create_connection(listener.getsockname()):
-        scene.run(lambda: listener.refusals == 1)
-    scene.executor.stop_accepting()
-    assert scene.executor._pause_timer is None
+        harness.run(lambda: listener.refusals == 1)
+    harness.executor.stop_accepting()
+    assert harness.executor._pause_timer is None
 
 
 WINDOWS_RESET = 10_054
@@ -329,10 +334,12 @@ WINDOWS_RESET = 10_054
     ],
     ids=lambda error: error.errno,
 )
-def test_a_client_that_disconnects_before_accept_is_skipped(scene: Scene, error: OSError) -> None:
-    """The next ones are accepted in the same turn, and nothing pauses."""
+def test_a_client_that_disconnects_before_accept_is_skipped(
+    harness: ExecutorHarness, error: OSError
+) -> None:
+    """The next connections are accepted in the same iteration, without a pause."""
 
-    class Passing(Crowded):
+    class Passing(FailingListener):
         def accept(self) -> tuple[socket.socket, Any]:
             if self.refusals < 3:
                 self.refusals += 1
@@ -343,10 +350,10 @@ def test_a_client_that_disconnects_before_accept_is_skipped(scene: Scene, error:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         listener.setblocking(False)
-        scene.executor.add_listener(listener)
+        harness.executor.add_listener(listener)
         with socket.create_connection(listener.getsockname()) as client:
-            scene.executor._accept(listener.fileno(), READ)
-            assert len(scene.executor.works) == 1
-            assert scene.executor._pause_timer is None
-            assert scene.echo(client, b"x") == b"x"
-        scene.executor.stop_accepting()
+            harness.executor._accept(listener.fileno(), READ)
+            assert len(harness.executor.works) == 1
+            assert harness.executor._pause_timer is None
+            assert harness.echo(client, b"x") == b"x"
+        harness.executor.stop_accepting()

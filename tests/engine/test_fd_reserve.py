@@ -1,5 +1,4 @@
-"""Tests for trayproxy.engine.server.fd_reserve: F23, what programs are told when there is no
-descriptor."""
+"""Tests for trayproxy.engine.server.fd_reserve: responses without free descriptors (F23)."""
 
 import errno
 import logging
@@ -23,12 +22,12 @@ REFUSED = b"HTTP/1.1 403 \r\n\r\n"
 LOCAL = ("127.0.0.1", 3128)
 
 
-class Door:
-    """Lets in, or does not."""
+class FakeAccessControl:
+    """Admits all connections, or none."""
 
     is_open = True
 
-    def lets_in(
+    def admits(
         self, connection: socket.SocketType, peer: tuple[Any, ...], local: Endpoint | None
     ) -> bool:
         assert peer[0] == "127.0.0.1"
@@ -41,13 +40,13 @@ def refuse(connection: socket.SocketType) -> None:
 
 
 @pytest.fixture
-def door() -> Door:
-    return Door()
+def access_control() -> FakeAccessControl:
+    return FakeAccessControl()
 
 
 @pytest.fixture
-def reserve(door: Door) -> Iterator[DescriptorReserve]:
-    reserve = DescriptorReserve(door.lets_in, refuse, lambda: "127.0.0.1:3128")
+def reserve(access_control: FakeAccessControl) -> Iterator[DescriptorReserve]:
+    reserve = DescriptorReserve(access_control.admits, refuse, lambda: "127.0.0.1:3128")
     yield reserve
     reserve.close()
 
@@ -86,9 +85,12 @@ def test_a_client_that_has_sent_nothing_is_answered_too(
 
 @pytest.mark.parametrize("octets", [b"", get(b"http://origin.test/")], ids=["silent", "asks"])
 def test_a_client_of_another_user_is_refused_as_usual(
-    reserve: DescriptorReserve, door: Door, listener: socket.socket, octets: bytes
+    reserve: DescriptorReserve,
+    access_control: FakeAccessControl,
+    listener: socket.socket,
+    octets: bytes,
 ) -> None:
-    door.is_open = False
+    access_control.is_open = False
     with connect(listener) as client:
         client.send(octets)
         assert reserve.refuse_client(NO_MORE, listener, LOCAL)
@@ -98,7 +100,7 @@ def test_a_client_of_another_user_is_refused_as_usual(
 def test_a_client_that_sends_later_reads_the_response(
     reserve: DescriptorReserve, listener: socket.socket
 ) -> None:
-    """Its octets meet a connection that is closed; the reset must not take the answer with it."""
+    """Octets for a closed connection cause a reset, which must not destroy the response."""
     with connect(listener) as client:
         assert reserve.refuse_client(NO_MORE, listener, LOCAL)
         client.send(get(b"http://origin.test/"))
@@ -108,7 +110,7 @@ def test_a_client_that_sends_later_reads_the_response(
 def test_a_silent_unknown_client_does_not_block(
     listener: socket.socket,
 ) -> None:
-    """Whether it has sent something is looked at, and not waited for."""
+    """The check for received octets does not wait for octets."""
     nobody_knows = AccessControl(NullOwnerLookup(), own_user())
     reserve = DescriptorReserve(nobody_knows.admits, refuse, lambda: "127.0.0.1:3128")
     with closing(reserve), connect(listener) as client:

@@ -18,21 +18,21 @@ LIMITS = EngineLimits(connection_attempt_delay_s=0.05, connect_s=0.3, connect_to
 
 @pytest.fixture
 def listening(stack: ExitStack) -> Address:
-    """An address that accepts."""
+    """An address that accepts connections."""
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     return (socket.AF_INET, listener.getsockname())
 
 
 @pytest.fixture
 def refusing() -> Address:
-    """An address that refuses."""
+    """An address that refuses connections."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return (socket.AF_INET, listener.getsockname())
 
 
 @pytest.fixture
 def silent(stack: ExitStack) -> Address:
-    """An address that does not answer: its queue is full."""
+    """An address that does not respond, because its backlog is full."""
     listener = stack.enter_context(socket.socket())
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -47,53 +47,53 @@ def silent(stack: ExitStack) -> Address:
 
 
 UNROUTABLE: Address = (socket.AF_INET, ("255.255.255.255", 80))
-"""An address to which connecting fails at once, as without a route."""
+"""An address for which connecting fails immediately, as without a route."""
 NO_SUCH_FAMILY: Address = (socket.AddressFamily.AF_PACKET, ("lo", 0))
-"""An address of a family in which one cannot connect, as of IPv6 on a system without."""
+"""An address of an unsupported family, like IPv6 on a system without IPv6."""
 
 
-def dial(
+def connect_to(
     loop: asyncio.AbstractEventLoop, *addresses: Address
 ) -> tuple[socket.SocketType, list[int]]:
-    """Connect; return the connection and the descriptors that were released."""
+    """Connect, and return the connection and the released descriptors."""
     released: list[int] = []
-    made = drive(loop, connect(addresses, pause, released.append, LIMITS, loop.time))
-    return made, released
+    connection = drive(loop, connect(addresses, pause, released.append, LIMITS, loop.time))
+    return connection, released
 
 
 def test_connect_returns_a_connection_to_the_address(
     loop: asyncio.AbstractEventLoop, listening: Address
 ) -> None:
-    made, _ = dial(loop, listening)
-    with closing(made):
-        assert made.getpeername() == listening[1]
+    connection, _ = connect_to(loop, listening)
+    with closing(connection):
+        assert connection.getpeername() == listening[1]
 
 
 def test_after_a_refusal_the_next_address_is_tried(
     loop: asyncio.AbstractEventLoop, refusing: Address, listening: Address
 ) -> None:
-    made, _ = dial(loop, refusing, refusing, listening)
-    with closing(made):
-        assert made.getpeername() == listening[1]
+    connection, _ = connect_to(loop, refusing, refusing, listening)
+    with closing(connection):
+        assert connection.getpeername() == listening[1]
 
 
 def test_after_an_unsupported_family_the_next_address_is_tried(
     loop: asyncio.AbstractEventLoop, listening: Address
 ) -> None:
-    made, _ = dial(loop, NO_SUCH_FAMILY, listening)
-    with closing(made):
-        assert made.getpeername() == listening[1]
+    connection, _ = connect_to(loop, NO_SUCH_FAMILY, listening)
+    with closing(connection):
+        assert connection.getpeername() == listening[1]
 
 
 def test_a_slow_address_is_overtaken_and_closed(
     loop: asyncio.AbstractEventLoop, silent: Address, listening: Address
 ) -> None:
     before = loop.time()
-    made, released = dial(loop, silent, listening)
-    with closing(made):
-        assert made.getpeername() == listening[1]
+    connection, released = connect_to(loop, silent, listening)
+    with closing(connection):
+        assert connection.getpeername() == listening[1]
         assert loop.time() - before < LIMITS.connect_s
-        assert made.fileno() not in released[:-1]
+        assert connection.fileno() not in released[:-1]
         assert len(released) == 1
 
 
@@ -101,40 +101,40 @@ def test_after_an_immediate_error_the_next_address_is_tried(
     loop: asyncio.AbstractEventLoop, listening: Address
 ) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    made, _ = dial(loop, UNROUTABLE, UNROUTABLE, listening)
-    with closing(made):
-        assert made.getpeername() == listening[1]
+    connection, _ = connect_to(loop, UNROUTABLE, UNROUTABLE, listening)
+    with closing(connection):
+        assert connection.getpeername() == listening[1]
         assert len(os.listdir("/proc/self/fd")) == before + 1
 
 
 def test_if_all_addresses_fail_the_most_informative_error_is_raised(
     loop: asyncio.AbstractEventLoop, refusing: Address, silent: Address
 ) -> None:
-    """A family without a route says least: most names have an address of each."""
+    """A missing route is the least informative error, as most names have IPv6 addresses."""
     for addresses in ([NO_SUCH_FAMILY, refusing], [refusing, NO_SUCH_FAMILY], [silent, refusing]):
         with pytest.raises(ConnectionRefusedError):
-            dial(loop, *addresses)
+            connect_to(loop, *addresses)
     for addresses in ([UNROUTABLE, silent], [silent, UNROUTABLE]):
         with pytest.raises(TimeoutError):
-            dial(loop, *addresses)
+            connect_to(loop, *addresses)
     with pytest.raises(OSError, match=r"unreachable|denied") as raised:
-        dial(loop, UNROUTABLE)
+        connect_to(loop, UNROUTABLE)
     assert not isinstance(raised.value, TimeoutError)
 
 
 def test_a_resource_shortage_ranks_above_a_refusal(
     loop: asyncio.AbstractEventLoop, refusing: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def begin(address: Address) -> socket.SocketType:
+    def fail_or_connect(address: Address) -> socket.SocketType:
         if address == NO_SUCH_FAMILY:
             raise OSError(errno.EMFILE, "Too many open files")
-        return begun(address)
+        return start_connect(address)
 
-    begun = happy_eyeballs.start_connect
-    monkeypatch.setattr(happy_eyeballs, "start_connect", begin)
+    start_connect = happy_eyeballs.start_connect
+    monkeypatch.setattr(happy_eyeballs, "start_connect", fail_or_connect)
     for addresses in ([NO_SUCH_FAMILY, refusing], [refusing, NO_SUCH_FAMILY]):
         with pytest.raises(OSError, match="Too many open files"):
-            dial(loop, *addresses)
+            connect_to(loop, *addresses)
 
 
 def test_silent_addresses_end_in_a_timeout(
@@ -142,12 +142,12 @@ def test_silent_addresses_end_in_a_timeout(
 ) -> None:
     before = loop.time()
     with pytest.raises(TimeoutError):
-        dial(loop, silent, silent)
+        connect_to(loop, silent, silent)
     assert LIMITS.connect_s <= loop.time() - before <= LIMITS.connect_total_s + 1
 
 
-class Clock:
-    """A clock that goes only while somebody waits, and nothing ever happens."""
+class FakeClock:
+    """A clock that advances only while `pause` waits; every wait times out."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -166,12 +166,12 @@ class Clock:
 def test_all_addresses_share_a_total_limit(
     loop: asyncio.AbstractEventLoop, silent: Address
 ) -> None:
-    clock, limits, released = Clock(), EngineLimits(), list[int]()
-    dialling = connect((silent,) * 1000, clock.pause, released.append, limits, clock.now)
+    clock, limits, released = FakeClock(), EngineLimits(), list[int]()
+    connecting = connect((silent,) * 1000, clock.pause, released.append, limits, clock.now)
     with pytest.raises(TimeoutError):
-        drive(loop, dialling)
+        drive(loop, connecting)
     assert clock.time == pytest.approx(limits.connect_total_s)
-    # One begins each quarter of a second, and each has ten: no more than forty at once.
+    # An attempt starts every 0.25 s and lasts 10 s, so at most 40 run at the same time.
     at_once = limits.connect_s / limits.connection_attempt_delay_s
     assert max(clock.waits) == at_once
     assert len(released) == pytest.approx(
@@ -180,7 +180,7 @@ def test_all_addresses_share_a_total_limit(
 
 
 def test_each_address_has_its_own_limit(loop: asyncio.AbstractEventLoop, silent: Address) -> None:
-    clock, limits = Clock(), EngineLimits()
+    clock, limits = FakeClock(), EngineLimits()
     with pytest.raises(TimeoutError):
         drive(loop, connect((silent,), clock.pause, lambda _: None, limits, clock.now))
     assert clock.time == pytest.approx(limits.connect_s)
@@ -188,7 +188,7 @@ def test_each_address_has_its_own_limit(loop: asyncio.AbstractEventLoop, silent:
 
 def test_no_address_is_a_timeout(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(TimeoutError):
-        dial(loop)
+        connect_to(loop)
 
 
 def test_an_abandoned_connect_releases_all_descriptors(
@@ -196,15 +196,15 @@ def test_an_abandoned_connect_releases_all_descriptors(
 ) -> None:
     released: list[int] = []
 
-    class LeftError(OSError):
+    class AbandonedError(OSError):
         pass
 
-    async def leave(wait: IoWait) -> int:
+    async def abandon(wait: IoWait) -> int:
         woken = await wait
         if woken == TIMED_OUT:
-            raise LeftError(errno.ECONNABORTED, "gone")
+            raise AbandonedError(errno.ECONNABORTED, "gone")
         return woken
 
-    with pytest.raises(LeftError):
-        drive(loop, connect((silent, silent), leave, released.append, LIMITS, loop.time))
+    with pytest.raises(AbandonedError):
+        drive(loop, connect((silent, silent), abandon, released.append, LIMITS, loop.time))
     assert len(released) == 1

@@ -1,4 +1,4 @@
-"""The figures that hold where nobody says otherwise (security.md, section 3)."""
+"""Tests for trayproxy.engine.limits: the default limits (security.md, section 3)."""
 
 from dataclasses import asdict
 
@@ -20,11 +20,11 @@ FIGURES = {
     "shutdown_s": 5,
     "half_closed_s": 60,
     "max_early_octets": 65_536,
-    # It is 60 s there, with 300 s for hosts that are known for long polls. Which these are nobody
-    # knows beforehand, and a report that was cut off looks like a broken network: what squid waits.
+    # security.md says 60 s, and 300 s for hosts with long polls. These hosts are not known in
+    # advance, and an aborted report looks like a network failure; squid waits 900 s, too.
     "response_head_s": 900,
     "connect_response_head_s": 60,
-    # It is 4,096 there. Programs with thousands of tunnels are served; one costs 2 KiB.
+    # security.md says 4,096. A tunnel takes 2 KiB, and some programs open thousands.
     "max_clients": 16_384,
 }
 

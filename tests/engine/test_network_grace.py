@@ -1,4 +1,4 @@
-"""A network that has changed takes its time: nobody is told of trouble too early (F12)."""
+"""Tests for trayproxy.engine.upstream.network_grace: retries after a network change (F12)."""
 
 import asyncio
 import socket
@@ -26,8 +26,8 @@ GET = get(b"http://origin.test/")
 Play = Callable[..., Scripted]
 
 
-class Names(Resolver):
-    """A name server that knows what the test says.
+class FakeResolver(Resolver):
+    """A resolver with fixed results.
 
     Attributes:
         ports: Where the name leads to, the first first; none while the network is not there.
@@ -46,17 +46,17 @@ class Names(Resolver):
             raise socket.gaierror(socket.EAI_AGAIN, "no name server")
         return tuple((socket.AF_INET, ("127.0.0.1", port)) for port in self.ports)
 
-    def was_asked(self, times: int) -> bool:
+    def was_called(self, times: int) -> bool:
         return self.asked >= times
 
     def forget(self) -> None: ...
 
 
-def asking(engine: Running, *ports: int) -> Names:
-    """Let an engine ask this name server."""
-    names = Names(*ports)
-    engine.engine.connector.resolver = names
-    return names
+def use_resolver(engine: Running, *ports: int) -> FakeResolver:
+    """Replace the resolver of an engine."""
+    resolver = FakeResolver(*ports)
+    engine.engine.connector.resolver = resolver
+    return resolver
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
@@ -64,12 +64,12 @@ def test_after_a_change_a_request_waits_for_the_network(
     start: Start, recorder: Recorder, method: str
 ) -> None:
     engine = start(office(3128, host=NAME), FakeDesk(LOGIN, knows_it=True))
-    names = asking(engine)
+    resolver = use_resolver(engine)
     engine.call(engine.engine.network_changed)
     with engine.connect() as client:
         client.send(GET if method == "GET" else connect(b"origin.test:443"))
-        engine.until(lambda: names.asked > 1, "another look-up")
-        names.ports = (recorder.port,)
+        engine.until(lambda: resolver.asked > 1, "another look-up")
+        resolver.ports = (recorder.port,)
         assert client.reply(method.encode()).status == 200
     assert not engine.observer.failures
 
@@ -78,14 +78,14 @@ def test_a_request_is_retried_immediately_at_the_next_network_change(
     start: Start, recorder: Recorder
 ) -> None:
     engine = start(office(3128, host=NAME))
-    names = asking(engine)
+    resolver = use_resolver(engine)
     engine.call(engine.engine.network_changed)
     with engine.connect() as client:
         client.send(GET)
-        engine.until(lambda: names.asked > 0, "the look-up")
+        engine.until(lambda: resolver.asked > 0, "the look-up")
 
         def arrive() -> None:
-            names.ports = (recorder.port,)
+            resolver.ports = (recorder.port,)
             engine.engine.network_changed()
 
         engine.call(arrive)
@@ -95,7 +95,7 @@ def test_a_request_is_retried_immediately_at_the_next_network_change(
 def test_an_unusable_network_is_reported_after_the_grace_period(start: Start) -> None:
     limits = EngineLimits(network_grace_s=0.4)
     engine = start(office(3128, host=NAME), limits=limits)
-    asking(engine)
+    use_resolver(engine)
     engine.call(engine.engine.network_changed)
     before = monotonic()
     with engine.connect() as client:
@@ -112,48 +112,48 @@ def test_the_grace_period_is_five_seconds() -> None:
 
 def test_without_a_network_change_no_request_waits(start: Start) -> None:
     engine = start(office(3128, host=NAME))
-    names = asking(engine)
+    resolver = use_resolver(engine)
     with engine.connect() as client:
         assert client.ask(GET).status == 502
-    assert names.asked == 1
+    assert resolver.asked == 1
 
 
 def test_a_refused_connection_is_not_retried(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     engine = start(office(3128, host=NAME))
-    names = asking(engine, port)
+    resolver = use_resolver(engine, port)
     engine.call(engine.engine.network_changed)
     with engine.connect() as client:
         assert client.ask(GET).status == 502
-    assert names.asked == 1
+    assert resolver.asked == 1
 
 
 def test_a_connection_attempt_is_restarted_after_a_network_change(
     start: Start, recorder: Recorder, nowhere: int
 ) -> None:
     engine = start(office(3128, host=NAME), FakeDesk(LOGIN, knows_it=True))
-    names = asking(engine, nowhere)
+    resolver = use_resolver(engine, nowhere)
     with engine.connect() as client:
         client.send(GET)
-        engine.until(lambda: names.asked == 1, "the attempt")
-        names.ports = (recorder.port,)
+        engine.until(lambda: resolver.asked == 1, "the attempt")
+        resolver.ports = (recorder.port,)
         before = monotonic()
         engine.call(engine.engine.network_changed)
         assert client.reply().status == 200
         assert monotonic() - before < EngineLimits().connect_s
-    assert names.asked == 2
+    assert resolver.asked == 2
 
 
 def test_a_sent_login_is_not_repeated_after_a_network_change(start: Start, script: Play) -> None:
-    """A server that has it may count it, though its answer never comes."""
+    """The server may count the login as failed although its response never arrives."""
 
-    def take_login(peer: Peer) -> None:
+    def read_login(peer: Peer) -> None:
         peer.read(4)
         peer.send(b"\x05\x02")
         peer.read_all()
 
-    upstream = script(take_login)
+    upstream = script(read_login)
     profile = Profile("socks", "Socks", Upstream("127.0.0.1", upstream.port, ProxyScheme.SOCKS5))
     engine = start(profile, FakeDesk(LOGIN, knows_it=True), limits=EngineLimits(handshake_s=0.5))
     with engine.connect() as client:
@@ -170,11 +170,11 @@ def test_a_flapping_network_is_reported_in_the_end(start: Start, nowhere: int) -
         office(3128, host=NAME),
         limits=EngineLimits(connect_s=0.4, connect_total_s=0.4, network_grace_s=0.1),
     )
-    names = asking(engine, nowhere)
+    resolver = use_resolver(engine, nowhere)
     with engine.connect() as client:
         client.send(GET)
         for attempt in range(1, 4):
-            engine.until(partial(names.was_asked, attempt), "an attempt")
+            engine.until(partial(resolver.was_called, attempt), "an attempt")
             engine.call(engine.engine.network_changed)
         assert client.reply().status == 504
 

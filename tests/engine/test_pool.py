@@ -22,8 +22,8 @@ from trayproxy.engine.upstream.pool import (
 KEY = PoolKey("http://proxy.test:3128")
 
 
-class Pair:
-    """A connection as the pool keeps it, and its far end."""
+class ConnectionPair:
+    """An upstream connection, and the socket of its peer."""
 
     def __init__(self, stack: ExitStack, key: PoolKey = KEY) -> None:
         near, far = socket.socketpair()
@@ -37,21 +37,21 @@ class Pair:
 
 
 @pytest.fixture
-def descriptors(loop: asyncio.AbstractEventLoop) -> Iterator[Poller]:
-    descriptors = open_poller(loop)
-    yield descriptors
-    descriptors.close()
+def poller(loop: asyncio.AbstractEventLoop) -> Iterator[Poller]:
+    poller = open_poller(loop)
+    yield poller
+    poller.close()
 
 
 @pytest.fixture
-def pool(loop: asyncio.AbstractEventLoop, descriptors: Poller) -> Iterator[Pool]:
-    pool = Pool(loop, EngineLimits(idle_upstream_s=0.05), descriptors)
+def pool(loop: asyncio.AbstractEventLoop, poller: Poller) -> Iterator[Pool]:
+    pool = Pool(loop, EngineLimits(idle_upstream_s=0.05), poller)
     yield pool
     pool.clear()
 
 
-def turn(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
-    """Let the loop run until something holds."""
+def run_until(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
+    """Run the loop until the condition is true."""
 
     deadline = loop.time() + 20
     while not holds():
@@ -60,7 +60,7 @@ def turn(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
 
 
 def test_take_returns_the_most_recently_used_connection(pool: Pool, stack: ExitStack) -> None:
-    first, second = Pair(stack), Pair(stack)
+    first, second = ConnectionPair(stack), ConnectionPair(stack)
     pool.put(first.connection)
     pool.put(second.connection)
     assert pool.take(KEY) is second.connection
@@ -76,31 +76,31 @@ def test_take_returns_the_most_recently_used_connection(pool: Pool, stack: ExitS
 def test_take_returns_no_connection_of_another_key(
     pool: Pool, stack: ExitStack, other: PoolKey
 ) -> None:
-    pool.put(Pair(stack).connection)
+    pool.put(ConnectionPair(stack).connection)
     assert pool.take(other) is None
 
 
-@pytest.mark.parametrize("says", [b"unasked", b""], ids=["speaks", "ends"])
+@pytest.mark.parametrize("data", [b"unasked", b""], ids=["speaks", "ends"])
 def test_an_idle_connection_with_data_or_eof_is_closed(
-    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop, says: bytes
+    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop, data: bytes
 ) -> None:
-    pair = Pair(stack)
+    pair = ConnectionPair(stack)
     pool.put(pair.connection)
-    if says:
-        pair.far.send(says)
+    if data:
+        pair.far.send(data)
     else:
         pair.far.close()
-    turn(loop, lambda: pair.is_closed)
+    run_until(loop, lambda: pair.is_closed)
     assert pool.take(KEY) is None
 
 
-@pytest.mark.parametrize("says", [b"unasked", b""], ids=["speaks", "ends"])
+@pytest.mark.parametrize("data", [b"unasked", b""], ids=["speaks", "ends"])
 def test_put_closes_a_connection_with_data_or_eof(
-    pool: Pool, stack: ExitStack, says: bytes
+    pool: Pool, stack: ExitStack, data: bytes
 ) -> None:
-    pair = Pair(stack)
-    if says:
-        pair.connection.stream.inbox += says
+    pair = ConnectionPair(stack)
+    if data:
+        pair.connection.stream.inbox += data
     else:
         pair.connection.stream.ended = True
     pool.put(pair.connection)
@@ -109,9 +109,9 @@ def test_put_closes_a_connection_with_data_or_eof(
 
 
 def test_put_closes_a_connection_of_an_earlier_epoch(pool: Pool, stack: ExitStack) -> None:
-    """Nobody may use it, so it would only take a descriptor."""
+    """No request may use the connection, so it would only occupy a descriptor."""
     pool.clear()
-    old, new = Pair(stack, KEY), Pair(stack, KEY._replace(epoch=pool.epoch))
+    old, new = ConnectionPair(stack, KEY), ConnectionPair(stack, KEY._replace(epoch=pool.epoch))
     for pair in (old, new):
         pool.put(pair.connection)
     assert (old.is_closed, new.is_closed) == (True, False)
@@ -122,8 +122,8 @@ def test_put_closes_a_connection_of_an_earlier_epoch(pool: Pool, stack: ExitStac
 def test_take_detects_data_without_an_event(
     pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:
-    """Of a connection that was idle, without anybody having been told yet."""
-    pair = Pair(stack)
+    """The loop has not run since the data arrived, so the pool has received no event."""
+    pair = ConnectionPair(stack)
     pool.put(pair.connection)
     idle_until = loop.time() + RECENT_USE_S
     while loop.time() <= idle_until:
@@ -136,35 +136,35 @@ def test_take_detects_data_without_an_event(
 def test_an_idle_connection_expires(
     pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:
-    pair = Pair(stack)
+    pair = ConnectionPair(stack)
     pool.put(pair.connection)
-    turn(loop, lambda: pair.is_closed)
+    run_until(loop, lambda: pair.is_closed)
 
 
 def test_each_idle_connection_has_its_own_expiry(
-    loop: asyncio.AbstractEventLoop, stack: ExitStack, descriptors: Poller
+    loop: asyncio.AbstractEventLoop, stack: ExitStack, poller: Poller
 ) -> None:
-    """The second time that old connections are looked for, too."""
-    pool = Pool(loop, EngineLimits(idle_upstream_s=0.2), descriptors)
-    first, second = Pair(stack), Pair(stack)
+    """The expiry timer is started again for the second connection."""
+    pool = Pool(loop, EngineLimits(idle_upstream_s=0.2), poller)
+    first, second = ConnectionPair(stack), ConnectionPair(stack)
     pool.put(first.connection)
     later = loop.time() + 0.1
-    turn(loop, lambda: loop.time() >= later)
+    run_until(loop, lambda: loop.time() >= later)
     pool.put(second.connection)
-    turn(loop, lambda: first.is_closed)
-    turn(loop, lambda: second.is_closed)
+    run_until(loop, lambda: first.is_closed)
+    run_until(loop, lambda: second.is_closed)
     assert pool._timer is None
 
 
 def test_put_closes_a_connection_above_the_limit_per_key(pool: Pool, stack: ExitStack) -> None:
-    pairs = [Pair(stack) for _ in range(MAX_IDLE_PER_KEY + 1)]
+    pairs = [ConnectionPair(stack) for _ in range(MAX_IDLE_PER_KEY + 1)]
     for pair in pairs:
         pool.put(pair.connection)
     assert [pair.is_closed for pair in pairs] == [False] * MAX_IDLE_PER_KEY + [True]
 
 
 def test_clear_closes_all_connections(pool: Pool, stack: ExitStack) -> None:
-    pairs = [Pair(stack), Pair(stack, PoolKey("http://other.test:1"))]
+    pairs = [ConnectionPair(stack), ConnectionPair(stack, PoolKey("http://other.test:1"))]
     for pair in pairs:
         pool.put(pair.connection)
     pool.clear()
@@ -172,51 +172,51 @@ def test_clear_closes_all_connections(pool: Pool, stack: ExitStack) -> None:
 
 
 def test_a_taken_connection_can_be_registered_again(
-    descriptors: Poller, pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
+    poller: Poller, pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:
-    pair = Pair(stack)
+    pair = ConnectionPair(stack)
     pool.put(pair.connection)
     pool.take(KEY)
-    told: list[int] = []
+    events: list[int] = []
     descriptor = pair.connection.stream.descriptor
-    descriptors.register(descriptor, READ, lambda *told_of: told.extend(told_of))
+    poller.register(descriptor, READ, lambda *event: events.extend(event))
     pair.far.send(b"an answer")
-    turn(loop, lambda: bool(told))
+    run_until(loop, lambda: bool(events))
     assert not pair.is_closed
 
 
-@pytest.mark.parametrize("says", [b"unasked", b""], ids=["speaks", "ends"])
+@pytest.mark.parametrize("data", [b"unasked", b""], ids=["speaks", "ends"])
 def test_events_of_a_taken_connection_wait_for_its_registration(
-    descriptors: Poller,
+    poller: Poller,
     pool: Pool,
     stack: ExitStack,
     loop: asyncio.AbstractEventLoop,
-    says: bytes,
+    data: bytes,
 ) -> None:
-    """A request may have to wait for something else first: a ticket, or content to be signed."""
-    complaints: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: complaints.append(context))
-    pair, other = Pair(stack), Pair(stack)
+    """A request may first have to wait for a Kerberos ticket or for its content."""
+    loop_errors: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: loop_errors.append(context))
+    pair, other = ConnectionPair(stack), ConnectionPair(stack)
     pool.put(pair.connection)
     assert pool.take(KEY) is pair.connection
     pool.put(other.connection)
-    if says:
-        pair.far.send(says)
+    if data:
+        pair.far.send(data)
     else:
         pair.far.close()
     other.far.close()
-    turn(loop, lambda: other.is_closed)
-    assert complaints == []
+    run_until(loop, lambda: other.is_closed)
+    assert loop_errors == []
     assert not pair.is_closed
-    told: list[int] = []
+    events: list[int] = []
     descriptor = pair.connection.stream.descriptor
-    descriptors.register(descriptor, READ, lambda *told_of: told.extend(told_of))
-    turn(loop, lambda: bool(told))
-    descriptors.discard(descriptor)
+    poller.register(descriptor, READ, lambda *event: events.extend(event))
+    run_until(loop, lambda: bool(events))
+    poller.discard(descriptor)
 
 
 def test_a_connection_with_octets_in_its_inbox_is_not_quiet(stack: ExitStack) -> None:
-    pair = Pair(stack)
+    pair = ConnectionPair(stack)
     assert pair.connection.is_quiet()
     pair.connection.stream.inbox += b"x"
     assert not pair.connection.is_quiet()

@@ -1,5 +1,4 @@
-"""Tests for trayproxy.engine.server.refused_connections: what a program is told that may not
-connect."""
+"""Tests for trayproxy.engine.server.refused_connections: the response to refused connections."""
 
 import asyncio
 import socket
@@ -24,8 +23,8 @@ GET = get(b"http://origin.test/")
 ADDRESS = "127.0.0.1:3128"
 
 
-class Others:
-    """Says that every connection is another user's."""
+class OtherUserLookup:
+    """An owner look-up that reports another user for every connection."""
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner:
         return SocketOwner(OTHER, is_open=True)
@@ -35,9 +34,9 @@ class Others:
 
 @pytest.fixture
 def engine(start: Start) -> Running:
-    """An engine to which everybody is somebody else; it does not close their connections soon."""
+    """An engine that refuses every client, and closes refused connections late."""
     limits = replace(EngineLimits(), linger_s=600.0)
-    return start(office(1), limits=limits, access_control=AccessControl(Others(), OWN))
+    return start(office(1), limits=limits, access_control=AccessControl(OtherUserLookup(), OWN))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_the_403_says_why_and_what_to_do(engine: Running, octets: bytes) -> None
 
 def test_a_request_after_the_response_causes_no_reset(engine: Running) -> None:
     with engine.connect() as client:
-        assert client.more()  # The answer has come.
+        assert client.more()  # The response has arrived.
         client.send(GET, GET)
         assert client.reply().status == 403
         assert client.take_all() == b""
@@ -70,7 +69,7 @@ def test_a_request_after_the_response_causes_no_reset(engine: Running) -> None:
 
 
 def test_no_octet_is_read(new_loop: NewLoop) -> None:
-    """What a client sends stays where it is, so it cannot matter."""
+    """The octets of the client stay in the receive buffer."""
     loop = new_loop()
     with ExitStack() as stack:
         stack.callback(loop.close)
@@ -86,7 +85,7 @@ def test_no_octet_is_read(new_loop: NewLoop) -> None:
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Return the two ends of a connection, the client's first."""
+    """Return the two sockets of a connection, that of the client first."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname(), 20)
         accepted, _ = listener.accept()
@@ -96,7 +95,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 @pytest.fixture
 def refused_connections(new_loop: NewLoop) -> Iterator[RefusedConnections]:
-    """One whose loop runs only when a test says so."""
+    """Return an instance; the test runs its event loop."""
     loop = new_loop()
     limits = replace(EngineLimits(), linger_s=0.05, max_clients=64)
     with closing(RefusedConnections(loop, limits, lambda: ADDRESS)) as made:
@@ -120,7 +119,7 @@ def test_a_connection_is_closed_after_a_moment(refused_connections: RefusedConne
 def test_the_response_waits_for_the_inquiry(
     refused_connections: RefusedConnections,
 ) -> None:
-    """It might end once it has its answer, and nobody could name it any more."""
+    """The program might exit after the response, and could then not be identified."""
     inquiry = refused_connections._loop.create_future()
     client, accepted = pair()
     with client:
@@ -146,7 +145,7 @@ def test_the_response_is_sent_if_the_inquiry_takes_too_long(
 
 
 def run_until_empty(refused_connections: RefusedConnections) -> None:
-    """Run the loop until nothing is kept any more."""
+    """Run the loop until all connections are closed."""
     deadline = refused_connections._loop.time() + PATIENCE
     while len(refused_connections):
         assert refused_connections._loop.time() < deadline
@@ -156,7 +155,7 @@ def run_until_empty(refused_connections: RefusedConnections) -> None:
 def test_above_the_limit_the_oldest_connection_is_closed(
     refused_connections: RefusedConnections,
 ) -> None:
-    """A flood costs neither descriptors nor the memory that unread octets take."""
+    """Many connections occupy neither descriptors nor memory for unread octets."""
     with ExitStack() as stack:
         clients = []
         for _ in range(20):
@@ -217,7 +216,7 @@ def test_the_page_shows_the_current_address() -> None:
                 refused_connections.answer_then_close(ours)
                 page = theirs.recv(1 << 16)
                 assert addresses[0].encode() in page
-                assert theirs.recv(1) == b""  # Nothing more is written.
+                assert theirs.recv(1) == b""  # No further octets are written.
             addresses.pop(0)
             addresses.append("127.0.0.1:3130")
 
@@ -226,14 +225,14 @@ def test_a_connection_after_the_first_timer_is_closed_too(
     refused_connections: RefusedConnections,
 ) -> None:
     for _ in range(2):
-        with one_taken(refused_connections) as client:
+        with refuse_client(refused_connections) as client:
             run_until_empty(refused_connections)
             assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
             assert client.recv(1) == b""
 
 
-def one_taken(refused_connections: RefusedConnections) -> socket.socket:
-    """Return the client's end of a connection that is kept."""
+def refuse_client(refused_connections: RefusedConnections) -> socket.socket:
+    """Refuse a connection, and return the socket of its client."""
     client, accepted = pair()
     refused_connections.answer_then_close(accepted)
     return client
@@ -249,6 +248,6 @@ def test_close_answers_connections_with_a_pending_inquiry(
         refused_connections.close()
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         assert client.recv(1) == b""
-        # What comes of it later is too late, and nothing goes wrong.
+        # The late result of the inquiry is ignored.
         inquiry.set_result(None)
         refused_connections._loop.run_until_complete(asyncio.sleep(0))

@@ -23,11 +23,11 @@ from trayproxy.engine.net.resolver import (
 T = TypeVar("T")
 
 
-class Names:
-    """A loop whose name server is ours.
+class FakeNameServer:
+    """A stand-in for an event loop, with the responses of a name server.
 
     Attributes:
-        asked: The names that were looked up.
+        asked: The names and ports of all queries.
         now: What its clock says.
     """
 
@@ -51,7 +51,7 @@ class Names:
             await self._loop.create_future()
         return [(family, type, 0, "", address) for family, address in answer or ()]
 
-    def on(self, loop: asyncio.AbstractEventLoop) -> "Names":
+    def on(self, loop: asyncio.AbstractEventLoop) -> "FakeNameServer":
         self._loop = loop
         return self
 
@@ -60,8 +60,8 @@ V4: list[Address] = [(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in (1, 2, 3)]
 V6: list[Address] = [(socket.AF_INET6, (f"2001:db8::{n}", 80, 0, 0)) for n in (1, 2)]
 
 
-def resolver(names: Names, loop: asyncio.AbstractEventLoop) -> Resolver:
-    return Resolver(names.on(loop))  # type: ignore[arg-type]  # It uses these methods only.
+def make_resolver(name_server: FakeNameServer, loop: asyncio.AbstractEventLoop) -> Resolver:
+    return Resolver(name_server.on(loop))  # type: ignore[arg-type]  # `Resolver` uses only these methods.
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_an_ipv6_literal_may_contain_a_zone() -> None:
 
 
 def test_an_upstream_with_a_zone_in_its_address_is_reached() -> None:
-    """On each loop: uvloop's resolver drops the zone."""
+    """Also with uvloop, whose resolver drops the zone."""
     skip_without_namespaces()
     result = subprocess.run(
         [*ALONE, sys.executable, "-m", "tests.engine.zones"],
@@ -111,77 +111,79 @@ def test_a_text_similar_to_an_ip_literal_is_a_name(host: str) -> None:
 
 def test_address_families_are_interleaved(loop: asyncio.AbstractEventLoop) -> None:
     """RFC 8305, section 4."""
-    names = Names([*V6, *V4])
-    found = drive(loop, resolver(names, loop).look_up("a.test", 80, pause, 5.0))
+    name_server = FakeNameServer([*V6, *V4])
+    found = drive(loop, make_resolver(name_server, loop).look_up("a.test", 80, pause, 5.0))
     assert found == (V6[0], V4[0], V6[1], V4[1], V4[2])
 
 
 def test_results_are_cached_for_some_seconds(loop: asyncio.AbstractEventLoop) -> None:
-    names = Names(V4, V4[:1])
-    resolves = resolver(names, loop)
+    name_server = FakeNameServer(V4, V4[:1])
+    resolver = make_resolver(name_server, loop)
     for now in (0.0, CACHE_S / 2, CACHE_S + 1):
-        names.now = now
-        found = drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
-    assert len(names.asked) == 2
+        name_server.now = now
+        found = drive(loop, resolver.look_up("a.test", 80, pause, 5.0))
+    assert len(name_server.asked) == 2
     assert found == (V4[0],)
 
 
 def test_the_cache_is_limited(loop: asyncio.AbstractEventLoop) -> None:
-    found = resolver(Names(), loop)
+    found = make_resolver(FakeNameServer(), loop)
     for number in range(MAX_CACHED_NAMES + 1):
         assert len(found._cache) <= MAX_CACHED_NAMES
         assert found.known(f"127.0.{number // 256}.{number % 256}", 80)
-    assert len(found._cache) == 1  # All were forgotten, and the last one is remembered.
+    assert len(found._cache) == 1  # A full cache is emptied before the next result is stored.
 
 
 def test_forget_discards_cached_names(loop: asyncio.AbstractEventLoop) -> None:
-    names = Names(V4, V4)
-    resolves = resolver(names, loop)
+    name_server = FakeNameServer(V4, V4)
+    resolver = make_resolver(name_server, loop)
     for _ in range(2):
-        drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
-        resolves.forget()
-    assert len(names.asked) == 2
+        drive(loop, resolver.look_up("a.test", 80, pause, 5.0))
+        resolver.forget()
+    assert len(name_server.asked) == 2
 
 
 def test_a_silent_name_server_is_a_timeout(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(socket.gaierror):
-        drive(loop, resolver(Names(None), loop).look_up("a.test", 80, pause, 0.05))
+        drive(loop, make_resolver(FakeNameServer(None), loop).look_up("a.test", 80, pause, 0.05))
 
 
 def test_concurrent_look_ups_share_a_query(loop: asyncio.AbstractEventLoop) -> None:
-    """Each would take one of the few threads that the system asks in."""
-    names = Names(V4)
-    resolves = resolver(names, loop)
+    """Each query would occupy one of the few threads of the loop's executor."""
+    name_server = FakeNameServer(V4)
+    resolver = make_resolver(name_server, loop)
 
-    async def crowd() -> list[tuple[Address, ...]]:
-        look_ups = (resolves.look_up("a.test", 80, pause, 5.0) for _ in range(50))
+    async def look_up_concurrently() -> list[tuple[Address, ...]]:
+        look_ups = (resolver.look_up("a.test", 80, pause, 5.0) for _ in range(50))
         return await asyncio.gather(*map(run_in_task, look_ups))
 
-    assert loop.run_until_complete(crowd()) == [tuple(V4)] * 50
-    assert len(names.asked) == 1
+    assert loop.run_until_complete(look_up_concurrently()) == [tuple(V4)] * 50
+    assert len(name_server.asked) == 1
 
 
 def test_concurrent_look_ups_share_a_failure(loop: asyncio.AbstractEventLoop) -> None:
-    names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"))
-    resolves = resolver(names, loop)
+    name_server = FakeNameServer(socket.gaierror(socket.EAI_NONAME, "unknown"))
+    resolver = make_resolver(name_server, loop)
 
-    async def crowd() -> list[object]:
-        look_ups = (resolves.look_up("a.test", 80, pause, 5.0) for _ in range(3))
+    async def look_up_concurrently() -> list[object]:
+        look_ups = (resolver.look_up("a.test", 80, pause, 5.0) for _ in range(3))
         return await asyncio.gather(*map(run_in_task, look_ups), return_exceptions=True)
 
-    assert [type(each) for each in loop.run_until_complete(crowd())] == [socket.gaierror] * 3
-    assert len(names.asked) == 1
+    assert [type(each) for each in loop.run_until_complete(look_up_concurrently())] == [
+        socket.gaierror
+    ] * 3
+    assert len(name_server.asked) == 1
 
 
 def test_a_cancelled_look_up_does_not_cancel_the_shared_query(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    names = Names(None)
-    resolves = resolver(names, loop)
+    name_server = FakeNameServer(None)
+    resolver = make_resolver(name_server, loop)
 
     async def three() -> list[object]:
         limits = (0.02, 5.0, 0.02)
-        look_ups = (resolves.look_up("a.test", 80, pause, limit) for limit in limits)
+        look_ups = (resolver.look_up("a.test", 80, pause, limit) for limit in limits)
         tasks = [asyncio.ensure_future(run_in_task(look_up)) for look_up in look_ups]
         await asyncio.wait((tasks[0], tasks[2]))
         assert not tasks[1].done()
@@ -190,32 +192,32 @@ def test_a_cancelled_look_up_does_not_cancel_the_shared_query(
 
     kinds = [type(each) for each in loop.run_until_complete(three())]
     assert kinds == [socket.gaierror, asyncio.CancelledError, socket.gaierror]
-    assert len(names.asked) == 1
+    assert len(name_server.asked) == 1
 
 
 def test_after_a_timeout_a_new_query_is_sent(loop: asyncio.AbstractEventLoop) -> None:
-    names = Names(None, V4)
-    resolves = resolver(names, loop)
+    name_server = FakeNameServer(None, V4)
+    resolver = make_resolver(name_server, loop)
 
-    async def one_after_the_other() -> tuple[Address, ...]:
-        patient = asyncio.ensure_future(run_in_task(resolves.look_up("a.test", 80, pause, 5.0)))
+    async def look_up_twice() -> tuple[Address, ...]:
+        patient = asyncio.ensure_future(run_in_task(resolver.look_up("a.test", 80, pause, 5.0)))
         with pytest.raises(socket.gaierror):
-            await run_in_task(resolves.look_up("a.test", 80, pause, 0.02))
-        found = await run_in_task(resolves.look_up("a.test", 80, pause, 5.0))
+            await run_in_task(resolver.look_up("a.test", 80, pause, 0.02))
+        found = await run_in_task(resolver.look_up("a.test", 80, pause, 5.0))
         patient.cancel()
         await asyncio.wait((patient,))
         return found
 
-    assert loop.run_until_complete(one_after_the_other()) == tuple(V4)
-    assert len(names.asked) == 2
+    assert loop.run_until_complete(look_up_twice()) == tuple(V4)
+    assert len(name_server.asked) == 2
 
 
 def test_an_unknown_name_is_not_cached(loop: asyncio.AbstractEventLoop) -> None:
-    names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"), V4)
-    resolves = resolver(names, loop)
+    name_server = FakeNameServer(socket.gaierror(socket.EAI_NONAME, "unknown"), V4)
+    resolver = make_resolver(name_server, loop)
     with pytest.raises(socket.gaierror):
-        drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
-    assert drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
+        drive(loop, resolver.look_up("a.test", 80, pause, 5.0))
+    assert drive(loop, resolver.look_up("a.test", 80, pause, 5.0))
 
 
 def test_localhost_is_resolved(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""What is worked out once about the way of a request."""
+"""Tests for trayproxy.engine.upstream.route."""
 
 import pytest
 
@@ -15,29 +15,33 @@ def profile(scheme: ProxyScheme, sign_in: SignIn) -> Profile:
 @pytest.mark.parametrize("sign_in", list(SignIn))
 @pytest.mark.parametrize("scheme", list(ProxyScheme))
 def test_the_attributes_of_a_route_through_a_profile(scheme: ProxyScheme, sign_in: SignIn) -> None:
-    way = Route.via_profile(profile(scheme, sign_in))
+    route = Route.via_profile(profile(scheme, sign_in))
     may_sign_in, is_by_socks = sign_in is not SignIn.NONE, scheme is ProxyScheme.SOCKS5
-    assert [str(one.upstream) for one in (way, *way.fallbacks)] == [
+    assert [str(one.upstream) for one in (route, *route.fallbacks)] == [
         str(Upstream("one.test", 3128, scheme)),
         str(Upstream("two.test", 3128, scheme)),
     ]
-    for one in (way, *way.fallbacks):
+    for one in (route, *route.fallbacks):
         assert one.upstream_id == UpstreamId("office", str(one.upstream))
         assert one.may_sign_in is may_sign_in
         assert one.is_socks is is_by_socks
         assert one.is_direct is is_by_socks
         assert one.authenticates_requests is (may_sign_in and not is_by_socks)
-    assert not way.fallbacks[0].fallbacks
-    assert way.activity is not way.fallbacks[0].activity
+    assert not route.fallbacks[0].fallbacks
+    assert route.activity is not route.fallbacks[0].activity
 
 
 @pytest.mark.parametrize("of", [None, profile(ProxyScheme.HTTP, SignIn.PASSWORD)])
 def test_a_direct_route_never_carries_a_login(of: Profile | None) -> None:
-    way = Route.direct(of)
-    assert way.profile is of
-    assert (way.upstream, way.upstream_id, way.fallbacks) == (None, None, ())
-    assert way.is_direct
-    assert (way.may_sign_in, way.authenticates_requests, way.is_socks) == (False, False, False)
+    route = Route.direct(of)
+    assert route.profile is of
+    assert (route.upstream, route.upstream_id, route.fallbacks) == (None, None, ())
+    assert route.is_direct
+    assert (route.may_sign_in, route.authenticates_requests, route.is_socks) == (
+        False,
+        False,
+        False,
+    )
 
 
 def test_routes_are_compared_by_identity() -> None:
@@ -46,5 +50,5 @@ def test_routes_are_compared_by_identity() -> None:
 
 
 def test_a_new_route_has_no_responses() -> None:
-    way = Route.via_profile(profile(ProxyScheme.HTTP, SignIn.PASSWORD))
-    assert [one.activity.responses for one in (way, *way.fallbacks)] == [0, 0]
+    route = Route.via_profile(profile(ProxyScheme.HTTP, SignIn.PASSWORD))
+    assert [one.activity.responses for one in (route, *route.fallbacks)] == [0, 0]

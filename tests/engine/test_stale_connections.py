@@ -1,4 +1,4 @@
-"""Connections that a change of networks has left behind (F12)."""
+"""Tests for trayproxy.engine.upstream.stale_connections (F12)."""
 
 import socket
 import subprocess
@@ -20,7 +20,7 @@ SOURCES = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def lines() -> list[str]:
-    """What a client of a tunnel sees whose computer moves."""
+    """Return the output of `tests.engine.left_behind`: the view of a client of a tunnel."""
     skip_without_namespaces()
     program = [*ALONE, sys.executable, "-m", "tests.engine.left_behind"]
     run = subprocess.run(program, cwd=SOURCES, capture_output=True, text=True, check=False)
@@ -47,7 +47,7 @@ def test_usable_connections_are_not_closed() -> None:
 
 
 def test_a_foreign_address_is_not_local() -> None:
-    # From the block for documentation (RFC 5737).
+    # An address for documentation (RFC 5737).
     assert not is_local_address(socket.AF_INET, ("192.0.2.250", 1))
     assert is_local_address(socket.AF_INET, ("127.0.0.1", 1))
 

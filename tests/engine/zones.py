@@ -1,4 +1,4 @@
-"""Requests by way of a proxy at a link-local address, in a network of their own.
+"""Requests through an upstream at a link-local address, in a separate network namespace.
 
     unshare -rnm python -m tests.engine.zones
 
@@ -19,7 +19,7 @@ ADDRESS, NEAR, FAR = "fe80::1", "near", "far"
 SET_UP = [
     ["link", "set", "lo", "up"],
     ["link", "add", NEAR, "type", "veth", "peer", "name", FAR],
-    # No addresses but the one below, and no waiting for whether somebody else has it.
+    # No other addresses, and no duplicate address detection.
     ["link", "set", NEAR, "addrgenmode", "none"],
     ["link", "set", FAR, "addrgenmode", "none"],
     ["link", "set", NEAR, "up"],
