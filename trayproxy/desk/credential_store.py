@@ -57,7 +57,7 @@ class CredentialStore(Protocol):
     def survey(self) -> Future[KeyringStatus]:
         """Return the keyring's state without reading an entry."""
 
-    def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
+    def watch(self, on_change: Callable[[KeyringStatus], None]) -> None:
         """Register a callback for changes of the keyring's state; any thread may call it."""
 
 
@@ -82,7 +82,7 @@ class NullCredentialStore:
         """Return the state `KeyringState.OFF`."""
         return _done(self._NONE)
 
-    def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
+    def watch(self, on_change: Callable[[KeyringStatus], None]) -> None:
         """Do nothing: the state never changes."""
 
 

@@ -525,18 +525,18 @@ class Desk:
         problem = self._use_login(profile, login, remember=remember, insists=is_typed)
         if problem is None and self._send_own_request is None:
             return self._save(profile, login)
-        reported: Future[Problem | None] = self._loop.create_future()
+        future: Future[Problem | None] = self._loop.create_future()
         if problem:
-            reported.set_result(problem)
+            future.set_result(problem)
         else:
             upstream_id = UpstreamId.of(profile)
-            self._saves[upstream_id] = (self._machine.generation(upstream_id), reported)
+            self._saves[upstream_id] = (self._machine.generation(upstream_id), future)
             self._report_unsaved()
-        return reported
+        return future
 
     def _report_unsaved(self) -> None:
         """Complete the futures of `save_login` for logins that will not be saved."""
-        for upstream_id, (generation, reported) in list(self._saves.items()):
+        for upstream_id, (generation, future) in list(self._saves.items()):
             match self._machine.trial_state(upstream_id, generation):
                 case TrialState.UNDER_WAY | TrialState.ACCEPTED:
                     continue  # A right login is being saved.
@@ -554,8 +554,8 @@ class Desk:
                 case TrialState.UNRECORDED:
                     problem = unrecorded()
             del self._saves[upstream_id]
-            if not reported.done():
-                reported.set_result(problem)
+            if not future.done():
+                future.set_result(problem)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Remove a profile's logins from the keyring and from memory.
@@ -783,11 +783,11 @@ class Desk:
 
     def _report_saved(self, saved: Future[Problem | None], profile: Profile) -> None:
         """Complete the future of `save_login` once the login is saved."""
-        _, reported = self._saves.pop(UpstreamId.of(profile), (0, None))
+        _, future = self._saves.pop(UpstreamId.of(profile), (0, None))
 
         def report(done: Future[Problem | None]) -> None:
-            if reported and not reported.done():
-                reported.set_result(done.result())
+            if future and not future.done():
+                future.set_result(done.result())
 
         saved.add_done_callback(report)
 
@@ -858,7 +858,7 @@ class Desk:
             if not self._machine.is_current(credentials.login_id):
                 del self._credentials[key]
         trusted = self._machine.trusted_logins()
-        answers = (
+        candidates = (
             (
                 upstream_id,
                 self._credentials.get((login_id.space, self._machine.login_scheme(login_id))),
@@ -866,7 +866,7 @@ class Desk:
             for upstream_id, login_id in trusted.items()
         )
         self._known = {
-            upstream_id: credentials for upstream_id, credentials in answers if credentials
+            upstream_id: credentials for upstream_id, credentials in candidates if credentials
         }
 
     # --- Own requests ------------------------------------------------------------------------

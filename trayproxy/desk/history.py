@@ -609,16 +609,16 @@ class HistoryFile:
 class ForwardingHistory:
     """A `History` that forwards all calls to another history; subclasses override some methods."""
 
-    def __init__(self, memory: History) -> None:
-        self.fingerprints = memory.fingerprints
-        self.rejecting_profile = memory.rejecting_profile
-        self.set_addresses = memory.set_addresses
-        self.begin_trial = memory.begin_trial
-        self.cancel_trial = memory.cancel_trial
-        self.record_rejection = memory.record_rejection
-        self.record_acceptance = memory.record_acceptance
-        self.forget_profile = memory.forget_profile
-        self._history = memory
+    def __init__(self, history: History) -> None:
+        self.fingerprints = history.fingerprints
+        self.rejecting_profile = history.rejecting_profile
+        self.set_addresses = history.set_addresses
+        self.begin_trial = history.begin_trial
+        self.cancel_trial = history.cancel_trial
+        self.record_rejection = history.record_rejection
+        self.record_acceptance = history.record_acceptance
+        self.forget_profile = history.forget_profile
+        self._history = history
 
     def set_fingerprint(
         self, upstream_id: UpstreamId, fingerprint: UpstreamFingerprint | None
@@ -634,8 +634,8 @@ class ForwardingHistory:
 class HistoryWithoutFingerprints(ForwardingHistory):
     """A `History` for rejections and trials only, without fingerprints of upstreams."""
 
-    def __init__(self, memory: History) -> None:
-        super().__init__(memory)
+    def __init__(self, history: History) -> None:
+        super().__init__(history)
         self.fingerprints = {}
 
     def set_fingerprint(

@@ -167,14 +167,14 @@ class Service:
         )
         self._process_names = ProcessNames(loop)
         # With an upstream for this run only, nothing is written, neither settings nor passwords.
-        keeps = self._options.upstream is None
+        saves_passwords = self._options.upstream is None
         self._keyring = KeyringInventory(
-            KeyringStore() if keeps else NullCredentialStore(),
+            KeyringStore() if saves_passwords else NullCredentialStore(),
             partial(self._inventory_changed, loop),
         )
         history = HistoryFile(self._paths.sign_in_file)
         # Rejected logins are recorded in any case: a restart must not send them again.
-        self._history: History = history if keeps else HistoryWithoutFingerprints(history)
+        self._history: History = history if saves_passwords else HistoryWithoutFingerprints(history)
         self._desk = Desk(
             store=self._keyring,
             listener=self,

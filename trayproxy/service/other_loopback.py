@@ -46,9 +46,9 @@ class OtherLoopback:
 
         Args:
             loop: The event loop.
-            door: Opens the listening socket.
+            listener: Opens the listening socket.
             names: Looks up the program and the user at an address.
-            tell: Called with the problem, and with None once the problem is over.
+            report: Called with the problem, and with None once the problem is over.
         """
         self._loop = loop
         self._listener = listener

@@ -29,7 +29,7 @@ class Presence:
 
         Args:
             loop: The event loop on which `report` is called.
-            tell: Called with True when prompts would open behind the lock, and with False
+            report: Called with True when prompts would open behind the lock, and with False
                 afterwards.
             make_watch: Creates the watch of the system's screen lock.
         """

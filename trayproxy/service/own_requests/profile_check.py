@@ -92,7 +92,7 @@ class ProfileCheck:
         self._route = self._probe.route
         self._done: list[Step] = []
         self._credentials: Credentials | None = None
-        self._refusal: ProbeChallenge | None = None
+        self._probe_challenge: ProbeChallenge | None = None
 
     async def run(self) -> tuple[Step, ...]:
         """Run the test; return all steps, including those that were not tried."""
@@ -188,18 +188,18 @@ class ProfileCheck:
             pass  # The proxy did not ask for a login before it connected to the target.
         else:
             if isinstance(outcome, ProbeChallenge):
-                self._refusal = outcome
+                self._probe_challenge = outcome
                 return replace(step, detail=_challenge_detail(outcome.challenges))
         return replace(step, state=StepState.NOT_NEEDED, detail="the proxy does not ask")
 
     async def _sign_in(self, step: Step) -> Step:
-        if self._refusal is None:
+        if self._probe_challenge is None:
             return replace(step, state=StepState.NOT_NEEDED)
         if self._profile.sign_in is SignIn.NONE:
             raise StepFailedError(SIGN_IN_NOT_SET)
         assert self._route.upstream_id is not None
         known = self._tools.desk.known(self._route.upstream_id)
-        self._credentials = await self._probe.sign_in(self._refusal, known)
+        self._credentials = await self._probe.sign_in(self._probe_challenge, known)
         if self._probe.is_unproved:
             raise StepFailedError(NOT_PROVED)
         return replace(step, detail=_sign_in_detail(self._credentials) if self._credentials else "")

@@ -216,7 +216,7 @@ class _RecordingStore:
         self._last_save = self._save(profile, login)
         return self._last_save
 
-    def watch(self, tell: Callable[..., None]) -> None:
+    def watch(self, on_change: Callable[..., None]) -> None:
         """Do nothing: the running service already watches the keyring."""
 
     def problem(self) -> Problem | None:
@@ -238,7 +238,7 @@ class _SharedHistory(ForwardingHistory):
 class _NullListener:
     """A listener that ignores all changes: there is no front end."""
 
-    def prompt_changed(self, question: Prompt) -> None:
+    def prompt_changed(self, prompt: Prompt) -> None:
         """Do nothing."""
 
     def prompt_closed(self, number: int, ending: Ending) -> None:
