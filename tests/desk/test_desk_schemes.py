@@ -85,12 +85,12 @@ class FakeHistory:
         self.calls.append(("found at", addresses))
 
     def begin_trial(
-        self, space: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+        self, space: UpstreamId, login: Login, *, retry_rejected: bool, is_saved: bool = False
     ) -> ThreadFuture[HistoryRecord]:
         found: ThreadFuture[HistoryRecord] = ThreadFuture()
         if self.hangs:
             return found
-        found.set_result(HistoryRecord(is_rejected=login in self.rejected and not insists))
+        found.set_result(HistoryRecord(is_rejected=login in self.rejected and not retry_rejected))
         return found
 
     def cancel_trial(self, space: UpstreamId, login: Login) -> None:

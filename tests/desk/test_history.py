@@ -275,7 +275,7 @@ def test_an_unresponsive_folder_does_not_block(path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("trayproxy.desk.history.replace_file", hang)
     monkeypatch.setattr("trayproxy.desk.history.CLOSE_S", 0.01)
     history = HistoryFile(path)
-    recorded = history.begin_trial(SPACE, LOGIN, insists=False)
+    recorded = history.begin_trial(SPACE, LOGIN, retry_rejected=False)
     assert began.wait(30)
     history.set_fingerprint(SPACE, PIN)
     history.close()  # The call returns although the directory does not respond.
@@ -299,13 +299,13 @@ def test_a_null_history_stores_nothing() -> None:
 
 
 def test_a_login_on_trial_is_held_back_in_the_next_run(history: HistoryFile, path: Path) -> None:
-    assert history.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert history.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10) == HistoryRecord()
     assert (
-        history.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+        history.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10) == HistoryRecord()
     )  # In the same run.
     later = restart(history, path)
-    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10).hold_s > HOLD_S[1] - 60
-    assert later.begin_trial(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10).hold_s > HOLD_S[1] - 60
+    assert later.begin_trial(SPACE, LOGIN, retry_rejected=True).result(10) == HistoryRecord()
     later.close()
 
 
@@ -333,7 +333,7 @@ def test_an_immediate_acceptance_needs_no_hash(
 ) -> None:
     """Each run begins with such a trial, and its first request would wait for the hash."""
     assert (
-        history.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10)
+        history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_saved=True).result(10)
         == HistoryRecord()
     )
     assert names_in(path) == [UNHASHED]
@@ -347,28 +347,28 @@ def test_a_trial_without_a_verdict_gets_the_hash_of_its_login(
     path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
     history = HistoryFile(path, hash_after_s=0)
-    history.begin_trial(SPACE, LOGIN, insists=False, is_saved=True)
+    history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_saved=True)
     name = hashes.get(timeout=10)
     later = restart(history, path)
     assert names_in(path) == [name]
     another = Login(LOGIN.user, "another")
-    assert later.begin_trial(SPACE, another, insists=False).result(10) == HistoryRecord()
-    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10).hold_s > 0
+    assert later.begin_trial(SPACE, another, retry_rejected=False).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10).hold_s > 0
     later.close()
 
 
 def test_after_a_kill_the_saved_login_is_held_back(history: HistoryFile, path: Path) -> None:
     """The file does not say which login was on trial; another trial could cost a failed log-on."""
-    history.begin_trial(SPACE, LOGIN, insists=False, is_saved=True).result(10)
+    history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_saved=True).result(10)
     later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
     for login in (LOGIN, another):
-        held = later.begin_trial(SPACE, login, insists=False, is_saved=True).result(10)
+        held = later.begin_trial(SPACE, login, retry_rejected=False, is_saved=True).result(10)
         assert held.hold_s > 0
-    assert later.begin_trial(ELSEWHERE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert later.begin_trial(ELSEWHERE, LOGIN, retry_rejected=False).result(10) == HistoryRecord()
     # A login that is typed or given for this run is another login, or is tried on purpose.
-    assert later.begin_trial(SPACE, another, insists=False).result(10) == HistoryRecord()
-    assert later.begin_trial(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, another, retry_rejected=False).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, retry_rejected=True).result(10) == HistoryRecord()
     later.record_acceptance(SPACE, another)
     later.record_acceptance(SPACE, LOGIN)
     later.record_acceptance(ELSEWHERE, LOGIN)
@@ -378,25 +378,27 @@ def test_after_a_kill_the_saved_login_is_held_back(history: HistoryFile, path: P
 
 def test_after_a_kill_only_the_typed_login_is_held_back(history: HistoryFile, path: Path) -> None:
     """The hash of a typed login is in the file before the login is sent."""
-    history.begin_trial(SPACE, LOGIN, insists=False).result(10)
+    history.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10)
     assert UNHASHED not in names_in(path)
     later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
     for is_saved in (True, False):
-        tried = later.begin_trial(SPACE, another, insists=False, is_saved=is_saved).result(10)
+        tried = later.begin_trial(SPACE, another, retry_rejected=False, is_saved=is_saved).result(
+            10
+        )
         assert tried == HistoryRecord()
     for is_saved in (True, False):
-        held = later.begin_trial(SPACE, LOGIN, insists=False, is_saved=is_saved).result(10)
+        held = later.begin_trial(SPACE, LOGIN, retry_rejected=False, is_saved=is_saved).result(10)
         assert held.hold_s > 0
     later.close()
 
 
 def test_an_acceptance_keeps_the_trial_of_another_login(history: HistoryFile, path: Path) -> None:
     another = Login(LOGIN.user, "another")
-    history.begin_trial(OTHER, another, insists=False)
+    history.begin_trial(OTHER, another, retry_rejected=False)
     history.record_acceptance(SPACE, LOGIN)
     later = restart(history, path)
-    assert later.begin_trial(SPACE, another, insists=False).result(10).hold_s > 0
+    assert later.begin_trial(SPACE, another, retry_rejected=False).result(10).hold_s > 0
     later.close()
 
 
@@ -409,51 +411,51 @@ def test_a_login_is_tried_even_if_its_trial_cannot_be_recorded(
         raise ValueError
 
     monkeypatch.setattr("hashlib.scrypt", refuse)
-    assert history.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert history.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10) == HistoryRecord()
 
 
 def test_a_login_on_trial_is_held_back_for_a_limited_time(path: Path) -> None:
     first = HistoryFile(path, now=lambda: 1_000_000.0)
-    first.begin_trial(SPACE, LOGIN, insists=False).result(10)
+    first.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10)
     first.close()
     moments = iter((1_000_000.0, 1_000_599.0))
     later = HistoryFile(path, now=lambda: next(moments))
     for left in (600.0, 1.0):
-        assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord(
+        assert later.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10) == HistoryRecord(
             hold_s=left
         )
     later = HistoryFile(path, now=lambda: 1_000_600.0)
-    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10) == HistoryRecord()
     later.close()
 
 
 @pytest.mark.parametrize("ends", ["record_acceptance", "cancel_trial"])
 def test_a_finished_trial_holds_nothing_back(history: HistoryFile, path: Path, ends: str) -> None:
-    history.begin_trial(SPACE, LOGIN, insists=False)
+    history.begin_trial(SPACE, LOGIN, retry_rejected=False)
     getattr(history, ends)(SPACE, LOGIN)
     later = restart(history, path)
-    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert later.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10) == HistoryRecord()
     later.close()
 
 
 def test_a_cancelled_trial_keeps_the_trial_of_an_earlier_run(
     history: HistoryFile, path: Path
 ) -> None:
-    history.begin_trial(SPACE, LOGIN, insists=False)
+    history.begin_trial(SPACE, LOGIN, retry_rejected=False)
     second = restart(history, path)
-    second.begin_trial(SPACE, LOGIN, insists=True)
+    second.begin_trial(SPACE, LOGIN, retry_rejected=True)
     second.cancel_trial(SPACE, LOGIN)
     third = restart(second, path)
-    hold_s = third.begin_trial(SPACE, LOGIN, insists=False).result(10).hold_s
+    hold_s = third.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10).hold_s
     assert HOLD_S[0] - 60 < hold_s <= HOLD_S[0]
     third.close()
 
 
 def test_a_rejected_trial_becomes_a_rejection(history: HistoryFile, path: Path) -> None:
-    history.begin_trial(SPACE, LOGIN, insists=False)
+    history.begin_trial(SPACE, LOGIN, retry_rejected=False)
     history.record_rejection(SPACE, LOGIN)
     later = restart(history, path)
-    assert later.begin_trial(SPACE, LOGIN, insists=False).result(10) == HistoryRecord(
+    assert later.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10) == HistoryRecord(
         is_rejected=True
     )
     later.close()

@@ -493,7 +493,7 @@ class Desk:
         login: Login,
         *,
         remember: bool,
-        insists: bool = False,
+        retry_rejected: bool = False,
         is_proved: bool = False,
     ) -> Problem | None:
         if profile.sign_in is SignIn.SSO:
@@ -501,7 +501,7 @@ class Desk:
         problem = self._reader.check_login(login, str(profile.upstream))
         if problem is None:
             method = self._reader.guess_method(profile)
-            self._handle(LoginProvided(profile, method, login, remember, insists, is_proved))
+            self._handle(LoginProvided(profile, method, login, remember, retry_rejected, is_proved))
         return problem
 
     def save_login(
@@ -522,7 +522,7 @@ class Desk:
             with it is accepted.
         """
         remember = self._send_own_request is not None
-        problem = self._use_login(profile, login, remember=remember, insists=is_typed)
+        problem = self._use_login(profile, login, remember=remember, retry_rejected=is_typed)
         if problem is None and self._send_own_request is None:
             return self._save(profile, login)
         future: Future[Problem | None] = self._loop.create_future()
@@ -774,7 +774,7 @@ class Desk:
             )
 
         recorded = self._history.begin_trial(
-            upstream_id, login, insists=effect.retry_rejected, is_saved=effect.is_saved
+            upstream_id, login, retry_rejected=effect.retry_rejected, is_saved=effect.is_saved
         )
         if recorded.done():
             report(recorded.result())

@@ -112,7 +112,7 @@ class History(Protocol):
         """Store the addresses of an upstream, by which its rejections are found again."""
 
     def begin_trial(
-        self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+        self, upstream_id: UpstreamId, login: Login, *, retry_rejected: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
         """Record a login as being on trial, unless the records of earlier runs forbid the trial.
 
@@ -121,7 +121,7 @@ class History(Protocol):
         Args:
             upstream_id: The upstream.
             login: The login.
-            insists: True if the user wants the login to be tried regardless of any record.
+            retry_rejected: True if the user wants the login to be tried regardless of any record.
             is_saved: True if the login comes from the keyring.
         """
 
@@ -159,7 +159,7 @@ class NullHistory:
         """Do nothing."""
 
     def begin_trial(
-        self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+        self, upstream_id: UpstreamId, login: Login, *, retry_rejected: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
         """Return a record that permits the trial."""
         return _done(HistoryRecord())
@@ -279,12 +279,12 @@ class HistoryFile:
         self._addresses[upstream_id] = addresses[:MAX_ADDRESSES]
 
     def begin_trial(
-        self, upstream_id: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+        self, upstream_id: UpstreamId, login: Login, *, retry_rejected: bool, is_saved: bool = False
     ) -> Future[HistoryRecord]:
         """Record a login as being on trial, unless the records of earlier runs forbid the trial."""
 
         def write() -> HistoryRecord:
-            self._hash_trial()
+            self._hash_pending_trial()
             records = list(self._records_at(upstream_id).values())
             if is_saved and not any(record.rejected or record.trials for record in records):
                 self._upstream(upstream_id).trials[UNHASHED] = _Trial(
@@ -294,7 +294,7 @@ class HistoryFile:
                 self._write()
                 return HistoryRecord()
             login_hash = self._login_hash(login)
-            if not insists and self._is_rejected(upstream_id, login_hash):
+            if not retry_rejected and self._is_rejected(upstream_id, login_hash):
                 return HistoryRecord(is_rejected=True)
             hashes = (login_hash, UNHASHED) if is_saved else (login_hash,)
             trials_before = [
@@ -307,7 +307,7 @@ class HistoryFile:
                 (self._hold_seconds(trial) for trial in trials_before if not trial.is_of_this_run),
                 default=0.0,
             )
-            if hold_s > 0 and not insists:
+            if hold_s > 0 and not retry_rejected:
                 return HistoryRecord(hold_s=hold_s)
             count = max((trial.count for trial in trials_before), default=0)
             upstream = self._upstream(upstream_id)
@@ -369,7 +369,7 @@ class HistoryFile:
         def write() -> None:
             changed = self._drop_unhashed(upstream_id, login)
             # The trial of another login must not be taken for one of an earlier run.
-            self._hash_trial()
+            self._hash_pending_trial()
             for record in self._records_at(upstream_id).values():
                 changed |= record.trials.pop(UNHASHED, None) is not None
             if any(
@@ -457,15 +457,15 @@ class HistoryFile:
             try:
                 job = self._jobs.get(timeout=self._hash_after_s if self._unhashed else None)
             except Empty:
-                self._hash_trial()
+                self._hash_pending_trial()
                 continue
             if job is None:
-                self._hash_trial()
+                self._hash_pending_trial()
                 return
             job()
             del job  # The job may hold a login, and the next job may come much later.
 
-    def _hash_trial(self) -> None:
+    def _hash_pending_trial(self) -> None:
         """Add the login's hash to the trial without a hash, if there is such a trial."""
         if self._unhashed is None:
             return
