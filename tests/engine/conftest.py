@@ -23,20 +23,20 @@ Connect = Callable[[], Client]
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Ends what a test began, the last first: clients, then engines, then upstreams."""
+    """Closes the resources of a test in reverse order: clients, then engines, then upstreams."""
     with ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
 def recorder(stack: ExitStack) -> Recorder:
-    """An upstream that answers everything."""
+    """An upstream which answers every request."""
     return stack.enter_context(Recorder())
 
 
 @pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
 def new_loop(request: pytest.FixtureRequest) -> NewLoop:
-    """Each kind of loop that the engine runs on."""
+    """Creates event loops, for each kind of loop the engine runs on."""
     found: NewLoop = request.param
     return found
 
@@ -52,13 +52,13 @@ def loop(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture
 def engines_loop() -> NewLoop:
-    """What engines run on where a module does not say that it wants `new_loop`."""
+    """The kind of event loop for engines; a module may override this fixture with `new_loop`."""
     return LOOPS["uvloop"]
 
 
 @pytest.fixture
 def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
-    """Starts engines that end with the test."""
+    """Starts engines, which are closed at the end of the test."""
 
     def start(
         profile: Profile | None,
@@ -86,7 +86,7 @@ def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
 
 @pytest.fixture
 def engine(recorder: Recorder, start: Start) -> Running:
-    """An engine whose upstream answers everything, and whose login it knows."""
+    """An engine with a recorder as its upstream and a known login."""
     return start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
 
 
@@ -98,7 +98,7 @@ def client(engine: Running, stack: ExitStack) -> Client:
 
 @pytest.fixture
 def script(stack: ExitStack) -> Callable[..., Scripted]:
-    """Starts upstreams that do what the test says."""
+    """Starts scripted upstreams."""
 
     def script(*scripts: Script) -> Scripted:
         return stack.enter_context(Scripted(*scripts))
@@ -108,7 +108,8 @@ def script(stack: ExitStack) -> Callable[..., Scripted]:
 
 @pytest.fixture
 def nowhere() -> Iterator[int]:
-    """A port on which nobody answers: its queue is full, and the kernel ignores more."""
+    """A port without an answer: its accept queue is full, so the kernel ignores connection
+    attempts."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""What the engine is given in these tests: a desk without a person, signs without rules."""
+"""Fakes for the engine: a desk without a user, and routes without rules."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ NOTHING_USABLE = Refusal(Problem("TP-303", "No common way to sign in", "None."),
 
 @dataclass
 class Turn:
-    """A request at the desk."""
+    """A request waiting at the desk."""
 
     future: "asyncio.Future[Credentials | Refusal | None]"
     space: UpstreamId
@@ -48,30 +48,31 @@ class Turn:
 
 
 class FakeDesk(Desk):
-    """The verbs that the engine uses, answered without asking anybody.
+    """The methods of the desk used by the engine, answered without a user.
 
-    With a login it answers each challenge that one of its schemes can; without one it lets requests
-    wait for `answer` or `refuse`. A login that was tried in vain is refused; one that could not be
-    used is tried with the next scheme.
+    With a login, it answers every challenge supported by one of its schemes; without a login,
+    requests wait for `answer_all` or `refuse_all`. A rejected login is refused; a login with an
+    unusable scheme is tried with the next scheme.
 
     Attributes:
-        login: What it answers with.
-        signs_in_itself: It answers without a login.
-        doubts_all: It wants to hear of every acceptance.
-        schemes: What it knows, the strongest first.
-        turns: Every request that was sent here.
-        acceptances: Every answer that was said to be accepted.
-        doubts: Every answer of which nothing became known.
-        open: Where answers proved nothing about a login on trial, and whether that is doubtful.
-        spent: Whether each of these may have cost a log-on.
-        spaces: Every upstream that asked.
-        overdues: Every answer that requests carried while the next hop said nothing to anybody.
-        waited: How many requests waited with each of these.
-        was_unanswered: A request that carried a login got no answer: the login is not handed out
-            for requests that wait.
-        departures: How many requests were about to carry a login that was not proved lately.
-        network_changes: How often it heard of another network.
-        is_calm: Connections may be signed in ahead with what it has seen accepted.
+        login: The login to answer with; None for none.
+        signs_in_itself: True if it answers with its own sign-in, without a login.
+        doubts_all: True if it wants a report of every acceptance.
+        schemes: The supported schemes, the strongest first.
+        turns: All requests sent to the desk.
+        acceptances: All credentials reported as accepted.
+        doubts: All credentials reported without a verdict.
+        open: The targets of responses which proved nothing about a login on trial, and whether each
+            response was doubtful.
+        spent: For each report without a verdict, whether it may have cost a log-on.
+        spaces: The upstreams of all requests.
+        overdues: All credentials of requests sent while the next hop answered no request.
+        waited: The numbers of requests waiting together with each request.
+        was_unanswered: True if a request with a login got no response: the login is then not handed
+            out to waiting requests.
+        departures: The number of requests about to carry a login not proved recently.
+        network_changes: The number of network changes reported.
+        is_calm: True if connections may be authenticated ahead with an accepted login.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class FakeDesk(Desk):
     def request_permit(
         self, answer: Credentials, target: str
     ) -> "asyncio.Future[Credentials | Refusal | None]":
-        """Let one request go with a login; the others when something has become of it."""
+        """Permit one request to carry a login; others wait for its outcome."""
         future: asyncio.Future[Credentials | Refusal | None] = (
             asyncio.get_running_loop().create_future()
         )
@@ -179,7 +180,7 @@ class FakeDesk(Desk):
         asyncio.get_running_loop().call_soon(self._let_go)
 
     def let_one_more_go(self) -> None:
-        """Let another request go before anything is known of the first; call it in the loop."""
+        """Permit another request before the outcome of the first; to be called in the loop."""
         self.is_under_way = False
         self._let_go()
 
@@ -215,7 +216,7 @@ class FakeDesk(Desk):
         self.network_changes += 1
 
     def begin(self, login: Login | None, *, signs_in_itself: bool = False) -> None:
-        """Begin anew with this login; call it in the loop."""
+        """Reset the desk with this login; to be called in the loop."""
         self.login, self.signs_in_itself = login, signs_in_itself
         self._accepted.clear()
         self._made.clear()
@@ -226,12 +227,12 @@ class FakeDesk(Desk):
         self.spent.clear()
 
     def forget_login(self) -> None:
-        """Know no login any more; call it in the loop."""
+        """Remove the login; to be called in the loop."""
         self.login = None
         self._accepted.clear()
 
     def answer_all(self, login: Login = LOGIN, *, flight: int = 0) -> None:
-        """Let all that wait sign in, on trial if there is a flight; call it in the loop."""
+        """Answer all waiting requests with the login; to be called in the loop."""
         for turn in self.turns:
             if turn.waits:
                 offer = choose(turn.challenges, self.schemes)
@@ -240,13 +241,13 @@ class FakeDesk(Desk):
                 turn.future.set_result(replace(answer, permit=flight))
 
     def refuse_all(self) -> None:
-        """Refuse all that wait; call it in the loop."""
+        """Refuse all waiting requests; to be called in the loop."""
         for turn in self.turns:
             if turn.waits:
                 turn.future.set_result(REFUSAL)
 
     def wait_for_turns(self, count: int) -> None:
-        """Wait, in the test, until that many requests were sent here."""
+        """Wait in the test's thread until this number of requests was sent to the desk."""
         deadline = monotonic() + PATIENCE
         with self._changed:
             while len(self.turns) < count:
@@ -255,7 +256,7 @@ class FakeDesk(Desk):
                 self._changed.wait(left)
 
     def wait_for_departures(self, count: int) -> None:
-        """Wait, in the test, until that many requests were about to carry a login."""
+        """Wait in the test's thread until this number of requests was about to carry a login."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.departures >= count, PATIENCE)
 
@@ -298,7 +299,7 @@ class Signs:
         key = (profile.id, is_direct)
         way = self._ways.get(key)
         if way is None or way.profile is not profile:
-            # One object for each way, as long as nothing changes: what the engine compares.
+            # One object per route and profile: the engine compares routes by identity.
             way = Route.direct(profile) if is_direct else Route.via_profile(profile)
             self._ways[key] = way
         return way
@@ -310,7 +311,7 @@ def office(port: int, *, host: str = "127.0.0.1", sign_in: SignIn = SignIn.PASSW
 
 
 class Observer:
-    """Keeps what it is told."""
+    """Records all notifications of the engine."""
 
     def __init__(self) -> None:
         self.reaches = 0

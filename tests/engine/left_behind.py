@@ -1,6 +1,7 @@
 """Moves an engine to another network, in a separate network namespace.
 
-Run by test_stale_connections.py as ``unshare -rn``; prints what a client of a tunnel sees.
+test_stale_connections.py runs this module with ``unshare -rn``; it prints the octets received by
+the client of a tunnel.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""An upstream that records every octet, reads it as strictly as h11, and answers everything."""
+"""An upstream which records all octets, parses requests with h11, and answers every request."""
 
 import socket
 import ssl
@@ -22,16 +22,16 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 @dataclass
 class Seen:
-    """A request as it came.
+    """A request received by the recorder.
 
     Attributes:
-        head: Its octets.
-        method: ``GET``.
-        target: As it came.
-        fields: Names in lower case.
-        body: Without its framing.
-        whole: All of it came.
-        connection: On which connection, from 1.
+        head: The octets of the head.
+        method: The method, such as ``GET``.
+        target: The request target, unchanged.
+        fields: The fields, with names in lower case.
+        body: The content, without framing.
+        whole: True if the request was received completely.
+        connection: The number of the connection, from 1.
     """
 
     head: bytes
@@ -43,18 +43,18 @@ class Seen:
     whole: bool = False
 
     def values(self, name: bytes) -> list[bytes]:
-        """Return the values of a field, whose name is given in lower case."""
+        """Return the values of a field. The name is in lower case."""
         return [value for found, value in self.fields if found == name]
 
 
 @dataclass
 class Record:
-    """One connection.
+    """The record of one connection.
 
     Attributes:
-        octets: All that came.
-        offence: What h11 refused, if it did.
-        ended: The engine closed it.
+        octets: All octets received.
+        offence: The error of h11; empty if there was none.
+        ended: True if the engine closed the connection.
     """
 
     octets: bytearray = field(default_factory=bytearray)
@@ -63,10 +63,10 @@ class Record:
 
 
 class Recorder(Server):
-    """An upstream that runs."""
+    """A running upstream which records its requests."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        """Start it, with TLS if there is a certificate."""
+        """Start the upstream, with TLS if there is a certificate."""
         self._changed = Condition()
         self._records: list[Record] = []
         self._requests: list[Seen] = []
@@ -74,30 +74,30 @@ class Recorder(Server):
 
     @property
     def requests(self) -> Sequence[Seen]:
-        """The requests up to now."""
+        """The requests received so far."""
         with self._changed:
             return tuple(self._requests)
 
     @property
     def records(self) -> Sequence[Record]:
-        """The connections up to now."""
+        """The connections accepted so far."""
         with self._changed:
             return tuple(self._records)
 
     @property
     def octets(self) -> bytes:
-        """All that came on all connections."""
+        """All octets received on all connections."""
         with self._changed:
             return b"".join(bytes(record.octets) for record in self._records)
 
     def forget(self) -> None:
-        """Begin a new record."""
+        """Discard all records."""
         with self._changed:
             self._records.clear()
             self._requests.clear()
 
     def request(self, number: int) -> Seen:
-        """Wait until that many requests have come whole, and return the last of them, from 1."""
+        """Wait for this number of complete requests, and return the last of them."""
         deadline = monotonic() + PATIENCE
         with self._changed:
             while len(self._requests) < number or not self._requests[number - 1].whole:
@@ -135,7 +135,7 @@ class Recorder(Server):
 
 
 class _Session:
-    """One connection, read request by request."""
+    """One connection of the recorder."""
 
     def __init__(
         self, owner: Recorder, connection: socket.socket, record: Record, number: int
@@ -185,7 +185,7 @@ class _Session:
         self._owner.add(self._request)
 
     def _answer(self) -> bool:
-        """Answer the request that is complete. Return whether the connection goes on as HTTP."""
+        """Answer a complete request. Return whether the connection continues with HTTP."""
         assert self._request is not None
         self._owner.complete(self._request)
         if self._request.method == b"CONNECT":

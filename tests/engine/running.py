@@ -1,4 +1,4 @@
-"""An engine that runs on a thread and loop of its own, for blocking clients."""
+"""An engine running on its own thread and event loop, for blocking clients."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ _LOOK_AGAIN_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a process has: invariant I6 of the corpus (http.md)."""
+    """The resources of a process: invariant I6 of the corpus (http.md)."""
 
     descriptors: int
     tasks: int
@@ -48,7 +48,7 @@ class Holdings:
 
 
 class Complaints(logging.Handler):
-    """Keeps what the engine logs, so that a test can say that it had nothing to complain about."""
+    """Records the log of the engine: all lines, and separately the errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -63,14 +63,14 @@ class Complaints(logging.Handler):
 
 
 class Running(Held):
-    """An engine that runs, and accepts on a free port.
+    """A running engine, listening on a free port.
 
     Attributes:
-        engine: Belongs to its loop: touch it in `call` only.
-        desk: Its desk.
-        signs: Where it sends requests.
-        observer: What it found out.
-        complaints: What it logged.
+        engine: The engine. It belongs to its event loop and is accessed only in `call`.
+        desk: The desk of the engine.
+        signs: The routes of the engine.
+        observer: The observer of the engine.
+        complaints: The log of the engine.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Running(Held):
         self.complaints.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     def close(self) -> None:
-        """Quit at once, whatever is going on."""
+        """Stop the engine immediately."""
         if self._thread.is_alive():
             self.call(self.engine.executor.close)
             self.wait(self.engine.close())
@@ -142,11 +142,11 @@ class Running(Held):
     # --- in the loop ---
 
     def wait(self, coroutine: Coroutine[Any, Any, T], timeout: float = PATIENCE) -> T:
-        """Run a coroutine in the loop and return its result."""
+        """Run a coroutine in the event loop and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function in the loop and return its result."""
+        """Call a function in the event loop and return its result."""
 
         async def run() -> T:
             return function()
@@ -154,7 +154,7 @@ class Running(Held):
         return self.wait(run())
 
     def until(self, holds: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
-        """Wait until something holds that the engine tells nobody; it is looked at in the loop."""
+        """Wait until a condition holds; the condition is evaluated in the event loop."""
 
         async def look() -> bool:
             end = self.loop.time() + timeout
@@ -166,14 +166,14 @@ class Running(Held):
 
         assert self.wait(look(), timeout + PATIENCE), f"{what} did not come true in {timeout} s"
 
-    # --- what it holds ---
+    # --- resources ---
 
     def connect(self) -> Client:
         """Connect a client."""
         return Client(self.port)
 
     def settle(self) -> None:
-        """Wait until no client is connected, then forget what is kept for the next ones."""
+        """Wait until no client is connected, then close idle connections."""
         self.until(lambda: not self.engine.executor.works, "the end of all connections")
         self.call(self._let_go)
 
@@ -182,19 +182,19 @@ class Running(Held):
         self.engine.pipe_pool.close()
 
     def holdings(self) -> Holdings:
-        """Return what there is in this process now."""
+        """Return the current resources of this process."""
         return self.call(self._count)
 
     def until_it_holds(self, base: Holdings) -> None:
-        """Wait until there is no more than that."""
+        """Wait until the process holds no more resources than these."""
         self.until(lambda: self._count() <= base, f"{self.holdings()} going back to {base}")
 
     def _count(self) -> Holdings:
-        # The task that asks is not counted.
+        # The task of this call is not counted.
         tasks = len(asyncio.all_tasks(self.loop)) - 1
         return Holdings(len(os.listdir("/proc/self/fd")), tasks, self.engine.counters.active)
 
     def seconds_worked(self) -> float:
-        """Return how much processor time the loop's thread has used."""
+        """Return the processor time used by the thread of the event loop, in seconds."""
         assert self._thread.ident is not None
         return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))

@@ -1,4 +1,4 @@
-"""Connections to next hops: kept, used again, never for something else."""
+"""Connections to next hops: pooling, reuse, and requests which must not share a connection."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def test_requests_of_one_client_share_an_upstream_connection(
 def test_the_desk_hears_of_every_acceptance_that_it_wants_to_hear_of(
     client: Client, engine: Running
 ) -> None:
-    """A 407 after them is not about the password."""
+    """A later 407 is not about the password."""
     engine.desk.doubts_all = True
     for count in range(1, 6):
         client.ask(GET)
@@ -104,7 +104,8 @@ def test_a_connection_whose_client_left_is_used_for_nobody_else(
 
 
 def test_what_nobody_asked_for_is_no_answer_r_049(start: Start, script: Play) -> None:
-    """Both become ready in the same turn of the loop, the client first (RFC 9112, section 9.2)."""
+    """Both sockets become ready in the same turn of the loop, the client first (RFC 9112, section
+    9.2)."""
     asked, said = Event(), Event()
 
     def talk(peer: Peer) -> None:
@@ -283,7 +284,8 @@ def test_no_idle_connection_outlives_a_change_of_networks(
 def test_a_connection_that_fails_as_soon_as_it_is_taken_is_watched_no_more(
     engine: Running, recorder: Recorder
 ) -> None:
-    """What is thought to be watched still is not watched when its number comes back."""
+    """A stale registration would suppress the registration of the next socket with this
+    descriptor."""
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
@@ -411,7 +413,7 @@ def test_what_clients_of_this_computer_are_sent_is_not_paced(
 def test_no_connection_ever_blocks_or_is_inherited_by_a_program_that_we_start(
     start: Start, recorder: Recorder
 ) -> None:
-    """They are made without Python's own wrapper, which would see to it, too (PEP 446)."""
+    """They are created without Python's own wrapper, which would ensure both (PEP 446)."""
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     # The first dials in the story of the connection, the second in the shortcut.
     with engine.connect() as first, engine.connect() as second:
@@ -434,7 +436,7 @@ def test_no_connection_ever_blocks_or_is_inherited_by_a_program_that_we_start(
 
 
 def test_nagles_algorithm_is_off_on_both_sides(start: Start, recorder: Recorder) -> None:
-    """It would make a message that is written in two pieces wait 40 ms for an acknowledgement."""
+    """It would delay a message written in two pieces by 40 ms, until an acknowledgement."""
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200

@@ -1,9 +1,9 @@
-"""What may go wrong around the engine (security.md, section 3), and what did in other proxies.
+"""Faults around the engine (security.md, section 3), and faults known from other proxies.
 
 Elsewhere are: F03 in test_tls; F05 in test_connections; F07 in test_auth_exchange; F08 and F25 in
 test_faults_of_others; F10 in test_http_checklist; F12 in test_suspend_detector, test_network_grace
 and end2end/test_network; F19, F29 to F31 with real processes in end2end/test_guard, F21 and F22 in
-end2end/test_tray; F24 in the benchmarks (W6, W9), since it is a matter of figures.
+end2end/test_tray; F24 in the benchmarks (W6, W9), since it is about measured values.
 """
 
 import asyncio
@@ -56,16 +56,16 @@ Play = Callable[..., Scripted]
 
 
 def closed_port() -> int:
-    """Return a port that refuses."""
+    """Return a port which refuses connections."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
 
 
 def typical_delay(tunnel: Client) -> float:
-    """Return how many seconds an octet takes to an echo and back, in the middle of many.
+    """Return the median round-trip time of an octet to an echo server, in seconds.
 
-    The median: this machine has other things to do, the engine has not.
+    The median, since other load of the machine does not come from the engine.
     """
     delays = []
     for _ in range(50):
@@ -98,7 +98,7 @@ def test_a_name_without_an_address_is_a_502_that_says_so(
 
 
 class SilentNames:
-    """A loop whose name server never answers."""
+    """An event loop with a name server which never answers."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -145,7 +145,7 @@ def test_a_port_that_refuses_is_a_502_at_once(start: Start, method: str) -> None
             seconds.append(monotonic() - before)
         assert reply.status == 502
         assert b"error=connection_refused" in reply.values(b"proxy-status")[0]
-    # Not each of them: this machine has other things to do, the engine has not.
+    # The typical delay, since other load of the machine does not come from the engine.
     assert sorted(seconds)[2] < 0.1
     assert len(engine.observer.failures) == 5
 
@@ -307,7 +307,7 @@ def test_clients_that_do_not_read_cost_little_memory(
 
 
 class Stalled:
-    """Looks whether octets have stopped to move: the same twice in a tenth of a second."""
+    """A condition: the number of octets was the same twice within a tenth of a second."""
 
     def __init__(self, engine: Running) -> None:
         self._engine = engine
@@ -403,7 +403,7 @@ def test_a_download_whose_client_closes_ends_upstream_with_the_next_octets(
 def test_a_connection_that_cannot_be_watched_ends_and_the_others_go_on(
     start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system grants a user only so many (epoll_ctl(2))."""
+    """The number of registrations per user is limited (epoll_ctl(2))."""
 
     def watch(descriptor: int, mask: int, handler: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -427,7 +427,8 @@ def test_a_connection_that_cannot_be_watched_ends_and_the_others_go_on(
 def test_a_tunnel_in_which_we_fail_ends_alone_and_visibly(
     start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Left in the loop, the error would come again and again, and keep others from their turn."""
+    """If the tunnel stayed registered, the error would recur in every turn and delay other
+    connections."""
 
     def fail(tunnel: Tunnel, descriptor: int, mask: int) -> bool:
         raise RuntimeError("a mistake of ours")
@@ -463,7 +464,7 @@ def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recor
         with ExitStack() as stack:
             crowd = [stack.enter_context(Client(port)) for _ in range(2 * descriptors)]
             assert crowd[0].ask(GET).status in (200, 503)
-            # Those without a descriptor are told so, and do not wait.
+            # Clients without a descriptor get an error page and do not wait.
             assert crowd[-1].take_all().startswith(b"HTTP/1.1 503 ")
             used = psutil.Process(process.pid).cpu_times()
             before = used.user + used.system
@@ -478,7 +479,7 @@ def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recor
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_without_descriptors_nothing_is_said_of_the_next_hop(recorder: Recorder, host: str) -> None:
-    """Each client has one, and there is none left to connect with, or to ask for a name with."""
+    """Each client uses one descriptor, and none is left to connect or to resolve a name."""
     descriptors = 64
     arguments = [str(recorder.port), str(descriptors), host]
     with subprocess.Popen(
@@ -558,7 +559,7 @@ def test_quitting_cuts_what_does_not_end(start: Start, script: Play) -> None:
 
 
 def test_what_quitting_cuts_does_not_look_whole(start: Start, script: Play) -> None:
-    """R-044: the answer to a client of 1.0 ends with its connection."""
+    """R-044: the response to an HTTP/1.0 client ends with its connection."""
 
     def stop_in_the_middle(peer: Peer) -> None:
         peer.read_head()
@@ -714,7 +715,7 @@ def test_a_half_closed_tunnel_does_not_live_for_ever(start: Start, script: Play)
 
 
 def test_a_half_closed_tunnel_lives_while_octets_move(start: Start, script: Play) -> None:
-    """R-035: it is a limit for silence, not for a long download behind a short question."""
+    """R-035: the limit is for silence, not for a long download after a short request."""
 
     def talk_on(peer: Peer) -> None:
         peer.read_head()

@@ -1,7 +1,7 @@
-"""What others do to us on purpose (security.md, section 1.3), as far as no other module shows it.
+"""Deliberate attacks (security.md, section 1.3), unless another module tests them.
 
-T1 is in test_access_control, T5 belongs to the schemes, T9 and T12 are in test_http_checklist,
-T10 in test_connections, T11 in test_faults and the corpus, T13 in test_connections and
+T1 is in test_access_control, T5 belongs to the schemes, T9 and T12 are in test_http_checklist, T10
+in test_connections, T11 in test_faults and the corpus, T13 in test_connections and
 test_error_pages.
 """
 
@@ -50,11 +50,11 @@ def test_what_a_page_can_send_goes_nowhere(
     engine: Running, client: Client, recorder: Recorder, inside: str
 ) -> None:
     body = PAGES[inside]
-    # A browser says the name that was rebound to us; what it can choose is path and body.
+    # A browser sends the rebound name in Host; the attacker chooses only the path and the content.
     client.send(REBOUND % (b"PxQuit", engine.port, len(body), body))
     reply = client.reply(b"POST")
     assert (reply.status, reply.closes) == (400, True)
-    # Nothing behind it is read as a request of its own.
+    # The octets after it are not parsed as another request.
     assert client.take_all() == b""
     assert not recorder.requests
 
@@ -218,13 +218,13 @@ def test_content_that_comes_octet_by_octet_is_no_progress(
 
 
 def wait_in_loop(engine: Running, seconds: float) -> None:
-    """Wait until the engine's clock has gone on by that much."""
+    """Wait until the engine's clock has advanced by this number of seconds."""
     end = engine.call(engine.loop.time) + seconds
     engine.until(lambda: engine.loop.time() > end, "the time")
 
 
 def test_content_that_comes_slowly_and_steadily_is_waited_for(start: Start, script: Play) -> None:
-    """Each part comes within the limit, and all of them together do not."""
+    """Each part arrives within the limit, and all parts together do not."""
     pieces, least = 4, EngineLimits().min_body_octets
 
     def play(peer: Peer) -> None:
@@ -271,7 +271,7 @@ def seconds_of_a_get(client: Client) -> float:
 
 @contextmanager
 def dribbling(clients: Sequence[Client]) -> Iterator[None]:
-    """Let clients send one octet now and then."""
+    """Clients which send one octet from time to time."""
     stop = Event()
 
     def dribble() -> None:
@@ -290,7 +290,7 @@ def dribbling(clients: Sequence[Client]) -> Iterator[None]:
 
 
 def answering_gets(peer: Peer) -> None:
-    """Answer what has no content, and read for ever what has."""
+    """Answer requests without content, and read requests with content for ever."""
     while b"POST" not in peer.read_head():
         peer.send(OK)
     peer.read_all()

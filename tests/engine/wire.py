@@ -1,4 +1,4 @@
-"""A client that speaks octets, and reads answers as strictly as h11 does."""
+"""A client which sends raw octets and parses responses with h11."""
 
 import socket
 import struct
@@ -15,10 +15,10 @@ _HEADS_AT_MOST = 1 << 18
 
 
 class CutError(Exception):
-    """The connection ended before the answer did.
+    """The connection ended before the response was complete.
 
     Attributes:
-        octets: What had come of it.
+        octets: The octets received of the response.
     """
 
     def __init__(self, octets: bytes) -> None:
@@ -28,15 +28,15 @@ class CutError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as a client got it.
+    """A response received by a client.
 
     Attributes:
-        status: Its code.
-        reason: Behind the code.
-        fields: Names in lower case.
-        body: Without its framing.
-        interim: The codes of the 1xx answers before it.
-        head: Its octets up to the empty line.
+        status: The status code.
+        reason: The reason phrase.
+        fields: The fields, with names in lower case.
+        body: The content, without framing.
+        interim: The status codes of preceding 1xx responses.
+        head: The octets of the head, up to the empty line.
     """
 
     status: int
@@ -47,12 +47,12 @@ class Reply:
     head: bytes
 
     def values(self, name: bytes) -> list[bytes]:
-        """Return the values of a field, whose name is given in lower case."""
+        """Return the values of a field. The name is in lower case."""
         return [value for found, value in self.fields if found == name]
 
     @property
     def is_forwarded(self) -> bool:
-        """Whether it came from the next hop: our own answers have no Via."""
+        """True if the response came from the next hop: TrayProxy's own responses have no Via."""
         return bool(self.values(b"via"))
 
     @property
@@ -64,9 +64,9 @@ class Client(Held):
     """A blocking connection to the engine.
 
     Attributes:
-        socket: Its socket.
-        octets: All that came.
-        was_reset: The connection ended by a reset.
+        socket: The socket.
+        octets: All octets received.
+        was_reset: True if the connection ended with a reset.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1", timeout: float = PATIENCE) -> None:
@@ -80,28 +80,28 @@ class Client(Held):
         self.socket.close()
 
     def reset(self) -> None:
-        """Leave by a reset."""
+        """Close the connection with a reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def send(self, *parts: bytes) -> None:
-        """Send octets, all of them, each part by itself."""
+        """Send all octets, each part with its own call."""
         for part in parts:
             self.socket.sendall(part)
 
     def try_to_send(self, *parts: bytes) -> None:
-        """Send octets to a peer that may refuse to read on."""
+        """Send octets to a peer which may have closed the connection."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self.send(*parts)
 
     def finish(self) -> None:
-        """End our sending."""
+        """Send the end of the stream (half-close)."""
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
 
     @property
     def unread(self) -> bytes:
-        """What came and was not taken yet."""
+        """The octets received and not taken yet."""
         return bytes(self.octets[self._used :])
 
     def more(self) -> bool:
@@ -115,7 +115,7 @@ class Client(Held):
         return bool(data)
 
     def take(self, length: int) -> bytes:
-        """Return exactly that many octets."""
+        """Return exactly this number of octets."""
         while len(self.octets) - self._used < length:
             if not self.more():
                 raise CutError(self.unread)
@@ -123,7 +123,7 @@ class Client(Held):
         return bytes(self.octets[self._used - length : self._used])
 
     def take_all(self) -> bytes:
-        """Return what comes until the end."""
+        """Return all octets until the end of the connection."""
         while self.more():
             pass
         rest = self.unread
@@ -131,11 +131,11 @@ class Client(Held):
         return rest
 
     def reply(self, method: bytes = b"GET", *, upgrade: bool = False) -> Reply:
-        """Return the next answer.
+        """Return the next response.
 
         Raises:
-            CutError: The connection ended before it was complete.
-            h11.RemoteProtocolError: It is malformed.
+            CutError: The connection ended before the response was complete.
+            h11.RemoteProtocolError: The response is malformed.
         """
         reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEADS_AT_MOST)
         fields = [(b"Host", b"a")]
@@ -204,12 +204,12 @@ class Client(Held):
         return Reply(event.status_code, bytes(event.reason), fields, body, tuple(interim), head)
 
     def ask(self, octets: bytes, method: bytes = b"GET") -> Reply:
-        """Send a request and return its answer."""
+        """Send a request and return its response."""
         self.send(octets)
         return self.reply(method)
 
     def seconds_until_end(self) -> float:
-        """Return how long it takes until the other side ends the connection."""
+        """Return the seconds until the peer ends the connection."""
         start = monotonic()
         self.take_all()
         return monotonic() - start
@@ -219,10 +219,10 @@ def get(url: bytes, *lines: bytes, method: bytes = b"GET", version: bytes = b"1.
     """Return a request without content.
 
     Args:
-        url: In absolute-form, with a path.
-        lines: More field lines.
-        method: Of the request.
-        version: Of HTTP.
+        url: The URL in absolute-form, with a path.
+        lines: Further field lines.
+        method: The method.
+        version: The HTTP version.
     """
     host = url.partition(b"://")[2].partition(b"/")[0]
     start = b"%b %b HTTP/%b" % (method, url, version)
@@ -230,17 +230,17 @@ def get(url: bytes, *lines: bytes, method: bytes = b"GET", version: bytes = b"1.
 
 
 def connect(authority: bytes, *lines: bytes) -> bytes:
-    """Return a CONNECT."""
+    """Return a CONNECT request."""
     start = b"CONNECT %b HTTP/1.1" % authority
     return b"\r\n".join((start, b"Host: " + authority, *lines)) + b"\r\n\r\n"
 
 
 def post(url: bytes, body: bytes, *lines: bytes) -> bytes:
-    """Return a request with content of a known length."""
+    """Return a request with content and a Content-Length."""
     return get(url, b"Content-Length: %d" % len(body), *lines, method=b"POST") + body
 
 
 def chunked(url: bytes, *pieces: bytes) -> bytes:
-    """Return a request with content in chunks."""
+    """Return a request with chunked content."""
     head = get(url, b"Transfer-Encoding: chunked", method=b"POST")
     return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
