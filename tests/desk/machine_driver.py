@@ -1,4 +1,5 @@
-"""Plays events to a machine and keeps the effects: what the tests of the machine share."""
+"""The driver shared by the tests of the desk's state machine: it plays events and keeps the
+effects."""
 
 from dataclasses import astuple, dataclass, field
 from typing import TypeVar
@@ -71,7 +72,7 @@ E = TypeVar("E", bound=Effect)
 
 @dataclass
 class MachineDriver:
-    """A machine, its clock, and all that it wanted done, in order."""
+    """A machine with its clock and all its effects in order."""
 
     limits: DeskLimits = field(default_factory=DeskLimits)
     now: float = 1000.0
@@ -81,7 +82,7 @@ class MachineDriver:
     fingerprints: dict[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
     offers: tuple[OfferedScheme, ...] = (BASIC,)
     history: dict[Login, HistoryRecord] = field(default_factory=dict)
-    """What earlier runs say about logins."""
+    """The records of earlier runs by login."""
 
     def __post_init__(self) -> None:
         self.machine = Machine(self.limits, RejectedLogins(b"0123456789abcdef"), self.fingerprints)
@@ -89,7 +90,7 @@ class MachineDriver:
 
     def handle(self, event: Event) -> list[Effect]:
         effects = self.machine.handle(self.now, event)
-        for effect in effects:  # It grows meanwhile.
+        for effect in effects:  # The list grows in the loop.
             if isinstance(effect, RecordTrial):
                 found = self.history.get(effect.login, HistoryRecord())
                 if effect.retry_rejected:
@@ -102,16 +103,16 @@ class MachineDriver:
         return effects
 
     def advance(self, seconds: float) -> list[Effect]:
-        """Let time pass, with a tick at each deadline as the shell does it."""
+        """Advance the clock, with a `TimePassed` at each deadline as the desk does it."""
         end, effects = self.now + seconds, list[Effect]()
         while (deadline := self.machine.deadline()) <= end:
-            assert deadline > self.now, "the machine would never sleep"
+            assert deadline > self.now, "the deadline has passed already"
             self.now = deadline
             effects += self.handle(TimePassed())
         self.now = end
         return effects
 
-    # --- Short for events ---
+    # --- Events ----------------------------------------------------------------------------------
 
     def challenge(
         self,
@@ -130,11 +131,24 @@ class MachineDriver:
         refused_with: tuple[tuple[LoginId, str], ...] = (),
         permit: int | None = None,
     ) -> int:
-        """Let a request get a 407; return its number.
+        """Challenge a request with a 407 and return the number of the request.
 
         Args:
-            otherwise: The 407 does not offer what the request was sent with.
-            spent: What the request was sent with before.
+            space: The protection space of the 407.
+            profile: The profile of the request.
+            target: The target of the request; a new host if empty.
+            tried: The login that the refused request carried, if any.
+            program: The program of the request, if it is known.
+            has_changed_realm: As in `TriedLogin`.
+            verdict: As in `TriedLogin`.
+            scheme: The scheme of the tried login; Basic if empty.
+            offers: The offered schemes; those of the driver if None.
+            is_final: As in `TriedLogin`.
+            is_own: As in `RequestChallenged`.
+            offers_other_scheme: True if the 407 does not offer the tried scheme.
+            refused_with: As in `RequestChallenged`.
+            permit: The number of the released request; that of the last release of the login if
+                None.
         """
         self.last_request_id += 1
         where = target or f"host{self.last_request_id}.example:443"
@@ -142,7 +156,7 @@ class MachineDriver:
         carried = None
         if tried:
             name = scheme or "basic"
-            # By default the request that was released last.
+            # By default the last released request.
             number = self.permit_of(tried) if permit is None else permit
             carried = TriedLogin(
                 tried, name, verdict, is_final, has_changed_realm, not offers_other_scheme, number
@@ -164,7 +178,7 @@ class MachineDriver:
         return self.last_request_id
 
     def permit_of(self, login_id: LoginId) -> int:
-        """Return the number of the last request that was released with a login; 0 if none was."""
+        """Return the number of the last request released with a login; 0 if there is none."""
         found = [
             effect.request_id
             for effect in self.effects_of(ReleaseRequest)
@@ -176,7 +190,7 @@ class MachineDriver:
         return self.handle(ClientLeft(request))
 
     def finish_lookup(self, login: Login | None, keyring: KeyringStatus = GNOME) -> list[Effect]:
-        """Answer the last question to the keyring."""
+        """Finish the last keyring look-up."""
         return self.handle(LookupFinished(self.effects_of(LookUpLogin)[-1].lookup, login, keyring))
 
     def answer_prompt(self, login: Login, remember: bool = True) -> list[Effect]:
@@ -189,42 +203,43 @@ class MachineDriver:
         return self.handle(PromptDeclined(self.prompt.number, snooze))
 
     def accept(self, request: int) -> list[Effect]:
-        """Let the request that was released come back with a 200."""
+        """Respond to a released request with a 200."""
         scheme = self.scheme_of(request)
         target, label = self.targets.get(request, ""), OFFER_OF_SCHEME[scheme].label
         return self.handle(LoginAccepted(self.login_id_of(request), scheme, label, target, request))
 
     def respond_unproved(self, request: int, *, is_doubtful: bool = True) -> list[Effect]:
-        """Let the request that was released come back with an answer that proves nothing."""
+        """Respond to a released request without proof of its login."""
         return self.handle(
             LoginUnproved(self.login_id_of(request), self.targets[request], is_doubtful, request)
         )
 
     def end_without_response(self, request: int, *, was_sent: bool = False) -> list[Effect]:
-        """Let the request that was released come back with nothing."""
+        """End a released request without a response."""
         return self.handle(NoResponse(self.login_id_of(request), was_sent, request))
 
     def reject(self, request: int, space: ProtectionSpace = SPACE, target: str = "") -> int:
-        """Let the request that was released come back with a 407; return its new number."""
+        """Respond to a released request with a 407; return its new number."""
         return self.challenge(space, tried=self.login_id_of(request), target=target, permit=request)
 
-    # --- To where most stories begin ---
+    # --- Common starting points ------------------------------------------------------------------
 
     def open_prompt(self, count: int = 1) -> list[int]:
-        """Let requests come, the keyring be empty and the question open."""
+        """Challenge requests, find no login in the keyring and open the prompt; return the
+        requests."""
         requests = [self.challenge() for _ in range(count)]
         self.finish_lookup(None)
         self.advance(self.limits.prompt_delay)
         return requests
 
     def sign_in(self, login: Login = RIGHT) -> LoginId:
-        """Let a login be asked for, typed and accepted."""
+        """Open a prompt, answer it with a login and accept the login."""
         (request,) = self.open_prompt()
         self.answer_prompt(login)
         self.accept(request)
         return self.login_id_of(request)
 
-    # --- What came of it ---
+    # --- Effects ---------------------------------------------------------------------------------
 
     @property
     def prompt(self) -> Prompt:
@@ -235,7 +250,7 @@ class MachineDriver:
 
     @property
     def due_prompt(self) -> Prompt:
-        """The question, after the moment that it takes to open."""
+        """The open prompt, after the delay of the prompt."""
         self.advance(self.limits.prompt_delay)
         return self.prompt
 
@@ -273,5 +288,5 @@ class MachineDriver:
 
 
 def sign_in_state(driver: MachineDriver) -> SignInState:
-    """Return what the office's profile says of its sign-in."""
+    """Return the sign-in state of the profile "office"."""
     return driver.machine.facts("office").sign_in

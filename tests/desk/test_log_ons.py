@@ -1,13 +1,13 @@
-"""The rules that keep a wrong password at one failed log-on, in any order of events.
+"""The rules that limit a wrong password to one failed log-on, in any order of events.
 
-There is a property for each of the rules as the project numbers them:
+There is a property for each rule, with the numbers of the project:
 
 1. An event about a request that never carried the login changes no trial.
-2. A login that is unproved, or was proved too long ago, is on one request at a time.
-3. Unanswered sends of a trusted login count, too.
-4. A verdict on its way is taken whoever has left.
-5. A login that was never accepted is sent only after its trial is on record.
-6. Rejections are remembered by place and login, across profiles and names.
+2. An unproved login is on one request at a time.
+3. Unanswered requests with a trusted login count, too.
+4. An outstanding verdict counts although clients have disconnected.
+5. A login that was never accepted is sent only after its trial is recorded.
+6. Rejections are kept by upstream and login, across profiles and host names.
 """
 
 from collections import deque
@@ -54,16 +54,15 @@ from trayproxy.profiles.profile import Upstream
 MANY_EXAMPLES = settings(max_examples=200, deadline=None)
 
 
-# --- Rule 1: events about requests that never carried the login ---------------------------------
+# --- Rule 1: events about requests that never carried the login ----------------------------------
 
 
 def driver_on_trial(kind: str) -> tuple[MachineDriver, int]:
-    """Return a machine in the middle of a trial, and the number of the request that is the canary.
+    """Return a driver during a trial, and the number of the canary.
 
     Args:
-        kind: "first" for a login that was just typed, "in doubt" for one that was accepted before
-            and then refused at one host, so that a request of our own is the canary, "old" for one
-            that is in use and was not proved lately.
+        kind: "first" for a login just typed; "in doubt" for an accepted login refused at one host,
+            with an own request as the canary; "old" for an accepted login without recent proof.
     """
     driver = MachineDriver()
     driver.machine.state.can_send_own = True
@@ -84,7 +83,7 @@ def driver_on_trial(kind: str) -> tuple[MachineDriver, int]:
 
 
 def trial_state(space: SpaceState) -> tuple[object, ...]:
-    """Return all that a verdict on the present login would change."""
+    """Return all state that a verdict on the current login would change."""
     counts = (space.accepted_at, space.refusals, space.unanswered)
     return (
         space.phase,
@@ -170,13 +169,13 @@ def test_a_request_that_never_carried_the_login_changes_no_trial(
 
 
 class PacingModel(MachineDriver):
-    """A login that was right once, and an account of who carries it and why.
+    """A driver with an accepted login that checks each send permit.
 
     Attributes:
-        in_flight: The requests that carry it while it is not proved.
-        last_permit_at: When the last of them left.
-        proved_at: When it was accepted last.
-        refused_by: The hosts that have refused it since then.
+        in_flight: The requests that carry the login while it is not proved.
+        last_permit_at: Time of the last send permit.
+        proved_at: Time of the last acceptance.
+        refused_by: The hosts that have refused the login since then.
     """
 
     HOSTS = ("a.example:443", "b.example:443", "c.example:443")
@@ -260,7 +259,8 @@ PACING_EVENTS = st.tuples(
 def test_an_unproved_login_is_sent_on_one_request_at_a_time(
     events: list[tuple[str, str]],
 ) -> None:
-    """One more may go each two seconds; none after a refusal, and ours not to who refused."""
+    """Another permit is granted every two seconds, but none after a refusal. The own request does
+    not go to the refusing host."""
     driver = PacingModel()
     for event, host in events:
         driver.play_event(event, host)
@@ -268,12 +268,12 @@ def test_an_unproved_login_is_sent_on_one_request_at_a_time(
             break
     else:
         return
-    # In doubt: nothing of a program carries it until our own request is accepted elsewhere.
-    away, released = list(driver.in_flight), driver.released()
+    # In doubt: no request of a program carries the login before the own request is accepted.
+    in_flight, released = list(driver.in_flight), driver.released()
     for _ in range(3):
         driver.play_event("depart", driver.HOSTS[0])
         driver.advance(driver.limits.send_interval)
-    assert driver.in_flight == away
+    assert driver.in_flight == in_flight
     assert driver.released() == released
 
 
@@ -285,7 +285,7 @@ def test_an_unproved_login_is_sent_on_one_request_at_a_time(
 def test_an_unverified_login_is_sent_on_one_request_at_a_time(
     waiting: int, events: list[str]
 ) -> None:
-    """Two that get no answer, or three whose answers prove nothing; then the person is asked."""
+    """After two missing responses, or three inconclusive responses, the prompt opens."""
     driver = MachineDriver()
     driver.machine.state.can_send_own = True
     driver.open_prompt(waiting)
@@ -293,7 +293,7 @@ def test_an_unverified_login_is_sent_on_one_request_at_a_time(
     back: list[int] = []
     lost = 0
     for event in events:
-        away = [number for number in driver.released() if number not in back]
+        in_flight = [number for number in driver.released() if number not in back]
         parked = driver.machine.state.spaces[SPACE].parked
         match event:
             case "comes":
@@ -302,25 +302,25 @@ def test_an_unverified_login_is_sent_on_one_request_at_a_time(
                 driver.disconnect(next(iter(parked)))
             case "waits":
                 driver.advance(3)
-            case "lost" | "vague" if away:
-                back.append(away[0])
+            case "lost" | "vague" if in_flight:
+                back.append(in_flight[0])
                 lost += event == "lost"
                 driver.end_without_response(
-                    away[0], was_sent=True
-                ) if event == "lost" else driver.respond_unproved(away[0])
+                    in_flight[0], was_sent=True
+                ) if event == "lost" else driver.respond_unproved(in_flight[0])
         assert len(driver.released()) <= len(back) + 1
         assert len(driver.released()) <= driver.limits.unproved_max
         assert lost < driver.limits.unanswered_max or len(driver.released()) == len(back)
 
 
-# --- Rule 3: unanswered sends of a trusted login -----------------------------------------------
+# --- Rule 3: unanswered sends of a trusted login -------------------------------------------------
 
 
 class SilentUpstream(MachineDriver):
-    """An upstream that says nothing to requests with the login, and asks all others for one.
+    """An upstream that responds with a 407 to requests without the login, and not at all to others.
 
     Attributes:
-        sent: How many requests have carried the login since it was accepted last.
+        sent: The number of requests with the login since its last acceptance.
     """
 
     def __post_init__(self) -> None:
@@ -340,7 +340,7 @@ class SilentUpstream(MachineDriver):
                     assert flight == number, "only a login that was proved goes on all requests"
                     self.in_flight.append(flight)
                 case ReleaseRequest(request, login_id, _) if self.machine.is_trusted(login_id):
-                    # It needs a turn like all others.
+                    # The request needs a send permit like all others.
                     self.handle(PermitRequested(request, login_id, "late.example:443"))
                 case ReleaseRequest(request, _, _):
                     self.sent += 1
@@ -387,7 +387,7 @@ SILENT_EVENTS = st.sampled_from(
 def test_an_unanswered_login_is_sent_twice_and_on_one_own_request(
     waiting: int, is_stale: bool, events: list[str]
 ) -> None:
-    """Whatever is on its way when the upstream falls silent; then the person is asked."""
+    """The number of requests in flight when the upstream stops responding does not matter."""
     driver = SilentUpstream()
     driver.advance(driver.limits.proof_ttl + 1 if is_stale else 1)
     driver.sent = 0
@@ -402,7 +402,7 @@ def test_an_unanswered_login_is_sent_twice_and_on_one_own_request(
         assert driver.sent + before <= driver.limits.unanswered_max + 1
 
 
-# --- Rule 4: a verdict on its way is taken whoever has left -------------------------------------
+# --- Rule 4: outstanding verdicts count ----------------------------------------------------------
 
 EVENTS_DURING_CHECK = st.sampled_from(
     ("all leave", "comes", "another is typed", "it is typed again", "declines", "waits", "network")
@@ -434,7 +434,7 @@ def test_the_verdict_counts_after_disconnects_and_newly_typed_logins(
             case "comes":
                 driver.challenge()
             case "another is typed" if driver.is_prompting:
-                driver.advance(11)  # Before that, the dialog waits for the verdict.
+                driver.advance(11)  # Until then the prompt waits for the verdict.
                 driver.answer_prompt(Login("jdoe", "another"))
             case "it is typed again" if driver.is_prompting:
                 driver.advance(11)
@@ -462,15 +462,15 @@ def test_the_verdict_counts_after_disconnects_and_newly_typed_logins(
         assert sends() == 1
 
 
-# --- Rule 5: the record of a trial -------------------------------------------------------------
+# --- Rule 5: the record of a trial ---------------------------------------------------------------
 
 
 class DelayedRecords(MachineDriver):
-    """A machine whose orders to write down a trial wait until the disk is done.
+    """A driver that records trials only when the test says so.
 
     Attributes:
-        pending_records: Those that wait.
-        recorded: The logins whose trial is on record.
+        pending_records: The outstanding `RecordTrial` effects.
+        recorded: The logins with a recorded trial.
     """
 
     def __post_init__(self) -> None:
@@ -498,7 +498,7 @@ class DelayedRecords(MachineDriver):
         return effects
 
     def finish_record(self, *, hold_s: float = 0.0, is_rejected: bool = False) -> bool:
-        """Let the oldest order be done; return whether there was one."""
+        """Record the oldest pending trial; return False if there is none."""
         if not self.pending_records:
             return False
         order = self.pending_records.popleft()
@@ -524,7 +524,7 @@ def test_no_login_is_sent_before_its_trial_is_recorded(events: list[str]) -> Non
     waiting: list[int] = []
     for event in events:
         space = driver.machine.state.spaces.get(SPACE)
-        away = [r.request_id for r in driver.effects_of(ReleaseRequest)]
+        in_flight = [r.request_id for r in driver.effects_of(ReleaseRequest)]
         match event:
             case "request":
                 waiting.append(driver.challenge())
@@ -542,11 +542,13 @@ def test_no_login_is_sent_before_its_trial_is_recorded(events: list[str]) -> Non
                 driver.finish_record()
             case "type" if driver.is_prompting:
                 driver.answer_prompt(WRONG)
-            case "accept" if space and space.phase is SpacePhase.CHECKING and away and space.login:
+            case "accept" if (
+                space and space.phase is SpacePhase.CHECKING and in_flight and space.login
+            ):
                 driver.proved.add(space.login)
-                driver.accept(away[-1])
-            case "lose" if space and space.phase is SpacePhase.CHECKING and away:
-                driver.end_without_response(away[-1], was_sent=True)
+                driver.accept(in_flight[-1])
+            case "lose" if space and space.phase is SpacePhase.CHECKING and in_flight:
+                driver.end_without_response(in_flight[-1], was_sent=True)
 
 
 @given(
@@ -573,8 +575,8 @@ def test_a_login_tried_in_an_earlier_run_opens_a_prompt_and_is_not_sent(
     driver.answer_prompt(RIGHT)
     while driver.finish_record():
         pass
-    hurried = is_rejected and driver.released() == []
-    assert len(driver.released()) == 1 or (hurried and driver.prompt.confirm_retry)
+    needs_confirmation = is_rejected and driver.released() == []
+    assert len(driver.released()) == 1 or (needs_confirmation and driver.prompt.confirm_retry)
 
 
 @pytest.mark.parametrize("is_saved", [True, False], ids=["saved", "typed"])
@@ -614,10 +616,10 @@ def test_requests_are_refused_if_the_trial_of_the_login_cannot_be_recorded() -> 
     second = driver.challenge()
     assert driver.refused()[second] == "UNRECORDED"  # At once.
     assert driver.released() == []
-    told = [(trouble.reason, trouble.text) for trouble in driver.machine.troubles()]
-    assert told == [(RefusalReason.UNRECORDED, "")]
+    reported = [(trouble.reason, trouble.text) for trouble in driver.machine.troubles()]
+    assert reported == [(RefusalReason.UNRECORDED, "")]
 
-    driver.finish_record()  # The folder answers after all.
+    driver.finish_record()  # The state folder responds late.
     third = driver.challenge()
     assert driver.released() == [third]
     assert driver.machine.troubles() == ()
@@ -633,11 +635,11 @@ def test_the_prompt_reports_an_unrecorded_login_and_the_login_is_sent_later() ->
     assert driver.prompt.checking
     driver.advance(driver.limits.record_timeout)
     assert (driver.prompt.reason, driver.prompt.checking) == (PromptReason.UNRECORDED, False)
-    assert driver.effects_of(SendOwnRequest) == []  # It would be refused as well.
+    assert driver.effects_of(SendOwnRequest) == []  # An own request would be refused, too.
 
     driver.finish_record()
     assert driver.prompt.reason is not PromptReason.UNRECORDED
-    (own_request,) = driver.effects_of(SendOwnRequest)  # The request that waited was refused.
+    (own_request,) = driver.effects_of(SendOwnRequest)  # The parked request was refused.
     driver.challenge(is_own=True, target=own_request.target)
     assert len(driver.released()) == 1
 
@@ -652,7 +654,7 @@ def test_another_login_typed_in_the_meantime_is_recorded_separately() -> None:
     driver.answer_prompt(RIGHT)
     request = driver.challenge()
     assert request not in driver.refused()
-    driver.finish_record()  # Of the one that was typed first: it is not sent any more.
+    driver.finish_record()  # The record of the first login, which is not sent any more.
     assert driver.released() == []
     driver.finish_record()
     assert driver.released() == [request]
@@ -672,7 +674,7 @@ def test_an_accepted_login_does_not_wait_for_the_state_folder() -> None:
     assert driver.released()[-1] == request
 
 
-# --- Rule 6: rejections by place ---------------------------------------------------------------
+# --- Rule 6: rejections by upstream --------------------------------------------------------------
 
 UPSTREAMS = {
     "office": ("proxy.corp.example", "192.0.2.1:8080"),
@@ -680,7 +682,7 @@ UPSTREAMS = {
     "alias": ("alias.corp.example", "192.0.2.1:8080"),
     "elsewhere": ("other.corp.example", "192.0.2.9:8080"),
 }
-"""The name and the address of the upstream of each profile."""
+"""The host name and the address of the upstream of each profile."""
 
 
 @MANY_EXAMPLES
@@ -698,9 +700,9 @@ UPSTREAMS = {
 def test_a_login_is_rejected_once_per_upstream_in_any_profile(
     steps: list[tuple[str, Login, int, bool]],
 ) -> None:
-    """A place is a URL, or an address as soon as that is known: the resolver may not answer."""
+    """An upstream is known by its URL, and by its address once the address is known."""
     driver = MachineDriver()
-    blamed: set[tuple[str, Login]] = set()
+    rejected: set[tuple[str, Login]] = set()
     known: dict[str, set[str]] = {}
     request = 10_000
     for name, login, more, is_resolved in steps:
@@ -726,17 +728,17 @@ def test_a_login_is_rejected_once_per_upstream_in_any_profile(
             for one in sent:
                 carried = driver.machine.login(one.login_id)
                 assert carried is not None
-                assert not any((place, carried) in blamed for place in places)
+                assert not any((place, carried) in rejected for place in places)
                 respond(driver, one, space, carried)
                 if carried == WRONG:
-                    blamed.update((place, carried) for place in places)
+                    rejected.update((place, carried) for place in places)
         driver.advance(10)
 
 
 def respond(
     driver: MachineDriver, sent: ReleaseRequest, space: ProtectionSpace, login: Login
 ) -> None:
-    """Let the upstream accept the right login, and refuse the other one."""
+    """Accept the right login, and refuse the wrong one."""
     if login == RIGHT:
         driver.handle(
             LoginAccepted(sent.login_id, "basic", "basic", "a.example:80", sent.request_id)

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.machine.machine: who waits, and when a person is asked (ux §3.4)."""
+"""Tests for trayproxy.desk.machine.machine: parked requests, and when prompts open (ux §3.4)."""
 
 from math import inf
 
@@ -28,7 +28,7 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.protection_space import ProtectionSpace
 
-# --- Parking and asking ---------------------------------------------------------------------------
+# --- Parking and prompting -----------------------------------------------------------------------
 
 
 def test_the_keyring_is_read_only_after_a_407(driver: MachineDriver) -> None:
@@ -150,7 +150,7 @@ def test_the_prompt_with_the_longest_parked_request_opens_first(driver: MachineD
     assert driver.prompt.realm == "Third"
 
 
-# --- Declining ------------------------------------------------------------------------------------
+# --- Declining -----------------------------------------------------------------------------------
 
 
 def test_cancel_refuses_all_requests_and_snoozes_for_a_minute(driver: MachineDriver) -> None:
@@ -227,7 +227,7 @@ def test_snooze_applies_to_its_protection_space_only(driver: MachineDriver) -> N
     assert driver.prompt.profile == "Lab"
 
 
-# --- A person types while clients leave -----------------------------------------------------------
+# --- The user types while clients disconnect -----------------------------------------------------
 
 
 def test_a_touched_prompt_stays_open_after_its_clients_disconnect(driver: MachineDriver) -> None:
@@ -275,7 +275,7 @@ def test_a_touched_but_abandoned_prompt_stops_blocking_other_prompts(
     assert len(driver.machine.prompt_numbers()) == 2
 
 
-# --- Nobody to ask --------------------------------------------------------------------------------
+# --- No front end --------------------------------------------------------------------------------
 
 
 def test_without_a_front_end_the_keyring_is_read_before_the_refusal(driver: MachineDriver) -> None:

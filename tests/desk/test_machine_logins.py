@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.machine.machine: where logins come from, and that none is shown."""
+"""Tests for trayproxy.desk.machine.machine: the origin of logins, and their secrecy."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ OTHER = Login("asmith", "another")
 SPARE = Upstream("spare.corp.example", 8080)
 REALM = ProtectionSpace(SPACE.upstream_id, "Other", SPACE.family)
 
-# --- The keyring ----------------------------------------------------------------------------------
+# --- The keyring ---------------------------------------------------------------------------------
 
 
 def test_a_keyring_lookup_times_out_after_eight_seconds(driver: MachineDriver) -> None:
@@ -122,7 +122,7 @@ def test_an_open_prompt_shows_a_new_keyring_state(driver: MachineDriver) -> None
     assert driver.prompt.keyring == missing
 
 
-# --- Sign in from the menu, logins from the command line ------------------------------------------
+# --- Sign in from the menu, logins from the command line -----------------------------------------
 
 
 def test_sign_in_from_the_menu_opens_a_prompt_without_requests(
@@ -168,7 +168,7 @@ def test_sign_in_from_the_menu_replaces_an_accepted_login(driver: MachineDriver)
 def test_a_login_from_the_command_line_is_needed_after_a_cancelled_prompt(
     driver: MachineDriver,
 ) -> None:
-    """Also if the keyring had not answered yet when the question was cancelled."""
+    """The keyring may not have responded yet when the prompt was cancelled."""
     driver.challenge()
     driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     driver.decline_prompt()
@@ -228,19 +228,18 @@ def test_a_keyring_unlocked_by_another_program_is_detected_while_a_prompt_is_ope
     assert driver.endings() == ["ACCEPTED"]
 
 
-def locked_question(driver: MachineDriver) -> SpaceState:
-    """Let a question be open because the keyring is locked."""
+def open_locked_prompt(driver: MachineDriver) -> SpaceState:
+    """Open a prompt because the keyring is locked."""
     driver.challenge()
     driver.finish_lookup(None, LOCKED)
     assert driver.due_prompt.reason is PromptReason.KEYRING_LOCKED
     return driver.machine.state.spaces[SPACE]
 
 
-def locked_question_after_another_realm(
+def open_locked_prompt_after_another_realm(
     driver: MachineDriver, *, login: Login, is_right: bool
 ) -> None:
-    """Let a question be open because the keyring is locked, after a login was typed for another
-    realm of the upstream."""
+    """Open a prompt because the keyring is locked, after a login was typed for another realm."""
     driver.challenge(REALM)
     driver.finish_lookup(None, LOCKED)
     driver.advance(driver.limits.prompt_delay)
@@ -257,7 +256,7 @@ def locked_question_after_another_realm(
 
 
 def reads_when_unlocked(driver: MachineDriver) -> bool:
-    """Unlock the keyring; return whether it is read for the open question."""
+    """Unlock the keyring; return whether it is read for the open prompt."""
     before = len(driver.effects_of(LookUpLogin))
     driver.handle(KeyringSurveyed(GNOME))
     return len(driver.effects_of(LookUpLogin)) > before
@@ -266,14 +265,14 @@ def reads_when_unlocked(driver: MachineDriver) -> bool:
 def test_an_unlocked_keyring_is_not_read_for_an_inactive_profile(
     driver: MachineDriver,
 ) -> None:
-    space = locked_question(driver)
+    space = open_locked_prompt(driver)
     driver.handle(ProfileSwitched(LAB))
     assert space.prompt is not None
     assert not reads_when_unlocked(driver)
 
 
 def test_an_unlocked_keyring_is_not_read_after_three_rejections(driver: MachineDriver) -> None:
-    space = locked_question(driver)
+    space = open_locked_prompt(driver)
     space.rejection_times = [driver.now] * driver.limits.rejections_max
     assert not reads_when_unlocked(driver)
 
@@ -281,8 +280,8 @@ def test_an_unlocked_keyring_is_not_read_after_three_rejections(driver: MachineD
 def test_an_unlocked_keyring_is_not_read_after_a_rejection_in_another_realm(
     driver: MachineDriver,
 ) -> None:
-    """It holds one login for the upstream. That one may have been rejected."""
-    locked_question_after_another_realm(driver, login=WRONG, is_right=False)
+    """The keyring has a single login for the upstream, which may be the rejected login."""
+    open_locked_prompt_after_another_realm(driver, login=WRONG, is_right=False)
     assert not reads_when_unlocked(driver)
 
 
@@ -293,9 +292,9 @@ def test_an_unlocked_keyring_is_not_read_after_a_rejection_in_another_realm(
 def test_an_unlocked_keyring_is_read_for_a_pinned_realm_after_an_acceptance_in_another(
     pins: dict[UpstreamId, UpstreamFingerprint], is_read: bool
 ) -> None:
-    """Threat T4: the password belongs to the realms where it was right."""
+    """Threat T4: the password is pinned to the realms where it was accepted."""
     driver = MachineDriver(fingerprints=pins)
-    locked_question_after_another_realm(driver, login=RIGHT, is_right=True)
+    open_locked_prompt_after_another_realm(driver, login=RIGHT, is_right=True)
     assert reads_when_unlocked(driver) is is_read
 
 
@@ -325,7 +324,7 @@ def test_a_replaced_login_is_not_trusted(driver: MachineDriver) -> None:
     assert not driver.machine.is_trusted(before)
 
 
-# --- Secrets --------------------------------------------------------------------------------------
+# --- Secrets -------------------------------------------------------------------------------------
 
 
 def test_no_repr_shows_a_password(driver: MachineDriver) -> None:
@@ -342,7 +341,7 @@ def test_no_repr_shows_a_password(driver: MachineDriver) -> None:
     assert "hidden" not in "".join(shown)
 
 
-# --- The user name --------------------------------------------------------------------------------
+# --- The user name -------------------------------------------------------------------------------
 
 
 def test_the_accepted_user_name_is_saved_in_the_profile_and_suggested(
@@ -373,10 +372,10 @@ def test_typed_user_name_replaces_the_user_name_of_the_profile(
 ) -> None:
     login_id = driver.sign_in(OTHER)
     assert driver.effects_of(SaveUserName) == [SaveUserName("office", OTHER.user)]
-    # The keyring is told of the profile as it was: it removes the entry under the old name.
+    # The keyring gets the old profile, so that it can remove the entry of the old name.
     (saved,) = driver.effects_of(SaveLoginToKeyring)
     assert (saved.profile.user, saved.login) == (OFFICE.user, OTHER)
-    # The login stays in use, and the keyring is asked for the new name from now on.
+    # The login stays in use; further look-ups use the new name.
     assert driver.machine.is_trusted(login_id)
     driver.handle(LoginsForgotten("office"))
     driver.challenge()

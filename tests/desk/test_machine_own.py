@@ -1,4 +1,4 @@
-"""Requests of our own, and what cannot be lost: the person's answer, the account, the truth."""
+"""Tests for trayproxy.desk.machine.machine: own requests, forbidden hosts and several profiles."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -61,51 +61,51 @@ def driver() -> MachineDriver:
 
 
 def challenge_own_request(driver: MachineDriver) -> int:
-    """Let the request of our own get its first 407."""
+    """Challenge the last own request with its first 407."""
     tries = driver.effects_of(SendOwnRequest)
     return driver.challenge(target=tries[-1].target or "example.com:80", is_own=True)
 
 
-def end(driver: MachineDriver, *, asked: bool = True) -> None:
-    driver.handle(OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, asked))
+def end_own_request(driver: MachineDriver, *, was_challenged: bool = True) -> None:
+    driver.handle(OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, was_challenged))
 
 
-def give_up_while_typing(driver: MachineDriver, login: Login = RIGHT) -> None:
+def disconnect_while_typing(driver: MachineDriver, login: Login = RIGHT) -> None:
     (request,) = driver.open_prompt()
     driver.touch_prompt()
     driver.disconnect(request)
     driver.answer_prompt(login)
 
 
-# --- The client gave up, the person did not -------------------------------------------------------
+# --- The clients disconnect, the user answers ----------------------------------------------------
 
 
 def test_a_typed_login_is_verified_by_an_own_request_after_its_client_disconnected(
     driver: MachineDriver,
 ) -> None:
-    give_up_while_typing(driver)
+    disconnect_while_typing(driver)
     assert driver.effects_of(SendOwnRequest) == [SendOwnRequest(1, OFFICE, "host1.example:443")]
     assert driver.prompt.checking
     own_request = challenge_own_request(driver)
     assert driver.login_id_of(own_request)
     driver.accept(own_request)
-    end(driver)
+    end_own_request(driver)
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
     assert driver.endings() == ["ACCEPTED"]
 
 
 def test_the_retry_of_the_client_gets_the_login_at_once(driver: MachineDriver) -> None:
-    give_up_while_typing(driver)
+    disconnect_while_typing(driver)
     driver.accept(challenge_own_request(driver))
     retry = driver.challenge()
     assert retry in driver.released()
 
 
 def test_a_rejection_is_shown_although_the_client_disconnected(driver: MachineDriver) -> None:
-    give_up_while_typing(driver, WRONG)
+    disconnect_while_typing(driver, WRONG)
     own_request = challenge_own_request(driver)
     back = driver.challenge(tried=driver.login_id_of(own_request), is_own=True)
-    end(driver)
+    end_own_request(driver)
     assert driver.refused() == {back: "WITHDRAWN"}
     assert (driver.prompt.reason, driver.prompt.checking) == (PromptReason.TYPED_REJECTED, False)
     assert driver.prompt.waiting == 0
@@ -125,8 +125,8 @@ def test_an_own_request_replaces_a_client_that_disconnects_during_the_check(
 def test_the_prompt_stays_open_and_says_why_if_the_upstream_is_unreachable(
     driver: MachineDriver,
 ) -> None:
-    give_up_while_typing(driver)
-    end(driver)
+    disconnect_while_typing(driver)
+    end_own_request(driver)
     assert (driver.prompt.reason, driver.prompt.checking) == (PromptReason.UNCHECKED, False)
     assert len(driver.effects_of(SendOwnRequest)) == 1
     retry = driver.challenge()
@@ -137,15 +137,15 @@ def test_the_prompt_stays_open_and_says_why_if_the_upstream_is_unreachable(
 def test_an_own_request_without_a_407_closes_the_prompt_and_keeps_the_login(
     driver: MachineDriver,
 ) -> None:
-    give_up_while_typing(driver)
-    end(driver, asked=False)
+    disconnect_while_typing(driver)
+    end_own_request(driver, was_challenged=False)
     assert not driver.is_prompting
     assert driver.login_id_of(driver.challenge())
 
 
 def test_typing_the_login_again_sends_another_own_request(driver: MachineDriver) -> None:
-    give_up_while_typing(driver)
-    end(driver)
+    disconnect_while_typing(driver)
+    end_own_request(driver)
     driver.answer_prompt(RIGHT)
     assert len(driver.effects_of(SendOwnRequest)) == 2
 
@@ -153,7 +153,7 @@ def test_typing_the_login_again_sends_another_own_request(driver: MachineDriver)
 def test_a_new_client_request_may_be_the_canary_instead_of_the_own_request(
     driver: MachineDriver,
 ) -> None:
-    give_up_while_typing(driver)
+    disconnect_while_typing(driver)
     client = driver.challenge()
     assert driver.released() == [client]
     own_request = challenge_own_request(driver)
@@ -163,7 +163,7 @@ def test_a_new_client_request_may_be_the_canary_instead_of_the_own_request(
 
 
 def test_no_prompt_names_an_own_request(driver: MachineDriver) -> None:
-    give_up_while_typing(driver)
+    disconnect_while_typing(driver)
     driver.challenge(target="canary.example:443")
     driver.challenge(target="github.com:443")
     challenge_own_request(driver)
@@ -173,7 +173,7 @@ def test_no_prompt_names_an_own_request(driver: MachineDriver) -> None:
 
 
 def test_an_own_request_opens_no_prompt(driver: MachineDriver) -> None:
-    give_up_while_typing(driver)
+    disconnect_while_typing(driver)
     own_request = driver.challenge(replace(SPACE, realm="Other"), is_own=True)
     driver.advance(1)
     assert driver.refused() == {own_request: "WITHDRAWN"}
@@ -200,16 +200,16 @@ def test_an_untouched_prompt_closes_with_its_last_client_and_sends_nothing(
     assert driver.is_prompting
 
 
-# --- A password from the command line -------------------------------------------------------------
+# --- A login from the command line ---------------------------------------------------------------
 
 
-def give(driver: MachineDriver, login: Login) -> int:
+def provide_login(driver: MachineDriver, login: Login) -> int:
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, login, remember=True))
     return driver.machine.generation(UPSTREAM_ID)
 
 
 def test_a_login_to_be_saved_is_verified_first(driver: MachineDriver) -> None:
-    generation = give(driver, RIGHT)
+    generation = provide_login(driver, RIGHT)
     assert driver.effects_of(SaveLoginToKeyring) == []
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
     driver.accept(challenge_own_request(driver))
@@ -218,9 +218,9 @@ def test_a_login_to_be_saved_is_verified_first(driver: MachineDriver) -> None:
 
 def test_a_wrong_login_to_be_saved_is_not_saved(driver: MachineDriver) -> None:
     driver.sign_in(RIGHT)
-    generation = give(driver, WRONG)
+    generation = provide_login(driver, WRONG)
     driver.challenge(tried=driver.login_id_of(challenge_own_request(driver)), is_own=True)
-    end(driver)
+    end_own_request(driver)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.REJECTED
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
@@ -228,8 +228,8 @@ def test_a_wrong_login_to_be_saved_is_not_saved(driver: MachineDriver) -> None:
 def test_an_unchecked_login_is_saved_once_it_is_accepted(
     driver: MachineDriver,
 ) -> None:
-    generation = give(driver, RIGHT)
-    end(driver)
+    generation = provide_login(driver, RIGHT)
+    end_own_request(driver)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNKNOWN
     driver.accept(driver.challenge())
     assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
@@ -248,7 +248,7 @@ def test_a_command_line_login_is_not_under_way_before_a_request_needs_it(
 def test_a_rejected_login_is_not_under_way_until_the_own_request_has_ended(
     driver: MachineDriver,
 ) -> None:
-    generation = give(driver, WRONG)
+    generation = provide_login(driver, WRONG)
     driver.challenge(tried=driver.login_id_of(challenge_own_request(driver)), is_own=True)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.REJECTED
 
@@ -263,23 +263,23 @@ def test_a_rejected_login_is_not_under_way_until_the_own_request_has_ended(
 def test_a_login_to_be_saved_on_trial_since_an_earlier_run_is_sent_only_if_typed(
     driver: MachineDriver, record: HistoryRecord, trial: TrialState
 ) -> None:
-    """The record may be found only now, by the address that another name leads to."""
+    """The record may be under the address that the upstream shares with another host name."""
     driver.history[WRONG] = record
-    generation = give(driver, WRONG)
+    generation = provide_login(driver, WRONG)
     challenge_own_request(driver)
     assert driver.released() == []
-    end(driver)
+    end_own_request(driver)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is trial
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, WRONG, remember=True, retry_rejected=True))
     again = challenge_own_request(driver)
     assert driver.released() == [again]
 
 
-# --- The address is forbidden, the password is right ----------------------------------------------
+# --- Forbidden hosts and a right password --------------------------------------------------------
 
 
 def trusted(driver: MachineDriver) -> str:
-    """Return where the login was accepted."""
+    """Sign in; return the target for which the login was accepted."""
     login_id = driver.sign_in()
     assert driver.machine.is_trusted(login_id)
     (good,) = driver.machine.state.spaces[SPACE].accepted_targets
@@ -319,7 +319,7 @@ def test_a_changed_password_costs_two_log_ons_at_most(driver: MachineDriver) -> 
     driver.challenge(
         tried=login_id, target=driver.effects_of(SendOwnRequest)[-1].target, is_own=True
     )
-    end(driver)
+    end_own_request(driver)
     assert [request for request in driver.released() if request in requests] == []
     assert driver.released()[-1] == own_request
     prompt = driver.due_prompt
@@ -330,7 +330,7 @@ def test_a_changed_password_costs_two_log_ons_at_most(driver: MachineDriver) -> 
 def test_a_refusal_by_an_accepting_host_is_resolved_at_another_host(
     driver: MachineDriver,
 ) -> None:
-    """Its quota may be used up, or its hours over: that the login was right there does not tell."""
+    """The quota of the host may be used up, so an earlier acceptance there proves nothing."""
     login_id = driver.sign_in()
     driver.handle(LoginAccepted(login_id, "basic", "basic", "github.com:443"))
     driver.handle(LoginAccepted(login_id, "basic", "basic", "site.example:443"))
@@ -366,7 +366,7 @@ def test_a_changed_password_costs_two_log_ons_whichever_hosts_accepted_it_before
     own_request = challenge_own_request(driver)
     before = len(driver.released())
     driver.challenge(tried=driver.login_id_of(own_request), target="example.com:80", is_own=True)
-    end(driver)
+    end_own_request(driver)
     assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
     assert driver.effects_of(RecordRejection) == [RecordRejection(UPSTREAM_ID, RIGHT)]
     assert len(driver.released()) == before
@@ -375,7 +375,7 @@ def test_a_changed_password_costs_two_log_ons_whichever_hosts_accepted_it_before
 def test_a_second_refusal_of_a_request_sent_before_the_first_is_no_rejection(
     driver: MachineDriver,
 ) -> None:
-    """Although the login was accepted at both hosts: both refusals may be of one moment."""
+    """Both hosts have accepted the login, but both refusals may have one cause."""
     login_id = driver.sign_in()
     hosts = ("a.example:443", "b.example:443")
     for host in hosts:
@@ -387,24 +387,24 @@ def test_a_second_refusal_of_a_request_sent_before_the_first_is_no_rejection(
 
 
 def test_a_refusal_by_an_unknown_host_is_no_rejection(driver: MachineDriver) -> None:
-    """Two hosts of a block list are not a wrong password."""
+    """Two hosts of a block list do not make a password wrong."""
     trusted(driver)
     login_id = driver.login_id_of(1)
     driver.challenge(tried=login_id, target="ad1.example:443")
-    end(driver)
-    end(driver)
+    end_own_request(driver)
+    end_own_request(driver)
     second = driver.challenge(target="ad2.example:443")
     driver.challenge(tried=driver.login_id_of(second), target="ad2.example:443")
     assert driver.effects_of(RecordRejection) == []
 
 
 def test_a_host_stays_forbidden_for_the_next_login(driver: MachineDriver) -> None:
-    """Otherwise the trial of a right password ends at a host that refuses everybody."""
+    """Otherwise the trial of a right password would end at a host that refuses all users."""
     trusted(driver)
     login_id = driver.login_id_of(1)
     driver.challenge(tried=login_id, target="blocked.example:443")
     driver.accept(challenge_own_request(driver))
-    end(driver)
+    end_own_request(driver)
     driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     driver.answer_prompt(Login("jdoe", "new"))
     assert driver.effects_of(SendOwnRequest)[-1].target == ""
@@ -417,11 +417,11 @@ def test_a_host_stays_forbidden_for_the_next_login(driver: MachineDriver) -> Non
 def test_a_refusal_by_a_forbidden_host_is_no_verdict_on_the_next_login(
     driver: MachineDriver,
 ) -> None:
-    """It goes there only because our own request was not answered in time."""
+    """The login is sent there only because the own request got no response in time."""
     trusted(driver)
     driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
     driver.accept(challenge_own_request(driver))
-    end(driver)
+    end_own_request(driver)
     driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
     new = Login("jdoe", "new")
     driver.answer_prompt(new)
@@ -434,7 +434,7 @@ def test_a_refusal_by_a_forbidden_host_is_no_verdict_on_the_next_login(
     assert driver.prompt.reason is PromptReason.UNCHECKED
 
 
-# --- Answers that prove nothing -------------------------------------------------------------------
+# --- Inconclusive responses ----------------------------------------------------------------------
 
 
 def test_an_inconclusive_response_saves_and_releases_nothing(driver: MachineDriver) -> None:
@@ -460,7 +460,7 @@ def test_the_prompt_reports_an_unchecked_login_until_it_is_proved(driver: Machin
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     driver.respond_unproved(first)
-    end(driver)
+    end_own_request(driver)
     assert (driver.prompt.reason, driver.prompt.checking) == (PromptReason.UNCHECKED, False)
     assert sign_in_state(driver) is not SignInState.OK
 
@@ -482,14 +482,14 @@ def test_a_wrong_password_is_sent_three_times_to_a_proxy_that_always_responds_50
         driver.respond_unproved(driver.released()[-1])
     own_request = challenge_own_request(driver)
     driver.respond_unproved(own_request)
-    end(driver)
+    end_own_request(driver)
     assert driver.released() == [*requests[:2], own_request]
     assert (driver.prompt.reason, driver.prompt.waiting) == (PromptReason.UNCHECKED, 18)
     assert driver.effects_of(SaveLoginToKeyring) == []
 
 
 def test_the_first_own_request_goes_to_the_target_of_a_program(driver: MachineDriver) -> None:
-    """Not to a page that has nothing to do with it, as long as there is another try."""
+    """An unrelated page is only requested in the last attempt."""
     first, _ = driver.challenge(target="a.example:80"), driver.challenge(target="a.example:443")
     left = driver.challenge(target="b.example:443")
     driver.finish_lookup(RIGHT)
@@ -501,7 +501,7 @@ def test_the_first_own_request_goes_to_the_target_of_a_program(driver: MachineDr
 def test_the_last_attempt_before_the_prompt_goes_to_no_particular_target(
     driver: MachineDriver,
 ) -> None:
-    """A browser calls several hosts by itself, and a company may block each of them."""
+    """A browser contacts several hosts in the background, and a company may block each of them."""
     requests = driver.open_prompt(5)
     driver.answer_prompt(RIGHT)
     for _ in range(2):
@@ -524,20 +524,20 @@ def test_responses_given_only_by_sites_open_no_prompt(driver: MachineDriver) -> 
 def test_an_inconclusive_own_request_goes_to_each_target_once(
     driver: MachineDriver,
 ) -> None:
-    generation = give(driver, RIGHT)
+    generation = provide_login(driver, RIGHT)
     for _ in range(driver.limits.unproved_max):
         assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
         driver.respond_unproved(challenge_own_request(driver))
-        end(driver)
+        end_own_request(driver)
     assert [attempt.target for attempt in driver.effects_of(SendOwnRequest)] == ["", *CHECK_PAGES]
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNKNOWN
     assert driver.effects_of(SaveLoginToKeyring) == []
 
 
 def test_a_login_typed_without_clients_is_verified_at_another_target(driver: MachineDriver) -> None:
-    give_up_while_typing(driver)
+    disconnect_while_typing(driver)
     driver.respond_unproved(challenge_own_request(driver))
-    end(driver)
+    end_own_request(driver)
     assert [attempt.target for attempt in driver.effects_of(SendOwnRequest)] == [
         "host1.example:443",
         "",
@@ -582,7 +582,7 @@ def test_a_forbidden_host_is_found_out_once(driver: MachineDriver) -> None:
     login_id = driver.login_id_of(1)
     driver.challenge(tried=login_id, target="blocked.example:443")
     driver.accept(challenge_own_request(driver))
-    end(driver)
+    end_own_request(driver)
     again = driver.challenge(tried=login_id, target="blocked.example:443")
     assert driver.refused()[again] == "FORBIDDEN"
     assert driver.machine.is_trusted(login_id)
@@ -597,10 +597,10 @@ def test_without_a_response_to_the_own_request_the_hosts_count_as_forbidden(
 ) -> None:
     trusted(driver)
     blocked = driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
-    end(driver)
+    end_own_request(driver)
     assert driver.effects_of(SendOwnRequest)[-1].target == ""
     assert driver.refused() == {}
-    end(driver)
+    end_own_request(driver)
     assert driver.refused() == {blocked: "FORBIDDEN"}
 
 
@@ -618,9 +618,9 @@ def test_a_forbidden_first_request_is_resolved_when_the_user_retries(
     assert driver.prompt.checking
     driver.accept(challenge_own_request(driver))
     assert back in driver.released()
-    told = driver.challenge(tried=driver.login_id_of(back), target="blocked.example:443")
+    reported = driver.challenge(tried=driver.login_id_of(back), target="blocked.example:443")
     driver.accept(challenge_own_request(driver))
-    assert driver.refused() == {told: "FORBIDDEN"}
+    assert driver.refused() == {reported: "FORBIDDEN"}
     assert driver.endings() == ["ACCEPTED"]
 
 
@@ -632,20 +632,20 @@ def test_a_retried_login_is_sent_on_one_own_request(driver: MachineDriver) -> No
     driver.answer_prompt(RIGHT)
     driver.answer_prompt(RIGHT)
     assert len(driver.effects_of(SendOwnRequest)) == 1
-    driver.challenge(target="blocked.example:443")  # Something happens before ours is asked.
+    driver.challenge(target="blocked.example:443")  # An event before the own request is challenged.
     assert driver.released() == [first]
     own_request = challenge_own_request(driver)
     driver.end_without_response(own_request, was_sent=True)
-    end(driver)
+    end_own_request(driver)
     driver.advance(30)
     assert len(driver.effects_of(SendOwnRequest)) == 1
 
 
 def test_a_login_with_an_outstanding_own_request_is_under_way(driver: MachineDriver) -> None:
-    give_up_while_typing(driver)
+    disconnect_while_typing(driver)
     generation = driver.machine.generation(UPSTREAM_ID)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
-    end(driver)
+    end_own_request(driver)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNKNOWN
 
 
@@ -661,7 +661,7 @@ def test_a_login_on_trial_in_another_realm_is_under_way(driver: MachineDriver) -
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
 
 
-# --- Late, after the profile is gone --------------------------------------------------------------
+# --- Late events of a deleted profile ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -680,7 +680,7 @@ def test_an_outcome_after_the_profile_was_deleted_changes_nothing(
     driver: MachineDriver, late: Callable[[LoginId], Event], is_own: bool
 ) -> None:
     if is_own:
-        give_up_while_typing(driver)
+        disconnect_while_typing(driver)
         login_id = driver.login_id_of(challenge_own_request(driver))
     else:
         first = driver.challenge()
@@ -768,7 +768,7 @@ def test_another_login_can_be_typed_while_a_login_is_in_doubt(
     assert driver.machine.state.spaces[SPACE].login == Login("jdoe", "new")
 
 
-# --- One log-on per password ----------------------------------------------------------------------
+# --- One log-on per password ---------------------------------------------------------------------
 
 
 def test_a_login_typed_again_while_in_flight_is_not_sent_twice(
@@ -828,7 +828,7 @@ def test_a_saved_login_rejected_in_an_earlier_run_is_not_sent(driver: MachineDri
     assert driver.released() == [request]
 
 
-# --- The screen -----------------------------------------------------------------------------------
+# --- The screen ----------------------------------------------------------------------------------
 
 
 def test_no_prompt_opens_while_the_screen_is_locked(driver: MachineDriver) -> None:
@@ -858,7 +858,7 @@ def test_a_saved_login_is_used_while_the_screen_is_locked(driver: MachineDriver)
     assert driver.released() == [request]
 
 
-# --- Several profiles, upstreams and realms -------------------------------------------------------
+# --- Several profiles, upstreams and realms ------------------------------------------------------
 
 
 def test_two_profiles_with_one_upstream_have_separate_users(driver: MachineDriver) -> None:
@@ -882,7 +882,7 @@ def test_two_profiles_with_one_upstream_have_separate_users(driver: MachineDrive
 def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstream(
     driver: MachineDriver,
 ) -> None:
-    """It is the same account: only the rejection is shared, never the login."""
+    """The account is the same: the profiles share the rejection, but never the login."""
     twin = replace(OFFICE, id="twin", name="Twin")
     first = driver.challenge()
     driver.finish_lookup(WRONG)

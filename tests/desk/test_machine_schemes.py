@@ -1,4 +1,5 @@
-"""Several schemes at one upstream: which one is used, and when the person is asked instead."""
+"""Tests for trayproxy.desk.machine.machine: several schemes at one upstream, and prompts about
+them."""
 
 from dataclasses import replace
 
@@ -45,27 +46,31 @@ TOO_LARGE = Verdict(VerdictKind.UNUSABLE, "Too large to be signed.", lacks_conte
 NO_TICKET = Verdict(VerdictKind.NO_TICKET)
 ALL = (NEGOTIATE, NTLM, DIGEST, BASIC)
 SSO = replace(OFFICE, sign_in=SignIn.SSO, user="")
-SSO_KEY = ProtectionSpace(UPSTREAM_ID, "Corp", BY_SSO)
+SSO_SPACE = ProtectionSpace(UPSTREAM_ID, "Corp", BY_SSO)
 
 
-def new_driver(*offers: OfferedScheme, pin: UpstreamFingerprint | None = None) -> MachineDriver:
-    return MachineDriver(offers=offers or ALL, fingerprints={UPSTREAM_ID: pin} if pin else {})
+def new_driver(
+    *offers: OfferedScheme, fingerprint: UpstreamFingerprint | None = None
+) -> MachineDriver:
+    return MachineDriver(
+        offers=offers or ALL, fingerprints={UPSTREAM_ID: fingerprint} if fingerprint else {}
+    )
 
 
-def unusable(
+def fail_scheme(
     driver: MachineDriver, request: int, verdict: Verdict = UNUSABLE, space: ProtectionSpace = SPACE
 ) -> int:
-    """Let the request that was released come back because its scheme came to nothing."""
+    """Challenge a released request again because its scheme failed."""
     return driver.challenge(
         space,
-        SSO if space is SSO_KEY else OFFICE,
+        SSO if space is SSO_SPACE else OFFICE,
         tried=driver.login_id_of(request),
         scheme=driver.scheme_of(request),
         verdict=verdict,
     )
 
 
-# --- The strongest that works ---------------------------------------------------------------------
+# --- The strongest usable scheme -----------------------------------------------------------------
 
 
 def test_the_strongest_offered_scheme_is_used() -> None:
@@ -80,7 +85,7 @@ def test_the_next_scheme_is_used_with_the_same_login_after_a_failure() -> None:
     driver = new_driver()
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
-    again = unusable(driver, first)
+    again = fail_scheme(driver, first)
     assert driver.scheme_of(again) == "ntlm"
     assert driver.machine.login(driver.login_id_of(again)) == RIGHT
     driver.accept(again)
@@ -92,16 +97,16 @@ def test_a_failed_scheme_is_no_rejection() -> None:
     driver = new_driver()
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
-    again = unusable(driver, first)
+    again = fail_scheme(driver, first)
     assert driver.prompt.rejections == 0
     assert driver.login_id_of(again) == driver.login_id_of(first)
 
 
 def test_a_prompt_after_a_failure_of_the_accepted_method_does_not_claim_it_is_gone() -> None:
-    driver = new_driver(NEGOTIATE, NTLM, pin=UpstreamFingerprint("negotiate", ("Corp",)))
+    driver = new_driver(NEGOTIATE, NTLM, fingerprint=UpstreamFingerprint("negotiate", ("Corp",)))
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
-    unusable(driver, first)
+    fail_scheme(driver, first)
     prompt = driver.due_prompt
     assert (prompt.reason, prompt.before, prompt.method) == (
         PromptReason.FALLBACK,
@@ -129,7 +134,7 @@ def test_the_accepted_scheme_is_preferred() -> None:
     driver = new_driver()
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
-    again = unusable(driver, first)
+    again = fail_scheme(driver, first)
     driver.accept(again)
     driver.advance(3600)
     assert driver.scheme_of(driver.challenge()) == "ntlm"
@@ -139,7 +144,7 @@ def test_a_password_shown_as_hidden_is_not_sent_readable_without_a_prompt() -> N
     driver = new_driver(NTLM, BASIC)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
-    unusable(driver, first)
+    fail_scheme(driver, first)
     assert driver.released() == [first]
     prompt = driver.prompt
     assert (prompt.reason, prompt.method, prompt.before) == (
@@ -155,14 +160,14 @@ def test_a_saved_login_may_use_basic_at_a_new_upstream() -> None:
     driver = new_driver(NTLM, BASIC)
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
-    assert driver.scheme_of(unusable(driver, first)) == "basic"
+    assert driver.scheme_of(fail_scheme(driver, first)) == "basic"
 
 
 def test_without_a_usable_scheme_the_request_is_refused_and_the_login_is_kept() -> None:
     driver = new_driver(NTLM)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
-    again = unusable(driver, first)
+    again = fail_scheme(driver, first)
     assert driver.effects_of(SendWithoutLogin) == [SendWithoutLogin(again)]
     bare = driver.challenge()
     (refused,) = driver.effects_of(RefuseRequest)
@@ -178,7 +183,7 @@ def test_back_off_of_a_failed_scheme_grows_to_a_quarter_of_an_hour() -> None:
     driver.finish_lookup(RIGHT)
     pauses = []
     for _ in range(4):
-        unusable(driver, driver.released()[-1])
+        fail_scheme(driver, driver.released()[-1])
         began = driver.now
         while driver.challenge() not in driver.released():
             driver.advance(30)
@@ -191,7 +196,7 @@ def test_network_change_ends_the_back_off_of_a_scheme() -> None:
     driver = new_driver(NTLM)
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
-    unusable(driver, first)
+    fail_scheme(driver, first)
     driver.handle(NetworkChanged())
     assert driver.scheme_of(driver.challenge()) == "ntlm"
 
@@ -233,24 +238,27 @@ def test_uploads_too_large_to_be_signed_cause_no_back_off() -> None:
     assert driver.machine.is_trusted(login_id)
 
 
-# --- Verdicts that say more -----------------------------------------------------------------------
+# --- Verdicts with a reason ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("kind", "why", "hurried"),
+    ("kind", "reason", "needs_confirmation"),
     [
         (VerdictKind.EXPIRED, PromptReason.EXPIRED, False),
         (VerdictKind.LOCKED, PromptReason.LOCKED, True),
     ],
 )
 def test_prompt_shows_the_upstreams_verdict_on_the_account(
-    kind: VerdictKind, why: PromptReason, hurried: bool
+    kind: VerdictKind, reason: PromptReason, needs_confirmation: bool
 ) -> None:
     driver = new_driver(NEGOTIATE)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     driver.challenge(tried=driver.login_id_of(first), scheme="negotiate", verdict=Verdict(kind))
-    assert (driver.prompt.reason, driver.prompt.confirm_retry) == (why, hurried)
+    assert (driver.prompt.reason, driver.prompt.confirm_retry) == (
+        reason,
+        needs_confirmation,
+    )
     assert driver.machine.facts("office").sign_in is SignInState.REJECTED
 
 
@@ -262,11 +270,11 @@ def test_a_final_verdict_on_an_accepted_login_is_a_rejection() -> None:
     assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
 
 
-# --- Less than before (threats T4, T5) ------------------------------------------------------------
+# --- Weaker schemes than before (threats T4, T5) -------------------------------------------------
 
 
 def test_basic_instead_of_ntlm_opens_a_prompt() -> None:
-    driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
+    driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.challenge()
     driver.advance(0.15)
     assert driver.effects_of(LookUpLogin) == []
@@ -280,7 +288,7 @@ def test_basic_instead_of_ntlm_opens_a_prompt() -> None:
 
 
 def test_a_weaker_digest_opens_a_prompt() -> None:
-    driver = new_driver(DIGEST, pin=UpstreamFingerprint("digest-sha-256", ("Corp",)))
+    driver = new_driver(DIGEST, fingerprint=UpstreamFingerprint("digest-sha-256", ("Corp",)))
     driver.challenge()
     driver.advance(0.15)
     assert (driver.prompt.reason, driver.prompt.before) == (
@@ -290,14 +298,14 @@ def test_a_weaker_digest_opens_a_prompt() -> None:
 
 
 def test_same_strength_as_before_needs_no_prompt() -> None:
-    driver = new_driver(NTLM, BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
+    driver = new_driver(NTLM, BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     assert driver.scheme_of(first) == "ntlm"
 
 
 def test_stronger_scheme_than_before_is_used_and_recorded() -> None:
-    driver = new_driver(NTLM, BASIC, pin=UpstreamFingerprint("basic", ("Corp",)))
+    driver = new_driver(NTLM, BASIC, fingerprint=UpstreamFingerprint("basic", ("Corp",)))
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     driver.accept(first)
@@ -307,7 +315,7 @@ def test_stronger_scheme_than_before_is_used_and_recorded() -> None:
 
 
 def test_consent_to_a_weaker_scheme_is_asked_for_once() -> None:
-    driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
+    driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
     first = driver.challenge()
     driver.advance(0.15)
     driver.answer_prompt(RIGHT)
@@ -316,7 +324,7 @@ def test_consent_to_a_weaker_scheme_is_asked_for_once() -> None:
 
 
 def test_a_method_chosen_in_the_profile_needs_no_consent() -> None:
-    driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
+    driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.challenge(profile=replace(OFFICE, method=Method.BASIC))
     assert len(driver.effects_of(LookUpLogin)) == 1
 
@@ -336,16 +344,16 @@ def test_request_with_a_weaker_scheme_does_not_stop_other_requests() -> None:
     assert not driver.is_prompting
 
 
-# --- Another way for another request --------------------------------------------------------------
+# --- Different schemes for different requests ----------------------------------------------------
 
 
 PAIRS = [(one, other) for one in ALL for other in ALL if one is not other]
 
 
-def sent_and_asked_for(
+def challenge_with_other_scheme(
     driver: MachineDriver, login_id: LoginId, first: OfferedScheme, second: OfferedScheme
 ) -> int:
-    """Let a request that was sent by one scheme come back with a 407 that offers only another."""
+    """Challenge a request sent with one scheme with a 407 that offers only another scheme."""
     return driver.challenge(
         tried=login_id,
         scheme=first.scheme,
@@ -358,17 +366,17 @@ def sent_and_asked_for(
 @pytest.mark.parametrize(
     ("first", "second"), [(one, other) for one, other in PAIRS if other.strength > one.strength]
 )
-@pytest.mark.parametrize("faces", [0, 1])
+@pytest.mark.parametrize("front_ends", [0, 1])
 def test_a_stronger_scheme_is_used_without_a_prompt(
-    first: OfferedScheme, second: OfferedScheme, faces: int
+    first: OfferedScheme, second: OfferedScheme, front_ends: int
 ) -> None:
     driver = new_driver(first)
     login_id = driver.sign_in()
-    driver.handle(FrontEndsChanged(faces))
-    back = sent_and_asked_for(driver, login_id, first, second)
+    driver.handle(FrontEndsChanged(front_ends))
+    back = challenge_with_other_scheme(driver, login_id, first, second)
     assert (driver.scheme_of(back), driver.login_id_of(back)) == (second.scheme, login_id)
     driver.accept(back)
-    again = sent_and_asked_for(driver, login_id, second, first)
+    again = challenge_with_other_scheme(driver, login_id, second, first)
     assert driver.scheme_of(again) == first.scheme
     assert (driver.refused(), driver.is_prompting) == ({}, False)
 
@@ -376,13 +384,13 @@ def test_a_stronger_scheme_is_used_without_a_prompt(
 @pytest.mark.parametrize(
     ("first", "second"), [(one, other) for one, other in PAIRS if other.strength < one.strength]
 )
-class TestAWeakerWay:
-    def test_is_asked_about_once_and_then_neither_is_refused(
+class TestAWeakerScheme:
+    def test_opens_one_prompt_and_then_neither_scheme_is_refused(
         self, first: OfferedScheme, second: OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
-        weak = sent_and_asked_for(driver, login_id, first, second)
+        weak = challenge_with_other_scheme(driver, login_id, first, second)
         driver.advance(0.15)
         assert (driver.prompt.reason, driver.prompt.method) == (
             PromptReason.DOWNGRADE,
@@ -393,34 +401,34 @@ class TestAWeakerWay:
         assert driver.scheme_of(weak) == second.scheme
         driver.accept(weak)
         new = driver.login_id_of(weak)
-        strong = sent_and_asked_for(driver, new, second, first)
+        strong = challenge_with_other_scheme(driver, new, second, first)
         assert driver.scheme_of(strong) == first.scheme
         driver.accept(strong)
-        again = sent_and_asked_for(driver, new, first, second)
+        again = challenge_with_other_scheme(driver, new, first, second)
         assert driver.scheme_of(again) == second.scheme
         assert (driver.refused(), driver.is_prompting) == ({}, False)
 
-    def test_is_refused_without_a_person_and_that_says_why(
+    def test_is_refused_with_a_reason_without_a_front_end(
         self, first: OfferedScheme, second: OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
         driver.handle(FrontEndsChanged(0))
         driver.advance(60)
-        weak = sent_and_asked_for(driver, login_id, first, second)
+        weak = challenge_with_other_scheme(driver, login_id, first, second)
         (refused,) = driver.effects_of(RefuseRequest)
         assert (refused.request_id, refused.reason.name) == (weak, "WEAKER")
         assert f"by {second.method.title} " in refused.text
         assert driver.machine.is_trusted(login_id)
 
-    def test_is_a_trouble_until_a_login_is_accepted_if_there_is_no_front_end(
+    def test_is_reported_without_a_front_end_until_a_login_is_accepted(
         self, first: OfferedScheme, second: OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
         driver.handle(FrontEndsChanged(0))
         driver.advance(60)
-        sent_and_asked_for(driver, login_id, first, second)
+        challenge_with_other_scheme(driver, login_id, first, second)
         (refused,) = driver.effects_of(RefuseRequest)
         (trouble,) = driver.machine.troubles()
         assert (trouble.reason.name, trouble.text) == ("WEAKER", refused.text)
@@ -429,28 +437,28 @@ class TestAWeakerWay:
         assert driver.machine.troubles() == ()
         assert driver.machine.facts("office").sign_in is SignInState.OK
 
-    def test_is_left_alone_for_a_while_when_the_person_declines(
+    def test_opens_no_prompt_for_a_while_after_a_decline(
         self, first: OfferedScheme, second: OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
-        weak = sent_and_asked_for(driver, login_id, first, second)
+        weak = challenge_with_other_scheme(driver, login_id, first, second)
         driver.advance(0.15)
         driver.decline_prompt()
-        later = sent_and_asked_for(driver, login_id, first, second)
+        later = challenge_with_other_scheme(driver, login_id, first, second)
         assert driver.refused() == {weak: "DECLINED", later: "WEAKER"}
         assert driver.machine.is_trusted(login_id)
         assert driver.login_id_of(driver.challenge()) == login_id
         driver.advance(60)
-        sent_and_asked_for(driver, login_id, first, second)
+        challenge_with_other_scheme(driver, login_id, first, second)
         assert driver.due_prompt.reason is PromptReason.DOWNGRADE
 
-    def test_is_not_waited_for_when_the_last_face_goes(
+    def test_is_refused_after_the_last_front_end_disconnected(
         self, first: OfferedScheme, second: OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
-        weak = sent_and_asked_for(driver, login_id, first, second)
+        weak = challenge_with_other_scheme(driver, login_id, first, second)
         driver.advance(0.15)
         driver.handle(FrontEndsChanged(0))
         driver.advance(30)
@@ -465,7 +473,7 @@ def test_a_407_for_another_scheme_is_no_verdict_on_a_login_on_trial(
     driver = new_driver(first)
     request = driver.challenge()
     driver.finish_lookup(RIGHT)
-    back = sent_and_asked_for(driver, driver.login_id_of(request), first, second)
+    back = challenge_with_other_scheme(driver, driver.login_id_of(request), first, second)
     assert driver.scheme_of(back) == second.scheme
     assert driver.effects_of(RecordRejection) == []
     driver.accept(back)
@@ -479,14 +487,14 @@ def test_request_refused_with_the_offered_scheme_is_forbidden(
     driver = new_driver(first, second)
     login_id = driver.sign_in()
     both = ((login_id, first.name), (login_id, second.name))
-    told = driver.challenge(
+    reported = driver.challenge(
         tried=login_id,
         scheme=second.scheme,
         offers=(first,),
         offers_other_scheme=True,
         refused_with=both,
     )
-    assert driver.refused() == {told: "FORBIDDEN"}
+    assert driver.refused() == {reported: "FORBIDDEN"}
     assert driver.machine.is_trusted(login_id)
 
 
@@ -498,7 +506,7 @@ def test_a_login_on_trial_is_sent_once_with_each_scheme(
     request = driver.challenge()
     driver.finish_lookup(RIGHT)
     login_id = driver.login_id_of(request)
-    sent_and_asked_for(driver, login_id, first, second)
+    challenge_with_other_scheme(driver, login_id, first, second)
     both = ((login_id, first.name), (login_id, second.name))
     driver.challenge(
         tried=login_id,
@@ -528,8 +536,8 @@ def test_a_login_on_trial_is_sent_with_three_schemes_at_most() -> None:
 def test_the_strongest_accepted_scheme_is_used_without_a_407() -> None:
     driver = new_driver(BASIC)
     login_id = driver.sign_in()
-    driver.accept(sent_and_asked_for(driver, login_id, BASIC, NTLM))
-    driver.accept(sent_and_asked_for(driver, login_id, NTLM, BASIC))
+    driver.accept(challenge_with_other_scheme(driver, login_id, BASIC, NTLM))
+    driver.accept(challenge_with_other_scheme(driver, login_id, NTLM, BASIC))
     assert driver.machine.login_scheme(login_id) == ("ntlm", "ntlm")
 
 
@@ -542,7 +550,7 @@ def test_a_407_without_a_realm_belongs_to_the_known_realm() -> None:
 
 
 def test_a_login_from_the_menu_is_not_sent_with_a_weaker_scheme() -> None:
-    driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
+    driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.handle(SignInRequested(OFFICE, BASIC.method))
     driver.answer_prompt(RIGHT)
     driver.challenge()
@@ -550,11 +558,11 @@ def test_a_login_from_the_menu_is_not_sent_with_a_weaker_scheme() -> None:
     assert driver.due_prompt.reason is PromptReason.DOWNGRADE
 
 
-# --- Another realm --------------------------------------------------------------------------------
+# --- Another realm -------------------------------------------------------------------------------
 
 
 def test_another_realm_than_in_an_earlier_run_opens_a_prompt() -> None:
-    driver = new_driver(BASIC, pin=UpstreamFingerprint("basic", ("Headquarters",)))
+    driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("basic", ("Headquarters",)))
     first = driver.challenge()
     driver.advance(0.15)
     assert driver.effects_of(LookUpLogin) == []
@@ -568,7 +576,7 @@ def test_another_realm_than_in_an_earlier_run_opens_a_prompt() -> None:
 
 
 def test_without_a_front_end_the_refusal_names_the_changed_realm() -> None:
-    driver = new_driver(BASIC, pin=UpstreamFingerprint("basic", ("Headquarters",)))
+    driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("basic", ("Headquarters",)))
     driver.handle(FrontEndsChanged(0))
     driver.advance(31)
     request = driver.challenge()
@@ -583,12 +591,12 @@ def test_the_first_realm_is_trusted_and_recorded() -> None:
     ]
 
 
-@pytest.mark.parametrize("faces", [0, 1])
-def test_another_realm_with_a_stronger_scheme_gets_the_accepted_login(faces: int) -> None:
-    """The upstream has had the password itself already."""
+@pytest.mark.parametrize("front_ends", [0, 1])
+def test_another_realm_with_a_stronger_scheme_gets_the_accepted_login(front_ends: int) -> None:
+    """The upstream has already received the password itself."""
     driver = new_driver(BASIC)
     driver.sign_in()
-    driver.handle(FrontEndsChanged(faces))
+    driver.handle(FrontEndsChanged(front_ends))
     request = driver.challenge(replace(SPACE, realm="Other"), offers=(DIGEST,))
     assert (driver.scheme_of(request), driver.machine.login(driver.login_id_of(request))) == (
         "digest",
@@ -611,7 +619,7 @@ def test_two_realms_with_the_same_login_are_both_pinned() -> None:
     assert driver.machine.state.fingerprints[UPSTREAM_ID] == UpstreamFingerprint(
         "basic", ("Other", "Corp")
     )
-    later = new_driver(BASIC, pin=UpstreamFingerprint("basic", ("Other", "Corp")))
+    later = new_driver(BASIC, fingerprint=UpstreamFingerprint("basic", ("Other", "Corp")))
     for space in (SPACE, other):
         request = later.challenge(space)
         later.finish_lookup(RIGHT)
@@ -630,14 +638,14 @@ def test_a_realm_with_another_login_replaces_the_pinned_realm() -> None:
 
 
 def test_forgetting_the_login_clears_the_fingerprint() -> None:
-    driver = new_driver(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
+    driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.handle(LoginsForgotten("office"))
     assert driver.effects_of(ClearHistory) == [ClearHistory("office")]
     driver.challenge()
     assert len(driver.effects_of(LookUpLogin)) == 1
 
 
-# --- One's own sign-in ----------------------------------------------------------------------------
+# --- Own sign-in ---------------------------------------------------------------------------------
 
 
 def sso(*offers: OfferedScheme) -> MachineDriver:
@@ -646,7 +654,7 @@ def sso(*offers: OfferedScheme) -> MachineDriver:
 
 def test_own_sign_in_needs_neither_keyring_nor_prompt() -> None:
     driver = sso()
-    first, second = (driver.challenge(SSO_KEY, SSO) for _ in range(2))
+    first, second = (driver.challenge(SSO_SPACE, SSO) for _ in range(2))
     assert driver.released() == [first]
     assert driver.machine.login(driver.login_id_of(first)) is None
     driver.accept(first)
@@ -657,15 +665,15 @@ def test_own_sign_in_needs_neither_keyring_nor_prompt() -> None:
 
 def test_a_missing_ticket_is_reported_and_retried_every_few_seconds() -> None:
     driver = sso(NEGOTIATE)
-    first = driver.challenge(SSO_KEY, SSO)
-    unusable(driver, first, NO_TICKET, SSO_KEY)
-    told = driver.challenge(SSO_KEY, SSO)
-    assert driver.refused()[told] == "NO_TICKET"
+    first = driver.challenge(SSO_SPACE, SSO)
+    fail_scheme(driver, first, NO_TICKET, SSO_SPACE)
+    reported = driver.challenge(SSO_SPACE, SSO)
+    assert driver.refused()[reported] == "NO_TICKET"
     assert driver.machine.facts("office").sign_in is SignInState.NEEDED
     assert [trouble.reason.name for trouble in driver.machine.troubles()] == ["NO_TICKET"]
     assert not driver.is_prompting
     driver.advance(5)
-    later = driver.challenge(SSO_KEY, SSO)
+    later = driver.challenge(SSO_SPACE, SSO)
     driver.accept(later)
     assert driver.machine.facts("office").sign_in is SignInState.OK
     assert driver.machine.troubles() == ()
@@ -679,19 +687,20 @@ SILENT = Verdict(VerdictKind.UNUSABLE, "It does not answer.", is_transient=True)
 def test_an_unreachable_sign_in_server_is_retried_every_few_seconds(
     verdict: Verdict,
 ) -> None:
-    """However long it has been away: it is used within 5 s when it is back."""
+    """The server is used within 5 s after it is reachable again, however long it was
+    unreachable."""
     driver = sso(NEGOTIATE)
-    first = driver.challenge(SSO_KEY, SSO)
-    unusable(driver, first, verdict, SSO_KEY)
+    first = driver.challenge(SSO_SPACE, SSO)
+    fail_scheme(driver, first, verdict, SSO_SPACE)
     for _ in range(100):
-        told = driver.challenge(SSO_KEY, SSO)
-        assert told in driver.refused()
+        reported = driver.challenge(SSO_SPACE, SSO)
+        assert reported in driver.refused()
         driver.advance(3)
-        request = driver.challenge(SSO_KEY, SSO)
+        request = driver.challenge(SSO_SPACE, SSO)
         assert request in driver.released()
-        unusable(driver, request, verdict, SSO_KEY)
+        fail_scheme(driver, request, verdict, SSO_SPACE)
     driver.advance(3)
-    driver.accept(driver.challenge(SSO_KEY, SSO))
+    driver.accept(driver.challenge(SSO_SPACE, SSO))
     assert driver.machine.troubles() == ()
 
 
@@ -699,9 +708,9 @@ def test_a_password_login_waits_for_the_sign_in_server_without_a_prompt() -> Non
     driver = new_driver(NEGOTIATE)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
-    unusable(driver, first, UNREACHABLE)
-    told = driver.challenge()
-    assert driver.refused()[told] == "SERVER_UNREACHABLE"
+    fail_scheme(driver, first, UNREACHABLE)
+    reported = driver.challenge()
+    assert driver.refused()[reported] == "SERVER_UNREACHABLE"
     driver.advance(3)
     driver.accept(driver.challenge())
     assert not driver.is_prompting
@@ -712,8 +721,8 @@ def test_an_unreachable_sign_in_server_does_not_forbid_a_request() -> None:
     driver = new_driver(NEGOTIATE)
     login_id = driver.sign_in()
     driver.challenge(tried=login_id, scheme=NEGOTIATE.scheme, verdict=UNREACHABLE)
-    told = driver.challenge()
-    assert driver.refused()[told] == "SERVER_UNREACHABLE"
+    reported = driver.challenge()
+    assert driver.refused()[reported] == "SERVER_UNREACHABLE"
     driver.advance(3)
     driver.accept(driver.challenge())
     assert driver.machine.is_trusted(login_id)
@@ -721,25 +730,25 @@ def test_an_unreachable_sign_in_server_does_not_forbid_a_request() -> None:
 
 def test_an_expired_ticket_is_reported_and_a_new_ticket_is_used() -> None:
     driver = sso(NEGOTIATE)
-    first = driver.challenge(SSO_KEY, SSO)
+    first = driver.challenge(SSO_SPACE, SSO)
     driver.accept(first)
-    unusable(driver, first, NO_TICKET, SSO_KEY)
-    told = driver.challenge(SSO_KEY, SSO)
-    assert driver.refused()[told] == "NO_TICKET"
+    fail_scheme(driver, first, NO_TICKET, SSO_SPACE)
+    reported = driver.challenge(SSO_SPACE, SSO)
+    assert driver.refused()[reported] == "NO_TICKET"
     driver.advance(5)
-    assert driver.scheme_of(driver.challenge(SSO_KEY, SSO)) == "negotiate"
+    assert driver.scheme_of(driver.challenge(SSO_SPACE, SSO)) == "negotiate"
 
 
 def test_rejected_own_sign_in_is_backed_off() -> None:
     driver = sso(NEGOTIATE)
-    first = driver.challenge(SSO_KEY, SSO)
-    back = driver.challenge(SSO_KEY, SSO, tried=driver.login_id_of(first), scheme="negotiate")
+    first = driver.challenge(SSO_SPACE, SSO)
+    back = driver.challenge(SSO_SPACE, SSO, tried=driver.login_id_of(first), scheme="negotiate")
     assert driver.refused()[back] == "NOT_ACCEPTED"
-    told = driver.challenge(SSO_KEY, SSO)
-    assert driver.refused()[told] == "NOT_ACCEPTED"
+    reported = driver.challenge(SSO_SPACE, SSO)
+    assert driver.refused()[reported] == "NOT_ACCEPTED"
     driver.advance(60)
     assert len(driver.released()) == 1
-    driver.challenge(SSO_KEY, SSO)
+    driver.challenge(SSO_SPACE, SSO)
     assert len(driver.released()) == 2
 
 
@@ -747,7 +756,7 @@ def test_own_sign_in_is_not_used_with_a_weaker_scheme() -> None:
     driver = MachineDriver(
         offers=(NTLM,), fingerprints={UPSTREAM_ID: UpstreamFingerprint("negotiate", ("Corp",))}
     )
-    request = driver.challenge(SSO_KEY, SSO)
+    request = driver.challenge(SSO_SPACE, SSO)
     assert driver.refused() == {request: "WEAKER"}
     assert driver.released() == []
 
@@ -757,14 +766,14 @@ def test_own_sign_in_does_not_depend_on_the_realm() -> None:
         offers=(NEGOTIATE,),
         fingerprints={UPSTREAM_ID: UpstreamFingerprint("negotiate", ("Headquarters",))},
     )
-    assert driver.scheme_of(driver.challenge(SSO_KEY, SSO)) == "negotiate"
+    assert driver.scheme_of(driver.challenge(SSO_SPACE, SSO)) == "negotiate"
 
 
 def test_missing_usable_scheme_is_reported_for_a_password_login() -> None:
     driver = new_driver(NTLM)
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
-    unusable(driver, first)
+    fail_scheme(driver, first)
     driver.challenge()
     (trouble,) = driver.machine.troubles()
     assert (trouble.reason.name, trouble.text) == ("UNUSABLE", "The library is missing.")
@@ -775,10 +784,10 @@ def test_missing_usable_scheme_is_reported_for_a_password_login() -> None:
 
 def test_try_again_retries_the_ticket_at_once() -> None:
     driver = sso(NEGOTIATE)
-    first = driver.challenge(SSO_KEY, SSO)
-    unusable(driver, first, NO_TICKET, SSO_KEY)
+    first = driver.challenge(SSO_SPACE, SSO)
+    fail_scheme(driver, first, NO_TICKET, SSO_SPACE)
     driver.handle(SignInRequested(SSO, NEGOTIATE.method))
-    assert driver.scheme_of(driver.challenge(SSO_KEY, SSO)) == "negotiate"
+    assert driver.scheme_of(driver.challenge(SSO_SPACE, SSO)) == "negotiate"
     assert not driver.is_prompting
 
 
@@ -787,7 +796,7 @@ def test_a_profile_changed_to_the_own_sign_in_forgets_the_login() -> None:
     login_id = driver.sign_in()
     driver.handle(ProfileEdited(SSO))
     assert driver.machine.login(login_id) is None
-    assert driver.login_id_of(driver.challenge(SSO_KEY, SSO)).space == SSO_KEY
+    assert driver.login_id_of(driver.challenge(SSO_SPACE, SSO)).space == SSO_SPACE
 
 
 def test_another_method_in_the_profile_is_used_for_the_next_request() -> None:

@@ -1,5 +1,4 @@
-"""Tests for trayproxy.desk.machine.machine: to whom a login may go, and what a late 407 says of
-it."""
+"""Tests for trayproxy.desk.machine.machine: realms and profiles, and late 407s."""
 
 from dataclasses import replace
 
@@ -47,7 +46,7 @@ from trayproxy.desk.protection_space import (
 )
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
-# --- Late losers and forbidden addresses ----------------------------------------------------------
+# --- Late refusals and forbidden targets ---------------------------------------------------------
 
 
 def test_a_late_refusal_of_an_old_login_gets_the_current_login_without_a_prompt(
@@ -156,7 +155,7 @@ def test_only_the_login_right_until_now_may_be_sent_again(driver: MachineDriver)
     assert driver.released()[-1] == request
 
 
-# --- Realms ---------------------------------------------------------------------------------------
+# --- Realms --------------------------------------------------------------------------------------
 
 OTHER = ProtectionSpace(SPACE.upstream_id, "Other", "basic")
 
@@ -175,7 +174,7 @@ def test_another_realm_of_the_upstream_does_not_get_the_saved_login_automaticall
 
 
 def test_the_realm_where_a_saved_login_was_accepted_last_is_pinned_first() -> None:
-    """The realms that a pin has too many of are dropped from its end."""
+    """If a fingerprint has too many realms, the last realms are dropped."""
     driver = MachineDriver(
         fingerprints={SPACE.upstream_id: UpstreamFingerprint("basic", ("Other", "Corp"))}
     )
@@ -197,7 +196,7 @@ def test_an_unsaved_login_does_not_change_the_pinned_realms() -> None:
 
 
 def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(driver: MachineDriver) -> None:
-    """It holds one login for the upstream, which has just rejected it."""
+    """The keyring has a single login for the upstream, which has just rejected it."""
     request = driver.challenge()
     driver.finish_lookup(WRONG)
     driver.disconnect(driver.reject(request))
@@ -219,7 +218,8 @@ def test_an_upstream_with_two_realms_gets_no_login_without_a_407(driver: Machine
 def test_a_refusal_by_another_realm_is_no_verdict_on_the_login(
     driver: MachineDriver,
 ) -> None:
-    """RFC 9110, section 11.5. It may have cost a log-on all the same: it is not sent by itself."""
+    """RFC 9110, section 11.5. The refusal may have cost a log-on all the same, so the login is not
+    sent automatically."""
     (first,) = driver.open_prompt()
     driver.answer_prompt(WRONG)
     other = driver.challenge(OTHER, tried=driver.login_id_of(first))
@@ -237,7 +237,7 @@ def test_a_refusal_by_another_realm_is_no_verdict_on_the_login(
 def test_a_login_not_sent_to_another_realm_is_kept_for_its_own(
     driver: MachineDriver,
 ) -> None:
-    """As behind a balancer whose proxies call themselves different names."""
+    """The proxies behind a load balancer may have different realms."""
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     other = driver.challenge(
@@ -262,8 +262,8 @@ def test_a_login_not_sent_to_another_realm_is_kept_for_its_own(
 def test_without_a_front_end_a_command_line_login_is_used_in_another_realm(
     offer: OfferedScheme, goes: bool
 ) -> None:
-    """Proxies behind one address may each call themselves by their own name. Where the password
-    would be readable it stays in its realm (threat T4)."""
+    """Proxies behind one address may each have their own realm. A password that would be readable
+    is not sent to another realm (threat T4)."""
     driver = MachineDriver(offers=(offer,))
     driver.handle(FrontEndsChanged(0))
     driver.advance(60)
@@ -317,13 +317,13 @@ def test_a_login_accepted_in_one_realm_is_sent_in_another(driver: MachineDriver)
     assert driver.released() == [other, request]
 
 
-@pytest.mark.parametrize("faces", [1, 0])
+@pytest.mark.parametrize("front_ends", [1, 0])
 def test_refusals_by_another_realm_reject_a_login_in_doubt(
-    driver: MachineDriver, faces: int
+    driver: MachineDriver, front_ends: int
 ) -> None:
-    """Whether or not a person can be asked: each refusal may have been a failed log-on."""
+    """A front end makes no difference: each refusal may have been a failed log-on."""
     login_id = driver.sign_in()
-    driver.handle(FrontEndsChanged(faces))
+    driver.handle(FrontEndsChanged(front_ends))
     driver.advance(driver.limits.front_end_grace)
     driver.challenge(tried=login_id)
     first, second = driver.challenge(), driver.challenge()
@@ -395,32 +395,32 @@ def test_a_new_realm_evicts_an_idle_realm() -> None:
     assert {waits, new} <= driver.machine.state.space_of_request.keys()
 
 
-def lab_key(realm: str) -> ProtectionSpace:
-    """Return another realm of the laboratory."""
+def lab_space(realm: str) -> ProtectionSpace:
+    """Return a protection space of the profile "lab" with another realm."""
     return ProtectionSpace(LAB_SPACE.upstream_id, realm, LAB_SPACE.family)
 
 
-def crowd(driver: MachineDriver, count: int = 3) -> None:
-    """Let the laboratory invent realms, and every client leave again."""
+def challenge_new_realms(driver: MachineDriver, count: int = 3) -> None:
+    """Challenge requests with new realms of the profile "lab", and disconnect every client."""
     for number in range(count):
-        driver.disconnect(driver.challenge(lab_key(f"invented {number}"), LAB))
+        driver.disconnect(driver.challenge(lab_space(f"invented {number}"), LAB))
         driver.advance(1)
 
 
 def test_the_realm_seen_longest_ago_is_evicted_first() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=2))
-    crowd(driver, 3)
+    challenge_new_realms(driver, 3)
     assert [space.realm for space in driver.machine.state.spaces] == ["invented 1", "invented 2"]
 
 
 def test_invented_realms_do_not_evict_a_login_in_flight() -> None:
-    """Without its case, the verdict on the login would be lost."""
+    """Without its protection space, the verdict on the login would be lost."""
     driver = MachineDriver(DeskLimits(spaces_max=2))
     request = driver.challenge()
     driver.finish_lookup(WRONG)
     assert driver.released() == [request]
     driver.advance(1)
-    crowd(driver)
+    challenge_new_realms(driver)
     driver.reject(request)
     assert driver.effects_of(RecordRejection) == [RecordRejection(SPACE.upstream_id, WRONG)]
 
@@ -431,12 +431,12 @@ def test_invented_realms_do_not_evict_a_login_with_an_own_request() -> None:
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT, remember=True))
     assert len(driver.effects_of(SendOwnRequest)) == 1
     driver.advance(1)
-    crowd(driver)
+    challenge_new_realms(driver)
     assert driver.challenge(is_own=True) in driver.released()
 
 
 def test_invented_realms_do_not_evict_queued_requests() -> None:
-    """The login of their case was accepted longest ago; that of the other is forgotten."""
+    """The login of the queued requests was accepted longest ago; the other realm is evicted."""
     driver = MachineDriver(DeskLimits(spaces_max=2))
     login_id = driver.sign_in()
     driver.advance(driver.limits.proof_ttl + 1)
@@ -446,7 +446,7 @@ def test_invented_realms_do_not_evict_queued_requests() -> None:
         driver.handle(PermitRequested(number, login_id, "github.com:443"))
     assert driver.effects_of(GrantPermit) == [GrantPermit(901, 901)]
     driver.advance(1)
-    driver.disconnect(driver.challenge(lab_key("invented"), LAB))
+    driver.disconnect(driver.challenge(lab_space("invented"), LAB))
     driver.advance(driver.limits.send_interval)
     assert driver.effects_of(GrantPermit)[1:] == [GrantPermit(902, 902)]
 
@@ -467,7 +467,7 @@ def test_a_refusal_in_another_realm_after_the_first_realm_was_removed_rejects_no
 
 
 def test_sign_in_from_the_menu_shows_the_open_prompt(driver: MachineDriver) -> None:
-    """Although another realm, which waits for its turn, has asked later."""
+    """Another realm was challenged later, but its prompt is not open."""
     driver.open_prompt()
     driver.advance(1)
     driver.challenge(OTHER)
@@ -494,7 +494,7 @@ def test_requests_of_too_many_realms_in_use_are_refused() -> None:
     assert driver.refused() == {requests[2]: "CROWDED"}
 
 
-# --- Profiles -------------------------------------------------------------------------------------
+# --- Profiles ------------------------------------------------------------------------------------
 
 
 def test_deleting_a_profile_closes_its_prompt(driver: MachineDriver) -> None:

@@ -1,4 +1,4 @@
-"""Any order of events: what trayproxy.desk.machine.machine guarantees whatever happens."""
+"""Properties that trayproxy.desk.machine.machine guarantees in any order of events (Hypothesis)."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ PROFILES = (OFFICE, LAB)
 
 @dataclass
 class SentRequest:
-    """A request between us and the upstream."""
+    """A request in flight to the upstream."""
 
     profile: Profile
     login_id: LoginId | None
@@ -87,7 +87,7 @@ class SentRequest:
 
 
 class UpstreamModel(RuleBasedStateMachine):
-    """One upstream with one right login, its clients, a keyring and a person."""
+    """A model of one upstream with one right login, its clients, a keyring and a user."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,11 +109,11 @@ class UpstreamModel(RuleBasedStateMachine):
         self.ended_own: list[int] = []
         self.seen_prompts: set[int] = set()
 
-    # --- What happens --------------------------------------------------------------------------
+    # --- Events ----------------------------------------------------------------------------------
 
     @initialize(login=st.none() | st.sampled_from(LOGINS))
     def start_with_an_open_prompt(self, login: Login | None) -> None:
-        """Chance alone would seldom get as far as a question."""
+        """Start at the prompt, which random events would seldom reach."""
         self.requests_are_sent_and_answered(2)
         self.the_keyring_answers(login)
         self.answer_all()
@@ -189,10 +189,10 @@ class UpstreamModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((9.0, 61.0, 301.0)))
     def time_passes(self, seconds: float) -> None:
         while seconds > 60 and any(sent.login_id for sent in self.sent):
-            self.the_network_fails()  # The engine waits for no answer any longer.
+            self.the_network_fails()  # The engine has timed out.
         self.take(self.driver.advance(seconds))
 
-    # --- What the person does ------------------------------------------------------------------
+    # --- Actions of the user ---------------------------------------------------------------------
 
     @precondition(lambda self: self.driver.is_prompting)
     @rule(login=st.sampled_from(LOGINS), remember=st.booleans(), at_once=st.booleans())
@@ -221,7 +221,7 @@ class UpstreamModel(RuleBasedStateMachine):
         self.touched_prompts.add(number)
         self.handle(PromptTouched(number))
 
-    # --- What comes of it ----------------------------------------------------------------------
+    # --- Effects ---------------------------------------------------------------------------------
 
     def challenge(
         self,
@@ -285,7 +285,7 @@ class UpstreamModel(RuleBasedStateMachine):
     def send(self, profile: Profile) -> None:
         login_id = self.driver.machine.trusted_logins().get(UpstreamId.of(profile))
         login = self.driver.machine.login(login_id) if login_id else None
-        # A login that is sent unasked is used with the scheme that it was accepted with.
+        # A login sent without a 407 is used with its accepted scheme.
         scheme = self.driver.machine.state.spaces[login_id.space].scheme if login_id else ""
         self.sent.append(SentRequest(profile, login_id, login, is_canary=False, scheme=scheme))
 
@@ -294,7 +294,7 @@ class UpstreamModel(RuleBasedStateMachine):
             self.answer(self.sent.pop(0), "Corp")
 
     def answer(self, sent: SentRequest, realm: str) -> None:
-        """Let the upstream say what it thinks of a request."""
+        """Respond to a request as the upstream does."""
         if sent.login == self.right and sent.login_id:
             self.handle(LoginAccepted(sent.login_id, sent.scheme, sent.scheme, permit=sent.permit))
             if sent.own_number:
@@ -314,7 +314,7 @@ class UpstreamModel(RuleBasedStateMachine):
             SentRequest(profile, login_id, login, not trusted, scheme, own_request, flight)
         )
 
-    # --- What must hold ------------------------------------------------------------------------
+    # --- Invariants ------------------------------------------------------------------------------
 
     @invariant()
     def a_wrong_login_costs_one_log_on_and_one_for_each_retry(self) -> None:
@@ -376,10 +376,10 @@ class UpstreamModel(RuleBasedStateMachine):
 
 
 class InconclusiveUpstream(UpstreamModel):
-    """The upstream, or a site, often gives an answer that tells nothing about the login.
+    """An upstream, or a site, that often gives inconclusive responses.
 
-    What is saved, and what is sent unasked, is what the inherited properties allow: only a login
-    that was right, however many other answers came to it and to wrong ones.
+    The inherited properties still hold: only a right login is saved or sent without a 407, however
+    many inconclusive responses there were.
     """
 
     def __init__(self) -> None:
@@ -420,7 +420,7 @@ class InconclusiveUpstream(UpstreamModel):
 
 
 class ChangingSchemes(UpstreamModel):
-    """The upstream offers now this and now that, and not all of it works."""
+    """An upstream that changes its offered schemes, some of which fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -457,7 +457,7 @@ class ChangingSchemes(UpstreamModel):
 
 
 class TwoProfiles(UpstreamModel):
-    """Two protection spaces that compete for the person."""
+    """Two protection spaces that compete for the prompt."""
 
     @rule()
     def a_request_of_the_other_profile_is_sent(self) -> None:
@@ -469,7 +469,7 @@ class TwoProfiles(UpstreamModel):
 
 
 class TwoRealms(UpstreamModel):
-    """An upstream that goes by two names, and a keyring that may be locked."""
+    """An upstream with two realms, and a keyring that may be locked."""
 
     @precondition(lambda self: self.sent)
     @rule()
@@ -483,7 +483,7 @@ class TwoRealms(UpstreamModel):
 
 
 class WithoutFrontEnds(UpstreamModel):
-    """Faces come and go; at first there is none."""
+    """Front ends connect and disconnect; there is none at first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -496,7 +496,7 @@ class WithoutFrontEnds(UpstreamModel):
 
 
 class WithUserCommands(UpstreamModel):
-    """The menu and the command line are used as well."""
+    """The user also uses the menu and the command line."""
 
     @rule()
     def the_user_requests_a_sign_in(self) -> None:

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.machine.machine: what is typed is tried on one request, and never
+"""Tests for trayproxy.desk.machine.machine: a typed login is sent on one request, and never
 twice."""
 
 import itertools
@@ -22,12 +22,12 @@ from trayproxy.desk.machine.events import (
 )
 
 
-def why(driver: MachineDriver) -> PromptReason:
-    """Return why the question is open, looked at anew: mypy would take it for what it was."""
+def prompt_reason(driver: MachineDriver) -> PromptReason:
+    """Return the current reason of the prompt; a call, because mypy would narrow the attribute."""
     return driver.prompt.reason
 
 
-# --- The canary -----------------------------------------------------------------------------------
+# --- The canary ----------------------------------------------------------------------------------
 
 
 def test_typed_login_is_sent_on_the_oldest_request_only(driver: MachineDriver) -> None:
@@ -145,7 +145,7 @@ def test_acceptance_clears_the_rejection_count(driver: MachineDriver) -> None:
     assert driver.prompt.rejections == 1
 
 
-# --- Never again by itself ------------------------------------------------------------------------
+# --- Rejected logins -----------------------------------------------------------------------------
 
 
 def test_a_rejected_login_typed_again_costs_no_log_on(driver: MachineDriver) -> None:
@@ -271,7 +271,7 @@ def test_a_login_replaced_before_its_rejection_is_not_sent_again(
     assert driver.prompt.confirm_retry
 
 
-# --- Verdicts that are none -----------------------------------------------------------------------
+# --- No verdict ----------------------------------------------------------------------------------
 
 
 def test_a_network_error_is_not_a_rejection(driver: MachineDriver) -> None:
@@ -373,7 +373,7 @@ def test_a_saved_login_without_a_response_twice_is_put_on_hold(
 
 
 def test_a_saved_login_without_responses_is_sent_ever_less_often(driver: MachineDriver) -> None:
-    """Whoever leaves instead of saying no may have counted a failed log-on each time."""
+    """An upstream that drops connections may have counted a failed log-on each time."""
     driver.handle(FrontEndsChanged(0))
     driver.challenge()
     driver.finish_lookup(RIGHT)
@@ -420,11 +420,11 @@ def test_a_late_rejection_is_remembered(driver: MachineDriver) -> None:
     driver.answer_prompt(WRONG)
     driver.end_without_response(first, was_sent=True)
     driver.advance(300)
-    assert why(driver) is PromptReason.UNCHECKED
+    assert prompt_reason(driver) is PromptReason.UNCHECKED
     driver.reject(second)
     driver.answer_prompt(WRONG)
     assert driver.released() == [first, second]
-    assert why(driver) is PromptReason.REPEATED
+    assert prompt_reason(driver) is PromptReason.REPEATED
 
 
 def test_an_unchecked_login_can_be_corrected(driver: MachineDriver) -> None:
@@ -434,7 +434,7 @@ def test_an_unchecked_login_can_be_corrected(driver: MachineDriver) -> None:
     driver.answer_prompt(RIGHT)
     late = driver.challenge()
     assert driver.prompt.checking
-    driver.accept(driver.released()[0])  # The old login: its verdict is void.
+    driver.accept(driver.released()[0])  # The acceptance is about the old login.
     assert driver.endings() == []
     assert late not in driver.released()
 
@@ -444,7 +444,7 @@ def test_login_typed_when_the_canary_becomes_overdue_replaces_the_old_login(
 ) -> None:
     first, second = driver.open_prompt(2)
     driver.answer_prompt(WRONG)
-    driver.now += 10  # No tick has come yet.
+    driver.now += 10  # No TimePassed yet.
     driver.answer_prompt(RIGHT)
     assert driver.released() == [first, second]
     assert driver.machine.login(driver.login_id_of(second)) == RIGHT

@@ -1,7 +1,7 @@
-"""One more request that waits costs the same however many wait already.
+"""The cost of parking a request does not depend on the number of parked requests.
 
 A browser that restores its tabs at log-on sends hundreds of requests before the first password is
-proved. Work that grew with their number for each of them would hold up the whole service.
+proved. Work proportional to their number for each request would block the service.
 """
 
 import sys
@@ -18,7 +18,7 @@ FEW, MANY = 20, 220
 
 
 class NeverRecorded(MachineDriver):
-    """A run whose disk is slow: that a login is on trial is never written down."""
+    """A driver with a slow disk: no trial is ever recorded."""
 
     def handle(self, event: Event) -> list[Effect]:
         effects = self.machine.handle(self.now, event)
@@ -27,7 +27,7 @@ class NeverRecorded(MachineDriver):
 
 
 def looking_up(driver: MachineDriver) -> None:
-    """Leave the keyring without an answer."""
+    """Keep the keyring look-up outstanding."""
 
 
 def prompting(driver: MachineDriver) -> None:
@@ -39,8 +39,8 @@ def recording(driver: MachineDriver) -> None:
     driver.finish_lookup(RIGHT)
 
 
-def count_calls(what: Callable[[], object]) -> int:
-    """Return how many functions are called by this, those of C included."""
+def count_calls(action: Callable[[], object]) -> int:
+    """Return the number of function calls made by an action, including calls of C functions."""
     count = 0
 
     def note(frame: FrameType, kind: str, argument: object) -> None:
@@ -49,7 +49,7 @@ def count_calls(what: Callable[[], object]) -> int:
 
     sys.setprofile(note)
     try:
-        what()
+        action()
     finally:
         sys.setprofile(None)
     return count

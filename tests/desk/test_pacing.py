@@ -1,5 +1,4 @@
-"""Tests for trayproxy.desk.machine.pacing, and for the rules of one failed log-on for each
-password."""
+"""Tests for trayproxy.desk.machine.pacing, and for the limit of one failed log-on per password."""
 
 from dataclasses import replace
 
@@ -34,7 +33,7 @@ from trayproxy.profiles.profile import Upstream
 
 
 class UnprovedLogin(MachineDriver):
-    """A login that was right, and was not proved for some seconds."""
+    """A driver with an accepted login that is no longer proved."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,7 +42,7 @@ class UnprovedLogin(MachineDriver):
         self.advance(self.limits.proof_ttl + 1)
 
     def request_permits(self, count: int = 1) -> list[int]:
-        """Let requests be about to carry the login; return their numbers."""
+        """Request send permits for new requests; return the numbers of the requests."""
         numbers = []
         for _ in range(count):
             self.last_request_id += 1
@@ -75,13 +74,13 @@ class UnprovedLogin(MachineDriver):
         return self.machine.state.spaces[SPACE].phase
 
     def release_own_request(self) -> int:
-        """Let the upstream ask our own request for a login; return what it is released as."""
+        """Challenge the last own request; return its number after its release."""
         request = self.challenge(target=self.effects_of(SendOwnRequest)[-1].target, is_own=True)
         assert self.released()[-1] == request
         return request
 
 
-# --- One at a time -----------------------------------------------------------------------------
+# --- One request at a time -----------------------------------------------------------------------
 
 
 def test_one_permit_is_granted_and_the_others_follow_an_acceptance() -> None:
@@ -173,11 +172,11 @@ def test_permits_are_denied_after_the_profile_was_deleted() -> None:
     assert driver.request_permits() == driver.denied
 
 
-# --- Whose verdict counts ----------------------------------------------------------------------
+# --- Verdicts that count -------------------------------------------------------------------------
 
 
 def test_an_acceptance_of_a_request_sent_before_a_refusal_does_not_count() -> None:
-    """It may have been let in before the password was changed."""
+    """The request may have been accepted before the password was changed."""
     driver = UnprovedLogin()
     first, _ = driver.request_permits(2)
     driver.advance(2)
@@ -211,22 +210,22 @@ def test_requests_that_never_carried_the_login_change_no_trial(events: list[str]
 @given(st.lists(st.sampled_from(("depart", "wait", "prove", "refuse", "lose")), max_size=40))
 def test_never_more_permits_are_outstanding_than_may_go_unanswered(events: list[str]) -> None:
     driver = UnprovedLogin()
-    away: list[int] = []
+    in_flight: list[int] = []
     for event in events:
         known = len(driver.effects_of(GrantPermit))
         if event == "depart":
             driver.request_permits(3)
         elif event == "wait":
             driver.advance(2.5)
-        elif away:
-            number = away.pop(0)
+        elif in_flight:
+            number = in_flight.pop(0)
             if event == "prove":
                 driver.accept_login(number)
             elif event == "refuse":
                 driver.refuse_login(number)
             else:
                 driver.lose_response(number)
-        away += [
+        in_flight += [
             effect.permit for effect in driver.effects_of(GrantPermit)[known:] if effect.permit
         ]
         space = driver.machine.state.spaces[SPACE]
@@ -236,7 +235,7 @@ def test_never_more_permits_are_outstanding_than_may_go_unanswered(events: list[
             assert not space.permit_queue
 
 
-# --- Without an answer -------------------------------------------------------------------------
+# --- Missing responses ---------------------------------------------------------------------------
 
 
 def test_after_two_missing_responses_an_own_request_is_sent_and_then_a_prompt_opens() -> None:
@@ -291,7 +290,7 @@ def test_an_accepted_own_request_proves_the_login() -> None:
 
 
 def test_connections_lost_at_the_same_time_count_as_one() -> None:
-    """An upstream that was started anew has closed all of them."""
+    """A restarted upstream has closed all connections."""
     driver = UnprovedLogin()
     (first,) = driver.request_permits()
     driver.accept_login(first)
@@ -303,18 +302,18 @@ def test_connections_lost_at_the_same_time_count_as_one() -> None:
     assert driver.granted[-1] == number
 
 
-# --- Without any answer to anybody -------------------------------------------------------------
+# --- A silent upstream ---------------------------------------------------------------------------
 
 
 class ProvedLogin(UnprovedLogin):
-    """A login that was proved moments ago."""
+    """A driver with a login proved moments ago."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.handle(LoginAccepted(self.login_id, "basic", "basic", "a.example:443"))
 
     def report_silence(self, count: int) -> None:
-        """Let the upstream answer nothing while so many requests wait that carry the login."""
+        """Report that the upstream has responded to none of so many requests with the login."""
         self.handle(UpstreamSilent(self.login_id, count))
 
     @property
@@ -338,7 +337,7 @@ def test_several_missing_responses_are_followed_by_an_own_request_alone(count: i
     driver.report_silence(count)
     driver.request_permits(3)
     driver.advance(1.9)
-    assert not driver.has_sent_own_request  # A slow site may answer still.
+    assert not driver.has_sent_own_request  # A slow site may still respond.
     driver.advance(0.1)
     assert driver.granted == []
     driver.challenge()
@@ -351,7 +350,7 @@ def test_several_missing_responses_are_followed_by_an_own_request_alone(count: i
 
 
 def test_silence_does_not_count_for_an_unproved_login() -> None:
-    """The requests that wait for their turn do not carry it."""
+    """The queued requests do not carry the login."""
     driver = UnprovedLogin()
     first, second, _ = driver.request_permits(3)
     driver.handle(UpstreamSilent(driver.login_id, 50))
@@ -377,7 +376,7 @@ def test_nothing_is_sent_to_a_silent_upstream_without_requests() -> None:
 
 
 def test_a_command_line_login_on_hold_is_sent_again_later() -> None:
-    """Without a person nobody else would ever end it, and no keyring holds it."""
+    """Without a front end the hold must end automatically; the login is in no keyring."""
     driver = MachineDriver()
 
     driver.handle(FrontEndsChanged(0))
@@ -394,7 +393,7 @@ def test_a_command_line_login_on_hold_is_sent_again_later() -> None:
         driver.end_without_response(again, was_sent=True)
 
 
-# --- On record ---------------------------------------------------------------------------------
+# --- Records of trials ---------------------------------------------------------------------------
 
 
 def test_a_login_on_trial_since_an_earlier_run_opens_a_prompt() -> None:
@@ -417,7 +416,7 @@ def test_the_record_of_a_login_that_was_not_sent_is_removed() -> None:
 
 @pytest.mark.parametrize("login", [RIGHT, WRONG])
 def test_a_rejection_at_an_address_applies_to_its_other_names(login: Login) -> None:
-    """Only the rejection is shared; the login is not."""
+    """The profiles share the rejection, but not the login."""
 
     driver = MachineDriver()
     alias = replace(OFFICE, id="alias", upstream=Upstream("alias.corp.example", 8080))
