@@ -15,6 +15,7 @@ from trayproxy.cli.output import (
     printable_line,
     problem_line,
 )
+from trayproxy.cli.password_input import read_password_line
 from trayproxy.cli.settings import open_settings
 from trayproxy.desktop.hardening import harden
 from trayproxy.exit_codes import ExitCode
@@ -86,21 +87,6 @@ def logout(paths: Paths, name: str | None) -> None:
         profile = settings.profiles().find(name)
         settings.forget_login(profile)
     print_message(f"TrayProxy keeps no password of “{printable_line(profile.name)}” any more.")
-
-
-def read_password_line() -> str:
-    """Return the first line of standard input without its line end.
-
-    Raises:
-        CommandError: Standard input is empty, or the line is not UTF-8.
-    """
-    try:
-        line = sys.stdin.buffer.readline().decode("utf-8")
-    except UnicodeDecodeError:
-        raise CommandError("The password on standard input is not UTF-8.") from None
-    if not line:
-        raise CommandError("There is no password on standard input.")
-    return line.removesuffix("\n").removesuffix("\r")
 
 
 def _ask_user() -> str:

@@ -6,7 +6,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from threading import Thread
 
-from trayproxy.cli.login import read_password_line
 from trayproxy.cli.output import CommandError, print_line
 from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.desktop.hardening import harden
@@ -36,6 +35,9 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
     """
     harden()
     if password_from_stdin:
+        # Here, since few runs take a password from standard input.
+        from trayproxy.cli.password_input import read_password_line
+
         options = replace(options, password=read_password_line())
     with ExitStack() as stack:
         can_prompt = has_terminal() and not options.no_prompt

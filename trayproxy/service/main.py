@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
@@ -45,7 +46,6 @@ from trayproxy.service.access_policy import OWNERS_UNKNOWN, apply_allowed_users,
 from trayproxy.service.keyring_inventory import KeyringInventory
 from trayproxy.service.other_loopback import OtherLoopback
 from trayproxy.service.own_requests.probe import OwnRequestTools
-from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, verify_and_save
 from trayproxy.service.own_requests.trial import verify_login
 from trayproxy.service.presence import Presence
 from trayproxy.service.process_names import ProcessNames
@@ -54,6 +54,9 @@ from trayproxy.service.request_handler import RequestHandler
 from trayproxy.service.router import Router
 from trayproxy.service.schemes import service_schemes
 from trayproxy.service.status_publisher import StatusPublisher
+
+if TYPE_CHECKING:
+    from trayproxy.service.own_requests.save_login import SaveOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -243,8 +246,11 @@ class Service:
         self._publisher.screen_locked = is_locked
         self._publisher.publish_soon()
 
-    async def _save_login(self, profile: Profile, login: Login, is_typed: bool) -> SaveOutcome:
+    async def _save_login(self, profile: Profile, login: Login, is_typed: bool) -> "SaveOutcome":
         """Verify a login, and save it in the keyring if it is right."""
+        # Here, since few runs save a login by a command.
+        from trayproxy.service.own_requests.save_login import SaveTools, verify_and_save
+
         tools = SaveTools(
             self._keyring,
             self._history,

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from time import time
+from typing import TYPE_CHECKING
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
@@ -48,11 +49,12 @@ from trayproxy.profiles.store import SettingsError, SettingsStore
 from trayproxy.profiles.validate import check_port, check_profile
 from trayproxy.routing.bypass import Bypass
 from trayproxy.service.own_requests.probe import OwnRequestTools
-from trayproxy.service.own_requests.profile_check import ProfileCheck
-from trayproxy.service.own_requests.save_login import SaveOutcome
 from trayproxy.service.presence import Presence
 from trayproxy.service.router import Router
 from trayproxy.service.status_publisher import StatusPublisher
+
+if TYPE_CHECKING:
+    from trayproxy.service.own_requests.save_login import SaveOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ NO_WINDOW = Problem(
 
 MAX_DETOUR_S = 3600
 """The most seconds for which programs connect directly before the profile is used again."""
-VerifyAndSave = Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]
+VerifyAndSave = Callable[[Profile, Login, bool], Awaitable["SaveOutcome"]]
 """Verifies a profile's login and saves it if it is right. The flag is True for a login typed just
 now.
 """
@@ -265,6 +267,9 @@ class RequestHandler:
 
     async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
         checked = check_profile(profile)
+        # Here, since few runs test a profile.
+        from trayproxy.service.own_requests.profile_check import ProfileCheck
+
         try:
             check = ProfileCheck(checked, url, self._tools)
         except MessageError as error:
