@@ -421,7 +421,9 @@ def test_a_connection_that_cannot_be_watched_ends_and_the_others_go_on(
         assert before.ask(GET).status == 200
         with engine.connect() as after:
             assert after.ask(GET).status == 200
-    assert sum("cannot go on" in line for line in engine.complaints.lines) == 3
+    assert (
+        sum("its descriptors cannot be registered" in line for line in engine.complaints.lines) == 3
+    )
 
 
 def test_a_tunnel_in_which_we_fail_ends_alone_and_visibly(

@@ -169,4 +169,6 @@ def test_the_shortage_is_logged_once_a_minute(
         for _ in range(3):
             with connect(listener):
                 reserve.refuse_client(NO_MORE, listener, LOCAL)
-    assert caplog.messages == ["programs are told to come again: Too many open files"]
+    assert caplog.messages == [
+        "out of descriptors, clients are answered with 503: Too many open files"
+    ]

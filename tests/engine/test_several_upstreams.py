@@ -55,7 +55,7 @@ def black_hole() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("octets", [GET, connect(b"origin.test:443"), post(URL, b"the body")])
-def test_a_dead_first_upstream_is_passed_over(
+def test_a_dead_first_upstream_is_skipped(
     start: Start, recorder: Recorder, nobody: int, octets: bytes
 ) -> None:
     engine = start(several(nobody, recorder.port), FakeDesk(LOGIN, knows_it=True))
@@ -66,7 +66,7 @@ def test_a_dead_first_upstream_is_passed_over(
 
 
 @pytest.mark.parametrize("kind", ["not found", "silent"])
-def test_other_ways_of_being_dead_are_passed_over_too(
+def test_an_unresolvable_or_silent_upstream_is_skipped(
     start: Start, recorder: Recorder, black_hole: int, kind: str
 ) -> None:
     dead = Upstream("no.such.host.invalid", 80) if kind == "not found" else black_hole
@@ -76,7 +76,7 @@ def test_other_ways_of_being_dead_are_passed_over_too(
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
-def test_what_this_computer_lacks_makes_no_upstream_dead(
+def test_a_resource_shortage_makes_no_upstream_dead(
     start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     engine = start(several(recorder.port, 1))
@@ -96,7 +96,7 @@ def test_what_this_computer_lacks_makes_no_upstream_dead(
 
 
 @pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES])
-def test_no_way_to_an_upstream_is_told_in_the_systems_words(
+def test_a_missing_route_is_reported_with_the_systems_message(
     start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     engine = start(several(recorder.port))
@@ -114,7 +114,7 @@ def test_no_way_to_an_upstream_is_told_in_the_systems_words(
     assert [page.code for page in engine.observer.failures] == ["TP-208"]
 
 
-def test_the_dead_are_left_alone_and_used_again_when_they_are_back(
+def test_a_dead_upstream_is_not_used_until_it_is_back(
     start: Start, script: Play, recorder: Recorder
 ) -> None:
     first = script(closing_early, closing_early, answering(OK))
@@ -133,7 +133,7 @@ def test_the_dead_are_left_alone_and_used_again_when_they_are_back(
     assert len(recorder.requests) == 1
 
 
-def test_when_all_are_dead_the_first_one_is_the_reason(
+def test_if_all_upstreams_are_dead_the_page_names_the_first(
     start: Start, nobody: int, stack: ExitStack
 ) -> None:
     other = stack.enter_context(socket.socket())
@@ -147,7 +147,7 @@ def test_when_all_are_dead_the_first_one_is_the_reason(
     assert len(engine.observer.failures) == 2
 
 
-def test_all_dead_and_one_back_is_found_at_once(
+def test_a_returning_upstream_is_found_immediately_if_all_are_dead(
     start: Start, stack: ExitStack, nobody: int
 ) -> None:
     with socket.socket() as bound:
@@ -169,7 +169,7 @@ def test_all_dead_and_one_back_is_found_at_once(
 # --- logins --------------------------------------------------------------------------------------
 
 
-def test_each_upstream_gets_its_own_login_and_is_asked_about_by_name(
+def test_each_upstream_has_its_own_login_and_prompt(
     start: Start, script: Play, nobody: int
 ) -> None:
     """A login for the first one is not sent to the second, whatever it calls itself."""
@@ -183,7 +183,9 @@ def test_each_upstream_gets_its_own_login_and_is_asked_about_by_name(
     assert b"Proxy-Authorization" not in second.peer(1).received.split(b"\r\n\r\n")[0]
 
 
-def test_a_rejected_login_is_no_death(start: Start, script: Play, recorder: Recorder) -> None:
+def test_a_rejected_login_makes_no_upstream_dead(
+    start: Start, script: Play, recorder: Recorder
+) -> None:
     first = script(answering(challenge('Basic realm="x"')))
     desk = FakeDesk(LOGIN)
     with start(several(first.port, recorder.port), desk).connect() as client:
@@ -192,7 +194,9 @@ def test_a_rejected_login_is_no_death(start: Start, script: Play, recorder: Reco
     assert not recorder.requests
 
 
-def test_a_time_out_is_no_rejection(start: Start, black_hole: int, recorder: Recorder) -> None:
+def test_a_timeout_is_no_rejection_of_the_login(
+    start: Start, black_hole: int, recorder: Recorder
+) -> None:
     limits = replace(LIMITS, connect_s=0.2, connect_total_s=0.2)
     desk = FakeDesk(LOGIN, knows_it=True)
     with start(several(black_hole, recorder.port), desk, limits=limits).connect() as client:
@@ -208,7 +212,7 @@ def test_a_time_out_is_no_rejection(start: Start, black_hole: int, recorder: Rec
 # --- what looks like death and is none -----------------------------------------------------------
 
 
-def test_an_error_of_a_live_upstream_is_passed_on(
+def test_an_error_response_of_an_upstream_is_forwarded(
     start: Start, script: Play, recorder: Recorder
 ) -> None:
     error = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
@@ -217,7 +221,7 @@ def test_an_error_of_a_live_upstream_is_passed_on(
     assert not recorder.requests
 
 
-def test_connections_that_end_without_answers_twice_make_an_upstream_dead(
+def test_two_connections_without_a_response_make_an_upstream_dead(
     start: Start, script: Play, recorder: Recorder
 ) -> None:
     first = script(closing_early)
@@ -226,7 +230,7 @@ def test_connections_that_end_without_answers_twice_make_an_upstream_dead(
     assert len(recorder.requests) == 2
 
 
-def test_a_request_that_was_sent_is_not_sent_elsewhere(
+def test_a_sent_request_is_not_sent_to_a_fallback(
     start: Start, script: Play, recorder: Recorder
 ) -> None:
     first = script(closing_early)
@@ -235,7 +239,7 @@ def test_a_request_that_was_sent_is_not_sent_elsewhere(
     assert not recorder.requests
 
 
-def test_a_certificate_that_is_not_believed_is_told_and_not_passed_over(
+def test_an_untrusted_certificate_is_reported_without_failover(
     start: Start, stack: ExitStack, recorder: Recorder, authority: Authority
 ) -> None:
     """Nobody in the way may push requests from an encrypted upstream to a plain one."""
@@ -249,9 +253,7 @@ def test_a_certificate_that_is_not_believed_is_told_and_not_passed_over(
     assert not wrong.octets
 
 
-def test_upstreams_of_different_kinds_stand_in_for_each_other(
-    start: Start, stack: ExitStack, nobody: int
-) -> None:
+def test_a_fallback_may_have_another_scheme(start: Start, stack: ExitStack, nobody: int) -> None:
     socks = stack.enter_context(Socks({LOGIN.user: LOGIN.password}))
     origin = stack.enter_context(Recorder())
     dead = Upstream("127.0.0.1", nobody, ProxyScheme.HTTPS)
@@ -262,7 +264,7 @@ def test_upstreams_of_different_kinds_stand_in_for_each_other(
     assert origin.request(1).body == b"body"
 
 
-def test_a_hundred_requests_at_once_all_go_on_by_the_second(
+def test_a_hundred_concurrent_requests_use_the_fallback(
     start: Start, stack: ExitStack, recorder: Recorder, nobody: int
 ) -> None:
     engine = start(several(nobody, recorder.port))
@@ -272,7 +274,7 @@ def test_a_hundred_requests_at_once_all_go_on_by_the_second(
     assert {client.reply().status for client in clients} == {200}
 
 
-def test_a_client_that_leaves_meanwhile_ends_it(
+def test_a_disconnected_client_ends_the_failover(
     start: Start, black_hole: int, recorder: Recorder
 ) -> None:
     limits = replace(LIMITS, connect_s=0.5, connect_total_s=0.5)
@@ -288,7 +290,7 @@ def test_a_client_that_leaves_meanwhile_ends_it(
 # --- what the desk asks about them ---------------------------------------------------------------
 
 
-def test_the_addresses_of_an_upstream_are_told_as_far_as_they_are_known(start: Start) -> None:
+def test_addresses_of_returns_only_cached_addresses(start: Start) -> None:
     connector = start(None).engine.connector
     url = "http://proxy.test:3128"
     assert connector.addresses_of(url) == ()

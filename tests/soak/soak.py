@@ -40,7 +40,7 @@ AGAIN_S = 1.0
 """When the person types again into a question that has stayed open."""
 QUIET_S = 20.0
 """How long the service may take to let go of everything: it lingers, and expects stragglers."""
-TROUBLE = re.compile(r"Traceback|connection \S+ failed|did not end cleanly|never retrieved|ERROR")
+TROUBLE = re.compile(r"Traceback|connection \S+ failed|failed to shut down|never retrieved|ERROR")
 """What the service's log has no reason to say."""
 
 

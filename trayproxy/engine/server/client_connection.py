@@ -259,7 +259,11 @@ class ClientConnection(Work[AcceptedConnection]):
                     poller.register(descriptor, mask, self._on_event)
         except OSError as error:
             # The system is out of memory, or the limit of a user is exhausted (epoll_ctl(2)).
-            logger.warning("connection %s cannot go on: %s", self.uid, error.strerror)
+            logger.warning(
+                "connection %s closed, its descriptors cannot be registered: %s",
+                self.uid,
+                error.strerror,
+            )
             self._finish()
 
     def _finish(self) -> None:

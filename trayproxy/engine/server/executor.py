@@ -170,7 +170,7 @@ class LoopExecutor(LocalFdExecutor):
             try:
                 self.work(connection.fileno(), address, connection, local)
             except Exception:
-                logger.exception("a connection could not be served")
+                logger.exception("an accepted connection could not be served")
                 connection.close()
 
     def _pause_accepting(self, error: OSError) -> None:
@@ -178,7 +178,7 @@ class LoopExecutor(LocalFdExecutor):
         spin."""
         if self._pause_timer is not None:
             return  # The other listener has failed in the same iteration.
-        logger.warning("cannot accept connections for now: %s", error.strerror)
+        logger.warning("accepting connections paused: %s", error.strerror)
         for descriptor in self._listeners:
             self._poller.register(descriptor, 0, self._accept)
         self._pause_timer = self._event_loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
@@ -212,7 +212,7 @@ class LoopExecutor(LocalFdExecutor):
         try:
             work.initialize()
         except Exception:
-            logger.exception("connection %s did not begin", work.uid)
+            logger.exception("connection %s could not be initialized", work.uid)
             self.finish(work_id)
         if self._sweeper is None and self.works:
             self._sweeper = self._event_loop.call_later(SWEEP_S, self._sweep)
@@ -225,7 +225,7 @@ class LoopExecutor(LocalFdExecutor):
         try:
             work.shutdown()
         except Exception:
-            logger.exception("connection %s did not end cleanly", work.uid)
+            logger.exception("connection %s failed to shut down", work.uid)
         if self._is_empty is not None and not self.works:
             self._is_empty.set()
 

@@ -98,7 +98,7 @@ class DescriptorReserve:
         now = monotonic()
         if now - self._logged >= _LOG_EVERY_S:
             self._logged = now
-            logger.warning("programs are told to come again: %s", error.strerror)
+            logger.warning("out of descriptors, clients are answered with 503: %s", error.strerror)
         page = write_page(BUSY, address=self._address(), host="", keep_alive=False, with_body=True)
         with suppress(OSError):
             # Unread data at close causes a reset, which destroys the response (RFC 9112, 9.6).

@@ -36,7 +36,7 @@ def close_stale_connections(connections: Iterable[socket.SocketType]) -> int:
                 connection.shutdown(socket.SHUT_RDWR)
                 count += 1
     if count:
-        logger.info("connections left behind by a change of networks: %s", count)
+        logger.info("connections closed after a network change: %s", count)
     return count
 
 
