@@ -325,7 +325,7 @@ class Observer:
     def failed(self, way: Route, page: ErrorPage) -> None:
         self.failures.append(page)
 
-    def wants_page(self, way: Route, url: str) -> None:
+    def captive_portal_found(self, way: Route, url: str) -> None:
         self.pages.append(url)
 
     def sign_in_not_set(self, way: Route, page: ErrorPage) -> None:

@@ -453,7 +453,13 @@ def test_a_tunnel_in_which_we_fail_ends_alone_and_visibly(
 
 def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recorder) -> None:
     descriptors = 48
-    program = [sys.executable, "-m", "tests.engine.crowded", str(recorder.port), str(descriptors)]
+    program = [
+        sys.executable,
+        "-m",
+        "tests.engine.few_descriptors",
+        str(recorder.port),
+        str(descriptors),
+    ]
     with subprocess.Popen(
         program,
         cwd=Path(__file__).parents[2],
@@ -485,7 +491,7 @@ def test_without_descriptors_nothing_is_said_of_the_next_hop(recorder: Recorder,
     descriptors = 64
     arguments = [str(recorder.port), str(descriptors), host]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.engine.crowded", *arguments],
+        [sys.executable, "-m", "tests.engine.few_descriptors", *arguments],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -93,7 +93,7 @@ def test_an_upstream_with_a_zone_in_its_address_is_reached() -> None:
     """Also with uvloop, whose resolver drops the zone."""
     skip_without_namespaces()
     result = subprocess.run(
-        [*ALONE, sys.executable, "-m", "tests.engine.zones"],
+        [*ALONE, sys.executable, "-m", "tests.engine.zoned_upstream"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

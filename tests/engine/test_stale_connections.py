@@ -20,9 +20,9 @@ SOURCES = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def lines() -> list[str]:
-    """Return the output of `tests.engine.left_behind`: the view of a client of a tunnel."""
+    """Return the output of `tests.engine.stale_tunnel`: the view of a client of a tunnel."""
     skip_without_namespaces()
-    program = [*ALONE, sys.executable, "-m", "tests.engine.left_behind"]
+    program = [*ALONE, sys.executable, "-m", "tests.engine.stale_tunnel"]
     run = subprocess.run(program, cwd=SOURCES, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout.splitlines()

@@ -60,16 +60,16 @@ OTHER_LOOPBACK = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
 class UpstreamObserver(Protocol):
     """Receives the state of the next hops."""
 
-    def reached(self, way: Route) -> None:
+    def reached(self, route: Route) -> None:
         """Record a response of the next hop. Called for every response: must be fast."""
 
-    def failed(self, way: Route, page: ErrorPage) -> None:
+    def failed(self, route: Route, page: ErrorPage) -> None:
         """Record a failure of the next hop, with its error page."""
 
-    def wants_page(self, way: Route, url: str) -> None:
+    def captive_portal_found(self, route: Route, url: str) -> None:
         """Record a captive portal of the network at `url`. The URL is untrusted."""
 
-    def sign_in_not_set(self, way: Route, page: ErrorPage) -> None:
+    def sign_in_not_set(self, route: Route, page: ErrorPage) -> None:
         """Record a demand for a login by the next hop of a profile without sign-in."""
 
 
@@ -358,17 +358,17 @@ class Engine:
         found: int = listening.getsockname()[1]
         return found
 
-    def count_unanswered(self, answer: Credentials) -> int:
+    def count_unanswered(self, credentials: Credentials) -> int:
         """Return the number of requests with this login that wait at a silent next hop, at least 1.
 
         A request does not count if the next hop has answered another request since it was sent: in
         that case the site is slow.
         """
-        count = self.late_verdicts.count_silent(answer.login_id)
+        count = self.late_verdicts.count_silent(credentials.login_id)
         for work in self.executor.works.values():
             if isinstance(work, ClientConnection) and work.upstream is not None:
                 carried = work.unanswered_credentials
-                is_same = carried is not None and carried.login_id == answer.login_id
+                is_same = carried is not None and carried.login_id == credentials.login_id
                 count += is_same and work.upstream.is_upstream_silent
         return max(1, count)
 

@@ -215,7 +215,7 @@ class Service:
             self._engine.limits,
             self._engine.via,
             loop.time,
-            self._publisher.wants_page,
+            self._publisher.captive_portal_found,
         )
         self._desk.send_own_request = partial(verify_login, tools)
         self._desk.addresses_of = self._engine.connector.addresses_of

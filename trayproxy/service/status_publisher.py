@@ -124,7 +124,7 @@ class StatusPublisher:
             self._portal = None
             self.publish_soon()
 
-    def wants_page(self, route: Route, url: str) -> None:
+    def captive_portal_found(self, route: Route, url: str) -> None:
         """Record the network's sign-in page.
 
         Args:

@@ -308,7 +308,7 @@ class UpstreamLease:
 
     def report_captive_portal(self, url: str) -> None:
         """Report the URL of the network's sign-in page to the observer."""
-        self._engine.observer.wants_page(self.route, url)
+        self._engine.observer.captive_portal_found(self.route, url)
 
     def record_response(self, upstream: UpstreamConnection) -> None:
         """Count a response of the next hop on this connection."""

@@ -287,16 +287,16 @@ class ClientConnection(Work[AcceptedConnection]):
 
     def _report_overdue_response(self, upstream: UpstreamConnection) -> None:
         """Report to the desk if a login is pending and the next hop sends no responses at all."""
-        carried = self.unanswered_credentials
-        if carried is None or upstream.route is None:
+        credentials = self.unanswered_credentials
+        if credentials is None or upstream.route is None:
             self._last_response = None
             return
-        now, answers = self.engine.loop.time(), upstream.route.activity.responses
-        if self._last_response is None or self._last_response[1] != answers:
-            self._last_response = (now, answers)
+        now, responses = self.engine.loop.time(), upstream.route.activity.responses
+        if self._last_response is None or self._last_response[1] != responses:
+            self._last_response = (now, responses)
         elif now - self._last_response[0] >= self.engine.limits.silent_upstream_s:
-            self._last_response = (inf, answers)
-            self.engine.desk.upstream_silent(carried, self.engine.count_unanswered(carried))
+            self._last_response = (inf, responses)
+            self.engine.desk.upstream_silent(credentials, self.engine.count_unanswered(credentials))
 
     @property
     def unanswered_credentials(self) -> Credentials | None:

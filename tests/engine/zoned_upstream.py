@@ -1,6 +1,6 @@
 """Requests through an upstream at a link-local address, in a separate network namespace.
 
-    unshare -rnm python -m tests.engine.zones
+    unshare -rnm python -m tests.engine.zoned_upstream
 
 It prints, for each loop and each way to write the address, the status that a client gets.
 """

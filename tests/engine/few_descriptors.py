@@ -1,6 +1,6 @@
 """An engine with few descriptors, in a separate process, because the limit is per process.
 
-    python -m tests.engine.crowded UPSTREAM_PORT DESCRIPTORS [UPSTREAM_HOST]
+    python -m tests.engine.few_descriptors UPSTREAM_PORT DESCRIPTORS [UPSTREAM_HOST]
 
 It prints its port, and ends when its standard input does.
 """
