@@ -66,7 +66,7 @@ def test_the_import_contracts_are_kept() -> None:
         ("service/__init__.py", "from trayproxy.cli import main"),
         ("control/client.py", "from trayproxy.desk import desk"),
         ("profiles/profile.py", "from trayproxy.control import messages"),
-        ("ui/icons.py", "from trayproxy.desk import vault"),
+        ("ui/icons.py", "from trayproxy.desk import keyring_store"),
         ("ui/icons.py", "from trayproxy import service"),
         ("cli/main.py", "from trayproxy.engine import tunnel"),
         ("desktop/screen_lock/base.py", "from trayproxy.desktop.screen_lock import factory"),

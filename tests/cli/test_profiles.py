@@ -35,7 +35,7 @@ ADD_OFFICE = ["profiles", "add", "Office", "proxy.example:8080", "--user", "CORP
 ADD_LAB = ["profiles", "add", "Lab", "lab.example:3128"]
 
 
-class FakeVault:
+class FakeKeyring:
     def __init__(self, problem: Problem | None = None) -> None:
         self.problem = problem
         self.calls: list[object] = []
@@ -387,20 +387,20 @@ def test_an_interrupted_login_saves_nothing(
 
 def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
-    vault = FakeVault()
+    keyring = FakeKeyring()
     tried: list[object] = []
 
     def save(paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool) -> None:
         tried.append((profile.id, login, is_typed))
 
-    at = OfflineSettings(paths, lambda: vault, save)
+    at = OfflineSettings(paths, lambda: keyring, save)
     office = at.profiles().find(None)
     at.save_login(office, Login("jdoe", SECRET), is_typed=True)
     at.forget_login(office)
     assert tried == [("office", Login("jdoe", SECRET), True)]
     # The profile has the accepted user name, under which the keyring stores the login.
     assert at.profiles().find(None).user == "jdoe"
-    assert vault.calls == [office]
+    assert keyring.calls == [office]
     cli(*ADD_LAB)
     at.save_login(at.profiles().find("Lab"), Login("jdoe", SECRET), is_typed=True)
     assert at.profiles().find("Lab").user == "jdoe"
@@ -412,7 +412,7 @@ def test_the_exit_code_states_why_a_password_was_not_saved(
 ) -> None:
     cli(*ADD_OFFICE)
     at = OfflineSettings(
-        paths, FakeVault, lambda *_: Problem(problem, "It was not saved", "Try again.")
+        paths, FakeKeyring, lambda *_: Problem(problem, "It was not saved", "Try again.")
     )
     with pytest.raises(CommandError, match=problem) as caught:
         at.save_login(at.profiles().find(None), Login("a", "b"), is_typed=False)
@@ -421,7 +421,7 @@ def test_the_exit_code_states_why_a_password_was_not_saved(
 
 def test_a_keyring_error_is_reported(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
-    at = OfflineSettings(paths, lambda: FakeVault(LOCKED.problem))
+    at = OfflineSettings(paths, lambda: FakeKeyring(LOCKED.problem))
     office = at.profiles().find(None)
     with pytest.raises(CommandError, match="TP-401") as caught:
         at.forget_login(office)

@@ -78,7 +78,7 @@ class ProfileList:
 
 
 class PasswordStore(Protocol):
-    """The part of the keyring interface needed without a service (`trayproxy.desk.vault`)."""
+    """The part of a `CredentialStore` that is needed without a service."""
 
     def forget(self, profile: Profile) -> "Future[Problem | None]":
         """Delete the login of a profile."""
@@ -137,13 +137,13 @@ class Settings(Protocol):
 
 @contextmanager
 def open_settings(
-    paths: Paths, open_vault: Callable[[], PasswordStore] | None = None
+    paths: Paths, open_keyring: Callable[[], PasswordStore] | None = None
 ) -> Iterator[Settings]:
     """Yield the settings of the running service; without a service, those of the settings file.
 
     Args:
         paths: The paths of the settings and the service.
-        open_vault: Opens the keyring for settings at rest; None for this user's keyring.
+        open_keyring: Opens the keyring for settings at rest; None for this user's keyring.
 
     Raises:
         CommandError: The settings cannot be opened.
@@ -154,7 +154,7 @@ def open_settings(
             yield ServiceSettings(client)
         return
     with _edit_lock(paths):
-        yield OfflineSettings(paths, open_vault or _open_vault)
+        yield OfflineSettings(paths, open_keyring or _open_keyring)
 
 
 class ServiceSettings:
@@ -201,20 +201,20 @@ class OfflineSettings:
     def __init__(
         self,
         paths: Paths,
-        open_vault: Callable[[], PasswordStore],
+        open_keyring: Callable[[], PasswordStore],
         save: SaveLoginOffline | None = None,
     ) -> None:
         """Set the path of the settings file; the keyring is opened on demand.
 
         Args:
             paths: The paths of the settings.
-            open_vault: Opens the keyring.
+            open_keyring: Opens the keyring.
             save: Verifies and saves a login; None to verify at the proxy and save in this user's
                 keyring.
         """
         self._paths = paths
         self._store = SettingsStore(paths.config_file)
-        self._open_vault = open_vault
+        self._open_keyring = open_keyring
         self._save = save or _save_login_offline
 
     def profiles(self) -> ProfileList:
@@ -255,9 +255,9 @@ class OfflineSettings:
 
     def forget_login(self, profile: Profile) -> None:
         """Delete a profile's logins from the keyring: each of its upstreams may have a login."""
-        vault = self._open_vault()
+        keyring = self._open_keyring()
         for upstream in profile.upstreams:
-            _wait_for_keyring(vault.forget(profile.with_only(str(upstream))))
+            _wait_for_keyring(keyring.forget(profile.with_only(str(upstream))))
 
     def _load(self) -> Config:
         try:
@@ -278,19 +278,19 @@ def _save_login_offline(
     paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool
 ) -> Problem | None:
     # Imported here: only this verb needs the modules for connections to proxies.
-    from trayproxy.desk.keyring_store import KeyringStore as Keyring
+    from trayproxy.desk.keyring_store import KeyringStore
     from trayproxy.service.own_requests.save_login import verify_and_save_offline
 
     return verify_and_save_offline(
-        paths, Keyring(), profile, login, is_typed=is_typed, name_of=config.name_of
+        paths, KeyringStore(), profile, login, is_typed=is_typed, name_of=config.name_of
     )
 
 
-def _open_vault() -> PasswordStore:
+def _open_keyring() -> PasswordStore:
     # Imported here: only two verbs need the keyring's libraries.
-    from trayproxy.desk.keyring_store import KeyringStore as Keyring
+    from trayproxy.desk.keyring_store import KeyringStore
 
-    return Keyring()
+    return KeyringStore()
 
 
 def _wait_for_keyring(outcome: "Future[Problem | None]") -> None:

@@ -109,7 +109,7 @@ class History(Protocol):
         """
 
     def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
-        """Store the addresses of an upstream, by which its rejections are found again."""
+        """Store the addresses of an upstream; its rejections are found by address, too."""
 
     def begin_trial(
         self, upstream_id: UpstreamId, login: Login, *, retry_rejected: bool, is_saved: bool = False
@@ -275,7 +275,7 @@ class HistoryFile:
         return self._submit(find) if self._upstreams or self._worker else _done(None)
 
     def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
-        """Store the addresses of an upstream, by which its rejections are found again."""
+        """Store the addresses of an upstream; its rejections are found by address, too."""
         self._addresses[upstream_id] = addresses[:MAX_ADDRESSES]
 
     def begin_trial(

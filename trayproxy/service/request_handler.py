@@ -179,7 +179,7 @@ class RequestHandler:
     # --- requests ---
 
     async def handle(self, session: Session, request: Request) -> Reply:
-        """Do what is asked."""
+        """Handle a request; turn exceptions about settings and profiles into a `Failed` reply."""
         try:
             return await self._handle(session, request)
         except SettingsError as error:

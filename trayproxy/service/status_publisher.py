@@ -106,7 +106,9 @@ class StatusPublisher:
         self._sent: Status | None = None
 
     def attach(self, desk: Desk, counters: Counters, inventory: KeyringInventory) -> None:
-        """Include the values of these parts in the status."""
+        """Set the desk, the engine's counters and the keyring inventory, whose values the status
+        shows.
+        """
         self._desk, self._counters, self._inventory = desk, counters, inventory
 
     # --- trayproxy.engine.engine.UpstreamObserver ---
