@@ -280,7 +280,7 @@ class Machine(Queries):
         tried: TriedLogin,
         in_flight: LoginInFlight | None,
     ) -> None:
-        """Park, release or refuse a request after a refusal of the current login."""
+        """Handle a request that was refused with the current login: park it again or refuse it."""
         state = self.state
         is_trial = in_flight is not None or event.is_own or space.accepted_at is None
         if event.offers and not tried.is_offered_again and not tried.is_final:
@@ -379,9 +379,9 @@ class Machine(Queries):
         return offer is not None and objection(self.state, space, offer, request.offers) is None
 
     def _resume_after_match(self, space: SpaceState) -> None:
-        """Resume the use of a login after the upstream matched its fingerprint again.
+        """Use the login again now that the upstream matches its fingerprint.
 
-        A parked request is refused if its own 407 does not match the fingerprint.
+        Parked requests are refused if their own 407 does not match the fingerprint.
         """
         for request in list(space.parked.values()):
             if not self._matches_again(space, request):

@@ -281,9 +281,9 @@ class SpaceState:
         snoozed_until: End of the snooze; infinite if only the user ends it.
         snooze_ends_with_network: True if a network change also ends the snooze.
         weaker_snoozed_until: Time until which there is no prompt about weaker schemes.
-        weaker_refusal: What is wrong with the upstream, in full sentences for the user or empty, if
-            a request was refused because the upstream demands a weaker scheme than before and
-            there is no front end; None if a login was accepted since.
+        weaker_refusal: The problem of the upstream in full sentences for the user, or empty, if a
+            request was refused because the upstream demands a weaker scheme than before and no
+            front end can show a prompt; None after the next acceptance.
         lookup: Number of the outstanding keyring look-up, which may be overdue; None if there is
             none.
         lookup_deadline: Time when the keyring look-up times out.

@@ -98,9 +98,9 @@ class Verification:
     # --- No response, or an inconclusive response ------------------------------------------------
 
     def handle_no_response(self, event: NoResponse) -> None:
-        """Handle the end of a request with a login and without a response.
+        """Handle a request that carried a login and ended without a response.
 
-        A request changes nothing if it never carried the current login.
+        Nothing changes if the request never carried the current login.
         """
         space = self._state.spaces.get(event.login_id.space)
         if space is None:
@@ -167,8 +167,8 @@ class Verification:
         self.send_own_request(space)
 
     def _clear_silence(self, space: SpaceState) -> None:
-        """Trust a login again if the upstream sends no 407, or does not respond to an own request
-        either."""
+        """Trust a login again if the own request got no 407: the login is not the reason for the
+        silence."""
         is_awaiting_own = space.phase is SpacePhase.UNVERIFIED and space.accepted_at is not None
         if is_awaiting_own and space.unanswered and not space.refusals and not space.own_challenged:
             space.unanswered = 1
