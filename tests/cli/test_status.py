@@ -21,6 +21,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.desk.problems import problem_of
+from trayproxy.profiles.profile import SignIn
 
 UP = Status("0.1.0", 7, ListenerState.UP, "127.0.0.1:3128", profile=OFFICE, profiles=(OFFICE,))
 
@@ -146,7 +147,21 @@ def test_json_is_versioned(cli: Cli, service: FakeService) -> None:
         ),
         ({"listener": ListenerState.STARTING}, "starting", "Starting…"),
         ({"listener": ListenerState.FAILED}, "stopped", "Not running"),
-        ({"profile": None, "profiles": ()}, "ready", "No profile yet"),
+        (
+            {
+                "profile": dataclasses.replace(OFFICE, sign_in=SignIn.NONE),
+                "sign_in": SignInState.UNUSABLE,
+                "upstream": UpstreamState.OK,
+            },
+            "trouble",
+            "Office — the proxy wants a sign-in",
+        ),
+        ({"profile": None, "profiles": ()}, "starting", "No profile yet"),
+        (
+            {"profile": None, "profiles": (), "listener": ListenerState.STARTING},
+            "starting",
+            "Starting…",
+        ),
         (
             {"profile": None, "profiles": (OFFICE,)},
             "stopped",
@@ -183,6 +198,7 @@ def test_connecting_directly_is_a_state() -> None:
         ({"upstream": UpstreamState.UNREACHABLE}, 5),
         ({"listener": ListenerState.FAILED, "problem": Problem("TP-101", "Taken", "")}, 7),
         ({"profile": None}, 1),
+        ({"profile": None, "profiles": ()}, 1),
         ({"profile": None, "direct": True}, 0),
     ],
 )

@@ -222,7 +222,7 @@ def test_status_does_not_say_connected_while_every_request_is_refused(
     here.front_end.wait_for_status(lambda status: status.sign_in is SignInState.UNUSABLE)
     told = type_in("status")
     assert told.returncode == 4
-    assert told.stdout.startswith("Office — no common way to sign in\n")
+    assert told.stdout.startswith("Office — the proxy wants a sign-in\n")
     assert "TP-303" in told.stdout
     here.front_end.request_done(SaveProfile(office.profile))
     assert type_in("status").returncode == 0

@@ -20,7 +20,7 @@ from trayproxy.control.messages import (
     Status,
     UpstreamState,
 )
-from trayproxy.profiles.profile import DIRECT_ID, Profile, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
 from trayproxy.ui import texts
 from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.menu import PROFILES_SHOWN, TrayMenu
@@ -201,6 +201,15 @@ def test_the_heading_says_no_sign_in_is_possible(menu: TrayMenu) -> None:
     menu.update(IconState.TROUBLE, structs.replace(STATUS, sign_in=SignInState.UNUSABLE))
     assert rows(menu)[0] == "Office: no common way to sign in"
     assert not row(menu, "sign_in").isVisible()
+
+
+def test_the_heading_says_that_a_profile_without_sign_in_needs_one(menu: TrayMenu) -> None:
+    profile = replace(OFFICE, sign_in=SignIn.NONE)
+    menu.update(
+        IconState.TROUBLE,
+        structs.replace(STATUS, profile=profile, sign_in=SignInState.UNUSABLE),
+    )
+    assert rows(menu)[0] == "Office: the proxy wants a sign-in"
 
 
 def test_more_than_seven_profiles_are_in_a_submenu(menu: TrayMenu) -> None:

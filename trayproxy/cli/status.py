@@ -15,7 +15,13 @@ from trayproxy.control.messages import (
     Status,
     UpstreamState,
 )
-from trayproxy.control.status_conditions import cannot_sign_in, has_no_active_profile, needs_sign_in
+from trayproxy.control.status_conditions import (
+    cannot_sign_in,
+    has_no_active_profile,
+    has_no_profile,
+    lacks_sign_in,
+    needs_sign_in,
+)
 from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import Paths
 
@@ -68,7 +74,7 @@ def as_text(status: Status) -> str:
     rows = [("Local address", status.address)]
     if status.profile is not None:
         rows.append(("Proxy", ", ".join(map(str, status.profile.upstreams))))
-        rows.append(("Sign-in", _SIGN_IN_TEXTS[status.sign_in]))
+        rows.append(("Sign-in", _sign_in_text(status)))
         if status.saved is not None:
             rows.append(("Password", "saved" if status.saved else "not saved"))
     rows.append(("Keyring", keyring_text(status.keyring)))
@@ -98,6 +104,8 @@ def state(status: Status) -> str:
         return "signin"
     if status.upstream is UpstreamState.UNREACHABLE or cannot_sign_in(status):
         return "trouble"
+    if has_no_profile(status):
+        return "starting"
     if status.direct:
         return "direct"
     return "ok" if status.upstream is UpstreamState.OK else "ready"
@@ -109,7 +117,7 @@ def heading(status: Status) -> str:
         return "Not running"
     if has_no_active_profile(status):
         return "No profile is in use; choose one: trayproxy profiles use"
-    if status.profile is None and not status.direct:
+    if status.listener is ListenerState.UP and has_no_profile(status):
         return "No profile yet"
     name = printable_line(status.profile.name) if status.profile is not None else ""
     match state(status):
@@ -123,6 +131,8 @@ def heading(status: Status) -> str:
             if status.direct_until is None:
                 return "Connecting directly"
             return f"Connecting directly until {strftime('%H:%M', localtime(status.direct_until))}"
+        case "trouble" if lacks_sign_in(status):
+            return f"{name} — the proxy wants a sign-in"
         case "trouble" if cannot_sign_in(status):
             return f"{name} — no common way to sign in"
         case "trouble" if status.profile is not None:
@@ -141,7 +151,14 @@ def exit_code(status: Status) -> ExitCode:
         return ExitCode.SIGN_IN
     if status.upstream is UpstreamState.UNREACHABLE:
         return ExitCode.UPSTREAM
-    return ExitCode.FAILED if state(status) == "stopped" else ExitCode.DONE
+    is_usable = state(status) != "stopped" and not has_no_profile(status)
+    return ExitCode.DONE if is_usable else ExitCode.FAILED
+
+
+def _sign_in_text(status: Status) -> str:
+    if lacks_sign_in(status):
+        return "the proxy wants one, but the profile is set to use none"
+    return _SIGN_IN_TEXTS[status.sign_in]
 
 
 def refused_clients_text(refused: RefusedClients) -> str:

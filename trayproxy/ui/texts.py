@@ -19,7 +19,11 @@ from trayproxy.control.messages import (
     Transport,
 )
 from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXTS
-from trayproxy.control.status_conditions import cannot_sign_in, has_no_active_profile
+from trayproxy.control.status_conditions import (
+    cannot_sign_in,
+    has_no_active_profile,
+    lacks_sign_in,
+)
 from trayproxy.profiles.profile import Encoding, Method, Profile, ProxyScheme, Upstream
 from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.plurals import Plurals
@@ -75,6 +79,8 @@ def first_line(state: IconState, status: Status | None) -> str:
             return fill_name(translate("Tray", "{name}: sign-in needed"), name)
         case IconState.DIRECT:
             return _direct_line(status)
+        case IconState.TROUBLE if lacks_sign_in(status):
+            return fill_name(translate("Tray", "{name}: the proxy wants a sign-in"), name)
         case IconState.TROUBLE if cannot_sign_in(status):
             return fill_name(translate("Tray", "{name}: no common way to sign in"), name)
         case IconState.TROUBLE if status.profile is not None:
