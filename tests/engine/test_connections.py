@@ -37,9 +37,7 @@ def test_requests_of_one_client_share_an_upstream_connection(
     assert [request.connection for request in recorder.requests] == [1, 1, 1]
 
 
-def test_the_desk_hears_of_every_acceptance_that_it_wants_to_hear_of(
-    client: Client, engine: Running
-) -> None:
+def test_every_acceptance_wanted_by_the_desk_is_reported(client: Client, engine: Running) -> None:
     """A later 407 is not about the password."""
     engine.desk.doubts_all = True
     for count in range(1, 6):
@@ -47,7 +45,7 @@ def test_the_desk_hears_of_every_acceptance_that_it_wants_to_hear_of(
         assert len(engine.desk.acceptances) == count
 
 
-def test_a_connection_is_kept_for_the_next_client(engine: Running, recorder: Recorder) -> None:
+def test_a_connection_is_pooled_for_the_next_client(engine: Running, recorder: Recorder) -> None:
     for _ in range(2):
         with engine.connect() as client:
             assert client.ask(GET).status == 200
@@ -55,7 +53,7 @@ def test_a_connection_is_kept_for_the_next_client(engine: Running, recorder: Rec
     assert [request.connection for request in recorder.requests] == [1, 1]
 
 
-def test_direct_requests_to_two_hosts_go_to_each_of_them(start: Start, stack: ExitStack) -> None:
+def test_direct_requests_to_two_hosts_reach_their_hosts(start: Start, stack: ExitStack) -> None:
     first, second = stack.enter_context(Recorder()), stack.enter_context(Recorder())
     engine = start(office(1))
     engine.signs.direct.add("*")
@@ -72,7 +70,7 @@ def test_direct_requests_to_two_hosts_go_to_each_of_them(start: Start, stack: Ex
 
 
 @pytest.mark.parametrize("when", ["before the answer", "in its body"])
-def test_a_connection_whose_client_left_is_used_for_nobody_else(
+def test_the_connection_of_a_request_whose_client_left_is_not_reused(
     start: Start, script: Play, when: str
 ) -> None:
     read, late = Event(), Event()
@@ -103,7 +101,7 @@ def test_a_connection_whose_client_left_is_used_for_nobody_else(
         assert other.reply().body == b"ok\n"
 
 
-def test_what_nobody_asked_for_is_no_answer_r_049(start: Start, script: Play) -> None:
+def test_unsolicited_octets_are_no_response_r_049(start: Start, script: Play) -> None:
     """Both sockets become ready in the same turn of the loop, the client first (RFC 9112, section
     9.2)."""
     asked, said = Event(), Event()
@@ -135,7 +133,7 @@ def test_what_nobody_asked_for_is_no_answer_r_049(start: Start, script: Play) ->
 
 @pytest.mark.parametrize("answers", [1, 2, 3])
 @pytest.mark.parametrize("end", ["closed", "reset"])
-def test_a_get_on_a_connection_that_just_ended_is_sent_once_more(
+def test_a_get_on_a_connection_that_just_ended_is_sent_again(
     start: Start, script: Play, answers: int, end: str
 ) -> None:
     def leave(peer: Peer) -> None:
@@ -184,7 +182,7 @@ def test_a_post_on_a_connection_that_just_ended_is_not_sent_again_r_073(
     assert len(upstream.peers) == 1
 
 
-def test_quitting_answers_the_request_under_way_and_not_the_one_behind_it(
+def test_quitting_answers_the_running_request_and_not_the_pipelined_one(
     start: Start, script: Play
 ) -> None:
     goes_on = Event()
@@ -211,9 +209,7 @@ def test_quitting_answers_the_request_under_way_and_not_the_one_behind_it(
 
 
 @pytest.mark.parametrize("requests", [1, 2, 3])
-def test_an_upstream_that_says_nothing_ends_in_a_504(
-    start: Start, script: Play, requests: int
-) -> None:
+def test_a_silent_upstream_is_a_504(start: Start, script: Play, requests: int) -> None:
     def go_quiet(peer: Peer) -> None:
         for _ in range(requests - 1):
             peer.read_head()
@@ -228,7 +224,7 @@ def test_an_upstream_that_says_nothing_ends_in_a_504(
         assert client.ask(GET).status == 504
 
 
-def test_an_unsolicited_answer_ends_an_idle_connection_r_049(
+def test_an_unsolicited_response_closes_an_idle_connection_r_049(
     engine: Running, start: Start, script: Play
 ) -> None:
     more = Event()
@@ -254,7 +250,7 @@ def test_an_unsolicited_answer_ends_an_idle_connection_r_049(
         assert client.ask(GET).body == b"ok\n"
 
 
-def test_surplus_octets_end_the_connection_they_came_on_r_049(start: Start, script: Play) -> None:
+def test_surplus_octets_close_their_connection_r_049(start: Start, script: Play) -> None:
     upstream = script(answering(OK + OK.replace(b"ok\n", b"no\n")), answering(OK))
     engine = start(office(upstream.port))
     with engine.connect() as client:
@@ -264,7 +260,7 @@ def test_surplus_octets_end_the_connection_they_came_on_r_049(start: Start, scri
 
 
 @pytest.mark.parametrize("who", ["the same client", "the next client"])
-def test_no_idle_connection_outlives_a_change_of_networks(
+def test_idle_connections_are_closed_after_a_network_change(
     engine: Running, recorder: Recorder, who: str
 ) -> None:
     with ExitStack() as stack:
@@ -281,7 +277,7 @@ def test_no_idle_connection_outlives_a_change_of_networks(
     assert [request.connection for request in recorder.requests] == [1, 1, 2, 2]
 
 
-def test_a_connection_that_fails_as_soon_as_it_is_taken_is_watched_no_more(
+def test_a_connection_that_fails_when_taken_is_unregistered(
     engine: Running, recorder: Recorder
 ) -> None:
     """A stale registration would suppress the registration of the next socket with this
@@ -310,7 +306,7 @@ def open_descriptors() -> set[int]:
     return {int(name) for name in os.listdir("/proc/self/fd")}
 
 
-def test_a_request_on_its_way_outlives_a_change_of_networks(start: Start, script: Play) -> None:
+def test_a_running_request_survives_a_network_change(start: Start, script: Play) -> None:
     go_on = Event()
 
     def slow(peer: Peer) -> None:
@@ -328,7 +324,7 @@ def test_a_request_on_its_way_outlives_a_change_of_networks(start: Start, script
         assert client.reply().status == 200
 
 
-def test_a_login_does_not_travel_on_a_connection_of_another_profile(
+def test_a_login_is_not_sent_on_a_connection_of_another_profile(
     start: Start, stack: ExitStack
 ) -> None:
     recorder = stack.enter_context(Recorder())
@@ -342,7 +338,7 @@ def test_a_login_does_not_travel_on_a_connection_of_another_profile(
     assert first.connection != second.connection
 
 
-def test_a_switched_profile_is_used_by_the_next_request(start: Start, stack: ExitStack) -> None:
+def test_the_next_request_uses_the_switched_profile(start: Start, stack: ExitStack) -> None:
     old, new = stack.enter_context(Recorder()), stack.enter_context(Recorder())
     engine = start(office(old.port), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:
@@ -356,9 +352,7 @@ def test_a_switched_profile_is_used_by_the_next_request(start: Start, stack: Exi
         assert len(request.values(b"proxy-authorization")) == 1
 
 
-def test_a_connect_to_a_host_that_is_reached_directly_opens_a_tunnel(
-    start: Start, script: Play
-) -> None:
+def test_a_connect_on_a_direct_route_opens_a_tunnel(start: Start, script: Play) -> None:
     def echo(peer: Peer) -> None:
         peer.send(peer.read(5))
         peer.read_all()
@@ -374,7 +368,9 @@ def test_a_connect_to_a_host_that_is_reached_directly_opens_a_tunnel(
     assert origin.peer(1).received == b"hello"
 
 
-def test_octets_sent_with_a_direct_connect_reach_the_host(start: Start, script: Play) -> None:
+def test_octets_sent_with_a_connect_on_a_direct_route_reach_the_host(
+    start: Start, script: Play
+) -> None:
     origin = script(lambda peer: peer.send(peer.read(5)))
     engine = start(office(1))
     engine.signs.direct.add("127.0.0.1")
@@ -384,7 +380,7 @@ def test_octets_sent_with_a_direct_connect_reach_the_host(start: Start, script: 
         assert client.take(5) == b"early"
 
 
-def test_a_direct_connect_sends_the_host_nothing_of_ours(start: Start, script: Play) -> None:
+def test_a_connect_on_a_direct_route_sends_the_host_no_head(start: Start, script: Play) -> None:
     origin = script(lambda peer: peer.send(ANSWER + peer.read_all()))
     engine = start(office(1), FakeDesk(LOGIN, knows_it=True))
     engine.signs.direct.add("127.0.0.1")
@@ -394,9 +390,7 @@ def test_a_direct_connect_sends_the_host_nothing_of_ours(start: Start, script: P
         assert client.take_all() == ANSWER
 
 
-def test_what_clients_of_this_computer_are_sent_is_not_paced(
-    start: Start, recorder: Recorder
-) -> None:
+def test_responses_to_local_clients_are_not_paced(start: Start, recorder: Recorder) -> None:
     engine = start(office(recorder.port))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -410,12 +404,10 @@ def test_what_clients_of_this_computer_are_sent_is_not_paced(
         assert engine.call(way_of_sending) == b"reno"
 
 
-def test_no_connection_ever_blocks_or_is_inherited_by_a_program_that_we_start(
-    start: Start, recorder: Recorder
-) -> None:
+def test_connections_are_non_blocking_and_not_inheritable(start: Start, recorder: Recorder) -> None:
     """They are created without Python's own wrapper, which would ensure both (PEP 446)."""
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
-    # The first dials in the story of the connection, the second in the shortcut.
+    # The request loop opens the first connection, the fast path the second.
     with engine.connect() as first, engine.connect() as second:
         for client in (first, second):
             assert client.ask(GET).status == 200

@@ -81,9 +81,7 @@ def typical_delay(tunnel: Client) -> float:
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 @pytest.mark.parametrize("way", ["upstream", "direct"])
-def test_a_name_without_an_address_is_a_502_that_says_so(
-    start: Start, method: str, way: str
-) -> None:
+def test_an_unresolvable_name_is_a_502_with_dns_error(start: Start, method: str, way: str) -> None:
     engine = start(office(3128, host=UNRESOLVABLE))
     trigger = TRIGGERS[method]
     if way == "direct":
@@ -116,7 +114,7 @@ class SilentNames:
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_a_name_server_that_says_nothing_is_a_502_too_and_delays_nobody_else(
+def test_a_silent_name_server_is_a_502_and_does_not_delay_others(
     start: Start, script: Play, method: str
 ) -> None:
     engine = start(office(script(echoing).port), limits=EngineLimits(resolve_s=0.5))
@@ -135,7 +133,7 @@ def test_a_name_server_that_says_nothing_is_a_502_too_and_delays_nobody_else(
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_a_port_that_refuses_is_a_502_at_once(start: Start, method: str) -> None:
+def test_a_refused_connection_is_an_immediate_502(start: Start, method: str) -> None:
     engine = start(office(closed_port()))
     seconds = []
     for _ in range(5):
@@ -157,15 +155,13 @@ def test_an_address_without_a_route_is_a_502(start: Start) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_a_connection_that_hangs_is_a_504(start: Start, nowhere: int, method: str) -> None:
+def test_a_connection_timeout_is_a_504(start: Start, nowhere: int, method: str) -> None:
     engine = start(office(nowhere), limits=EngineLimits(connect_s=0.3, connect_total_s=0.6))
     with engine.connect() as client:
         assert client.ask(TRIGGERS[method], method.encode()).status == 504
 
 
-def test_an_upstream_that_hangs_delays_nobody_else(
-    start: Start, script: Play, nowhere: int
-) -> None:
+def test_a_hanging_upstream_does_not_delay_others(start: Start, script: Play, nowhere: int) -> None:
     upstream = script(echoing)
     engine = start(office(upstream.port))
     with ExitStack() as stack:
@@ -179,7 +175,7 @@ def test_an_upstream_that_hangs_delays_nobody_else(
 
 
 @pytest.mark.parametrize("end", ["closes", "resets"])
-def test_a_client_that_leaves_while_an_upstream_hangs_leaves_nothing_behind(
+def test_a_client_that_leaves_during_a_connection_attempt_leaks_nothing(
     start: Start, nowhere: int, end: str
 ) -> None:
     engine = start(office(nowhere), limits=EngineLimits(connect_s=0.3, connect_total_s=0.6))
@@ -192,12 +188,12 @@ def test_a_client_that_leaves_while_an_upstream_hangs_leaves_nothing_behind(
     engine.until_it_holds(base)
 
 
-# --- what the upstream does: F04, F05, F06 ---
+# --- faults of the upstream: F04, F05, F06 ---
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 @pytest.mark.parametrize("script_", [closing_early, resetting], ids=["closes", "resets"])
-def test_an_upstream_that_ends_before_its_answer_is_a_502(
+def test_an_upstream_that_closes_before_its_response_is_a_502(
     start: Start, script: Play, script_: Callable[[Peer], None], method: str
 ) -> None:
     engine = start(office(script(script_).port))
@@ -208,7 +204,7 @@ def test_an_upstream_that_ends_before_its_answer_is_a_502(
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200"])
-def test_a_head_that_ends_in_the_middle_is_a_502(start: Start, script: Play, head: bytes) -> None:
+def test_an_incomplete_response_head_is_a_502(start: Start, script: Play, head: bytes) -> None:
     def cut(peer: Peer) -> None:
         peer.read_head()
         peer.send(head)
@@ -227,9 +223,7 @@ def test_a_head_that_ends_in_the_middle_is_a_502(start: Start, script: Play, hea
     ids=["body", "chunk", "trailer"],
 )
 @pytest.mark.parametrize("end", ["closes", "resets", "hangs"])
-def test_an_answer_that_does_not_go_on_is_cut_visibly(
-    start: Start, script: Play, octets: bytes, end: str
-) -> None:
+def test_a_stalled_response_is_reset(start: Start, script: Play, octets: bytes, end: str) -> None:
     go_on = Event()
 
     def cut(peer: Peer) -> None:
@@ -254,7 +248,7 @@ def test_an_answer_that_does_not_go_on_is_cut_visibly(
 # --- slow clients: F09; F08 is in test_faults_of_others ---
 
 
-def test_content_that_stops_coming_is_a_408(start: Start, script: Play) -> None:
+def test_stalled_content_is_a_408(start: Start, script: Play) -> None:
     upstream = script(lambda peer: peer.read_all())
     engine = start(office(upstream.port), limits=EngineLimits(body_s=0.2))
     with engine.connect() as client:
@@ -264,13 +258,13 @@ def test_content_that_stops_coming_is_a_408(start: Start, script: Play) -> None:
     assert not engine.observer.failures
 
 
-def test_a_client_that_sends_nothing_is_hung_up_on(start: Start) -> None:
+def test_the_connection_of_a_silent_client_is_closed(start: Start) -> None:
     engine = start(None, limits=EngineLimits(first_octet_s=0.1))
     with engine.connect() as client:
         assert client.take_all() == b""
 
 
-def test_a_client_that_asks_nothing_more_is_hung_up_on(start: Start, script: Play) -> None:
+def test_an_idle_client_connection_is_closed(start: Start, script: Play) -> None:
     engine = start(office(script(answering(OK)).port), limits=EngineLimits(idle_s=0.1))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -278,7 +272,7 @@ def test_a_client_that_asks_nothing_more_is_hung_up_on(start: Start, script: Pla
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_clients_that_do_not_read_cost_little_memory(
+def test_clients_that_do_not_read_use_little_memory(
     start: Start, script: Play, method: str
 ) -> None:
     block = bytes(1 << 20)
@@ -324,10 +318,12 @@ class Stalled:
         return monotonic() - self._since > 0.1
 
 
-# --- clients that vanish: F11 ---
+# --- vanished clients: F11 ---
 
 
-def test_a_request_whose_client_leaves_leaves_the_desk_too(start: Start, script: Play) -> None:
+def test_a_request_is_withdrawn_from_the_desk_when_its_client_leaves(
+    start: Start, script: Play
+) -> None:
     engine = start(office(script(answering(challenge("Basic realm=a"))).port))
     with engine.connect() as client:
         client.send(GET)
@@ -337,7 +333,9 @@ def test_a_request_whose_client_leaves_leaves_the_desk_too(start: Start, script:
 
 
 @pytest.mark.parametrize("end", ["closes", "resets"])
-def test_an_upload_whose_client_leaves_ends_upstream(start: Start, script: Play, end: str) -> None:
+def test_the_upstream_connection_of_an_upload_closes_when_its_client_leaves(
+    start: Start, script: Play, end: str
+) -> None:
     ended = Event()
 
     def read(peer: Peer) -> None:
@@ -354,7 +352,7 @@ def test_an_upload_whose_client_leaves_ends_upstream(start: Start, script: Play,
 
 
 @pytest.mark.parametrize("octets", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nquiet"])
-def test_a_download_whose_client_resets_ends_upstream_at_once(
+def test_the_upstream_connection_of_a_download_closes_when_its_client_resets(
     start: Start, script: Play, octets: bytes
 ) -> None:
     ended = Event()
@@ -376,7 +374,7 @@ def test_a_download_whose_client_resets_ends_upstream_at_once(
         assert ended.wait(20)
 
 
-def test_a_download_whose_client_closes_ends_upstream_with_the_next_octets(
+def test_the_upstream_connection_of_a_download_closes_with_the_next_octets_after_its_client_closed(
     start: Start, script: Play
 ) -> None:
     ended = Event()
@@ -400,7 +398,7 @@ def test_a_download_whose_client_closes_ends_upstream_with_the_next_octets(
 # --- descriptors: F23 ---
 
 
-def test_a_connection_that_cannot_be_watched_ends_and_the_others_go_on(
+def test_a_connection_with_a_rejected_registration_ends_and_others_continue(
     start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number of registrations per user is limited (epoll_ctl(2))."""
@@ -426,7 +424,7 @@ def test_a_connection_that_cannot_be_watched_ends_and_the_others_go_on(
     )
 
 
-def test_a_tunnel_in_which_we_fail_ends_alone_and_visibly(
+def test_a_tunnel_with_an_internal_error_is_reset_and_others_continue(
     start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the tunnel stayed registered, the error would recur in every turn and delay other
@@ -486,7 +484,9 @@ def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recor
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_without_descriptors_nothing_is_said_of_the_next_hop(recorder: Recorder, host: str) -> None:
+def test_a_lack_of_descriptors_is_not_reported_as_a_fault_of_the_next_hop(
+    recorder: Recorder, host: str
+) -> None:
     """Each client uses one descriptor, and none is left to connect or to resolve a name."""
     descriptors = 64
     arguments = [str(recorder.port), str(descriptors), host]
@@ -511,7 +511,7 @@ def test_without_descriptors_nothing_is_said_of_the_next_hop(recorder: Recorder,
         assert out == b"\n", "the upstream was told as dead"
 
 
-def test_more_clients_than_allowed_are_told_so(start: Start, script: Play) -> None:
+def test_clients_above_the_limit_get_an_error_page(start: Start, script: Play) -> None:
     engine = start(office(script(answering(OK)).port), limits=EngineLimits(max_clients=2))
     with ExitStack() as stack:
         for _ in range(2):
@@ -526,7 +526,7 @@ def test_more_clients_than_allowed_are_told_so(start: Start, script: Play) -> No
 # --- quitting: F29 ---
 
 
-def test_quitting_waits_for_what_runs_and_for_nothing_else(start: Start, script: Play) -> None:
+def test_quitting_waits_for_running_requests_only(start: Start, script: Play) -> None:
     go_on = Event()
 
     def slow(peer: Peer) -> None:
@@ -554,7 +554,7 @@ def test_quitting_waits_for_what_runs_and_for_nothing_else(start: Start, script:
         quitting.join()
 
 
-def test_quitting_cuts_what_does_not_end(start: Start, script: Play) -> None:
+def test_quitting_resets_connections_after_its_limit(start: Start, script: Play) -> None:
     engine = start(office(script(echoing).port), limits=EngineLimits(shutdown_s=0.2))
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
@@ -566,7 +566,7 @@ def test_quitting_cuts_what_does_not_end(start: Start, script: Play) -> None:
     assert engine.holdings().connections == 0
 
 
-def test_what_quitting_cuts_does_not_look_whole(start: Start, script: Play) -> None:
+def test_a_response_aborted_by_quitting_does_not_look_complete(start: Start, script: Play) -> None:
     """R-044: the response to an HTTP/1.0 client ends with its connection."""
 
     def stop_in_the_middle(peer: Peer) -> None:
@@ -584,14 +584,14 @@ def test_what_quitting_cuts_does_not_look_whole(start: Start, script: Play) -> N
         assert client.was_reset
 
 
-# --- noise: F32 ---
+# --- random octets: F32 ---
 
 
 def noise(seed: int) -> bytes:
     return random.Random(seed).randbytes(1 << 20)
 
 
-def test_noise_from_clients_costs_nothing(engine: Running) -> None:
+def test_random_octets_of_clients_leak_nothing(engine: Running) -> None:
     base = engine.holdings()
     for seed in range(40):
         with engine.connect() as client:
@@ -604,7 +604,7 @@ def test_noise_from_clients_costs_nothing(engine: Running) -> None:
     engine.until_it_holds(base)
 
 
-def test_noise_behind_a_head_costs_nothing(engine: Running) -> None:
+def test_random_octets_after_a_head_leak_nothing(engine: Running) -> None:
     for seed in range(20):
         with engine.connect() as client:
             head = get(URL, b"Transfer-Encoding: chunked", method=b"POST")
@@ -615,7 +615,7 @@ def test_noise_behind_a_head_costs_nothing(engine: Running) -> None:
         assert client.ask(GET).status == 200
 
 
-def test_noise_from_upstreams_is_a_502(start: Start, script: Play) -> None:
+def test_random_octets_of_upstreams_are_a_502(start: Start, script: Play) -> None:
     count = iter(range(1000))
 
     def rave(peer: Peer) -> None:
@@ -629,10 +629,10 @@ def test_noise_from_upstreams_is_a_502(start: Start, script: Play) -> None:
             assert client.ask(TRIGGERS[method], method.encode()).status == 502
 
 
-# --- what went wrong in other proxies ---
+# --- faults known from other proxies ---
 
 
-def test_a_clients_own_credentials_go_nowhere(start: Start, stack: ExitStack) -> None:
+def test_a_clients_own_credentials_are_not_forwarded(start: Start, stack: ExitStack) -> None:
     recorder = stack.enter_context(Recorder())
     engine = start(office(recorder.port, sign_in=SignIn.NONE))
     line = b"Proxy-Authorization: Basic Zm9vOmJhcg=="
@@ -643,7 +643,7 @@ def test_a_clients_own_credentials_go_nowhere(start: Start, stack: ExitStack) ->
     assert b"uthorization" not in recorder.octets
 
 
-def test_half_an_upload_is_upstream_when_half_of_it_has_come(start: Start, script: Play) -> None:
+def test_content_is_forwarded_as_it_arrives(start: Start, script: Play) -> None:
     half = bytes(range(256)) * 16_000
 
     def read_half(peer: Peer) -> None:
@@ -673,9 +673,7 @@ def test_a_407_that_closes_without_a_login_does_not_loop(start: Start, script: P
 @pytest.mark.parametrize(
     "value", [b"", b"Bearer realm=x", b"NTLM", b"Negotiate, NTLM", b'Digest realm="a, Basic"']
 )
-def test_a_challenge_that_basic_cannot_answer_gets_no_login(
-    start: Start, script: Play, value: bytes
-) -> None:
+def test_an_unsupported_challenge_gets_no_login(start: Start, script: Play, value: bytes) -> None:
     head = b"HTTP/1.1 407 No\r\nProxy-Authenticate: %b\r\nContent-Length: 0\r\n\r\n" % value
     upstream = script(answering(head))
     desk = FakeDesk(LOGIN, schemes=(Basic(),))
@@ -684,19 +682,19 @@ def test_a_challenge_that_basic_cannot_answer_gets_no_login(
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
-def test_a_long_host_name_is_passed_on(engine: Running, client: Client, recorder: Recorder) -> None:
+def test_a_long_host_name_is_forwarded(engine: Running, client: Client, recorder: Recorder) -> None:
     host = b".".join([b"a" * 49] * 5)
     assert client.ask(connect(host + b":443"), b"CONNECT").status == 200
     assert recorder.requests[0].target == host + b":443"
 
 
-def test_field_values_are_octets(client: Client, recorder: Recorder) -> None:
+def test_field_values_are_forwarded_as_octets(client: Client, recorder: Recorder) -> None:
     client.ask(get(URL, "X-Name: Jörg".encode(), b"X-Old: J\xf6rg"))
     assert recorder.requests[0].values(b"x-name") == ["Jörg".encode()]
     assert recorder.requests[0].values(b"x-old") == [b"J\xf6rg"]
 
 
-def test_a_quiet_tunnel_lives_beyond_every_limit(start: Start, script: Play) -> None:
+def test_a_quiet_tunnel_has_no_time_limit(start: Start, script: Play) -> None:
     limits = EngineLimits().scaled(1 / 1000)
     engine = start(office(script(echoing).port), limits=limits)
     with engine.connect() as client:
@@ -707,7 +705,7 @@ def test_a_quiet_tunnel_lives_beyond_every_limit(start: Start, script: Play) -> 
         assert client.take(1) == b"?"
 
 
-def test_a_half_closed_tunnel_does_not_live_for_ever(start: Start, script: Play) -> None:
+def test_a_half_closed_tunnel_has_a_time_limit(start: Start, script: Play) -> None:
     def stay(peer: Peer) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
@@ -719,10 +717,10 @@ def test_a_half_closed_tunnel_does_not_live_for_ever(start: Start, script: Play)
         client.ask(CONNECT, b"CONNECT")
         client.finish()
         assert client.take_all() == b""
-        assert client.was_reset  # Nobody has said that this was all.
+        assert client.was_reset  # The upstream has not sent its end of the stream.
 
 
-def test_a_half_closed_tunnel_lives_while_octets_move(start: Start, script: Play) -> None:
+def test_a_half_closed_tunnel_continues_while_octets_move(start: Start, script: Play) -> None:
     """R-035: the limit is for silence, not for a long download after a short request."""
 
     def talk_on(peer: Peer) -> None:
@@ -742,7 +740,7 @@ def test_a_half_closed_tunnel_lives_while_octets_move(start: Start, script: Play
         assert not client.was_reset
 
 
-def test_a_socket_that_is_reset_before_it_speaks_costs_nothing(engine: Running) -> None:
+def test_a_socket_reset_before_its_first_octet_leaks_nothing(engine: Running) -> None:
     base = engine.holdings()
     for _ in range(200):
         engine.connect().reset()

@@ -46,7 +46,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("inside", PAGES)
-def test_what_a_page_can_send_goes_nowhere(
+def test_requests_of_a_web_page_to_trayproxy_are_not_forwarded(
     engine: Running, client: Client, recorder: Recorder, inside: str
 ) -> None:
     body = PAGES[inside]
@@ -68,7 +68,9 @@ def test_what_a_page_can_send_goes_nowhere(
     ],
     ids=["preflight", "private network", "websocket"],
 )
-def test_no_page_is_invited(client: Client, recorder: Recorder, lines: tuple[bytes, ...]) -> None:
+def test_web_pages_get_no_cors_permission_and_no_upgrade(
+    client: Client, recorder: Recorder, lines: tuple[bytes, ...]
+) -> None:
     method = b"GET" if b"Upgrade: websocket" in lines else b"OPTIONS"
     head = b"\r\n".join((method + b" / HTTP/1.1", b"Host: 127.0.0.1", *lines, b"", b""))
     reply = client.ask(head, method)
@@ -77,11 +79,11 @@ def test_no_page_is_invited(client: Client, recorder: Recorder, lines: tuple[byt
     assert not recorder.requests
 
 
-# --- T3: the port is ours alone ---
+# --- T3: exclusive use of the port ---
 
 
 @pytest.mark.parametrize("option", ["SO_REUSEADDR", "SO_REUSEPORT"])
-def test_nobody_else_can_listen_at_our_port(engine: Running, option: str) -> None:
+def test_no_other_socket_can_bind_the_port(engine: Running, option: str) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
         with pytest.raises(OSError, match="in use"):
@@ -93,7 +95,7 @@ def test_nobody_else_can_listen_at_our_port(engine: Running, option: str) -> Non
 
 @pytest.mark.parametrize("status", [b"302 Found", b"305 Use Proxy", b"308 Permanent Redirect"])
 @pytest.mark.parametrize("request_", [GET, CONNECT], ids=["GET", "CONNECT"])
-def test_no_redirection_is_followed(
+def test_redirections_are_not_followed(
     start: Start, script: Play, status: bytes, request_: bytes
 ) -> None:
     elsewhere = script(answering(OK))
@@ -106,7 +108,7 @@ def test_no_redirection_is_followed(
     assert not elsewhere.peers
 
 
-def test_nor_one_in_a_407(start: Start, script: Play) -> None:
+def test_a_redirection_in_a_407_is_not_followed(start: Start, script: Play) -> None:
     elsewhere = script(answering(OK))
     location = f"Location: http://127.0.0.1:{elsewhere.port}/"
     refusal = challenge("Basic realm=a").replace(b"\r\n", b"\r\n" + location.encode() + b"\r\n", 1)
@@ -116,7 +118,7 @@ def test_nor_one_in_a_407(start: Start, script: Play) -> None:
     assert not elsewhere.peers
 
 
-# --- T8: a 407 that is not from our proxy ---
+# --- T8: a 407 from another server than the upstream ---
 
 
 def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: Play) -> None:
@@ -131,7 +133,7 @@ def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: Play
     assert b"authorization" not in site.peer(1).received.lower()
 
 
-def test_a_407_inside_a_tunnel_is_the_tunnels_own(start: Start, script: Play) -> None:
+def test_a_407_inside_a_tunnel_is_relayed_unchanged(start: Start, script: Play) -> None:
     refusal = challenge("Basic realm=office")
 
     def site(peer: Peer) -> None:
@@ -152,10 +154,10 @@ def test_a_407_inside_a_tunnel_is_the_tunnels_own(start: Start, script: Play) ->
     assert upstream.peer(1).received.lower().count(b"proxy-authorization") == 1
 
 
-# --- T17 and F08: one slow client is no matter, many are none either ---
+# --- T17 and F08: slow clients ---
 
 
-def test_a_thousand_slow_heads_are_ended_and_others_are_served(
+def test_a_thousand_slow_heads_time_out_and_others_are_served(
     engine: Running, start: Start, stack: ExitStack
 ) -> None:
     if raise_descriptor_limit() < 4 * SLOW:
@@ -165,7 +167,7 @@ def test_a_thousand_slow_heads_are_ended_and_others_are_served(
     slow = [stack.enter_context(engine.connect()) for _ in range(SLOW)]
     for client in slow:
         client.send(b"GET http://origin.test/ HTTP/1.1\r\nX: ")
-    with dribbling(slow):
+    with slow_senders(slow):
         delays = [seconds_of_a_get(quick) for _ in range(20)]
         engine.until(lambda: len(engine.engine.executor.works) == 1, "the end of the slow")
         delays += [seconds_of_a_get(quick) for _ in range(20)]
@@ -175,7 +177,7 @@ def test_a_thousand_slow_heads_are_ended_and_others_are_served(
             assert client.reply().status == 408
 
 
-def test_slow_content_holds_up_nobody(start: Start, script: Play, stack: ExitStack) -> None:
+def test_slow_content_does_not_delay_others(start: Start, script: Play, stack: ExitStack) -> None:
     upstream = script(answering_gets)
     engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
     quick = stack.enter_context(engine.connect())
@@ -185,23 +187,21 @@ def test_slow_content_holds_up_nobody(start: Start, script: Play, stack: ExitSta
         client.send(get(URL, b"Content-Length: 100000", method=b"POST"))
     engine.until(lambda: len(engine.engine.executor.works) == len(slow) + 1, "the slow")
     delays: list[float] = []
-    with dribbling(slow):
+    with slow_senders(slow):
         while len(delays) < 40 or not any(peer.received.endswith(b"X") for peer in upstream.peers):
             delays.append(seconds_of_a_get(quick))
     assert sorted(delays)[len(delays) // 2] < 0.05
 
 
 @pytest.mark.parametrize("is_signed", [False, True], ids=["sent on", "to be signed first"])
-def test_content_that_comes_octet_by_octet_is_no_progress(
-    start: Start, script: Play, is_signed: bool
-) -> None:
+def test_content_sent_octet_by_octet_times_out(start: Start, script: Play, is_signed: bool) -> None:
     wanted = challenge('Digest realm="r", nonce="n", qop="auth-int"')
 
     def play(peer: Peer) -> None:
         if is_signed:
             head = peer.read_head()
             peer.send(wanted)
-            if head.startswith(b"HEAD"):  # TrayProxy's own request, which it sends twice.
+            if head.startswith(b"HEAD"):  # The own request of TrayProxy, which is sent twice.
                 peer.read_head()
                 peer.send(wanted)
         peer.read_all()
@@ -211,7 +211,7 @@ def test_content_that_comes_octet_by_octet_is_no_progress(
     engine = start(office(upstream.port), desk, replace(EngineLimits(), body_s=0.5))
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: 100000", method=b"POST"))
-        with dribbling([client]):
+        with slow_senders([client]):
             reply = client.reply(b"POST")
         assert reply.status == 408
         assert reply.closes
@@ -223,7 +223,7 @@ def wait_in_loop(engine: Running, seconds: float) -> None:
     engine.until(lambda: engine.loop.time() > end, "the time")
 
 
-def test_content_that_comes_slowly_and_steadily_is_waited_for(start: Start, script: Play) -> None:
+def test_steady_slow_content_does_not_time_out(start: Start, script: Play) -> None:
     """Each part arrives within the limit, and all parts together do not."""
     pieces, least = 4, EngineLimits().min_body_octets
 
@@ -242,17 +242,21 @@ def test_content_that_comes_slowly_and_steadily_is_waited_for(start: Start, scri
 
 
 NEVER_ENDING = b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n"
-"""What froze proxy.py for good, from a client or from any site: a size below zero."""
+"""A negative chunk size, which blocked proxy.py for ever."""
 
 
-def test_a_chunk_of_less_than_nothing_freezes_nobody(engine: Running, client: Client) -> None:
+def test_a_negative_chunk_size_of_a_client_does_not_block_the_engine(
+    engine: Running, client: Client
+) -> None:
     head = get(URL, method=b"POST").removesuffix(b"\r\n")
     assert client.ask(head + NEVER_ENDING, b"POST").status == 400
     with engine.connect() as other:
         assert seconds_of_a_get(other) < 1
 
 
-def test_nor_does_one_from_upstream(start: Start, script: Play) -> None:
+def test_a_negative_chunk_size_of_an_upstream_does_not_block_the_engine(
+    start: Start, script: Play
+) -> None:
     upstream = script(answering(b"HTTP/1.1 200 OK\r\n" + NEVER_ENDING), answering(OK))
     engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:
@@ -270,17 +274,17 @@ def seconds_of_a_get(client: Client) -> float:
 
 
 @contextmanager
-def dribbling(clients: Sequence[Client]) -> Iterator[None]:
+def slow_senders(clients: Sequence[Client]) -> Iterator[None]:
     """Clients which send one octet from time to time."""
     stop = Event()
 
-    def dribble() -> None:
+    def send_slowly() -> None:
         while not stop.wait(0.25):
             for client in clients:
                 with suppress(OSError):
                     client.socket.send(b"X")
 
-    thread = Thread(target=dribble)
+    thread = Thread(target=send_slowly)
     thread.start()
     try:
         yield
@@ -300,7 +304,7 @@ def answering_gets(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_what_runs_at_a_switch_ends_where_it_began(
+def test_a_request_running_at_a_profile_switch_ends_at_its_old_upstream(
     start: Start, script: Play, stack: ExitStack, method: str
 ) -> None:
     go_on = Event()
