@@ -1,4 +1,4 @@
-"""Profiles with several upstreams: requests go on by another one when the first is dead."""
+"""Profiles with several upstreams: requests use a fallback while the first upstream is dead."""
 
 import errno
 import os
@@ -33,8 +33,8 @@ def several(first: Upstream | int, *others: Upstream | int) -> Profile:
 
 
 @pytest.fixture
-def nobody() -> Iterator[int]:
-    """A port where nobody listens, and nobody will."""
+def unused_port() -> Iterator[int]:
+    """A port on which no program listens, reserved for the test."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
@@ -42,7 +42,7 @@ def nobody() -> Iterator[int]:
 
 @pytest.fixture
 def black_hole() -> Iterator[int]:
-    """A port that never answers: its queue is full."""
+    """A port that never responds, because its backlog is full."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -56,13 +56,13 @@ def black_hole() -> Iterator[int]:
 
 @pytest.mark.parametrize("octets", [GET, connect(b"origin.test:443"), post(URL, b"the body")])
 def test_a_dead_first_upstream_is_skipped(
-    start: Start, recorder: Recorder, nobody: int, octets: bytes
+    start: Start, recorder: Recorder, unused_port: int, octets: bytes
 ) -> None:
-    engine = start(several(nobody, recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(several(unused_port, recorder.port), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(octets, octets.split()[0]).status == 200
     assert recorder.request(1).body in (b"", b"the body")
-    assert not engine.observer.failures  # Nothing failed as the person sees it.
+    assert not engine.observer.failures  # No failure is reported to the user.
 
 
 @pytest.mark.parametrize("kind", ["not found", "silent"])
@@ -134,12 +134,12 @@ def test_a_dead_upstream_is_not_used_until_it_is_back(
 
 
 def test_if_all_upstreams_are_dead_the_page_names_the_first(
-    start: Start, nobody: int, stack: ExitStack
+    start: Start, unused_port: int, stack: ExitStack
 ) -> None:
     other = stack.enter_context(socket.socket())
     other.bind(("127.0.0.1", 0))
     missing = Upstream("no.such.host.invalid", 8080)
-    engine = start(several(missing, nobody, other.getsockname()[1]))
+    engine = start(several(missing, unused_port, other.getsockname()[1]))
     with engine.connect() as client:
         for _ in range(2):
             reply = client.ask(GET)
@@ -148,12 +148,12 @@ def test_if_all_upstreams_are_dead_the_page_names_the_first(
 
 
 def test_a_returning_upstream_is_found_immediately_if_all_are_dead(
-    start: Start, stack: ExitStack, nobody: int
+    start: Start, stack: ExitStack, unused_port: int
 ) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-        engine = start(several(nobody, port))
+        engine = start(several(unused_port, port))
         with engine.connect() as client:
             assert client.ask(GET).status == 502
             bound.listen()
@@ -170,13 +170,13 @@ def test_a_returning_upstream_is_found_immediately_if_all_are_dead(
 
 
 def test_each_upstream_has_its_own_login_and_prompt(
-    start: Start, script: Play, nobody: int
+    start: Start, script: Play, unused_port: int
 ) -> None:
-    """A login for the first one is not sent to the second, whatever it calls itself."""
+    """A login for the first upstream is not sent to the second, whatever its realm is."""
     realm = challenge('Basic realm="Same"')
     second = script(answering(realm, OK), answering(OK))
     desk = FakeDesk(LOGIN)
-    engine = start(several(nobody, second.port), desk)
+    engine = start(several(unused_port, second.port), desk)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert [turn.space.upstream for turn in desk.turns] == [second.url]
@@ -242,7 +242,7 @@ def test_a_sent_request_is_not_sent_to_a_fallback(
 def test_an_untrusted_certificate_is_reported_without_failover(
     start: Start, stack: ExitStack, recorder: Recorder, authority: Authority
 ) -> None:
-    """Nobody in the way may push requests from an encrypted upstream to a plain one."""
+    """An attacker must not be able to move requests from an encrypted upstream to a plain one."""
     wrong = stack.enter_context(Recorder(authority.issue("other.test.lan").context()))
     secure = Upstream("127.0.0.1", wrong.port, ProxyScheme.HTTPS)
     profile = replace(several(secure, recorder.port), ca_file=str(authority.pem))
@@ -253,10 +253,12 @@ def test_an_untrusted_certificate_is_reported_without_failover(
     assert not wrong.octets
 
 
-def test_a_fallback_may_have_another_scheme(start: Start, stack: ExitStack, nobody: int) -> None:
+def test_a_fallback_may_have_another_scheme(
+    start: Start, stack: ExitStack, unused_port: int
+) -> None:
     socks = stack.enter_context(Socks({LOGIN.user: LOGIN.password}))
     origin = stack.enter_context(Recorder())
-    dead = Upstream("127.0.0.1", nobody, ProxyScheme.HTTPS)
+    dead = Upstream("127.0.0.1", unused_port, ProxyScheme.HTTPS)
     profile = several(dead, Upstream("127.0.0.1", socks.port, ProxyScheme.SOCKS5))
     with start(profile, FakeDesk(LOGIN)).connect() as client:
         url = b"http://127.0.0.1:%d/" % origin.port
@@ -265,9 +267,9 @@ def test_a_fallback_may_have_another_scheme(start: Start, stack: ExitStack, nobo
 
 
 def test_a_hundred_concurrent_requests_use_the_fallback(
-    start: Start, stack: ExitStack, recorder: Recorder, nobody: int
+    start: Start, stack: ExitStack, recorder: Recorder, unused_port: int
 ) -> None:
-    engine = start(several(nobody, recorder.port))
+    engine = start(several(unused_port, recorder.port))
     clients = [stack.enter_context(engine.connect()) for _ in range(100)]
     for client in clients:
         client.send(GET)

@@ -312,7 +312,7 @@ class ClientConnection(Work[AcceptedConnection]):
         return self.pending_credentials
 
     def time_out(self) -> None:
-        """Handle a passed deadline: resume the request loop with a timeout, or close."""
+        """Handle a passed deadline: run the request loop, or close an idle connection."""
         fd_task = self._fd_task
         self.deadline = None
         if fd_task is not None:

@@ -174,8 +174,7 @@ class LoopExecutor(LocalFdExecutor):
                 connection.close()
 
     def _pause_accepting(self, error: OSError) -> None:
-        """Leave new connections in the backlog for a while, because an immediate retry would
-        spin."""
+        """Stop accepting for `ACCEPT_PAUSE_S`. New connections stay in the backlog meanwhile."""
         if self._pause_timer is not None:
             return  # The other listener has failed in the same iteration.
         logger.warning("accepting connections paused: %s", error.strerror)
