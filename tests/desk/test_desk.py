@@ -156,9 +156,7 @@ OutcomeFuture = asyncio.Future[Outcome]
 
 @dataclass
 class DeskHarness:
-    """A desk with a fake store and a recording listener, on a loop in which waiting takes no
-    time.
-    """
+    """A desk with a fake store and a recording listener, on a loop that skips waiting."""
 
     loop: SkippingLoop
     store: FakeCredentialStore = field(default_factory=FakeCredentialStore)

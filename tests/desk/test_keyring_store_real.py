@@ -229,9 +229,7 @@ class PlainText(KeyringBackend):
 
 
 def survey(prelude: str = "") -> str:
-    """Return the keyring as a new process finds it; the library caches back-ends for its
-    process.
-    """
+    """Return the keyring as a new process finds it: the library caches back-ends per process."""
     return run(
         f"{prelude}\nfrom trayproxy.desk.keyring_store import KeyringStore\n"
         "print(KeyringStore().survey().result(8).state.value)"

@@ -62,9 +62,7 @@ def test_a_module_is_loaded_only_when_needed(loaded: set[str], module: str) -> N
 
 
 def test_the_start_loads_a_limited_number_of_modules(loaded: set[str]) -> None:
-    """The standard library is not counted, because its modules differ between versions, and neither
-    are the project's packages, which contain only a docstring.
-    """
+    """Not counted: the standard library, which differs between versions, and empty packages."""
     others = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
     others -= {".".join(file.parent.relative_to(SOURCES).parts) for file in PACKAGES}
     # msgspec imports it if a dependency of the tests has installed it.

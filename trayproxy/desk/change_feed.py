@@ -15,7 +15,7 @@ from trayproxy.desk.machine.machine import Machine
 from trayproxy.desk.machine.queries import ProfileFacts
 
 PUBLISH_INTERVAL_S = 0.05
-"""Least seconds between two publications; a person does not notice the delay."""
+"""Minimum number of seconds between two publications; a person does not notice the delay."""
 
 _log = getLogger(__name__)
 

@@ -128,7 +128,7 @@ IdentifyProgram = Callable[[PendingRequest], Awaitable[Program | None]]
 SendOwnRequestFunction = Callable[[Profile, str], Coroutine[None, None, bool]]
 """Sends a request of TrayProxy's own to the only upstream of a profile, to verify a login.
 
-The request is sent like one of a program, first without a login, to the named target
+The request is sent like a program's, first without a login, to the named target
 (``github.com:443``), or to a target of the function's choice if the name is empty.
 `PendingRequest.is_own` is True. Returns False if the upstream forwarded the request without asking
 for a login.

@@ -47,18 +47,18 @@ from trayproxy.profiles.store import read_file, replace_file
 
 SCHEMA = 1
 MAX_SIZE = 256 * 1024
-"""Octets. A larger file is not read, and none is written."""
+"""Maximum size of the file in octets. A larger file is neither read nor written."""
 CLOSE_S = 3.0
 """Seconds for which `HistoryFile.close` waits for one job."""
 MAX_ADDRESSES = 8
-"""The most addresses that are kept for an upstream."""
+"""Maximum number of addresses kept for an upstream."""
 HOLD_S = (600.0, 3600.0, 14400.0, 57600.0)
 """Seconds for which a login that was sent without a verdict in an earlier run is not sent again
 automatically: after one such trial, after two, after three, after more. Directories count failed
 log-ons within half an hour or an hour.
 """
 MAX_REJECTED = 8
-"""The most rejected logins that are kept for an upstream; the oldest are dropped first. More
+"""Maximum number of rejected logins kept for an upstream; the oldest are dropped first. More
 entries would reveal more about each login.
 """
 MAX_UPSTREAMS = 256
@@ -92,8 +92,9 @@ class HistoryRecord:
 
 
 class History(Protocol):
-    """Records the fingerprints, rejections and trials for later runs. No method raises or
-    blocks.
+    """Records fingerprints, rejections and trials for later runs.
+
+    No method raises or blocks.
     """
 
     @property

@@ -38,8 +38,8 @@ SILENT_AFTER_S = 8.0
 """Seconds after which a keyring counts as silent. It most likely waits for the user in a window."""
 
 WINDOWS_MAX_UNITS = 1280
-"""The most UTF-16 units of a secret in the Windows Credential Manager (2,560 octets, wincred.h).
-The library passes longer secrets on, and gets "The stub received bad data".
+"""Maximum number of UTF-16 units of a secret in the Windows Credential Manager (2,560 octets,
+wincred.h). The library passes longer secrets on, and gets "The stub received bad data".
 """
 
 _MAX_ENTRIES = 16

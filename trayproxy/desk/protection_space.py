@@ -11,7 +11,7 @@ from typing import NamedTuple
 from trayproxy.profiles.profile import Profile
 
 MAX_REALM_LENGTH = 128
-"""The most characters of a realm that are kept unchanged."""
+"""Maximum length of a realm that is kept unchanged, in characters."""
 
 BY_LOGIN = "login"
 """The family of all HTTP schemes that use a user name and a password."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from trayproxy.auth.login import Login
 
 MAX_FINGERPRINTS = 256
-"""The most fingerprints in the set; the oldest are dropped first."""
+"""Maximum number of fingerprints in the set; the oldest are dropped first."""
 
 
 class RejectedLogins:

@@ -412,8 +412,9 @@ class Service:
         return None
 
     def _find_free_port(self, error: OSError) -> int:
-        """Return a free port if the wanted port is taken (EADDRINUSE; EACCES on Windows), else
-        0.
+        """Return a free port if the wanted port is taken, else 0.
+
+        The error of a taken port is EADDRINUSE, on Windows also EACCES.
         """
         if not is_taken(error):
             return 0

@@ -20,7 +20,7 @@ RETRY_INTERVAL_S = 5.0
 LOOKUP_INTERVAL_S = 60.0
 """Seconds between look-ups of the program that holds the address; the program may change."""
 MAX_NAME_LENGTH = 20
-"""The most characters of a user or program name in the title, which the menu shows."""
+"""Maximum length of a user or program name in the title, which the menu shows."""
 
 
 class LoopbackListener(Protocol):

@@ -21,9 +21,11 @@ from trayproxy.service.process_names import ProcessNames
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 60.0
-"""Least seconds between two log lines about one user."""
+"""Minimum number of seconds between two log lines about one user."""
 MAX_USERS = 100
-"""The most users with a report of their own; the reports are discarded when there are more."""
+"""Maximum number of users with a report of their own; the reports are discarded when there are
+more.
+"""
 
 
 @dataclass(slots=True)

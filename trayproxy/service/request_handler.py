@@ -65,7 +65,7 @@ LOGIN_CODES = {
     "TP-309": ExitCode.SIGN_IN,
     "TP-311": ExitCode.FAILED,
 }
-"""Exit codes for a login that was not saved, by the problem; else it is about the keyring."""
+"""Exit codes for a login that was not saved, by problem id; other problems concern the keyring."""
 
 NO_SUCH_PROFILE = Problem(
     "TP-805", "There is no such profile any more", "It was deleted meanwhile. Choose another one."
@@ -81,7 +81,9 @@ NO_WINDOW = Problem(
 
 
 MAX_DETOUR_S = 3600
-"""The most seconds for which programs connect directly before the profile is used again."""
+"""Maximum number of seconds for which programs connect directly before the profile is used
+again.
+"""
 VerifyAndSave = Callable[[Profile, Login, bool], Awaitable["SaveOutcome"]]
 """Verifies a profile's login and saves it if it is right. The flag is True for a login typed just
 now.

@@ -106,8 +106,8 @@ class StatusPublisher:
         self._sent: Status | None = None
 
     def attach(self, desk: Desk, counters: Counters, inventory: KeyringInventory) -> None:
-        """Set the desk, the engine's counters and the keyring inventory, whose values the status
-        shows.
+        """Set the desk, the engine's counters and the keyring inventory as sources of the
+        status.
         """
         self._desk, self._counters, self._inventory = desk, counters, inventory
 
