@@ -435,7 +435,7 @@ class RefusalReason(Enum):
     UNKNOWN_PROXY = "the Kerberos sign-in server does not know this proxy"
     UNKNOWN_USER = "the Kerberos sign-in server does not know this user"
     NOT_ACCEPTED = "the upstream proxy does not accept this user"
-    WEAKER = "the upstream proxy is not as it was"
+    WEAKER = "the upstream proxy has changed"
     UNRECORDED = "the state folder does not answer"
 
 
