@@ -282,7 +282,7 @@ def test_without_resources_accepting_pauses_and_recovers(
         listener.error = None
         harness.run(lambda: len(harness.executor.works) == 1, ACCEPT_PAUSE_S + 5)
         assert harness.echo(client, b"x") == b"x"
-    assert caplog.text.count("cannot accept") == 1
+    assert caplog.text.count("accepting connections paused") == 1
 
 
 def test_a_pause_lasts_until_registering_succeeds(
