@@ -295,9 +295,9 @@ def not_found(host: str, *, through_upstream: bool) -> ErrorPage:
         through_upstream: True if the host is an upstream proxy.
     """
     hint = " You may be outside the company network or VPN." if through_upstream else ""
-    what = "The name of the proxy" if through_upstream else "The name"
+    subject = "The name of the proxy" if through_upstream else "The name"
     return ErrorPage(
-        502, f"{host} was not found", f"{what} could not be resolved.{hint}", "dns_error", "TP-201"
+        502, f"{host} was not found", f"{subject} could not be resolved.{hint}", "dns_error", "TP-201"
     )
 
 
@@ -435,13 +435,13 @@ def socks_refused(host: str, code: int) -> ErrorPage:
         host: The host of the target.
         code: The reply code of the proxy.
     """
-    status, what, error = _SOCKS_REPLIES.get(
+    status, event, error = _SOCKS_REPLIES.get(
         code, (502, "could not connect to this address", "destination_unavailable")
     )
     return ErrorPage(
         status,
         f"{host} cannot be reached",
-        f"The SOCKS proxy {what}.",
+        f"The SOCKS proxy {event}.",
         error,
         "TP-207",
         details=f"SOCKS reply {code}",
