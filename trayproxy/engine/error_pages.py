@@ -295,9 +295,9 @@ def not_found(host: str, *, through_upstream: bool) -> ErrorPage:
         through_upstream: True if the host is an upstream proxy.
     """
     hint = " You may be outside the company network or VPN." if through_upstream else ""
-    subject = "The name of the proxy" if through_upstream else "The name"
+    name = "The name of the proxy" if through_upstream else "The name"
     return ErrorPage(
-        502, f"{host} was not found", f"{subject} could not be resolved.{hint}", "dns_error", "TP-201"
+        502, f"{host} was not found", f"{name} could not be resolved.{hint}", "dns_error", "TP-201"
     )
 
 
