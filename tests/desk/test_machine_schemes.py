@@ -581,6 +581,9 @@ def test_without_a_front_end_the_refusal_names_the_changed_realm() -> None:
     driver.advance(31)
     request = driver.challenge()
     assert driver.refused() == {request: "WEAKER"}
+    (trouble,) = driver.machine.troubles(is_unattended=True)
+    assert trouble.reason.name == "WEAKER"
+    assert driver.machine.troubles() == ()
 
 
 def test_the_first_realm_is_trusted_and_recorded() -> None:

@@ -607,7 +607,7 @@ class Desk:
     @property
     def notices(self) -> tuple[Problem, ...]:
         """Problems for the user: a login was not saved, or the own sign-in cannot be used."""
-        troubles = self._machine.troubles()
+        troubles = self._machine.troubles(is_unattended=self._front_ends == 0)
         return (
             *self._notices,
             *self._machine.no_common_scheme(),

@@ -248,9 +248,17 @@ class Queries:
             problem for upstream_id, problem in found if profile_id in ("", upstream_id.profile_id)
         )
 
-    def troubles(self) -> tuple[SignInTrouble, ...]:
-        """Return the reasons why no login can be sent, per upstream concerned."""
-        found = map(self._trouble, self.state.spaces.values())
+    def troubles(self, *, is_unattended: bool = False) -> tuple[SignInTrouble, ...]:
+        """Return the reasons why no login can be sent, per upstream concerned.
+
+        Args:
+            is_unattended: True if there is no front end, whose prompt would show that an upstream
+                does not match its fingerprint.
+        """
+        spaces = self.state.spaces.values()
+        found = [self._trouble(space) for space in spaces]
+        if is_unattended:
+            found += [self._changed_upstream(space) for space in spaces]
         return tuple(dict.fromkeys(filter(None, found)))
 
     def changed_upstream(self, upstream_id: UpstreamId) -> SignInTrouble | None:
@@ -258,12 +266,15 @@ class Queries:
 
         None if the upstream matches its fingerprint or has none.
         """
-        for space in self.state.spaces_of_upstream(upstream_id):
-            if space.phase is SpacePhase.PROMPTING and space.reason in UPSTREAM_CHANGED:
-                offer = pick(space, space.offers, self.state.now)
-                text = weaker_text(self.state, space, offer, space.reason) if offer else ""
-                return SignInTrouble(space.profile, RefusalReason.WEAKER, text)
-        return None
+        found = map(self._changed_upstream, self.state.spaces_of_upstream(upstream_id))
+        return next(filter(None, found), None)
+
+    def _changed_upstream(self, space: SpaceState) -> SignInTrouble | None:
+        if space.phase is not SpacePhase.PROMPTING or space.reason not in UPSTREAM_CHANGED:
+            return None
+        offer = pick(space, space.offers, self.state.now)
+        text = weaker_text(self.state, space, offer, space.reason) if offer else ""
+        return SignInTrouble(space.profile, RefusalReason.WEAKER, text)
 
     def _trouble(self, space: SpaceState) -> SignInTrouble | None:
         if space.is_record_overdue:
