@@ -91,6 +91,43 @@ def test_a_folded_line_hides_no_framing() -> None:
     assert b"\r\nX: a Content-Length: 7\r\n" in written(response)
 
 
+@pytest.mark.parametrize("octet", [1, 8, 0x0B, 0x0C, 0x1B, 0x1F, 0x7F])
+def test_a_control_octet_in_a_value_becomes_a_space_r_013(octet: int) -> None:
+    octets = b"HTTP/1.1 200 OK\r\nA%b: a%bb\r\nContent-Length: 0\r\n\r\n"
+    for blank in (b"", b" "):
+        response, _ = read(octets % (blank, bytes((octet,))))
+        assert response.fields.get_all(b"A") == (b"a b",)
+        assert response.framing == Length(0)
+        assert b"A: a b\r\n" in written(response)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Content-Length: 0\x01",
+        b"Content-Length : 0\x01",
+        b"Transfer-Encoding: chunked\x0b",
+        b"Connection: close\x7f",
+        b"A\x01: b",
+        b"A: a\x00b",
+        b"A: a\rb",
+    ],
+)
+def test_other_control_octets_are_a_502_r_013(line: bytes) -> None:
+    with pytest.raises(MessageError) as caught:
+        read(b"HTTP/1.1 200 OK\r\n" + line + b"\r\n\r\n")
+    assert caught.value.status == 502
+
+
+@pytest.mark.parametrize("octet", [1, 0x0B, 0x7F])
+def test_a_control_octet_in_a_value_of_a_request_is_a_400_r_013(octet: int) -> None:
+    with pytest.raises(MessageError) as caught:
+        parse_request(
+            b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nA: a%bb\r\n\r\n" % bytes((octet,))
+        )
+    assert caught.value.status == 400
+
+
 def test_nothing_continues_the_status_line_r_005() -> None:
     with pytest.raises(MessageError, match="folded"):
         read(b"HTTP/1.1 200 OK\r\n X: a\r\n\r\n")

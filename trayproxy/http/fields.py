@@ -15,6 +15,9 @@ _FIELD_VALUE = re.compile(_VALUE)
 _LINE = re.compile(rb"([%b]+):(%b)" % (TCHAR, _VALUE))
 # "A proxy MUST remove any such whitespace from a response message" (RFC 9112, section 5.1).
 _RESPONSE_LINE = re.compile(rb"([%b]+)[ \t]*:(%b)" % (TCHAR, _VALUE))
+# RFC 9110, section 5.5 lets a recipient keep these octets in values; they are replaced by SP.
+_CONTROLS = bytes(octet for octet in (*range(1, 32), 127) if octet not in b"\t\n\r")
+_CONTROLS_TO_SPACES = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 
 _OWS = b" \t"
 
@@ -110,8 +113,12 @@ def parse_fields(lines: Iterable[bytes], limits: MessageLimits = DEFAULT_LIMITS)
 
 
 def parse_response_fields(lines: Iterable[bytes], limits: MessageLimits = DEFAULT_LIMITS) -> Fields:
-    """Parse the field lines of a response; like `parse_fields`, but accept a space in `Name :`."""
-    return _parse(lines, _RESPONSE_LINE, limits)
+    """Parse the field lines of a response; like `parse_fields`, but accept a space in `Name :`.
+
+    Control octets in a value are replaced by spaces: Squid, HAProxy and curl accept them, too. NUL,
+    CR and LF remain errors, and so do control octets in a field on which the connection depends.
+    """
+    return _parse(lines, _RESPONSE_LINE, limits, has_tolerant_values=True)
 
 
 def is_field_value(value: bytes) -> bool:
@@ -129,7 +136,13 @@ def write_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join([b"%b: %b\r\n" % line for line in fields])
 
 
-def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: MessageLimits) -> Fields:
+def _parse(
+    lines: Iterable[bytes],
+    pattern: re.Pattern[bytes],
+    limits: MessageLimits,
+    *,
+    has_tolerant_values: bool = False,
+) -> Fields:
     parsed: list[tuple[bytes, bytes]] = []
     size = 0
     for line in lines:
@@ -137,6 +150,8 @@ def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: MessageLi
         if len(line) > limits.line or len(parsed) == limits.lines:
             raise header_too_large(limits)
         match = pattern.fullmatch(line)
+        if match is None and has_tolerant_values:
+            match = pattern.fullmatch(_without_controls(line))
         if match is None:
             raise MessageError(400, _syntax_error(line))
         parsed.append((match[1], match[2].strip(_OWS)))
@@ -144,6 +159,15 @@ def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: MessageLi
     if size > limits.line:
         _check_lists(fields, limits)
     return fields
+
+
+def _without_controls(line: bytes) -> bytes:
+    """Return a field line with spaces for the control octets in its value; unchanged if the field
+    is in `_LIST_FIELDS`."""
+    name, colon, value = line.partition(b":")
+    if name.rstrip(_OWS).lower() in _LIST_FIELDS:
+        return line
+    return name + colon + value.translate(_CONTROLS_TO_SPACES)
 
 
 def _check_lists(fields: Fields, limits: MessageLimits) -> None:
