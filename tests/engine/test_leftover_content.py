@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from trayproxy.engine.net.socket_stream import SocketStream
-from trayproxy.engine.transfer.leftover_content import LeftoverContent
+from trayproxy.engine.upstream.leftover_content import LeftoverContent
 from trayproxy.http.response import parse_response
 
 AT_MOST = 1000

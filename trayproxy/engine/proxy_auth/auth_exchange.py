@@ -29,7 +29,6 @@ from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.challenge_detection import has_reached_site
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.leftover_content import LeftoverContent
 from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY
 from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import (
@@ -37,6 +36,7 @@ from trayproxy.engine.transfer.response_reader import (
     ResponseBrokenError,
     ResponseReader,
 )
+from trayproxy.engine.upstream.leftover_content import LeftoverContent
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.body import response_body_reader

@@ -13,9 +13,9 @@ from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.protection_space import LoginId
-from trayproxy.engine.forward.forwarder import report_evidence
 from trayproxy.engine.net.fd_task import READ, IoWait, run_in_task, wait_in_task
 from trayproxy.engine.net.socks5 import AUTH_REPLY_OCTETS, is_accepted
+from trayproxy.engine.proxy_auth.attempt import report_evidence
 from trayproxy.engine.proxy_auth.auth_exchange import UnansweredRequest, UnansweredSocksLogin
 from trayproxy.engine.proxy_auth.preconnect import NullDownstream
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer

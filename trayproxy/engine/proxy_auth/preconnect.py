@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING
 from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.machine.outcomes import is_password_unchecked
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
-from trayproxy.engine.forward.forwarder import Attempt, send_with_login
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
 from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.proxy_auth.attempt import Attempt, send_with_login
 from trayproxy.engine.proxy_auth.auth_exchange import (
     AuthChallenge,
     AuthExchange,

@@ -11,7 +11,7 @@ from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.poller import Poller
 from trayproxy.engine.net.socket_stream import SocketStream
-from trayproxy.engine.transfer.leftover_content import LeftoverContent
+from trayproxy.engine.upstream.leftover_content import LeftoverContent
 from trayproxy.engine.upstream.route import Route
 
 MAX_IDLE_PER_KEY = 64

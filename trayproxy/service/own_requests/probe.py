@@ -13,10 +13,10 @@ from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, no_response
-from trayproxy.engine.forward.forwarder import report_evidence
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait, wait_in_task
 from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.proxy_auth.attempt import report_evidence
 from trayproxy.engine.proxy_auth.auth_exchange import SERVER_SILENT
 from trayproxy.engine.proxy_auth.challenge_detection import (
     ChallengeDetector,
@@ -27,13 +27,13 @@ from trayproxy.engine.proxy_auth.challenge_detection import (
     redirects_to_other_host,
 )
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
-from trayproxy.engine.transfer.leftover_content import LeftoverContent
 from trayproxy.engine.upstream.connector import (
     AuthRequiredError,
     Connector,
     ConnectRequest,
     TargetRefusedError,
 )
+from trayproxy.engine.upstream.leftover_content import LeftoverContent
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.body import response_body_reader
 from trayproxy.http.challenges import Challenge
