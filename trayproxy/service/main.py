@@ -46,7 +46,6 @@ from trayproxy.service.access_policy import OWNERS_UNKNOWN, apply_allowed_users,
 from trayproxy.service.keyring_inventory import KeyringInventory
 from trayproxy.service.other_loopback import OtherLoopback
 from trayproxy.service.own_requests.probe import OwnRequestTools
-from trayproxy.service.own_requests.trial import verify_login
 from trayproxy.service.presence import Presence
 from trayproxy.service.process_names import ProcessNames
 from trayproxy.service.refused_clients import RefusedClientReporter
@@ -217,7 +216,14 @@ class Service:
             loop.time,
             self._publisher.captive_portal_found,
         )
-        self._desk.send_own_request = partial(verify_login, tools)
+
+        async def verify_login(profile: Profile, target: str) -> bool:
+            # Here, since many runs need no request of their own.
+            from trayproxy.service.own_requests import trial
+
+            return await trial.verify_login(tools, profile, target)
+
+        self._desk.send_own_request = verify_login
         self._desk.addresses_of = self._engine.connector.addresses_of
         self._handler = RequestHandler(
             desk=self._desk,
