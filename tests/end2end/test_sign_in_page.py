@@ -5,7 +5,7 @@ import json
 from tests.end2end.stage import HELLO, Attach, Office, Run
 from tests.support.clients import Clients
 from tests.support.scripted import OK, Peer, Scripted, challenge
-from trayproxy.control.messages import Status, UseProfile
+from trayproxy.control.messages import SignInState, Status, UseProfile
 from trayproxy.profiles.profile import DIRECT_ID
 
 PORTAL = "https://portal.example/login"
@@ -30,7 +30,9 @@ def page(status: Status) -> list[str]:
     return [notice.url for notice in status.notices if notice.id == "TP-310"]
 
 
-def test_a_511_is_told_until_something_else_is_answered(run: Run, clients: Clients) -> None:
+def test_a_511_is_told_until_something_else_is_answered(
+    run: Run, attach: Attach, clients: Clients
+) -> None:
     login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
     with portal(b"511") as upstream:
         service = run("--upstream", upstream.url, *login, stdin=b"right\n")
@@ -39,6 +41,8 @@ def test_a_511_is_told_until_something_else_is_answered(run: Run, clients: Clien
         assert page(status) == [PORTAL]
         (notice,) = (one for one in status.notices if one.id == "TP-310")
         assert json.dumps(notice.body).count(PORTAL) == 1
+        # TrayProxy checks the login on pages of its own, and each of these 511s is told anew.
+        attach(service).wait_for_status(lambda now: now.sign_in is SignInState.NEEDED)
         clients.curl("-x", service.url, "http://known.example/").result()
         assert page(service.status()) == []
 
