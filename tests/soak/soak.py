@@ -204,10 +204,11 @@ class _Soak:
 
     async def _quiet(self, running: Service, began: float) -> Quiet:
         """Wait until the service holds nothing for anybody, and does nothing."""
-        self._upstream.cut()
         end = monotonic() + QUIET_S
         fewest = min((moment.sockets for moment in self._report.moments), default=None)
         while True:
+            # Again and again: a request of the service's own may open a connection after a cut.
+            self._upstream.cut()
             share = await self._share(running)
             active = (await asyncio.to_thread(running.status)).active
             moment = look(running.pid, monotonic() - began, active)
