@@ -428,6 +428,7 @@ def test_the_attempts_to_replace_a_file_last_a_second() -> None:
     assert sum(store_module._PAUSES_S) == pytest.approx(1)
 
 
+@pytest.mark.unix
 def test_no_descriptor_is_left_open(saved: Path) -> None:
     store = SettingsStore(saved)
     store.load()
