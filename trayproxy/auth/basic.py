@@ -39,7 +39,7 @@ class Basic:
     needs_login: bool = True
 
     def check(self, login: Login) -> None:
-        """Return if Basic can carry the login.
+        """Check that Basic can carry the login.
 
         Raises:
             LoginError: See `basic_credentials`.

@@ -100,7 +100,7 @@ class Digest:
     needs_login: bool = True
 
     def check(self, login: Login) -> None:
-        """Return if Digest can carry the login.
+        """Check that Digest can carry the login.
 
         Raises:
             LoginError: The user name contains a colon, which separates it from the realm within the

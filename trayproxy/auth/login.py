@@ -35,7 +35,7 @@ class Login:
 
 
 def check_characters(login: Login, forbidden: Collection[str] = ()) -> None:
-    """Return if a scheme can encode every character of a login.
+    """Check that a scheme can encode every character of a login.
 
     Args:
         login: The user name and the password.

@@ -221,7 +221,7 @@ class Scheme(Protocol):
         """True if the scheme needs a login and cannot use a ticket or the log-on to Windows."""
 
     def check(self, login: Login) -> None:
-        """Return if the scheme can carry the login.
+        """Check that the scheme can carry the login.
 
         Raises:
             LoginError: The scheme cannot carry the login; the text gives the reason.

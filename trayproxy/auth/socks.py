@@ -38,7 +38,7 @@ class SocksPassword:
     needs_login: bool = True
 
     def check(self, login: Login) -> None:
-        """Return if the method can carry the login.
+        """Check that the method can carry the login.
 
         Raises:
             LoginError: See `socks_credentials`.

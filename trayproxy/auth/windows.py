@@ -32,7 +32,7 @@ class WindowsScheme:
     needs_login: bool = False
 
     def check(self, login: Login) -> None:
-        """Return if the scheme can carry the login; see `check_windows_login`.
+        """Check that the scheme can carry the login; see `check_windows_login`.
 
         Raises:
             LoginError: The scheme cannot carry the login.
@@ -55,7 +55,7 @@ class WindowsScheme:
 
 
 def check_windows_login(login: Login) -> None:
-    """Return if NTLM and Kerberos can carry a login.
+    """Check that NTLM and Kerberos can carry a login.
 
     Raises:
         LoginError: The user name is empty, or either part contains a NUL character or half of a

@@ -291,7 +291,7 @@ def check_profile(profile: Profile) -> Profile:
 
 
 def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]) -> None:
-    """Return if this kind of sign-in is possible with this method and these upstreams.
+    """Check that this kind of sign-in is possible with this method and these upstreams.
 
     Raises:
         ProfileError: The kind of sign-in is not possible.
