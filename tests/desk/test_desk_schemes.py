@@ -85,7 +85,7 @@ class FakeHistory:
         self.calls.append(("found at", addresses))
 
     def begin_trial(
-        self, space: UpstreamId, login: Login, *, retry_rejected: bool, is_saved: bool = False
+        self, space: UpstreamId, login: Login, *, retry_rejected: bool, is_automatic: bool = False
     ) -> ThreadFuture[HistoryRecord]:
         found: ThreadFuture[HistoryRecord] = ThreadFuture()
         if self.hangs:

@@ -333,7 +333,7 @@ def test_an_immediate_acceptance_needs_no_hash(
 ) -> None:
     """Each run begins with such a trial, and its first request would wait for the hash."""
     assert (
-        history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_saved=True).result(10)
+        history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_automatic=True).result(10)
         == HistoryRecord()
     )
     assert names_in(path) == [UNHASHED]
@@ -347,7 +347,7 @@ def test_a_trial_without_a_verdict_gets_the_hash_of_its_login(
     path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
     history = HistoryFile(path, hash_after_s=0)
-    history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_saved=True)
+    history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_automatic=True)
     name = hashes.get(timeout=10)
     later = restart(history, path)
     assert names_in(path) == [name]
@@ -359,11 +359,11 @@ def test_a_trial_without_a_verdict_gets_the_hash_of_its_login(
 
 def test_after_a_kill_the_saved_login_is_held_back(history: HistoryFile, path: Path) -> None:
     """The file does not say which login was on trial; another trial could cost a failed log-on."""
-    history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_saved=True).result(10)
+    history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_automatic=True).result(10)
     later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
     for login in (LOGIN, another):
-        held = later.begin_trial(SPACE, login, retry_rejected=False, is_saved=True).result(10)
+        held = later.begin_trial(SPACE, login, retry_rejected=False, is_automatic=True).result(10)
         assert held.hold_s > 0
     assert later.begin_trial(ELSEWHERE, LOGIN, retry_rejected=False).result(10) == HistoryRecord()
     # A login that is typed or given for this run is another login, or is tried on purpose.
@@ -382,13 +382,15 @@ def test_after_a_kill_only_the_typed_login_is_held_back(history: HistoryFile, pa
     assert UNHASHED not in names_in(path)
     later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
-    for is_saved in (True, False):
-        tried = later.begin_trial(SPACE, another, retry_rejected=False, is_saved=is_saved).result(
-            10
-        )
+    for is_automatic in (True, False):
+        tried = later.begin_trial(
+            SPACE, another, retry_rejected=False, is_automatic=is_automatic
+        ).result(10)
         assert tried == HistoryRecord()
-    for is_saved in (True, False):
-        held = later.begin_trial(SPACE, LOGIN, retry_rejected=False, is_saved=is_saved).result(10)
+    for is_automatic in (True, False):
+        held = later.begin_trial(
+            SPACE, LOGIN, retry_rejected=False, is_automatic=is_automatic
+        ).result(10)
         assert held.hold_s > 0
     later.close()
 

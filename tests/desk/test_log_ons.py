@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.desk.machine_driver import OFFICE, RIGHT, SPACE, WRONG, MachineDriver
+from tests.desk.machine_driver import BASIC_METHOD, OFFICE, RIGHT, SPACE, WRONG, MachineDriver
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import PromptReason
 from trayproxy.desk.machine.events import (
@@ -27,6 +27,7 @@ from trayproxy.desk.machine.events import (
     Event,
     GrantPermit,
     LoginAccepted,
+    LoginProvided,
     LoginUnproved,
     LookupFinished,
     LookUpLogin,
@@ -580,7 +581,7 @@ def test_a_login_tried_in_an_earlier_run_opens_a_prompt_and_is_not_sent(
 
 
 @pytest.mark.parametrize("is_saved", [True, False], ids=["saved", "typed"])
-def test_only_a_saved_login_is_recorded_as_saved(is_saved: bool) -> None:
+def test_a_saved_login_is_recorded_as_automatic_and_a_typed_login_is_not(is_saved: bool) -> None:
     driver = DelayedRecords()
     driver.challenge()
     driver.handle(
@@ -591,7 +592,14 @@ def test_only_a_saved_login_is_recorded_as_saved(is_saved: bool) -> None:
     if not is_saved:
         driver.advance(driver.limits.prompt_delay)
         driver.answer_prompt(RIGHT)
-    assert [order.is_saved for order in driver.pending_records] == [is_saved]
+    assert [order.is_automatic for order in driver.pending_records] == [is_saved]
+
+
+def test_a_login_of_the_command_line_is_recorded_as_automatic() -> None:
+    driver = DelayedRecords()
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    driver.challenge()
+    assert [order.is_automatic for order in driver.pending_records] == [True]
 
 
 def test_a_login_is_under_way_while_its_trial_is_being_recorded() -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.end2end.stage import Run
+from tests.end2end.stage import Attach, Run
 from tests.support.clients import Clients
 from tests.support.lines import PATIENCE
 from tests.support.scripted import OK, Peer, Scripted, challenge
@@ -104,10 +104,10 @@ def test_a_service_that_is_ended_in_the_middle_of_a_trial(
     assert proxy.failed == 1
 
 
-def test_another_password_is_sent_after_a_trial_that_was_cut_off_at_once(
-    run: Run, clients: Clients, stack: ExitStack
+def test_a_typed_password_is_sent_after_a_trial_that_was_cut_off_at_once(
+    run: Run, attach: Attach, clients: Clients, stack: ExitStack
 ) -> None:
-    """The wrong one has its name on the disk before it is sent: only that one is held back."""
+    """The login of the second start is held back, because the hash of the first is not recorded."""
     proxy = Counting("nothing")
     upstream = serve(stack, proxy)
     first = run("--upstream", upstream.url, *WRONG, stdin=b"wrong\n")
@@ -116,9 +116,12 @@ def test_another_password_is_sent_after_a_trial_that_was_cut_off_at_once(
     first.process.signal(signal.SIGKILL)
     first.process.wait(PATIENCE)
     waiting.result()
-    second = run("--upstream", upstream.url, *WRONG, stdin=b"right\n")
-    got = clients.curl("-x", second.url, "-i", "http://site.test/").result()
-    assert "200 OK" in got.out
+    second = run("--upstream", upstream.url, *WRONG[:-1], stdin=b"wrong\n")
+    front_end = attach(second)
+    got = clients.curl("-x", second.url, "-i", "http://site.test/")
+    front_end.answer(front_end.wait_for_prompt(), Login("jdoe", "right"))
+    assert "200 OK" in got.result().out
+    front_end.close()
     assert second.stop() == 0
     assert proxy.failed == 1
 

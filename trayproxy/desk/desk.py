@@ -774,7 +774,10 @@ class Desk:
             )
 
         recorded = self._history.begin_trial(
-            upstream_id, login, retry_rejected=effect.retry_rejected, is_saved=effect.is_saved
+            upstream_id,
+            login,
+            retry_rejected=effect.retry_rejected,
+            is_automatic=effect.is_automatic,
         )
         if recorded.done():
             report(recorded.result())

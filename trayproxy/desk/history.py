@@ -17,12 +17,13 @@ several rejections of a password reveal no more than the first. The price: of 65
 passwords, one is mistaken for the old password, and the user is prompted.
 
 The hash takes 40 to 100 ms, for which the first request of each run would wait if the login comes
-from the keyring. So if nothing recorded about the upstream speaks against a trial, the trial of a
-saved login is first recorded without its hash. The hash is added if there is no verdict after a
-second, or at the end of the run. If the process is killed within this second, the trial without a
-hash holds back any saved login for this upstream in the next run, even if the keyring holds another
-login by then: the user is prompted, and the typed login is sent. The trial of a typed login, or of
-a login for this run only, is recorded with its hash before the login is sent.
+from the keyring or the command line, and loads OpenSSL (4 MiB). So if nothing recorded about the
+upstream speaks against a trial, the trial of such a login is first recorded without its hash. The
+hash is added if there is no verdict after a second, or at the end of the run. If the process is
+killed within this second, the trial without a hash holds back the login of the keyring and of the
+command line for this upstream in the next run, even if it is another login by then: the user is
+prompted, and the typed login is sent. The trial of a typed login is recorded with its hash before
+the login is sent.
 
 If the file is lost, damaged or of another version, the history is empty; a damaged file is kept as
 ``sign-in.json.bad``, and the next record creates a new file (fault F17).
@@ -63,7 +64,7 @@ entries would reveal more about each login.
 """
 MAX_UPSTREAMS = 256
 UNHASHED = ""
-"""The key of a saved login on trial whose hash was not computed."""
+"""The key of a login on trial whose hash was not computed; not of a typed login."""
 HASH_AFTER_S = 1.0
 """Seconds without a verdict after which the hash of a login on trial is computed. Most proxies
 answer within a tenth of that.
@@ -113,7 +114,12 @@ class History(Protocol):
         """Store the addresses of an upstream; its rejections are found by address, too."""
 
     def begin_trial(
-        self, upstream_id: UpstreamId, login: Login, *, retry_rejected: bool, is_saved: bool = False
+        self,
+        upstream_id: UpstreamId,
+        login: Login,
+        *,
+        retry_rejected: bool,
+        is_automatic: bool = False,
     ) -> Future[HistoryRecord]:
         """Record a login as being on trial, unless the records of earlier runs forbid the trial.
 
@@ -123,7 +129,7 @@ class History(Protocol):
             upstream_id: The upstream.
             login: The login.
             retry_rejected: True if the user wants the login to be tried regardless of any record.
-            is_saved: True if the login comes from the keyring.
+            is_automatic: True if the login comes from the keyring or the command line.
         """
 
     def cancel_trial(self, upstream_id: UpstreamId, login: Login) -> None:
@@ -160,7 +166,12 @@ class NullHistory:
         """Do nothing."""
 
     def begin_trial(
-        self, upstream_id: UpstreamId, login: Login, *, retry_rejected: bool, is_saved: bool = False
+        self,
+        upstream_id: UpstreamId,
+        login: Login,
+        *,
+        retry_rejected: bool,
+        is_automatic: bool = False,
     ) -> Future[HistoryRecord]:
         """Return a record that permits the trial."""
         return _done(HistoryRecord())
@@ -280,14 +291,19 @@ class HistoryFile:
         self._addresses[upstream_id] = addresses[:MAX_ADDRESSES]
 
     def begin_trial(
-        self, upstream_id: UpstreamId, login: Login, *, retry_rejected: bool, is_saved: bool = False
+        self,
+        upstream_id: UpstreamId,
+        login: Login,
+        *,
+        retry_rejected: bool,
+        is_automatic: bool = False,
     ) -> Future[HistoryRecord]:
         """Record a login as being on trial, unless the records of earlier runs forbid the trial."""
 
         def write() -> HistoryRecord:
             self._hash_pending_trial()
             records = list(self._records_at(upstream_id).values())
-            if is_saved and not any(record.rejected or record.trials for record in records):
+            if is_automatic and not any(record.rejected or record.trials for record in records):
                 self._upstream(upstream_id).trials[UNHASHED] = _Trial(
                     1, self._now(), is_of_this_run=True
                 )
@@ -297,7 +313,7 @@ class HistoryFile:
             login_hash = self._login_hash(login)
             if not retry_rejected and self._is_rejected(upstream_id, login_hash):
                 return HistoryRecord(is_rejected=True)
-            hashes = (login_hash, UNHASHED) if is_saved else (login_hash,)
+            hashes = (login_hash, UNHASHED) if is_automatic else (login_hash,)
             trials_before = [
                 record.trials[hash_]
                 for record in records

@@ -495,14 +495,15 @@ class RecordTrial(Struct, frozen=True):
         upstream_id: The upstream of the trial.
         login: The login.
         retry_rejected: True if the user wants the login sent whatever the history says.
-        is_saved: True if the login comes from the keyring.
+        is_automatic: True if the login comes from the keyring or the command line: the next run
+            would send it again without a prompt.
     """
 
     number: int
     upstream_id: UpstreamId
     login: Login
     retry_rejected: bool
-    is_saved: bool
+    is_automatic: bool
 
 
 class CancelTrial(Struct, frozen=True):

@@ -382,9 +382,9 @@ class Verification:
         self._records += 1
         space.record_number = self._records
         space.record_deadline = self._state.now + self._state.limits.record_timeout
-        is_saved = space.source is LoginSource.SAVED
+        is_automatic = space.source in (LoginSource.SAVED, LoginSource.COMMAND_LINE)
         effect = RecordTrial(
-            space.record_number, space.key.upstream_id, space.login, retry_rejected, is_saved
+            space.record_number, space.key.upstream_id, space.login, retry_rejected, is_automatic
         )
         self._state.effects.append(effect)
         self._state.prompt_changed(space)
