@@ -19,7 +19,10 @@ from tests.support.processes import Home, Process, running
 MASTER_PASSWORD = "keyring master"
 """What opens the keyring of a session."""
 
-_SECRETS = "org.freedesktop.secrets"
+SECRETS = "org.freedesktop.secrets"
+"""The bus name of the keyring daemon."""
+
+_MAX_STARTS = 3
 _INTERNAL = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface"
 
 
@@ -104,6 +107,15 @@ class KeyringSession:
         """Wait until a program of the session owns a name on its bus."""
         wait_for_name(self.bus, name)
 
+    def check_default_collection(self) -> None:
+        """Make a first call to the default collection.
+
+        Raises:
+            secretstorage.SecretServiceNotAvailableException: The daemon has left the bus.
+        """
+        with self._connected() as connection:
+            secretstorage.get_default_collection(connection)
+
     def lock(self) -> None:
         """Lock the keyring, as a person may at any time."""
         with self._connected() as connection:
@@ -161,12 +173,27 @@ def keyring_session(place: Home, state: State = State.UNLOCKED) -> Iterator[Keyr
         if state is State.ABSENT:
             yield KeyringSession(place, environment, bus, None)
             return
-        argv = ["gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets"]
+        yield _start(stack, place, environment, bus, state)
+
+
+def _start(
+    stack: ExitStack, place: Home, environment: dict[str, str], bus: str, state: State
+) -> KeyringSession:
+    """Start the daemon; start it again when it ends before the session is ready.
+
+    Under load, gnome-keyring-daemon 42 has ended while it answered the first call.
+    """
+    argv = ["gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets"]
+    for _ in range(_MAX_STARTS):
         daemon = stack.enter_context(
             running(argv, env=environment, cwd=place.root, stdin=MASTER_PASSWORD.encode())
         )
-        wait_for_name(bus, _SECRETS)
         session = KeyringSession(place, environment, bus, daemon)
-        if state is State.LOCKED:
-            session.lock()
-        yield session
+        with suppress(secretstorage.SecretServiceNotAvailableException, TimeoutError):
+            wait_for_name(bus, SECRETS)
+            session.check_default_collection()
+            if state is State.LOCKED:
+                session.lock()
+            return session
+        daemon.end()
+    raise AssertionError(f"the keyring daemon ended {_MAX_STARTS} times: {daemon.err.text}")

@@ -1,12 +1,18 @@
 """Tests for tests.support.keyring_session, with keyring in a process of its own."""
 
+import os
+import signal
 import sys
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import secretstorage
+from jeepney import message_bus
+from jeepney.io.blocking import DBusConnection, Proxy
 
-from tests.support.keyring_session import KeyringSession, State, keyring_session
+from tests.support.keyring_session import SECRETS, KeyringSession, State, keyring_session
 from tests.support.processes import Home, Job, Process, Result, home, running
 
 _SET = """\
@@ -73,6 +79,44 @@ def test_where_nothing_can_be_kept_the_program_is_told(
 ) -> None:
     with keyring_session(place, state) as session:
         assert keep(session, place).out == error
+
+
+@pytest.mark.parametrize("method", ["get_default_collection", "Collection.lock"])
+def test_a_daemon_that_leaves_the_bus_during_the_set_up_is_started_again(
+    place: Home, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    call = attrgetter(method)(secretstorage)
+    killed: list[int] = []
+
+    def kill_once_and_call(of: Any) -> object:
+        if not killed:
+            connection = of if isinstance(of, DBusConnection) else of.connection
+            pid = Proxy(message_bus, connection).GetConnectionUnixProcessID(SECRETS)[0]
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+        return call(of)
+
+    monkeypatch.setattr(f"secretstorage.{method}", kill_once_and_call)
+    with keyring_session(place, State.LOCKED) as session:
+        assert killed
+        assert keep(session, place).out == "KeyringLocked"
+
+
+def test_a_daemon_that_always_leaves_the_bus_is_started_three_times(
+    place: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = secretstorage.get_default_collection
+    killed = []
+
+    def kill_and_call(connection: DBusConnection) -> object:
+        killed.append(Proxy(message_bus, connection).GetConnectionUnixProcessID(SECRETS)[0])
+        os.kill(killed[-1], signal.SIGKILL)
+        return call(connection)
+
+    monkeypatch.setattr(secretstorage, "get_default_collection", kill_and_call)
+    with pytest.raises(AssertionError, match="ended 3 times"), keyring_session(place):
+        pass
+    assert len(set(killed)) == 3
 
 
 def test_a_frozen_keyring_answers_when_thawed(place: Home) -> None:
