@@ -18,6 +18,99 @@ _MAX_TITLE_LENGTH = 60
 _MAX_OFFERED = 5
 _MAX_SCHEME_LENGTH = 20
 
+_SIGN_IN_NEEDED = "Sign-in needed for {profile}"
+_NO_COMMON_SCHEME = "No common way to sign in"
+_GET_TICKET = (
+    "Sign in to your company account again, for example with “kinit”. {profile} works again by "
+    "itself as soon as there is a ticket. Or set the profile to use a password."
+)
+
+_REFUSALS = {
+    RefusalReason.DECLINED: Problem(
+        "TP-301",
+        "Sign-in was cancelled",
+        "TrayProxy needs your user name and password for {profile} before it can load this page. "
+        "Open TrayProxy from the tray, choose Sign in, then reload.",
+    ),
+    RefusalReason.UNATTENDED: Problem(
+        "TP-301",
+        _SIGN_IN_NEEDED,
+        "The proxy wants a user name and a password, and nothing is open that could ask for them. "
+        "Open TrayProxy, or give it the password with “trayproxy login”.",
+    ),
+    RefusalReason.TIMED_OUT: Problem(
+        "TP-301",
+        _SIGN_IN_NEEDED,
+        "Nobody has signed in while this request waited. Sign in, then try again.",
+    ),
+    RefusalReason.CROWDED: Problem(
+        "TP-301",
+        _SIGN_IN_NEEDED,
+        "Too many requests are already waiting for a sign-in. Sign in, then try again.",
+    ),
+    RefusalReason.WITHDRAWN: Problem(
+        "TP-301",
+        _SIGN_IN_NEEDED,
+        "The profile was changed while this request waited. Try again.",
+    ),
+    RefusalReason.FORBIDDEN: Problem(
+        "TP-306",
+        "The proxy does not allow this request",
+        "You are signed in to {profile}, but its proxy refuses this address for you. Your "
+        "password is not the reason.",
+    ),
+    RefusalReason.UNUSABLE: Problem(
+        "TP-303",
+        _NO_COMMON_SCHEME,
+        "TrayProxy cannot use a sign-in method that the proxy of {profile} offers. Your password "
+        "is not the reason.",
+    ),
+    RefusalReason.NO_TICKET: Problem("TP-305", "You have no Kerberos ticket", _GET_TICKET),
+    RefusalReason.TICKET_EXPIRED: Problem(
+        "TP-305", "Your Kerberos ticket has expired", _GET_TICKET
+    ),
+    RefusalReason.SERVER_UNREACHABLE: Problem(
+        "TP-303",
+        "The sign-in server cannot be reached",
+        "The company's sign-in server (Kerberos) did not answer. You may be outside the company "
+        "network or VPN. {profile} works again by itself once it can be reached.",
+    ),
+    RefusalReason.UNKNOWN_PROXY: Problem(
+        "TP-303",
+        "The sign-in server does not know this proxy",
+        "If the name in {profile} is right, ask your help desk.",
+    ),
+    RefusalReason.UNKNOWN_USER: Problem(
+        "TP-303",
+        "The sign-in server does not know this user",
+        "The company's sign-in server (Kerberos) has no account with this name. Check the user "
+        "name of {profile}, then sign in again.",
+    ),
+    RefusalReason.NOT_ACCEPTED: Problem(
+        "TP-308",
+        "The proxy did not accept your own sign-in",
+        "The proxy of {profile} does not accept your sign-in to this computer. Ask your help desk "
+        "whether it may be used there, or set the profile to use a password.",
+    ),
+    RefusalReason.WEAKER: Problem(
+        "TP-309",
+        "The proxy has changed",
+        "The proxy for {profile} now offers weaker sign-in methods or a different realm than "
+        "before. TrayProxy has not signed in. Ask your help desk. If this is right, sign in from "
+        "the tray; without a tray, choose the method in the profile, or forget how the proxy was "
+        "before with “trayproxy logout” and use “trayproxy login”.",
+    ),
+    RefusalReason.UNRECORDED: Problem(
+        "TP-311",
+        "The folder of TrayProxy's state does not answer",
+        "Before TrayProxy sends a password for the first time, it records the attempt, so that a "
+        "restart does not send a wrong password again. The folder of its state (with sign-in.json) "
+        "does not respond; it may be on a network drive. The password was not sent. TrayProxy "
+        "continues by itself as soon as the folder responds.",
+    ),
+}
+"""The problem of each refusal; ``{profile}`` is replaced by the name of the profile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -45,15 +138,17 @@ def refusal(reason: RefusalReason, profile: Profile, text: str = "") -> Refusal:
         text: More information, whole sentences of TrayProxy's own.
     """
     retry_after = None if reason is RefusalReason.FORBIDDEN else RETRY_AFTER_S
-    problem = _PROBLEMS[reason](profile.name)
-    if text:
-        problem = replace(problem, body=f"{text} {problem.body}")
-    return Refusal(problem, retry_after, reason.value, reason)
+    return Refusal(problem_of(reason, profile, text), retry_after, reason.value, reason)
 
 
 def problem_of(reason: RefusalReason, profile: Profile, text: str = "") -> Problem:
     """Return the problem of a refusal, for the front ends."""
-    return refusal(reason, profile, text).problem
+    problem = _REFUSALS[reason]
+    title = problem.title.format(profile=profile.name)
+    if len(title) > _MAX_TITLE_LENGTH:
+        title = f"{title[: _MAX_TITLE_LENGTH - 1]}…"
+    body = problem.body.format(profile=profile.name)
+    return Problem(problem.id, title, f"{text} {body}" if text else body)
 
 
 def no_common_scheme(challenges: Iterable[Challenge], schemes: Iterable[Scheme]) -> Refusal:
@@ -61,7 +156,7 @@ def no_common_scheme(challenges: Iterable[Challenge], schemes: Iterable[Scheme])
     offered = _join_names(_printable(challenge.scheme) for challenge in challenges) or "nothing"
     usable = _join_names(scheme.title for scheme in schemes)
     body = f"The proxy offers {offered}. TrayProxy can use {usable} here."
-    return Refusal(Problem("TP-303", "No common way to sign in", body), None, "no common scheme")
+    return Refusal(Problem("TP-303", _NO_COMMON_SCHEME, body), None, "no common scheme")
 
 
 def sign_in_disabled(profile: Profile) -> Refusal:
@@ -70,7 +165,7 @@ def sign_in_disabled(profile: Profile) -> Refusal:
         f"The proxy wants a sign-in, but the profile “{profile.name}” is set to connect without "
         "one. Change this in the profile."
     )
-    return Refusal(Problem("TP-303", "No common way to sign in", body), None, "profile has none")
+    return Refusal(Problem("TP-303", _NO_COMMON_SCHEME, body), None, "profile has none")
 
 
 def password_not_used(profile: Profile) -> Problem:
@@ -120,11 +215,6 @@ def prompt_gone() -> Problem:
         "This question is closed",
         "It has already been answered, or no program is waiting any longer.",
     )
-
-
-def no_front_end(profile: Profile) -> Problem:
-    """Return the problem that no front end can prompt the user."""
-    return _unattended(profile.name)
 
 
 def unusable_login(reason: str) -> Problem:
@@ -187,144 +277,14 @@ def not_removed(store: str, reason: str) -> Problem:
     return Problem("TP-404", "The password could not be removed", body)
 
 
-def _sign_in_needed(profile: str) -> str:
-    title = f"Sign-in needed for {profile}"
-    return title if len(title) <= _MAX_TITLE_LENGTH else f"{title[: _MAX_TITLE_LENGTH - 1]}…"
-
-
-def _cancelled(profile: str) -> Problem:
-    body = (
-        f"TrayProxy needs your user name and password for {profile} before it can load this page. "
-        "Open TrayProxy from the tray, choose Sign in, then reload."
-    )
-    return Problem("TP-301", "Sign-in was cancelled", body)
-
-
-def _unattended(profile: str) -> Problem:
-    body = (
-        "The proxy wants a user name and a password, and nothing is open that could ask for them. "
-        "Open TrayProxy, or give it the password with “trayproxy login”."
-    )
-    return Problem("TP-301", _sign_in_needed(profile), body)
-
-
-def _timed_out(profile: str) -> Problem:
-    body = "Nobody has signed in while this request waited. Sign in, then try again."
-    return Problem("TP-301", _sign_in_needed(profile), body)
-
-
-def _crowded(profile: str) -> Problem:
-    body = "Too many requests wait for a sign-in already. Sign in, then try again."
-    return Problem("TP-301", _sign_in_needed(profile), body)
-
-
-def _withdrawn(profile: str) -> Problem:
-    body = "The profile was changed while this request waited. Try again."
-    return Problem("TP-301", _sign_in_needed(profile), body)
-
-
-def _forbidden(profile: str) -> Problem:
-    body = (
-        f"You are signed in to {profile}, but its proxy refuses this address for you. Your "
-        "password is not the reason."
-    )
-    return Problem("TP-306", "The proxy does not allow this request", body)
-
-
-def _unusable(profile: str) -> Problem:
-    body = (
-        f"TrayProxy cannot use a sign-in method that the proxy of {profile} offers. Your password "
-        "is not the reason."
-    )
-    return Problem("TP-303", "No common way to sign in", body)
-
-
-def _no_ticket(profile: str) -> Problem:
-    return Problem("TP-305", "You have no Kerberos ticket", _new_ticket(profile))
-
-
-def _ticket_expired(profile: str) -> Problem:
-    return Problem("TP-305", "Your Kerberos ticket has expired", _new_ticket(profile))
-
-
-def _new_ticket(profile: str) -> str:
-    return (
-        f"Sign in to your company account again, for example with “kinit”. {profile} works again "
-        "by itself as soon as there is a ticket. Or set the profile to use a password."
-    )
-
-
-def _server_unreachable(profile: str) -> Problem:
-    body = (
-        "The company's sign-in server (Kerberos) did not answer. You may be outside the company "
-        f"network or VPN. {profile} works again by itself once it can be reached."
-    )
-    return Problem("TP-303", "The sign-in server cannot be reached", body)
-
-
-def _unknown_proxy(profile: str) -> Problem:
-    body = f"If the name in {profile} is right, ask your help desk."
-    return Problem("TP-303", "The sign-in server does not know this proxy", body)
-
-
-def _unknown_user(profile: str) -> Problem:
-    body = (
-        "The company's sign-in server (Kerberos) has no account of this name. Check the user name "
-        f"of {profile}, then sign in again."
-    )
-    return Problem("TP-303", "The sign-in server does not know this user", body)
-
-
-def _not_accepted(profile: str) -> Problem:
-    body = (
-        f"The proxy of {profile} does not accept your sign-in to this computer. Ask your help desk "
-        "whether it may be used there, or set the profile to use a password."
-    )
-    return Problem("TP-308", "The proxy did not accept your own sign-in", body)
-
-
-def _weaker(profile: str) -> Problem:
-    body = (
-        f"The proxy for {profile} now offers weaker sign-in methods or a different realm than "
-        "before. TrayProxy has not signed in. Ask your help desk. If this is right, sign in from "
-        "the tray; without a tray, choose the method in the profile, or forget how the proxy was "
-        "before with “trayproxy logout” and use “trayproxy login”."
-    )
-    return Problem("TP-309", "The proxy has changed", body)
+def no_front_end(profile: Profile) -> Problem:
+    """Return the problem that no front end can prompt the user."""
+    return problem_of(RefusalReason.UNATTENDED, profile)
 
 
 def unrecorded() -> Problem:
     """Return the problem that a new login is not sent, because its trial cannot be recorded."""
-    body = (
-        "Before a password is sent for the first time, TrayProxy writes down that it is being "
-        "tried, so that a restart does not send a wrong one again. The folder of its state, where "
-        "sign-in.json lies, does not answer; it may be on a network drive. The password was not "
-        "sent. TrayProxy goes on by itself as soon as the folder answers."
-    )
-    return Problem("TP-311", "The folder of TrayProxy's state does not answer", body)
-
-
-def _unrecorded(profile: str) -> Problem:
-    return unrecorded()
-
-
-_PROBLEMS = {
-    RefusalReason.DECLINED: _cancelled,
-    RefusalReason.UNATTENDED: _unattended,
-    RefusalReason.TIMED_OUT: _timed_out,
-    RefusalReason.CROWDED: _crowded,
-    RefusalReason.FORBIDDEN: _forbidden,
-    RefusalReason.WITHDRAWN: _withdrawn,
-    RefusalReason.UNUSABLE: _unusable,
-    RefusalReason.NO_TICKET: _no_ticket,
-    RefusalReason.TICKET_EXPIRED: _ticket_expired,
-    RefusalReason.SERVER_UNREACHABLE: _server_unreachable,
-    RefusalReason.UNKNOWN_PROXY: _unknown_proxy,
-    RefusalReason.UNKNOWN_USER: _unknown_user,
-    RefusalReason.NOT_ACCEPTED: _not_accepted,
-    RefusalReason.WEAKER: _weaker,
-    RefusalReason.UNRECORDED: _unrecorded,
-}
+    return _REFUSALS[RefusalReason.UNRECORDED]
 
 
 def _printable(scheme: str) -> str:
