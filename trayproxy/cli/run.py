@@ -4,10 +4,9 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from threading import Thread
+from threading import Event, Thread
 
 from trayproxy.cli.output import CommandError, print_line
-from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.desktop.hardening import harden
 from trayproxy.logs import Logs
 from trayproxy.options import RunOptions
@@ -47,10 +46,13 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
         logs.start(paths.log_file, to_stderr=not (quiet or can_prompt))
         if not can_prompt:
             return serve(options, paths, print_address)
+        # Here, since a service started by the tray shows no prompts on a terminal.
+        from trayproxy.cli.terminal_prompts import TerminalPrompts
+
         prompts = TerminalPrompts(paths)
         stack.callback(prompts.stop)
         prompts.start()
-        return serve(options, paths, _when_settled(prompts, print_address))
+        return serve(options, paths, _when_settled(prompts.is_settled, print_address))
 
 
 def has_terminal() -> bool:
@@ -65,9 +67,7 @@ def print_address(address: str) -> None:
         print_line(f"listening on {address}")
 
 
-def _when_settled(
-    prompts: TerminalPrompts, print_ready: Callable[[str], None]
-) -> Callable[[str], None]:
+def _when_settled(is_settled: Event, print_ready: Callable[[str], None]) -> Callable[[str], None]:
     """Return a callback that prints the address after the terminal can show prompts.
 
     A request that arrives earlier would be refused at once. The callback waits on a separate
@@ -75,7 +75,7 @@ def _when_settled(
     """
 
     def wait(address: str) -> None:
-        prompts.is_settled.wait(_SETTLE_TIMEOUT_S)
+        is_settled.wait(_SETTLE_TIMEOUT_S)
         print_ready(address)
 
     return lambda address: Thread(target=wait, args=(address,), daemon=True).start()
