@@ -26,16 +26,17 @@ The packages; import-linter checks the direction of their imports (pyproject.tom
     engine     the forwarding proxy, on proxy.py's Work contract
     profiles   the profile value and its TOML store
     desktop    everything that differs between operating systems
+    domain     the values shared by desk, control and the front ends: prompt, problem, exit codes
     control    the control protocol: messages, server, client
     service    constructs the parts, starts them and stops them in order
     cli, ui    the front ends
     demo       a company network on loopback for trying TrayProxy
 
 Any package may import these small modules: `identity` (the application's names), `paths` (where
-files are), `logs`, and `exit_codes`. `options` holds the parsed options of ``trayproxy run``.
+files are), and `logs`. `options` holds the parsed options of ``trayproxy run``.
 
 ``http ← auth ← desk``; ``http, auth, routing ← engine``; everything ``← service``;
-``control ← cli, ui``. Only `engine` imports proxy.py, only
+``control ← cli, ui``; ``domain ← desk, control``. Only `engine` imports proxy.py, only
 `desk.keyring_store` imports keyring, only `ui` imports PySide6, and only `desktop` depends on the
 operating system; `http` and `auth` import no module that does I/O, reads a clock or starts threads.
 

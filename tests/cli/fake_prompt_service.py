@@ -19,23 +19,25 @@ from trayproxy.control.messages import (
     AnswerPrompt,
     DeclinePrompt,
     Done,
-    Ending,
-    KeyringState,
-    KeyringStatus,
     ListenerState,
-    Program,
-    Prompt,
     PromptChanged,
     PromptClosed,
-    PromptReason,
     Reply,
     Request,
     SignInNow,
     Status,
     Subscribe,
-    Transport,
 )
 from trayproxy.control.server import Server, Session
+from trayproxy.domain.signin import (
+    Ending,
+    KeyringState,
+    KeyringStatus,
+    Program,
+    Prompt,
+    PromptReason,
+    Transport,
+)
 from trayproxy.paths import locate
 
 PROMPT = Prompt(

@@ -22,11 +22,7 @@ from trayproxy.control.messages import (
     ForgetLogin,
     GetStatus,
     KeptInMemory,
-    KeyringState,
-    KeyringStatus,
     ListenerState,
-    Problem,
-    Prompt,
     PromptChanged,
     Quit,
     Reply,
@@ -34,13 +30,14 @@ from trayproxy.control.messages import (
     SaveLogin,
     SaveProfile,
     ShowWindow,
-    SignInState,
     Status,
     Subscribe,
     UpstreamState,
     UseProfile,
 )
 from trayproxy.control.server import Session
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringState, KeyringStatus, Prompt, SignInState
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import Profile, Upstream
 

@@ -8,18 +8,9 @@ from msgspec.structs import replace
 from tests.cli.conftest import Cli
 from tests.cli.fake_service import LAB, OFFICE, FakeService
 from trayproxy.cli.check import exit_code
-from trayproxy.control.messages import (
-    CheckProfile,
-    CheckResult,
-    Failed,
-    Problem,
-    Prompt,
-    PromptReason,
-    Step,
-    StepState,
-    Transport,
-)
-from trayproxy.exit_codes import ExitCode
+from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Step, StepState
+from trayproxy.domain.problem import ExitCode, Problem
+from trayproxy.domain.signin import Prompt, PromptReason, Transport
 
 WELL = CheckResult(
     (

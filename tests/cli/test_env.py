@@ -12,8 +12,9 @@ from tests.cli.conftest import Cli
 from tests.cli.fake_service import FakeService
 from trayproxy.cli import env
 from trayproxy.cli.env import set_commands, unset_commands
-from trayproxy.control.messages import ListenerState, Problem
+from trayproxy.control.messages import ListenerState
 from trayproxy.desktop.shell import SHELLS, guess_shell, known_shell
+from trayproxy.domain.problem import Problem
 from trayproxy.paths import Paths
 
 NAMES = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"]

@@ -15,7 +15,8 @@ from tests.cli.fake_service import ROOT, FakeService
 from tests.support.ports import free_port
 from trayproxy import __version__
 from trayproxy.cli.main import _parser
-from trayproxy.control.messages import SignInState, UpstreamState
+from trayproxy.control.messages import UpstreamState
+from trayproxy.domain.signin import SignInState
 from trayproxy.paths import PathError, Paths
 
 VERBS = ["run", "status", "profiles", "login", "logout", "test", "show", "quit", "env", "demo"]

@@ -18,13 +18,13 @@ from trayproxy.control.messages import (
     DeleteProfile,
     ForgetLogin,
     KeptInMemory,
-    Problem,
     Quit,
     SaveLogin,
     SaveProfile,
     ShowWindow,
     UseProfile,
 )
+from trayproxy.domain.problem import Problem
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Encoding, Method, Profile, SignIn, Upstream

@@ -18,16 +18,8 @@ from trayproxy.auth.login import Login
 from trayproxy.cli import prompt_text as show
 from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.control.client import connect
-from trayproxy.control.messages import (
-    AnswerPrompt,
-    Done,
-    KeepPromptOpen,
-    KeyringState,
-    KeyringStatus,
-    PromptReason,
-    SignInNow,
-    Transport,
-)
+from trayproxy.control.messages import AnswerPrompt, Done, KeepPromptOpen, SignInNow
+from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason, Transport
 from trayproxy.paths import Paths
 
 Make = Callable[..., TerminalScreen]

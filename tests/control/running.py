@@ -11,19 +11,17 @@ from trayproxy.control.messages import (
     Done,
     GetStatus,
     ListenerState,
-    Prompt,
     PromptChanged,
-    PromptReason,
     Quit,
     Reply,
     Request,
     Status,
     Subscribe,
-    Transport,
     UseProfile,
 )
 from trayproxy.control.server import Handler, Server, Session
 from trayproxy.control.transport import ControlAddress
+from trayproxy.domain.signin import Prompt, PromptReason, Transport
 from trayproxy.paths import Paths
 
 PROMPT = Prompt(

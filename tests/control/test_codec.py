@@ -23,13 +23,11 @@ from trayproxy.control.messages import (
     CheckResult,
     DeclinePrompt,
     Done,
-    Ending,
     Envelope,
     Event,
     Failed,
     GetStatus,
     Hello,
-    Problem,
     PromptChanged,
     PromptClosed,
     Reply,
@@ -37,12 +35,13 @@ from trayproxy.control.messages import (
     SaveLogin,
     SaveProfile,
     ShowWindow,
-    Snooze,
     StatusChanged,
     Step,
     StepState,
     UseProfile,
 )
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import Ending, Snooze
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
 SECRET = "canary-Zm9v\n\u2028 ü"

@@ -1,15 +1,7 @@
 import pytest
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import (
-    Ending,
-    Prompt,
-    PromptChanged,
-    PromptClosed,
-    PromptReason,
-    Quitting,
-    Transport,
-)
+from trayproxy.control.messages import PromptChanged, PromptClosed, Quitting
 from trayproxy.demo.company_network import CompanyNetwork, Ports
 from trayproxy.demo.guide import (
     DemoEvent,
@@ -19,6 +11,7 @@ from trayproxy.demo.guide import (
     introduction,
 )
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
+from trayproxy.domain.signin import Ending, Prompt, PromptReason, Transport
 
 PROXY = "http://127.0.0.1:3128"
 NETWORK = CompanyNetwork(Login("demo", "qwertyui"), Ports(office=8080, lab=8081))

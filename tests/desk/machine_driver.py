@@ -6,15 +6,6 @@ from typing import TypeVar
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict
-from trayproxy.control.messages import (
-    KeyringState,
-    KeyringStatus,
-    Program,
-    Prompt,
-    SignInState,
-    Snooze,
-    Transport,
-)
 from trayproxy.desk.history import HistoryRecord
 from trayproxy.desk.machine.events import (
     ClientLeft,
@@ -50,6 +41,15 @@ from trayproxy.desk.protection_space import (
     UpstreamId,
 )
 from trayproxy.desk.rejected_logins import RejectedLogins
+from trayproxy.domain.signin import (
+    KeyringState,
+    KeyringStatus,
+    Program,
+    Prompt,
+    SignInState,
+    Snooze,
+    Transport,
+)
 from trayproxy.profiles.profile import Profile, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="jdoe")

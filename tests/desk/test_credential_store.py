@@ -1,8 +1,8 @@
 """Tests for trayproxy.desk.credential_store: the store of a run that leaves nothing on disk."""
 
 from tests.desk.machine_driver import OFFICE, RIGHT
-from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk.credential_store import LookupResult, NullCredentialStore
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 
 
 def test_a_null_store_completes_its_futures_at_once() -> None:

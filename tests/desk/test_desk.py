@@ -14,11 +14,16 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
-from trayproxy.control.messages import (
+from trayproxy.desk.credential_store import LookupResult
+from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest
+from trayproxy.desk.desk import Desk
+from trayproxy.desk.problems import Refusal
+from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import (
     Ending,
     KeyringState,
     KeyringStatus,
-    Problem,
     Program,
     Prompt,
     PromptReason,
@@ -26,11 +31,6 @@ from trayproxy.control.messages import (
     Snooze,
     Transport,
 )
-from trayproxy.desk.credential_store import LookupResult
-from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest
-from trayproxy.desk.desk import Desk
-from trayproxy.desk.problems import Refusal
-from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 

@@ -21,11 +21,11 @@ from msgspec import structs
 from tests.desk.machine_driver import LAB, OFFICE, RIGHT
 from tests.support.processes import RunPython
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk import secret_service
 from trayproxy.desk.credential_store import LookupResult
 from trayproxy.desk.keyring_errors import KeyringUnusableError, reason_of, state_after
 from trayproxy.desk.keyring_store import KeyringStore, OpenKeyring, service_name
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import Upstream
 
 SECRET = "Zx9-hidden"

@@ -10,9 +10,9 @@ import secretstorage
 from tests.desk.machine_driver import LAB, OFFICE, RIGHT
 from tests.support.keyring_session import KeyringSession
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk.credential_store import LookupResult
 from trayproxy.desk.keyring_store import KeyringStore, service_name
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 
 GNOME = KeyringStatus(KeyringState.OK, "GNOME Keyring")
 LOCKED = KeyringStatus(KeyringState.LOCKED, "GNOME Keyring")

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from tests.desk.machine_driver import BASIC_METHOD, OFFICE, RIGHT, SPACE, WRONG, MachineDriver
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import PromptReason
 from trayproxy.desk.machine.events import (
     CancelTrial,
     ClientLeft,
@@ -50,6 +49,7 @@ from trayproxy.desk.machine.events import (
 from trayproxy.desk.machine.queries import TrialState
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
+from trayproxy.domain.signin import PromptReason
 from trayproxy.profiles.profile import Upstream
 
 MANY_EXAMPLES = settings(max_examples=200, deadline=None)

@@ -16,7 +16,6 @@ from tests.desk.machine_driver import (
     MachineDriver,
     sign_in_state,
 )
-from trayproxy.control.messages import Program, PromptReason, SignInState, Snooze
 from trayproxy.desk.machine.events import (
     FrontEndsChanged,
     LookUpLogin,
@@ -27,6 +26,7 @@ from trayproxy.desk.machine.events import (
     SignInRequested,
 )
 from trayproxy.desk.protection_space import ProtectionSpace
+from trayproxy.domain.signin import Program, PromptReason, SignInState, Snooze
 
 # --- Parking and prompting -----------------------------------------------------------------------
 

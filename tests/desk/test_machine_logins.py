@@ -17,7 +17,6 @@ from tests.desk.machine_driver import (
     sign_in_state,
 )
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeyringState, KeyringStatus, PromptReason, SignInState
 from trayproxy.desk.machine.events import (
     FrontEndsChanged,
     KeyringSurveyed,
@@ -32,6 +31,7 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.space_state import SpaceState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
+from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason, SignInState
 from trayproxy.profiles.profile import Upstream
 
 OTHER = Login("asmith", "another")

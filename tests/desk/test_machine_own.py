@@ -19,7 +19,6 @@ from tests.desk.machine_driver import (
     sign_in_state,
 )
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Program, PromptReason, SignInState, Snooze
 from trayproxy.desk.history import HistoryRecord
 from trayproxy.desk.machine.events import (
     ClearRejection,
@@ -48,6 +47,7 @@ from trayproxy.desk.machine.events import (
 from trayproxy.desk.machine.queries import TrialState
 from trayproxy.desk.machine.verification import CHECK_PAGES
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
+from trayproxy.domain.signin import Program, PromptReason, SignInState, Snooze
 from trayproxy.profiles.profile import Upstream
 
 UPSTREAM_ID = UpstreamId.of(OFFICE)

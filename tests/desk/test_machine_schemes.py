@@ -16,7 +16,6 @@ from tests.desk.machine_driver import (
     MachineDriver,
 )
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.control.messages import PromptReason, SignInState, Transport
 from trayproxy.desk.machine.events import (
     ClearHistory,
     FrontEndsChanged,
@@ -38,6 +37,7 @@ from trayproxy.desk.protection_space import (
     UpstreamFingerprint,
     UpstreamId,
 )
+from trayproxy.domain.signin import PromptReason, SignInState, Transport
 from trayproxy.profiles.profile import Method, SignIn
 
 UPSTREAM_ID = UpstreamId.of(OFFICE)

@@ -20,7 +20,6 @@ from tests.desk.machine_driver import (
 )
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.control.messages import PromptReason, SignInState
 from trayproxy.desk.machine.events import (
     FrontEndsChanged,
     GrantPermit,
@@ -44,6 +43,7 @@ from trayproxy.desk.protection_space import (
     UpstreamId,
     bounded_realm,
 )
+from trayproxy.domain.signin import PromptReason, SignInState
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
 # --- Late refusals and forbidden targets ---------------------------------------------------------

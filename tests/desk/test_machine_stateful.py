@@ -27,7 +27,6 @@ from tests.desk.machine_driver import (
 )
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.control.messages import PromptReason, Snooze
 from trayproxy.desk.machine.events import (
     ClientLeft,
     Effect,
@@ -66,6 +65,7 @@ from trayproxy.desk.protection_space import (
     UpstreamFingerprint,
     UpstreamId,
 )
+from trayproxy.domain.signin import PromptReason, Snooze
 from trayproxy.profiles.profile import Profile
 
 RIGHT, NEVER_RIGHT, RIGHT_LATER = (Login("jdoe", p) for p in ("right", "never", "later"))

@@ -12,7 +12,6 @@ from tests.desk.machine_driver import (
     sign_in_state,
 )
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import PromptReason, SignInState
 from trayproxy.desk.machine.events import (
     FrontEndsChanged,
     LookUpLogin,
@@ -20,6 +19,7 @@ from trayproxy.desk.machine.events import (
     SaveLoginToKeyring,
     SignInRequested,
 )
+from trayproxy.domain.signin import PromptReason, SignInState
 
 
 def prompt_reason(driver: MachineDriver) -> PromptReason:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from tests.desk.machine_driver import OFFICE, RIGHT, SPACE, WRONG, MachineDriver
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import PromptReason
 from trayproxy.desk.history import HistoryRecord
 from trayproxy.desk.machine.events import (
     CancelTrial,
@@ -29,6 +28,7 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.space_state import SpacePhase
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
+from trayproxy.domain.signin import PromptReason
 from trayproxy.profiles.profile import Upstream
 
 

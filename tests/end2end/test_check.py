@@ -19,14 +19,8 @@ from tests.support.squid import Squid
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.auth.login import Login
 from trayproxy.control.client import connect
-from trayproxy.control.messages import (
-    CheckProfile,
-    Ending,
-    KeyringState,
-    SaveProfile,
-    SignInState,
-    Snooze,
-)
+from trayproxy.control.messages import CheckProfile, SaveProfile
+from trayproxy.domain.signin import Ending, KeyringState, SignInState, Snooze
 from trayproxy.profiles.profile import SignIn, Upstream
 
 Done = subprocess.CompletedProcess[str]

@@ -29,7 +29,8 @@ from tests.support.secrets import Canary, files_below, text
 from tests.support.service import Service, service
 from tests.support.squid import Setup, squid
 from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
-from trayproxy.control.messages import Failed, SaveProfile, SignInState, Snooze, Status
+from trayproxy.control.messages import Failed, SaveProfile, Status
+from trayproxy.domain.signin import SignInState, Snooze
 from trayproxy.profiles.profile import Profile, Upstream
 
 GET = b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n"

@@ -8,7 +8,8 @@ from tests.end2end.stage import HELLO, KEYRING_LIMIT_S, Office
 from tests.support.keyring_session import State, keyring_session
 from tests.support.processes import home
 from tests.support.secrets import Canary, files_below
-from trayproxy.control.messages import ForgetLogin, KeyringState
+from trayproxy.control.messages import ForgetLogin
+from trayproxy.domain.signin import KeyringState
 
 
 def test_an_accepted_password_lies_in_the_keyring(office: Office) -> None:

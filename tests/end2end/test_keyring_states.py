@@ -12,7 +12,8 @@ from tests.support.display import Desktop, x_server
 from tests.support.keyring_session import MASTER_PASSWORD, KeyringSession
 from tests.support.panel import window_manager
 from tests.support.processes import Home, running
-from trayproxy.control.messages import KeyringState, PromptReason, SaveProfile, UseProfile
+from trayproxy.control.messages import SaveProfile, UseProfile
+from trayproxy.domain.signin import KeyringState, PromptReason
 
 PROMPTER = Path("/usr/libexec/gcr-prompter")
 PROMPT = "^Unlock"

@@ -4,19 +4,10 @@ import pytest
 
 from tests.end2end.stage import HELLO, Office, Sitting
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import (
-    Done,
-    Ending,
-    Failed,
-    KeepPromptOpen,
-    Prompt,
-    PromptReason,
-    SaveLogin,
-    SignInNow,
-    SignInState,
-)
+from trayproxy.control.messages import Done, Failed, KeepPromptOpen, SaveLogin, SignInNow
 from trayproxy.desk.history import HistoryFile
 from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId
+from trayproxy.domain.signin import Ending, Prompt, PromptReason, SignInState
 
 
 def nobody_waits(question: Prompt) -> bool:

@@ -15,16 +15,8 @@ from tests.support.readable import READABLE
 from tests.support.secrets import Canary
 from tests.support.tls import Authority, Certificate
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import (
-    Ending,
-    PromptReason,
-    SaveProfile,
-    SignInState,
-    Snooze,
-    Status,
-    Transport,
-    UpstreamState,
-)
+from trayproxy.control.messages import SaveProfile, Status, UpstreamState
+from trayproxy.domain.signin import Ending, PromptReason, SignInState, Snooze, Transport
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ import json
 from tests.end2end.stage import HELLO, Attach, Office, Run
 from tests.support.clients import Clients
 from tests.support.scripted import OK, Peer, Scripted, challenge
-from trayproxy.control.messages import SignInState, Status, UseProfile
+from trayproxy.control.messages import Status, UseProfile
+from trayproxy.domain.signin import SignInState
 from trayproxy.profiles.profile import DIRECT_ID
 
 PORTAL = "https://portal.example/login"

@@ -18,15 +18,8 @@ from tests.support.socks_proxy import socks_proxy
 from tests.support.squid import Setup, Squid, squid
 from tests.support.tls import Authority
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import (
-    CheckProfile,
-    CheckResult,
-    PromptReason,
-    SaveProfile,
-    StepState,
-    Transport,
-    UseProfile,
-)
+from trayproxy.control.messages import CheckProfile, CheckResult, SaveProfile, StepState, UseProfile
+from trayproxy.domain.signin import PromptReason, Transport
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProxyScheme, SignIn, Upstream
 
 

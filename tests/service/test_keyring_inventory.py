@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk.credential_store import LookupResult
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.service.keyring_inventory import KeyringInventory
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trayproxy.control.messages import Problem
+from trayproxy.domain.problem import Problem
 from trayproxy.service.other_loopback import (
     LOOKUP_INTERVAL_S,
     RETRY_INTERVAL_S,

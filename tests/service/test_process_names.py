@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from trayproxy.control.messages import Program
 from trayproxy.desk.credentials import PendingRequest
 from trayproxy.desktop.process_lookup import programs
 from trayproxy.desktop.process_lookup.base import RunningProgram
 from trayproxy.desktop.socket_owner.base import Endpoint
+from trayproxy.domain.signin import Program
 from trayproxy.service.process_names import ProcessNames
 
 

@@ -24,7 +24,8 @@ from tests.support.processes import Home
 from tests.support.readable import READABLE
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import AnswerPrompt, Prompt
+from trayproxy.control.messages import AnswerPrompt
+from trayproxy.domain.signin import Prompt
 from trayproxy.engine.transfer.head_cache import MAX_ENTRIES
 
 PROGRAMS = 12

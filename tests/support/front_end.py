@@ -23,18 +23,16 @@ from trayproxy.control.messages import (
     AnswerPrompt,
     DeclinePrompt,
     Done,
-    Ending,
     Event,
-    Prompt,
     PromptChanged,
     PromptClosed,
     Reply,
     Request,
-    Snooze,
     Status,
     StatusChanged,
     Subscribe,
 )
+from trayproxy.domain.signin import Ending, Prompt, Snooze
 from trayproxy.paths import Paths
 
 T = TypeVar("T")

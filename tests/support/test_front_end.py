@@ -16,23 +16,19 @@ from trayproxy.control.messages import (
     AnswerPrompt,
     DeclinePrompt,
     Done,
-    Ending,
     Event,
     ListenerState,
-    Prompt,
     PromptChanged,
     PromptClosed,
-    PromptReason,
     Reply,
     Request,
     ShowWindow,
-    Snooze,
     Status,
     StatusChanged,
     Subscribe,
-    Transport,
 )
 from trayproxy.control.server import Server, Session
+from trayproxy.domain.signin import Ending, Prompt, PromptReason, Snooze, Transport
 from trayproxy.paths import Paths, locate
 
 STATUS = Status("1", 1, ListenerState.UP, "127.0.0.1:1")

@@ -9,28 +9,30 @@ from msgspec.structs import replace
 from trayproxy.control.client import DisconnectedError
 from trayproxy.control.messages import (
     Done,
-    Ending,
     Envelope,
     Event,
     Hello,
-    KeyringState,
-    KeyringStatus,
     ListenerState,
-    Program,
-    Prompt,
     PromptChanged,
     PromptClosed,
-    PromptReason,
     Reply,
     Request,
-    SignInState,
     Status,
     StatusChanged,
     Subscribe,
-    Transport,
     UpstreamState,
 )
 from trayproxy.control.transport import NotRunningError
+from trayproxy.domain.signin import (
+    Ending,
+    KeyringState,
+    KeyringStatus,
+    Program,
+    Prompt,
+    PromptReason,
+    SignInState,
+    Transport,
+)
 from trayproxy.profiles.profile import Profile, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="CORP\\jdoe")

@@ -21,8 +21,6 @@ from trayproxy.control.messages import (
     Event,
     Failed,
     GetStatus,
-    Problem,
-    Prompt,
     PromptChanged,
     Quit,
     Quitting,
@@ -36,6 +34,8 @@ from trayproxy.control.messages import (
     UseProfile,
 )
 from trayproxy.control.server import Server, Session
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import Prompt
 from trayproxy.paths import Paths, locate
 
 Message = TypeVar("Message")

@@ -11,7 +11,9 @@ from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT
-from trayproxy.control.messages import CheckProfile, Problem, PromptReason
+from trayproxy.control.messages import CheckProfile
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import PromptReason
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.profiles_window import ProfilesWindow

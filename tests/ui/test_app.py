@@ -19,7 +19,6 @@ from trayproxy.control.messages import (
     DeleteProfile,
     Failed,
     ForgetLogin,
-    Problem,
     Quit,
     Quitting,
     SaveProfile,
@@ -27,6 +26,7 @@ from trayproxy.control.messages import (
     SignInNow,
     UseProfile,
 )
+from trayproxy.domain.problem import Problem
 from trayproxy.profiles.profile import DIRECT_ID, SignIn
 from trayproxy.ui.app import App
 from trayproxy.ui.profiles_window import Deletion

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from trayproxy.control.messages import ListenerState, SignInState, Status, UpstreamState
+from trayproxy.control.messages import ListenerState, Status, UpstreamState
+from trayproxy.domain.signin import SignInState
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.ui.icon_state import (
     MIN_STATE_S,

@@ -11,15 +11,9 @@ from PySide6.QtWidgets import QSystemTrayIcon
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS
-from trayproxy.control.messages import (
-    ListenerState,
-    Problem,
-    RefusedClients,
-    SignInState,
-    Snooze,
-    Status,
-    UpstreamState,
-)
+from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import SignInState, Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
 from trayproxy.ui import texts
 from trayproxy.ui.icon_state import IconState

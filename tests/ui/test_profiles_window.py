@@ -28,13 +28,12 @@ from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
     Failed,
-    KeyringState,
-    KeyringStatus,
     ListenerState,
-    Problem,
     Step,
     StepState,
 )
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     Encoding,

@@ -10,16 +10,9 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import PROMPT, FakeService
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import (
-    AnswerPrompt,
-    DeclinePrompt,
-    Ending,
-    Failed,
-    KeepPromptOpen,
-    Problem,
-    PromptReason,
-    Snooze,
-)
+from trayproxy.control.messages import AnswerPrompt, DeclinePrompt, Failed, KeepPromptOpen
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import Ending, PromptReason, Snooze
 from trayproxy.ui.notifications import Notification, Notifier
 from trayproxy.ui.password_field import PasswordField
 from trayproxy.ui.prompts import NOT_NOW, SIGN_IN, PromptDialogs, notification_for

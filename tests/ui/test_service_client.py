@@ -13,7 +13,6 @@ from tests.ui.fake_service import PROMPT, STATUS, FakeService
 from trayproxy.control.client import Client, ThreadedConnector
 from trayproxy.control.messages import (
     Done,
-    Ending,
     Failed,
     GetStatus,
     PromptClosed,
@@ -21,6 +20,7 @@ from trayproxy.control.messages import (
     Reply,
     ShowRequested,
 )
+from trayproxy.domain.signin import Ending
 from trayproxy.ui.service_client import SERVICE_LOST, ServiceClient
 from trayproxy.ui.service_supervisor import START_TIMEOUT_S, ServiceSupervisor
 

@@ -11,10 +11,10 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import PROMPT
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import (
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import (
     KeyringState,
     KeyringStatus,
-    Problem,
     Prompt,
     PromptReason,
     Snooze,

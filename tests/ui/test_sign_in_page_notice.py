@@ -9,7 +9,8 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import STATUS, FakeService
 from tests.ui.test_prompts import RecordingChannel
-from trayproxy.control.messages import Problem, Status, UseProfile
+from trayproxy.control.messages import Status, UseProfile
+from trayproxy.domain.problem import Problem
 from trayproxy.profiles.profile import DIRECT_ID
 from trayproxy.ui.app import App
 from trayproxy.ui.icon_state import IconState

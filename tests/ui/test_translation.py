@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication
 
 import trayproxy.ui
 from trayproxy.control import prompt_reasons
-from trayproxy.control.messages import Prompt, PromptReason, Transport
+from trayproxy.domain.signin import Prompt, PromptReason, Transport
 from trayproxy.ui.texts import rejection_line
 
 SOURCES = [*sorted(Path(trayproxy.ui.__file__).parent.glob("*.py")), Path(prompt_reasons.__file__)]

@@ -17,14 +17,8 @@ from tests.support.sni_host import TrayHost
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, PROMPT, STATUS
 from tests.ui.scripted_service import ScriptedService, scripted_service, tray
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import (
-    AnswerPrompt,
-    DeclinePrompt,
-    Quit,
-    SignInNow,
-    Snooze,
-    UseProfile,
-)
+from trayproxy.control.messages import AnswerPrompt, DeclinePrompt, Quit, SignInNow, UseProfile
+from trayproxy.domain.signin import Snooze
 from trayproxy.ui.icons import TRAY_SIZES
 
 SIGN_IN_TITLE = "Sign in to proxy"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeyringState
 from trayproxy.desk.keyring_store import KeyringStore
+from trayproxy.domain.signin import KeyringState
 from trayproxy.profiles.profile import Profile, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080))

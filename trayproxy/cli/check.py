@@ -7,7 +7,6 @@ import msgspec
 
 from trayproxy.cli.output import (
     CommandError,
-    exit_code_for,
     json_line,
     print_line,
     print_message,
@@ -21,14 +20,14 @@ from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
     Failed,
-    Prompt,
     PromptChanged,
     Reply,
     Step,
     StepState,
     Subscribe,
 )
-from trayproxy.exit_codes import ExitCode
+from trayproxy.domain.problem import ExitCode, exit_code_for
+from trayproxy.domain.signin import Prompt
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
 

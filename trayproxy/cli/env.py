@@ -6,10 +6,10 @@ from shlex import quote
 
 from trayproxy.cli.output import CommandError, print_line, print_message
 from trayproxy.cli.service_client import NOT_RUNNING, connect_if_running, fetch_status
-from trayproxy.control.messages import ListenerState, Problem
+from trayproxy.control.messages import ListenerState
 from trayproxy.desktop.ports import is_in_use
 from trayproxy.desktop.shell import guess_shell
-from trayproxy.exit_codes import ExitCode
+from trayproxy.domain.problem import ExitCode, Problem
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.store import SettingsError, SettingsStore

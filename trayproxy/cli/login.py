@@ -10,7 +10,6 @@ import sys
 from trayproxy.auth.login import Login
 from trayproxy.cli.output import (
     CommandError,
-    exit_code_for,
     print_message,
     printable_line,
     problem_line,
@@ -18,7 +17,7 @@ from trayproxy.cli.output import (
 from trayproxy.cli.password_input import read_password_line
 from trayproxy.cli.settings import open_settings
 from trayproxy.desktop.hardening import harden
-from trayproxy.exit_codes import ExitCode
+from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import SignIn
 

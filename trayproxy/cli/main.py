@@ -18,7 +18,7 @@ from trayproxy.cli.streams import (
     ensure_streams,
     replace_unencodable,
 )
-from trayproxy.exit_codes import ExitCode
+from trayproxy.domain.problem import ExitCode
 from trayproxy.paths import HOME_VARIABLE, PathError, Paths, locate
 
 Arguments = argparse.Namespace

@@ -2,7 +2,6 @@
 
 import re
 import sys
-import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -10,28 +9,12 @@ from typing import Any
 import msgspec
 
 from trayproxy.cli.streams import discard_output
-from trayproxy.control.messages import Failed, Problem
-from trayproxy.exit_codes import ExitCode
+from trayproxy.control.messages import Failed
+from trayproxy.domain.problem import ExitCode, Problem, single_line
 
 _BODY_LENGTH = 1200
 """The maximum length of a problem's body; the longest texts of TrayProxy itself have some 700
 characters."""
-_CODES_BY_HUNDREDS = {"2": ExitCode.UPSTREAM, "3": ExitCode.SIGN_IN, "4": ExitCode.KEYRING}
-_CODES_BY_ID = {
-    "TP-101": ExitCode.PORT,
-    "TP-102": ExitCode.PORT,
-    "TP-307": ExitCode.UPSTREAM,
-    "TP-311": ExitCode.FAILED,
-}
-"""The exit codes of the problems to which `_CODES_BY_HUNDREDS` does not apply: an unverified login
-(TP-307) was not rejected, and an unrecorded login (TP-311) was not sent."""
-
-
-def exit_code_for(problem: Problem) -> ExitCode:
-    """Return the exit code for a problem (ux §5.2), chosen by the hundreds of the problem's id."""
-    if problem.id in _CODES_BY_ID:
-        return _CODES_BY_ID[problem.id]
-    return _CODES_BY_HUNDREDS.get(problem.id.removeprefix("TP-")[:1], ExitCode.FAILED)
 
 
 class CommandError(Exception):
@@ -84,12 +67,9 @@ def print_message(words: str, end: str = "\n") -> None:
 def printable_line(text: str, limit: int = 400) -> str:
     """Return untrusted text as one line without terminal control sequences.
 
-    Control characters (including escape), invisible characters and bidirectional controls are
-    removed, white space is collapsed to single spaces, and the text is truncated.
+    The text is truncated. See `trayproxy.domain.problem.single_line` for the removed characters.
     """
-    kept = (" " if char.isspace() else char for char in text)
-    shown = "".join(char for char in kept if not unicodedata.category(char).startswith("C"))
-    line = " ".join(shown.split())
+    line = single_line(text)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -1,7 +1,8 @@
 """Format a prompt as lines of a terminal, with the content of the dialog (ux §3.3, §3.5)."""
 
 from trayproxy.cli.output import printable_line
-from trayproxy.control.messages import (
+from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXTS
+from trayproxy.domain.signin import (
     KeyringState,
     KeyringStatus,
     Program,
@@ -9,7 +10,6 @@ from trayproxy.control.messages import (
     PromptReason,
     Transport,
 )
-from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXTS
 
 _NAME_LENGTH = 60
 _REALM_LENGTH = 80

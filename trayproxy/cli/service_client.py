@@ -11,7 +11,7 @@ from trayproxy.control.client import (
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import Failed, GetStatus, Reply, Request, Status
 from trayproxy.control.transport import NotRunningError, UntrustedPeerError
-from trayproxy.exit_codes import ExitCode
+from trayproxy.domain.problem import ExitCode
 from trayproxy.paths import Paths
 
 NOT_RUNNING = "TrayProxy is not running. Start it with “trayproxy”."

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from trayproxy.auth.login import Login
-from trayproxy.cli.output import CommandError, exit_code_for, printable_line
+from trayproxy.cli.output import CommandError, printable_line
 from trayproxy.cli.service_client import connect_if_running, fetch_status, request
 from trayproxy.control.client import Client
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
@@ -17,12 +17,11 @@ from trayproxy.control.messages import (
     DeleteProfile,
     ForgetLogin,
     KeptInMemory,
-    Problem,
     SaveLogin,
     SaveProfile,
     UseProfile,
 )
-from trayproxy.exit_codes import ExitCode
+from trayproxy.domain.problem import ExitCode, Problem, exit_code_for
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError

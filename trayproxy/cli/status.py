@@ -4,17 +4,9 @@ from time import localtime, strftime
 
 import msgspec
 
-from trayproxy.cli.output import exit_code_for, json_line, print_line, printable_line, problem_line
+from trayproxy.cli.output import json_line, print_line, printable_line, problem_line
 from trayproxy.cli.service_client import fetch_status, require_service
-from trayproxy.control.messages import (
-    KeyringState,
-    KeyringStatus,
-    ListenerState,
-    RefusedClients,
-    SignInState,
-    Status,
-    UpstreamState,
-)
+from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
 from trayproxy.control.status_conditions import (
     cannot_sign_in,
     has_no_active_profile,
@@ -22,7 +14,8 @@ from trayproxy.control.status_conditions import (
     lacks_sign_in,
     needs_sign_in,
 )
-from trayproxy.exit_codes import ExitCode
+from trayproxy.domain.problem import ExitCode, exit_code_for
+from trayproxy.domain.signin import KeyringState, KeyringStatus, SignInState
 from trayproxy.paths import Paths
 
 JSON_SCHEMA = 1

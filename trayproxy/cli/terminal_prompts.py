@@ -27,21 +27,19 @@ from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
     AnswerPrompt,
     DeclinePrompt,
-    Ending,
     Failed,
     KeepPromptOpen,
-    Prompt,
     PromptChanged,
     PromptClosed,
     Quitting,
     Reply,
     Request,
-    Snooze,
     Status,
     Subscribe,
 )
 from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 from trayproxy.desktop.terminal import AbandonedError, Terminal, open_terminal
+from trayproxy.domain.signin import Ending, Prompt, Snooze
 from trayproxy.paths import Paths
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ password store, `Prompt.before` and `Prompt.method`.
 
 from collections.abc import Mapping
 
-from trayproxy.control.messages import PromptReason
+from trayproxy.domain.signin import PromptReason
 
 
 def QT_TRANSLATE_NOOP(context: str, text: str) -> str:

@@ -21,12 +21,12 @@ from trayproxy.control.messages import (
     Event,
     Failed,
     Hello,
-    Problem,
     Reply,
     Request,
     Subscribe,
 )
 from trayproxy.control.transport import ControlAddress, PeerCheck, UntrustedPeerError
+from trayproxy.domain.problem import Problem
 from trayproxy.paths import Paths, make_private
 
 MAX_SESSIONS = 64

@@ -1,6 +1,7 @@
 """Conditions derived from a `Status`, for the tray and the command line (ux §3.1)."""
 
-from trayproxy.control.messages import SignInState, Status
+from trayproxy.control.messages import Status
+from trayproxy.domain.signin import SignInState
 from trayproxy.profiles.profile import SignIn
 
 

@@ -7,18 +7,11 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from trayproxy.control.client import Client
-from trayproxy.control.messages import (
-    Ending,
-    Event,
-    PromptChanged,
-    PromptClosed,
-    PromptReason,
-    Quitting,
-    Subscribe,
-)
+from trayproxy.control.messages import Event, PromptChanged, PromptClosed, Quitting, Subscribe
 from trayproxy.demo.company_network import LAB, OFFICE, URL, CompanyNetwork
 from trayproxy.demo.surroundings import CONTROL_ERRORS, SurroundingsError
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
+from trayproxy.domain.signin import Ending, PromptReason
 
 PrintLine = Callable[[str], None]
 """Prints a line for the user."""

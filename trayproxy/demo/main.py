@@ -28,7 +28,7 @@ from trayproxy.demo.surroundings import (
 )
 from trayproxy.demo.upstream import ProxyLogEntry
 from trayproxy.desktop.display import display_problem
-from trayproxy.exit_codes import ExitCode
+from trayproxy.domain.problem import ExitCode
 
 
 def main(print_line: PrintLine) -> int:

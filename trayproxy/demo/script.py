@@ -16,13 +16,10 @@ from trayproxy.auth.login import Login
 from trayproxy.control.client import Client
 from trayproxy.control.messages import (
     AnswerPrompt,
-    Ending,
     Event,
     GetStatus,
-    KeyringState,
     PromptChanged,
     PromptClosed,
-    PromptReason,
     Quit,
     Status,
     Subscribe,
@@ -41,6 +38,7 @@ from trayproxy.demo.surroundings import (
     save_profiles,
 )
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
+from trayproxy.domain.signin import Ending, KeyringState, PromptReason
 
 STEP_TIMEOUT_S = 20.0
 """The timeout for the expected result of a step."""

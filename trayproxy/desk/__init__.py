@@ -15,7 +15,7 @@ Around it:
 - `credential_store`: the interface of a store for logins; `keyring_store` implements it with the
 operating system's keyring, with the help of `secret_service` and `keyring_errors`.
 
-The package imports `trayproxy.auth`, `trayproxy.http.challenges`, `trayproxy.identity`, the values
-of `trayproxy.control.messages` and `trayproxy.profiles.profile`, and
-`trayproxy.profiles.store.replace_file`. Only `keyring_store` imports the keyring library.
+The package imports `trayproxy.auth`, `trayproxy.http.challenges`, `trayproxy.identity`,
+`trayproxy.domain`, `trayproxy.profiles.profile` and `trayproxy.profiles.store.replace_file`. Only
+`keyring_store` imports the keyring library.
 """

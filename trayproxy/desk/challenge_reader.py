@@ -7,7 +7,6 @@ from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
 from trayproxy.auth.schemes import allowed_schemes, with_encoding
 from trayproxy.auth.socks import SocksPassword
-from trayproxy.control.messages import Problem, Transport
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.machine.events import OfferedScheme, SignInMethod, TriedLogin
 from trayproxy.desk.problems import unusable_login
@@ -18,6 +17,8 @@ from trayproxy.desk.protection_space import (
     UpstreamId,
     bounded_realm,
 )
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import Transport
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Encoding, Profile, SignIn
 

@@ -10,9 +10,10 @@ from logging import getLogger
 from math import inf
 from typing import Protocol
 
-from trayproxy.control.messages import Ending, KeyringStatus, Problem, Prompt, SignInState
 from trayproxy.desk.machine.machine import Machine
 from trayproxy.desk.machine.queries import ProfileFacts
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import Ending, KeyringStatus, Prompt, SignInState
 
 PUBLISH_INTERVAL_S = 0.05
 """Minimum number of seconds between two publications; a person does not notice the delay."""

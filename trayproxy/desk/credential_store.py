@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk.problems import passwords_not_kept
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import Profile
 
 T = TypeVar("T")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, Offer, RequestToSign, Scheme, Signer
-from trayproxy.control.messages import Program
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.protection_space import LoginId, UpstreamId
+from trayproxy.domain.signin import Program
 from trayproxy.http.challenges import Challenge
 
 

@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind
-from trayproxy.control.messages import KeyringStatus, Problem, Program, Prompt, Snooze
 from trayproxy.desk.challenge_reader import (
     ChallengeReader,
     is_offered_again,
@@ -112,6 +111,8 @@ from trayproxy.desk.problems import (
 )
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringStatus, Program, Prompt, Snooze
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, SignIn
 

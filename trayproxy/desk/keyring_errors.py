@@ -4,7 +4,7 @@ The exceptions are recognized by the names of their classes: their libraries are
 every system, and importing them takes long.
 """
 
-from trayproxy.control.messages import KeyringState
+from trayproxy.domain.signin import KeyringState
 
 _MAX_REASON_LENGTH = 120
 

@@ -21,7 +21,6 @@ from time import monotonic
 from typing import Protocol, TypeVar, cast
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk import secret_service
 from trayproxy.desk.credential_store import LookupResult
 from trayproxy.desk.keyring_errors import (
@@ -31,6 +30,8 @@ from trayproxy.desk.keyring_errors import (
     state_after,
 )
 from trayproxy.desk.problems import no_keyring, not_removed, not_saved
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.profiles.profile import Profile
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from trayproxy.auth.scheme import Scheme
-from trayproxy.control.messages import Problem
 from trayproxy.desk.machine.events import RefusalReason
+from trayproxy.domain.problem import Problem
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile
 
@@ -242,7 +242,7 @@ def keyring_silent(store: str) -> Problem:
     """Return the problem that the keyring does not answer.
 
     Args:
-        store: The name of the keyring (`trayproxy.control.messages.KeyringStatus`); empty if
+        store: The name of the keyring (`trayproxy.domain.signin.KeyringStatus`); empty if
             unknown.
     """
     name = store or "The keyring"

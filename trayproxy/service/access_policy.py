@@ -1,6 +1,5 @@
 """Applies the setting `allow_users` to the engine's access control."""
 
-from trayproxy.control.messages import Problem
 from trayproxy.desktop.socket_owner.base import (
     NullOwnerLookup,
     OwnerLookup,
@@ -8,6 +7,7 @@ from trayproxy.desktop.socket_owner.base import (
 )
 from trayproxy.desktop.socket_owner.factory import open_owner_lookup
 from trayproxy.desktop.users import find_user, own_user
+from trayproxy.domain.problem import Problem
 from trayproxy.engine.server.access_control import AccessControl, OnRefused
 from trayproxy.profiles.config import EVERYONE
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk.credential_store import CredentialStore, LookupResult
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import Profile
 
 ProfileUpstream = tuple[str, str]

@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING
 
 from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
-from trayproxy.control.messages import (
-    Ending,
-    Problem,
-    Prompt,
-    PromptChanged,
-    PromptClosed,
-    Quitting,
-    Status,
-    StatusChanged,
-)
+from trayproxy.control.messages import PromptChanged, PromptClosed, Quitting, Status, StatusChanged
 from trayproxy.control.server import Server
 from trayproxy.desk.credential_store import NullCredentialStore
 from trayproxy.desk.desk import Desk
@@ -34,9 +25,10 @@ from trayproxy.desktop.network_change.factory import watch_network
 from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.desktop.ports import free_port_after, is_taken
 from trayproxy.desktop.socket_owner.base import OwnerUnknownError
+from trayproxy.domain.problem import ExitCode, Problem
+from trayproxy.domain.signin import Ending, Prompt
 from trayproxy.engine.engine import Engine, EngineParts
 from trayproxy.engine.limits import LIMITS, EngineLimits
-from trayproxy.exit_codes import ExitCode
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError

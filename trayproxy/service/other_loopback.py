@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from trayproxy.control.messages import Problem
+from trayproxy.domain.problem import Problem
 from trayproxy.service.process_names import ListeningProgram, ProcessNames
 
 logger = logging.getLogger(__name__)

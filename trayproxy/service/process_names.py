@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trayproxy.control.messages import Program
 from trayproxy.desk.credentials import PendingRequest
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.desktop.socket_owner.factory import user_listening
 from trayproxy.desktop.users import User, name_of
+from trayproxy.domain.signin import Program
 
 if TYPE_CHECKING:
     from trayproxy.desktop.process_lookup.base import RunningProgram

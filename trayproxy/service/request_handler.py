@@ -23,7 +23,6 @@ from trayproxy.control.messages import (
     KeepPromptOpen,
     KeptInMemory,
     ListenerState,
-    Problem,
     PromptChanged,
     Quit,
     Quitting,
@@ -41,7 +40,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Session
 from trayproxy.desk.desk import Desk
-from trayproxy.exit_codes import ExitCode
+from trayproxy.domain.problem import ExitCode, Problem, exit_code_for
 from trayproxy.http.errors import MessageError
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
@@ -57,15 +56,6 @@ if TYPE_CHECKING:
     from trayproxy.service.own_requests.save_login import SaveOutcome
 
 logger = logging.getLogger(__name__)
-
-LOGIN_CODES = {
-    "TP-302": ExitCode.SIGN_IN,
-    "TP-303": ExitCode.SIGN_IN,
-    "TP-307": ExitCode.UPSTREAM,
-    "TP-309": ExitCode.SIGN_IN,
-    "TP-311": ExitCode.FAILED,
-}
-"""Exit codes for a login that was not saved, by problem id; other problems concern the keyring."""
 
 NO_SUCH_PROFILE = Problem(
     "TP-805", "There is no such profile any more", "It was deleted meanwhile. Choose another one."
@@ -245,7 +235,7 @@ class RequestHandler:
             await asyncio.gather(*self._user_saves)  # The next command must see the user name.
             return KeptInMemory(outcome.problem) if outcome.problem else Done()
         assert outcome.problem is not None  # A login that is not right was not saved.
-        return Failed(outcome.problem, LOGIN_CODES.get(outcome.problem.id, ExitCode.KEYRING))
+        return Failed(outcome.problem, exit_code_for(outcome.problem))
 
     def _subscribe(self, session: Session) -> Reply:
         for prompt in self._desk.prompts():

@@ -13,15 +13,10 @@ from time import time
 from msgspec.structs import replace
 
 from trayproxy import __version__
-from trayproxy.control.messages import (
-    ListenerState,
-    Problem,
-    RefusedClients,
-    SignInState,
-    Status,
-    UpstreamState,
-)
+from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
 from trayproxy.desk.desk import Desk
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import SignInState
 from trayproxy.engine.engine import Counters
 from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.upstream.route import Route

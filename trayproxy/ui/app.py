@@ -48,7 +48,6 @@ from trayproxy.control.messages import (
     SaveProfile,
     ShowWindow,
     SignInNow,
-    Snooze,
     Status,
     UsePort,
     UseProfile,
@@ -57,6 +56,7 @@ from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 from trayproxy.desktop.hardening import harden
 from trayproxy.desktop.process import start_service
 from trayproxy.desktop.window import allow_foreground, hide_from_dock, set_application_id
+from trayproxy.domain.signin import Snooze
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn

@@ -12,8 +12,9 @@ from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QAction, QActionGroup, QIcon
 from PySide6.QtWidgets import QMenu
 
-from trayproxy.control.messages import Snooze, Status
+from trayproxy.control.messages import Status
 from trayproxy.control.status_conditions import needs_sign_in
+from trayproxy.domain.signin import Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
 from trayproxy.ui.icon_state import IconState

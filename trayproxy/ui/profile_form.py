@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from trayproxy.control.messages import KeyringStatus
+from trayproxy.domain.signin import KeyringStatus
 from trayproxy.profiles.profile import (
     Encoding,
     Method,

@@ -27,15 +27,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from trayproxy.control.messages import (
-    CheckProfile,
-    KeyringState,
-    KeyringStatus,
-    Problem,
-    Reply,
-    Status,
-)
+from trayproxy.control.messages import CheckProfile, Reply, Status
 from trayproxy.control.status_conditions import needs_sign_in
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce

@@ -8,17 +8,8 @@ import os
 from PySide6.QtCore import QCoreApplication, QObject, Signal, Slot
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import (
-    AnswerPrompt,
-    DeclinePrompt,
-    Ending,
-    Failed,
-    KeepPromptOpen,
-    Prompt,
-    PromptReason,
-    Reply,
-    Snooze,
-)
+from trayproxy.control.messages import AnswerPrompt, DeclinePrompt, Failed, KeepPromptOpen, Reply
+from trayproxy.domain.signin import Ending, Prompt, PromptReason, Snooze
 from trayproxy.ui import texts
 from trayproxy.ui.notifications import Notification, Notifier
 from trayproxy.ui.service_client import SERVICE_LOST, ServiceClient

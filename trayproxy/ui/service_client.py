@@ -17,7 +17,6 @@ from trayproxy.control.messages import (
     Event,
     Failed,
     Hello,
-    Problem,
     PromptChanged,
     PromptClosed,
     Quitting,
@@ -29,6 +28,7 @@ from trayproxy.control.messages import (
     Subscribe,
 )
 from trayproxy.control.transport import NotRunningError, UntrustedPeerError
+from trayproxy.domain.problem import Problem
 
 OnReply = Callable[[Reply], None]
 

@@ -27,8 +27,9 @@ from PySide6.QtWidgets import (
 )
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Problem, Prompt, PromptReason, Snooze, Transport
 from trayproxy.desktop.window import exclude_from_capture
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import Prompt, PromptReason, Snooze, Transport
 from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
 from trayproxy.ui.icons import action_icon

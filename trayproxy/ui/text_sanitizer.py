@@ -9,6 +9,8 @@ Such text is not rejected; it is shown without harmful characters and within a l
 import unicodedata
 from itertools import groupby
 
+from trayproxy.domain.problem import single_line
+
 MENU_WIDTH = 48
 """Maximum length of the text of a menu row, in characters (ux §3.2)."""
 NAME_WIDTH = 40
@@ -37,16 +39,7 @@ def clean(text: str) -> str:
     - After four combining marks in a row, further marks are removed: they would overlap the lines
       above and below.
     """
-    visible = (_without_controls(character) for character in text)
-    line = " ".join("".join(visible).split())
-    return "".join(_limit_marks(line))
-
-
-def _without_controls(character: str) -> str:
-    if character.isspace():
-        return " "
-    category = unicodedata.category(character)
-    return "" if category.startswith("C") and character not in _JOINERS else character
+    return "".join(_limit_marks(single_line(text, kept=_JOINERS)))
 
 
 def _limit_marks(line: str) -> list[str]:

@@ -6,23 +6,22 @@ truncated before they are inserted.
 
 from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 
-from trayproxy.control.messages import (
-    KeyringState,
-    KeyringStatus,
-    ListenerState,
-    Problem,
-    Program,
-    Prompt,
-    PromptReason,
-    SignInState,
-    Status,
-    Transport,
-)
+from trayproxy.control.messages import ListenerState, Status
 from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXTS
 from trayproxy.control.status_conditions import (
     cannot_sign_in,
     has_no_active_profile,
     lacks_sign_in,
+)
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import (
+    KeyringState,
+    KeyringStatus,
+    Program,
+    Prompt,
+    PromptReason,
+    SignInState,
+    Transport,
 )
 from trayproxy.profiles.profile import Encoding, Method, Profile, ProxyScheme, Upstream
 from trayproxy.ui.icon_state import IconState

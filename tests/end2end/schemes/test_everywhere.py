@@ -15,7 +15,8 @@ from tests.support.origin import Origin
 from tests.support.processes import Job
 from tests.support.service import Service
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, Prompt, PromptReason, SaveProfile, Snooze, UseProfile
+from trayproxy.control.messages import SaveProfile, UseProfile
+from trayproxy.domain.signin import Ending, Prompt, PromptReason, Snooze
 from trayproxy.profiles.profile import Profile
 
 STATUS = ("-w", "\n%{http_code} %{http_connect}")

@@ -19,7 +19,7 @@ from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.reports import Reports
 from tests.support.secrets import Canary, Place, files_below, process_and_children, text
-from trayproxy.control.messages import PromptReason
+from trayproxy.domain.signin import PromptReason
 from trayproxy.profiles.profile import Profile, Upstream
 
 

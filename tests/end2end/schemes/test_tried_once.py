@@ -15,7 +15,8 @@ from tests.support.processes import Home
 from tests.support.secrets import Canary
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, KeepPromptOpen, PromptReason, SaveProfile, UseProfile
+from trayproxy.control.messages import KeepPromptOpen, SaveProfile, UseProfile
+from trayproxy.domain.signin import Ending, PromptReason
 from trayproxy.profiles.profile import Profile, Upstream
 
 everywhere = pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.support.secrets import Canary
 from tests.support.service import Service
 from tests.support.tls import Authority
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, PromptReason
+from trayproxy.domain.signin import Ending, PromptReason
 from trayproxy.profiles.profile import Method, Profile, ProxyScheme, Upstream
 
 STATUS = ("-w", "\n%{http_code}")

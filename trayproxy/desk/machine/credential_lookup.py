@@ -7,12 +7,12 @@ from msgspec.structs import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
-from trayproxy.control.messages import KeyringState, KeyringStatus, PromptReason, Transport
 from trayproxy.desk.machine.events import CancelTrial, LookupFinished, LookUpLogin, SurveyKeyring
 from trayproxy.desk.machine.prompts import UPSTREAM_CHANGED, Prompts
 from trayproxy.desk.machine.scheme_policy import objection, pick
 from trayproxy.desk.machine.space_state import LoginSource, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import LASTING_REASONS, DeskState
+from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason, Transport
 from trayproxy.profiles.profile import SignIn
 
 _PENDING_VERDICTS_MAX = 32

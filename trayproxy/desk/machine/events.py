@@ -14,13 +14,14 @@ from msgspec import Struct
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, strength
-from trayproxy.control.messages import Ending, KeyringStatus, Problem, Program, Snooze, Transport
 from trayproxy.desk.protection_space import (
     LoginId,
     ProtectionSpace,
     UpstreamFingerprint,
     UpstreamId,
 )
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import Ending, KeyringStatus, Program, Snooze, Transport
 from trayproxy.profiles.profile import Profile
 
 # --- Events from the engine ----------------------------------------------------------------------

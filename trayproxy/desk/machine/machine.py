@@ -29,7 +29,6 @@ from math import inf
 
 from msgspec import structs
 
-from trayproxy.control.messages import Ending, KeyringState, KeyringStatus, Program, PromptReason
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
 from trayproxy.desk.machine.events import (
     ClientLeft,
@@ -77,6 +76,7 @@ from trayproxy.desk.machine.user_actions import UserActions
 from trayproxy.desk.machine.verification import Verification
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
+from trayproxy.domain.signin import Ending, KeyringState, KeyringStatus, Program, PromptReason
 from trayproxy.profiles.profile import Profile, SignIn
 
 _WEAKER_SCHEME = frozenset({PromptReason.DOWNGRADE, PromptReason.FALLBACK})

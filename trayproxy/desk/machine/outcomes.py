@@ -15,7 +15,6 @@ rejected once: it is never sent again automatically.
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import PASSWORD_NOT_CHECKED, Verdict, VerdictKind, strength
-from trayproxy.control.messages import Ending, PromptReason
 from trayproxy.desk.machine.events import (
     ClearRejection,
     LoginAccepted,
@@ -30,6 +29,7 @@ from trayproxy.desk.machine.scheme_policy import NO_TICKETS, back_off
 from trayproxy.desk.machine.space_state import LoginSource, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, host_of
+from trayproxy.domain.signin import Ending, PromptReason
 
 _NOT_ABOUT_REQUEST = NO_TICKETS | {VerdictKind.SERVER_UNREACHABLE}
 """The verdicts that any request would get on this computer, independently of its target."""

@@ -7,11 +7,11 @@ opens while the screen is locked. An untouched prompt closes when no request wai
 from collections.abc import Iterator
 from math import inf
 
-from trayproxy.control.messages import Ending, PromptReason
 from trayproxy.desk.machine.events import NotifyPromptClosed, RefusalReason, SignInMethod
 from trayproxy.desk.machine.scheme_policy import pick, previous_name, weaker_text
 from trayproxy.desk.machine.space_state import OpenPrompt, ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
+from trayproxy.domain.signin import Ending, PromptReason
 
 UPSTREAM_CHANGED = frozenset(
     {PromptReason.DOWNGRADE, PromptReason.FALLBACK, PromptReason.REALM_CHANGED}

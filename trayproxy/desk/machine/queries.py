@@ -5,7 +5,6 @@ from enum import Enum, auto
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
-from trayproxy.control.messages import KeyringStatus, Problem, Program, Prompt, SignInState
 from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.desk.machine.prompts import UPSTREAM_CHANGED
 from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
@@ -13,6 +12,8 @@ from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.user_actions import preferred_space
 from trayproxy.desk.protection_space import LoginId, UpstreamId
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringStatus, Program, Prompt, SignInState
 from trayproxy.profiles.profile import Profile
 
 REALM_CHARS_MAX = 1024

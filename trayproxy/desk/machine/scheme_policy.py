@@ -8,10 +8,10 @@ different requests; each request uses a scheme of its own 407.
 """
 
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
-from trayproxy.control.messages import PromptReason, Transport
 from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
 from trayproxy.desk.machine.space_state import LoginSource, SchemeBackoff, SpaceState
 from trayproxy.desk.machine.state import DeskState
+from trayproxy.domain.signin import PromptReason, Transport
 from trayproxy.profiles.profile import Method
 
 NO_TICKETS = frozenset({VerdictKind.NO_TICKET, VerdictKind.TICKET_EXPIRED})

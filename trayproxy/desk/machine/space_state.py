@@ -22,10 +22,10 @@ from enum import Enum
 from math import inf
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Program, PromptReason, SignInState
 from trayproxy.desk.machine.events import OfferedScheme, RefusalReason, SignInMethod
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, host_of
+from trayproxy.domain.signin import Program, PromptReason, SignInState
 from trayproxy.profiles.profile import Profile
 
 

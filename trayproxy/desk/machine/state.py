@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeyringState, KeyringStatus, Problem, PromptReason
 from trayproxy.desk.machine.events import (
     DenyPermit,
     Effect,
@@ -25,6 +24,8 @@ from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
 from trayproxy.profiles.profile import Profile
 
 LASTING_REASONS = frozenset(

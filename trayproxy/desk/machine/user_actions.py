@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from math import inf
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, KeyringState, PromptReason, Snooze
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
 from trayproxy.desk.machine.events import (
     ClearHistory,
@@ -25,6 +24,7 @@ from trayproxy.desk.machine.space_state import (
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.verification import Verification
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamId
+from trayproxy.domain.signin import Ending, KeyringState, PromptReason, Snooze
 from trayproxy.profiles.profile import Profile, SignIn
 
 

@@ -16,7 +16,6 @@ inconclusive responses (see `trayproxy.desk.machine.outcomes`) or refuse right l
 from collections.abc import Iterator
 from math import inf
 
-from trayproxy.control.messages import Ending, PromptReason
 from trayproxy.desk.machine.events import (
     CancelTrial,
     LoginUnproved,
@@ -40,6 +39,7 @@ from trayproxy.desk.machine.space_state import (
 )
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.protection_space import host_of
+from trayproxy.domain.signin import Ending, PromptReason
 
 NO_TARGET = ""
 """No particular target, as in `SendOwnRequest`."""

@@ -13,9 +13,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from trayproxy.control.messages import Problem, Step, StepState
+from trayproxy.control.messages import Step, StepState
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.machine.events import RefusalReason
+from trayproxy.domain.problem import Problem
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, not_found
 from trayproxy.engine.net.resolver import literal_address
 from trayproxy.engine.upstream.connector import TargetRefusedError

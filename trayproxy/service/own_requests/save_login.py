@@ -13,7 +13,6 @@ from functools import partial
 from os import urandom
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, KeyringState, Problem, Prompt
 from trayproxy.desk.credential_store import CredentialStore
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.history import ForwardingHistory, History, HistoryFile
@@ -23,6 +22,8 @@ from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.optional_dependencies import is_installed
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import Ending, KeyringState, Prompt
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.net.resolver import Address
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
