@@ -3,13 +3,26 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch
-from trayproxy.desktop.screen_lock.factory import watch_screen_lock
+if TYPE_CHECKING:
+    from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch
 
 TERMINAL = "terminal"
 """The front end that shows prompts in a terminal and not on the screen
 (`trayproxy.cli.terminal_prompts`)."""
+
+
+def watch_system_screen_lock(on_change: "OnLockChange") -> "ScreenLockWatch":
+    """Return the watch of the system's screen lock. It is not started.
+
+    Args:
+        on_change: Called for each change of the lock state, in the thread of the watch.
+    """
+    # Here, since a service without a front end with windows needs no watch.
+    from trayproxy.desktop.screen_lock.factory import watch_screen_lock
+
+    return watch_screen_lock(on_change)
 
 
 class Presence:
@@ -23,7 +36,7 @@ class Presence:
         self,
         loop: asyncio.AbstractEventLoop,
         report: Callable[[bool], None],
-        make_watch: Callable[[OnLockChange], ScreenLockWatch] = watch_screen_lock,
+        make_watch: "Callable[[OnLockChange], ScreenLockWatch]" = watch_system_screen_lock,
     ) -> None:
         """Start with an unlocked screen.
 
