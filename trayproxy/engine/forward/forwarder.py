@@ -38,7 +38,6 @@ from trayproxy.engine.upstream.connector import UnreachableError
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.framing import Length, NoBody
-from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile
 
 if TYPE_CHECKING:
@@ -212,15 +211,15 @@ class Forwarder:
                     raise
                 attempt = Attempt(None, needs_new_connection=True)
                 continue
-            if outcome is None:
+            if outcome.response is not None:
+                return await self._relay.relay(writer, outcome.response)
+            if outcome.challenge is None:
                 return await self._open_directly()
-            if isinstance(outcome, Response):
-                return await self._relay.relay(writer, outcome)
             if not lease.route.may_sign_in:
                 page = sign_in_not_set(self._profile.name)
                 self._engine.observer.sign_in_not_set(lease.route, page)
                 raise RequestRefusedError(page)
-            future = self._request_credentials(outcome, exchange.permitted or attempt.credentials)
+            future = self._request_credentials(outcome.challenge, outcome.credentials)
             attempt = await self._await_credentials(future)
 
     async def _sign_in_before_upload(self) -> Attempt:
@@ -242,7 +241,8 @@ class Forwarder:
         exchange = AuthExchange(
             connection, cached, lease, ResponseReader(connection, cached), writer, None
         )
-        attempt, wanted = Attempt(self._known_credentials(), needs_new_connection=True), None
+        attempt = Attempt(self._known_credentials(), needs_new_connection=True)
+        wanted: AuthChallenge | None = None
         while True:
             try:
                 outcome = await send_with_login(exchange, lease, cached.request, attempt)
@@ -253,10 +253,10 @@ class Forwarder:
                 logger.debug("signing in before an upload failed: %s", error)
                 connection.drop_upstream()
                 return Attempt(self._known_credentials())
-            if not isinstance(outcome, AuthChallenge):
+            if outcome.challenge is None:
                 break
-            wanted = outcome
-            future = self._request_credentials(outcome, exchange.permitted or attempt.credentials)
+            wanted = outcome.challenge
+            future = self._request_credentials(wanted, outcome.credentials)
             attempt = await self._await_credentials(future)
         # Unrepeatable content needs a new connection: the next hop may be closing an idle one.
         connection.drop_upstream()

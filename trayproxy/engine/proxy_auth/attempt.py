@@ -9,6 +9,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.engine.proxy_auth.auth_exchange import (
     AuthChallenge,
     AuthExchange,
+    AuthOutcome,
 )
 from trayproxy.engine.proxy_auth.challenge_detection import Evidence, captive_portal_url, evidence
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
@@ -65,7 +66,7 @@ def report_evidence(
 
 async def send_with_login(
     exchange: AuthExchange, lease: UpstreamLease, request: Request, attempt: Attempt
-) -> Response | AuthChallenge | None:
+) -> AuthOutcome:
     """Send a request with credentials, and report the outcome to the desk.
 
     Args:
@@ -73,10 +74,6 @@ async def send_with_login(
         lease: The upstream connections of the request, and its route.
         request: The request.
         attempt: The parameters of the attempt.
-
-    Returns:
-        The response to relay; the challenge of a next hop which refused the request; None after a
-        CONNECT on a direct route, with a connection to the target.
 
     Raises:
         UnreachableError: The next hop cannot be reached.
@@ -87,8 +84,8 @@ async def send_with_login(
     try:
         if route.is_direct and request.method == b"CONNECT":
             await exchange.connect(credentials, on_trial=attempt.is_on_trial)
-            return None
-        outcome = await exchange.attempt(
+            return AuthOutcome(credentials=exchange.permitted or credentials)
+        result = await exchange.attempt(
             credentials,
             withheld=attempt.withheld,
             on_trial=attempt.is_on_trial,
@@ -96,7 +93,7 @@ async def send_with_login(
         )
     except AuthRequiredError as wanted:
         rejected = Verdict(VerdictKind.REJECTED) if credentials is not None else None
-        return AuthChallenge(wanted.challenges, rejected)
+        return _outcome(exchange, credentials, AuthChallenge(wanted.challenges, rejected))
     except (ClientGoneError, OSError, GeneratorExit, CancelledError) as error:
         carried = exchange.permitted or (credentials if attempt.is_from_desk else None)
         if carried is not None and not exchange.hand_over_response(carried):
@@ -109,15 +106,28 @@ async def send_with_login(
         if carried is not None:
             desk.no_response(carried, type(error).__name__, sent=exchange.was_login_sent)
         raise
-    if credentials is not None and route.authenticates_requests and isinstance(outcome, Response):
-        carried = exchange.permitted or credentials
-        if not exchange.is_proved:
-            if attempt.is_from_desk or carried.permit:
-                desk.no_response(carried, "the proxy did not ask for it", sent=False)
-        else:
-            report_evidence(desk, carried, request, outcome, on_trial=attempt.is_on_trial)
-    if isinstance(outcome, Response) and not route.is_direct:
-        url = captive_portal_url(outcome, request)
+    outcome = _outcome(exchange, credentials, result)
+    carried, response = outcome.credentials, outcome.response
+    if carried is not None and route.authenticates_requests and response is not None:
+        if outcome.login_was_accepted:
+            report_evidence(desk, carried, request, response, on_trial=attempt.is_on_trial)
+        elif attempt.is_from_desk or carried.permit:
+            desk.no_response(carried, "the proxy did not ask for it", sent=False)
+    if response is not None and not route.is_direct:
+        url = captive_portal_url(response, request)
         if url:
             lease.report_captive_portal(url)
     return outcome
+
+
+def _outcome(
+    exchange: AuthExchange, credentials: Credentials | None, result: Response | AuthChallenge
+) -> AuthOutcome:
+    """Return the outcome of an attempt with these credentials."""
+    return AuthOutcome(
+        result if isinstance(result, Response) else None,
+        result if isinstance(result, AuthChallenge) else None,
+        exchange.permitted or credentials,
+        exchange.was_login_sent,
+        exchange.is_proved,
+    )

@@ -175,6 +175,28 @@ class AuthChallenge:
     verdict: Verdict | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AuthOutcome:
+    """The outcome of one attempt to send a request. A CONNECT on a direct route has neither a
+    response nor a challenge: the target is connected.
+
+    Attributes:
+        response: The response to relay; None without a response.
+        challenge: The refusal of the request; None without a refusal.
+        credentials: The credentials of the attempt, with the permit of the desk; None without a
+            login.
+        login_was_sent: True if the login was sent and may have cost a log-on.
+        login_was_accepted: True if the response answers a request with the login, or the last leg
+            of a handshake.
+    """
+
+    response: Response | None = None
+    challenge: AuthChallenge | None = None
+    credentials: Credentials | None = None
+    login_was_sent: bool = False
+    login_was_accepted: bool = False
+
+
 def head_request_to(target: Authority) -> Request:
     """Return a HEAD request of TrayProxy's own. HEAD changes nothing at the target (RFC 9110,
     section 9.2.1).

@@ -55,7 +55,6 @@ from trayproxy.engine.transfer.response_reader import ResponseReader
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.http.framing import NoBody
 from trayproxy.http.request import Request, parse_request
-from trayproxy.http.response import Response
 from trayproxy.http.target import Authority
 
 if TYPE_CHECKING:
@@ -217,29 +216,33 @@ class Preconnect:
         outcome = await send_with_login(
             exchange, lease, cached_request.request, Attempt(credentials, needs_new_connection=True)
         )
-        if not isinstance(outcome, Response):
-            self._report(outcome, exchange.permitted or credentials)
+        if outcome.response is None:
+            self._report(outcome.challenge, outcome.credentials or credentials)
             return PreconnectResult.FAILED_FOR_GOOD
         # A response to the first leg authenticates nothing: the upstream has required no login.
         connection = downstream.upstream
-        if connection is None or not exchange.is_proved:
+        if connection is None or not outcome.login_was_accepted:
             return PreconnectResult.FAILED_FOR_GOOD
         # The login was accepted before, but the next preconnect needs a recent acceptance.
         self._engine.desk.accepted(credentials)
-        if not await exchange.discard_response(connection, outcome):
+        if not await exchange.discard_response(connection, outcome.response):
             return PreconnectResult.FAILED_FOR_GOOD
         downstream.upstream = None
         self.ready = ReadyConnection(connection, self._engine.loop.time())
         self._engine.pool.put(connection)
         return PreconnectResult.POOLED
 
-    def _report(self, outcome: AuthChallenge | None, credentials: Credentials) -> None:
+    def _report(self, challenge: AuthChallenge | None, credentials: Credentials) -> None:
         """Report a refused login to the desk, as for a request whose client has disconnected.
 
         The desk then finds out whether the login is wrong or the next hop merely refuses this
         request. An unsent login has no verdict and is not reported.
         """
-        if outcome is None or outcome.verdict is None or is_password_unchecked(outcome.verdict):
+        if (
+            challenge is None
+            or challenge.verdict is None
+            or is_password_unchecked(challenge.verdict)
+        ):
             return
         desk, profile = self._engine.desk, self._order.route.profile
         assert profile is not None  # An upstream with a login belongs to a profile.
@@ -249,10 +252,10 @@ class Preconnect:
         future = desk.challenged(
             credentials.upstream_id,
             profile,
-            outcome.challenges,
+            challenge.challenges,
             pending_request,
             credentials,
-            outcome.verdict,
+            challenge.verdict,
         )
         desk.withdraw(future)
 
