@@ -61,7 +61,7 @@ def test_peer_uid_returns_the_uid_of_the_peer() -> None:
 
 def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     # Like Storage Sense on Windows; there, the open lock file prevents the removal of the folder.
-    monkeypatch.setattr(loopback, "_CHECK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(loopback, "CHECK_INTERVAL_S", 0.01)
     kept: queue.Queue[bool] = queue.Queue()
 
     class ObservedAddress(LoopbackAddress):

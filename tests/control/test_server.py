@@ -96,7 +96,7 @@ def test_a_front_end_of_another_version_receives_failed(running: RunningServer) 
 def test_a_connection_without_hello_is_closed(
     running: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_HELLO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(server_module, "HELLO_TIMEOUT_S", 0.05)
     assert exchange(running, b"") == b""
 
 

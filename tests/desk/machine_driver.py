@@ -2,6 +2,7 @@
 effects."""
 
 from dataclasses import astuple, dataclass, field
+from math import inf
 from typing import TypeVar
 
 from trayproxy.auth.login import Login
@@ -83,12 +84,22 @@ class MachineDriver:
     offers: tuple[OfferedScheme, ...] = (BASIC,)
     history: dict[Login, HistoryRecord] = field(default_factory=dict)
     """The records of earlier runs by login."""
+    front_ends_left_at: float = inf
+    """When the last front end disconnected; infinity while one is connected."""
 
     def __post_init__(self) -> None:
         self.machine = Machine(self.limits, RejectedLogins(b"0123456789abcdef"), self.fingerprints)
         self.handle(FrontEndsChanged(1))
 
+    @property
+    def has_front_end(self) -> bool:
+        """True if a front end is connected, or was within the grace period."""
+        return self.now < self.front_ends_left_at + self.limits.front_end_grace
+
     def handle(self, event: Event) -> list[Effect]:
+        if isinstance(event, FrontEndsChanged):
+            left_at = min(self.front_ends_left_at, self.now)
+            self.front_ends_left_at = inf if event.count else left_at
         effects = self.machine.handle(self.now, event)
         for effect in effects:  # The list grows in the loop.
             if isinstance(effect, RecordTrial):

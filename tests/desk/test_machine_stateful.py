@@ -360,7 +360,7 @@ class UpstreamModel(RuleBasedStateMachine):
 
     @invariant()
     def no_request_waits_for_a_prompt_without_a_front_end(self) -> None:
-        if self.driver.machine._prompts.can_ask:
+        if self.driver.has_front_end:
             return
         for space in self.driver.machine.state.spaces.values():
             assert not (space.phase is SpacePhase.PROMPTING and space.parked)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.desktop import network_program
 from tests.support.namespaces import ALONE, skip_without_namespaces
-from trayproxy.desktop.network_change import factory, linux, macos, windows
+from trayproxy.desktop.network_change import linux, macos, windows
 from trayproxy.desktop.network_change.base import (
     SETTLE_S,
     Debounce,
@@ -104,7 +104,7 @@ def test_a_system_without_reports_gets_the_null_watch(
     def refuse(*_: object) -> None:
         raise PermissionError("a sandbox")
 
-    monkeypatch.setattr(factory, "_system_watch", refuse)
+    monkeypatch.setattr(linux, "LinuxNetworkWatch", refuse)
     watch = watch_network(loop, lambda: None)
     assert isinstance(watch, NullNetworkWatch)
     watch.close()

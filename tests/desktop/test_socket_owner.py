@@ -8,12 +8,13 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import pytest
 
 from tests.support.strangers import NOBODY, Then, has_ipv6, needs_ipv6, needs_root, program
-from trayproxy.desktop.socket_owner import factory
+from trayproxy.desktop.socket_owner import linux
 from trayproxy.desktop.socket_owner.base import (
     Endpoint,
     NullOwnerLookup,
@@ -23,10 +24,8 @@ from trayproxy.desktop.socket_owner.base import (
 )
 from trayproxy.desktop.socket_owner.factory import open_owner_lookup, user_listening
 from trayproxy.desktop.socket_owner.linux import (
-    _REQUEST,
     ProcNetLookup,
     SockDiagLookup,
-    _request_parts,
 )
 from trayproxy.desktop.socket_owner.macos import MacOwnerLookup, find_owner
 from trayproxy.desktop.socket_owner.windows import UNKNOWN_USER as UNKNOWN
@@ -191,17 +190,25 @@ def test_a_closed_look_up_opens_a_new_socket(accept: Accept) -> None:
             lookup.close()
 
 
-def test_a_response_to_an_earlier_request_is_skipped(accept: Accept) -> None:
+class SendTwiceSocket(socket.socket):
+    """A netlink socket that precedes each request by one for a connection that does not exist."""
+
+    def send(self, request: bytes, *flags: int) -> int:  # type: ignore[override]
+        # The sequence number of struct nlmsghdr, and the source port of struct inet_diag_req_v2.
+        super().send(request[:8] + pack("=I", 4711) + request[12:24] + pack("!H", 1) + request[26:])
+        return super().send(request, *flags)
+
+
+def test_a_response_to_an_earlier_request_is_skipped(
+    accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lookup = SockDiagLookup()
     with program(accept.address):
         connection, peer = accept()
-        local = connection.getsockname()
-        assert lookup.owner_of(local, peer, socket.AF_INET) == OWN_SOCKET
-        assert lookup._socket is not None
-        # A request for a connection that does not exist: its response precedes the next one.
-        start, kind, ends, _ = _request_parts(local, peer[0], socket.AF_INET)
-        lookup._socket.send(_REQUEST.pack(start, 4711, kind, 1, ends))
-        assert lookup.owner_of(local, peer, socket.AF_INET) == OWN_SOCKET
+        monkeypatch.setattr(socket, "socket", SendTwiceSocket)
+        for _ in range(2):
+            found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
+            assert found == OWN_SOCKET
     lookup.close()
 
 
@@ -232,17 +239,17 @@ class WrongOwnerLookup:
     def close(self) -> None: ...
 
 
+@pytest.mark.parametrize("faulty", [NullOwnerLookup, WrongOwnerLookup])
 def test_a_look_up_that_fails_the_test_connection_is_skipped(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, faulty: type[OwnerLookup]
 ) -> None:
-    monkeypatch.setattr(
-        factory, "_lookups", lambda: [NullOwnerLookup(), WrongOwnerLookup(), ProcNetLookup()]
-    )
+    monkeypatch.setattr(linux, "SockDiagLookup", faulty)
     assert isinstance(open_owner_lookup(), ProcNetLookup)
 
 
 def test_without_a_working_look_up_opening_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory, "_lookups", lambda: [NullOwnerLookup(), WrongOwnerLookup()])
+    monkeypatch.setattr(linux, "SockDiagLookup", NullOwnerLookup)
+    monkeypatch.setattr(linux, "ProcNetLookup", WrongOwnerLookup)
     with pytest.raises(OwnerUnknownError):
         open_owner_lookup()
 

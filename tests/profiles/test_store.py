@@ -394,7 +394,7 @@ class FakeVirusScanner:
         self._attempts = attempts
         self._real: Callable[..., object] = getattr(Path, step)
         monkeypatch.setattr(Path, step, lambda *args, **kw: self._step(*args, **kw))
-        monkeypatch.setattr(store_module, "_PAUSES_S", (0.0, 0.0, 0.0))
+        monkeypatch.setattr(store_module, "PAUSES_S", (0.0, 0.0, 0.0))
 
     def _step(self, *args: object, **kw: object) -> object:
         if self.refused < self._attempts:
@@ -425,7 +425,7 @@ def test_a_file_that_stays_open_is_not_replaced(
 
 
 def test_the_attempts_to_replace_a_file_last_a_second() -> None:
-    assert sum(store_module._PAUSES_S) == pytest.approx(1)
+    assert sum(store_module.PAUSES_S) == pytest.approx(1)
 
 
 @pytest.mark.unix

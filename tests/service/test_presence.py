@@ -31,7 +31,7 @@ class PresenceHarness:
     """A `Presence` with a fake screen lock, and its reports."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self.watch = FakeScreenLockWatch()
         self.reports: list[bool] = []
         self.presence = Presence(loop, self.reports.append, self.watch.make)
@@ -39,7 +39,7 @@ class PresenceHarness:
     def lock(self, is_locked: bool) -> None:
         assert self.watch.on_change is not None
         self.watch.on_change(is_locked)
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_until_complete(asyncio.sleep(0))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_the_use_of_a_window_counts_as_unlocked(harness: PresenceHarness) -> Non
 
 def test_a_change_after_closing_is_ignored(harness: PresenceHarness) -> None:
     harness.presence.set_front_ends(["tray"])
-    harness._loop.close()
+    harness.loop.close()
     assert harness.watch.on_change is not None
     harness.watch.on_change(True)
     assert harness.reports == []

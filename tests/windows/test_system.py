@@ -40,7 +40,7 @@ def test_a_locked_screen_is_told() -> None:
     told: queue.Queue[bool] = queue.Queue()
     screen = WindowsScreenLock(told.put)
     screen.start()
-    assert screen._window_created.wait(PATIENCE)
+    assert screen.window_created.wait(PATIENCE)
     window = user32().FindWindowW("TrayProxyScreen", None)
     assert window
     # Wine locks no screen: the message is sent as Windows would.

@@ -14,7 +14,7 @@ from pathlib import Path
 from trayproxy.control.transport import BACKLOG, NotRunningError, PeerCheck, UntrustedPeerError
 from trayproxy.paths import make_private
 
-_CHECK_INTERVAL_S = 5.0
+CHECK_INTERVAL_S = 5.0
 """The interval at which the service checks its address file; shorter than the time for which a
 front end waits for a service it has started."""
 _RETRY_INTERVAL_S = 0.25
@@ -73,7 +73,7 @@ class LoopbackAddress:
         it."""
         try:
             if self._path.read_text("ascii") == self._content:
-                return _CHECK_INTERVAL_S
+                return CHECK_INTERVAL_S
         except (OSError, ValueError):
             pass
         try:
@@ -81,7 +81,7 @@ class LoopbackAddress:
             self._write()
         except OSError:
             return _RETRY_INTERVAL_S
-        return _CHECK_INTERVAL_S
+        return CHECK_INTERVAL_S
 
     def check_peer(self, connection: socket.socket) -> PeerCheck:
         """Return a check that requires a proof of the key: only this user can read the address

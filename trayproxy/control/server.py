@@ -33,7 +33,7 @@ MAX_SESSIONS = 64
 """The maximum number of sessions. One or two are usual; each `trayproxy status` briefly adds
 one."""
 
-_HELLO_TIMEOUT_S = 10.0
+HELLO_TIMEOUT_S = 10.0
 """The time within which a new connection must send `Hello`."""
 _MAX_WRITE_BUFFER = 4 * 1024 * 1024
 """The maximum buffered octets for a front end that does not read; above, the connection is
@@ -144,7 +144,7 @@ class Session(asyncio.Protocol):
             transport.abort()
             return
         loop = asyncio.get_running_loop()
-        self._hello_timer = loop.call_later(_HELLO_TIMEOUT_S, transport.abort)
+        self._hello_timer = loop.call_later(HELLO_TIMEOUT_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Handle each complete request."""

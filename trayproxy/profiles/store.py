@@ -26,7 +26,7 @@ from trayproxy.profiles.document import (
 MAX_SIZE = 128 * 1024
 """The maximum size in octets. A larger file cannot be a file of settings."""
 
-_PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
+PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
 """The pauses between the attempts to replace a file that another program has open, a second in
 total."""
 
@@ -268,12 +268,12 @@ def replace_file(path: Path, octets: bytes, *, is_durable: bool = True) -> None:
 
 
 def _retry_while_open(step: Callable[[], object]) -> None:
-    """Call a function, and again after each pause of `_PAUSES_S` while it raises PermissionError.
+    """Call a function, and again after each pause of `PAUSES_S` while it raises PermissionError.
 
     Raises:
         OSError: The last error of the function.
     """
-    for pause_s in _PAUSES_S:
+    for pause_s in PAUSES_S:
         try:
             step()
         except PermissionError:

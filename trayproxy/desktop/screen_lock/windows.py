@@ -63,7 +63,11 @@ class SessionLibraries:
 
 
 class WindowsScreenLock:
-    """A watch with a hidden window and a thread for its message loop."""
+    """A watch with a hidden window and a thread for its message loop.
+
+    Attributes:
+        window_created: Set once the window exists, or could not be created.
+    """
 
     def __init__(self, on_change: OnLockChange, libraries: SessionLibraries | None = None) -> None:
         """Create a watch; `start` creates its window.
@@ -75,7 +79,7 @@ class WindowsScreenLock:
         self._changes = ChangeFilter(on_change)
         self._libraries = libraries
         self._window: int | None = None
-        self._window_created = threading.Event()
+        self.window_created = threading.Event()
         # Windows holds no reference to this object.
         self._procedure = WindowProcedure(self._on_message)
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
@@ -88,7 +92,7 @@ class WindowsScreenLock:
         """Close the window, and wait until the thread has ended."""
         if self._thread.ident is None:
             return
-        self._window_created.wait(_STOP_S)
+        self.window_created.wait(_STOP_S)
         if self._window and self._libraries:
             self._libraries.user32.PostMessageW(self._window, WM_CLOSE, 0, 0)
         self._thread.join(_STOP_S)
@@ -100,7 +104,7 @@ class WindowsScreenLock:
         except (OSError, AttributeError) as error:
             logger.info("the lock of the screen is not reported: %s", error)
         finally:
-            self._window_created.set()
+            self.window_created.set()
         if self._window and self._libraries:
             self._run_message_loop(self._libraries)
 
