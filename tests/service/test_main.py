@@ -1,18 +1,13 @@
 """Tests for the decisions of trayproxy.service.main."""
 
 import errno
-from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
-from trayproxy.engine.engine import Engine
-from trayproxy.options import RunOptions
-from trayproxy.paths import Paths
-from trayproxy.service import main
-from trayproxy.service.main import Service, limits_for
-from trayproxy.service.process_names import ListeningProgram, ProcessNames
+from trayproxy.service import listen_problems
+from trayproxy.service.listen_problems import find_free_port, listen_problem
+from trayproxy.service.main import limits_for
+from trayproxy.service.process_names import ListeningProgram
 
 
 @pytest.mark.parametrize(
@@ -44,15 +39,13 @@ def test_clients_are_limited_before_descriptors_run_out(descriptors: int, client
     ],
 )
 def test_a_port_refused_by_windows_is_reported_as_taken_and_another_port_offered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: ListeningProgram, who: str
+    monkeypatch: pytest.MonkeyPatch, owner: ListeningProgram, who: str
 ) -> None:
-    monkeypatch.setattr(main, "is_taken", lambda error: error.errno == errno.EACCES)
-    monkeypatch.setattr(main, "free_port_after", lambda port, host: port + 1)
-    service = Service(RunOptions(wait_for_port=True), Paths(*[tmp_path] * 5), on_ready=print)
-    service._engine = cast(Engine, SimpleNamespace(address="127.0.0.1:3128"))
-    service._process_names = cast(ProcessNames, SimpleNamespace(listener_at=lambda address: owner))
+    address = "127.0.0.1:3128"
+    monkeypatch.setattr(listen_problems, "is_taken", lambda error: error.errno == errno.EACCES)
+    monkeypatch.setattr(listen_problems, "free_port_after", lambda port, host: port + 1)
     refused = OSError(errno.EACCES, "WSAEACCES")
-    assert service._find_free_port(refused) == 3129
-    problem = service._start_problem(refused, 3129)
+    assert find_free_port(refused, address) == 3129
+    problem = listen_problem(refused, address, {address: owner}.__getitem__, "Hint.")
     assert (problem.id, problem.title) == ("TP-101", "Port 3128 is taken")
     assert problem.body.startswith(f"{who} 127.0.0.1:3128.")

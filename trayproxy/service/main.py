@@ -1,7 +1,6 @@
 """The composition root: creates the parts of the service, starts them and stops them in order."""
 
 import asyncio
-import errno
 import logging
 import signal
 import sys
@@ -23,7 +22,6 @@ from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.network_change.factory import watch_network
 from trayproxy.desktop.optional_dependencies import is_installed
-from trayproxy.desktop.ports import free_port_after, is_taken
 from trayproxy.desktop.socket_owner.base import OwnerUnknownError
 from trayproxy.domain.problem import ExitCode, Problem
 from trayproxy.domain.signin import Ending, Prompt
@@ -361,8 +359,7 @@ class Service:
             try:
                 self._engine.listen(self._port)
             except OSError as error:
-                spare = self._find_free_port(error)
-                problem = self._start_problem(error, spare)
+                problem, spare = self._start_problem(error)
                 if not self._options.wait_for_port:
                     return problem
                 if problem != self._publisher.problem:
@@ -402,57 +399,27 @@ class Service:
         try:
             self._engine.move(self._wanted_port)
         except OSError as error:
+            from trayproxy.service.listen_problems import listen_problem
+
             address = f"{host}:{self._wanted_port}"
             hint = f"TrayProxy stays at {self._engine.address}."
-            return self._listen_problem(error, address, hint)
+            return listen_problem(error, address, self._process_names.listener_at, hint)
         self._wanted_port = 0
         self._report_listening()
         return None
 
-    def _find_free_port(self, error: OSError) -> int:
-        """Return a free port if the wanted port is taken, else 0.
+    def _start_problem(self, error: OSError) -> tuple[Problem, int]:
+        """Return why listening has failed, and a free port, 0 if the port is not taken."""
+        from trayproxy.service.listen_problems import find_free_port, listen_problem
 
-        The error of a taken port is EADDRINUSE, on Windows also EACCES.
-        """
-        if not is_taken(error):
-            return 0
-        host, _, port = self._engine.address.rpartition(":")
-        return free_port_after(int(port), host.strip("[]"))
-
-    def _start_problem(self, error: OSError, spare: int) -> Problem:
         address = self._engine.address
+        spare = find_free_port(error, address)
         hint = (
             "TrayProxy starts by itself once the port is free."
             if self._options.wait_for_port
             else f"Choose another port, such as --listen {address.rpartition(':')[0]}:{spare}."
         )
-        return self._listen_problem(error, address, hint)
-
-    def _listen_problem(self, error: OSError, address: str, hint: str) -> Problem:
-        """Return the problem of an address at which TrayProxy cannot listen.
-
-        Args:
-            error: The exception of the system.
-            address: The address.
-            hint: The advice if another program uses the address.
-        """
-        if is_taken(error):
-            owner = self._process_names.listener_at(address)
-            if owner.program:
-                who = f"{owner.program} (PID {owner.pid})"
-            elif owner.user:
-                who = f"A program of user {owner.user}"
-            elif error.errno == errno.EACCES:
-                who = "Another program, or Windows itself,"
-            else:
-                who = "Another program"
-            body = f"{who} already uses {address}. {hint}"
-            return Problem("TP-101", f"Port {_port_of(address)} is taken", body)
-        body = (
-            "This computer has no such address, or the system does not allow it "
-            f"({error.strerror or error})."
-        )
-        return Problem("TP-102", f"TrayProxy cannot listen on {address}", body)
+        return listen_problem(error, address, self._process_names.listener_at, hint), spare
 
     def _network_changed(self) -> None:
         logger.info("the network has changed")
