@@ -61,6 +61,7 @@ def test_the_import_contracts_are_kept() -> None:
         ("engine/__init__.py", "from trayproxy.ui import icons"),
         ("engine/net/tls.py", "from trayproxy.engine.upstream import pool"),
         ("engine/upstream/route.py", "from trayproxy.engine.proxy_auth import attempt"),
+        ("engine/limits.py", "from trayproxy.desk import desk"),
         ("engine/limits.py", "from trayproxy.engine import engine"),
         ("desk/machine/machine.py", "import keyring"),
         ("desk/machine/machine.py", "from trayproxy.engine import tunnel"),

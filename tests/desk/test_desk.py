@@ -15,9 +15,8 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.credential_store import LookupResult
-from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest
+from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest, Refusal
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.problems import Refusal
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import (

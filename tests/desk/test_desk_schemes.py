@@ -18,10 +18,9 @@ from tests.desk.test_desk import (
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import ConstantSigner, Scheme, Signer, Verdict, VerdictKind
-from trayproxy.desk.credentials import Credentials, PendingRequest
+from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.history import HistoryRecord
-from trayproxy.desk.problems import Refusal
 from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import Ending, PromptReason, SignInState

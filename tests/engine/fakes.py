@@ -14,9 +14,8 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.ntlm import ntlm_scheme
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind, choose
 from trayproxy.auth.socks import SocksPassword
-from trayproxy.desk.credentials import AcceptanceRecord, Credentials, PendingRequest
+from trayproxy.desk.credentials import AcceptanceRecord, Credentials, PendingRequest, Refusal
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.problems import Refusal
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.domain.problem import Problem
 from trayproxy.engine.error_pages import ErrorPage

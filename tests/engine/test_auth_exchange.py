@@ -38,8 +38,7 @@ from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, Verdict, VerdictKind
 from trayproxy.auth.scheme import Scheme as SchemeOfAuth
-from trayproxy.desk.credentials import Credentials, PendingRequest
-from trayproxy.desk.problems import Refusal
+from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import IoWait, Pause

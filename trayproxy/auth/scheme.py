@@ -142,6 +142,11 @@ class Verdict:
         return replace(self, kind=VerdictKind.UNCLEAR) if self.other_nonce else self
 
 
+def is_password_unchecked(verdict: Verdict | None) -> bool:
+    """Return whether a handshake ended before the login was checked."""
+    return verdict is not None and verdict.kind in PASSWORD_NOT_CHECKED
+
+
 class Handshake(Protocol):
     """The authentication of a request on a connection."""
 

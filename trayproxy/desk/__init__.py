@@ -5,6 +5,8 @@ gets the time as an argument and does no I/O.
 
 Around it:
 
+- `broker`: the interface of the desk for the engine, which imports only `broker`, `credentials` and
+`protection_space`.
 - `credentials`: the credentials for a request, and the future on which a request waits for them.
 - `challenge_reader`: translates challenges and schemes into values of the machine.
 - `change_feed`: publishes changes of prompts and facts to the front ends.

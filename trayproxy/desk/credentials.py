@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, Offer, RequestToSign, Scheme, Signer
-from trayproxy.desk.problems import Refusal
+from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.desk.protection_space import LoginId, UpstreamId
+from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import Program
 from trayproxy.http.challenges import Challenge
 
@@ -131,6 +132,23 @@ class Credentials:
         leg = self.signer.begin(RequestToSign(method, target)).step(())
         assert isinstance(leg, Leg), "this scheme has more than one leg"
         return leg.credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a client gets a 503. It never gets a 407, to which a browser would react with a prompt.
+
+    Attributes:
+        problem: The text of the error page. It contains no text from the network.
+        retry_after: Seconds for ``Retry-After``; None if a retry cannot succeed.
+        reason: Why the sign-in desk refuses the request; None if another part refuses it.
+        details: The ``details`` of ``Proxy-Status`` (RFC 9209, section 2.1.2).
+    """
+
+    problem: Problem
+    retry_after: int | None
+    details: str
+    reason: RefusalReason | None = None
 
 
 Outcome = Credentials | Refusal | None

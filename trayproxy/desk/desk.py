@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind
+from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind, is_password_unchecked
 from trayproxy.desk.challenge_reader import (
     ChallengeReader,
     is_offered_again,
@@ -92,7 +92,6 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.machine import Machine
-from trayproxy.desk.machine.outcomes import is_password_unchecked
 from trayproxy.desk.machine.queries import ProfileFacts, TrialState
 from trayproxy.desk.problems import (
     kept_in_memory,
@@ -217,20 +216,19 @@ class Desk:
         self._saves: dict[UpstreamId, tuple[int, Future[Problem | None]]] = {}
         store.watch(self._threadsafe(self._keyring_surveyed))
 
-    # --- For the engine ----------------------------------------------------------------------
+    # --- trayproxy.desk.broker.CredentialBroker ----------------------------------------------
 
     def known(self, upstream_id: UpstreamId) -> Credentials | None:
         """Return the credentials to send before this upstream asks, None if there are none.
 
-        Called for every request.
+        See `CredentialBroker.known`.
         """
         return self._known.get(upstream_id)
 
     def may_preconnect(self, credentials: Credentials) -> bool:
         """Return whether these credentials may be sent without a client's request.
 
-        True if they were accepted moments ago and are sent to the upstream preemptively, the
-        upstream has no open prompt and no doubted login, and the screen is unlocked.
+        See `CredentialBroker.may_preconnect`.
         """
         known = self.known(credentials.upstream_id)
         return (
@@ -249,23 +247,7 @@ class Desk:
         tried: Credentials | None,
         verdict: Verdict | None = None,
     ) -> Future[Outcome]:
-        """Park a request after a 407.
-
-        Args:
-            upstream_id: The upstream of the 407.
-            profile: The request's profile, as it was when the request began.
-            challenges: All challenges of the last response; empty if there was no response, or if
-                it contained no challenge.
-            pending: The request's target and program.
-            tried: The credentials of the refused request, None if it carried none.
-            verdict: How the handshake ended, if this is known.
-
-        Returns:
-            The credentials with which to send the request, or the refusal for its client; None:
-            send the request without a login, to get new challenges. Cancel the future when the
-            client leaves. A request with credentials must report their fate with `accepted`,
-            `unproved` or `no_response`, or call this method again.
-        """
+        """Park a request after a 407. See `CredentialBroker.challenged`."""
         self._last_number += 1
         number = self._last_number
         future = CredentialsFuture(self._loop, partial(self._client_left, number))
@@ -333,14 +315,7 @@ class Desk:
     def request_permit(self, credentials: Credentials, target: str) -> Future[Outcome]:
         """Request a send permit for a login that is not proved.
 
-        Args:
-            credentials: The credentials of the request, as `known` returned them.
-            target: The request's target, ``github.com:443``.
-
-        Returns:
-            The credentials for the request; None if it must not carry this login any more. Cancel
-            the future when the client leaves. The request must report the fate of the returned
-            credentials with `accepted`, `unproved`, `no_response` or `challenged`.
+        See `CredentialBroker.request_permit`.
         """
         self._last_number += 1
         number = self._last_number
@@ -352,11 +327,7 @@ class Desk:
     def withdraw(self, future: Future[Outcome]) -> None:
         """Withdraw a waiting request, for example because its client has left.
 
-        If the desk has just released the request, its login was not sent: this is reported to the
-        desk, which would otherwise wait for a verdict.
-
-        Args:
-            future: The request's future, from `challenged` or `request_permit`.
+        See `CredentialBroker.withdraw`.
         """
         if future.cancel() or future.cancelled():
             return
@@ -366,12 +337,7 @@ class Desk:
     def accepted(self, credentials: Credentials, target: str = "") -> None:
         """Record that a request's login was accepted, as its response proves.
 
-        This call is optional while `Credentials.is_recently_accepted` is True; a call then prolongs
-        this time.
-
-        Args:
-            credentials: The credentials of the request.
-            target: The request's target, ``github.com:443``; empty if no target was named yet.
+        See `CredentialBroker.accepted`.
         """
         name = scheme_id(credentials.scheme)
         self._handle(
@@ -383,10 +349,7 @@ class Desk:
     def unproved(self, credentials: Credentials, target: str, *, is_doubtful: bool) -> None:
         """Record a response that does not tell whether the request's login is right.
 
-        Args:
-            credentials: The credentials of the request.
-            target: The request's target, ``github.com:443``.
-            is_doubtful: True if a proxy may give this response to a wrong login as well.
+        See `CredentialBroker.unproved`.
         """
         if not credentials.is_recently_accepted:
             _log.info(
@@ -399,13 +362,7 @@ class Desk:
     def no_response(self, credentials: Credentials, reason: str, *, sent: bool = True) -> None:
         """Record that a request with these credentials received no response.
 
-        A request without the login need not be reported, unless it has a permit
-        (`Credentials.permit`).
-
-        Args:
-            credentials: The credentials of the request.
-            reason: The reason for the log: a network error, a timeout, a disconnected client.
-            sent: True if the login may have arrived and may have cost a log-on.
+        See `CredentialBroker.no_response`.
         """
         if sent or not credentials.is_recently_accepted:
             _log.info(
@@ -418,11 +375,7 @@ class Desk:
     def upstream_silent(self, credentials: Credentials, count: int) -> None:
         """Record an upstream's silence: it has answered no request for a moment.
 
-        The login no longer counts as proved: from now on, requests carry it one at a time.
-
-        Args:
-            credentials: The credentials of a request without a response yet.
-            count: How many requests with this login wait.
+        See `CredentialBroker.upstream_silent`.
         """
         if credentials.login is not None and not credentials.permit:
             self._handle(UpstreamSilent(credentials.login_id, count))

@@ -1,11 +1,11 @@
 """The texts shown when a request cannot be signed in (ux §5.2)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from trayproxy.auth.scheme import Scheme
+from trayproxy.desk.credentials import Refusal
 from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.domain.problem import Problem
 from trayproxy.http.challenges import Challenge
@@ -110,23 +110,6 @@ _REFUSALS = {
     ),
 }
 """The problem of each refusal; ``{profile}`` is replaced by the name of the profile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a client gets a 503. It never gets a 407, to which a browser would react with a prompt.
-
-    Attributes:
-        problem: The text of the error page. It contains no text from the network.
-        retry_after: Seconds for ``Retry-After``; None if a retry cannot succeed.
-        reason: Why the sign-in desk refuses the request; None if another part refuses it.
-        details: The ``details`` of ``Proxy-Status`` (RFC 9209, section 2.1.2).
-    """
-
-    problem: Problem
-    retry_after: int | None
-    details: str
-    reason: RefusalReason | None = None
 
 
 def refusal(reason: RefusalReason, profile: Profile, text: str = "") -> Refusal:

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from proxy.common.flag import flags as proxy_flags
 from proxy.core.listener.tcp import TcpSocketListener
 
+from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials
-from trayproxy.desk.desk import Desk
 from trayproxy.desktop.ports import is_taken
 from trayproxy.desktop.suspend_clock import sleep_clock
 from trayproxy.engine.error_pages import ErrorPage
@@ -106,7 +106,7 @@ class EngineParts:
         access_control: Decides which connections are served; closed with the engine.
     """
 
-    desk: Desk
+    desk: CredentialBroker
     route_for: RouteFor
     observer: UpstreamObserver
     limits: EngineLimits = LIMITS

@@ -29,6 +29,7 @@ from math import inf
 
 from msgspec import structs
 
+from trayproxy.auth.scheme import is_password_unchecked
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
 from trayproxy.desk.machine.events import (
     ClientLeft,
@@ -65,7 +66,7 @@ from trayproxy.desk.machine.events import (
     UpstreamSilent,
 )
 from trayproxy.desk.machine.limits import DeskLimits
-from trayproxy.desk.machine.outcomes import Outcomes, is_password_unchecked
+from trayproxy.desk.machine.outcomes import Outcomes
 from trayproxy.desk.machine.pacing import Pacing
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.queries import Queries

@@ -14,7 +14,7 @@ rejected once: it is never sent again automatically.
 """
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import PASSWORD_NOT_CHECKED, Verdict, VerdictKind, strength
+from trayproxy.auth.scheme import Verdict, VerdictKind, is_password_unchecked, strength
 from trayproxy.desk.machine.events import (
     ClearRejection,
     LoginAccepted,
@@ -438,8 +438,3 @@ class Outcomes:
             return self._prompts.ask(space, PromptReason.UNCHECKED)
         space.move_to(SpacePhase.UNVERIFIED)
         return state.prompt_changed(space)
-
-
-def is_password_unchecked(verdict: Verdict | None) -> bool:
-    """Return whether a handshake ended before the login was checked."""
-    return verdict is not None and verdict.kind in PASSWORD_NOT_CHECKED

@@ -4,8 +4,7 @@ import logging
 from asyncio import Future
 from typing import TYPE_CHECKING
 
-from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest
-from trayproxy.desk.problems import Refusal
+from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest, Refusal
 from trayproxy.engine.error_pages import (
     NO_PROFILE,
     TOO_LARGE_BUT_SIGNED_IN,

@@ -4,8 +4,8 @@ from asyncio import CancelledError
 from dataclasses import dataclass
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials
-from trayproxy.desk.desk import Desk
 from trayproxy.engine.proxy_auth.auth_exchange import (
     AuthChallenge,
     AuthExchange,
@@ -39,7 +39,12 @@ class Attempt:
 
 
 def report_evidence(
-    desk: Desk, credentials: Credentials, request: Request, response: Response, *, on_trial: bool
+    desk: CredentialBroker,
+    credentials: Credentials,
+    request: Request,
+    response: Response,
+    *,
+    on_trial: bool,
 ) -> None:
     """Report to the desk the evidence of a response about the login of its request.
 

@@ -28,8 +28,8 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
+from trayproxy.auth.scheme import is_password_unchecked
 from trayproxy.desk.credentials import Credentials, PendingRequest
-from trayproxy.desk.machine.outcomes import is_password_unchecked
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
 from trayproxy.engine.net.socket_stream import SocketStream

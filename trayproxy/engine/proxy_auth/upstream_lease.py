@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials, Outcome
-from trayproxy.desk.desk import Desk
 from trayproxy.engine.error_pages import (
     ErrorPage,
     RequestRefusedError,
@@ -83,7 +83,7 @@ class UpstreamLease:
         self._preconnect_key: PoolKey | None = None
 
     @property
-    def desk(self) -> Desk:
+    def desk(self) -> CredentialBroker:
         """The desk, which receives the verdicts on logins."""
         return self._engine.desk
 
@@ -372,7 +372,8 @@ class UpstreamLease:
         an idle connection open.
 
         Args:
-            future: The future returned by `Desk.challenged` or `Desk.request_permit`.
+            future: The future returned by `CredentialBroker.challenged` or
+                `CredentialBroker.request_permit`.
 
         Raises:
             ClientGoneError: The client disconnected. The request is withdrawn from the desk.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from trayproxy.auth.socks import socks_challenge
+from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials
-from trayproxy.desk.desk import Desk
 from trayproxy.engine.error_pages import (
     BUSY,
     CONNECTION_CLOSED,
@@ -151,7 +151,7 @@ class Connector:
         self,
         loop: asyncio.AbstractEventLoop,
         limits: EngineLimits,
-        desk: Desk,
+        desk: CredentialBroker,
         is_own_address: Callable[[tuple[Address, ...]], bool],
     ) -> None:
         """Create a connector.

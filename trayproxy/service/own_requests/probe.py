@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
-from trayproxy.desk.credentials import Credentials, PendingRequest
-from trayproxy.desk.desk import Desk
-from trayproxy.desk.problems import Refusal
+from trayproxy.desk.broker import CredentialBroker
+from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, no_response
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait, wait_in_task
@@ -74,7 +73,7 @@ class OwnRequestTools:
         on_portal: Called with the route and the URL of the network's sign-in page.
     """
 
-    desk: Desk
+    desk: CredentialBroker
     connector: Connector
     handshake_threads: HandshakeThreads
     limits: EngineLimits

@@ -1,0 +1,123 @@
+"""The desk as the engine sees it."""
+
+from asyncio import Future
+from collections.abc import Sequence
+from typing import Protocol
+
+from trayproxy.auth.scheme import Verdict
+from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest
+from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.http.challenges import Challenge
+from trayproxy.profiles.profile import Profile
+
+
+class CredentialBroker(Protocol):
+    """Provides credentials for requests, and learns from the results of the requests."""
+
+    def known(self, upstream_id: UpstreamId) -> Credentials | None:
+        """Return the credentials to send before this upstream asks, None if there are none.
+
+        Called for every request.
+        """
+
+    def may_preconnect(self, credentials: Credentials) -> bool:
+        """Return whether these credentials may be sent without a client's request.
+
+        True if they were accepted moments ago and are sent to the upstream preemptively, the
+        upstream has no open prompt and no doubted login, and the screen is unlocked.
+        """
+
+    def challenged(
+        self,
+        upstream_id: UpstreamId,
+        profile: Profile,
+        challenges: Sequence[Challenge],
+        pending: PendingRequest,
+        tried: Credentials | None,
+        verdict: Verdict | None = None,
+    ) -> Future[Outcome]:
+        """Park a request after a 407.
+
+        Args:
+            upstream_id: The upstream of the 407.
+            profile: The request's profile, as it was when the request began.
+            challenges: All challenges of the last response; empty if there was no response, or if
+                it contained no challenge.
+            pending: The request's target and program.
+            tried: The credentials of the refused request, None if it carried none.
+            verdict: How the handshake ended, if this is known.
+
+        Returns:
+            The credentials with which to send the request, or the refusal for its client; None:
+            send the request without a login, to get new challenges. Cancel the future when the
+            client leaves. A request with credentials must report their fate with `accepted`,
+            `unproved` or `no_response`, or call this method again.
+        """
+
+    def request_permit(self, credentials: Credentials, target: str) -> Future[Outcome]:
+        """Request a send permit for a login that is not proved.
+
+        Args:
+            credentials: The credentials of the request, as `known` returned them.
+            target: The request's target, ``github.com:443``.
+
+        Returns:
+            The credentials for the request; None if it must not carry this login any more. Cancel
+            the future when the client leaves. The request must report the fate of the returned
+            credentials with `accepted`, `unproved`, `no_response` or `challenged`.
+        """
+
+    def withdraw(self, future: Future[Outcome]) -> None:
+        """Withdraw a waiting request, for example because its client has left.
+
+        If the desk has just released the request, its login was not sent: this is reported to the
+        desk, which would otherwise wait for a verdict.
+
+        Args:
+            future: The request's future, from `challenged` or `request_permit`.
+        """
+
+    def accepted(self, credentials: Credentials, target: str = "") -> None:
+        """Record that a request's login was accepted, as its response proves.
+
+        This call is optional while `Credentials.is_recently_accepted` is True; a call then prolongs
+        this time.
+
+        Args:
+            credentials: The credentials of the request.
+            target: The request's target, ``github.com:443``; empty if no target was named yet.
+        """
+
+    def unproved(self, credentials: Credentials, target: str, *, is_doubtful: bool) -> None:
+        """Record a response that does not tell whether the request's login is right.
+
+        Args:
+            credentials: The credentials of the request.
+            target: The request's target, ``github.com:443``.
+            is_doubtful: True if a proxy may give this response to a wrong login as well.
+        """
+
+    def no_response(self, credentials: Credentials, reason: str, *, sent: bool = True) -> None:
+        """Record that a request with these credentials received no response.
+
+        A request without the login need not be reported, unless it has a permit
+        (`Credentials.permit`).
+
+        Args:
+            credentials: The credentials of the request.
+            reason: The reason for the log: a network error, a timeout, a disconnected client.
+            sent: True if the login may have arrived and may have cost a log-on.
+        """
+
+    def upstream_silent(self, credentials: Credentials, count: int) -> None:
+        """Record an upstream's silence: it has answered no request for a moment.
+
+        The login no longer counts as proved: from now on, requests carry it one at a time.
+
+        Args:
+            credentials: The credentials of a request without a response yet.
+            count: How many requests with this login wait.
+        """
+
+    def network_changed(self) -> None:
+        """Record a change of the network or a suspend of the computer."""
