@@ -14,7 +14,7 @@ from tests.cli.conftest import Cli
 from tests.cli.fake_service import ROOT, FakeService
 from tests.support.ports import free_port
 from trayproxy import __version__
-from trayproxy.cli.main import _parser
+from trayproxy.cli.main import make_parser
 from trayproxy.control.messages import UpstreamState
 from trayproxy.domain.signin import SignInState
 from trayproxy.paths import PathError, Paths
@@ -38,7 +38,7 @@ def test_help_has_one_example_that_parses(cli: Cli, verbs: list[str]) -> None:
     if not examples[0].startswith("eval"):
         words = examples[0].split()
         assert words[0] == "trayproxy"
-        _parser().parse_args(words[1:])
+        make_parser(words[1:]).parse_args(words[1:])
 
 
 @pytest.mark.parametrize(

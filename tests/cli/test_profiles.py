@@ -11,7 +11,7 @@ from msgspec import structs
 from tests.cli.conftest import Cli
 from tests.cli.fake_service import LAB, LOCKED, OFFICE, FakeService, TerminalScreen
 from trayproxy.auth.login import Login
-from trayproxy.cli.main import _parser
+from trayproxy.cli.main import make_parser
 from trayproxy.cli.output import CommandError
 from trayproxy.cli.settings import OfflineSettings
 from trayproxy.control.messages import (
@@ -153,7 +153,7 @@ def test_an_encoding_can_be_given_and_is_shown_r_092(cli: Cli, config: Path) -> 
 
 
 def test_each_sign_in_and_method_has_a_text() -> None:
-    add = _parser().verbs["profiles"].verbs["add"]
+    add = make_parser(["profiles", "add"]).verbs["profiles"].verbs["add"]
     choices = {action.dest: action.choices for action in add._actions}
     assert set(choices["sign_in"] or ()) == set(SignIn)
     assert set(choices["method"] or ()) == set(Method)

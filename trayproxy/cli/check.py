@@ -14,6 +14,7 @@ from trayproxy.cli.output import (
 )
 from trayproxy.cli.service_client import fetch_status, require_service
 from trayproxy.cli.settings import ProfileList
+from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.client import Client, DisconnectedError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
@@ -45,29 +46,30 @@ _MARKS = {
 _DETAIL_LENGTH = 60
 
 
-def run_test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> int:
-    """Test a profile and print the result.
+def declare_test(parser: VerbParser) -> None:
+    """Declare ``trayproxy test``."""
+    parser.set_defaults(verb=_test)
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        help="an http page to fetch (default: http://example.com/)",
+    )
+    parser.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
 
-    Args:
-        paths: The paths of the service.
-        name: The profile; None for the active profile.
-        url: The URL to fetch; None for the default of `CheckProfile`.
-        json: True to print one line of JSON.
 
-    Returns:
-        The exit code: 0 if every step succeeded, else the code of the first failed step.
-
-    Raises:
-        CommandError: The test cannot be run.
-    """
+def _test(paths: Paths, arguments: Arguments) -> ExitCode:
+    url = arguments.url
     with require_service(paths) as client:
         status = fetch_status(client)
-        profile = ProfileList(status.profiles, status.profile, status.direct).find(name)
+        profile = ProfileList(status.profiles, status.profile, status.direct).find(
+            arguments.profile
+        )
         request = CheckProfile(profile) if url is None else CheckProfile(profile, url)
-        if not json:
+        if not arguments.json:
             print_line(f"Test of “{printable_line(profile.name)}”")
         result = _run_check(client, request)
-    print_line(as_json(profile, result) if json else as_text(request, result))
+    print_line(as_json(profile, result) if arguments.json else as_text(request, result))
     return exit_code(result)
 
 

@@ -6,6 +6,7 @@ from shlex import quote
 
 from trayproxy.cli.output import CommandError, print_line, print_message
 from trayproxy.cli.service_client import NOT_RUNNING, connect_if_running, fetch_status
+from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.messages import ListenerState
 from trayproxy.desktop.ports import is_in_use
 from trayproxy.desktop.shell import guess_shell
@@ -23,14 +24,25 @@ _USAGE = {
 }
 
 
-def show(paths: Paths, shell: str | None, *, unset: bool) -> None:
-    """Print commands for a shell; without a shell name, detect the calling shell.
+def declare_env(parser: VerbParser) -> None:
+    """Declare ``trayproxy env``."""
+    parser.set_defaults(verb=_env)
+    parser.add_argument(
+        "--shell",
+        choices=["bash", "zsh", "fish", "nu", "powershell", "cmd"],
+        help="default: the one this is called from",
+    )
+    parser.add_argument("--unset", action="store_true", help="print what undoes them")
+
+
+def _env(paths: Paths, arguments: Arguments) -> None:
+    """Print the commands for a shell; without a shell name, detect the calling shell.
 
     Raises:
         CommandError: Another program uses the local address, or the address is unknown until the
             service runs. Nothing was printed.
     """
-    shell = shell or guess_shell()
+    shell, unset = arguments.shell or guess_shell(), arguments.unset
     print_line(unset_commands(shell) if unset else set_commands(shell, _address(paths)))
     if sys.stdout.isatty() and shell not in ("cmd", "nu"):
         option = " --unset" if unset else ""

@@ -8,6 +8,7 @@ import getpass
 import sys
 
 from trayproxy.auth.login import Login
+from trayproxy.cli.arguments import validated
 from trayproxy.cli.output import (
     CommandError,
     print_message,
@@ -16,6 +17,7 @@ from trayproxy.cli.output import (
 )
 from trayproxy.cli.password_input import read_password_line
 from trayproxy.cli.settings import open_settings
+from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.desktop.hardening import harden
 from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.paths import Paths
@@ -29,29 +31,42 @@ _NO_PASSWORD_TEXTS = {
 }
 
 
-def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool) -> None:
-    """Save the password of a profile after the proxy has accepted it.
+def declare_login(parser: VerbParser) -> None:
+    """Declare ``trayproxy login``."""
+    parser.set_defaults(verb=_login)
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
+    parser.add_argument(
+        "--user", metavar="NAME", type=validated("check_user"), help="another user name"
+    )
+    parser.add_argument(
+        "--stdin", action="store_true", help="read the password from standard input, one line"
+    )
 
-    Args:
-        paths: The paths of the settings and the service.
-        name: The profile; None for the active profile.
-        user: The user name; None for the profile's user name, or a prompt if it is empty.
-        from_stdin: True to read one line of standard input instead of prompting.
+
+def declare_logout(parser: VerbParser) -> None:
+    """Declare ``trayproxy logout``."""
+    parser.set_defaults(verb=_logout)
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
+
+
+def _login(paths: Paths, arguments: Arguments) -> None:
+    """Save the password of a profile after the proxy has accepted it.
 
     Raises:
         CommandError: The password was not saved. The exit code is 4 if the proxy rejected it, 5 if
             the proxy did not respond.
     """
+    from_stdin = arguments.stdin
     harden()
     if not from_stdin and not sys.stdin.isatty():
         raise CommandError("There is no terminal to ask at. Use --stdin.", ExitCode.USAGE)
     with open_settings(paths) as settings:
-        profile = settings.profiles().find(name)
+        profile = settings.profiles().find(arguments.profile)
     if profile.sign_in is not SignIn.PASSWORD:
         raise CommandError(
             f"“{printable_line(profile.name)}” {_NO_PASSWORD_TEXTS[profile.sign_in]}"
         )
-    user_name = profile.user if user is None else user
+    user_name = profile.user if arguments.user is None else arguments.user
     if not user_name and from_stdin:
         words = f"“{printable_line(profile.name)}” has no user name. Give one with --user."
         raise CommandError(words, ExitCode.USAGE)
@@ -80,10 +95,9 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
     print_message(problem_line(problem))
 
 
-def logout(paths: Paths, name: str | None) -> None:
-    """Delete the saved password of a profile; without a name, of the active profile."""
+def _logout(paths: Paths, arguments: Arguments) -> None:
     with open_settings(paths) as settings:
-        profile = settings.profiles().find(name)
+        profile = settings.profiles().find(arguments.profile)
         settings.forget_login(profile)
     print_message(f"TrayProxy keeps no password of “{printable_line(profile.name)}” any more.")
 

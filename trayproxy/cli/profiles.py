@@ -1,11 +1,20 @@
 """``trayproxy profiles``: list, add, show, edit, remove and use profiles."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from trayproxy.cli.arguments import (
+    add_sign_in_options,
+    existing_file,
+    existing_file_or_empty,
+    validated,
+)
 from trayproxy.cli.output import CommandError, print_line, print_message, printable_line
 from trayproxy.cli.settings import ProfileList, open_settings
+from trayproxy.cli.verb_parser import Arguments, VerbParser
+from trayproxy.domain.problem import ExitCode
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import DIRECT_NAME, Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.validate import make_id
@@ -25,6 +34,27 @@ _METHOD_TEXTS = {
 }
 
 _ENCODING_TEXTS = {Encoding.LATIN_1: "Latin-1"}
+_PROFILE_OPTIONS = ("user", "sign_in", "method", "encoding", "bypass", "fallbacks", "ca_file")
+"""The attributes that `_add_profile_options` adds; the value is None if an option is absent."""
+
+
+def declare_profiles(parser: VerbParser) -> None:
+    """Declare ``trayproxy profiles`` and its verbs."""
+    parser.set_defaults(verb=_list)
+    for name, declare, summary, example in (
+        ("list", _declare_list, "list all profiles; * is in use", "list"),
+        ("show", _declare_show, "show a profile", "show Office"),
+        ("add", _declare_add, "add a profile", "add Office proxy.example:8080 --user jdoe"),
+        (
+            "edit",
+            _declare_edit,
+            "change a profile; what is not given stays",
+            "edit Office --sign-in sso --method negotiate",
+        ),
+        ("remove", _declare_remove, "delete a profile", "remove Lab"),
+        ("use", _declare_use, "choose the profile in use", "use Office"),
+    ):
+        parser.add_verb(name, summary, f"trayproxy profiles {example}", declare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +97,40 @@ def _or_default(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
-def show_list(paths: Paths) -> None:
+def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None:
+    parser.add_argument("--user", metavar="NAME", type=validated("check_user"), help="user name")
+    add_sign_in_options(parser)
+    parser.add_argument(
+        "--encoding",
+        choices=["utf-8", "latin-1"],
+        help="of user name and password, for a proxy that does not name its own (default: utf-8)",
+    )
+    parser.add_argument(
+        "--bypass",
+        metavar="HOSTS",
+        type=validated("parse_rules"),
+        help="do not use the proxy for these, such as localhost,*.example",
+    )
+    parser.add_argument(
+        "--fallback",
+        dest="fallbacks",
+        metavar="ADDRESSES",
+        type=validated("parse_upstreams"),
+        help="use these while the proxy cannot be reached, separated by commas",
+    )
+    parser.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        type=file,
+        help="the company's certificate, for an https proxy",
+    )
+
+
+def _declare_list(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_list)
+
+
+def _list(paths: Paths, arguments: Arguments) -> None:
     """Print all profiles; an asterisk marks the active profile."""
     with open_settings(paths) as settings:
         profiles = settings.profiles()
@@ -85,11 +148,16 @@ def show_list(paths: Paths) -> None:
     print_line(f"{'*' if profiles.direct else ' '} {DIRECT_NAME}")
 
 
-def show_one(paths: Paths, name: str | None) -> None:
+def _declare_show(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_show)
+    parser.add_argument("profile", metavar="NAME", nargs="?", help="default: the one in use")
+
+
+def _show(paths: Paths, arguments: Arguments) -> None:
     """Print one profile; without a name, the active profile."""
     with open_settings(paths) as settings:
         profiles = settings.profiles()
-    profile = profiles.find(name)
+    profile = profiles.find(arguments.profile)
     rows = {
         "Name": printable_line(profile.name),
         "Proxy": str(profile.upstream),
@@ -109,21 +177,27 @@ def show_one(paths: Paths, name: str | None) -> None:
             print_line(f"{title + ':':<14}{text}")
 
 
-def add(paths: Paths, name: str, upstream: Upstream, parts: ProfileChange, *, use: bool) -> None:
-    """Add a profile.
+def _declare_add(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_add)
+    parser.add_argument("name", metavar="NAME", type=validated("check_name"))
+    parser.add_argument(
+        "upstream",
+        metavar="HOST:PORT",
+        type=validated("parse_upstream"),
+        help="the company's proxy; with https:// or socks5:// in front if it is one of those",
+    )
+    _add_profile_options(parser, existing_file)
+    parser.add_argument("--use", action="store_true", help="use it now (the first one always is)")
 
-    Args:
-        paths: The paths of the settings and the service.
-        name: The name of the profile.
-        upstream: The upstream of the profile.
-        parts: The other fields of the profile.
-        use: True to activate the profile even if another profile is active.
-    """
+
+def _add(paths: Paths, arguments: Arguments) -> None:
+    name = arguments.name
+    change = ProfileChange(**{part: getattr(arguments, part) for part in _PROFILE_OPTIONS})
     with open_settings(paths) as settings:
         taken = [profile.id for profile in settings.profiles().all]
-        made = parts.apply(Profile(make_id(name, taken), name, upstream))
+        made = change.apply(Profile(make_id(name, taken), name, arguments.upstream))
         settings.save(made)
-        if use:
+        if arguments.use:
             settings.use(made)
         in_use = _is_active(made, settings.profiles())
     print_message(
@@ -131,16 +205,42 @@ def add(paths: Paths, name: str, upstream: Upstream, parts: ProfileChange, *, us
     )
 
 
-def edit(paths: Paths, name: str, change: ProfileChange) -> None:
-    """Change fields of a profile."""
+def _declare_edit(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_edit)
+    parser.add_argument("profile", metavar="NAME")
+    parser.add_argument("--name", metavar="NAME", type=validated("check_name"), help="another name")
+    parser.add_argument(
+        "--address",
+        dest="upstream",
+        metavar="HOST:PORT",
+        type=validated("parse_upstream"),
+        help="another proxy; one has to sign in there anew",
+    )
+    _add_profile_options(parser, existing_file_or_empty)
+
+
+def _edit(paths: Paths, arguments: Arguments) -> None:
+    parts = {part: getattr(arguments, part) for part in (*_PROFILE_OPTIONS, "name", "upstream")}
+    if all(value is None for value in parts.values()):
+        raise CommandError(
+            "Say what to change; see: trayproxy profiles edit --help", ExitCode.USAGE
+        )
     with open_settings(paths) as settings:
-        changed = change.apply(settings.profiles().find(name))
+        changed = ProfileChange(**parts).apply(settings.profiles().find(arguments.profile))
         settings.save(changed)
     print_message(f"Changed “{printable_line(changed.name)}”.")
 
 
-def remove(paths: Paths, name: str, *, forget: bool) -> None:
-    """Delete a profile, and its saved password if `forget` is True.
+def _declare_remove(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_remove)
+    parser.add_argument("profile", metavar="NAME")
+    parser.add_argument(
+        "--keep-password", action="store_true", help="leave its password in the keyring"
+    )
+
+
+def _remove(paths: Paths, arguments: Arguments) -> None:
+    """Delete a profile.
 
     At a terminal, the active profile is deleted only after a confirmation.
 
@@ -149,13 +249,13 @@ def remove(paths: Paths, name: str, *, forget: bool) -> None:
     """
     with open_settings(paths) as settings:
         profiles = settings.profiles()
-    profile = profiles.find(name)
+    profile = profiles.find(arguments.profile)
     if _is_active(profile, profiles) and sys.stdin.isatty():
         _confirm_removal(profile)
     # Opened again: other commands must not wait for the lock while the user decides.
     with open_settings(paths) as settings:
-        profile = settings.profiles().find(name)
-        settings.delete(profile, forget=forget)
+        profile = settings.profiles().find(arguments.profile)
+        settings.delete(profile, forget=not arguments.keep_password)
         remaining = settings.profiles()
     print_message(f"Removed “{printable_line(profile.name)}”.")
     if not remaining.all:
@@ -176,15 +276,20 @@ def _confirm_removal(profile: Profile) -> None:
         raise CommandError("Nothing was removed.")
 
 
-def use(paths: Paths, name: str) -> None:
+def _declare_use(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_use)
+    parser.add_argument("profile", metavar="NAME")
+
+
+def _use(paths: Paths, arguments: Arguments) -> None:
     """Activate a profile, or make programs connect directly."""
     with open_settings(paths) as settings:
         profiles = settings.profiles()
-        if profiles.means_direct(name):
+        if profiles.means_direct(arguments.profile):
             settings.connect_directly()
             print_message("Programs connect directly now, without a proxy.")
             return
-        profile = profiles.find(name)
+        profile = profiles.find(arguments.profile)
         settings.use(profile)
     print_message(f"“{printable_line(profile.name)}” is in use.")
 

@@ -6,6 +6,7 @@ import msgspec
 
 from trayproxy.cli.output import json_line, print_line, printable_line, problem_line
 from trayproxy.cli.service_client import fetch_status, require_service
+from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
 from trayproxy.control.status_conditions import (
     cannot_sign_in,
@@ -42,15 +43,16 @@ _KEYRING_TEXTS = {
 }
 
 
-def show(paths: Paths, *, json: bool) -> ExitCode:
-    """Print the status of the running service; return the exit code.
+def declare_status(parser: VerbParser) -> None:
+    """Declare ``trayproxy status``."""
+    parser.set_defaults(verb=_status)
+    parser.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
 
-    Raises:
-        CommandError: No service is running.
-    """
+
+def _status(paths: Paths, arguments: Arguments) -> ExitCode:
     with require_service(paths) as client:
         status = fetch_status(client)
-    print_line(as_json(status) if json else as_text(status))
+    print_line(as_json(status) if arguments.json else as_text(status))
     return exit_code(status)
 
 

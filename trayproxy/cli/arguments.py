@@ -1,0 +1,56 @@
+"""Types and options that the arguments of several verbs share."""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any
+
+from trayproxy.cli.verb_parser import VerbParser
+
+
+def validated(function: str) -> Callable[[str], Any]:
+    """Return an argparse type that applies a function of `trayproxy.profiles.validate`."""
+
+    def convert(text: str) -> Any:
+        from trayproxy.profiles import validate
+        from trayproxy.profiles.profile import ProfileError
+
+        try:
+            return getattr(validate, function)(text)
+        except ProfileError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def existing_file(path: str) -> str:
+    """Return the absolute path of an existing file; the service may run in another folder."""
+    whole = os.path.abspath(path)
+    if not os.path.isfile(whole):
+        raise argparse.ArgumentTypeError("there is no such file")
+    checked: str = validated("check_ca_file")(whole)
+    return checked
+
+
+def existing_file_or_empty(path: str) -> str:
+    """Return an empty path unchanged, or the absolute path of an existing file."""
+    return existing_file(path) if path else ""
+
+
+def add_sign_in_options(parser: VerbParser, when: str = "") -> None:
+    """Add the options ``--sign-in`` and ``--method``.
+
+    Args:
+        parser: The parser of the verb.
+        when: The beginning of the help texts: the condition under which the options apply.
+    """
+    parser.add_argument(
+        "--sign-in",
+        choices=["password", "sso", "none"],
+        help=f"{when}sso: your Windows or Kerberos sign-in, without a password (default: password)",
+    )
+    parser.add_argument(
+        "--method",
+        choices=["automatic", "negotiate", "ntlm", "digest", "basic"],
+        help=f"{when}use this one only (default: automatic, the strongest that the proxy offers)",
+    )
