@@ -131,12 +131,56 @@ def test_empty_input_declines_the_prompt(terminal: TerminalScreen, paths: Paths,
 def test_a_retry_after_repeated_rejections_needs_a_confirmation(screen: Make, paths: Paths) -> None:
     terminal = screen("tests.cli.fake_prompt_service", "confirm-retry")
     terminal.wait_for("Your account may be locked: the proxy rejected 3 passwords")
+    log_in(terminal, "", "first")
+    terminal.wait_for(r"Try anyway\? \[y/N\] ")
+    terminal.type("y\n")
+    terminal.wait_for("Remember")
+    terminal.type("n\n")
+    terminal.wait_for("Signing in…")
+    terminal.wait_for("Your account may be locked: the proxy rejected 4 passwords")
+    answers = [
+        line for line in received_requests(terminal, paths) if line.startswith("AnswerPrompt")
+    ]
+    assert [answer.rpartition(" ")[2] for answer in answers] == ["first"]
+
+
+@pytest.mark.parametrize("no", ["\n", "n\n", "\x04"], ids=["default", "no", "end"])
+def test_after_no_to_a_retry_another_login_can_be_typed(
+    screen: Make, paths: Paths, no: str
+) -> None:
+    terminal = screen("tests.cli.fake_prompt_service", "confirm-retry")
+    log_in(terminal, "", "first")
+    terminal.wait_for(r"Try anyway\? \[y/N\] ")
+    terminal.type(no)
+    log_in(terminal, "other", "right")
+    terminal.wait_for(r"Try anyway\? \[y/N\] ")
+    terminal.type("y\n")
+    terminal.wait_for("Remember")
+    terminal.type("n\n")
+    terminal.wait_for("Signed in.")
+    assert [line for line in received_requests(terminal, paths) if "Keep" not in line] == [
+        "AnswerPrompt(number=1, login=Login(user='other'), remember=False) right"
+    ]
+
+
+def test_after_no_to_a_retry_empty_input_declines_the_prompt(screen: Make, paths: Paths) -> None:
+    terminal = screen("tests.cli.fake_prompt_service", "confirm-retry")
+    log_in(terminal, "", "first")
     terminal.wait_for(r"Try anyway\? \[y/N\] ")
     terminal.type("\n")
+    log_in(terminal, "", "")
     terminal.wait_for("Not signed in")
-    assert received_requests(terminal, paths) == [
+    assert [line for line in received_requests(terminal, paths) if "Keep" not in line] == [
         "DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"
     ]
+
+
+def log_in(terminal: TerminalScreen, user: str, password: str) -> None:
+    """Type a user name and a password at their prompts."""
+    terminal.wait_for("User name")
+    terminal.type(f"{user}\n")
+    terminal.wait_for("Password .*: ")
+    terminal.type(f"{password}\n")
 
 
 def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:

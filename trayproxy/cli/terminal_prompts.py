@@ -240,23 +240,28 @@ class _PromptSession:
         self._receive()
 
     def _read_answer(self, prompt: Prompt) -> AnswerPrompt | DeclinePrompt:
-        decline = DeclinePrompt(prompt.number, Snooze.A_MINUTE)
-        if prompt.confirm_retry and not self._confirms(prompt, "Try anyway? [y/N] ", default=False):
-            return decline
+        while (login := self._read_login(prompt)) is not None:
+            # As in the dialog, a login that is not tried can be replaced by another login.
+            if prompt.confirm_retry and not self._confirms(
+                prompt, "Try anyway? [y/N] ", default=False
+            ):
+                continue
+            self._non_ascii.discard(prompt.number)
+            if not f"{login.user}{login.password}".isascii():
+                self._non_ascii.add(prompt.number)
+            return AnswerPrompt(prompt.number, login, self._wants_remembered(prompt))
+        return DeclinePrompt(prompt.number, Snooze.A_MINUTE)
+
+    def _read_login(self, prompt: Prompt) -> Login | None:
+        """Return the entered login; None if the user declines the prompt by an empty input."""
         suggested = printable_line(prompt.user)
         label = f"User name [{suggested}]: " if suggested else "User name (empty: not now): "
         user = self._read_line(prompt, label)
         if user is None or not (user.strip() or prompt.user):
-            return decline
+            return None
         self._request(KeepPromptOpen(prompt.number))
         password = self._read_line(prompt, "Password (empty: not now): ", hidden=True)
-        if not password:
-            return decline
-        login = Login(user.strip() or prompt.user, password)
-        self._non_ascii.discard(prompt.number)
-        if not f"{login.user}{login.password}".isascii():
-            self._non_ascii.add(prompt.number)
-        return AnswerPrompt(prompt.number, login, self._wants_remembered(prompt))
+        return Login(user.strip() or prompt.user, password) if password else None
 
     def _wants_remembered(self, prompt: Prompt) -> bool:
         if reason := show.remember_unavailable(prompt.keyring):
