@@ -5,7 +5,11 @@ The service owns all state that must survive a closed window, and never imports 
     main               the composition root and the entry point
     router             the active profile, and the route of each request
     status_publisher   the status for the front ends
+    front_ends         the connected front ends, and the events for them
     request_handler    the requests of front ends
+    profile_changes    changes of the profiles and of the active profile
+    local_port         the port on which TrayProxy listens
+    listen_problems    the problems of a port on which TrayProxy cannot listen
     own_requests       TrayProxy's own requests: profile tests, trials of logins
     other_loopback     the program that uses the other address of localhost
     access_policy      the users whose programs may connect, from the settings

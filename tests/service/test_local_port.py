@@ -1,0 +1,168 @@
+"""Tests for trayproxy.service.local_port: a port that is taken, and another port for this run."""
+
+import asyncio
+import errno
+from typing import cast
+
+import pytest
+
+from trayproxy.control.messages import ListenerState, Status
+from trayproxy.domain.problem import Problem
+from trayproxy.service import listen_problems
+from trayproxy.service.local_port import LISTEN_RETRY_S, LocalPort
+from trayproxy.service.other_loopback import OtherLoopback
+from trayproxy.service.process_names import ListeningProgram, ProcessNames
+from trayproxy.service.status_publisher import StatusPublisher
+
+
+class FakeEngine:
+    """An engine that listens on port 3128, unless another program uses the port."""
+
+    def __init__(self) -> None:
+        self.address = "127.0.0.1:3128"
+        self.errors: dict[int, OSError] = {}
+
+    def listen(self, port: int | None = None) -> None:
+        self.move(port or 3128)
+
+    def move(self, port: int) -> None:
+        if port in self.errors:
+            raise self.errors[port]
+        self.address = f"127.0.0.1:{port}"
+
+    def listen_on_other_loopback(self) -> str:
+        return ""
+
+
+class FakeNames(ProcessNames):
+    """Returns a given program without a look-up."""
+
+    def __init__(self) -> None:
+        self.owner = ListeningProgram()
+
+    def listener_at(self, address: str) -> ListeningProgram:
+        return self.owner
+
+
+class FakeOtherLoopback:
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def try_now(self) -> None:
+        self.tries += 1
+
+
+class PortHarness:
+    """A `LocalPort` with fakes. It is created on a running event loop."""
+
+    def __init__(self, *, waits: bool) -> None:
+        self.engine = FakeEngine()
+        self.names = FakeNames()
+        self.other_loopback = FakeOtherLoopback()
+        self.publisher = StatusPublisher(
+            asyncio.get_running_loop(), lambda status: None, lambda: False
+        )
+        self.stop = asyncio.Event()
+        self.addresses: list[str] = []
+        self.port = LocalPort(
+            self.engine,
+            self.publisher,
+            self.names,
+            cast(OtherLoopback, self.other_loopback),
+            self.addresses.append,
+            self.stop,
+            waits=waits,
+        )
+
+    async def start_waiting(self) -> "asyncio.Task[Problem | None]":
+        """Listen in a task, and return the task while it waits for the port."""
+        task = asyncio.create_task(self.port.listen())
+        await asyncio.sleep(0)
+        assert self.publisher.status().listener is ListenerState.FAILED
+        return task
+
+
+def test_a_waiting_service_reports_a_taken_port_with_a_free_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listen_problems, "free_port_after", lambda port, host: port + 1)
+
+    async def play() -> Status:
+        harness = PortHarness(waits=True)
+        harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
+        listening = await harness.start_waiting()
+        harness.stop.set()
+        assert await listening is None
+        return harness.publisher.status()
+
+    status = asyncio.run(play())
+    assert status.spare_port == 3129
+    assert status.problem == Problem(
+        "TP-101",
+        "Port 3128 is taken",
+        "Another program already uses 127.0.0.1:3128. TrayProxy starts by itself once the port is "
+        "free.",
+    )
+
+
+def test_without_waiting_the_problem_of_a_taken_port_names_a_free_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listen_problems, "free_port_after", lambda port, host: port + 1)
+
+    async def play() -> Problem | None:
+        harness = PortHarness(waits=False)
+        harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
+        return await harness.port.listen()
+
+    problem = asyncio.run(play())
+    assert problem is not None
+    assert problem.id == "TP-101"
+    assert problem.body.endswith("Choose another port, such as --listen 127.0.0.1:3129.")
+
+
+def test_an_address_that_this_computer_lacks_is_reported() -> None:
+    async def play() -> Problem | None:
+        harness = PortHarness(waits=False)
+        harness.engine.errors[3128] = OSError(errno.EADDRNOTAVAIL, "Cannot assign address")
+        return await harness.port.listen()
+
+    problem = asyncio.run(play())
+    assert problem is not None
+    assert (problem.id, problem.title) == ("TP-102", "TrayProxy cannot listen on 127.0.0.1:3128")
+    assert problem.body.endswith("(Cannot assign address).")
+
+
+def test_another_port_is_used_at_once_and_the_configured_port_again_when_it_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listen_problems, "free_port_after", lambda port, host: port + 1)
+
+    async def play() -> None:
+        harness = PortHarness(waits=True)
+        port, publisher = harness.port, harness.publisher
+        harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
+        listening = await harness.start_waiting()
+        port.use(3129)
+        async with asyncio.timeout(LISTEN_RETRY_S / 2):
+            assert await listening is None
+        port.report_listening()
+        assert harness.addresses == ["127.0.0.1:3129"]
+        assert (publisher.status().listener, publisher.wanted_port) == (ListenerState.UP, 3128)
+        assert harness.other_loopback.tries == 1
+
+        problem = port.return_to_configured()
+        assert problem is not None
+        assert problem.body.endswith(
+            "already uses 127.0.0.1:3128. TrayProxy stays at 127.0.0.1:3129."
+        )
+        assert publisher.wanted_port == 3128
+
+        harness.engine.errors.clear()
+        assert port.return_to_configured() is None
+        assert harness.addresses == ["127.0.0.1:3129", "127.0.0.1:3128"]
+        assert publisher.wanted_port == 0
+        assert port.return_to_configured() is None
+        assert len(harness.addresses) == 2
+
+    asyncio.run(play())

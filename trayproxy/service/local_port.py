@@ -1,0 +1,149 @@
+"""Listens on the local port, waits while the port is taken, and changes the port for this run."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from trayproxy.domain.problem import Problem
+from trayproxy.service.other_loopback import LoopbackListener, OtherLoopback
+from trayproxy.service.process_names import ProcessNames
+from trayproxy.service.status_publisher import StatusPublisher
+
+logger = logging.getLogger(__name__)
+
+LISTEN_RETRY_S = 5.0
+"""Seconds between attempts to listen while another program uses the port."""
+
+
+class ListeningEngine(LoopbackListener, Protocol):
+    """The part of `trayproxy.engine.engine.Engine` that listens."""
+
+    def listen(self, port: int | None = None) -> None:
+        """Listen on the configured port, or on another port."""
+
+    def move(self, port: int) -> None:
+        """Listen on another port instead of the present port."""
+
+
+class LocalPort:
+    """The port on which TrayProxy accepts connections."""
+
+    def __init__(
+        self,
+        engine: ListeningEngine,
+        publisher: StatusPublisher,
+        names: ProcessNames,
+        other_loopback: OtherLoopback,
+        on_ready: Callable[[str], None],
+        stop: asyncio.Event,
+        *,
+        waits: bool,
+    ) -> None:
+        """Create an instance; `listen` opens the port.
+
+        Args:
+            engine: Listens.
+            publisher: Publishes the state of the listener to the front ends.
+            names: Looks up the program that uses a port.
+            other_loopback: Listens on the other address of ``localhost``, too.
+            on_ready: Called with the local address once programs can connect.
+            stop: Set when the service is to quit.
+            waits: True to wait for a port that is in use; False to report it as an error.
+        """
+        self._engine = engine
+        self._publisher = publisher
+        self._names = names
+        self._other_loopback = other_loopback
+        self._on_ready = on_ready
+        self._stop = stop
+        self._waits = waits
+        self._port: int | None = None
+        self._wanted_port = 0
+        """The port in the settings while this run uses another port, else 0."""
+        self._port_changed = asyncio.Event()
+
+    async def listen(self) -> Problem | None:
+        """Accept connections; return why this failed, unless the service waits for the port.
+
+        A tray shows the reason while its service waits; a service cannot be asked after it has
+        exited.
+        """
+        while not self._stop.is_set():
+            try:
+                self._engine.listen(self._port)
+            except OSError as error:
+                problem, spare = self._start_problem(error)
+                if not self._waits:
+                    return problem
+                if problem != self._publisher.problem:
+                    logger.error("%s: %s", problem.title, problem.body)
+                self._publisher.set_listen_failed(problem, spare)
+            else:
+                return None
+            await self._wait_to_listen_again()
+        return None
+
+    async def _wait_to_listen_again(self) -> None:
+        """Wait for `LISTEN_RETRY_S`, or until the service is to quit or to use another port."""
+        tasks = [asyncio.create_task(event.wait()) for event in (self._stop, self._port_changed)]
+        await asyncio.wait(tasks, timeout=LISTEN_RETRY_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        self._port_changed.clear()
+
+    def report_listening(self) -> None:
+        """Report the address at which programs can connect."""
+        self._publisher.set_listening(self._engine.address, self._wanted_port)
+        self._other_loopback.try_now()
+        logger.info("listening on %s", self._engine.address)
+        self._on_ready(self._engine.address)
+
+    def use(self, port: int) -> None:
+        """Listen on another port than the configured port, in this run only."""
+        self._wanted_port = self._wanted_port or _port_of(self._engine.address)
+        self._port = port
+        self._port_changed.set()
+
+    def return_to_configured(self) -> Problem | None:
+        """Listen on the configured port again; return why this failed, None if it did not."""
+        if not self._publisher.wanted_port:
+            return None
+        host, _, _ = self._engine.address.rpartition(":")
+        try:
+            self._engine.move(self._wanted_port)
+        except OSError as error:
+            from trayproxy.service.listen_problems import listen_problem
+
+            address = f"{host}:{self._wanted_port}"
+            hint = f"TrayProxy stays at {self._engine.address}."
+            return listen_problem(error, address, self._names.listener_at, hint)
+        self._wanted_port = 0
+        self.report_listening()
+        return None
+
+    def network_changed(self) -> None:
+        """Try again to listen on the other address of ``localhost``."""
+        self._other_loopback.try_now()
+
+    def close(self) -> None:
+        """Stop trying to listen on the other address of ``localhost``."""
+        self._other_loopback.close()
+
+    def _start_problem(self, error: OSError) -> tuple[Problem, int]:
+        """Return why listening has failed, and a free port, 0 if the port is not taken."""
+        # Here, since most runs listen at the first attempt.
+        from trayproxy.service.listen_problems import find_free_port, listen_problem
+
+        address = self._engine.address
+        spare = find_free_port(error, address)
+        hint = (
+            "TrayProxy starts by itself once the port is free."
+            if self._waits
+            else f"Choose another port, such as --listen {address.rpartition(':')[0]}:{spare}."
+        )
+        return listen_problem(error, address, self._names.listener_at, hint), spare
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])

@@ -1,0 +1,307 @@
+"""Changes of the profiles: save, delete, switch, connect directly for some time, reload."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from time import time
+
+from trayproxy.desk.desk import Desk
+from trayproxy.domain.problem import Problem
+from trayproxy.options import RunOptions
+from trayproxy.profiles.config import Config
+from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
+from trayproxy.profiles.store import SettingsError, SettingsStore
+from trayproxy.profiles.validate import check_profile
+from trayproxy.routing.bypass import Bypass
+from trayproxy.service.router import Router
+from trayproxy.service.status_publisher import StatusPublisher
+
+logger = logging.getLogger(__name__)
+
+TEMPORARY_ID = "this-run"
+"""The id of the profile that the options of the command line define for this run."""
+MAX_DETOUR_S = 3600
+"""Maximum number of seconds for which programs connect directly before the profile is used
+again.
+"""
+
+
+class UnknownProfileError(Exception):
+    """There is no profile with the given id, for example because it was deleted meanwhile."""
+
+
+def first_profile(options: RunOptions, config: Config) -> Profile | None:
+    """Return the profile to start with; None if there is none.
+
+    Args:
+        options: The options of the command line.
+        config: The settings.
+
+    Raises:
+        ProfileError: No profile has the given name, or the given profile is invalid.
+    """
+    if options.upstream is not None:
+        return check_profile(
+            Profile(
+                TEMPORARY_ID,
+                str(options.upstream),
+                options.upstream,
+                options.sign_in,
+                options.user,
+                ca_file=options.ca_file,
+                method=options.method,
+            )
+        )
+    if starts_directly(options, config):
+        return None
+    if options.profile_name is None:
+        return config.profile
+    profile = config.find(options.profile_name)
+    if profile is None:
+        raise ProfileError(f"There is no profile “{options.profile_name}”.")
+    return profile
+
+
+def starts_directly(options: RunOptions, config: Config) -> bool:
+    """Return True if there is no profile to start with and programs connect directly."""
+    if options.upstream is not None:
+        return False
+    if options.profile_name is None:
+        return config.is_direct
+    return config.names_direct(options.profile_name)
+
+
+class ProfileChanges:
+    """Changes the settings, the active profile, and the parts of the service that depend on it."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        store: SettingsStore,
+        router: Router,
+        publisher: StatusPublisher,
+        forget_connections: Callable[[], None],
+    ) -> None:
+        """Create an instance without an active profile; call `start` next.
+
+        Args:
+            desk: The sign-in desk.
+            store: The settings.
+            router: Chooses the route of each request.
+            publisher: Publishes the status to the front ends.
+            forget_connections: Closes the idle upstream connections.
+        """
+        self._desk = desk
+        self._store = store
+        self._router = router
+        self._publisher = publisher
+        self._forget_connections = forget_connections
+        self._save_lock = asyncio.Lock()
+        self._user_saves: set[asyncio.Task[None]] = set()
+        self._temporary: Profile | None = None
+        self._detour_timer: asyncio.TimerHandle | None = None
+        """The timer that ends a temporary direct connection, None if there is none."""
+
+    def start(self, profile: Profile | None, *, directly: bool = False) -> None:
+        """Start with this profile. A profile outside the settings is for this run only.
+
+        Args:
+            profile: The profile; None for none.
+            directly: True if there is no profile and programs connect directly.
+
+        Raises:
+            ProfileError: A bypass rule of the profile is invalid.
+        """
+        if profile is not None and self._store.config.by_id(profile.id) is None:
+            self._temporary = profile
+        self._switch(profile, directly=directly)
+
+    def get(self, profile_id: str) -> Profile:
+        """Return a profile of the settings, or the profile for this run only.
+
+        Raises:
+            UnknownProfileError: There is no such profile.
+        """
+        if self._temporary is not None and self._temporary.id == profile_id:
+            return self._temporary
+        return self._saved(profile_id)
+
+    def _saved(self, profile_id: str) -> Profile:
+        profile = self._store.config.by_id(profile_id)
+        if profile is None:
+            raise UnknownProfileError(profile_id)
+        return profile
+
+    async def save(self, profile: Profile) -> None:
+        """Save a new or changed profile in the settings.
+
+        Raises:
+            ProfileError: The profile is invalid.
+            SettingsError: The settings file was not written.
+        """
+        profile = check_profile(profile)
+        Bypass.parse(profile.bypass)  # Refuses an invalid bypass rule before the profile is saved.
+        active = self._router.profile
+        if self._temporary is not None and profile.id == self._temporary.id:
+            self._temporary = None  # It is saved now, so it is no longer for this run only.
+        await self._save(lambda config: config.with_profile(profile))
+        self._desk.profile_changed(profile)
+        chosen = active is not None or self._router.is_direct
+        if chosen and (active is None or active.id != profile.id):
+            self._switch(active, directly=self._router.is_direct)
+        else:
+            self._switch(profile, directly=False)
+
+    def save_user_name(self, profile_id: str, user: str) -> None:
+        """Save the user name of an accepted login in its profile (ux §3.3).
+
+        So with a locked or emptied keyring, the prompt asks for the password only.
+        """
+        task = asyncio.create_task(self._save_user_name(profile_id, user))
+        self._user_saves.add(task)
+        task.add_done_callback(self._user_saves.discard)
+
+    async def wait_for_user_names(self) -> None:
+        """Wait until the user names of all calls of `save_user_name` are saved."""
+        await asyncio.gather(*self._user_saves)
+
+    async def _save_user_name(self, profile_id: str, user: str) -> None:
+        if self._temporary is not None and self._temporary.id == profile_id:
+            return  # The desk suggests the name until this run ends.
+
+        def with_user(config: Config) -> Config:
+            profile = config.by_id(profile_id)
+            return config.with_profile(replace(profile, user=user)) if profile else config
+
+        try:
+            await self._save(with_user)
+        except (SettingsError, ProfileError) as error:
+            logger.warning("the user name was not saved in its profile: %s", error)
+            return
+        active = self._router.profile
+        profile = self._store.config.by_id(profile_id)
+        if active is not None and active.id == profile_id and profile is not None:
+            # The route does not change, so connections and prompts are kept.
+            self._router.use(profile)
+            active = profile
+        self._publisher.update_profiles(active, self._shown_profiles())
+
+    async def delete(self, profile_id: str, *, forget: bool) -> Problem | None:
+        """Delete a profile from the settings.
+
+        Args:
+            profile_id: The id of the profile.
+            forget: True to remove the profile's login from the keyring, too.
+
+        Returns:
+            Why the login was not removed, None if it was.
+
+        Raises:
+            UnknownProfileError: The settings have no such profile.
+            SettingsError: The settings file was not written.
+        """
+        profile = self._saved(profile_id)
+        problem = await self._desk.forget(profile) if forget else None
+        await self._save(lambda config: config.without_profile(profile_id))
+        self._desk.profile_deleted(profile_id)
+        active = self._router.profile
+        is_gone = active is not None and active.id == profile_id
+        self._switch(None if is_gone else active, directly=self._router.is_direct)
+        return problem
+
+    async def use(self, profile_id: str, for_s: int) -> None:
+        """Switch to a profile, or to direct connections.
+
+        Args:
+            profile_id: The id of the profile; `DIRECT_ID` to connect directly.
+            for_s: The number of seconds after which the present profile is used again after direct
+                connections; 0 to switch permanently.
+
+        Raises:
+            UnknownProfileError: There is no such profile.
+            ProfileError: A bypass rule of the profile is invalid.
+            SettingsError: The settings file was not written.
+        """
+        directly = profile_id == DIRECT_ID
+        if directly and for_s > 0 and self._router.profile is not None:
+            self._start_detour(self._router.profile, min(for_s, MAX_DETOUR_S))
+            return
+        self._end_detour()
+        profile = None if directly else self.get(profile_id)
+        self._switch(profile, directly=directly)
+        if profile is None or profile is not self._temporary:
+            await self._save(lambda config: config.with_active(profile_id))
+
+    def _start_detour(self, profile: Profile, for_s: int) -> None:
+        """Connect directly for some seconds, and use this profile again afterwards."""
+        self._end_detour()
+        self._detour_timer = asyncio.get_running_loop().call_later(
+            for_s, self._detour_ended, profile.id
+        )
+        self._publisher.direct_until = time() + for_s
+        self._switch(None, directly=True)
+
+    def _detour_ended(self, profile_id: str) -> None:
+        self._end_detour()
+        try:
+            profile = self.get(profile_id)
+        except UnknownProfileError:
+            self._switch(None, directly=False)  # The profile was deleted meanwhile.
+        else:
+            self._switch(profile, directly=False)
+
+    def _end_detour(self) -> None:
+        """Cancel the timer: the current route becomes permanent."""
+        if self._detour_timer is not None:
+            self._detour_timer.cancel()
+        self._detour_timer = self._publisher.direct_until = None
+
+    def reload(self) -> None:
+        """Load the settings again after they were changed outside (SIGHUP).
+
+        Raises:
+            SettingsError: The settings have a mistake; nothing has changed.
+            ProfileError: A bypass rule is invalid.
+        """
+        before = self._store.config
+        config = self._store.load()
+        for profile in config.profiles:
+            if before.by_id(profile.id) != profile:
+                self._desk.profile_changed(profile)
+        for profile in before.profiles:
+            if config.by_id(profile.id) is None:
+                self._desk.profile_deleted(profile.id)
+        directly = self._temporary is None and config.is_direct
+        self._switch(self._temporary or config.profile, directly=directly)
+
+    def _switch(self, profile: Profile | None, *, directly: bool) -> None:
+        """Switch to this profile. New requests use its route; running requests keep theirs."""
+        if profile is not None or not directly:
+            self._end_detour()
+        before = (self._router.profile, self._router.is_direct)
+        self._router.use(profile, directly=directly)
+        if before != (profile, directly):
+            self._forget_connections()
+        self._publisher.switch_profile(profile, self._shown_profiles(), direct=directly)
+        self._desk.profile_switched(profile)
+
+    def _shown_profiles(self) -> tuple[Profile, ...]:
+        profiles = self._store.config.profiles
+        return profiles if self._temporary is None else (self._temporary, *profiles)
+
+    async def _save(self, change: Callable[[Config], Config]) -> None:
+        """Change the settings file in a thread, because writing waits for the disk.
+
+        If the file was changed outside, it is loaded first, so no change is lost.
+
+        Raises:
+            SettingsError: The file was not written.
+            ProfileError: The change is invalid.
+        """
+        async with self._save_lock:
+            if await asyncio.to_thread(self._store.is_changed_on_disk):
+                await asyncio.to_thread(self._store.load)
+            config = change(self._store.config)
+            await asyncio.to_thread(self._store.save, config)
