@@ -178,8 +178,8 @@ class Running(Held):
         self.call(self._let_go)
 
     def _let_go(self) -> None:
-        self.engine.pool.clear()
-        self.engine.pipe_pool.close()
+        self.engine.context.pool.clear()
+        self.engine.context.pipe_pool.close()
 
     def holdings(self) -> Holdings:
         """Return the current resources of this process."""
@@ -192,7 +192,9 @@ class Running(Held):
     def _count(self) -> Holdings:
         # The task of this call is not counted.
         tasks = len(asyncio.all_tasks(self.loop)) - 1
-        return Holdings(len(os.listdir("/proc/self/fd")), tasks, self.engine.counters.active)
+        return Holdings(
+            len(os.listdir("/proc/self/fd")), tasks, self.engine.context.counters.active
+        )
 
     def seconds_worked(self) -> float:
         """Return the processor time used by the thread of the event loop, in seconds."""

@@ -200,7 +200,7 @@ def test_quitting_answers_the_running_request_and_not_the_pipelined_one(
         upstream.peer(1).wait_for(b"\r\n\r\n")
         client.send(GET)
         quitting = asyncio.run_coroutine_threadsafe(engine.engine.close(), engine.loop)
-        engine.until(lambda: engine.engine.closing, "the quitting")
+        engine.until(lambda: engine.engine.context.closing, "the quitting")
         goes_on.set()
         assert client.reply().body == b"ok\n"
         assert client.take_all() == b""
@@ -241,10 +241,10 @@ def test_an_unsolicited_response_closes_an_idle_connection_r_049(
     with engine.connect() as client:
         client.ask(GET)
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    assert engine.call(lambda: sum(map(len, engine.engine.pool._idle.values()))) == 1
+    assert engine.call(lambda: sum(map(len, engine.engine.context.pool._idle.values()))) == 1
     more.set()
     engine.until(
-        lambda: not any(engine.engine.pool._idle.values()), "the end of the kept connection"
+        lambda: not any(engine.engine.context.pool._idle.values()), "the end of the kept connection"
     )
     with engine.connect() as client:
         assert client.ask(GET).body == b"ok\n"
@@ -290,11 +290,11 @@ def test_a_connection_that_fails_when_taken_is_unregistered(
         inner = engine.engine
         (link,) = inner.executor.works.values()
         assert isinstance(link, ClientConnection)
-        (key,) = inner.pool._idle
-        link.upstream = inner.pool.take(key)
+        (key,) = inner.context.pool._idle
+        link.upstream = inner.context.pool.take(key)
         assert link.upstream is not None
         link.drop_upstream()
-        return len(set(inner.poller._registered) - open_descriptors())  # type: ignore[attr-defined]
+        return len(set(inner.context.poller._registered) - open_descriptors())  # type: ignore[attr-defined]
 
     with engine.connect() as client:
         engine.until(lambda: bool(engine.engine.executor.works), "the next client")

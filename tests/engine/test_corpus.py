@@ -69,7 +69,7 @@ def octets_of(case: Case, text: str, engine: Running) -> bytes:
     for token, (part, count) in case.get("expand", {}).items():
         octets = octets.replace(token.encode(), part.encode("latin-1") * count)
     own = engine.engine.address.encode()
-    return octets.replace(b"@SELF@", own).replace(b"@VIA@", engine.engine.via)
+    return octets.replace(b"@SELF@", own).replace(b"@VIA@", engine.engine.context.own_address.via)
 
 
 def by_id(case: Case) -> str:

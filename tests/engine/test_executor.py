@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from proxy.core.work import Work
+from proxy.core.work.work import Work
 
 from tests.engine.running import NewLoop
-from trayproxy.engine.engine import work_flags
 from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.poller import ReadyHandler, open_poller
 from trayproxy.engine.server.executor import ACCEPT_PAUSE_S, SWEEP_S, LoopExecutor
+from trayproxy.engine.server.listener import work_flags
 
 
 class EchoWork(Work[socket.socket]):

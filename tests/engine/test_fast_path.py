@@ -48,7 +48,9 @@ def leave_idle_connection(engine: Running) -> None:
     """Send a request of one client, which leaves an idle upstream connection."""
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    engine.until(lambda: any(engine.engine.pool._idle.values()), "a connection that is kept")
+    engine.until(
+        lambda: any(engine.engine.context.pool._idle.values()), "a connection that is kept"
+    )
 
 
 def only_connection(engine: Running) -> ClientConnection:
@@ -158,7 +160,7 @@ def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start: Start, scrip
 
     engine.call(both_at_once)
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    assert not any(engine.call(lambda: list(engine.engine.pool._idle.values())))
+    assert not any(engine.call(lambda: list(engine.engine.context.pool._idle.values())))
     with engine.connect() as other:
         assert other.ask(GET).status == 200
     assert b"GET" not in upstream.peers[1].received
@@ -212,7 +214,7 @@ def test_a_tunnel_is_opened_after_the_cached_name_of_the_proxy_expired(
     for _ in range(3):
         open_tunnel(engine)
     count = len(request_loops)
-    engine.call(engine.engine.connector.forget)
+    engine.call(engine.engine.context.connector.forget)
     open_tunnel(engine)
     assert len(request_loops) == count + 1
     open_tunnel(engine)
@@ -313,7 +315,7 @@ def test_a_slow_connection_is_waited_for_and_no_second_connection_is_opened(
         upstream.answer_one().close()
         assert client.reply(method).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    engine.until(lambda: not any(engine.engine.pool._idle.values()), "the connection's end")
+    engine.until(lambda: not any(engine.engine.context.pool._idle.values()), "the connection's end")
     begun: list[object] = []
 
     def counted(address: Address) -> socket.SocketType:
@@ -326,7 +328,9 @@ def test_a_slow_connection_is_waited_for_and_no_second_connection_is_opened(
     with engine.connect() as client:
         client.send(octets)
         engine.until(lambda: only_connection(engine).connecting is not None, "the slow connection")
-        [wire] = {plan.wire for plan in engine.engine.cached_requests._found.values() if plan.wire}
+        [wire] = {
+            plan.wire for plan in engine.engine.context.caches.requests._found.values() if plan.wire
+        }
         upstream.accept_all(wire)
         assert client.reply(method).status == 200
     assert len(begun) == 1
@@ -342,7 +346,7 @@ def test_a_connection_is_closed_after_every_error_except_not_connected(
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    engine.until(lambda: not any(engine.engine.pool._idle.values()), "the connection's end")
+    engine.until(lambda: not any(engine.engine.context.pool._idle.values()), "the connection's end")
     made: list[object] = []
     send = SocketStream.send
 
@@ -379,7 +383,9 @@ def test_a_connecting_socket_of_an_upstream_is_not_used_for_its_fallback(
         first.fill_queue()
         # Another request marks the upstream as dead while the first connection is still open.
         assert client.ask(get(b"http://other.test/")).status == 200
-        engine.call(lambda: setattr(engine.engine.failover._dead[upstreams[0]], "until", 0.0))
+        engine.call(
+            lambda: setattr(engine.engine.context.failover._dead[upstreams[0]], "until", 0.0)
+        )
     with engine.connect() as client:
         assert client.ask(GET).status == 200
 
@@ -392,7 +398,7 @@ def test_a_connecting_socket_is_not_used_for_the_next_request(
     upstream, origin = FullQueueUpstream(stack), script(answering(OK))
     engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
     engine.signs.direct.add("127.0.0.1")
-    pool = engine.engine.pool
+    pool = engine.engine.context.pool
     with engine.connect() as client:
         client.send(GET)
         kept = upstream.answer_one()
@@ -464,7 +470,7 @@ def test_quitting_waits_until_a_slow_client_has_the_whole_response(
             engine.until(lambda: bool(work._request_loop) or work.is_between_requests, "an answer")
         quitting = Thread(target=engine.wait, args=(engine.engine.close(),))
         quitting.start()
-        engine.until(lambda: engine.engine.closing, "the beginning of the end")
+        engine.until(lambda: engine.engine.context.closing, "the beginning of the end")
         assert asked
         for _ in range(asked):
             assert client.reply().body == body
@@ -487,7 +493,7 @@ def test_a_client_with_many_pipelined_requests_does_not_block_others(start: Star
         return None
 
     engine = start(None)
-    engine.engine.route_for = nowhere
+    engine.engine.context.route_for = nowhere
     often = get(b"http://often.test/", method=b"HEAD") * 1000
     with engine.connect() as greedy, engine.connect() as other:
 
@@ -531,7 +537,7 @@ def test_a_download_that_never_blocks_does_not_block_others(
 
     upstream = script(long)
     engine = start(office(upstream.port))
-    ways = engine.engine.route_for
+    ways = engine.engine.context.route_for
 
     def look(target: Authority) -> Route | None:
         if target.host == "other.test":
@@ -539,7 +545,7 @@ def test_a_download_that_never_blocks_does_not_block_others(
             return None
         return ways(target)
 
-    engine.engine.route_for = look
+    engine.engine.context.route_for = look
     monkeypatch.setattr(ResponseRelay, "_next_part", another_part)
     with engine.connect() as client, engine.connect() as other:
 

@@ -121,7 +121,7 @@ def test_a_silent_name_server_is_a_502_and_does_not_delay_others(
     with engine.connect() as tunnel, engine.connect() as client:
         tunnel.ask(CONNECT, b"CONNECT")
         names = SilentNames(engine.loop)
-        engine.engine.connector.resolver = Resolver(names)  # type: ignore[arg-type]  # all it uses
+        engine.engine.context.connector.resolver = Resolver(names)  # type: ignore[arg-type]  # all it uses
         engine.signs.profile = office(3128, host="proxy.test")
         client.send(TRIGGERS[method])
         engine.until(lambda: names.asked == 1, "the look-up")
@@ -309,7 +309,7 @@ class Stalled:
         self._since = monotonic()
 
     def look(self) -> bool:
-        counters = self._engine.engine.counters
+        counters = self._engine.engine.context.counters
         works = self._engine.engine.executor.works.values()
         tunnels = [work.tunnel for work in works if work.tunnel]  # type: ignore[attr-defined]
         moved = counters.received + sum(tunnel.down.moved for tunnel in tunnels)
@@ -410,7 +410,7 @@ def test_a_connection_with_a_rejected_registration_ends_and_others_continue(
     with engine.connect() as before:
         assert before.ask(GET).status == 200
         with monkeypatch.context() as patch:
-            engine.call(lambda: patch.setattr(engine.engine.poller, "register", watch))
+            engine.call(lambda: patch.setattr(engine.engine.context.poller, "register", watch))
             for octets in (b"", GET, GET[:10]):
                 with engine.connect() as client:
                     client.try_to_send(octets)
@@ -540,7 +540,7 @@ def test_quitting_waits_for_running_requests_only(start: Start, script: Play) ->
     idle, busy = engine.connect(), engine.connect()
     with idle, busy:
         idle.ask(GET)
-        engine.call(engine.engine.pool.clear)
+        engine.call(engine.engine.context.pool.clear)
         busy.send(GET)
         while b"\r\n\r\n" not in busy.octets:
             busy.more()

@@ -120,7 +120,7 @@ def test_a_profile_with_trayproxy_as_its_upstream_is_a_loop(start: Start) -> Non
 
 
 def test_a_request_with_trayproxys_own_via_is_a_loop_r_055(client: Client, engine: Running) -> None:
-    via = b"Via: 1.1 elsewhere, 1.1 " + engine.engine.via
+    via = b"Via: 1.1 elsewhere, 1.1 " + engine.engine.context.own_address.via
     assert client.ask(get(URL, via)).status == 508
 
 

@@ -55,7 +55,7 @@ class FakeResolver(Resolver):
 def use_resolver(engine: Running, *ports: int) -> FakeResolver:
     """Replace the resolver of an engine."""
     resolver = FakeResolver(*ports)
-    engine.engine.connector.resolver = resolver
+    engine.engine.context.connector.resolver = resolver
     return resolver
 
 

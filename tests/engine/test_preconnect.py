@@ -21,10 +21,9 @@ from tests.support.scripted import (
     closing_early,
 )
 from trayproxy.desk.credentials import Credentials
-from trayproxy.engine.downstream import Downstream
+from trayproxy.engine.downstream import Downstream, NullDownstream
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.proxy_auth.preconnect import (
-    NullDownstream,
     PreconnectLease,
     Preconnector,
     preconnect_request,
@@ -68,7 +67,7 @@ def proving_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeDesk:
 
 def is_ready(engine: Running) -> bool:
     """Return True if an authenticated connection is idle in the pool."""
-    idle = engine.engine.pool._idle
+    idle = engine.engine.context.pool._idle
     return any(key.authenticated_as is not None and idle[key] for key in idle)
 
 
@@ -784,7 +783,7 @@ def test_a_preconnect_counts_neither_as_a_client_nor_as_traffic(
     open_tunnels(engine, 1)
     assert held.received.wait(10)
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    counters = engine.engine.counters
+    counters = engine.engine.context.counters
     moved = (counters.received, counters.sent)
     assert counters.active == 0
     held.release()
@@ -816,13 +815,15 @@ def test_a_preconnect_takes_no_idle_connection(start: Start, start_ntlm: StartNt
         request = preconnect_request(Authority("origin.test", 443))
         way = engine.signs(Authority("origin.test", 443))
         assert way is not None
-        [key] = engine.engine.pool._idle
-        taken = kind(link, request, way, way)._take_from_pool(key, None)
+        [key] = engine.engine.context.pool._idle
+        taken = kind(link, engine.engine.auth, request, way, way)._take_from_pool(key, None)
         if taken is not None:
-            engine.engine.pool.drop(taken)
+            engine.engine.context.pool.drop(taken)
         return taken is not None
 
     assert not engine.call(
-        lambda: takes_idle_connection(PreconnectLease, NullDownstream(engine.engine))
+        lambda: takes_idle_connection(PreconnectLease, NullDownstream(engine.engine.context))
     )
-    assert engine.call(lambda: takes_idle_connection(UpstreamLease, NullDownstream(engine.engine)))
+    assert engine.call(
+        lambda: takes_idle_connection(UpstreamLease, NullDownstream(engine.engine.context))
+    )

@@ -236,7 +236,7 @@ def test_a_large_upload_is_not_sent_if_the_sign_in_is_refused(
         engine.desk.wait_for_turns(1)
         engine.call(engine.desk.refuse_all)
         assert client.reply(b"POST").status == 503
-    assert engine.call(lambda: engine.engine.counters.sent) < 10_000
+    assert engine.call(lambda: engine.engine.context.counters.sent) < 10_000
 
 
 def test_the_login_is_known_after_an_unrepeatable_upload(start: Start, stack: ExitStack) -> None:

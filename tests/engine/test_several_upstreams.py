@@ -119,7 +119,7 @@ def test_a_dead_upstream_is_not_used_until_it_is_back(
 ) -> None:
     first = script(closing_early, closing_early, answering(OK))
     engine = start(several(first.port, recorder.port), limits=replace(LIMITS, dead_upstream_s=0.3))
-    deaths = engine.engine.failover._dead
+    deaths = engine.engine.context.failover._dead
     with engine.connect() as client:
         assert [client.ask(GET).status for _ in range(3)] == [502, 502, 200]
         assert len(first.peers) == 2
@@ -293,7 +293,7 @@ def test_a_disconnected_client_ends_the_failover(
 
 
 def test_addresses_of_returns_only_cached_addresses(start: Start) -> None:
-    connector = start(None).engine.connector
+    connector = start(None).engine.context.connector
     url = "http://proxy.test:3128"
     assert connector.addresses_of(url) == ()
     found = (

@@ -121,12 +121,12 @@ def test_a_suspend_clears_cached_names_and_dead_upstreams(start: Start, recorder
     clock = FakeSuspendClock()
     engine = start(office(recorder.port), sleep_clock=clock)
     upstream = office(1).upstream
-    engine.call(lambda: engine.engine.failover.mark_dead(upstream))
-    engine.call(lambda: engine.engine.connector.resolver.known("127.0.0.1", 1))
+    engine.call(lambda: engine.engine.context.failover.mark_dead(upstream))
+    engine.call(lambda: engine.engine.context.connector.resolver.known("127.0.0.1", 1))
     clock.seconds += 3600
     engine.call(engine.engine.check_for_suspend)
-    assert not engine.call(lambda: dict(engine.engine.failover._dead))
-    assert not engine.call(lambda: dict(engine.engine.connector.resolver._cache))
+    assert not engine.call(lambda: dict(engine.engine.context.failover._dead))
+    assert not engine.call(lambda: dict(engine.engine.context.connector.resolver._cache))
 
 
 # --- switches ------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_a_connection_of_another_login_or_generation_is_not_taken(
     engine = start(office(recorder.port))
 
     def try_it() -> UpstreamConnection | None:
-        pool = engine.engine.pool
+        pool = engine.engine.context.pool
         return pool.take(key) or pool.take(PoolKey(key.url, key.profile_id, key.generation + 1))
 
     assert engine.call(try_it) is None

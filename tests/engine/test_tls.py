@@ -389,7 +389,7 @@ def test_http_upstreams_do_not_load_the_trust_store(start: Start, recorder: Reco
     engine: Running = start(office(recorder.port))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    assert engine.call(lambda: engine.engine.connector.trust_store) is None
+    assert engine.call(lambda: engine.engine.context.connector.trust_store) is None
 
 
 def test_tls_from_a_client_is_rejected(engine: Running) -> None:

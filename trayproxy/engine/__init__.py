@@ -12,11 +12,12 @@ no decisions. Every other request is served by the request loop, a coroutine.
 
 The packages, from top to bottom:
 
-    engine      the engine: life cycle, listeners, shared objects
-    server      accepts connections: executor, access control, client connections
+    engine      the engine: life cycle
+    server      accepts connections: listeners, executor, access control, client connections
     forward     forwards requests: fast path, request loop, response relay
     proxy_auth  authenticates at the upstream: authentication exchange, preconnects
     downstream  the client side of a request
+    context     the objects shared by all requests
     transfer    moves octets: request content, responses, tunnels, head cache
     upstream    reaches upstreams: routes, failover, connector, connection pool
     net         sockets: poller, fd tasks, streams, TLS, SOCKS5, name resolution

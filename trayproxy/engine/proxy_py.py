@@ -23,10 +23,13 @@ _PARTS = (
     "proxy.common.backports",
     "proxy.common.flag",
     "proxy.core.listener.tcp",
-    "proxy.core.work.fd",
+    "proxy.core.work.fd.local",
+    "proxy.core.work.work",
 )
 """Modules that import `ssl` or `secrets`, and thereby OpenSSL, for unused features."""
 
+_PACKAGES = ("proxy", "proxy.core.listener", "proxy.core.work", "proxy.core.work.fd")
+"""Packages of proxy.py with an ``__init__`` that imports unused modules."""
 _CONNECTIONS = "proxy.core.connection"
 _WITH_OPENSSL = ("ssl", "secrets")
 _WITHOUT_USE = (
@@ -39,7 +42,7 @@ _WITHOUT_USE = (
 
 
 def load_proxy_py_lazily() -> None:
-    """Register proxy.py as a package without executing its ``__init__``.
+    """Register the packages of proxy.py without executing their ``__init__``.
 
     Only explicitly imported modules of proxy.py are loaded afterwards.
 
@@ -47,9 +50,10 @@ def load_proxy_py_lazily() -> None:
     """
     if "proxy" in sys.modules:
         return
-    spec = find_spec("proxy")
-    if spec is not None:
-        sys.modules["proxy"] = module_from_spec(spec)
+    for package in _PACKAGES:
+        spec = find_spec(package)
+        if spec is not None:
+            sys.modules[package] = module_from_spec(spec)
 
 
 @contextmanager

@@ -219,7 +219,7 @@ class Service:
             desk, router.route, self._publisher, limits, access_control=self._access_control
         )
         self._engine = engine = Engine(loop, parts, host, port)
-        self._publisher.attach(desk, engine.counters, logins.keyring)
+        self._publisher.attach(desk, engine.context.counters, logins.keyring)
         self._publisher.address = engine.address
         self._apply_access_settings(problem)
         self._port = LocalPort(
@@ -233,10 +233,10 @@ class Service:
         )
         tools = OwnRequestTools(
             desk,
-            engine.connector,
-            engine.handshake_threads,
-            engine.limits,
-            engine.via,
+            engine.context.connector,
+            engine.auth.handshake_threads,
+            limits,
+            engine.context.own_address.via,
             loop.time,
             self._publisher.captive_portal_found,
         )
@@ -248,7 +248,7 @@ class Service:
             forget_connections=engine.forget_connections,
         )
         desk.send_own_request = partial(_verify_login, tools)
-        desk.addresses_of = engine.connector.addresses_of
+        desk.addresses_of = engine.context.connector.addresses_of
         desk.on_user_name = self._profiles.save_user_name
         handler = RequestHandler(
             desk=desk,
@@ -385,9 +385,9 @@ async def _verify_and_save(
         logins.keyring,
         logins.history,
         logins.desk.rejected,
-        engine.limits,
+        engine.context.limits,
         store.config.name_of,
-        engine.is_own_address,
+        engine.context.own_address.is_among,
     )
     return await save_login.verify_and_save(tools, profile, login, is_typed=is_typed)
 

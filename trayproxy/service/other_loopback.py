@@ -26,7 +26,9 @@ MAX_NAME_LENGTH = 20
 class LoopbackListener(Protocol):
     """The part of `trayproxy.engine.engine.Engine` that listens on both loopback addresses."""
 
-    address: str
+    @property
+    def address(self) -> str:
+        """The address of the main listener."""
 
     def listen_on_other_loopback(self) -> str:
         """Listen on the other address, too; return that address if another program holds it."""

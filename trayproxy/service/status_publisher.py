@@ -17,7 +17,7 @@ from trayproxy.control.messages import ListenerState, RefusedClients, Status, Up
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import SignInState
-from trayproxy.engine.engine import Counters
+from trayproxy.engine.context import Counters
 from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Profile, SignIn
@@ -106,7 +106,7 @@ class StatusPublisher:
         """
         self._desk, self._counters, self._inventory = desk, counters, inventory
 
-    # --- trayproxy.engine.engine.UpstreamObserver ---
+    # --- trayproxy.engine.context.UpstreamObserver ---
 
     def reached(self, route: Route) -> None:
         """Record a response of the upstream."""

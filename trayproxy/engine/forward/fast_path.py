@@ -52,7 +52,7 @@ def on_client_ready(connection: "ClientConnection") -> FastPathResult:
     data = client.receive()
     if not data:
         return WAIT if data is None else END
-    cached = connection.engine.cached_requests.get(data)
+    cached = connection.context.caches.requests.get(data)
     if cached is not None and _is_still_valid(connection, cached):
         upstream = _find_connection(connection, cached)
         if upstream is not None and _send(connection, cached, upstream):
@@ -63,21 +63,21 @@ def on_client_ready(connection: "ClientConnection") -> FastPathResult:
 
 def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bool:
     """Return whether the request would be sent with the route and login of last time."""
-    engine, route = connection.engine, cached.route
+    context, route = connection.context, cached.route
     if (
         route is None
         or route.is_direct
-        or engine.closing
+        or context.closing
         or not (cached.is_simple or cached.opens_tunnel)
     ):
         return False
     authority = cached.request.target.authority
-    if authority is None or engine.route_for(authority) is not route:
+    if authority is None or context.route_for(authority) is not route:
         return False
-    if route.fallbacks and engine.failover.is_dead(route):
+    if route.fallbacks and context.failover.is_dead(route):
         return False  # The forwarder chooses the fallback, once per request.
     known_credentials = (
-        engine.desk.known(route.upstream_id)
+        context.desk.known(route.upstream_id)
         if route.upstream_id is not None and route.may_sign_in
         else None
     )
@@ -92,25 +92,25 @@ def _is_still_valid(connection: "ClientConnection", cached: CachedRequest) -> bo
         or credentials.acceptance.is_recent
         or cached.pool_key.authenticated_as is not None
     )
-    return may_carry_login and engine.pool.is_current(cached.pool_key)
+    return may_carry_login and context.pool.is_current(cached.pool_key)
 
 
 def _find_connection(
     connection: "ClientConnection", cached: CachedRequest
 ) -> UpstreamConnection | None:
     """Return a connection for the request; None if the request loop has to find or open one."""
-    own_upstream, engine = connection.upstream, connection.engine
+    own_upstream, context = connection.upstream, connection.context
     if own_upstream is not None:
         # A tunnel needs a connection of its own.
         is_free = cached.is_simple and own_upstream.key == cached.pool_key
-        return own_upstream if is_free and engine.pool.is_quiet(own_upstream) else None
-    idle = engine.pool.take(cached.pool_key) if cached.is_simple else None
+        return own_upstream if is_free and context.pool.is_quiet(own_upstream) else None
+    idle = context.pool.take(cached.pool_key) if cached.is_simple else None
     if idle is not None:
         return idle
     if cached.pool_key.authenticated_as is not None:
         return None
     assert cached.route is not None
-    address = engine.connector.sole_address(cached.route)
+    address = context.connector.sole_address(cached.route)
     if address is None:
         return None
     try:
@@ -135,14 +135,14 @@ def _send(
         elif connection.upstream is not None:
             connection.drop_upstream()
         else:
-            connection.engine.pool.drop(upstream)
+            connection.context.pool.drop(upstream)
         return False
     upstream.route, upstream.credentials = cached.route, cached.credentials
     connection.upstream = upstream
     connection.cached_request = cached
     connection.is_between_requests = False
     upstream.responses_before = cached.route.activity.responses if cached.route is not None else 0
-    limits = connection.engine.limits
+    limits = connection.context.limits
     connection.set_deadline(
         limits.connect_response_head_s if cached.opens_tunnel else limits.response_head_s
     )
@@ -183,22 +183,22 @@ def _relay_response(
     connection: "ClientConnection", upstream: UpstreamConnection, data: bytes
 ) -> FastPathResult:
     """Send the response to the client if it has arrived completely and its head is cached."""
-    engine = connection.engine
+    context = connection.context
     head_end = data.find(b"\r\n\r\n") + 4
-    cached_response = engine.cached_responses.get(data[:head_end])
-    if cached_response is None or len(data) - head_end != cached_response.length or engine.closing:
+    cached_response = context.caches.responses.get(data[:head_end])
+    if cached_response is None or len(data) - head_end != cached_response.length or context.closing:
         return SLOW_PATH
     _record_response(connection, upstream, confirms=cached_response.confirms_login)
     connection.cached_request = None
-    engine.counters.received += cached_response.length
+    context.counters.received += cached_response.length
     head = (
         cached_response.head
         if cached_response.has_date
-        else engine.date_field.add_to(cached_response.head)
+        else context.caches.date_field.add_to(cached_response.head)
     )
     octets = head + data[head_end:]
     sent = connection.client.send(octets)
-    connection.set_deadline(engine.limits.idle_s)
+    connection.set_deadline(context.limits.idle_s)
     if sent < len(octets):
         connection.undelivered = octets[sent:]
         return SLOW_PATH
@@ -210,7 +210,7 @@ def _open_tunnel(
     connection: "ClientConnection", upstream: UpstreamConnection, data: bytes
 ) -> FastPathResult:
     """Open the tunnel if the response is a cached tunnel reply."""
-    head = connection.engine.tunnel_replies.get(data)
+    head = connection.context.caches.tunnel_replies.get(data)
     if head is None:
         return SLOW_PATH
     _record_response(connection, upstream, confirms=True)
@@ -218,7 +218,7 @@ def _open_tunnel(
     # upstream connection leads to the site now, and must not be reused for other requests.
     sent = connection.client.send(head)
     connection.tunnel = Tunnel(
-        connection.client, upstream.stream, connection.engine.pipe_pool, head[sent:]
+        connection.client, upstream.stream, connection.context.pipe_pool, head[sent:]
     )
     connection.cached_request = None
     return TUNNEL
@@ -234,13 +234,13 @@ def _record_response(
         upstream: The connection of the response.
         confirms: True if the response confirms the login of the request.
     """
-    engine, route, credentials = connection.engine, upstream.route, upstream.credentials
+    context, route, credentials = connection.context, upstream.route, upstream.credentials
     assert route is not None
     if not upstream.response_count and route.fallbacks and route.upstream is not None:
-        engine.failover.mark_alive(route.upstream)
+        context.failover.mark_alive(route.upstream)
     upstream.response_count += 1
     route.activity.responses += 1
-    engine.observer.reached(route)
+    context.observer.reached(route)
     # A response on an authenticated connection (NTLM) says nothing about the login.
     if (
         credentials is not None
@@ -248,4 +248,4 @@ def _record_response(
         and confirms
         and not upstream.is_authenticated
     ):
-        engine.desk.accepted(credentials)
+        context.desk.accepted(credentials)

@@ -74,11 +74,12 @@ class Forwarder:
     """
 
     __slots__ = (
+        "_auth",
         "_cached",
         "_client",
         "_connection",
+        "_context",
         "_dead",
-        "_engine",
         "_failure",
         "_lease",
         "_pending_request",
@@ -102,7 +103,8 @@ class Forwarder:
                 otherwise.
         """
         self._connection = connection
-        self._engine = connection.engine
+        self._context = connection.context
+        self._auth = connection.auth
         self._client = connection.client
         self._cached = cached
         self._request = cached.request
@@ -121,13 +123,13 @@ class Forwarder:
         """
         authority = self._request.target.authority
         assert authority is not None  # The request loop answers the forms without an authority.
-        route = self._sent.route if self._sent is not None else self._engine.route_for(authority)
+        route = self._sent.route if self._sent is not None else self._context.route_for(authority)
         if route is None:
             return await self._refuse(NO_PROFILE)
         preferred = route
         if route.fallbacks and self._sent is None:
-            route = self._engine.failover.choose(route) or route
-        self._lease = UpstreamLease(self._connection, self._request, preferred, route)
+            route = self._context.failover.choose(route) or route
+        self._lease = UpstreamLease(self._connection, self._auth, self._request, preferred, route)
         replay_buffer: ReplayBuffer | None = None
         try:
             framing = self._request.framing
@@ -216,7 +218,7 @@ class Forwarder:
                 return await self._open_directly()
             if not lease.route.may_sign_in:
                 page = sign_in_not_set(self._profile.name)
-                self._engine.observer.sign_in_not_set(lease.route, page)
+                self._context.observer.sign_in_not_set(lease.route, page)
                 raise RequestRefusedError(page)
             future = self._request_credentials(outcome.challenge, outcome.credentials)
             attempt = await self._await_credentials(future)
@@ -235,7 +237,9 @@ class Forwarder:
         authority = self._request.target.authority
         assert authority is not None
         cached = CachedRequest(head_request_to(authority), None)
-        lease = UpstreamLease(connection, cached.request, self._lease.preferred_route, route)
+        lease = UpstreamLease(
+            connection, self._auth, cached.request, self._lease.preferred_route, route
+        )
         writer = RequestWriter(self._client, NoBody(), ReplayBuffer(enabled=False))
         exchange = AuthExchange(
             connection, cached, lease, ResponseReader(connection, cached), writer, None
@@ -270,7 +274,7 @@ class Forwarder:
         """Return the credentials to send without a challenge; None for none."""
         route = self._lease.route
         return (
-            self._engine.desk.known(route.upstream_id)
+            self._context.desk.known(route.upstream_id)
             if route.may_sign_in and route.upstream_id
             else None
         )
@@ -294,7 +298,7 @@ class Forwarder:
             is_repeatable = True
         else:
             is_repeatable = isinstance(framing, Length) and framing.octets <= MAX_IN_MEMORY
-        if is_repeatable and self._engine.exempt_sites.has(route.upstream_id, site):
+        if is_repeatable and self._auth.exempt_sites.has(route.upstream_id, site):
             return Attempt(None, withheld=known)
         return Attempt(known)
 
@@ -313,7 +317,7 @@ class Forwarder:
         route, preferred, failover = (
             self._lease.route,
             self._lease.preferred_route,
-            self._engine.failover,
+            self._context.failover,
         )
         self._failure = self._failure or error
         fallback = None
@@ -331,7 +335,7 @@ class Forwarder:
         """Open the tunnel of a direct route. The target is connected, and gets no CONNECT."""
         upstream = self._connection.upstream
         assert upstream is not None
-        self._engine.observer.reached(self._lease.route)
+        self._context.observer.reached(self._lease.route)
         await self._connection.deliver(ESTABLISHED)
         return self._relay.open_tunnel(upstream.stream)
 
@@ -356,7 +360,7 @@ class Forwarder:
                 str(self._request.target.authority),
                 connection=addresses,
             )
-        return self._engine.desk.challenged(
+        return self._context.desk.challenged(
             space, self._profile, wanted.challenges, self._pending_request, tried, wanted.verdict
         )
 
@@ -374,6 +378,6 @@ class Forwarder:
             raise RequestRefusedError(refusal_page(result))
         if result is None:
             return Attempt(None, needs_new_connection=True)
-        known = self._engine.desk.known(result.upstream_id)
+        known = self._context.desk.known(result.upstream_id)
         is_trusted = known is not None and known.login_id == result.login_id
         return Attempt(result, is_on_trial=not is_trusted, is_from_desk=True)

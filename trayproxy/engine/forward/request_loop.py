@@ -39,18 +39,18 @@ class RequestLoop:
             closed or has become a tunnel.
     """
 
-    __slots__ = ("_client", "_connection", "_engine", "_head_started", "is_idle")
+    __slots__ = ("_client", "_connection", "_context", "_head_started", "is_idle")
 
     def __init__(self, connection: "ClientConnection") -> None:
         self._connection = connection
-        self._engine = connection.engine
+        self._context = connection.context
         self._client = connection.client
         self._head_started = False
         self.is_idle = False
 
     async def run(self) -> None:
         """Serve the requests of the client."""
-        connection, engine = self._connection, self._engine
+        connection, context = self._connection, self._context
         try:
             if connection.is_over_limit:
                 await connection.send_page(BUSY, None, keep_alive=False)
@@ -65,11 +65,11 @@ class RequestLoop:
                 goes_on = await self._serve_request()
                 # The connection attempt was for this request: the next may have another target.
                 connection.drop_connecting()
-                if not goes_on or engine.closing:
+                if not goes_on or context.closing:
                     return
-                connection.set_deadline(engine.limits.idle_s)
+                connection.set_deadline(context.limits.idle_s)
             connection.is_between_requests = True
-            self.is_idle = not engine.closing
+            self.is_idle = not context.closing
         except (ClientGoneError, OSError):
             # The client has left or is too slow. TimeoutError is an OSError.
             pass
@@ -88,7 +88,7 @@ class RequestLoop:
         if connection.undelivered:
             rest, connection.undelivered = connection.undelivered, b""
             await connection.deliver(rest)
-            connection.set_deadline(self._engine.limits.idle_s)
+            connection.set_deadline(self._context.limits.idle_s)
 
     async def _serve_request(self) -> bool:
         """Serve one request. Return whether another request may follow."""
@@ -134,11 +134,11 @@ class RequestLoop:
                 if end is not None:
                     head = bytes(client.inbox[:end])
                     del client.inbox[:end]
-                    return self._engine.cached_requests.get(head) or self._parse_request(head)
+                    return self._context.caches.requests.get(head) or self._parse_request(head)
                 seen = len(client.inbox)
                 if not self._head_started:
                     self._head_started = True
-                    connection.set_deadline(self._engine.limits.head_s)
+                    connection.set_deadline(self._context.limits.head_s)
             if client.ended:
                 if client.inbox:
                     raise MessageError(400, "it ends in the middle of its head")
@@ -154,7 +154,7 @@ class RequestLoop:
         """
         request = parse_request(head)
         cached = CachedRequest(request, self._error_page(request))
-        self._engine.cached_requests.store(head, cached, len(head))
+        self._context.caches.requests.store(head, cached, len(head))
         return cached
 
     async def _wait_for_client(self) -> None:
@@ -176,7 +176,7 @@ class RequestLoop:
             return ErrorPage(
                 405, "TRACE is not passed on", "It could reveal your sign-in.", allow="GET"
             )
-        if self._engine.is_loop(request):
+        if self._context.own_address.is_loop(request):
             return LOOP
         if request.has_max_forwards_zero:
             return MAX_FORWARDS_REACHED

@@ -65,7 +65,7 @@ class ResponseRelay(ResponseReader):
         if response.status == 101 or response.opens_tunnel:
             head = self._head_for_client(close=False)
             if self._cached.opens_tunnel:
-                self._engine.tunnel_replies.store(self._raw_head, head, len(head))
+                self._context.caches.tunnel_replies.store(self._raw_head, head, len(head))
             await connection.deliver(head)
             return self.open_tunnel(stream)
         framing = client_framing(response, request.minor)
@@ -75,7 +75,7 @@ class ResponseRelay(ResponseReader):
         if self._cached.is_simple and keep_alive and response.keep_alive:
             self._cache_response(response, head, has_date=has_date)
         if not has_date:
-            head = self._engine.date_field.add_to(head)
+            head = self._context.caches.date_field.add_to(head)
         body = response_body_reader(response.framing)
         is_chunked = isinstance(framing, Chunked)
         try:
@@ -106,14 +106,16 @@ class ResponseRelay(ResponseReader):
         head = self._parsed.client_heads.get((minor, close))
         if head is None:
             response = self._parsed.response
-            head = write_response(response, via=self._engine.via, client_minor=minor, close=close)
+            head = write_response(
+                response, via=self._context.own_address.via, client_minor=minor, close=close
+            )
             self._parsed.client_heads[minor, close] = head
         return head
 
     def open_tunnel(self, upstream: SocketStream) -> bool:
         """Turn the connection into a tunnel. Return False: no request follows."""
         self._downstream.deadline = None
-        self._downstream.tunnel = Tunnel(self._client, upstream, self._engine.pipe_pool)
+        self._downstream.tunnel = Tunnel(self._client, upstream, self._context.pipe_pool)
         return False
 
     def _cache_response(self, response: Response, head: bytes, *, has_date: bool) -> None:
@@ -129,7 +131,7 @@ class ResponseRelay(ResponseReader):
                 entry = CachedResponse(
                     head, octets, has_date=has_date, confirms_login=confirms_login
                 )
-                self._engine.cached_responses.store(self._raw_head, entry, len(self._raw_head))
+                self._context.caches.responses.store(self._raw_head, entry, len(self._raw_head))
 
     async def _relay_body(
         self,
@@ -168,7 +170,7 @@ class ResponseRelay(ResponseReader):
             parts_left = PARTS_PER_TURN
             if not writer.done:
                 writer.push()
-            self._downstream.set_deadline(self._engine.limits.response_body_s)
+            self._downstream.set_deadline(self._context.limits.response_body_s)
             upload = WRITE if writer.waits_for_upstream else 0
             if unsent:
                 download = WRITE | (READ if writer.waits_for_client else 0)
@@ -203,7 +205,7 @@ class ResponseRelay(ResponseReader):
             if used < len(data):
                 stream.inbox += data[used:]
             if pieces:
-                self._engine.counters.received += sum(map(len, pieces))
+                self._context.counters.received += sum(map(len, pieces))
                 return self._framed(pieces, body, chunked)
         return write_last_chunk(body.trailers) if chunked else b""
 

@@ -14,10 +14,10 @@ fifth client while four handshakes are incomplete.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.desk.credentials import Credentials
+from trayproxy.engine.downstream import Downstream
 from trayproxy.engine.error_pages import (
     CONNECTION_CLOSED,
     SITE_WANTS_SIGN_IN,
@@ -25,8 +25,12 @@ from trayproxy.engine.error_pages import (
     RequestRefusedError,
 )
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
-from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.challenge_detection import has_reached_site
+from trayproxy.engine.proxy_auth.unanswered import (
+    UnansweredRequest,
+    UnansweredSocksLogin,
+    verdict_for_connection,
+)
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY
@@ -38,7 +42,6 @@ from trayproxy.engine.transfer.response_reader import (
 )
 from trayproxy.engine.upstream.leftover_content import LeftoverContent
 from trayproxy.engine.upstream.pool import UpstreamConnection
-from trayproxy.engine.upstream.route import Route
 from trayproxy.http.body import response_body_reader
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
@@ -47,9 +50,6 @@ from trayproxy.http.hop_by_hop import connection_options
 from trayproxy.http.request import Request, parse_request, request_target, write_request
 from trayproxy.http.response import Response
 from trayproxy.http.target import Authority
-
-if TYPE_CHECKING:
-    from trayproxy.engine.downstream import Downstream
 
 RESENDABLE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"CONNECT"})
 """Methods of requests to send again after a reused connection failed: the idempotent methods (RFC
@@ -107,62 +107,6 @@ class ConnectionLostError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class UnansweredRequest:
-    """A request with a login still without a response, although its client has disconnected.
-
-    Attributes:
-        connection: The connection on which the response is expected.
-        cached_request: The request.
-        route: The route of the request.
-        credentials: The credentials in the request.
-        is_on_trial: True if no upstream has ever accepted the login.
-        handshake: The handshake that classifies a refusal; None if every refusal rejects the login.
-        is_other_connection: True if the credentials left on another connection than their
-            challenge.
-    """
-
-    connection: UpstreamConnection
-    cached_request: CachedRequest
-    route: Route
-    credentials: Credentials
-    is_on_trial: bool
-    handshake: Handshake | None = None
-    is_other_connection: bool = False
-
-    def verdict(self, challenges: tuple[Challenge, ...]) -> Verdict | None:
-        """Return the verdict on the login after a refusal with these challenges; None if only the
-        nonce was refused."""
-        if self.handshake is None:
-            return Verdict(VerdictKind.REJECTED)
-        step = self.handshake.step(challenges)
-        return (
-            verdict_for_connection(step, is_other_connection=self.is_other_connection)
-            if isinstance(step, Verdict)
-            else None
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class UnansweredSocksLogin:
-    """A login that was sent to a SOCKS server for a client. The client has disconnected before the
-    reply.
-
-    Attributes:
-        stream: The connection on which the reply of two octets is expected (RFC 1929, section 2).
-        route: The route through the SOCKS server.
-        credentials: The credentials sent to the server.
-        target: The target of the client, such as ``github.com:443``.
-        is_on_trial: True if no upstream has ever accepted the login.
-    """
-
-    stream: SocketStream
-    route: Route
-    credentials: Credentials
-    target: str
-    is_on_trial: bool
-
-
-@dataclass(frozen=True, slots=True)
 class AuthChallenge:
     """The refusal of a request by a next hop.
 
@@ -211,12 +155,6 @@ def head_request_to(target: Authority) -> Request:
     return parse_request(head.encode("ascii"))
 
 
-def verdict_for_connection(verdict: Verdict, *, is_other_connection: bool) -> Verdict:
-    """Return the verdict on credentials. It may become unclear if the credentials left on another
-    connection than their challenge (see `Verdict.on_other_connection`)."""
-    return verdict.on_other_connection() if is_other_connection else verdict
-
-
 class AuthExchange:
     """Sends one request, with or without a login, until there is a response or a verdict.
 
@@ -257,7 +195,7 @@ class AuthExchange:
 
     def __init__(
         self,
-        downstream: "Downstream",
+        downstream: Downstream,
         cached_request: CachedRequest,
         lease: UpstreamLease,
         reader: ResponseReader,
@@ -288,7 +226,7 @@ class AuthExchange:
         )
         self._wants_continue = (
             self._has_content
-            and downstream.engine.challenge_detector.take_upload_cut_off(lease.route.upstream_id)
+            and lease.auth.challenge_detector.take_upload_cut_off(lease.route.upstream_id)
         )
         self._challenges: tuple[Challenge, ...] = ()
         self._challenged_on: UpstreamConnection | None = None
@@ -426,7 +364,7 @@ class AuthExchange:
                 raise LoginSupersededError
             return False
         target = str(self._request.target.authority)
-        permit = self._downstream.engine.desk.request_permit(credentials, target)
+        permit = self._downstream.context.desk.request_permit(credentials, target)
         has_waited = not permit.done()
         permitted = await self._lease.wait_for_desk(permit)
         if not isinstance(permitted, Credentials):
@@ -463,7 +401,7 @@ class AuthExchange:
         carried = self.permitted
         if carried is not None and self.was_login_sent and not self._is_on_trial:
             self.permitted, self.was_login_sent = None, False
-            self._downstream.engine.desk.no_response(carried, "the connection was lost", sent=True)
+            self._downstream.context.desk.no_response(carried, "the connection was lost", sent=True)
 
     def _may_resend_without_login(self) -> bool:
         """Return True if the request may be sent again without the login, to obtain a challenge."""
@@ -472,7 +410,7 @@ class AuthExchange:
         return self._request.method in RESENDABLE_METHODS and is_whole
 
     def hand_over_response(self, credentials: Credentials) -> bool:
-        """Hand over the response to this request to `LateVerdicts` after the client has
+        """Hand over the response to this request to the `UnansweredReader` after the client has
         disconnected.
 
         Returns:
@@ -485,7 +423,7 @@ class AuthExchange:
             unanswered_login = UnansweredSocksLogin(
                 stream, lease.route, credentials, target, self._is_on_trial
             )
-            if downstream.engine.late_verdicts.read_socks_reply(unanswered_login):
+            if lease.auth.unanswered.read_socks_reply(unanswered_login):
                 return True
             stream.close()
             return False
@@ -504,7 +442,7 @@ class AuthExchange:
             self._handshake,
             self._is_other_connection,
         )
-        if not downstream.engine.late_verdicts.read_response(unanswered):
+        if not lease.auth.unanswered.read_response(unanswered):
             return False
         downstream.release(connection.stream.descriptor)
         downstream.upstream = None
@@ -516,7 +454,7 @@ class AuthExchange:
         other requests."""
         if self._is_on_trial:
             return False
-        known = self._downstream.engine.desk.known(credentials.upstream_id)
+        known = self._downstream.context.desk.known(credentials.upstream_id)
         return known is None or known.login_id != credentials.login_id
 
     async def _obtain_connection(
@@ -660,7 +598,7 @@ class AuthExchange:
             ConnectionLostError: The connection was closed before the response.
             RequestRefusedError: There is no response.
         """
-        detector = self._downstream.engine.challenge_detector
+        detector = self._lease.auth.challenge_detector
         upstream_id = self._lease.route.upstream_id
         is_refused = await self._is_head_challenged(upstream)
         if (
@@ -815,7 +753,7 @@ class AuthExchange:
     async def _wait_for_content(self) -> None:
         """Read content until it is complete or too large. A client also times out if it sends only
         single octets now and then."""
-        writer, downstream, limits = self._writer, self._downstream, self._downstream.engine.limits
+        writer, downstream, limits = self._writer, self._downstream, self._downstream.context.limits
         due_at = 0
         while not writer.body_done and writer.may_have_whole_content:
             try:
@@ -847,10 +785,10 @@ class AuthExchange:
         disconnect meanwhile."""
         if not (credentials.scheme.blocks and credentials.signer.blocks):
             return handshake.step(challenges)
-        engine = self._downstream.engine
-        future = engine.handshake_threads.run(handshake, challenges)
+        future = self._lease.auth.handshake_threads.run(handshake, challenges)
         self._downstream.deadline = None
-        wait = IoWait({}, future=future, timeout=engine.limits.auth_step_s)
+        auth_step_s = self._downstream.context.limits.auth_step_s
+        wait = IoWait({}, future=future, timeout=auth_step_s)
         try:
             with self._lease.parked():
                 woken = await self._lease.wait(wait)
@@ -1024,9 +962,7 @@ class AuthExchange:
             if is_repeatable or not writer.started:
                 self._wants_continue = True
                 return True
-            self._downstream.engine.challenge_detector.note_upload_cut_off(
-                self._lease.route.upstream_id
-            )
+            self._lease.auth.challenge_detector.note_upload_cut_off(self._lease.route.upstream_id)
             return False
         return upstream.response_count > 0 and (is_repeatable or not writer.started)
 
@@ -1083,7 +1019,7 @@ class AuthExchange:
     ) -> bytes:
         """Return the serialized head of a request."""
         direct = self._lease.route.is_direct
-        via = self._downstream.engine.via
+        via = self._downstream.context.own_address.via
         return write_request(
             request, via=via, credentials=header_value, direct=direct, request_keep_alive=persists
         )
@@ -1102,7 +1038,7 @@ class AuthExchange:
         if response.status == 407 and route.is_direct:
             self._downstream.drop_upstream()
             raise RequestRefusedError(SITE_WANTS_SIGN_IN)
-        challenges = self._downstream.engine.challenge_detector.challenges_in(
+        challenges = self._lease.auth.challenge_detector.challenges_in(
             response, self._request.method, route.upstream_id, carried
         )
         if challenges is None:
@@ -1114,9 +1050,9 @@ class AuthExchange:
 
     def _note_site_served(self, upstream: UpstreamConnection, response: Response) -> None:
         """Record the site as exempt if a request without a login has reached it."""
-        engine, upstream_id = self._downstream.engine, self._lease.route.upstream_id
+        context, upstream_id = self._downstream.context, self._lease.route.upstream_id
         site = self._request.target.authority
-        is_current = upstream.key.epoch == engine.pool.epoch
+        is_current = upstream.key.epoch == context.pool.epoch
         if (
             upstream_id is None
             or site is None
@@ -1125,19 +1061,19 @@ class AuthExchange:
         ):
             return
         if has_reached_site(response, self._request):
-            engine.exempt_sites.note_served(upstream_id, site)
+            self._lease.auth.exempt_sites.note_served(upstream_id, site)
 
     def _note_site_challenged(self) -> None:
         """Record the site as requiring a login."""
-        engine, upstream_id = self._downstream.engine, self._lease.route.upstream_id
+        context, upstream_id = self._downstream.context, self._lease.route.upstream_id
         site = self._request.target.authority
         if (
             upstream_id is not None
             and site is not None
-            and engine.exempt_sites.note_challenged(upstream_id, site)
+            and self._lease.auth.exempt_sites.note_challenged(upstream_id, site)
         ):
             # Drop the cached requests without a login, so the fast path does not repeat them.
-            engine.cached_requests.clear()
+            context.caches.requests.clear()
 
     async def discard_response(
         self,
@@ -1184,12 +1120,12 @@ class AuthExchange:
     ) -> bool:
         """Read the content of a refusal. Return True if the content was complete and no octets
         followed it."""
-        engine, stream = self._downstream.engine, upstream.stream
-        max_octets = engine.limits.max_drain_octets
+        context, stream = self._downstream.context, upstream.stream
+        max_octets = context.limits.max_drain_octets
         upstream.leftover = LeftoverContent.of(response, method, max_octets)
         body = response_body_reader(response.framing)
         octets_left = max_octets
-        deadline = engine.loop.time() + engine.limits.drain_407_s
+        deadline = context.loop.time() + context.limits.drain_407_s
         self._downstream.deadline = None
         try:
             while not body.done:
@@ -1204,7 +1140,7 @@ class AuthExchange:
                 elif stream.ended:
                     return False
                 else:
-                    remaining_s = deadline - engine.loop.time()
+                    remaining_s = deadline - context.loop.time()
                     wait = IoWait({stream.descriptor: READ}, timeout=max(0.0, remaining_s))
                     if remaining_s <= 0 or await self._lease.wait(wait) == TIMED_OUT:
                         return False

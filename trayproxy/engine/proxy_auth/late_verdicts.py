@@ -6,18 +6,20 @@ login would have to be sent again to find out whether it is right.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.protection_space import LoginId
+from trayproxy.engine.context import EngineContext
+from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.net.fd_task import READ, IoWait, run_in_task, wait_in_task
 from trayproxy.engine.net.socks5 import AUTH_REPLY_OCTETS, is_accepted
 from trayproxy.engine.proxy_auth.attempt import report_evidence
-from trayproxy.engine.proxy_auth.auth_exchange import UnansweredRequest, UnansweredSocksLogin
-from trayproxy.engine.proxy_auth.preconnect import NullDownstream
+from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
+from trayproxy.engine.proxy_auth.unanswered import UnansweredRequest, UnansweredSocksLogin
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
 from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import ResponseBrokenError, ResponseReader
@@ -26,9 +28,6 @@ from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import NoBody
 from trayproxy.http.response import Response
-
-if TYPE_CHECKING:
-    from trayproxy.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +38,23 @@ MAX_READERS = 64
 class LateVerdicts:
     """Reads responses whose clients have disconnected, each in a task of its own."""
 
-    def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        context: EngineContext,
+        challenge_detector: ChallengeDetector,
+        count_unanswered: Callable[[Credentials], int],
+    ) -> None:
+        """Create a reader without responses to read.
+
+        Args:
+            context: The objects shared by all requests.
+            challenge_detector: Decides which responses demand a login.
+            count_unanswered: Returns the number of requests with this login waiting at a silent
+                next hop.
+        """
+        self._context = context
+        self._challenge_detector = challenge_detector
+        self._count_unanswered = count_unanswered
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[UnansweredRequest] = []
 
@@ -56,10 +70,10 @@ class LateVerdicts:
     def _start(self, reader: Coroutine[Any, Any, None]) -> bool:
         """Start a task for this coroutine. Return False if the engine is closing or there are too
         many tasks."""
-        if self._engine.closing or len(self._tasks) >= MAX_READERS:
+        if self._context.closing or len(self._tasks) >= MAX_READERS:
             reader.close()
             return False
-        task = self._engine.loop.create_task(reader)
+        task = self._context.loop.create_task(reader)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
@@ -83,30 +97,30 @@ class LateVerdicts:
 
     async def _read_response(self, unanswered: UnansweredRequest) -> None:
         """Read a response and report its verdict, or the lack of a verdict, to the desk."""
-        engine, credentials = self._engine, unanswered.credentials
-        downstream = NullDownstream(engine)
+        context, credentials = self._context, unanswered.credentials
+        downstream = NullDownstream(context)
         downstream.upstream = unanswered.connection
         timers = []
         self._waiting.append(unanswered)
         if not unanswered.is_on_trial:
             # Other requests may carry the login meanwhile, so a missing response is reported early.
-            limits = engine.limits
+            limits = context.limits
             timers = [
-                engine.loop.call_later(
+                context.loop.call_later(
                     limits.silent_upstream_s, self._report_if_silent, unanswered
                 ),
-                engine.loop.call_later(
+                context.loop.call_later(
                     limits.missing_response_s, self._report_no_verdict, credentials
                 ),
             ]
         try:
-            async with asyncio.timeout(engine.limits.orphaned_response_s):
+            async with asyncio.timeout(context.limits.orphaned_response_s):
                 response = await run_in_task(self._read_head(downstream, unanswered))
         except (TimeoutError, OSError, ResponseBrokenError, MessageError) as error:
-            engine.desk.no_response(credentials, type(error).__name__, sent=True)
+            context.desk.no_response(credentials, type(error).__name__, sent=True)
         except Exception:
             logger.exception("reading a late verdict failed")
-            engine.desk.no_response(credentials, "an error", sent=True)
+            context.desk.no_response(credentials, "an error", sent=True)
         else:
             self._report(unanswered, response)
         finally:
@@ -127,27 +141,27 @@ class LateVerdicts:
 
     async def _read_socks_reply(self, unanswered: UnansweredSocksLogin) -> None:
         """Read a SOCKS reply and report its verdict, or the lack of a verdict, to the desk."""
-        engine, credentials, stream = self._engine, unanswered.credentials, unanswered.stream
+        context, credentials, stream = self._context, unanswered.credentials, unanswered.stream
         timer = None
         if not unanswered.is_on_trial:
             # Other requests may carry the login meanwhile, so a missing reply is reported early.
-            timer = engine.loop.call_later(
-                engine.limits.missing_response_s, self._report_no_verdict, credentials
+            timer = context.loop.call_later(
+                context.limits.missing_response_s, self._report_no_verdict, credentials
             )
         try:
-            async with asyncio.timeout(engine.limits.orphaned_response_s):
+            async with asyncio.timeout(context.limits.orphaned_response_s):
                 while len(stream.inbox) < AUTH_REPLY_OCTETS:
                     if not stream.fill() and not stream.ended:
                         await wait_in_task(IoWait({stream.descriptor: READ}))
                     if stream.ended:
                         break
         except (TimeoutError, OSError) as error:
-            engine.desk.no_response(credentials, type(error).__name__, sent=True)
+            context.desk.no_response(credentials, type(error).__name__, sent=True)
         else:
             if len(stream.inbox) < AUTH_REPLY_OCTETS:
-                engine.desk.no_response(credentials, "the server left", sent=True)
+                context.desk.no_response(credentials, "the server left", sent=True)
             elif is_accepted(stream.inbox[:AUTH_REPLY_OCTETS]):
-                engine.desk.accepted(credentials)
+                context.desk.accepted(credentials)
             else:
                 rejected = Verdict(VerdictKind.REJECTED)
                 self._report_rejection(
@@ -162,19 +176,19 @@ class LateVerdicts:
         """Report an overdue response to the desk if the next hop has not responded at all since the
         request was sent."""
         if unanswered.connection.is_upstream_silent:
-            self._engine.desk.upstream_silent(
-                unanswered.credentials, self._engine.count_unanswered(unanswered.credentials)
+            self._context.desk.upstream_silent(
+                unanswered.credentials, self._count_unanswered(unanswered.credentials)
             )
 
     def _report_no_verdict(self, credentials: Credentials) -> None:
         """Report the lack of a verdict to the desk."""
-        self._engine.desk.no_response(credentials, "the client has left", sent=True)
+        self._context.desk.no_response(credentials, "the client has left", sent=True)
 
     def _report(self, unanswered: UnansweredRequest, response: Response) -> None:
         """Report the evidence of the response about the login to the desk."""
-        engine, credentials, route = self._engine, unanswered.credentials, unanswered.route
-        request, desk = unanswered.cached_request.request, engine.desk
-        challenges = engine.challenge_detector.challenges_in(
+        context, credentials, route = self._context, unanswered.credentials, unanswered.route
+        request, desk = unanswered.cached_request.request, context.desk
+        challenges = self._challenge_detector.challenges_in(
             response, request.method, route.upstream_id, credentials
         )
         if challenges is None:
@@ -199,7 +213,7 @@ class LateVerdicts:
         verdict: Verdict,
     ) -> None:
         """Report to the desk a refusal of the login by the next hop, with its verdict."""
-        desk = self._engine.desk
+        desk = self._context.desk
         assert route.profile is not None  # An upstream with a login belongs to a profile.
         pending_request = PendingRequest(target)
         future = desk.challenged(

@@ -24,16 +24,17 @@ the same failure.
 
 import asyncio
 import logging
-import socket
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import is_password_unchecked
 from trayproxy.desk.credentials import Credentials, PendingRequest
+from trayproxy.engine.context import EngineContext
+from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
-from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.attempt import Attempt, send_with_login
+from trayproxy.engine.proxy_auth.auth_context import AuthContext, NoDemand
 from trayproxy.engine.proxy_auth.auth_exchange import (
     AuthChallenge,
     AuthExchange,
@@ -57,9 +58,6 @@ from trayproxy.http.framing import NoBody
 from trayproxy.http.request import Request, parse_request
 from trayproxy.http.target import Authority
 
-if TYPE_CHECKING:
-    from trayproxy.engine.engine import Engine
-
 logger = logging.getLogger(__name__)
 
 
@@ -74,57 +72,6 @@ def preconnect_request(target: Authority) -> Request:
         "User-Agent: TrayProxy\r\nCache-Control: only-if-cached\r\n\r\n"
     )
     return parse_request(head.encode("ascii"))
-
-
-class NullStream(SocketStream):
-    """The client stream of a preconnect: no data, and closed for sending."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        self.descriptor = -1
-        self.inbox = bytearray()
-        self.ended = True
-        self.truncated = False
-
-
-class NullDownstream:
-    """The downstream of a preconnect, which has no client; see
-    `trayproxy.engine.downstream.Downstream`."""
-
-    def __init__(self, engine: "Engine") -> None:
-        self.engine = engine
-        self.client: SocketStream = NullStream()
-        self.upstream: UpstreamConnection | None = None
-        self.connecting: socket.SocketType | None = None
-        self.deadline: float | None = None
-        self.has_timed_out = False
-        self.pending_credentials: Credentials | None = None
-
-    def set_deadline(self, seconds: float) -> None:
-        """Ignore the deadline: the whole preconnect has a timeout."""
-
-    def events(
-        self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
-    ) -> dict[int, int]:
-        """Return the events to wait for: those of the next hop only."""
-        return {upstream.descriptor: upstream_mask} if upstream is not None else {}
-
-    def release(self, descriptor: int) -> None:
-        """Deregister a descriptor. The registrations of the pool are not affected."""
-        self.engine.poller.unregister(descriptor)
-
-    def drop_upstream(self) -> None:
-        """Close the connection to the next hop."""
-        if self.upstream is not None:
-            self.engine.pool.drop(self.upstream)
-            self.upstream = None
-
-    def drop_connecting(self) -> None:
-        """Do nothing: only the fast path starts connections, and only for clients."""
-
-    async def deliver(self, data: bytes) -> None:
-        """Discard an interim response: there is no client."""
 
 
 class PreconnectLease(UpstreamLease):
@@ -147,12 +94,6 @@ class PreconnectLease(UpstreamLease):
 
     def record_silence(self) -> None:
         """Do nothing: clients find out whether the next hop is alive."""
-
-    def register_demand(self, credentials: Credentials) -> None:
-        """Do nothing: a preconnect creates no demand."""
-
-    def record_handshake(self, credentials: Credentials) -> None:
-        """Do nothing: the handshake of a preconnect creates no demand."""
 
 
 class ReadyConnection:
@@ -186,10 +127,11 @@ class Preconnect:
         ready: The connection in the pool; None unless the preconnect has succeeded.
     """
 
-    def __init__(self, engine: "Engine", order: PreconnectOrder) -> None:
-        self._engine = engine
+    def __init__(self, context: EngineContext, auth: AuthContext, order: PreconnectOrder) -> None:
+        self._context = context
+        self._auth = auth
         self._order = order
-        self._downstream = NullDownstream(engine)
+        self._downstream = NullDownstream(context)
         self.ready: ReadyConnection | None = None
 
     async def authenticate(self) -> PreconnectResult:
@@ -201,9 +143,11 @@ class Preconnect:
         """
         downstream, order = self._downstream, self._order
         # The same login, but without the permit of the request behind the order.
-        credentials = self._engine.desk.known(order.credentials.upstream_id) or order.credentials
+        credentials = self._context.desk.known(order.credentials.upstream_id) or order.credentials
         cached_request = CachedRequest(preconnect_request(order.target), None)
-        lease = PreconnectLease(downstream, cached_request.request, order.route, order.route)
+        lease = PreconnectLease(
+            downstream, self._auth, cached_request.request, order.route, order.route
+        )
         writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(enabled=False))
         exchange = AuthExchange(
             downstream,
@@ -224,12 +168,12 @@ class Preconnect:
         if connection is None or not outcome.login_was_accepted:
             return PreconnectResult.FAILED_FOR_GOOD
         # The login was accepted before, but the next preconnect needs a recent acceptance.
-        self._engine.desk.accepted(credentials)
+        self._context.desk.accepted(credentials)
         if not await exchange.discard_response(connection, outcome.response):
             return PreconnectResult.FAILED_FOR_GOOD
         downstream.upstream = None
-        self.ready = ReadyConnection(connection, self._engine.loop.time())
-        self._engine.pool.put(connection)
+        self.ready = ReadyConnection(connection, self._context.loop.time())
+        self._context.pool.put(connection)
         return PreconnectResult.POOLED
 
     def _report(self, challenge: AuthChallenge | None, credentials: Credentials) -> None:
@@ -244,7 +188,7 @@ class Preconnect:
             or is_password_unchecked(challenge.verdict)
         ):
             return
-        desk, profile = self._engine.desk, self._order.route.profile
+        desk, profile = self._context.desk, self._order.route.profile
         assert profile is not None  # An upstream with a login belongs to a profile.
         # The target is omitted: the proxy may refuse the HEAD method, which is no reason to treat
         # the host as forbidden.
@@ -267,11 +211,18 @@ class Preconnect:
 class Preconnector:
     """Runs preconnects, at most one preconnect at a time per pool key."""
 
-    def __init__(self, engine: "Engine") -> None:
-        """Create a preconnector without any demand."""
-        self._engine = engine
+    def __init__(self, context: EngineContext, auth: AuthContext) -> None:
+        """Create a preconnector without any demand.
+
+        Args:
+            context: The objects shared by all requests.
+            auth: The objects shared by the authentication exchanges of preconnects. Their demand
+                for authenticated connections is ignored.
+        """
+        self._context = context
+        self._auth = replace(auth, preconnects=NoDemand())
         self._policy = PreconnectPolicy()
-        self._in_progress: SingleFlight[PoolKey] = SingleFlight(engine.loop)
+        self._in_progress: SingleFlight[PoolKey] = SingleFlight(context.loop)
         self._ready: dict[PoolKey, ReadyConnection] = {}
         self._bursts = BurstDetector()
         self._timers: dict[PoolKey, asyncio.Handle] = {}
@@ -281,21 +232,21 @@ class Preconnector:
 
     def demand_started(self, key: PoolKey) -> None:
         """Register a request in need of an authenticated connection."""
-        self._bursts.request_arrived(key, self._engine.loop.time())
+        self._bursts.request_arrived(key, self._context.loop.time())
         self._cancel(key)
         self._policy.demand_started(key)
 
     def demand_ended(self, key: PoolKey) -> None:
         """Deregister a request's demand for an authenticated connection."""
         self._policy.demand_ended(key)
-        self._bursts.request_ended(key, self._engine.loop.time())
+        self._bursts.request_ended(key, self._context.loop.time())
         self._schedule_check(key)
 
     def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
         """Record that a request needed several messages to authenticate its own connection."""
         self._policy.handshake_done(key, order)
-        ready, now = self._ready.pop(key, None), self._engine.loop.time()
-        if ready is not None and ready.was_lost(now, self._engine.limits.idle_upstream_s):
+        ready, now = self._ready.pop(key, None), self._context.loop.time()
+        if ready is not None and ready.was_lost(now, self._context.limits.idle_upstream_s):
             self._policy.preconnect_lost(key, now)
         self._schedule_check(key)
 
@@ -338,7 +289,7 @@ class Preconnector:
             self._cancel(key)
             delay_s = self._bursts.delay_s(key)
             if delay_s is not None:
-                self._timers[key] = self._engine.loop.call_later(delay_s, self._check, key)
+                self._timers[key] = self._context.loop.call_later(delay_s, self._check, key)
 
     def _cancel(self, key: PoolKey) -> None:
         """Cancel the scheduled check of a key."""
@@ -348,28 +299,28 @@ class Preconnector:
 
     def _check(self, key: PoolKey) -> None:
         """Start a preconnect if the policy orders one."""
-        engine = self._engine
+        context = self._context
         self._timers.pop(key, None)
-        if engine.closing or not engine.pool.is_current(key):
+        if context.closing or not context.pool.is_current(key):
             return
         order = self._policy.next_order(
             key,
-            engine.loop.time(),
-            is_ready=engine.pool.has_idle(key),
-            may_carry=engine.desk.may_preconnect,
+            context.loop.time(),
+            is_ready=context.pool.has_idle(key),
+            may_carry=context.desk.may_preconnect,
         )
         if order is None:
             return
         self._in_progress.claim(key)
-        preconnect = Preconnect(engine, order)
-        task = engine.loop.create_task(self._authenticate(preconnect))
+        preconnect = Preconnect(context, self._auth, order)
+        task = context.loop.create_task(self._authenticate(preconnect))
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, key, preconnect))
 
     async def _authenticate(self, preconnect: Preconnect) -> PreconnectResult:
         """Run a preconnect with a timeout, and return its result."""
         try:
-            async with asyncio.timeout(self._engine.limits.preconnect_s):
+            async with asyncio.timeout(self._context.limits.preconnect_s):
                 return await run_in_task(preconnect.authenticate())
         except TimeoutError:
             # A silent upstream stays silent, and requests would wait for each new preconnect.
@@ -392,11 +343,11 @@ class Preconnector:
         A task cancelled before its start also ends here.
         """
         self._tasks.discard(task)
-        if preconnect.ready is not None and key.epoch == self._engine.pool.epoch:
+        if preconnect.ready is not None and key.epoch == self._context.pool.epoch:
             if len(self._ready) >= MAX_KEYS:
                 self._ready.clear()
             self._ready[key] = preconnect.ready
         result = PreconnectResult.FAILED if task.cancelled() else task.result()
-        self._policy.preconnect_ended(key, result, self._engine.loop.time())
+        self._policy.preconnect_ended(key, result, self._context.loop.time())
         self._in_progress.release(key)
         self._schedule_check(key)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials, Outcome
+from trayproxy.engine.downstream import Downstream
 from trayproxy.engine.error_pages import (
     ErrorPage,
     RequestRefusedError,
@@ -15,6 +16,7 @@ from trayproxy.engine.error_pages import (
 )
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_auth.preconnect_policy import PreconnectOrder
 from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.upstream.connector import ConnectRequest, UnusableError
@@ -24,8 +26,6 @@ from trayproxy.http.request import Request
 
 if TYPE_CHECKING:
     from asyncio import Future
-
-    from trayproxy.engine.downstream import Downstream
 
 CLIENT_CHECK_INTERVAL_S = 0.5
 """Seconds between two checks whether a client is still connected while TrayProxy does not read from
@@ -41,6 +41,7 @@ class UpstreamLease:
     """The use of a connection to the next hop by one request.
 
     Attributes:
+        auth: The objects shared by all authentication exchanges.
         route: The route of the request.
         preferred_route: The route the request would take if no upstream were down.
         is_parked: True while the request waits for the desk or for a sign-in server. If the client
@@ -52,12 +53,13 @@ class UpstreamLease:
 
     __slots__ = (
         "_client",
+        "_context",
         "_demand_key",
         "_downstream",
-        "_engine",
         "_preconnect_key",
         "_request",
         "_responses_before",
+        "auth",
         "is_parked",
         "preferred_route",
         "route",
@@ -66,16 +68,22 @@ class UpstreamLease:
     )
 
     def __init__(
-        self, downstream: "Downstream", request: Request, preferred_route: Route, route: Route
+        self,
+        downstream: Downstream,
+        auth: AuthContext,
+        request: Request,
+        preferred_route: Route,
+        route: Route,
     ) -> None:
         """Create a lease without a connection."""
+        self.auth = auth
         self.route = route
         self.preferred_route = preferred_route
         self.is_parked = False
         self.was_login_sent = False
         self.unanswered_stream: SocketStream | None = None
         self._downstream = downstream
-        self._engine = downstream.engine
+        self._context = downstream.context
         self._client = downstream.client
         self._request = request
         self._responses_before: tuple[Route, int] | None = None
@@ -85,7 +93,7 @@ class UpstreamLease:
     @property
     def desk(self) -> CredentialBroker:
         """The desk, which receives the verdicts on logins."""
-        return self._engine.desk
+        return self._context.desk
 
     async def obtain_connection(
         self,
@@ -110,7 +118,7 @@ class UpstreamLease:
         Raises:
             RequestRefusedError: No connection can be opened.
         """
-        downstream, pool = self._downstream, self._engine.pool
+        downstream, pool = self._downstream, self._context.pool
         pool.check_for_suspend()
         key = self._pool_key(credentials)
         current = downstream.upstream
@@ -139,14 +147,14 @@ class UpstreamLease:
             return
         downstream.release(current.stream.descriptor)
         if current.is_quiet():
-            self._engine.pool.put(current)
+            self._context.pool.put(current)
         else:
             current.stream.close()
 
     def _pool_key(self, credentials: Credentials | None) -> PoolKey:
         """Return the pool key of the unauthenticated connections for requests with these
         credentials."""
-        epoch = self._engine.pool.epoch
+        epoch = self._context.pool.epoch
         if credentials is None:
             return PoolKey(self._pool_name(), epoch=epoch)
         return PoolKey(
@@ -169,7 +177,7 @@ class UpstreamLease:
     ) -> UpstreamConnection | None:
         """Return an idle connection for a request with these credentials; None if the pool has
         none."""
-        pool, is_connect = self._engine.pool, self._request.method == b"CONNECT"
+        pool, is_connect = self._context.pool, self._request.method == b"CONNECT"
         carries_login = credentials is not None and self.route.authenticates_requests
         if credentials is not None and carries_login and credentials.scheme.binds_connection:
             pooled = pool.take(_authenticated_key(key, credentials))
@@ -188,13 +196,13 @@ class UpstreamLease:
         current = self._downstream.upstream
         if self._demand_key is None and (current is None or current.key != key):
             self._demand_key = key
-            self._engine.preconnector.demand_started(key)
+            self.auth.preconnects.demand_started(key)
 
     def deregister_demand(self) -> None:
         """Deregister this request's demand for an authenticated connection."""
         if self._demand_key is not None:
             demand_key, self._demand_key = self._demand_key, None
-            self._engine.preconnector.demand_ended(demand_key)
+            self.auth.preconnects.demand_ended(demand_key)
 
     def end_authentication(self) -> None:
         """Report that this request is authenticated or has failed, so that the next connection can
@@ -202,7 +210,7 @@ class UpstreamLease:
         self.deregister_demand()
         if self._preconnect_key is not None:
             key, self._preconnect_key = self._preconnect_key, None
-            self._engine.preconnector.preconnect_used(key)
+            self.auth.preconnects.preconnect_used(key)
 
     def record_handshake(self, credentials: Credentials) -> None:
         """Report to the preconnector that this request needed several messages to authenticate its
@@ -210,9 +218,7 @@ class UpstreamLease:
         target = self._request.target.authority
         assert target is not None
         key = _authenticated_key(self._pool_key(credentials), credentials)
-        self._engine.preconnector.handshake_done(
-            key, PreconnectOrder(self.route, credentials, target)
-        )
+        self.auth.preconnects.handshake_done(key, PreconnectOrder(self.route, credentials, target))
 
     async def wait_for_preconnect(self) -> bool:
         """Wait for the end of a preconnect that is in progress. Return False if there is none.
@@ -223,7 +229,7 @@ class UpstreamLease:
             ClientGoneError: The client disconnected in the meantime.
         """
         preconnect = (
-            self._engine.preconnector.in_progress(self._demand_key)
+            self.auth.preconnects.in_progress(self._demand_key)
             if self._demand_key is not None
             else None
         )
@@ -282,7 +288,7 @@ class UpstreamLease:
             self._keep_unanswered_stream,
         )
         try:
-            stream = await self._engine.connector.open(connect_request)
+            stream = await self._context.connector.open(connect_request)
         except BaseException as error:
             downstream.drop_connecting()
             if isinstance(error, UnusableError):
@@ -304,11 +310,11 @@ class UpstreamLease:
 
     def report_failure(self, page: ErrorPage) -> None:
         """Report a failure of the route to the observer."""
-        self._engine.observer.failed(self.route, page)
+        self._context.observer.failed(self.route, page)
 
     def report_captive_portal(self, url: str) -> None:
         """Report the URL of the network's sign-in page to the observer."""
-        self._engine.observer.captive_portal_found(self.route, url)
+        self._context.observer.captive_portal_found(self.route, url)
 
     def record_response(self, upstream: UpstreamConnection) -> None:
         """Count a response of the next hop on this connection."""
@@ -317,16 +323,16 @@ class UpstreamLease:
             and self.preferred_route.fallbacks
             and self.route.upstream is not None
         ):
-            self._engine.failover.mark_alive(self.route.upstream)
+            self._context.failover.mark_alive(self.route.upstream)
         upstream.response_count += 1
         self.route.activity.responses += 1
-        self._engine.observer.reached(self.route)
+        self._context.observer.reached(self.route)
 
     def record_silence(self) -> None:
         """Count an unanswered request, so later requests use a fallback if the upstream stays
         silent."""
         if self.preferred_route.fallbacks and self.route.upstream is not None:
-            self._engine.failover.mark_silent(self.route.upstream)
+            self._context.failover.mark_silent(self.route.upstream)
 
     def time_out(self) -> RequestRefusedError:
         """Close the connection to a silent next hop, and return the error to raise.
@@ -339,7 +345,7 @@ class UpstreamLease:
         target = self._request.target.authority
         self._downstream.drop_upstream()
         assert target is not None
-        limit = self._engine.limits.response_head_limit_s(self._request.method)
+        limit = self._context.limits.response_head_limit_s(self._request.method)
         if route.upstream is None or route.is_socks:
             page = no_response(target.host, limit, through_upstream=False)
             if route.upstream is None:
@@ -399,11 +405,11 @@ class UpstreamLease:
             ClientGoneError: The client disconnected while the request was parked, or its connection
                 failed.
         """
-        client, loop = self._client, self._engine.loop
+        client, loop = self._client, self._context.loop
         deadline = None if io_wait.timeout is None else loop.time() + io_wait.timeout
         while True:
             is_client_read = (
-                not client.ended and len(client.inbox) < self._engine.limits.max_early_octets
+                not client.ended and len(client.inbox) < self._context.limits.max_early_octets
             )
             events = (
                 {**io_wait.events, client.descriptor: READ} if is_client_read else io_wait.events
@@ -435,6 +441,6 @@ class UpstreamLease:
         Raises:
             ClientGoneError: The client has disconnected.
         """
-        is_open = self._engine.access_control.is_held(self._client.socket)
+        is_open = self._downstream.is_client_held()
         if is_open is False or (is_open is None and self._client.ended):
             raise ClientGoneError

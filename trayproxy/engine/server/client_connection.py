@@ -14,14 +14,16 @@ import argparse
 import logging
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from proxy.core.work import Work
+from proxy.core.work.work import Work
 
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desktop.socket_owner.base import Endpoint
+from trayproxy.engine.context import EngineContext
 from trayproxy.engine.error_pages import ErrorPage, write_page
 from trayproxy.engine.forward.fast_path import (
     END,
@@ -35,13 +37,13 @@ from trayproxy.engine.forward.fast_path import (
 from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.net.fd_task import NO_EVENTS, READ, WRITE, FdTask, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.proxy_auth.auth_context import AuthContext
+from trayproxy.engine.server.access_control import AccessControl
+from trayproxy.engine.server.refused_connections import RefusedConnections
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.http.request import Request
-
-if TYPE_CHECKING:
-    from trayproxy.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,28 @@ class AcceptedConnection(NamedTuple):
     local: Endpoint | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionServices:
+    """The objects shared by the client connections of an engine.
+
+    Attributes:
+        context: The objects shared by all requests.
+        auth: The objects shared by all authentication exchanges.
+        access_control: Decides which connections are served.
+        refused_connections: Answers connections refused by access control.
+        finish: Shuts the connection with this client descriptor down.
+        count_unanswered: Returns the number of requests with this login waiting at a silent next
+            hop.
+    """
+
+    context: EngineContext
+    auth: AuthContext
+    access_control: AccessControl
+    refused_connections: RefusedConnections
+    finish: Callable[[int], None]
+    count_unanswered: Callable[[Credentials], int]
+
+
 class NotRegistered(Enum):
     """Type of the sentinel `NOT_REGISTERED`."""
 
@@ -75,7 +99,8 @@ class ClientConnection(Work[AcceptedConnection]):
     """A client connection: serves one request after another until a tunnel or the end.
 
     Attributes:
-        engine: The engine.
+        context: The objects shared by all requests.
+        auth: The objects shared by all authentication exchanges.
         client: The stream to the client.
         upstream: The upstream connection of the last request. It is reserved for this client while
             both connections are open, as connection-bound schemes require.
@@ -95,7 +120,9 @@ class ClientConnection(Work[AcceptedConnection]):
 
     def __init__(self, work: AcceptedConnection, flags: argparse.Namespace, **kwargs: Any) -> None:
         super().__init__(work, flags, **kwargs)
-        self.engine: Engine = flags.engine
+        self._services: ConnectionServices = flags.services
+        self.context: EngineContext = self._services.context
+        self.auth: AuthContext = self._services.auth
         self.client = SocketStream(work.connection, has_no_delay=True)
         self.upstream: UpstreamConnection | None = None
         self.tunnel: Tunnel | None = None
@@ -120,22 +147,22 @@ class ClientConnection(Work[AcceptedConnection]):
 
     def initialize(self) -> None:
         """Ask access control, and handle the octets received so far."""
-        engine = self.engine
-        engine.counters.active += 1
-        if not engine.access_control.admits(*self.work):
-            engine.refused_connections.answer_then_close(
-                self.client.socket, engine.access_control.inquiry
+        context, access_control = self.context, self._services.access_control
+        context.counters.active += 1
+        if not access_control.admits(*self.work):
+            self._services.refused_connections.answer_then_close(
+                self.client.socket, access_control.inquiry
             )
             self.reset_on_close()
             self._finish()
             return
-        self.is_over_limit = engine.counters.active > engine.limits.max_clients
+        self.is_over_limit = context.counters.active > context.limits.max_clients
         if self.is_over_limit:
             self._apply(SLOW_PATH)
             return
         self._on_event(self.client.descriptor, READ)
         if self._idle_upstream is None and self.is_between_requests:
-            self.set_deadline(engine.limits.first_octet_s)  # No octets have arrived yet.
+            self.set_deadline(context.limits.first_octet_s)  # No octets have arrived yet.
 
     # --- events ---
 
@@ -179,7 +206,7 @@ class ClientConnection(Work[AcceptedConnection]):
             self._start_tunnel()
         elif result is SLOW_PATH:
             self._request_loop = RequestLoop(self)
-            self._fd_task = FdTask(self._request_loop.run(), self.engine.loop, self._resume)
+            self._fd_task = FdTask(self._request_loop.run(), self.context.loop, self._resume)
             self._run_step(self._fd_task.start)
         else:
             self._finish()
@@ -234,7 +261,7 @@ class ClientConnection(Work[AcceptedConnection]):
             return
         if self.deadline is None and (tunnel.up.is_over or tunnel.down.is_over):
             # One side has finished sending; limit how long the other side may be silent.
-            self.set_deadline(self.engine.limits.half_closed_s)
+            self.set_deadline(self.context.limits.half_closed_s)
         self._register(tunnel.events)
 
     def _register_idle(self, upstream: UpstreamConnection | None) -> None:
@@ -248,7 +275,7 @@ class ClientConnection(Work[AcceptedConnection]):
     def _register(self, events: dict[int, int]) -> None:
         """Register for exactly these events."""
         self._idle_upstream = NOT_REGISTERED
-        registered, poller = self._registered, self.engine.poller
+        registered, poller = self._registered, self.context.poller
         self._registered = events
         for descriptor in registered:
             if descriptor not in events:
@@ -267,7 +294,7 @@ class ClientConnection(Work[AcceptedConnection]):
             self._finish()
 
     def _finish(self) -> None:
-        self.engine.executor.finish(self.client.descriptor)
+        self._services.finish(self.client.descriptor)
 
     # --- time ---
 
@@ -278,12 +305,12 @@ class ClientConnection(Work[AcceptedConnection]):
             if not tunnel.has_keepalive:
                 tunnel.enable_keepalive()
             if self.deadline is not None and tunnel.has_moved():
-                self.set_deadline(self.engine.limits.half_closed_s)
+                self.set_deadline(self.context.limits.half_closed_s)
         elif self.upstream is not None and not self.is_between_requests:
             if not self.upstream.stream.has_keepalive:
                 self.upstream.stream.enable_keepalive()  # The response may take minutes.
             self._report_overdue_response(self.upstream)
-        return self.deadline is not None and self.engine.loop.time() >= self.deadline
+        return self.deadline is not None and self.context.loop.time() >= self.deadline
 
     def _report_overdue_response(self, upstream: UpstreamConnection) -> None:
         """Report to the desk if a login is pending and the next hop sends no responses at all."""
@@ -291,12 +318,14 @@ class ClientConnection(Work[AcceptedConnection]):
         if credentials is None or upstream.route is None:
             self._last_response = None
             return
-        now, responses = self.engine.loop.time(), upstream.route.activity.responses
+        now, responses = self.context.loop.time(), upstream.route.activity.responses
         if self._last_response is None or self._last_response[1] != responses:
             self._last_response = (now, responses)
-        elif now - self._last_response[0] >= self.engine.limits.silent_upstream_s:
+        elif now - self._last_response[0] >= self.context.limits.silent_upstream_s:
             self._last_response = (inf, responses)
-            self.engine.desk.upstream_silent(credentials, self.engine.count_unanswered(credentials))
+            self.context.desk.upstream_silent(
+                credentials, self._services.count_unanswered(credentials)
+            )
 
     @property
     def unanswered_credentials(self) -> Credentials | None:
@@ -326,14 +355,14 @@ class ClientConnection(Work[AcceptedConnection]):
 
     def set_deadline(self, seconds: float) -> None:
         """Set the deadline to `seconds` from now."""
-        self.deadline = self.engine.loop.time() + seconds
+        self.deadline = self.context.loop.time() + seconds
 
     # --- the end ---
 
     def shutdown(self) -> None:
         """Release all resources of this connection. An idle upstream connection goes into the
         pool."""
-        engine = self.engine
+        context = self.context
         if self._fd_task is not None:
             if not self.is_between_requests:
                 self.reset_on_close()  # A response delimited by close must not look complete.
@@ -343,22 +372,22 @@ class ClientConnection(Work[AcceptedConnection]):
         if self.tunnel is not None:
             if not self.tunnel.is_over:
                 self._abort()
-            engine.counters.count_tunnel(self.tunnel)
+            context.counters.count_tunnel(self.tunnel)
             self.tunnel.close()
         upstream, self.upstream = self.upstream, None
         for descriptor in self._registered:
             if upstream is None or descriptor != upstream.stream.descriptor:
-                engine.poller.discard(descriptor)
+                context.poller.discard(descriptor)
         self._registered = NO_EVENTS
         if upstream is not None:
             # The rest of a pending response must not reach another client.
             if self.tunnel is None and self.cached_request is None:
-                engine.pool.put(upstream)
+                context.pool.put(upstream)
             else:
-                engine.poller.discard(upstream.stream.descriptor)
+                context.poller.discard(upstream.stream.descriptor)
                 upstream.stream.close()
         self.client.close()
-        engine.counters.active -= 1
+        context.counters.active -= 1
         # The method of proxy.py only publishes an unused event.
 
     def _abort(self) -> None:
@@ -391,12 +420,17 @@ class ClientConnection(Work[AcceptedConnection]):
         """Deregister a descriptor before it is closed or handed over."""
         # This includes a descriptor that the pool registered. If a stale registration remained, a
         # new socket with the same number would not be registered and would get no events.
-        self.engine.poller.unregister(descriptor)
+        self.context.poller.unregister(descriptor)
         if descriptor in self._registered:
             rest = dict(self._registered)
             del rest[descriptor]
             self._registered = rest
             self._idle_upstream = NOT_REGISTERED
+
+    def is_client_held(self) -> bool | None:
+        """Return whether a process still holds the client's end of the connection; None if the
+        operating system does not report it."""
+        return self._services.access_control.is_held(self.client.socket)
 
     def drop_upstream(self) -> None:
         """Close the upstream connection, if any."""
@@ -423,7 +457,7 @@ class ClientConnection(Work[AcceptedConnection]):
             rest = rest[self.client.send(rest) :]
             if not rest:
                 return
-            self.set_deadline(self.engine.limits.body_s)
+            self.set_deadline(self.context.limits.body_s)
             await IoWait(self.events(WRITE, None, 0))
 
     async def send_page(
@@ -442,7 +476,7 @@ class ClientConnection(Work[AcceptedConnection]):
         target = request.target.authority if request is not None else None
         octets = write_page(
             page,
-            address=self.engine.address,
+            address=str(self.context.own_address),
             host=target.host if target else "",
             keep_alive=keep_alive,
             with_body=request is None or request.method != b"HEAD",
@@ -457,12 +491,12 @@ class ClientConnection(Work[AcceptedConnection]):
         response (RFC 9112, section 9.6)."""
         self.client.shutdown_write()
         self.client.inbox.clear()
-        end = self.engine.loop.time() + self.engine.limits.linger_s
-        left = self.engine.limits.max_drain_octets
+        end = self.context.loop.time() + self.context.limits.linger_s
+        left = self.context.limits.max_drain_octets
         while left > 0 and not self.client.ended:
             data = self.client.receive()
             if data is None:
-                rest = end - self.engine.loop.time()
+                rest = end - self.context.loop.time()
                 if rest <= 0:
                     return
                 await IoWait(self.events(READ, None, 0), timeout=rest)

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 
 from proxy.common.backports import NonBlockingQueue
-from proxy.core.work.fd import LocalFdExecutor
+from proxy.core.work.fd.local import LocalFdExecutor
 
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.net.fd_task import READ

@@ -6,10 +6,12 @@ with one other octet is not found in the cache.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.transfer.date_field import DateField
 from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.framing import NoBody
@@ -158,3 +160,24 @@ class CachedResponse:
         self.length = length
         self.has_date = has_date
         self.confirms_login = confirms_login
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCaches:
+    """The caches of message heads of an engine.
+
+    Attributes:
+        requests: Request heads seen before.
+        parsed_responses: Response heads parsed before, by the head and the method of the request.
+        responses: Responses of the fast path.
+        tunnel_replies: Heads of 2xx responses to CONNECT seen before, and the heads for clients.
+        date_field: The Date field for responses without a Date.
+    """
+
+    requests: HeadCache[bytes, CachedRequest] = field(default_factory=HeadCache)
+    parsed_responses: HeadCache[tuple[bytes, bytes], ParsedResponse] = field(
+        default_factory=HeadCache
+    )
+    responses: HeadCache[bytes, CachedResponse] = field(default_factory=HeadCache)
+    tunnel_replies: HeadCache[bytes, bytes] = field(default_factory=HeadCache)
+    date_field: DateField = field(default_factory=DateField)

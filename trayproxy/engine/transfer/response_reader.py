@@ -50,8 +50,8 @@ class ResponseReader:
     __slots__ = (
         "_cached",
         "_client",
+        "_context",
         "_downstream",
-        "_engine",
         "_parsed",
         "_progress_mark",
         "_raw_head",
@@ -66,7 +66,7 @@ class ResponseReader:
             cached: The request head and the decisions made for it.
         """
         self._downstream = downstream
-        self._engine = downstream.engine
+        self._context = downstream.context
         self._client = downstream.client
         self._cached = cached
         self._request = cached.request
@@ -94,7 +94,7 @@ class ResponseReader:
             TimeoutError: The response did not arrive in time.
             ClientGoneError: The client closed its connection in the middle of its content.
         """
-        engine, client, stream = self._engine, self._client, upstream.stream
+        context, client, stream = self._context, self._client, upstream.stream
         seen = interim_count = 0
         is_ready, persists = False, True
         while True:
@@ -132,7 +132,7 @@ class ResponseReader:
                     continue
             except OSError as error:
                 raise ResponseBrokenError(request_was_unread=not stream.inbox) from error
-            limits = engine.limits
+            limits = context.limits
             if not writer.waits_for_client:
                 response_head_s = limits.response_head_limit_s(self._request.method)
                 self._downstream.set_deadline(response_head_s if writer.done else limits.body_s)
@@ -161,11 +161,11 @@ class ResponseReader:
             MessageError: The head is malformed.
         """
         method = self._request.method
-        parsed = self._engine.parsed_responses.get((head, method))
+        parsed = self._context.caches.parsed_responses.get((head, method))
         if parsed is None:
             parsed = ParsedResponse(parse_response(head, method))
             if parsed.response.status != 407:  # Each 407 differs: challenges contain nonces.
-                self._engine.parsed_responses.store((head, method), parsed, len(head))
+                self._context.caches.parsed_responses.store((head, method), parsed, len(head))
         self._raw_head, self._parsed = head, parsed
         return parsed.response
 
@@ -176,7 +176,7 @@ class ResponseReader:
         requests and to detect a client closing its connection.
         """
         client = self._client
-        room = len(client.inbox) < self._engine.limits.max_early_octets
+        room = len(client.inbox) < self._context.limits.max_early_octets
         is_over = writer.body_done or writer.done
         is_read = writer.waits_for_client or (is_over and not client.ended and room)
         return READ if is_read else 0
@@ -201,6 +201,6 @@ class ResponseReader:
             self._release_content(writer)
             return
         minor = self._request.minor
-        octets = write_interim(response, via=self._engine.via, client_minor=minor)
+        octets = write_interim(response, via=self._context.own_address.via, client_minor=minor)
         if octets:
             await self._downstream.deliver(octets)

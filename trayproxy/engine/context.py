@@ -1,0 +1,180 @@
+"""The objects shared by all requests of an engine."""
+
+import asyncio
+import os
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Protocol
+
+from trayproxy.desk.broker import CredentialBroker
+from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.poller import Poller
+from trayproxy.engine.net.resolver import Address, literal_address
+from trayproxy.engine.transfer.head_cache import HeadCaches
+from trayproxy.engine.transfer.tunnel import PipePool, Tunnel
+from trayproxy.engine.upstream.connector import Connector
+from trayproxy.engine.upstream.failover import Failover
+from trayproxy.engine.upstream.pool import Pool
+from trayproxy.engine.upstream.route import Route, RouteFor
+from trayproxy.http.hop_by_hop import is_loop
+from trayproxy.http.request import Request
+
+
+class UpstreamObserver(Protocol):
+    """Receives the state of the next hops."""
+
+    def reached(self, route: Route) -> None:
+        """Record a response of the next hop. Called for every response: must be fast."""
+
+    def failed(self, route: Route, page: ErrorPage) -> None:
+        """Record a failure of the next hop, with its error page."""
+
+    def captive_portal_found(self, route: Route, url: str) -> None:
+        """Record a captive portal of the network at `url`. The URL is untrusted."""
+
+    def sign_in_not_set(self, route: Route, page: ErrorPage) -> None:
+        """Record a demand for a login by the next hop of a profile without sign-in."""
+
+
+class Counters:
+    """Traffic counters since the engine was created.
+
+    Attributes:
+        active: Number of open client connections.
+        received: Octets of content and of tunnels sent to clients.
+        sent: Octets of content and of tunnels sent to next hops.
+    """
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.received = 0
+        self.sent = 0
+
+    def count_tunnel(self, tunnel: Tunnel) -> None:
+        """Add the octets of an ended tunnel."""
+        self.received += tunnel.down.moved
+        self.sent += tunnel.up.moved
+
+
+class OwnAddress:
+    """The address of the engine's main listener, and its pseudonym in Via.
+
+    Attributes:
+        host: The IP address of the listener.
+        port: The port of the listener; 0 while any free port is wanted.
+        via: The pseudonym of TrayProxy in Via, to detect loops. It is random and created at each
+            start, to identify no user.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        self.via = b"trayproxy-" + os.urandom(4).hex().encode()
+
+    def __str__(self) -> str:
+        """Return the address as text: ``127.0.0.1:3128`` or ``[::1]:3128``."""
+        return format_address(self.host, self.port)
+
+    def is_among(self, addresses: tuple[Address, ...]) -> bool:
+        """Return whether one of these addresses is an address of the engine's listeners."""
+        for _, (host, port, *_) in addresses:
+            if port == self.port and is_local(ip_address(host.partition("%")[0])):
+                return True
+        return False
+
+    def is_loop(self, request: Request) -> bool:
+        """Return whether a request has passed TrayProxy before, or is addressed to TrayProxy."""
+        if is_loop(request.fields, self.via):
+            return True
+        target = request.target.authority
+        if target is None or target.port != self.port:
+            return False
+        own = self.is_among(literal_address(target.host, target.port))
+        return own or target.host.rstrip(".") == "localhost"
+
+
+class EngineContext:
+    """The objects shared by all requests of an engine.
+
+    Attributes:
+        loop: The event loop of the engine.
+        limits: The limits.
+        desk: Provides credentials.
+        route_for: Returns the route to a target.
+        observer: Receives the state of the next hops.
+        own_address: The address of the engine's main listener.
+        poller: Registers descriptors for events.
+        pool: Idle upstream connections.
+        failover: Chooses among the upstreams of a profile.
+        connector: Connects to next hops.
+        caches: The caches of message heads.
+        pipe_pool: Pipes for tunnels.
+        counters: The traffic counters.
+        closing: True once the engine is closing: connections end after their current response.
+    """
+
+    __slots__ = (
+        "caches",
+        "closing",
+        "connector",
+        "counters",
+        "desk",
+        "failover",
+        "limits",
+        "loop",
+        "observer",
+        "own_address",
+        "pipe_pool",
+        "poller",
+        "pool",
+        "route_for",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: EngineLimits,
+        desk: CredentialBroker,
+        route_for: RouteFor,
+        observer: UpstreamObserver,
+        own_address: OwnAddress,
+        poller: Poller,
+        pool: Pool,
+    ) -> None:
+        """Create the context of an engine; see the attributes for the arguments."""
+        self.loop = loop
+        self.limits = limits
+        self.desk = desk
+        self.route_for = route_for
+        self.observer = observer
+        self.own_address = own_address
+        self.poller = poller
+        self.pool = pool
+        self.failover = Failover(loop.time, limits)
+        self.connector = Connector(loop, limits, desk, own_address.is_among)
+        self.caches = HeadCaches()
+        self.pipe_pool = PipePool()
+        self.counters = Counters()
+        self.closing = False
+
+    def start_closing(self) -> None:
+        """Let connections end after their current response."""
+        self.closing = True
+
+    def close(self) -> None:
+        """Close the idle connections, the poller and the pipes."""
+        self.pool.clear()
+        self.poller.close()
+        self.pipe_pool.close()
+
+
+def format_address(host: str, port: int) -> str:
+    """Return a host and port as text: ``127.0.0.1:3128`` or ``[::1]:3128``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_local(address: IPv4Address | IPv6Address) -> bool:
+    """Return whether an address is a loopback address or the unspecified address."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified

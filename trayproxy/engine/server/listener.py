@@ -1,0 +1,200 @@
+"""The listening sockets of the engine."""
+
+import argparse
+import logging
+import socket
+from ipaddress import ip_address
+from typing import Any
+
+from proxy.common.flag import flags as proxy_flags
+from proxy.core.listener.tcp import TcpSocketListener
+
+from trayproxy.desktop.ports import is_taken
+from trayproxy.engine.context import OwnAddress, format_address
+from trayproxy.engine.net.socket_stream import disable_pacing
+from trayproxy.engine.server.client_connection import ClientConnection
+from trayproxy.engine.server.executor import LoopExecutor
+
+logger = logging.getLogger(__name__)
+
+OTHER_LOOPBACK = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
+"""Also listen on ``::1`` when listening on ``127.0.0.1``, and vice versa: clients may resolve
+``localhost`` to either address, and no other program should receive their connections."""
+
+
+def work_flags(work_klass: type[ClientConnection], host: str, port: int) -> argparse.Namespace:
+    """Return the flags of proxy.py for the class `work_klass`.
+
+    The flags are parsed from an argument list, because proxy.py ignores some of them as keywords,
+    and the parsed values are checked. `FlagParser.initialize` is not used: it creates folders in
+    the home directory, configures logging, and loads plug-ins with HTTP code.
+
+    Raises:
+        RuntimeError: proxy.py has parsed a flag differently.
+    """
+    arguments = ["--hostname", host, "--port", str(port), "--backlog", "1024"]
+    flags = proxy_flags.parse_args(arguments)
+    flags.work_klass = work_klass
+    # The executor reads this flag; the module of proxy.py with its definition is not loaded.
+    flags.enable_conn_pool = False
+    checks = {
+        "hostname": host,
+        "port": port,
+        "backlog": 1024,
+        "enable_events": False,
+    }
+    for name, value in checks.items():
+        if getattr(flags, name) != value:
+            raise RuntimeError(f"proxy.py understood {name} as {getattr(flags, name)!r}")
+    return flags
+
+
+class ListeningSocket(socket.socket):
+    """A listening socket; accepted sockets get its family and type.
+
+    `socket.socket.accept` determines family and type for each connection, which takes as long as
+    the accept call itself.
+    """
+
+    def __init__(self, family: socket.AddressFamily) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self._kind = family, socket.SOCK_STREAM
+
+    def accept(self) -> tuple[socket.SocketType, Any]:  # type: ignore[override]
+        """Return an accepted connection and the address of its peer.
+
+        Raises:
+            OSError: No connection is pending, or a resource of the system is exhausted.
+        """
+        descriptor, address = self._accept()  # type: ignore[attr-defined]  # as its super does
+        return socket.SocketType(*self._kind, 0, descriptor), address
+
+
+class Listener(TcpSocketListener):
+    """The listener of proxy.py, bound exclusively: no other program can bind the same port."""
+
+    def listen(self) -> socket.socket:
+        """Return a listening, non-blocking socket.
+
+        On Windows, SO_REUSEADDR, which proxy.py sets on every system, lets a second program bind
+        the same port and receive our clients; SO_EXCLUSIVEADDRUSE prevents this (Winsock
+        documentation). On other systems SO_REUSEADDR only allows binding a port with connections in
+        TIME_WAIT.
+
+        Raises:
+            OSError: The address is in use or does not belong to this computer.
+        """
+        family = socket.AF_INET6 if self.hostname.version == 6 else socket.AF_INET
+        listening = ListeningSocket(family)
+        # The method of proxy.py leaves its socket open when an option or bind fails.
+        try:
+            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+            listening.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+            # Accepted connections inherit these options (tcp(7), accept in the Winsock
+            # documentation), which saves a call for each connection.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.hostname.is_loopback:
+                disable_pacing(listening)
+            listening.bind((str(self.hostname), self.port))
+            listening.listen(self.flags.backlog)
+            listening.setblocking(False)
+        except OSError:
+            listening.close()
+            raise
+        return listening
+
+
+class Listeners:
+    """The main listener of the engine, and its listener on the other loopback address."""
+
+    def __init__(
+        self, executor: LoopExecutor, flags: argparse.Namespace, own_address: OwnAddress
+    ) -> None:
+        """Create an instance without listeners.
+
+        Args:
+            executor: Serves the accepted connections.
+            flags: The flags of proxy.py.
+            own_address: The address to listen on. Its port is updated when the port changes.
+        """
+        self._executor = executor
+        self._flags = flags
+        self._own_address = own_address
+        self._listeners: list[Listener] = []
+        self._has_other_loopback = False
+
+    def listen(self, port: int | None = None) -> None:
+        """Start to accept connections.
+
+        Args:
+            port: The port to listen on; None for the port of the own address.
+
+        Raises:
+            OSError: The address is in use or does not belong to this computer.
+        """
+        own = self._own_address
+        if port is not None:
+            own.port = port
+        own.port = self._listen_on(own.host, own.port)
+        if taken := self.listen_on_other_loopback():
+            logger.warning("not listening on %s: another program has this address", taken)
+
+    def move(self, port: int) -> None:
+        """Listen on another port instead. Open client connections are not affected.
+
+        Args:
+            port: The new port.
+
+        Raises:
+            OSError: The address is in use. The old port is still listened on.
+        """
+        before = self._listeners, self._has_other_loopback, self._own_address.port
+        self._listeners, self._has_other_loopback = [], False
+        try:
+            self.listen(port)
+        except OSError:
+            self._listeners, self._has_other_loopback, self._own_address.port = before
+            raise
+        for listener in before[0]:
+            assert listener._socket is not None
+            self._executor.remove_listener(listener._socket)
+            listener.shutdown()
+
+    def listen_on_other_loopback(self) -> str:
+        """Listen on the other loopback address, too, if it is available (`OTHER_LOOPBACK`).
+
+        Returns:
+            That address, ``[::1]:3128``, if another program uses it; otherwise an empty string.
+        """
+        own = self._own_address
+        beside = OTHER_LOOPBACK.get(own.host)
+        if beside is None or self._has_other_loopback or not self._listeners:
+            return ""
+        try:
+            self._listen_on(beside, own.port)
+        except OSError as error:
+            taken = format_address(beside, own.port)
+            if is_taken(error):
+                return taken
+            logger.debug("not listening on %s: %s", taken, error.strerror)
+        else:
+            self._has_other_loopback = True
+        return ""
+
+    def _listen_on(self, host: str, port: int) -> int:
+        """Listen on an IP address, and return the port."""
+        listener = Listener(ip_address(host), port, flags=self._flags)
+        listener.setup()
+        listening = listener._socket
+        assert listening is not None
+        self._listeners.append(listener)
+        self._executor.add_listener(listening)
+        found: int = listening.getsockname()[1]
+        return found
+
+    def close(self) -> None:
+        """Stop accepting connections, and close all listeners."""
+        self._executor.stop_accepting()
+        for listener in self._listeners:
+            listener.shutdown()
+        self._listeners.clear()
