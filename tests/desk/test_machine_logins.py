@@ -265,15 +265,16 @@ def reads_when_unlocked(driver: MachineDriver) -> bool:
 def test_an_unlocked_keyring_is_not_read_for_an_inactive_profile(
     driver: MachineDriver,
 ) -> None:
-    space = open_locked_prompt(driver)
+    open_locked_prompt(driver)
     driver.handle(ProfileSwitched(LAB))
-    assert space.prompt is not None
+    assert driver.is_prompting
     assert not reads_when_unlocked(driver)
 
 
 def test_an_unlocked_keyring_is_not_read_after_three_rejections(driver: MachineDriver) -> None:
     space = open_locked_prompt(driver)
-    space.rejection_times = [driver.now] * driver.limits.rejections_max
+    for _ in range(driver.limits.rejections_max):
+        space.prompt = space.prompt.rejected("jdoe", driver.now, is_account_locked=False)
     assert not reads_when_unlocked(driver)
 
 

@@ -372,7 +372,7 @@ class UpstreamModel(RuleBasedStateMachine):
 
     def phase(self, number: int) -> SpacePhase:
         spaces = self.driver.machine.state.spaces.values()
-        return next(c.phase for c in spaces if c.prompt and c.prompt.number == number)
+        return next(c.phase for c in spaces if c.prompt.open and c.prompt.open.number == number)
 
 
 class InconclusiveUpstream(UpstreamModel):

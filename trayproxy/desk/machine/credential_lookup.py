@@ -1,17 +1,17 @@
 """Finding the login of a protection space: in another realm, in the keyring or by a prompt."""
 
 from collections.abc import Iterator
-from math import inf
 
 from msgspec.structs import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
 from trayproxy.desk.machine.events import CancelTrial, LookupFinished, LookUpLogin, SurveyKeyring
-from trayproxy.desk.machine.prompts import UPSTREAM_CHANGED, Prompts
+from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
+from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import objection, pick
 from trayproxy.desk.machine.space_state import LoginSource, SpacePhase, SpaceState
-from trayproxy.desk.machine.state import LASTING_REASONS, DeskState
+from trayproxy.desk.machine.state import DeskState
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason, Transport
 from trayproxy.profiles.profile import SignIn
 
@@ -39,20 +39,19 @@ class CredentialLookup:
         if (
             space.source is LoginSource.COMMAND_LINE
             and space.login
-            and space.reason is PromptReason.UNCHECKED
+            and space.prompt.reason is PromptReason.UNCHECKED
         ):
             return self._retry_unanswered(space)
         if reason := self._objection(space):
             return self._prompts.ask(space, reason)
-        if state.now < space.next_lookup_at or not self._may_look_up(space):
-            return self._prompts.ask(
-                space, space.reason if space.reason in LASTING_REASONS else PromptReason.NEEDED
-            )
+        if state.now < space.lookup.next_at or not self._may_look_up(space):
+            return self._prompts.ask(space, space.prompt.lasting_reason)
         self._lookups += 1
-        space.lookup = self._lookups
-        space.lookup_deadline = state.now + state.limits.lookup_timeout
+        space.lookup = space.lookup.started(
+            self._lookups, deadline=state.now + state.limits.lookup_timeout
+        )
         space.move_to(SpacePhase.LOOKING_UP)
-        state.effects.append(LookUpLogin(space.lookup, space.upstream_profile, space.profile.user))
+        state.effects.append(LookUpLogin(self._lookups, space.upstream_profile, space.profile.user))
         return None
 
     def _reusable_realm(self, space: SpaceState) -> SpaceState | None:
@@ -84,7 +83,7 @@ class CredentialLookup:
 
         The login is in no keyring, and there may be no front end to prompt for it.
         """
-        if self._state.now < space.hold_until:
+        if self._state.now < space.lookup.hold_until:
             self._prompts.ask(space, PromptReason.UNCHECKED)
         else:
             space.move_to(SpacePhase.UNVERIFIED)
@@ -105,10 +104,10 @@ class CredentialLookup:
         state = self._state
         if state.active and state.active.id != space.profile.id:
             return False
-        if space.may_lock_account(state.now, state.limits):
+        if space.prompt.may_lock_account(state.now, state.limits):
             return False
         others = state.other_realms(space)
-        if any(s.rejection_times for s in others):
+        if any(s.prompt.rejection_times for s in others):
             return False
         fingerprint = state.fingerprints.get(space.key.upstream_id)
         is_pinned = fingerprint is not None and space.key.realm in fingerprint.realms
@@ -120,13 +119,12 @@ class CredentialLookup:
         """Use the result of a keyring look-up."""
         state = self._state
         self.set_keyring(event.keyring)
-        space = next((s for s in state.spaces.values() if s.lookup == event.lookup), None)
+        space = next((s for s in state.spaces.values() if s.lookup.number == event.lookup), None)
         if space is None:
             return
-        space.lookup, space.lookup_deadline = None, inf
         blocked = event.keyring.state in (KeyringState.LOCKED, KeyringState.SILENT)
         wait = state.limits.locked_lookup_ttl if blocked else state.limits.lookup_ttl
-        space.next_lookup_at = state.now + wait
+        space.lookup = space.lookup.finished(next_at=state.now + wait)
         if space.phase not in (SpacePhase.LOOKING_UP, SpacePhase.PROMPTING):
             return
         login = event.login
@@ -135,7 +133,7 @@ class CredentialLookup:
         if login is None:
             self._prompts.ask(space, self._reason_without_login(space))
         elif state.is_rejected(space.key.upstream_id, login):
-            space.user = login.user
+            space.prompt = space.prompt.with_user(login.user)
             self._prompts.ask(space, PromptReason.SAVED_REJECTED)
         elif self._is_on_hold(space, login):
             self._prompts.ask(space, PromptReason.UNCHECKED)
@@ -149,7 +147,7 @@ class CredentialLookup:
         """
         limits, now = self._state.limits, self._state.now
         is_same = login == space.login and space.unanswered >= limits.unanswered_max
-        return is_same and now < space.hold_until
+        return is_same and now < space.lookup.hold_until
 
     def set_keyring(self, keyring: KeyringStatus) -> None:
         """Set the status of the keyring."""
@@ -164,19 +162,18 @@ class CredentialLookup:
         """Request a check whether another program has unlocked the keyring, if a prompt waits for
         the unlocking."""
         state = self._state
-        if self._waits_for_keyring(space) and state.now >= space.next_survey_at:
-            space.next_survey_at = state.now + state.limits.survey_interval
+        if self._waits_for_keyring(space) and state.now >= space.lookup.next_survey_at:
+            space.lookup = space.lookup.surveyed(state.now + state.limits.survey_interval)
             state.effects.append(SurveyKeyring())
 
     def deadlines(self, space: SpaceState) -> Iterator[float]:
         """Yield the time of the next check whether the keyring has been unlocked."""
         if self._waits_for_keyring(space):
-            yield space.next_survey_at
+            yield space.lookup.next_survey_at
 
     @staticmethod
     def _waits_for_keyring(space: SpaceState) -> bool:
-        is_locked = space.reason in (PromptReason.KEYRING_LOCKED, PromptReason.KEYRING_SILENT)
-        return space.phase is SpacePhase.PROMPTING and space.prompt is not None and is_locked
+        return space.phase is SpacePhase.PROMPTING and space.prompt.waits_for_keyring
 
     def handle_unlocked(self) -> None:
         """Read the keyring for the prompts opened because of the locked keyring."""
@@ -184,16 +181,15 @@ class CredentialLookup:
         for space in state.spaces.values():
             if self._waits_for_keyring(space) and self._may_look_up(space):
                 self._lookups += 1
-                space.lookup = self._lookups
+                space.lookup = space.lookup.started(self._lookups)
                 state.effects.append(
-                    LookUpLogin(space.lookup, space.upstream_profile, space.profile.user)
+                    LookUpLogin(self._lookups, space.upstream_profile, space.profile.user)
                 )
 
     def handle_timeout(self, space: SpaceState) -> None:
         """Prompt without the keyring; its late result is still used if it fits."""
         state = self._state
-        space.lookup_deadline = inf
-        space.next_lookup_at = state.now + state.limits.locked_lookup_ttl
+        space.lookup = space.lookup.timed_out(state.now + state.limits.locked_lookup_ttl)
         if state.keyring.state is not KeyringState.LOCKED:
             self.set_keyring(replace(state.keyring, state=KeyringState.SILENT))
         self._prompts.ask(space, self._reason_without_login(space))
@@ -204,7 +200,7 @@ class CredentialLookup:
             return PromptReason.KEYRING_LOCKED
         if self._state.keyring.state is KeyringState.SILENT:
             return PromptReason.KEYRING_SILENT
-        return PromptReason.TYPED_REJECTED if space.rejection_times else PromptReason.NEEDED
+        return PromptReason.TYPED_REJECTED if space.prompt.rejection_times else PromptReason.NEEDED
 
     # --- The current login -----------------------------------------------------------------------
 
@@ -220,19 +216,13 @@ class CredentialLookup:
         unanswered = space.unanswered if is_same_login else 0
         self.clear_login(space)
         space.login, space.source, space.unanswered = login, source, unanswered
-        space.is_account_locked = False
         if login:
-            space.user = login.user
             space.retry_rejected = self._state.is_rejected(space.key.upstream_id, login)
-        if source is not LoginSource.SAVED and space.reason not in UPSTREAM_CHANGED:
+        if source is not LoginSource.SAVED and space.prompt.reason not in UPSTREAM_CHANGED:
             space.backoffs.clear()  # The failures may have been specific to the previous user.
         if space.phase is not SpacePhase.UNVERIFIED:
             space.move_to(SpacePhase.UNVERIFIED)
-        if (
-            space.reason in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
-            or space.reason in UPSTREAM_CHANGED
-        ):
-            space.reason = PromptReason.NEEDED
+        space.prompt = space.prompt.with_new_login(login)
         self._state.prompt_changed(space)
 
     def clear_login(self, space: SpaceState) -> None:
@@ -263,4 +253,4 @@ class CredentialLookup:
         for request in space.parked.values():
             request.was_refused, request.objection = False, None
         space.clear_canary_deadlines()
-        space.lookup, space.lookup_deadline = None, inf
+        space.lookup = space.lookup.cancelled()

@@ -271,7 +271,7 @@ class Machine(Queries):
         if event.offers:
             space.offers = event.offers
             offer = pick(space, event.offers, self.state.now)
-            space.method = (offer or event.offers[0]).method
+            space.prompt = space.prompt.with_method((offer or event.offers[0]).method)
 
     def _handle_refused_request(
         self,
@@ -360,21 +360,21 @@ class Machine(Queries):
             return state.refuse(request.request_id, RefusalReason.CROWDED)
         if request.is_own and space.phase not in _WITH_LOGIN:
             return state.refuse(request.request_id, RefusalReason.WITHDRAWN)
-        if space.reason is PromptReason.ASKED_FOR:
-            space.reason = PromptReason.NEEDED
+        if space.prompt.reason is PromptReason.ASKED_FOR:
+            space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
         is_first = not space.parked
         state.park(space, request)
         if space.phase is SpacePhase.NO_LOGIN:
             return self._lookup.start(space)
         if space.phase is SpacePhase.PROMPTING and self._matches_again(space, request):
             return self._resume_after_match(space)
-        if space.phase is SpacePhase.PROMPTING and is_first and space.prompt is None:
+        if space.phase is SpacePhase.PROMPTING and is_first and space.prompt.open is None:
             return self._lookup.start(space)
         return None
 
     def _matches_again(self, space: SpaceState, request: ParkedRequest) -> bool:
         """Return whether a changed upstream matches its fingerprint again."""
-        if space.reason not in _WEAKER_SCHEME or space.accepted_at is None:
+        if space.prompt.reason not in _WEAKER_SCHEME or space.accepted_at is None:
             return False
         offer = pick(space, request.offers, self.state.now)
         return offer is not None and objection(self.state, space, offer, request.offers) is None
@@ -413,7 +413,7 @@ class Machine(Queries):
     def _handle_network_change(self) -> None:
         self.state.no_common_scheme.clear()
         spaces = self.state.spaces.values()
-        self._user_actions.end_snooze(s for s in spaces if s.snooze_ends_with_network)
+        self._user_actions.end_snooze(s for s in spaces if s.prompt.snooze_ends_with_network)
         for space in spaces:
             space.backoffs.clear()
             space.unanswered = 0
@@ -473,10 +473,10 @@ class Machine(Queries):
             state.unpark(request.request_id)
             state.refuse(request.request_id, RefusalReason.TIMED_OUT)
         self._verification.expire(space)
-        if space.phase is SpacePhase.LOOKING_UP and state.now >= space.lookup_deadline:
+        if space.phase is SpacePhase.LOOKING_UP and state.now >= space.lookup.deadline:
             self._lookup.handle_timeout(space)
         self._lookup.poll_locked_keyring(space)
-        if space.phase is SpacePhase.SNOOZED and state.now >= space.snoozed_until:
+        if space.phase is SpacePhase.SNOOZED and state.now >= space.prompt.snoozed_until:
             space.move_to(SpacePhase.PROMPTING)
 
     def _deadlines(self, space: SpaceState) -> Iterator[float]:
@@ -486,9 +486,9 @@ class Machine(Queries):
         yield from self._lookup.deadlines(space)
         yield from self._pacing.deadlines(space)
         if space.phase is SpacePhase.LOOKING_UP:
-            yield space.lookup_deadline
+            yield space.lookup.deadline
         if space.phase is SpacePhase.SNOOZED:
-            yield space.snoozed_until
+            yield space.prompt.snoozed_until
 
 
 def _belongs(upstream_id: UpstreamId, profile: Profile) -> bool:

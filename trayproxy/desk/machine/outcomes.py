@@ -24,7 +24,8 @@ from trayproxy.desk.machine.events import (
     SaveLoginToKeyring,
     TriedLogin,
 )
-from trayproxy.desk.machine.prompts import UPSTREAM_CHANGED, Prompts
+from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
+from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import NO_TICKETS, back_off
 from trayproxy.desk.machine.space_state import LoginSource, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
@@ -84,7 +85,7 @@ class Outcomes:
         space.inconclusive_hosts.clear()
         space.own_targets.clear()
         space.in_flight.clear()
-        space.weaker_refusal = None
+        space.prompt = space.prompt.with_weaker_refusal(None)
         if space.login_id == login_id:
             is_canary = space.phase is SpacePhase.CHECKING
             self._add_accepted_target(
@@ -95,7 +96,9 @@ class Outcomes:
             space.accepted_labels, key=strength
         ):
             space.scheme = event.scheme
-        upstream_changed = space.phase is SpacePhase.PROMPTING and space.reason in UPSTREAM_CHANGED
+        upstream_changed = (
+            space.phase is SpacePhase.PROMPTING and space.prompt.reason in UPSTREAM_CHANGED
+        )
         if space.phase is not SpacePhase.TRUSTED and not upstream_changed:
             self._trust_login(space, event.label)
 
@@ -120,13 +123,10 @@ class Outcomes:
             state.effects.append(ClearRejection(space.key.upstream_id, space.login))
         space.move_to(SpacePhase.TRUSTED)
         space.clear_canary_deadlines()
-        space.rejection_times.clear()
+        space.prompt = space.prompt.without_rejections()
         space.rejecting_target = ""
         space.backoffs.pop(space.scheme, None)
-        space.is_repeated = space.may_retry_rejected = space.is_account_locked = (
-            space.is_blocked
-        ) = False
-        space.reason = PromptReason.NEEDED
+        space.is_blocked = False
         self._update_fingerprint(space, label)
         replaces_user = space.source is LoginSource.TYPED
         if space.remember and space.login:
@@ -251,7 +251,7 @@ class Outcomes:
             True if the request is parked with the others; False if the request is forbidden and no
             request in flight can tell more.
         """
-        if space.phase is SpacePhase.PROMPTING and space.reason is PromptReason.UNCHECKED:
+        if space.phase is SpacePhase.PROMPTING and space.prompt.reason is PromptReason.UNCHECKED:
             self.reject(space, tried.verdict)  # A late verdict, after the canary was given up.
         if space.phase not in (SpacePhase.TRUSTED, SpacePhase.CHECKING, SpacePhase.UNVERIFIED):
             return True
@@ -359,8 +359,13 @@ class Outcomes:
         kind = verdict.kind if verdict else VerdictKind.REJECTED
         if space.login is None:
             return self._reject_sso(space, verdict or Verdict(kind))
-        self._record_rejection(space, space.login)
-        space.is_account_locked = kind is VerdictKind.LOCKED
+        self._remember_rejection(space, space.login)
+        space.prompt = space.prompt.rejected(
+            space.login.user, self._state.now, is_account_locked=kind is VerdictKind.LOCKED
+        )
+        space.refusals = 0
+        space.refused_hosts.clear()
+        space.in_flight.clear()
         reason = (
             PromptReason.SAVED_REJECTED
             if space.source is LoginSource.SAVED
@@ -370,20 +375,11 @@ class Outcomes:
 
     def ask_for_another_login(self, space: SpaceState) -> None:
         """Prompt for another login instead of sending a login rejected before."""
-        if space.login is not None:
-            space.user = space.login.user
+        assert space.login is not None
+        reason = _REJECTED_BEFORE.get(space.source, PromptReason.TYPED_REJECTED)
         space.is_unsent = True
-        space.is_repeated = space.source is LoginSource.TYPED
-        self._prompts.ask(space, _REJECTED_BEFORE.get(space.source, PromptReason.TYPED_REJECTED))
-
-    def _record_rejection(self, space: SpaceState, login: Login) -> None:
-        self._remember_rejection(space, login)
-        space.rejection_times.append(self._state.now)
-        space.user = login.user
-        space.is_repeated = space.may_retry_rejected = False
-        space.refusals = 0
-        space.refused_hosts.clear()
-        space.in_flight.clear()
+        space.prompt = space.prompt.rejected_before(space.login.user, reason)
+        self._prompts.ask(space, reason)
 
     def _remember_rejection(self, space: SpaceState, login: Login) -> None:
         """Record a rejection; the login is never sent again automatically, not even in later
@@ -426,15 +422,21 @@ class Outcomes:
         space.unanswered += sent
         limit = limit or state.limits.unanswered_max
         if space.accepted_at is None:
-            space.reason = PromptReason.UNCHECKED
+            space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
         else:
             limit = state.limits.unanswered_max + 1
         too_many = space.unanswered - limit
         if space.login and too_many >= 0:
-            space.next_lookup_at = state.now + state.limits.locked_lookup_ttl
             is_new = space.source is LoginSource.SAVED and space.accepted_at is None
             holds = state.limits.saved_login_holds if is_new else state.limits.login_holds
-            space.hold_until = state.now + holds[min(too_many, len(holds) - 1)]
-            return self._prompts.ask(space, PromptReason.UNCHECKED)
+            return self.hold_login(space, holds[min(too_many, len(holds) - 1)])
         space.move_to(SpacePhase.UNVERIFIED)
         return state.prompt_changed(space)
+
+    def hold_login(self, space: SpaceState, seconds: float) -> None:
+        """Prompt the user, and do not send the current login automatically for some time."""
+        now = self._state.now
+        space.lookup = space.lookup.held(
+            until=now + seconds, next_at=now + self._state.limits.locked_lookup_ttl
+        )
+        self._prompts.ask(space, PromptReason.UNCHECKED)

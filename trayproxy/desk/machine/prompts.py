@@ -8,15 +8,11 @@ from collections.abc import Iterator
 from math import inf
 
 from trayproxy.desk.machine.events import NotifyPromptClosed, RefusalReason, SignInMethod
+from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
 from trayproxy.desk.machine.scheme_policy import pick, previous_name, weaker_text
-from trayproxy.desk.machine.space_state import OpenPrompt, ParkedRequest, SpacePhase, SpaceState
+from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.domain.signin import Ending, PromptReason
-
-UPSTREAM_CHANGED = frozenset(
-    {PromptReason.DOWNGRADE, PromptReason.FALLBACK, PromptReason.REALM_CHANGED}
-)
-"""The prompt reasons that report that an upstream has changed."""
 
 
 class Prompts:
@@ -32,14 +28,11 @@ class Prompts:
         """Start prompting for a login; the prompt itself opens when it is due and no other prompt
         is open."""
         state = self._state
-        space.reason = reason
-        space.previous_name = (
-            previous_name(state, space, reason) if reason in UPSTREAM_CHANGED else ""
-        )
+        name = previous_name(state, space, reason) if reason in UPSTREAM_CHANGED else ""
+        space.prompt = space.prompt.asked(reason, name, state.now + state.limits.prompt_delay)
         space.clear_canary_deadlines()
         if space.phase is not SpacePhase.PROMPTING:
             space.move_to(SpacePhase.PROMPTING)
-        space.prompt_due_at = state.now + state.limits.prompt_delay
         state.prompt_changed(space)
 
     def ask_for_request(
@@ -58,30 +51,30 @@ class Prompts:
         """
         state = self._state
         is_new = request.objection is None
-        request.objection, space.reason, space.method = reason, reason, method
-        space.previous_name = previous_name(state, space, reason)
+        request.objection = reason
+        is_delayed = is_new and space.prompt.open is None
+        due_at = state.now + state.limits.prompt_delay if is_delayed else space.prompt.due_at
+        name = previous_name(state, space, reason)
+        space.prompt = space.prompt.asked(reason, name, due_at, method)
         if is_new:
-            if space.prompt is None:
-                space.prompt_due_at = state.now + state.limits.prompt_delay
             state.prompt_changed(space)
 
     def open(self, space: SpaceState) -> None:
         """Open the prompt of a protection space."""
         self._numbers += 1
-        space.prompt = OpenPrompt(self._numbers)
-        space.next_survey_at = self._state.now + self._state.limits.survey_interval
+        space.prompt = space.prompt.opened(self._numbers)
+        space.lookup = space.lookup.surveyed(self._state.now + self._state.limits.survey_interval)
         self._state.prompt_changed(space)
 
     def close(self, space: SpaceState, ending: Ending) -> None:
         """Close the prompt of a protection space, if it is open."""
-        if space.prompt:
-            self._state.effects.append(NotifyPromptClosed(space.prompt.number, ending))
-            space.prompt = None
+        if space.prompt.open:
+            self._state.effects.append(NotifyPromptClosed(space.prompt.open.number, ending))
+            space.prompt = space.prompt.closed()
 
     def touch(self, space: SpaceState) -> None:
         """Record an action of the user on the prompt of a protection space."""
-        if space.prompt:
-            space.prompt.is_touched, space.prompt.touched_at = True, self._state.now
+        space.prompt = space.prompt.touched(self._state.now)
 
     # --- Front ends and screen -------------------------------------------------------------------
 
@@ -122,25 +115,32 @@ class Prompts:
         if self._is_in_grace:
             yield self._front_ends_left_at + limits.front_end_grace
         for space in self._state.spaces.values():
-            if space.prompt_due_at > self._state.now:
-                yield space.prompt_due_at
-            if space.prompt and space.prompt.touched_at + limits.prompt_attention > self._state.now:
-                yield space.prompt.touched_at + limits.prompt_attention
+            if space.prompt.due_at > self._state.now:
+                yield space.prompt.due_at
+            if (
+                space.prompt.open
+                and space.prompt.open.touched_at + limits.prompt_attention > self._state.now
+            ):
+                yield space.prompt.open.touched_at + limits.prompt_attention
 
     def _close_if_abandoned(self, space: SpaceState) -> None:
-        if space.prompt is None or space.prompt.is_touched or space.has_clients:
+        if space.prompt.open is None or space.prompt.open.is_touched or space.has_clients:
             return
         if space.phase is SpacePhase.PROMPTING or (
             space.phase is SpacePhase.UNVERIFIED and not space.parked
         ):
             self.close(space, Ending.ABANDONED)
         elif space.phase is SpacePhase.TRUSTED:
-            space.reason = PromptReason.NEEDED
+            space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
             self.close(space, Ending.ABANDONED)
 
     def _refuse_own_requests(self, space: SpaceState) -> None:
         """Refuse parked own requests in need of a prompt if no request of a program is parked."""
-        if space.phase is SpacePhase.PROMPTING and space.prompt is None and not space.has_clients:
+        if (
+            space.phase is SpacePhase.PROMPTING
+            and space.prompt.open is None
+            and not space.has_clients
+        ):
             self._state.refuse_all(space, RefusalReason.UNATTENDED)
 
     def _refuse_unattended(self) -> None:
@@ -154,9 +154,9 @@ class Prompts:
     def _refuse_parked(self, space: SpaceState) -> None:
         """Refuse the parked requests of a protection space because no front end can show a
         prompt."""
-        if space.reason in UPSTREAM_CHANGED:
+        if space.prompt.reason in UPSTREAM_CHANGED:
             offer = pick(space, space.offers, self._state.now)
-            text = weaker_text(self._state, space, offer, space.reason) if offer else ""
+            text = weaker_text(self._state, space, offer, space.prompt.reason) if offer else ""
             self._state.refuse_all(space, RefusalReason.WEAKER, text)
         else:
             self._state.refuse_all(space, RefusalReason.UNATTENDED)
@@ -166,13 +166,13 @@ class Prompts:
         state = self._state
         if state.screen_locked or any(map(self._blocks_others, state.spaces.values())):
             return
-        due = [space for space in self._waiting_spaces() if space.prompt_due_at <= self._state.now]
+        due = [space for space in self._waiting_spaces() if space.prompt.due_at <= self._state.now]
         if due:
             self.open(min(due, key=lambda space: space.parked_since))
 
     def _waiting_spaces(self) -> Iterator[SpaceState]:
         for space in self._state.spaces.values():
-            if space.prompt is not None:
+            if space.prompt.open is not None:
                 continue
             if space.phase is SpacePhase.PROMPTING:
                 is_waiting = space.has_clients
@@ -183,9 +183,9 @@ class Prompts:
 
     def _blocks_others(self, space: SpaceState) -> bool:
         """Return whether the user is busy with the prompt of this protection space."""
-        if space.prompt is None:
+        if space.prompt.open is None:
             return False
         is_user_busy = (
-            self._state.now < space.prompt.touched_at + self._state.limits.prompt_attention
+            self._state.now < space.prompt.open.touched_at + self._state.limits.prompt_attention
         )
         return bool(space.parked) or space.phase is SpacePhase.CHECKING or is_user_busy

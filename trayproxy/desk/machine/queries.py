@@ -6,7 +6,7 @@ from enum import Enum, auto
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
 from trayproxy.desk.machine.events import RefusalReason
-from trayproxy.desk.machine.prompts import UPSTREAM_CHANGED
+from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
 from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
@@ -136,7 +136,8 @@ class Queries:
         """
         spaces = self.state.spaces_of_upstream(upstream_id)
         is_open = any(
-            s.prompt or s.refusals or s.unanswered or s.phase is SpacePhase.SNOOZED for s in spaces
+            s.prompt.open or s.refusals or s.unanswered or s.phase is SpacePhase.SNOOZED
+            for s in spaces
         )
         return not (is_open or self.state.screen_locked)
 
@@ -192,7 +193,9 @@ class Queries:
 
     def prompt_numbers(self) -> tuple[int, ...]:
         """Return the numbers of the open prompts, oldest first."""
-        return tuple(sorted(s.prompt.number for s in self.state.prompted_spaces() if s.prompt))
+        return tuple(
+            sorted(s.prompt.open.number for s in self.state.prompted_spaces() if s.prompt.open)
+        )
 
     def prompt(self, number: int) -> Prompt | None:
         """Return an open prompt for front ends, or None if no prompt has this number."""
@@ -206,18 +209,18 @@ class Queries:
             profile=space.profile.name,
             upstream=space.key.upstream_id.upstream,
             realm=space.key.realm[:REALM_CHARS_MAX],
-            method=space.method.title,
-            transport=space.method.transport,
-            user=space.user or space.profile.user,
-            reason=space.reason,
+            method=space.prompt.method.title,
+            transport=space.prompt.method.transport,
+            user=space.prompt.user or space.profile.user,
+            reason=space.prompt.reason,
             programs=tuple(programs[: self.state.limits.programs_max]),
             waiting=len(programs),
-            rejections=len(space.rejection_times),
-            confirm_retry=space.needs_confirmation(self.state.now, self.state.limits),
+            rejections=len(space.prompt.rejection_times),
+            confirm_retry=space.prompt.needs_confirmation(self.state.now, self.state.limits),
             checking=space.is_user_waiting,
             keyring=self.state.keyring,
-            before=space.previous_name[:REALM_CHARS_MAX]
-            if space.reason in UPSTREAM_CHANGED
+            before=space.prompt.previous_name[:REALM_CHARS_MAX]
+            if space.prompt.reason in UPSTREAM_CHANGED
             else "",
         )
 
@@ -227,7 +230,7 @@ class Queries:
         states = {space.sign_in for space in spaces}
         if self.no_common_scheme(profile_id):
             states.add(SignInState.UNUSABLE)
-        snooze = [s.snoozed_until for s in spaces if s.phase is SpacePhase.SNOOZED]
+        snooze = [s.prompt.snoozed_until for s in spaces if s.phase is SpacePhase.SNOOZED]
         trusted = [s for s in spaces if s.phase is SpacePhase.TRUSTED and s.login]
         latest = max(trusted, key=lambda space: space.seen_at, default=None)
         return ProfileFacts(
@@ -271,18 +274,22 @@ class Queries:
         return next(filter(None, found), None)
 
     def _changed_upstream(self, space: SpaceState) -> SignInTrouble | None:
-        if space.phase is not SpacePhase.PROMPTING or space.reason not in UPSTREAM_CHANGED:
+        if space.phase is not SpacePhase.PROMPTING or space.prompt.reason not in UPSTREAM_CHANGED:
             return None
         offer = pick(space, space.offers, self.state.now)
-        text = weaker_text(self.state, space, offer, space.reason) if offer else ""
+        text = weaker_text(self.state, space, offer, space.prompt.reason) if offer else ""
         return SignInTrouble(space.profile, RefusalReason.WEAKER, text)
 
     def _trouble(self, space: SpaceState) -> SignInTrouble | None:
         if space.is_record_overdue:
             return SignInTrouble(space.profile, RefusalReason.UNRECORDED, "")
-        if space.phase is SpacePhase.TRUSTED and space.weaker_refusal is not None:
-            return SignInTrouble(space.profile, RefusalReason.WEAKER, space.weaker_refusal)
-        if space.phase is not SpacePhase.UNVERIFIED or not space.needs_user or not space.offers:
+        if space.phase is SpacePhase.TRUSTED and space.prompt.weaker_refusal is not None:
+            return SignInTrouble(space.profile, RefusalReason.WEAKER, space.prompt.weaker_refusal)
+        if (
+            space.phase is not SpacePhase.UNVERIFIED
+            or not space.prompt.needs_user
+            or not space.offers
+        ):
             return None
         offer = pick(space, space.offers, self.state.now)
         if offer and objection(self.state, space, offer, space.offers) is None:

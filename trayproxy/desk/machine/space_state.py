@@ -22,8 +22,10 @@ from enum import Enum
 from math import inf
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.machine.events import OfferedScheme, RefusalReason, SignInMethod
+from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
 from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.machine.lookup import Lookup
+from trayproxy.desk.machine.prompt_state import REJECTION_REASONS, PromptState
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, host_of
 from trayproxy.domain.signin import Program, PromptReason, SignInState
 from trayproxy.profiles.profile import Profile
@@ -90,17 +92,6 @@ TRANSITIONS: dict[SpacePhase, frozenset[SpacePhase]] = {
     ),
 }
 """The permitted transitions: from each phase to its successors. Any other transition is a bug."""
-
-REJECTION_REASONS = frozenset(
-    {
-        PromptReason.SAVED_REJECTED,
-        PromptReason.TYPED_REJECTED,
-        PromptReason.REPEATED,
-        PromptReason.EXPIRED,
-        PromptReason.LOCKED,
-    }
-)
-"""The prompt reasons that follow the rejection of a login."""
 
 
 class LoginSource(Enum):
@@ -183,32 +174,16 @@ class LoginInFlight:
 
 
 @dataclass(slots=True)
-class OpenPrompt:
-    """An open prompt.
-
-    Attributes:
-        number: Identifies the prompt to front ends.
-        touched_at: Time of the user's last action on the prompt, or of the opening if the user
-            asked for the prompt.
-        is_touched: True if the user has begun to answer; the prompt is not closed automatically
-            then.
-    """
-
-    number: int
-    touched_at: float = -inf
-    is_touched: bool = False
-
-
-@dataclass(slots=True)
 class SpaceState:
     """The state of a protection space.
 
     Attributes:
         key: The protection space: profile, upstream and realm.
         profile: The profile of the protection space, as currently configured.
-        method: The sign-in method demanded by the upstream, for display.
         offers: The schemes offered by the last 407, strongest first.
         seen_at: Time of the last 407 or acceptance.
+        prompt: The prompt, and the rejections that it reports.
+        lookup: The keyring look-ups.
         phase: The current phase; set by `move_to`.
         login: The login of the current generation. It is kept after a rejection in case the
             rejection turns out to be wrong; requests carry it without a 407 only in
@@ -251,8 +226,6 @@ class SpaceState:
         unanswered: Number of requests in a row with the current login and without a response.
         is_overdue: True if the requests counted in `unanswered` may still get a response: the
             upstream has only stopped responding for a moment.
-        hold_until: Time until which the current login is not sent automatically, because too many
-            requests with it got no response.
         own_request: Number of the outstanding own request, 0 if there is none.
         own_deadline: Time until which other requests wait for the own request while an accepted
             login is in doubt.
@@ -261,40 +234,21 @@ class SpaceState:
         own_generation: The login generation for which the last own request was sent.
         own_targets: Targets of own requests with the current login.
         last_target: The target of the last request of a program.
-        is_account_locked: True if the upstream has reported a locked account.
-        previous_name: The upstream's scheme or realm from before its change, for the prompt.
         pending_verdicts: Logins replaced while their canary was in flight, by generation.
         is_blocked: True if the verdict on the same login is awaited, because the login is in flight
             elsewhere.
         parked: The parked requests by number, oldest first.
-        prompt_due_at: Time when the prompt may open.
-        prompt: The open prompt, None if there is none.
-        reason: The reason for the prompt.
-        needs_user: True if the user must provide a login, until a login was accepted.
-        user: The user name suggested in the prompt.
-        rejection_times: Times of the rejections in a row.
-        is_repeated: True if the user typed a login rejected before.
         is_unsent: True if the current login had been rejected before and was not sent again.
         retry_rejected: True if the current login is sent even if it has been rejected before, as
             the user wants.
-        may_retry_rejected: True if the user may send a rejected login once more.
-        snoozed_until: End of the snooze; infinite if only the user ends it.
-        snooze_ends_with_network: True if a network change also ends the snooze.
         weaker_snoozed_until: Time until which there is no prompt about weaker schemes.
-        weaker_refusal: The problem of the upstream in full sentences for the user, or empty, if a
-            request was refused because the upstream demands a weaker scheme than before and no
-            front end can show a prompt; None after the next acceptance.
-        lookup: Number of the outstanding keyring look-up, which may be overdue; None if there is
-            none.
-        lookup_deadline: Time when the keyring look-up times out.
-        next_lookup_at: Time from which the keyring may be read again.
-        next_survey_at: Time of the next check whether the keyring has been unlocked.
     """
 
     key: ProtectionSpace
     profile: Profile
-    method: SignInMethod
     seen_at: float
+    prompt: PromptState
+    lookup: Lookup
     offers: tuple[OfferedScheme, ...] = ()
     phase: SpacePhase = SpacePhase.NO_LOGIN
     login: Login | None = None
@@ -326,7 +280,6 @@ class SpaceState:
     scheme_failures: int = 0
     unanswered: int = 0
     is_overdue: bool = False
-    hold_until: float = 0.0
     own_request: int = 0
     own_deadline: float = inf
     own_challenged: bool = False
@@ -334,39 +287,21 @@ class SpaceState:
     own_generation: int = 0
     own_targets: set[str] = field(default_factory=set)
     last_target: str = ""
-    is_account_locked: bool = False
-    previous_name: str = ""
     pending_verdicts: dict[int, Login] = field(default_factory=dict)
     is_blocked: bool = False
     parked: dict[int, ParkedRequest] = field(default_factory=dict)
-    prompt_due_at: float = 0.0
-    prompt: OpenPrompt | None = None
-    reason: PromptReason = PromptReason.NEEDED
-    needs_user: bool = False
-    user: str = ""
-    rejection_times: list[float] = field(default_factory=list)
-    is_repeated: bool = False
     is_unsent: bool = False
     retry_rejected: bool = False
-    may_retry_rejected: bool = False
-    snoozed_until: float = 0.0
-    snooze_ends_with_network: bool = False
     weaker_snoozed_until: float = 0.0
-    weaker_refusal: str | None = None
-    lookup: int | None = None
-    lookup_deadline: float = inf
-    next_lookup_at: float = 0.0
-    next_survey_at: float = 0.0
 
     def move_to(self, phase: SpacePhase) -> None:
         """Enter another phase, which must be a permitted transition."""
         assert phase in TRANSITIONS[self.phase], f"{self.phase} to {phase}"
         self.phase = phase
         if phase is SpacePhase.PROMPTING:
-            self.needs_user = True
+            self.prompt = self.prompt.needing_user()
         elif phase in (SpacePhase.TRUSTED, SpacePhase.NO_LOGIN):
-            self.needs_user = False
-            self.weaker_refusal = None
+            self.prompt = self.prompt.settled()
 
     @property
     def login_id(self) -> LoginId:
@@ -391,7 +326,7 @@ class SpaceState:
     @property
     def is_idle(self) -> bool:
         """True if there is neither a parked request nor an open prompt."""
-        return not self.parked and self.prompt is None
+        return not self.parked and self.prompt.open is None
 
     @property
     def has_login(self) -> bool:
@@ -410,7 +345,7 @@ class SpaceState:
         False for an accepted login in doubt: the user has not typed the login just now.
         """
         if (
-            self.reason in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
+            self.prompt.reason in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
             or self.accepted_at is not None
         ):
             return False
@@ -444,18 +379,6 @@ class SpaceState:
         acceptance."""
         return self.accepted_at is not None and (self.refusals > 0 or self.unanswered > 0)
 
-    def needs_confirmation(self, now: float, limits: DeskLimits) -> bool:
-        """Return whether the prompt requires *Try anyway* for the next attempt."""
-        return self.is_repeated or self.is_account_locked or self.may_lock_account(now, limits)
-
-    def may_lock_account(self, now: float, limits: DeskLimits) -> bool:
-        """Return whether the number of recent rejections puts the account at risk of being
-        locked."""
-        recent = sum(
-            1 for refused_at in self.rejection_times if now - refused_at <= limits.rejection_window
-        )
-        return recent >= limits.rejections_max
-
     def was_refused_lately(self, target: str, now: float, limits: DeskLimits) -> bool:
         """Return whether the current login was refused moments ago for the host of this target."""
         refused_at = self.refused_hosts.get(host_of(target))
@@ -484,11 +407,12 @@ class SpaceState:
     def sign_in(self) -> SignInState:
         """The sign-in state for front ends (ux §3.1)."""
         if self.phase is SpacePhase.TRUSTED:
-            return SignInState.OK if self.weaker_refusal is None else SignInState.NEEDED
+            return SignInState.OK if self.prompt.weaker_refusal is None else SignInState.NEEDED
         if self.accepted_at is not None and self.refusals:
             return SignInState.OK
         if self.phase is SpacePhase.SNOOZED:
             return SignInState.SNOOZED
-        if not self.needs_user:
+        if not self.prompt.needs_user:
             return SignInState.UNTESTED
-        return SignInState.REJECTED if self.reason in REJECTION_REASONS else SignInState.NEEDED
+        is_rejected = self.prompt.reason in REJECTION_REASONS
+        return SignInState.REJECTED if is_rejected else SignInState.NEEDED

@@ -21,28 +21,14 @@ from trayproxy.desk.machine.events import (
     SignInMethod,
 )
 from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.machine.lookup import Lookup
+from trayproxy.desk.machine.prompt_state import PromptState
 from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.domain.problem import Problem
-from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
+from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import Profile
-
-LASTING_REASONS = frozenset(
-    {
-        PromptReason.SAVED_REJECTED,
-        PromptReason.TYPED_REJECTED,
-        PromptReason.REPEATED,
-        PromptReason.EXPIRED,
-        PromptReason.LOCKED,
-        PromptReason.KEYRING_LOCKED,
-        PromptReason.KEYRING_SILENT,
-        PromptReason.UNCHECKED,
-        PromptReason.UNCLEAR,
-        PromptReason.UNRECORDED,
-    }
-)
-"""The prompt reasons that remain valid when a prompt is opened again later."""
 
 
 class DeskState:
@@ -125,7 +111,7 @@ class DeskState:
     def space_of_prompt(self, number: int) -> SpaceState | None:
         """Return the protection space of an open prompt, or None if no prompt has this number."""
         for space in self.spaces.values():
-            if space.prompt and space.prompt.number == number:
+            if space.prompt.open and space.prompt.open.number == number:
                 return space
         return None
 
@@ -143,7 +129,8 @@ class DeskState:
         """
         if space.login is None:
             return
-        space.user = user = space.login.user
+        user = space.login.user
+        space.prompt = space.prompt.with_user(user)
         spaces = self.spaces_of_profile(space.profile.id)
         others = [
             sibling.login.user
@@ -167,7 +154,7 @@ class DeskState:
         """Add and return a protection space; return None if `DeskLimits.spaces_max` are in use."""
         if len(self.spaces) >= self.limits.spaces_max and not self._evict_space():
             return None
-        space = SpaceState(key, profile, method, self.now, next_lookup_at=self.now)
+        space = SpaceState(key, profile, self.now, PromptState(method), Lookup(self.now))
         self.spaces[key] = space
         return space
 
@@ -254,9 +241,9 @@ class DeskState:
 
     def prompt_changed(self, space: SpaceState) -> None:
         """Notify front ends of a possible change in the open prompt of a protection space."""
-        if space.prompt:
-            self.effects.append(NotifyPromptChanged(space.prompt.number))
+        if space.prompt.open:
+            self.effects.append(NotifyPromptChanged(space.prompt.open.number))
 
     def prompted_spaces(self) -> Iterator[SpaceState]:
         """Yield the protection spaces with an open prompt."""
-        return (space for space in self.spaces.values() if space.prompt)
+        return (space for space in self.spaces.values() if space.prompt.open)

@@ -16,7 +16,6 @@ from trayproxy.desk.machine.events import (
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import pick
 from trayproxy.desk.machine.space_state import (
-    REJECTION_REASONS,
     LoginSource,
     SpacePhase,
     SpaceState,
@@ -48,7 +47,7 @@ class UserActions:
     def handle_answer(self, event: PromptAnswered) -> None:
         """Use the login with which the user has answered a prompt."""
         space = self._state.space_of_prompt(event.number)
-        if space is None or space.prompt is None or space.is_user_waiting:
+        if space is None or space.prompt.open is None or space.is_user_waiting:
             return
         self._prompts.touch(space)
         if self._is_rejected(space, event.login):
@@ -78,14 +77,14 @@ class UserActions:
 
     def _wait_for_verdict(self, space: SpaceState) -> None:
         """Continue the trial of a login after the user has typed the same login again."""
-        space.reason = PromptReason.NEEDED
+        space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
         space.own_generation = 0
         if space.phase is SpacePhase.CHECKING:
             space.canary_overdue_at = self._state.now + self._state.limits.canary_overdue
         self._state.prompt_changed(space)
 
     def _is_rejected(self, space: SpaceState, login: Login) -> bool:
-        if space.may_retry_rejected or space.needs_confirmation(
+        if space.prompt.may_retry_rejected or space.prompt.needs_confirmation(
             self._state.now, self._state.limits
         ):
             return False
@@ -95,9 +94,7 @@ class UserActions:
 
     def _ask_again(self, space: SpaceState, login: Login) -> None:
         """Report a login rejected before: to send the login again would cost a failed log-on."""
-        space.is_repeated = True
-        space.user = login.user
-        space.reason = PromptReason.REPEATED
+        space.prompt = space.prompt.rejected_before(login.user, PromptReason.REPEATED)
         self._state.prompt_changed(space)
 
     def handle_decline(self, number: int, snooze: Snooze) -> None:
@@ -111,16 +108,17 @@ class UserActions:
         if space.phase is SpacePhase.UNVERIFIED and space.source is not LoginSource.TYPED:
             return None
         self._lookup.clear_login(space)
-        space.snoozed_until = self._state.now + self._snooze_time(snooze)
-        space.snooze_ends_with_network = snooze is not Snooze.A_MINUTE
-        space.needs_user = True
+        space.prompt = space.prompt.snoozed(
+            self._state.now + self._snooze_time(snooze),
+            ends_with_network=snooze is not Snooze.A_MINUTE,
+        )
         space.move_to(SpacePhase.SNOOZED)
         return self._state.refuse_all(space, RefusalReason.DECLINED)
 
     def _decline_weaker(self, space: SpaceState, snooze: Snooze) -> None:
         """Refuse the requests with a demand for a weaker scheme; the login remains in use for the
         others."""
-        space.reason = PromptReason.NEEDED
+        space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
         if space.objected_requests:
             space.weaker_snoozed_until = self._state.now + self._snooze_time(snooze)
         for request in space.objected_requests:
@@ -162,12 +160,11 @@ class UserActions:
             return
         if profile.sign_in is SignIn.SSO:
             return self._retry_sso(space)
-        space.may_retry_rejected, space.next_lookup_at = True, state.now
+        space.prompt = space.prompt.requested(is_waiting=bool(space.parked))
+        space.lookup = space.lookup.allowed(state.now)
         if space.phase in (SpacePhase.NO_LOGIN, SpacePhase.SNOOZED):
             space.move_to(SpacePhase.PROMPTING)
-        if space.reason not in REJECTION_REASONS and not space.parked:
-            space.reason = PromptReason.ASKED_FOR
-        if space.prompt is None:
+        if space.prompt.open is None:
             self._prompts.open(space)
         self._prompts.touch(space)
         if state.keyring.state is KeyringState.UNKNOWN:
@@ -219,14 +216,13 @@ class UserActions:
     def reset_space(self, space: SpaceState) -> None:
         """Forget the login of a protection space and prompt anew for the parked requests."""
         self._lookup.clear_login(space)
-        space.rejection_times.clear()
+        space.prompt = space.prompt.without_rejections().with_user("")
+        space.lookup = space.lookup.allowed(self._state.now)
         space.backoffs.clear()
         space.forbidden_hosts.clear()
-        space.is_repeated = space.may_retry_rejected = space.is_account_locked = False
-        space.reason, space.user, space.next_lookup_at = PromptReason.NEEDED, "", self._state.now
         if space.phase is SpacePhase.SNOOZED:
             return
-        if space.parked or space.prompt:
+        if space.parked or space.prompt.open:
             return self._prompts.ask(space, PromptReason.NEEDED)
         if space.phase is not SpacePhase.NO_LOGIN:
             space.move_to(SpacePhase.NO_LOGIN)
@@ -236,4 +232,4 @@ class UserActions:
 def preferred_space(spaces: Iterable[SpaceState]) -> SpaceState:
     """Return the protection space most likely meant by the user: prompted, in need of a login,
     recent."""
-    return max(spaces, key=lambda s: (s.prompt is not None, s.needs_user, s.seen_at))
+    return max(spaces, key=lambda s: (s.prompt.open is not None, s.prompt.needs_user, s.seen_at))

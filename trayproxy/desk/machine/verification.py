@@ -180,7 +180,7 @@ class Verification:
         if space.accepted_at is not None:
             self._outcomes.keep_unverified(space, sent=True)
             return
-        space.reason = PromptReason.UNCHECKED
+        space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
         self._state.prompt_changed(space)
 
     def _release_trusted(self, space: SpaceState, request: ParkedRequest) -> None:
@@ -213,7 +213,7 @@ class Verification:
             state.unpark(request.request_id)
             state.refuse(request.request_id, RefusalReason.WEAKER, text)
             if not request.is_own and now >= space.weaker_snoozed_until:
-                space.weaker_refusal = text
+                space.prompt = space.prompt.with_weaker_refusal(text)
         else:
             self._prompts.ask_for_request(space, request, reason, offer.method)
 
@@ -392,7 +392,7 @@ class Verification:
     def _report_overdue_record(self, space: SpaceState) -> None:
         """Report the missing record of the trial, without which the login is not sent."""
         space.record_deadline, space.is_record_overdue = inf, True
-        space.reason = PromptReason.UNRECORDED
+        space.prompt = space.prompt.with_reason(PromptReason.UNRECORDED)
         self._state.prompt_changed(space)
 
     def handle_recorded(self, event: TrialRecorded) -> None:
@@ -407,7 +407,7 @@ class Verification:
             return
         if space.is_record_overdue:
             space.own_generation = 0  # Send the own request refused in the meantime again.
-            space.reason = PromptReason.NEEDED
+            space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
         space.clear_record()
         if may_send:
             space.is_recorded = True
@@ -418,9 +418,7 @@ class Verification:
             self._record_trial(space, retry_rejected=True)  # The user has just typed it.
         else:
             space.unanswered = max(space.unanswered, state.limits.unanswered_max)
-            space.hold_until = state.now + event.hold_s
-            space.next_lookup_at = state.now + state.limits.locked_lookup_ttl
-            self._prompts.ask(space, PromptReason.UNCHECKED)
+            self._outcomes.hold_login(space, event.hold_s)
 
     def _canary_candidates(self, space: SpaceState) -> list[ParkedRequest]:
         """Return the parked requests suited as the canary, best first.
@@ -446,7 +444,7 @@ class Verification:
         """Refuse a request because no offered scheme can be used at present."""
         state = self._state
         state.unpark(request_id)
-        space.needs_user = True
+        space.prompt = space.prompt.needing_user()
         found = current_backoff(space, state.now)
         assert found is not None, "an offer that is not picked is left alone for a reason"
         state.refuse(request_id, found.reason, found.text)
@@ -459,7 +457,7 @@ class Verification:
         The own sign-in has no prompt: the parked requests are refused.
         """
         if space.source is LoginSource.SSO:
-            space.needs_user = True
+            space.prompt = space.prompt.needing_user()
             found = current_backoff(space, self._state.now)
             if found:
                 self._state.refuse_all(space, found.reason, found.text)
@@ -467,7 +465,7 @@ class Verification:
                 text = weaker_text(self._state, space, offer, reason)
                 self._state.refuse_all(space, RefusalReason.WEAKER, text)
         else:
-            space.method = offer.method
+            space.prompt = space.prompt.with_method(offer.method)
             self._prompts.ask(space, reason)
 
     # --- Own requests ----------------------------------------------------------------------------
@@ -479,8 +477,8 @@ class Verification:
         """
         is_typed = (
             space.source is LoginSource.TYPED
-            and space.prompt is not None
-            and space.prompt.is_touched
+            and space.prompt.open is not None
+            and space.prompt.open.is_touched
         )
         will_be_saved = space.source is LoginSource.COMMAND_LINE and space.remember
         if (is_typed or will_be_saved) and space.own_generation != space.generation:
@@ -523,7 +521,7 @@ class Verification:
             if space.is_record_overdue:
                 pass  # The prompt already says why the login is not sent.
             elif event.was_challenged:
-                space.reason = PromptReason.UNCHECKED
+                space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
             else:
                 self._prompts.close(space, Ending.ABANDONED)
         self._state.prompt_changed(space)
