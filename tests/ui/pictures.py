@@ -10,12 +10,12 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT, STATUS
+from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import CheckProfile, CheckResult, ListenerState, Step, StepState
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
 from trayproxy.profiles.profile import Encoding, Method, SignIn
 from trayproxy.ui.check_panel import CheckPanel
-from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.sign_in_dialog import SignInDialog

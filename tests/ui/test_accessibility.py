@@ -11,11 +11,11 @@ from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT
+from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import CheckProfile
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import PromptReason
 from trayproxy.ui.check_panel import CheckPanel
-from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.sign_in_dialog import SignInDialog
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PySide6.QtGui import QColor, QImage, QPalette
 
+from trayproxy.control.icon_state import IconState
 from trayproxy.identity import APP_ID, APP_NAME
-from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.icons import TRAY_SIZES, action_icon, app_icon, render, resource_path, tray_icon
 
 DRAWINGS = sorted(path.stem for path in resource_path("icons/tray").glob("*.svg"))

@@ -11,12 +11,12 @@ from PySide6.QtWidgets import QSystemTrayIcon
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS
+from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import SignInState, Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
 from trayproxy.ui import texts
-from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.menu import PROFILES_SHOWN, TrayMenu
 from trayproxy.ui.text_sanitizer import MENU_WIDTH, TOOLTIP_UNITS, utf16_units
 from trayproxy.ui.tray import Gesture, gesture_of

@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS
+from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -44,7 +45,6 @@ from trayproxy.profiles.profile import (
     Upstream,
 )
 from trayproxy.ui.check_panel import CheckPanel, report, verdict
-from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.profile_form import ProfileDraft, draft_from_profile, normalized
 from trayproxy.ui.profiles_window import Deletion, ProfilesWindow
 

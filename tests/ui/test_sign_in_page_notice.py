@@ -9,11 +9,11 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import STATUS, FakeService
 from tests.ui.test_prompts import RecordingChannel
+from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import Status, UseProfile
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.profile import DIRECT_ID
 from trayproxy.ui.app import App
-from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.notifications import Notifier
 from trayproxy.ui.sign_in_page_notice import CONNECT_DIRECTLY, OPEN_PAGE, SignInPageNotice

@@ -10,11 +10,11 @@ from PySide6.QtCore import QTranslator
 from PySide6.QtWidgets import QApplication
 
 import trayproxy.ui
-from trayproxy.control import prompt_reasons
+from trayproxy.control import texts as shared
 from trayproxy.domain.signin import Prompt, PromptReason, Transport
 from trayproxy.ui.texts import rejection_line
 
-SOURCES = [*sorted(Path(trayproxy.ui.__file__).parent.glob("*.py")), Path(prompt_reasons.__file__)]
+SOURCES = [*sorted(Path(trayproxy.ui.__file__).parent.glob("*.py")), Path(shared.__file__)]
 CONTEXTS = {"Check", "Plurals", "Notification", "Profiles", "SignIn", "Tray", "Window"}
 
 
@@ -49,7 +49,7 @@ def test_plurals_are_marked_as_such(found: ElementTree.Element) -> None:
 def test_the_reasons_of_a_prompt_are_found(found: ElementTree.Element) -> None:
     contexts = {context.findtext("name"): context for context in found.findall("context")}
     texts = {text.text for text in contexts["SignIn"].findall("message/source")}
-    assert {*prompt_reasons.REASON_TEXTS.values(), prompt_reasons.NO_PREVIOUS_REALM_TEXT} <= texts
+    assert {*shared.REASON_TEXTS.values(), shared.NO_PREVIOUS_REALM_TEXT} <= texts
 
 
 def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> None:
@@ -76,4 +76,4 @@ def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> Non
         shown = rejection_line(prompt)
     finally:
         qapp.removeTranslator(translator)
-    assert shown == prompt_reasons.REASON_TEXTS[PromptReason.TYPED_REJECTED][::-1]
+    assert shown == shared.REASON_TEXTS[PromptReason.TYPED_REJECTED][::-1]

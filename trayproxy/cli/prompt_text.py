@@ -1,7 +1,7 @@
 """Format a prompt as lines of a terminal, with the content of the dialog (ux §3.3, §3.5)."""
 
 from trayproxy.cli.output import printable_line
-from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXTS
+from trayproxy.control import texts
 from trayproxy.domain.signin import (
     KeyringState,
     KeyringStatus,
@@ -48,29 +48,22 @@ def waiting_programs(prompt: Prompt) -> str:
 
 def transport_text(prompt: Prompt) -> str:
     """Return the protection of the password on its way to the proxy (ux §3.5)."""
-    match prompt.transport:
-        case Transport.READABLE:
-            return (
-                "Warning: the password travels unencrypted to this proxy. "
-                "Anyone on the network path can read it."
-            )
-        case Transport.ENCRYPTED:
-            return "The connection to the proxy is encrypted."
-    if prompt.method.lower() == "digest":
-        return "The password itself is not sent, but the connection to the proxy is not encrypted."
-    return (
-        "Your password is not sent in readable form; the connection to the proxy is not encrypted."
-    )
+    if prompt.transport is Transport.READABLE:
+        return (
+            "Warning: the password travels unencrypted to this proxy. "
+            "Anyone on the network path can read it."
+        )
+    return texts.transport_text(prompt.transport, prompt.method)
 
 
 def reason_text(prompt: Prompt) -> str:
     """Return the reason for the prompt, empty if no explanation is needed."""
     before = printable_line(prompt.before, _REALM_LENGTH)
     if prompt.reason is PromptReason.REALM_CHANGED and not before:
-        return NO_PREVIOUS_REALM_TEXT
+        return texts.NO_PREVIOUS_REALM_TEXT
     method = printable_line(prompt.method, _NAME_LENGTH)
     words = {"store": keyring_name(prompt.keyring), "before": before, "method": method}
-    return REASON_TEXTS.get(prompt.reason, "").format(**words)
+    return texts.REASON_TEXTS.get(prompt.reason, "").format(**words)
 
 
 def encoding_hint(prompt: Prompt) -> str:

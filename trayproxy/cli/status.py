@@ -7,14 +7,19 @@ import msgspec
 from trayproxy.cli.output import json_line, print_line, printable_line, problem_line
 from trayproxy.cli.service_client import fetch_status, require_service
 from trayproxy.cli.verb_parser import Arguments, VerbParser
-from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
-from trayproxy.control.status_conditions import (
+from trayproxy.control.icon_state import (
+    TROUBLE_AFTER_S,
+    IconFacts,
+    IconState,
     cannot_sign_in,
     has_no_active_profile,
     has_no_profile,
+    icon_state,
     lacks_sign_in,
     needs_sign_in,
 )
+from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
+from trayproxy.control.texts import STARTING_TEXT, state_text
 from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.domain.signin import KeyringState, KeyringStatus, SignInState
 from trayproxy.paths import Paths
@@ -87,23 +92,9 @@ def as_text(status: Status) -> str:
     return "\n".join([heading(status), *lines])
 
 
-def state(status: Status) -> str:
-    """Return the name of the tray icon's state (ux §3.1), without the tray's delays."""
-    if status.listener is ListenerState.FAILED:
-        return "stopped"
-    if status.listener is ListenerState.STARTING:
-        return "starting"
-    if has_no_active_profile(status):
-        return "stopped"
-    if needs_sign_in(status):
-        return "signin"
-    if status.upstream is UpstreamState.UNREACHABLE or cannot_sign_in(status):
-        return "trouble"
-    if has_no_profile(status):
-        return "starting"
-    if status.direct:
-        return "direct"
-    return "ok" if status.upstream is UpstreamState.OK else "ready"
+def state(status: Status) -> IconState:
+    """Return the tray icon's state (ux §3.1), without the tray's delays."""
+    return icon_state(IconFacts(status, unreachable_s=TROUBLE_AFTER_S))
 
 
 def heading(status: Status) -> str:
@@ -112,30 +103,18 @@ def heading(status: Status) -> str:
         return "Not running"
     if has_no_active_profile(status):
         return "No profile is in use; choose one: trayproxy profiles use"
-    if status.listener is ListenerState.UP and has_no_profile(status):
-        return "No profile yet"
-    name = printable_line(status.profile.name) if status.profile is not None else ""
-    match state(status):
-        case "starting":
-            return "Starting…"
-        case "signin":
-            waiting = status.waiting
-            some = f" ({waiting} {'request' if waiting == 1 else 'requests'} waiting)"
-            return f"{name} — sign-in needed{some if waiting else ''}"
-        case "direct":
-            if status.direct_until is None:
-                return "Connecting directly"
-            return f"Connecting directly until {strftime('%H:%M', localtime(status.direct_until))}"
-        case "trouble" if lacks_sign_in(status):
-            return f"{name} — the proxy wants a sign-in"
-        case "trouble" if cannot_sign_in(status):
-            return f"{name} — no common way to sign in"
-        case "trouble" if status.profile is not None:
-            return f"{name} — cannot reach {status.profile.upstream.host}"
-        case "ready":
-            return f"{name} — ready, not used yet"
-    user = f" as {printable_line(status.user)}" if status.user else ""
-    return f"{name} — connected{user}"
+    if status.listener is ListenerState.STARTING:
+        return STARTING_TEXT
+    template = state_text(state(status), status).replace("{name}:", "{name} —")
+    if status.waiting and state(status) is IconState.SIGNIN:
+        requests = "request" if status.waiting == 1 else "requests"
+        template += f" ({status.waiting} {requests} waiting)"
+    return template.format(
+        name=printable_line(status.profile.name) if status.profile is not None else "",
+        host=status.profile.upstream.host if status.profile is not None else "",
+        user=printable_line(status.user),
+        time=strftime("%H:%M", localtime(status.direct_until)),
+    )
 
 
 def exit_code(status: Status) -> ExitCode:

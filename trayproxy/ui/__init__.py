@@ -8,7 +8,7 @@ This is the only package that imports PySide6. It also imports `trayproxy.contro
 `trayproxy.profiles`, `trayproxy.auth.login`, `trayproxy.desktop`, `trayproxy.paths` and
 `trayproxy.identity`.
 
-These modules do not import Qt and are tested without it: `icon_state` (which icon to show),
+These modules do not import Qt and are tested without it: `icon_track` (which icon to show),
 `text_sanitizer` (untrusted text), `restart_policy` (when to restart the service),
 `notification_policy` (when a notification may be shown) and `traffic_rate`.
 

@@ -61,7 +61,7 @@ from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
 from trayproxy.ui import texts
-from trayproxy.ui.icon_state import IconTrack
+from trayproxy.ui.icon_track import IconTrack
 from trayproxy.ui.icons import app_icon
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.notifications import (

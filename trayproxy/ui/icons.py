@@ -8,8 +8,8 @@ from PySide6.QtGui import QColor, QGuiApplication, QIcon, QImage, QPainter, QPal
 from PySide6.QtSvg import QSvgRenderer
 
 import trayproxy
+from trayproxy.control.icon_state import IconState
 from trayproxy.identity import APP_ID
-from trayproxy.ui.icon_state import IconState
 
 TRAY_SIZES = (16, 20, 22, 24, 32, 40, 44, 48, 64)
 """Pixels. For an SVG icon Qt sends only 22 and 64 pixels, and the desktop scales these."""

@@ -12,12 +12,11 @@ from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QAction, QActionGroup, QIcon
 from PySide6.QtWidgets import QMenu
 
+from trayproxy.control.icon_state import IconState, needs_sign_in
 from trayproxy.control.messages import Status
-from trayproxy.control.status_conditions import needs_sign_in
 from trayproxy.domain.signin import Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
-from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.text_sanitizer import menu_text
 from trayproxy.ui.widgets import named

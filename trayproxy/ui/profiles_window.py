@@ -27,15 +27,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from trayproxy.control.icon_state import IconState, needs_sign_in
 from trayproxy.control.messages import CheckProfile, Reply, Status
-from trayproxy.control.status_conditions import needs_sign_in
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
 from trayproxy.ui.check_panel import CheckPanel
-from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.icons import action_icon, render
 from trayproxy.ui.profile_form import ProfileDraft, ProfileForm, draft_from_profile
 from trayproxy.ui.text_sanitizer import NAME_WIDTH, breakable, clean, elide, isolate

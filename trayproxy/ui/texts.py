@@ -6,12 +6,14 @@ truncated before they are inserted.
 
 from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 
+from trayproxy.control.icon_state import IconState, has_no_active_profile
 from trayproxy.control.messages import ListenerState, Status
-from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXTS
-from trayproxy.control.status_conditions import (
-    cannot_sign_in,
-    has_no_active_profile,
-    lacks_sign_in,
+from trayproxy.control.texts import (
+    NO_PREVIOUS_REALM_TEXT,
+    REASON_TEXTS,
+    STARTING_TEXT,
+    state_text,
+    transport_text,
 )
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import (
@@ -20,11 +22,9 @@ from trayproxy.domain.signin import (
     Program,
     Prompt,
     PromptReason,
-    SignInState,
     Transport,
 )
 from trayproxy.profiles.profile import Encoding, Method, Profile, ProxyScheme, Upstream
-from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.plurals import Plurals
 from trayproxy.ui.text_sanitizer import (
     MENU_WIDTH,
@@ -70,29 +70,15 @@ def first_line(state: IconState, status: Status | None) -> str:
         return translate("Tray", "No profile is in use — choose one")
     if state is IconState.STOPPED:
         return _stopped_line(state, status)
-    if status.profile is None and not status.direct:
-        return translate("Tray", "No profile yet")
+    template = translated("Tray", state_text(state, status))
+    if "{time}" in template and status.direct_until is not None:
+        return template.format(time=_time_text(status.direct_until))
     name = _profile_name(status)
-    match state:
-        case IconState.SIGNIN:
-            return fill_name(translate("Tray", "{name}: sign-in needed"), name)
-        case IconState.DIRECT:
-            return _direct_line(status)
-        case IconState.TROUBLE if lacks_sign_in(status):
-            return fill_name(translate("Tray", "{name}: the proxy wants a sign-in"), name)
-        case IconState.TROUBLE if cannot_sign_in(status):
-            return fill_name(translate("Tray", "{name}: no common way to sign in"), name)
-        case IconState.TROUBLE if status.profile is not None:
-            line = translate("Tray", "{name}: cannot reach {host}")
-            return _fill_name_and_host(line, name, host_text(status.profile.upstream.host))
-        case IconState.STARTING:
-            return translate("Tray", "Starting…")
-        case IconState.READY:
-            return fill_name(translate("Tray", "{name} — ready, not used yet"), name)
-    if status.user and status.sign_in is not SignInState.NONE:
-        line = translate("Tray", "{name} — connected as {host}")
-        return _fill_name_and_host(line, name, clean(status.user))
-    return fill_name(translate("Tray", "{name} — connected"), name)
+    if "{host}" in template and status.profile is not None:
+        return _fill_name_and_other(template, name, host_text(status.profile.upstream.host))
+    if "{user}" in template:
+        return _fill_name_and_other(template, name, clean(status.user))
+    return fill_name(template, name)
 
 
 def tray_tooltip(state: IconState, status: Status | None) -> str:
@@ -112,7 +98,7 @@ def tray_tooltip(state: IconState, status: Status | None) -> str:
 
 def _stopped_line(state: IconState, status: Status | None) -> str:
     if state is IconState.STARTING:
-        return translate("Tray", "Starting…")
+        return translated("Tray", STARTING_TEXT)
     if status is not None and status.problem is not None:
         why = _as_clause(clean(status.problem.title))
         text = translate("Tray", "Not running — {why}").format(why=why)
@@ -127,12 +113,14 @@ def _as_clause(title: str) -> str:
     return title if title.startswith("TrayProxy") else title[:1].lower() + title[1:]
 
 
-def _fill_name_and_host(template: str, name: str, other: str) -> str:
-    """Fill ``{name}`` and ``{host}``; the name is shortened first, down to 16 characters."""
-    fixed = len(template.format(name="", host=""))
-    room = MENU_WIDTH - fixed
+def _fill_name_and_other(template: str, name: str, other: str) -> str:
+    """Fill ``{name}``, and ``{host}`` or ``{user}``; the name is shortened first, down to 16
+    characters.
+    """
+    room = MENU_WIDTH - len(template.format(name="", host="", user=""))
     name = elide(clean(name), max(min(16, len(name)), room - len(other)))
-    return template.format(name=isolate(name), host=isolate(elide(other, max(1, room - len(name)))))
+    other = isolate(elide(other, max(1, room - len(name))))
+    return template.format(name=isolate(name), host=other, user=other)
 
 
 def _profile_name(status: Status) -> str:
@@ -178,14 +166,10 @@ def direct_offer() -> str:
     return translate("Tray", "Connect directly for 5 minutes")
 
 
-def _direct_line(status: Status) -> str:
-    if status.direct_until is None:
-        return translate("Tray", "Connecting directly")
-    until = QLocale().toString(
-        QDateTime.fromSecsSinceEpoch(int(status.direct_until)).time(),
-        QLocale.FormatType.ShortFormat,
-    )
-    return translate("Tray", "Connecting directly until {time}").format(time=until)
+def _time_text(seconds: float) -> str:
+    """Return the time of day for seconds since the epoch."""
+    time = QDateTime.fromSecsSinceEpoch(int(seconds)).time()
+    return QLocale().toString(time, QLocale.FormatType.ShortFormat)
 
 
 def port_offer(status: Status | None) -> tuple[str, int] | None:
@@ -314,20 +298,7 @@ def program_text(waiting: Program) -> str:
 
 def transport_line(prompt: Prompt) -> str:
     """Return how the password is protected on its way to the proxy (ux §3.5)."""
-    match prompt.transport:
-        case Transport.READABLE:
-            return translate("SignIn", "The password travels unencrypted to this proxy.")
-        case Transport.ENCRYPTED:
-            return translate("SignIn", "The connection to the proxy is encrypted.")
-    if prompt.method.lower() == "digest":
-        return translate(
-            "SignIn",
-            "The password itself is not sent, but the connection to the proxy is not encrypted.",
-        )
-    return translate(
-        "SignIn",
-        "Your password is not sent in readable form; the connection to the proxy is not encrypted.",
-    )
+    return translated("SignIn", transport_text(prompt.transport, prompt.method))
 
 
 def transport_explanation(prompt: Prompt) -> str:

@@ -6,7 +6,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QSystemTrayIcon
 
-from trayproxy.ui.icon_state import IconState
+from trayproxy.control.icon_state import IconState
 from trayproxy.ui.icons import tray_icon
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.tray_host import TrayHost

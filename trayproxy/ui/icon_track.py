@@ -1,21 +1,20 @@
-"""The state of the tray icon (ux §3.1), computed without Qt and without reading a clock.
+"""The state of the tray icon over time (ux §3.1), computed without Qt and without reading a clock.
 
-`icon_state` is a pure function and implements the precedence table. `IconTrack` adds the
-time-dependent rules: an unreachable upstream is shown as trouble after five seconds, *trouble* and
-*ok* do not flicker, and two icon changes are at least 200 ms apart.
+`IconTrack` adds the time-dependent rules to `trayproxy.control.icon_state`: an unreachable upstream
+is shown as trouble after five seconds, *trouble* and *ok* do not flicker, and two icon changes are
+at least 200 ms apart.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
-
+from trayproxy.control.icon_state import (
+    STARTING_TIMEOUT_S,
+    TROUBLE_AFTER_S,
+    IconFacts,
+    IconState,
+    icon_state,
+)
 from trayproxy.control.messages import ListenerState, Status, UpstreamState
-from trayproxy.control.status_conditions import cannot_sign_in, has_no_active_profile, needs_sign_in
 from trayproxy.profiles.profile import Profile
 
-STARTING_TIMEOUT_S = 3.0
-"""Seconds for which *starting* is shown: for the service, its listener and a profile switch."""
-TROUBLE_AFTER_S = 5.0
-"""Seconds for which an upstream is unreachable before the icon shows *trouble*."""
 MIN_STATE_S = 1.0
 """Minimum seconds for which *trouble* or *ok* is shown before it is replaced by the other state."""
 MIN_SWAP_INTERVAL_S = 0.2
@@ -23,72 +22,6 @@ MIN_SWAP_INTERVAL_S = 0.2
 
 _TIMER_RESOLUTION_S = 0.001
 """Seconds; the resolution of timers. A shorter remaining time is not waited for."""
-
-
-class IconState(StrEnum):
-    """The states of the icon, worst first; the values are the base names of the icon files."""
-
-    STOPPED = "stopped"
-    """Programs cannot use TrayProxy: it does not listen, or no profile is in use."""
-    SIGNIN = "signin"
-    """The user has to sign in."""
-    TROUBLE = "trouble"
-    """The upstream cannot be reached, or TrayProxy cannot sign in to it."""
-    STARTING = "starting"
-    """Not usable yet: starting, switching profiles, or no profile exists."""
-    DIRECT = "direct"
-    """Programs connect directly, as the user has chosen."""
-    READY = "ready"
-    """A profile is in use; no request has been sent to its upstream yet."""
-    OK = "ok"
-    """The last exchange with the upstream succeeded."""
-
-
-@dataclass(frozen=True, slots=True)
-class IconFacts:
-    """The input of `icon_state`.
-
-    Attributes:
-        status: The last status of the service; None while the service is not connected.
-        waited_s: Seconds since the tray began to wait for the service, its listener or a profile
-            switch.
-        unreachable_s: Seconds since the upstream became unreachable.
-        responded_before: True if the upstream responded until it became unreachable.
-        switching: True if a profile switch was requested and the status does not show it yet.
-    """
-
-    status: Status | None
-    waited_s: float = 0.0
-    unreachable_s: float = 0.0
-    responded_before: bool = False
-    switching: bool = False
-
-
-def icon_state(facts: IconFacts) -> IconState:
-    """Return the worst applicable icon state."""
-    status = facts.status
-    is_within_timeout = facts.waited_s <= STARTING_TIMEOUT_S
-    if status is None or status.listener is ListenerState.STARTING:
-        return IconState.STARTING if is_within_timeout else IconState.STOPPED
-    if status.listener is ListenerState.FAILED:
-        return IconState.STOPPED
-    if needs_sign_in(status):
-        return IconState.SIGNIN
-    if cannot_sign_in(status):
-        return IconState.TROUBLE
-    if status.upstream is UpstreamState.UNREACHABLE and facts.unreachable_s >= TROUBLE_AFTER_S:
-        return IconState.TROUBLE
-    if has_no_active_profile(status) and not (facts.switching and is_within_timeout):
-        return IconState.STOPPED
-    has_route = status.profile is not None or status.direct
-    if not has_route or (facts.switching and is_within_timeout):
-        return IconState.STARTING
-    if status.direct:
-        return IconState.DIRECT
-    is_ok = status.upstream is UpstreamState.OK or (
-        status.upstream is UpstreamState.UNREACHABLE and facts.responded_before
-    )
-    return IconState.OK if is_ok else IconState.READY
 
 
 class IconTrack:

@@ -1,0 +1,143 @@
+"""The sentences that the windows and the command line share (ux §3.1, §3.5, §5.2), in English.
+
+The windows translate the sentences; the command line shows them in English. Placeholders are filled
+after translation.
+"""
+
+from collections.abc import Mapping
+
+from trayproxy.control.icon_state import (
+    IconState,
+    cannot_sign_in,
+    has_no_profile,
+    lacks_sign_in,
+)
+from trayproxy.control.messages import Status
+from trayproxy.domain.signin import PromptReason, SignInState, Transport
+
+
+def QT_TRANSLATE_NOOP(context: str, text: str) -> str:
+    """Return the text unchanged; Qt's lupdate finds translatable texts by this function's name."""
+    return text
+
+
+REASON_TEXTS: Mapping[PromptReason, str] = {
+    PromptReason.SAVED_REJECTED: QT_TRANSLATE_NOOP(
+        "SignIn", "The proxy did not accept the saved password. Did you change it?"
+    ),
+    PromptReason.TYPED_REJECTED: QT_TRANSLATE_NOOP(
+        "SignIn", "The proxy did not accept this password."
+    ),
+    PromptReason.REPEATED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "This is the same password, which the proxy did not accept; it was not sent again.",
+    ),
+    PromptReason.UNCHECKED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The password could not be checked yet: the proxy has neither accepted nor rejected it.",
+    ),
+    PromptReason.UNCLEAR: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The proxy did not accept this sign-in, and the password could not be checked: it may be "
+        "wrong, or several proxies share this name and do not know of each other.",
+    ),
+    PromptReason.UNRECORDED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The password was not sent: the folder in which TrayProxy notes that a password is being "
+        "tried does not answer. It may be on a network drive.",
+    ),
+    PromptReason.KEYRING_LOCKED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "{store} is locked. Unlock it to use the saved password, or type the password now.",
+    ),
+    PromptReason.KEYRING_SILENT: QT_TRANSLATE_NOOP(
+        "SignIn", "{store} does not answer. It may be waiting for you in another window."
+    ),
+    PromptReason.EXPIRED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "Your password has expired or must be changed. Change it, then type the new one.",
+    ),
+    PromptReason.LOCKED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "Your account is locked. Waiting 15–30 minutes or asking your help desk usually helps.",
+    ),
+    PromptReason.FALLBACK: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "{before} could not be used here. The proxy also takes {method}, which protects your "
+        "password less.",
+    ),
+    PromptReason.DOWNGRADE: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The proxy used to accept {before} and now wants {method}, which protects your password "
+        "less. Sign in only if your company has changed this.",
+    ),
+    PromptReason.REALM_CHANGED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The proxy called itself “{before}” before. Sign in only if your company has changed this.",
+    ),
+}
+"""The sentence for each `Prompt.reason`. `PromptReason.NEEDED` and `PromptReason.ASKED_FOR` need no
+sentence. The placeholders ``{store}``, ``{before}`` and ``{method}`` stand for the name of the
+password store, `Prompt.before` and `Prompt.method`."""
+
+NO_PREVIOUS_REALM_TEXT = QT_TRANSLATE_NOOP(
+    "SignIn",
+    "The proxy did not give itself this name before. Sign in only if your company has changed "
+    "this.",
+)
+"""The sentence for `PromptReason.REALM_CHANGED` if the proxy sent no realm before."""
+
+STARTING_TEXT = QT_TRANSLATE_NOOP("Tray", "Starting…")
+
+
+def state_text(state: IconState, status: Status) -> str:
+    """Return the sentence for a state other than `IconState.STOPPED`, without a full stop.
+
+    The placeholders ``{name}`` and ``{host}`` stand for the active profile and the host of its
+    upstream, ``{user}`` for `Status.user`, and ``{time}`` for `Status.direct_until`.
+    """
+    if has_no_profile(status):
+        return QT_TRANSLATE_NOOP("Tray", "No profile yet")
+    match state:
+        case IconState.SIGNIN:
+            return QT_TRANSLATE_NOOP("Tray", "{name}: sign-in needed")
+        case IconState.DIRECT if status.direct_until is None:
+            return QT_TRANSLATE_NOOP("Tray", "Connecting directly")
+        case IconState.DIRECT:
+            return QT_TRANSLATE_NOOP("Tray", "Connecting directly until {time}")
+        case IconState.TROUBLE if lacks_sign_in(status):
+            return QT_TRANSLATE_NOOP("Tray", "{name}: the proxy wants a sign-in")
+        case IconState.TROUBLE if cannot_sign_in(status):
+            return QT_TRANSLATE_NOOP("Tray", "{name}: no common way to sign in")
+        case IconState.TROUBLE if status.profile is not None:
+            return QT_TRANSLATE_NOOP("Tray", "{name}: cannot reach {host}")
+        case IconState.STARTING:
+            return STARTING_TEXT
+        case IconState.READY:
+            return QT_TRANSLATE_NOOP("Tray", "{name} — ready, not used yet")
+    if status.user and status.sign_in is not SignInState.NONE:
+        return QT_TRANSLATE_NOOP("Tray", "{name} — connected as {user}")
+    return QT_TRANSLATE_NOOP("Tray", "{name} — connected")
+
+
+def transport_text(transport: Transport, method: str) -> str:
+    """Return the sentence for the protection of a password on its way to the proxy.
+
+    Args:
+        transport: The protection.
+        method: The sign-in method of the proxy.
+    """
+    match transport:
+        case Transport.READABLE:
+            return QT_TRANSLATE_NOOP("SignIn", "The password travels unencrypted to this proxy.")
+        case Transport.ENCRYPTED:
+            return QT_TRANSLATE_NOOP("SignIn", "The connection to the proxy is encrypted.")
+    if method.lower() == "digest":
+        return QT_TRANSLATE_NOOP(
+            "SignIn",
+            "The password itself is not sent, but the connection to the proxy is not encrypted.",
+        )
+    return QT_TRANSLATE_NOOP(
+        "SignIn",
+        "Your password is not sent in readable form; the connection to the proxy is not encrypted.",
+    )
