@@ -10,9 +10,9 @@ from pathlib import Path
 from time import monotonic
 
 from tests.bench.tools import CREDENTIALS, PASSWORD, USER, Tools, upstream
+from tests.support.dumpable_service import DUMPABLE
 from tests.support.ports import free_port
 from tests.support.processes import SOURCES, Home, Process, home, running, wait_until_accepting
-from tests.support.readable import READABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ DIRECT = Contestant("direct")
 TRAYPROXY = Contestant(
     "trayproxy",
     (
-        *(sys.executable, "-m", *READABLE, "run", "--listen", "127.0.0.1:@PORT@"),
+        *(sys.executable, "-m", *DUMPABLE, "run", "--listen", "127.0.0.1:@PORT@"),
         *("--upstream", "http://127.0.0.1:@UPSTREAM@", "--user", "@USER@"),
         *("--password-stdin", "--no-prompt"),
     ),

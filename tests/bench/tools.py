@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.bench.workloads import Workload
-from tests.support.lines import PATIENCE, Lines
+from tests.support.process_output import PATIENCE, LineReader
 from tests.support.processes import Home, Process, running
 
 SOURCES = Path(__file__).parent
@@ -121,7 +121,7 @@ class Held:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         self._process = process
-        self._lines = Lines(process.stdout, "load")
+        self._lines = LineReader(process.stdout, "load")
         self.opened = Result.read(self._lines.wait_for(r"^\{.*", 150)[0])
 
     def release(self) -> Result:

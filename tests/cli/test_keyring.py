@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.fake_service import ROOT
-from tests.support.keyring_session import KeyringSession, State, keyring_session
+from tests.support.keyring_session import DaemonState, KeyringSession, keyring_session
 from tests.support.ports import free_port
 from tests.support.processes import Home
-from tests.support.squid import Setup, Squid, squid
+from tests.support.squid import Squid, SquidSetup, squid
 
 SECRET = "canary-a07b"
 
@@ -32,7 +32,7 @@ def trayproxy(
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Squid]:
     """A proxy that accepts the password."""
-    with squid(Setup(users={"jdoe": SECRET})) as running:
+    with squid(SquidSetup(users={"jdoe": SECRET})) as running:
         yield running
 
 
@@ -61,8 +61,8 @@ def test_removing_a_profile_deletes_its_password(place: Home, proxy: Squid) -> N
         assert ["Office" in entry.label for entry in session.entries()] == [True]
 
 
-@pytest.mark.parametrize("state", [State.LOCKED, State.ABSENT])
-def test_an_unusable_keyring_is_reported(place: Home, state: State, proxy: Squid) -> None:
+@pytest.mark.parametrize("state", [DaemonState.LOCKED, DaemonState.ABSENT])
+def test_an_unusable_keyring_is_reported(place: Home, state: DaemonState, proxy: Squid) -> None:
     with keyring_session(place, state) as session:
         trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
         saved = trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
@@ -74,7 +74,7 @@ def test_an_unusable_keyring_is_reported(place: Home, state: State, proxy: Squid
 
 
 def test_a_wrong_password_causes_one_failed_log_on_and_keeps_the_saved_one(place: Home) -> None:
-    with keyring_session(place) as session, squid(Setup(users={"jdoe": SECRET})) as proxy:
+    with keyring_session(place) as session, squid(SquidSetup(users={"jdoe": SECRET})) as proxy:
         trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
         assert trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n").returncode == 0
         for _ in range(3):
@@ -93,7 +93,7 @@ def test_a_password_that_was_rejected_for_another_profile_is_not_sent_again(
     place: Home, host: str
 ) -> None:
     """The message does not claim that the proxy has just rejected the password either."""
-    with keyring_session(place) as session, squid(Setup(users={"jdoe": SECRET})) as proxy:
+    with keyring_session(place) as session, squid(SquidSetup(users={"jdoe": SECRET})) as proxy:
         for name, at in (("Office", "127.0.0.1"), ("Lab", host)):
             trayproxy(session, "profiles", "add", name, f"{at}:{proxy.port}", "--user", "jdoe")
         assert trayproxy(session, "login", "Office", "--stdin", stdin="wrong\n").returncode == 4
@@ -107,7 +107,7 @@ def test_a_password_that_was_rejected_for_another_profile_is_not_sent_again(
 
 def test_an_accepted_login_changes_the_user_name_of_the_profile(place: Home) -> None:
     users = {"jdoe": SECRET, "asmith": "another"}
-    with keyring_session(place) as session, squid(Setup(users=users)) as proxy:
+    with keyring_session(place) as session, squid(SquidSetup(users=users)) as proxy:
         trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
         trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
         other = ("login", "--user", "asmith", "--stdin")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.control.running import STATUS, RunningServer
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from trayproxy.control import loopback
 from trayproxy.control.address import control_address
 from trayproxy.control.client import connect

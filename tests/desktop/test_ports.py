@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.support.strangers import needs_ipv6
+from tests.support.client_programs import needs_ipv6
 from trayproxy.desktop.ports import HIGHEST_PORT, free_port_after, is_taken
 
 

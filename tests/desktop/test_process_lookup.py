@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.strangers import needs_ipv6
+from tests.support.client_programs import needs_ipv6
 from trayproxy.desktop.process_lookup import linux
 from trayproxy.desktop.process_lookup.base import RunningProgram
 from trayproxy.desktop.process_lookup.names import script_name

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.support.bus import session_bus
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
-from tests.support.screen import Logind, ScreenSaver
+from tests.support.screen_lock_services import Logind, ScreenSaver
 from trayproxy.desktop.screen_lock.base import ScreenLockWatch
 from trayproxy.desktop.screen_lock.factory import watch_screen_lock
 from trayproxy.desktop.screen_lock.linux import SAVERS, LinuxScreenLock

@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.strangers import NOBODY, Then, has_ipv6, needs_ipv6, needs_root, program
+from tests.support.client_programs import (
+    NOBODY,
+    AfterSending,
+    client_program,
+    has_ipv6,
+    needs_ipv6,
+    needs_root,
+)
 from trayproxy.desktop.socket_owner import linux
 from trayproxy.desktop.socket_owner.base import (
     Endpoint,
@@ -71,14 +78,14 @@ Accept = Any
 
 
 def test_a_program_of_this_user_has_this_user(lookup: OwnerLookup, accept: Accept) -> None:
-    with program(accept.address):
+    with client_program(accept.address):
         connection, peer = accept()
         assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) == OWN_SOCKET
 
 
 @needs_root
 def test_a_program_of_another_user_has_that_user(lookup: OwnerLookup, accept: Accept) -> None:
-    with program(accept.address, user=NOBODY):
+    with client_program(accept.address, user=NOBODY):
         connection, peer = accept()
         found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
     assert found == SocketOwner(NOBODY, is_open=True)
@@ -86,7 +93,7 @@ def test_a_program_of_another_user_has_that_user(lookup: OwnerLookup, accept: Ac
 
 @needs_root
 def test_a_half_closed_connection_still_has_its_user(lookup: OwnerLookup, accept: Accept) -> None:
-    with program(accept.address, Then.HALF_CLOSES, user=NOBODY):
+    with client_program(accept.address, AfterSending.HALF_CLOSES, user=NOBODY):
         connection, peer = accept()
         found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
     assert found == SocketOwner(NOBODY, is_open=True)
@@ -95,7 +102,7 @@ def test_a_half_closed_connection_still_has_its_user(lookup: OwnerLookup, accept
 @needs_root
 def test_a_connection_without_a_process_is_not_open(lookup: OwnerLookup, accept: Accept) -> None:
     """For a connection without a process, the kernel reports user 0."""
-    with program(accept.address, Then.CLOSES, user=NOBODY, octets=b"GET"):
+    with client_program(accept.address, AfterSending.CLOSES, user=NOBODY, octets=b"GET"):
         connection, peer = accept()
         found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
         assert connection.recv(3, socket.MSG_PEEK) == b"GET"
@@ -103,7 +110,7 @@ def test_a_connection_without_a_process_is_not_open(lookup: OwnerLookup, accept:
 
 
 def test_a_reset_connection_is_unknown(lookup: OwnerLookup, accept: Accept) -> None:
-    with program(accept.address, Then.RESETS, octets=b"GET"):
+    with client_program(accept.address, AfterSending.RESETS, octets=b"GET"):
         connection, peer = accept()
         assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) is None
 
@@ -183,7 +190,7 @@ def test_a_connection_that_does_not_exist_is_unknown(lookup: OwnerLookup) -> Non
 
 def test_a_closed_look_up_opens_a_new_socket(accept: Accept) -> None:
     lookup = SockDiagLookup()
-    with program(accept.address):
+    with client_program(accept.address):
         connection, peer = accept()
         for _ in range(2):
             assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) == OWN_SOCKET
@@ -203,7 +210,7 @@ def test_a_response_to_an_earlier_request_is_skipped(
     accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookup = SockDiagLookup()
-    with program(accept.address):
+    with client_program(accept.address):
         connection, peer = accept()
         monkeypatch.setattr(socket, "socket", SendTwiceSocket)
         for _ in range(2):

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.end2end.stage import Attach, Office, Run
+from tests.end2end.scenario import AttachFrontEnd, Scenario, StartService
 from tests.support.clients import Clients
 from tests.support.front_end import FrontEnd, Reaction
 from tests.support.keyring_session import KeyringSession, keyring_session
@@ -13,22 +13,22 @@ from tests.support.octets import write
 from tests.support.origin import Origin, make_repository
 from tests.support.processes import Home, home
 from tests.support.reports import Reports
-from tests.support.secrets import Canary
+from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import Service, service
-from tests.support.squid import Setup, Squid, squid
+from tests.support.squid import Squid, SquidSetup, squid
 from tests.support.tls import Authority, Certificate
 
 
 @pytest.fixture
-def canary() -> Canary:
+def account() -> SearchableSecret:
     """The login that the upstream accepts."""
-    return Canary()
+    return SearchableSecret()
 
 
 @pytest.fixture
-def proxy(canary: Canary, reports: Reports) -> Iterator[Squid]:
+def proxy(account: SearchableSecret, reports: Reports) -> Iterator[Squid]:
     """The upstream."""
-    with squid(Setup(users={canary.user: canary.password})) as running:
+    with squid(SquidSetup(users={account.user: account.password})) as running:
         reports["squid"] = running.describe
         yield running
 
@@ -41,7 +41,7 @@ def keyring() -> Iterator[KeyringSession]:
 
 
 @pytest.fixture
-def run(place: Home, reports: Reports) -> Iterator[Run]:
+def run(place: Home, reports: Reports) -> Iterator[StartService]:
     with ExitStack() as stack:
 
         def start(
@@ -61,11 +61,11 @@ def run(place: Home, reports: Reports) -> Iterator[Run]:
 
 
 @pytest.fixture
-def attach(reports: Reports) -> Iterator[Attach]:
+def attach(reports: Reports) -> Iterator[AttachFrontEnd]:
     with ExitStack() as stack:
 
-        def make(to: Service, moves: Iterable[Reaction] = ()) -> FrontEnd:
-            front_end = stack.enter_context(FrontEnd(to.paths, moves))
+        def make(to: Service, reactions: Iterable[Reaction] = ()) -> FrontEnd:
+            front_end = stack.enter_context(FrontEnd(to.paths, reactions))
             reports["front end"] = front_end.describe
             return front_end
 
@@ -73,16 +73,16 @@ def attach(reports: Reports) -> Iterator[Attach]:
 
 
 @pytest.fixture
-def office(
-    run: Run,
-    attach: Attach,
+def scenario(
+    run: StartService,
+    attach: AttachFrontEnd,
     keyring: KeyringSession,
     proxy: Squid,
-    canary: Canary,
+    account: SearchableSecret,
     clients: Clients,
     origin: Origin,
-) -> Office:
-    return Office(run, attach, keyring, proxy, canary, clients, origin)
+) -> Scenario:
+    return Scenario(run, attach, keyring, proxy, account, clients, origin)
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.end2end.stage import HELLO, Office, Run, Sitting
+from tests.end2end.scenario import HELLO, Scenario, StartService, UserSession
 from tests.support.clients import Clients
 from tests.support.origin import Origin
 from tests.support.ports import free_port
 from tests.support.processes import SOURCES, Home
-from tests.support.scripted import OK, Peer, Scripted, challenge
-from tests.support.secrets import Canary
+from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, challenge
+from tests.support.searchable_secret import SearchableSecret
 from tests.support.squid import Squid
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.auth.login import Login
@@ -45,82 +45,84 @@ def type_in(place: Home) -> Type:
     return call
 
 
-def move_to(here: Sitting, office: Office, port: int) -> None:
+def move_to(user: UserSession, scenario: Scenario, port: int) -> None:
     """Let the person change the profile: the upstream is on another port."""
-    here.front_end.request_done(
-        SaveProfile(replace(office.profile, upstream=Upstream("127.0.0.1", port)))
+    user.front_end.request_done(
+        SaveProfile(replace(scenario.profile, upstream=Upstream("127.0.0.1", port)))
     )
 
 
-def test_a_profile_that_works_is_said_to_work(office: Office, type_in: Type) -> None:
-    office.begin(office.run(), office.login)
-    done = type_in("test", "--url", office.origin.url("/hello"))
+def test_a_profile_that_works_is_said_to_work(scenario: Scenario, type_in: Type) -> None:
+    scenario.begin(scenario.run(), scenario.login)
+    done = type_in("test", "--url", scenario.origin.url("/hello"))
     assert done.returncode == 0, done
-    assert f"as {office.login.user} (Basic)" in done.stdout
+    assert f"as {scenario.login.user} (Basic)" in done.stdout
     assert done.stdout.endswith("All good.\n")
     assert "asks for the sign-in in its window" in done.stderr
     # What is known now is not asked for again.
-    again = type_in("test", "office", "--url", office.origin.url("/hello"), "--json")
+    again = type_in("test", "office", "--url", scenario.origin.url("/hello"), "--json")
     told = json.loads(again.stdout)
     assert (again.returncode, again.stderr, told["works"]) == (0, "", True)
     assert [step["state"] for step in told["steps"] if step["name"] != "encryption"] == ["ok"] * 5
-    assert office.login.password not in done.stdout + done.stderr + again.stdout
-    assert office.proxy.failed_logons() == 0
+    assert scenario.login.password not in done.stdout + done.stderr + again.stdout
+    assert scenario.proxy.failed_logons() == 0
 
 
 @pytest.mark.parametrize(("status", "problem"), [(403, "TP-306"), (404, "TP-209"), (500, "TP-203")])
 def test_a_page_that_did_not_load_is_not_said_to_be_good(
-    status: int, problem: str, office: Office, type_in: Type
+    status: int, problem: str, scenario: Scenario, type_in: Type
 ) -> None:
-    here = office.begin(office.run(), office.login)
-    assert here.fetch() == HELLO
-    done = type_in("test", "--url", office.origin.url(f"/status/{status}"))
+    user = scenario.begin(scenario.run(), scenario.login)
+    assert user.fetch() == HELLO
+    done = type_in("test", "--url", scenario.origin.url(f"/status/{status}"))
     assert done.returncode != 0
     assert "All good" not in done.stdout
-    assert f"✖ Fetch {office.origin.url('/status')}" in done.stdout
+    assert f"✖ Fetch {scenario.origin.url('/status')}" in done.stdout
     assert f"The page answered {status}" in done.stdout
     assert "the sign-in is right" in done.stdout
     assert f"({problem})" in done.stdout
 
 
 def test_a_test_while_questions_are_put_off_says_how_to_sign_in(
-    office: Office, type_in: Type
+    scenario: Scenario, type_in: Type
 ) -> None:
-    here = office.begin(office.run(), Snooze.A_WHILE)
-    assert here.fetch().endswith("503")
-    done = type_in("test", "--url", office.origin.url("/hello"))
+    user = scenario.begin(scenario.run(), Snooze.A_WHILE)
+    assert user.fetch().endswith("503")
+    done = type_in("test", "--url", scenario.origin.url("/hello"))
     assert done.returncode == 4
     assert "TrayProxy does not ask for a sign-in now" in done.stdout
     assert "reload" not in done.stdout
 
 
-def test_a_test_with_nobody_to_ask_costs_no_log_on(office: Office, type_in: Type) -> None:
-    office.begin(office.run("--no-prompt"))
-    done = type_in("test", "--url", office.origin.url("/hello"), "--json")
+def test_a_test_with_nobody_to_ask_costs_no_log_on(scenario: Scenario, type_in: Type) -> None:
+    scenario.begin(scenario.run("--no-prompt"))
+    done = type_in("test", "--url", scenario.origin.url("/hello"), "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["exit_code"], told["works"]) == (4, 4, False)
     failed = next(step for step in told["steps"] if step["state"] == "failed")
     assert (failed["name"], failed["problem"]["id"]) == ("sign-in", "TP-301")
-    assert office.proxy.failed_logons() == 0
+    assert scenario.proxy.failed_logons() == 0
 
 
 def test_a_test_does_not_send_a_password_that_was_rejected_before(
-    office: Office, type_in: Type
+    scenario: Scenario, type_in: Type
 ) -> None:
-    first = office.start()
-    assert type_in("login", "--stdin", stdin=f"{office.login.password}\n").returncode == 0
+    first = scenario.start()
+    assert type_in("login", "--stdin", stdin=f"{scenario.login.password}\n").returncode == 0
     first.end()
-    office.proxy.set_password(office.login.user, "changed meanwhile")
-    office.run("--no-prompt", session=office.keyring)
+    scenario.proxy.set_password(scenario.login.user, "changed meanwhile")
+    scenario.run("--no-prompt", session=scenario.keyring)
     for _ in range(3):
-        done = type_in("test", "--url", office.origin.url("/hello"))
+        done = type_in("test", "--url", scenario.origin.url("/hello"))
         assert done.returncode == 4, done
         assert "✖ Sign-in" in done.stdout
-    assert office.proxy.failed_logons() == 1
+    assert scenario.proxy.failed_logons() == 1
 
 
-def test_a_proxy_that_is_not_there_is_told_with_what_to_do(office: Office, type_in: Type) -> None:
-    move_to(office.begin(office.run()), office, free_port())
+def test_a_proxy_that_is_not_there_is_told_with_what_to_do(
+    scenario: Scenario, type_in: Type
+) -> None:
+    move_to(scenario.begin(scenario.run()), scenario, free_port())
     done = type_in("test")
     assert done.returncode == 5
     assert "✖ Connect to port" in done.stdout
@@ -128,76 +130,81 @@ def test_a_proxy_that_is_not_there_is_told_with_what_to_do(office: Office, type_
     assert "(TP-202)" in done.stdout
 
 
-def test_the_question_of_a_test_that_was_left_closes(office: Office) -> None:
-    here = office.begin(office.run())
-    with connect(here.service.paths) as client:
+def test_the_question_of_a_test_that_was_left_closes(scenario: Scenario) -> None:
+    user = scenario.begin(scenario.run())
+    with connect(user.service.paths) as client:
         client.hello("cli", can_prompt=False)
-        client.send(CheckProfile(office.profile, office.origin.url("/hello")))
-        question = here.front_end.wait_for_prompt()
-    assert here.front_end.wait_for_ending(question) is Ending.ABANDONED
+        client.send(CheckProfile(scenario.profile, scenario.origin.url("/hello")))
+        question = user.front_end.wait_for_prompt()
+    assert user.front_end.wait_for_ending(question) is Ending.ABANDONED
 
 
 def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
-    office: Office, type_in: Type
+    scenario: Scenario, type_in: Type
 ) -> None:
-    here = office.start()
-    saved = type_in("login", "--stdin", stdin=f"{office.login.password}\n")
+    user = scenario.start()
+    saved = type_in("login", "--stdin", stdin=f"{scenario.login.password}\n")
     assert (saved.returncode, saved.stdout) == (0, ""), saved
     assert saved.stderr == "The proxy has accepted the password; it is saved.\n"
-    here.front_end.wait_for_status(lambda status: status.saved is True)
+    user.front_end.wait_for_status(lambda status: status.saved is True)
     for _ in range(2):
         wrong = type_in("login", "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
         assert "(TP-302)" in wrong.stderr
-    here.front_end.request_done(SaveProfile(replace(office.profile, id="lab", name="Lab")))
-    alias = Upstream("localhost", office.proxy.port)
-    here.front_end.request_done(
-        SaveProfile(replace(office.profile, id="alias", name="Alias", upstream=alias))
+    user.front_end.request_done(SaveProfile(replace(scenario.profile, id="lab", name="Lab")))
+    alias = Upstream("localhost", scenario.proxy.port)
+    user.front_end.request_done(
+        SaveProfile(replace(scenario.profile, id="alias", name="Alias", upstream=alias))
     )
     for name in ("lab", "alias"):
         wrong = type_in("login", name, "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
         assert "did not accept this password for “Office”" in wrong.stderr
         assert "This is the same password; it was not sent again" in wrong.stderr
-    assert office.proxy.failed_logons() == 1
-    assert [entry.secret for entry in office.keyring.entries()] == [office.login.password]
-    assert here.front_end.prompts == []
+    assert scenario.proxy.failed_logons() == 1
+    assert [entry.secret for entry in scenario.keyring.entries()] == [scenario.login.password]
+    assert user.front_end.prompts == []
     # What worked still does.
-    assert here.fetch() == HELLO
-    assert here.front_end.prompts == []
+    assert user.fetch() == HELLO
+    assert user.front_end.prompts == []
     assert type_in("logout").returncode == 0
-    here.front_end.wait_for_status(lambda status: status.saved is False)
-    assert office.keyring.entries() == []
+    user.front_end.wait_for_status(lambda status: status.saved is False)
+    assert scenario.keyring.entries() == []
 
 
 def test_an_accepted_login_changes_the_user_name_of_the_profile(
-    office: Office, type_in: Type
+    scenario: Scenario, type_in: Type
 ) -> None:
-    office.sign_in_before()
-    other = Canary("asmith")
-    office.proxy.set_password(other.user, other.password)
-    here = office.resume()
+    scenario.sign_in_earlier()
+    other = SearchableSecret("asmith")
+    scenario.proxy.set_password(other.user, other.password)
+    user = scenario.restart()
     given = ("login", "--user", other.user, "--stdin")
     assert type_in(*given, stdin="wrong\n").returncode == 4
-    assert "user = 'alice'" in here.service.paths.config_file.read_text().replace('"', "'")
+    assert "user = 'alice'" in user.service.paths.config_file.read_text().replace('"', "'")
     assert type_in(*given, stdin=f"{other.password}\n").returncode == 0
-    assert "user = 'asmith'" in here.service.paths.config_file.read_text().replace('"', "'")
-    (entry,) = office.keyring.entries()
+    assert "user = 'asmith'" in user.service.paths.config_file.read_text().replace('"', "'")
+    (entry,) = scenario.keyring.entries()
     assert entry.attributes["username"] == other.user
-    here.end()
-    again = office.resume()
+    user.end()
+    again = scenario.restart()
     assert again.fetch() == HELLO
     assert again.front_end.prompts == []
-    assert "asmith" in {access.user for access in office.proxy.accesses()}
+    assert "asmith" in {access.user for access in scenario.proxy.accesses()}
 
 
 def test_login_gives_a_password_to_a_run_without_keyring_and_without_prompt(
-    run: Run, proxy: Squid, canary: Canary, clients: Clients, origin: Origin, type_in: Type
+    run: StartService,
+    proxy: Squid,
+    account: SearchableSecret,
+    clients: Clients,
+    origin: Origin,
+    type_in: Type,
 ) -> None:
     service = run("--upstream", proxy.url, "--no-prompt")
     told = clients.curl("-x", service.url, origin.url("/hello")).result().out
     assert "“trayproxy login”" in told
-    given = type_in("login", "--user", canary.user, "--stdin", stdin=f"{canary.password}\n")
+    given = type_in("login", "--user", account.user, "--stdin", stdin=f"{account.password}\n")
     assert given.returncode == 0, given
     assert "keeps it in memory until it quits" in given.stderr
     assert "This run keeps no passwords" in given.stderr
@@ -208,33 +215,33 @@ def test_login_gives_a_password_to_a_run_without_keyring_and_without_prompt(
 
 
 def test_status_does_not_say_connected_while_every_request_is_refused(
-    office: Office, type_in: Type
+    scenario: Scenario, type_in: Type
 ) -> None:
-    here = office.sit_down(office.run())
-    here.front_end.request_done(SaveProfile(replace(office.profile, sign_in=SignIn.NONE)))
-    assert "wants a sign-in" in here.fetch()
-    here.front_end.wait_for_status(lambda status: status.sign_in is SignInState.UNUSABLE)
+    user = scenario.attach_user(scenario.run())
+    user.front_end.request_done(SaveProfile(replace(scenario.profile, sign_in=SignIn.NONE)))
+    assert "wants a sign-in" in user.fetch()
+    user.front_end.wait_for_status(lambda status: status.sign_in is SignInState.UNUSABLE)
     told = type_in("status")
     assert told.returncode == 4
     assert told.stdout.startswith("Office — the proxy wants a sign-in\n")
     assert "TP-303" in told.stdout
-    here.front_end.request_done(SaveProfile(office.profile))
+    user.front_end.request_done(SaveProfile(scenario.profile))
     assert type_in("status").returncode == 0
 
 
-def test_a_login_that_cannot_be_tried_is_not_saved(office: Office, type_in: Type) -> None:
-    move_to(office.start(), office, free_port())
+def test_a_login_that_cannot_be_tried_is_not_saved(scenario: Scenario, type_in: Type) -> None:
+    move_to(scenario.start(), scenario, free_port())
     saved = type_in("login", "--stdin", stdin="a password\n")
     assert saved.returncode == 5
     assert "(TP-307)" in saved.stderr
-    assert office.keyring.entries() == []
+    assert scenario.keyring.entries() == []
 
 
 @pytest.fixture(params=[302, 401, 403, 500, 511])
-def vague(request: pytest.FixtureRequest) -> Iterator[Scripted]:
+def vague(request: pytest.FixtureRequest) -> Iterator[ScriptedUpstream]:
     """A proxy that answers every login, right or wrong, with a status that tells nothing."""
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         while b"\r\nProxy-Authorization:" not in peer.read_head():
             peer.send(challenge('Basic realm="Corp"'))
         peer.send(
@@ -245,12 +252,12 @@ def vague(request: pytest.FixtureRequest) -> Iterator[Scripted]:
             peer.read_head()
             peer.send(challenge('Basic realm="Corp"'))
 
-    with Scripted(play) as upstream:
+    with ScriptedUpstream(play) as upstream:
         yield upstream
 
 
 def test_a_login_that_is_neither_accepted_nor_rejected_is_not_kept(
-    run: Run, clients: Clients, type_in: Type, vague: Scripted
+    run: StartService, clients: Clients, type_in: Type, vague: ScriptedUpstream
 ) -> None:
     service = run("--upstream", vague.url, "--no-prompt")
     given = type_in("login", "--user", "jdoe", "--stdin", stdin="wrong\n")
@@ -262,7 +269,7 @@ def test_a_login_that_is_neither_accepted_nor_rejected_is_not_kept(
 
 
 def test_a_test_whose_login_is_neither_accepted_nor_rejected_says_so(
-    run: Run, type_in: Type, vague: Scripted
+    run: StartService, type_in: Type, vague: ScriptedUpstream
 ) -> None:
     login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
     run("--upstream", vague.url, *login, stdin=b"wrong\n")
@@ -276,10 +283,10 @@ def test_a_test_whose_login_is_neither_accepted_nor_rejected_says_so(
 RIGHT = basic_credentials(Login("jdoe", "right"))
 
 
-def blocking(blocked: str, *, before_login: bool) -> Scripted:
+def blocking(blocked: str, *, before_login: bool) -> ScriptedUpstream:
     """A proxy that answers 403 for hosts with this in their name, and to a wrong login 407."""
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         while True:
             head = peer.read_head()
             is_blocked = blocked.encode() in head.splitlines()[0]
@@ -292,13 +299,13 @@ def blocking(blocked: str, *, before_login: bool) -> Scripted:
             else:
                 peer.send(OK)
 
-    return Scripted(play)
+    return ScriptedUpstream(play)
 
 
 @pytest.mark.parametrize("before_login", [True, False], ids=["before login", "after login"])
 @pytest.mark.parametrize("password", ["right", "wrong"])
 def test_a_proxy_that_blocks_the_usual_page_proves_a_login_on_another_one(
-    run: Run, type_in: Type, before_login: bool, password: str
+    run: StartService, type_in: Type, before_login: bool, password: str
 ) -> None:
     with blocking("example.com", before_login=before_login) as upstream:
         run("--upstream", upstream.url, "--no-prompt")
@@ -316,7 +323,7 @@ def test_a_proxy_that_blocks_the_usual_page_proves_a_login_on_another_one(
 
 @pytest.mark.parametrize("before_login", [True, False], ids=["before login", "after login"])
 def test_a_proxy_that_blocks_everything_leaves_a_login_unchecked(
-    run: Run, type_in: Type, before_login: bool
+    run: StartService, type_in: Type, before_login: bool
 ) -> None:
     with blocking("http", before_login=before_login) as upstream:
         run("--upstream", upstream.url, "--no-prompt")

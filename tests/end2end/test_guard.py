@@ -19,16 +19,22 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from tests.end2end.stage import Attach, Run
+from tests.end2end.scenario import AttachFrontEnd, StartService
+from tests.support.client_programs import (
+    NOBODY,
+    AfterSending,
+    client_program,
+    needs_ipv6,
+    needs_root,
+)
 from tests.support.clients import Clients
-from tests.support.lines import PATIENCE
 from tests.support.origin import Origin
+from tests.support.process_output import PATIENCE
 from tests.support.processes import SOURCES, Home
-from tests.support.scripted import ESTABLISHED, OK, Scripted, answering
-from tests.support.secrets import Canary, files_below, text
+from tests.support.scripted_upstream import ESTABLISHED, OK, ScriptedUpstream, answering
+from tests.support.searchable_secret import SearchableSecret, files_below, text
 from tests.support.service import Service, service
-from tests.support.squid import Setup, squid
-from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
+from tests.support.squid import SquidSetup, squid
 from trayproxy.control.messages import Failed, SaveProfile, Status
 from trayproxy.domain.signin import SignInState, Snooze
 from trayproxy.profiles.profile import Profile, Upstream
@@ -38,9 +44,9 @@ SERVED, REFUSED = "HTTP/1.1 200", "HTTP/1.1 403"
 
 
 @pytest.fixture
-def upstream() -> Iterator[Scripted]:
+def upstream() -> Iterator[ScriptedUpstream]:
     """One that asks for nothing."""
-    with Scripted(answering(OK)) as upstream:
+    with ScriptedUpstream(answering(OK)) as upstream:
         yield upstream
 
 
@@ -73,13 +79,13 @@ def settings_of(place: Home) -> Path:
 
 @needs_root
 def test_another_users_program_gets_nothing_and_is_told_why(
-    run: Run, upstream: Scripted, place: Home
+    run: StartService, upstream: ScriptedUpstream, place: Home
 ) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
     for _ in range(3):
-        with program(at(running), user=NOBODY, octets=GET) as stranger:
+        with client_program(at(running), user=NOBODY, octets=GET) as stranger:
             assert stranger.answer() == REFUSED
-    with program(at(running), octets=GET) as ours:
+    with client_program(at(running), octets=GET) as ours:
         assert ours.answer() == SERVED
     assert len(upstream.peers) == 1
     running.process.err.wait_for("refused a connection of user nobody, program python")
@@ -94,7 +100,9 @@ def test_another_users_program_gets_nothing_and_is_told_why(
 
 
 @needs_root
-def test_curl_of_another_user_shows_how_it_may_be_allowed(run: Run, upstream: Scripted) -> None:
+def test_curl_of_another_user_shows_how_it_may_be_allowed(
+    run: StartService, upstream: ScriptedUpstream
+) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
     curl = ["curl", "-sS", "-x", running.url, "--max-time", "20"]
     plain = as_nobody([*curl, "http://origin.test/"])
@@ -109,7 +117,9 @@ def test_curl_of_another_user_shows_how_it_may_be_allowed(run: Run, upstream: Sc
 
 
 @needs_root
-def test_apt_says_how_it_may_be_allowed(run: Run, upstream: Scripted, open_folder: Path) -> None:
+def test_apt_says_how_it_may_be_allowed(
+    run: StartService, upstream: ScriptedUpstream, open_folder: Path
+) -> None:
     """Its downloads run as the user _apt, if that user may enter the folders."""
     running = run("--upstream", upstream.url, "--no-prompt")
     sources = open_folder / "sources.list"
@@ -156,7 +166,7 @@ def as_nobody(command: Sequence[str], octets: bytes = b"") -> "subprocess.Comple
 
 @needs_root
 def test_a_user_whom_the_settings_name_is_served_from_then_on(
-    run: Run, upstream: Scripted, place: Home
+    run: StartService, upstream: ScriptedUpstream, place: Home
 ) -> None:
     settings = settings_of(place)
     settings.parent.mkdir(exist_ok=True)
@@ -164,34 +174,36 @@ def test_a_user_whom_the_settings_name_is_served_from_then_on(
     running = run("--upstream", upstream.url, "--no-prompt")
     assert running.paths.config_file == settings
     assert [notice.id for notice in running.status().notices] == ["TP-107"]
-    with program(at(running), user=NOBODY, octets=GET) as other:
+    with client_program(at(running), user=NOBODY, octets=GET) as other:
         assert other.answer() == REFUSED
     settings.write_text(f"[listen]\nallow_users = [{NOBODY}]\n")
     running.process.signal(signal.SIGHUP)
     wait_for_status(running, lambda status: not status.notices)
-    with program(at(running), user=NOBODY, octets=GET) as other:
+    with client_program(at(running), user=NOBODY, octets=GET) as other:
         assert other.answer() == SERVED
 
 
 @needs_root
 def test_that_everybody_may_connect_is_told_all_the_time(
-    run: Run, upstream: Scripted, place: Home
+    run: StartService, upstream: ScriptedUpstream, place: Home
 ) -> None:
     settings = settings_of(place)
     settings.parent.mkdir(exist_ok=True)
     settings.write_text("[listen]\nallow_users = ['*']\n")
     running = run("--upstream", upstream.url, "--no-prompt")
-    with program(at(running), user=NOBODY, octets=GET) as other:
+    with client_program(at(running), user=NOBODY, octets=GET) as other:
         assert other.answer() == SERVED
     assert "Every user of this computer may connect" in said_by(place, "status").stdout
 
 
 @needs_root
-def test_what_another_user_has_sent_and_left_is_not_passed_on(run: Run, upstream: Scripted) -> None:
+def test_what_another_user_has_sent_and_left_is_not_passed_on(
+    run: StartService, upstream: ScriptedUpstream
+) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
     # Stopped, it comes to accept the connection only after its maker has gone.
     running.process.signal(signal.SIGSTOP)
-    with program(at(running), Then.CLOSES, user=NOBODY, octets=GET):
+    with client_program(at(running), AfterSending.CLOSES, user=NOBODY, octets=GET):
         running.process.signal(signal.SIGCONT)
         wait_for_status(running, lambda status: status.refused_clients.count == 1)
     assert len(upstream.peers) == 0
@@ -210,10 +222,10 @@ def wait_for_status(running: Service, holds: Callable[[Status], bool]) -> Status
 
 
 def test_a_crash_leaves_no_core_and_no_password(
-    run: Run, canary: Canary, upstream: Scripted, place: Home
+    run: StartService, account: SearchableSecret, upstream: ScriptedUpstream, place: Home
 ) -> None:
-    login = ("--user", canary.user, "--password-stdin", "--no-prompt")
-    running = run("--upstream", upstream.url, *login, stdin=f"{canary.password}\n".encode())
+    login = ("--user", account.user, "--password-stdin", "--no-prompt")
+    running = run("--upstream", upstream.url, *login, stdin=f"{account.password}\n".encode())
     limits = Path(f"/proc/{running.pid}/limits").read_text()
     assert "Max core file size        0                    0 " in limits
     running.process.signal(signal.SIGSEGV)
@@ -223,11 +235,11 @@ def test_a_crash_leaves_no_core_and_no_password(
     running.process.err.wait_for("Segmentation fault")
     running.process.end()
     assert not list(place.root.rglob("core*"))
-    canary.assert_absent([*files_below(place.root), text("log", running.log())])
+    account.assert_absent([*files_below(place.root), text("log", running.log())])
 
 
 def test_the_service_may_have_as_many_descriptors_as_there_are(
-    run: Run, upstream: Scripted
+    run: StartService, upstream: ScriptedUpstream
 ) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -236,9 +248,9 @@ def test_the_service_may_have_as_many_descriptors_as_there_are(
 
 
 def test_the_fullest_log_has_no_value_of_a_request(
-    upstream: Scripted, canary: Canary, place: Home
+    upstream: ScriptedUpstream, account: SearchableSecret, place: Home
 ) -> None:
-    secret = quote(canary.password, safe="").encode()
+    secret = quote(account.password, safe="").encode()
     host = b"Host: origin.test\r\n"
     requests = [
         b"GET http://origin.test/?token=%b HTTP/1.1\r\n%b\r\n" % (secret, host),
@@ -263,14 +275,14 @@ def test_the_fullest_log_has_no_value_of_a_request(
                 client.shutdown(socket.SHUT_WR)
                 assert client.recv(65536).startswith(b"HTTP/1.1 "), octets
         assert running.stop() == 0
-        canary.assert_absent([*files_below(place.root), text("log", running.log())])
+        account.assert_absent([*files_below(place.root), text("log", running.log())])
 
 
 # --- what holds the port: F19 --------------------------------------------------------------------
 
 
 def test_who_holds_the_port_is_named(place: Home) -> None:
-    with squid(Setup(users={"u": "p"})) as taken:
+    with squid(SquidSetup(users={"u": "p"})) as taken:
         result = said_by(place, "run", "--listen", taken.address)
         assert result.returncode == 7
         owner = f"squid (PID {taken.process.pid}) already uses {taken.address}"
@@ -285,20 +297,20 @@ def test_who_holds_the_port_is_named(place: Home) -> None:
 
 
 def test_a_port_of_which_only_the_other_loopback_address_is_taken_is_used(
-    upstream: Scripted, place: Home, run: Run
+    upstream: ScriptedUpstream, place: Home, run: StartService
 ) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
         port = taken.getsockname()[1]
         running = run("--upstream", upstream.url, "--no-prompt", "--listen", f"127.0.0.1:{port}")
         assert running.port == port
-        with program(at(running), octets=GET) as ours:
+        with client_program(at(running), octets=GET) as ours:
             assert ours.answer() == SERVED
 
 
 @needs_root
 @needs_ipv6
 def test_who_has_the_other_address_of_localhost_is_named_until_it_is_ours(
-    upstream: Scripted, place: Home, run: Run
+    upstream: ScriptedUpstream, place: Home, run: StartService
 ) -> None:
     with listener_of(NOBODY) as (port, thief):
         running = run("--upstream", upstream.url, "--no-prompt", "--listen", f"127.0.0.1:{port}")
@@ -314,7 +326,7 @@ def test_who_has_the_other_address_of_localhost_is_named_until_it_is_ours(
         told = json.loads(said_by(place, "status", "--json").stdout)["notices"]
         assert [problem["id"] for problem in told] == ["TP-110"]
     wait_for_status(running, lambda status: not status.notices)
-    with program(("::1", port), octets=GET) as ours:
+    with client_program(("::1", port), octets=GET) as ours:
         assert ours.answer() == SERVED
 
 
@@ -348,7 +360,7 @@ def listener_of(user: int) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
 
 @pytest.mark.parametrize("broken", [b"[[profiles]\n", b"\x00\xff" * 500, b"schema = 99\n"])
 def test_settings_that_cannot_be_read_are_told_and_left_alone(
-    run: Run, upstream: Scripted, place: Home, broken: bytes
+    run: StartService, upstream: ScriptedUpstream, place: Home, broken: bytes
 ) -> None:
     settings = settings_of(place)
     settings.parent.mkdir(exist_ok=True)
@@ -356,13 +368,13 @@ def test_settings_that_cannot_be_read_are_told_and_left_alone(
     running = run()
     assert running.status().notices[0].id in ("TP-801", "TP-803")
     # Not silently direct: without a profile it says so.
-    with program(at(running), octets=GET) as ours:
+    with client_program(at(running), octets=GET) as ours:
         assert ours.answer() == "HTTP/1.1 503"
     assert settings.read_bytes() == broken
 
 
 def test_settings_that_cannot_be_saved_are_told_and_the_service_goes_on(
-    run: Run, attach: Attach, upstream: Scripted, place: Home
+    run: StartService, attach: AttachFrontEnd, upstream: ScriptedUpstream, place: Home
 ) -> None:
     running = run("--upstream", upstream.url)
     front_end = attach(running)
@@ -374,7 +386,7 @@ def test_settings_that_cannot_be_saved_are_told_and_the_service_goes_on(
     )
     assert isinstance(reply, Failed)
     assert reply.problem.id == "TP-802"
-    with program(at(running), octets=GET) as ours:
+    with client_program(at(running), octets=GET) as ours:
         assert ours.answer() == SERVED
     blocked.rmdir()
     front_end.request_done(
@@ -382,14 +394,14 @@ def test_settings_that_cannot_be_saved_are_told_and_the_service_goes_on(
     )
 
 
-def test_a_log_that_fails_costs_no_request(run: Run, upstream: Scripted) -> None:
+def test_a_log_that_fails_costs_no_request(run: StartService, upstream: ScriptedUpstream) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
     for path in running.paths.log.iterdir():
         path.unlink()
     running.paths.log.rmdir()
     running.paths.log.write_text("in the way")
     running.process.signal(signal.SIGHUP)  # Something to log about.
-    with program(at(running), octets=GET) as ours:
+    with client_program(at(running), octets=GET) as ours:
         assert ours.answer() == SERVED
     assert running.stop() == 0
 
@@ -453,7 +465,9 @@ def tunnels(stack: ExitStack, service: Service, count: int) -> list[socket.socke
     return made
 
 
-def test_with_a_thousand_tunnels_it_ends_in_time_and_leaves_nobody_behind(run: Run) -> None:
+def test_with_a_thousand_tunnels_it_ends_in_time_and_leaves_nobody_behind(
+    run: StartService,
+) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as stack:
         if soft < 4000:
@@ -475,12 +489,12 @@ def test_with_a_thousand_tunnels_it_ends_in_time_and_leaves_nobody_behind(run: R
 
 
 def test_after_it_was_killed_it_starts_again_at_the_same_place(
-    run: Run, upstream: Scripted
+    run: StartService, upstream: ScriptedUpstream
 ) -> None:
     first = run("--upstream", upstream.url, "--no-prompt")
     with ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(program(at(first), octets=b"GET"))
+            stack.enter_context(client_program(at(first), octets=b"GET"))
         first.kill()
         # Its clients' connections still linger.
         second = run(
@@ -488,7 +502,7 @@ def test_after_it_was_killed_it_starts_again_at_the_same_place(
             *("--listen", f"127.0.0.1:{first.port}"),
         )
         assert second.port == first.port
-        with program(at(second), octets=GET) as ours:
+        with client_program(at(second), octets=GET) as ours:
             assert ours.answer() == SERVED
     assert second.status().pid == second.pid
 
@@ -500,14 +514,22 @@ DAY = 86_400
 
 @pytest.mark.parametrize("jump", [DAY, -DAY], ids=["on by a day", "back by a day"])
 def test_a_jump_of_the_clock_ends_no_wait_and_no_quiet_time(
-    attach: Attach, clients: Clients, origin: Origin, canary: Canary, place: Home, jump: int
+    attach: AttachFrontEnd,
+    clients: Clients,
+    origin: Origin,
+    account: SearchableSecret,
+    place: Home,
+    jump: int,
 ) -> None:
     wrong = place.root / "wrong"
     wrong.write_text("0")
     with (
-        squid(Setup(users={canary.user: canary.password})) as proxy,
+        squid(SquidSetup(users={account.user: account.password})) as proxy,
         service(
-            place, "--upstream", proxy.url, program=("tests.support.jumpy", str(wrong))
+            place,
+            "--upstream",
+            proxy.url,
+            program=("tests.support.wrong_clock_service", str(wrong)),
         ) as running,
     ):
         front_end = attach(running)

@@ -4,94 +4,95 @@ from time import monotonic
 
 import pytest
 
-from tests.end2end.stage import HELLO, KEYRING_LIMIT_S, Office
-from tests.support.keyring_session import State, keyring_session
+from tests.end2end.scenario import HELLO, KEYRING_LIMIT_S, Scenario
+from tests.support.keyring_session import DaemonState, keyring_session
 from tests.support.processes import home
-from tests.support.secrets import Canary, files_below
+from tests.support.searchable_secret import SearchableSecret, files_below
 from trayproxy.control.messages import ForgetLogin
 from trayproxy.domain.signin import KeyringState
 
 
-def test_an_accepted_password_lies_in_the_keyring(office: Office) -> None:
-    here = office.start(office.login)
-    assert here.fetch() == HELLO
-    (entry,) = office.keyring.wait_for_entries(1)
-    assert entry.secret == office.login.password
-    assert entry.attributes["username"] == office.login.user
+def test_an_accepted_password_lies_in_the_keyring(scenario: Scenario) -> None:
+    user = scenario.start(scenario.login)
+    assert user.fetch() == HELLO
+    (entry,) = scenario.keyring.wait_for_entries(1)
+    assert entry.secret == scenario.login.password
+    assert entry.attributes["username"] == scenario.login.user
 
 
-def test_a_rejected_password_never_gets_there(office: Office) -> None:
-    here = office.start(office.wrong)
-    here.visit()
-    here.front_end.wait_for_prompt(lambda question: question.rejections == 1)
-    assert office.keyring.entries() == []
+def test_a_rejected_password_never_gets_there(scenario: Scenario) -> None:
+    user = scenario.start(scenario.wrong)
+    user.visit()
+    user.front_end.wait_for_prompt(lambda question: question.rejections == 1)
+    assert scenario.keyring.entries() == []
 
 
-def test_a_password_that_shall_not_be_remembered_never_gets_there(office: Office) -> None:
-    here = office.start(office.login)
-    here.front_end.remember = False
-    assert here.fetch() == HELLO
-    here.front_end.wait_for_ending(here.front_end.prompts[0])
-    assert here.service.stop() == 0
-    assert office.keyring.entries() == []
+def test_a_password_that_shall_not_be_remembered_never_gets_there(scenario: Scenario) -> None:
+    user = scenario.start(scenario.login)
+    user.front_end.remember = False
+    assert user.fetch() == HELLO
+    user.front_end.wait_for_ending(user.front_end.prompts[0])
+    assert user.service.stop() == 0
+    assert scenario.keyring.entries() == []
 
 
-def test_the_next_run_asks_nobody(office: Office) -> None:
-    office.sign_in_before()
-    here = office.resume()
-    assert here.fetch() == HELLO
-    assert here.front_end.prompts == []
-    assert office.proxy.failed_logons() == 0
+def test_the_next_run_asks_nobody(scenario: Scenario) -> None:
+    scenario.sign_in_earlier()
+    user = scenario.restart()
+    assert user.fetch() == HELLO
+    assert user.front_end.prompts == []
+    assert scenario.proxy.failed_logons() == 0
 
 
-def test_a_saved_password_that_was_changed_costs_one_failed_log_on(office: Office) -> None:
-    office.sign_in_before()
-    new = Canary()
-    office.proxy.set_password(new.user, new.password)
-    here = office.resume(new.login)
-    assert here.fetch() == HELLO
-    assert office.proxy.failed_logons() == 1
-    assert len(here.front_end.prompts) == 1
+def test_a_saved_password_that_was_changed_costs_one_failed_log_on(scenario: Scenario) -> None:
+    scenario.sign_in_earlier()
+    new = SearchableSecret()
+    scenario.proxy.set_password(new.user, new.password)
+    user = scenario.restart(new.login)
+    assert user.fetch() == HELLO
+    assert scenario.proxy.failed_logons() == 1
+    assert len(user.front_end.prompts) == 1
 
 
-def test_a_forgotten_password_is_gone_from_the_keyring(office: Office) -> None:
-    here = office.start(office.login)
-    here.fetch()
-    office.keyring.wait_for_entries(1)
-    here.front_end.request_done(ForgetLogin(office.profile.id))
-    assert office.keyring.entries() == []
+def test_a_forgotten_password_is_gone_from_the_keyring(scenario: Scenario) -> None:
+    user = scenario.start(scenario.login)
+    user.fetch()
+    scenario.keyring.wait_for_entries(1)
+    user.front_end.request_done(ForgetLogin(scenario.profile.id))
+    assert scenario.keyring.entries() == []
 
 
 @pytest.mark.parametrize(
-    ("state", "told"), [(State.ABSENT, KeyringState.MISSING), (State.LOCKED, KeyringState.LOCKED)]
+    ("state", "told"),
+    [(DaemonState.ABSENT, KeyringState.MISSING), (DaemonState.LOCKED, KeyringState.LOCKED)],
 )
 def test_without_a_usable_keyring_a_sign_in_works_and_the_person_is_told(
-    office: Office, state: State, told: KeyringState
+    scenario: Scenario, state: DaemonState, told: KeyringState
 ) -> None:
     with home() as place, keyring_session(place, state) as session:
-        here = office.begin(office.run(session=session), office.login)
+        user = scenario.begin(scenario.run(session=session), scenario.login)
         began = monotonic()
-        assert here.fetch() == HELLO
+        assert user.fetch() == HELLO
         assert monotonic() - began < KEYRING_LIMIT_S + 2
-        assert here.front_end.prompts[0].keyring.state is told
-        assert here.front_end.wait_for_status(lambda status: status.keyring.state is told)
+        assert user.front_end.prompts[0].keyring.state is told
+        assert user.front_end.wait_for_status(lambda status: status.keyring.state is told)
         # In memory it stays until the end, and it is nowhere else.
-        assert here.fetch() == HELLO
-        assert len(here.front_end.prompts) == 1
-        office.canary.assert_absent(files_below(place.root))
+        assert user.fetch() == HELLO
+        assert len(user.front_end.prompts) == 1
+        scenario.account.assert_absent(files_below(place.root))
 
 
-def test_without_any_session_bus_a_sign_in_works(office: Office) -> None:
-    here = office.begin(office.run(), office.login)
-    assert here.fetch() == HELLO
-    assert here.front_end.prompts[0].keyring.state is KeyringState.MISSING
+def test_without_any_session_bus_a_sign_in_works(scenario: Scenario) -> None:
+    user = scenario.begin(scenario.run(), scenario.login)
+    assert user.fetch() == HELLO
+    assert user.front_end.prompts[0].keyring.state is KeyringState.MISSING
 
 
-def test_a_frozen_keyring_does_not_keep_the_question_from_opening(office: Office) -> None:
-    here = office.start()
-    office.keyring.freeze()
-    waiting = here.visit()
-    question = here.front_end.wait_for_prompt()
+def test_a_frozen_keyring_does_not_keep_the_question_from_opening(scenario: Scenario) -> None:
+    user = scenario.start()
+    scenario.keyring.freeze()
+    waiting = user.visit()
+    question = user.front_end.wait_for_prompt()
     assert question.keyring.state is KeyringState.SILENT
-    here.front_end.answer(question, office.login)
+    user.front_end.answer(question, scenario.login)
     assert waiting.result().out == HELLO

@@ -7,11 +7,11 @@ from time import monotonic
 
 import pytest
 
-from tests.end2end.stage import HELLO, KEYRING_LIMIT_S, Office
+from tests.end2end.scenario import HELLO, KEYRING_LIMIT_S, Scenario
 from tests.support.display import Desktop, x_server
 from tests.support.keyring_session import MASTER_PASSWORD, KeyringSession
-from tests.support.panel import window_manager
 from tests.support.processes import Home, running
+from tests.support.window_manager import fluxbox
 from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.domain.signin import KeyringState, PromptReason
 
@@ -20,9 +20,9 @@ PROMPT = "^Unlock"
 
 
 @pytest.fixture
-def saved(office: Office) -> None:
+def saved(scenario: Scenario) -> None:
     """The password lies in the keyring since an earlier run."""
-    office.sign_in_before()
+    scenario.sign_in_earlier()
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def screen(keyring: KeyringSession, place: Home) -> Iterator[Desktop]:
     with x_server(place) as display:
         desktop = Desktop(place, display, keyring.bus)
         with (
-            window_manager(desktop),
+            fluxbox(desktop),
             running([PROMPTER], env=desktop.environment(), cwd=place.root),
         ):
             keyring.wait_for_name("org.gnome.keyring.SystemPrompter")
@@ -41,31 +41,33 @@ def screen(keyring: KeyringSession, place: Home) -> Iterator[Desktop]:
 @pytest.mark.xdist_group("display")
 @pytest.mark.usefixtures("saved")
 def test_a_locked_keyring_is_unlocked_by_the_desktop_and_used(
-    office: Office, screen: Desktop
+    scenario: Scenario, screen: Desktop
 ) -> None:
-    office.keyring.lock()
-    here = office.resume()
-    waiting = here.visit()
+    scenario.keyring.lock()
+    user = scenario.restart()
+    waiting = user.visit()
     screen.wait_until_active(screen.wait_for_window(PROMPT))
     screen.type(MASTER_PASSWORD)
     screen.press("Return")
     assert waiting.result().out == HELLO
-    assert office.proxy.failed_logons() == 0
-    assert here.front_end.wait_for_status(lambda status: status.keyring.state is KeyringState.OK)
+    assert scenario.proxy.failed_logons() == 0
+    assert user.front_end.wait_for_status(lambda status: status.keyring.state is KeyringState.OK)
 
 
 @pytest.mark.xdist_group("display")
 @pytest.mark.usefixtures("saved")
-def test_a_keyring_that_stays_locked_leads_to_a_question(office: Office, screen: Desktop) -> None:
-    office.keyring.lock()
-    here = office.resume()
-    waiting = here.visit()
+def test_a_keyring_that_stays_locked_leads_to_a_question(
+    scenario: Scenario, screen: Desktop
+) -> None:
+    scenario.keyring.lock()
+    user = scenario.restart()
+    waiting = user.visit()
     screen.wait_until_active(screen.wait_for_window(PROMPT))
     screen.press("Escape")
-    question = here.front_end.wait_for_prompt()
+    question = user.front_end.wait_for_prompt()
     assert question.reason is PromptReason.KEYRING_LOCKED
     assert question.keyring.state is KeyringState.LOCKED
-    here.front_end.answer(question, office.login)
+    user.front_end.answer(question, scenario.login)
     assert waiting.result().out == HELLO
 
 
@@ -73,49 +75,49 @@ def test_a_keyring_that_stays_locked_leads_to_a_question(office: Office, screen:
 @pytest.mark.usefixtures("saved")
 @pytest.mark.parametrize("is_dismissed", [True, False], ids=["dismissed", "left open"])
 def test_a_keyring_that_another_program_unlocks_answers_the_question(
-    office: Office, screen: Desktop, is_dismissed: bool
+    scenario: Scenario, screen: Desktop, is_dismissed: bool
 ) -> None:
     """Whether the person has dismissed the window of the keyring or left it open."""
-    office.keyring.lock()
-    here = office.resume()
-    waiting = here.visit()
+    scenario.keyring.lock()
+    user = scenario.restart()
+    waiting = user.visit()
     screen.wait_until_active(screen.wait_for_window(PROMPT))
     if is_dismissed:
         screen.press("Escape")
-    here.front_end.wait_for_prompt()
-    office.keyring.unlock()
+    user.front_end.wait_for_prompt()
+    scenario.keyring.unlock()
     assert waiting.result().out == HELLO
-    assert office.proxy.failed_logons() == 0
+    assert scenario.proxy.failed_logons() == 0
 
 
 @pytest.mark.usefixtures("saved")
-def test_a_keyring_that_dies_in_the_middle_leads_to_a_question(office: Office) -> None:
-    here = office.resume()
-    office.keyring.freeze()
+def test_a_keyring_that_dies_in_the_middle_leads_to_a_question(scenario: Scenario) -> None:
+    user = scenario.restart()
+    scenario.keyring.freeze()
     began = monotonic()
-    waiting = here.visit()
-    here.front_end.wait_for_status(lambda status: status.waiting == 1)
-    office.keyring.kill()
-    question = here.front_end.wait_for_prompt()
+    waiting = user.visit()
+    user.front_end.wait_for_status(lambda status: status.waiting == 1)
+    scenario.keyring.kill()
+    question = user.front_end.wait_for_prompt()
     assert monotonic() - began < KEYRING_LIMIT_S + 2
     assert question.keyring.state is not KeyringState.OK
-    here.front_end.answer(question, office.login)
+    user.front_end.answer(question, scenario.login)
     assert waiting.result().out == HELLO
 
 
 @pytest.mark.usefixtures("saved")
-def test_who_needs_no_password_is_served_while_the_keyring_hangs(office: Office) -> None:
-    here = office.resume()
-    here.front_end.request_done(
-        SaveProfile(replace(office.profile, bypass=(f"localhost:{office.origin.port}",)))
+def test_who_needs_no_password_is_served_while_the_keyring_hangs(scenario: Scenario) -> None:
+    user = scenario.restart()
+    user.front_end.request_done(
+        SaveProfile(replace(scenario.profile, bypass=(f"localhost:{scenario.origin.port}",)))
     )
-    here.front_end.request_done(UseProfile(office.profile.id))
-    office.keyring.freeze()
+    user.front_end.request_done(UseProfile(scenario.profile.id))
+    scenario.keyring.freeze()
     began = monotonic()
-    here.visit()
-    here.front_end.wait_for_status(lambda status: status.waiting == 1)
-    assert here.curl(f"http://localhost:{office.origin.port}/hello").result().out == "hello"
-    assert not here.front_end.prompts
-    question = here.front_end.wait_for_prompt()
+    user.visit()
+    user.front_end.wait_for_status(lambda status: status.waiting == 1)
+    assert user.curl(f"http://localhost:{scenario.origin.port}/hello").result().out == "hello"
+    assert not user.front_end.prompts
+    question = user.front_end.wait_for_prompt()
     assert question.keyring.state is KeyringState.SILENT
     assert monotonic() - began < KEYRING_LIMIT_S + 4

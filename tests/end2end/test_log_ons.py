@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.end2end.stage import Attach, Run
+from tests.end2end.scenario import AttachFrontEnd, StartService
 from tests.support.clients import Clients
-from tests.support.lines import PATIENCE
-from tests.support.scripted import OK, Peer, Scripted, challenge
+from tests.support.process_output import PATIENCE
+from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, challenge
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.auth.login import Login
 
@@ -18,7 +18,7 @@ ASKS = challenge('Basic realm="Corp"')
 WRONG = ("--user", "jdoe", "--password-stdin", "--no-prompt")
 
 
-class Counting:
+class CountingProxy:
     """A proxy that counts failed log-ons.
 
     Attributes:
@@ -35,7 +35,7 @@ class Counting:
         self.came = threading.Event()
         self.is_over = threading.Event()
 
-    def play(self, peer: Peer) -> None:
+    def play(self, peer: ScriptedConnection) -> None:
         """Answer one connection."""
         while True:
             head = peer.read_head()
@@ -64,17 +64,17 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def serve(stack: ExitStack, proxy: Counting) -> Scripted:
-    upstream = stack.enter_context(Scripted(proxy.play))
+def serve(stack: ExitStack, proxy: CountingProxy) -> ScriptedUpstream:
+    upstream = stack.enter_context(ScriptedUpstream(proxy.play))
     stack.callback(proxy.is_over.set)
     return upstream
 
 
 @pytest.mark.parametrize(("says", "most"), [("407", 1), ("hangs up", 2)])
 def test_a_wrong_password_for_a_service_that_is_started_again_and_again(
-    run: Run, clients: Clients, stack: ExitStack, says: str, most: int
+    run: StartService, clients: Clients, stack: ExitStack, says: str, most: int
 ) -> None:
-    proxy = Counting(says)
+    proxy = CountingProxy(says)
     upstream = serve(stack, proxy)
     for name in ("127.0.0.1", "localhost", "127.0.0.1"):
         url = f"http://{name}:{upstream.port}"
@@ -87,9 +87,9 @@ def test_a_wrong_password_for_a_service_that_is_started_again_and_again(
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_a_service_that_is_ended_in_the_middle_of_a_trial(
-    run: Run, clients: Clients, stack: ExitStack, ending: signal.Signals
+    run: StartService, clients: Clients, stack: ExitStack, ending: signal.Signals
 ) -> None:
-    proxy = Counting("nothing")
+    proxy = CountingProxy("nothing")
     upstream = serve(stack, proxy)
     first = run("--upstream", upstream.url, *WRONG, stdin=b"wrong\n")
     waiting = clients.curl("-x", first.url, "http://site.test/")
@@ -105,10 +105,10 @@ def test_a_service_that_is_ended_in_the_middle_of_a_trial(
 
 
 def test_a_typed_password_is_sent_after_a_trial_that_was_cut_off_at_once(
-    run: Run, attach: Attach, clients: Clients, stack: ExitStack
+    run: StartService, attach: AttachFrontEnd, clients: Clients, stack: ExitStack
 ) -> None:
     """The login of the second start is held back, because the hash of the first is not recorded."""
-    proxy = Counting("nothing")
+    proxy = CountingProxy("nothing")
     upstream = serve(stack, proxy)
     first = run("--upstream", upstream.url, *WRONG, stdin=b"wrong\n")
     waiting = clients.curl("-x", first.url, "http://site.test/")
@@ -127,10 +127,10 @@ def test_a_typed_password_is_sent_after_a_trial_that_was_cut_off_at_once(
 
 
 def test_a_right_password_that_is_hung_up_on_once_is_sent_again(
-    run: Run, clients: Clients, stack: ExitStack
+    run: StartService, clients: Clients, stack: ExitStack
 ) -> None:
     """The request waits for the next try instead of failing with 502."""
-    proxy = Counting()
+    proxy = CountingProxy()
     proxy.spared = 1
     upstream = serve(stack, proxy)
     service = run("--upstream", upstream.url, *WRONG, stdin=b"right\n")

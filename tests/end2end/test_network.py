@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.lines import PATIENCE
 from tests.support.namespaces import ALONE, skip_without_namespaces
+from tests.support.process_output import PATIENCE
 from tests.support.processes import SOURCES, Home, running
 from tests.support.service import Service
 from trayproxy.paths import locate

@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from tests.end2end.stage import Attach, Office, Run
+from tests.end2end.scenario import AttachFrontEnd, Scenario, StartService
 from tests.support.clients import Clients
-from tests.support.connects import Connects
+from tests.support.concurrent_connects import ConcurrentConnects
 from tests.support.front_end import FrontEnd
 from tests.support.origin import Origin
 from tests.support.processes import SOURCES, Home, running
-from tests.support.secrets import Canary
+from tests.support.searchable_secret import SearchableSecret
 from tests.support.squid import Squid
 from trayproxy.control.messages import Failed, ListenerState, Quit, UsePort
 from trayproxy.paths import locate
@@ -22,14 +22,14 @@ from trayproxy.paths import locate
 CODES = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
 
 
-def test_it_prints_its_address_and_nothing_else(run: Run, proxy: Squid) -> None:
+def test_it_prints_its_address_and_nothing_else(run: StartService, proxy: Squid) -> None:
     service = run("--upstream", proxy.url)
     assert re.fullmatch(r"listening on 127\.0\.0\.1:[1-9]\d*", service.process.out.text)
 
 
 @pytest.mark.parametrize("arguments", [("--no-prompt",), ()])
 def test_with_nobody_to_ask_a_request_is_told_at_once(
-    run: Run, proxy: Squid, clients: Clients, origin: Origin, arguments: tuple[str, ...]
+    run: StartService, proxy: Squid, clients: Clients, origin: Origin, arguments: tuple[str, ...]
 ) -> None:
     service = run("--upstream", proxy.url, *arguments)
     told = ("-x", service.url, "-m", "10", *CODES)
@@ -39,7 +39,7 @@ def test_with_nobody_to_ask_a_request_is_told_at_once(
 
 
 def test_no_prompt_asks_nobody_although_there_is_a_front_end(
-    run: Run, attach: Attach, proxy: Squid, clients: Clients, origin: Origin
+    run: StartService, attach: AttachFrontEnd, proxy: Squid, clients: Clients, origin: Origin
 ) -> None:
     service = run("--upstream", proxy.url, "--no-prompt")
     front_end = attach(service)
@@ -49,26 +49,33 @@ def test_no_prompt_asks_nobody_although_there_is_a_front_end(
 
 
 def test_a_password_from_standard_input_needs_no_question(
-    run: Run, attach: Attach, proxy: Squid, canary: Canary, clients: Clients, origin: Origin
+    run: StartService,
+    attach: AttachFrontEnd,
+    proxy: Squid,
+    account: SearchableSecret,
+    clients: Clients,
+    origin: Origin,
 ) -> None:
-    login = ("--user", canary.user, "--password-stdin")
-    service = run("--upstream", proxy.url, *login, stdin=f"{canary.password}\n".encode())
+    login = ("--user", account.user, "--password-stdin")
+    service = run("--upstream", proxy.url, *login, stdin=f"{account.password}\n".encode())
     front_end = attach(service)
     assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
     assert front_end.prompts == []
 
 
 def test_a_wrong_password_from_standard_input_costs_one_failed_log_on(
-    run: Run, proxy: Squid, canary: Canary, origin: Origin
+    run: StartService, proxy: Squid, account: SearchableSecret, origin: Origin
 ) -> None:
-    login = ("--user", canary.user, "--password-stdin", "--no-prompt")
+    login = ("--user", account.user, "--password-stdin", "--no-prompt")
     service = run("--upstream", proxy.url, *login, stdin=b"wrong\n")
-    with Connects(service.address, origin.authority, 20) as connects:
+    with ConcurrentConnects(service.address, origin.authority, 20) as connects:
         assert connects.statuses() == [503] * 20
     assert proxy.failed_logons() == 1
 
 
-def test_an_upstream_for_this_run_is_not_written_down(run: Run, proxy: Squid, place: Home) -> None:
+def test_an_upstream_for_this_run_is_not_written_down(
+    run: StartService, proxy: Squid, place: Home
+) -> None:
     run("--upstream", proxy.url).stop()
     written = [path for path in place.root.rglob("*.toml") if path.is_file()]
     assert not [path for path in written if str(proxy.port) in path.read_text()]
@@ -78,7 +85,7 @@ def test_an_upstream_for_this_run_is_not_written_down(run: Run, proxy: Squid, pl
     ("number", "codes"), [(signal.SIGTERM, {0}), (signal.SIGINT, {0, 130})], ids=["TERM", "INT"]
 )
 def test_it_stops_cleanly_when_told_by_a_signal(
-    run: Run, proxy: Squid, number: signal.Signals, codes: set[int]
+    run: StartService, proxy: Squid, number: signal.Signals, codes: set[int]
 ) -> None:
     service = run("--upstream", proxy.url)
     assert service.stop(number) in codes
@@ -86,21 +93,23 @@ def test_it_stops_cleanly_when_told_by_a_signal(
     assert not service.paths.socket.exists()
 
 
-def test_it_stops_although_programs_wait(office: Office) -> None:
-    here = office.begin(office.run())
-    with Connects(here.service.address, office.origin.authority, 20) as connects:
-        here.front_end.wait_for_prompt(lambda question: question.waiting == 20)
-        assert here.service.stop() == 0
+def test_it_stops_although_programs_wait(scenario: Scenario) -> None:
+    user = scenario.begin(scenario.run())
+    with ConcurrentConnects(user.service.address, scenario.origin.authority, 20) as connects:
+        user.front_end.wait_for_prompt(lambda question: question.waiting == 20)
+        assert user.service.stop() == 0
         assert set(connects.statuses()) <= {0, 503}
 
 
-def test_it_stops_when_a_front_end_says_so(run: Run, attach: Attach, proxy: Squid) -> None:
+def test_it_stops_when_a_front_end_says_so(
+    run: StartService, attach: AttachFrontEnd, proxy: Squid
+) -> None:
     service = run("--upstream", proxy.url)
     attach(service).request_done(Quit())
     assert service.process.wait() == 0
 
 
-def test_its_port_is_free_as_soon_as_it_has_stopped(run: Run, proxy: Squid) -> None:
+def test_its_port_is_free_as_soon_as_it_has_stopped(run: StartService, proxy: Squid) -> None:
     service = run("--upstream", proxy.url)
     port = service.port
     service.stop()
@@ -108,13 +117,15 @@ def test_its_port_is_free_as_soon_as_it_has_stopped(run: Run, proxy: Squid) -> N
         pass
 
 
-def test_a_second_one_in_the_same_home_is_refused(run: Run, proxy: Squid) -> None:
+def test_a_second_one_in_the_same_home_is_refused(run: StartService, proxy: Squid) -> None:
     run("--upstream", proxy.url)
     with pytest.raises(AssertionError, match="ended"):
         run("--upstream", proxy.url)
 
 
-def test_an_upstream_that_is_not_there_is_told(run: Run, clients: Clients, origin: Origin) -> None:
+def test_an_upstream_that_is_not_there_is_told(
+    run: StartService, clients: Clients, origin: Origin
+) -> None:
     with socket.socket() as taken:
         # Bound and not listening: connections are refused, and nobody else gets the port.
         taken.bind(("127.0.0.1", 0))

@@ -1,36 +1,36 @@
 """A question and a locked screen."""
 
-from tests.end2end.stage import HELLO, Office
-from tests.support.screen import ScreenSaver
+from tests.end2end.scenario import HELLO, Scenario
+from tests.support.screen_lock_services import ScreenSaver
 from trayproxy.control.messages import SignInNow
 
 
-def test_a_question_waits_until_the_person_is_back(office: Office) -> None:
-    saver = ScreenSaver(office.keyring.bus, "org.gnome.ScreenSaver")
+def test_a_question_waits_until_the_person_is_back(scenario: Scenario) -> None:
+    saver = ScreenSaver(scenario.keyring.bus, "org.gnome.ScreenSaver")
     try:
-        here = office.start()
+        user = scenario.start()
         saver.wait_until(lambda: saver.asked)
         saver.set(active=True)
         # What is told last is known last: the answer to this comes after the lock.
-        here.front_end.wait_for_status(lambda status: status.screen_locked)
-        waiting = here.visit()
-        here.front_end.wait_for_status(lambda status: status.waiting == 1)
-        assert here.front_end.prompts == []
+        user.front_end.wait_for_status(lambda status: status.screen_locked)
+        waiting = user.visit()
+        user.front_end.wait_for_status(lambda status: status.waiting == 1)
+        assert user.front_end.prompts == []
         saver.set(active=False)
-        here.front_end.answer(here.front_end.wait_for_prompt(), office.login)
+        user.front_end.answer(user.front_end.wait_for_prompt(), scenario.login)
         assert waiting.result().out == HELLO
     finally:
         saver.stop()
 
 
-def test_who_wants_to_sign_in_is_before_the_screen(office: Office) -> None:
+def test_who_wants_to_sign_in_is_before_the_screen(scenario: Scenario) -> None:
     # A locker that never says that it has gone.
-    saver = ScreenSaver(office.keyring.bus, "org.gnome.ScreenSaver", active=True)
+    saver = ScreenSaver(scenario.keyring.bus, "org.gnome.ScreenSaver", active=True)
     try:
-        here = office.start()
-        here.front_end.wait_for_status(lambda status: status.screen_locked)
-        here.front_end.request_done(SignInNow(office.profile.id))
-        here.front_end.wait_for_prompt()
-        here.front_end.wait_for_status(lambda status: not status.screen_locked)
+        user = scenario.start()
+        user.front_end.wait_for_status(lambda status: status.screen_locked)
+        user.front_end.request_done(SignInNow(scenario.profile.id))
+        user.front_end.wait_for_prompt()
+        user.front_end.wait_for_status(lambda status: not status.screen_locked)
     finally:
         saver.stop()

@@ -2,9 +2,9 @@
 
 import json
 
-from tests.end2end.stage import HELLO, Attach, Office, Run
+from tests.end2end.scenario import HELLO, AttachFrontEnd, Scenario, StartService
 from tests.support.clients import Clients
-from tests.support.scripted import OK, Peer, Scripted, challenge
+from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, challenge
 from trayproxy.control.messages import Status, UseProfile
 from trayproxy.domain.signin import SignInState
 from trayproxy.profiles.profile import DIRECT_ID
@@ -12,8 +12,8 @@ from trayproxy.profiles.profile import DIRECT_ID
 PORTAL = "https://portal.example/login"
 
 
-def portal(status: bytes) -> Scripted:
-    def play(peer: Peer) -> None:
+def portal(status: bytes) -> ScriptedUpstream:
+    def play(peer: ScriptedConnection) -> None:
         while True:
             head = peer.read_head()
             if b"known.example" in head:
@@ -24,7 +24,7 @@ def portal(status: bytes) -> Scripted:
                 line = b"HTTP/1.1 %s Elsewhere\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n"
                 peer.send(line % (status, PORTAL.encode()))
 
-    return Scripted(play)
+    return ScriptedUpstream(play)
 
 
 def page(status: Status) -> list[str]:
@@ -32,7 +32,7 @@ def page(status: Status) -> list[str]:
 
 
 def test_a_511_is_told_until_something_else_is_answered(
-    run: Run, attach: Attach, clients: Clients
+    run: StartService, attach: AttachFrontEnd, clients: Clients
 ) -> None:
     login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
     with portal(b"511") as upstream:
@@ -49,37 +49,39 @@ def test_a_511_is_told_until_something_else_is_answered(
 
 
 def test_programs_connect_directly_for_a_while_and_through_the_profile_after_that(
-    office: Office,
+    scenario: Scenario,
 ) -> None:
-    here = office.start(office.login)
-    assert here.fetch() == HELLO
-    settings = here.service.paths.config_file.read_bytes()
-    here.front_end.request_done(UseProfile(DIRECT_ID, 5))
-    told = here.front_end.wait_for_status(lambda status: status.direct)
+    user = scenario.start(scenario.login)
+    assert user.fetch() == HELLO
+    settings = user.service.paths.config_file.read_bytes()
+    user.front_end.request_done(UseProfile(DIRECT_ID, 5))
+    told = user.front_end.wait_for_status(lambda status: status.direct)
     assert told.direct_until is not None
-    before = len(office.proxy.accesses())
+    before = len(scenario.proxy.accesses())
     # The name of the site is known to the proxy alone.
-    assert here.curl(f"http://127.0.0.1:{office.origin.port}/hello").result().out == "hello"
-    assert len(office.proxy.accesses()) == before
+    assert user.curl(f"http://127.0.0.1:{scenario.origin.port}/hello").result().out == "hello"
+    assert len(scenario.proxy.accesses()) == before
     # A restart would go on with the profile.
-    assert here.service.paths.config_file.read_bytes() == settings
-    back = here.front_end.wait_for_status(lambda status: status.profile is not None)
+    assert user.service.paths.config_file.read_bytes() == settings
+    back = user.front_end.wait_for_status(lambda status: status.profile is not None)
     assert (back.direct, back.direct_until) == (False, None)
-    assert here.fetch() == HELLO
-    assert len(office.proxy.accesses()) > before
+    assert user.fetch() == HELLO
+    assert len(scenario.proxy.accesses()) > before
 
 
-def test_what_a_person_chooses_meanwhile_ends_the_direct_connections(office: Office) -> None:
-    here = office.start(office.login)
-    for chosen in (office.profile.id, DIRECT_ID):
-        here.front_end.request_done(UseProfile(office.profile.id))
-        here.front_end.request_done(UseProfile(DIRECT_ID, 300))
-        here.front_end.request_done(UseProfile(chosen))
-        assert here.service.status().direct_until is None
-    assert here.service.status().direct
+def test_what_a_person_chooses_meanwhile_ends_the_direct_connections(scenario: Scenario) -> None:
+    user = scenario.start(scenario.login)
+    for chosen in (scenario.profile.id, DIRECT_ID):
+        user.front_end.request_done(UseProfile(scenario.profile.id))
+        user.front_end.request_done(UseProfile(DIRECT_ID, 300))
+        user.front_end.request_done(UseProfile(chosen))
+        assert user.service.status().direct_until is None
+    assert user.service.status().direct
 
 
-def test_a_redirect_to_a_log_in_page_is_told(run: Run, attach: Attach, clients: Clients) -> None:
+def test_a_redirect_to_a_log_in_page_is_told(
+    run: StartService, attach: AttachFrontEnd, clients: Clients
+) -> None:
     """A page that is always there redirects to no other host: the network does."""
     login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
     with portal(b"307") as upstream:

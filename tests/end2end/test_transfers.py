@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.end2end.stage import Run
+from tests.end2end.scenario import StartService
 from tests.support.clients import Clients
+from tests.support.dumpable_service import DUMPABLE
 from tests.support.memory import MIB
 from tests.support.octets import digest, digest_of, write
 from tests.support.origin import Origin
-from tests.support.readable import READABLE
-from tests.support.secrets import Canary
+from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import Service
 from tests.support.squid import Squid
-from tests.support.upstreams import Kind, bare_upstream
+from tests.support.upstreams import UpstreamKind, bare_upstream
 from trayproxy.auth.login import Login
 
 SIZE = 300_000_000
@@ -41,15 +41,15 @@ def origin() -> Iterator[Origin]:
 
 @pytest.fixture
 def upstream(
-    request: pytest.FixtureRequest, direction: str, way: str, canary: Canary
+    request: pytest.FixtureRequest, direction: str, way: str, account: SearchableSecret
 ) -> Iterator[str]:
     """The address of the proxy: Squid, but Apache for plain uploads.
 
     Squid 5.7, Debian 12's, now and then ends the connection in the middle of a large plain PUT.
     """
     if (direction, way) == ("upload", "plain"):
-        login = Login(canary.user, canary.password)
-        with bare_upstream(Kind.APACHE_BASIC, login) as port:
+        login = Login(account.user, account.password)
+        with bare_upstream(UpstreamKind.APACHE_BASIC, login) as port:
             yield f"http://127.0.0.1:{port}"
     else:
         proxy: Squid = request.getfixturevalue("proxy")
@@ -57,11 +57,13 @@ def upstream(
 
 
 @pytest.fixture
-def service(run: Run, upstream: str, canary: Canary, clients: Clients, origin: Origin) -> Service:
+def service(
+    run: StartService, upstream: str, account: SearchableSecret, clients: Clients, origin: Origin
+) -> Service:
     """A service that has signed in."""
-    login = ("--user", canary.user, "--password-stdin")
-    stdin = f"{canary.password}\n".encode()
-    running = run("--upstream", upstream, *login, stdin=stdin, program=READABLE)
+    login = ("--user", account.user, "--password-stdin")
+    stdin = f"{account.password}\n".encode()
+    running = run("--upstream", upstream, *login, stdin=stdin, program=DUMPABLE)
     got = clients.curl("-x", running.url, origin.url("/hello")).result()
     assert got.out == "hello", got
     running.reset_peak()

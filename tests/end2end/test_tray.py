@@ -15,16 +15,21 @@ from tests.support.front_end import FrontEnd
 from tests.support.keyring_session import KeyringSession
 from tests.support.octets import digest, digest_of
 from tests.support.origin import Origin
-from tests.support.panel import open_menu, window_manager
-from tests.support.portal import Appearance, Portal
 from tests.support.processes import SOURCES, Home, Job, Process
 from tests.support.reports import Reports
 from tests.support.screen_reader import ScreenReader
-from tests.support.scripted import OK, Peer, Scripted
-from tests.support.secrets import Canary, files_below, process_and_children, text
-from tests.support.sni_host import NotificationService, TrayHost
-from tests.support.squid import Setup, Squid, squid
+from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream
+from tests.support.searchable_secret import (
+    SearchableSecret,
+    files_below,
+    process_and_children,
+    text,
+)
+from tests.support.settings_portal import ColorScheme, SettingsPortal
+from tests.support.squid import Squid, SquidSetup, squid
 from tests.support.tray import Tray, ending, tray_on
+from tests.support.tray_host import NotificationService, TrayHost
+from tests.support.window_manager import fluxbox, open_menu
 from trayproxy.control.messages import Status
 
 # Each test runs a desktop of its own: one after the other they are quicker than side by side.
@@ -38,7 +43,7 @@ SIZE = 3_000_000
 
 
 @pytest.fixture
-def here(place: Home, keyring: KeyringSession) -> Iterator[Desktop]:
+def desktop(place: Home, keyring: KeyringSession) -> Iterator[Desktop]:
     """A desktop in the session that the keyring belongs to, without a panel."""
     with x_server(place) as display:
         made = Desktop(place, display, keyring.bus)
@@ -48,30 +53,30 @@ def here(place: Home, keyring: KeyringSession) -> Iterator[Desktop]:
 
 
 @pytest.fixture
-def reader(here: Desktop) -> Iterator[ScreenReader]:
-    made = ScreenReader(here.bus)
+def reader(desktop: Desktop) -> Iterator[ScreenReader]:
+    made = ScreenReader(desktop.bus)
     yield made
     made.stop()
 
 
 @pytest.fixture
-def tray(here: Desktop, reader: ScreenReader, reports: Reports) -> Iterator[Tray]:
-    with tray_on(here, reader.environment(here.bus)) as made:
+def tray(desktop: Desktop, reader: ScreenReader, reports: Reports) -> Iterator[Tray]:
+    with tray_on(desktop, reader.environment(desktop.bus)) as made:
         reports["trayproxy"] = made.describe
         yield made
 
 
 @pytest.fixture
-def panel(here: Desktop) -> Iterator[None]:
+def window_manager(desktop: Desktop) -> Iterator[None]:
     """A window manager, whose toolbar is the panel."""
-    with window_manager(here):
+    with fluxbox(desktop):
         yield
 
 
 @pytest.fixture
-def host(here: Desktop) -> Iterator[TrayHost]:
+def host(desktop: Desktop) -> Iterator[TrayHost]:
     """A panel that speaks D-Bus."""
-    made = TrayHost(here.bus)
+    made = TrayHost(desktop.bus)
     yield made
     made.stop()
 
@@ -82,7 +87,7 @@ class Person:
 
     Attributes:
         tray: Their TrayProxy; nothing of it runs yet.
-        here: The desktop.
+        desktop: The desktop.
         proxy: The upstream of the office.
         clients: The programs.
         origin: What they go to.
@@ -90,7 +95,7 @@ class Person:
     """
 
     tray: Tray
-    here: Desktop
+    desktop: Desktop
     proxy: Squid
     clients: Clients
     origin: Origin
@@ -109,17 +114,17 @@ class Person:
         code = ("-o", "/dev/null", "-w", "%{http_code}")
         return self.clients.curl("-x", self.tray.url, *code, self.origin.url("/hello"))
 
-    def sign_in(self, canary: Canary) -> None:
+    def sign_in(self, account: SearchableSecret) -> None:
         """Fill in the dialog that appears, as a person does whose user name is not known yet."""
-        self.here.wait_until_active(self.here.wait_for_window(SIGN_IN))
-        self.here.type(canary.user)
-        self.here.press("Tab")
-        self.correct(canary)
+        self.desktop.wait_until_active(self.desktop.wait_for_window(SIGN_IN))
+        self.desktop.type(account.user)
+        self.desktop.press("Tab")
+        self.correct(account)
 
-    def correct(self, canary: Canary) -> None:
+    def correct(self, account: SearchableSecret) -> None:
         """Type the password over what is selected."""
-        self.here.type(canary.password)
-        self.here.press("Return")
+        self.desktop.type(account.password)
+        self.desktop.press("Return")
 
     def look_on(self) -> FrontEnd:
         """Look on, without being able to ask."""
@@ -128,16 +133,16 @@ class Person:
 
 @pytest.fixture
 def person(
-    tray: Tray, here: Desktop, proxy: Squid, clients: Clients, origin: Origin
+    tray: Tray, desktop: Desktop, proxy: Squid, clients: Clients, origin: Origin
 ) -> Iterator[Person]:
     with ExitStack() as onlookers:
-        yield Person(tray, here, proxy, clients, origin, onlookers)
+        yield Person(tray, desktop, proxy, clients, origin, onlookers)
 
 
 @pytest.fixture
 def lab(reports: Reports) -> Iterator[Squid]:
     """Another upstream, which demands no sign-in."""
-    with squid(Setup(rules=("http_access allow ours",), realm="Lab")) as running:
+    with squid(SquidSetup(rules=("http_access allow ours",), realm="Lab")) as running:
         reports["squid of the lab"] = running.describe
         yield running
 
@@ -146,68 +151,72 @@ def uses_lab(status: Status) -> bool:
     return status.profile is not None and status.profile.name == "Lab"
 
 
-def shoot(here: Desktop, window: str, name: str) -> Path:
+def shoot(desktop: Desktop, window: str, name: str) -> Path:
     """Take a picture of a window, and keep it."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     path = SHOTS / f"{name}.png"
-    here.shoot(path, window)
+    desktop.shoot(path, window)
     return path
 
 
-def is_dark(here: Desktop, picture: Path) -> bool:
+def is_dark(desktop: Desktop, picture: Path) -> bool:
     mean = ("-colorspace", "gray", "-format", "%[fx:mean]", "info:")
-    return float(here.run("convert", picture, *mean).out) < 0.5
+    return float(desktop.run("convert", picture, *mean).out) < 0.5
 
 
-def choose(here: Desktop, reader: ScreenReader, row: str) -> None:
+def choose(desktop: Desktop, reader: ScreenReader, row: str) -> None:
     """Choose a row of the menu with mouse and keys."""
-    open_menu(here, "TrayProxy")
-    reader.follow(lambda: here.press("Down"), to=row)
-    here.press("Return")
+    open_menu(desktop, "TrayProxy")
+    reader.follow(lambda: desktop.press("Down"), to=row)
+    desktop.press("Return")
 
 
 # --- The main job ---------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("panel")
+@pytest.mark.usefixtures("window_manager")
 def test_a_person_signs_in_once_and_is_never_asked_again(
-    person: Person, keyring: KeyringSession, canary: Canary
+    person: Person, keyring: KeyringSession, account: SearchableSecret
 ) -> None:
     person.set_up()
     person.start()
     program = person.visit()
-    person.sign_in(canary)
+    person.sign_in(account)
     assert program.result().out == "200"
-    person.here.wait_until_gone(SIGN_IN)
+    person.desktop.wait_until_gone(SIGN_IN)
     (entry,) = keyring.wait_for_entries(1)
-    assert (entry.attributes["username"], entry.secret) == (canary.user, canary.password)
+    assert (entry.attributes["username"], entry.secret) == (account.user, account.password)
     before = len(person.proxy.accesses())
     assert person.visit().result().out == "200"
     assert [access.status for access in person.proxy.accesses()[before:]] == [200]
-    assert not person.here.windows(SIGN_IN)
+    assert not person.desktop.windows(SIGN_IN)
 
 
-@pytest.mark.usefixtures("panel")
+@pytest.mark.usefixtures("window_manager")
 def test_a_mistyped_password_is_said_and_costs_one_failed_log_on(
-    person: Person, reader: ScreenReader, canary: Canary
+    person: Person, reader: ScreenReader, account: SearchableSecret
 ) -> None:
     person.set_up()
     person.start()
     program = person.visit()
-    person.sign_in(Canary())
+    person.sign_in(SearchableSecret())
     reader.wait_until_said(NOT_ACCEPTED)
     assert person.proxy.failed_logons() == 1
     # What was typed is selected: typing replaces it.
-    person.correct(canary)
+    person.correct(account)
     assert program.result().out == "200"
     assert person.proxy.failed_logons() == 1
 
 
-@pytest.mark.usefixtures("panel")
+@pytest.mark.usefixtures("window_manager")
 def test_a_password_is_left_nowhere_but_in_the_keyring(
-    person: Person, reader: ScreenReader, keyring: KeyringSession, canary: Canary, place: Home
+    person: Person,
+    reader: ScreenReader,
+    keyring: KeyringSession,
+    account: SearchableSecret,
+    place: Home,
 ) -> None:
-    mistyped = Canary()
+    mistyped = SearchableSecret()
     person.set_up()
     process, _ = person.start()
     front_end = person.look_on()
@@ -215,12 +224,12 @@ def test_a_password_is_left_nowhere_but_in_the_keyring(
     person.sign_in(mistyped)
     reader.wait_until_said(NOT_ACCEPTED)
     heard = reader.read()
-    person.correct(canary)
+    person.correct(account)
     assert program.result().out == "200"
     keyring.wait_for_entries(1)
     running = list(process_and_children(process.pid))
     assert any(b"\0run\0" in octets for _, octets in running), "the service is a child of the tray"
-    for secret in (mistyped, canary):
+    for secret in (mistyped, account):
         secret.assert_absent(running)
         secret.assert_absent(files_below(place.root))
         secret.assert_absent(files_below(keyring.home))
@@ -253,24 +262,24 @@ def test_a_profile_is_switched_from_the_menu_of_a_panel_on_d_bus(
     assert person.proxy.accesses() == []
 
 
-@pytest.mark.usefixtures("panel", "two_profiles")
+@pytest.mark.usefixtures("window_manager", "two_profiles")
 def test_a_profile_is_switched_from_the_menu_with_mouse_and_keys(
     person: Person, reader: ScreenReader, lab: Squid
 ) -> None:
     person.start()
-    choose(person.here, reader, "Lab")
+    choose(person.desktop, reader, "Lab")
     person.look_on().wait_for_status(uses_lab)
     assert person.visit().result().out == "200"
     assert [access.status for access in lab.accesses()] == [200]
     assert person.proxy.accesses() == []
 
 
-@pytest.mark.usefixtures("panel")
+@pytest.mark.usefixtures("window_manager")
 def test_quit_ends_the_tray_and_the_service(person: Person, reader: ScreenReader) -> None:
     person.set_up()
     process, service = person.start()
     with ending(service.pid):
-        choose(person.here, reader, "Quit")
+        choose(person.desktop, reader, "Quit")
         assert process.wait() == 0
 
 
@@ -278,57 +287,59 @@ def test_a_second_start_shows_the_window_of_the_first(person: Person, host: Tray
     person.set_up()
     first, service = person.start()
     host.wait_for_item()
-    assert not person.here.windows(WINDOW)
+    assert not person.desktop.windows(WINDOW)
     second = person.tray.start()
     assert second.wait() == 0
-    assert person.here.wait_for_window(WINDOW)
+    assert person.desktop.wait_for_window(WINDOW)
     assert first.running
     again = person.tray.status()
     assert again
     assert again.pid == service.pid
 
 
-@pytest.mark.parametrize("appearance", Appearance, ids=lambda wanted: wanted.name.lower())
-@pytest.mark.usefixtures("panel")
+@pytest.mark.parametrize("appearance", ColorScheme, ids=lambda wanted: wanted.name.lower())
+@pytest.mark.usefixtures("window_manager")
 def test_windows_are_light_or_dark_as_the_person_wants(
-    here: Desktop,
+    desktop: Desktop,
     reader: ScreenReader,
     proxy: Squid,
     clients: Clients,
     origin: Origin,
-    appearance: Appearance,
+    appearance: ColorScheme,
 ) -> None:
     name = appearance.name.lower()
     with ExitStack() as stack:
-        stack.callback(Portal(here.bus, appearance).stop)
-        more = {**reader.environment(here.bus), **Portal.ENVIRONMENT}
-        tray = stack.enter_context(tray_on(here, more))
-        person = Person(tray, here, proxy, clients, origin, stack)
+        stack.callback(SettingsPortal(desktop.bus, appearance).stop)
+        more = {**reader.environment(desktop.bus), **SettingsPortal.ENVIRONMENT}
+        tray = stack.enter_context(tray_on(desktop, more))
+        person = Person(tray, desktop, proxy, clients, origin, stack)
         person.set_up()
         person.start()
-        menu = open_menu(here, "TrayProxy")
-        reader.follow(lambda: here.press("Down"), to="Office")
-        shots = [shoot(here, menu, f"menu-{name}")]
-        here.press("Escape")
+        menu = open_menu(desktop, "TrayProxy")
+        reader.follow(lambda: desktop.press("Down"), to="Office")
+        shots = [shoot(desktop, menu, f"menu-{name}")]
+        desktop.press("Escape")
         person.visit()
-        dialog = here.wait_for_window(SIGN_IN)
-        here.wait_until_active(dialog)
-        shots.append(shoot(here, dialog, f"sign-in-{name}"))
-        shoot(here, "root", f"desktop-{name}")
-        person.sign_in(Canary())
+        dialog = desktop.wait_for_window(SIGN_IN)
+        desktop.wait_until_active(dialog)
+        shots.append(shoot(desktop, dialog, f"sign-in-{name}"))
+        shoot(desktop, "root", f"desktop-{name}")
+        person.sign_in(SearchableSecret())
         reader.wait_until_said(NOT_ACCEPTED)
-        shots.append(shoot(here, dialog, f"rejected-{name}"))
-    assert [is_dark(here, shot) for shot in shots] == [appearance is Appearance.DARK] * len(shots)
+        shots.append(shoot(desktop, dialog, f"rejected-{name}"))
+    assert [is_dark(desktop, shot) for shot in shots] == [appearance is ColorScheme.DARK] * len(
+        shots
+    )
 
 
 # --- Crashes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("panel", "two_profiles")
+@pytest.mark.usefixtures("window_manager", "two_profiles")
 def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
-    person: Person, canary: Canary
+    person: Person, account: SearchableSecret
 ) -> None:
-    here, tray, origin = person.here, person.tray, person.origin
+    desktop, tray, origin = person.desktop, person.tray, person.origin
     gate = origin.gate("half")
     got = person.clients.home.root / "got"
     tray.run("profiles", "use", "Lab")
@@ -339,25 +350,27 @@ def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
     tray.run("profiles", "use", "Office")
     program = person.visit()
     shown = person.look_on().wait_for_prompt()
-    here.wait_for_window(SIGN_IN)
+    desktop.wait_for_window(SIGN_IN)
     killed.signal(signal.SIGKILL)
     killed.wait()
-    here.wait_until_gone(SIGN_IN)
+    desktop.wait_until_gone(SIGN_IN)
     gate.opened.set()
     assert transfer.result().code == 0
     tray.start()
     again = person.look_on()
-    person.sign_in(canary)
+    person.sign_in(account)
     assert program.result().out == "200"
     assert [question.number for question in again.prompts] == [shown.number]
     assert tray.wait_for_service().pid == service.pid
     assert digest_of(got) == digest(SIZE)
 
 
-@pytest.mark.usefixtures("panel")
-def test_a_killed_service_comes_back_and_nobody_is_asked(person: Person, canary: Canary) -> None:
-    person.set_up("--user", canary.user)
-    person.tray.run("login", "Office", "--stdin", stdin=f"{canary.password}\n".encode())
+@pytest.mark.usefixtures("window_manager")
+def test_a_killed_service_comes_back_and_nobody_is_asked(
+    person: Person, account: SearchableSecret
+) -> None:
+    person.set_up("--user", account.user)
+    person.tray.run("login", "Office", "--stdin", stdin=f"{account.password}\n".encode())
     process, killed = person.start()
     assert person.visit().result().out == "200"
     with ending(killed.pid):
@@ -367,14 +380,14 @@ def test_a_killed_service_comes_back_and_nobody_is_asked(person: Person, canary:
     front_end = person.look_on()
     assert person.visit().result().out == "200"
     assert front_end.prompts == []
-    assert not person.here.windows(SIGN_IN)
+    assert not person.desktop.windows(SIGN_IN)
     assert process.running
 
 
 # --- A network with a sign-in page ----------------------------------------------------------------
 
 
-def wants_page(peer: Peer) -> None:
+def wants_page(peer: ScriptedConnection) -> None:
     """Answer as the gateway of a hotel does."""
     while True:
         head = peer.read_head()
@@ -388,21 +401,21 @@ def wants_page(peer: Peer) -> None:
 
 
 @pytest.fixture
-def notifications(here: Desktop) -> Iterator[NotificationService]:
-    made = NotificationService(here.bus)
+def notifications(desktop: Desktop) -> Iterator[NotificationService]:
+    made = NotificationService(desktop.bus)
     yield made
     made.stop()
 
 
 @pytest.fixture
-def gateway(reports: Reports) -> Iterator[Scripted]:
-    with Scripted(wants_page) as upstream:
+def gateway(reports: Reports) -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream(wants_page) as upstream:
         yield upstream
 
 
-@pytest.mark.usefixtures("panel")
+@pytest.mark.usefixtures("window_manager")
 def test_a_sign_in_page_of_the_network_is_told_and_programs_connect_directly_for_a_while(
-    person: Person, notifications: NotificationService, gateway: Scripted
+    person: Person, notifications: NotificationService, gateway: ScriptedUpstream
 ) -> None:
     person.tray.run("profiles", "add", "Hotel", f"127.0.0.1:{gateway.port}", "--sign-in", "none")
     person.start()
@@ -419,8 +432,8 @@ def test_a_sign_in_page_of_the_network_is_told_and_programs_connect_directly_for
     )
     assert shown.hints["suppress-sound"] is True
     assert person.tray.start().wait() == 0
-    window = person.here.wait_for_window(WINDOW)
-    shoot(person.here, window, "sign-in-page")
+    window = person.desktop.wait_for_window(WINDOW)
+    shoot(person.desktop, window, "sign-in-page")
     notifications.choose(shown, "connect-directly")
     told = front_end.wait_for_status(lambda status: status.direct)
     assert told.direct_until is not None
@@ -428,4 +441,4 @@ def test_a_sign_in_page_of_the_network_is_told_and_programs_connect_directly_for
     # The name of the site is known to no proxy here.
     url = f"http://127.0.0.1:{person.origin.port}/hello"
     assert person.clients.curl("-x", person.tray.url, url).result().out == "hello"
-    shoot(person.here, window, "sign-in-page-direct")
+    shoot(person.desktop, window, "sign-in-page-direct")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.end2end.stage import Attach, Run
+from tests.end2end.scenario import AttachFrontEnd, StartService
 from tests.support.clients import Clients
 from tests.support.front_end import FrontEnd
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
-from tests.support.secrets import Canary
+from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import Service
 from tests.support.socks_proxy import socks_proxy
-from tests.support.squid import Setup, Squid, squid
+from tests.support.squid import Squid, SquidSetup, squid
 from tests.support.tls import Authority
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import CheckProfile, CheckResult, SaveProfile, StepState, UseProfile
@@ -24,10 +24,10 @@ from trayproxy.profiles.profile import DIRECT_ID, Profile, ProxyScheme, SignIn, 
 
 
 @pytest.fixture
-def secure_proxy(canary: Canary, authority: Authority) -> Iterator[Squid]:
+def secure_proxy(account: SearchableSecret, authority: Authority) -> Iterator[Squid]:
     """An upstream inside TLS, with a certificate by the company's authority."""
     pem = authority.issue("127.0.0.1").pem
-    with squid(Setup(users={canary.user: canary.password}, pem=pem)) as running:
+    with squid(SquidSetup(users={account.user: account.password}, pem=pem)) as running:
         yield running
 
 
@@ -81,18 +81,18 @@ def status_of(fetch: Fetch, service: Service, url: str) -> str:
 
 
 def test_a_sign_in_to_an_https_proxy_is_asked_for_as_encrypted_and_kept(
-    run: Run,
-    attach: Attach,
+    run: StartService,
+    attach: AttachFrontEnd,
     keyring: KeyringSession,
     secure_proxy: Squid,
     authority: Authority,
-    canary: Canary,
+    account: SearchableSecret,
     fetch: Fetch,
     origin: Origin,
     secure_origin: Origin,
 ) -> None:
     service = run(session=keyring)
-    front_end = attach(service, [canary.login])
+    front_end = attach(service, [account.login])
     upstream = at(secure_proxy, ProxyScheme.HTTPS)
     use(front_end, Profile("office", "Office", upstream, ca_file=str(authority.pem)))
     assert fetch(service, origin.url("/hello")) == "hello"
@@ -102,21 +102,21 @@ def test_a_sign_in_to_an_https_proxy_is_asked_for_as_encrypted_and_kept(
     assert question.upstream == secure_proxy.url
     assert question.transport is Transport.ENCRYPTED
     (entry,) = keyring.wait_for_entries(1)
-    assert entry.secret == canary.password
+    assert entry.secret == account.password
     assert secure_proxy.failed_logons() == 0
 
 
 def test_a_certificate_that_is_not_believed_stops_everything(
-    run: Run,
-    attach: Attach,
+    run: StartService,
+    attach: AttachFrontEnd,
     secure_proxy: Squid,
-    canary: Canary,
+    account: SearchableSecret,
     fetch: Fetch,
     origin: Origin,
     tmp_path: Path,
 ) -> None:
     service = run()
-    front_end = attach(service, [canary.login])
+    front_end = attach(service, [account.login])
     other = Authority(tmp_path)
     upstream = at(secure_proxy, ProxyScheme.HTTPS)
     use(front_end, Profile("office", "Office", upstream, ca_file=str(other.pem)))
@@ -134,8 +134,8 @@ def test_a_certificate_that_is_not_believed_stops_everything(
 
 
 def test_a_sign_in_to_a_socks_proxy_is_asked_for_and_kept(
-    run: Run,
-    attach: Attach,
+    run: StartService,
+    attach: AttachFrontEnd,
     keyring: KeyringSession,
     socks: Upstream,
     socks_login: Login,
@@ -160,8 +160,8 @@ def test_a_sign_in_to_a_socks_proxy_is_asked_for_and_kept(
 
 
 def test_a_saved_socks_password_is_used_after_a_restart(
-    run: Run,
-    attach: Attach,
+    run: StartService,
+    attach: AttachFrontEnd,
     keyring: KeyringSession,
     socks: Upstream,
     socks_login: Login,
@@ -183,17 +183,17 @@ def test_a_saved_socks_password_is_used_after_a_restart(
 
 
 def test_a_dead_first_upstream_costs_nobody_an_answer(
-    run: Run,
-    attach: Attach,
+    run: StartService,
+    attach: AttachFrontEnd,
     keyring: KeyringSession,
     nobody: Upstream,
     proxy: Squid,
-    canary: Canary,
+    account: SearchableSecret,
     fetch: Fetch,
     origin: Origin,
 ) -> None:
     service = run(session=keyring)
-    front_end = attach(service, [canary.login])
+    front_end = attach(service, [account.login])
     use(front_end, Profile("office", "Office", nobody, fallbacks=(at(proxy),)))
     assert fetch(service, origin.url("/hello")) == "hello"
     (question,) = front_end.prompts
@@ -209,18 +209,18 @@ def test_a_dead_first_upstream_costs_nobody_an_answer(
 
 
 def test_a_password_for_one_upstream_is_never_sent_to_another(
-    run: Run,
-    attach: Attach,
+    run: StartService,
+    attach: AttachFrontEnd,
     keyring: KeyringSession,
     proxy: Squid,
-    canary: Canary,
+    account: SearchableSecret,
     clients: Clients,
     origin: Origin,
 ) -> None:
     """The same realm below the same name is not the same proxy: the person is asked by its name."""
-    with squid(Setup(users={canary.user: "another password"})) as other:
+    with squid(SquidSetup(users={account.user: "another password"})) as other:
         service = run(session=keyring)
-        front_end = attach(service, [canary.login])
+        front_end = attach(service, [account.login])
         use(front_end, Profile("office", "Office", at(proxy), fallbacks=(at(other),)))
         assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
         keyring.wait_for_entries(1)
@@ -228,44 +228,54 @@ def test_a_password_for_one_upstream_is_never_sent_to_another(
         waiting = clients.curl("-x", service.url, origin.url("/hello"))
         question = front_end.wait_for_prompt(lambda question: question.upstream == other.url)
         assert question.reason is PromptReason.NEEDED
-        front_end.answer(question, Login(canary.user, "another password"))
+        front_end.answer(question, Login(account.user, "another password"))
         assert waiting.result().out == "hello"
         assert other.failed_logons() == 0
         secrets = {entry.secret for entry in keyring.wait_for_entries(2)}
-        assert secrets == {canary.password, "another password"}
+        assert secrets == {account.password, "another password"}
 
 
 # --- directly ------------------------------------------------------------------------------------
 
 
 def test_connecting_directly_is_chosen_and_kept_like_a_profile(
-    run: Run, attach: Attach, proxy: Squid, canary: Canary, fetch: Fetch, origin: Origin
+    run: StartService,
+    attach: AttachFrontEnd,
+    proxy: Squid,
+    account: SearchableSecret,
+    fetch: Fetch,
+    origin: Origin,
 ) -> None:
     service = run()
-    front_end = attach(service, [canary.login])
+    front_end = attach(service, [account.login])
     use(front_end, Profile("office", "Office", at(proxy)))
     front_end.request_done(UseProfile(DIRECT_ID))
     status = front_end.wait_for_status(lambda status: status.direct)
     assert status.profile is None
-    here = f"http://127.0.0.1:{origin.port}/hello"
-    assert fetch(service, here) == "hello"
-    assert fetch(service, here, "--proxytunnel") == "hello"
+    user = f"http://127.0.0.1:{origin.port}/hello"
+    assert fetch(service, user) == "hello"
+    assert fetch(service, user, "--proxytunnel") == "hello"
     service.stop()
     again = run()
     assert again.status().direct
-    assert fetch(again, here) == "hello"
+    assert fetch(again, user) == "hello"
     assert not proxy.accesses()
-    other_front_end = attach(again, [canary.login])
+    other_front_end = attach(again, [account.login])
     other_front_end.request_done(UseProfile("office"))
     assert fetch(again, origin.url("/hello")) == "hello"
     assert not again.status().direct
 
 
 def test_a_bypassed_request_never_carries_the_login(
-    run: Run, attach: Attach, proxy: Squid, canary: Canary, fetch: Fetch, origin: Origin
+    run: StartService,
+    attach: AttachFrontEnd,
+    proxy: Squid,
+    account: SearchableSecret,
+    fetch: Fetch,
+    origin: Origin,
 ) -> None:
     service = run()
-    front_end = attach(service, [canary.login])
+    front_end = attach(service, [account.login])
     rules = ("127.0.0.0/8", f"localhost:{origin.port}")
     use(front_end, Profile("office", "Office", at(proxy), bypass=rules))
     assert fetch(service, origin.url("/hello")) == "hello"  # By its name: through the proxy.
@@ -291,17 +301,19 @@ def check(front_end: FrontEnd, profile: Profile, url: str) -> dict[str, tuple[St
 
 
 def test_a_check_tells_how_the_connection_is_encrypted_and_who_stands_in(
-    run: Run,
-    attach: Attach,
+    run: StartService,
+    attach: AttachFrontEnd,
     secure_proxy: Squid,
     proxy: Squid,
     authority: Authority,
-    canary: Canary,
+    account: SearchableSecret,
     origin: Origin,
 ) -> None:
     service = run()
     front_end = attach(service)
-    attach(service, [canary.login])  # A front end that waits for a check answers nothing meanwhile.
+    attach(
+        service, [account.login]
+    )  # A front end that waits for a check answers nothing meanwhile.
     profile = Profile(
         "office",
         "Office",
@@ -312,14 +324,14 @@ def test_a_check_tells_how_the_connection_is_encrypted_and_who_stands_in(
     steps = check(front_end, profile, origin.url("/hello"))
     assert {state for state, _ in steps.values()} == {StepState.OK}
     assert steps["encryption"][1].startswith("TLS 1.3, certificate by TrayProxy test authority")
-    assert steps["sign-in"][1] == f"as {canary.user} (Basic)"
+    assert steps["sign-in"][1] == f"as {account.user} (Basic)"
     assert steps["fetch"][1] == "200 OK"
     assert steps["fallback"][1] == str(at(proxy))
     assert secure_proxy.failed_logons() == 0
 
 
 def test_a_check_says_why_a_certificate_is_not_believed_and_sends_nothing(
-    run: Run, attach: Attach, secure_proxy: Squid, origin: Origin, tmp_path: Path
+    run: StartService, attach: AttachFrontEnd, secure_proxy: Squid, origin: Origin, tmp_path: Path
 ) -> None:
     front_end = attach(run())
     profile = Profile(
@@ -336,7 +348,12 @@ def test_a_check_says_why_a_certificate_is_not_believed_and_sends_nothing(
 
 
 def test_a_check_of_a_socks_proxy_signs_in_and_fetches(
-    run: Run, attach: Attach, socks: Upstream, socks_login: Login, origin: Origin, nobody: Upstream
+    run: StartService,
+    attach: AttachFrontEnd,
+    socks: Upstream,
+    socks_login: Login,
+    origin: Origin,
+    nobody: Upstream,
 ) -> None:
     service = run()
     front_end = attach(service)
@@ -351,7 +368,7 @@ def test_a_check_of_a_socks_proxy_signs_in_and_fetches(
 
 
 def test_a_check_of_a_socks_proxy_without_sign_in_needs_none(
-    run: Run, attach: Attach, origin: Origin
+    run: StartService, attach: AttachFrontEnd, origin: Origin
 ) -> None:
     with socks_proxy({}, "www.test.lan") as port:
         upstream = Upstream("127.0.0.1", port, ProxyScheme.SOCKS5)

@@ -9,7 +9,7 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.wire import Client
-from tests.support.scripted import Script, Scripted
+from tests.support.scripted_upstream import Script, ScriptedUpstream
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.profiles.profile import Profile
@@ -97,11 +97,11 @@ def client(engine: Running, stack: ExitStack) -> Client:
 
 
 @pytest.fixture
-def script(stack: ExitStack) -> Callable[..., Scripted]:
+def script(stack: ExitStack) -> Callable[..., ScriptedUpstream]:
     """Starts scripted upstreams."""
 
-    def script(*scripts: Script) -> Scripted:
-        return stack.enter_context(Scripted(*scripts))
+    def script(*scripts: Script) -> ScriptedUpstream:
+        return stack.enter_context(ScriptedUpstream(*scripts))
 
     return script
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login

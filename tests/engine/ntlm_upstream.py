@@ -7,7 +7,7 @@ from threading import Condition
 from time import monotonic
 
 from tests.support.exchange import Exchange, Head, Reader
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.server import Server
 
 REFUSAL = b"HTTP/1.%d 407 Proxy Authentication Required\r\n%bContent-Length: %d\r\n\r\n%b"

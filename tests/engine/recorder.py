@@ -10,7 +10,7 @@ from time import monotonic
 import h11
 
 from tests.http.readers import with_ascii_targets
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.server import Server
 
 MARK = b"X-Upstream: yes\r\n"

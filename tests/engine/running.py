@@ -14,8 +14,8 @@ import uvloop
 
 from tests.engine.fakes import FakeDesk, Observer, Signs
 from tests.engine.wire import Client
-from tests.support.held import Held
-from tests.support.lines import PATIENCE
+from tests.support.closeable import Closeable
+from tests.support.process_output import PATIENCE
 from trayproxy.engine.engine import Engine, EngineParts
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.access_control import AccessControl, own_user_only
@@ -62,7 +62,7 @@ class Complaints(logging.Handler):
             self.errors.append(text)
 
 
-class Running(Held):
+class Running(Closeable):
     """A running engine, listening on a free port.
 
     Attributes:

@@ -9,7 +9,7 @@ import subprocess
 from tests.engine.fakes import office
 from tests.engine.running import Running
 from tests.engine.wire import Client, connect
-from tests.support.scripted import Scripted, echoing
+from tests.support.scripted_upstream import ScriptedUpstream, echoing
 from trayproxy.engine.limits import EngineLimits
 
 BEFORE = (
@@ -37,7 +37,7 @@ def ip(*commands: str) -> None:
 def main() -> None:
     ip(*BEFORE)
     with (
-        Scripted(echoing) as upstream,
+        ScriptedUpstream(echoing) as upstream,
         Running(office(upstream.port), limits=ALLOWS_FOR) as engine,
         # The client uses IPv6 on loopback, which is not affected by the change.
         Client(engine.port, "::1") as client,

@@ -13,9 +13,15 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import get
-from tests.support.lines import PATIENCE
+from tests.support.client_programs import (
+    NOBODY,
+    AfterSending,
+    client_program,
+    needs_ipv6,
+    needs_root,
+)
 from tests.support.ports import free_port
-from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
+from tests.support.process_output import PATIENCE
 from trayproxy.desktop.socket_owner.base import Endpoint, OwnerLookup, SocketOwner
 from trayproxy.desktop.socket_owner.linux import ProcNetLookup, SockDiagLookup
 from trayproxy.desktop.users import User, own_user
@@ -243,7 +249,9 @@ def test_a_socket_of_another_user_bound_to_the_loopback_interface_is_not_mistake
     owners: OwnerLookup, listener: socket.socket
 ) -> None:
     source = free_port()
-    stranger = program(listener.getsockname(), user=NOBODY, octets=GET, source=source, device="lo")
+    stranger = client_program(
+        listener.getsockname(), user=NOBODY, octets=GET, source=source, device="lo"
+    )
     with stranger, socket.socket() as ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         ours.bind(("127.0.0.1", source))
@@ -271,12 +279,12 @@ def address_of(engine: Running) -> tuple[str, int]:
 
 
 def test_a_program_of_the_own_user_is_served(engine: Running) -> None:
-    with program(address_of(engine), octets=GET) as ours:
+    with client_program(address_of(engine), octets=GET) as ours:
         assert ours.answer() == "HTTP/1.1 200"
 
 
 def test_a_half_closed_connection_of_the_own_user_is_served(engine: Running) -> None:
-    with program(address_of(engine), Then.HALF_CLOSES, octets=GET) as ours:
+    with client_program(address_of(engine), AfterSending.HALF_CLOSES, octets=GET) as ours:
         assert ours.answer() == "HTTP/1.1 200"
 
 
@@ -285,7 +293,7 @@ def test_a_program_of_another_user_gets_403_and_nothing_is_forwarded(
     recorder: Recorder, start: Start
 ) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
-    with program(address_of(engine), user=NOBODY, octets=GET) as stranger:
+    with client_program(address_of(engine), user=NOBODY, octets=GET) as stranger:
         assert stranger.answer() == "HTTP/1.1 403"
     assert engine.call(lambda: engine.engine.access_control.refused_count) == 1
     assert engine.holdings().connections == 0
@@ -295,17 +303,17 @@ def test_a_program_of_another_user_gets_403_and_nothing_is_forwarded(
 
 
 @needs_root
-@pytest.mark.parametrize("then", [Then.CLOSES, Then.RESETS])
+@pytest.mark.parametrize("then", [AfterSending.CLOSES, AfterSending.RESETS])
 @pytest.mark.parametrize("user", [NOBODY, None], ids=["another's", "ours"])
 def test_a_request_of_an_exited_program_is_not_forwarded(
-    recorder: Recorder, start: Start, then: Then, user: int | None
+    recorder: Recorder, start: Start, then: AfterSending, user: int | None
 ) -> None:
     """The user of the connection is unknown: the kernel reports 0 (root), the user of this test."""
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
 
     def connect_and_exit() -> None:
         # Runs in the loop, so accept follows after the client has disconnected.
-        with program(address_of(engine), then, user=user, octets=GET):
+        with client_program(address_of(engine), then, user=user, octets=GET):
             pass
 
     engine.call(connect_and_exit)
@@ -333,7 +341,9 @@ def test_a_reset_request_is_not_attributed_to_the_next_client(
             ours.bind((host, source))
             user = NOBODY if os.geteuid() == 0 else None
             address = (host, engine.port)
-            with program(address, Then.RESETS, user=user, octets=attack, source=source):
+            with client_program(
+                address, AfterSending.RESETS, user=user, octets=attack, source=source
+            ):
                 ours.connect(address)
 
         engine.call(connect_and_exit)
@@ -346,7 +356,7 @@ def test_a_reset_request_is_not_attributed_to_the_next_client(
 def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     engine.call(lambda: setattr(engine.engine.access_control, "allowed", frozenset({NOBODY})))
-    with program(address_of(engine), user=NOBODY, octets=GET) as other:
+    with client_program(address_of(engine), user=NOBODY, octets=GET) as other:
         assert other.answer() == "HTTP/1.1 200"
 
 
@@ -355,7 +365,9 @@ def test_many_refused_clients_do_not_affect_other_clients(start: Start, recorder
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     with ExitStack() as stack:
         for _ in range(10):
-            stranger = program(address_of(engine), Then.STAYS, user=NOBODY, octets=GET)
+            stranger = client_program(
+                address_of(engine), AfterSending.STAYS, user=NOBODY, octets=GET
+            )
             assert stack.enter_context(stranger).answer() == "HTTP/1.1 403"
         with engine.connect() as client:
             assert client.ask(GET).status == 200
@@ -384,7 +396,7 @@ LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
 def test_the_engine_listens_on_both_loopback_addresses_only(engine: Running) -> None:
     assert listening(engine.port) == LOOPBACK
     assert engine.engine.address == f"127.0.0.1:{engine.port}"
-    with program(("::1", engine.port), octets=GET) as ours:
+    with client_program(("::1", engine.port), octets=GET) as ours:
         assert ours.answer() == "HTTP/1.1 200"
     engine.close()
     assert listening(engine.port) == set()
@@ -393,7 +405,7 @@ def test_the_engine_listens_on_both_loopback_addresses_only(engine: Running) -> 
 @needs_ipv6
 @needs_root
 def test_other_users_are_refused_on_both_addresses(engine: Running) -> None:
-    with program(("::1", engine.port), user=NOBODY, octets=GET) as stranger:
+    with client_program(("::1", engine.port), user=NOBODY, octets=GET) as stranger:
         assert stranger.answer() == "HTTP/1.1 403"
 
 
@@ -423,7 +435,7 @@ def test_the_engine_listens_on_the_other_address_once_it_is_free(
         assert engine.call(engine.engine.listen_on_other_loopback) == written
     assert engine.call(engine.engine.listen_on_other_loopback) == ""
     assert engine.call(engine.engine.listen_on_other_loopback) == "", "it is ours"
-    with program((beside, port), octets=GET) as ours:
+    with client_program((beside, port), octets=GET) as ours:
         assert ours.answer() == "HTTP/1.1 200"
     assert listening(port) == LOOPBACK
 

@@ -31,7 +31,14 @@ from tests.engine.schemes import (
 )
 from tests.engine.wire import Client, connect, get, post
 from tests.support.octets import octets
-from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
+from tests.support.scripted_upstream import (
+    ESTABLISHED,
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+    challenge,
+)
 from tests.support.tls import Authority
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.digest import Digest
@@ -52,7 +59,7 @@ GET = get(URL)
 CONNECT = connect(b"origin.test:443")
 BASIC = challenge('Basic realm="corp"')
 
-StartScripted = Callable[..., Scripted]
+StartScripted = Callable[..., ScriptedUpstream]
 StartNtlm = Callable[..., NtlmUpstream]
 
 
@@ -207,7 +214,7 @@ def test_a_handshake_asks_an_http_1_0_proxy_to_keep_the_connection_open_r_120(
     method = octets.partition(b" ")[0]
     connections: list[int] = []
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         connections.append(1)
         while True:
             head = peer.read_head()
@@ -264,7 +271,7 @@ def test_a_407_to_head_may_have_content_during_a_handshake(
 def test_the_content_of_a_407_to_head_may_arrive_late_and_in_chunks(
     start: Start, script: StartScripted
 ) -> None:
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM dHdv\r\n")
         peer.send(b"Transfer-Encoding: chunked\r\n\r\n")
@@ -293,7 +300,7 @@ class ClosingUpstream:
         self._scheme = scheme
         self._is_late = is_late
 
-    def play(self, peer: Peer) -> None:
+    def play(self, peer: ScriptedConnection) -> None:
         head = self._read(peer)
         if b"\r\nProxy-Authorization: " not in head:
             peer.send(challenge(self._scheme))
@@ -307,7 +314,7 @@ class ClosingUpstream:
         peer.send(ESTABLISHED if head.startswith(b"CONNECT") else OK)
 
     @staticmethod
-    def _read(peer: Peer) -> bytes:
+    def _read(peer: ScriptedConnection) -> bytes:
         head = peer.read_head()
         length = re.search(rb"Content-Length: (\d+)", head)
         peer.read(int(length[1]) if length else 0)
@@ -356,7 +363,7 @@ def test_a_login_answered_with_resets_is_sent_at_most_twice(
     """After a reset it is unknown whether the upstream has read the login."""
     carried: list[bytes] = []
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         while True:
             head = peer.read_head()
             if b"Proxy-Authorization: " in head and b"NTLM b25l" not in head:
@@ -463,7 +470,7 @@ def test_a_handshake_continues_with_its_upstream_after_a_profile_switch(
     (F25)."""
     old, new, server = (
         start_ntlm(),
-        stack.enter_context(Scripted(answering(OK))),
+        stack.enter_context(ScriptedUpstream(answering(OK))),
         SignInServer(stack),
     )
     engine = start(office(old.port), desk_for(server.scheme()))
@@ -543,7 +550,7 @@ def test_a_basic_login_on_trial_is_not_resent_after_a_lost_connection(
     """The request returns to the desk, which decides whether the login may be sent again."""
     carried: list[bytes] = []
 
-    def cut(peer: Peer) -> None:
+    def cut(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(BASIC)
         carried.append(peer.read_head())
@@ -696,7 +703,7 @@ class LoadBalancedUpstream:
         self._connections = count()
         self._nonces = count()
 
-    def play(self, peer: Peer) -> None:
+    def play(self, peer: ScriptedConnection) -> None:
         number, mine = next(self._connections), set[bytes]()
         while True:
             head = peer.read_head()
@@ -948,7 +955,7 @@ def test_only_the_requests_of_the_handshake_wait_for_a_sign_in_server(
     upstream, server = start_ntlm(), SignInServer(stack)
     engine = start(office(upstream.port), desk_for(server.scheme()))
     engine.signs.direct.add("127.0.0.1")
-    elsewhere = stack.enter_context(Scripted(answering(OK)))
+    elsewhere = stack.enter_context(ScriptedUpstream(answering(OK)))
     with engine.connect() as client, engine.connect() as other:
         client.send(GET)
         assert server.received_request.wait(10)
@@ -1039,7 +1046,7 @@ def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: Sta
 NEEDS_CONTENT = challenge('Digest realm="c", nonce="n", qop="auth-int"')
 
 
-def require_auth_int(peer: Peer) -> None:
+def require_auth_int(peer: ScriptedConnection) -> None:
     """Serve requests with five octets of content covered by Digest auth-int; refuse all others."""
     while True:
         head = peer.read_head()
@@ -1271,7 +1278,7 @@ def test_a_handshake_receives_the_request_as_sent_r_103(
     method = request_octets.split(b" ")[0]
     final = ESTABLISHED if method == b"CONNECT" else OK
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         while True:
             head = peer.read_head()
             peer.read(7 if b"Content-Length: 7" in head else 0)
@@ -1291,7 +1298,7 @@ def test_a_handshake_over_tls_has_a_channel_binding_r_127(
     authority = Authority(tmp_path)
     certificate = authority.issue("localhost")
     upstream = stack.enter_context(
-        Scripted(answering(challenge("NTLM"), OK), tls=certificate.context())
+        ScriptedUpstream(answering(challenge("NTLM"), OK), tls=certificate.context())
     )
     scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
     profile = Profile(
@@ -1326,7 +1333,7 @@ class SlowUpstream:
         self._is_right = is_right
         stack.callback(self.may_respond.set)
 
-    def play(self, peer: Peer) -> None:
+    def play(self, peer: ScriptedConnection) -> None:
         while True:
             head = peer.read_head()
             if b"Proxy-Authorization" in head:
@@ -1439,7 +1446,7 @@ def test_the_connection_is_reused_after_a_short_refusal_r_084(
 def test_the_connection_is_closed_after_a_long_refusal_r_084(
     start: Start, script: StartScripted, octets: bytes
 ) -> None:
-    def refuse(peer: Peer) -> None:
+    def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(octets)
         peer.read_all()
@@ -1469,21 +1476,21 @@ def test_a_parked_request_holds_no_connection(start: Start, script: StartScripte
 LARGE = 8 << 20
 
 
-def reset_upload(peer: Peer) -> None:
+def reset_upload(peer: ScriptedConnection) -> None:
     """Reset the connection during an upload, so a 407 would be lost."""
     peer.read_head()
     peer.read(1)
     peer.reset()
 
 
-def challenge_upload(peer: Peer) -> None:
+def challenge_upload(peer: ScriptedConnection) -> None:
     """Refuse an upload with a 407 before its content."""
     assert b"Expect: 100-continue" in peer.read_head()
     peer.send(BASIC)
     peer.read_all()
 
 
-def accept_upload(peer: Peer) -> None:
+def accept_upload(peer: ScriptedConnection) -> None:
     """Read uploads and respond to them."""
     while True:
         head = peer.read_head()
@@ -1531,12 +1538,12 @@ def test_an_upload_is_resent_without_an_expectation_after_a_417(
 ) -> None:
     monkeypatch.setattr("trayproxy.engine.forward.forwarder.MAX_REPLAYABLE", 1000)
 
-    def refuse(peer: Peer) -> None:
+    def refuse(peer: ScriptedConnection) -> None:
         assert b"Expect: 100-continue" in peer.read_head()
         peer.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
         peer.read_all()
 
-    def take(peer: Peer) -> None:
+    def take(peer: ScriptedConnection) -> None:
         assert b"Expect" not in peer.read_head()
         peer.read(length)
         peer.send(OK)
@@ -1555,11 +1562,13 @@ WRONG = b"HTTP/1.0 401 Unauthorized\r\nServer: tiny/1\r\n%bConnection: close\r\n
 OWN = b'WWW-Authenticate: Basic realm="tiny"\r\n'
 
 
-def tinyproxy_like(answer: bytes, server: bytes = b"Server: tiny/1\r\n") -> Callable[[Peer], None]:
+def tinyproxy_like(
+    answer: bytes, server: bytes = b"Server: tiny/1\r\n"
+) -> Callable[[ScriptedConnection], None]:
     """Return an upstream requiring a login like tinyproxy, and responding to a login with this
     answer."""
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         head = peer.read_head()
         if b"Proxy-Authorization" in head:
             peer.send(answer)
@@ -1628,7 +1637,7 @@ def test_a_401_to_connect_without_a_challenge_is_no_rejection(
 def test_a_401_to_a_request_without_a_login_comes_from_the_site(
     start: Start, script: StartScripted
 ) -> None:
-    def refuse(peer: Peer) -> None:
+    def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(WRONG % OWN)
         peer.half_close()
@@ -1655,7 +1664,7 @@ def parked_client(engine: Running, *parts: bytes, finish: bool = False) -> Clien
 def test_a_parked_upload_detects_a_disconnected_client(start: Start, script: StartScripted) -> None:
     """The inbox of the client is full, so reading does not detect its disconnection."""
 
-    def refuse(peer: Peer) -> None:
+    def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(BASIC)
         peer.read_all()
@@ -1686,7 +1695,7 @@ def test_a_client_disconnected_before_the_refusal_is_soon_dropped(
 ) -> None:
     gone = Event()
 
-    def refuse(peer: Peer) -> None:
+    def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         gone.wait(10)
         peer.send(BASIC)
@@ -1703,7 +1712,7 @@ def test_a_client_disconnected_before_the_refusal_is_soon_dropped(
 
 
 def test_content_in_single_octets_times_out(start: Start, script: StartScripted) -> None:
-    def read(peer: Peer) -> None:
+    def read(peer: ScriptedConnection) -> None:
         peer.read_all()
 
     engine = start(office(script(read).port), limits=EngineLimits(body_s=1.0))
@@ -1844,7 +1853,7 @@ class ClosingDigestUpstream:
         self._nonces = count()
         stack.callback(self.may_respond.set)
 
-    def play(self, peer: Peer) -> None:
+    def play(self, peer: ScriptedConnection) -> None:
         if b"Proxy-Authorization" in peer.read_head():
             self.login_received.set()
             self.may_respond.wait()
@@ -1904,7 +1913,7 @@ class SilentUpstream(SlowUpstream):
 
     answers_b = False
 
-    def play(self, peer: Peer) -> None:
+    def play(self, peer: ScriptedConnection) -> None:
         while True:
             head = peer.read_head()
             if b"Proxy-Authorization" not in head:

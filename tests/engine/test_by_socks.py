@@ -13,8 +13,15 @@ from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS
 from tests.engine.wire import connect, get, post
 from tests.support.octets import octets
-from tests.support.scripted import OK, Peer, Scripted, answering, challenge, silent
-from tests.support.socks import Logon, Socks, Wish
+from tests.support.scripted_upstream import (
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+    challenge,
+    silent,
+)
+from tests.support.socks import SocksLogin, SocksRequest, SocksServer
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.engine.limits import EngineLimits
@@ -38,7 +45,7 @@ def url(recorder: Recorder) -> bytes:
 def test_requests_reach_the_origin_in_origin_form(
     start: Start, stack: ExitStack, recorder: Recorder, url: bytes
 ) -> None:
-    socks = stack.enter_context(Socks())
+    socks = stack.enter_context(SocksServer())
     engine = start(socks_profile(socks.port), FakeDesk())
     with engine.connect() as client:
         assert client.ask(get(url)).body == b"ok"
@@ -48,21 +55,21 @@ def test_requests_reach_the_origin_in_origin_form(
         [b"%b:%d" % (NAME, recorder.port)]
     ] * 2
     # One connection was reused, and the server resolved the name.
-    assert socks.wishes == [Wish(3, NAME.decode(), recorder.port)]
+    assert socks.wishes == [SocksRequest(3, NAME.decode(), recorder.port)]
 
 
 def test_a_tunnel_is_a_connection_through_the_server(
     start: Start, stack: ExitStack, recorder: Recorder
 ) -> None:
-    socks = stack.enter_context(Socks())
+    socks = stack.enter_context(SocksServer())
     length = 1_000_000
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.send(b"the server speaks first")
         got = peer.read_all()
         peer.send(b"%d" % len(got))
 
-    origin = stack.enter_context(Scripted(play))
+    origin = stack.enter_context(ScriptedUpstream(play))
     with start(socks_profile(socks.port)).connect() as client:
         assert client.ask(connect(b"%b:%d" % (NAME, origin.port)), b"CONNECT").status == 200
         assert client.take(23) == b"the server speaks first"
@@ -73,13 +80,13 @@ def test_a_tunnel_is_a_connection_through_the_server(
 
 
 def test_replies_may_arrive_octet_by_octet(start: Start, stack: ExitStack, url: bytes) -> None:
-    socks = stack.enter_context(Socks(USERS, slowly=True))
+    socks = stack.enter_context(SocksServer(USERS, slowly=True))
     with start(socks_profile(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
         assert client.ask(get(url)).status == 200
 
 
 def test_two_targets_never_share_a_connection(start: Start, stack: ExitStack) -> None:
-    socks = stack.enter_context(Socks())
+    socks = stack.enter_context(SocksServer())
     first, second = stack.enter_context(Recorder()), stack.enter_context(Recorder())
     with start(socks_profile(socks.port)).connect() as client:
         for _ in range(2):
@@ -92,7 +99,7 @@ def test_two_targets_never_share_a_connection(start: Start, stack: ExitStack) ->
 
 
 def test_the_login_is_asked_for_and_tried_once(start: Start, stack: ExitStack, url: bytes) -> None:
-    socks = stack.enter_context(Socks(USERS))
+    socks = stack.enter_context(SocksServer(USERS))
     desk = FakeDesk(LOGIN)
     with start(socks_profile(socks.port), desk).connect() as client:
         assert client.ask(get(url)).status == 200
@@ -101,7 +108,7 @@ def test_the_login_is_asked_for_and_tried_once(start: Start, stack: ExitStack, u
     assert turn.challenges == (socks_challenge(),)
     assert turn.tried is None
     assert turn.space.upstream == socks.url
-    assert socks.logons == [Logon(LOGIN.user, LOGIN.password, accepted=True)]
+    assert socks.logons == [SocksLogin(LOGIN.user, LOGIN.password, accepted=True)]
     assert len(desk.acceptances) == 1
     assert not desk.doubts
 
@@ -110,7 +117,7 @@ def test_the_login_is_asked_for_and_tried_once(start: Start, stack: ExitStack, u
 def test_a_rejected_login_is_reported_to_the_desk(
     start: Start, stack: ExitStack, url: bytes, recorder: Recorder, is_tunnel: bool
 ) -> None:
-    socks = stack.enter_context(Socks({LOGIN.user: "another"}))
+    socks = stack.enter_context(SocksServer({LOGIN.user: "another"}))
     desk = FakeDesk(LOGIN)
     octets = connect(b"%b:%d" % (NAME, recorder.port)) if is_tunnel else get(url)
     with start(socks_profile(socks.port), desk).connect() as client:
@@ -125,9 +132,9 @@ def test_a_rejected_login_is_reported_to_the_desk(
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
 def test_a_login_without_a_reply_counts_as_sent(
-    start: Start, script: Callable[..., Scripted], url: bytes, is_tunnel: bool
+    start: Start, script: Callable[..., ScriptedUpstream], url: bytes, is_tunnel: bool
 ) -> None:
-    def leave(peer: Peer) -> None:
+    def leave(peer: ScriptedConnection) -> None:
         peer.read(4)
         peer.send(b"\x05\x02")
         peer.read(3 + len(LOGIN.user) + len(LOGIN.password))
@@ -143,7 +150,7 @@ def test_a_login_without_a_reply_counts_as_sent(
 @pytest.mark.parametrize("status", [b"\x01\x00", b"\x01\x01"], ids=["right", "wrong"])
 def test_the_verdict_is_read_after_the_only_client_has_left(
     start: Start,
-    script: Callable[..., Scripted],
+    script: Callable[..., ScriptedUpstream],
     stack: ExitStack,
     url: bytes,
     status: bytes,
@@ -153,7 +160,7 @@ def test_the_verdict_is_read_after_the_only_client_has_left(
     came, may_answer = Event(), Event()
     stack.callback(may_answer.set)
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read(4)
         peer.send(b"\x05\x02")
         peer.read(3 + len(LOGIN.user) + len(LOGIN.password))
@@ -182,14 +189,18 @@ def test_the_verdict_is_read_after_the_only_client_has_left(
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
 def test_a_changed_password_costs_one_failed_log_on(
-    start: Start, script: Callable[..., Scripted], stack: ExitStack, url: bytes, is_tunnel: bool
+    start: Start,
+    script: Callable[..., ScriptedUpstream],
+    stack: ExitStack,
+    url: bytes,
+    is_tunnel: bool,
 ) -> None:
     """T14: independent of the number of programs sending requests at once."""
     came, may_answer = Event(), Event()
     stack.callback(may_answer.set)
     carried: list[bytes] = []
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read(4)
         peer.send(b"\x05\x02")
         carried.append(peer.read(3 + len(LOGIN.user) + len(LOGIN.password)))
@@ -214,8 +225,8 @@ def test_a_changed_password_costs_one_failed_log_on(
 
 
 def test_requests_never_contain_the_login(start: Start, stack: ExitStack, url: bytes) -> None:
-    socks = stack.enter_context(Socks(USERS))
-    origin = stack.enter_context(Scripted(answering(OK)))
+    socks = stack.enter_context(SocksServer(USERS))
+    origin = stack.enter_context(ScriptedUpstream(answering(OK)))
     with start(socks_profile(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
         client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
     received = origin.peer(1).received.lower()
@@ -224,8 +235,8 @@ def test_requests_never_contain_the_login(start: Start, stack: ExitStack, url: b
 
 
 def test_a_site_that_asks_for_the_login_does_not_get_it(start: Start, stack: ExitStack) -> None:
-    socks = stack.enter_context(Socks(USERS))
-    origin = stack.enter_context(Scripted(answering(challenge('Basic realm="proxy"'))))
+    socks = stack.enter_context(SocksServer(USERS))
+    origin = stack.enter_context(ScriptedUpstream(answering(challenge('Basic realm="proxy"'))))
     desk = FakeDesk(LOGIN, knows_it=True)
     with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
@@ -236,7 +247,7 @@ def test_a_site_that_asks_for_the_login_does_not_get_it(start: Start, stack: Exi
 def test_a_login_not_requested_by_the_server_is_neither_sent_nor_accepted(
     start: Start, stack: ExitStack, url: bytes
 ) -> None:
-    socks = stack.enter_context(Socks())
+    socks = stack.enter_context(SocksServer())
     desk = FakeDesk(LOGIN, knows_it=True)
     with start(socks_profile(socks.port), desk).connect() as client:
         assert client.ask(get(url)).status == 200
@@ -248,7 +259,7 @@ def test_a_login_not_requested_by_the_server_is_neither_sent_nor_accepted(
 def test_a_login_is_accepted_although_the_target_is_unreachable(
     start: Start, stack: ExitStack
 ) -> None:
-    socks = stack.enter_context(Socks(USERS, refuses={NAME.decode(): 5}))
+    socks = stack.enter_context(SocksServer(USERS, refuses={NAME.decode(): 5}))
     desk = FakeDesk(LOGIN)
     with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(get(b"http://%b/" % NAME))
@@ -259,16 +270,16 @@ def test_a_login_is_accepted_although_the_target_is_unreachable(
 def test_a_profile_without_sign_in_offers_no_login_and_gives_an_error_page(
     start: Start, stack: ExitStack, url: bytes
 ) -> None:
-    socks = stack.enter_context(Socks(USERS))
+    socks = stack.enter_context(SocksServer(USERS))
     with start(socks_profile(socks.port, SignIn.NONE)).connect() as client:
         assert b"The profile says that it needs none" in client.ask(get(url)).body
     assert socks.offers == [b"\x00"]
 
 
 def test_a_server_that_accepts_no_offered_method_gives_an_error_page(
-    start: Start, script: Callable[..., Scripted], url: bytes
+    start: Start, script: Callable[..., ScriptedUpstream], url: bytes
 ) -> None:
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read(4)
         peer.send(b"\x05\xff")
 
@@ -294,7 +305,7 @@ def test_a_server_that_accepts_no_offered_method_gives_an_error_page(
 def test_the_page_names_the_servers_reason(
     start: Start, stack: ExitStack, code: int, status: int, error: bytes
 ) -> None:
-    socks = stack.enter_context(Socks(refuses={NAME.decode(): code}))
+    socks = stack.enter_context(SocksServer(refuses={NAME.decode(): code}))
     engine = start(socks_profile(socks.port))
     with engine.connect() as client:
         reply = client.ask(get(b"http://%b/" % NAME))
@@ -314,9 +325,9 @@ def test_the_page_names_the_servers_reason(
     ],
 )
 def test_a_server_that_does_not_speak_socks5_gives_an_error_page(
-    start: Start, script: Callable[..., Scripted], url: bytes, answer: bytes, code: bytes
+    start: Start, script: Callable[..., ScriptedUpstream], url: bytes, answer: bytes, code: bytes
 ) -> None:
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read(4)
         peer.send(answer)
         peer.half_close()
@@ -331,7 +342,7 @@ def test_a_server_that_does_not_speak_socks5_gives_an_error_page(
 
 
 def test_a_silent_server_times_out(
-    start: Start, script: Callable[..., Scripted], url: bytes
+    start: Start, script: Callable[..., ScriptedUpstream], url: bytes
 ) -> None:
     limits = replace(EngineLimits(), handshake_s=0.2)
     with start(socks_profile(script(silent).port), limits=limits).connect() as client:
@@ -340,7 +351,7 @@ def test_a_silent_server_times_out(
 
 
 def test_a_client_that_leaves_during_the_dialogue_leaks_nothing(
-    start: Start, script: Callable[..., Scripted], url: bytes
+    start: Start, script: Callable[..., ScriptedUpstream], url: bytes
 ) -> None:
     upstream = script(silent)
     engine = start(socks_profile(upstream.port))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.wire import connect, get
-from tests.support.scripted import Scripted, answering, challenge
+from tests.support.scripted_upstream import ScriptedUpstream, answering, challenge
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.scheme import Offer
 from trayproxy.desk.credentials import Credentials
@@ -255,7 +255,7 @@ def test_an_unsafe_url_is_not_opened(location: bytes) -> None:
 
 def test_a_captive_portal_is_reported_each_time(start: Start) -> None:
     no = b"HTTP/1.1 511 Sign in\r\nContent-Length: 2\r\n\r\nno"
-    with Scripted(answering(no)) as upstream:
+    with ScriptedUpstream(answering(no)) as upstream:
         engine = start(office(upstream.port))
         with engine.connect() as client:
             for _ in range(3):
@@ -277,7 +277,7 @@ def test_a_captive_portal_is_reported_each_time(start: Start) -> None:
 def test_a_response_without_proof_is_relayed_and_reported(
     start: Start, answer: bytes, is_doubtful: bool
 ) -> None:
-    with Scripted(answering(challenge('Basic realm="corp"'), answer)) as upstream:
+    with ScriptedUpstream(answering(challenge('Basic realm="corp"'), answer)) as upstream:
         engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=[Basic()]))
         with engine.connect() as client:
             assert client.ask(GET).body == b"no"
@@ -287,7 +287,7 @@ def test_a_response_without_proof_is_relayed_and_reported(
 
 def test_a_response_of_the_site_confirms_an_accepted_login(start: Start) -> None:
     no = b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\nno"
-    with Scripted(answering(no % 500, no % 404)) as upstream:
+    with ScriptedUpstream(answering(no % 500, no % 404)) as upstream:
         desk = FakeDesk(LOGIN, schemes=[Basic()], knows_it=True)
         with start(office(upstream.port), desk).connect() as client:
             assert client.ask(GET).status == 500

@@ -14,14 +14,20 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import ANSWER, Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, connect, get, post
-from tests.support.scripted import OK, Peer, Scripted, answering, resetting
+from tests.support.scripted_upstream import (
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+    resetting,
+)
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.client_connection import ClientConnection
 
 URL = b"http://origin.test/"
 GET = get(URL)
 
-Play = Callable[..., Scripted]
+Play = Callable[..., ScriptedUpstream]
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def test_the_connection_of_a_request_whose_client_left_is_not_reused(
 ) -> None:
     read, late = Event(), Event()
 
-    def slow(peer: Peer) -> None:
+    def slow(peer: ScriptedConnection) -> None:
         peer.read_head()
         if when == "in its body":
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
@@ -106,7 +112,7 @@ def test_unsolicited_octets_are_no_response_r_049(start: Start, script: Play) ->
     9.2)."""
     asked, said = Event(), Event()
 
-    def talk(peer: Peer) -> None:
+    def talk(peer: ScriptedConnection) -> None:
         for _ in range(2):
             peer.read_head()
             peer.send(OK)
@@ -136,7 +142,7 @@ def test_unsolicited_octets_are_no_response_r_049(start: Start, script: Play) ->
 def test_a_get_on_a_connection_that_just_ended_is_sent_again(
     start: Start, script: Play, answers: int, end: str
 ) -> None:
-    def leave(peer: Peer) -> None:
+    def leave(peer: ScriptedConnection) -> None:
         for _ in range(answers):
             peer.read_head()
             peer.send(OK)
@@ -153,7 +159,7 @@ def test_a_get_on_a_connection_that_just_ended_is_sent_again(
 
 
 def test_a_retry_that_fails_is_not_retried_r_073(start: Start, script: Play) -> None:
-    def leave(peer: Peer) -> None:
+    def leave(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(OK)
         peer.read_head()
@@ -169,7 +175,7 @@ def test_a_retry_that_fails_is_not_retried_r_073(start: Start, script: Play) -> 
 def test_a_post_on_a_connection_that_just_ended_is_not_sent_again_r_073(
     start: Start, script: Play
 ) -> None:
-    def leave(peer: Peer) -> None:
+    def leave(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(OK)
         peer.read_head()
@@ -187,7 +193,7 @@ def test_quitting_answers_the_running_request_and_not_the_pipelined_one(
 ) -> None:
     goes_on = Event()
 
-    def wait(peer: Peer) -> None:
+    def wait(peer: ScriptedConnection) -> None:
         peer.read_head()
         assert goes_on.wait(20)
         peer.send(OK)
@@ -210,7 +216,7 @@ def test_quitting_answers_the_running_request_and_not_the_pipelined_one(
 
 @pytest.mark.parametrize("requests", [1, 2, 3])
 def test_a_silent_upstream_is_a_504(start: Start, script: Play, requests: int) -> None:
-    def go_quiet(peer: Peer) -> None:
+    def go_quiet(peer: ScriptedConnection) -> None:
         for _ in range(requests - 1):
             peer.read_head()
             peer.send(OK)
@@ -229,7 +235,7 @@ def test_an_unsolicited_response_closes_an_idle_connection_r_049(
 ) -> None:
     more = Event()
 
-    def talk(peer: Peer) -> None:
+    def talk(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(OK)
         assert more.wait(20)
@@ -309,7 +315,7 @@ def open_descriptors() -> set[int]:
 def test_a_running_request_survives_a_network_change(start: Start, script: Play) -> None:
     go_on = Event()
 
-    def slow(peer: Peer) -> None:
+    def slow(peer: ScriptedConnection) -> None:
         peer.read_head()
         assert go_on.wait(20)
         peer.send(OK)
@@ -353,7 +359,7 @@ def test_the_next_request_uses_the_switched_profile(start: Start, stack: ExitSta
 
 
 def test_a_connect_on_a_direct_route_opens_a_tunnel(start: Start, script: Play) -> None:
-    def echo(peer: Peer) -> None:
+    def echo(peer: ScriptedConnection) -> None:
         peer.send(peer.read(5))
         peer.read_all()
 

@@ -30,10 +30,10 @@ from tests.engine.running import Running
 from tests.engine.schemes import TicketScheme
 from tests.engine.wire import Client, CutError, Reply, get, post
 from tests.http.readers import with_ascii_targets
-from tests.support.held import Held
-from tests.support.lines import PATIENCE
-from tests.support.scripted import Peer, Scripted
-from tests.support.secrets import Canary
+from tests.support.closeable import Closeable
+from tests.support.process_output import PATIENCE
+from tests.support.scripted_upstream import ScriptedConnection, ScriptedUpstream
+from tests.support.searchable_secret import SearchableSecret
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
@@ -79,7 +79,7 @@ def by_id(case: Case) -> str:
 # --- the invariants -----------------------------------------------------------------------------
 
 
-class EchoThread(Held):
+class EchoThread(Closeable):
     """A thread which sends all octets back."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class EchoThread(Held):
 class InvariantChecker:
     """Asserts the invariants of every case: I3, I4, I5 and I6."""
 
-    def __init__(self, engine: Running, secret: Canary, echo: EchoThread) -> None:
+    def __init__(self, engine: Running, secret: SearchableSecret, echo: EchoThread) -> None:
         self._engine = engine
         self._secret = secret
         self._echo = echo
@@ -174,8 +174,8 @@ class ClientOutcome:
 
 
 @pytest.fixture(scope="module")
-def secret() -> Canary:
-    return Canary()
+def secret() -> SearchableSecret:
+    return SearchableSecret()
 
 
 @pytest.fixture(scope="module")
@@ -191,13 +191,15 @@ def recorder() -> Iterator[Recorder]:
 
 
 @pytest.fixture(scope="module")
-def engine(recorder: Recorder, secret: Canary) -> Iterator[Running]:
+def engine(recorder: Recorder, secret: SearchableSecret) -> Iterator[Running]:
     desk = FakeDesk(secret.login, knows_it=True)
     with Running(office(recorder.port), desk=desk, limits=LIMITS) as running:
         yield running
 
 
-def test_a_blocked_engine_is_noticed(engine: Running, secret: Canary, echo: EchoThread) -> None:
+def test_a_blocked_engine_is_noticed(
+    engine: Running, secret: SearchableSecret, echo: EchoThread
+) -> None:
     checker, may_go_on = InvariantChecker(engine, secret, echo), Event()
     engine.loop.call_soon_threadsafe(may_go_on.wait)
     try:
@@ -279,7 +281,7 @@ def classify(outcome: ClientOutcome, recorder: Recorder) -> None:
 
 @pytest.mark.parametrize("case", CLIENT_CASES, ids=by_id)
 def test_octets_of_clients_have_the_outcome_of_the_corpus(
-    case: Case, engine: Running, recorder: Recorder, secret: Canary, echo: EchoThread
+    case: Case, engine: Running, recorder: Recorder, secret: SearchableSecret, echo: EchoThread
 ) -> None:
     engine.signs.direct = set(case.get("setup", {}).get("bypass", ()))
     checker = InvariantChecker(engine, secret, echo)
@@ -381,7 +383,7 @@ class CorpusUpstream:
         self.received: list[ReceivedRequest] = []
         self.first_ended = Event()
 
-    def script(self, peer: Peer) -> None:
+    def script(self, peer: ScriptedConnection) -> None:
         self._connections += 1
         number = self._connections
         try:
@@ -390,7 +392,7 @@ class CorpusUpstream:
             if number == 1:
                 self.first_ended.set()
 
-    def _converse(self, peer: Peer, number: int) -> None:
+    def _converse(self, peer: ScriptedConnection, number: int) -> None:
         if self._case.get("immediate"):
             peer.send(self._answers[0])
             peer.half_close()
@@ -430,7 +432,7 @@ class CorpusUpstream:
             and b"proxy-authorization" not in fields
         )
 
-    def _answer(self, peer: Peer, octets: bytes, *, is_first: bool) -> bool:
+    def _answer(self, peer: ScriptedConnection, octets: bytes, *, is_first: bool) -> bool:
         """Send octets of the case. Return whether the connection continues with HTTP."""
         case = self._case
         is_refusal = octets.split(b" ")[1:2] == [b"407"]
@@ -523,7 +525,11 @@ def upstream_engine(recorder: Recorder) -> Iterator[Running]:
 
 @pytest.mark.parametrize("case", UPSTREAM_CASES, ids=by_id)
 def test_octets_of_upstreams_have_the_outcome_of_the_corpus(
-    case: Case, upstream_engine: Running, recorder: Recorder, secret: Canary, echo: EchoThread
+    case: Case,
+    upstream_engine: Running,
+    recorder: Recorder,
+    secret: SearchableSecret,
+    echo: EchoThread,
 ) -> None:
     engine = upstream_engine
     login = Login(*case["creds"].split(":")) if ":" in case["creds"] else None
@@ -533,7 +539,7 @@ def test_octets_of_upstreams_have_the_outcome_of_the_corpus(
     corpus_upstream = CorpusUpstream(
         case, [octets_of(case, text, engine) for text in (case["bytes"], *case["then"])]
     )
-    with Scripted(corpus_upstream.script) as upstream:
+    with ScriptedUpstream(corpus_upstream.script) as upstream:
         engine.signs.profile = office(upstream.port)
         if case.get("setup", {}).get("mode") == "direct":
             engine.signs.direct = {upstream.host}
@@ -549,7 +555,9 @@ def test_octets_of_upstreams_have_the_outcome_of_the_corpus(
     checker.check(octets)
 
 
-def play_case(case: Case, engine: Running, upstream: Scripted, script: CorpusUpstream) -> bytes:
+def play_case(
+    case: Case, engine: Running, upstream: ScriptedUpstream, script: CorpusUpstream
+) -> bytes:
     """Play one case and assert its expectations. Return all octets received by its clients."""
     octets = TRIGGERS[case["trigger"]]
     if engine.signs.direct:

@@ -12,7 +12,13 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.running import Running
 from tests.engine.schemes import ntlm_like_scheme
 from tests.engine.wire import Client, chunked, connect, get, post
-from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, challenge
+from tests.support.scripted_upstream import (
+    ESTABLISHED,
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    challenge,
+)
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Scheme
@@ -27,7 +33,7 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import parse_request
 from trayproxy.http.target import Authority
 
-StartScripted = Callable[..., Scripted]
+StartScripted = Callable[..., ScriptedUpstream]
 
 UPSTREAM, OTHER = (
     UpstreamId("office", "http://proxy.test:3128"),
@@ -107,7 +113,7 @@ class PartlyExemptUpstream:
         self.asks_everywhere = Event()
         self.connections = 0
 
-    def __call__(self, peer: Peer) -> None:
+    def __call__(self, peer: ScriptedConnection) -> None:
         self.connections += 1
         is_authenticated = False
         while True:
@@ -293,7 +299,7 @@ def test_a_possible_response_of_the_upstream_exempts_no_site(
     upstream = PartlyExemptUpstream()
     upstream.asks_everywhere.set()
 
-    def answer_without_asking(peer: Peer) -> None:
+    def answer_without_asking(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
@@ -324,7 +330,7 @@ def test_a_response_from_before_a_change_exempts_no_site(
 ) -> None:
     asked, go_on = Event(), Event()
 
-    def respond_late(peer: Peer) -> None:
+    def respond_late(peer: ScriptedConnection) -> None:
         peer.read_head()
         asked.set()
         assert go_on.wait(20)

@@ -15,7 +15,14 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import chunked, connect, get, post
-from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
+from tests.support.scripted_upstream import (
+    ESTABLISHED,
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+    challenge,
+)
 from trayproxy.auth.login import Login
 from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.forward.response_relay import ResponseRelay
@@ -36,7 +43,7 @@ URL = b"http://origin.test/"
 GET = get(URL)
 CONNECT = connect(b"origin.test:443")
 
-Play = Callable[..., Scripted]
+Play = Callable[..., ScriptedUpstream]
 
 
 @pytest.fixture
@@ -69,7 +76,7 @@ def test_a_repeated_request_takes_the_fast_path(
     octets: bytes,
     login: Login | None,
 ) -> None:
-    def answer(peer: Peer) -> None:
+    def answer(peer: ScriptedConnection) -> None:
         while True:
             head = peer.read_head()
             if login is not None and b"Proxy-Authorization" not in head:
@@ -127,14 +134,14 @@ def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start: Start, scrip
     """A request on this connection would reach the site, with the login."""
     asked, go_on = Event(), Event()
 
-    def open_late(peer: Peer) -> None:
+    def open_late(peer: ScriptedConnection) -> None:
         peer.read_head()
         asked.set()
         assert go_on.wait(20)
         peer.send(ESTABLISHED)
         peer.read_all()
 
-    def open_at_once(peer: Peer) -> None:
+    def open_at_once(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         peer.read_all()
@@ -297,7 +304,7 @@ class FullQueueUpstream:
         return asked
 
 
-def answer_once(peer: Peer) -> None:
+def answer_once(peer: ScriptedConnection) -> None:
     """Answer one request and close the connection."""
     peer.read_head()
     peer.send(OK)
@@ -529,7 +536,7 @@ def test_a_download_that_never_blocks_does_not_block_others(
         body.feed(b"x")
         return b"x"
 
-    def long(peer: Peer) -> None:
+    def long(peer: ScriptedConnection) -> None:
         peer.read_head()
         assert go_on.wait(20)
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)

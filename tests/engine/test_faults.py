@@ -27,11 +27,11 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import Client, CutError, connect, get, post
-from tests.support.scripted import (
+from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
-    Peer,
-    Scripted,
+    ScriptedConnection,
+    ScriptedUpstream,
     answering,
     challenge,
     closing_early,
@@ -52,7 +52,7 @@ TRIGGERS = {"GET": GET, "CONNECT": CONNECT}
 UNRESOLVABLE = "a" * 64 + ".test"
 """No label is that long (RFC 1035, section 2.3.4), so nobody is asked."""
 
-Play = Callable[..., Scripted]
+Play = Callable[..., ScriptedUpstream]
 
 
 def closed_port() -> int:
@@ -194,7 +194,7 @@ def test_a_client_that_leaves_during_a_connection_attempt_leaks_nothing(
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 @pytest.mark.parametrize("script_", [closing_early, resetting], ids=["closes", "resets"])
 def test_an_upstream_that_closes_before_its_response_is_a_502(
-    start: Start, script: Play, script_: Callable[[Peer], None], method: str
+    start: Start, script: Play, script_: Callable[[ScriptedConnection], None], method: str
 ) -> None:
     engine = start(office(script(script_).port))
     with engine.connect() as client:
@@ -205,7 +205,7 @@ def test_an_upstream_that_closes_before_its_response_is_a_502(
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200"])
 def test_an_incomplete_response_head_is_a_502(start: Start, script: Play, head: bytes) -> None:
-    def cut(peer: Peer) -> None:
+    def cut(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(head)
 
@@ -226,7 +226,7 @@ def test_an_incomplete_response_head_is_a_502(start: Start, script: Play, head: 
 def test_a_stalled_response_is_reset(start: Start, script: Play, octets: bytes, end: str) -> None:
     go_on = Event()
 
-    def cut(peer: Peer) -> None:
+    def cut(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(octets)
         assert go_on.wait(20)
@@ -278,7 +278,7 @@ def test_clients_that_do_not_read_use_little_memory(
     block = bytes(1 << 20)
     clients = 16
 
-    def flood(peer: Peer) -> None:
+    def flood(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
         with suppress(OSError):
@@ -338,7 +338,7 @@ def test_the_upstream_connection_of_an_upload_closes_when_its_client_leaves(
 ) -> None:
     ended = Event()
 
-    def read(peer: Peer) -> None:
+    def read(peer: ScriptedConnection) -> None:
         with suppress(OSError):
             peer.read_all()
         ended.set()
@@ -357,7 +357,7 @@ def test_the_upstream_connection_of_a_download_closes_when_its_client_resets(
 ) -> None:
     ended = Event()
 
-    def be_quiet(peer: Peer) -> None:
+    def be_quiet(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(octets)
         with suppress(OSError):
@@ -379,7 +379,7 @@ def test_the_upstream_connection_of_a_download_closes_with_the_next_octets_after
 ) -> None:
     ended = Event()
 
-    def flood(peer: Peer) -> None:
+    def flood(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
         with suppress(OSError):
@@ -529,7 +529,7 @@ def test_clients_above_the_limit_get_an_error_page(start: Start, script: Play) -
 def test_quitting_waits_for_running_requests_only(start: Start, script: Play) -> None:
     go_on = Event()
 
-    def slow(peer: Peer) -> None:
+    def slow(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
         assert go_on.wait(20)
@@ -569,7 +569,7 @@ def test_quitting_resets_connections_after_its_limit(start: Start, script: Play)
 def test_a_response_aborted_by_quitting_does_not_look_complete(start: Start, script: Play) -> None:
     """R-044: the response to an HTTP/1.0 client ends with its connection."""
 
-    def stop_in_the_middle(peer: Peer) -> None:
+    def stop_in_the_middle(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
         peer.read_all()
@@ -618,7 +618,7 @@ def test_random_octets_after_a_head_leak_nothing(engine: Running) -> None:
 def test_random_octets_of_upstreams_are_a_502(start: Start, script: Play) -> None:
     count = iter(range(1000))
 
-    def rave(peer: Peer) -> None:
+    def rave(peer: ScriptedConnection) -> None:
         peer.read_head()
         with suppress(OSError):
             peer.send(noise(next(count)))
@@ -646,7 +646,7 @@ def test_a_clients_own_credentials_are_not_forwarded(start: Start, stack: ExitSt
 def test_content_is_forwarded_as_it_arrives(start: Start, script: Play) -> None:
     half = bytes(range(256)) * 16_000
 
-    def read_half(peer: Peer) -> None:
+    def read_half(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.read(len(half))
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -659,7 +659,7 @@ def test_content_is_forwarded_as_it_arrives(start: Start, script: Play) -> None:
 
 
 def test_a_407_that_closes_without_a_login_does_not_loop(start: Start, script: Play) -> None:
-    def refuse(peer: Peer) -> None:
+    def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(challenge("Basic realm=a")[:-2] + b"Connection: close\r\n\r\n")
 
@@ -706,7 +706,7 @@ def test_a_quiet_tunnel_has_no_time_limit(start: Start, script: Play) -> None:
 
 
 def test_a_half_closed_tunnel_has_a_time_limit(start: Start, script: Play) -> None:
-    def stay(peer: Peer) -> None:
+    def stay(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         peer.read_all()
@@ -723,7 +723,7 @@ def test_a_half_closed_tunnel_has_a_time_limit(start: Start, script: Play) -> No
 def test_a_half_closed_tunnel_continues_while_octets_move(start: Start, script: Play) -> None:
     """R-035: the limit is for silence, not for a long download after a short request."""
 
-    def talk_on(peer: Peer) -> None:
+    def talk_on(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         peer.read_all()

@@ -20,7 +20,13 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import Client, CutError, connect, get
-from tests.support.scripted import OK, Peer, Scripted, answering, challenge
+from tests.support.scripted_upstream import (
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+    challenge,
+)
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
@@ -31,7 +37,7 @@ URL = b"http://origin.test/"
 GET = get(URL)
 CONNECT = connect(b"origin.test:443")
 
-Play = Callable[..., Scripted]
+Play = Callable[..., ScriptedUpstream]
 
 
 # --- T2: web pages ---
@@ -136,7 +142,7 @@ def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: Play
 def test_a_407_inside_a_tunnel_is_relayed_unchanged(start: Start, script: Play) -> None:
     refusal = challenge("Basic realm=office")
 
-    def site(peer: Peer) -> None:
+    def site(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
         peer.read_head()
@@ -197,7 +203,7 @@ def test_slow_content_does_not_delay_others(start: Start, script: Play, stack: E
 def test_content_sent_octet_by_octet_times_out(start: Start, script: Play, is_signed: bool) -> None:
     wanted = challenge('Digest realm="r", nonce="n", qop="auth-int"')
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         if is_signed:
             head = peer.read_head()
             peer.send(wanted)
@@ -227,7 +233,7 @@ def test_steady_slow_content_does_not_time_out(start: Start, script: Play) -> No
     """Each part arrives within the limit, and all parts together do not."""
     pieces, least = 4, EngineLimits().min_body_octets
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.read(pieces * least)
         peer.send(OK)
@@ -293,7 +299,7 @@ def slow_senders(clients: Sequence[Client]) -> Iterator[None]:
         thread.join()
 
 
-def answering_gets(peer: Peer) -> None:
+def answering_gets(peer: ScriptedConnection) -> None:
     """Answer requests without content, and read requests with content for ever."""
     while b"POST" not in peer.read_head():
         peer.send(OK)
@@ -309,7 +315,7 @@ def test_a_request_running_at_a_profile_switch_ends_at_its_old_upstream(
 ) -> None:
     go_on = Event()
 
-    def slow(peer: Peer) -> None:
+    def slow(peer: ScriptedConnection) -> None:
         peer.read_head()
         is_get = method == "GET"
         peer.send(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 8\r\n\r\n" if is_get else b"\r\n"))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from threading import Event, Semaphore
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from trayproxy.auth.scheme import Leg
 from trayproxy.engine.proxy_auth.handshake_threads import MAX_THREADS, HandshakeThreads
 from trayproxy.http.challenges import Challenge

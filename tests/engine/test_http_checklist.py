@@ -14,7 +14,14 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, chunked, connect, get, post
-from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
+from tests.support.scripted_upstream import (
+    ESTABLISHED,
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+    challenge,
+)
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.profiles.profile import SignIn
@@ -25,7 +32,7 @@ CONNECT = connect(b"origin.test:443")
 CHALLENGE = challenge('Basic realm="corp"')
 CREDENTIALS = b"Proxy-Authorization: " + basic_credentials(LOGIN)
 
-Play = Callable[..., Scripted]
+Play = Callable[..., ScriptedUpstream]
 
 
 @pytest.fixture
@@ -33,7 +40,7 @@ def engines_loop(new_loop: NewLoop) -> NewLoop:
     return new_loop
 
 
-def start_with(start: Start, upstream: Scripted, desk: FakeDesk | None = None) -> Running:
+def start_with(start: Start, upstream: ScriptedUpstream, desk: FakeDesk | None = None) -> Running:
     return start(office(upstream.port), desk)
 
 
@@ -147,7 +154,7 @@ def test_octets_sent_with_connect_wait_for_the_200_r_034(
 ) -> None:
     early, answer = body(length), Event()
 
-    def delay(peer: Peer) -> None:
+    def delay(peer: ScriptedConnection) -> None:
         peer.read_head()
         assert answer.wait(20)
         assert peer.received.endswith(b"\r\n\r\n"), "octets of the tunnel came before it was open"
@@ -198,7 +205,7 @@ def test_a_200_to_connect_has_no_length_and_no_close_r_032(start: Start, script:
 
 
 def test_a_client_still_receives_after_its_half_close_r_035(start: Start, script: Play) -> None:
-    def reply_after_the_end(peer: Peer) -> None:
+    def reply_after_the_end(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         peer.send(b"got " + peer.read_all())
@@ -212,7 +219,7 @@ def test_a_client_still_receives_after_its_half_close_r_035(start: Start, script
 
 
 def test_an_upstream_still_receives_after_its_half_close_r_035(start: Start, script: Play) -> None:
-    def end_first(peer: Peer) -> None:
+    def end_first(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED + b"bye")
         peer.half_close()
@@ -232,7 +239,7 @@ def test_a_client_that_still_sends_to_a_closed_upstream_is_not_reset(
 ) -> None:
     sent = body(200_000)
 
-    def send_and_go(peer: Peer) -> None:
+    def send_and_go(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED + sent)
 
@@ -282,7 +289,7 @@ def test_an_incomplete_response_does_not_look_complete_r_044(
 ) -> None:
     go_on = Event()
 
-    def cut(peer: Peer) -> None:
+    def cut(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(answer[:-1])
         assert go_on.wait(20)
@@ -333,7 +340,7 @@ def test_trailers_stay_trailers_both_ways_r_047(start: Start, script: Play) -> N
 
 
 def test_content_streams_before_it_is_complete(start: Start, script: Play) -> None:
-    def answer_in_parts(peer: Peer) -> None:
+    def answer_in_parts(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
         peer.send(peer.read(3))
@@ -363,7 +370,7 @@ def test_the_response_of_an_upstream_that_reads_no_more_is_not_lost_r_075(
 ) -> None:
     """Squid does so above 200 kB; other proxies reset the connection (RFC 9112, section 9.6)."""
 
-    def refuse(peer: Peer) -> None:
+    def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 413 Too large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
 
@@ -403,7 +410,7 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade:
 
 
 def test_a_websocket_passes_both_ways_r_061(start: Start, script: Play) -> None:
-    def echo(peer: Peer) -> None:
+    def echo(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(SWITCHED + b"first")
         peer.send(peer.read(4))
@@ -439,7 +446,7 @@ def test_an_upgrade_not_named_in_connection_is_removed_r_060(
 def test_a_head_with_expect_continue_is_forwarded_before_its_content_r_062(
     start: Start, script: Play
 ) -> None:
-    def expect(peer: Peer) -> None:
+    def expect(peer: ScriptedConnection) -> None:
         assert b"Expect: 100-continue" in peer.read_head()
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         assert peer.read(5) == b"hello"
@@ -467,7 +474,7 @@ def test_a_final_response_instead_of_a_100_is_relayed(start: Start, script: Play
 def test_a_100_is_relayed_only_from_the_authenticated_upstream_r_064(
     start: Start, script: Play
 ) -> None:
-    def sign_in(peer: Peer) -> None:
+    def sign_in(peer: ScriptedConnection) -> None:
         if CREDENTIALS not in peer.read_head():
             peer.send(CHALLENGE)
             peer.read_all()
@@ -536,7 +543,7 @@ def test_an_http_1_0_connect_without_fields_opens_a_tunnel(client: Client) -> No
 def test_the_response_of_an_http_1_0_upstream_ends_with_its_connection(
     start: Start, script: Play
 ) -> None:
-    def old(peer: Peer) -> None:
+    def old(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
 
@@ -720,7 +727,7 @@ BASIC_LINE = b'Proxy-Authenticate: Basic realm="corp"\r\n'
 def test_a_407_that_closes_is_answered_on_a_new_connection_r_085(
     start: Start, script: Play, refusal: bytes, ends: bool
 ) -> None:
-    def refuse(peer: Peer) -> None:
+    def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(refusal)
         if ends:
@@ -751,7 +758,7 @@ def test_a_parked_request_continues_after_the_prompt_was_answered(
 def test_an_attempt_without_a_response_is_no_rejection(
     start: Start, script: Play, end: str
 ) -> None:
-    def fail(peer: Peer) -> None:
+    def fail(peer: ScriptedConnection) -> None:
         # After a reset, the proxy may not have read the login, which is then sent again.
         if b"proxy-authorization" not in peer.read_head().lower():
             peer.send(CHALLENGE)

@@ -5,7 +5,7 @@ import pytest
 from tests.engine.conftest import Start
 from tests.engine.fakes import office
 from tests.engine.wire import get
-from tests.support.scripted import OK, Peer, Scripted, answering
+from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, answering
 
 GET = get(b"http://origin.test/")
 CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
@@ -32,12 +32,12 @@ ODD = {
 def test_a_malformed_but_readable_response_arrives_and_its_connection_closes(
     start: Start, octets: bytes, behind: bytes
 ) -> None:
-    def odd(peer: Peer) -> None:
+    def odd(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(octets + behind)
         peer.hang()
 
-    with Scripted(odd, answering(OK)) as upstream:
+    with ScriptedUpstream(odd, answering(OK)) as upstream:
         engine = start(office(upstream.port))
         with engine.connect() as client:
             reply = client.ask(GET)
@@ -54,7 +54,7 @@ def test_an_http_1_0_client_gets_all_chunks_of_a_packet_without_framing(
     """The chunks arrive in one packet, and HTTP/1.0 has no chunked coding (RFC 9112, section
     7.1.2)."""
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with Scripted(answering(chunked + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")) as upstream:
+    with ScriptedUpstream(answering(chunked + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")) as upstream:
         engine = start(office(upstream.port))
         with engine.connect() as client:
             client.send(get(b"http://origin.test/", version=b"1.0"))
@@ -65,7 +65,7 @@ def test_an_http_1_0_client_gets_all_chunks_of_a_packet_without_framing(
 
 def test_the_page_for_a_too_large_header_names_trayproxys_own_limit(start: Start) -> None:
     large = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n"
-    with Scripted(answering(large)) as upstream:
+    with ScriptedUpstream(answering(large)) as upstream:
         engine = start(office(upstream.port))
         with engine.connect() as client:
             reply = client.ask(GET)
@@ -81,7 +81,7 @@ def test_the_page_for_a_too_large_header_names_trayproxys_own_limit(start: Start
 def test_a_header_of_64_kib_passes_both_ways(start: Start) -> None:
     field = b"X: " + b"x" * 65_000
     large = b"HTTP/1.1 200 OK\r\n" + field + b"\r\nContent-Length: 2\r\n\r\nok"
-    with Scripted(answering(large)) as upstream:
+    with ScriptedUpstream(answering(large)) as upstream:
         engine = start(office(upstream.port))
         with engine.connect() as client:
             reply = client.ask(get(b"http://origin.test/", *[field] * 4))

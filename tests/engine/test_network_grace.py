@@ -13,7 +13,7 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import connect, get
-from tests.support.scripted import Peer, Scripted
+from tests.support.scripted_upstream import ScriptedConnection, ScriptedUpstream
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import Pause
 from trayproxy.engine.net.resolver import Address, Resolver
@@ -23,7 +23,7 @@ from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 NAME = "proxy.office.test"
 GET = get(b"http://origin.test/")
 
-Play = Callable[..., Scripted]
+Play = Callable[..., ScriptedUpstream]
 
 
 class FakeResolver(Resolver):
@@ -148,7 +148,7 @@ def test_a_connection_attempt_is_restarted_after_a_network_change(
 def test_a_sent_login_is_not_repeated_after_a_network_change(start: Start, script: Play) -> None:
     """The server may count the login as failed although its response never arrives."""
 
-    def read_login(peer: Peer) -> None:
+    def read_login(peer: ScriptedConnection) -> None:
         peer.read(4)
         peer.send(b"\x05\x02")
         peer.read_all()

@@ -6,7 +6,7 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.wire import get
-from tests.support.scripted import OK, Scripted, answering, challenge
+from tests.support.scripted_upstream import OK, ScriptedUpstream, answering, challenge
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
@@ -15,7 +15,7 @@ URLS = [b"ftp://me:x%40y@files.test/a", b"https://files.test/a", b"gopher://file
 
 @pytest.mark.parametrize("url", URLS)
 def test_an_http_proxy_gets_the_url_as_it_is_with_the_login(start: Start, url: bytes) -> None:
-    with Scripted(answering(challenge('Basic realm="r"'), OK)) as upstream:
+    with ScriptedUpstream(answering(challenge('Basic realm="r"'), OK)) as upstream:
         engine = start(office(upstream.port), FakeDesk(LOGIN))
         with engine.connect() as client:
             octets = get(url).replace(b"Host: me:x%40y@", b"Host: ")
@@ -55,7 +55,7 @@ def test_without_an_http_proxy_a_page_says_what_to_do(
 
 def test_octets_above_ascii_pass(start: Start) -> None:
     url = b"http://origin.test/caf\xc3\xa9?q=\xe9"
-    with Scripted(answering(OK)) as upstream:
+    with ScriptedUpstream(answering(OK)) as upstream:
         engine = start(office(upstream.port))
         with engine.connect() as client:
             assert client.ask(get(url)).body == b"ok\n"

@@ -13,10 +13,10 @@ from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.schemes import REJECTED, ScriptedScheme, TicketScheme, ntlm_like_scheme
 from tests.engine.wire import Client, connect, get
 from tests.support.exchange import Head
-from tests.support.scripted import (
+from tests.support.scripted_upstream import (
     ESTABLISHED,
-    Peer,
-    Scripted,
+    ScriptedConnection,
+    ScriptedUpstream,
     challenge,
     closing_early,
 )
@@ -39,7 +39,7 @@ PRECONNECT = [("HEAD", "type 1"), ("HEAD", "type 3")]
 REUSE = [("CONNECT", "none")]
 
 StartNtlm = Callable[..., NtlmUpstream]
-StartScripted = Callable[..., Scripted]
+StartScripted = Callable[..., ScriptedUpstream]
 
 
 @pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
@@ -307,7 +307,7 @@ def test_a_preconnect_contains_no_data_of_the_client(start: Start, script: Start
     scheme = ntlm_like_scheme()
     heads: list[bytes] = []
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         while True:
             head = peer.read_head()
             heads.append(head)
@@ -364,7 +364,7 @@ def test_there_is_no_preconnect_for_a_handshake_of_one_message(
 ) -> None:
     """Kerberos sends its token with the first request of a connection."""
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.send(ESTABLISHED if b"dGlja2V0" in peer.read_head() else challenge("Negotiate"))
         peer.read_all()
 
@@ -660,7 +660,7 @@ def test_no_request_fails_after_a_ready_connection_was_closed(
 def test_no_request_fails_if_a_ready_connection_closes_on_use(
     start: Start, script: StartScripted
 ) -> None:
-    def sign_in(peer: Peer) -> None:
+    def sign_in(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(challenge("NTLM dHdv"))
         head = peer.read_head()

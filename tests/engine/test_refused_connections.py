@@ -12,7 +12,7 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import office
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import connect, get, post
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.access_control import AccessControl

@@ -15,7 +15,7 @@ from tests.engine.running import Running
 from tests.engine.wire import Reply, get
 from tests.support.exchange import Exchange, Reader
 from tests.support.octets import digest, octets
-from tests.support.scripted import challenge
+from tests.support.scripted_upstream import challenge
 from tests.support.server import Server
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.transfer.replay_buffer import MAX_REPLAYABLE

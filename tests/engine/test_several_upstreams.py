@@ -13,8 +13,14 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk
 from tests.engine.recorder import Recorder
 from tests.engine.wire import connect, get, post
-from tests.support.scripted import OK, Scripted, answering, challenge, closing_early
-from tests.support.socks import Socks
+from tests.support.scripted_upstream import (
+    OK,
+    ScriptedUpstream,
+    answering,
+    challenge,
+    closing_early,
+)
+from tests.support.socks import SocksServer
 from tests.support.tls import Authority
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.net.resolver import Address
@@ -23,7 +29,7 @@ from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 URL = b"http://origin.test/"
 GET = get(URL)
 
-Play = Callable[..., Scripted]
+Play = Callable[..., ScriptedUpstream]
 
 
 def several(first: Upstream | int, *others: Upstream | int) -> Profile:
@@ -256,7 +262,7 @@ def test_an_untrusted_certificate_is_reported_without_failover(
 def test_a_fallback_may_have_another_scheme(
     start: Start, stack: ExitStack, unused_port: int
 ) -> None:
-    socks = stack.enter_context(Socks({LOGIN.user: LOGIN.password}))
+    socks = stack.enter_context(SocksServer({LOGIN.user: LOGIN.password}))
     origin = stack.enter_context(Recorder())
     dead = Upstream("127.0.0.1", unused_port, ProxyScheme.HTTPS)
     profile = several(dead, Upstream("127.0.0.1", socks.port, ProxyScheme.SOCKS5))

@@ -8,7 +8,14 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.running import Running
 from tests.engine.wire import Reply, connect, get
-from tests.support.scripted import OK, Peer, Scripted, answering, challenge, hanging
+from tests.support.scripted_upstream import (
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+    challenge,
+    hanging,
+)
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.server.client_connection import ClientConnection
 
@@ -18,7 +25,7 @@ TUNNEL = connect(b"slow.test:443")
 SOON = EngineLimits(response_head_s=0.3, connect_response_head_s=0.3)
 
 
-def slow_sites(peer: Peer) -> None:
+def slow_sites(peer: ScriptedConnection) -> None:
     """A proxy which responds for quick.test and never for slow.test."""
     while True:
         head = peer.read_head()
@@ -47,7 +54,7 @@ def has_waiting_request(engine: Running) -> bool:
 def test_a_slow_site_is_named_if_the_proxy_answers_other_requests(
     start: Start, octets: bytes
 ) -> None:
-    with Scripted(slow_sites) as upstream:
+    with ScriptedUpstream(slow_sites) as upstream:
         engine = start(office(upstream.port), limits=SOON)
         reply = ask_while_another_is_answered(engine, octets)
         assert reply.status == 504
@@ -59,13 +66,13 @@ def test_a_slow_site_is_named_if_the_proxy_answers_other_requests(
 
 
 def test_a_slow_site_is_named_if_the_proxy_has_just_sent_a_407(start: Start) -> None:
-    def ask_and_wait(peer: Peer) -> None:
+    def ask_and_wait(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(challenge('Basic realm="r"'))
         peer.read_head()
         peer.hang()
 
-    with Scripted(ask_and_wait) as upstream:
+    with ScriptedUpstream(ask_and_wait) as upstream:
         engine = start(office(upstream.port), FakeDesk(LOGIN), SOON)
         with engine.connect() as client:
             assert b"<h1>slow.test does not answer</h1>" in client.ask(SLOW).body
@@ -73,7 +80,7 @@ def test_a_slow_site_is_named_if_the_proxy_has_just_sent_a_407(start: Start) -> 
 
 
 def test_the_page_names_site_and_proxy_if_the_proxy_answers_no_request(start: Start) -> None:
-    with Scripted(hanging) as upstream:
+    with ScriptedUpstream(hanging) as upstream:
         engine = start(office(upstream.port), limits=SOON)
         with engine.connect() as client:
             reply = client.ask(SLOW)
@@ -86,7 +93,7 @@ def test_the_page_names_site_and_proxy_if_the_proxy_answers_no_request(start: St
 
 def test_a_proxy_is_named_if_it_answers_no_connect_and_no_other_request(start: Start) -> None:
     limits = EngineLimits(response_head_s=1000, connect_response_head_s=0.3)
-    with Scripted(hanging) as upstream:
+    with ScriptedUpstream(hanging) as upstream:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:
             reply = client.ask(TUNNEL, b"CONNECT")
@@ -97,7 +104,7 @@ def test_a_proxy_is_named_if_it_answers_no_connect_and_no_other_request(start: S
 
 def test_a_get_has_a_longer_limit_than_a_connect(start: Start) -> None:
     limits = EngineLimits(response_head_s=0.3, connect_response_head_s=1000)
-    with Scripted(hanging) as upstream:
+    with ScriptedUpstream(hanging) as upstream:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:
             assert client.ask(SLOW).status == 504
@@ -110,7 +117,7 @@ def test_a_get_has_a_longer_limit_than_a_connect(start: Start) -> None:
 def test_the_fast_path_names_the_same_party(start: Start, octets: bytes, others: bool) -> None:
     opened = b"HTTP/1.1 200 OK\r\n\r\n"
 
-    def first(peer: Peer) -> None:
+    def first(peer: ScriptedConnection) -> None:
         head = peer.read_head()
         peer.send(opened if head.startswith(b"CONNECT") else OK)
 
@@ -118,7 +125,7 @@ def test_the_fast_path_names_the_same_party(start: Start, octets: bytes, others:
     # The limit of the other method is never reached.
     get_s, tunnel_s = (1000.0, 0.3) if method == b"CONNECT" else (0.3, 1000.0)
     limits = EngineLimits(response_head_s=get_s, connect_response_head_s=tunnel_s)
-    with Scripted(first, slow_sites) as upstream:
+    with ScriptedUpstream(first, slow_sites) as upstream:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:
             assert client.ask(octets, method).status == 200
@@ -137,7 +144,7 @@ def test_the_fast_path_names_the_same_party(start: Start, octets: bytes, others:
 
 
 def test_a_silent_site_on_a_direct_route_is_named(start: Start) -> None:
-    with Scripted(hanging) as site:
+    with ScriptedUpstream(hanging) as site:
         engine = start(office(1), limits=SOON)
         engine.signs.direct.add("*")
         with engine.connect() as client:
@@ -147,7 +154,7 @@ def test_a_silent_site_on_a_direct_route_is_named(start: Start) -> None:
 
 
 def test_keep_alive_is_enabled_while_a_response_is_awaited(start: Start) -> None:
-    with Scripted(hanging) as upstream:
+    with ScriptedUpstream(hanging) as upstream:
         engine = start(office(upstream.port))
         with engine.connect() as client:
             client.send(SLOW)
@@ -166,13 +173,13 @@ def has_keepalive(engine: Running) -> bool:
 
 def test_a_response_before_the_request_is_no_evidence(start: Start) -> None:
     # What the proxy answered before the request says nothing about the time since.
-    def one_answer(peer: Peer) -> None:
+    def one_answer(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(OK)
         peer.read_head()
         peer.hang()
 
-    with Scripted(one_answer) as upstream:
+    with ScriptedUpstream(one_answer) as upstream:
         engine = start(office(upstream.port), limits=SOON)
         with engine.connect() as client:
             assert client.ask(QUICK).status == 200
@@ -180,7 +187,7 @@ def test_a_response_before_the_request_is_no_evidence(start: Start) -> None:
 
 
 def test_the_client_connection_is_kept_after_a_504(start: Start) -> None:
-    with Scripted(hanging, answering(OK)) as upstream:
+    with ScriptedUpstream(hanging, answering(OK)) as upstream:
         engine = start(office(upstream.port), limits=SOON)
         with engine.connect() as client:
             assert client.ask(SLOW).status == 504

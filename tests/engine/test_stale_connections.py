@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.client_programs import needs_ipv6
 from tests.support.namespaces import ALONE, skip_without_namespaces
-from tests.support.strangers import needs_ipv6
 from trayproxy.engine.upstream.stale_connections import (
     close_stale_connections,
     is_local_address,

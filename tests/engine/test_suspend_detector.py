@@ -11,8 +11,8 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import get
-from tests.support.lines import PATIENCE
-from tests.support.scripted import OK, Peer, Scripted, answering
+from tests.support.process_output import PATIENCE
+from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, answering
 from trayproxy.desktop.suspend_clock import sleep_clock
 from trayproxy.engine.net.suspend_detector import SuspendDetector
 from trayproxy.engine.upstream.pool import RECENT_USE_S, PoolKey, UpstreamConnection
@@ -20,7 +20,7 @@ from trayproxy.engine.upstream.pool import RECENT_USE_S, PoolKey, UpstreamConnec
 URL = b"http://origin.test/"
 GET = get(URL)
 
-Play = Callable[..., Scripted]
+Play = Callable[..., ScriptedUpstream]
 
 
 class FakeSuspendClock:
@@ -160,12 +160,12 @@ def test_a_connection_from_before_a_switch_is_not_used_for_the_next_request_of_i
 
 @pytest.mark.parametrize("same", [True, False], ids=["its client", "another client"])
 def test_a_connection_with_a_response_after_a_switch_is_not_reused(
-    start: Start, script: Callable[..., Scripted], same: bool
+    start: Start, script: Callable[..., ScriptedUpstream], same: bool
 ) -> None:
     """A request was on its way at the switch, so the connection could not be closed then."""
     asked, go_on = Event(), Event()
 
-    def slow(peer: Peer) -> None:
+    def slow(peer: ScriptedConnection) -> None:
         peer.read_head()
         asked.set()
         assert go_on.wait(PATIENCE)

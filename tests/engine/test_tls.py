@@ -15,7 +15,15 @@ from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS, Running
 from tests.engine.wire import Client, CutError, connect, get, post
 from tests.support.octets import octets
-from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge, silent
+from tests.support.scripted_upstream import (
+    ESTABLISHED,
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+    challenge,
+    silent,
+)
 from tests.support.server import Server
 from tests.support.tls import Authority, Certificate
 from trayproxy.engine.limits import EngineLimits
@@ -215,9 +223,13 @@ def test_an_untrusted_proxy_is_sent_nothing(
     ids=["HTTP", "SSH", "an alert", "nothing"],
 )
 def test_a_proxy_without_tls_is_sent_nothing_in_plain(
-    start: Start, script: Callable[..., Scripted], authority: Authority, answer: bytes, words: bytes
+    start: Start,
+    script: Callable[..., ScriptedUpstream],
+    authority: Authority,
+    answer: bytes,
+    words: bytes,
 ) -> None:
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read(5)
         peer.send(answer)
         peer.half_close()
@@ -237,9 +249,9 @@ def test_a_proxy_without_tls_is_sent_nothing_in_plain(
 
 
 def test_a_reset_during_the_handshake_gives_an_error_page(
-    start: Start, script: Callable[..., Scripted], authority: Authority
+    start: Start, script: Callable[..., ScriptedUpstream], authority: Authority
 ) -> None:
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read(5)
         peer.reset()
 
@@ -249,9 +261,9 @@ def test_a_reset_during_the_handshake_gives_an_error_page(
 
 
 def test_a_handshake_without_a_response_times_out(
-    start: Start, script: Callable[..., Scripted], authority: Authority
+    start: Start, script: Callable[..., ScriptedUpstream], authority: Authority
 ) -> None:
-    upstream = script(Peer.hang)
+    upstream = script(ScriptedConnection.hang)
     limits = replace(EngineLimits(), handshake_s=0.2)
     with start(company_profile(upstream.port, authority.pem), limits=limits).connect() as client:
         reply = client.ask(GET)
@@ -288,7 +300,7 @@ def test_a_file_that_cannot_be_used_is_named_as_the_reason(
 
 
 def test_a_client_that_leaves_during_the_handshake_leaks_nothing(
-    start: Start, script: Callable[..., Scripted], authority: Authority
+    start: Start, script: Callable[..., ScriptedUpstream], authority: Authority
 ) -> None:
     upstream = script(silent)
     engine = start(company_profile(upstream.port, authority.pem))
@@ -308,7 +320,9 @@ def test_signing_in_works_inside_tls(
     start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
 ) -> None:
     script = answering(challenge('Basic realm="x"'), OK)
-    upstream = stack.enter_context(Scripted(script, answering(OK), tls=certificate.context()))
+    upstream = stack.enter_context(
+        ScriptedUpstream(script, answering(OK), tls=certificate.context())
+    )
     desk = FakeDesk(LOGIN)
     with start(company_profile(upstream.port, authority.pem), desk).connect() as client:
         assert client.ask(GET).status == 200
@@ -321,7 +335,7 @@ def test_bulk_data_passes_a_tunnel_both_ways_and_its_ends_are_relayed(
 ) -> None:
     length = 2_000_000
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         got = peer.read_all()
@@ -329,7 +343,7 @@ def test_bulk_data_passes_a_tunnel_both_ways_and_its_ends_are_relayed(
             peer.send(block)
         peer.send(b"%d" % len(got))
 
-    upstream = stack.enter_context(Scripted(play, tls=certificate.context()))
+    upstream = stack.enter_context(ScriptedUpstream(play, tls=certificate.context()))
     with start(company_profile(upstream.port, authority.pem)).connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
         for block in octets(length):
@@ -345,7 +359,7 @@ def test_a_large_response_arrives_completely(
 ) -> None:
     body = b"".join(octets(1_500_000))
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    upstream = stack.enter_context(Scripted(answering(answer), tls=certificate.context()))
+    upstream = stack.enter_context(ScriptedUpstream(answering(answer), tls=certificate.context()))
     with start(company_profile(upstream.port, authority.pem)).connect() as client:
         assert client.ask(GET).body == body
 
@@ -358,13 +372,13 @@ def test_a_response_that_ends_with_the_connection_is_complete_only_after_close_n
     authority: Authority,
     sends_close_notify: bool,
 ) -> None:
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it?")
         if sends_close_notify:
             peer.say_goodbye()
 
-    upstream = stack.enter_context(Scripted(play, tls=certificate.context()))
+    upstream = stack.enter_context(ScriptedUpstream(play, tls=certificate.context()))
     with start(company_profile(upstream.port, authority.pem)).connect() as client:
         client.send(GET)
         if sends_close_notify:
@@ -378,7 +392,7 @@ def test_the_page_of_a_profile_without_sign_in_says_that_the_proxy_wants_a_sign_
     start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
 ) -> None:
     upstream = stack.enter_context(
-        Scripted(answering(challenge('Basic realm="x"')), tls=certificate.context())
+        ScriptedUpstream(answering(challenge('Basic realm="x"')), tls=certificate.context())
     )
     profile = replace(company_profile(upstream.port, authority.pem), sign_in=SignIn.NONE)
     with start(profile).connect() as client:

@@ -14,8 +14,8 @@ from typing import cast
 
 import pytest
 
-from tests.support.lines import PATIENCE
 from tests.support.octets import octets
+from tests.support.process_output import PATIENCE
 from tests.support.tls import Authority
 from trayproxy.engine.net.handshake_error import HandshakeError
 from trayproxy.engine.net.socket_stream import CHUNK

@@ -8,8 +8,8 @@ from time import monotonic
 
 import h11
 
-from tests.support.held import Held
-from tests.support.lines import PATIENCE
+from tests.support.closeable import Closeable
+from tests.support.process_output import PATIENCE
 
 _HEADS_AT_MOST = 1 << 18
 
@@ -60,7 +60,7 @@ class Reply:
         return any(b"close" in value.lower() for value in self.values(b"connection"))
 
 
-class Client(Held):
+class Client(Closeable):
     """A blocking connection to the engine.
 
     Attributes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.strangers import NOBODY
+from tests.support.client_programs import NOBODY
 from trayproxy.control.messages import RefusedClients
 from trayproxy.desktop.users import User
 from trayproxy.service.process_names import ProcessNames

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dumpable_service import DUMPABLE
 from tests.support.processes import Home
-from tests.support.readable import READABLE
 from tests.support.service import service
 
 SOURCES = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def test_the_start_loads_a_limited_number_of_modules(loaded: set[str]) -> None:
 
 def test_an_unused_service_has_loaded_no_openssl(place: Home) -> None:
     """Not even the modules that proxy.py imports when its executor is created during the start."""
-    with service(place, "--no-prompt", program=READABLE) as running:
+    with service(place, "--no-prompt", program=DUMPABLE) as running:
         running.status()
         mapped = Path(f"/proc/{running.pid}/maps").read_text()
     assert "uvloop" in mapped

@@ -19,9 +19,9 @@ from tests.soak.operations import (
 )
 from tests.soak.upstream import USER, Act, Content, Upstream
 from tests.soak.watch import SPIN, Quiet, cpu_seconds, growth, look
+from tests.support.dumpable_service import DUMPABLE
 from tests.support.front_end import FrontEnd
 from tests.support.processes import Home
-from tests.support.readable import READABLE
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import AnswerPrompt
@@ -112,7 +112,7 @@ class _Soak:
         login = ("--user", USER, "--password-stdin")
         stdin = f"{self._upstream.password}\n".encode()
         try:
-            with service(place, *arguments, *login, stdin=stdin, program=READABLE) as running:
+            with service(place, *arguments, *login, stdin=stdin, program=DUMPABLE) as running:
                 with FrontEnd(running.paths, remember=False) as front_end:
                     await self._use(running, front_end)
                 self._report.peak = running.memory().peak

@@ -16,7 +16,7 @@ from jeepney.bus_messages import Monitoring
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from tests.support.bus import session_bus, wait_for_name
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, running
 
 PASSWORD_TEXT = 40

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from jeepney import MatchRule, message_bus
 from jeepney.io.blocking import Proxy, open_dbus_connection
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, running
 
 # Without service directories nothing is started: no accessibility bus, no portal, no second keyring

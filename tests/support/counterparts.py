@@ -7,11 +7,17 @@ from secrets import token_hex
 
 from tests.support import upstreams
 from tests.support.digest_proxy import Demands, DigestProxy
-from tests.support.doors import Door, Doors, Negotiate, Setup, doors
 from tests.support.kerberos import Kdc
+from tests.support.multi_scheme_squid import (
+    MultiSchemeSetup,
+    MultiSchemeSquid,
+    NegotiateHelper,
+    SchemePort,
+    multi_scheme_squid,
+)
+from tests.support.recording_relay import RecordingRelay
 from tests.support.socks_proxy import socks_proxy
-from tests.support.tap import Tap
-from tests.support.upstreams import Kind
+from tests.support.upstreams import UpstreamKind
 from trayproxy.auth.login import Login
 from trayproxy.profiles.profile import ProxyScheme, Upstream
 
@@ -39,18 +45,18 @@ class Counterpart:
     failed_logons: Callable[[], int]
     describe: Callable[[], str]
     environment: Mapping[str, str] = field(default_factory=dict)
-    doors: Doors | None = None
+    squid: MultiSchemeSquid | None = None
 
 
 # What a helper of Squid offers, by the name of the counterpart.
-_SQUIDS: dict[str, tuple[Door, Negotiate, str]] = {
-    "squid-basic": (Door.BASIC, Negotiate.SPNEGO_NTLM, "Basic"),
-    "squid-digest": (Door.DIGEST, Negotiate.SPNEGO_NTLM, "Digest"),
-    "squid-ntlm": (Door.NTLM, Negotiate.SPNEGO_NTLM, "NTLM"),
-    "squid-kerberos": (Door.NEGOTIATE, Negotiate.KERBEROS, "Kerberos"),
-    "squid-all": (Door.ALL, Negotiate.KERBEROS, ""),
-    "squid-spnego-ntlm": (Door.NEGOTIATE, Negotiate.SPNEGO_NTLM, ""),
-    "squid-ntlm-closing": (Door.NTLM, Negotiate.SPNEGO_NTLM, "NTLM"),
+_SQUIDS: dict[str, tuple[SchemePort, NegotiateHelper, str]] = {
+    "squid-basic": (SchemePort.BASIC, NegotiateHelper.SPNEGO_NTLM, "Basic"),
+    "squid-digest": (SchemePort.DIGEST, NegotiateHelper.SPNEGO_NTLM, "Digest"),
+    "squid-ntlm": (SchemePort.NTLM, NegotiateHelper.SPNEGO_NTLM, "NTLM"),
+    "squid-kerberos": (SchemePort.NEGOTIATE, NegotiateHelper.KERBEROS, "Kerberos"),
+    "squid-all": (SchemePort.ALL, NegotiateHelper.KERBEROS, ""),
+    "squid-spnego-ntlm": (SchemePort.NEGOTIATE, NegotiateHelper.SPNEGO_NTLM, ""),
+    "squid-ntlm-closing": (SchemePort.NTLM, NegotiateHelper.SPNEGO_NTLM, "NTLM"),
 }
 
 _OPTIONS = {
@@ -65,7 +71,7 @@ _DIGESTS = {
     "md5, strict, announced": Demands(("MD5",), uses=2, announces=True, strict=True),
 }
 
-_OTHERS = {kind.name.lower().replace("_", "-"): kind for kind in Kind}
+_OTHERS = {kind.name.lower().replace("_", "-"): kind for kind in UpstreamKind}
 
 NAMES = (*_SQUIDS, *_OTHERS, *_DIGESTS, "socks5")
 """All that there are."""
@@ -99,9 +105,9 @@ def _squid(stack: ExitStack, name: str, directory: Kdc) -> Counterpart:
     door, negotiate, method = _SQUIDS[name]
     right, wrong = _logins(f"Kanari/ü {token_hex(8)}+&")
     users = {right.user: right.password}
-    setup = Setup(users, right.password, negotiate, options=_OPTIONS.get(name, ()))
-    if negotiate is not Negotiate.KERBEROS:
-        running = stack.enter_context(doors(setup))
+    setup = MultiSchemeSetup(users, right.password, negotiate, options=_OPTIONS.get(name, ()))
+    if negotiate is not NegotiateHelper.KERBEROS:
+        running = stack.enter_context(multi_scheme_squid(setup))
         at = Upstream(running.host, running.port(door))
         return Counterpart(
             at,
@@ -116,7 +122,7 @@ def _squid(stack: ExitStack, name: str, directory: Kdc) -> Counterpart:
     directory.add_user(right.user, right.password)
     keys = directory.keytab("localhost")
     known = replace(setup, keytab=keys, environment=directory.environment)
-    running = stack.enter_context(doors(known))
+    running = stack.enter_context(multi_scheme_squid(known))
     at = Upstream("localhost", running.port(door))
     return Counterpart(
         at,
@@ -137,13 +143,15 @@ def _digest(stack: ExitStack, demands: Demands) -> Counterpart:
     return Counterpart(at, "Digest", right, wrong, proxy.failed_logons, proxy.describe)
 
 
-def _other(stack: ExitStack, kind: Kind) -> Counterpart:
+def _other(stack: ExitStack, kind: UpstreamKind) -> Counterpart:
     right, wrong = _logins(token_hex(8))
     behind = 0
-    if kind in (Kind.HAPROXY, Kind.HAPROXY_LIST):
-        behind = stack.enter_context(doors(Setup())).port(Door.OPEN)
+    if kind in (UpstreamKind.HAPROXY, UpstreamKind.HAPROXY_LIST):
+        behind = stack.enter_context(multi_scheme_squid(MultiSchemeSetup())).port(SchemePort.OPEN)
     proxy = stack.enter_context(upstreams.upstream(kind, right, behind))
-    method = "Digest" if kind in (Kind.APACHE_DIGEST, Kind.APACHE_STALE) else "Basic"
+    method = (
+        "Digest" if kind in (UpstreamKind.APACHE_DIGEST, UpstreamKind.APACHE_STALE) else "Basic"
+    )
     at = Upstream(proxy.host, proxy.port)
     return Counterpart(at, method, right, wrong, proxy.failed_logons, proxy.describe)
 
@@ -151,6 +159,6 @@ def _other(stack: ExitStack, kind: Kind) -> Counterpart:
 def _socks(stack: ExitStack) -> Counterpart:
     right, wrong = _logins(f"pa55 w:ord ü {token_hex(4)}")
     port = stack.enter_context(socks_proxy({right.user: right.password}))
-    tap = stack.enter_context(Tap(port))
+    tap = stack.enter_context(RecordingRelay(port))
     at = Upstream(tap.host, tap.port, ProxyScheme.SOCKS5)
     return Counterpart(at, "SOCKS5", right, wrong, tap.failed_socks_logons, tap.describe)

@@ -16,7 +16,7 @@ from threading import Lock, Thread
 from urllib.parse import quote, urlsplit
 
 from tests.support.exchange import Exchange, Head, Reader
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.server import Server
 from trayproxy.auth.login import Login
 

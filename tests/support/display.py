@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.bus import session_bus
-from tests.support.lines import PATIENCE
-from tests.support.processes import Home, Result, running
+from tests.support.process_output import PATIENCE
+from tests.support.processes import Home, ProgramResult, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,14 @@ class Desktop:
             **more,
         )
 
-    def run(self, *argv: str | Path) -> Result:
+    def run(self, *argv: str | Path) -> ProgramResult:
         """Run a program of the desktop to its end (``xdotool``, ``import``)."""
         started = time.monotonic()
         with running(argv, env=self.environment(), cwd=self.place.root) as process:
             code = process.wait()
             process.out.join()
             process.err.join()
-        return Result(code, process.out.text, process.err.text, time.monotonic() - started)
+        return ProgramResult(code, process.out.text, process.err.text, time.monotonic() - started)
 
     def windows(self, title: str) -> list[str]:
         """Return the ids of the visible windows whose title has the pattern in it."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 
-from tests.support.held import Held
+from tests.support.closeable import Closeable
 
 _BLOCK = 1 << 18
 
@@ -87,7 +87,7 @@ class Exchange:
         self.stream([f"0\r\n{trailer}\r\n\r\n".encode("latin-1")])
 
 
-class Reader(Held):
+class Reader(Closeable):
     """Reads requests from a connection."""
 
     def __init__(self, connection: socket.socket) -> None:

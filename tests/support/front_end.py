@@ -13,8 +13,8 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import TypeVar
 
-from tests.support.held import Held
-from tests.support.lines import PATIENCE
+from tests.support.closeable import Closeable
+from tests.support.process_output import PATIENCE
 from trayproxy.auth.login import Login
 from trayproxy.control.address import control_address
 from trayproxy.control.client import Client, DisconnectedError, NoReplyError
@@ -41,7 +41,7 @@ Reaction = Login | Snooze
 """The reaction to a prompt: a login, or a snooze."""
 
 
-class FrontEnd(Held):
+class FrontEnd(Closeable):
     """A front end that is connected to the service until `close`.
 
     Attributes:

@@ -13,7 +13,7 @@ from jeepney.io.blocking import DBusConnection, Proxy, open_dbus_connection
 from secretstorage.util import DBusAddressWrapper, format_secret, open_session
 
 from tests.support.bus import session_bus, wait_for_name
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, Process, running
 
 MASTER_PASSWORD = "keyring master"
@@ -26,7 +26,7 @@ _MAX_STARTS = 3
 _INTERNAL = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface"
 
 
-class State(Enum):
+class DaemonState(Enum):
     """How a program finds the keyring."""
 
     UNLOCKED = "unlocked"
@@ -37,7 +37,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeyringEntry:
     """What a keyring holds.
 
     Attributes:
@@ -51,8 +51,8 @@ class Entry:
     secret: str
 
 
-def _read(item: secretstorage.Item) -> Entry:
-    return Entry(item.get_label(), dict(item.get_attributes()), item.get_secret().decode())
+def _read(item: secretstorage.Item) -> KeyringEntry:
+    return KeyringEntry(item.get_label(), dict(item.get_attributes()), item.get_secret().decode())
 
 
 class KeyringSession:
@@ -72,7 +72,7 @@ class KeyringSession:
         self.bus = bus
         self._daemon = daemon
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[KeyringEntry]:
         """Return all that lies in the keyring, read over D-Bus as any program would.
 
         An entry that another program removes before it is read is left out.
@@ -85,13 +85,13 @@ class KeyringSession:
                         entries.append(_read(item))
         return entries
 
-    def wait_for_entries(self, count: int, timeout: float = PATIENCE) -> list[Entry]:
+    def wait_for_entries(self, count: int, timeout: float = PATIENCE) -> list[KeyringEntry]:
         """Wait until the keyring holds that many; return them."""
         return self.wait_until(lambda entries: len(entries) >= count, timeout)
 
     def wait_until(
-        self, holds: Callable[[list[Entry]], bool], timeout: float = PATIENCE
-    ) -> list[Entry]:
+        self, holds: Callable[[list[KeyringEntry]], bool], timeout: float = PATIENCE
+    ) -> list[KeyringEntry]:
         """Wait until this is true of the entries of the keyring; return them."""
         deadline = monotonic() + timeout
         # ItemCreated, ItemChanged and ItemDeleted.
@@ -160,7 +160,9 @@ class KeyringSession:
 
 
 @contextmanager
-def keyring_session(place: Home, state: State = State.UNLOCKED) -> Iterator[KeyringSession]:
+def keyring_session(
+    place: Home, state: DaemonState = DaemonState.UNLOCKED
+) -> Iterator[KeyringSession]:
     """Run a session bus, and a keyring on it unless it is to be absent.
 
     Args:
@@ -170,14 +172,14 @@ def keyring_session(place: Home, state: State = State.UNLOCKED) -> Iterator[Keyr
     with ExitStack() as stack:
         bus = stack.enter_context(session_bus(place))
         environment = place.environment(DBUS_SESSION_BUS_ADDRESS=bus)
-        if state is State.ABSENT:
+        if state is DaemonState.ABSENT:
             yield KeyringSession(place, environment, bus, None)
             return
         yield _start(stack, place, environment, bus, state)
 
 
 def _start(
-    stack: ExitStack, place: Home, environment: dict[str, str], bus: str, state: State
+    stack: ExitStack, place: Home, environment: dict[str, str], bus: str, state: DaemonState
 ) -> KeyringSession:
     """Start the daemon; start it again when it ends before the session is ready.
 
@@ -192,7 +194,7 @@ def _start(
         with suppress(secretstorage.SecretServiceNotAvailableException, TimeoutError):
             wait_for_name(bus, SECRETS)
             session.check_default_collection()
-            if state is State.LOCKED:
+            if state is DaemonState.LOCKED:
                 session.lock()
             return session
         daemon.end()

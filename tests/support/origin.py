@@ -28,8 +28,8 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from tests.support.exchange import Exchange, Head, Reader
-from tests.support.lines import PATIENCE
 from tests.support.octets import digest, octets
+from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
 from tests.support.server import Server
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from tests.support.lines import PATIENCE, Lines
+from tests.support.process_output import PATIENCE, LineReader
 
 SOURCES = Path(__file__).parents[2]
 """Where the package `trayproxy` lies."""
@@ -103,8 +103,8 @@ class Process:
         assert self._popen.stdin
         assert self._popen.stdout
         assert self._popen.stderr
-        self.out = Lines(self._popen.stdout, f"{self.name}, standard output")
-        self.err = Lines(self._popen.stderr, f"{self.name}, standard error")
+        self.out = LineReader(self._popen.stdout, f"{self.name}, standard output")
+        self.err = LineReader(self._popen.stderr, f"{self.name}, standard error")
         with suppress(BrokenPipeError), self._popen.stdin as pipe:
             pipe.write(stdin)
 
@@ -172,7 +172,7 @@ def wait_until_accepting(process: Process, port: int, timeout: float = PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ProgramResult:
     """What a program came to.
 
     Attributes:
@@ -200,7 +200,7 @@ class Job:
         """The program while it runs."""
         return self._process
 
-    def result(self, timeout: float = 60.0) -> Result:
+    def result(self, timeout: float = 60.0) -> ProgramResult:
         """Wait for its end.
 
         Args:
@@ -209,7 +209,7 @@ class Job:
         ended = self._process.ended_within(timeout)
         seconds = monotonic() - self._started
         self._process.end()
-        result = Result(
+        result = ProgramResult(
             self._process.wait(), self._process.out.text, self._process.err.text, seconds
         )
         assert ended, f"{self._process.name} still ran after {timeout} s: {result}"

@@ -22,8 +22,8 @@ from jeepney import (
 )
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
-from tests.support.lines import PATIENCE
-from tests.support.sni_host import BusProgram
+from tests.support.process_output import PATIENCE
+from tests.support.tray_host import BusProgram
 
 _REGISTRY = "org.a11y.atspi.Registry"
 _ACCESSIBLE = "org.a11y.atspi.Accessible"

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
 
-from tests.support.held import Held
-from tests.support.lines import PATIENCE
+from tests.support.closeable import Closeable
+from tests.support.process_output import PATIENCE
 
 
-class Server(Held):
+class Server(Closeable):
     """Accepts on a free port of 127.0.0.1 from its making on.
 
     Attributes:

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from tests.support.lines import PATIENCE
 from tests.support.memory import Memory, memory_of, reset_peak
+from tests.support.process_output import PATIENCE
 from tests.support.processes import SOURCES, Home, Process, running
 from trayproxy.control.client import connect
 from trayproxy.control.messages import GetStatus, Status

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from time import monotonic
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.server import Server
 
 NO_LOGIN, PASSWORD, NO_METHOD = 0, 2, 0xFF
@@ -15,7 +15,7 @@ _BOUND = b"\x00\x01\x7f\x00\x00\x01\x00\x50"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SocksRequest:
     """A target as it was asked for.
 
     Attributes:
@@ -30,7 +30,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Logon:
+class SocksLogin:
     """A user name and a password as they came, and whether they were accepted."""
 
     user: str
@@ -38,7 +38,7 @@ class Logon:
     accepted: bool
 
 
-class Socks(Server):
+class SocksServer(Server):
     """A SOCKS5 server that runs. Every name that it knows is 127.0.0.1 to it."""
 
     def __init__(
@@ -63,8 +63,8 @@ class Socks(Server):
         self._slowly = slowly
         self._changed = Condition()
         self.offers: list[bytes] = []
-        self.logons: list[Logon] = []
-        self.wishes: list[Wish] = []
+        self.logons: list[SocksLogin] = []
+        self.wishes: list[SocksRequest] = []
         super().__init__(self._serve_one)
 
     @property
@@ -107,7 +107,7 @@ class Socks(Server):
         password = _exactly(connection, _exactly(connection, 1)[0]).decode()
         accepted = users.get(user) == password
         with self._changed:
-            self.logons.append(Logon(user, password, accepted))
+            self.logons.append(SocksLogin(user, password, accepted))
             self._changed.notify_all()
         self._send(connection, bytes((1, 0 if accepted else 1)))
         return accepted
@@ -121,7 +121,7 @@ class Socks(Server):
             family = socket.AF_INET if kind == 1 else socket.AF_INET6
             host = socket.inet_ntop(family, _exactly(connection, 4 if kind == 1 else 16))
         port = int.from_bytes(_exactly(connection, 2), "big")
-        self.wishes.append(Wish(kind, host, port))
+        self.wishes.append(SocksRequest(kind, host, port))
         if host in self._refuses:
             self._send(connection, bytes((5, self._refuses[host])) + _BOUND)
             return

@@ -20,10 +20,10 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-from tests.support.lines import PATIENCE, Lines
+from tests.support.example_site import ExampleSite, squid_rules
 from tests.support.ports import free_ports
+from tests.support.process_output import PATIENCE, LineReader
 from tests.support.processes import Home, Process, home, wait_until_accepting
-from tests.support.world import World, squid_rules
 
 SQUID_USER = "proxy"
 """Debian's user for Squid, which it turns into when it is started as root."""
@@ -74,7 +74,7 @@ http_access deny all
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccessLogEntry:
     """A line of the access log.
 
     Attributes:
@@ -98,7 +98,7 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class SquidSetup:
     """What makes one Squid differ from another.
 
     Attributes:
@@ -128,7 +128,7 @@ class Log:
         # While there is no writer a FIFO reads as ended: hold it open until Squid is over.
         self._keeper = os.open(path, os.O_WRONLY)
         os.set_blocking(reader, True)
-        self.lines = Lines(os.fdopen(reader, "rb"), name)
+        self.lines = LineReader(os.fdopen(reader, "rb"), name)
         self._marks = (f"mark-{number}" for number in count(1))
 
     def written(self) -> list[str]:
@@ -157,7 +157,7 @@ class Squid:
     host = "127.0.0.1"
 
     def __init__(
-        self, setup: Setup, directory: Path, process: Process, port: int, log: Lines
+        self, setup: SquidSetup, directory: Path, process: Process, port: int, log: LineReader
     ) -> None:
         self.port = port
         self.process = process
@@ -188,7 +188,7 @@ class Squid:
         while old not in (None, password) and self._accepts(f"{user}:{old}"):
             select.select([], [], [], 0.05)
 
-    def accesses(self) -> list[Access]:
+    def accesses(self) -> list[AccessLogEntry]:
         """Return all requests that have ended up to now, oldest first."""
         mark = self._mark()
         # Squid writes its log in order: when a request of ours is in it, so are all before.
@@ -208,7 +208,7 @@ class Squid:
         """Return the access log, without credentials, for the report of a failed test."""
         return "\n".join(map(str, self._read()))
 
-    def _read(self) -> list[Access]:
+    def _read(self) -> list[AccessLogEntry]:
         found = (_read_access(line) for line in self._log.lines)
         # A connection without a request is logged, too, with "-" for its method.
         return [at for at in found if at.method != "-" and "/mark-" not in at.target]
@@ -243,10 +243,10 @@ class Squid:
 
 
 @contextmanager
-def squid(setup: Setup) -> Iterator[Squid]:
+def squid(setup: SquidSetup) -> Iterator[Squid]:
     """Run a Squid; it accepts connections when the block begins."""
     name = f"tp{uuid4().hex[:16]}"
-    with home("squid-") as place, World() as world:
+    with home("squid-") as place, ExampleSite() as world:
         _prepare(place.root, setup)
         log = Log(place.root / "access.fifo")
         process, (port,) = start(
@@ -260,7 +260,7 @@ def squid(setup: Setup) -> Iterator[Squid]:
             forget(name)
 
 
-def _prepare(directory: Path, setup: Setup) -> None:
+def _prepare(directory: Path, setup: SquidSetup) -> None:
     """Write all but the configuration, which needs the port."""
     directory.chmod(0o755)
     helper = directory / "helper"
@@ -337,7 +337,7 @@ def forget(name: str) -> None:
         segment.unlink()
 
 
-def _configure(directory: Path, setup: Setup, port: int, world: int) -> str:
+def _configure(directory: Path, setup: SquidSetup, port: int, world: int) -> str:
     listener = f"http_port 127.0.0.1:{port}"
     if setup.pem:
         listener = f"https_port 127.0.0.1:{port} tls-cert={directory}/server.pem"
@@ -352,6 +352,8 @@ def _configure(directory: Path, setup: Setup, port: int, world: int) -> str:
     )
 
 
-def _read_access(line: str) -> Access:
+def _read_access(line: str) -> AccessLogEntry:
     status, method, target, user, credentials = line.split(" ")
-    return Access(int(status), method, target, "" if user == "-" else user, credentials != "-")
+    return AccessLogEntry(
+        int(status), method, target, "" if user == "-" else user, credentials != "-"
+    )

@@ -5,19 +5,19 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.clients import Clients
-from tests.support.connects import Connects
+from tests.support.concurrent_connects import ConcurrentConnects
 from tests.support.octets import write
 from tests.support.origin import Origin, make_repository
 from tests.support.processes import Home
-from tests.support.scripted import Scripted, echoing, hanging, silent
-from tests.support.squid import Setup, Squid, squid
+from tests.support.scripted_upstream import ScriptedUpstream, echoing, hanging, silent
+from tests.support.squid import Squid, SquidSetup, squid
 from tests.support.tls import Authority
 
 
 @pytest.fixture
 def proxy() -> Iterator[Squid]:
     # A rule that lets everyone pass: chromium has no way to be told a password.
-    with squid(Setup(users={"alice": "secret"}, rules=("http_access allow all",))) as running:
+    with squid(SquidSetup(users={"alice": "secret"}, rules=("http_access allow all",))) as running:
         yield running
 
 
@@ -73,18 +73,18 @@ def test_chromium_goes_through_a_tunnel(
 
 
 def test_many_connect_at_once() -> None:
-    with Scripted(echoing) as upstream:
+    with ScriptedUpstream(echoing) as upstream:
         address = f"{upstream.host}:{upstream.port}"
-        with Connects(address, "www.test.lan:443", 50) as connects:
+        with ConcurrentConnects(address, "www.test.lan:443", 50) as connects:
             assert connects.statuses() == [200] * 50
 
 
 @pytest.mark.parametrize("script", [silent, hanging])
 def test_those_without_an_answer_wait(script: object) -> None:
     assert callable(script)
-    with Scripted(script) as upstream:
+    with ScriptedUpstream(script) as upstream:
         address = f"{upstream.host}:{upstream.port}"
-        with Connects(address, "www.test.lan:443", 5) as connects:
+        with ConcurrentConnects(address, "www.test.lan:443", 5) as connects:
             upstream.peer(5)
             assert connects.waiting == 5
             upstream.__exit__(None, None, None)

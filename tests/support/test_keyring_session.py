@@ -12,8 +12,8 @@ import secretstorage
 from jeepney import message_bus
 from jeepney.io.blocking import DBusConnection, Proxy
 
-from tests.support.keyring_session import SECRETS, KeyringSession, State, keyring_session
-from tests.support.processes import Home, Job, Process, Result, home, running
+from tests.support.keyring_session import SECRETS, DaemonState, KeyringSession, keyring_session
+from tests.support.processes import Home, Job, Process, ProgramResult, home, running
 
 _SET = """\
 import keyring, sys
@@ -26,7 +26,7 @@ except (KeyringError, RuntimeError) as error:
 """
 
 
-def keep(session: KeyringSession, place: Home) -> Result:
+def keep(session: KeyringSession, place: Home) -> ProgramResult:
     """Keep a password in the keyring of the session, by the library that we use."""
     argv = [sys.executable, "-c", _SET]
     return Job(Process(argv, env=session.environment, cwd=place.root)).result()
@@ -72,10 +72,11 @@ def test_what_was_kept_is_there_in_the_next_session(place: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "error"), [(State.LOCKED, "KeyringLocked"), (State.ABSENT, "NoKeyringError")]
+    ("state", "error"),
+    [(DaemonState.LOCKED, "KeyringLocked"), (DaemonState.ABSENT, "NoKeyringError")],
 )
 def test_where_nothing_can_be_kept_the_program_is_told(
-    place: Home, state: State, error: str
+    place: Home, state: DaemonState, error: str
 ) -> None:
     with keyring_session(place, state) as session:
         assert keep(session, place).out == error
@@ -97,7 +98,7 @@ def test_a_daemon_that_leaves_the_bus_during_the_set_up_is_started_again(
         return call(of)
 
     monkeypatch.setattr(f"secretstorage.{method}", kill_once_and_call)
-    with keyring_session(place, State.LOCKED) as session:
+    with keyring_session(place, DaemonState.LOCKED) as session:
         assert killed
         assert keep(session, place).out == "KeyringLocked"
 

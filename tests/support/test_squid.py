@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.clients import Clients
 from tests.support.origin import Origin
-from tests.support.squid import Access, Setup, Squid, squid
+from tests.support.squid import AccessLogEntry, Squid, SquidSetup, squid
 from tests.support.tls import Authority
 
 UGLY = "pa55 w:rd%ü\"'\\~^[]{}|`<>#&+/=?@!$*(),;"
@@ -14,7 +14,7 @@ UGLY = "pa55 w:rd%ü\"'\\~^[]{}|`<>#&+/=?@!$*(),;"
 
 @pytest.fixture
 def proxy() -> Iterator[Squid]:
-    with squid(Setup(users={"alice": "secret", "bob": UGLY})) as running:
+    with squid(SquidSetup(users={"alice": "secret", "bob": UGLY})) as running:
         yield running
 
 
@@ -35,11 +35,11 @@ def test_it_counts_failed_log_ons_and_nothing_else(
         clients.curl("-x", proxy.url, *user, url).result()
     assert proxy.failed_logons() == 3
     assert proxy.accesses() == [
-        Access(407, "GET", url, "", False),
-        Access(407, "GET", url, "alice", True),
-        Access(407, "GET", url, "alice", True),
-        Access(407, "GET", url, "mallory", True),
-        Access(200, "GET", url, "alice", True),
+        AccessLogEntry(407, "GET", url, "", False),
+        AccessLogEntry(407, "GET", url, "alice", True),
+        AccessLogEntry(407, "GET", url, "alice", True),
+        AccessLogEntry(407, "GET", url, "mallory", True),
+        AccessLogEntry(200, "GET", url, "alice", True),
     ]
 
 
@@ -72,7 +72,7 @@ def test_a_tunnel_goes_through_it(
 
 def test_it_speaks_tls_to_clients(origin: Origin, clients: Clients, authority: Authority) -> None:
     pem = authority.issue("127.0.0.1").pem
-    with squid(Setup(users={"alice": "secret"}, pem=pem)) as proxy:
+    with squid(SquidSetup(users={"alice": "secret"}, pem=pem)) as proxy:
         trust = ("--proxy-cacert", str(authority.pem))
         got = clients.curl(
             "-x", proxy.url, "-U", "alice:secret", *trust, origin.url("/hello")
@@ -92,12 +92,12 @@ def test_the_world_is_forbidden_at_once_to_those_who_signed_in(
 
 def test_rules_come_before_the_rule_that_allows_everyone(origin: Origin, clients: Clients) -> None:
     rules = ("acl boss proxy_auth boss", "http_access deny !boss")
-    with squid(Setup(users={"alice": "secret"}, rules=rules)) as proxy:
+    with squid(SquidSetup(users={"alice": "secret"}, rules=rules)) as proxy:
         clients.curl("-x", proxy.url, "-U", "alice:secret", origin.url("/hello")).result()
         assert [access.failed_logon for access in proxy.accesses()] == [True]
 
 
 def test_two_run_side_by_side() -> None:
-    with squid(Setup()) as first, squid(Setup()) as second:
+    with squid(SquidSetup()) as first, squid(SquidSetup()) as second:
         assert first.port != second.port
         assert first.accesses() == second.accesses() == []

@@ -5,21 +5,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.clients import Clients
-from tests.support.doors import Door, Setup, doors
+from tests.support.multi_scheme_squid import MultiSchemeSetup, SchemePort, multi_scheme_squid
 from tests.support.origin import Origin
-from tests.support.tap import Tap
-from tests.support.upstreams import Kind, upstream
+from tests.support.recording_relay import RecordingRelay
+from tests.support.upstreams import UpstreamKind, upstream
 from trayproxy.auth.login import Login
 
 RIGHT = Login("alice", "pa55word")
 WRONG = Login("alice", "wrong")
-SAYS_401 = {Kind.TINYPROXY}
+SAYS_401 = {UpstreamKind.TINYPROXY}
 
 
 @pytest.fixture(scope="module")
 def behind() -> Iterator[int]:
-    with doors(Setup()) as running:
-        yield running.port(Door.OPEN)
+    with multi_scheme_squid(MultiSchemeSetup()) as running:
+        yield running.port(SchemePort.OPEN)
 
 
 @pytest.fixture
@@ -29,21 +29,25 @@ def origin() -> Iterator[Origin]:
         yield server
 
 
-@pytest.fixture(params=Kind, ids=lambda kind: kind.name.lower())
-def kind(request: pytest.FixtureRequest) -> Kind:
-    found: Kind = request.param
+@pytest.fixture(params=UpstreamKind, ids=lambda kind: kind.name.lower())
+def kind(request: pytest.FixtureRequest) -> UpstreamKind:
+    found: UpstreamKind = request.param
     return found
 
 
 @pytest.fixture
-def proxy(kind: Kind, behind: int) -> Iterator[Tap]:
+def proxy(kind: UpstreamKind, behind: int) -> Iterator[RecordingRelay]:
     with upstream(kind, RIGHT, behind) as running:
         yield running
 
 
 @pytest.mark.parametrize("how", [(), ("--proxytunnel",)], ids=["plain", "tunnel"])
 def test_it_lets_pass_who_signs_in_and_counts_who_does_not(
-    proxy: Tap, kind: Kind, origin: Origin, clients: Clients, how: tuple[str, ...]
+    proxy: RecordingRelay,
+    kind: UpstreamKind,
+    origin: Origin,
+    clients: Clients,
+    how: tuple[str, ...],
 ) -> None:
     scheme = "--proxy-digest" if "DIGEST" in kind.name or "STALE" in kind.name else "--proxy-basic"
     arguments = ("-x", proxy.url, scheme, *how, "-w", "%{http_code} %{http_connect}")

@@ -11,9 +11,9 @@ from time import monotonic
 import psutil
 
 from tests.support.display import Desktop
-from tests.support.lines import PATIENCE
 from tests.support.ports import free_port
-from tests.support.processes import SOURCES, Process, Result
+from tests.support.process_output import PATIENCE
+from tests.support.processes import SOURCES, Process, ProgramResult
 from trayproxy.control.client import DisconnectedError, NoReplyError, connect
 from trayproxy.control.messages import GetStatus, ListenerState, Status
 from trayproxy.control.transport import NotRunningError
@@ -58,7 +58,7 @@ class Tray:
         self._processes.append(process)
         return process
 
-    def run(self, *arguments: str, stdin: bytes = b"") -> Result:
+    def run(self, *arguments: str, stdin: bytes = b"") -> ProgramResult:
         """Run a verb of the command line to its end, which is to be a good one."""
         argv = [sys.executable, "-m", "trayproxy", *arguments]
         started = monotonic()
@@ -67,7 +67,7 @@ class Tray:
         self._processes.append(process)
         code = process.wait()
         process.end()
-        result = Result(code, process.out.text, process.err.text, monotonic() - started)
+        result = ProgramResult(code, process.out.text, process.err.text, monotonic() - started)
         assert code == 0, result
         return result
 

@@ -1,7 +1,7 @@
 """Upstreams that are no Squid: Apache, HAProxy, tinyproxy and proxy.py, all real.
 
 Each demands a sign-in of one user. What they say about logins is counted on the wire
-(`tests.support.tap`), since not all of them write it down.
+(`tests.support.recording_relay`), since not all of them write it down.
 """
 
 import os
@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from enum import Enum
 from hashlib import md5
 
+from tests.support.example_site import ExampleSite
 from tests.support.ports import free_port
 from tests.support.processes import Home, Process, home, wait_until_accepting
-from tests.support.tap import Tap
-from tests.support.world import World
+from tests.support.recording_relay import RecordingRelay
 from trayproxy.auth.login import Login
 
 REALM = "Works"
@@ -101,7 +101,7 @@ Upstream http 127.0.0.1:{world} "example.com"
 """
 
 
-class Kind(Enum):
+class UpstreamKind(Enum):
     """What there is; the value completes "behind …"."""
 
     APACHE_BASIC = "Apache with Basic"
@@ -114,7 +114,7 @@ class Kind(Enum):
 
 
 @contextmanager
-def upstream(kind: Kind, login: Login, behind: int = 0) -> Iterator[Tap]:
+def upstream(kind: UpstreamKind, login: Login, behind: int = 0) -> Iterator[RecordingRelay]:
     """Run an upstream with a wire to it; it accepts connections when the block begins.
 
     Args:
@@ -122,12 +122,12 @@ def upstream(kind: Kind, login: Login, behind: int = 0) -> Iterator[Tap]:
         login: Who is let pass.
         behind: The port of an open proxy.
     """
-    with bare_upstream(kind, login, behind) as port, Tap(port) as tap:
+    with bare_upstream(kind, login, behind) as port, RecordingRelay(port) as tap:
         yield tap
 
 
 @contextmanager
-def bare_upstream(kind: Kind, login: Login, behind: int = 0) -> Iterator[int]:
+def bare_upstream(kind: UpstreamKind, login: Login, behind: int = 0) -> Iterator[int]:
     """Run an upstream; it accepts connections on the port of 127.0.0.1 that the block is given.
 
     Args:
@@ -140,7 +140,7 @@ def bare_upstream(kind: Kind, login: Login, behind: int = 0) -> Iterator[int]:
     with ExitStack() as stack:
         place = stack.enter_context(home("upstream-"))
         place.root.chmod(0o755)
-        world = stack.enter_context(World()).port
+        world = stack.enter_context(ExampleSite()).port
         process, port = _start(
             place, lambda port: _prepare(kind, place, login, port, behind, world)
         )
@@ -164,38 +164,40 @@ def _start(place: Home, prepare: Callable[[int], Sequence[str]]) -> tuple[Proces
 
 
 def _prepare(
-    kind: Kind, place: Home, login: Login, port: int, behind: int, world: int
+    kind: UpstreamKind, place: Home, login: Login, port: int, behind: int, world: int
 ) -> Sequence[str]:
     """Write what a program needs; return how it is called."""
     match kind:
-        case Kind.APACHE_BASIC | Kind.APACHE_DIGEST | Kind.APACHE_STALE:
+        case UpstreamKind.APACHE_BASIC | UpstreamKind.APACHE_DIGEST | UpstreamKind.APACHE_STALE:
             return _prepare_apache(kind, place, login, port, world)
-        case Kind.HAPROXY | Kind.HAPROXY_LIST:
-            rule = _HAPROXY_PLAIN if kind is Kind.HAPROXY else _HAPROXY_LIST
+        case UpstreamKind.HAPROXY | UpstreamKind.HAPROXY_LIST:
+            rule = _HAPROXY_PLAIN if kind is UpstreamKind.HAPROXY else _HAPROXY_LIST
             text = _HAPROXY.format(
                 user=login.user, password=login.password, port=port, behind=behind, rule=rule
             )
             return ["haproxy", "-db", "-f", _write(place, "haproxy.cfg", text)]
-        case Kind.TINYPROXY:
+        case UpstreamKind.TINYPROXY:
             text = _TINYPROXY.format(
                 port=port, user=login.user, password=login.password, world=world
             )
             return ["tinyproxy", "-d", "-c", _write(place, "tinyproxy.conf", text)]
-        case Kind.PROXY_PY:
+        case UpstreamKind.PROXY_PY:
             workers = ["--num-workers", "1", "--num-acceptors", "1"]
             where = ["--hostname", "127.0.0.1", "--port", str(port)]
             who = ["--basic-auth", f"{login.user}:{login.password}"]
             return [sys.executable, "-m", "proxy", *where, *who, *workers]
 
 
-def _prepare_apache(kind: Kind, place: Home, login: Login, port: int, world: int) -> Sequence[str]:
+def _prepare_apache(
+    kind: UpstreamKind, place: Home, login: Login, port: int, world: int
+) -> Sequence[str]:
     coded = md5(f"{login.user}:{REALM}:{login.password}".encode(), usedforsecurity=False)
     _write(place, "hashes", f"{login.user}:{REALM}:{coded.hexdigest()}\n")
     hashed = ["openssl", "passwd", "-apr1", "-stdin"]
     made = subprocess.run(hashed, input=login.password.encode(), capture_output=True, check=True)
     _write(place, "users", f"{login.user}:{made.stdout.decode()}")
-    method = _APACHE_BASIC if kind is Kind.APACHE_BASIC else _APACHE_DIGEST
-    lifetime = 2 if kind is Kind.APACHE_STALE else 300
+    method = _APACHE_BASIC if kind is UpstreamKind.APACHE_BASIC else _APACHE_DIGEST
+    lifetime = 2 if kind is UpstreamKind.APACHE_STALE else 300
     text = _APACHE.format(
         directory=place.root,
         port=port,

@@ -13,7 +13,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from tests.support.display import Desktop
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.processes import SOURCES, Process, running
 from tests.ui.fake_service import STATUS
 from trayproxy.control.messages import (

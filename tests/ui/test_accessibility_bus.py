@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.accessibility_bus import PASSWORD_TEXT, TEXT, Field, Listener, accessibility_bus
 from tests.support.display import Desktop, x_server
-from tests.support.panel import window_manager
 from tests.support.processes import SOURCES, Home, Process, running
+from tests.support.window_manager import fluxbox
 
 # Tests that start an X server run faster one after another.
 pytestmark = pytest.mark.xdist_group("display")
@@ -55,7 +55,7 @@ def sign_in(place: Home) -> Iterator[DialogOnBus]:
         path = {"PYTHONPATH": str(SOURCES)}
         environment = {**here.environment(), **bus.environment(), **texts, **path}
         argv = [sys.executable, "-m", "tests.ui.sign_in_program"]
-        with window_manager(here), running(argv, env=environment, cwd=SOURCES) as process:
+        with fluxbox(here), running(argv, env=environment, cwd=SOURCES) as process:
             here.wait_until_active(here.wait_for_window("^Sign in to proxy"))
             password = listener.wait_for_field(PASSWORD_TEXT)
             yield DialogOnBus(here, listener, process, listener.wait_for_field(TEXT), password)

@@ -8,7 +8,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.support.bus import session_bus
 from tests.support.processes import Home
-from tests.support.sni_host import NotificationService, ShownNotification
+from tests.support.tray_host import NotificationService, ShownNotification
 from tests.ui.fake_service import PROMPT
 from trayproxy.ui.notifications import DesktopNotifications, Notification, Notifier
 from trayproxy.ui.prompts import notification_for

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from tests.support.display import Desktop, desktop
-from tests.support.panel import window_manager
-from tests.support.portal import Appearance, Portal
 from tests.support.processes import SOURCES, Home
+from tests.support.settings_portal import ColorScheme, SettingsPortal
+from tests.support.window_manager import fluxbox
 from tests.ui.fake_service import NEEDED, PROMPT
 from tests.ui.scripted_service import scripted_service, tray
 
@@ -13,10 +13,10 @@ SHOT = SOURCES / "tests/artefacts/screenshots/sign-in.png"
 
 
 def test_the_screenshot_of_the_readme(place: Home) -> None:
-    with desktop(place) as here, window_manager(here), scripted_service(here, NEEDED) as service:
-        portal = Portal(here.bus, Appearance.LIGHT)
+    with desktop(place) as here, fluxbox(here), scripted_service(here, NEEDED) as service:
+        portal = SettingsPortal(here.bus, ColorScheme.LIGHT)
         try:
-            with tray(here, **Portal.ENVIRONMENT):
+            with tray(here, **SettingsPortal.ENVIRONMENT):
                 service.wait_for_tray()
                 service.open_prompt(PROMPT)
                 window = here.wait_for_window("^Sign in to proxy")

@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QSocketNotifier
 from pytestqt.qtbot import QtBot
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.ui.fake_service import PROMPT, STATUS, FakeService
 from trayproxy.control.client import Client, ThreadedConnector
 from trayproxy.control.messages import (

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from tests.support.display import Desktop, desktop
 from tests.support.processes import Home, Process, running
-from tests.support.sni_host import TrayHost
+from tests.support.tray_host import TrayHost
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, PROMPT, STATUS
 from tests.ui.scripted_service import ScriptedService, scripted_service, tray
 from trayproxy.auth.login import Login

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lines import PATIENCE, Lines
+from tests.support.process_output import PATIENCE, LineReader
 from tests.windows.upstream import Upstream
 from trayproxy.control.client import Client, connect
 from trayproxy.control.messages import Quit
@@ -38,7 +38,7 @@ class Program:
             stderr=subprocess.STDOUT,
         )
         assert self._popen.stdout
-        self.out = Lines(self._popen.stdout, " ".join(arguments) or "the tray")
+        self.out = LineReader(self._popen.stdout, " ".join(arguments) or "the tray")
 
     @property
     def pid(self) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.windows.conftest import Service, trayproxy
 from trayproxy.control.client import connect
 from trayproxy.control.loopback import LoopbackAddress

@@ -6,7 +6,7 @@ import os
 import queue
 from typing import Any
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from trayproxy.desktop.hardening import harden
 from trayproxy.desktop.network_change.windows import WindowsNetworkWatch
 from trayproxy.desktop.screen_lock.windows import (

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.end2end.stage import Attach, Run, Sitting, Stand
+from tests.end2end.scenario import AttachFrontEnd, StartService, StartWithProfile, UserSession
 from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart, counterpart
 from tests.support.front_end import FrontEnd
@@ -42,25 +42,27 @@ def proxy(
 
 
 @pytest.fixture
-def stand(run: Run, attach: Attach, place: Home, clients: Clients, origin: Origin) -> Stand:
-    def begin(profile: Profile, environment: Mapping[str, str]) -> Sitting:
+def start_with_profile(
+    run: StartService, attach: AttachFrontEnd, place: Home, clients: Clients, origin: Origin
+) -> StartWithProfile:
+    def begin(profile: Profile, environment: Mapping[str, str]) -> UserSession:
         started = run(environment=place.environment(**environment))
         front_end = attach(started)
         front_end.request_done(SaveProfile(profile))
         front_end.request_done(UseProfile(profile.id))
-        return Sitting(started, front_end, clients, origin)
+        return UserSession(started, front_end, clients, origin)
 
     return begin
 
 
 @pytest.fixture
-def running(run: Run, place: Home, proxy: Counterpart) -> Service:
+def running(run: StartService, place: Home, proxy: Counterpart) -> Service:
     """A service that finds the directory, and has no ticket and no profile."""
     return run(environment=place.environment(**proxy.environment))
 
 
 @pytest.fixture
-def front_end(running: Service, proxy: Counterpart, attach: Attach) -> FrontEnd:
+def front_end(running: Service, proxy: Counterpart, attach: AttachFrontEnd) -> FrontEnd:
     """A person at that service, who has made a profile for the upstream and answers nothing yet."""
     made = attach(running)
     made.request_done(

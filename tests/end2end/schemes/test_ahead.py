@@ -5,15 +5,22 @@ Squid writes a CONNECT down when its tunnel has ended, so they are looked at by 
 
 import pytest
 
-from tests.end2end.stage import Stand
-from tests.support.connects import Connects
+from tests.end2end.scenario import StartWithProfile
+from tests.support.concurrent_connects import ConcurrentConnects
 from tests.support.counterparts import Counterpart
-from tests.support.doors import Access, Door, Doors, Kind, Setup, doors
 from tests.support.front_end import FrontEnd
+from tests.support.multi_scheme_squid import (
+    MessageKind,
+    MultiSchemeSetup,
+    MultiSchemeSquid,
+    SchemeLogEntry,
+    SchemePort,
+    multi_scheme_squid,
+)
 from tests.support.origin import Origin
-from tests.support.secrets import Canary
+from tests.support.recording_relay import RecordingRelay
+from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import Service
-from tests.support.tap import Tap
 from trayproxy.auth.login import Login
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -23,24 +30,24 @@ NOT_CACHED = 504
 
 
 def open_tunnel(service: Service, origin: Origin) -> None:
-    with Connects(service.address, origin.authority, 1) as connects:
+    with ConcurrentConnects(service.address, origin.authority, 1) as connects:
         assert connects.statuses() == [200]
 
 
 def sign_in(service: Service, front_end: FrontEnd, origin: Origin, login: Login) -> None:
     """Open the first tunnel, for which the person is asked."""
-    with Connects(service.address, origin.authority, 1) as connects:
+    with ConcurrentConnects(service.address, origin.authority, 1) as connects:
         front_end.answer(front_end.wait_for_prompt(), login)
         assert connects.statuses() == [200]
 
 
-def asked_by(proxy: Doors, method: str) -> list[Access]:
+def asked_by(proxy: MultiSchemeSquid, method: str) -> list[SchemeLogEntry]:
     return [access for access in proxy.accesses() if access.method == method]
 
 
-def ahead(proxy: Doors) -> list[Access]:
+def ahead(proxy: MultiSchemeSquid) -> list[SchemeLogEntry]:
     """Return the answers to what signs in ahead."""
-    return [a for a in asked_by(proxy, "HEAD") if a.kind is Kind.CREDENTIALS]
+    return [a for a in asked_by(proxy, "HEAD") if a.kind is MessageKind.CREDENTIALS]
 
 
 ntlm = pytest.mark.parametrize(
@@ -52,8 +59,8 @@ ntlm = pytest.mark.parametrize(
 def test_from_the_second_tunnel_on_each_takes_one_round_trip(
     proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
 ) -> None:
-    assert proxy.doors
-    squid = proxy.doors
+    assert proxy.squid
+    squid = proxy.squid
     sign_in(running, front_end, origin, proxy.right)
     for count in range(1, TUNNELS):
         squid.wait_for_answers("HEAD", NOT_CACHED, count)
@@ -76,8 +83,8 @@ def test_from_the_second_tunnel_on_each_takes_one_round_trip(
 def test_with_a_ticket_each_tunnel_takes_one_round_trip_and_nothing_is_sent_ahead(
     proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
 ) -> None:
-    assert proxy.doors
-    squid = proxy.doors
+    assert proxy.squid
+    squid = proxy.squid
     sign_in(running, front_end, origin, proxy.right)
     for _ in range(1, TUNNELS):
         open_tunnel(running, origin)
@@ -88,15 +95,15 @@ def test_with_a_ticket_each_tunnel_takes_one_round_trip_and_nothing_is_sent_ahea
 
 
 def test_a_proxy_that_does_not_allow_it_is_not_asked_again_and_the_person_is_not_either(
-    stand: Stand, canary: Canary, origin: Origin
+    start_with_profile: StartWithProfile, account: SearchableSecret, origin: Origin
 ) -> None:
     """A rule that ends in ``proxy_auth`` lets Squid answer 407 to a right password."""
     rules = ("acl boss proxy_auth boss", "acl heads method HEAD", "http_access deny heads !boss")
-    with doors(Setup(password=canary.password, rules=rules)) as proxy:
-        upstream = Upstream(proxy.host, proxy.port(Door.NTLM))
-        here = stand(Profile("office", "Office", upstream, user=canary.user), {})
-        running, front_end = here.service, here.front_end
-        sign_in(running, front_end, origin, canary.login)
+    with multi_scheme_squid(MultiSchemeSetup(password=account.password, rules=rules)) as proxy:
+        upstream = Upstream(proxy.host, proxy.port(SchemePort.NTLM))
+        user = start_with_profile(Profile("office", "Office", upstream, user=account.user), {})
+        running, front_end = user.service, user.front_end
+        sign_in(running, front_end, origin, account.login)
         proxy.wait_for_answers("HEAD", 407, 2)
         for _ in range(TUNNELS):
             open_tunnel(running, origin)
@@ -106,23 +113,23 @@ def test_a_proxy_that_does_not_allow_it_is_not_asked_again_and_the_person_is_not
 
 
 def test_a_changed_password_costs_no_log_on_more_than_without(
-    stand: Stand, canary: Canary, origin: Origin
+    start_with_profile: StartWithProfile, account: SearchableSecret, origin: Origin
 ) -> None:
     """The request of the program, and one of ours to another address, which tells that it is the
     password and not the address."""
-    changed = Canary(canary.user)
+    changed = SearchableSecret(account.user)
     with (
-        doors(Setup(password=canary.password)) as before,
-        doors(Setup(password=changed.password)) as after,
-        Tap(before.port(Door.NTLM)) as tap,
+        multi_scheme_squid(MultiSchemeSetup(password=account.password)) as before,
+        multi_scheme_squid(MultiSchemeSetup(password=changed.password)) as after,
+        RecordingRelay(before.port(SchemePort.NTLM)) as tap,
     ):
         upstream = Upstream(tap.host, tap.port)
-        here = stand(Profile("office", "Office", upstream, user=canary.user), {})
-        running, front_end = here.service, here.front_end
-        sign_in(running, front_end, origin, canary.login)
+        user = start_with_profile(Profile("office", "Office", upstream, user=account.user), {})
+        running, front_end = user.service, user.front_end
+        sign_in(running, front_end, origin, account.login)
         before.wait_for_answers("HEAD", NOT_CACHED, 1)
-        tap.lead_to(after.port(Door.NTLM))
-        with Connects(running.address, origin.authority, 1) as connects:
+        tap.lead_to(after.port(SchemePort.NTLM))
+        with ConcurrentConnects(running.address, origin.authority, 1) as connects:
             question = front_end.wait_for_prompt(lambda question: question.rejections == 1)
             assert after.failed_logons() == 2
             front_end.answer(question, changed.login)

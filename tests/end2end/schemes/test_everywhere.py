@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.end2end.stage import Attach
+from tests.end2end.scenario import AttachFrontEnd
 from tests.support.clients import Clients
-from tests.support.connects import Connects
+from tests.support.concurrent_connects import ConcurrentConnects
 from tests.support.counterparts import NAMES, Counterpart
-from tests.support.doors import Kind
 from tests.support.front_end import FrontEnd
+from tests.support.multi_scheme_squid import MessageKind
 from tests.support.octets import digest, write
 from tests.support.origin import Origin
 from tests.support.processes import Job
@@ -75,7 +75,7 @@ everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
 
 @everywhere
 def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
-    proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
+    proxy: Counterpart, running: Service, attach: AttachFrontEnd, clients: Clients, origin: Origin
 ) -> None:
     front_end = attach(running)
     for name, (ask, expected) in REQUESTS.items():
@@ -97,7 +97,7 @@ def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
 def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
     proxy: Counterpart,
     running: Service,
-    attach: Attach,
+    attach: AttachFrontEnd,
     clients: Clients,
     origin: Origin,
 ) -> None:
@@ -119,7 +119,7 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
 
 @everywhere
 def test_who_does_not_sign_in_is_answered_and_no_log_on_is_tried(
-    proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
+    proxy: Counterpart, running: Service, attach: AttachFrontEnd, clients: Clients, origin: Origin
 ) -> None:
     front_end = attach(running)
     for name, (ask, _) in REQUESTS.items():
@@ -143,8 +143,8 @@ MANY = 200
 def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
     proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
 ) -> None:
-    assert proxy.doors
-    with Connects(running.address, origin.authority, MANY) as connects:
+    assert proxy.squid
+    with ConcurrentConnects(running.address, origin.authority, MANY) as connects:
         question = front_end.wait_for_prompt(lambda question: question.waiting == MANY)
         front_end.answer(question, proxy.right)
         assert connects.statuses() == [200] * MANY
@@ -153,7 +153,7 @@ def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
     # A tunnel keeps its connection: there are as many, and each was signed in once. Where that
     # costs round trips, one more may be ready for the next.
     scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
-    verdicts = proxy.doors.verdicts(scheme)
+    verdicts = proxy.squid.verdicts(scheme)
     assert set(verdicts) == {"yes"}
     assert len(verdicts) - MANY in ((0, 1) if proxy.method == "NTLM" else (0,))
 
@@ -162,7 +162,7 @@ def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
 def test_two_hundred_requests_share_the_connections_that_are_signed_in(
     proxy: Counterpart, running: Service, front_end: FrontEnd, clients: Clients, origin: Origin
 ) -> None:
-    assert proxy.doors
+    assert proxy.squid
     first = get(clients, running, origin)
     front_end.answer(front_end.wait_for_prompt(), proxy.right)
     assert first.result().out == "hello\n\n200 000"
@@ -170,13 +170,13 @@ def test_two_hundred_requests_share_the_connections_that_are_signed_in(
     batch = clients.curl("--parallel", "--parallel-max", "50", "-x", running.url, *urls).result()
     assert batch.out.split() == ["hello"] * MANY
     # Squid writes its log behind its answers.
-    proxy.doors.wait_for_answers("GET", 200, MANY + 1)
-    served = [access for access in proxy.doors.accesses() if access.status == 200]
+    proxy.squid.wait_for_answers("GET", 200, MANY + 1)
+    served = [access for access in proxy.squid.accesses() if access.status == 200]
     assert len(served) == MANY + 1
     scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
     # Those signed in ahead were so by a HEAD, which no cache could answer with anything but a 504.
-    signed = [a for a in proxy.doors.accesses() if a.kind is Kind.CREDENTIALS]
+    signed = [a for a in proxy.squid.accesses() if a.kind is MessageKind.CREDENTIALS]
     assert {access.status for access in signed} <= {200, 504}
-    assert proxy.doors.verdicts(scheme) == ["yes"] * len(signed)
+    assert proxy.squid.verdicts(scheme) == ["yes"] * len(signed)
     assert len(signed) <= 51
     assert proxy.failed_logons() == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.end2end.stage import Run
+from tests.end2end.scenario import StartService
 from tests.support.counterparts import Counterpart
 from tests.support.front_end import FrontEnd
 from tests.support.keyring_session import KeyringSession
@@ -24,7 +24,7 @@ NAMES = ("squid-digest", "squid-ntlm", "squid-kerberos", "sha-256", "socks5", "t
 
 
 @pytest.fixture
-def running(run: Run, keyring: KeyringSession, proxy: Counterpart) -> Service:
+def running(run: StartService, keyring: KeyringSession, proxy: Counterpart) -> Service:
     """A service that finds the directory, in the session that the keyring belongs to."""
     return run(environment={**keyring.environment, **proxy.environment})
 

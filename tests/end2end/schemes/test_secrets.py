@@ -11,44 +11,59 @@ from msgspec import to_builtins
 # MD4, which Python's own hashes have not had since OpenSSL 3.
 from spnego._ntlm_raw.crypto import ntowfv1
 
-from tests.end2end.stage import HELLO, Stand
-from tests.support.doors import REALM, Door, Doors, Negotiate, Setup, doors
+from tests.end2end.scenario import HELLO, StartWithProfile
 from tests.support.kerberos import Kdc
 from tests.support.keyring_session import KeyringSession
+from tests.support.multi_scheme_squid import (
+    REALM,
+    MultiSchemeSetup,
+    MultiSchemeSquid,
+    NegotiateHelper,
+    SchemePort,
+    multi_scheme_squid,
+)
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.reports import Reports
-from tests.support.secrets import Canary, Place, files_below, process_and_children, text
+from tests.support.searchable_secret import (
+    Place,
+    SearchableSecret,
+    files_below,
+    process_and_children,
+    text,
+)
 from trayproxy.domain.signin import PromptReason
 from trayproxy.profiles.profile import Profile, Upstream
 
 
 @pytest.fixture
-def canary(directory: Kdc) -> Canary:
-    made = Canary(f"user{token_hex(4)}")
+def account(directory: Kdc) -> SearchableSecret:
+    made = SearchableSecret(f"user{token_hex(4)}")
     directory.add_user(made.user, made.password)
     return made
 
 
 @pytest.fixture
-def proxy(canary: Canary, directory: Kdc, reports: Reports) -> Iterator[Doors]:
-    setup = Setup(
-        {canary.user: canary.password},
-        canary.password,
-        Negotiate.KERBEROS,
+def proxy(
+    account: SearchableSecret, directory: Kdc, reports: Reports
+) -> Iterator[MultiSchemeSquid]:
+    setup = MultiSchemeSetup(
+        {account.user: account.password},
+        account.password,
+        NegotiateHelper.KERBEROS,
         directory.keytab("localhost"),
         directory.environment,
     )
-    with doors(setup) as running:
+    with multi_scheme_squid(setup) as running:
         reports["squid"] = running.describe
         yield running
 
 
-def forms(canary: Canary) -> dict[str, bytes]:
+def forms(account: SearchableSecret) -> dict[str, bytes]:
     """Return what stands for the password: with each of these one can sign in as with itself."""
-    a1 = f"{canary.user}:{REALM}:{canary.password}".encode()
+    a1 = f"{account.user}:{REALM}:{account.password}".encode()
     hashes = {
-        "NT hash": ntowfv1(canary.password),
+        "NT hash": ntowfv1(account.password),
         "HA1 of MD5": md5(a1, usedforsecurity=False).digest(),
         "HA1 of SHA-256": sha256(a1).digest(),
     }
@@ -67,34 +82,39 @@ def assert_absent(secrets: dict[str, bytes], places: Iterable[Place]) -> None:
     assert not found, found
 
 
-@pytest.mark.parametrize("door", [Door.BASIC, Door.DIGEST, Door.NTLM, Door.NEGOTIATE, Door.ALL])
+@pytest.mark.parametrize(
+    "door",
+    [SchemePort.BASIC, SchemePort.DIGEST, SchemePort.NTLM, SchemePort.NEGOTIATE, SchemePort.ALL],
+)
 def test_nothing_that_signs_in_is_left_anywhere(
-    proxy: Doors,
-    canary: Canary,
+    proxy: MultiSchemeSquid,
+    account: SearchableSecret,
     keyring: KeyringSession,
-    stand: Stand,
+    start_with_profile: StartWithProfile,
     origin: Origin,
     place: Home,
     directory: Kdc,
-    door: Door,
+    door: SchemePort,
 ) -> None:
-    mistyped = Canary(canary.user)
-    profile = Profile("office", "Office", Upstream("localhost", proxy.port(door)), user=canary.user)
+    mistyped = SearchableSecret(account.user)
+    profile = Profile(
+        "office", "Office", Upstream("localhost", proxy.port(door)), user=account.user
+    )
     environment = {
         **directory.environment,
         "DBUS_SESSION_BUS_ADDRESS": keyring.bus,
         "TRAYPROXY_LOG_LEVEL": "DEBUG",
     }
-    here = stand(profile, environment)
-    front_end, running = here.front_end, here.service
-    waiting = here.visit()
+    user = start_with_profile(profile, environment)
+    front_end, running = user.front_end, user.service
+    waiting = user.visit()
     front_end.answer(front_end.wait_for_prompt(), mistyped.login)
     again = front_end.wait_for_prompt(lambda question: question.rejections == 1)
     assert again.reason is PromptReason.TYPED_REJECTED
-    front_end.answer(again, canary.login)
+    front_end.answer(again, account.login)
     assert waiting.result().out == HELLO
     for options in ((), ("--proxytunnel",)):
-        got = here.curl(*options, origin.url("/hello")).result()
+        got = user.curl(*options, origin.url("/hello")).result()
         assert got.out == "hello"
     keyring.wait_for_entries(1)
     alive = list(process_and_children(running.pid))
@@ -111,7 +131,7 @@ def test_nothing_that_signs_in_is_left_anywhere(
     ]
     tokens = {f"token {number}": token.encode() for number, token in enumerate(proxy.tokens())}
     assert tokens
-    for secret in (canary, mistyped):
+    for secret in (account, mistyped):
         secret.assert_absent(places)
         assert_absent(forms(secret), places)
     assert_absent(tokens, places)

@@ -6,11 +6,11 @@ from time import monotonic
 
 import pytest
 
-from tests.end2end.stage import HELLO, Sitting, Stand
+from tests.end2end.scenario import HELLO, StartWithProfile, UserSession
 from tests.support.counterparts import Counterpart
 from tests.support.kerberos import Kdc, kdc
-from tests.support.lines import PATIENCE
 from tests.support.origin import Origin
+from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
 from trayproxy.control.messages import Status
 from trayproxy.profiles.profile import Profile, SignIn
@@ -32,10 +32,10 @@ def cache(place: Home) -> Path:
 
 
 @pytest.fixture
-def here(proxy: Counterpart, cache: Path, stand: Stand) -> Sitting:
+def user(proxy: Counterpart, cache: Path, start_with_profile: StartWithProfile) -> UserSession:
     """A person whose profile wants no password."""
     profile = Profile("office", "Office", proxy.upstream, sign_in=SignIn.SSO)
-    return stand(profile, {**proxy.environment, "KRB5CCNAME": f"FILE:{cache}"})
+    return start_with_profile(profile, {**proxy.environment, "KRB5CCNAME": f"FILE:{cache}"})
 
 
 def is_told(status: Status) -> bool:
@@ -43,69 +43,69 @@ def is_told(status: Status) -> bool:
 
 
 def test_a_ticket_signs_in_and_nobody_is_asked(
-    proxy: Counterpart, directory: Kdc, cache: Path, here: Sitting
+    proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
 ) -> None:
     directory.ticket(proxy.right.user, proxy.right.password, cache)
-    assert here.fetch() == here.fetch() == HELLO
-    assert here.front_end.prompts == []
-    assert proxy.doors
-    assert proxy.doors.verdicts("negotiate") == ["yes"]
+    assert user.fetch() == user.fetch() == HELLO
+    assert user.front_end.prompts == []
+    assert proxy.squid
+    assert proxy.squid.verdicts("negotiate") == ["yes"]
 
 
 def test_without_a_ticket_that_is_told_and_nobody_is_asked(
-    proxy: Counterpart, here: Sitting
+    proxy: Counterpart, user: UserSession
 ) -> None:
-    said = here.fetch()
+    said = user.fetch()
     assert said.endswith("503")
     assert "TP-305" in said
     assert "You have no Kerberos ticket" in said
-    here.front_end.wait_for_status(is_told)
-    assert here.front_end.prompts == []
-    assert proxy.doors
-    assert proxy.doors.verdicts("negotiate") == []
+    user.front_end.wait_for_status(is_told)
+    assert user.front_end.prompts == []
+    assert proxy.squid
+    assert proxy.squid.verdicts("negotiate") == []
 
 
 def test_as_soon_as_there_is_a_ticket_it_works_again_by_itself(
-    proxy: Counterpart, directory: Kdc, cache: Path, here: Sitting
+    proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
 ) -> None:
-    assert "TP-305" in here.fetch()
+    assert "TP-305" in user.fetch()
     directory.ticket(proxy.right.user, proxy.right.password, cache)
     until = monotonic() + PATIENCE
     # It looks again every few seconds at most, when a program asks for something.
-    while "TP-305" in (said := here.fetch()):
+    while "TP-305" in (said := user.fetch()):
         assert monotonic() < until
     assert said == HELLO
-    here.front_end.wait_for_status(lambda status: not is_told(status))
-    assert here.front_end.prompts == []
+    user.front_end.wait_for_status(lambda status: not is_told(status))
+    assert user.front_end.prompts == []
 
 
 def test_a_sign_in_server_that_is_back_is_used_within_seconds(
-    proxy: Counterpart, directory: Kdc, cache: Path, here: Sitting
+    proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
 ) -> None:
     directory.ticket(proxy.right.user, proxy.right.password, cache)
     directory.stop()
     try:
         for _ in range(3):  # Each time it would be left alone for longer.
-            assert "The sign-in server cannot be reached" in here.fetch()
+            assert "The sign-in server cannot be reached" in user.fetch()
     finally:
         directory.start_again()
     until = monotonic() + PATIENCE
-    while "cannot be reached" in (said := here.fetch()):
+    while "cannot be reached" in (said := user.fetch()):
         assert monotonic() < until
     assert said == HELLO
-    assert here.front_end.prompts == []
+    assert user.front_end.prompts == []
 
 
 def test_a_ticket_that_has_ended_is_told_as_such(
     proxy: Counterpart,
     directory: Kdc,
     cache: Path,
-    here: Sitting,
+    user: UserSession,
     origin: Origin,
 ) -> None:
     told = ("--proxytunnel", "-o", "/dev/null", "-w", "%{http_connect}")
     directory.ticket(proxy.right.user, proxy.right.password, cache)
-    statuses = [here.curl(*told, origin.url("/hello")).result().out]
+    statuses = [user.curl(*told, origin.url("/hello")).result().out]
     # On a busy computer this one may have ended before the first request.
     directory.ticket(proxy.right.user, proxy.right.password, cache, "-l", "1s")
     until = monotonic() + PATIENCE
@@ -113,8 +113,8 @@ def test_a_ticket_that_has_ended_is_told_as_such(
     # directory forgives a clock that is late.
     while "503" not in statuses:
         assert monotonic() < until
-        statuses.append(here.curl(*told, origin.url("/hello")).result().out)
+        statuses.append(user.curl(*told, origin.url("/hello")).result().out)
     assert statuses[0] == "200"
     assert not directory.is_valid(cache)
-    here.front_end.wait_for_status(is_told)
-    assert here.front_end.prompts == []
+    user.front_end.wait_for_status(is_told)
+    assert user.front_end.prompts == []

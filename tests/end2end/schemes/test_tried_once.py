@@ -2,17 +2,17 @@
 
 import pytest
 
-from tests.end2end.stage import Attach, Stand
+from tests.end2end.scenario import AttachFrontEnd, StartWithProfile
 from tests.support.clients import Clients
-from tests.support.connects import Connects
+from tests.support.concurrent_connects import ConcurrentConnects
 from tests.support.counterparts import Counterpart
-from tests.support.doors import Door, Setup, doors
 from tests.support.front_end import FrontEnd
 from tests.support.kerberos import Kdc
 from tests.support.keyring_session import KeyringSession
+from tests.support.multi_scheme_squid import MultiSchemeSetup, SchemePort, multi_scheme_squid
 from tests.support.origin import Origin
 from tests.support.processes import Home
-from tests.support.secrets import Canary
+from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeepPromptOpen, SaveProfile, UseProfile
@@ -28,7 +28,7 @@ everywhere = pytest.mark.parametrize(
 def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on(
     proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
 ) -> None:
-    with Connects(running.address, origin.authority, 50) as connects:
+    with ConcurrentConnects(running.address, origin.authority, 50) as connects:
         front_end.answer(front_end.wait_for_prompt(lambda q: q.waiting == 50), proxy.wrong)
         again = front_end.wait_for_prompt(lambda q: q.rejections == 1 and not q.checking)
         assert proxy.failed_logons() == 1
@@ -61,7 +61,7 @@ def test_a_saved_password_that_was_changed_is_tried_by_one_start_of_all(
     directory: Kdc,
     keyring: KeyringSession,
     place: Home,
-    attach: Attach,
+    attach: AttachFrontEnd,
     clients: Clients,
     origin: Origin,
 ) -> None:
@@ -95,15 +95,15 @@ def test_a_saved_password_that_was_changed_is_tried_by_one_start_of_all(
 
 
 def test_two_hundred_handshakes_are_all_answered_by_four_helpers(
-    stand: Stand, canary: Canary, origin: Origin
+    start_with_profile: StartWithProfile, account: SearchableSecret, origin: Origin
 ) -> None:
     """Squid keeps a helper for each handshake that was begun: one that is left would starve it."""
-    with doors(Setup(password=canary.password, helpers=4)) as proxy:
-        upstream = Upstream(proxy.host, proxy.port(Door.NTLM))
-        here = stand(Profile("office", "Office", upstream, user=canary.user), {})
-        with Connects(here.service.address, origin.authority, 200) as connects:
-            question = here.front_end.wait_for_prompt(lambda question: question.waiting == 200)
-            here.front_end.answer(question, canary.login)
+    with multi_scheme_squid(MultiSchemeSetup(password=account.password, helpers=4)) as proxy:
+        upstream = Upstream(proxy.host, proxy.port(SchemePort.NTLM))
+        user = start_with_profile(Profile("office", "Office", upstream, user=account.user), {})
+        with ConcurrentConnects(user.service.address, origin.authority, 200) as connects:
+            question = user.front_end.wait_for_prompt(lambda question: question.waiting == 200)
+            user.front_end.answer(question, account.login)
             assert connects.statuses() == [200] * 200
         # One more may be signed in already for the next tunnel.
         verdicts = proxy.verdicts("ntlm")

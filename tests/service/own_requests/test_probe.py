@@ -17,8 +17,14 @@ import pytest
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.schemes import REJECTED, ScriptedScheme, ntlm_like_scheme
-from tests.support.lines import PATIENCE
-from tests.support.scripted import OK, Peer, Scripted, answering, challenge
+from tests.support.process_output import PATIENCE
+from tests.support.scripted_upstream import (
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+    challenge,
+)
 from tests.support.tls import Authority
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme
@@ -91,7 +97,7 @@ def test_a_407_to_head_may_have_content_between_the_legs(stack: ExitStack) -> No
 def test_an_http_1_0_proxy_is_asked_to_keep_the_connection_of_a_handshake_r_120(
     stack: ExitStack,
 ) -> None:
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         while True:
             head = peer.read_head()
             if b"NTLM dGhyZWU=" in head:
@@ -101,15 +107,15 @@ def test_an_http_1_0_proxy_is_asked_to_keep_the_connection_of_a_handshake_r_120(
             if b"Proxy-Connection: keep-alive\r\n" not in head:
                 return
 
-    upstream = stack.enter_context(Scripted(play))
+    upstream = stack.enter_context(ScriptedUpstream(play))
     was_signed, _ = played(office(upstream.port), [ntlm_like_scheme()], signed_in)
     assert was_signed
 
 
-def closing(answer: bytes) -> Callable[[Peer], None]:
+def closing(answer: bytes) -> Callable[[ScriptedConnection], None]:
     """Return a script that answers one request and closes the connection."""
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(answer)
 
@@ -120,7 +126,7 @@ def test_a_request_uses_the_nonce_of_its_own_connection(stack: ExitStack) -> Non
     """Behind a load balancer, the proxy of another connection does not know the nonce."""
     asked = [challenge(f'Digest realm="c", nonce="{nonce}", qop="auth"') for nonce in "axb"]
     upstream = stack.enter_context(
-        Scripted(
+        ScriptedUpstream(
             answering(asked[0], OK),
             # Announced: an unannounced end may or may not be noticed before the login is sent.
             closing(asked[1].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)),
@@ -143,7 +149,7 @@ def test_a_proxy_closing_unannounced_after_a_407_gets_the_login_on_a_new_connect
 ) -> None:
     carried: list[bytes] = []
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         head = peer.read_head()
         if b"Proxy-Authorization: Digest" in head:
             carried.append(head)
@@ -153,7 +159,7 @@ def test_a_proxy_closing_unannounced_after_a_407_gets_the_login_on_a_new_connect
         if is_late:
             peer.leave_unread()
 
-    upstream = stack.enter_context(Scripted(play))
+    upstream = stack.enter_context(ScriptedUpstream(play))
     was_signed, desk = played(office(upstream.port), [Digest(os.urandom)], signed_in)
     assert was_signed
     assert len(carried) == len(desk.acceptances) == 1
@@ -164,12 +170,12 @@ def test_a_proxy_closing_instead_of_answering_gets_the_login_once(stack: ExitSta
     """The proxy has read the login, which may be wrong: a repetition could cost a failed log-on."""
     carried: list[bytes] = []
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         while b"Proxy-Authorization: Digest" not in (head := peer.read_head()):
             peer.send(challenge('Digest realm="c", nonce="n", qop="auth"'))
         carried.append(head)
 
-    upstream = stack.enter_context(Scripted(play))
+    upstream = stack.enter_context(ScriptedUpstream(play))
     with pytest.raises(RequestRefusedError):
         played(office(upstream.port), [Digest(os.urandom)], signed_in)
     assert len(carried) == 1
@@ -180,7 +186,7 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
 ) -> None:
     authority = Authority(tmp_path)
     context = authority.issue("localhost").context()
-    upstream = stack.enter_context(Scripted(answering(challenge("NTLM"), OK), tls=context))
+    upstream = stack.enter_context(ScriptedUpstream(answering(challenge("NTLM"), OK), tls=context))
     address = Upstream("localhost", upstream.port, UpstreamScheme.HTTPS)
     scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
     profile = replace(office(1), upstream=address, ca_file=str(authority.pem))
@@ -192,7 +198,7 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
 def test_a_silent_sign_in_server_delays_neither_the_verdict_nor_the_exit(
     stack: ExitStack,
 ) -> None:
-    upstream = stack.enter_context(Scripted(answering(challenge("NTLM"))))
+    upstream = stack.enter_context(ScriptedUpstream(answering(challenge("NTLM"))))
     over = Event()
     stack.callback(over.set)
     scheme = ScriptedScheme(

@@ -1,15 +1,15 @@
-"""Tests for tests.support.scripted, with curl and bare sockets."""
+"""Tests for tests.support.scripted_upstream, with curl and bare sockets."""
 
 import socket
 
 import pytest
 
 from tests.support.clients import Clients
-from tests.support.scripted import (
+from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
-    Peer,
-    Scripted,
+    ScriptedConnection,
+    ScriptedUpstream,
     answering,
     challenge,
     closing_early,
@@ -22,13 +22,13 @@ from tests.support.scripted import (
 GET = b"GET http://www.test.lan/ HTTP/1.1\r\nHost: www.test.lan\r\n\r\n"
 
 
-def connect(upstream: Scripted) -> socket.socket:
+def connect(upstream: ScriptedUpstream) -> socket.socket:
     return socket.create_connection((upstream.host, upstream.port), timeout=20)
 
 
 def test_each_connection_has_its_script(clients: Clients) -> None:
     basic = challenge('Basic realm="x"')
-    with Scripted(answering(basic), answering(OK)) as upstream:
+    with ScriptedUpstream(answering(basic), answering(OK)) as upstream:
         proxy = ("-x", upstream.url, "-o", "/dev/null", "-w", "%{http_code}")
         codes = [clients.curl(*proxy, "http://www.test.lan/").result().out for _ in range(3)]
         assert codes == ["407", "200", "200"]
@@ -36,7 +36,10 @@ def test_each_connection_has_its_script(clients: Clients) -> None:
 
 
 def test_a_connection_gets_one_answer_after_the_other() -> None:
-    with Scripted(answering(challenge("Basic"), OK)) as upstream, connect(upstream) as client:
+    with (
+        ScriptedUpstream(answering(challenge("Basic"), OK)) as upstream,
+        connect(upstream) as client,
+    ):
         client.sendall(GET)
         assert client.recv(4096).startswith(b"HTTP/1.1 407 ")
         client.sendall(GET)
@@ -46,32 +49,32 @@ def test_a_connection_gets_one_answer_after_the_other() -> None:
 @pytest.mark.parametrize("script", [silent, hanging])
 def test_an_upstream_may_say_nothing(clients: Clients, script: object) -> None:
     assert callable(script)
-    with Scripted(script) as upstream:
+    with ScriptedUpstream(script) as upstream:
         got = clients.curl("-x", upstream.url, "-m", "0.5", "http://www.test.lan/").result()
         assert got.code == 28
 
 
 def test_a_reset_is_seen_as_one() -> None:
-    with Scripted(resetting) as upstream, connect(upstream) as client:
+    with ScriptedUpstream(resetting) as upstream, connect(upstream) as client:
         client.sendall(GET)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
 
 
 def test_an_early_end_is_seen_as_one() -> None:
-    with Scripted(closing_early) as upstream, connect(upstream) as client:
+    with ScriptedUpstream(closing_early) as upstream, connect(upstream) as client:
         client.sendall(GET)
         assert client.recv(1) == b""
 
 
 def test_a_half_close_leaves_the_other_direction_open() -> None:
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         peer.half_close()
         peer.read_all()
 
-    with Scripted(play) as upstream, connect(upstream) as client:
+    with ScriptedUpstream(play) as upstream, connect(upstream) as client:
         client.sendall(b"CONNECT www.test.lan:443 HTTP/1.1\r\nHost: www.test.lan:443\r\n\r\n")
         stream = client.makefile("rb")
         assert stream.read() == ESTABLISHED
@@ -81,7 +84,7 @@ def test_a_half_close_leaves_the_other_direction_open() -> None:
 
 
 def test_a_tunnel_echoes() -> None:
-    with Scripted(echoing) as upstream, connect(upstream) as client:
+    with ScriptedUpstream(echoing) as upstream, connect(upstream) as client:
         client.sendall(b"CONNECT a:1 HTTP/1.1\r\n\r\nearly")
         client.shutdown(socket.SHUT_WR)
         stream = client.makefile("rb")

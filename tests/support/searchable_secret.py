@@ -17,7 +17,7 @@ Place = tuple[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Canary:
+class SearchableSecret:
     """A login whose password exists once in the world.
 
     Attributes:

@@ -9,7 +9,7 @@ from tests.support.front_end import FrontEnd, Reaction
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.processes import Job
-from tests.support.secrets import Canary
+from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import Service
 from tests.support.squid import Squid
 from trayproxy.auth.login import Login
@@ -17,12 +17,12 @@ from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.profiles.profile import Profile, Upstream
 
 HELLO = "hello\n\n200"
-"""What `Sitting.fetch` returns when all went well: the text, and the status."""
+"""What `UserSession.fetch` returns when all went well: the text, and the status."""
 KEYRING_LIMIT_S = 8.0
 """How long the person waits for the keyring at most (ux.md, section 3.4)."""
 
 
-class Run(Protocol):
+class StartService(Protocol):
     """Starts a service in the home of this test; one after the other finds the same files.
 
     It belongs to a session, or to an environment that is told, or to nothing else.
@@ -38,14 +38,14 @@ class Run(Protocol):
     ) -> Service: ...
 
 
-class Attach(Protocol):
+class AttachFrontEnd(Protocol):
     """Attaches a front end to a service, with what its person does when asked."""
 
-    def __call__(self, to: Service, moves: Iterable[Reaction] = ()) -> FrontEnd: ...
+    def __call__(self, to: Service, reactions: Iterable[Reaction] = ()) -> FrontEnd: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
+class UserSession:
     """A person at one run of the service.
 
     Attributes:
@@ -85,7 +85,7 @@ class Sitting:
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class Scenario:
     """A workplace behind an upstream that demands a sign-in.
 
     Attributes:
@@ -98,50 +98,50 @@ class Office:
         origin: What they go to.
     """
 
-    run: Run
-    attach: Attach
+    run: StartService
+    attach: AttachFrontEnd
     keyring: KeyringSession
     proxy: Squid
-    canary: Canary
+    account: SearchableSecret
     clients: Clients
     origin: Origin
 
     @property
     def login(self) -> Login:
         """What the upstream accepts."""
-        return self.canary.login
+        return self.account.login
 
     @property
     def wrong(self) -> Login:
         """The same user, and a password that the upstream does not accept."""
-        return Login(self.canary.user, "wrong")
+        return Login(self.account.user, "wrong")
 
     @property
     def profile(self) -> Profile:
         """The profile for the upstream."""
         return self._profile(self.proxy, "Office")
 
-    def start(self, *moves: Reaction) -> Sitting:
+    def start(self, *reactions: Reaction) -> UserSession:
         """Start a service for a person who uses the profile.
 
         Args:
             moves: What the person does when asked, in this order.
         """
-        return self.begin(self.run(session=self.keyring), *moves)
+        return self.begin(self.run(session=self.keyring), *reactions)
 
-    def begin(self, service: Service, *moves: Reaction) -> Sitting:
+    def begin(self, service: Service, *reactions: Reaction) -> UserSession:
         """Let a person use the profile at a service that runs."""
-        sitting = self.sit_down(service, *moves)
-        self.use(sitting.front_end, self.proxy)
-        return sitting
+        user = self.attach_user(service, *reactions)
+        self.use(user.front_end, self.proxy)
+        return user
 
-    def resume(self, *moves: Reaction) -> Sitting:
+    def restart(self, *reactions: Reaction) -> UserSession:
         """Start the service again, for a person who finds what there was before."""
-        return self.sit_down(self.run(session=self.keyring), *moves)
+        return self.attach_user(self.run(session=self.keyring), *reactions)
 
-    def sit_down(self, service: Service, *moves: Reaction) -> Sitting:
+    def attach_user(self, service: Service, *reactions: Reaction) -> UserSession:
         """Let a person come to a service that runs."""
-        return Sitting(service, self.attach(service, moves), self.clients, self.origin)
+        return UserSession(service, self.attach(service, reactions), self.clients, self.origin)
 
     def use(self, front_end: FrontEnd, proxy: Squid, name: str = "Office") -> Profile:
         """Let a person save a profile for an upstream, and make it the active one."""
@@ -150,7 +150,7 @@ class Office:
         front_end.request_done(UseProfile(profile.id))
         return profile
 
-    def sign_in_before(self) -> None:
+    def sign_in_earlier(self) -> None:
         """Let there be an earlier run, in which the password got into the keyring."""
         earlier = self.start(self.login)
         assert earlier.fetch() == HELLO
@@ -159,10 +159,10 @@ class Office:
 
     def _profile(self, proxy: Squid, name: str) -> Profile:
         upstream = Upstream(proxy.host, proxy.port)
-        return Profile(name.lower(), name, upstream, user=self.canary.user)
+        return Profile(name.lower(), name, upstream, user=self.account.user)
 
 
-class Stand(Protocol):
+class StartWithProfile(Protocol):
     """Starts a service with an environment, and a person at it whose profile is in use."""
 
-    def __call__(self, profile: Profile, environment: Mapping[str, str]) -> Sitting: ...
+    def __call__(self, profile: Profile, environment: Mapping[str, str]) -> UserSession: ...

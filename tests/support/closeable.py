@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Held(ABC):
+class Closeable(ABC):
     """Is there from its making on, and until its block is left."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ door        offers                             who decides, and where a wrong pa
 BASIC       Basic                              a helper of ours; the access log
 DIGEST      Digest (MD5, auth)                 Squid itself; the access log, unless ``stale=true``
 NTLM        NTLM                               Samba's ``ntlm_auth``, NTLMv2; its own verdicts
-NEGOTIATE   Negotiate                          Samba, or the keys of a real KDC (`Negotiate`)
+NEGOTIATE   Negotiate                          Samba, or the keys of a real KDC (`NegotiateHelper`)
 ALL         all four, Basic first
 OPEN        nothing; it serves everyone
 SECURE      as ALL, inside TLS
@@ -27,16 +27,16 @@ from pathlib import Path
 from urllib.parse import unquote
 from uuid import uuid4
 
+from tests.support.example_site import ExampleSite, squid_rules
 from tests.support.processes import Home, Process, home
 from tests.support.squid import BASIC_HELPER, Log, encode, forget, give, start
-from tests.support.world import World, squid_rules
 
 REALM = "Doors"
 DOMAIN = "TESTLAN"
 """What Samba calls its domain; it takes any, and any user name, with the right password."""
 
 
-class Door(Enum):
+class SchemePort(Enum):
     """A port, by the schemes that are offered there, in Squid's order, with a blank between.
 
     The values are strings: Python 3.11.2 makes an ``object()`` of the value ``()``.
@@ -51,7 +51,7 @@ class Door(Enum):
     SECURE = "basic digest ntlm negotiate tls"
 
 
-class Negotiate(Enum):
+class NegotiateHelper(Enum):
     """What stands behind the scheme Negotiate."""
 
     KERBEROS = "kerberos"
@@ -62,7 +62,7 @@ class Negotiate(Enum):
     """NTLM inside SPNEGO (RFC 4178), as a domain without Kerberos has it."""
 
 
-class Kind(Enum):
+class MessageKind(Enum):
     """What a request brought as ``Proxy-Authorization``."""
 
     NOTHING = "nothing"
@@ -72,7 +72,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class SchemeLogEntry:
     """A line of the access log.
 
     Attributes:
@@ -86,23 +86,23 @@ class Access:
         size: How many octets the client sent.
     """
 
-    door: Door
+    door: SchemePort
     status: int
     method: str
     target: str
     scheme: str
-    kind: Kind
+    kind: MessageKind
     stale: bool
     size: int
 
     @property
     def refused(self) -> bool:
         """Whether it brought a login that was looked at and not accepted."""
-        return self.kind is Kind.CREDENTIALS and self.status == 407 and not self.stale
+        return self.kind is MessageKind.CREDENTIALS and self.status == 407 and not self.stale
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class MultiSchemeSetup:
     """What makes one differ from another.
 
     Attributes:
@@ -121,7 +121,7 @@ class Setup:
 
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     password: str = field(default="", repr=False)
-    negotiate: Negotiate = Negotiate.SPNEGO_NTLM
+    negotiate: NegotiateHelper = NegotiateHelper.SPNEGO_NTLM
     keytab: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[str, ...] = ()
@@ -182,7 +182,7 @@ _NTLM_AUTH = (
 )
 
 
-class Doors:
+class MultiSchemeSquid:
     """A Squid that runs.
 
     Attributes:
@@ -193,21 +193,21 @@ class Doors:
     host = "127.0.0.1"
 
     def __init__(
-        self, process: Process, ports: Mapping[Door, int], logs: Mapping[str, Log]
+        self, process: Process, ports: Mapping[SchemePort, int], logs: Mapping[str, Log]
     ) -> None:
         self.process = process
         self._ports = ports
         self._logs = logs
 
-    def port(self, door: Door) -> int:
+    def port(self, door: SchemePort) -> int:
         """Return the port of a door."""
         return self._ports[door]
 
-    def url(self, door: Door, host: str = host) -> str:
+    def url(self, door: SchemePort, host: str = host) -> str:
         """Return the URL of a door, as a person writes it into a profile."""
-        return f"{'https' if door is Door.SECURE else 'http'}://{host}:{self.port(door)}"
+        return f"{'https' if door is SchemePort.SECURE else 'http'}://{host}:{self.port(door)}"
 
-    def accesses(self) -> list[Access]:
+    def accesses(self) -> list[SchemeLogEntry]:
         """Return all requests that have been answered up to now, oldest first."""
         lines = self._logs["access"].written()
         found = (self._read(line) for line in lines)
@@ -253,11 +253,11 @@ class Doors:
         verdicts = [f"{name}: {self.verdicts(name)}" for name in ("ntlm", "negotiate")]
         return "\n".join([*map(str, self.accesses()), *verdicts])
 
-    def _read(self, line: str) -> Access:
+    def _read(self, line: str) -> SchemeLogEntry:
         port, status, method, target, size, credentials, challenge = line.split(" ")
         door = next(door for door, its in self._ports.items() if its == int(port))
         scheme, _, token = unquote(credentials).partition(" ")
-        return Access(
+        return SchemeLogEntry(
             door,
             int(status),
             method,
@@ -273,20 +273,20 @@ _VERDICTS = {"AF": "yes", "OK": "yes", "NA": "no", "ERR": "no"}
 """Both protocols of Squid's helpers, the older one first."""
 
 
-def _kind(scheme: str, token: str) -> Kind:
+def _kind(scheme: str, token: str) -> MessageKind:
     if scheme == "-":
-        return Kind.NOTHING
+        return MessageKind.NOTHING
     if scheme in ("ntlm", "negotiate") and b"NTLMSSP\0\1" in b64decode(token):
-        return Kind.HELLO
-    return Kind.CREDENTIALS
+        return MessageKind.HELLO
+    return MessageKind.CREDENTIALS
 
 
 @contextmanager
-def doors(setup: Setup) -> Iterator[Doors]:
+def multi_scheme_squid(setup: MultiSchemeSetup) -> Iterator[MultiSchemeSquid]:
     """Run a Squid with all its doors; it accepts connections when the block begins."""
     name = f"td{uuid4().hex[:16]}"
-    found = [door for door in Door if door is not Door.SECURE or setup.pem]
-    with home("doors-") as place, World() as world:
+    found = [door for door in SchemePort if door is not SchemePort.SECURE or setup.pem]
+    with home("doors-") as place, ExampleSite() as world:
         _prepare(place, setup)
         logs = {
             log: Log(place.root / f"{log}.fifo", f"{log} log of squid")
@@ -302,7 +302,7 @@ def doors(setup: Setup) -> Iterator[Doors]:
             **setup.environment,
         )
         try:
-            yield Doors(process, dict(zip(found, ports, strict=True)), logs)
+            yield MultiSchemeSquid(process, dict(zip(found, ports, strict=True)), logs)
         finally:
             process.end()
             for log in logs.values():
@@ -310,7 +310,7 @@ def doors(setup: Setup) -> Iterator[Doors]:
             forget(name)
 
 
-def _prepare(place: Home, setup: Setup) -> None:
+def _prepare(place: Home, setup: MultiSchemeSetup) -> None:
     """Write all but the configuration, which needs the ports."""
     directory = place.root
     directory.chmod(0o755)
@@ -350,24 +350,26 @@ def _ha1(user: str, password: str) -> str:
     return md5(text, usedforsecurity=False).hexdigest()
 
 
-def _ntlm(setup: Setup, protocol: str = "squid-2.5-ntlmssp") -> str:
+def _ntlm(setup: MultiSchemeSetup, protocol: str = "squid-2.5-ntlmssp") -> str:
     password = "'" + setup.password.replace("'", "'\\''") + "'"
     return _NTLM_AUTH.format(protocol=protocol, domain=DOMAIN, password=password)
 
 
-def _negotiate(directory: Path, setup: Setup) -> str:
+def _negotiate(directory: Path, setup: MultiSchemeSetup) -> str:
     kerberos = f"/usr/lib/squid/negotiate_kerberos_auth -k {directory}/http.keytab -s GSS_C_NO_NAME"
     match setup.negotiate:
-        case Negotiate.KERBEROS:
+        case NegotiateHelper.KERBEROS:
             return kerberos
-        case Negotiate.WRAPPER:
+        case NegotiateHelper.WRAPPER:
             wrapper = "/usr/lib/squid/negotiate_wrapper_auth"
             return f"{wrapper} --ntlm {_ntlm(setup)} --kerberos {kerberos}"
-        case Negotiate.SPNEGO_NTLM:
+        case NegotiateHelper.SPNEGO_NTLM:
             return _ntlm(setup, "gss-spnego")
 
 
-def _configure(directory: Path, setup: Setup, ports: Mapping[Door, int], world: int) -> str:
+def _configure(
+    directory: Path, setup: MultiSchemeSetup, ports: Mapping[SchemePort, int], world: int
+) -> str:
     return _CONFIGURATION.format(
         listeners="\n".join(_listener(directory, door, port) for door, port in ports.items()),
         offers="\n".join(_offers(ports)),
@@ -382,13 +384,13 @@ def _configure(directory: Path, setup: Setup, ports: Mapping[Door, int], world: 
     )
 
 
-def _listener(directory: Path, door: Door, port: int) -> str:
-    if door is Door.SECURE:
+def _listener(directory: Path, door: SchemePort, port: int) -> str:
+    if door is SchemePort.SECURE:
         return f"https_port 127.0.0.1:{port} tls-cert={directory}/server.pem"
     return f"http_port 127.0.0.1:{port}"
 
 
-def _offers(ports: Mapping[Door, int]) -> Sequence[str]:
+def _offers(ports: Mapping[SchemePort, int]) -> Sequence[str]:
     """Return the lines that say which schemes are offered at which port, and in which order."""
     lines = [f"acl {door.name.lower()}_door localport {port}" for door, port in ports.items()]
     for door in ports:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.support.display import Desktop
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.processes import running
 
 _SETTINGS = """\
@@ -38,7 +38,7 @@ window.handleWidth: 0
 
 
 @contextmanager
-def window_manager(desktop: Desktop) -> Iterator[None]:
+def fluxbox(desktop: Desktop) -> Iterator[None]:
     """Run it; it has taken over the display when the block begins."""
     # It puts its own settings in place of ours when this folder is not there.
     home = desktop.place.path(".fluxbox")
@@ -62,7 +62,7 @@ def open_menu(desktop: Desktop, name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownWindow:
     """A window of a program, with its size and its place on the screen in pixels."""
 
     window: str
@@ -72,20 +72,20 @@ class Shown:
     top: int
 
 
-def _is_icon(shown: Shown) -> bool:
+def _is_icon(shown: ShownWindow) -> bool:
     # Other windows are larger, or helpers of a few pixels.
     return 8 <= shown.width <= 64 and 8 <= shown.height <= 64
 
 
-def _is_menu(shown: Shown) -> bool:
+def _is_menu(shown: ShownWindow) -> bool:
     return shown.width > 64
 
 
-def _middle(shown: Shown) -> tuple[str, str]:
+def _middle(shown: ShownWindow) -> tuple[str, str]:
     return str(shown.left + shown.width // 2), str(shown.top + shown.height // 2)
 
 
-def _wait_for(desktop: Desktop, name: str, holds: Callable[[Shown], bool]) -> Shown:
+def _wait_for(desktop: Desktop, name: str, holds: Callable[[ShownWindow], bool]) -> ShownWindow:
     """Wait until a window of a program is as wanted."""
     # A line of the tree of windows begins with its id and ends with size and place.
     line = re.compile(rf'(0x\w+) "{name}": .* (\d+)x(\d+)\S*  \+(\d+)\+(\d+)$', re.MULTILINE)
@@ -93,7 +93,7 @@ def _wait_for(desktop: Desktop, name: str, holds: Callable[[Shown], bool]) -> Sh
     while time.monotonic() < deadline:
         tree = desktop.run("xwininfo", "-root", "-tree").out
         for window, *numbers in line.findall(tree):
-            shown = Shown(window, *map(int, numbers))
+            shown = ShownWindow(window, *map(int, numbers))
             if holds(shown) and "IsViewable" in desktop.run("xwininfo", "-id", window).out:
                 return shown
     raise AssertionError(f"no such window of {name!r} after {PATIENCE} s")

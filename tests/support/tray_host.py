@@ -27,7 +27,7 @@ from jeepney import (
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 from jeepney.low_level import MessageFlag
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 
 WATCHER = "org.kde.StatusNotifierWatcher"
 ITEM = "org.kde.StatusNotifierItem"
@@ -122,10 +122,10 @@ class TrayHost(BusProgram):
         super().__init__(bus, WATCHER)
         self._bus = bus
 
-    def wait_for_item(self, timeout: float = PATIENCE) -> "Item":
+    def wait_for_item(self, timeout: float = PATIENCE) -> "TrayItem":
         """Wait until an icon is registered."""
         self.wait_until(lambda: self.items, timeout)
-        return Item(self._bus, self.items[-1])
+        return TrayItem(self._bus, self.items[-1])
 
     def draw(self) -> None:
         """Begin to show what is registered, as a panel does once it is ready."""
@@ -164,7 +164,7 @@ class TrayHost(BusProgram):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MenuRow:
     """An entry of an exported menu.
 
     Attributes:
@@ -175,7 +175,7 @@ class Row:
 
     id: int
     properties: dict[str, Any]
-    rows: "tuple[Row, ...]"
+    rows: "tuple[MenuRow, ...]"
 
     @property
     def label(self) -> str:
@@ -194,7 +194,7 @@ class Row:
         return bool(self.properties.get("toggle-state", 0) == 1)
 
 
-class Item:
+class TrayItem:
     """An icon, as its host sees it."""
 
     def __init__(self, bus: str, service: str) -> None:
@@ -225,7 +225,7 @@ class Item:
         """Click."""
         self._call(ITEM, "Activate", "ii", (0, 0))
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[MenuRow, ...]:
         """Return the visible rows of the menu."""
         return tuple(row for row in self._all_rows() if row.is_visible)
 
@@ -233,7 +233,7 @@ class Item:
         """Return the texts of the visible rows, without separators."""
         return [row.label for row in self.rows() if row.properties.get("type") != "separator"]
 
-    def row(self, label: str) -> Row:
+    def row(self, label: str) -> MenuRow:
         """Return the visible row whose text begins so, in submenus too."""
         found = [row for row in _flat(self.rows()) if row.label.startswith(label)]
         assert found, f"no {label!r} in {self.labels()}"
@@ -248,7 +248,7 @@ class Item:
         """Tell that the menu is about to be shown."""
         self._call(MENU, "AboutToShow", "i", (0,), path=self.get("Menu"))
 
-    def _all_rows(self) -> tuple[Row, ...]:
+    def _all_rows(self) -> tuple[MenuRow, ...]:
         menu = self.get("Menu")
         _, layout = self._call(MENU, "GetLayout", "iias", (0, -1, []), path=menu)
         return _row(layout).rows
@@ -267,13 +267,13 @@ class Item:
         return reply.body
 
 
-def _row(layout: Any) -> Row:
+def _row(layout: Any) -> MenuRow:
     number, properties, children = layout
     values = {name: value for name, (_, value) in properties.items()}
-    return Row(number, values, tuple(_row(child) for _, child in children))
+    return MenuRow(number, values, tuple(_row(child) for _, child in children))
 
 
-def _flat(rows: tuple[Row, ...]) -> list[Row]:
+def _flat(rows: tuple[MenuRow, ...]) -> list[MenuRow]:
     return [found for row in rows for found in (row, *_flat(row.rows))]
 
 

@@ -1,4 +1,4 @@
-"""Tests for tests.support.secrets: what cannot find a password proves nothing."""
+"""Tests for tests.support.searchable_secret: what cannot find a password proves nothing."""
 
 import json
 import os
@@ -9,25 +9,30 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.processes import Home, running
-from tests.support.secrets import Canary, files_below, process_and_children, text
+from tests.support.searchable_secret import (
+    SearchableSecret,
+    files_below,
+    process_and_children,
+    text,
+)
 
 
 def test_no_two_are_the_same() -> None:
-    assert Canary().password != Canary().password
+    assert SearchableSecret().password != SearchableSecret().password
 
 
 def test_it_is_not_in_its_repr() -> None:
-    canary = Canary()
-    canary.assert_absent([text("repr", repr(canary)), text("repr of login", repr(canary.login))])
+    account = SearchableSecret()
+    account.assert_absent([text("repr", repr(account)), text("repr of login", repr(account.login))])
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc", "alice:"])
 @pytest.mark.parametrize("after", ["", "z", "yz", "xyz"])
 def test_it_is_found_in_base64_wherever_it_stands(before: str, after: str) -> None:
-    canary = Canary()
-    coded = b64encode((before + canary.password + after).encode())
+    account = SearchableSecret()
+    coded = b64encode((before + account.password + after).encode())
     with pytest.raises(AssertionError, match="base64"):
-        canary.assert_absent([("x", b"noise" + coded + b"noise")])
+        account.assert_absent([("x", b"noise" + coded + b"noise")])
 
 
 @pytest.mark.parametrize(
@@ -46,19 +51,19 @@ def test_it_is_found_in_base64_wherever_it_stands(before: str, after: str) -> No
 )
 def test_it_is_found_in_every_encoding(encode: object) -> None:
     assert callable(encode)
-    canary = Canary()
+    account = SearchableSecret()
     with pytest.raises(AssertionError) as failed:
-        canary.assert_absent([("clean", b"nothing"), ("dirty", b"x" + encode(canary.password))])
+        account.assert_absent([("clean", b"nothing"), ("dirty", b"x" + encode(account.password))])
     assert "dirty holds it as" in str(failed.value)
-    assert canary.password not in str(failed.value)
+    assert account.password not in str(failed.value)
 
 
 def test_files_are_searched_with_their_names(place: Home) -> None:
-    canary = Canary()
-    (place.path("a") / "b").write_bytes(canary.password.encode())
-    (place.path("c") / canary.password.encode().hex()).touch()
+    account = SearchableSecret()
+    (place.path("a") / "b").write_bytes(account.password.encode())
+    (place.path("c") / account.password.encode().hex()).touch()
     with pytest.raises(AssertionError) as failed:
-        canary.assert_absent(files_below(place.root))
+        account.assert_absent(files_below(place.root))
     assert "a/b holds it as UTF-8" in str(failed.value)
     assert "holds it as hexadecimal" in str(failed.value)
 
@@ -66,16 +71,16 @@ def test_files_are_searched_with_their_names(place: Home) -> None:
 def test_arguments_and_environment_of_a_process_and_its_children_are_searched(
     place: Home,
 ) -> None:
-    canary = Canary()
+    account = SearchableSecret()
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1], 'child'])"
     idle = "import os, sys; print('up', flush=True); sys.stdin.read(); os.read(0, 1)"
-    environment = place.environment(SECRET=canary.password)
+    environment = place.environment(SECRET=account.password)
     argv = [sys.executable, "-c", child, f"{idle}; import signal; signal.pause()"]
     with running(argv, env=environment, cwd=place.root) as process:
         process.out.wait_for("up")
         found = dict(process_and_children(process.pid))
         assert sum("environ" in name for name in found) == 2
         with pytest.raises(AssertionError, match="environ"):
-            canary.assert_absent(found.items())
-        canary.assert_absent((n, o) for n, o in found.items() if "cmdline" in n)
+            account.assert_absent(found.items())
+        account.assert_absent((n, o) for n, o in found.items() if "cmdline" in n)
     assert os.getpid() != process.pid

@@ -1,6 +1,6 @@
 """TrayProxy as a process whose memory and descriptors its user may count: a program of its own.
 
-    python -m tests.support.readable ARGUMENTS-OF-TRAYPROXY…
+    python -m tests.support.dumpable_service ARGUMENTS-OF-TRAYPROXY…
 
 The files below ``/proc`` of a hardened process belong to root, so an ordinary user who runs the
 tests could not read them. Here the process stays dumpable, as the tray does; all else is the same.
@@ -10,7 +10,7 @@ import sys
 
 from trayproxy.desktop import hardening
 
-READABLE = ("tests.support.readable",)
+DUMPABLE = ("tests.support.dumpable_service",)
 """The module and its first arguments, for `tests.support.service.service`."""
 
 

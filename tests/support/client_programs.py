@@ -16,7 +16,7 @@ NOBODY = 65_534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start another's program")
 
 
-class Then(StrEnum):
+class AfterSending(StrEnum):
     """What a program does after it has sent what it has to say."""
 
     STAYS = auto()
@@ -66,7 +66,7 @@ with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as connec
 """
 
 
-class Program:
+class ClientProgram:
     """A program that has connected and sent something.
 
     Attributes:
@@ -86,15 +86,15 @@ class Program:
 
 
 @contextmanager
-def program(
+def client_program(
     address: tuple[str, int],
-    then: Then = Then.STAYS,
+    then: AfterSending = AfterSending.STAYS,
     *,
     user: int | None = None,
     octets: bytes = b"",
     source: int = 0,
     device: str = "",
-) -> Iterator[Program]:
+) -> Iterator[ClientProgram]:
     """Run a program that connects; it has done all it does by itself when the block begins.
 
     Args:
@@ -118,7 +118,7 @@ def program(
         line = process.stdout.readline()
         assert line == "there\n", line
         try:
-            yield Program(process)
+            yield ClientProgram(process)
         finally:
             process.kill()
 

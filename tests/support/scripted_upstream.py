@@ -1,12 +1,12 @@
 """An upstream that does what a test tells it, octet by octet.
 
-A *script* is a function that is given a `Peer`, which is one connection, and plays the upstream::
+A *script* is a function that plays the upstream on one `ScriptedConnection`::
 
-    def reject(peer: Peer) -> None:
+    def reject(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(CHALLENGE)
 
-    with Scripted(reject, answering(OK)) as upstream: ...
+    with ScriptedUpstream(reject, answering(OK)) as upstream: ...
 
 The first connection gets the first script, the second the second; the last stays for all others.
 """
@@ -19,7 +19,7 @@ from contextlib import suppress
 from threading import Condition, Event
 from time import monotonic
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.server import Server
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
@@ -40,7 +40,7 @@ def challenge(*values: str, status: str = "407 Proxy Authentication Required") -
     return ("\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode("latin-1")
 
 
-class Peer:
+class ScriptedConnection:
     """One connection of a scripted upstream, and all that came over it."""
 
     def __init__(self, connection: socket.socket, over: Event) -> None:
@@ -133,10 +133,10 @@ class Peer:
             self._changed.notify_all()
 
 
-Script = Callable[[Peer], None]
+Script = Callable[[ScriptedConnection], None]
 
 
-class Scripted(Server):
+class ScriptedUpstream(Server):
     """An upstream that runs."""
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
@@ -148,12 +148,12 @@ class Scripted(Server):
         """
         self._scripts = scripts
         self._over = Event()
-        self._peers: list[Peer] = []
+        self._peers: list[ScriptedConnection] = []
         self._came = Condition()
         super().__init__(self._play, tls)
 
     @property
-    def peers(self) -> Sequence[Peer]:
+    def peers(self) -> Sequence[ScriptedConnection]:
         """The connections up to now, oldest first."""
         with self._came:
             return tuple(self._peers)
@@ -163,7 +163,7 @@ class Scripted(Server):
         """Its URL, as a person writes it into a profile."""
         return f"http://{self.host}:{self.port}"
 
-    def peer(self, number: int, timeout: float = PATIENCE) -> Peer:
+    def peer(self, number: int, timeout: float = PATIENCE) -> ScriptedConnection:
         """Wait until that many connections were made, and return the last of them, from 1."""
         deadline = monotonic() + timeout
         with self._came:
@@ -179,7 +179,7 @@ class Scripted(Server):
         super().close()
 
     def _play(self, connection: socket.socket) -> None:
-        peer = Peer(connection, self._over)
+        peer = ScriptedConnection(connection, self._over)
         with self._came:
             script = self._scripts[min(len(self._peers), len(self._scripts) - 1)]
             self._peers.append(peer)
@@ -192,7 +192,7 @@ class Scripted(Server):
 def answering(*answers: bytes) -> Script:
     """Return a script that answers one head after the other, the last answer again and again."""
 
-    def play(peer: Peer) -> None:
+    def play(peer: ScriptedConnection) -> None:
         turn = 0
         while True:
             peer.read_head()
@@ -202,28 +202,28 @@ def answering(*answers: bytes) -> Script:
     return play
 
 
-def silent(peer: Peer) -> None:
+def silent(peer: ScriptedConnection) -> None:
     """Read all and answer nothing."""
     peer.read_all()
 
 
-def hanging(peer: Peer) -> None:
+def hanging(peer: ScriptedConnection) -> None:
     """Not even read."""
     peer.hang()
 
 
-def resetting(peer: Peer) -> None:
+def resetting(peer: ScriptedConnection) -> None:
     """Read a head and reset the connection."""
     peer.read_head()
     peer.reset()
 
 
-def closing_early(peer: Peer) -> None:
+def closing_early(peer: ScriptedConnection) -> None:
     """Read a head and close the connection without an answer."""
     peer.read_head()
 
 
-def echoing(peer: Peer) -> None:
+def echoing(peer: ScriptedConnection) -> None:
     """Open a tunnel to ourselves: send back what comes, and end when the other side does."""
     peer.read_head()
     peer.send(ESTABLISHED)

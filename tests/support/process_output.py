@@ -10,7 +10,7 @@ PATIENCE = 20.0
 """Seconds to wait for what should happen at once. Long, because the machine may be busy."""
 
 
-class Lines:
+class LineReader:
     """Reads a pipe or FIFO to its end, in a thread of its own."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:

@@ -1,6 +1,6 @@
 """TrayProxy on a computer whose wall clock is set while it runs: a program of its own.
 
-    python -m tests.support.jumpy FILE ARGUMENTS-OF-TRAYPROXY…
+    python -m tests.support.wrong_clock_service FILE ARGUMENTS-OF-TRAYPROXY…
 
 The file holds by how many seconds the clock is wrong; it may change at any time.
 """

@@ -4,7 +4,7 @@ from typing import Any
 
 from jeepney import DBusAddress, Message, new_signal
 
-from tests.support.sni_host import BusProgram
+from tests.support.tray_host import BusProgram
 
 LOGIND = "org.freedesktop.login1"
 SESSION = "/org/freedesktop/login1/session/_31"

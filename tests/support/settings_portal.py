@@ -6,27 +6,27 @@ from typing import Any
 
 from jeepney import Message
 
-from tests.support.sni_host import BusProgram
+from tests.support.tray_host import BusProgram
 
 _NAME = "org.freedesktop.portal.Desktop"
 _APPEARANCE = "org.freedesktop.appearance"
 _SCHEME = "color-scheme"
 
 
-class Appearance(IntEnum):
+class ColorScheme(IntEnum):
     """What the person prefers, with the numbers of the portal's ``color-scheme``."""
 
     DARK = 1
     LIGHT = 2
 
 
-class Portal(BusProgram):
+class SettingsPortal(BusProgram):
     """Owns the name of the desktop portal, and answers for its settings alone."""
 
     ENVIRONMENT = MappingProxyType({"QT_QPA_PLATFORMTHEME": "xdgdesktopportal"})
     """What makes a Qt program ask the portal, whatever desktop it is on."""
 
-    def __init__(self, bus: str, appearance: Appearance) -> None:
+    def __init__(self, bus: str, appearance: ColorScheme) -> None:
         """Appear on the bus.
 
         Args:

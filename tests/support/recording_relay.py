@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from threading import Lock, Thread
 
-from tests.support.lines import PATIENCE
+from tests.support.process_output import PATIENCE
 from tests.support.server import Server
 
 _REQUEST = re.compile(rb"(?<![^\n])[A-Z]{3,10} \S+ HTTP/1\.[01]\r\n(.*?)\r\n\r\n", re.DOTALL)
@@ -23,7 +23,7 @@ _REFUSED = (401, 407)
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class SignInAttempt:
     """A request that brought credentials.
 
     Attributes:
@@ -43,13 +43,13 @@ class Login:
 
 
 @dataclass(slots=True)
-class _Wire:
+class _RelayedConnection:
     """One connection, and all that came over it, in both directions."""
 
     out: bytearray = field(default_factory=bytearray)
     back: bytearray = field(default_factory=bytearray)
 
-    def logins(self) -> list[Login]:
+    def logins(self) -> list[SignInAttempt]:
         heads = [match[1] for match in _REQUEST.finditer(bytes(self.out))]
         back = bytes(self.back)
         answers = [
@@ -61,11 +61,11 @@ class _Wire:
             signed = _SIGNED.search(head) if isinstance(head, bytes) else None
             if signed:
                 stale = b"stale=true" in answer.lower()
-                found.append(Login(signed[1].decode("ascii").lower(), status, stale))
+                found.append(SignInAttempt(signed[1].decode("ascii").lower(), status, stale))
         return found
 
 
-class Tap(Server):
+class RecordingRelay(Server):
     """A wire that is up."""
 
     def __init__(self, port: int) -> None:
@@ -75,7 +75,7 @@ class Tap(Server):
             port: Where the upstream listens.
         """
         self._port = port
-        self._wires: list[_Wire] = []
+        self._wires: list[_RelayedConnection] = []
         self._state = Lock()
         self._upstreams: set[socket.socket] = set()
         super().__init__(self._lead)
@@ -85,7 +85,7 @@ class Tap(Server):
         """Its URL, as a person writes that of the upstream into a profile."""
         return f"http://{self.host}:{self.port}"
 
-    def logins(self) -> list[Login]:
+    def logins(self) -> list[SignInAttempt]:
         """Return all requests that brought credentials, connection by connection."""
         with self._state:
             return [login for wire in self._wires for login in wire.logins()]
@@ -121,7 +121,7 @@ class Tap(Server):
         return "\n".join(map(str, self.logins()))
 
     def _lead(self, client: socket.socket) -> None:
-        wire = _Wire()
+        wire = _RelayedConnection()
         with self._state:
             self._wires.append(wire)
         with socket.create_connection((self.host, self._port), PATIENCE) as upstream:

@@ -1,4 +1,4 @@
-"""Tests for tests.support.doors, with curl straight through it."""
+"""Tests for tests.support.multi_scheme_squid, with curl straight through it."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,8 +6,16 @@ from dataclasses import replace
 import pytest
 
 from tests.support.clients import Clients
-from tests.support.doors import Access, Door, Doors, Kind, Negotiate, Setup, doors
 from tests.support.kerberos import Kdc, kdc
+from tests.support.multi_scheme_squid import (
+    MessageKind,
+    MultiSchemeSetup,
+    MultiSchemeSquid,
+    NegotiateHelper,
+    SchemeLogEntry,
+    SchemePort,
+    multi_scheme_squid,
+)
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.tls import Authority
@@ -24,31 +32,31 @@ def directory() -> Iterator[Kdc]:
 
 
 @pytest.fixture(scope="module")
-def setup(directory: Kdc) -> Setup:
-    return Setup(
+def setup(directory: Kdc) -> MultiSchemeSetup:
+    return MultiSchemeSetup(
         users={"alice": PASSWORD},
         password=PASSWORD,
-        negotiate=Negotiate.KERBEROS,
+        negotiate=NegotiateHelper.KERBEROS,
         keytab=directory.keytab("localhost"),
         environment=directory.environment,
     )
 
 
 @pytest.fixture
-def proxy(setup: Setup) -> Iterator[Doors]:
-    with doors(setup) as running:
+def proxy(setup: MultiSchemeSetup) -> Iterator[MultiSchemeSquid]:
+    with multi_scheme_squid(setup) as running:
         yield running
 
 
-@pytest.mark.parametrize("door", [Door.BASIC, Door.DIGEST, Door.NTLM])
+@pytest.mark.parametrize("door", [SchemePort.BASIC, SchemePort.DIGEST, SchemePort.NTLM])
 @pytest.mark.parametrize(
     ("password", "status", "failed"), [(PASSWORD, "200", 0), ("wrong", "407", 1)]
 )
 def test_a_password_is_looked_at_and_a_wrong_one_counted(
-    proxy: Doors,
+    proxy: MultiSchemeSquid,
     origin: Origin,
     clients: Clients,
-    door: Door,
+    door: SchemePort,
     password: str,
     status: str,
     failed: int,
@@ -62,52 +70,63 @@ def test_a_password_is_looked_at_and_a_wrong_one_counted(
 
 
 def test_each_message_of_a_handshake_is_told_from_the_others(
-    proxy: Doors, origin: Origin, clients: Clients
+    proxy: MultiSchemeSquid, origin: Origin, clients: Clients
 ) -> None:
     url = origin.url("/hello")
     login = ("--proxy-ntlm", "-U", f"alice:{PASSWORD}")
-    clients.curl("-x", proxy.url(Door.NTLM), *login, url).result()
+    clients.curl("-x", proxy.url(SchemePort.NTLM), *login, url).result()
     seen = [(access.status, access.scheme, access.kind) for access in proxy.accesses()]
-    assert seen == [(407, "ntlm", Kind.HELLO), (200, "ntlm", Kind.CREDENTIALS)]
+    assert seen == [(407, "ntlm", MessageKind.HELLO), (200, "ntlm", MessageKind.CREDENTIALS)]
     assert (proxy.handshakes("ntlm"), proxy.verdicts("ntlm")) == (1, ["yes"])
 
 
-@pytest.mark.parametrize("behind", [Negotiate.KERBEROS, Negotiate.WRAPPER])
+@pytest.mark.parametrize("behind", [NegotiateHelper.KERBEROS, NegotiateHelper.WRAPPER])
 def test_a_ticket_opens_and_none_does_not(
-    setup: Setup,
+    setup: MultiSchemeSetup,
     directory: Kdc,
     origin: Origin,
     clients: Clients,
     place: Home,
-    behind: Negotiate,
+    behind: NegotiateHelper,
 ) -> None:
     ticket = directory.ticket("alice", PASSWORD, place.root / "ticket")
     login = ("--proxy-negotiate", "-U", ":", origin.url("/hello"))
-    with doors(replace(setup, negotiate=behind)) as proxy:
-        url = proxy.url(Door.NEGOTIATE, "localhost")
+    with multi_scheme_squid(replace(setup, negotiate=behind)) as proxy:
+        url = proxy.url(SchemePort.NEGOTIATE, "localhost")
         assert clients.curl(*STATUS, "-x", url, *login, **ticket).result().out == "200"
         assert clients.curl(*STATUS, "-x", url, *login).result().out == "407"
         assert proxy.verdicts("negotiate") == ["yes"]
 
 
 def test_all_is_offered_at_one_door_in_lines_of_its_own(
-    proxy: Doors, origin: Origin, clients: Clients
+    proxy: MultiSchemeSquid, origin: Origin, clients: Clients
 ) -> None:
     url = origin.url("/hello")
-    head = clients.curl("-I", "-x", proxy.url(Door.ALL), url).result().out
+    head = clients.curl("-I", "-x", proxy.url(SchemePort.ALL), url).result().out
     offers = [line.split()[1] for line in head.splitlines() if "-Authenticate" in line]
     assert offers == ["Basic", "Digest", "NTLM", "Negotiate"]
     assert proxy.accesses() == [
-        Access(Door.ALL, 407, "HEAD", url, "", Kind.NOTHING, False, proxy.accesses()[0].size)
+        SchemeLogEntry(
+            SchemePort.ALL,
+            407,
+            "HEAD",
+            url,
+            "",
+            MessageKind.NOTHING,
+            False,
+            proxy.accesses()[0].size,
+        )
     ]
     assert proxy.failed_logons() == 0
 
 
-def test_a_stale_nonce_is_no_failed_log_on(setup: Setup, origin: Origin, clients: Clients) -> None:
+def test_a_stale_nonce_is_no_failed_log_on(
+    setup: MultiSchemeSetup, origin: Origin, clients: Clients
+) -> None:
     options = ("auth_param digest nonce_strictness on",)
     login = ("--proxy-digest", "-U", f"alice:{PASSWORD}")
-    with doors(replace(setup, options=options)) as proxy:
-        asked = ("-x", proxy.url(Door.DIGEST), origin.url("/hello"))
+    with multi_scheme_squid(replace(setup, options=options)) as proxy:
+        asked = ("-x", proxy.url(SchemePort.DIGEST), origin.url("/hello"))
         said = clients.curl("-v", *login, *asked).result().err.splitlines()
         again = next(line[2:] for line in said if line.startswith("> Proxy-Authorization: "))
         for _ in range(3):
@@ -116,16 +135,20 @@ def test_a_stale_nonce_is_no_failed_log_on(setup: Setup, origin: Origin, clients
         assert proxy.failed_logons() == 0
 
 
-def test_the_open_door_asks_nobody(proxy: Doors, origin: Origin, clients: Clients) -> None:
-    got = clients.curl("-x", proxy.url(Door.OPEN), origin.url("/hello")).result()
+def test_the_open_door_asks_nobody(
+    proxy: MultiSchemeSquid, origin: Origin, clients: Clients
+) -> None:
+    got = clients.curl("-x", proxy.url(SchemePort.OPEN), origin.url("/hello")).result()
     assert got.out == "hello"
 
 
 def test_the_secure_door_speaks_tls(
-    setup: Setup, origin: Origin, clients: Clients, authority: Authority
+    setup: MultiSchemeSetup, origin: Origin, clients: Clients, authority: Authority
 ) -> None:
     pem = authority.issue("127.0.0.1").pem
     login = ("--proxy-cacert", str(authority.pem), "--proxy-ntlm", "-U", f"alice:{PASSWORD}")
-    with doors(replace(setup, pem=pem)) as proxy:
-        got = clients.curl("-x", proxy.url(Door.SECURE), *login, origin.url("/hello")).result()
+    with multi_scheme_squid(replace(setup, pem=pem)) as proxy:
+        got = clients.curl(
+            "-x", proxy.url(SchemePort.SECURE), *login, origin.url("/hello")
+        ).result()
         assert got.out == "hello", got

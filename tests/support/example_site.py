@@ -14,7 +14,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _HEAD_MOST = 65536
 
 
-class World(Server):
+class ExampleSite(Server):
     """Answers each request with an empty page, and closes."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ def squid_rules(port: int) -> str:
     To be put behind the line that demands a sign-in.
 
     Args:
-        port: Of the `World`.
+        port: Of the `ExampleSite`.
     """
     return (
         f"cache_peer 127.0.0.1 parent {port} 0 originserver no-query no-digest name=world\n"

@@ -3,10 +3,10 @@
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from tests.support.held import Held
+from tests.support.closeable import Closeable
 
 
-class Connects(Held):
+class ConcurrentConnects(Closeable):
     """Sends CONNECT requests, each on a connection and in a thread of its own."""
 
     def __init__(self, proxy: str, target: str, count: int) -> None:
