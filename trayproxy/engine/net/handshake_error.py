@@ -1,7 +1,11 @@
-"""The error of a failed TLS handshake.
+"""The errors of failed handshakes.
 
-It is separate from `trayproxy.engine.net.tls`, which loads OpenSSL.
+They are separate from `trayproxy.engine.net.tls`, which loads OpenSSL.
 """
+
+
+class HandshakeTimeoutError(Exception):
+    """The peer did not respond in time during a TLS or SOCKS5 handshake."""
 
 
 class HandshakeError(Exception):

@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ from trayproxy.engine.error_pages import (
 )
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import FUTURE_DONE, READ, TIMED_OUT, WRITE, IoWait, Pause
-from trayproxy.engine.net.handshake_error import HandshakeError
+from trayproxy.engine.net.handshake_error import HandshakeError, HandshakeTimeoutError
 from trayproxy.engine.net.happy_eyeballs import connect
 from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.net.resource_shortage import is_shortage, lacks_descriptors
@@ -47,6 +48,11 @@ from trayproxy.engine.net.socks5 import (
     SocksDialogue,
     connect_to,
     negotiate,
+)
+from trayproxy.engine.net.socks_client import (
+    ResponsePendingError,
+    SocksConnectionLostError,
+    run_dialogue,
 )
 from trayproxy.engine.upstream.network_grace import (
     RETRY_S,
@@ -80,18 +86,6 @@ class UnusableError(RequestRefusedError):
 
 class TargetRefusedError(RequestRefusedError):
     """The next hop works, but does not connect to the target."""
-
-
-class _AbandonedError(BaseException):
-    """The request was abandoned while the response to a login is pending on its connection.
-
-    Attributes:
-        reason: The exception of the wait.
-    """
-
-    def __init__(self, reason: BaseException) -> None:
-        super().__init__("the verdict is on its way")
-        self.reason = reason
 
 
 class AuthRequiredError(Exception):
@@ -319,7 +313,7 @@ class Connector:
             end = self._loop.time() + self._limits.handshake_s
             while True:
                 events = {descriptor: READ | (WRITE if stream.is_blocked else 0)}
-                await self._wait(request, events, end)
+                await self._wait(request.pause, events, end)
                 if stream.do_handshake():
                     request.release(descriptor)
                     return stream
@@ -335,6 +329,8 @@ class Connector:
             if isinstance(error, HandshakeError):
                 self._forget_trust()
                 raise handshake_failure(upstream.host, error) from error
+            if isinstance(error, HandshakeTimeoutError):
+                raise self._handshake_timeout(upstream) from error
             raise
 
     def _forget_trust(self) -> None:
@@ -357,15 +353,19 @@ class Connector:
         self, request: ConnectRequest, upstream: Upstream, stream: SocketStream
     ) -> SocketStream:
         credentials, limits = request.credentials, self._limits
+
+        async def run(dialogue: SocksDialogue[T], limit_s: float) -> T:
+            wait = partial(self._wait, request.pause, end=self._loop.time() + limit_s)
+            return await run_dialogue(dialogue, stream, wait, request.before_login)
+
         try:
             message = credentials.header_value(b"", b"") if credentials is not None else None
             greeting = negotiate(message, may_sign_in=request.route.may_sign_in)
-            signed_in = await self._run_dialogue(request, stream, greeting, limits.handshake_s)
+            signed_in = await run(greeting, limits.handshake_s)
             if credentials is not None and not credentials.is_recently_accepted:
                 self._report_login(credentials, signed_in=signed_in)
-            dialogue = connect_to(request.target.host, request.target.port)
-            await self._run_dialogue(request, stream, dialogue, limits.socks_connect_s)
-        except _AbandonedError as left:
+            await run(connect_to(request.target.host, request.target.port), limits.socks_connect_s)
+        except ResponsePendingError as left:
             request.release(stream.descriptor)
             if not request.hand_over(stream):
                 stream.close()
@@ -373,6 +373,8 @@ class Connector:
         except BaseException as error:
             request.release(stream.descriptor)
             stream.close()
+            if isinstance(error, HandshakeTimeoutError):
+                raise self._handshake_timeout(upstream) from error
             failure = socks_failure(upstream.host, request, error)
             if failure is None:
                 raise
@@ -386,83 +388,22 @@ class Connector:
         else:
             self._desk.no_response(credentials, "the proxy did not ask for it", sent=False)
 
-    async def _run_dialogue(
-        self,
-        request: ConnectRequest,
-        stream: SocketStream,
-        dialogue: SocksDialogue[T],
-        limit_s: float,
-    ) -> T:
-        """Run a SOCKS dialogue over a stream, and return its result.
-
-        Raises:
-            UnreachableError: The server has closed the connection, or does not respond.
-            _AbandonedError: The request was abandoned while the response to a login is pending.
-        """
-        end = self._loop.time() + limit_s
-        try:
-            turn = next(dialogue)
-            while True:
-                if turn.sends_login:
-                    request.before_login()
-                await self._send(request, stream, turn.send, end)
-                try:
-                    octets = await self._receive(request, stream, turn.read, end)
-                except UnreachableError:
-                    raise
-                except BaseException as error:
-                    if turn.sends_login:
-                        raise _AbandonedError(error) from None
-                    raise
-                turn = dialogue.send(octets)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-
-    async def _send(
-        self, request: ConnectRequest, stream: SocketStream, octets: bytes, end: float
-    ) -> None:
-        rest = memoryview(octets)
-        while rest:
-            try:
-                rest = rest[stream.send(rest) :]
-            except OSError as error:
-                raise UnreachableError(CONNECTION_CLOSED) from error
-            if rest:
-                await self._wait(request, {stream.descriptor: WRITE}, end)
-
-    async def _receive(
-        self, request: ConnectRequest, stream: SocketStream, count: int, end: float
-    ) -> bytes:
-        """Return exactly `count` octets; further octets stay in the inbox of the stream."""
-        while len(stream.inbox) < count:
-            try:
-                has_more = stream.fill()
-            except OSError as error:
-                raise UnreachableError(CONNECTION_CLOSED) from error
-            if stream.ended:
-                raise UnreachableError(CONNECTION_CLOSED)
-            if not has_more:
-                await self._wait(request, {stream.descriptor: READ}, end)
-        octets = bytes(stream.inbox[:count])
-        del stream.inbox[:count]
-        return octets
-
-    async def _wait(self, request: ConnectRequest, events: dict[int, int], end: float) -> None:
+    async def _wait(self, pause: Pause, events: dict[int, int], end: float) -> None:
         """Wait until one of the events occurs.
 
         Raises:
-            UnreachableError: The time `end` has passed.
+            HandshakeTimeoutError: The time `end` has passed.
         """
         woken = FUTURE_DONE
         while woken not in events:
             left = end - self._loop.time()
-            woken = await request.pause(IoWait(events, timeout=max(0.0, left)))
+            woken = await pause(IoWait(events, timeout=max(0.0, left)))
             if woken == TIMED_OUT:
-                page = no_response(
-                    request.next_hop.host, self._limits.handshake_s, through_upstream=True
-                )
-                raise UnreachableError(page)
+                raise HandshakeTimeoutError
+
+    def _handshake_timeout(self, upstream: Upstream) -> UnreachableError:
+        timeout_s = self._limits.handshake_s
+        return UnreachableError(no_response(upstream.host, timeout_s, through_upstream=True))
 
 
 def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
@@ -498,6 +439,8 @@ def socks_failure(host: str, request: ConnectRequest, error: BaseException) -> E
             return UnusableError(sign_in_not_set(request.route.profile.name))
         case NoAcceptableMethodError():
             return UnusableError(NO_COMMON_METHOD)
+        case SocksConnectionLostError():
+            return UnreachableError(CONNECTION_CLOSED)
         case NotSocksError():
             return UnreachableError(not_socks(host))
         case ConnectFailedError(code=code):

@@ -66,12 +66,12 @@ class Route:
             and profile is not None
             and profile.sign_in is not SignIn.NONE
         )
-        is_by_socks = upstream is not None and upstream.scheme is ProxyScheme.SOCKS5
+        is_socks = upstream is not None and upstream.scheme is ProxyScheme.SOCKS5
         for name, value in (
             ("may_sign_in", may_sign_in),
-            ("is_socks", is_by_socks),
-            ("is_direct", upstream is None or is_by_socks),
-            ("authenticates_requests", may_sign_in and not is_by_socks),
+            ("is_socks", is_socks),
+            ("is_direct", upstream is None or is_socks),
+            ("authenticates_requests", may_sign_in and not is_socks),
         ):
             object.__setattr__(self, name, value)
 
