@@ -28,13 +28,13 @@ def source_distribution() -> bytes:
         session = command.get_default_session(options)
         finder = command._build_package_finder(options, session)
         candidates = finder.find_all_candidates(NAME)
-        link = next(one.link for one in candidates if str(one.version) == VERSION)
+        link = next(found.link for found in candidates if str(found.version) == VERSION)
         if link.is_file:
             octets = Path(link.file_path).read_bytes()
         else:
-            answer = session.get(link.url_without_fragment)
-            answer.raise_for_status()
-            octets = answer.content
+            response = session.get(link.url_without_fragment)
+            response.raise_for_status()
+            octets = response.content
     if hashlib.sha256(octets).hexdigest() != SHA256:
         sys.exit(f"{link.filename} is not the expected file")
     return octets

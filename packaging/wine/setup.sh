@@ -1,12 +1,12 @@
 # Sets up a real CPython for Windows that runs under Wine. Sourced by packaging/wine/test, after
-# packaging/setup.sh. All files are in $BED; existing files are reused.
+# packaging/setup.sh. All files are in $WINE_FOLDER; existing files are reused.
 # shellcheck shell=bash
 
-readonly BED=$PWD/build/wine
+readonly WINE_FOLDER=$PWD/build/wine
 readonly WINE=/usr/lib/wine/wine64
 readonly COMPILER=x86_64-w64-mingw32-gcc-win32
 
-export WINEPREFIX=$BED/prefix WINEARCH=win64 WINEDEBUG=-all
+export WINEPREFIX=$WINE_FOLDER/prefix WINEARCH=win64 WINEDEBUG=-all
 # Disables .NET and Internet Explorer, which Wine offers to download; uses the stub libraries.
 export WINEDLLOVERRIDES='mscoree,mshtml=;icuuc,mscms,bcryptprimitives=n'
 
@@ -19,9 +19,9 @@ require_x86_64() {
 }
 
 # Sets up the interpreter, the wheels and the stub libraries; the downloads run in parallel.
-ensure_bed() {
+ensure_wine() {
   local wheels
-  mkdir -p "$BED"
+  mkdir -p "$WINE_FOLDER"
   ensure_wheels &
   wheels=$!
   ensure_interpreter
@@ -31,21 +31,21 @@ ensure_bed() {
 }
 
 ensure_interpreter() {
-  [[ -x $BED/python/python.exe ]] && return
+  [[ -x $WINE_FOLDER/python/python.exe ]] && return
   say "Downloading CPython for Windows"
-  rm -rf "$BED/python" "$BED/python.new"
-  "$VENV/bin/python" packaging/wine/interpreter.py "$BED/python.new"
+  rm -rf "$WINE_FOLDER/python" "$WINE_FOLDER/python.new"
+  "$VENV/bin/python" packaging/wine/interpreter.py "$WINE_FOLDER/python.new"
   # Wine 8 lacks VariantToString, which `platform` needs to query the version of the system.
-  printf 'import sys\n\nsys.modules["_wmi"] = None\n' >"$BED/python.new/Lib/sitecustomize.py"
-  chmod +x "$BED/python.new/python.exe"
-  mv "$BED/python.new" "$BED/python"
+  printf 'import sys\n\nsys.modules["_wmi"] = None\n' >"$WINE_FOLDER/python.new/Lib/sitecustomize.py"
+  chmod +x "$WINE_FOLDER/python.new/python.exe"
+  mv "$WINE_FOLDER/python.new" "$WINE_FOLDER/python"
 }
 
 ensure_stubs() {
   local name
   for name in icuuc mscms bcryptprimitives; do
-    [[ $BED/python/$name.dll -nt packaging/wine/stubs/$name.c ]] ||
-      "$COMPILER" -shared -o "$BED/python/$name.dll" "packaging/wine/stubs/$name.c" -ladvapi32
+    [[ $WINE_FOLDER/python/$name.dll -nt packaging/wine/stubs/$name.c ]] ||
+      "$COMPILER" -shared -o "$WINE_FOLDER/python/$name.dll" "packaging/wine/stubs/$name.c" -ladvapi32
   done
 }
 
@@ -53,14 +53,14 @@ ensure_stubs() {
 ensure_wheels() {
   local wanted
   wanted=$("$VENV/bin/python" packaging/wine/wheels.py packaging/locked/test.txt)
-  [[ -f $BED/wheels.txt && $(<"$BED/wheels.txt") == "$wanted" ]] && return
+  [[ -f $WINE_FOLDER/wheels.txt && $(<"$WINE_FOLDER/wheels.txt") == "$wanted" ]] && return
   say "Downloading the wheels for Windows"
-  rm -rf "$BED/site" "$BED/wheels.txt"
-  printf '%s\n' "$wanted" >"$BED/wheels.new"
+  rm -rf "$WINE_FOLDER/site" "$WINE_FOLDER/wheels.txt"
+  printf '%s\n' "$wanted" >"$WINE_FOLDER/wheels.new"
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
     --only-binary=:all: --platform win_amd64 --implementation cp --python-version 3.13 \
-    --target "$BED/site" --no-compile --requirement "$BED/wheels.new" >&2 </dev/null
-  mv "$BED/wheels.new" "$BED/wheels.txt"
+    --target "$WINE_FOLDER/site" --no-compile --requirement "$WINE_FOLDER/wheels.new" >&2 </dev/null
+  mv "$WINE_FOLDER/wheels.new" "$WINE_FOLDER/wheels.txt"
 }
 
 # Prints a path in the form that Windows programs use under Wine.
@@ -70,22 +70,22 @@ windows_path() { printf 'Z:%s' "${1//\//\\}"; }
 # standard streams: otherwise it "can't initialize sys standard streams". Programs that python.exe starts
 # may keep the pipe open; this function does not wait for them.
 windows_python() {
-  PYTHONPATH="$(windows_path "$PWD");$(windows_path "$BED/site")" \
+  PYTHONPATH="$(windows_path "$PWD");$(windows_path "$WINE_FOLDER/site")" \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    "$WINE" "$BED/python/python.exe" "$@" </dev/null > >(cat) 2>&1
+    "$WINE" "$WINE_FOLDER/python/python.exe" "$@" </dev/null > >(cat) 2>&1
 }
 
 # Starts an X server whose frame buffer the tests can read as a file.
 start_screen() {
-  local ready=$BED/screen/ready
-  rm -rf "$BED/screen"
-  mkdir -p "$BED/screen"
+  local ready=$WINE_FOLDER/screen/ready
+  rm -rf "$WINE_FOLDER/screen"
+  mkdir -p "$WINE_FOLDER/screen"
   mkfifo "$ready"
-  Xvfb -displayfd 3 -screen 0 1280x900x24 -nolisten tcp -fbdir "$BED/screen" 3>"$ready" >/dev/null 2>&1 &
+  Xvfb -displayfd 3 -screen 0 1280x900x24 -nolisten tcp -fbdir "$WINE_FOLDER/screen" 3>"$ready" >/dev/null 2>&1 &
   XVFB=$!
   read -r DISPLAY <"$ready"
   export DISPLAY=:$DISPLAY
-  TRAYPROXY_FRAME_BUFFER=$(windows_path "$BED/screen/Xvfb_screen0")
+  TRAYPROXY_FRAME_BUFFER=$(windows_path "$WINE_FOLDER/screen/Xvfb_screen0")
   export TRAYPROXY_FRAME_BUFFER
 }
 
