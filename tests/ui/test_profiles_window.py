@@ -45,7 +45,7 @@ from trayproxy.profiles.profile import (
     Upstream,
 )
 from trayproxy.ui.check_panel import CheckPanel, report, verdict
-from trayproxy.ui.profile_form import ProfileDraft, draft_from_profile, normalized
+from trayproxy.ui.profile_draft import ProfileDraft, draft_from_profile, normalized
 from trayproxy.ui.profiles_window import Deletion, ProfilesWindow
 
 Widget = TypeVar("Widget", bound=QObject)

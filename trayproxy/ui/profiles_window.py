@@ -36,7 +36,8 @@ from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.icons import action_icon, render
-from trayproxy.ui.profile_form import ProfileDraft, ProfileForm, draft_from_profile
+from trayproxy.ui.profile_draft import ProfileDraft, draft_from_profile
+from trayproxy.ui.profile_form import ProfileForm
 from trayproxy.ui.text_sanitizer import NAME_WIDTH, breakable, clean, elide, isolate
 from trayproxy.ui.widgets import named, picture_label, plain_label, plain_tooltip
 

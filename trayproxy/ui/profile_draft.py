@@ -1,0 +1,169 @@
+"""The input of the profile form as values, without widgets."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from PySide6.QtCore import QCoreApplication
+
+from trayproxy.profiles.profile import (
+    Encoding,
+    Method,
+    Profile,
+    ProfileError,
+    ProxyScheme,
+    SignIn,
+    Upstream,
+)
+from trayproxy.profiles.validate import (
+    check_ca_file,
+    check_host,
+    check_name,
+    check_port,
+    check_sign_in,
+    check_user,
+    make_id,
+    parse_rules,
+    parse_upstream,
+    parse_upstreams,
+)
+
+translate = QCoreApplication.translate
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileDraft:
+    """The input of the form as text; each field may be invalid."""
+
+    name: str = ""
+    host: str = ""
+    port: str = ""
+    sign_in: SignIn = SignIn.PASSWORD
+    user: str = ""
+    bypass: str = ""
+    scheme: ProxyScheme = ProxyScheme.HTTP
+    fallbacks: str = ""
+    ca_file: str = ""
+    method: Method = Method.AUTOMATIC
+    encoding: Encoding = Encoding.UTF_8
+
+
+def draft_from_profile(profile: Profile) -> ProfileDraft:
+    """Return the draft of a saved profile."""
+    return ProfileDraft(
+        profile.name,
+        profile.upstream.host,
+        str(profile.upstream.port),
+        profile.sign_in,
+        profile.user,
+        ", ".join(profile.bypass),
+        profile.upstream.scheme,
+        ", ".join(map(str, profile.fallbacks)),
+        profile.ca_file,
+        profile.method,
+        profile.encoding,
+    )
+
+
+def normalized(draft: ProfileDraft) -> ProfileDraft:
+    """Return the draft with a complete address in the host field split into its parts.
+
+    Users paste addresses such as ``https://proxy.corp.example:8080`` into the host field. A draft
+    without a name gets the host as its name.
+    """
+    host, port, scheme = draft.host.strip(), draft.port, draft.scheme
+    if not _is_host(host):
+        try:
+            upstream = parse_upstream(host)
+        except ProfileError:
+            pass
+        else:
+            scheme = upstream.scheme if "://" in host else scheme
+            host, port = upstream.host, str(upstream.port)
+    name = draft.name if draft.name.strip() or not _is_host(host) else host
+    return replace(draft, name=name, host=host, port=port, scheme=scheme)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        check_host(text)
+    except ProfileError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class DraftReader:
+    """The values of a draft. A method for a field raises `ProfileError` if the field is invalid.
+
+    Attributes:
+        draft: The draft.
+        profile_id: The id of the edited profile, empty for a new profile.
+        profiles: All profiles; the name of the draft must differ from their names.
+    """
+
+    draft: ProfileDraft
+    profile_id: str
+    profiles: tuple[Profile, ...]
+
+    def name(self) -> str:
+        """Return the name."""
+        name = check_name(self.draft.name)
+        others = (profile for profile in self.profiles if profile.id != self.profile_id)
+        if any(profile.name.lower() == name.lower() for profile in others):
+            raise ProfileError(translate("Profiles", "Another profile has this name."))
+        return name
+
+    def host(self) -> str:
+        """Return the host of the upstream."""
+        return check_host(self.draft.host)
+
+    def port(self) -> int:
+        """Return the port of the upstream."""
+        return check_port(self.draft.port)
+
+    def user(self) -> str:
+        """Return the user name."""
+        return check_user(self.draft.user)
+
+    def bypass(self) -> tuple[str, ...]:
+        """Return the bypass rules."""
+        return parse_rules(self.draft.bypass)
+
+    def fallbacks(self) -> tuple[Upstream, ...]:
+        """Return the fallbacks, which differ from each other and from the upstream."""
+        upstreams = parse_upstreams(self.draft.fallbacks)
+        try:
+            first = self._upstream()
+        except ProfileError:
+            return upstreams  # The error is shown below the host or port field.
+        if len({first, *upstreams}) <= len(upstreams):
+            raise ProfileError(translate("Profiles", "The same proxy stands here twice."))
+        return upstreams
+
+    def ca_file(self) -> str:
+        """Return the path of the certificate."""
+        return check_ca_file(self.draft.ca_file)
+
+    def check_method(self, fallbacks: Iterable[Upstream]) -> None:
+        """Check that the sign-in, the method and the upstreams can be combined."""
+        check_sign_in(self.draft.sign_in, self.draft.method, (self._upstream(), *fallbacks))
+
+    def profile(self) -> Profile:
+        """Return the profile; raise `ProfileError` if a field is invalid."""
+        name, fallbacks = self.name(), self.fallbacks()
+        self.check_method(fallbacks)
+        return Profile(
+            self.profile_id or make_id(name, (profile.id for profile in self.profiles)),
+            name,
+            self._upstream(),
+            self.draft.sign_in,
+            self.user(),
+            self.bypass(),
+            fallbacks,
+            self.ca_file(),
+            self.draft.method,
+            self.draft.encoding,
+        )
+
+    def _upstream(self) -> Upstream:
+        return Upstream(self.host(), self.port(), self.draft.scheme)

@@ -1,0 +1,370 @@
+"""The groups of fields of the profile form. A group shows its part of a `ProfileDraft`."""
+
+from PySide6.QtCore import QCoreApplication, QDir, QObject, Qt, Signal, Slot
+from PySide6.QtGui import QFocusEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QRadioButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from trayproxy.domain.signin import KeyringStatus
+from trayproxy.profiles.profile import Encoding, Method, ProxyScheme, SignIn
+from trayproxy.ui import texts
+from trayproxy.ui.profile_draft import ProfileDraft
+from trayproxy.ui.text_sanitizer import breakable
+from trayproxy.ui.widgets import named, plain_label
+
+translate = QCoreApplication.translate
+
+
+class CheckedLine(QLineEdit):
+    """Line edit with a label for its error.
+
+    Attributes:
+        error: The label, hidden while the input has no error.
+
+    Signals:
+        input_ended(CheckedLine): The focus has left this line edit, or its text was chosen.
+    """
+
+    input_ended = Signal(object)
+
+    def __init__(self, name: str) -> None:
+        """Create the line edit with its object name; the label is not in a layout yet."""
+        super().__init__()
+        self.setObjectName(name)
+        self.error = error_label(name)
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        """Emit `input_ended`."""
+        self.input_ended.emit(self)
+        super().focusOutEvent(event)
+
+    def show_text(self, text: str) -> None:
+        """Show a text; an equal text keeps the cursor and the undo history."""
+        if self.text() != text:
+            self.setText(text)
+
+    def show_error(self, text: str) -> None:
+        """Show an error; an empty text hides the label."""
+        show_error(self.error, text)
+        self.setAccessibleDescription(text)
+
+
+def error_label(field: str) -> QLabel:
+    """Return a hidden label for the error of a field."""
+    label = plain_label(f"{field}_error")
+    font = label.font()
+    font.setItalic(True)
+    label.setFont(font)
+    label.hide()
+    return label
+
+
+def show_error(label: QLabel, text: str) -> None:
+    """Show an error in its label; an empty text hides the label."""
+    if text:
+        label.setText(breakable(text))
+    label.setVisible(bool(text))
+
+
+class AddressRow(QWidget):
+    """The row with the scheme, the host and the port of the upstream.
+
+    Signals:
+        scheme_chosen: The user has chosen a scheme.
+    """
+
+    scheme_chosen = Signal()
+
+    def __init__(self) -> None:
+        """Build the row with empty fields."""
+        super().__init__()
+        self.host = CheckedLine("host")
+        self.host.setPlaceholderText("proxy.corp.example")
+        self.host.setAccessibleName(translate("Profiles", "Address of the proxy"))
+        self.port = CheckedLine("port")
+        self.port.setPlaceholderText("8080")
+        self.port.setAccessibleName(translate("Profiles", "Port of the proxy"))
+        self.port.setMaxLength(5)
+        self.port.setFixedWidth(self.fontMetrics().averageCharWidth() * 12)
+        # An address is written from left to right in every language.
+        for widget in (self, self.host, self.port):
+            widget.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._scheme = named(QComboBox(), "scheme")
+        self._scheme.setAccessibleName(translate("Profiles", "Kind of proxy"))
+        for scheme in ProxyScheme:
+            self._scheme.addItem(f"{scheme}://", scheme)
+        self._scheme.activated.connect(self.scheme_chosen)
+        parts = QHBoxLayout(self)
+        parts.setContentsMargins(0, 0, 0, 0)
+        parts.addWidget(self._scheme)
+        parts.addWidget(self.host, 1)
+        parts.addWidget(QLabel(":"))
+        parts.addWidget(self.port)
+
+    @property
+    def scheme(self) -> ProxyScheme:
+        """The scheme."""
+        return ProxyScheme(self._scheme.currentData())
+
+    def show_draft(self, draft: ProfileDraft) -> None:
+        """Show the address of a draft."""
+        self.host.show_text(draft.host)
+        self.port.show_text(draft.port)
+        self._scheme.setCurrentIndex(self._scheme.findData(draft.scheme))
+
+
+class SignInRows(QObject):
+    """The rows with the sign-in, the method, the user name and the password.
+
+    Attributes:
+        user: The line edit for the user name.
+        method_error: The label for the error of the method.
+
+    Signals:
+        chosen: The user has chosen a sign-in or a method.
+        forget_requested: Remove the saved password.
+    """
+
+    chosen = Signal()
+    forget_requested = Signal()
+
+    def __init__(self, form: QFormLayout, parent: QWidget) -> None:
+        """Add the rows to a form.
+
+        Args:
+            form: The layout of the form.
+            parent: The Qt parent.
+        """
+        super().__init__(parent)
+        self._may_forget = False
+        self._buttons = {
+            SignIn.PASSWORD: named(
+                QRadioButton(translate("Profiles", "User name and &password")), "with_password"
+            ),
+            SignIn.SSO: named(QRadioButton(texts.own_sign_in_text()), "with_own_sign_in"),
+            SignIn.NONE: named(QRadioButton(translate("Profiles", "N&one")), "without_sign_in"),
+        }
+        column = QVBoxLayout()
+        group = QButtonGroup(self)
+        for button in self._buttons.values():
+            group.addButton(button)
+            column.addWidget(button)
+            button.clicked.connect(self.chosen)
+        self._buttons[SignIn.PASSWORD].setChecked(True)
+        self._method = named(QComboBox(), "method")
+        self._method.setToolTip(
+            translate("Profiles", "Automatic uses the strongest method that the proxy offers")
+        )
+        for method in Method:
+            self._method.addItem(texts.method_name(method), method)
+        self._method.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self._method.activated.connect(self.chosen)
+        self.method_error = error_label("method")
+        self.user = CheckedLine("profile_user")
+        self.user.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._password_status = plain_label("password_kept")
+        self._forget_button = named(
+            QPushButton(translate("Profiles", "&Forget password")), "forget_password"
+        )
+        self._forget_button.clicked.connect(self.forget_requested)
+        form.addRow(translate("Profiles", "Sign-in:"), column)
+        form.addRow(translate("Profiles", "&Method:"), self._method)
+        form.addRow("", self.method_error)
+        form.addRow(translate("Profiles", "&User name:"), self.user)
+        form.addRow("", self.user.error)
+        form.addRow(translate("Profiles", "Password:"), self._password_status)
+        forget = QHBoxLayout()
+        forget.addWidget(self._forget_button)
+        forget.addStretch()
+        form.addRow("", forget)
+
+    @property
+    def sign_in(self) -> SignIn:
+        """The sign-in."""
+        return next(sign_in for sign_in, button in self._buttons.items() if button.isChecked())
+
+    @property
+    def button(self) -> QRadioButton:
+        """The button of the sign-in."""
+        return self._buttons[self.sign_in]
+
+    @property
+    def method(self) -> Method:
+        """The method."""
+        return Method(self._method.currentData())
+
+    def show_draft(self, draft: ProfileDraft) -> None:
+        """Show the sign-in of a draft."""
+        self.user.show_text(draft.user)
+        self._method.setCurrentIndex(self._method.findData(draft.method))
+        self._buttons[draft.sign_in].setChecked(True)
+
+    def show_method_error(self, text: str) -> None:
+        """Show why the sign-in and the method cannot be combined; an empty text hides the label."""
+        show_error(self.method_error, text)
+        for button in (self.button,) if text else self._buttons.values():
+            button.setAccessibleDescription(text)
+
+    def show_keyring(self, keyring: KeyringStatus, *, has_password: bool | None) -> None:
+        """Show where the password of the profile is stored.
+
+        Args:
+            keyring: The state of the password store.
+            has_password: True if the store has a password for this profile; None if unknown.
+        """
+        text = texts.no_remember_reason(keyring)
+        if has_password:
+            text = translate("Profiles", "Kept in {store}").format(store=texts.store_name(keyring))
+        elif not text and keyring.name:
+            text = translate("Profiles", "Kept in {store} once the proxy has accepted it").format(
+                store=texts.store_name(keyring)
+            )
+        elif not text:
+            text = translate("Profiles", "TrayProxy asks for it when the proxy does")
+        self._password_status.setText(breakable(text))
+
+    def set_forget_allowed(self, allowed: bool) -> None:
+        """Allow or forbid *Forget password*; see `update_enabled`."""
+        self._may_forget = allowed
+
+    def update_enabled(self, scheme: ProxyScheme) -> None:
+        """Enable the fields that apply to the sign-in and to the scheme of the upstream."""
+        with_password = self.sign_in is SignIn.PASSWORD
+        self.user.setEnabled(with_password)
+        self._password_status.setEnabled(with_password)
+        self._forget_button.setEnabled(with_password and self._may_forget)
+        # SOCKS5 has one method with a password, and no choice of encoding (RFC 1929).
+        is_socks = scheme is ProxyScheme.SOCKS5
+        self._method.setEnabled(self.sign_in is not SignIn.NONE and not is_socks)
+
+
+class AdvancedRows(QWidget):
+    """The rows that few profiles need, shown by a button.
+
+    Attributes:
+        button: The button, which is not in a layout yet.
+        rows: The layout of the rows.
+        fallbacks: The line edit for the fallbacks.
+        ca_file: The line edit for the certificate.
+
+    Signals:
+        chosen: The user has chosen a certificate or an encoding.
+    """
+
+    chosen = Signal()
+
+    def __init__(self) -> None:
+        """Build the rows, hidden, with empty fields."""
+        super().__init__()
+        self.button = _advanced_button()
+        self.button.toggled.connect(self._on_toggled)
+        self.fallbacks = CheckedLine("fallbacks")
+        self.fallbacks.setPlaceholderText("proxy2.corp.example:8080")
+        self.fallbacks.setToolTip(
+            translate("Profiles", "Used while the proxy above cannot be reached, in this order")
+        )
+        self.ca_file = CheckedLine("ca_file")
+        self.ca_file.setPlaceholderText(translate("Profiles", "The system's authorities"))
+        for field in (self.fallbacks, self.ca_file):
+            field.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._encoding = _encoding_box()
+        self._encoding.activated.connect(self.chosen)
+        choose_button = named(QPushButton(translate("Profiles", "&Choose…")), "choose_ca_file")
+        choose_button.clicked.connect(self._on_choose_ca_file)
+        file = QWidget()
+        parts = QHBoxLayout(file)
+        parts.setContentsMargins(0, 0, 0, 0)
+        parts.addWidget(self.ca_file, 1)
+        parts.addWidget(choose_button)
+        label = QLabel(translate("Profiles", "Cert&ificate:"))
+        label.setBuddy(self.ca_file)
+        self.rows = QFormLayout(self)
+        self.rows.setContentsMargins(0, 0, 0, 0)
+        self.rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.rows.addRow(translate("Profiles", "Othe&rwise use:"), self.fallbacks)
+        self.rows.addRow("", self.fallbacks.error)
+        self.rows.addRow(label, file)
+        self.rows.addRow("", self.ca_file.error)
+        self.rows.addRow(translate("Profiles", "Te&xt encoding:"), self._encoding)
+        self.hide()
+
+    @property
+    def encoding(self) -> Encoding:
+        """The encoding."""
+        return Encoding(self._encoding.currentData())
+
+    def show_draft(self, draft: ProfileDraft) -> None:
+        """Show the fields of a draft."""
+        self.fallbacks.show_text(draft.fallbacks)
+        self.ca_file.show_text(draft.ca_file)
+        self._encoding.setCurrentIndex(self._encoding.findData(draft.encoding))
+
+    def update_enabled(self, sign_in: SignIn, scheme: ProxyScheme) -> None:
+        """Enable the encoding if it applies to the sign-in and to the scheme of the upstream."""
+        is_socks = scheme is ProxyScheme.SOCKS5
+        self._encoding.setEnabled(sign_in is SignIn.PASSWORD and not is_socks)
+
+    @Slot(bool)
+    def _on_toggled(self, is_open: bool) -> None:
+        arrow = Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow
+        self.button.setArrowType(arrow)
+        self.setVisible(is_open)
+
+    @Slot()
+    def _on_choose_ca_file(self) -> None:
+        dialog = named(QFileDialog(self), "ca_file_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilters(
+            [
+                translate("Profiles", "Certificates (*.pem *.crt *.cer *.der)"),
+                translate("Profiles", "All files (*)"),
+            ]
+        )
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.fileSelected.connect(self._on_ca_file_chosen)
+        dialog.open()
+
+    @Slot(str)
+    def _on_ca_file_chosen(self, path: str) -> None:
+        self.ca_file.setText(QDir.toNativeSeparators(path))
+        self.ca_file.input_ended.emit(self.ca_file)
+        self.chosen.emit()
+
+
+def _advanced_button() -> QToolButton:
+    button = named(QToolButton(), "advanced")
+    button.setText(translate("Profiles", "Advanced"))
+    button.setCheckable(True)
+    button.setAutoRaise(True)
+    button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    button.setArrowType(Qt.ArrowType.RightArrow)
+    button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    return button
+
+
+def _encoding_box() -> QComboBox:
+    box = named(QComboBox(), "encoding")
+    box.setToolTip(
+        translate(
+            "Profiles",
+            "Of user name and password, for a proxy that does not name its own. Choose Latin-1 "
+            "if a right password with letters such as ä or é is not accepted.",
+        )
+    )
+    for encoding in Encoding:
+        box.addItem(texts.encoding_name(encoding), encoding)
+    box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+    return box
