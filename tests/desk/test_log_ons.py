@@ -85,15 +85,15 @@ def driver_on_trial(kind: str) -> tuple[MachineDriver, int]:
 
 def trial_state(space: SpaceState) -> tuple[object, ...]:
     """Return all state that a verdict on the current login would change."""
-    counts = (space.accepted_at, space.refusals, space.unanswered)
+    counts = (space.accepted_at, space.doubt.refusals, space.doubt.unanswered)
     return (
         space.phase,
         space.login_id,
         space.login,
         counts,
-        space.own_request,
-        set(space.in_flight),
-        set(space.inconclusive_hosts),
+        space.trial.own_request,
+        set(space.doubt.in_flight),
+        set(space.doubt.inconclusive_hosts),
     )
 
 

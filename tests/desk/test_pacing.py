@@ -229,9 +229,9 @@ def test_never_more_permits_are_outstanding_than_may_go_unanswered(events: list[
             effect.permit for effect in driver.effects_of(GrantPermit)[known:] if effect.permit
         ]
         space = driver.machine.state.spaces[SPACE]
-        assert len(space.in_flight) <= driver.limits.unanswered_max
+        assert len(space.doubt.in_flight) <= driver.limits.unanswered_max
         assert not space.permit_queue or space.phase is SpacePhase.TRUSTED
-        if space.refusals:
+        if space.doubt.refusals:
             assert not space.permit_queue
 
 

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
+from trayproxy.desk.machine.doubt import Doubt
 from trayproxy.desk.machine.events import CancelTrial, LookupFinished, LookUpLogin, SurveyKeyring
 from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
 from trayproxy.desk.machine.prompts import Prompts
@@ -146,7 +147,7 @@ class CredentialLookup:
         Some proxies and SOCKS servers close the connection instead of rejecting a wrong password.
         """
         limits, now = self._state.limits, self._state.now
-        is_same = login == space.login and space.unanswered >= limits.unanswered_max
+        is_same = login == space.login and space.doubt.unanswered >= limits.unanswered_max
         return is_same and now < space.lookup.hold_until
 
     def set_keyring(self, keyring: KeyringStatus) -> None:
@@ -213,9 +214,10 @@ class CredentialLookup:
             source: The origin of the login.
         """
         is_same_login = login is not None and login == space.login and source is LoginSource.SAVED
-        unanswered = space.unanswered if is_same_login else 0
+        unanswered = space.doubt.unanswered if is_same_login else 0
         self.clear_login(space)
-        space.login, space.source, space.unanswered = login, source, unanswered
+        space.login, space.source = login, source
+        space.doubt = Doubt(unanswered=unanswered)
         if login:
             space.retry_rejected = self._state.is_rejected(space.key.upstream_id, login)
         if source is not LoginSource.SAVED and space.prompt.reason not in UPSTREAM_CHANGED:
@@ -228,10 +230,8 @@ class CredentialLookup:
     def clear_login(self, space: SpaceState) -> None:
         """Start a new generation without a login and clear everything known about the previous
         login."""
-        if space.is_recorded and space.login:
+        if space.trial.is_recorded and space.login:
             self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
-        space.is_recorded = False
-        space.clear_record()
         if space.login and space.accepted_at is None and space.phase is SpacePhase.CHECKING:
             space.pending_verdicts[space.generation] = space.login
             if len(space.pending_verdicts) > _PENDING_VERDICTS_MAX:
@@ -239,18 +239,12 @@ class CredentialLookup:
         space.generation += 1
         space.login, space.remember, space.consent = None, False, None
         space.source = LoginSource.SAVED
-        space.accepted_at, space.refusals, space.unanswered = None, 0, 0
-        space.scheme_failures = 0
+        space.accepted_at = None
         space.scheme, space.weaker_snoozed_until = "", 0.0
         space.accepted_labels.clear()
         space.accepted_targets.clear()
-        space.inconclusive_hosts.clear()
-        space.own_targets.clear()
-        space.canary_offer = None
-        space.is_blocked = space.is_unsent = False
-        space.refused_hosts.clear()
-        space.in_flight.clear()
+        space.is_unsent = False
         for request in space.parked.values():
             request.was_refused, request.objection = False, None
-        space.clear_canary_deadlines()
+        space.doubt, space.trial = Doubt(), space.trial.renewed()
         space.lookup = space.lookup.cancelled()

@@ -71,7 +71,7 @@ from trayproxy.desk.machine.pacing import Pacing
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.queries import Queries
 from trayproxy.desk.machine.scheme_policy import objection, pick
-from trayproxy.desk.machine.space_state import LoginInFlight, ParkedRequest, SpacePhase, SpaceState
+from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.user_actions import UserActions
 from trayproxy.desk.machine.verification import Verification
@@ -245,7 +245,9 @@ class Machine(Queries):
         if event.offers:
             state.no_common_scheme.pop(event.space.upstream_id, None)
         self._record_challenge(space, event)
-        in_flight = space.in_flight.pop(tried.permit, None) if tried else None
+        in_flight = tried is not None and tried.permit in space.doubt.in_flight
+        if tried:
+            space.doubt = space.doubt.returned(tried.permit)
         if tried and changed_realm and tried.has_changed_realm:
             return state.refuse(event.request_id, RefusalReason.FORBIDDEN)
         request = ParkedRequest(
@@ -264,10 +266,7 @@ class Machine(Queries):
     def _record_challenge(self, space: SpaceState, event: RequestChallenged) -> None:
         """Update a protection space with the schemes and the target of a challenged request."""
         space.seen_at = self.state.now
-        if event.is_own:
-            space.own_challenged = True
-        else:
-            space.last_target = event.target
+        space.trial = space.trial.challenged(event.target, is_own=event.is_own)
         if event.offers:
             space.offers = event.offers
             offer = pick(space, event.offers, self.state.now)
@@ -279,11 +278,11 @@ class Machine(Queries):
         request: ParkedRequest,
         event: RequestChallenged,
         tried: TriedLogin,
-        in_flight: LoginInFlight | None,
+        in_flight: bool,
     ) -> None:
         """Handle a request that was refused with the current login: park it again or refuse it."""
         state = self.state
-        is_trial = in_flight is not None or event.is_own or space.accepted_at is None
+        is_trial = in_flight or event.is_own or space.accepted_at is None
         if event.offers and not tried.is_offered_again and not tried.is_final:
             self._outcomes.handle_other_scheme(space, tried, is_trial=is_trial)
             return self._park_or_refuse(space, request)
@@ -416,7 +415,7 @@ class Machine(Queries):
         self._user_actions.end_snooze(s for s in spaces if s.prompt.snooze_ends_with_network)
         for space in spaces:
             space.backoffs.clear()
-            space.unanswered = 0
+            space.doubt = space.doubt.with_unanswered(0)
 
     def _edit_profile(self, profile: Profile) -> None:
         state = self.state

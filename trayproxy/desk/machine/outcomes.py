@@ -15,6 +15,7 @@ rejected once: it is never sent again automatically.
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind, is_password_unchecked, strength
+from trayproxy.desk.machine.doubt import Doubt
 from trayproxy.desk.machine.events import (
     ClearRejection,
     LoginAccepted,
@@ -70,7 +71,7 @@ class Outcomes:
             SpacePhase.SNOOZED,
         ):
             return
-        in_flight = space.in_flight.get(event.permit)
+        in_flight = space.doubt.in_flight.get(event.permit)
         if (
             in_flight is None
             and space.accepted_at is not None
@@ -78,18 +79,12 @@ class Outcomes:
         ):
             return  # The request was released before the login came into doubt.
         space.accepted_at = space.seen_at = self._state.now
-        space.refusals = space.unanswered = space.scheme_failures = 0
-        space.is_overdue = False
-        space.own_requests_sent = 0
-        space.refused_hosts.clear()
-        space.inconclusive_hosts.clear()
-        space.own_targets.clear()
-        space.in_flight.clear()
+        space.doubt = Doubt()
         space.prompt = space.prompt.with_weaker_refusal(None)
         if space.login_id == login_id:
             is_canary = space.phase is SpacePhase.CHECKING
             self._add_accepted_target(
-                space, event.target or (space.canary_target if is_canary else "")
+                space, event.target or (space.trial.canary_target if is_canary else "")
             )
         space.accepted_labels[event.label] = event.scheme
         if space.scheme not in space.accepted_labels.values() or event.label == max(
@@ -114,7 +109,8 @@ class Outcomes:
 
     @staticmethod
     def _is_without_doubt(space: SpaceState) -> bool:
-        return space.phase is SpacePhase.TRUSTED and (not space.unanswered or space.is_overdue)
+        doubt = space.doubt
+        return space.phase is SpacePhase.TRUSTED and (not doubt.unanswered or doubt.is_overdue)
 
     def _trust_login(self, space: SpaceState, label: str) -> None:
         state = self._state
@@ -122,11 +118,9 @@ class Outcomes:
             state.rejected.discard(state.rejection_scopes(space.key.upstream_id), space.login)
             state.effects.append(ClearRejection(space.key.upstream_id, space.login))
         space.move_to(SpacePhase.TRUSTED)
-        space.clear_canary_deadlines()
+        space.trial = space.trial.accepted()
         space.prompt = space.prompt.without_rejections()
-        space.rejecting_target = ""
         space.backoffs.pop(space.scheme, None)
-        space.is_blocked = False
         self._update_fingerprint(space, label)
         replaces_user = space.source is LoginSource.TYPED
         if space.remember and space.login:
@@ -205,12 +199,13 @@ class Outcomes:
             return
         if space.phase not in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED):
             return
-        if space.accepted_at is not None and tried.permit not in space.in_flight:
+        if space.accepted_at is not None and tried.permit not in space.doubt.in_flight:
             return
         may_have_cost = not is_password_unchecked(tried.verdict)
-        space.refusals += may_have_cost and space.accepted_at is not None
+        if may_have_cost and space.accepted_at is not None:
+            space.doubt = space.doubt.with_refusals(space.doubt.refusals + 1)
         stays_open = (
-            space.accepted_at is not None and space.refusals < self._state.limits.refusals_max
+            space.accepted_at is not None and space.doubt.refusals < self._state.limits.refusals_max
         )
         if stays_open or not may_have_cost:
             if space.phase is SpacePhase.CHECKING:
@@ -220,7 +215,7 @@ class Outcomes:
                     space, Ending.ABANDONED
                 )  # The other realm opens its own prompt.
         elif space.login and (space.accepted_at is not None or self._prompts.can_ask):
-            space.refusals = 0
+            space.doubt = space.doubt.with_refusals(0)
             if not space.has_clients:
                 self._prompts.close(space, Ending.ABANDONED)
             self._prompts.ask(space, PromptReason.UNCHECKED)
@@ -266,21 +261,21 @@ class Outcomes:
             return False
         is_proof = tried.is_final or (was_canary and self._proves_rejection(space, event))
         if is_proof or not self._may_be_right(space):
-            space.rejecting_target = event.target
+            space.trial = space.trial.rejected(event.target)
             self.reject(space, tried.verdict)
             return True
-        if was_canary or not space.refusals:
-            space.refusals += 1
-        if space.refusals >= state.limits.refusals_max:
+        if was_canary or not space.doubt.refusals:
+            space.doubt = space.doubt.with_refusals(space.doubt.refusals + 1)
+        if space.doubt.refusals >= state.limits.refusals_max:
             self.reject(space, tried.verdict)
             return True
         # If the password was changed just now, each further attempt is a failed log-on, so
         # requests carry the login one at a time from here.
-        space.refused_hosts[host_of(event.target)] = state.now
+        space.doubt = space.doubt.refused(event.target, state.now)
         if space.phase is SpacePhase.CHECKING and not was_canary:
             return False
-        space.in_flight.clear()
-        space.clear_canary_deadlines()
+        space.doubt = space.doubt.renewed()
+        space.trial = space.trial.canary_ended()
         if space.phase is not SpacePhase.UNVERIFIED:
             space.move_to(SpacePhase.UNVERIFIED)
         return False
@@ -296,7 +291,7 @@ class Outcomes:
         if event.is_own:
             return True
         host = host_of(event.target)
-        return any(other != host for other in space.refused_hosts) and space.was_accepted_for(
+        return any(other != host for other in space.doubt.refused_hosts) and space.was_accepted_for(
             event.target
         )
 
@@ -308,7 +303,7 @@ class Outcomes:
         """
         if space.accepted_at is None:
             return False
-        if space.refusals or self.can_verify(space):
+        if space.doubt.refusals or self.can_verify(space):
             return True
         return self._state.now - space.accepted_at <= self._state.limits.refusal_window
 
@@ -342,14 +337,14 @@ class Outcomes:
         is_general = verdict.kind in _NOT_ABOUT_REQUEST or not is_offered
         if space.phase is SpacePhase.TRUSTED and not is_general:
             # A failure caused by the content of a request does not affect other requests.
-            space.scheme_failures += not verdict.lacks_content
-            if space.scheme_failures < state.limits.scheme_failures_max:
+            space.doubt = space.doubt.scheme_failed(counts=not verdict.lacks_content)
+            if space.doubt.scheme_failures < state.limits.scheme_failures_max:
                 return False
         back_off(state, space, scheme, verdict)
         if space.scheme == scheme:
             space.scheme = ""
         if space.phase is SpacePhase.TRUSTED or (space.phase is SpacePhase.CHECKING and is_trial):
-            space.clear_canary_deadlines()
+            space.trial = space.trial.canary_ended()
             space.move_to(SpacePhase.UNVERIFIED)
             state.prompt_changed(space)
         return True
@@ -363,9 +358,7 @@ class Outcomes:
         space.prompt = space.prompt.rejected(
             space.login.user, self._state.now, is_account_locked=kind is VerdictKind.LOCKED
         )
-        space.refusals = 0
-        space.refused_hosts.clear()
-        space.in_flight.clear()
+        space.doubt = space.doubt.rejected()
         reason = (
             PromptReason.SAVED_REJECTED
             if space.source is LoginSource.SAVED
@@ -394,12 +387,12 @@ class Outcomes:
         back_off(
             self._state,
             space,
-            space.canary_offer.scheme if space.canary_offer else space.scheme,
+            space.trial.canary_scheme or space.scheme,
             verdict,
         )
-        space.refusals = 0
+        space.doubt = space.doubt.with_refusals(0)
         space.scheme = ""
-        space.clear_canary_deadlines()
+        space.trial = space.trial.canary_ended()
         if space.phase is not SpacePhase.UNVERIFIED:
             space.move_to(SpacePhase.UNVERIFIED)
 
@@ -418,14 +411,14 @@ class Outcomes:
                 if None.
         """
         state = self._state
-        space.clear_canary_deadlines()
-        space.unanswered += sent
+        space.trial = space.trial.canary_ended()
+        space.doubt = space.doubt.with_unanswered(space.doubt.unanswered + sent)
         limit = limit or state.limits.unanswered_max
         if space.accepted_at is None:
             space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
         else:
             limit = state.limits.unanswered_max + 1
-        too_many = space.unanswered - limit
+        too_many = space.doubt.unanswered - limit
         if space.login and too_many >= 0:
             is_new = space.source is LoginSource.SAVED and space.accepted_at is None
             holds = state.limits.saved_login_holds if is_new else state.limits.login_holds

@@ -22,7 +22,7 @@ from trayproxy.desk.machine.events import (
     PermitRequested,
     UpstreamSilent,
 )
-from trayproxy.desk.machine.space_state import LoginInFlight, SpacePhase, SpaceState
+from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.verification import Verification
 
@@ -55,13 +55,9 @@ class Pacing:
             or space.phase is not SpacePhase.TRUSTED
         ):
             return
-        if space.unanswered or space.in_flight:
+        if space.doubt.unanswered or space.doubt.in_flight:
             return
-        limit = self._state.limits.unanswered_max
-        space.is_overdue, space.unanswered = True, min(event.count, limit)
-        if space.unanswered >= limit:
-            # A response to one of these requests may still arrive and prove the login.
-            space.last_permit_at = self._state.now
+        space.doubt = space.doubt.silent(event.count, self._state.now, self._state.limits)
 
     def remove(self, number: int) -> None:
         """Remove a request from the permit queue, if it is queued: its client has disconnected."""
@@ -77,7 +73,7 @@ class Pacing:
     def deadlines(self, space: SpaceState) -> Iterator[float]:
         """Yield the time at which the next send permit of a protection space may be granted."""
         if space.permit_queue:
-            yield space.last_permit_at + self._state.limits.send_interval
+            yield space.doubt.last_permit_at + self._state.limits.send_interval
 
     def _grant_next(self, space: SpaceState) -> None:
         state = self._state
@@ -94,16 +90,15 @@ class Pacing:
             state.deny_permits(space)
             return
         number = next(iter(space.permit_queue))
-        space.in_flight[number] = LoginInFlight(state.now, space.permit_queue.pop(number))
-        space.last_permit_at, space.is_overdue = state.now, False
+        space.doubt = space.doubt.permitted(number, space.permit_queue.pop(number), state.now)
         state.effects.append(GrantPermit(number, number))
 
     def _is_due(self, space: SpaceState) -> bool:
         limits = self._state.limits
-        is_first = not space.in_flight and space.unanswered < limits.unanswered_max
-        return is_first or self._state.now >= space.last_permit_at + limits.send_interval
+        is_first = not space.doubt.in_flight and space.doubt.unanswered < limits.unanswered_max
+        return is_first or self._state.now >= space.doubt.last_permit_at + limits.send_interval
 
     def _has_too_many_unanswered(self, space: SpaceState) -> bool:
         state = self._state
-        count = len(space.in_flight) + space.unanswered
+        count = len(space.doubt.in_flight) + space.doubt.unanswered
         return state.can_send_own and count >= state.limits.unanswered_max

@@ -30,7 +30,7 @@ class Prompts:
         state = self._state
         name = previous_name(state, space, reason) if reason in UPSTREAM_CHANGED else ""
         space.prompt = space.prompt.asked(reason, name, state.now + state.limits.prompt_delay)
-        space.clear_canary_deadlines()
+        space.trial = space.trial.canary_ended()
         if space.phase is not SpacePhase.PROMPTING:
             space.move_to(SpacePhase.PROMPTING)
         state.prompt_changed(space)

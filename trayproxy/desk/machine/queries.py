@@ -127,7 +127,7 @@ class Queries:
     def is_proved(self, login_id: LoginId) -> bool:
         """Return whether this identifier names a trusted login and its requests got responses."""
         space = self.state.spaces.get(login_id.space)
-        return self.is_trusted(login_id) and space is not None and not space.unanswered
+        return self.is_trusted(login_id) and space is not None and not space.doubt.unanswered
 
     def is_settled(self, upstream_id: UpstreamId) -> bool:
         """Return whether an upstream has no open prompt, no snooze and no login in doubt.
@@ -136,8 +136,7 @@ class Queries:
         """
         spaces = self.state.spaces_of_upstream(upstream_id)
         is_open = any(
-            s.prompt.open or s.refusals or s.unanswered or s.phase is SpacePhase.SNOOZED
-            for s in spaces
+            s.prompt.open or s.doubt.exists or s.phase is SpacePhase.SNOOZED for s in spaces
         )
         return not (is_open or self.state.screen_locked)
 
@@ -281,7 +280,7 @@ class Queries:
         return SignInTrouble(space.profile, RefusalReason.WEAKER, text)
 
     def _trouble(self, space: SpaceState) -> SignInTrouble | None:
-        if space.is_record_overdue:
+        if space.trial.is_record_overdue:
             return SignInTrouble(space.profile, RefusalReason.UNRECORDED, "")
         if space.phase is SpacePhase.TRUSTED and space.prompt.weaker_refusal is not None:
             return SignInTrouble(space.profile, RefusalReason.WEAKER, space.prompt.weaker_refusal)
@@ -301,9 +300,9 @@ class Queries:
 def _trial_state(space: SpaceState) -> TrialState:
     if space.phase is SpacePhase.TRUSTED:
         return TrialState.ACCEPTED
-    if space.is_record_overdue:
+    if space.trial.is_record_overdue:
         return TrialState.UNRECORDED
-    is_pending = space.own_request or space.is_blocked or space.record_number
+    is_pending = space.trial.is_pending
     if space.phase is SpacePhase.CHECKING or (space.phase is SpacePhase.UNVERIFIED and is_pending):
         return TrialState.UNDER_WAY
     if space.is_unsent:

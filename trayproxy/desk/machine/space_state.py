@@ -22,10 +22,12 @@ from enum import Enum
 from math import inf
 
 from trayproxy.auth.login import Login
+from trayproxy.desk.machine.doubt import Doubt
 from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.lookup import Lookup
 from trayproxy.desk.machine.prompt_state import REJECTION_REASONS, PromptState
+from trayproxy.desk.machine.trial import Trial
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, host_of
 from trayproxy.domain.signin import Program, PromptReason, SignInState
 from trayproxy.profiles.profile import Profile
@@ -160,19 +162,6 @@ class SchemeBackoff:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LoginInFlight:
-    """A request sent with an unproved login.
-
-    Attributes:
-        released_at: Time when the request was released.
-        target: The target of the request. Untrusted.
-    """
-
-    released_at: float
-    target: str
-
-
 @dataclass(slots=True)
 class SpaceState:
     """The state of a protection space.
@@ -184,6 +173,8 @@ class SpaceState:
         seen_at: Time of the last 407 or acceptance.
         prompt: The prompt, and the rejections that it reports.
         lookup: The keyring look-ups.
+        doubt: What speaks against the current login since its last acceptance.
+        trial: The trial of the current login.
         phase: The current phase; set by `move_to`.
         login: The login of the current generation. It is kept after a rejection in case the
             rejection turns out to be wrong; requests carry it without a 407 only in
@@ -192,29 +183,10 @@ class SpaceState:
         remember: True if the login is saved to the keyring once it is accepted.
         generation: Number of the current login; incremented with each new login.
         accepted_at: Time of the last acceptance of this generation, None if it was never accepted.
-        refusals: Refusals of this generation since its last acceptance.
-        refused_hosts: Hosts of the requests refused since the last acceptance, with the time of the
-            refusal.
         forbidden_hosts: Hosts forbidden to this user by the upstream, with the time of the finding.
             They are kept when the login changes: the next trial uses another host.
-        in_flight: Requests with the current login while it is not proved, by request number. For a
-            login in doubt only the verdicts of these requests count: any other request with the
-            login was sent before the doubt.
         permit_queue: Targets of the requests waiting for a send permit, by request number.
-        last_permit_at: Time when the last send permit was granted.
-        is_recorded: True if the trial of the current login has been written to disk.
-        record_number: Number of the outstanding `RecordTrial`, 0 if there is none.
-        record_deadline: Time when the record becomes overdue.
-        is_record_overdue: True if the record is overdue: until it is written, the login is not sent
-            and requests are refused.
-        canary_overdue_at: Time when the prompt reports the missing verdict on the canary.
-        canary_lost_at: Time when the canary is given up.
-        canary_target: The target of the canary.
-        rejecting_target: The target for which a login was rejected last; it may be a forbidden host
-            instead.
         accepted_targets: Targets for which the current login was accepted, oldest first.
-        inconclusive_hosts: Hosts with inconclusive responses to the current login.
-        canary_offer: The offered scheme used by the canary.
         scheme: The strongest scheme with which the current login was accepted, as in
             `OfferedScheme`.
         accepted_labels: Strength labels with which the current login was accepted, with their
@@ -222,21 +194,7 @@ class SpaceState:
         consent: The scheme shown in the prompt when the user typed the current login, None if the
             login was not typed.
         backoffs: Back-offs of failed schemes, by scheme.
-        scheme_failures: Failures in a row of the accepted scheme.
-        unanswered: Number of requests in a row with the current login and without a response.
-        is_overdue: True if the requests counted in `unanswered` may still get a response: the
-            upstream has only stopped responding for a moment.
-        own_request: Number of the outstanding own request, 0 if there is none.
-        own_deadline: Time until which other requests wait for the own request while an accepted
-            login is in doubt.
-        own_challenged: True if the upstream has responded to the own request with a 407.
-        own_requests_sent: Own requests sent since the last acceptance.
-        own_generation: The login generation for which the last own request was sent.
-        own_targets: Targets of own requests with the current login.
-        last_target: The target of the last request of a program.
         pending_verdicts: Logins replaced while their canary was in flight, by generation.
-        is_blocked: True if the verdict on the same login is awaited, because the login is in flight
-            elsewhere.
         parked: The parked requests by number, oldest first.
         is_unsent: True if the current login had been rejected before and was not sent again.
         retry_rejected: True if the current login is sent even if it has been rejected before, as
@@ -249,6 +207,8 @@ class SpaceState:
     seen_at: float
     prompt: PromptState
     lookup: Lookup
+    doubt: Doubt = field(default_factory=Doubt)
+    trial: Trial = field(default_factory=Trial)
     offers: tuple[OfferedScheme, ...] = ()
     phase: SpacePhase = SpacePhase.NO_LOGIN
     login: Login | None = None
@@ -256,39 +216,14 @@ class SpaceState:
     remember: bool = False
     generation: int = 0
     accepted_at: float | None = None
-    refusals: int = 0
-    refused_hosts: dict[str, float] = field(default_factory=dict)
     forbidden_hosts: dict[str, float] = field(default_factory=dict)
-    in_flight: dict[int, LoginInFlight] = field(default_factory=dict)
     permit_queue: dict[int, str] = field(default_factory=dict)
-    last_permit_at: float = -inf
-    is_recorded: bool = False
-    record_number: int = 0
-    record_deadline: float = inf
-    is_record_overdue: bool = False
-    canary_overdue_at: float = inf
-    canary_lost_at: float = inf
-    canary_target: str = ""
-    rejecting_target: str = ""
     accepted_targets: dict[str, None] = field(default_factory=dict)
-    inconclusive_hosts: set[str] = field(default_factory=set)
-    canary_offer: OfferedScheme | None = None
     scheme: str = ""
     accepted_labels: dict[str, str] = field(default_factory=dict)
     consent: OfferedScheme | None = None
     backoffs: dict[str, SchemeBackoff] = field(default_factory=dict)
-    scheme_failures: int = 0
-    unanswered: int = 0
-    is_overdue: bool = False
-    own_request: int = 0
-    own_deadline: float = inf
-    own_challenged: bool = False
-    own_requests_sent: int = 0
-    own_generation: int = 0
-    own_targets: set[str] = field(default_factory=set)
-    last_target: str = ""
     pending_verdicts: dict[int, Login] = field(default_factory=dict)
-    is_blocked: bool = False
     parked: dict[int, ParkedRequest] = field(default_factory=dict)
     is_unsent: bool = False
     retry_rejected: bool = False
@@ -349,9 +284,7 @@ class SpaceState:
             or self.accepted_at is not None
         ):
             return False
-        is_pending = self.phase is SpacePhase.UNVERIFIED and (
-            self.own_request > 0 or self.is_blocked or self.record_number > 0
-        )
+        is_pending = self.phase is SpacePhase.UNVERIFIED and self.trial.is_pending
         return self.phase is SpacePhase.CHECKING or is_pending
 
     @property
@@ -359,30 +292,21 @@ class SpaceState:
         """The requests waiting for the user although the current login was accepted."""
         return [request for request in self.clients if request.objection is not None]
 
-    def clear_record(self) -> None:
-        """Stop waiting for the trial of the current login to be recorded."""
-        self.record_number, self.record_deadline, self.is_record_overdue = 0, inf, False
-
-    def clear_canary_deadlines(self) -> None:
-        """Clear the deadlines of the canary: it has returned, or was given up."""
-        self.canary_overdue_at = self.canary_lost_at = inf
-
     def is_proved(self, now: float, limits: DeskLimits) -> bool:
         """Return whether the login was accepted recently and every request since then got a
         response."""
-        if self.phase is not SpacePhase.TRUSTED or self.accepted_at is None or self.unanswered:
+        if (
+            self.phase is not SpacePhase.TRUSTED
+            or self.accepted_at is None
+            or self.doubt.unanswered
+        ):
             return False
         return now < self.accepted_at + limits.proof_ttl
 
     def is_in_doubt(self) -> bool:
         """Return whether an accepted login was refused, or got no response, since its last
         acceptance."""
-        return self.accepted_at is not None and (self.refusals > 0 or self.unanswered > 0)
-
-    def was_refused_lately(self, target: str, now: float, limits: DeskLimits) -> bool:
-        """Return whether the current login was refused moments ago for the host of this target."""
-        refused_at = self.refused_hosts.get(host_of(target))
-        return refused_at is not None and now - refused_at <= limits.refusal_window
+        return self.accepted_at is not None and self.doubt.exists
 
     def is_forbidden(self, target: str, now: float, limits: DeskLimits) -> bool:
         """Return whether the host of this target is known to be forbidden even with a right
@@ -401,14 +325,15 @@ class SpaceState:
         The host of the target has given inconclusive responses, or is forbidden to right logins,
         too.
         """
-        return host_of(target) in self.inconclusive_hosts or self.is_forbidden(target, now, limits)
+        is_inconclusive = host_of(target) in self.doubt.inconclusive_hosts
+        return is_inconclusive or self.is_forbidden(target, now, limits)
 
     @property
     def sign_in(self) -> SignInState:
         """The sign-in state for front ends (ux §3.1)."""
         if self.phase is SpacePhase.TRUSTED:
             return SignInState.OK if self.prompt.weaker_refusal is None else SignInState.NEEDED
-        if self.accepted_at is not None and self.refusals:
+        if self.accepted_at is not None and self.doubt.refusals:
             return SignInState.OK
         if self.phase is SpacePhase.SNOOZED:
             return SignInState.SNOOZED

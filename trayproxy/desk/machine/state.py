@@ -169,7 +169,7 @@ class DeskState:
             for s in self.spaces.values()
             if s.is_idle
             and s.phase is not SpacePhase.CHECKING
-            and not (s.own_request or s.permit_queue)
+            and not (s.trial.own_request or s.permit_queue)
         ]
         if not idle:
             return False

@@ -78,9 +78,9 @@ class UserActions:
     def _wait_for_verdict(self, space: SpaceState) -> None:
         """Continue the trial of a login after the user has typed the same login again."""
         space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
-        space.own_generation = 0
-        if space.phase is SpacePhase.CHECKING:
-            space.canary_overdue_at = self._state.now + self._state.limits.canary_overdue
+        is_checking = space.phase is SpacePhase.CHECKING
+        overdue_at = self._state.now + self._state.limits.canary_overdue
+        space.trial = space.trial.typed_again(overdue_at if is_checking else inf)
         self._state.prompt_changed(space)
 
     def _is_rejected(self, space: SpaceState, login: Login) -> bool:

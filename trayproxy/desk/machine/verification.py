@@ -14,7 +14,6 @@ inconclusive responses (see `trayproxy.desk.machine.outcomes`) or refuse right l
 """
 
 from collections.abc import Iterator
-from math import inf
 
 from trayproxy.desk.machine.events import (
     CancelTrial,
@@ -31,14 +30,12 @@ from trayproxy.desk.machine.outcomes import Outcomes
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
 from trayproxy.desk.machine.space_state import (
-    LoginInFlight,
     LoginSource,
     ParkedRequest,
     SpacePhase,
     SpaceState,
 )
 from trayproxy.desk.machine.state import DeskState
-from trayproxy.desk.protection_space import host_of
 from trayproxy.domain.signin import Ending, PromptReason
 
 NO_TARGET = ""
@@ -63,7 +60,7 @@ class Verification:
     def sweep(self) -> None:
         """Release or refuse parked requests where possible, and send the due canaries."""
         for space in self._state.spaces.values():
-            if space.is_record_overdue:
+            if space.trial.is_record_overdue:
                 self._state.refuse_all(space, RefusalReason.UNRECORDED)
             elif space.phase is SpacePhase.TRUSTED:
                 for request in list(space.parked.values()):
@@ -75,24 +72,23 @@ class Verification:
 
     def deadlines(self, space: SpaceState) -> Iterator[float]:
         """Yield the deadlines of a protection space."""
-        yield space.canary_overdue_at
-        yield space.canary_lost_at
-        yield space.own_deadline
-        yield space.record_deadline
+        yield space.trial.deadline
 
     def expire(self, space: SpaceState) -> None:
         """Handle the passed deadlines of a protection space."""
         now = self._state.now
-        if now >= space.own_deadline:
-            space.own_deadline = inf
+        if now >= space.trial.own_deadline:
+            space.trial = space.trial.own_request_overdue()
             self._clear_silence(space)
-        if now >= space.record_deadline:
+        if now >= space.trial.record_deadline:
             self._report_overdue_record(space)
-        if now >= space.canary_overdue_at:
+        if now >= space.trial.canary_overdue_at:
             self._report_overdue_canary(space)
-        if now >= space.canary_lost_at:
+        if now >= space.trial.canary_lost_at:
             # The canary is lost. The user decides about the next attempt.
-            space.unanswered = max(space.unanswered, self._state.limits.unanswered_max - 1)
+            space.doubt = space.doubt.with_unanswered(
+                max(space.doubt.unanswered, self._state.limits.unanswered_max - 1)
+            )
             self._outcomes.keep_unverified(space, sent=True)
 
     # --- No response, or an inconclusive response ------------------------------------------------
@@ -108,27 +104,20 @@ class Verification:
         space.pending_verdicts.pop(event.login_id.generation, None)
         if space.login_id != event.login_id:
             return
-        in_flight = space.in_flight.pop(event.permit, None)
-        if (
-            not event.was_sent
-            and in_flight is not None
-            and space.login
-            and space.accepted_at is None
-        ):
+        target = space.doubt.in_flight.get(event.permit)
+        space.doubt = space.doubt.returned(event.permit)
+        if not event.was_sent and target is not None and space.login and space.accepted_at is None:
             self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
-        if space.phase is SpacePhase.CHECKING and in_flight is not None:
+        if space.phase is SpacePhase.CHECKING and target is not None:
             self._outcomes.keep_unverified(space, sent=event.was_sent)
         elif (
             space.phase is SpacePhase.TRUSTED
             and event.was_sent
-            and (in_flight or not space.unanswered)
+            and (target is not None or not space.doubt.unanswered)
         ):
             # Requests released at the same time count as one: they may have one common cause.
-            space.unanswered += 1
-            space.is_overdue = False
-            if in_flight is not None:
-                space.inconclusive_hosts.add(host_of(in_flight.target))
-            if space.unanswered >= self._state.limits.unanswered_max:
+            space.doubt = space.doubt.lost(target)
+            if space.doubt.unanswered >= self._state.limits.unanswered_max:
                 self.verify_after_silence(space)
 
     def handle_unproved(self, event: LoginUnproved) -> None:
@@ -141,28 +130,25 @@ class Verification:
         if space is None:
             return
         space.pending_verdicts.pop(event.login_id.generation, None)
-        in_flight = space.in_flight.pop(event.permit, None)  # Requests with the current login only.
-        if space.phase is not SpacePhase.CHECKING or in_flight is None:
+        in_flight = event.permit in space.doubt.in_flight  # Requests with the current login only.
+        space.doubt = space.doubt.returned(event.permit)
+        if space.phase is not SpacePhase.CHECKING or not in_flight:
             return
         if space.accepted_at is None:
-            space.inconclusive_hosts.add(host_of(event.target))
+            space.doubt = space.doubt.inconclusive(event.target)
             limit = self._state.limits.unproved_max
             self._outcomes.keep_unverified(space, sent=event.is_doubtful, limit=limit)
             return
-        space.unanswered = min(space.unanswered, 1)
+        space.doubt = space.doubt.with_unanswered(min(space.doubt.unanswered, 1))
         self._outcomes.keep_unverified(space, sent=False)
-        if not space.refusals:
+        if not space.doubt.refusals:
             space.move_to(SpacePhase.TRUSTED)
 
     def verify_after_silence(self, space: SpaceState) -> None:
         """Send an own request to find out whether the login is the reason for missing responses."""
         if space.login is None or not self._state.can_send_own:
             return
-        space.unanswered = max(space.unanswered, self._state.limits.unanswered_max)
-        space.is_overdue = False
-        space.inconclusive_hosts.update(
-            host_of(in_flight.target) for in_flight in space.in_flight.values()
-        )
+        space.doubt = space.doubt.after_silence(self._state.limits)
         space.move_to(SpacePhase.UNVERIFIED)
         self.send_own_request(space)
 
@@ -170,13 +156,17 @@ class Verification:
         """Trust a login again if the own request got no 407: the login is not the reason for the
         silence."""
         is_awaiting_own = space.phase is SpacePhase.UNVERIFIED and space.accepted_at is not None
-        if is_awaiting_own and space.unanswered and not space.refusals and not space.own_challenged:
-            space.unanswered = 1
-            space.own_requests_sent = 0
+        if (
+            is_awaiting_own
+            and space.doubt.unanswered
+            and not space.doubt.refusals
+            and not space.trial.own_challenged
+        ):
+            space.doubt = space.doubt.without_silence()
             space.move_to(SpacePhase.TRUSTED)
 
     def _report_overdue_canary(self, space: SpaceState) -> None:
-        space.canary_overdue_at = inf
+        space.trial = space.trial.canary_overdue()
         if space.accepted_at is not None:
             self._outcomes.keep_unverified(space, sent=True)
             return
@@ -225,8 +215,9 @@ class Verification:
         There is a single canary per login and upstream, not per realm: the account is the same.
         """
         assert space.has_login
-        was_blocked, space.is_blocked = space.is_blocked, self._is_being_verified(space)
-        if space.is_blocked:
+        was_blocked = space.trial.is_blocked
+        space.trial = space.trial.blocked(is_blocked=self._is_being_verified(space))
+        if space.trial.is_blocked:
             return
         if (
             space.login
@@ -244,14 +235,14 @@ class Verification:
                 self.send_own_request(space)
             # Recording a trial takes a moment, in which hundreds of requests may arrive. They
             # are handled together once the trial is recorded (`handle_recorded`).
-            if not space.record_number:
+            if not space.trial.record_number:
                 self._send_canary(space)
 
     def _may_send_own(self, space: SpaceState) -> bool:
         """Return whether another own request may be sent for a login in doubt."""
         return (
             self._state.can_send_own
-            and space.own_requests_sent < self._state.limits.own_requests_max
+            and space.doubt.own_requests_sent < self._state.limits.own_requests_max
         )
 
     def _needs_other_target(self, space: SpaceState) -> bool:
@@ -261,11 +252,11 @@ class Verification:
         login; but only another host can prove the login. A single own request goes there.
         """
         has_other_target = any(
-            request.target != space.rejecting_target for request in space.parked.values()
+            request.target != space.trial.rejecting_target for request in space.parked.values()
         )
-        if has_other_target or not space.rejecting_target or not self._state.can_send_own:
+        if has_other_target or not space.trial.rejecting_target or not self._state.can_send_own:
             return False
-        return space.own_request > 0 or space.own_generation != space.generation
+        return space.trial.own_request > 0 or not space.trial.was_own_sent
 
     def _verifies_by_own_request(self, space: SpaceState) -> bool:
         """Return whether an own request verifies the login on trial; send the own request if it is
@@ -275,22 +266,22 @@ class Verification:
         for the last attempt before the prompt: the first hosts of programs may all be blocked, as
         the hosts contacted by browsers in the background often are.
         """
-        limits, now = self._state.limits, self._state.now
-        if space.accepted_at is not None or not (space.inconclusive_hosts or space.forbidden_hosts):
+        limits, now, doubt = self._state.limits, self._state.now, space.doubt
+        if space.accepted_at is not None or not (doubt.inconclusive_hosts or space.forbidden_hosts):
             return False  # Any request can verify the login.
         targets = [request.target for request in space.parked.values() if not request.is_own]
         if len(targets) < len(space.parked):
             return False
-        is_last = bool(space.inconclusive_hosts) and space.unanswered >= limits.unproved_max - 1
+        is_last = bool(doubt.inconclusive_hosts) and doubt.unanswered >= limits.unproved_max - 1
         if not is_last and not all(
             space.is_inconclusive(target, now, limits) for target in targets
         ):
             return False
-        use_no_target = is_last and NO_TARGET not in space.own_targets
+        use_no_target = is_last and NO_TARGET not in doubt.own_targets
         target = NO_TARGET if use_no_target else self._own_target(space)
         if target is not None:
             self.send_own_request(space, target)
-        return space.own_request > 0 and space.own_deadline < inf
+        return space.trial.awaits_own_request
 
     def _own_target(self, space: SpaceState) -> str | None:
         """Return the target of the next own request, or None if no target can tell more.
@@ -298,22 +289,16 @@ class Verification:
         Targets for which the login was accepted come first; for an unverified login, the target of
         the last program; then no particular target and the check pages.
         """
-        limits, now = self._state.limits, self._state.now
-        program_targets = (
-            [space.last_target] if space.accepted_at is None and space.last_target else []
-        )
-        for target in (
-            *reversed(space.accepted_targets),
-            *program_targets,
-            NO_TARGET,
-            *CHECK_PAGES,
-        ):
-            is_used_up = target in space.own_targets and (
-                space.accepted_at is None or (space.own_requests_sent > 0 and target != NO_TARGET)
+        limits, now, doubt = self._state.limits, self._state.now, space.doubt
+        is_new = space.accepted_at is None
+        programs = [space.trial.last_target] if is_new and space.trial.last_target else []
+        for target in (*reversed(space.accepted_targets), *programs, NO_TARGET, *CHECK_PAGES):
+            is_used_up = target in doubt.own_targets and (
+                is_new or (doubt.own_requests_sent > 0 and target != NO_TARGET)
             )
             is_useless = bool(target) and (
                 space.is_inconclusive(target, now, limits)
-                or space.was_refused_lately(target, now, limits)
+                or doubt.was_refused_lately(target, now, limits)
             )
             if not is_used_up and not is_useless:
                 return target
@@ -335,10 +320,10 @@ class Verification:
         first_objection: tuple[OfferedScheme, PromptReason] | None = None
         for request in self._canary_candidates(space):
             if (
-                space.was_refused_lately(request.target, state.now, state.limits)
+                space.doubt.was_refused_lately(request.target, state.now, state.limits)
                 and not request.is_own
             ):
-                if space.own_request or self._may_send_own(space):
+                if space.trial.own_request or self._may_send_own(space):
                     continue
                 state.unpark(request.request_id)
                 state.refuse(request.request_id, RefusalReason.FORBIDDEN)
@@ -354,15 +339,14 @@ class Verification:
             if reason := objection(state, space, offer, request.offers):
                 first_objection = first_objection or (offer, reason)
                 continue
-            if space.login and space.accepted_at is None and not space.is_recorded:
+            if space.login and space.accepted_at is None and not space.trial.is_recorded:
                 return self._record_trial(space, retry_rejected=space.retry_rejected)
-            space.is_recorded = False
             state.unpark(request.request_id)
             space.move_to(SpacePhase.CHECKING)
-            space.in_flight[request.request_id] = LoginInFlight(state.now, request.target)
-            space.canary_overdue_at = state.now + state.limits.canary_overdue
-            space.canary_lost_at = state.now + state.limits.canary_timeout
-            space.canary_target, space.canary_offer = request.target, offer
+            space.doubt = space.doubt.sent(request.request_id, request.target)
+            space.trial = space.trial.canary_sent(
+                request.target, offer.scheme, state.now, state.limits
+            )
             state.prompt_changed(space)
             state.release(request.request_id, space, offer.scheme)
             return None
@@ -377,21 +361,22 @@ class Verification:
 
         If this run ends before the verdict, the next run must not send the login once more.
         """
-        if space.record_number or space.login is None:
+        if space.trial.record_number or space.login is None:
             return
         self._records += 1
-        space.record_number = self._records
-        space.record_deadline = self._state.now + self._state.limits.record_timeout
+        space.trial = space.trial.recording(
+            self._records, self._state.now + self._state.limits.record_timeout
+        )
         is_automatic = space.source in (LoginSource.SAVED, LoginSource.COMMAND_LINE)
         effect = RecordTrial(
-            space.record_number, space.key.upstream_id, space.login, retry_rejected, is_automatic
+            self._records, space.key.upstream_id, space.login, retry_rejected, is_automatic
         )
         self._state.effects.append(effect)
         self._state.prompt_changed(space)
 
     def _report_overdue_record(self, space: SpaceState) -> None:
         """Report the missing record of the trial, without which the login is not sent."""
-        space.record_deadline, space.is_record_overdue = inf, True
+        space.trial = space.trial.with_overdue_record()
         space.prompt = space.prompt.with_reason(PromptReason.UNRECORDED)
         self._state.prompt_changed(space)
 
@@ -399,25 +384,28 @@ class Verification:
         """Send the login after its trial was recorded, or prompt if an earlier run has tried the
         login."""
         state = self._state
-        space = next((s for s in state.spaces.values() if s.record_number == event.number), None)
+        space = next(
+            (s for s in state.spaces.values() if s.trial.record_number == event.number), None
+        )
         may_send = not event.is_rejected and event.hold_s <= 0
         if space is None:
             if may_send:
                 state.effects.append(CancelTrial(event.upstream_id, event.login))
             return
-        if space.is_record_overdue:
-            space.own_generation = 0  # Send the own request refused in the meantime again.
+        if space.trial.is_record_overdue:
             space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
-        space.clear_record()
+        space.trial = space.trial.recorded(may_send=may_send)
         if may_send:
-            space.is_recorded = True
-        elif event.is_rejected:
+            return
+        if event.is_rejected:
             state.rejected.add(state.rejection_scopes(space.key.upstream_id), event.login)
             self._outcomes.ask_for_another_login(space)
         elif space.source is LoginSource.TYPED:
             self._record_trial(space, retry_rejected=True)  # The user has just typed it.
         else:
-            space.unanswered = max(space.unanswered, state.limits.unanswered_max)
+            space.doubt = space.doubt.with_unanswered(
+                max(space.doubt.unanswered, state.limits.unanswered_max)
+            )
             self._outcomes.hold_login(space, event.hold_s)
 
     def _canary_candidates(self, space: SpaceState) -> list[ParkedRequest]:
@@ -427,7 +415,7 @@ class Verification:
         it: the own request, if it is outstanding, or a request to such a target.
         """
         requests = list(space.parked.values())
-        if space.is_in_doubt() and space.own_request and space.own_deadline < inf:
+        if space.is_in_doubt() and space.trial.awaits_own_request:
             return [request for request in requests if request.is_own]
         return sorted(
             requests,
@@ -435,7 +423,7 @@ class Verification:
                 not request.is_own,
                 request.was_refused,
                 space.is_inconclusive(request.target, self._state.now, self._state.limits),
-                request.target == space.rejecting_target,
+                request.target == space.trial.rejecting_target,
                 not space.was_accepted_for(request.target),
             ),
         )
@@ -481,9 +469,13 @@ class Verification:
             and space.prompt.open.is_touched
         )
         will_be_saved = space.source is LoginSource.COMMAND_LINE and space.remember
-        if (is_typed or will_be_saved) and space.own_generation != space.generation:
+        if (is_typed or will_be_saved) and not space.trial.was_own_sent:
             self.send_own_request(space)
-        elif space.inconclusive_hosts and space.accepted_at is None and not space.own_request:
+        elif (
+            space.doubt.inconclusive_hosts
+            and space.accepted_at is None
+            and not space.trial.own_request
+        ):
             target = self._own_target(space)
             if target is not None:
                 self.send_own_request(space, target)
@@ -496,29 +488,28 @@ class Verification:
             target: The target; the best suited target if None.
         """
         state = self._state
-        if space.own_request or not state.can_send_own:
+        if space.trial.own_request or not state.can_send_own:
             return
         self._own_requests += 1
-        space.own_request, space.own_generation = self._own_requests, space.generation
-        space.own_deadline = state.now + state.limits.canary_overdue
-        space.own_challenged = False
+        space.trial = space.trial.own_request_sent(
+            self._own_requests, state.now + state.limits.canary_overdue
+        )
         if target is None:
             target = self._own_target(space) or NO_TARGET
-        space.own_targets.add(target)
-        space.own_requests_sent += 1
-        state.effects.append(SendOwnRequest(space.own_request, space.upstream_profile, target))
+        space.doubt = space.doubt.own_request_sent(target)
+        state.effects.append(SendOwnRequest(self._own_requests, space.upstream_profile, target))
         state.prompt_changed(space)
 
     def handle_own_ended(self, event: OwnRequestEnded) -> None:
         """Handle the end of an own request; its verdict, if any, was handled before."""
         spaces = self._state.spaces.values()
-        space = next((space for space in spaces if space.own_request == event.number), None)
+        space = next((space for space in spaces if space.trial.own_request == event.number), None)
         if space is None:
             return
-        space.own_request, space.own_deadline = 0, inf
+        space.trial = space.trial.own_request_ended()
         self._clear_silence(space)
         if space.phase is SpacePhase.UNVERIFIED and not space.parked and space.accepted_at is None:
-            if space.is_record_overdue:
+            if space.trial.is_record_overdue:
                 pass  # The prompt already says why the login is not sent.
             elif event.was_challenged:
                 space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
