@@ -366,6 +366,16 @@ def test_a_parked_request_uses_the_nonce_of_its_407() -> None:
     assert nonces == ["n1", "n2", "n3"]
 
 
+def test_the_nonce_of_a_407_is_not_free_for_another_request() -> None:
+    signer = signer_for('realm="c", nonce="n1", qop="auth"')
+    first = signer.begin(GET)
+    first.step(())
+    first.finish(NO_FIELDS)
+    challenge = digest_challenge('realm="c", nonce="n1", qop="auth"')
+    assert params_of_first_leg(signer, GET, challenge)["nc"] == "00000002"
+    assert signer.begin(GET).step(()) == Leg(b"")
+
+
 def test_requests_with_the_same_nonce_share_its_count() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth"')
     challenge = digest_challenge('realm="c", nonce="n", qop="auth"')
@@ -407,6 +417,16 @@ def test_nextnonce_resets_the_count_r_106() -> None:
     handshake.finish(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n2", qop=auth'),)))
     fields = params_of_first_leg(signer)
     assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
+
+
+def test_nextnonce_with_the_same_nonce_does_not_reset_the_count() -> None:
+    # A count used twice is a replay (RFC 7616, section 3.4.5).
+    signer = signer_for('realm="c", nonce="n1", qop="auth"')
+    handshake = signer.begin(GET)
+    handshake.step(())
+    handshake.finish(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n1"'),)))
+    fields = params_of_first_leg(signer)
+    assert (fields["nonce"], fields["nc"]) == ("n1", "00000002")
 
 
 @pytest.mark.parametrize("value", [b"", b'nextnonce=""', b'rspauth="x"', b",,=", b"nextnonce"])

@@ -313,6 +313,15 @@ def test_connect_is_sent_in_authority_form() -> None:
     assert lines(written)[:2] == [b"CONNECT a.test:443 HTTP/1.1", b"Host: a.test:443"]
 
 
+@pytest.mark.parametrize("direct", [False, True])
+def test_only_a_proxy_is_asked_to_keep_the_connection_open(*, direct: bool) -> None:
+    request = parse_request(get())
+    written = write_request(
+        request, via=VIA, credentials=None, direct=direct, request_keep_alive=True
+    )
+    assert (b"Proxy-Connection: keep-alive" in lines(written)) is not direct
+
+
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"OPTIONS * HTTP/1.1"])
 def test_a_target_without_a_server_is_never_forwarded_r_028(line: bytes) -> None:
     request = parse_request(head(line))
