@@ -29,7 +29,7 @@ from trayproxy.control.messages import (
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.profile import DIRECT_ID, SignIn
 from trayproxy.ui.app import App
-from trayproxy.ui.profiles_window import Deletion
+from trayproxy.ui.window_questions import Deletion
 
 REFUSED = Failed(Problem("TP-805", "There is no such profile any more", "Choose another one."))
 

@@ -46,7 +46,8 @@ from trayproxy.profiles.profile import (
 )
 from trayproxy.ui.check_panel import CheckPanel, report, verdict
 from trayproxy.ui.profile_draft import ProfileDraft, draft_from_profile, normalized
-from trayproxy.ui.profiles_window import Deletion, ProfilesWindow
+from trayproxy.ui.profiles_window import ProfilesWindow
+from trayproxy.ui.window_questions import Deletion
 
 Widget = TypeVar("Widget", bound=QObject)
 

@@ -70,7 +70,7 @@ from trayproxy.ui.notifications import (
     Notifier,
     TrayMessages,
 )
-from trayproxy.ui.profiles_window import Deletion, ProfilesWindow
+from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.prompts import PromptDialogs
 from trayproxy.ui.service_client import ControlConnection, ServiceClient
 from trayproxy.ui.service_supervisor import START_TIMEOUT_S, ServiceSupervisor
@@ -78,6 +78,7 @@ from trayproxy.ui.sign_in_page_notice import SignInPageNotice
 from trayproxy.ui.traffic_rate import TrafficRate
 from trayproxy.ui.tray import Tray
 from trayproxy.ui.tray_host import TrayHost
+from trayproxy.ui.window_questions import Deletion
 
 translate = QCoreApplication.translate
 

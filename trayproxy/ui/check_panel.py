@@ -1,6 +1,7 @@
 """The dialog with the steps and the result of a connection test (ux §3.3)."""
 
-from PySide6.QtCore import QCoreApplication, QLocale, Qt, Signal, Slot
+from msgspec import structs
+from PySide6.QtCore import QCoreApplication, QLocale, QObject, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
 
@@ -129,6 +130,55 @@ class CheckPanel(QDialog):
     @Slot()
     def _on_copy(self) -> None:
         QGuiApplication.clipboard().setText(self._report_text)
+
+
+class ProfileChecks(QObject):
+    """Tests profiles, and shows the panel of the last test.
+
+    Signals:
+        check_requested(CheckProfile): Test a profile; the reply goes to `show_reply`.
+        sign_in_requested(str): Open the sign-in dialog of the tested profile, which has this id.
+    """
+
+    check_requested = Signal(object)
+    sign_in_requested = Signal(str)
+
+    def __init__(self, window: QWidget) -> None:
+        """Create the object without a panel.
+
+        Args:
+            window: The window of the panels, which is also the Qt parent.
+        """
+        super().__init__(window)
+        self._window = window
+        self._panel: CheckPanel | None = None
+
+    def start(self, profile: Profile) -> None:
+        """Test a profile; a panel of an earlier test is closed."""
+        if self._panel is not None:
+            self._panel.deleteLater()
+        self._panel = CheckPanel(CheckProfile(profile), self._window)
+        self._panel.repeat_requested.connect(self._on_repeat)
+        self._panel.sign_in_requested.connect(self._on_sign_in)
+        self._panel.show()
+        self.check_requested.emit(self._panel.request)
+
+    def show_reply(self, request: CheckProfile, reply: Reply) -> None:
+        """Show the result of a test, unless another test was started after it."""
+        if self._panel is not None and self._panel.request is request:
+            self._panel.show_reply(reply)
+
+    @Slot()
+    def _on_repeat(self) -> None:
+        if self._panel is not None:
+            # A copy of the request: `show_reply` identifies the test by its request object.
+            self._panel.restart(structs.replace(self._panel.request))
+            self.check_requested.emit(self._panel.request)
+
+    @Slot()
+    def _on_sign_in(self) -> None:
+        if self._panel is not None:
+            self.sign_in_requested.emit(self._panel.request.profile.id)
 
 
 def step_text(step: Step, request: CheckProfile) -> str:

@@ -1,0 +1,130 @@
+"""The list of profiles, in the left half of the window."""
+
+from PySide6.QtCore import QCoreApplication, QEvent, QModelIndex, Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from trayproxy.profiles.profile import DIRECT_ID
+from trayproxy.ui.icons import action_icon
+from trayproxy.ui.profile_edits import NEW_PROFILE, ProfileEdits
+from trayproxy.ui.text_sanitizer import NAME_WIDTH, clean, elide, isolate
+from trayproxy.ui.widgets import named, plain_tooltip
+
+translate = QCoreApplication.translate
+
+_KEY_ROLE = Qt.ItemDataRole.UserRole
+
+
+class ProfileListPane(QWidget):
+    """The list of profiles, with buttons to add and delete a profile.
+
+    Signals:
+        selection_changed: The user has selected another entry.
+        activated: The user has activated the selected entry.
+        add_requested: Add a profile.
+        delete_requested: Delete the selected profile.
+    """
+
+    selection_changed = Signal()
+    activated = Signal()
+    add_requested = Signal()
+    delete_requested = Signal()
+
+    def __init__(self) -> None:
+        """Build an empty list."""
+        super().__init__()
+        self._list = named(QListWidget(), "profile_list")
+        self._list.setAccessibleName(translate("Profiles", "Profiles"))
+        self._list.currentItemChanged.connect(self.selection_changed)
+        self._list.activated.connect(self._on_activated)
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self._list.setFixedWidth(self.fontMetrics().averageCharWidth() * 30)
+        self._add = _tool_button("add_profile", translate("Profiles", "Add a profile"))
+        self._add.clicked.connect(self.add_requested)
+        self._delete = _tool_button("delete_profile", translate("Profiles", "Delete this profile"))
+        self._delete.clicked.connect(self.delete_requested)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._add)
+        buttons.addWidget(self._delete)
+        buttons.addStretch()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._list, 1)
+        column.addLayout(buttons)
+        self._paint_icons()
+
+    @property
+    def selected(self) -> str:
+        """The key of the selected entry; `NEW_PROFILE` if the list is empty."""
+        item = self._list.currentItem()
+        return str(item.data(_KEY_ROLE)) if item is not None else NEW_PROFILE
+
+    def fill(self, edits: ProfileEdits, select: str) -> None:
+        """Show the entries and select one of them, without a signal.
+
+        Args:
+            edits: The profiles.
+            select: The key of the entry to select; if there is none, the active entry is selected.
+        """
+        entries = edits.entries
+        self._list.blockSignals(True)
+        self._list.clear()
+        for key in entries:
+            self._list.addItem(_item(edits, key))
+        selected = select if select in entries else edits.active
+        self._list.setCurrentRow(entries.index(selected) if selected in entries else 0)
+        self._list.blockSignals(False)
+
+    def set_delete_enabled(self, enabled: bool) -> None:
+        """Enable or disable the button to delete a profile."""
+        self._delete.setEnabled(enabled)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Repaint the icons when the palette changes."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._paint_icons()
+
+    def _paint_icons(self) -> None:
+        self._add.setIcon(action_icon("add", self.palette()))
+        self._delete.setIcon(action_icon("remove", self.palette()))
+
+    @Slot(QModelIndex)
+    def _on_activated(self, _: QModelIndex) -> None:
+        self.activated.emit()
+
+
+def _tool_button(name: str, text: str) -> QToolButton:
+    button = named(QToolButton(), name)
+    button.setAccessibleName(text)
+    button.setToolTip(text)
+    button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    button.setMinimumSize(28, 28)
+    return button
+
+
+def _item(edits: ProfileEdits, key: str) -> QListWidgetItem:
+    profile = edits.profiles.get(key)
+    name = clean(profile.name) if profile else _special_name(key)
+    item = QListWidgetItem(isolate(elide(name, NAME_WIDTH)))
+    item.setData(_KEY_ROLE, key)
+    item.setToolTip(plain_tooltip(name))
+    if key and key == edits.active:
+        font = item.font()
+        font.setBold(True)
+        item.setFont(font)
+        item.setText(translate("Profiles", "{name} (active)").format(name=item.text()))
+    return item
+
+
+def _special_name(key: str) -> str:
+    if key == DIRECT_ID:
+        return translate("Tray", "Connect directly")
+    return translate("Profiles", "New profile")

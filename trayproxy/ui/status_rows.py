@@ -1,0 +1,176 @@
+"""The upper part of the window: the state, the local address and the notices."""
+
+from PySide6.QtCore import QCoreApplication, Qt, Signal, Slot
+from PySide6.QtGui import QPixmap
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from trayproxy.control.icon_state import IconState, needs_sign_in
+from trayproxy.control.messages import Status
+from trayproxy.ui import texts
+from trayproxy.ui.icons import render
+from trayproxy.ui.text_sanitizer import breakable
+from trayproxy.ui.widgets import named, picture_label, plain_label, plain_tooltip
+
+translate = QCoreApplication.translate
+
+
+class StateRow(QWidget):
+    """The row with the state and the buttons for the user's next step.
+
+    Signals:
+        sign_in_requested: Open the sign-in dialog.
+        port_requested(int): Listen on this port; 0: return to the configured port.
+        retry_requested: Start the service now.
+    """
+
+    sign_in_requested = Signal()
+    port_requested = Signal(int)
+    retry_requested = Signal()
+
+    def __init__(self) -> None:
+        """Build the row without a state."""
+        super().__init__()
+        self._port = 0
+        self._icon = picture_label("state_icon", QPixmap())
+        self._state = plain_label("state")
+        font = self._state.font()
+        font.setBold(True)
+        self._state.setFont(font)
+        self._sign_in = named(QPushButton(translate("Window", "Sign in…")), "sign_in_now")
+        self._sign_in.clicked.connect(self.sign_in_requested)
+        self._use_port = named(QPushButton(), "use_port_now")
+        self._use_port.clicked.connect(self._on_use_port)
+        self._try_again = named(QPushButton(translate("Window", "Try again")), "try_again_now")
+        self._try_again.clicked.connect(self.retry_requested)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignVCenter)
+        row.addWidget(self._state, 1, Qt.AlignmentFlag.AlignVCenter)
+        for button in (self._sign_in, self._use_port, self._try_again):
+            row.addWidget(button)
+
+    def show_state(self, state: IconState, status: Status | None, *, has_prompt: bool) -> None:
+        """Show the state; see `trayproxy.ui.profiles_window.ProfilesWindow.show_state`."""
+        self._icon.setPixmap(self._state_pixmap(state))
+        self._state.setText(breakable(texts.status_line(state, status)))
+        needs_login = status is not None and (needs_sign_in(status) or has_prompt)
+        self._sign_in.setVisible(needs_login)
+        self._try_again.setVisible(status is None and state is IconState.STOPPED)
+        offer = texts.port_offer(status)
+        self._use_port.setVisible(offer is not None)
+        if offer is not None:
+            text, self._port = offer
+            self._use_port.setText(text)
+
+    def _state_pixmap(self, state: IconState) -> QPixmap:
+        size = round(self.fontMetrics().height() * 1.5)
+        ratio = self.devicePixelRatioF()
+        image = render(f"icons/tray/{state}.svg", round(size * ratio))
+        image.setDevicePixelRatio(ratio)
+        return QPixmap.fromImage(image)
+
+    @Slot()
+    def _on_use_port(self) -> None:
+        self.port_requested.emit(self._port)
+
+
+class LocalAddressRow(QWidget):
+    """The row with the local address and the button to copy it.
+
+    Signals:
+        copy_requested: Copy the local address.
+    """
+
+    copy_requested = Signal()
+
+    def __init__(self) -> None:
+        """Build the row without an address."""
+        super().__init__()
+        self.setObjectName("address_row")
+        self._address = named(QLabel(), "local_address")
+        self._address.setTextFormat(Qt.TextFormat.PlainText)
+        self._address.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._address.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        copy = named(QPushButton(translate("Window", "Copy")), "copy_address")
+        copy.setAccessibleDescription(translate("Window", "Copies the local address"))
+        copy.clicked.connect(self.copy_requested)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel(translate("Window", "Local address")))
+        row.addWidget(self._address)
+        row.addWidget(copy)
+        row.addStretch()
+
+    def show_status(self, status: Status | None) -> None:
+        """Show the address; hide the row while programs cannot connect."""
+        self.setVisible(texts.has_address(status))
+        if status is not None:
+            self._address.setText(status.address)
+
+
+class NoticeRows(QWidget):
+    """The rows with the problem, the notices, the actions for a sign-in page, and a note.
+
+    Rows without content are hidden.
+
+    Signals:
+        page_requested(str): Open the page with this URL in the browser. The URL is untrusted.
+        direct_for_now_requested: Connect directly for a limited time.
+    """
+
+    page_requested = Signal(str)
+    direct_for_now_requested = Signal()
+
+    def __init__(self) -> None:
+        """Build the rows, hidden."""
+        super().__init__()
+        self._page_url = ""
+        self._notices = plain_label("notices")
+        self._note = plain_label("note")
+        self._open_page = named(
+            QPushButton(translate("Window", "Open sign-in page…")), "open_page_now"
+        )
+        self._open_page.clicked.connect(self._on_open_page)
+        self._direct_for_now = named(QPushButton(texts.direct_offer()), "direct_for_now")
+        self._direct_for_now.clicked.connect(self.direct_for_now_requested)
+        buttons = QHBoxLayout()
+        for button in (self._open_page, self._direct_for_now):
+            buttons.addWidget(button)
+        buttons.addStretch()
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addWidget(self._notices)
+        rows.addLayout(buttons)
+        rows.addWidget(self._note)
+        for widget in self._parts():
+            widget.hide()
+        self.hide()
+
+    def show_status(self, status: Status) -> None:
+        """Show the problem and the notices of a status."""
+        problems = (status.problem, *status.notices)
+        lines = [texts.problem_text(problem) for problem in problems if problem is not None]
+        self._notices.setText(breakable("\n".join(lines)))
+        self._notices.setVisible(bool(lines))
+        self._page_url = texts.sign_in_page(status)
+        self._open_page.setVisible(bool(self._page_url))
+        self._open_page.setToolTip(plain_tooltip(self._page_url))
+        self._direct_for_now.setVisible(texts.offers_direct(status))
+        self._hide_if_empty()
+
+    def show_note(self, text: str) -> None:
+        """Show a note until it is replaced; an empty text hides the note."""
+        self._note.setText(breakable(text))
+        self._note.setVisible(bool(text))
+        self._hide_if_empty()
+
+    def _parts(self) -> tuple[QWidget, ...]:
+        return self._notices, self._note, self._open_page, self._direct_for_now
+
+    def _hide_if_empty(self) -> None:
+        # An empty widget in a layout has space around it.
+        self.setVisible(not all(widget.isHidden() for widget in self._parts()))
+
+    @Slot()
+    def _on_open_page(self) -> None:
+        self.page_requested.emit(self._page_url)

@@ -1,0 +1,118 @@
+"""The questions that the window asks the user, in message boxes."""
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import QCoreApplication, QObject, Qt, Signal
+from PySide6.QtWidgets import QCheckBox, QMessageBox, QWidget
+
+from trayproxy.domain.signin import KeyringStatus
+from trayproxy.profiles.profile import Profile
+from trayproxy.ui.text_sanitizer import NAME_WIDTH, clean, elide, isolate
+from trayproxy.ui.widgets import named
+
+translate = QCoreApplication.translate
+
+_Role = QMessageBox.ButtonRole
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A request to delete a profile.
+
+    Attributes:
+        profile_id: The id of the profile.
+        forget: True if the saved password is removed as well.
+    """
+
+    profile_id: str
+    forget: bool
+
+
+class WindowQuestions(QObject):
+    """Asks one question at a time in a message box, which is modal to the window and does not block
+    the program.
+
+    Signals:
+        delete_confirmed(Deletion): The user has confirmed to delete a profile.
+        close_confirmed: The user has chosen to close the window and keep TrayProxy running.
+        quit_confirmed: The user has chosen to quit TrayProxy.
+    """
+
+    delete_confirmed = Signal(object)
+    close_confirmed = Signal()
+    quit_confirmed = Signal()
+
+    def __init__(self, window: QWidget) -> None:
+        """Create the object without a question.
+
+        Args:
+            window: The window, which is also the Qt parent.
+        """
+        super().__init__(window)
+        self._window = window
+        self._box: QMessageBox | None = None
+
+    def ask_delete(self, profile: Profile, keyring: KeyringStatus, *, is_active: bool) -> None:
+        """Ask whether to delete a profile.
+
+        Args:
+            profile: The profile.
+            keyring: The password store, which is named in the question.
+            is_active: True if the profile is active.
+        """
+        name = isolate(elide(clean(profile.name), NAME_WIDTH))
+        box = self._make_box(translate("Profiles", "Delete “{name}”?").format(name=name))
+        if is_active:
+            box.setIcon(QMessageBox.Icon.Warning)
+            box.setInformativeText(
+                translate(
+                    "Profiles",
+                    "This profile is in use. Until you choose another one, programs cannot connect "
+                    "through TrayProxy.",
+                )
+            )
+        forget = named(QCheckBox(_forget_text(keyring)), "forget_too")
+        forget.setChecked(True)
+        box.setCheckBox(forget)
+        delete_button = box.addButton(translate("Profiles", "Delete"), _Role.DestructiveRole)
+        keep_button = box.addButton(translate("Profiles", "Keep"), _Role.RejectRole)
+        box.setDefaultButton(keep_button)
+        box.setEscapeButton(keep_button)
+
+        def on_click() -> None:
+            self.delete_confirmed.emit(Deletion(profile.id, forget.isChecked()))
+
+        delete_button.clicked.connect(on_click)
+        box.open()
+
+    def ask_close(self) -> None:
+        """Ask whether to close the window, to quit TrayProxy, or neither."""
+        box = self._make_box(
+            translate(
+                "Window",
+                "Keep TrayProxy running without a window? Start it again to get this window back.",
+            )
+        )
+        keep_button = box.addButton(translate("Window", "Keep running"), _Role.AcceptRole)
+        quit_button = box.addButton(translate("Window", "Quit"), _Role.DestructiveRole)
+        box.addButton(translate("Window", "Cancel"), _Role.RejectRole)
+        box.setDefaultButton(keep_button)
+        keep_button.clicked.connect(self.close_confirmed)
+        quit_button.clicked.connect(self.quit_confirmed)
+        box.open()
+
+    def _make_box(self, text: str) -> QMessageBox:
+        if self._box is not None:
+            self._box.deleteLater()
+        self._box = named(QMessageBox(self._window), "question")
+        self._box.setIcon(QMessageBox.Icon.Question)
+        self._box.setTextFormat(Qt.TextFormat.PlainText)
+        self._box.setText(text)
+        return self._box
+
+
+def _forget_text(keyring: KeyringStatus) -> str:
+    if keyring.name:
+        text = translate("Profiles", "Also remove its saved password from {store}")
+        return text.format(store=clean(keyring.name))
+    return translate("Profiles", "Also remove its saved password")
