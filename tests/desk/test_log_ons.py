@@ -85,7 +85,7 @@ def driver_on_trial(kind: str) -> tuple[MachineDriver, int]:
 
 def trial_state(space: SpaceState) -> tuple[object, ...]:
     """Return all state that a verdict on the current login would change."""
-    counts = (space.accepted_at, space.doubt.refusals, space.doubt.unanswered)
+    counts = (space.current.accepted_at, space.doubt.refusals, space.doubt.unanswered)
     return (
         space.phase,
         space.login_id,
@@ -452,7 +452,7 @@ def test_the_verdict_counts_after_disconnects_and_newly_typed_logins(
     is_present = space.login == RIGHT
     if is_right:
         driver.accept(canary)
-        assert space.accepted_at is not None or not is_present
+        assert space.current.was_accepted or not is_present
         assert not driver.machine.state.is_rejected(SPACE.upstream_id, RIGHT)
     else:
         driver.challenge(tried=login_id, permit=canary)

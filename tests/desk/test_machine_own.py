@@ -282,7 +282,7 @@ def trusted(driver: MachineDriver) -> str:
     """Sign in; return the target for which the login was accepted."""
     login_id = driver.sign_in()
     assert driver.machine.is_trusted(login_id)
-    (good,) = driver.machine.state.spaces[SPACE].accepted_targets
+    (good,) = driver.machine.state.spaces[SPACE].current.accepted_targets
     return good
 
 

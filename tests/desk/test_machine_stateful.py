@@ -286,7 +286,7 @@ class UpstreamModel(RuleBasedStateMachine):
         login_id = self.driver.machine.trusted_logins().get(UpstreamId.of(profile))
         login = self.driver.machine.login(login_id) if login_id else None
         # A login sent without a 407 is used with its accepted scheme.
-        scheme = self.driver.machine.state.spaces[login_id.space].scheme if login_id else ""
+        scheme = self.driver.machine.login_scheme(login_id)[0] if login_id else ""
         self.sent.append(SentRequest(profile, login_id, login, is_canary=False, scheme=scheme))
 
     def answer_all(self) -> None:

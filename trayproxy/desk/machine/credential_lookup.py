@@ -6,17 +6,15 @@ from msgspec.structs import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
-from trayproxy.desk.machine.doubt import Doubt
+from trayproxy.desk.machine.current_login import LoginSource
 from trayproxy.desk.machine.events import CancelTrial, LookupFinished, LookUpLogin, SurveyKeyring
 from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import objection, pick
-from trayproxy.desk.machine.space_state import LoginSource, SpacePhase, SpaceState
+from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason, Transport
 from trayproxy.profiles.profile import SignIn
-
-_PENDING_VERDICTS_MAX = 32
 
 
 class CredentialLookup:
@@ -34,11 +32,11 @@ class CredentialLookup:
         if space.profile.sign_in is SignIn.SSO:
             return self.set_login(space, None, LoginSource.SSO)
         if other_realm := self._reusable_realm(space):
-            self.set_login(space, other_realm.login, other_realm.source)
-            space.accepted_labels.update(other_realm.accepted_labels)
+            self.set_login(space, other_realm.login, other_realm.current.source)
+            space.current = space.current.accepted_elsewhere(other_realm.current.accepted_labels)
             return None
         if (
-            space.source is LoginSource.COMMAND_LINE
+            space.current.source is LoginSource.COMMAND_LINE
             and space.login
             and space.prompt.reason is PromptReason.UNCHECKED
         ):
@@ -71,9 +69,11 @@ class CredentialLookup:
             is_accepted = other.phase is SpacePhase.TRUSTED and other.login is not None
             if not offer or not is_accepted:
                 continue
-            weakest = min(map(strength, other.accepted_labels))
+            weakest = min(map(strength, other.current.accepted_labels))
             hides_password = offer.method.transport is not Transport.READABLE
-            is_unattended = other.source is LoginSource.COMMAND_LINE and not self._prompts.can_ask
+            is_unattended = (
+                other.current.source is LoginSource.COMMAND_LINE and not self._prompts.can_ask
+            )
             is_equally_safe = hides_password and is_unattended and weakest == offer.strength
             if weakest < offer.strength or is_equally_safe:
                 return other
@@ -92,7 +92,7 @@ class CredentialLookup:
     def _objection(self, space: SpaceState) -> PromptReason | None:
         """Return why a saved login must not be sent to this upstream in its present state."""
         offer = pick(space, space.offers, self._state.now)
-        space.consent = None
+        space.current = space.current.with_consent(None)
         return objection(self._state, space, offer, space.offers) if offer else None
 
     def _may_look_up(self, space: SpaceState) -> bool:
@@ -112,7 +112,7 @@ class CredentialLookup:
             return False
         fingerprint = state.fingerprints.get(space.key.upstream_id)
         is_pinned = fingerprint is not None and space.key.realm in fingerprint.realms
-        return is_pinned or not any(s.accepted_at is not None for s in others)
+        return is_pinned or not any(s.current.was_accepted for s in others)
 
     # --- The keyring -----------------------------------------------------------------------------
 
@@ -213,13 +213,11 @@ class CredentialLookup:
             login: The login, None for the own sign-in.
             source: The origin of the login.
         """
-        is_same_login = login is not None and login == space.login and source is LoginSource.SAVED
-        unanswered = space.doubt.unanswered if is_same_login else 0
-        self.clear_login(space)
-        space.login, space.source = login, source
-        space.doubt = Doubt(unanswered=unanswered)
-        if login:
-            space.retry_rejected = self._state.is_rejected(space.key.upstream_id, login)
+        is_same = login is not None and login == space.login
+        unanswered = space.doubt.unanswered if is_same and source is LoginSource.SAVED else 0
+        is_rejected = login is not None and self._state.is_rejected(space.key.upstream_id, login)
+        self.clear_login(space, login, source, retry_rejected=is_rejected)
+        space.doubt = space.doubt.with_unanswered(unanswered)
         if source is not LoginSource.SAVED and space.prompt.reason not in UPSTREAM_CHANGED:
             space.backoffs.clear()  # The failures may have been specific to the previous user.
         if space.phase is not SpacePhase.UNVERIFIED:
@@ -227,24 +225,22 @@ class CredentialLookup:
         space.prompt = space.prompt.with_new_login(login)
         self._state.prompt_changed(space)
 
-    def clear_login(self, space: SpaceState) -> None:
-        """Start a new generation without a login and clear everything known about the previous
-        login."""
+    def clear_login(
+        self,
+        space: SpaceState,
+        login: Login | None = None,
+        source: LoginSource = LoginSource.SAVED,
+        *,
+        retry_rejected: bool = False,
+    ) -> None:
+        """Replace the current login by a new one, or by none, and cancel the trial not yet begun.
+
+        Args:
+            space: The protection space.
+            login: The new login, None if there is none.
+            source: The origin of the new login.
+            retry_rejected: As in `CurrentLogin`.
+        """
         if space.trial.is_recorded and space.login:
             self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
-        if space.login and space.accepted_at is None and space.phase is SpacePhase.CHECKING:
-            space.pending_verdicts[space.generation] = space.login
-            if len(space.pending_verdicts) > _PENDING_VERDICTS_MAX:
-                del space.pending_verdicts[min(space.pending_verdicts)]
-        space.generation += 1
-        space.login, space.remember, space.consent = None, False, None
-        space.source = LoginSource.SAVED
-        space.accepted_at = None
-        space.scheme, space.weaker_snoozed_until = "", 0.0
-        space.accepted_labels.clear()
-        space.accepted_targets.clear()
-        space.is_unsent = False
-        for request in space.parked.values():
-            request.was_refused, request.objection = False, None
-        space.doubt, space.trial = Doubt(), space.trial.renewed()
-        space.lookup = space.lookup.cancelled()
+        space.renew(login, source, retry_rejected=retry_rejected)

@@ -25,6 +25,7 @@ other decisions are in `Prompts`, `CredentialLookup`, `Outcomes`, `Verification`
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from math import inf
 
 from msgspec import structs
@@ -282,7 +283,7 @@ class Machine(Queries):
     ) -> None:
         """Handle a request that was refused with the current login: park it again or refuse it."""
         state = self.state
-        is_trial = in_flight or event.is_own or space.accepted_at is None
+        is_trial = in_flight or event.is_own or not space.current.was_accepted
         if event.offers and not tried.is_offered_again and not tried.is_final:
             self._outcomes.handle_other_scheme(space, tried, is_trial=is_trial)
             return self._park_or_refuse(space, request)
@@ -308,8 +309,7 @@ class Machine(Queries):
             or not self._outcomes.can_verify(space)
         ):
             return state.refuse(event.request_id, RefusalReason.FORBIDDEN)
-        request.was_refused = True
-        self._park_or_refuse(space, request)
+        self._park_or_refuse(space, replace(request, was_refused=True))
         return self._verification.send_own_request(space)
 
     def _is_current(self, upstream_id: UpstreamId, profile: Profile) -> bool:
@@ -373,7 +373,7 @@ class Machine(Queries):
 
     def _matches_again(self, space: SpaceState, request: ParkedRequest) -> bool:
         """Return whether a changed upstream matches its fingerprint again."""
-        if space.prompt.reason not in _WEAKER_SCHEME or space.accepted_at is None:
+        if space.prompt.reason not in _WEAKER_SCHEME or not space.current.was_accepted:
             return False
         offer = pick(space, request.offers, self.state.now)
         return offer is not None and objection(self.state, space, offer, request.offers) is None
@@ -392,7 +392,7 @@ class Machine(Queries):
     def _set_program(self, request_id: int, program: Program) -> None:
         space = self.state.space_of_request.get(request_id)
         if space:
-            space.parked[request_id].program = program
+            space.parked[request_id] = replace(space.parked[request_id], program=program)
             self.state.prompt_changed(space)
 
     # --- Profiles --------------------------------------------------------------------------------
@@ -441,7 +441,7 @@ class Machine(Queries):
         self.state.prompt_changed(space)
         if method_changed:
             space.backoffs.clear()
-            space.scheme, space.consent = "", None
+            space.current = space.current.without_scheme().with_consent(None)
             if space.phase is SpacePhase.TRUSTED:
                 # The login is right; the next request verifies it with the new method.
                 space.move_to(SpacePhase.UNVERIFIED)

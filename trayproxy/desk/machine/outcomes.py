@@ -14,8 +14,8 @@ rejected once: it is never sent again automatically.
 """
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Verdict, VerdictKind, is_password_unchecked, strength
-from trayproxy.desk.machine.doubt import Doubt
+from trayproxy.auth.scheme import Verdict, VerdictKind, is_password_unchecked
+from trayproxy.desk.machine.current_login import Doubt, LoginSource
 from trayproxy.desk.machine.events import (
     ClearRejection,
     LoginAccepted,
@@ -28,7 +28,7 @@ from trayproxy.desk.machine.events import (
 from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import NO_TICKETS, back_off
-from trayproxy.desk.machine.space_state import LoginSource, SpacePhase, SpaceState
+from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, host_of
 from trayproxy.domain.signin import Ending, PromptReason
@@ -62,50 +62,34 @@ class Outcomes:
         space = self._state.spaces.get(login_id.space)
         if space is None:
             return
-        replaced_login = space.pending_verdicts.pop(login_id.generation, None)
+        replaced_login = space.current.pending_verdicts.get(login_id.generation)
+        space.current = space.current.without_pending(login_id.generation)
         if space.login_id != login_id and (replaced_login is None or replaced_login != space.login):
             return
-        if not space.has_login or space.phase in (
+        if not space.current.exists or space.phase in (
             SpacePhase.NO_LOGIN,
             SpacePhase.LOOKING_UP,
             SpacePhase.SNOOZED,
         ):
             return
         in_flight = space.doubt.in_flight.get(event.permit)
-        if (
-            in_flight is None
-            and space.accepted_at is not None
-            and not self._is_without_doubt(space)
-        ):
+        if in_flight is None and space.current.was_accepted and not self._is_without_doubt(space):
             return  # The request was released before the login came into doubt.
-        space.accepted_at = space.seen_at = self._state.now
+        space.seen_at = self._state.now
+        space.current = space.current.accepted(self._state.now, event.scheme, event.label)
         space.doubt = Doubt()
         space.prompt = space.prompt.with_weaker_refusal(None)
-        if space.login_id == login_id:
-            is_canary = space.phase is SpacePhase.CHECKING
-            self._add_accepted_target(
-                space, event.target or (space.trial.canary_target if is_canary else "")
-            )
-        space.accepted_labels[event.label] = event.scheme
-        if space.scheme not in space.accepted_labels.values() or event.label == max(
-            space.accepted_labels, key=strength
-        ):
-            space.scheme = event.scheme
+        canary_target = space.trial.canary_target if space.phase is SpacePhase.CHECKING else ""
+        target = event.target or canary_target
+        if target and space.login_id == login_id:
+            space.forbidden_hosts.pop(host_of(target), None)
+            limit = self._state.limits.accepted_targets_max
+            space.current = space.current.accepted_for(target, limit)
         upstream_changed = (
             space.phase is SpacePhase.PROMPTING and space.prompt.reason in UPSTREAM_CHANGED
         )
         if space.phase is not SpacePhase.TRUSTED and not upstream_changed:
             self._trust_login(space, event.label)
-
-    def _add_accepted_target(self, space: SpaceState, target: str) -> None:
-        """Record a target for which the current login was accepted."""
-        if not target:
-            return
-        space.forbidden_hosts.pop(host_of(target), None)
-        space.accepted_targets.pop(target, None)
-        space.accepted_targets[target] = None
-        if len(space.accepted_targets) > self._state.limits.accepted_targets_max:
-            del space.accepted_targets[next(iter(space.accepted_targets))]
 
     @staticmethod
     def _is_without_doubt(space: SpaceState) -> bool:
@@ -120,11 +104,11 @@ class Outcomes:
         space.move_to(SpacePhase.TRUSTED)
         space.trial = space.trial.accepted()
         space.prompt = space.prompt.without_rejections()
-        space.backoffs.pop(space.scheme, None)
+        space.backoffs.pop(space.current.scheme, None)
         self._update_fingerprint(space, label)
-        replaces_user = space.source is LoginSource.TYPED
-        if space.remember and space.login:
-            space.remember, space.source = False, LoginSource.SAVED
+        replaces_user = space.current.source is LoginSource.TYPED
+        if space.current.remember and space.login:
+            space.current = space.current.saved()
             # Before the user name changes: the keyring removes the entry of the old user name.
             state.effects.append(SaveLoginToKeyring(space.upstream_profile, space.login))
         state.keep_user(space, replaces=replaces_user)
@@ -139,10 +123,11 @@ class Outcomes:
                 self._state.unpark(request.request_id)
                 self._state.refuse(request.request_id, RefusalReason.FORBIDDEN)
             elif any(
-                offer.scheme == space.scheme for offer in request.untried_offers(space.login_id)
+                offer.scheme == space.current.scheme
+                for offer in request.untried_offers(space.login_id)
             ):
                 self._state.unpark(request.request_id)
-                self._state.release(request.request_id, space, space.scheme)
+                self._state.release(request.request_id, space, space.current.scheme)
 
     def _forbid(self, space: SpaceState, target: str) -> None:
         """Record the host of a target as forbidden; its refusals no longer cast doubt on the
@@ -158,14 +143,14 @@ class Outcomes:
         state, upstream_id = self._state, space.key.upstream_id
         old = state.fingerprints.get(upstream_id)
         realms = old.realms if old else ()
-        if space.remember and space.login:
+        if space.current.remember and space.login:
             # The keyring entry is valid for the realms with this trusted login.
             realms = tuple(
                 s.key.realm
                 for s in state.other_realms(space)
                 if s.login == space.login and s.phase is SpacePhase.TRUSTED
             )
-        if space.remember or space.source is LoginSource.SAVED or not old:
+        if space.current.remember or space.current.source is LoginSource.SAVED or not old:
             others = [realm for realm in realms if realm != space.key.realm]
             realms = (space.key.realm, *others)[:_REALMS_MAX]
         state.set_fingerprint(upstream_id, UpstreamFingerprint(label, realms))
@@ -175,8 +160,11 @@ class Outcomes:
     def record_late_rejection(self, tried: TriedLogin) -> None:
         """Record the rejection of a login after the login was replaced."""
         space = self._state.spaces.get(tried.login_id.space)
-        login = space.pending_verdicts.pop(tried.login_id.generation, None) if space else None
-        if space and login and not is_password_unchecked(tried.verdict):
+        if space is None:
+            return
+        login = space.current.pending_verdicts.get(tried.login_id.generation)
+        space.current = space.current.without_pending(tried.login_id.generation)
+        if login and not is_password_unchecked(tried.verdict):
             self._remember_rejection(space, login)
 
     def handle_other_realm(self, tried: TriedLogin, challenged: ProtectionSpace) -> None:
@@ -199,22 +187,22 @@ class Outcomes:
             return
         if space.phase not in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED):
             return
-        if space.accepted_at is not None and tried.permit not in space.doubt.in_flight:
+        if space.current.was_accepted and tried.permit not in space.doubt.in_flight:
             return
         may_have_cost = not is_password_unchecked(tried.verdict)
-        if may_have_cost and space.accepted_at is not None:
+        if may_have_cost and space.current.was_accepted:
             space.doubt = space.doubt.with_refusals(space.doubt.refusals + 1)
         stays_open = (
-            space.accepted_at is not None and space.doubt.refusals < self._state.limits.refusals_max
+            space.current.was_accepted and space.doubt.refusals < self._state.limits.refusals_max
         )
         if stays_open or not may_have_cost:
             if space.phase is SpacePhase.CHECKING:
                 self.keep_unverified(space, sent=False)
-            if space.accepted_at is None and not space.has_clients:
+            if not space.current.was_accepted and not space.has_clients:
                 self._prompts.close(
                     space, Ending.ABANDONED
                 )  # The other realm opens its own prompt.
-        elif space.login and (space.accepted_at is not None or self._prompts.can_ask):
+        elif space.login and (space.current.was_accepted or self._prompts.can_ask):
             space.doubt = space.doubt.with_refusals(0)
             if not space.has_clients:
                 self._prompts.close(space, Ending.ABANDONED)
@@ -228,7 +216,9 @@ class Outcomes:
         A login on trial may have cost a failed log-on all the same.
         """
         if space.phase is SpacePhase.CHECKING and is_trial:
-            may_have_cost = not is_password_unchecked(tried.verdict) and space.accepted_at is None
+            may_have_cost = (
+                not is_password_unchecked(tried.verdict) and not space.current.was_accepted
+            )
             self.keep_unverified(space, sent=may_have_cost, limit=self._state.limits.unproved_max)
 
     def handle_refusal(
@@ -255,7 +245,7 @@ class Outcomes:
         is_known_forbidden = space.is_forbidden(event.target, state.now, state.limits)
         if is_known_forbidden and not tried.is_final and not was_canary:
             return False
-        if is_known_forbidden and not tried.is_final and space.accepted_at is None:
+        if is_known_forbidden and not tried.is_final and not space.current.was_accepted:
             # The host refuses right logins: its refusal is no verdict on this login.
             self.keep_unverified(space, sent=True, limit=state.limits.unproved_max)
             return False
@@ -291,9 +281,8 @@ class Outcomes:
         if event.is_own:
             return True
         host = host_of(event.target)
-        return any(other != host for other in space.doubt.refused_hosts) and space.was_accepted_for(
-            event.target
-        )
+        is_refused_elsewhere = any(other != host for other in space.doubt.refused_hosts)
+        return is_refused_elsewhere and space.current.was_accepted_for(event.target)
 
     def _may_be_right(self, space: SpaceState) -> bool:
         """Return whether the host may be refused, and not the login.
@@ -301,15 +290,15 @@ class Outcomes:
         This is possible for an accepted login as long as an own request can verify it; otherwise
         only for some time after the acceptance.
         """
-        if space.accepted_at is None:
+        if not space.current.was_accepted:
             return False
         if space.doubt.refusals or self.can_verify(space):
             return True
-        return self._state.now - space.accepted_at <= self._state.limits.refusal_window
+        return self._state.now - space.current.accepted_at <= self._state.limits.refusal_window
 
     def can_verify(self, space: SpaceState) -> bool:
         """Return whether an own request can verify a previously accepted login."""
-        return bool(space.accepted_targets) and self._state.can_send_own
+        return bool(space.current.accepted_targets) and self._state.can_send_own
 
     def handle_unusable_scheme(
         self,
@@ -341,8 +330,8 @@ class Outcomes:
             if space.doubt.scheme_failures < state.limits.scheme_failures_max:
                 return False
         back_off(state, space, scheme, verdict)
-        if space.scheme == scheme:
-            space.scheme = ""
+        if space.current.scheme == scheme:
+            space.current = space.current.without_scheme()
         if space.phase is SpacePhase.TRUSTED or (space.phase is SpacePhase.CHECKING and is_trial):
             space.trial = space.trial.canary_ended()
             space.move_to(SpacePhase.UNVERIFIED)
@@ -361,7 +350,7 @@ class Outcomes:
         space.doubt = space.doubt.rejected()
         reason = (
             PromptReason.SAVED_REJECTED
-            if space.source is LoginSource.SAVED
+            if space.current.source is LoginSource.SAVED
             else PromptReason.TYPED_REJECTED
         )
         return self._prompts.ask(space, _REASONS.get(kind, reason))
@@ -369,8 +358,8 @@ class Outcomes:
     def ask_for_another_login(self, space: SpaceState) -> None:
         """Prompt for another login instead of sending a login rejected before."""
         assert space.login is not None
-        reason = _REJECTED_BEFORE.get(space.source, PromptReason.TYPED_REJECTED)
-        space.is_unsent = True
+        reason = _REJECTED_BEFORE.get(space.current.source, PromptReason.TYPED_REJECTED)
+        space.current = space.current.unsent()
         space.prompt = space.prompt.rejected_before(space.login.user, reason)
         self._prompts.ask(space, reason)
 
@@ -387,11 +376,11 @@ class Outcomes:
         back_off(
             self._state,
             space,
-            space.trial.canary_scheme or space.scheme,
+            space.trial.canary_scheme or space.current.scheme,
             verdict,
         )
         space.doubt = space.doubt.with_refusals(0)
-        space.scheme = ""
+        space.current = space.current.without_scheme()
         space.trial = space.trial.canary_ended()
         if space.phase is not SpacePhase.UNVERIFIED:
             space.move_to(SpacePhase.UNVERIFIED)
@@ -414,13 +403,13 @@ class Outcomes:
         space.trial = space.trial.canary_ended()
         space.doubt = space.doubt.with_unanswered(space.doubt.unanswered + sent)
         limit = limit or state.limits.unanswered_max
-        if space.accepted_at is None:
+        if not space.current.was_accepted:
             space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
         else:
             limit = state.limits.unanswered_max + 1
         too_many = space.doubt.unanswered - limit
         if space.login and too_many >= 0:
-            is_new = space.source is LoginSource.SAVED and space.accepted_at is None
+            is_new = space.current.source is LoginSource.SAVED and not space.current.was_accepted
             holds = state.limits.saved_login_holds if is_new else state.limits.login_holds
             return self.hold_login(space, holds[min(too_many, len(holds) - 1)])
         space.move_to(SpacePhase.UNVERIFIED)

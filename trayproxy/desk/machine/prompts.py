@@ -5,6 +5,7 @@ opens while the screen is locked. An untouched prompt closes when no request wai
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import inf
 
 from trayproxy.desk.machine.events import NotifyPromptClosed, RefusalReason, SignInMethod
@@ -51,7 +52,7 @@ class Prompts:
         """
         state = self._state
         is_new = request.objection is None
-        request.objection = reason
+        space.parked[request.request_id] = replace(request, objection=reason)
         is_delayed = is_new and space.prompt.open is None
         due_at = state.now + state.limits.prompt_delay if is_delayed else space.prompt.due_at
         name = previous_name(state, space, reason)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import strength
 from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
 from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
@@ -97,7 +96,7 @@ class Queries:
     def login(self, login_id: LoginId) -> Login | None:
         """Return the login with this identifier, or None if it is not the current login."""
         space = self.state.spaces.get(login_id.space)
-        return space.login if space and space.generation == login_id.generation else None
+        return space.login if space and space.login_id == login_id else None
 
     def login_scheme(self, login_id: LoginId) -> tuple[str, str]:
         """Return the scheme with which a login is sent without a 407, and its strength label.
@@ -107,15 +106,12 @@ class Queries:
         space = self.state.spaces.get(login_id.space)
         if space is None or space.login_id != login_id:
             return ("", "")
-        labels = [
-            label for label, scheme in space.accepted_labels.items() if scheme == space.scheme
-        ]
-        return (space.scheme, max(labels, key=strength, default=""))
+        return (space.current.scheme, space.current.label)
 
     def is_current(self, login_id: LoginId) -> bool:
         """Return whether this identifier names the current login or the own sign-in."""
         space = self.state.spaces.get(login_id.space)
-        return space is not None and space.login_id == login_id and space.has_login
+        return space is not None and space.login_id == login_id and space.current.exists
 
     def is_trusted(self, login_id: LoginId) -> bool:
         """Return whether this identifier names the current login and the login was accepted."""
@@ -143,12 +139,12 @@ class Queries:
     def generation(self, upstream_id: UpstreamId) -> int:
         """Return the generation of the login for the next request to an upstream."""
         spaces = self.state.spaces_of_upstream(upstream_id)
-        return preferred_space(spaces).generation if spaces else 0
+        return preferred_space(spaces).current.generation if spaces else 0
 
     def trial_state(self, upstream_id: UpstreamId, generation: int) -> TrialState:
         """Return the result of verifying a login of an upstream, in any realm."""
         for space in self.state.spaces.values():
-            if space.key.upstream_id == upstream_id and space.generation == generation:
+            if space.key.upstream_id == upstream_id and space.current.generation == generation:
                 return _trial_state(space)
         return TrialState.UNKNOWN
 
@@ -305,6 +301,6 @@ def _trial_state(space: SpaceState) -> TrialState:
     is_pending = space.trial.is_pending
     if space.phase is SpacePhase.CHECKING or (space.phase is SpacePhase.UNVERIFIED and is_pending):
         return TrialState.UNDER_WAY
-    if space.is_unsent:
+    if space.current.is_unsent:
         return TrialState.UNSENT
     return TrialState.REJECTED if space.sign_in is SignInState.REJECTED else TrialState.UNKNOWN

@@ -8,8 +8,9 @@ different requests; each request uses a scheme of its own 407.
 """
 
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
+from trayproxy.desk.machine.current_login import LoginSource
 from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
-from trayproxy.desk.machine.space_state import LoginSource, SchemeBackoff, SpaceState
+from trayproxy.desk.machine.space_state import SchemeBackoff, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.domain.signin import PromptReason, Transport
 from trayproxy.profiles.profile import Method
@@ -41,7 +42,7 @@ def pick(space: SpaceState, offers: tuple[OfferedScheme, ...], now: float) -> Of
     stronger scheme failed before and would only fail again.
     """
     usable = [offer for offer in offers if not is_backed_off(space, offer.scheme, now)]
-    preferred = (offer for offer in usable if offer.scheme == space.scheme)
+    preferred = (offer for offer in usable if offer.scheme == space.current.scheme)
     return next(preferred, usable[0] if usable else None)
 
 
@@ -83,8 +84,8 @@ def objection(
         offer: The scheme to be used.
         offers: All offered schemes.
     """
-    fingerprint, consent = state.fingerprints.get(space.key.upstream_id), space.consent
-    if any(strength(label) <= offer.strength for label in space.accepted_labels):
+    fingerprint, consent = state.fingerprints.get(space.key.upstream_id), space.current.consent
+    if any(strength(label) <= offer.strength for label in space.current.accepted_labels):
         return None  # Accepted with a scheme as weak as this: no new risk.
     demanded = _required_strength(space, fingerprint.label) if fingerprint else 0
     if demanded > offer.strength:
@@ -93,7 +94,7 @@ def objection(
         return PromptReason.FALLBACK if is_still_offered else PromptReason.DOWNGRADE
     if consent and _PROTECTION[offer.method.transport] < _PROTECTION[consent.method.transport]:
         return PromptReason.FALLBACK
-    is_pinned = consent is None and space.source is not LoginSource.SSO
+    is_pinned = consent is None and space.current.source is not LoginSource.SSO
     if fingerprint and is_pinned and space.key.realm not in fingerprint.realms:
         return PromptReason.REALM_CHANGED
     return None
@@ -103,14 +104,18 @@ def _required_strength(space: SpaceState, label: str) -> int:
     """Return the minimum strength of a scheme."""
     if space.profile.method is not Method.AUTOMATIC:
         return 0  # The user has chosen the scheme in the settings of the profile.
-    return min(strength(label), space.consent.strength) if space.consent else strength(label)
+    return (
+        min(strength(label), space.current.consent.strength)
+        if space.current.consent
+        else strength(label)
+    )
 
 
 def previous_name(state: DeskState, space: SpaceState, reason: PromptReason) -> str:
     """Return the upstream's scheme or realm from before its change, for display."""
     fingerprint = state.fingerprints.get(space.key.upstream_id)
-    if reason is PromptReason.FALLBACK and space.consent:
-        return space.consent.method.title
+    if reason is PromptReason.FALLBACK and space.current.consent:
+        return space.current.consent.method.title
     if reason is PromptReason.REALM_CHANGED:
         return fingerprint.realms[0] if fingerprint else ""
     return _title(fingerprint.label) if fingerprint else ""

@@ -17,15 +17,14 @@ UNVERIFIED, and returns to UNVERIFIED while it cannot be used.
 it change it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.machine.doubt import Doubt
+from trayproxy.desk.machine.current_login import CurrentLogin, Doubt, LoginSource
 from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
 from trayproxy.desk.machine.limits import DeskLimits
-from trayproxy.desk.machine.lookup import Lookup
 from trayproxy.desk.machine.prompt_state import REJECTION_REASONS, PromptState
 from trayproxy.desk.machine.trial import Trial
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, host_of
@@ -96,20 +95,7 @@ TRANSITIONS: dict[SpacePhase, frozenset[SpacePhase]] = {
 """The permitted transitions: from each phase to its successors. Any other transition is a bug."""
 
 
-class LoginSource(Enum):
-    """The origin of a login."""
-
-    SAVED = "saved"
-    """The keyring."""
-    TYPED = "typed"
-    """A prompt."""
-    COMMAND_LINE = "command line"
-    """The command line."""
-    SSO = "own sign-in"
-    """No login: the own sign-in with a Kerberos ticket or the log-on to Windows."""
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ParkedRequest:
     """A request waiting for a login.
 
@@ -162,6 +148,55 @@ class SchemeBackoff:
     text: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """When the keyring is read for a protection space, and when a login found is sent.
+
+    Attributes:
+        next_at: Time from which the keyring may be read again.
+        number: Number of the outstanding keyring look-up, which may be overdue; None if there is
+            none.
+        deadline: Time when the keyring look-up times out.
+        next_survey_at: Time of the next check whether the keyring has been unlocked.
+        hold_until: Time until which the current login is not sent automatically, because too many
+            requests with it got no response.
+    """
+
+    next_at: float
+    number: int | None = None
+    deadline: float = inf
+    next_survey_at: float = 0.0
+    hold_until: float = 0.0
+
+    def started(self, number: int, deadline: float = inf) -> "Lookup":
+        """Return the state after a keyring look-up was started."""
+        return replace(self, number=number, deadline=deadline)
+
+    def cancelled(self) -> "Lookup":
+        """Return the state without an outstanding look-up; a late result is ignored."""
+        return replace(self, number=None, deadline=inf)
+
+    def finished(self, next_at: float) -> "Lookup":
+        """Return the state after the result of the outstanding look-up."""
+        return replace(self, number=None, deadline=inf, next_at=next_at)
+
+    def timed_out(self, next_at: float) -> "Lookup":
+        """Return the state after the deadline of the outstanding look-up; a late result is used."""
+        return replace(self, deadline=inf, next_at=next_at)
+
+    def allowed(self, now: float) -> "Lookup":
+        """Return the state in which the keyring may be read at once."""
+        return replace(self, next_at=now)
+
+    def held(self, until: float, next_at: float) -> "Lookup":
+        """Return the state in which the current login is not sent automatically until a time."""
+        return replace(self, hold_until=until, next_at=next_at)
+
+    def surveyed(self, next_survey_at: float) -> "Lookup":
+        """Return the state after a check whether the keyring has been unlocked."""
+        return replace(self, next_survey_at=next_survey_at)
+
+
 @dataclass(slots=True)
 class SpaceState:
     """The state of a protection space.
@@ -173,33 +208,15 @@ class SpaceState:
         seen_at: Time of the last 407 or acceptance.
         prompt: The prompt, and the rejections that it reports.
         lookup: The keyring look-ups.
+        current: The current login.
         doubt: What speaks against the current login since its last acceptance.
         trial: The trial of the current login.
         phase: The current phase; set by `move_to`.
-        login: The login of the current generation. It is kept after a rejection in case the
-            rejection turns out to be wrong; requests carry it without a 407 only in
-            `SpacePhase.TRUSTED`.
-        source: The origin of the login.
-        remember: True if the login is saved to the keyring once it is accepted.
-        generation: Number of the current login; incremented with each new login.
-        accepted_at: Time of the last acceptance of this generation, None if it was never accepted.
         forbidden_hosts: Hosts forbidden to this user by the upstream, with the time of the finding.
             They are kept when the login changes: the next trial uses another host.
         permit_queue: Targets of the requests waiting for a send permit, by request number.
-        accepted_targets: Targets for which the current login was accepted, oldest first.
-        scheme: The strongest scheme with which the current login was accepted, as in
-            `OfferedScheme`.
-        accepted_labels: Strength labels with which the current login was accepted, with their
-            schemes, as in `OfferedScheme`.
-        consent: The scheme shown in the prompt when the user typed the current login, None if the
-            login was not typed.
         backoffs: Back-offs of failed schemes, by scheme.
-        pending_verdicts: Logins replaced while their canary was in flight, by generation.
         parked: The parked requests by number, oldest first.
-        is_unsent: True if the current login had been rejected before and was not sent again.
-        retry_rejected: True if the current login is sent even if it has been rejected before, as
-            the user wants.
-        weaker_snoozed_until: Time until which there is no prompt about weaker schemes.
     """
 
     key: ProtectionSpace
@@ -207,27 +224,15 @@ class SpaceState:
     seen_at: float
     prompt: PromptState
     lookup: Lookup
+    current: CurrentLogin = field(default_factory=CurrentLogin)
     doubt: Doubt = field(default_factory=Doubt)
     trial: Trial = field(default_factory=Trial)
     offers: tuple[OfferedScheme, ...] = ()
     phase: SpacePhase = SpacePhase.NO_LOGIN
-    login: Login | None = None
-    source: LoginSource = LoginSource.SAVED
-    remember: bool = False
-    generation: int = 0
-    accepted_at: float | None = None
     forbidden_hosts: dict[str, float] = field(default_factory=dict)
     permit_queue: dict[int, str] = field(default_factory=dict)
-    accepted_targets: dict[str, None] = field(default_factory=dict)
-    scheme: str = ""
-    accepted_labels: dict[str, str] = field(default_factory=dict)
-    consent: OfferedScheme | None = None
     backoffs: dict[str, SchemeBackoff] = field(default_factory=dict)
-    pending_verdicts: dict[int, Login] = field(default_factory=dict)
     parked: dict[int, ParkedRequest] = field(default_factory=dict)
-    is_unsent: bool = False
-    retry_rejected: bool = False
-    weaker_snoozed_until: float = 0.0
 
     def move_to(self, phase: SpacePhase) -> None:
         """Enter another phase, which must be a permitted transition."""
@@ -238,10 +243,35 @@ class SpaceState:
         elif phase in (SpacePhase.TRUSTED, SpacePhase.NO_LOGIN):
             self.prompt = self.prompt.settled()
 
+    def renew(
+        self, login: Login | None, source: LoginSource, *, retry_rejected: bool = False
+    ) -> None:
+        """Replace the current login; nothing known about the replaced login counts any more.
+
+        Args:
+            login: The new login, None if there is none.
+            source: The origin of the new login.
+            retry_rejected: As in `CurrentLogin`.
+        """
+        is_checking = self.phase is SpacePhase.CHECKING
+        self.current = self.current.replaced(
+            login, source, is_in_flight=is_checking, retry_rejected=retry_rejected
+        )
+        self.doubt, self.trial = Doubt(), self.trial.renewed()
+        self.lookup = self.lookup.cancelled()
+        for number, request in self.parked.items():
+            if request.was_refused or request.objection:
+                self.parked[number] = replace(request, was_refused=False, objection=None)
+
+    @property
+    def login(self) -> Login | None:
+        """The current login, None if there is none."""
+        return self.current.login
+
     @property
     def login_id(self) -> LoginId:
         """The identifier of the current login."""
-        return LoginId(self.key, self.generation)
+        return LoginId(self.key, self.current.generation)
 
     @property
     def upstream_profile(self) -> Profile:
@@ -264,11 +294,6 @@ class SpaceState:
         return not self.parked and self.prompt.open is None
 
     @property
-    def has_login(self) -> bool:
-        """True if there is a login or the own sign-in to authenticate with."""
-        return self.login is not None or self.source is LoginSource.SSO
-
-    @property
     def clients(self) -> list[ParkedRequest]:
         """The parked requests of programs, oldest first."""
         return [request for request in self.parked.values() if not request.is_own]
@@ -281,7 +306,7 @@ class SpaceState:
         """
         if (
             self.prompt.reason in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
-            or self.accepted_at is not None
+            or self.current.was_accepted
         ):
             return False
         is_pending = self.phase is SpacePhase.UNVERIFIED and self.trial.is_pending
@@ -295,29 +320,19 @@ class SpaceState:
     def is_proved(self, now: float, limits: DeskLimits) -> bool:
         """Return whether the login was accepted recently and every request since then got a
         response."""
-        if (
-            self.phase is not SpacePhase.TRUSTED
-            or self.accepted_at is None
-            or self.doubt.unanswered
-        ):
-            return False
-        return now < self.accepted_at + limits.proof_ttl
+        is_trusted = self.phase is SpacePhase.TRUSTED and not self.doubt.unanswered
+        return is_trusted and now < self.current.accepted_at + limits.proof_ttl
 
     def is_in_doubt(self) -> bool:
         """Return whether an accepted login was refused, or got no response, since its last
         acceptance."""
-        return self.accepted_at is not None and self.doubt.exists
+        return self.current.was_accepted and self.doubt.exists
 
     def is_forbidden(self, target: str, now: float, limits: DeskLimits) -> bool:
         """Return whether the host of this target is known to be forbidden even with a right
         login."""
         refused_at = self.forbidden_hosts.get(host_of(target))
         return refused_at is not None and now - refused_at <= limits.forbidden_ttl
-
-    def was_accepted_for(self, target: str) -> bool:
-        """Return whether the current login was accepted for the host of this target."""
-        host = host_of(target)
-        return any(host == host_of(accepted_target) for accepted_target in self.accepted_targets)
 
     def is_inconclusive(self, target: str, now: float, limits: DeskLimits) -> bool:
         """Return whether a request to this target cannot verify the current login.
@@ -333,7 +348,7 @@ class SpaceState:
         """The sign-in state for front ends (ux §3.1)."""
         if self.phase is SpacePhase.TRUSTED:
             return SignInState.OK if self.prompt.weaker_refusal is None else SignInState.NEEDED
-        if self.accepted_at is not None and self.doubt.refusals:
+        if self.current.was_accepted and self.doubt.refusals:
             return SignInState.OK
         if self.phase is SpacePhase.SNOOZED:
             return SignInState.SNOOZED

@@ -21,9 +21,8 @@ from trayproxy.desk.machine.events import (
     SignInMethod,
 )
 from trayproxy.desk.machine.limits import DeskLimits
-from trayproxy.desk.machine.lookup import Lookup
 from trayproxy.desk.machine.prompt_state import PromptState
-from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
+from trayproxy.desk.machine.space_state import Lookup, ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.domain.problem import Problem
@@ -135,7 +134,7 @@ class DeskState:
         others = [
             sibling.login.user
             for sibling in spaces
-            if sibling.login and sibling.accepted_at is not None
+            if sibling.login and sibling.current.was_accepted
         ]
         keeps_profile_user = space.profile.user == user or (
             space.profile.user != "" and not replaces

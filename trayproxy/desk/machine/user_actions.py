@@ -5,6 +5,7 @@ from math import inf
 
 from trayproxy.auth.login import Login
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
+from trayproxy.desk.machine.current_login import LoginSource
 from trayproxy.desk.machine.events import (
     ClearHistory,
     LoginProvided,
@@ -16,7 +17,6 @@ from trayproxy.desk.machine.events import (
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import pick
 from trayproxy.desk.machine.space_state import (
-    LoginSource,
     SpacePhase,
     SpaceState,
 )
@@ -58,8 +58,8 @@ class UserActions:
             offers = space.objected_requests[0].offers if space.objected_requests else space.offers
             shown = pick(space, offers, self._state.now) if space.key.family else None
             self._lookup.set_login(space, event.login, LoginSource.TYPED)
-            space.consent = shown
-        space.remember = event.remember
+            space.current = space.current.with_consent(shown)
+        space.current = space.current.provided(remember=event.remember)
         if not space.parked and not self._state.can_send_own:
             # No request is parked: the next request verifies the login without a prompt.
             self._prompts.close(space, Ending.ABANDONED)
@@ -71,9 +71,9 @@ class UserActions:
         once."""
         is_open = (
             space.phase in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED)
-            and space.accepted_at is None
+            and not space.current.was_accepted
         )
-        return is_open and space.source is LoginSource.TYPED and space.login == login
+        return is_open and space.current.source is LoginSource.TYPED and space.login == login
 
     def _wait_for_verdict(self, space: SpaceState) -> None:
         """Continue the trial of a login after the user has typed the same login again."""
@@ -88,7 +88,7 @@ class UserActions:
             self._state.now, self._state.limits
         ):
             return False
-        if space.accepted_at is not None and login == space.login:
+        if space.current.was_accepted and login == space.login:
             return False  # The login was accepted before and may still be right.
         return self._state.is_rejected(space.key.upstream_id, login)
 
@@ -105,7 +105,7 @@ class UserActions:
         self._prompts.close(space, Ending.DECLINED)
         if space.phase is SpacePhase.TRUSTED:
             return self._decline_weaker(space, snooze)
-        if space.phase is SpacePhase.UNVERIFIED and space.source is not LoginSource.TYPED:
+        if space.phase is SpacePhase.UNVERIFIED and space.current.source is not LoginSource.TYPED:
             return None
         self._lookup.clear_login(space)
         space.prompt = space.prompt.snoozed(
@@ -120,7 +120,8 @@ class UserActions:
         others."""
         space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
         if space.objected_requests:
-            space.weaker_snoozed_until = self._state.now + self._snooze_time(snooze)
+            until = self._state.now + self._snooze_time(snooze)
+            space.current = space.current.weaker_snoozed(until)
         for request in space.objected_requests:
             self._state.unpark(request.request_id)
             self._state.refuse(request.request_id, RefusalReason.DECLINED)
@@ -184,8 +185,9 @@ class UserActions:
         if space is None:
             return
         self._lookup.set_login(space, event.login, LoginSource.COMMAND_LINE)
-        space.remember = event.remember
-        space.retry_rejected = space.retry_rejected or event.retry_rejected
+        space.current = space.current.provided(
+            remember=event.remember, retry_rejected=event.retry_rejected
+        )
         if event.is_proved:
             self._state.keep_user(space, replaces=True)
 

@@ -15,6 +15,7 @@ inconclusive responses (see `trayproxy.desk.machine.outcomes`) or refuse right l
 
 from collections.abc import Iterator
 
+from trayproxy.desk.machine.current_login import LoginSource
 from trayproxy.desk.machine.events import (
     CancelTrial,
     LoginUnproved,
@@ -30,7 +31,6 @@ from trayproxy.desk.machine.outcomes import Outcomes
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
 from trayproxy.desk.machine.space_state import (
-    LoginSource,
     ParkedRequest,
     SpacePhase,
     SpaceState,
@@ -101,12 +101,17 @@ class Verification:
         space = self._state.spaces.get(event.login_id.space)
         if space is None:
             return
-        space.pending_verdicts.pop(event.login_id.generation, None)
+        space.current = space.current.without_pending(event.login_id.generation)
         if space.login_id != event.login_id:
             return
         target = space.doubt.in_flight.get(event.permit)
         space.doubt = space.doubt.returned(event.permit)
-        if not event.was_sent and target is not None and space.login and space.accepted_at is None:
+        if (
+            not event.was_sent
+            and target is not None
+            and space.login
+            and not space.current.was_accepted
+        ):
             self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
         if space.phase is SpacePhase.CHECKING and target is not None:
             self._outcomes.keep_unverified(space, sent=event.was_sent)
@@ -129,12 +134,12 @@ class Verification:
         space = self._state.spaces.get(event.login_id.space)
         if space is None:
             return
-        space.pending_verdicts.pop(event.login_id.generation, None)
+        space.current = space.current.without_pending(event.login_id.generation)
         in_flight = event.permit in space.doubt.in_flight  # Requests with the current login only.
         space.doubt = space.doubt.returned(event.permit)
         if space.phase is not SpacePhase.CHECKING or not in_flight:
             return
-        if space.accepted_at is None:
+        if not space.current.was_accepted:
             space.doubt = space.doubt.inconclusive(event.target)
             limit = self._state.limits.unproved_max
             self._outcomes.keep_unverified(space, sent=event.is_doubtful, limit=limit)
@@ -155,7 +160,7 @@ class Verification:
     def _clear_silence(self, space: SpaceState) -> None:
         """Trust a login again if the own request got no 407: the login is not the reason for the
         silence."""
-        is_awaiting_own = space.phase is SpacePhase.UNVERIFIED and space.accepted_at is not None
+        is_awaiting_own = space.phase is SpacePhase.UNVERIFIED and space.current.was_accepted
         if (
             is_awaiting_own
             and space.doubt.unanswered
@@ -167,7 +172,7 @@ class Verification:
 
     def _report_overdue_canary(self, space: SpaceState) -> None:
         space.trial = space.trial.canary_overdue()
-        if space.accepted_at is not None:
+        if space.current.was_accepted:
             self._outcomes.keep_unverified(space, sent=True)
             return
         space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
@@ -197,12 +202,12 @@ class Verification:
         The request is refused if there is no front end, or if the user has snoozed such prompts.
         """
         state, now = self._state, self._state.now
-        can_prompt = self._prompts.can_ask and now >= space.weaker_snoozed_until
-        if space.source is LoginSource.SSO or request.is_own or not can_prompt:
+        can_prompt = self._prompts.can_ask and now >= space.current.weaker_snoozed_until
+        if space.current.source is LoginSource.SSO or request.is_own or not can_prompt:
             text = weaker_text(state, space, offer, reason)
             state.unpark(request.request_id)
             state.refuse(request.request_id, RefusalReason.WEAKER, text)
-            if not request.is_own and now >= space.weaker_snoozed_until:
+            if not request.is_own and now >= space.current.weaker_snoozed_until:
                 space.prompt = space.prompt.with_weaker_refusal(text)
         else:
             self._prompts.ask_for_request(space, request, reason, offer.method)
@@ -214,21 +219,21 @@ class Verification:
 
         There is a single canary per login and upstream, not per realm: the account is the same.
         """
-        assert space.has_login
+        assert space.current.exists
         was_blocked = space.trial.is_blocked
         space.trial = space.trial.blocked(is_blocked=self._is_being_verified(space))
         if space.trial.is_blocked:
             return
         if (
             space.login
-            and not space.retry_rejected
+            and not space.current.retry_rejected
             and self._state.is_rejected(space.key.upstream_id, space.login)
         ):
             if was_blocked:
                 self._outcomes.reject(space)  # The verdict of the awaited canary.
             else:
                 self._outcomes.ask_for_another_login(space)
-        elif space.retry_rejected and self._needs_other_target(space):
+        elif space.current.retry_rejected and self._needs_other_target(space):
             self.send_own_request(space, NO_TARGET)
         elif not self._verifies_by_own_request(space):
             if space.is_in_doubt() and self._may_send_own(space):
@@ -267,7 +272,7 @@ class Verification:
         the hosts contacted by browsers in the background often are.
         """
         limits, now, doubt = self._state.limits, self._state.now, space.doubt
-        if space.accepted_at is not None or not (doubt.inconclusive_hosts or space.forbidden_hosts):
+        if space.current.was_accepted or not (doubt.inconclusive_hosts or space.forbidden_hosts):
             return False  # Any request can verify the login.
         targets = [request.target for request in space.parked.values() if not request.is_own]
         if len(targets) < len(space.parked):
@@ -290,9 +295,14 @@ class Verification:
         the last program; then no particular target and the check pages.
         """
         limits, now, doubt = self._state.limits, self._state.now, space.doubt
-        is_new = space.accepted_at is None
+        is_new = not space.current.was_accepted
         programs = [space.trial.last_target] if is_new and space.trial.last_target else []
-        for target in (*reversed(space.accepted_targets), *programs, NO_TARGET, *CHECK_PAGES):
+        for target in (
+            *reversed(space.current.accepted_targets),
+            *programs,
+            NO_TARGET,
+            *CHECK_PAGES,
+        ):
             is_used_up = target in doubt.own_targets and (
                 is_new or (doubt.own_requests_sent > 0 and target != NO_TARGET)
             )
@@ -310,7 +320,9 @@ class Verification:
         if space.login is None:
             return False
         others = self._state.others_of_upstream(space)
-        if any(space.login in other.pending_verdicts.values() for other in (space, *others)):
+        if any(
+            space.login in other.current.pending_verdicts.values() for other in (space, *others)
+        ):
             return True
         return any(s.phase is SpacePhase.CHECKING and s.login == space.login for s in others)
 
@@ -339,8 +351,8 @@ class Verification:
             if reason := objection(state, space, offer, request.offers):
                 first_objection = first_objection or (offer, reason)
                 continue
-            if space.login and space.accepted_at is None and not space.trial.is_recorded:
-                return self._record_trial(space, retry_rejected=space.retry_rejected)
+            if space.login and not space.current.was_accepted and not space.trial.is_recorded:
+                return self._record_trial(space, retry_rejected=space.current.retry_rejected)
             state.unpark(request.request_id)
             space.move_to(SpacePhase.CHECKING)
             space.doubt = space.doubt.sent(request.request_id, request.target)
@@ -367,7 +379,7 @@ class Verification:
         space.trial = space.trial.recording(
             self._records, self._state.now + self._state.limits.record_timeout
         )
-        is_automatic = space.source in (LoginSource.SAVED, LoginSource.COMMAND_LINE)
+        is_automatic = space.current.source in (LoginSource.SAVED, LoginSource.COMMAND_LINE)
         effect = RecordTrial(
             self._records, space.key.upstream_id, space.login, retry_rejected, is_automatic
         )
@@ -400,7 +412,7 @@ class Verification:
         if event.is_rejected:
             state.rejected.add(state.rejection_scopes(space.key.upstream_id), event.login)
             self._outcomes.ask_for_another_login(space)
-        elif space.source is LoginSource.TYPED:
+        elif space.current.source is LoginSource.TYPED:
             self._record_trial(space, retry_rejected=True)  # The user has just typed it.
         else:
             space.doubt = space.doubt.with_unanswered(
@@ -424,7 +436,7 @@ class Verification:
                 request.was_refused,
                 space.is_inconclusive(request.target, self._state.now, self._state.limits),
                 request.target == space.trial.rejecting_target,
-                not space.was_accepted_for(request.target),
+                not space.current.was_accepted_for(request.target),
             ),
         )
 
@@ -444,7 +456,7 @@ class Verification:
 
         The own sign-in has no prompt: the parked requests are refused.
         """
-        if space.source is LoginSource.SSO:
+        if space.current.source is LoginSource.SSO:
             space.prompt = space.prompt.needing_user()
             found = current_backoff(space, self._state.now)
             if found:
@@ -464,16 +476,16 @@ class Verification:
         A login from the command line is verified in the same way if it is to be saved.
         """
         is_typed = (
-            space.source is LoginSource.TYPED
+            space.current.source is LoginSource.TYPED
             and space.prompt.open is not None
             and space.prompt.open.is_touched
         )
-        will_be_saved = space.source is LoginSource.COMMAND_LINE and space.remember
+        will_be_saved = space.current.source is LoginSource.COMMAND_LINE and space.current.remember
         if (is_typed or will_be_saved) and not space.trial.was_own_sent:
             self.send_own_request(space)
         elif (
             space.doubt.inconclusive_hosts
-            and space.accepted_at is None
+            and not space.current.was_accepted
             and not space.trial.own_request
         ):
             target = self._own_target(space)
@@ -508,7 +520,11 @@ class Verification:
             return
         space.trial = space.trial.own_request_ended()
         self._clear_silence(space)
-        if space.phase is SpacePhase.UNVERIFIED and not space.parked and space.accepted_at is None:
+        if (
+            space.phase is SpacePhase.UNVERIFIED
+            and not space.parked
+            and not space.current.was_accepted
+        ):
             if space.trial.is_record_overdue:
                 pass  # The prompt already says why the login is not sent.
             elif event.was_challenged:

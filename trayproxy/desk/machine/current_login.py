@@ -1,0 +1,304 @@
+"""The current login of a protection space, and the doubt about the login."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from math import inf
+
+from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import strength
+from trayproxy.desk.machine.events import OfferedScheme
+from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.protection_space import host_of
+
+_PENDING_VERDICTS_MAX = 32
+
+
+class LoginSource(Enum):
+    """The origin of a login."""
+
+    SAVED = "saved"
+    """The keyring."""
+    TYPED = "typed"
+    """A prompt."""
+    COMMAND_LINE = "command line"
+    """The command line."""
+    SSO = "own sign-in"
+    """No login: the own sign-in with a Kerberos ticket or the log-on to Windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentLogin:
+    """The current login, and where and how it was accepted.
+
+    Attributes:
+        login: The login; None if there is none, and for the own sign-in. It is kept after a
+            rejection in case the rejection turns out to be wrong; requests carry it without a 407
+            only in `SpacePhase.TRUSTED`.
+        source: The origin of the login.
+        generation: Number of the current login; incremented with each new login.
+        pending_verdicts: Logins replaced while their canary was in flight, by generation.
+        remember: True if the login is saved to the keyring once it is accepted.
+        retry_rejected: True if the login is sent even if it has been rejected before, as the user
+            wants.
+        is_unsent: True if the login had been rejected before and was not sent again.
+        consent: The scheme shown in the prompt when the user typed the login, None if the login was
+            not typed.
+        weaker_snoozed_until: Time until which there is no prompt about weaker schemes.
+        accepted_at: Time of the last acceptance of the login; -inf if it was never accepted.
+        scheme: The strongest scheme with which the login was accepted, as in `OfferedScheme`.
+        accepted_labels: Strength labels with which the login was accepted, with their schemes, as
+            in `OfferedScheme`.
+        accepted_targets: Targets for which the login was accepted, oldest first.
+    """
+
+    login: Login | None = None
+    source: LoginSource = LoginSource.SAVED
+    generation: int = 0
+    pending_verdicts: Mapping[int, Login] = field(default_factory=dict)
+    remember: bool = False
+    retry_rejected: bool = False
+    is_unsent: bool = False
+    consent: OfferedScheme | None = None
+    weaker_snoozed_until: float = 0.0
+    accepted_at: float = -inf
+    scheme: str = ""
+    accepted_labels: Mapping[str, str] = field(default_factory=dict)
+    accepted_targets: tuple[str, ...] = ()
+
+    # --- A new login -----------------------------------------------------------------------------
+
+    def replaced(
+        self,
+        login: Login | None,
+        source: LoginSource,
+        *,
+        is_in_flight: bool,
+        retry_rejected: bool = False,
+    ) -> "CurrentLogin":
+        """Return the next generation.
+
+        Args:
+            login: The new login, if there is one.
+            source: The origin of the new login.
+            is_in_flight: True if the canary of the replaced login is in flight.
+            retry_rejected: As in `CurrentLogin`.
+        """
+        pending = dict(self.pending_verdicts)
+        if self.login and not self.was_accepted and is_in_flight:
+            pending[self.generation] = self.login
+            if len(pending) > _PENDING_VERDICTS_MAX:
+                del pending[min(pending)]
+        return CurrentLogin(
+            login, source, self.generation + 1, pending, retry_rejected=retry_rejected
+        )
+
+    def without_pending(self, generation: int) -> "CurrentLogin":
+        """Return the login after the end of the canary of a replaced login."""
+        if generation not in self.pending_verdicts:
+            return self
+        pending = {g: login for g, login in self.pending_verdicts.items() if g != generation}
+        return replace(self, pending_verdicts=pending)
+
+    def provided(self, *, remember: bool, retry_rejected: bool = False) -> "CurrentLogin":
+        """Return the login with the wishes of its user."""
+        return replace(
+            self, remember=remember, retry_rejected=self.retry_rejected or retry_rejected
+        )
+
+    def with_consent(self, consent: OfferedScheme | None) -> "CurrentLogin":
+        """Return the login with the scheme shown in the prompt when the login was typed."""
+        return replace(self, consent=consent)
+
+    def unsent(self) -> "CurrentLogin":
+        """Return the login that is not sent because it was rejected before."""
+        return replace(self, is_unsent=True)
+
+    def weaker_snoozed(self, until: float) -> "CurrentLogin":
+        """Return the login without prompts about weaker schemes until a time."""
+        return replace(self, weaker_snoozed_until=until)
+
+    # --- Acceptance ------------------------------------------------------------------------------
+
+    def accepted(self, now: float, scheme: str, label: str) -> "CurrentLogin":
+        """Return the login after its acceptance with a scheme and the label of the scheme."""
+        labels = {**self.accepted_labels, label: scheme}
+        is_known = self.scheme in labels.values() and label != max(labels, key=strength)
+        scheme = self.scheme if is_known else scheme
+        return replace(self, accepted_at=now, scheme=scheme, accepted_labels=labels)
+
+    def accepted_for(self, target: str, limit: int) -> "CurrentLogin":
+        """Return the login after its acceptance for a target; the oldest targets are forgotten."""
+        others = [other for other in self.accepted_targets if other != target]
+        return replace(self, accepted_targets=(*others, target)[-limit:])
+
+    def accepted_elsewhere(self, labels: Mapping[str, str]) -> "CurrentLogin":
+        """Return the login with the labels and schemes of its acceptance in another realm."""
+        return replace(self, accepted_labels={**self.accepted_labels, **labels})
+
+    def saved(self) -> "CurrentLogin":
+        """Return the login after it was saved to the keyring."""
+        return replace(self, remember=False, source=LoginSource.SAVED)
+
+    def without_scheme(self) -> "CurrentLogin":
+        """Return the login without an accepted scheme: the scheme has failed."""
+        return replace(self, scheme="")
+
+    # --- Queries ---------------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        """True if there is a login or the own sign-in to authenticate with."""
+        return self.login is not None or self.source is LoginSource.SSO
+
+    @property
+    def was_accepted(self) -> bool:
+        """True if the login was accepted before."""
+        return self.accepted_at > -inf
+
+    @property
+    def label(self) -> str:
+        """The strongest label with which the login was accepted by its scheme, or empty."""
+        labels = [label for label, scheme in self.accepted_labels.items() if scheme == self.scheme]
+        return max(labels, key=strength, default="")
+
+    def was_accepted_for(self, target: str) -> bool:
+        """Return whether the login was accepted for the host of this target."""
+        return host_of(target) in map(host_of, self.accepted_targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The doubt about the current login; an acceptance, like a new login, ends the doubt.
+
+    Attributes:
+        refusals: Refusals of the login since its last acceptance.
+        refused_hosts: Hosts of the requests refused since the last acceptance, with the time of the
+            refusal.
+        unanswered: Number of requests in a row with the current login and without a response.
+        is_overdue: True if the requests counted in `unanswered` may still get a response: the
+            upstream has only stopped responding for a moment.
+        inconclusive_hosts: Hosts with inconclusive responses to the current login.
+        in_flight: Targets of the requests with the current login while it is not proved, by request
+            number. For a login in doubt only the verdicts of these requests count: any other
+            request with the login was sent before the doubt.
+        last_permit_at: Time when the last send permit was granted.
+        scheme_failures: Failures in a row of the accepted scheme.
+        own_requests_sent: Own requests sent since the last acceptance.
+        own_targets: Targets of own requests with the current login.
+    """
+
+    refusals: int = 0
+    refused_hosts: Mapping[str, float] = field(default_factory=dict)
+    unanswered: int = 0
+    is_overdue: bool = False
+    inconclusive_hosts: frozenset[str] = frozenset()
+    in_flight: Mapping[int, str] = field(default_factory=dict)
+    last_permit_at: float = -inf
+    scheme_failures: int = 0
+    own_requests_sent: int = 0
+    own_targets: frozenset[str] = frozenset()
+
+    # --- Requests with the login -----------------------------------------------------------------
+
+    def sent(self, number: int, target: str) -> "Doubt":
+        """Return the doubt after a request with the login was released."""
+        return replace(self, in_flight={**self.in_flight, number: target})
+
+    def permitted(self, number: int, target: str, now: float) -> "Doubt":
+        """Return the doubt after a send permit was granted to a request."""
+        return replace(self.sent(number, target), last_permit_at=now, is_overdue=False)
+
+    def returned(self, number: int) -> "Doubt":
+        """Return the doubt after the end of a request with the login."""
+        if number not in self.in_flight:
+            return self
+        return replace(self, in_flight={n: f for n, f in self.in_flight.items() if n != number})
+
+    def own_request_sent(self, target: str) -> "Doubt":
+        """Return the doubt after an own request was sent to a target."""
+        return replace(
+            self,
+            own_targets=self.own_targets | {target},
+            own_requests_sent=self.own_requests_sent + 1,
+        )
+
+    # --- Refusals --------------------------------------------------------------------------------
+
+    def with_refusals(self, count: int) -> "Doubt":
+        """Return the doubt with another number of refusals."""
+        return replace(self, refusals=count)
+
+    def refused(self, target: str, now: float) -> "Doubt":
+        """Return the doubt after the refusal of a request to a target."""
+        return replace(self, refused_hosts={**self.refused_hosts, host_of(target): now})
+
+    def renewed(self) -> "Doubt":
+        """Return the doubt in which the verdicts of earlier requests do not count."""
+        return replace(self, in_flight={})
+
+    def rejected(self) -> "Doubt":
+        """Return the doubt after the rejection of the login."""
+        return replace(self, refusals=0, refused_hosts={}, in_flight={})
+
+    def scheme_failed(self, *, counts: bool) -> "Doubt":
+        """Return the doubt after a failure of the accepted scheme.
+
+        Args:
+            counts: False if the failure does not affect other requests.
+        """
+        return replace(self, scheme_failures=self.scheme_failures + counts)
+
+    # --- No response -----------------------------------------------------------------------------
+
+    def with_unanswered(self, count: int) -> "Doubt":
+        """Return the doubt with another number of requests without a response."""
+        return replace(self, unanswered=count)
+
+    def lost(self, target: str | None) -> "Doubt":
+        """Return the doubt after a request with the login ended without a response.
+
+        Args:
+            target: The target of the request; None if the request was released before the doubt.
+        """
+        doubt = self if target is None else self.inconclusive(target)
+        return replace(doubt, unanswered=self.unanswered + 1, is_overdue=False)
+
+    def silent(self, count: int, now: float, limits: DeskLimits) -> "Doubt":
+        """Return the doubt after the upstream has stopped responding to a number of requests."""
+        is_limit_reached = count >= limits.unanswered_max
+        # A response to one of these requests may still arrive and prove the login.
+        last_permit_at = now if is_limit_reached else self.last_permit_at
+        count = min(count, limits.unanswered_max)
+        return replace(self, is_overdue=True, unanswered=count, last_permit_at=last_permit_at)
+
+    def after_silence(self, limits: DeskLimits) -> "Doubt":
+        """Return the doubt in which the login may be the reason for missing responses."""
+        hosts = set(map(host_of, self.in_flight.values()))
+        return replace(
+            self,
+            unanswered=max(self.unanswered, limits.unanswered_max),
+            is_overdue=False,
+            inconclusive_hosts=self.inconclusive_hosts | hosts,
+        )
+
+    def without_silence(self) -> "Doubt":
+        """Return the doubt after the login turned out not to be the reason for missing
+        responses."""
+        return replace(self, unanswered=1, own_requests_sent=0)
+
+    def inconclusive(self, target: str) -> "Doubt":
+        """Return the doubt after an inconclusive response for a target."""
+        return replace(self, inconclusive_hosts=self.inconclusive_hosts | {host_of(target)})
+
+    # --- Queries ---------------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        """True if the login was refused, or got no response, since its last acceptance."""
+        return self.refusals > 0 or self.unanswered > 0
+
+    def was_refused_lately(self, target: str, now: float, limits: DeskLimits) -> bool:
+        """Return whether the current login was refused moments ago for the host of this target."""
+        refused_at = self.refused_hosts.get(host_of(target))
+        return refused_at is not None and now - refused_at <= limits.refusal_window
