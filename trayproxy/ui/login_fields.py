@@ -1,0 +1,197 @@
+"""The lower part of the sign-in dialog: the fields of the login, and the buttons."""
+
+from PySide6.QtCore import QCoreApplication, Qt, Signal, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QDialogButtonBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QMenu,
+    QPushButton,
+    QWidget,
+)
+
+from trayproxy.auth.login import Login
+from trayproxy.domain.signin import KeyringStatus, Snooze
+from trayproxy.ui import texts
+from trayproxy.ui.accessibility import announce
+from trayproxy.ui.icons import action_icon
+from trayproxy.ui.password_field import PasswordField
+from trayproxy.ui.widgets import named, picture_label, plain_label
+
+translate = QCoreApplication.translate
+
+
+class LoginFields(QWidget):
+    """The fields for the user name, the password, and whether to save them.
+
+    Signals:
+        edited: The user has changed the user name or the password.
+        resized: A row was shown or hidden.
+    """
+
+    edited = Signal()
+    resized = Signal()
+
+    def __init__(self, user: str, keyring: KeyringStatus) -> None:
+        """Build the fields.
+
+        Args:
+            user: The initial user name.
+            keyring: The password store.
+        """
+        super().__init__()
+        self._user = named(QLineEdit(user), "user")
+        self._user.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._user.setInputMethodHints(
+            Qt.InputMethodHint.ImhNoAutoUppercase | Qt.InputMethodHint.ImhNoPredictiveText
+        )
+        self._user.textEdited.connect(self.edited)
+        self._password = named(PasswordField(), "password")
+        self._password.textEdited.connect(self.edited)
+        self._password.caps_lock_changed.connect(self._on_caps_lock_changed)
+        self._caps_lock_row = named(QWidget(), "caps_lock")
+        self._caps_lock_text = plain_label("caps_lock_text", translate("SignIn", "Caps Lock is on"))
+        arrow = action_icon("caps-lock", self.palette()).pixmap(self.fontMetrics().height())
+        row = QHBoxLayout(self._caps_lock_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(picture_label("caps_lock_icon", arrow))
+        row.addWidget(self._caps_lock_text, 1)
+        self._caps_lock_row.setVisible(False)
+        self._remember = named(QCheckBox(), "remember")
+        self._remember.setChecked(texts.can_remember(keyring))
+        self._no_remember = plain_label("no_remember")
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.addRow(translate("SignIn", "&User name:"), self._user)
+        form.addRow(translate("SignIn", "&Password:"), self._password)
+        form.addRow("", self._caps_lock_row)
+        form.addRow("", self._remember)
+        form.addRow("", self._no_remember)
+
+    @property
+    def login(self) -> Login:
+        """The entered login."""
+        return Login(self._user.text().strip(), self._password.text())
+
+    @property
+    def typed(self) -> str:
+        """The user name and the password as typed, in one text."""
+        return self._user.text() + self._password.text()
+
+    @property
+    def has_user(self) -> bool:
+        """True if there is a user name."""
+        return bool(self._user.text().strip())
+
+    @property
+    def remember(self) -> bool:
+        """True if the user wants to save the login, and this is possible."""
+        return self._remember.isChecked() and self._remember.isEnabled()
+
+    def show_keyring(self, keyring: KeyringStatus) -> None:
+        """Show the password store, or why the login cannot be saved."""
+        self._remember.setText(texts.remember_text(keyring))
+        self._no_remember.setText(texts.no_remember_reason(keyring))
+        self._no_remember.setVisible(bool(self._no_remember.text()))
+
+    def update_enabled(self, keyring: KeyringStatus, *, is_asking: bool) -> None:
+        """Enable the fields while the user can enter a login.
+
+        Args:
+            keyring: The password store.
+            is_asking: True if the user can enter a login.
+        """
+        can_remember = texts.can_remember(keyring)
+        self._user.setEnabled(is_asking)
+        self._password.setEnabled(is_asking)
+        self._remember.setEnabled(can_remember and is_asking)
+        if not can_remember:
+            self._remember.setChecked(False)
+
+    def focus_first(self) -> None:
+        """Move the focus to the first field to fill in."""
+        field = self._password if self._user.text() else self._user
+        field.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def select_password(self) -> None:
+        """Select the password, to be replaced."""
+        self._password.selectAll()
+        self._password.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def wipe(self) -> None:
+        """Wipe the password."""
+        self._password.wipe()
+
+    @Slot(bool)
+    def _on_caps_lock_changed(self, on: bool) -> None:
+        self._caps_lock_row.setVisible(on)
+        if on:
+            announce(self.window(), self._caps_lock_text.text())
+        self.resized.emit()
+
+
+class SignInButtons(QWidget):
+    """The buttons of the dialog.
+
+    Signals:
+        accepted: Send the login.
+        rejected: Decline the prompt.
+        snoozed(Snooze): Decline the prompt for this time.
+    """
+
+    accepted = Signal()
+    rejected = Signal()
+    snoozed = Signal(object)
+
+    def __init__(self) -> None:
+        """Build the buttons."""
+        super().__init__()
+        self._not_now = named(QPushButton(translate("SignIn", "Not now")), "not_now")
+        self._not_now.setAutoDefault(False)
+        menu = QMenu(self._not_now)
+        for text, slot in (
+            (translate("SignIn", "15 minutes"), self._on_a_while),
+            (translate("SignIn", "Until I choose"), self._on_until_chosen),
+        ):
+            action = QAction(text, menu)
+            action.triggered.connect(slot)
+            menu.addAction(action)
+        self._not_now.setMenu(menu)
+        box = named(QDialogButtonBox(), "buttons")
+        role = QDialogButtonBox.ButtonRole
+        self._accept = box.addButton(translate("SignIn", "Sign in"), role.AcceptRole)
+        self._accept.setObjectName("accept")
+        self._cancel = box.addButton(translate("SignIn", "Cancel"), role.RejectRole)
+        self._cancel.setObjectName("cancel")
+        box.accepted.connect(self.accepted)
+        box.rejected.connect(self.rejected)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._not_now)
+        row.addStretch()
+        row.addWidget(box)
+        self.setTabOrder(self._not_now, self._cancel)
+        self.setTabOrder(self._cancel, self._accept)
+
+    def make_default(self) -> None:
+        """Make *Sign in* the default button of the dialog; the buttons are in the dialog."""
+        self._accept.setDefault(True)
+
+    def show_state(self, text: str, *, can_accept: bool, can_decline: bool) -> None:
+        """Show the text of the first button, and enable the buttons."""
+        self._accept.setText(text)
+        self._accept.setEnabled(can_accept)
+        self._not_now.setEnabled(can_decline)
+        self._cancel.setEnabled(can_decline)
+
+    @Slot()
+    def _on_a_while(self) -> None:
+        self.snoozed.emit(Snooze.A_WHILE)
+
+    @Slot()
+    def _on_until_chosen(self) -> None:
+        self.snoozed.emit(Snooze.UNTIL_CHOSEN)
