@@ -30,7 +30,7 @@ from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme
 from trayproxy.engine.error_pages import RequestRefusedError
 from trayproxy.engine.limits import LIMITS, EngineLimits
-from trayproxy.engine.proxy_auth.auth_exchange import SERVER_SILENT
+from trayproxy.engine.proxy_auth.auth_port import SERVER_SILENT
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
 from trayproxy.engine.upstream.connector import Connector
 from trayproxy.http.request import Request

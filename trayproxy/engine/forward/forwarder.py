@@ -15,15 +15,16 @@ from trayproxy.engine.error_pages import (
     sign_in_not_set,
 )
 from trayproxy.engine.forward.response_relay import ResponseRelay
-from trayproxy.engine.proxy_auth.attempt import Attempt, send_with_login
-from trayproxy.engine.proxy_auth.auth_exchange import (
+from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
+from trayproxy.engine.proxy_auth.auth_messages import head_request_to
+from trayproxy.engine.proxy_auth.auth_port import (
+    Attempt,
     AuthChallenge,
-    AuthExchange,
     ContentNotRepeatableError,
     LoginSupersededError,
     UnansweredError,
-    head_request_to,
 )
+from trayproxy.engine.proxy_auth.stream_auth_port import StreamAuthPort
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY, MAX_REPLAYABLE, ReplayBuffer
@@ -170,7 +171,8 @@ class Forwarder:
             True if the client's connection is kept alive.
         """
         sent, lease = self._sent, self._lease
-        exchange = AuthExchange(self._connection, self._cached, lease, self._relay, writer, sent)
+        port = StreamAuthPort(self._connection, self._cached, lease, self._relay, writer, sent)
+        exchange = AuthExchange(port, self._request)
         attempt = self._unchallenged_attempt() if sent is None else Attempt(sent.credentials)
         unanswered = 0
         framing = self._request.framing
@@ -186,7 +188,7 @@ class Forwarder:
                 and lease.route.authenticates_requests
             )
             try:
-                outcome = await send_with_login(exchange, lease, self._request, attempt)
+                outcome = await exchange.send(attempt)
             except SignInFirstError:
                 self._connection.drop_upstream()
                 may_sign_in_first = False
@@ -241,14 +243,14 @@ class Forwarder:
             connection, self._auth, cached.request, self._lease.preferred_route, route
         )
         writer = RequestWriter(self._client, NoBody(), ReplayBuffer(enabled=False))
-        exchange = AuthExchange(
-            connection, cached, lease, ResponseReader(connection, cached), writer, None
-        )
+        reader = ResponseReader(connection, cached)
+        port = StreamAuthPort(connection, cached, lease, reader, writer)
+        exchange = AuthExchange(port, cached.request)
         attempt = Attempt(self._known_credentials(), needs_new_connection=True)
         wanted: AuthChallenge | None = None
         while True:
             try:
-                outcome = await send_with_login(exchange, lease, cached.request, attempt)
+                outcome = await exchange.send(attempt)
             except LoginSupersededError:
                 attempt = Attempt(self._known_credentials())
                 continue

@@ -33,11 +33,11 @@ from trayproxy.engine.context import EngineContext
 from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
-from trayproxy.engine.proxy_auth.attempt import Attempt, send_with_login
 from trayproxy.engine.proxy_auth.auth_context import AuthContext, NoDemand
-from trayproxy.engine.proxy_auth.auth_exchange import (
+from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
+from trayproxy.engine.proxy_auth.auth_port import (
+    Attempt,
     AuthChallenge,
-    AuthExchange,
     LoginSupersededError,
 )
 from trayproxy.engine.proxy_auth.preconnect_policy import (
@@ -48,6 +48,7 @@ from trayproxy.engine.proxy_auth.preconnect_policy import (
     PreconnectResult,
 )
 from trayproxy.engine.proxy_auth.single_flight import SingleFlight
+from trayproxy.engine.proxy_auth.stream_auth_port import StreamAuthPort
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
@@ -149,17 +150,10 @@ class Preconnect:
             downstream, self._auth, cached_request.request, order.route, order.route
         )
         writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(enabled=False))
-        exchange = AuthExchange(
-            downstream,
-            cached_request,
-            lease,
-            ResponseReader(downstream, cached_request),
-            writer,
-            None,
-        )
-        outcome = await send_with_login(
-            exchange, lease, cached_request.request, Attempt(credentials, needs_new_connection=True)
-        )
+        reader = ResponseReader(downstream, cached_request)
+        port = StreamAuthPort(downstream, cached_request, lease, reader, writer)
+        exchange = AuthExchange(port, cached_request.request)
+        outcome = await exchange.send(Attempt(credentials, needs_new_connection=True))
         if outcome.response is None:
             self._report(outcome.challenge, outcome.credentials or credentials)
             return PreconnectResult.FAILED_FOR_GOOD
@@ -169,7 +163,7 @@ class Preconnect:
             return PreconnectResult.FAILED_FOR_GOOD
         # The login was accepted before, but the next preconnect needs a recent acceptance.
         self._context.desk.accepted(credentials)
-        if not await exchange.discard_response(connection, outcome.response):
+        if not await exchange.discard(outcome.response):
             return PreconnectResult.FAILED_FOR_GOOD
         downstream.upstream = None
         self.ready = ReadyConnection(connection, self._context.loop.time())

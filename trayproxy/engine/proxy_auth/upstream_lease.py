@@ -1,6 +1,6 @@
 """The lease of an upstream connection by one request, and waiting for responses on it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,6 @@ class UpstreamLease:
         preferred_route: The route the request would take if no upstream were down.
         is_parked: True while the request waits for the desk or for a sign-in server. If the client
             disconnects meanwhile, the request is dropped.
-        was_login_sent: True if a login was sent while connecting and may have cost a log-on.
         unanswered_stream: The connection to a SOCKS server without a reply to a login, although the
             client has disconnected; None without such a connection.
     """
@@ -64,7 +63,6 @@ class UpstreamLease:
         "preferred_route",
         "route",
         "unanswered_stream",
-        "was_login_sent",
     )
 
     def __init__(
@@ -80,7 +78,6 @@ class UpstreamLease:
         self.route = route
         self.preferred_route = preferred_route
         self.is_parked = False
-        self.was_login_sent = False
         self.unanswered_stream: SocketStream | None = None
         self._downstream = downstream
         self._context = downstream.context
@@ -102,6 +99,7 @@ class UpstreamLease:
         fresh: bool,
         on_trial: bool = False,
         challenge_first: bool = False,
+        before_login: Callable[[], None] = lambda: None,
     ) -> UpstreamConnection:
         """Return a connection to the next hop for a request with these credentials.
 
@@ -114,6 +112,7 @@ class UpstreamLease:
                 a new challenge is obtained on it before the credentials are sent. Behind a load
                 balancer, the idle connection leads to the proxy with the challenge for this
                 request.
+            before_login: Called before a login is sent while connecting.
 
         Raises:
             RequestRefusedError: No connection can be opened.
@@ -136,7 +135,9 @@ class UpstreamLease:
             pooled = self._take_from_pool(key, credentials, even_for_tunnel=challenge_first)
         if pooled is not None:
             downstream.drop_connecting()  # Otherwise that attempt would be open, but not watched.
-        downstream.upstream = pooled or UpstreamConnection(await self._connect(credentials), key)
+        downstream.upstream = pooled or UpstreamConnection(
+            await self._connect(credentials, before_login), key
+        )
         return self._mark_in_use(downstream.upstream, key, credentials)
 
     def release_connection(self) -> None:
@@ -266,7 +267,9 @@ class UpstreamLease:
             else upstream_name
         )
 
-    async def _connect(self, credentials: Credentials | None) -> SocketStream:
+    async def _connect(
+        self, credentials: Credentials | None, before_login: Callable[[], None]
+    ) -> SocketStream:
         """Return a new connection to the next hop.
 
         Raises:
@@ -284,7 +287,7 @@ class UpstreamLease:
             self.wait,
             downstream.release,
             downstream.connecting,
-            self._note_login_sent,
+            before_login,
             self._keep_unanswered_stream,
         )
         try:
@@ -296,10 +299,6 @@ class UpstreamLease:
             raise
         downstream.connecting = None
         return stream
-
-    def _note_login_sent(self) -> None:
-        """Record the sending of a login while connecting."""
-        self.was_login_sent = True
 
     def _keep_unanswered_stream(self, stream: SocketStream) -> bool:
         """Keep the connection to a SOCKS server until its reply to a login is read. Return True."""

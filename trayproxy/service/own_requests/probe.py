@@ -15,8 +15,7 @@ from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, no_resp
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait, wait_in_task
 from trayproxy.engine.net.socket_stream import SocketStream
-from trayproxy.engine.proxy_auth.attempt import report_evidence
-from trayproxy.engine.proxy_auth.auth_exchange import SERVER_SILENT
+from trayproxy.engine.proxy_auth.auth_port import SERVER_SILENT
 from trayproxy.engine.proxy_auth.challenge_detection import (
     ChallengeDetector,
     Evidence,
@@ -26,6 +25,7 @@ from trayproxy.engine.proxy_auth.challenge_detection import (
     redirects_to_other_host,
 )
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
+from trayproxy.engine.proxy_auth.login_report import report_evidence
 from trayproxy.engine.upstream.connector import (
     AuthRequiredError,
     Connector,

@@ -1,0 +1,381 @@
+"""The messages of an authentication exchange: which head is sent, with which content, and whether
+the response is a refusal."""
+
+from dataclasses import replace
+from enum import Enum, auto
+from typing import NamedTuple
+
+from trayproxy.auth.scheme import Leg
+from trayproxy.desk.credentials import Credentials
+from trayproxy.engine.proxy_auth.auth_port import (
+    AuthPort,
+    ConnectionFacts,
+    ConnectionLostError,
+    Message,
+)
+from trayproxy.engine.proxy_auth.repeat_rules import (
+    RESENDABLE_METHODS,
+    LostRequest,
+    Repeat,
+    repeat_of,
+)
+from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.framing import Length, NoBody, UntilClose
+from trayproxy.http.hop_by_hop import connection_options
+from trayproxy.http.request import Request, parse_request
+from trayproxy.http.response import Response
+from trayproxy.http.target import Authority
+
+
+class AttemptBrokenError(Exception):
+    """The connection was closed, so the current step cannot be completed on it.
+
+    Attributes:
+        is_counted: True if the loss counts towards `MAX_LOST_CONNECTIONS`.
+        may_retry: True if the step may be repeated on another connection.
+        was_unused: True if no response had ever arrived on the connection.
+    """
+
+    def __init__(
+        self, *, is_counted: bool = True, may_retry: bool = True, was_unused: bool = False
+    ) -> None:
+        super().__init__("the connection is lost")
+        self.is_counted = is_counted
+        self.may_retry = may_retry
+        self.was_unused = was_unused
+
+
+class LastChallenge(NamedTuple):
+    """The last refusal of the request.
+
+    Attributes:
+        challenges: The challenges.
+        connection: The number of the connection of the refusal.
+    """
+
+    challenges: tuple[Challenge, ...]
+    connection: int
+
+
+class _Expectation(Enum):
+    """When TrayProxy adds an Expect field to content that may be refused."""
+
+    IF_UNREPEATABLE = auto()
+    ALWAYS = auto()
+    NEVER = auto()
+    """The next hop does not support the field."""
+
+
+def head_request_to(target: Authority) -> Request:
+    """Return a HEAD request of TrayProxy's own. HEAD changes nothing at the target (RFC 9110,
+    section 9.2.1).
+
+    Raises:
+        MessageError: The target is invalid.
+    """
+    head = (
+        f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
+        "User-Agent: TrayProxy\r\nContent-Length: 0\r\n\r\n"
+    )
+    return parse_request(head.encode("ascii"))
+
+
+class AuthMessages:
+    """The messages of one exchange. Each is sent on the connection in use.
+
+    Attributes:
+        request: The request of the exchange.
+        has_content: True if the request has content.
+        is_sent_once: True if a connection kept open after a refusal may not carry the request: it
+            has content or is not idempotent.
+        is_on_trial: True if the login of the attempt may be sent only once.
+        last_challenge: The last refusal of the request; None before the first refusal.
+    """
+
+    __slots__ = (
+        "_expectation",
+        "_port",
+        "has_content",
+        "is_on_trial",
+        "is_sent_once",
+        "last_challenge",
+        "request",
+    )
+
+    def __init__(self, port: AuthPort, request: Request) -> None:
+        """Prepare the messages for one request.
+
+        Args:
+            port: The connections of the exchange.
+            request: The request.
+        """
+        self._port = port
+        self.request = request
+        self.has_content = request.framing not in (NoBody(), Length(0))
+        self.is_sent_once = self.has_content or request.method not in RESENDABLE_METHODS
+        self.is_on_trial = False
+        self.last_challenge: LastChallenge | None = None
+        was_cut_off = self.has_content and port.detector.take_upload_cut_off(port.route.upstream_id)
+        self._expectation = _Expectation.ALWAYS if was_cut_off else _Expectation.IF_UNREPEATABLE
+
+    @property
+    def challenges(self) -> tuple[Challenge, ...]:
+        """The challenges of the last refusal; empty before the first refusal."""
+        return self.last_challenge.challenges if self.last_challenge is not None else ()
+
+    def was_challenged_on(self, connection: ConnectionFacts) -> bool:
+        """Return True if the last refusal arrived on this connection."""
+        last = self.last_challenge
+        return last is not None and last.connection == connection.number
+
+    # --- sending ---
+
+    async def send_with(
+        self,
+        connection: ConnectionFacts,
+        credentials: Credentials | None,
+        carried: Credentials | None,
+        withheld: Credentials | None = None,
+    ) -> Response:
+        """Send the request with constant credentials, or on an authenticated connection.
+
+        Args:
+            connection: The connection in use.
+            credentials: The credentials in the head or of the connection; None for none.
+            carried: The same credentials if the head itself contains them; None otherwise.
+            withheld: The known credentials which are not sent because the site is exempt.
+        """
+        # The next hop will not require other credentials.
+        is_settled = connection.is_authenticated or (carried is not None and not self.is_on_trial)
+        holds_content = self._holds_content(is_settled=is_settled)
+        return await self._send(
+            Message(
+                self._request_to_send(holds_content),
+                credentials,
+                carried,
+                withheld=withheld if credentials is None else None,
+                holds_content=holds_content,
+                keeps_connection=connection.is_authenticated,
+            ),
+        )
+
+    async def send_leg(self, credentials: Credentials, leg: Leg) -> Response:
+        """Send the request with the credentials of a leg, without content if the leg has none."""
+        is_bound = credentials.scheme.binds_connection
+        if not leg.with_content and self.has_content:
+            empty = replace(self.request, framing=Length(0), expects_continue=False)
+            message = Message(
+                empty,
+                credentials,
+                leg=leg.credentials,
+                has_content=False,
+                keeps_connection=is_bound,
+            )
+            return await self._send(message)
+        is_last = is_bound and leg.with_content
+        holds_content = self._holds_content(is_settled=is_last and not self.is_on_trial)
+        message = Message(
+            self._request_to_send(holds_content),
+            credentials,
+            credentials if leg.with_content and leg.credentials else None,
+            leg=leg.credentials,
+            holds_content=holds_content,
+            keeps_connection=is_bound,
+        )
+        return await self._send(message)
+
+    def probes_by_head(self, credentials: Credentials) -> bool:
+        """Return True if a HEAD request of TrayProxy's own obtains the challenge in place of this
+        request.
+
+        After the 407 of a request to be sent only once, the connection is not reused (see
+        `discard`). After the 407 of a HEAD request, the connection is reused, so the login answers
+        a challenge of its own connection and a refusal is conclusive.
+        """
+        is_bound = credentials.scheme.binds_connection or credentials.is_constant
+        return self.is_sent_once and not is_bound
+
+    async def probe_by_head(self, connection: ConnectionFacts) -> bool:
+        """Obtain a challenge on this connection with a HEAD request (R-074).
+
+        Some proxies announce an open connection after a 407, and close it. A request to be sent
+        only once would be lost there. So HEAD is sent twice to an upstream for the first time: the
+        second 407 proves the connection to be open.
+
+        Returns:
+            True if the next hop requires a login.
+
+        Raises:
+            AttemptBrokenError: The connection was closed before the response.
+            RequestRefusedError: There is no response.
+        """
+        detector, upstream_id = self._port.detector, self._port.route.upstream_id
+        is_refused, is_open = await self._send_head(connection)
+        if not is_refused or not is_open or detector.was_kept_open(upstream_id):
+            return is_refused
+        try:
+            is_refused, is_open = await self._send_head(connection)
+            if is_refused and is_open:
+                detector.note_kept_open(upstream_id)
+        except AttemptBrokenError:
+            self._port.drop()
+        return True
+
+    async def _send_head(self, connection: ConnectionFacts) -> tuple[bool, bool]:
+        """Send a HEAD request. Return whether the next hop requires a login for it, and whether the
+        connection is open afterwards."""
+        authority = self.request.target.authority
+        assert authority is not None  # A request to an upstream always names a target.
+        head_request = head_request_to(authority)
+        message = Message(head_request, has_content=False, is_own=True)
+        response = await self._send(message)
+        if not self.is_challenge(connection, response, None):
+            self._port.drop()
+            return False, False
+        is_open = await self.discard(response, was_whole=False, method=head_request.method)
+        return True, is_open
+
+    async def _send(self, message: Message) -> Response:
+        """Send a message once and return the head of its final response.
+
+        Raises:
+            AttemptBrokenError: The connection was closed before the response, or the attempt must
+                start again without an Expect field.
+            RequestRefusedError: There is no response.
+        """
+        try:
+            response = await self._port.send(message)
+        except ConnectionLostError as lost:
+            may_retry = not message.has_content or self._may_resend(message, lost)
+            was_unused = not lost.connection.was_used
+            raise AttemptBrokenError(may_retry=may_retry, was_unused=was_unused) from lost
+        if response.status == 417 and message.holds_content:
+            # The next hop does not support the Expect field that TrayProxy has added.
+            self._expectation = _Expectation.NEVER
+            raise AttemptBrokenError(is_counted=False)
+        return response
+
+    def _may_resend(self, message: Message, lost: ConnectionLostError) -> bool:
+        """Return True if the whole request may be sent again after its connection was lost."""
+        port = self._port
+        repeat = repeat_of(
+            LostRequest(
+                self.request.method,
+                port.progress,
+                message.carried,
+                self.is_on_trial,
+                message.carried is None
+                and not lost.connection.is_authenticated
+                and port.route.authenticates_requests,
+                lost.request_was_unread,
+                lost.connection.was_used,
+            )
+        )
+        if repeat is Repeat.NEXT_EXPECTING_100:
+            port.detector.note_upload_cut_off(port.route.upstream_id)
+        elif repeat is Repeat.EXPECTING_100 and self._expectation is not _Expectation.NEVER:
+            self._expectation = _Expectation.ALWAYS
+        return repeat in (Repeat.YES, Repeat.EXPECTING_100)
+
+    def _holds_content(self, *, is_settled: bool) -> bool:
+        """Return True if unrepeatable content waits for a 100 response, because the next hop may
+        first require a login (RFC 9110, section 10.1.1).
+
+        Args:
+            is_settled: True if the next hop will not require other credentials.
+        """
+        return (
+            self.has_content
+            and not is_settled
+            and self._port.route.authenticates_requests
+            and self._expectation is not _Expectation.NEVER
+            and (self._expectation is _Expectation.ALWAYS or not self._port.progress.is_repeatable)
+            and not self.request.expects_continue
+        )
+
+    def _request_to_send(self, holds_content: bool) -> Request:
+        """Return the request, with an Expect field if its content is held."""
+        return replace(self.request, expects_continue=True) if holds_content else self.request
+
+    # --- content ---
+
+    async def read_content_ahead(self) -> bool:
+        """Read the content to be covered by the credentials. Return True if all of it was read just
+        now.
+
+        Raises:
+            RequestBodyError: The content is malformed, or does not arrive in time.
+            ClientGoneError: The client disconnected before the content was complete.
+            OSError: The client's connection failed.
+        """
+        port, framing = self._port, self.request.framing
+        progress = port.progress
+        is_too_large = isinstance(framing, Length) and framing.octets > MAX_IN_MEMORY
+        if progress.content_is_read or is_too_large:
+            return False
+        if self.request.expects_continue and not progress.content_was_read:
+            # The next hop sends no 100 before it has the credentials, so TrayProxy sends one.
+            await port.send_continue()
+            self.request = replace(self.request, expects_continue=False)
+        await port.read_content()
+        return port.content is not None
+
+    # --- responses ---
+
+    def is_challenge(
+        self, connection: ConnectionFacts, response: Response, carried: Credentials | None
+    ) -> bool:
+        """Return True if a response refuses the request for lack of a login or of the right login.
+        Store its challenges.
+
+        Raises:
+            RequestRefusedError: The response comes from a site, which may not require a proxy
+                login.
+        """
+        challenges = self._port.challenges_in(response, self.request.method, carried)
+        if challenges is None:
+            return False
+        self.last_challenge = LastChallenge(challenges, connection.number)
+        return True
+
+    async def discard(
+        self,
+        response: Response,
+        *,
+        in_handshake: bool = False,
+        was_whole: bool = True,
+        method: bytes | None = None,
+    ) -> bool:
+        """Read and discard the rest of a response instead of relaying it, if this is quick (R-084).
+
+        Args:
+            response: The head of the response.
+            in_handshake: True if the next leg must go over the same connection. HTTP/1.0 proxies
+                expect this without announcing a persistent connection (R-120).
+            was_whole: True if the client's whole request was sent, False for a head without its
+                content.
+            method: The method of the answered request; None for the client's request.
+
+        Returns:
+            True if the connection can carry the next request. Otherwise the connection is closed.
+        """
+        persists = response.keep_alive or (
+            in_handshake
+            and b"close" not in connection_options(response.fields)
+            and not isinstance(response.framing, UntilClose)
+        )
+        # Squid announces keep-alive but does not read content after refusing it. Other proxies
+        # announce keep-alive and close: a request to be sent only once needs a new connection.
+        is_read = not self.is_sent_once or not was_whole or in_handshake
+        if (
+            persists
+            and is_read
+            and self._port.progress.is_sent
+            and await self._port.drain(
+                response, method or self.request.method, in_handshake=in_handshake
+            )
+        ):
+            return True
+        self._port.drop()
+        return False

@@ -1,0 +1,235 @@
+"""The legs of a handshake: the messages which authenticate one request or one connection.
+
+Every handshake is completed: a proxy reserves a helper process for each handshake, and Squid with
+four helpers does not answer a fifth client while four handshakes are incomplete.
+"""
+
+from typing import NamedTuple
+
+from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
+from trayproxy.desk.credentials import Credentials
+from trayproxy.engine.proxy_auth.auth_messages import AttemptBrokenError, AuthMessages
+from trayproxy.engine.proxy_auth.auth_port import (
+    AuthChallenge,
+    AuthPort,
+    ConnectionFacts,
+    LoginSupersededError,
+)
+from trayproxy.http.request import request_target
+from trayproxy.http.response import Response
+
+MAX_LEGS = 8
+"""The most legs of one handshake. Digest needs four if its nonces become stale, Kerberos two."""
+ENDLESS_HANDSHAKE = Verdict(VerdictKind.UNUSABLE, "The proxy's sign-in comes to no end.")
+SPORADIC_CHALLENGE = Verdict(
+    VerdictKind.UNUSABLE, "The proxy asks for a sign-in only now and then."
+)
+
+
+class TryResult(NamedTuple):
+    """The result of a try to send the request: a response or a refusal.
+
+    Attributes:
+        response: The response; None for a refusal.
+        challenge: The refusal; None for a response.
+        login_was_accepted: True if the response answers a request with the login, or the last leg
+            of a handshake.
+    """
+
+    response: Response | None = None
+    challenge: AuthChallenge | None = None
+    login_was_accepted: bool = False
+
+
+class SentLeg(NamedTuple):
+    """The last leg sent.
+
+    Attributes:
+        handshake: The handshake that classifies a refusal; None if every refusal rejects the login.
+        is_other_connection: True if the credentials left on another connection than their
+            challenge.
+    """
+
+    handshake: Handshake | None
+    is_other_connection: bool
+
+
+class HandshakeLegs:
+    """Sends the legs of the handshakes of one attempt.
+
+    Attributes:
+        last_sent: The last leg sent; None before the first leg.
+    """
+
+    __slots__ = ("_messages", "_port", "last_sent")
+
+    def __init__(self, port: AuthPort, messages: AuthMessages) -> None:
+        """Prepare the handshakes of one attempt.
+
+        Args:
+            port: The port of the exchange.
+            messages: The messages of the exchange.
+        """
+        self._port = port
+        self._messages = messages
+        self.last_sent: SentLeg | None = None
+
+    async def run(self, first: ConnectionFacts, credentials: Credentials) -> TryResult | None:
+        """Send the legs of a handshake until there is a response or a verdict.
+
+        Args:
+            first: The connection in use, for the first leg.
+            credentials: The credentials.
+
+        Returns:
+            None if the request must be sent again with the challenges now known.
+
+        Raises:
+            AttemptBrokenError: The connection was closed, and the handshake is incomplete.
+            LoginSupersededError: The login was refused to another request in the meantime.
+            RequestRefusedError: There is no response.
+        """
+        port, messages = self._port, self._messages
+        handshake, step = await self._begin(credentials)
+        is_borrowed = messages.last_challenge is None  # The challenge is of another request's 407.
+        is_premature = isinstance(step, Verdict) or (messages.has_content and not step.with_content)
+        if is_premature and is_borrowed:
+            return await self.send_without_login(first, step)
+        is_bound, legs = credentials.scheme.binds_connection, 0
+        while isinstance(step, Leg):
+            legs += 1
+            connection = await self._connection_for(step, credentials)
+            is_other_connection = not messages.was_challenged_on(connection)
+            self.last_sent = SentLeg(None if is_bound else handshake, is_other_connection)
+            response = await messages.send_leg(credentials, step)
+            if not messages.is_challenge(
+                connection, response, credentials if step.credentials else None
+            ):
+                handshake.finish(response.fields)
+                result = await self._accepted(credentials, step, response)
+                if result.login_was_accepted and legs > 1:
+                    port.handshake_done(credentials)
+                return result
+            is_open = await messages.discard(
+                response,
+                in_handshake=is_bound and step.credentials != b"",
+                was_whole=step.with_content or not messages.has_content,
+            )
+            step = (
+                ENDLESS_HANDSHAKE
+                if legs == MAX_LEGS
+                else await port.run_step(credentials, handshake, messages.challenges)
+            )
+            if (
+                isinstance(step, Leg)
+                and is_borrowed
+                and not is_open
+                and self._may_be_unknown_nonce(credentials)
+            ):
+                is_borrowed = False
+                first = await port.acquire(credentials, fresh=True)
+                if await messages.probe_by_head(first):
+                    handshake, step = await self._begin(credentials)
+            if isinstance(step, Verdict):
+                step = step.on_other_connection() if is_other_connection else step
+                if step.lacks_content:
+                    handshake, step = await self._begin(credentials)
+        if is_bound:
+            # The handshake is incomplete: Squid accepts no other handshake on this connection.
+            port.drop()
+        return TryResult(challenge=AuthChallenge(messages.challenges, step))
+
+    async def send_without_login(
+        self,
+        connection: ConnectionFacts,
+        step: Leg | Verdict | None = None,
+    ) -> TryResult | None:
+        """Send the request without a login, to find out whether the next hop requires a login.
+
+        Without this request, the first leg of a handshake would reach the site without its content
+        if the next hop requires no login. A verdict also needs the challenges, from which the desk
+        chooses the next scheme.
+
+        Args:
+            connection: The connection in use.
+            step: The first step of a handshake; a verdict is returned with the challenges.
+
+        Returns:
+            None if the next hop requires a login and there is no verdict yet.
+        """
+        messages = self._messages
+        response = await messages.send_with(connection, None, None)
+        if not messages.is_challenge(connection, response, None):
+            self._port.note_served(response)
+            return TryResult(response)
+        await messages.discard(response)
+        if isinstance(step, Verdict):
+            return TryResult(challenge=AuthChallenge(messages.challenges, step))
+        return None
+
+    async def _begin(self, credentials: Credentials) -> tuple[Handshake, Leg | Verdict]:
+        """Return a new handshake and its first step. Read the content of the request first if the
+        credentials have to cover it."""
+        port, messages = self._port, self._messages
+        while True:
+            request = messages.request
+            to_sign = RequestToSign(
+                request.method, request_target(request), port.content, port.end_point
+            )
+            handshake = credentials.signer.begin(to_sign)
+            step = await port.run_step(credentials, handshake, messages.challenges)
+            if (
+                isinstance(step, Leg)
+                or not step.lacks_content
+                or not await messages.read_content_ahead()
+            ):
+                return handshake, step
+
+    async def _connection_for(self, leg: Leg, credentials: Credentials) -> ConnectionFacts:
+        """Return the connection for a leg.
+
+        Raises:
+            AttemptBrokenError: The leg needs the connection of the last 407, which is closed.
+            LoginSupersededError: The login was refused to another request since the first leg: this
+                leg would cost a second log-on.
+        """
+        port, is_on_trial = self._port, self._messages.is_on_trial
+        connection = port.open_connection()
+        if connection is None and not leg.same_connection:
+            connection = await port.acquire(credentials, fresh=False, on_trial=is_on_trial)
+        if connection is None:
+            raise AttemptBrokenError
+        may_cost_logon = leg.same_connection or leg.with_content
+        if may_cost_logon and not is_on_trial and port.is_superseded(credentials):
+            port.drop()
+            raise LoginSupersededError
+        return connection
+
+    async def _accepted(self, credentials: Credentials, leg: Leg, response: Response) -> TryResult:
+        """Return the response to an accepted leg, or the response to the complete request."""
+        port, messages = self._port, self._messages
+        if leg.with_content and leg.credentials:
+            if credentials.scheme.binds_connection:
+                port.mark_authenticated(credentials)
+            return TryResult(response, login_was_accepted=True)
+        if leg.with_content or not messages.has_content:
+            return TryResult(response)
+        # This is a response to a request without content, which the client has not sent. The next
+        # hop has sent a 407 before and is inconsistent: it gets the complete request.
+        port.drop()
+        connection = await port.acquire(None, fresh=True)
+        response = await messages.send_with(connection, None, None)
+        if not messages.is_challenge(connection, response, None):
+            return TryResult(response)
+        port.drop()
+        return TryResult(challenge=AuthChallenge(messages.challenges, SPORADIC_CHALLENGE))
+
+    def _may_be_unknown_nonce(self, credentials: Credentials) -> bool:
+        """Return True if the last 407 may mean that the proxy does not know the nonce, rather than
+        that the nonce is stale, and if a HEAD request can obtain a new nonce."""
+        is_stale = any(
+            (challenge.param("stale") or "").lower() == "true"
+            for challenge in self._messages.challenges
+            if challenge.scheme == "digest"
+        )
+        return not is_stale and self._messages.probes_by_head(credentials)

@@ -1,0 +1,484 @@
+"""The driver of authentication exchanges on streams: for the requests of clients and for
+preconnects."""
+
+from asyncio import CancelledError
+
+from trayproxy.auth.scheme import Handshake, Leg, Verdict
+from trayproxy.desk.credentials import Credentials
+from trayproxy.engine.downstream import Downstream
+from trayproxy.engine.error_pages import (
+    CONNECTION_CLOSED,
+    SITE_WANTS_SIGN_IN,
+    RequestRefusedError,
+)
+from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
+from trayproxy.engine.proxy_auth.auth_port import (
+    SERVER_SILENT,
+    Attempt,
+    AuthOutcome,
+    ConnectionFacts,
+    ConnectionLostError,
+    ContentNotRepeatableError,
+    Message,
+    PendingLogin,
+    Permit,
+    Progress,
+)
+from trayproxy.engine.proxy_auth.challenge_detection import captive_portal_url, has_reached_site
+from trayproxy.engine.proxy_auth.login_report import report_response
+from trayproxy.engine.proxy_auth.refusal_drain import drain_content
+from trayproxy.engine.proxy_auth.unanswered import UnansweredRequest, UnansweredSocksLogin
+from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
+from trayproxy.engine.transfer.head_cache import CachedRequest
+from trayproxy.engine.transfer.request_writer import ClientGoneError, RequestWriter
+from trayproxy.engine.transfer.response_reader import (
+    RequestBodyError,
+    ResponseBrokenError,
+    ResponseReader,
+)
+from trayproxy.engine.upstream.pool import UpstreamConnection
+from trayproxy.engine.upstream.route import Route
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.errors import MessageError
+from trayproxy.http.request import request_target, write_request
+from trayproxy.http.response import Response
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""The interim response to ask a client for content to be covered by the credentials (RFC 9110,
+section 10.1.1)."""
+
+
+class StreamAuthPort:
+    """The connections and messages of one request; see `AuthPort`.
+
+    Attributes:
+        login_was_sent: True if the login of the attempt was sent and may have cost a log-on.
+        detector: Decides which responses are refusals.
+    """
+
+    __slots__ = (
+        "_acquired",
+        "_cached",
+        "_context",
+        "_downstream",
+        "_lease",
+        "_number",
+        "_reader",
+        "_sent_on",
+        "_writer",
+        "detector",
+        "login_was_sent",
+    )
+
+    def __init__(
+        self,
+        downstream: Downstream,
+        cached: CachedRequest,
+        lease: UpstreamLease,
+        reader: ResponseReader,
+        writer: RequestWriter,
+        sent_on: UpstreamConnection | None = None,
+    ) -> None:
+        """Create the port for one request.
+
+        Args:
+            downstream: The client's side of the request.
+            cached: The head of the request and the values derived from it.
+            lease: The lease of the upstream connection.
+            reader: Reads the responses.
+            writer: Sends the request.
+            sent_on: The connection on which the fast path has already sent the request; None if it
+                was not sent.
+        """
+        self.login_was_sent = False
+        self.detector = lease.auth.challenge_detector
+        self._context = downstream.context
+        self._downstream = downstream
+        self._cached = cached
+        self._lease = lease
+        self._reader = reader
+        self._writer = writer
+        self._sent_on = sent_on
+        self._acquired = sent_on
+        self._number = 0
+
+    @property
+    def route(self) -> Route:
+        """The route of the request."""
+        return self._lease.route
+
+    @property
+    def is_sent(self) -> bool:
+        """True if the fast path has sent the request, and its response is still to be read."""
+        return self._sent_on is not None
+
+    @property
+    def progress(self) -> Progress:
+        """How much of the request was read and sent."""
+        writer = self._writer
+        return Progress(
+            writer.started,
+            writer.done,
+            writer.body_started,
+            writer.body_done,
+            writer.replay_buffer.is_complete,
+        )
+
+    @property
+    def content(self) -> bytes | None:
+        """The whole content of the request; None if it was not read completely, or is not in
+        memory."""
+        return self._writer.whole_content()
+
+    @property
+    def end_point(self) -> bytes:
+        """The channel binding of the connection obtained last; empty without TLS."""
+        return self._acquired.stream.end_point if self._acquired is not None else b""
+
+    # --- the desk ---
+
+    def is_superseded(self, credentials: Credentials) -> bool:
+        """Return True if the desk no longer hands out this login."""
+        known = self._context.desk.known(credentials.upstream_id)
+        return known is None or known.login_id != credentials.login_id
+
+    async def request_permit(self, credentials: Credentials) -> Permit:
+        """Request the desk's permit to carry a login.
+
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
+        """
+        target = str(self._cached.request.target.authority)
+        future = self._context.desk.request_permit(credentials, target)
+        has_waited = not future.done()
+        permitted = await self._lease.wait_for_desk(future)
+        return Permit(permitted if isinstance(permitted, Credentials) else None, has_waited)
+
+    def report_lost(self, credentials: Credentials) -> None:
+        """Report a login that was sent on a lost connection."""
+        self._context.desk.no_response(credentials, "the connection was lost", sent=True)
+
+    def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
+        """Report that the next hop closed the connection instead of responding, and return the
+        error to raise."""
+        if was_unused:
+            self._lease.record_silence()
+        self._lease.report_failure(CONNECTION_CLOSED)
+        return RequestRefusedError(CONNECTION_CLOSED)
+
+    def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
+        """Report the login of an attempt which ends with an exception. If the client has
+        disconnected, the response is read later."""
+        is_gone = isinstance(error, (ClientGoneError, OSError, GeneratorExit, CancelledError))
+        if is_gone and self._hand_over(login):
+            return
+        # A client closing its connection says nothing about a login which other requests use.
+        is_counted = self.login_was_sent and (login.is_on_trial or not is_gone)
+        self._context.desk.no_response(login.credentials, type(error).__name__, sent=is_counted)
+
+    def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
+        """Report the outcome of an attempt to the desk, and a captive portal to the observer."""
+        route, request, response = self._lease.route, self._cached.request, outcome.response
+        if response is None:
+            return
+        if attempt.credentials is not None and route.authenticates_requests:
+            report_response(self._context.desk, attempt, outcome, request)
+        url = "" if route.is_direct else captive_portal_url(response, request)
+        if url:
+            self._lease.report_captive_portal(url)
+
+    def end_attempt(self) -> None:
+        """Report to the preconnector that this request is authenticated or has failed."""
+        self._lease.end_authentication()
+
+    def _hand_over(self, login: PendingLogin) -> bool:
+        """Let the response to a login be read after its client has disconnected. Return False if
+        the login was not sent, or if no response can arrive."""
+        downstream, lease = self._downstream, self._lease
+        if lease.unanswered_stream is not None:
+            stream, lease.unanswered_stream = lease.unanswered_stream, None
+            target = str(self._cached.request.target.authority)
+            socks_login = UnansweredSocksLogin(
+                stream, lease.route, login.credentials, target, login.is_on_trial
+            )
+            if lease.auth.unanswered.read_socks_reply(socks_login):
+                return True
+            stream.close()
+            return False
+        connection = downstream.upstream
+        is_sent = self.login_was_sent and lease.route.authenticates_requests
+        if not is_sent or connection is None:
+            return False
+        unanswered = UnansweredRequest(
+            connection,
+            self._cached,
+            lease.route,
+            login.credentials,
+            login.is_on_trial,
+            login.handshake,
+            login.is_other_connection,
+        )
+        if not lease.auth.unanswered.read_response(unanswered):
+            return False
+        downstream.release(connection.stream.descriptor)
+        downstream.upstream = None
+        return True
+
+    # --- connections ---
+
+    async def await_preconnect(self, credentials: Credentials) -> bool:
+        """Register the demand for an authenticated connection, and wait for the end of a preconnect
+        that is in progress. Return False if there is none.
+
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
+        """
+        self._lease.register_demand(credentials)
+        return await self._lease.wait_for_preconnect()
+
+    async def acquire(
+        self,
+        credentials: Credentials | None,
+        *,
+        fresh: bool,
+        on_trial: bool = False,
+        challenge_first: bool = False,
+    ) -> ConnectionFacts:
+        """Return the connection for a message with these credentials; see `AuthPort`."""
+        upstream = self._sent_on
+        if upstream is None:
+            before = self._downstream.upstream
+            upstream = await self._lease.obtain_connection(
+                credentials,
+                fresh=fresh,
+                on_trial=on_trial,
+                challenge_first=challenge_first,
+                before_login=self._note_login_sent,
+            )
+            self._number += upstream is not before  # It may have been closed while idle.
+            self._acquired = upstream
+        if upstream.is_authenticated:
+            self._lease.deregister_demand()
+        return self._facts(upstream)
+
+    def _note_login_sent(self) -> None:
+        """Record the sending of a login while connecting."""
+        self.login_was_sent = True
+
+    def _facts(self, upstream: UpstreamConnection) -> ConnectionFacts:
+        """Return the state of the connection in use."""
+        return ConnectionFacts(
+            self._number,
+            upstream.is_authenticated,
+            upstream.response_count > 0,
+        )
+
+    def open_connection(self) -> ConnectionFacts | None:
+        """Return the connection in use; None if there is none or it is closed."""
+        upstream = self._downstream.upstream
+        if upstream is None:
+            return None
+        if upstream.is_quiet():
+            return self._facts(upstream)
+        self._downstream.drop_upstream()
+        return None
+
+    def drop(self) -> None:
+        """Close the connection in use."""
+        self._downstream.drop_upstream()
+
+    def mark_authenticated(self, credentials: Credentials) -> None:
+        """Mark the connection in use as authenticated with these credentials."""
+        upstream = self._downstream.upstream
+        assert upstream is not None
+        upstream.key = upstream.key._replace(authenticated_as=credentials.login_id)
+        upstream.credentials = credentials
+
+    def handshake_done(self, credentials: Credentials) -> None:
+        """Report to the preconnector that this request needed several messages."""
+        self._lease.record_handshake(credentials)
+
+    # --- messages ---
+
+    async def send(self, message: Message) -> Response:
+        """Send a message on the connection in use and return the head of its final response; see
+        `AuthPort`."""
+        writer, downstream, upstream = self._writer, self._downstream, self._downstream.upstream
+        assert upstream is not None
+        reader = self._start(message, upstream)
+        downstream.pending_credentials = message.carried
+        try:
+            response = await reader.read_head(writer, upstream)
+        except ResponseBrokenError as error:
+            raise ConnectionLostError(
+                self._facts(upstream), request_was_unread=error.request_was_unread
+            ) from error
+        except RequestBodyError:
+            raise
+        except MessageError as error:
+            raise reader.reject_response(error) from error
+        except TimeoutError as error:
+            if writer.waits_for_client:
+                raise RequestBodyError(408, "its content did not come in time") from error
+            raise self._lease.time_out() from error
+        finally:
+            downstream.pending_credentials = None
+            if message.carried is not None and writer.started:
+                self.login_was_sent = True
+        self._lease.record_response(upstream)
+        return response
+
+    def _start(self, message: Message, upstream: UpstreamConnection) -> ResponseReader:
+        """Start sending a message, and return the reader of its responses."""
+        writer, downstream, reader = self._writer, self._downstream, self._reader
+        if self._sent_on is not None:
+            self._sent_on = None
+            writer.adopt_sent_request(upstream.stream)
+            if downstream.has_timed_out:
+                downstream.has_timed_out = False
+                raise self._lease.time_out()
+            return reader
+        head = self._head(message, upstream)
+        if not message.has_content:
+            writer.start_without_content(upstream.stream, head)
+            if message.is_own:
+                return ResponseReader(downstream, CachedRequest(message.request, None))
+            return reader
+        writer.holds_content = message.holds_content
+        if writer.body_started and not writer.replay_buffer.is_complete:
+            raise ContentNotRepeatableError
+        writer.start(upstream.stream, head)
+        return reader
+
+    def _head(self, message: Message, upstream: UpstreamConnection) -> bytes:
+        """Return the head of a message; it is the same each time for the same credentials."""
+        cached, route, request = self._cached, self._lease.route, message.request
+        is_cacheable = message.leg is None and request is cached.request
+        key, withheld = upstream.key, message.withheld
+        if is_cacheable and cached.was_sent_with(route, message.credentials, key, withheld):
+            return cached.wire
+        value = message.leg or None
+        if message.carried is not None and message.leg is None:
+            value = message.carried.header_value(request.method, request_target(request))
+        wire = write_request(
+            request,
+            via=self._context.own_address.via,
+            credentials=value,
+            direct=route.is_direct,
+            request_keep_alive=message.keeps_connection,
+        )
+        if is_cacheable:
+            cached.store_sent(wire, route, message.credentials, key, withheld)
+        return wire
+
+    def challenges_in(
+        self, response: Response, method: bytes, carried: Credentials | None
+    ) -> tuple[Challenge, ...] | None:
+        """Return the challenges of a refusal; None if the response is not a refusal. A refusal
+        records the site as requiring a login.
+
+        Raises:
+            RequestRefusedError: The response comes from a site, which may not require a proxy
+                login.
+        """
+        route, site = self._lease.route, self._cached.request.target.authority
+        upstream_id = route.upstream_id
+        if response.status == 407 and route.is_direct:
+            self._downstream.drop_upstream()
+            raise RequestRefusedError(SITE_WANTS_SIGN_IN)
+        challenges = self.detector.challenges_in(response, method, upstream_id, carried)
+        if (
+            challenges is not None
+            and upstream_id is not None
+            and site is not None
+            and self._lease.auth.exempt_sites.note_challenged(upstream_id, site)
+        ):
+            # Drop the cached requests without a login, so the fast path does not repeat them.
+            self._context.caches.requests.clear()
+        return challenges
+
+    def note_served(self, response: Response) -> None:
+        """Record the site as exempt if a request without a login has reached it."""
+        route, request, upstream = (
+            self._lease.route,
+            self._cached.request,
+            self._downstream.upstream,
+        )
+        site = request.target.authority
+        if (
+            upstream is not None
+            and route.upstream_id is not None
+            and site is not None
+            and route.authenticates_requests
+            and upstream.key.epoch == self._context.pool.epoch
+            and has_reached_site(response, request)
+        ):
+            self._lease.auth.exempt_sites.note_served(route.upstream_id, site)
+
+    async def drain(self, response: Response, method: bytes, *, in_handshake: bool) -> bool:
+        """Read and discard the content of a response. Return True if the connection can carry the
+        next message.
+
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
+        """
+        upstream, context = self._downstream.upstream, self._context
+        assert upstream is not None
+        limits = context.limits
+        self._downstream.deadline = None
+        return await drain_content(
+            upstream,
+            response,
+            method,
+            self._lease.wait,
+            context.loop.time,
+            limits.max_drain_octets,
+            limits.drain_407_s,
+            in_handshake=in_handshake,
+        )
+
+    async def send_continue(self) -> None:
+        """Send the client a 100 response to ask for its content."""
+        await self._downstream.deliver(CONTINUE)
+
+    async def read_content(self) -> None:
+        """Read the content of the request until it is complete or too large for `content`. A client
+        also times out if it sends only single octets now and then. See `AuthPort`."""
+        writer, downstream, limits = self._writer, self._downstream, self._context.limits
+        due_at = 0
+        while not writer.body_done and writer.may_have_whole_content:
+            try:
+                if writer.read_ahead():
+                    continue
+            except MessageError as error:
+                raise RequestBodyError(error.status, str(error)) from None
+            if writer.octets_read >= due_at:
+                due_at = writer.octets_read + limits.min_body_octets
+                downstream.set_deadline(limits.body_s)
+            try:
+                await IoWait(downstream.events(READ, None, 0))
+            except TimeoutError as error:
+                raise RequestBodyError(408, "its content did not come in time") from error
+        downstream.deadline = None
+        self.open_connection()
+
+    async def run_step(
+        self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
+    ) -> Leg | Verdict:
+        """Return the next step of a handshake. A blocking step runs in a thread, and the client may
+        disconnect meanwhile.
+
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
+        """
+        if not (credentials.scheme.blocks and credentials.signer.blocks):
+            return handshake.step(challenges)
+        future = self._lease.auth.handshake_threads.run(handshake, challenges)
+        self._downstream.deadline = None
+        wait = IoWait({}, future=future, timeout=self._context.limits.auth_step_s)
+        try:
+            with self._lease.parked():
+                woken = await self._lease.wait(wait)
+        finally:
+            future.cancel()
+        return SERVER_SILENT if woken == TIMED_OUT else future.result()
