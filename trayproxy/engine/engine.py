@@ -26,7 +26,6 @@ from trayproxy.engine.server.listener import Listeners, work_flags
 from trayproxy.engine.server.refused_connections import RefusedConnections
 from trayproxy.engine.upstream.pool import Pool
 from trayproxy.engine.upstream.route import RouteFor
-from trayproxy.engine.upstream.stale_connections import close_stale_connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +216,8 @@ class Engine:
 
     def _close_stale_connections(self) -> None:
         """Close the upstream connections of the old network."""
+        from trayproxy.engine.upstream.stale_connections import close_stale_connections  # Rare.
+
         self._stale_timer = None
         close_stale_connections(
             [

@@ -15,8 +15,6 @@ from trayproxy.engine.error_pages import (
     sign_in_not_set,
 )
 from trayproxy.engine.forward.response_relay import ResponseRelay
-from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
-from trayproxy.engine.proxy_auth.auth_messages import head_request_to
 from trayproxy.engine.proxy_auth.auth_port import (
     Attempt,
     AuthChallenge,
@@ -24,7 +22,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     LoginSupersededError,
     UnansweredError,
 )
-from trayproxy.engine.proxy_auth.stream_auth_port import StreamAuthPort
+from trayproxy.engine.proxy_auth.stream_auth_port import stream_exchange
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY, MAX_REPLAYABLE, ReplayBuffer
@@ -171,8 +169,7 @@ class Forwarder:
             True if the client's connection is kept alive.
         """
         sent, lease = self._sent, self._lease
-        port = StreamAuthPort(self._connection, self._cached, lease, self._relay, writer, sent)
-        exchange = AuthExchange(port, self._request)
+        exchange = stream_exchange(self._connection, self._cached, lease, self._relay, writer, sent)
         attempt = self._unchallenged_attempt() if sent is None else Attempt(sent.credentials)
         unanswered = 0
         framing = self._request.framing
@@ -236,6 +233,8 @@ class Forwarder:
                 sides.
         """
         connection, route = self._connection, self._lease.route
+        from trayproxy.engine.proxy_auth.head_probe import head_request_to  # Rare.
+
         authority = self._request.target.authority
         assert authority is not None
         cached = CachedRequest(head_request_to(authority), None)
@@ -244,8 +243,7 @@ class Forwarder:
         )
         writer = RequestWriter(self._client, NoBody(), ReplayBuffer(enabled=False))
         reader = ResponseReader(connection, cached)
-        port = StreamAuthPort(connection, cached, lease, reader, writer)
-        exchange = AuthExchange(port, cached.request)
+        exchange = stream_exchange(connection, cached, lease, reader, writer)
         attempt = Attempt(self._known_credentials(), needs_new_connection=True)
         wanted: AuthChallenge | None = None
         while True:

@@ -10,6 +10,9 @@ form than its client has sent, and no request is repeated if it may already have
 The exchange decides; `AuthPort` connects, sends, reads and waits.
 """
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.error_pages import CONNECTION_CLOSED, RequestRefusedError
@@ -22,14 +25,18 @@ from trayproxy.engine.proxy_auth.auth_port import (
     ConnectionFacts,
     LoginSupersededError,
     PendingLogin,
+    RequestBroker,
+    TryResult,
     UnansweredError,
 )
-from trayproxy.engine.proxy_auth.handshake_legs import HandshakeLegs, TryResult
 from trayproxy.engine.proxy_auth.repeat_rules import may_repeat_without_login
 from trayproxy.engine.upstream.connector import AuthRequiredError
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import Request
 from trayproxy.http.response import Response
+
+if TYPE_CHECKING:
+    from trayproxy.engine.proxy_auth.handshake_legs import HandshakeLegs
 
 MAX_LOST_CONNECTIONS = 1
 """The most lost connections after which an attempt starts again."""
@@ -40,6 +47,7 @@ class AuthExchange:
 
     __slots__ = (
         "_attempt",
+        "_broker",
         "_is_probing_idle",
         "_legs",
         "_messages",
@@ -49,14 +57,16 @@ class AuthExchange:
         "_was_challenged_again",
     )
 
-    def __init__(self, port: AuthPort, request: Request) -> None:
+    def __init__(self, port: AuthPort, broker: RequestBroker, request: Request) -> None:
         """Prepare the exchange for one request.
 
         Args:
-            port: The connections, messages and decisions of the desk for this request.
+            port: The connections and messages of the request.
+            broker: The decisions of the desk about the request.
             request: The request.
         """
         self._port = port
+        self._broker = broker
         self._messages = AuthMessages(port, request)
         self._route: Route = port.route
 
@@ -67,7 +77,7 @@ class AuthExchange:
         messages.is_on_trial = attempt.is_on_trial
         self._attempt = attempt
         self._permitted: Credentials | None = None
-        self._legs = HandshakeLegs(port, messages)
+        self._legs: HandshakeLegs | None = None
         self._was_challenged_again = self._is_probing_idle = False
         if self._route is not port.route:
             # The challenges came from another upstream.
@@ -102,7 +112,7 @@ class AuthExchange:
             port.login_was_sent,
             result.login_was_accepted,
         )
-        port.report_outcome(attempt, outcome)
+        self._broker.report_outcome(attempt, outcome)
         return outcome
 
     async def discard(self, response: Response) -> bool:
@@ -157,7 +167,7 @@ class AuthExchange:
             if credentials is None or not is_answered or connection.is_authenticated:
                 return await self._try_on(connection, credentials)
             if self._is_challenge_needed_first(credentials):
-                return await self._legs.send_without_login(connection)
+                return await self._messages.send_without_login(connection)
             if not await self._waited_for_permit(credentials):
                 return await self._try_on(connection, self._permitted)
 
@@ -172,13 +182,12 @@ class AuthExchange:
         carried = credentials if is_in_head else None
         if carried is not None and not carried.is_constant:
             if not port.is_sent and not self._is_challenge_needed_here(connection, carried):
-                return await self._legs.run(connection, carried)
+                return await self._run_handshake(connection, carried)
             self._is_probing_idle = self._was_challenged_again and connection.was_used
-            if messages.probes_by_head(carried) and await messages.probe_by_head(connection):
-                result = None
-            else:
+            result = None
+            if not messages.probes_by_head(carried) or not await messages.probe_by_head(connection):
                 connection = await self._acquire(carried, fresh=False)
-                result = await self._legs.send_without_login(connection)
+                result = await messages.send_without_login(connection)
             self._is_probing_idle = False
             return result
         withheld = self._attempt.withheld
@@ -194,6 +203,18 @@ class AuthExchange:
         verdict = Verdict(VerdictKind.REJECTED) if carried is not None else None
         return TryResult(challenge=AuthChallenge(messages.challenges, verdict))
 
+    async def _run_handshake(
+        self, connection: ConnectionFacts, credentials: Credentials
+    ) -> TryResult | None:
+        """Send the legs of a handshake until there is a response or a verdict; see
+        `HandshakeLegs.run`."""
+        # Not at the top: many requests need no handshake.
+        from trayproxy.engine.proxy_auth.handshake_legs import HandshakeLegs
+
+        if self._legs is None:
+            self._legs = HandshakeLegs(self._port, self._broker, self._messages)
+        return await self._legs.run(connection, credentials)
+
     # --- the connection ---
 
     async def _acquire(self, credentials: Credentials | None, *, fresh: bool) -> ConnectionFacts:
@@ -201,7 +222,7 @@ class AuthExchange:
         port, is_on_trial = self._port, self._attempt.is_on_trial
         if credentials is None or self._route.authenticates_requests or port.is_sent:
             return await port.acquire(
-                credentials or self._shared_login(),
+                credentials or self._attempt.shared_login(self._messages.request.method),
                 fresh=fresh,
                 on_trial=is_on_trial,
                 challenge_first=self._reuses_challenged_connection(credentials),
@@ -210,19 +231,6 @@ class AuthExchange:
         while await self._waited_for_permit(credentials):
             pass
         return await port.acquire(self._permitted, fresh=fresh, on_trial=is_on_trial)
-
-    def _shared_login(self) -> Credentials | None:
-        """Return the login whose authenticated connections a request without a login may use; None
-        if it may not use them.
-
-        With shared connections, a program needs only one connection for exempt and other sites. A
-        tunnel may not use an authenticated connection, because it would consume it.
-        """
-        withheld = self._attempt.withheld
-        is_tunnel = self._messages.request.method == b"CONNECT"
-        if withheld is None or (is_tunnel and withheld.scheme.binds_connection):
-            return None
-        return withheld
 
     def _reuses_challenged_connection(self, credentials: Credentials | None) -> bool:
         """Return True if the login may go over an idle connection after a new challenge was
@@ -276,7 +284,7 @@ class AuthExchange:
     def _is_superseded(self, credentials: Credentials) -> bool:
         """Return True if the desk no longer hands out this login. A login on trial cannot be
         superseded, because the desk does not hand it out to other requests."""
-        return not self._attempt.is_on_trial and self._port.is_superseded(credentials)
+        return not self._attempt.is_on_trial and self._broker.is_superseded(credentials)
 
     def _needs_permit(self, credentials: Credentials) -> bool:
         """Return True if sending these credentials may cost a log-on and so needs a permit of the
@@ -298,7 +306,7 @@ class AuthExchange:
             if not port.is_sent and self._is_superseded(credentials):
                 raise LoginSupersededError
             return False
-        permit = await port.request_permit(credentials)
+        permit = await self._broker.request_permit(credentials)
         if permit.credentials is None:
             raise LoginSupersededError
         self._permitted = permit.credentials
@@ -322,14 +330,16 @@ class AuthExchange:
         carried, port = self._permitted, self._port
         if carried is not None and port.login_was_sent and not self._attempt.is_on_trial:
             self._permitted, port.login_was_sent = None, False
-            port.report_lost(carried)
+            self._broker.report_lost(carried)
 
     def _report_interrupted(self, error: BaseException) -> None:
         """Report to the desk the login of an attempt which ends with this exception."""
-        attempt, sent = self._attempt, self._legs.last_sent
+        attempt, legs, was_sent = self._attempt, self._legs, self._port.login_was_sent
         carried = self._permitted or (attempt.credentials if attempt.is_from_desk else None)
         if carried is None:
             return
-        handshake, is_other_connection = sent if sent is not None else (None, False)
-        login = PendingLogin(carried, attempt.is_on_trial, handshake, is_other_connection)
-        self._port.report_interrupted(login, error)
+        pending = legs.last_sent if legs is not None else None
+        if pending is None:
+            pending = PendingLogin(carried, attempt.is_on_trial)
+        login = replace(pending, credentials=carried, was_sent=was_sent)
+        self._broker.report_interrupted(login, error)

@@ -5,13 +5,15 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import NamedTuple
 
-from trayproxy.auth.scheme import Leg
+from trayproxy.auth.scheme import Leg, Verdict
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.proxy_auth.auth_port import (
+    AuthChallenge,
     AuthPort,
     ConnectionFacts,
     ConnectionLostError,
     Message,
+    TryResult,
 )
 from trayproxy.engine.proxy_auth.repeat_rules import (
     RESENDABLE_METHODS,
@@ -23,9 +25,8 @@ from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.framing import Length, NoBody, UntilClose
 from trayproxy.http.hop_by_hop import connection_options
-from trayproxy.http.request import Request, parse_request
+from trayproxy.http.request import Request
 from trayproxy.http.response import Response
-from trayproxy.http.target import Authority
 
 
 class AttemptBrokenError(Exception):
@@ -65,20 +66,6 @@ class _Expectation(Enum):
     ALWAYS = auto()
     NEVER = auto()
     """The next hop does not support the field."""
-
-
-def head_request_to(target: Authority) -> Request:
-    """Return a HEAD request of TrayProxy's own. HEAD changes nothing at the target (RFC 9110,
-    section 9.2.1).
-
-    Raises:
-        MessageError: The target is invalid.
-    """
-    head = (
-        f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
-        "User-Agent: TrayProxy\r\nContent-Length: 0\r\n\r\n"
-    )
-    return parse_request(head.encode("ascii"))
 
 
 class AuthMessages:
@@ -149,7 +136,7 @@ class AuthMessages:
         # The next hop will not require other credentials.
         is_settled = connection.is_authenticated or (carried is not None and not self.is_on_trial)
         holds_content = self._holds_content(is_settled=is_settled)
-        return await self._send(
+        return await self.send(
             Message(
                 self._request_to_send(holds_content),
                 credentials,
@@ -159,6 +146,31 @@ class AuthMessages:
                 keeps_connection=connection.is_authenticated,
             ),
         )
+
+    async def send_without_login(
+        self, connection: ConnectionFacts, step: Leg | Verdict | None = None
+    ) -> TryResult | None:
+        """Send the request without a login, to find out whether the next hop requires a login.
+
+        Without this request, the first leg of a handshake would reach the site without its content
+        if the next hop requires no login. A verdict also needs the challenges, from which the desk
+        chooses the next scheme.
+
+        Args:
+            connection: The connection in use.
+            step: The first step of a handshake; a verdict is returned with the challenges.
+
+        Returns:
+            None if the next hop requires a login and there is no verdict yet.
+        """
+        response = await self.send_with(connection, None, None)
+        if not self.is_challenge(connection, response, None):
+            self._port.note_served(response)
+            return TryResult(response)
+        await self.discard(response)
+        if isinstance(step, Verdict):
+            return TryResult(challenge=AuthChallenge(self.challenges, step))
+        return None
 
     async def send_leg(self, credentials: Credentials, leg: Leg) -> Response:
         """Send the request with the credentials of a leg, without content if the leg has none."""
@@ -172,7 +184,7 @@ class AuthMessages:
                 has_content=False,
                 keeps_connection=is_bound,
             )
-            return await self._send(message)
+            return await self.send(message)
         is_last = is_bound and leg.with_content
         holds_content = self._holds_content(is_settled=is_last and not self.is_on_trial)
         message = Message(
@@ -183,7 +195,7 @@ class AuthMessages:
             holds_content=holds_content,
             keeps_connection=is_bound,
         )
-        return await self._send(message)
+        return await self.send(message)
 
     def probes_by_head(self, credentials: Credentials) -> bool:
         """Return True if a HEAD request of TrayProxy's own obtains the challenge in place of this
@@ -197,46 +209,12 @@ class AuthMessages:
         return self.is_sent_once and not is_bound
 
     async def probe_by_head(self, connection: ConnectionFacts) -> bool:
-        """Obtain a challenge on this connection with a HEAD request (R-074).
+        """Obtain a challenge on this connection with a HEAD request; see `head_probe`."""
+        from trayproxy.engine.proxy_auth.head_probe import probe_by_head  # Rare.
 
-        Some proxies announce an open connection after a 407, and close it. A request to be sent
-        only once would be lost there. So HEAD is sent twice to an upstream for the first time: the
-        second 407 proves the connection to be open.
+        return await probe_by_head(self._port, self, connection)
 
-        Returns:
-            True if the next hop requires a login.
-
-        Raises:
-            AttemptBrokenError: The connection was closed before the response.
-            RequestRefusedError: There is no response.
-        """
-        detector, upstream_id = self._port.detector, self._port.route.upstream_id
-        is_refused, is_open = await self._send_head(connection)
-        if not is_refused or not is_open or detector.was_kept_open(upstream_id):
-            return is_refused
-        try:
-            is_refused, is_open = await self._send_head(connection)
-            if is_refused and is_open:
-                detector.note_kept_open(upstream_id)
-        except AttemptBrokenError:
-            self._port.drop()
-        return True
-
-    async def _send_head(self, connection: ConnectionFacts) -> tuple[bool, bool]:
-        """Send a HEAD request. Return whether the next hop requires a login for it, and whether the
-        connection is open afterwards."""
-        authority = self.request.target.authority
-        assert authority is not None  # A request to an upstream always names a target.
-        head_request = head_request_to(authority)
-        message = Message(head_request, has_content=False, is_own=True)
-        response = await self._send(message)
-        if not self.is_challenge(connection, response, None):
-            self._port.drop()
-            return False, False
-        is_open = await self.discard(response, was_whole=False, method=head_request.method)
-        return True, is_open
-
-    async def _send(self, message: Message) -> Response:
+    async def send(self, message: Message) -> Response:
         """Send a message once and return the head of its final response.
 
         Raises:

@@ -159,6 +159,18 @@ class Attempt:
     needs_new_connection: bool = False
     withheld: Credentials | None = None
 
+    def shared_login(self, method: bytes) -> Credentials | None:
+        """Return the login whose authenticated connections a request without a login may use; None
+        if it may not use them.
+
+        With shared connections, a program needs only one connection for exempt and other sites. A
+        tunnel may not use an authenticated connection, because it would consume it.
+        """
+        withheld = self.withheld
+        if withheld is None or (method == b"CONNECT" and withheld.scheme.binds_connection):
+            return None
+        return withheld
+
 
 @dataclass(frozen=True, slots=True)
 class PendingLogin:
@@ -170,12 +182,14 @@ class PendingLogin:
         handshake: The handshake that classifies a refusal; None if every refusal rejects the login.
         is_other_connection: True if the credentials left on another connection than their
             challenge.
+        was_sent: True if the login was sent and may have cost a log-on.
     """
 
     credentials: Credentials
     is_on_trial: bool
     handshake: Handshake | None = None
     is_other_connection: bool = False
+    was_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +227,46 @@ class AuthOutcome:
     login_was_accepted: bool = False
 
 
+class TryResult(NamedTuple):
+    """The result of a try to send the request: a response or a refusal.
+
+    Attributes:
+        response: The response; None for a refusal.
+        challenge: The refusal; None for a response.
+        login_was_accepted: True if the response answers a request with the login, or the last leg
+            of a handshake.
+    """
+
+    response: Response | None = None
+    challenge: AuthChallenge | None = None
+    login_was_accepted: bool = False
+
+
+class RequestBroker(Protocol):
+    """The desk (`trayproxy.desk.broker.CredentialBroker`), as the exchange of one request sees
+    it."""
+
+    def is_superseded(self, credentials: Credentials) -> bool:
+        """Return True if the desk no longer hands out this login: it was refused to another request
+        or replaced."""
+
+    async def request_permit(self, credentials: Credentials) -> Permit:
+        """Request the desk's permit to carry a login. A wait returns the connection in use to the
+        pool."""
+
+    def report_lost(self, credentials: Credentials) -> None:
+        """Report a login that was sent on a lost connection. The request may carry it again with
+        another permit."""
+
+    def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
+        """Report the login of an attempt which ends with an exception."""
+
+    def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
+        """Report the outcome of an attempt."""
+
+
 class AuthPort(Protocol):
-    """The connections, messages and decisions of the desk for the exchange of one request.
+    """The connections and messages of the exchange of one request.
 
     At most one connection is in use at a time.
 
@@ -249,37 +301,6 @@ class AuthPort(Protocol):
     def end_point(self) -> bytes:
         """The channel binding ``tls-server-end-point`` of the connection obtained last; empty
         without TLS."""
-
-    # --- the desk ---
-
-    def is_superseded(self, credentials: Credentials) -> bool:
-        """Return True if the desk no longer hands out this login: it was refused to another request
-        or replaced."""
-
-    async def request_permit(self, credentials: Credentials) -> Permit:
-        """Request the desk's permit to carry a login. A wait returns the connection in use to the
-        pool."""
-
-    def report_lost(self, credentials: Credentials) -> None:
-        """Report a login that was sent on a lost connection. The request may carry it again with
-        another permit."""
-
-    def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
-        """Report that the next hop closed the connection instead of responding, and return the
-        error to raise.
-
-        Args:
-            was_unused: True if no response had ever arrived on the connection.
-        """
-
-    def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
-        """Report the login of an attempt which ends with an exception."""
-
-    def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
-        """Report the outcome of an attempt."""
-
-    def end_attempt(self) -> None:
-        """Note that this request is authenticated or has failed."""
 
     # --- connections ---
 
@@ -322,6 +343,17 @@ class AuthPort(Protocol):
 
     def mark_authenticated(self, credentials: Credentials) -> None:
         """Mark the connection in use as authenticated with these credentials."""
+
+    def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
+        """Report that the next hop closed the connection instead of responding, and return the
+        error to raise.
+
+        Args:
+            was_unused: True if no response had ever arrived on the connection.
+        """
+
+    def end_attempt(self) -> None:
+        """Note that this request is authenticated or has failed."""
 
     def handshake_done(self, credentials: Credentials) -> None:
         """Note that this request needed several messages to authenticate its connection."""

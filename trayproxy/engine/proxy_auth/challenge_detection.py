@@ -16,6 +16,7 @@ without a challenge, and with a redirect to a log-in page on another host.
 from enum import Enum, auto
 from urllib.parse import urlsplit
 
+from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -140,6 +141,37 @@ def _browser_url(url: str) -> str:
         url.isascii() and url.isprintable() and " " not in url and len(url) <= _MAX_URL_OCTETS
     )
     return url if is_web and is_printable else ""
+
+
+def report_evidence(
+    desk: CredentialBroker,
+    credentials: Credentials,
+    request: Request,
+    response: Response,
+    *,
+    on_trial: bool,
+) -> None:
+    """Report to the desk the evidence of a response about the login of its request.
+
+    An accepted login stays accepted, whatever the response is. But a response which a proxy may
+    also give to a wrong login does not confirm the login.
+
+    Args:
+        desk: The desk.
+        credentials: The login of the request.
+        request: The request.
+        response: The final response, not a 407.
+        on_trial: True if the desk gave the login to this request alone.
+    """
+    if credentials.is_recently_accepted:
+        return
+    response_evidence, target = evidence(response, request), str(request.target.authority)
+    if response_evidence is Evidence.PROOF or (
+        response_evidence is Evidence.FROM_SITE and not on_trial
+    ):
+        desk.accepted(credentials, target)
+    elif on_trial or credentials.permit:
+        desk.unproved(credentials, target, is_doubtful=response_evidence is Evidence.NONE)
 
 
 class ChallengeDetector:

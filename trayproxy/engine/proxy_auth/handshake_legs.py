@@ -4,8 +4,6 @@ Every handshake is completed: a proxy reserves a helper process for each handsha
 four helpers does not answer a fifth client while four handshakes are incomplete.
 """
 
-from typing import NamedTuple
-
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.proxy_auth.auth_messages import AttemptBrokenError, AuthMessages
@@ -14,6 +12,9 @@ from trayproxy.engine.proxy_auth.auth_port import (
     AuthPort,
     ConnectionFacts,
     LoginSupersededError,
+    PendingLogin,
+    RequestBroker,
+    TryResult,
 )
 from trayproxy.http.request import request_target
 from trayproxy.http.response import Response
@@ -26,53 +27,27 @@ SPORADIC_CHALLENGE = Verdict(
 )
 
 
-class TryResult(NamedTuple):
-    """The result of a try to send the request: a response or a refusal.
-
-    Attributes:
-        response: The response; None for a refusal.
-        challenge: The refusal; None for a response.
-        login_was_accepted: True if the response answers a request with the login, or the last leg
-            of a handshake.
-    """
-
-    response: Response | None = None
-    challenge: AuthChallenge | None = None
-    login_was_accepted: bool = False
-
-
-class SentLeg(NamedTuple):
-    """The last leg sent.
-
-    Attributes:
-        handshake: The handshake that classifies a refusal; None if every refusal rejects the login.
-        is_other_connection: True if the credentials left on another connection than their
-            challenge.
-    """
-
-    handshake: Handshake | None
-    is_other_connection: bool
-
-
 class HandshakeLegs:
     """Sends the legs of the handshakes of one attempt.
 
     Attributes:
-        last_sent: The last leg sent; None before the first leg.
+        last_sent: The login of the last leg sent; None before the first leg.
     """
 
-    __slots__ = ("_messages", "_port", "last_sent")
+    __slots__ = ("_broker", "_messages", "_port", "last_sent")
 
-    def __init__(self, port: AuthPort, messages: AuthMessages) -> None:
+    def __init__(self, port: AuthPort, broker: RequestBroker, messages: AuthMessages) -> None:
         """Prepare the handshakes of one attempt.
 
         Args:
-            port: The port of the exchange.
+            port: The connections of the exchange.
+            broker: The decisions of the desk.
             messages: The messages of the exchange.
         """
         self._port = port
+        self._broker = broker
         self._messages = messages
-        self.last_sent: SentLeg | None = None
+        self.last_sent: PendingLogin | None = None
 
     async def run(self, first: ConnectionFacts, credentials: Credentials) -> TryResult | None:
         """Send the legs of a handshake until there is a response or a verdict.
@@ -94,13 +69,18 @@ class HandshakeLegs:
         is_borrowed = messages.last_challenge is None  # The challenge is of another request's 407.
         is_premature = isinstance(step, Verdict) or (messages.has_content and not step.with_content)
         if is_premature and is_borrowed:
-            return await self.send_without_login(first, step)
+            return await messages.send_without_login(first, step)
         is_bound, legs = credentials.scheme.binds_connection, 0
         while isinstance(step, Leg):
             legs += 1
             connection = await self._connection_for(step, credentials)
             is_other_connection = not messages.was_challenged_on(connection)
-            self.last_sent = SentLeg(None if is_bound else handshake, is_other_connection)
+            self.last_sent = PendingLogin(
+                credentials,
+                messages.is_on_trial,
+                None if is_bound else handshake,
+                is_other_connection,
+            )
             response = await messages.send_leg(credentials, step)
             if not messages.is_challenge(
                 connection, response, credentials if step.credentials else None
@@ -139,34 +119,6 @@ class HandshakeLegs:
             port.drop()
         return TryResult(challenge=AuthChallenge(messages.challenges, step))
 
-    async def send_without_login(
-        self,
-        connection: ConnectionFacts,
-        step: Leg | Verdict | None = None,
-    ) -> TryResult | None:
-        """Send the request without a login, to find out whether the next hop requires a login.
-
-        Without this request, the first leg of a handshake would reach the site without its content
-        if the next hop requires no login. A verdict also needs the challenges, from which the desk
-        chooses the next scheme.
-
-        Args:
-            connection: The connection in use.
-            step: The first step of a handshake; a verdict is returned with the challenges.
-
-        Returns:
-            None if the next hop requires a login and there is no verdict yet.
-        """
-        messages = self._messages
-        response = await messages.send_with(connection, None, None)
-        if not messages.is_challenge(connection, response, None):
-            self._port.note_served(response)
-            return TryResult(response)
-        await messages.discard(response)
-        if isinstance(step, Verdict):
-            return TryResult(challenge=AuthChallenge(messages.challenges, step))
-        return None
-
     async def _begin(self, credentials: Credentials) -> tuple[Handshake, Leg | Verdict]:
         """Return a new handshake and its first step. Read the content of the request first if the
         credentials have to cover it."""
@@ -200,7 +152,7 @@ class HandshakeLegs:
         if connection is None:
             raise AttemptBrokenError
         may_cost_logon = leg.same_connection or leg.with_content
-        if may_cost_logon and not is_on_trial and port.is_superseded(credentials):
+        if may_cost_logon and not is_on_trial and self._broker.is_superseded(credentials):
             port.drop()
             raise LoginSupersededError
         return connection

@@ -17,9 +17,8 @@ from trayproxy.engine.context import EngineContext
 from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.net.fd_task import READ, IoWait, run_in_task, wait_in_task
 from trayproxy.engine.net.socks5 import AUTH_REPLY_OCTETS, is_accepted
-from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
-from trayproxy.engine.proxy_auth.login_report import report_evidence
-from trayproxy.engine.proxy_auth.unanswered import UnansweredRequest, UnansweredSocksLogin
+from trayproxy.engine.proxy_auth.auth_context import UnansweredRequest, UnansweredSocksLogin
+from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector, report_evidence
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
 from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import ResponseBrokenError, ResponseReader

@@ -34,7 +34,6 @@ from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
 from trayproxy.engine.proxy_auth.auth_context import AuthContext, NoDemand
-from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
 from trayproxy.engine.proxy_auth.auth_port import (
     Attempt,
     AuthChallenge,
@@ -48,7 +47,7 @@ from trayproxy.engine.proxy_auth.preconnect_policy import (
     PreconnectResult,
 )
 from trayproxy.engine.proxy_auth.single_flight import SingleFlight
-from trayproxy.engine.proxy_auth.stream_auth_port import StreamAuthPort
+from trayproxy.engine.proxy_auth.stream_auth_port import stream_exchange
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
@@ -151,8 +150,7 @@ class Preconnect:
         )
         writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(enabled=False))
         reader = ResponseReader(downstream, cached_request)
-        port = StreamAuthPort(downstream, cached_request, lease, reader, writer)
-        exchange = AuthExchange(port, cached_request.request)
+        exchange = stream_exchange(downstream, cached_request, lease, reader, writer)
         outcome = await exchange.send(Attempt(credentials, needs_new_connection=True))
         if outcome.response is None:
             self._report(outcome.challenge, outcome.credentials or credentials)

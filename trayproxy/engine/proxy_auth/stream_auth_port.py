@@ -1,8 +1,6 @@
 """The driver of authentication exchanges on streams: for the requests of clients and for
 preconnects."""
 
-from asyncio import CancelledError
-
 from trayproxy.auth.scheme import Handshake, Leg, Verdict
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.downstream import Downstream
@@ -12,31 +10,26 @@ from trayproxy.engine.error_pages import (
     RequestRefusedError,
 )
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
+from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
 from trayproxy.engine.proxy_auth.auth_port import (
     SERVER_SILENT,
-    Attempt,
-    AuthOutcome,
     ConnectionFacts,
     ConnectionLostError,
     ContentNotRepeatableError,
     Message,
-    PendingLogin,
-    Permit,
     Progress,
 )
-from trayproxy.engine.proxy_auth.challenge_detection import captive_portal_url, has_reached_site
-from trayproxy.engine.proxy_auth.login_report import report_response
-from trayproxy.engine.proxy_auth.refusal_drain import drain_content
-from trayproxy.engine.proxy_auth.unanswered import UnansweredRequest, UnansweredSocksLogin
+from trayproxy.engine.proxy_auth.challenge_detection import has_reached_site
+from trayproxy.engine.proxy_auth.request_broker import StreamRequestBroker
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.request_writer import ClientGoneError, RequestWriter
+from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import (
     RequestBodyError,
     ResponseBrokenError,
     ResponseReader,
 )
-from trayproxy.engine.upstream.pool import UpstreamConnection
+from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
@@ -135,95 +128,6 @@ class StreamAuthPort:
         """The channel binding of the connection obtained last; empty without TLS."""
         return self._acquired.stream.end_point if self._acquired is not None else b""
 
-    # --- the desk ---
-
-    def is_superseded(self, credentials: Credentials) -> bool:
-        """Return True if the desk no longer hands out this login."""
-        known = self._context.desk.known(credentials.upstream_id)
-        return known is None or known.login_id != credentials.login_id
-
-    async def request_permit(self, credentials: Credentials) -> Permit:
-        """Request the desk's permit to carry a login.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
-        target = str(self._cached.request.target.authority)
-        future = self._context.desk.request_permit(credentials, target)
-        has_waited = not future.done()
-        permitted = await self._lease.wait_for_desk(future)
-        return Permit(permitted if isinstance(permitted, Credentials) else None, has_waited)
-
-    def report_lost(self, credentials: Credentials) -> None:
-        """Report a login that was sent on a lost connection."""
-        self._context.desk.no_response(credentials, "the connection was lost", sent=True)
-
-    def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
-        """Report that the next hop closed the connection instead of responding, and return the
-        error to raise."""
-        if was_unused:
-            self._lease.record_silence()
-        self._lease.report_failure(CONNECTION_CLOSED)
-        return RequestRefusedError(CONNECTION_CLOSED)
-
-    def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
-        """Report the login of an attempt which ends with an exception. If the client has
-        disconnected, the response is read later."""
-        is_gone = isinstance(error, (ClientGoneError, OSError, GeneratorExit, CancelledError))
-        if is_gone and self._hand_over(login):
-            return
-        # A client closing its connection says nothing about a login which other requests use.
-        is_counted = self.login_was_sent and (login.is_on_trial or not is_gone)
-        self._context.desk.no_response(login.credentials, type(error).__name__, sent=is_counted)
-
-    def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
-        """Report the outcome of an attempt to the desk, and a captive portal to the observer."""
-        route, request, response = self._lease.route, self._cached.request, outcome.response
-        if response is None:
-            return
-        if attempt.credentials is not None and route.authenticates_requests:
-            report_response(self._context.desk, attempt, outcome, request)
-        url = "" if route.is_direct else captive_portal_url(response, request)
-        if url:
-            self._lease.report_captive_portal(url)
-
-    def end_attempt(self) -> None:
-        """Report to the preconnector that this request is authenticated or has failed."""
-        self._lease.end_authentication()
-
-    def _hand_over(self, login: PendingLogin) -> bool:
-        """Let the response to a login be read after its client has disconnected. Return False if
-        the login was not sent, or if no response can arrive."""
-        downstream, lease = self._downstream, self._lease
-        if lease.unanswered_stream is not None:
-            stream, lease.unanswered_stream = lease.unanswered_stream, None
-            target = str(self._cached.request.target.authority)
-            socks_login = UnansweredSocksLogin(
-                stream, lease.route, login.credentials, target, login.is_on_trial
-            )
-            if lease.auth.unanswered.read_socks_reply(socks_login):
-                return True
-            stream.close()
-            return False
-        connection = downstream.upstream
-        is_sent = self.login_was_sent and lease.route.authenticates_requests
-        if not is_sent or connection is None:
-            return False
-        unanswered = UnansweredRequest(
-            connection,
-            self._cached,
-            lease.route,
-            login.credentials,
-            login.is_on_trial,
-            login.handshake,
-            login.is_other_connection,
-        )
-        if not lease.auth.unanswered.read_response(unanswered):
-            return False
-        downstream.release(connection.stream.descriptor)
-        downstream.upstream = None
-        return True
-
     # --- connections ---
 
     async def await_preconnect(self, credentials: Credentials) -> bool:
@@ -294,6 +198,18 @@ class StreamAuthPort:
         upstream.key = upstream.key._replace(authenticated_as=credentials.login_id)
         upstream.credentials = credentials
 
+    def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
+        """Report that the next hop closed the connection instead of responding, and return the
+        error to raise."""
+        if was_unused:
+            self._lease.record_silence()
+        self._lease.report_failure(CONNECTION_CLOSED)
+        return RequestRefusedError(CONNECTION_CLOSED)
+
+    def end_attempt(self) -> None:
+        """Report to the preconnector that this request is authenticated or has failed."""
+        self._lease.end_authentication()
+
     def handshake_done(self, credentials: Credentials) -> None:
         """Report to the preconnector that this request needed several messages."""
         self._lease.record_handshake(credentials)
@@ -338,7 +254,8 @@ class StreamAuthPort:
                 downstream.has_timed_out = False
                 raise self._lease.time_out()
             return reader
-        head = self._head(message, upstream)
+        via = self._context.own_address.via
+        head = _write_head(message, self._cached, self._lease.route, upstream.key, via)
         if not message.has_content:
             writer.start_without_content(upstream.stream, head)
             if message.is_own:
@@ -349,27 +266,6 @@ class StreamAuthPort:
             raise ContentNotRepeatableError
         writer.start(upstream.stream, head)
         return reader
-
-    def _head(self, message: Message, upstream: UpstreamConnection) -> bytes:
-        """Return the head of a message; it is the same each time for the same credentials."""
-        cached, route, request = self._cached, self._lease.route, message.request
-        is_cacheable = message.leg is None and request is cached.request
-        key, withheld = upstream.key, message.withheld
-        if is_cacheable and cached.was_sent_with(route, message.credentials, key, withheld):
-            return cached.wire
-        value = message.leg or None
-        if message.carried is not None and message.leg is None:
-            value = message.carried.header_value(request.method, request_target(request))
-        wire = write_request(
-            request,
-            via=self._context.own_address.via,
-            credentials=value,
-            direct=route.is_direct,
-            request_keep_alive=message.keeps_connection,
-        )
-        if is_cacheable:
-            cached.store_sent(wire, route, message.credentials, key, withheld)
-        return wire
 
     def challenges_in(
         self, response: Response, method: bytes, carried: Credentials | None
@@ -426,8 +322,7 @@ class StreamAuthPort:
         assert upstream is not None
         limits = context.limits
         self._downstream.deadline = None
-        return await drain_content(
-            upstream,
+        return await upstream.drain(
             response,
             method,
             self._lease.wait,
@@ -442,24 +337,9 @@ class StreamAuthPort:
         await self._downstream.deliver(CONTINUE)
 
     async def read_content(self) -> None:
-        """Read the content of the request until it is complete or too large for `content`. A client
-        also times out if it sends only single octets now and then. See `AuthPort`."""
-        writer, downstream, limits = self._writer, self._downstream, self._context.limits
-        due_at = 0
-        while not writer.body_done and writer.may_have_whole_content:
-            try:
-                if writer.read_ahead():
-                    continue
-            except MessageError as error:
-                raise RequestBodyError(error.status, str(error)) from None
-            if writer.octets_read >= due_at:
-                due_at = writer.octets_read + limits.min_body_octets
-                downstream.set_deadline(limits.body_s)
-            try:
-                await IoWait(downstream.events(READ, None, 0))
-            except TimeoutError as error:
-                raise RequestBodyError(408, "its content did not come in time") from error
-        downstream.deadline = None
+        """Read the content of the request until it is complete or too large for `content`; see
+        `AuthPort`."""
+        await _read_content(self._writer, self._downstream)
         self.open_connection()
 
     async def run_step(
@@ -482,3 +362,74 @@ class StreamAuthPort:
         finally:
             future.cancel()
         return SERVER_SILENT if woken == TIMED_OUT else future.result()
+
+
+def _write_head(
+    message: Message, cached: CachedRequest, route: Route, key: PoolKey, via: bytes
+) -> bytes:
+    """Return the head of a message; it is the same each time for the same credentials.
+
+    Args:
+        message: The message.
+        cached: The request of the exchange, with the head last written for it.
+        route: The route of the request.
+        key: The pool key of the connection.
+        via: The pseudonym of TrayProxy in Via.
+    """
+    request, withheld = message.request, message.withheld
+    is_cacheable = message.leg is None and request is cached.request
+    if is_cacheable and cached.was_sent_with(route, message.credentials, key, withheld):
+        return cached.wire
+    value = message.leg or None
+    if message.carried is not None and message.leg is None:
+        value = message.carried.header_value(request.method, request_target(request))
+    wire = write_request(
+        request,
+        via=via,
+        credentials=value,
+        direct=route.is_direct,
+        request_keep_alive=message.keeps_connection,
+    )
+    if is_cacheable:
+        cached.store_sent(wire, route, message.credentials, key, withheld)
+    return wire
+
+
+async def _read_content(writer: RequestWriter, downstream: Downstream) -> None:
+    """Read the content of a request until it is complete or too large to be returned whole. A
+    client also times out if it sends only single octets now and then.
+
+    Raises:
+        RequestBodyError: The content is malformed, or does not arrive in time.
+        ClientGoneError: The client disconnected before the content was complete.
+        OSError: The client's connection failed.
+    """
+    limits, due_at = downstream.context.limits, 0
+    while not writer.body_done and writer.may_have_whole_content:
+        try:
+            if writer.read_ahead():
+                continue
+        except MessageError as error:
+            raise RequestBodyError(error.status, str(error)) from None
+        if writer.octets_read >= due_at:
+            due_at = writer.octets_read + limits.min_body_octets
+            downstream.set_deadline(limits.body_s)
+        try:
+            await IoWait(downstream.events(READ, None, 0))
+        except TimeoutError as error:
+            raise RequestBodyError(408, "its content did not come in time") from error
+    downstream.deadline = None
+
+
+def stream_exchange(
+    downstream: Downstream,
+    cached: CachedRequest,
+    lease: UpstreamLease,
+    reader: ResponseReader,
+    writer: RequestWriter,
+    sent_on: UpstreamConnection | None = None,
+) -> AuthExchange:
+    """Return the authentication exchange of one request; see `StreamAuthPort` for the arguments."""
+    port = StreamAuthPort(downstream, cached, lease, reader, writer, sent_on)
+    broker = StreamRequestBroker(downstream, cached, lease)
+    return AuthExchange(port, broker, cached.request)

@@ -23,9 +23,9 @@ from trayproxy.engine.proxy_auth.challenge_detection import (
     evidence,
     redirect_url,
     redirects_to_other_host,
+    report_evidence,
 )
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
-from trayproxy.engine.proxy_auth.login_report import report_evidence
 from trayproxy.engine.upstream.connector import (
     AuthRequiredError,
     Connector,

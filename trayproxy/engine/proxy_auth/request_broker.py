@@ -1,0 +1,111 @@
+"""The desk, as the authentication exchange of a client's request or of a preconnect sees it."""
+
+from asyncio import CancelledError
+
+from trayproxy.desk.credentials import Credentials
+from trayproxy.engine.downstream import Downstream
+from trayproxy.engine.proxy_auth.auth_context import UnansweredRequest, UnansweredSocksLogin
+from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthOutcome, PendingLogin, Permit
+from trayproxy.engine.proxy_auth.challenge_detection import captive_portal_url, report_evidence
+from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
+from trayproxy.engine.transfer.head_cache import CachedRequest
+from trayproxy.engine.transfer.request_writer import ClientGoneError
+
+
+class StreamRequestBroker:
+    """The decisions of the desk about one request, and the reports to the desk; see
+    `trayproxy.engine.proxy_auth.auth_port.RequestBroker`."""
+
+    __slots__ = ("_cached", "_desk", "_downstream", "_lease")
+
+    def __init__(self, downstream: Downstream, cached: CachedRequest, lease: UpstreamLease) -> None:
+        """Create the broker for one request.
+
+        Args:
+            downstream: The client's side of the request.
+            cached: The head of the request and the values derived from it.
+            lease: The lease of the upstream connection.
+        """
+        self._cached = cached
+        self._desk = downstream.context.desk
+        self._downstream = downstream
+        self._lease = lease
+
+    def is_superseded(self, credentials: Credentials) -> bool:
+        """Return True if the desk no longer hands out this login."""
+        known = self._desk.known(credentials.upstream_id)
+        return known is None or known.login_id != credentials.login_id
+
+    async def request_permit(self, credentials: Credentials) -> Permit:
+        """Request the desk's permit to carry a login.
+
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
+        """
+        target = str(self._cached.request.target.authority)
+        future = self._desk.request_permit(credentials, target)
+        has_waited = not future.done()
+        permitted = await self._lease.wait_for_desk(future)
+        return Permit(permitted if isinstance(permitted, Credentials) else None, has_waited)
+
+    def report_lost(self, credentials: Credentials) -> None:
+        """Report a login that was sent on a lost connection."""
+        self._desk.no_response(credentials, "the connection was lost", sent=True)
+
+    def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
+        """Report the login of an attempt which ends with an exception. If the client has
+        disconnected, the response is read later."""
+        is_gone = isinstance(error, (ClientGoneError, OSError, GeneratorExit, CancelledError))
+        if is_gone and self._hand_over(login):
+            return
+        # A client closing its connection says nothing about a login which other requests use.
+        is_counted = login.was_sent and (login.is_on_trial or not is_gone)
+        self._desk.no_response(login.credentials, type(error).__name__, sent=is_counted)
+
+    def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
+        """Report the outcome of an attempt to the desk, and a captive portal to the observer."""
+        route, request, response = self._lease.route, self._cached.request, outcome.response
+        credentials, desk = outcome.credentials, self._desk
+        if response is None:
+            return
+        if credentials is not None and route.authenticates_requests:
+            if outcome.login_was_accepted:
+                report_evidence(desk, credentials, request, response, on_trial=attempt.is_on_trial)
+            elif attempt.is_from_desk or credentials.permit:
+                desk.no_response(credentials, "the proxy did not ask for it", sent=False)
+        url = "" if route.is_direct else captive_portal_url(response, request)
+        if url:
+            self._lease.report_captive_portal(url)
+
+    def _hand_over(self, login: PendingLogin) -> bool:
+        """Let the response to a login be read after its client has disconnected. Return False if
+        the login was not sent, or if no response can arrive."""
+        downstream, lease = self._downstream, self._lease
+        if lease.unanswered_stream is not None:
+            stream, lease.unanswered_stream = lease.unanswered_stream, None
+            target = str(self._cached.request.target.authority)
+            socks_login = UnansweredSocksLogin(
+                stream, lease.route, login.credentials, target, login.is_on_trial
+            )
+            if lease.auth.unanswered.read_socks_reply(socks_login):
+                return True
+            stream.close()
+            return False
+        connection = downstream.upstream
+        is_sent = login.was_sent and lease.route.authenticates_requests
+        if not is_sent or connection is None:
+            return False
+        unanswered = UnansweredRequest(
+            connection,
+            self._cached,
+            lease.route,
+            login.credentials,
+            login.is_on_trial,
+            login.handshake,
+            login.is_other_connection,
+        )
+        if not lease.auth.unanswered.read_response(unanswered):
+            return False
+        downstream.release(connection.stream.descriptor)
+        downstream.upstream = None
+        return True
