@@ -16,7 +16,7 @@ from tests.support.clients import Clients
 from tests.support.origin import Origin
 from tests.support.processes import Home, RunPython, home
 from tests.support.reports import Reports
-from tests.support.tiers import DESCRIPTIONS, FOLDERS, Tier, tier_of, unit_guard
+from tests.support.tiers import DESCRIPTIONS, UNIT_FOLDER, Tier, folder_tier, tier_of, unit_guard
 
 if TYPE_CHECKING:
     from tests.support.tls import Authority
@@ -81,12 +81,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Ignore the other folders for ``-m unit``: their modules import Qt and counterparts."""
+    """Ignore the modules of other tiers for ``-m unit``: they import Qt and counterparts."""
     is_unit_run = str(config.getoption("markexpr")).split(" ")[0] == Tier.UNIT
     if not is_unit_run or collection_path == TESTS:
         return None
-    folder = collection_path.relative_to(TESTS).parts[0]
-    return None if FOLDERS.get(folder) is Tier.UNIT else True
+    path = collection_path.relative_to(TESTS)
+    if collection_path.is_dir():
+        has_unit_tests = any(collection_path.rglob(UNIT_FOLDER))
+        return None if has_unit_tests or folder_tier(path) is Tier.UNIT else True
+    return None if folder_tier(path.parent) is Tier.UNIT else True
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,12 +1,12 @@
-import asyncio
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from tests.control.running import RunningServer
+from tests.engine.running import LOOPS
 from trayproxy.control.loopback import LoopbackAddress
 from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.paths import Paths, locate
@@ -27,13 +27,8 @@ def paths(home: Path) -> Paths:
 
 
 @pytest.fixture(
-    params=[
-        (UnixAddress, asyncio.new_event_loop),
-        (UnixAddress, uvloop.new_event_loop),
-        (LoopbackAddress, asyncio.new_event_loop),
-        (LoopbackAddress, uvloop.new_event_loop),
-    ],
-    ids=["unix-asyncio", "unix-uvloop", "loopback-asyncio", "loopback-uvloop"],
+    params=list(product((UnixAddress, LoopbackAddress), LOOPS.values())),
+    ids=["-".join(names) for names in product(("unix", "loopback"), LOOPS)],
 )
 def running(paths: Paths, request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     kind, new_loop = request.param

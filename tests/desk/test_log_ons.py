@@ -14,10 +14,11 @@ from collections import deque
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.desk.machine_driver import BASIC_METHOD, OFFICE, RIGHT, SPACE, WRONG, MachineDriver
+from tests.support.examples import examples
 from trayproxy.auth.login import Login
 from trayproxy.desk.machine.events import (
     CancelTrial,
@@ -52,7 +53,7 @@ from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.domain.signin import PromptReason
 from trayproxy.profiles.profile import Upstream
 
-MANY_EXAMPLES = settings(max_examples=200, deadline=None)
+MANY_EXAMPLES = examples(200)
 
 
 # --- Rule 1: events about requests that never carried the login ----------------------------------

@@ -25,6 +25,7 @@ from tests.desk.machine_driver import (
     OFFICE,
     MachineDriver,
 )
+from tests.support.examples import examples
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.desk.machine.events import (
@@ -522,7 +523,7 @@ class WithUserCommands(UpstreamModel):
 
 
 @pytest.mark.parametrize(
-    "world",
+    "model",
     [
         UpstreamModel,
         InconclusiveUpstream,
@@ -533,13 +534,10 @@ class WithUserCommands(UpstreamModel):
         WithUserCommands,
     ],
 )
-def test_any_order_of_events(world: type[UpstreamModel]) -> None:
+def test_any_order_of_events(model: type[UpstreamModel]) -> None:
     run_state_machine_as_test(
-        world,
+        model,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow],
+            examples(60), stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
         ),
     )

@@ -1,35 +1,19 @@
-"""Tests for trayproxy.desktop.network_change."""
+"""Tests for trayproxy.desktop.network_change with the changes of a real network."""
 
 import asyncio
-import ctypes
-import socket
-import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from ipaddress import ip_address
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.desktop import network_program
 from tests.support.namespaces import ALONE, skip_without_namespaces
-from trayproxy.desktop.network_change import linux, macos, windows
-from trayproxy.desktop.network_change.base import (
-    SETTLE_S,
-    Debounce,
-    NullNetworkWatch,
-    identifies_network,
-)
+from trayproxy.desktop.network_change import linux
 from trayproxy.desktop.network_change.factory import watch_network
 
 SOURCES = Path(__file__).parents[2]
-OFFICE = ip_address("192.0.2.7").packed
-OFFICE6 = ip_address("2001:db8::7").packed
-LOOPBACK = ip_address("127.0.0.1").packed
-LINK_LOCAL = ip_address("169.254.1.1").packed
-LINK_LOCAL6 = ip_address("fe80::1").packed
 
 
 @pytest.fixture
@@ -37,80 +21,6 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     yield loop
     loop.close()
-
-
-class FakeLoop:
-    """An event loop with timers, which a test runs by hand."""
-
-    def __init__(self) -> None:
-        self.timers: list[tuple[float, Callable[[], None]]] = []
-
-    def call_later(self, delay: float, call: Callable[[], None]) -> Any:
-        self.timers.append((delay, call))
-        return self
-
-    def cancel(self) -> None:
-        self.timers.clear()
-
-    def call_soon_threadsafe(self, call: Callable[[], None]) -> None:
-        call()
-
-    def run_timer(self) -> None:
-        (_, call), *self.timers = self.timers
-        call()
-
-
-def debounce_with(loop: FakeLoop, reports: list[str]) -> Debounce:
-    return Debounce(loop, lambda: reports.append("changed"))  # type: ignore[arg-type]  # only timers are used
-
-
-# --- everywhere ----------------------------------------------------------------------------------
-
-
-def test_simultaneous_changes_are_reported_once() -> None:
-    loop, reports = FakeLoop(), list[str]()
-    debounce = debounce_with(loop, reports)
-    for _ in range(100):
-        debounce.trigger()
-    assert [delay for delay, _ in loop.timers] == [SETTLE_S]
-    loop.run_timer()
-    assert reports == ["changed"]
-    debounce.trigger()
-    loop.run_timer()
-    assert reports == ["changed"] * 2
-
-
-def test_a_closed_debounce_reports_nothing() -> None:
-    loop, reports = FakeLoop(), list[str]()
-    debounce = debounce_with(loop, reports)
-    debounce.trigger()
-    debounce.close()
-    assert not loop.timers
-
-
-@pytest.mark.parametrize(
-    ("address", "is_identifying"),
-    [(OFFICE, True), (OFFICE6, True), (LOOPBACK, False), (LINK_LOCAL, False), (LINK_LOCAL6, False)],
-)
-def test_loopback_and_link_local_addresses_identify_no_network(
-    address: bytes, is_identifying: bool
-) -> None:
-    assert identifies_network(address) is is_identifying
-
-
-def test_a_system_without_reports_gets_the_null_watch(
-    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError("a sandbox")
-
-    monkeypatch.setattr(linux, "LinuxNetworkWatch", refuse)
-    watch = watch_network(loop, lambda: None)
-    assert isinstance(watch, NullNetworkWatch)
-    watch.close()
-
-
-# --- Linux ---------------------------------------------------------------------------------------
 
 
 def test_this_system_has_a_watch(loop: asyncio.AbstractEventLoop) -> None:
@@ -151,135 +61,3 @@ def test_changes_of_loopback_link_local_and_container_addresses_are_ignored(
     output: list[str], command: str
 ) -> None:
     assert f"unchanged: {command}" in output
-
-
-def message(kind: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
-
-
-@pytest.mark.parametrize(
-    ("octets", "is_relevant"),
-    [
-        # An address of lo; addresses of another interface.
-        (message(20, struct.pack("=BBBBI", 2, 32, 0, 0, 1)), False),
-        (message(20, struct.pack("=BBBBI", 2, 24, 0, 0, 2)), True),
-        (message(21, struct.pack("=BBBBI", 10, 64, 0, 0, 2)), True),
-        # A route to a network; the default route.
-        (message(24, struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 2, 0, 1, 0)), False),
-        (message(25, struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 254, 2, 0, 1, 0)), True),
-        # A wireless scan; a link that goes up; a removed link.
-        (message(16, struct.pack("=BxHiII", 0, 1, 2, 0x1003, 0)), False),
-        (message(16, struct.pack("=BxHiII", 0, 1, 2, 0x1003, 1)), True),
-        (message(17, struct.pack("=BxHiII", 0, 1, 2, 0x1002, 0)), True),
-        (message(16, struct.pack("=BxHiII", 0, 772, 1, 0x49, 1)), False),
-    ],
-)
-def test_only_relevant_notifications_lead_to_a_comparison(octets: bytes, is_relevant: bool) -> None:
-    ((kind, body),) = linux.parse_messages(octets)
-    assert linux.is_relevant(kind, body) is is_relevant
-
-
-def test_parsing_stops_at_a_malformed_message() -> None:
-    good = message(20, bytes(8))
-    assert len(list(linux.parse_messages(good + bytes(16)))) == 1
-
-
-# --- macOS ---------------------------------------------------------------------------------------
-
-
-def sockaddr(address: bytes) -> bytes:
-    """Return an IP address as a socket address of macOS."""
-    if len(address) == 4:
-        return bytes([16, socket.AF_INET, 0, 0]) + address + bytes(8)
-    return bytes([28, 30, 0, 0]) + bytes(4) + address + bytes(4)
-
-
-def mac_message(kind: int, address: bytes) -> bytes:
-    """Return a message of route(4) of macOS with a netmask, an interface and an address."""
-    netmask = bytes([7, 0, 0, 0, 255, 255, 255, 0])
-    interface = bytes([20, 18]) + bytes(18)
-    body = netmask + interface + sockaddr(address)
-    header = struct.pack("=HBBiiH2xi", 20 + len(body), 5, kind, 0x4 | 0x10 | 0x20, 0, 4, 0)
-    return header + body
-
-
-@pytest.mark.parametrize("kind", [0xC, 0xD])
-@pytest.mark.parametrize(
-    ("address", "is_relevant"),
-    [(OFFICE, True), (OFFICE6, True), (LOOPBACK, False), (LINK_LOCAL6, False)],
-)
-def test_macos_reports_added_and_removed_addresses(
-    kind: int, address: bytes, is_relevant: bool
-) -> None:
-    assert macos.is_relevant(mac_message(kind, address)) is is_relevant
-
-
-def test_other_messages_of_macos_are_ignored() -> None:
-    assert not macos.is_relevant(mac_message(0x1, OFFICE))
-
-
-@pytest.mark.parametrize("length", range(0, 76))
-def test_a_truncated_message_of_macos_raises_no_error(length: int) -> None:
-    macos.is_relevant(mac_message(0xC, OFFICE6)[:length])
-
-
-# --- Windows -------------------------------------------------------------------------------------
-
-
-class FakeIphlpapi:
-    """The functions of iphlpapi.dll for notifications of address changes."""
-
-    def __init__(self, code: int = 0) -> None:
-        self.code = code
-        self.callback: Any = None
-        self.cancelled = False
-
-    def NotifyUnicastIpAddressChange(  # noqa: N802  # its own name
-        self, family: int, callback: Any, context: None, initial: bool, handle: Any
-    ) -> int:
-        self.callback = callback
-        return self.code
-
-    def CancelMibChangeNotify2(self, handle: Any) -> int:  # noqa: N802  # its own name
-        self.cancelled = True
-        return 0
-
-    def call(self, kind: int, address: bytes) -> None:
-        """Call the registered callback, as Windows does."""
-        family, gap = (2, 2) if len(address) == 4 else (23, 6)
-        row = struct.pack("<H", family) + bytes(gap) + address
-        buffer = ctypes.create_string_buffer(row.ljust(80, b"\0"))
-        self.callback(None, ctypes.addressof(buffer), kind)
-
-
-@pytest.mark.parametrize(
-    ("kind", "address", "expected"),
-    [
-        (1, OFFICE, ["changed"]),
-        (2, OFFICE6, ["changed"]),
-        (0, OFFICE, []),
-        (1, LOOPBACK, []),
-        (1, LINK_LOCAL6, []),
-    ],
-    ids=["added", "deleted", "renewed", "loopback", "link-local"],
-)
-def test_windows_reports_added_and_removed_addresses(
-    kind: int, address: bytes, expected: list[str]
-) -> None:
-    library, loop, reports = FakeIphlpapi(), FakeLoop(), list[str]()
-    watch = windows.WindowsNetworkWatch(
-        loop,  # type: ignore[arg-type]  # only timers are used
-        lambda: reports.append("changed"),
-        library,
-    )
-    library.call(kind, address)
-    while loop.timers:
-        loop.run_timer()
-    assert reports == expected
-    watch.close()
-    assert library.cancelled
-
-
-def test_a_failed_registration_on_windows_is_an_error(loop: asyncio.AbstractEventLoop) -> None:
-    with pytest.raises(OSError, match="error 5"):
-        windows.WindowsNetworkWatch(loop, lambda: None, FakeIphlpapi(code=5))

@@ -3,14 +3,13 @@
 import asyncio
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, TypeVar
-
-import uvloop
 
 from tests.engine.fakes import FakeDesk, Observer, Signs
 from tests.engine.wire import Client
@@ -25,8 +24,12 @@ T = TypeVar("T")
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
-LOOPS: dict[str, NewLoop] = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-"""What the engine runs on, by name."""
+LOOPS: dict[str, NewLoop] = {"asyncio": asyncio.SelectorEventLoop}
+"""The event loops that the engine runs on, by name. uvloop has no wheel for Windows."""
+if sys.platform != "win32":
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
 
 _LOOK_AGAIN_S = 0.005
 

@@ -2,11 +2,12 @@
 longer, led by what it reaches."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.properties import PROPERTIES
 from tests.fuzz.seeds import seeds
+from tests.support.examples import examples
 
 PIECES = (
     *(b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b",", b'"', b"\\", b"=", b";", b"0"),
@@ -28,7 +29,7 @@ def test_it_holds_for_what_is_known(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(octets=st.sampled_from(seeds()), edits=EDITS)
 def test_it_holds_for_what_is_drawn(
     name: str, octets: bytes, edits: list[tuple[int, int, bytes]]

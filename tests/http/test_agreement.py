@@ -7,7 +7,7 @@ of a rule in `STRICTER_RULES`.
 
 from collections.abc import Callable
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.http.readers import (
@@ -18,6 +18,7 @@ from tests.http.readers import (
     llhttp_request,
     llhttp_response,
 )
+from tests.support.examples import examples
 from trayproxy.http.body import (
     ChunkedBody,
     request_body_reader,
@@ -222,14 +223,14 @@ def message(draw: st.DrawFn, start: bytes) -> bytes:
     return b"".join(parts) + b"\r\n" + draw(BODIES)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(requests())
 @example(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 def test_requests_are_parsed_like_h11_and_llhttp(octets: bytes) -> None:
     compare(read_request, octets, (h11_request, llhttp_request))
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(responses())
 @example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 def test_responses_are_parsed_like_h11_and_llhttp(octets: bytes) -> None:
@@ -286,7 +287,7 @@ def well_formed_requests(draw: st.DrawFn) -> bytes:
     return b"\r\n".join((*lines, b"", b""))
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(well_formed_requests(), st.booleans())
 def test_a_written_request_is_accepted_by_other_parsers_and_stable(
     octets: bytes, direct: bool
@@ -338,7 +339,7 @@ def well_formed_responses(draw: st.DrawFn) -> bytes:
     return b"\r\n".join((*lines, b"", b""))
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(well_formed_responses(), st.integers(0, 1), st.booleans())
 def test_a_written_response_is_accepted_by_other_parsers_and_stable(
     octets: bytes, client_minor: int, close: bool
@@ -358,7 +359,7 @@ def test_a_written_response_is_accepted_by_other_parsers_and_stable(
     )
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(requests() | responses(), st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=3))))
 def test_any_octets_raise_only_message_errors(
     octets: bytes, edits: list[tuple[int, bytes]]

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.http.readers import h11_request, llhttp_request
+from tests.support.examples import examples
 from trayproxy.http.body import (
     Body,
     request_body_reader,
@@ -214,7 +215,7 @@ SIZES = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
 EXTENSIONS = st.sampled_from([b"", b";a", b" ;a=b", b';a="b;c"', b";\xe9"])
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(SIZES, EXTENSIONS, st.lists(st.integers(1, 30), max_size=30), st.booleans())
 def test_decoding_does_not_depend_on_how_octets_are_split(
     chunks: list[bytes], extension: bytes, cuts: list[int], views: bool
@@ -234,7 +235,7 @@ def test_decoding_does_not_depend_on_how_octets_are_split(
     assert body.trailers == parse_fields([b"X-Sum: 9"])
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(SIZES)
 def test_written_chunks_are_accepted_by_other_parsers(chunks: list[bytes]) -> None:
     written = b"".join(map(write_chunk, chunks)) + write_last_chunk(parse_fields([b"X: y"]))

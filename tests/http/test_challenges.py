@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.response import parse_response
 
@@ -186,7 +187,7 @@ def test_the_407_of_a_real_proxy_offers_the_schemes_of_its_file_name(path: Path)
             assert challenge.param("nonce")
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.binary(max_size=60), max_size=3))
 def test_any_octets_are_parsed_without_an_exception(values: list[bytes]) -> None:
     for challenge in parse_challenges(values):
@@ -200,7 +201,7 @@ TOKEN = st.text(st.sampled_from("abcXYZ09-._~"), min_size=1, max_size=8)
 NAME = TOKEN.map(str.lower)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.tuples(TOKEN, st.dictionaries(NAME, TEXT, max_size=3)), max_size=3))
 def test_well_formed_challenges_round_trip(offers: list[tuple[str, dict[str, str]]]) -> None:
     expected = tuple(Challenge(scheme.lower(), tuple(params.items())) for scheme, params in offers)

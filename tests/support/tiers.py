@@ -53,13 +53,19 @@ FOLDERS = {
 """By the folder below ``tests``. The modules in ``tests`` itself check the project as a whole; they
 are in the tier `Tier.COUNTERPART`."""
 
+UNIT_FOLDER = "unit"
+"""A folder of this name below another folder holds the unit tests of that folder."""
+
 FIXTURES = {
     "clients": Tier.COUNTERPART,
+    "namespace": Tier.SOCKET,
     "no_session": Tier.COUNTERPART,
     "qapp": Tier.DESKTOP,
     "qtbot": Tier.DESKTOP,
     "run_python": Tier.SOCKET,
+    "service": Tier.SOCKET,
     "session": Tier.COUNTERPART,
+    "start": Tier.SOCKET,
 }
 """By fixture, for tests that need more than the other tests of their folder."""
 
@@ -71,6 +77,13 @@ class TierError(AssertionError):
     """A test of the tier `Tier.UNIT` uses more than values."""
 
 
+def folder_tier(folder: PurePath) -> Tier:
+    """Return the tier of a folder, given relative to the folder ``tests``."""
+    if UNIT_FOLDER in folder.parts:
+        return Tier.UNIT
+    return FOLDERS.get(folder.parts[0], Tier.COUNTERPART) if folder.parts else Tier.COUNTERPART
+
+
 def tier_of(path: PurePath, fixtures: Iterable[str]) -> Tier:
     """Return the tier of a test.
 
@@ -78,8 +91,7 @@ def tier_of(path: PurePath, fixtures: Iterable[str]) -> Tier:
         path: The module of the test, relative to the folder ``tests``.
         fixtures: The names of the fixtures that the test uses, directly or by another fixture.
     """
-    folder = FOLDERS[path.parts[0]] if len(path.parts) > 1 else Tier.COUNTERPART
-    needs = [folder, *(FIXTURES[name] for name in fixtures if name in FIXTURES)]
+    needs = [folder_tier(path.parent), *(FIXTURES[name] for name in fixtures if name in FIXTURES)]
     return max(needs, key=_ORDER.index)
 
 

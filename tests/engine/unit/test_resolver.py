@@ -2,7 +2,7 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,12 +89,18 @@ def test_an_ipv6_literal_may_contain_a_zone() -> None:
     assert literal_address("127.0.0.1%lo", 80) == ()
 
 
-def test_an_upstream_with_a_zone_in_its_address_is_reached() -> None:
-    """Also with uvloop, whose resolver drops the zone."""
+@pytest.fixture
+def namespace() -> Sequence[str]:
+    """The command line that runs a program in network namespaces of its own."""
     skip_without_namespaces()
+    return ALONE
+
+
+def test_an_upstream_with_a_zone_in_its_address_is_reached(namespace: Sequence[str]) -> None:
+    """Also with uvloop, whose resolver drops the zone."""
     result = subprocess.run(
-        [*ALONE, sys.executable, "-m", "tests.engine.zoned_upstream"],
-        cwd=Path(__file__).parents[2],
+        [*namespace, sys.executable, "-m", "tests.engine.zoned_upstream"],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         timeout=120,

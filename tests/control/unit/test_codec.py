@@ -4,10 +4,11 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.control.running import PROMPT, STATUS
+from tests.support.examples import examples
 from trayproxy.auth.login import Login
 from trayproxy.control.codec import (
     MAX_LINE,
@@ -92,7 +93,7 @@ def test_any_unicode_text_is_preserved(text: str) -> None:
     assert decode_request(line) == (AnswerPrompt(1, Login(text, text), remember=False), 1)
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(repr))
 def test_arbitrary_octets_raise_a_protocol_error(octets: bytes | str) -> None:
     line = octets if isinstance(octets, bytes) else octets.encode("utf-8", "replace")
