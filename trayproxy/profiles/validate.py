@@ -275,18 +275,15 @@ def check_profile(profile: Profile) -> Profile:
         raise ProfileError(f"A profile has at most {MAX_FALLBACKS} other proxies.")
     if len(set(upstreams)) < len(upstreams):
         raise ProfileError("The same proxy stands in the profile twice.")
-    sign_in, method = SignIn(profile.sign_in), Method(profile.method)
-    check_sign_in(sign_in, method, upstreams)
+    check_sign_in(profile.sign_in, profile.method, upstreams)
     return replace(
         profile,
         name=check_name(profile.name),
         upstream=upstreams[0],
         fallbacks=upstreams[1:],
-        sign_in=sign_in,
         user=check_user(profile.user),
         bypass=tuple(map(check_rule, profile.bypass)),
         ca_file=check_ca_file(profile.ca_file),
-        method=method,
     )
 
 
@@ -309,9 +306,7 @@ def check_upstream(upstream: Upstream) -> Upstream:
     Raises:
         ProfileError: A part is invalid.
     """
-    return Upstream(
-        check_host(upstream.host), check_port(upstream.port), check_scheme(upstream.scheme)
-    )
+    return Upstream(check_host(upstream.host), check_port(upstream.port), upstream.scheme)
 
 
 def make_id(name: str, taken: Iterable[str]) -> str:
