@@ -108,7 +108,10 @@ def test_a_completed_token_in_a_407_does_not_continue_the_handshake(size: int) -
         handshake.step(())
     told = first.step((taken,))
     assert isinstance(told, Verdict)
-    assert (told.kind, "has taken the Kerberos ticket" in told.text) == (VerdictKind.UNUSABLE, True)
+    assert (told.kind, "has accepted the Kerberos ticket" in told.text) == (
+        VerdictKind.UNUSABLE,
+        True,
+    )
     second.finish(Fields())
     third = signer.begin(GET)
     third.step(())

@@ -568,11 +568,11 @@ def test_a_missing_token_of_the_library_is_a_verdict(
         tickets = KerberosTickets(login, HOST)
         verdict = verdict_of(partial(tickets.token, b""))
         assert verdict.kind is VerdictKind.UNUSABLE
-        assert "came to an end" in verdict.text
+        assert "ended before" in verdict.text
     for message in (None, b"type 2"):
         verdict = verdict_of(partial(NtlmLogin(LOGIN, HOST).begin(b"").step, message))
         assert verdict.kind is VerdictKind.UNUSABLE
-        assert "came to an end" in verdict.text
+        assert "ended before" in verdict.text
 
 
 def test_an_expired_ticket_is_renewed_once(library: FakePyspnego) -> None:

@@ -123,7 +123,7 @@ def test_an_unknown_verb_without_a_near_match_lists_all(cli: Cli) -> None:
         (["run", "--user", "x"], "--upstream"),
         (["run", "--sign-in", "sso"], "--upstream"),
         (["run", "--method", "ntlm"], "--upstream"),
-        (["profiles", "edit", "Office"], "Say what to change"),
+        (["profiles", "edit", "Office"], "Give at least one change"),
         (["profiles", "add", "Office", "a:1", "--sign-in", "x"], "sso"),
         (["run", "--upstream", "a:1", "--password-stdin"], "--user"),
         (["run", "--no-promp"], "unrecognized"),

@@ -233,7 +233,7 @@ def test_a_profile_name_is_unique(cli: Cli) -> None:
     cli(*ADD_OFFICE)
     code, _, err = cli("profiles", "add", "OFFICE", "other.example:1")
     assert code == 1
-    assert "There is a profile “OFFICE” already." in err
+    assert "There is already a profile “OFFICE”." in err
 
 
 def test_an_unknown_profile_is_reported(cli: Cli) -> None:
@@ -335,7 +335,7 @@ def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: FakeService) -> N
 def test_logout_deletes_the_password(cli: Cli, service: FakeService) -> None:
     code, _, err = cli("logout", "Office")
     # The message is true even if no password was saved.
-    assert (code, err) == (0, "TrayProxy keeps no password of “Office” any more.\n")
+    assert (code, err) == (0, "TrayProxy no longer keeps a password of “Office”.\n")
     assert service.requests == [ForgetLogin("office")]
 
 

@@ -46,7 +46,7 @@ def test_without_a_display_the_demonstration_prompts_in_the_terminal(
     person: Callable[..., TerminalScreen],
 ) -> None:
     at = person("trayproxy", "demo", DISPLAY=DEAD)
-    at.wait_for(f"The display {DEAD} cannot be opened. TrayProxy does without a tray icon")
+    at.wait_for(f"The display {DEAD} cannot be opened. TrayProxy runs without a tray icon")
     at.wait_for("it asks in this terminal")
     at.wait_for("Ctrl\\+C ends the demonstration")
     at.type("\x03")

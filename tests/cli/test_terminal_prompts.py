@@ -282,7 +282,7 @@ def test_a_service_without_a_terminal_shows_no_prompt(paths: Paths) -> None:
         timeout=60,
     )
     assert child.returncode == 0
-    assert child.stderr.startswith("no terminal to ask at: ")
+    assert child.stderr.startswith("no terminal for prompts: ")
     assert child.stderr.count("\n") == 1
 
 

@@ -114,7 +114,7 @@ def test_a_missing_route_is_reported_with_the_systems_message(
     with engine.connect() as client:
         reply = client.ask(GET)
     assert reply.status == 502
-    assert reply.reason == b"There is no way to 127.0.0.1 (TP-208)"
+    assert reply.reason == b"There is no route to 127.0.0.1 (TP-208)"
     assert os.strerror(code).encode() in reply.body
     assert b"does not answer" not in reply.body
     assert [page.code for page in engine.observer.failures] == ["TP-208"]

@@ -282,7 +282,7 @@ def test_old_tls_versions_are_rejected(
     recorder = stack.enter_context(Recorder(context))
     with start(company_profile(recorder.port, authority.pem)).connect() as client:
         reply = client.ask(GET)
-    assert b"a version of TLS that is not safe any more" in reply.body
+    assert b"a version of TLS that is no longer safe" in reply.body
     assert not recorder.octets
 
 

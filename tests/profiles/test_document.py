@@ -102,7 +102,7 @@ def test_an_empty_text_means_the_defaults() -> None:
         ('mood = "good"', "fallbacks = [3]", 16, "list of texts"),
         ('mood = "good"', 'fallbacks = ["x"]', 16, "Add the port"),
         ('mood = "good"', 'fallbacks = ["proxy.example:8080"]', 12, "twice"),
-        ('mood = "good"', 'ca_file = "company.pem"', 16, "whole path"),
+        ('mood = "good"', 'ca_file = "company.pem"', 16, "full path"),
         ('mood = "good"', 'Password = "canary"', 16, "trayproxy login"),
         ("[listen]\nport", "listen", 7, "listen is a table"),
         ("[[profiles]]", "[profiles]", 19, "annot"),

@@ -53,7 +53,8 @@ SNOOZED_STEPS = CheckResult(
             problem=Problem(
                 "TP-301",
                 "TrayProxy does not ask for a sign-in now",
-                "A question was cancelled or put off a short while ago. Sign in, then test again.",
+                "A question was cancelled or postponed a short while ago. Sign in, then test "
+                "again.",
             ),
         ),
         Step("fetch", StepState.NOT_TRIED),

@@ -56,9 +56,9 @@ _ATTR_CHARS = frozenset(
 )
 _INFO = b"Proxy-Authentication-Info"
 _ALGORITHMS = {"md5": "md5", "sha-256": "sha256", "sha-512-256": "sha512_256"}
-_CHANGED = "This proxy has changed how it asks."
+_CHANGED = "This proxy has changed its challenge."
 _ALWAYS_STALE = (
-    "This proxy says of every sign-in that it comes too late. Its clock may be wrong, "
+    "This proxy rejects every sign-in as too late. Its clock may be wrong, "
     "or several proxies share this name and do not know of each other."
 )
 _NO_CONTENT = (

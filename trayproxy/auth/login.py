@@ -95,7 +95,7 @@ def encode_nfc(text: str, encoding: str) -> bytes:
     if octets.decode(encoding) != composed:
         raise LoginError(
             "The user name or the password has a character that the text encoding of the profile "
-            "has not got."
+            "lacks."
         )
     return octets
 

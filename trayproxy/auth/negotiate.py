@@ -42,13 +42,11 @@ _ACCEPTED = bytes.fromhex("a0030a0100")
 """The state accept-completed."""
 
 _TICKET_REFUSED = (
-    "This proxy did not take the Kerberos ticket, although the company's sign-in server "
-    "gave one out for it."
+    "This proxy did not accept the Kerberos ticket, although the company's sign-in server "
+    "has issued the ticket for it."
 )
-_REQUEST_REFUSED = (
-    "This proxy has taken the Kerberos ticket, and refuses this request all the same."
-)
-_OTHER_MECHANISM = "This proxy wants to go on in another way than by Kerberos."
+_REQUEST_REFUSED = "This proxy has accepted the Kerberos ticket, but refuses this request."
+_OTHER_MECHANISM = "This proxy wants to continue with another method than Kerberos."
 
 TicketSource = Callable[[Login | None, str], Tickets]
 """Returns the tickets for a login and a host; a login of None means the user's own tickets."""

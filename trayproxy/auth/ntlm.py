@@ -34,7 +34,7 @@ _MIN_TYPE2_SIZE = 48
 
 _SIGNATURE = b"NTLMSSP\0" + (2).to_bytes(4, "little")
 _REFUSED = "The proxy ended the NTLM sign-in before the password was used."
-_MALFORMED = "The proxy's answer to the beginning of the NTLM sign-in makes no sense."
+_MALFORMED = "The proxy's answer to the first NTLM message is invalid."
 
 StartExchange = Callable[[Login | None, str, bytes], Tokens]
 """Starts an exchange of messages for a login, a host and an end point (see `NtlmLogin`)."""

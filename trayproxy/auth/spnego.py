@@ -46,9 +46,9 @@ WRONG_CLOCK = (
 )
 _NOT_SET_UP = "Kerberos is not set up on this computer."
 _KERBEROS_FAILED = "Kerberos could not be used (error {})."
-_ENDED_EARLY = "The sign-in came to an end before the proxy had taken it."
-_NTLM_FAILED = "The proxy's answer to the beginning of the NTLM sign-in makes no sense."
-_NO_WINDOWS = "NTLM without a password works only where one is signed in to Windows."
+_ENDED_EARLY = "The sign-in ended before the proxy had accepted it."
+_NTLM_FAILED = "The proxy's answer to the first NTLM message is invalid."
+_NO_WINDOWS = "NTLM without a password works only if you are signed in to Windows."
 _UNKNOWN_PROXY = (
     "The company's sign-in server (Kerberos) does not know this proxy by the name "
     "“{}”. Enter the proxy in the profile by its full name."

@@ -52,5 +52,5 @@ def add_sign_in_options(parser: VerbParser, when: str = "") -> None:
     parser.add_argument(
         "--method",
         choices=["automatic", "negotiate", "ntlm", "digest", "basic"],
-        help=f"{when}use this one only (default: automatic, the strongest that the proxy offers)",
+        help=f"{when}use this method only (default: automatic, the strongest offered method)",
     )

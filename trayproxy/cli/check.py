@@ -49,7 +49,7 @@ _DETAIL_LENGTH = 60
 def declare_test(parser: VerbParser) -> None:
     """Declare ``trayproxy test``."""
     parser.set_defaults(verb=_test)
-    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the profile in use")
     parser.add_argument(
         "--url",
         metavar="URL",
@@ -153,11 +153,11 @@ def _run_check(client: Client, request: CheckProfile) -> CheckResult:
         number = client.send(request)
         reply = _wait_for_reply(client, number, request.profile)
     except (DisconnectedError, ProtocolError) as error:
-        raise CommandError(f"TrayProxy runs, but does not answer ({error}).") from None
+        raise CommandError(f"TrayProxy is running, but does not answer ({error}).") from None
     if isinstance(reply, Failed):
         raise CommandError.from_reply(reply)
     if not isinstance(reply, CheckResult):
-        raise CommandError("TrayProxy gave an answer that was not asked for.")
+        raise CommandError("TrayProxy sent an unexpected reply.")
     return reply
 
 
@@ -180,5 +180,7 @@ def _announce_prompt(prompt: Prompt, profile: Profile) -> bool:
     printed."""
     is_waiting = prompt.profile_id == profile.id and prompt.waiting > 0 and not prompt.checking
     if is_waiting:
-        print_message("TrayProxy asks for the sign-in in its window; the test goes on then.")
+        print_message(
+            "TrayProxy asks for the sign-in in its window; the test continues after the sign-in."
+        )
     return is_waiting

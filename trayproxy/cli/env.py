@@ -30,9 +30,9 @@ def declare_env(parser: VerbParser) -> None:
     parser.add_argument(
         "--shell",
         choices=["bash", "zsh", "fish", "nu", "powershell", "cmd"],
-        help="default: the one this is called from",
+        help="default: the calling shell",
     )
-    parser.add_argument("--unset", action="store_true", help="print what undoes them")
+    parser.add_argument("--unset", action="store_true", help="print the commands that unset them")
 
 
 def _env(paths: Paths, arguments: Arguments) -> None:

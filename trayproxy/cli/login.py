@@ -34,7 +34,7 @@ _NO_PASSWORD_TEXTS = {
 def declare_login(parser: VerbParser) -> None:
     """Declare ``trayproxy login``."""
     parser.set_defaults(verb=_login)
-    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the profile in use")
     parser.add_argument(
         "--user", metavar="NAME", type=validated("check_user"), help="another user name"
     )
@@ -46,7 +46,7 @@ def declare_login(parser: VerbParser) -> None:
 def declare_logout(parser: VerbParser) -> None:
     """Declare ``trayproxy logout``."""
     parser.set_defaults(verb=_logout)
-    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the profile in use")
 
 
 def _login(paths: Paths, arguments: Arguments) -> None:
@@ -59,7 +59,7 @@ def _login(paths: Paths, arguments: Arguments) -> None:
     from_stdin = arguments.stdin
     harden()
     if not from_stdin and not sys.stdin.isatty():
-        raise CommandError("There is no terminal to ask at. Use --stdin.", ExitCode.USAGE)
+        raise CommandError("There is no terminal for a prompt. Use --stdin.", ExitCode.USAGE)
     with open_settings(paths) as settings:
         profile = settings.profiles().find(arguments.profile)
     if profile.sign_in is not SignIn.PASSWORD:
@@ -99,7 +99,7 @@ def _logout(paths: Paths, arguments: Arguments) -> None:
     with open_settings(paths) as settings:
         profile = settings.profiles().find(arguments.profile)
         settings.forget_login(profile)
-    print_message(f"TrayProxy keeps no password of “{printable_line(profile.name)}” any more.")
+    print_message(f"TrayProxy no longer keeps a password of “{printable_line(profile.name)}”.")
 
 
 def _ask_user() -> str:

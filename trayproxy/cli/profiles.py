@@ -48,7 +48,7 @@ def declare_profiles(parser: VerbParser) -> None:
         (
             "edit",
             _declare_edit,
-            "change a profile; what is not given stays",
+            "change a profile; all other values stay",
             "edit Office --sign-in sso --method negotiate",
         ),
         ("remove", _declare_remove, "delete a profile", "remove Lab"),
@@ -103,20 +103,20 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
     parser.add_argument(
         "--encoding",
         choices=["utf-8", "latin-1"],
-        help="of user name and password, for a proxy that does not name its own (default: utf-8)",
+        help="of user name and password, for a proxy that names no encoding (default: utf-8)",
     )
     parser.add_argument(
         "--bypass",
         metavar="HOSTS",
         type=validated("parse_rules"),
-        help="do not use the proxy for these, such as localhost,*.example",
+        help="hosts to reach without the proxy, such as localhost,*.example",
     )
     parser.add_argument(
         "--fallback",
         dest="fallbacks",
         metavar="ADDRESSES",
         type=validated("parse_upstreams"),
-        help="use these while the proxy cannot be reached, separated by commas",
+        help="proxies to use while the proxy cannot be reached, separated by commas",
     )
     parser.add_argument(
         "--ca-file",
@@ -150,7 +150,7 @@ def _list(paths: Paths, arguments: Arguments) -> None:
 
 def _declare_show(parser: VerbParser) -> None:
     parser.set_defaults(verb=_show)
-    parser.add_argument("profile", metavar="NAME", nargs="?", help="default: the one in use")
+    parser.add_argument("profile", metavar="NAME", nargs="?", help="default: the profile in use")
 
 
 def _show(paths: Paths, arguments: Arguments) -> None:
@@ -184,10 +184,10 @@ def _declare_add(parser: VerbParser) -> None:
         "upstream",
         metavar="HOST:PORT",
         type=validated("parse_upstream"),
-        help="the company's proxy; with https:// or socks5:// in front if it is one of those",
+        help="the company's proxy; for an HTTPS or SOCKS5 proxy with https:// or socks5://",
     )
     _add_profile_options(parser, existing_file)
-    parser.add_argument("--use", action="store_true", help="use it now (the first one always is)")
+    parser.add_argument("--use", action="store_true", help="use the profile now (as the first)")
 
 
 def _add(paths: Paths, arguments: Arguments) -> None:
@@ -214,7 +214,7 @@ def _declare_edit(parser: VerbParser) -> None:
         dest="upstream",
         metavar="HOST:PORT",
         type=validated("parse_upstream"),
-        help="another proxy; one has to sign in there anew",
+        help="another proxy, which needs a new sign-in",
     )
     _add_profile_options(parser, existing_file_or_empty)
 
@@ -223,7 +223,7 @@ def _edit(paths: Paths, arguments: Arguments) -> None:
     parts = {part: getattr(arguments, part) for part in (*_PROFILE_OPTIONS, "name", "upstream")}
     if all(value is None for value in parts.values()):
         raise CommandError(
-            "Say what to change; see: trayproxy profiles edit --help", ExitCode.USAGE
+            "Give at least one change; see: trayproxy profiles edit --help", ExitCode.USAGE
         )
     with open_settings(paths) as settings:
         changed = ProfileChange(**parts).apply(settings.profiles().find(arguments.profile))

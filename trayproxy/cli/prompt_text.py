@@ -73,7 +73,7 @@ def encoding_hint(prompt: Prompt) -> str:
     if not is_rejected or prompt.method.lower() not in _SCHEMES_WITH_ENCODING:
         return ""
     return (
-        "If it is right: some older proxies read letters such as ä or é in another way. "
+        "If it is right: some older proxies read letters such as ä or é differently. "
         f'Try: trayproxy profiles edit "{printable_line(prompt.profile, _NAME_LENGTH)}" '
         "--encoding latin-1"
     )
@@ -109,7 +109,7 @@ def remember_unavailable(keyring: KeyringStatus) -> str:
         case KeyringState.MISSING:
             return "Remembering is off: this system offers no keyring."
         case KeyringState.OFF:
-            return "This run keeps no passwords: TrayProxy forgets this one when it ends."
+            return "This run keeps no passwords: TrayProxy forgets the password when it ends."
     return ""
 
 

@@ -17,7 +17,7 @@ def declare_run(parser: VerbParser) -> None:
         "--listen",
         metavar="HOST:PORT",
         type=validated("parse_listen"),
-        help="port 0: any free one",
+        help="port 0: any free port",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--profile", metavar="NAME", help="use this profile in this run")
@@ -42,11 +42,11 @@ def declare_run(parser: VerbParser) -> None:
         action="store_true",
         help="with --upstream and --user: read the password, one line",
     )
-    parser.add_argument("--no-prompt", action="store_true", help="ask nobody, ever")
+    parser.add_argument("--no-prompt", action="store_true", help="never prompt")
     parser.add_argument(
         "--quiet",
         action="store_true",
-        help="log to the log file only; a terminal that asks shows no log",
+        help="log to the log file only, as on a terminal with prompts",
     )
     # For the tray: it can show the problem only while the service is running.
     parser.add_argument("--stay", action="store_true", help=argparse.SUPPRESS)

@@ -28,7 +28,9 @@ def connect_if_running(paths: Paths) -> Client | None:
     except NotRunningError:
         return None
     except UntrustedPeerError as error:
-        raise CommandError(f"What runs in the place of TrayProxy is not yours: {error}.") from None
+        raise CommandError(
+            f"The program in the place of TrayProxy is not yours: {error}."
+        ) from None
     try:
         client.hello("cli", can_prompt=False)
     except ServiceRefusedError as error:
@@ -78,9 +80,11 @@ def fetch_status(client: Client) -> Status:
     """
     reply = request(client, GetStatus(), 5.0)
     if not isinstance(reply, Status):
-        raise CommandError("TrayProxy gave an answer that was not asked for.")
+        raise CommandError("TrayProxy sent an unexpected reply.")
     return reply
 
 
 def _no_reply_error(error: Exception) -> CommandError:
-    return CommandError(f"TrayProxy runs, but does not answer ({error}). Try “trayproxy quit”.")
+    return CommandError(
+        f"TrayProxy is running, but does not answer ({error}). Try “trayproxy quit”."
+    )

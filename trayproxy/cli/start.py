@@ -6,7 +6,7 @@ from trayproxy.cli.output import CommandError, print_message, printable_line
 from trayproxy.desktop.display import NO_DISPLAY, display_problem
 from trayproxy.paths import Paths
 
-_RUN_HINT = "“trayproxy run” does without a tray icon: it asks at this terminal."
+_RUN_HINT = "“trayproxy run” needs no tray icon: it asks in this terminal."
 _PYSIDE6_MISSING = "The tray needs PySide6, which is not installed: pip install PySide6-Essentials"
 
 

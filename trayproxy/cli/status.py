@@ -34,7 +34,7 @@ _SIGN_IN_TEXTS = {
     SignInState.NEEDED: "needed",
     SignInState.REJECTED: "the proxy did not accept the password",
     SignInState.SNOOZED: "needed; not asking for now",
-    SignInState.UNUSABLE: "the proxy offers no way that TrayProxy can use here",
+    SignInState.UNUSABLE: "the proxy offers no method that TrayProxy can use here",
 }
 
 _KEYRING_TEXTS = {
@@ -81,7 +81,7 @@ def as_text(status: Status) -> str:
     if status.active:
         rows.append(("Connections", str(status.active)))
     if status.screen_locked:
-        rows.append(("Screen", "locked; questions wait until you are back"))
+        rows.append(("Screen", "locked; questions wait until you unlock it"))
     if status.refused_clients.count:
         rows.append(("Refused", refused_clients_text(status.refused_clients)))
     for problem in (status.problem, *status.notices):
@@ -141,7 +141,7 @@ def refused_clients_text(refused: RefusedClients) -> str:
     origin = (
         f"user {printable_line(refused.user)}"
         if refused.user
-        else "a program that had gone already"
+        else "a program that had already ended"
     )
     program = f" ({printable_line(refused.program)})" if refused.program else ""
     last = strftime("%H:%M", localtime(refused.last))

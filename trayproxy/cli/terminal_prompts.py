@@ -56,7 +56,7 @@ _STOP_TIMEOUT_S = 2.0
 _ENDING_TEXTS = {
     Ending.ACCEPTED: "Signed in.",
     Ending.DECLINED: "Not signed in; programs get an error for a while.",
-    Ending.ABANDONED: "Nobody waits for this any more.",
+    Ending.ABANDONED: "No program is waiting for this any more.",
     Ending.WITHDRAWN: "This question was withdrawn.",
 }
 
@@ -107,7 +107,7 @@ class TerminalPrompts:
         try:
             terminal = self._open_terminal()
         except OSError as error:
-            logger.warning("no terminal to ask at: %s", error)
+            logger.warning("no terminal for prompts: %s", error)
             self.is_settled.set()
             return
         try:
@@ -118,7 +118,7 @@ class TerminalPrompts:
             # The service has ended, so its prompts have closed.
             return
         except (UntrustedPeerError, ServiceRefusedError, ProtocolError, OSError) as error:
-            logger.warning("the terminal asks no more: %s", error)
+            logger.warning("the terminal shows no more prompts: %s", error)
         finally:
             self.is_settled.set()
             terminal.close()

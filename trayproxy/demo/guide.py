@@ -53,7 +53,9 @@ def introduction(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> 
     yield ""
     yield f"  {command(proxy_url, shutil.which('curl'))}"
     yield ""
-    yield "TrayProxy asks for the sign-in; after it, the page arrives. Do it again: nobody asks."
+    yield (
+        "TrayProxy asks for the sign-in; then the page arrives. Repeat it: there is no question."
+    )
     if has_tray:
         yield f"Then choose the profile “{LAB}” in the tray menu: its proxy wants no sign-in."
     yield "Ctrl+C ends the demonstration."

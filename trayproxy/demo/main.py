@@ -49,7 +49,7 @@ def main(print_line: PrintLine) -> int:
                 return play(print_line)
             if problem := display_problem():
                 print_line(
-                    f"{problem} TrayProxy does without a tray icon, and asks in this terminal."
+                    f"{problem} TrayProxy runs without a tray icon, and asks in this terminal."
                 )
             return show(print_line, not problem)
     except KeyboardInterrupt:
@@ -66,7 +66,9 @@ def play(print_line: PrintLine) -> int:
         0, or 1 if a step failed.
     """
     log: list[ProxyLogEntry] = []
-    print_line("TrayProxy plays its main job by itself, in a temporary folder, on loopback.")
+    print_line(
+        "TrayProxy performs its main task automatically, in a temporary folder, on loopback."
+    )
     try:
         with (
             temporary_home() as home,
@@ -80,7 +82,7 @@ def play(print_line: PrintLine) -> int:
     except (OSError, StepError, SurroundingsError, *CONTROL_ERRORS) as error:
         print_line(f"  FAILED  {error}")
         return ExitCode.FAILED
-    print_line("All steps came out as promised.")
+    print_line("All steps had the expected results.")
     return ExitCode.DONE
 
 

@@ -20,5 +20,5 @@ def _answer(head: DemoRequestHead, last: bool) -> bytes:
     closing = ("Connection: close",) if last else ()
     if head.method not in ("GET", "HEAD"):
         fields = ("Allow: GET, HEAD", *closing)
-        return write_response("405 Method Not Allowed", "Only to be looked at.\n", fields)
+        return write_response("405 Method Not Allowed", "This page can only be read.\n", fields)
     return write_response("200 OK", PAGE, closing, head_only=head.method == "HEAD")

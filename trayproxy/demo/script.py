@@ -116,7 +116,7 @@ class DemoScript:
     def _direct_request_is_refused(self) -> str:
         page = fetch(self._network.ports.office)
         _check(page.status == 407, f"the proxy answered {page.status} instead of 407")
-        return f"Alone, a program gets nowhere: the proxy “{OFFICE}” answers 407"
+        return f"Without TrayProxy, a program fails: the proxy “{OFFICE}” answers 407"
 
     def _profiles_are_saved(self) -> str:
         save_profiles(self._client, self._network)

@@ -406,7 +406,7 @@ def _reason_not_savable(opened: OpenKeyring, login: Login) -> str:
     if not login.user:
         return "a password needs a user name"
     if not login.password:
-        return "an empty password cannot be told from none"
+        return "it cannot distinguish an empty password from none"
     if opened.module == _WINDOWS_MODULE and _utf16_units(login.password) > WINDOWS_MAX_UNITS:
         return f"a password has at most {WINDOWS_MAX_UNITS} characters here"
     return ""

@@ -177,7 +177,7 @@ def rejected_before(name: str = "") -> Problem:
         title = f"The proxy did not accept this password for “{name}”"
     body = (
         "This is the same password; it was not sent again, since companies lock accounts after a "
-        "few wrong tries. If it is right by now, type it: trayproxy login."
+        "few wrong tries. If it is correct now, type it: trayproxy login."
     )
     return Problem("TP-302", title, body)
 

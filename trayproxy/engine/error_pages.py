@@ -174,7 +174,7 @@ NO_PROFILE = ErrorPage(
 MAX_FORWARDS_REACHED = ErrorPage(
     200,
     "TrayProxy",
-    "The request asked for the last stop on its way, and that is here.",
+    "The request must not be forwarded any further (Max-Forwards).",
 )
 
 NOT_ALLOWED = ErrorPage(
@@ -322,7 +322,7 @@ def no_route(host: str, reason: str, *, through_upstream: bool) -> ErrorPage:
     """
     hint = " You may be outside the company network or VPN." if through_upstream else ""
     body = f"This computer cannot connect to it: {reason}.{hint}"
-    title = f"There is no way to {host}"
+    title = f"There is no route to {host}"
     return ErrorPage(502, title, body, "destination_ip_unroutable", "TP-208")
 
 

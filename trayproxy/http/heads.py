@@ -239,4 +239,4 @@ def _too_long(buffer: bytes | bytearray, begin: int, limits: MessageLimits) -> M
     if buffer.find(b" ", begin, stop) >= 0:
         kib = limits.request_line // 1024
         return TooLargeError(414, f"its first line is longer than {kib} KiB, {_OWN_LIMIT}")
-    return TooLargeError(501, f"its method is longer than any, {_OWN_LIMIT}")
+    return TooLargeError(501, "its method is longer than TrayProxy's own limit")

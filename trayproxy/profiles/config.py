@@ -96,11 +96,11 @@ class Config:
         profile = check_profile(profile)
         others = [p for p in self.profiles if p.id != profile.id]
         if any(p.name.casefold() == profile.name.casefold() for p in others):
-            raise ProfileError(f"There is a profile “{profile.name}” already.")
+            raise ProfileError(f"There is already a profile “{profile.name}”.")
         if len(others) < len(self.profiles):
             profiles = tuple(profile if p.id == profile.id else p for p in self.profiles)
         elif len(others) == MAX_PROFILES:
-            raise ProfileError(f"There are {MAX_PROFILES} profiles already. Delete one first.")
+            raise ProfileError(f"There are already {MAX_PROFILES} profiles. Delete one first.")
         else:
             profiles = (*self.profiles, profile)
         return replace(self, profiles=profiles, active=self.active or profile.id)

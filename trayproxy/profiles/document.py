@@ -275,7 +275,7 @@ def _profiles(document: _Table) -> tuple[Profile, ...]:
         if profile.id in ids:
             raise table.error("id", "two profiles have this id")
         if profile.name.casefold() in names:
-            raise table.error("name", f"There is a profile “{profile.name}” already")
+            raise table.error("name", f"There is already a profile “{profile.name}”")
         profiles.append(profile)
         ids.add(profile.id)
         names.add(profile.name.casefold())

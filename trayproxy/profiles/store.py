@@ -116,7 +116,7 @@ class SettingsStore:
             raise SettingsError(
                 "TP-804",
                 "The settings file was changed meanwhile",
-                f"{self._path} is not as TrayProxy has read it. Nothing was saved; try again.",
+                f"{self._path} has changed since TrayProxy read it. Nothing was saved; try again.",
             )
         try:
             text = rewrite_settings(octets.decode("utf-8-sig"), config)

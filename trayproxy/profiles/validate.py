@@ -53,7 +53,7 @@ def check_name(text: str) -> str:
     """
     name = text.strip()
     if name.casefold() == DIRECT_NAME.casefold():
-        raise ProfileError("TrayProxy has an entry of this name already. Choose another name.")
+        raise ProfileError("TrayProxy already has an entry with this name. Choose another name.")
     if not name:
         raise ProfileError("Give the profile a name.")
     if len(name) > MAX_NAME_LENGTH:
@@ -183,7 +183,7 @@ def check_ca_file(text: str) -> str:
         raise ProfileError("Write the path of a file with certificates, or choose it.")
     # The service may run with another current directory than the program of the user.
     if path and not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
-        raise ProfileError("Write the whole path of the file, from the top folder on.")
+        raise ProfileError("Write the full path of the file, from the root folder on.")
     return path
 
 
@@ -274,7 +274,7 @@ def check_profile(profile: Profile) -> Profile:
     if len(upstreams) > 1 + MAX_FALLBACKS:
         raise ProfileError(f"A profile has at most {MAX_FALLBACKS} other proxies.")
     if len(set(upstreams)) < len(upstreams):
-        raise ProfileError("The same proxy stands in the profile twice.")
+        raise ProfileError("The profile contains the same proxy twice.")
     check_sign_in(profile.sign_in, profile.method, upstreams)
     return replace(
         profile,
@@ -355,7 +355,9 @@ def _split_port(authority: str) -> tuple[str, str | None]:
                 raise ValueError("not IPv6")
             return _ip_literal(f"{address}{mark}{zone}"), parts["port"]
         except ValueError:
-            raise ProfileError("In brackets stands an IPv6 address, such as [::1]:3128.") from None
+            raise ProfileError(
+                "Brackets are only for IPv6 addresses, such as [::1]:3128."
+            ) from None
     return parts["host"], parts["port"]
 
 

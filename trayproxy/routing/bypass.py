@@ -319,7 +319,7 @@ def _parse_hosts(subject: str, text: str) -> HostMatcher:
     if address is not None:
         return AddressRange(ip_network(address))
     if ":" in subject:
-        raise ProfileError(f"{_quote(text)} is no IPv6 address. Write one such as fd00::1.")
+        raise ProfileError(f"{_quote(text)} is not an IPv6 address. Write one such as fd00::1.")
     return _parse_names(subject, text)
 
 
@@ -329,11 +329,11 @@ def _parse_network(subject: str, text: str) -> Network:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         raise ProfileError(
-            f"{_quote(text)} is no range of addresses. Write one such as 10.0.0.0/8."
+            f"{_quote(text)} is not a range of addresses. Write one such as 10.0.0.0/8."
         ) from None
     if not _PREFIX.fullmatch(prefix) or int(prefix) > address.max_prefixlen:
         raise ProfileError(
-            f"{_quote(text)}: the number behind the slash is 0 to {address.max_prefixlen}."
+            f"{_quote(text)}: the number after the slash is 0 to {address.max_prefixlen}."
         )
     network = ip_network((address, int(prefix)), strict=False)
     mapped = _without_ipv4_mapping(network.network_address)
@@ -346,7 +346,7 @@ def _parse_names(subject: str, text: str) -> HostMatcher:
     below = subject.startswith(".")
     if _NUMBER.fullmatch(_strip_dots(subject).rpartition(".")[2]):
         # No domain ends in a number (WHATWG URL, section 3.5): the text is an invalid address.
-        raise ProfileError(f"{_quote(text)} is no address. Write one such as 10.1.2.3.")
+        raise ProfileError(f"{_quote(text)} is not an address. Write one such as 10.1.2.3.")
     labels = [_parse_label(label, text) for label in _DOTS.split(_strip_dots(subject))]
     name = ".".join(labels)
     if len(name) > _MAX_NAME_LENGTH:
@@ -367,12 +367,13 @@ def _parse_label(label: str, text: str) -> str:
     if not label.isascii():
         if "*" in label:
             raise ProfileError(
-                f"{_quote(text)}: beside * write the ASCII form of a name, which begins with xn--."
+                f"{_quote(text)}: together with *, write the ASCII form of a name, which begins "
+                "with xn--."
             )
         try:
             label = _ascii_label(label)
         except UnicodeError:
-            raise ProfileError(f"{_quote(text)} is no name that a host can have.") from None
+            raise ProfileError(f"{_quote(text)} is not a valid host name.") from None
     if not _LABEL.fullmatch(label):
-        raise ProfileError(f"{_quote(text)} is no name that a host can have.")
+        raise ProfileError(f"{_quote(text)} is not a valid host name.")
     return label

@@ -14,9 +14,9 @@ from trayproxy.profiles.config import EVERYONE
 OWNERS_UNKNOWN = Problem(
     "TP-106",
     "This system does not tell who connects",
-    "TrayProxy serves its own user only, and cannot find out here whose a connection is. To let "
-    f'every user of this computer use your sign-in, write allow_users = ["{EVERYONE}"] below '
-    "[listen] in the settings.",
+    "TrayProxy serves its own user only, and cannot find out which user a connection belongs to. "
+    f'To let every user of this computer use your sign-in, write allow_users = ["{EVERYONE}"] '
+    "below [listen] in the settings.",
 )
 EVERYONE_ALLOWED = Problem(
     "TP-108",

@@ -127,7 +127,7 @@ class RefusedClientReporter:
 
     def _log(self, report: _UserReport, user: User | None) -> None:
         client = (
-            "a program that had gone already" if user is None else f"user {report.name or user}"
+            "a program that had already ended" if user is None else f"user {report.name or user}"
         )
         program = f", program {report.program}" if report.program else ""
         more = f", and {report.unreported} more before it" if report.unreported else ""

@@ -129,7 +129,7 @@ def test_a_test_that_waits_for_a_prompt_reports_it_once(cli: Cli, service: FakeS
         1,
     )
     assert cli("test")[2] == (
-        "TrayProxy asks for the sign-in in its window; the test goes on then.\n"
+        "TrayProxy asks for the sign-in in its window; the test continues after the sign-in.\n"
     )
     # A prompt of another profile is not reported.
     service.prompt = replace(service.prompt, profile_id="lab")

@@ -85,7 +85,7 @@ def test_refused_clients_are_shown(cli: Cli, service: FakeService) -> None:
 def test_a_refused_client_without_a_user_name_is_shown(cli: Cli, service: FakeService) -> None:
     service.status = replace(service.status, refused_clients=RefusedClients(1, last=1e9))
     _, out, _ = cli("status")
-    assert "1 connection, the last one of a program that had gone already at " in out
+    assert "1 connection, the last one of a program that had already ended at " in out
 
 
 def test_json_is_printable_ascii_for_any_program_name(cli: Cli, service: FakeService) -> None:

@@ -101,7 +101,7 @@ def test_a_program_that_has_exited_has_no_name(
 ) -> None:
     known = harness.refuse(None, 2)
     assert (known.count, known.user, known.program) == (2, "", "")
-    assert caplog.messages == ["refused a connection of a program that had gone already"]
+    assert caplog.messages == ["refused a connection of a program that had already ended"]
     assert harness.names.asked == []
 
 

@@ -104,7 +104,7 @@ class RequestLoop:
         except TimeoutError:
             if not self._head_started:
                 return False
-            page = refused_request(408, "it did not come to an end in time")
+            page = refused_request(408, "it was not complete in time")
             return await connection.send_page(page, None, keep_alive=False)
         if cached is None:
             return False

@@ -61,7 +61,7 @@ class ResponseRelay(ResponseReader):
         assert upstream is not None
         stream = upstream.stream
         if response.status == 101 and not switches_protocols(request, response):
-            raise self.reject_response(MessageError(502, "nobody asked for a 101"))
+            raise self.reject_response(MessageError(502, "a 101 without a request for an upgrade"))
         if response.status == 101 or response.opens_tunnel:
             head = self._head_for_client(close=False)
             if self._cached.opens_tunnel:

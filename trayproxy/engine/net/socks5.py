@@ -99,7 +99,7 @@ def negotiate(credentials: bytes | None, *, may_sign_in: bool) -> SocksDialogue[
     if method == NO_ACCEPTABLE_METHODS:
         raise NoAcceptableMethodError
     if method not in methods:
-        raise NotSocksError("it chose what it was not offered")
+        raise NotSocksError("it chose a method that was not offered")
     if method == NO_AUTHENTICATION:
         return False
     if credentials is None:

@@ -115,7 +115,9 @@ def private_ca_context(octets: bytes) -> ssl.SSLContext:
             cadata=octets.decode("ascii", "ignore") if is_text else octets
         )
     except (ssl.SSLError, ValueError):
-        raise HandshakeError("The file with the company's certificate has none in it.") from None
+        raise HandshakeError(
+            "The file with the company's certificate contains no certificate."
+        ) from None
     return _harden(context)
 
 
@@ -410,7 +412,7 @@ class TlsStream(SocketStream):
         try:
             stream = cls(connection, context, host)
         except ValueError:
-            raise HandshakeError("Its name cannot stand in a certificate.") from None
+            raise HandshakeError("A certificate cannot contain its name.") from None
         stream.start_handshake()
         return stream
 
@@ -461,5 +463,5 @@ def handshake_error(error: Exception) -> HandshakeError:
     if reason in _NOT_TLS or reason.startswith("RECORD_LAYER"):
         return HandshakeError("It answered without encryption.")
     if "VERSION" in reason or "PROTOCOL" in reason:
-        return HandshakeError("It only speaks a version of TLS that is not safe any more.")
+        return HandshakeError("It speaks only a version of TLS that is no longer safe.")
     return HandshakeError("It did not agree on an encryption.")

@@ -117,7 +117,7 @@ class ResponseReader:
                     return response if is_same else replace(response, keep_alive=False)
                 interim_count += 1
                 if interim_count > MAX_INTERIM:
-                    raise MessageError(502, "it only announces an answer, again and again")
+                    raise MessageError(502, "it sent too many interim responses")
                 await self._relay_interim(writer, response)
                 continue
             seen = len(stream.inbox)

@@ -43,18 +43,18 @@ SIGN_IN_NOT_SET = Problem(
 REFUSED_AGAIN = Problem(
     "TP-306",
     "The proxy does not allow this request",
-    "It has accepted the sign-in, and refuses this page all the same. Try another page.",
+    "It has accepted the sign-in, but refuses this page. Try another page.",
 )
 NOT_PROVED = Problem(
     "TP-307",
     "The password could not be checked yet",
-    "The proxy's answer for this page does not tell whether it accepted the password. Try another "
+    "The proxy's answer for this page does not show whether it accepted the password. Try another "
     "page.",
 )
 SNOOZED = Problem(
     "TP-301",
     "TrayProxy does not ask for a sign-in now",
-    "A question was cancelled or put off a short while ago. Sign in, then test again.",
+    "A question was cancelled or postponed a short while ago. Sign in, then test again.",
 )
 _FORBIDDEN = (403, 451)
 HINTS = {"TP-202": " Check the port in the profile."}
