@@ -82,7 +82,7 @@ def test_without_a_terminal_all_steps_run(demonstration: subprocess.Popen[str]) 
     assert demonstration.returncode == 0, output
     steps = re.findall(r"^  ok      (.*)\.$", output, re.MULTILINE)
     assert [step[:20] for step in steps] == [
-        "Alone, a program get",
+        "Without TrayProxy, a",
         "TrayProxy listens on",
         "Two programs use Tra",
         "A wrong password is ",

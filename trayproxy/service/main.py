@@ -35,7 +35,6 @@ from trayproxy.service.front_ends import DeskChanges, FrontEnds
 from trayproxy.service.keyring_inventory import KeyringInventory
 from trayproxy.service.local_port import LocalPort
 from trayproxy.service.other_loopback import OtherLoopback
-from trayproxy.service.own_requests.probe import OwnRequestTools
 from trayproxy.service.presence import Presence
 from trayproxy.service.process_names import ProcessNames
 from trayproxy.service.profile_changes import ProfileChanges, first_profile, starts_directly
@@ -46,6 +45,7 @@ from trayproxy.service.schemes import service_schemes
 from trayproxy.service.status_publisher import StatusPublisher
 
 if TYPE_CHECKING:
+    from trayproxy.service.own_requests.probe import OwnRequestTools
     from trayproxy.service.own_requests.save_login import SaveOutcome
 
 logger = logging.getLogger(__name__)
@@ -231,15 +231,7 @@ class Service:
             self._stop,
             waits=options.wait_for_port,
         )
-        tools = OwnRequestTools(
-            desk,
-            engine.context.connector,
-            engine.auth.handshake_threads,
-            limits,
-            engine.context.own_address.via,
-            loop.time,
-            self._publisher.captive_portal_found,
-        )
+        make_tools = partial(_own_request_tools, desk, engine, limits, self._publisher)
         self._profiles = ProfileChanges(
             desk=desk,
             store=self._store,
@@ -247,7 +239,7 @@ class Service:
             publisher=self._publisher,
             forget_connections=engine.forget_connections,
         )
-        desk.send_own_request = partial(_verify_login, tools)
+        desk.send_own_request = partial(_verify_login, make_tools)
         desk.addresses_of = engine.context.connector.addresses_of
         desk.on_user_name = self._profiles.save_user_name
         handler = RequestHandler(
@@ -256,7 +248,7 @@ class Service:
             publisher=self._publisher,
             front_ends=self._front_ends,
             port=self._port,
-            tools=tools,
+            make_tools=make_tools,
             presence=self._presence,
             forget_connections=engine.forget_connections,
             quit_now=self._stop.set,
@@ -392,11 +384,30 @@ async def _verify_and_save(
     return await save_login.verify_and_save(tools, profile, login, is_typed=is_typed)
 
 
-async def _verify_login(tools: OwnRequestTools, profile: Profile, target: str) -> bool:
+def _own_request_tools(
+    desk: Desk, engine: Engine, limits: EngineLimits, publisher: StatusPublisher
+) -> "OwnRequestTools":
+    # Here, since many runs need no request of their own.
+    from trayproxy.service.own_requests.probe import OwnRequestTools
+
+    return OwnRequestTools(
+        desk,
+        engine.context.connector,
+        engine.auth.handshake_threads,
+        limits,
+        engine.context.own_address.via,
+        asyncio.get_running_loop().time,
+        publisher.captive_portal_found,
+    )
+
+
+async def _verify_login(
+    make_tools: "Callable[[], OwnRequestTools]", profile: Profile, target: str
+) -> bool:
     # Here, since many runs need no request of their own.
     from trayproxy.service.own_requests import trial
 
-    return await trial.verify_login(tools, profile, target)
+    return await trial.verify_login(make_tools(), profile, target)
 
 
 def _call_on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -43,12 +43,12 @@ from trayproxy.profiles.store import SettingsError
 from trayproxy.profiles.validate import check_port, check_profile
 from trayproxy.service.front_ends import FrontEnds
 from trayproxy.service.local_port import LocalPort
-from trayproxy.service.own_requests.probe import OwnRequestTools
 from trayproxy.service.presence import Presence
 from trayproxy.service.profile_changes import ProfileChanges, UnknownProfileError
 from trayproxy.service.status_publisher import StatusPublisher
 
 if TYPE_CHECKING:
+    from trayproxy.service.own_requests.probe import OwnRequestTools
     from trayproxy.service.own_requests.save_login import SaveOutcome
 
 NO_SUCH_PROFILE = Problem(
@@ -80,7 +80,7 @@ class RequestHandler:
         publisher: StatusPublisher,
         front_ends: FrontEnds,
         port: LocalPort,
-        tools: OwnRequestTools,
+        make_tools: "Callable[[], OwnRequestTools]",
         presence: Presence,
         forget_connections: Callable[[], None],
         quit_now: Callable[[], None],
@@ -95,7 +95,7 @@ class RequestHandler:
             publisher: Publishes the status to the front ends.
             front_ends: The connected front ends.
             port: The local port.
-            tools: The tools for profile tests.
+            make_tools: Returns the tools for profile tests.
             presence: Receives the names of the connected front ends, and each use of a window.
             forget_connections: Closes the idle upstream connections.
             quit_now: Ends the service.
@@ -107,7 +107,7 @@ class RequestHandler:
         self._publisher = publisher
         self._front_ends = front_ends
         self._port = port
-        self._tools = tools
+        self._make_tools = make_tools
         self._presence = presence
         self._forget_connections = forget_connections
         self._quit_now = quit_now
@@ -227,7 +227,7 @@ class RequestHandler:
         from trayproxy.service.own_requests.profile_check import ProfileCheck
 
         try:
-            check = ProfileCheck(checked, url, self._tools)
+            check = ProfileCheck(checked, url, self._make_tools())
         except MessageError as error:
             problem = Problem("TP-807", "This address cannot be fetched", f"{url}: {error}.")
             return Failed(problem, ExitCode.FAILED)

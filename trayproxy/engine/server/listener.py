@@ -9,7 +9,6 @@ from typing import Any
 from proxy.common.flag import flags as proxy_flags
 from proxy.core.listener.tcp import TcpSocketListener
 
-from trayproxy.desktop.ports import is_taken
 from trayproxy.engine.context import OwnAddress, format_address
 from trayproxy.engine.net.socket_stream import disable_pacing
 from trayproxy.engine.server.client_connection import ClientConnection
@@ -174,6 +173,8 @@ class Listeners:
             self._listen_on(beside, own.port)
         except OSError as error:
             taken = format_address(beside, own.port)
+            from trayproxy.desktop.ports import is_taken  # Rare.
+
             if is_taken(error):
                 return taken
             logger.debug("not listening on %s: %s", taken, error.strerror)
