@@ -1,8 +1,9 @@
 """Finding the login of a protection space: in another realm, in the keyring or by a prompt."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
@@ -92,7 +93,7 @@ class CredentialLookup:
     def _objection(self, space: SpaceState) -> PromptReason | None:
         """Return why a saved login must not be sent to this upstream in its present state."""
         offer = pick(space, space.offers, self._state.now)
-        space.current = space.current.with_consent(None)
+        space.current = replace(space.current, consent=None)
         return objection(self._state, space, offer, space.offers) if offer else None
 
     def _may_look_up(self, space: SpaceState) -> bool:
@@ -134,7 +135,7 @@ class CredentialLookup:
         if login is None:
             self._prompts.ask(space, self._reason_without_login(space))
         elif state.is_rejected(space.key.upstream_id, login):
-            space.prompt = space.prompt.with_user(login.user)
+            space.prompt = replace(space.prompt, user=login.user)
             self._prompts.ask(space, PromptReason.SAVED_REJECTED)
         elif self._is_on_hold(space, login):
             self._prompts.ask(space, PromptReason.UNCHECKED)
@@ -164,7 +165,7 @@ class CredentialLookup:
         the unlocking."""
         state = self._state
         if self._waits_for_keyring(space) and state.now >= space.lookup.next_survey_at:
-            space.lookup = space.lookup.surveyed(state.now + state.limits.survey_interval)
+            space.lookup = space.lookup.surveyed(state.now, state.limits)
             state.effects.append(SurveyKeyring())
 
     def deadlines(self, space: SpaceState) -> Iterator[float]:
@@ -192,7 +193,7 @@ class CredentialLookup:
         state = self._state
         space.lookup = space.lookup.timed_out(state.now + state.limits.locked_lookup_ttl)
         if state.keyring.state is not KeyringState.LOCKED:
-            self.set_keyring(replace(state.keyring, state=KeyringState.SILENT))
+            self.set_keyring(structs.replace(state.keyring, state=KeyringState.SILENT))
         self._prompts.ask(space, self._reason_without_login(space))
 
     def _reason_without_login(self, space: SpaceState) -> PromptReason:
@@ -217,7 +218,7 @@ class CredentialLookup:
         unanswered = space.doubt.unanswered if is_same and source is LoginSource.SAVED else 0
         is_rejected = login is not None and self._state.is_rejected(space.key.upstream_id, login)
         self.clear_login(space, login, source, retry_rejected=is_rejected)
-        space.doubt = space.doubt.with_unanswered(unanswered)
+        space.doubt = replace(space.doubt, unanswered=unanswered)
         if source is not LoginSource.SAVED and space.prompt.reason not in UPSTREAM_CHANGED:
             space.backoffs.clear()  # The failures may have been specific to the previous user.
         if space.phase is not SpacePhase.UNVERIFIED:

@@ -106,18 +106,6 @@ class CurrentLogin:
             self, remember=remember, retry_rejected=self.retry_rejected or retry_rejected
         )
 
-    def with_consent(self, consent: OfferedScheme | None) -> "CurrentLogin":
-        """Return the login with the scheme shown in the prompt when the login was typed."""
-        return replace(self, consent=consent)
-
-    def unsent(self) -> "CurrentLogin":
-        """Return the login that is not sent because it was rejected before."""
-        return replace(self, is_unsent=True)
-
-    def weaker_snoozed(self, until: float) -> "CurrentLogin":
-        """Return the login without prompts about weaker schemes until a time."""
-        return replace(self, weaker_snoozed_until=until)
-
     # --- Acceptance ------------------------------------------------------------------------------
 
     def accepted(self, now: float, scheme: str, label: str) -> "CurrentLogin":
@@ -135,14 +123,6 @@ class CurrentLogin:
     def accepted_elsewhere(self, labels: Mapping[str, str]) -> "CurrentLogin":
         """Return the login with the labels and schemes of its acceptance in another realm."""
         return replace(self, accepted_labels={**self.accepted_labels, **labels})
-
-    def saved(self) -> "CurrentLogin":
-        """Return the login after it was saved to the keyring."""
-        return replace(self, remember=False, source=LoginSource.SAVED)
-
-    def without_scheme(self) -> "CurrentLogin":
-        """Return the login without an accepted scheme: the scheme has failed."""
-        return replace(self, scheme="")
 
     # --- Queries ---------------------------------------------------------------------------------
 
@@ -225,17 +205,9 @@ class Doubt:
 
     # --- Refusals --------------------------------------------------------------------------------
 
-    def with_refusals(self, count: int) -> "Doubt":
-        """Return the doubt with another number of refusals."""
-        return replace(self, refusals=count)
-
     def refused(self, target: str, now: float) -> "Doubt":
         """Return the doubt after the refusal of a request to a target."""
         return replace(self, refused_hosts={**self.refused_hosts, host_of(target): now})
-
-    def renewed(self) -> "Doubt":
-        """Return the doubt in which the verdicts of earlier requests do not count."""
-        return replace(self, in_flight={})
 
     def rejected(self) -> "Doubt":
         """Return the doubt after the rejection of the login."""
@@ -251,9 +223,9 @@ class Doubt:
 
     # --- No response -----------------------------------------------------------------------------
 
-    def with_unanswered(self, count: int) -> "Doubt":
-        """Return the doubt with another number of requests without a response."""
-        return replace(self, unanswered=count)
+    def at_least_unanswered(self, count: int) -> "Doubt":
+        """Return the doubt with no fewer requests without a response than a number."""
+        return replace(self, unanswered=max(self.unanswered, count))
 
     def lost(self, target: str | None) -> "Doubt":
         """Return the doubt after a request with the login ended without a response.
@@ -275,12 +247,8 @@ class Doubt:
     def after_silence(self, limits: DeskLimits) -> "Doubt":
         """Return the doubt in which the login may be the reason for missing responses."""
         hosts = set(map(host_of, self.in_flight.values()))
-        return replace(
-            self,
-            unanswered=max(self.unanswered, limits.unanswered_max),
-            is_overdue=False,
-            inconclusive_hosts=self.inconclusive_hosts | hosts,
-        )
+        doubt = self.at_least_unanswered(limits.unanswered_max)
+        return replace(doubt, is_overdue=False, inconclusive_hosts=self.inconclusive_hosts | hosts)
 
     def without_silence(self) -> "Doubt":
         """Return the doubt after the login turned out not to be the reason for missing

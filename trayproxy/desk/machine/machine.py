@@ -75,7 +75,7 @@ from trayproxy.desk.machine.scheme_policy import objection, pick
 from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.user_actions import UserActions
-from trayproxy.desk.machine.verification import Verification
+from trayproxy.desk.machine.verification import OwnRequests, Verification
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.domain.signin import Ending, KeyringState, KeyringStatus, Program, PromptReason
@@ -105,10 +105,13 @@ class Machine(Queries):
         self._prompts = Prompts(self.state)
         self._lookup = CredentialLookup(self.state, self._prompts)
         self._outcomes = Outcomes(self.state, self._prompts)
-        self._verification = Verification(self.state, self._prompts, self._outcomes)
-        self._pacing = Pacing(self.state, self._verification)
+        self._own_requests = OwnRequests(self.state, self._prompts)
+        self._verification = Verification(
+            self.state, self._prompts, self._outcomes, self._own_requests
+        )
+        self._pacing = Pacing(self.state, self._own_requests)
         self._user_actions = UserActions(
-            self.state, self._prompts, self._lookup, self._verification
+            self.state, self._prompts, self._lookup, self._own_requests
         )
 
     # --- Events ----------------------------------------------------------------------------------
@@ -153,7 +156,7 @@ class Machine(Queries):
             case UpstreamSilent():
                 self._pacing.handle_overdue(event)
             case OwnRequestEnded():
-                self._verification.handle_own_ended(event)
+                self._own_requests.handle_ended(event)
             case ClientLeft(request_id):
                 self.state.unpark(request_id)
                 self._pacing.remove(request_id)
@@ -271,7 +274,7 @@ class Machine(Queries):
         if event.offers:
             space.offers = event.offers
             offer = pick(space, event.offers, self.state.now)
-            space.prompt = space.prompt.with_method((offer or event.offers[0]).method)
+            space.prompt = replace(space.prompt, method=(offer or event.offers[0]).method)
 
     def _handle_refused_request(
         self,
@@ -310,7 +313,7 @@ class Machine(Queries):
         ):
             return state.refuse(event.request_id, RefusalReason.FORBIDDEN)
         self._park_or_refuse(space, replace(request, was_refused=True))
-        return self._verification.send_own_request(space)
+        return self._own_requests.send(space)
 
     def _is_current(self, upstream_id: UpstreamId, profile: Profile) -> bool:
         """Return whether the current configuration of a profile includes this upstream."""
@@ -360,7 +363,7 @@ class Machine(Queries):
         if request.is_own and space.phase not in _WITH_LOGIN:
             return state.refuse(request.request_id, RefusalReason.WITHDRAWN)
         if space.prompt.reason is PromptReason.ASKED_FOR:
-            space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
+            space.prompt = replace(space.prompt, reason=PromptReason.NEEDED)
         is_first = not space.parked
         state.park(space, request)
         if space.phase is SpacePhase.NO_LOGIN:
@@ -385,12 +388,11 @@ class Machine(Queries):
         """
         for request in list(space.parked.values()):
             if not self._matches_again(space, request):
-                self.state.unpark(request.request_id)
                 self.state.refuse(request.request_id, RefusalReason.WEAKER)
         space.move_to(SpacePhase.UNVERIFIED)
 
     def _set_program(self, request_id: int, program: Program) -> None:
-        space = self.state.space_of_request.get(request_id)
+        space = self.state.space_of_request(request_id)
         if space:
             space.parked[request_id] = replace(space.parked[request_id], program=program)
             self.state.prompt_changed(space)
@@ -415,7 +417,7 @@ class Machine(Queries):
         self._user_actions.end_snooze(s for s in spaces if s.prompt.snooze_ends_with_network)
         for space in spaces:
             space.backoffs.clear()
-            space.doubt = space.doubt.with_unanswered(0)
+            space.doubt = replace(space.doubt, unanswered=0)
 
     def _edit_profile(self, profile: Profile) -> None:
         state = self.state
@@ -441,7 +443,7 @@ class Machine(Queries):
         self.state.prompt_changed(space)
         if method_changed:
             space.backoffs.clear()
-            space.current = space.current.without_scheme().with_consent(None)
+            space.current = replace(space.current, scheme="", consent=None)
             if space.phase is SpacePhase.TRUSTED:
                 # The login is right; the next request verifies it with the new method.
                 space.move_to(SpacePhase.UNVERIFIED)
@@ -469,7 +471,6 @@ class Machine(Queries):
         for request in list(space.parked.values()):
             if state.now < request.parked_at + state.limits.parked_timeout:
                 break
-            state.unpark(request.request_id)
             state.refuse(request.request_id, RefusalReason.TIMED_OUT)
         self._verification.expire(space)
         if space.phase is SpacePhase.LOOKING_UP and state.now >= space.lookup.deadline:

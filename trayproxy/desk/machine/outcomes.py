@@ -13,6 +13,8 @@ password was changed. A login is never in doubt where no host was named yet (SOC
 rejected once: it is never sent again automatically.
 """
 
+from dataclasses import replace
+
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind, is_password_unchecked
 from trayproxy.desk.machine.current_login import Doubt, LoginSource
@@ -78,7 +80,7 @@ class Outcomes:
         space.seen_at = self._state.now
         space.current = space.current.accepted(self._state.now, event.scheme, event.label)
         space.doubt = Doubt()
-        space.prompt = space.prompt.with_weaker_refusal(None)
+        space.prompt = replace(space.prompt, weaker_refusal=None)
         canary_target = space.trial.canary_target if space.phase is SpacePhase.CHECKING else ""
         target = event.target or canary_target
         if target and space.login_id == login_id:
@@ -108,7 +110,7 @@ class Outcomes:
         self._update_fingerprint(space, label)
         replaces_user = space.current.source is LoginSource.TYPED
         if space.current.remember and space.login:
-            space.current = space.current.saved()
+            space.current = replace(space.current, remember=False, source=LoginSource.SAVED)
             # Before the user name changes: the keyring removes the entry of the old user name.
             state.effects.append(SaveLoginToKeyring(space.upstream_profile, space.login))
         state.keep_user(space, replaces=replaces_user)
@@ -120,13 +122,11 @@ class Outcomes:
             if request.was_refused:
                 # The request was refused with this right login, so its host is forbidden.
                 self._forbid(space, request.target)
-                self._state.unpark(request.request_id)
                 self._state.refuse(request.request_id, RefusalReason.FORBIDDEN)
             elif any(
                 offer.scheme == space.current.scheme
                 for offer in request.untried_offers(space.login_id)
             ):
-                self._state.unpark(request.request_id)
                 self._state.release(request.request_id, space, space.current.scheme)
 
     def _forbid(self, space: SpaceState, target: str) -> None:
@@ -178,12 +178,8 @@ class Outcomes:
             tried: The login of the request.
             challenged: The protection space of the 407.
         """
-        space = self._state.spaces.get(tried.login_id.space)
-        if (
-            space is None
-            or space.key.upstream_id != challenged.upstream_id
-            or space.login_id != tried.login_id
-        ):
+        space = self._state.space_of_login(tried.login_id)
+        if space is None or space.key.upstream_id != challenged.upstream_id:
             return
         if space.phase not in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED):
             return
@@ -191,7 +187,7 @@ class Outcomes:
             return
         may_have_cost = not is_password_unchecked(tried.verdict)
         if may_have_cost and space.current.was_accepted:
-            space.doubt = space.doubt.with_refusals(space.doubt.refusals + 1)
+            space.doubt = replace(space.doubt, refusals=space.doubt.refusals + 1)
         stays_open = (
             space.current.was_accepted and space.doubt.refusals < self._state.limits.refusals_max
         )
@@ -203,7 +199,7 @@ class Outcomes:
                     space, Ending.ABANDONED
                 )  # The other realm opens its own prompt.
         elif space.login and (space.current.was_accepted or self._prompts.can_ask):
-            space.doubt = space.doubt.with_refusals(0)
+            space.doubt = replace(space.doubt, refusals=0)
             if not space.has_clients:
                 self._prompts.close(space, Ending.ABANDONED)
             self._prompts.ask(space, PromptReason.UNCHECKED)
@@ -255,7 +251,7 @@ class Outcomes:
             self.reject(space, tried.verdict)
             return True
         if was_canary or not space.doubt.refusals:
-            space.doubt = space.doubt.with_refusals(space.doubt.refusals + 1)
+            space.doubt = replace(space.doubt, refusals=space.doubt.refusals + 1)
         if space.doubt.refusals >= state.limits.refusals_max:
             self.reject(space, tried.verdict)
             return True
@@ -264,7 +260,7 @@ class Outcomes:
         space.doubt = space.doubt.refused(event.target, state.now)
         if space.phase is SpacePhase.CHECKING and not was_canary:
             return False
-        space.doubt = space.doubt.renewed()
+        space.doubt = replace(space.doubt, in_flight={})
         space.trial = space.trial.canary_ended()
         if space.phase is not SpacePhase.UNVERIFIED:
             space.move_to(SpacePhase.UNVERIFIED)
@@ -331,7 +327,7 @@ class Outcomes:
                 return False
         back_off(state, space, scheme, verdict)
         if space.current.scheme == scheme:
-            space.current = space.current.without_scheme()
+            space.current = replace(space.current, scheme="")
         if space.phase is SpacePhase.TRUSTED or (space.phase is SpacePhase.CHECKING and is_trial):
             space.trial = space.trial.canary_ended()
             space.move_to(SpacePhase.UNVERIFIED)
@@ -359,7 +355,7 @@ class Outcomes:
         """Prompt for another login instead of sending a login rejected before."""
         assert space.login is not None
         reason = _REJECTED_BEFORE.get(space.current.source, PromptReason.TYPED_REJECTED)
-        space.current = space.current.unsent()
+        space.current = replace(space.current, is_unsent=True)
         space.prompt = space.prompt.rejected_before(space.login.user, reason)
         self._prompts.ask(space, reason)
 
@@ -379,8 +375,8 @@ class Outcomes:
             space.trial.canary_scheme or space.current.scheme,
             verdict,
         )
-        space.doubt = space.doubt.with_refusals(0)
-        space.current = space.current.without_scheme()
+        space.doubt = replace(space.doubt, refusals=0)
+        space.current = replace(space.current, scheme="")
         space.trial = space.trial.canary_ended()
         if space.phase is not SpacePhase.UNVERIFIED:
             space.move_to(SpacePhase.UNVERIFIED)
@@ -401,10 +397,10 @@ class Outcomes:
         """
         state = self._state
         space.trial = space.trial.canary_ended()
-        space.doubt = space.doubt.with_unanswered(space.doubt.unanswered + sent)
+        space.doubt = replace(space.doubt, unanswered=space.doubt.unanswered + sent)
         limit = limit or state.limits.unanswered_max
         if not space.current.was_accepted:
-            space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
+            space.prompt = replace(space.prompt, reason=PromptReason.UNCHECKED)
         else:
             limit = state.limits.unanswered_max + 1
         too_many = space.doubt.unanswered - limit

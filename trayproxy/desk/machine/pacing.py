@@ -24,36 +24,28 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
-from trayproxy.desk.machine.verification import Verification
+from trayproxy.desk.machine.verification import OwnRequests
 
 
 class Pacing:
     """Grants send permits singly while a login is not proved."""
 
-    def __init__(self, state: DeskState, verification: Verification) -> None:
+    def __init__(self, state: DeskState, own_requests: OwnRequests) -> None:
         self._state = state
-        self._verification = verification
+        self._own_requests = own_requests
 
     def request_permit(self, event: PermitRequested) -> None:
         """Queue a request for a send permit; deny the permit if its login is not trusted."""
-        space = self._state.spaces.get(event.login_id.space)
-        if (
-            space is None
-            or space.login_id != event.login_id
-            or space.phase is not SpacePhase.TRUSTED
-        ):
+        space = self._state.space_of_login(event.login_id)
+        if space is None or space.phase is not SpacePhase.TRUSTED:
             self._state.effects.append(DenyPermit(event.request_id))
         else:
             space.permit_queue[event.request_id] = event.target
 
     def handle_overdue(self, event: UpstreamSilent) -> None:
         """Treat a login as unproved because the upstream has stopped responding to its requests."""
-        space = self._state.spaces.get(event.login_id.space)
-        if (
-            space is None
-            or space.login_id != event.login_id
-            or space.phase is not SpacePhase.TRUSTED
-        ):
+        space = self._state.space_of_login(event.login_id)
+        if space is None or space.phase is not SpacePhase.TRUSTED:
             return
         if space.doubt.unanswered or space.doubt.in_flight:
             return
@@ -85,7 +77,7 @@ class Pacing:
         if space.phase is SpacePhase.TRUSTED and not self._is_due(space):
             return
         if space.phase is SpacePhase.TRUSTED and self._has_too_many_unanswered(space):
-            self._verification.verify_after_silence(space)
+            self._own_requests.verify_after_silence(space)
         if space.phase is not SpacePhase.TRUSTED:
             state.deny_permits(space)
             return

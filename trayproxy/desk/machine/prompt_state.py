@@ -124,21 +124,9 @@ class PromptState:
         reason = self.reason if is_reason_kept else PromptReason.ASKED_FOR
         return replace(self, may_retry_rejected=True, reason=reason)
 
-    def with_reason(self, reason: PromptReason) -> "PromptState":
-        """Return the state with another reason for the prompt."""
-        return replace(self, reason=reason)
-
-    def with_method(self, method: SignInMethod) -> "PromptState":
-        """Return the state with another sign-in method for display."""
-        return replace(self, method=method)
-
     def opened(self, number: int) -> "PromptState":
         """Return the state after the prompt was opened with a number."""
         return replace(self, open=OpenPrompt(number))
-
-    def closed(self) -> "PromptState":
-        """Return the state after the prompt was closed."""
-        return replace(self, open=None)
 
     def touched(self, now: float) -> "PromptState":
         """Return the state after an action of the user on the prompt, if the prompt is open."""
@@ -152,17 +140,9 @@ class PromptState:
 
     # --- Logins ----------------------------------------------------------------------------------
 
-    def needing_user(self) -> "PromptState":
-        """Return the state in which the user must provide a login or solve a problem."""
-        return replace(self, needs_user=True)
-
     def settled(self) -> "PromptState":
         """Return the state in which the user has nothing to do."""
         return replace(self, needs_user=False, weaker_refusal=None)
-
-    def with_user(self, user: str) -> "PromptState":
-        """Return the state with a user name to be suggested."""
-        return replace(self, user=user)
 
     def with_new_login(self, login: Login | None) -> "PromptState":
         """Return the state after a login, or the own sign-in if None, has become the current
@@ -197,11 +177,6 @@ class PromptState:
             is_repeated=False,
             may_retry_rejected=False,
         )
-
-    def with_weaker_refusal(self, text: str | None) -> "PromptState":
-        """Return the state after the refusal of a request because of a weaker scheme, or after an
-        acceptance if None."""
-        return replace(self, weaker_refusal=text)
 
     # --- Queries ---------------------------------------------------------------------------------
 

@@ -64,14 +64,14 @@ class Prompts:
         """Open the prompt of a protection space."""
         self._numbers += 1
         space.prompt = space.prompt.opened(self._numbers)
-        space.lookup = space.lookup.surveyed(self._state.now + self._state.limits.survey_interval)
+        space.lookup = space.lookup.surveyed(self._state.now, self._state.limits)
         self._state.prompt_changed(space)
 
     def close(self, space: SpaceState, ending: Ending) -> None:
         """Close the prompt of a protection space, if it is open."""
         if space.prompt.open:
             self._state.effects.append(NotifyPromptClosed(space.prompt.open.number, ending))
-            space.prompt = space.prompt.closed()
+            space.prompt = replace(space.prompt, open=None)
 
     def touch(self, space: SpaceState) -> None:
         """Record an action of the user on the prompt of a protection space."""
@@ -132,7 +132,7 @@ class Prompts:
         ):
             self.close(space, Ending.ABANDONED)
         elif space.phase is SpacePhase.TRUSTED:
-            space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
+            space.prompt = replace(space.prompt, reason=PromptReason.NEEDED)
             self.close(space, Ending.ABANDONED)
 
     def _refuse_own_requests(self, space: SpaceState) -> None:

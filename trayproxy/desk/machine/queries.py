@@ -95,34 +95,30 @@ class Queries:
 
     def login(self, login_id: LoginId) -> Login | None:
         """Return the login with this identifier, or None if it is not the current login."""
-        space = self.state.spaces.get(login_id.space)
-        return space.login if space and space.login_id == login_id else None
+        space = self.state.space_of_login(login_id)
+        return space.login if space else None
 
     def login_scheme(self, login_id: LoginId) -> tuple[str, str]:
         """Return the scheme with which a login is sent without a 407, and its strength label.
 
         Both are as in `OfferedScheme`, and empty if they are unknown.
         """
-        space = self.state.spaces.get(login_id.space)
-        if space is None or space.login_id != login_id:
-            return ("", "")
-        return (space.current.scheme, space.current.label)
+        space = self.state.space_of_login(login_id)
+        return (space.current.scheme, space.current.label) if space else ("", "")
 
     def is_current(self, login_id: LoginId) -> bool:
         """Return whether this identifier names the current login or the own sign-in."""
-        space = self.state.spaces.get(login_id.space)
-        return space is not None and space.login_id == login_id and space.current.exists
+        space = self.state.space_of_login(login_id)
+        return space is not None and space.current.exists
 
     def is_trusted(self, login_id: LoginId) -> bool:
         """Return whether this identifier names the current login and the login was accepted."""
-        space = self.state.spaces.get(login_id.space)
-        return (
-            space is not None and space.login_id == login_id and space.phase is SpacePhase.TRUSTED
-        )
+        space = self.state.space_of_login(login_id)
+        return space is not None and space.phase is SpacePhase.TRUSTED
 
     def is_proved(self, login_id: LoginId) -> bool:
         """Return whether this identifier names a trusted login and its requests got responses."""
-        space = self.state.spaces.get(login_id.space)
+        space = self.state.space_of_login(login_id)
         return self.is_trusted(login_id) and space is not None and not space.doubt.unanswered
 
     def is_settled(self, upstream_id: UpstreamId) -> bool:

@@ -184,17 +184,13 @@ class Lookup:
         """Return the state after the deadline of the outstanding look-up; a late result is used."""
         return replace(self, deadline=inf, next_at=next_at)
 
-    def allowed(self, now: float) -> "Lookup":
-        """Return the state in which the keyring may be read at once."""
-        return replace(self, next_at=now)
+    def surveyed(self, now: float, limits: DeskLimits) -> "Lookup":
+        """Return the state after a check whether the keyring has been unlocked."""
+        return replace(self, next_survey_at=now + limits.survey_interval)
 
     def held(self, until: float, next_at: float) -> "Lookup":
         """Return the state in which the current login is not sent automatically until a time."""
         return replace(self, hold_until=until, next_at=next_at)
-
-    def surveyed(self, next_survey_at: float) -> "Lookup":
-        """Return the state after a check whether the keyring has been unlocked."""
-        return replace(self, next_survey_at=next_survey_at)
 
 
 @dataclass(slots=True)
@@ -239,7 +235,7 @@ class SpaceState:
         assert phase in TRANSITIONS[self.phase], f"{self.phase} to {phase}"
         self.phase = phase
         if phase is SpacePhase.PROMPTING:
-            self.prompt = self.prompt.needing_user()
+            self.prompt = replace(self.prompt, needs_user=True)
         elif phase in (SpacePhase.TRUSTED, SpacePhase.NO_LOGIN):
             self.prompt = self.prompt.settled()
 

@@ -23,7 +23,12 @@ from trayproxy.desk.machine.events import (
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.prompt_state import PromptState
 from trayproxy.desk.machine.space_state import Lookup, ParkedRequest, SpacePhase, SpaceState
-from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
+from trayproxy.desk.protection_space import (
+    LoginId,
+    ProtectionSpace,
+    UpstreamFingerprint,
+    UpstreamId,
+)
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
@@ -40,7 +45,6 @@ class DeskState:
         now: Time of the current event.
         keyring: Status of the keyring, as far as it is known.
         spaces: All protection spaces.
-        space_of_request: The protection space in which each request is parked, by request number.
         addresses: The addresses of each upstream, as far as they are known.
         active: The active profile.
         profiles: Profiles as currently configured, by id; None for a deleted profile.
@@ -64,7 +68,6 @@ class DeskState:
         self.now = 0.0
         self.keyring = KeyringStatus(KeyringState.UNKNOWN)
         self.spaces: dict[ProtectionSpace, SpaceState] = {}
-        self.space_of_request: dict[int, SpaceState] = {}
         self.addresses: dict[UpstreamId, tuple[str, ...]] = {}
         self.active: Profile | None = None
         self.profiles: dict[str, Profile | None] = {}
@@ -107,6 +110,15 @@ class DeskState:
             and not scopes.isdisjoint(self.rejection_scopes(other.key.upstream_id))
         ]
 
+    def space_of_login(self, login_id: LoginId) -> SpaceState | None:
+        """Return the protection space with this current login, or None if it was replaced."""
+        space = self.spaces.get(login_id.space)
+        return space if space and space.login_id == login_id else None
+
+    def space_of_request(self, request_id: int) -> SpaceState | None:
+        """Return the protection space in which a request is parked, or None if there is none."""
+        return next((s for s in self.spaces.values() if request_id in s.parked), None)
+
     def space_of_prompt(self, number: int) -> SpaceState | None:
         """Return the protection space of an open prompt, or None if no prompt has this number."""
         for space in self.spaces.values():
@@ -129,7 +141,7 @@ class DeskState:
         if space.login is None:
             return
         user = space.login.user
-        space.prompt = space.prompt.with_user(user)
+        space.prompt = replace(space.prompt, user=user)
         spaces = self.spaces_of_profile(space.profile.id)
         others = [
             sibling.login.user
@@ -186,35 +198,27 @@ class DeskState:
     def park(self, space: SpaceState, request: ParkedRequest) -> None:
         """Park a request in a protection space."""
         space.parked[request.request_id] = request
-        self.space_of_request[request.request_id] = space
         self.prompt_changed(space)
 
     def unpark(self, request_id: int) -> None:
         """Remove a request from its protection space, if it is parked."""
-        space = self.space_of_request.pop(request_id, None)
-        if space:
+        if space := self.space_of_request(request_id):
             del space.parked[request_id]
             self.prompt_changed(space)
 
-    def unpark_all(self, space: SpaceState) -> list[ParkedRequest]:
-        """Remove and return all parked requests of a protection space, oldest first."""
-        requests = list(space.parked.values())
-        for request in requests:
-            del self.space_of_request[request.request_id]
-        space.parked.clear()
-        return requests
-
     def refuse(self, request_id: int, reason: RefusalReason, text: str = "") -> None:
-        """Refuse a request, which must not be parked (any more)."""
+        """Refuse a request, whether it is parked or not."""
+        self.unpark(request_id)
         self.effects.append(RefuseRequest(request_id, reason, text))
 
     def refuse_all(self, space: SpaceState, reason: RefusalReason, text: str = "") -> None:
         """Refuse all parked requests of a protection space."""
-        for request in self.unpark_all(space):
-            self.refuse(request.request_id, reason, text)
+        self.effects += [RefuseRequest(request_id, reason, text) for request_id in space.parked]
+        space.parked.clear()
 
     def release(self, request_id: int, space: SpaceState, scheme: str) -> None:
-        """Release a request with the current login of a protection space."""
+        """Release a parked request with the current login of a protection space."""
+        self.unpark(request_id)
         self.effects.append(ReleaseRequest(request_id, space.login_id, scheme))
 
     def deny_permits(self, space: SpaceState) -> None:

@@ -93,10 +93,6 @@ class Trial:
 
     # --- The canary ------------------------------------------------------------------------------
 
-    def blocked(self, *, is_blocked: bool) -> "Trial":
-        """Return the trial that waits for the verdict on the same login, or no longer waits."""
-        return replace(self, is_blocked=is_blocked)
-
     def canary_sent(self, target: str, scheme: str, now: float, limits: DeskLimits) -> "Trial":
         """Return the trial after its canary was sent."""
         return replace(

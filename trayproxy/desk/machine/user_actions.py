@@ -1,6 +1,7 @@
 """The actions of the user: answering and declining prompts, signing in, removing logins."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import inf
 
 from trayproxy.auth.login import Login
@@ -21,7 +22,7 @@ from trayproxy.desk.machine.space_state import (
     SpaceState,
 )
 from trayproxy.desk.machine.state import DeskState
-from trayproxy.desk.machine.verification import Verification
+from trayproxy.desk.machine.verification import OwnRequests
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamId
 from trayproxy.domain.signin import Ending, KeyringState, PromptReason, Snooze
 from trayproxy.profiles.profile import Profile, SignIn
@@ -35,12 +36,12 @@ class UserActions:
         state: DeskState,
         prompts: Prompts,
         lookup: CredentialLookup,
-        verification: Verification,
+        own_requests: OwnRequests,
     ) -> None:
         self._state = state
         self._prompts = prompts
         self._lookup = lookup
-        self._verification = verification
+        self._own_requests = own_requests
 
     # --- Prompts ---------------------------------------------------------------------------------
 
@@ -58,7 +59,7 @@ class UserActions:
             offers = space.objected_requests[0].offers if space.objected_requests else space.offers
             shown = pick(space, offers, self._state.now) if space.key.family else None
             self._lookup.set_login(space, event.login, LoginSource.TYPED)
-            space.current = space.current.with_consent(shown)
+            space.current = replace(space.current, consent=shown)
         space.current = space.current.provided(remember=event.remember)
         if not space.parked and not self._state.can_send_own:
             # No request is parked: the next request verifies the login without a prompt.
@@ -77,7 +78,7 @@ class UserActions:
 
     def _wait_for_verdict(self, space: SpaceState) -> None:
         """Continue the trial of a login after the user has typed the same login again."""
-        space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
+        space.prompt = replace(space.prompt, reason=PromptReason.NEEDED)
         is_checking = space.phase is SpacePhase.CHECKING
         overdue_at = self._state.now + self._state.limits.canary_overdue
         space.trial = space.trial.typed_again(overdue_at if is_checking else inf)
@@ -118,12 +119,11 @@ class UserActions:
     def _decline_weaker(self, space: SpaceState, snooze: Snooze) -> None:
         """Refuse the requests with a demand for a weaker scheme; the login remains in use for the
         others."""
-        space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
+        space.prompt = replace(space.prompt, reason=PromptReason.NEEDED)
         if space.objected_requests:
             until = self._state.now + self._snooze_time(snooze)
-            space.current = space.current.weaker_snoozed(until)
+            space.current = replace(space.current, weaker_snoozed_until=until)
         for request in space.objected_requests:
-            self._state.unpark(request.request_id)
             self._state.refuse(request.request_id, RefusalReason.DECLINED)
 
     def _snooze_time(self, snooze: Snooze) -> float:
@@ -162,7 +162,7 @@ class UserActions:
         if profile.sign_in is SignIn.SSO:
             return self._retry_sso(space)
         space.prompt = space.prompt.requested(is_waiting=bool(space.parked))
-        space.lookup = space.lookup.allowed(state.now)
+        space.lookup = replace(space.lookup, next_at=state.now)
         if space.phase in (SpacePhase.NO_LOGIN, SpacePhase.SNOOZED):
             space.move_to(SpacePhase.PROMPTING)
         if space.prompt.open is None:
@@ -177,7 +177,7 @@ class UserActions:
         if space.phase is SpacePhase.NO_LOGIN:
             self._lookup.set_login(space, None, LoginSource.SSO)
         if space.phase is SpacePhase.UNVERIFIED and self._state.can_send_own:
-            self._verification.send_own_request(space)
+            self._own_requests.send(space)
 
     def use_login(self, event: LoginProvided) -> None:
         """Use a login provided without a prompt."""
@@ -218,8 +218,8 @@ class UserActions:
     def reset_space(self, space: SpaceState) -> None:
         """Forget the login of a protection space and prompt anew for the parked requests."""
         self._lookup.clear_login(space)
-        space.prompt = space.prompt.without_rejections().with_user("")
-        space.lookup = space.lookup.allowed(self._state.now)
+        space.prompt = replace(space.prompt.without_rejections(), user="")
+        space.lookup = replace(space.lookup, next_at=self._state.now)
         space.backoffs.clear()
         space.forbidden_hosts.clear()
         if space.phase is SpacePhase.SNOOZED:

@@ -14,6 +14,7 @@ inconclusive responses (see `trayproxy.desk.machine.outcomes`) or refuse right l
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from trayproxy.desk.machine.current_login import LoginSource
 from trayproxy.desk.machine.events import (
@@ -27,6 +28,7 @@ from trayproxy.desk.machine.events import (
     SendOwnRequest,
     TrialRecorded,
 )
+from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.outcomes import Outcomes
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
@@ -47,14 +49,162 @@ target. Every Firefox and every Windows requests a small page from these hosts (
 nothing about the user."""
 
 
-class Verification:
-    """Sends canaries and own requests."""
+class OwnRequests:
+    """Sends own requests to verify logins, and handles the ends of own requests."""
 
-    def __init__(self, state: DeskState, prompts: Prompts, outcomes: Outcomes) -> None:
+    def __init__(self, state: DeskState, prompts: Prompts) -> None:
+        self._state = state
+        self._prompts = prompts
+        self._count = 0
+
+    def send(self, space: SpaceState, target: str | None = None) -> None:
+        """Send an own request, if own requests can be sent and none is outstanding.
+
+        Args:
+            space: The protection space with the login.
+            target: The target; the best suited target if None.
+        """
+        state = self._state
+        if space.trial.own_request or not state.can_send_own:
+            return
+        self._count += 1
+        space.trial = space.trial.own_request_sent(
+            self._count, state.now + state.limits.canary_overdue
+        )
+        if target is None:
+            target = _own_target(space, self._state.now, self._state.limits) or NO_TARGET
+        space.doubt = space.doubt.own_request_sent(target)
+        state.effects.append(SendOwnRequest(self._count, space.upstream_profile, target))
+        state.prompt_changed(space)
+
+    def handle_ended(self, event: OwnRequestEnded) -> None:
+        """Handle the end of an own request; its verdict, if any, was handled before."""
+        spaces = self._state.spaces.values()
+        space = next((space for space in spaces if space.trial.own_request == event.number), None)
+        if space is None:
+            return
+        space.trial = space.trial.own_request_ended()
+        self._clear_silence(space)
+        if (
+            space.phase is SpacePhase.UNVERIFIED
+            and not space.parked
+            and not space.current.was_accepted
+        ):
+            if space.trial.is_record_overdue:
+                pass  # The prompt already says why the login is not sent.
+            elif event.was_challenged:
+                space.prompt = replace(space.prompt, reason=PromptReason.UNCHECKED)
+            else:
+                self._prompts.close(space, Ending.ABANDONED)
+        self._state.prompt_changed(space)
+
+    def expire(self, space: SpaceState) -> None:
+        """Let the other requests wait no longer for an own request whose deadline has passed."""
+        if self._state.now >= space.trial.own_deadline:
+            space.trial = space.trial.own_request_overdue()
+            self._clear_silence(space)
+
+    def verify_after_silence(self, space: SpaceState) -> None:
+        """Send an own request to find out whether the login is the reason for missing responses."""
+        if space.login is None or not self._state.can_send_own:
+            return
+        space.doubt = space.doubt.after_silence(self._state.limits)
+        space.move_to(SpacePhase.UNVERIFIED)
+        self.send(space)
+
+    def _clear_silence(self, space: SpaceState) -> None:
+        """Trust a login again if the own request got no 407: the login is not the reason for the
+        silence."""
+        is_awaiting_own = space.phase is SpacePhase.UNVERIFIED and space.current.was_accepted
+        if (
+            is_awaiting_own
+            and space.doubt.unanswered
+            and not space.doubt.refusals
+            and not space.trial.own_challenged
+        ):
+            space.doubt = space.doubt.without_silence()
+            space.move_to(SpacePhase.TRUSTED)
+
+    def may_send(self, space: SpaceState) -> bool:
+        """Return whether another own request may be sent for a login in doubt."""
+        return (
+            self._state.can_send_own
+            and space.doubt.own_requests_sent < self._state.limits.own_requests_max
+        )
+
+    def needs_other_target(self, space: SpaceState) -> bool:
+        """Return whether every parked request goes to the target of the last rejection.
+
+        If a forbidden host was taken for a wrong password, the user is right to insist on the
+        login; but only another host can prove the login. A single own request goes there.
+        """
+        has_other_target = any(
+            request.target != space.trial.rejecting_target for request in space.parked.values()
+        )
+        if has_other_target or not space.trial.rejecting_target or not self._state.can_send_own:
+            return False
+        return space.trial.own_request > 0 or not space.trial.was_own_sent
+
+    def verifies(self, space: SpaceState) -> bool:
+        """Return whether an own request verifies the login on trial; send the own request if it is
+        due.
+
+        An own request is used if all hosts of the parked requests give inconclusive responses, and
+        for the last attempt before the prompt: the first hosts of programs may all be blocked, as
+        the hosts contacted by browsers in the background often are.
+        """
+        limits, now, doubt = self._state.limits, self._state.now, space.doubt
+        if space.current.was_accepted or not (doubt.inconclusive_hosts or space.forbidden_hosts):
+            return False  # Any request can verify the login.
+        targets = [request.target for request in space.parked.values() if not request.is_own]
+        if len(targets) < len(space.parked):
+            return False
+        is_last = bool(doubt.inconclusive_hosts) and doubt.unanswered >= limits.unproved_max - 1
+        if not is_last and not all(
+            space.is_inconclusive(target, now, limits) for target in targets
+        ):
+            return False
+        use_no_target = is_last and NO_TARGET not in doubt.own_targets
+        target = (
+            NO_TARGET if use_no_target else _own_target(space, self._state.now, self._state.limits)
+        )
+        if target is not None:
+            self.send(space, target)
+        return space.trial.awaits_own_request
+
+    def verify_without_clients(self, space: SpaceState) -> None:
+        """Verify a typed login by an own request although no client is parked any more.
+
+        A login from the command line is verified in the same way if it is to be saved.
+        """
+        is_typed = (
+            space.current.source is LoginSource.TYPED
+            and space.prompt.open is not None
+            and space.prompt.open.is_touched
+        )
+        will_be_saved = space.current.source is LoginSource.COMMAND_LINE and space.current.remember
+        if (is_typed or will_be_saved) and not space.trial.was_own_sent:
+            self.send(space)
+        elif (
+            space.doubt.inconclusive_hosts
+            and not space.current.was_accepted
+            and not space.trial.own_request
+        ):
+            target = _own_target(space, self._state.now, self._state.limits)
+            if target is not None:
+                self.send(space, target)
+
+
+class Verification:
+    """Records the trials of logins, and sends canaries."""
+
+    def __init__(
+        self, state: DeskState, prompts: Prompts, outcomes: Outcomes, own_requests: OwnRequests
+    ) -> None:
         self._state = state
         self._prompts = prompts
         self._outcomes = outcomes
-        self._own_requests = 0
+        self._own = own_requests
         self._records = 0
 
     def sweep(self) -> None:
@@ -68,7 +218,7 @@ class Verification:
             elif space.phase is SpacePhase.UNVERIFIED and space.parked:
                 self._verify(space)
             elif space.phase is SpacePhase.UNVERIFIED:
-                self._verify_without_clients(space)
+                self._own.verify_without_clients(space)
 
     def deadlines(self, space: SpaceState) -> Iterator[float]:
         """Yield the deadlines of a protection space."""
@@ -77,18 +227,14 @@ class Verification:
     def expire(self, space: SpaceState) -> None:
         """Handle the passed deadlines of a protection space."""
         now = self._state.now
-        if now >= space.trial.own_deadline:
-            space.trial = space.trial.own_request_overdue()
-            self._clear_silence(space)
+        self._own.expire(space)
         if now >= space.trial.record_deadline:
             self._report_overdue_record(space)
         if now >= space.trial.canary_overdue_at:
             self._report_overdue_canary(space)
         if now >= space.trial.canary_lost_at:
             # The canary is lost. The user decides about the next attempt.
-            space.doubt = space.doubt.with_unanswered(
-                max(space.doubt.unanswered, self._state.limits.unanswered_max - 1)
-            )
+            space.doubt = space.doubt.at_least_unanswered(self._state.limits.unanswered_max - 1)
             self._outcomes.keep_unverified(space, sent=True)
 
     # --- No response, or an inconclusive response ------------------------------------------------
@@ -123,7 +269,7 @@ class Verification:
             # Requests released at the same time count as one: they may have one common cause.
             space.doubt = space.doubt.lost(target)
             if space.doubt.unanswered >= self._state.limits.unanswered_max:
-                self.verify_after_silence(space)
+                self._own.verify_after_silence(space)
 
     def handle_unproved(self, event: LoginUnproved) -> None:
         """Keep a login on trial after an inconclusive response to its canary.
@@ -144,30 +290,9 @@ class Verification:
             limit = self._state.limits.unproved_max
             self._outcomes.keep_unverified(space, sent=event.is_doubtful, limit=limit)
             return
-        space.doubt = space.doubt.with_unanswered(min(space.doubt.unanswered, 1))
+        space.doubt = replace(space.doubt, unanswered=min(space.doubt.unanswered, 1))
         self._outcomes.keep_unverified(space, sent=False)
         if not space.doubt.refusals:
-            space.move_to(SpacePhase.TRUSTED)
-
-    def verify_after_silence(self, space: SpaceState) -> None:
-        """Send an own request to find out whether the login is the reason for missing responses."""
-        if space.login is None or not self._state.can_send_own:
-            return
-        space.doubt = space.doubt.after_silence(self._state.limits)
-        space.move_to(SpacePhase.UNVERIFIED)
-        self.send_own_request(space)
-
-    def _clear_silence(self, space: SpaceState) -> None:
-        """Trust a login again if the own request got no 407: the login is not the reason for the
-        silence."""
-        is_awaiting_own = space.phase is SpacePhase.UNVERIFIED and space.current.was_accepted
-        if (
-            is_awaiting_own
-            and space.doubt.unanswered
-            and not space.doubt.refusals
-            and not space.trial.own_challenged
-        ):
-            space.doubt = space.doubt.without_silence()
             space.move_to(SpacePhase.TRUSTED)
 
     def _report_overdue_canary(self, space: SpaceState) -> None:
@@ -175,7 +300,7 @@ class Verification:
         if space.current.was_accepted:
             self._outcomes.keep_unverified(space, sent=True)
             return
-        space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
+        space.prompt = replace(space.prompt, reason=PromptReason.UNCHECKED)
         self._state.prompt_changed(space)
 
     def _release_trusted(self, space: SpaceState, request: ParkedRequest) -> None:
@@ -184,14 +309,12 @@ class Verification:
         offers = request.untried_offers(space.login_id)
         offer = pick(space, offers, state.now)
         if not offers:
-            state.unpark(request.request_id)
             state.refuse(request.request_id, RefusalReason.FORBIDDEN)
         elif offer is None:
             self._refuse_without_scheme(space, request.request_id)
         elif reason := objection(state, space, offer, request.offers):
             self._hold_for_consent(space, request, offer, reason)
         else:
-            state.unpark(request.request_id)
             state.release(request.request_id, space, offer.scheme)
 
     def _hold_for_consent(
@@ -205,10 +328,9 @@ class Verification:
         can_prompt = self._prompts.can_ask and now >= space.current.weaker_snoozed_until
         if space.current.source is LoginSource.SSO or request.is_own or not can_prompt:
             text = weaker_text(state, space, offer, reason)
-            state.unpark(request.request_id)
             state.refuse(request.request_id, RefusalReason.WEAKER, text)
             if not request.is_own and now >= space.current.weaker_snoozed_until:
-                space.prompt = space.prompt.with_weaker_refusal(text)
+                space.prompt = replace(space.prompt, weaker_refusal=text)
         else:
             self._prompts.ask_for_request(space, request, reason, offer.method)
 
@@ -221,7 +343,7 @@ class Verification:
         """
         assert space.current.exists
         was_blocked = space.trial.is_blocked
-        space.trial = space.trial.blocked(is_blocked=self._is_being_verified(space))
+        space.trial = replace(space.trial, is_blocked=self._is_being_verified(space))
         if space.trial.is_blocked:
             return
         if (
@@ -233,86 +355,15 @@ class Verification:
                 self._outcomes.reject(space)  # The verdict of the awaited canary.
             else:
                 self._outcomes.ask_for_another_login(space)
-        elif space.current.retry_rejected and self._needs_other_target(space):
-            self.send_own_request(space, NO_TARGET)
-        elif not self._verifies_by_own_request(space):
-            if space.is_in_doubt() and self._may_send_own(space):
-                self.send_own_request(space)
+        elif space.current.retry_rejected and self._own.needs_other_target(space):
+            self._own.send(space, NO_TARGET)
+        elif not self._own.verifies(space):
+            if space.is_in_doubt() and self._own.may_send(space):
+                self._own.send(space)
             # Recording a trial takes a moment, in which hundreds of requests may arrive. They
             # are handled together once the trial is recorded (`handle_recorded`).
             if not space.trial.record_number:
                 self._send_canary(space)
-
-    def _may_send_own(self, space: SpaceState) -> bool:
-        """Return whether another own request may be sent for a login in doubt."""
-        return (
-            self._state.can_send_own
-            and space.doubt.own_requests_sent < self._state.limits.own_requests_max
-        )
-
-    def _needs_other_target(self, space: SpaceState) -> bool:
-        """Return whether every parked request goes to the target of the last rejection.
-
-        If a forbidden host was taken for a wrong password, the user is right to insist on the
-        login; but only another host can prove the login. A single own request goes there.
-        """
-        has_other_target = any(
-            request.target != space.trial.rejecting_target for request in space.parked.values()
-        )
-        if has_other_target or not space.trial.rejecting_target or not self._state.can_send_own:
-            return False
-        return space.trial.own_request > 0 or not space.trial.was_own_sent
-
-    def _verifies_by_own_request(self, space: SpaceState) -> bool:
-        """Return whether an own request verifies the login on trial; send the own request if it is
-        due.
-
-        An own request is used if all hosts of the parked requests give inconclusive responses, and
-        for the last attempt before the prompt: the first hosts of programs may all be blocked, as
-        the hosts contacted by browsers in the background often are.
-        """
-        limits, now, doubt = self._state.limits, self._state.now, space.doubt
-        if space.current.was_accepted or not (doubt.inconclusive_hosts or space.forbidden_hosts):
-            return False  # Any request can verify the login.
-        targets = [request.target for request in space.parked.values() if not request.is_own]
-        if len(targets) < len(space.parked):
-            return False
-        is_last = bool(doubt.inconclusive_hosts) and doubt.unanswered >= limits.unproved_max - 1
-        if not is_last and not all(
-            space.is_inconclusive(target, now, limits) for target in targets
-        ):
-            return False
-        use_no_target = is_last and NO_TARGET not in doubt.own_targets
-        target = NO_TARGET if use_no_target else self._own_target(space)
-        if target is not None:
-            self.send_own_request(space, target)
-        return space.trial.awaits_own_request
-
-    def _own_target(self, space: SpaceState) -> str | None:
-        """Return the target of the next own request, or None if no target can tell more.
-
-        Targets for which the login was accepted come first; for an unverified login, the target of
-        the last program; then no particular target and the check pages.
-        """
-        limits, now, doubt = self._state.limits, self._state.now, space.doubt
-        is_new = not space.current.was_accepted
-        programs = [space.trial.last_target] if is_new and space.trial.last_target else []
-        for target in (
-            *reversed(space.current.accepted_targets),
-            *programs,
-            NO_TARGET,
-            *CHECK_PAGES,
-        ):
-            is_used_up = target in doubt.own_targets and (
-                is_new or (doubt.own_requests_sent > 0 and target != NO_TARGET)
-            )
-            is_useless = bool(target) and (
-                space.is_inconclusive(target, now, limits)
-                or doubt.was_refused_lately(target, now, limits)
-            )
-            if not is_used_up and not is_useless:
-                return target
-        return None
 
     def _is_being_verified(self, space: SpaceState) -> bool:
         """Return whether the same login is on trial in another realm, or was replaced and typed
@@ -330,14 +381,13 @@ class Verification:
         """Release the parked request best suited to verify the current login."""
         state = self._state
         first_objection: tuple[OfferedScheme, PromptReason] | None = None
-        for request in self._canary_candidates(space):
+        for request in _canary_candidates(space, state.now, state.limits):
             if (
                 space.doubt.was_refused_lately(request.target, state.now, state.limits)
                 and not request.is_own
             ):
-                if space.trial.own_request or self._may_send_own(space):
+                if space.trial.own_request or self._own.may_send(space):
                     continue
-                state.unpark(request.request_id)
                 state.refuse(request.request_id, RefusalReason.FORBIDDEN)
                 continue
             offers = request.untried_offers(space.login_id)
@@ -353,7 +403,6 @@ class Verification:
                 continue
             if space.login and not space.current.was_accepted and not space.trial.is_recorded:
                 return self._record_trial(space, retry_rejected=space.current.retry_rejected)
-            state.unpark(request.request_id)
             space.move_to(SpacePhase.CHECKING)
             space.doubt = space.doubt.sent(request.request_id, request.target)
             space.trial = space.trial.canary_sent(
@@ -389,7 +438,7 @@ class Verification:
     def _report_overdue_record(self, space: SpaceState) -> None:
         """Report the missing record of the trial, without which the login is not sent."""
         space.trial = space.trial.with_overdue_record()
-        space.prompt = space.prompt.with_reason(PromptReason.UNRECORDED)
+        space.prompt = replace(space.prompt, reason=PromptReason.UNRECORDED)
         self._state.prompt_changed(space)
 
     def handle_recorded(self, event: TrialRecorded) -> None:
@@ -405,7 +454,7 @@ class Verification:
                 state.effects.append(CancelTrial(event.upstream_id, event.login))
             return
         if space.trial.is_record_overdue:
-            space.prompt = space.prompt.with_reason(PromptReason.NEEDED)
+            space.prompt = replace(space.prompt, reason=PromptReason.NEEDED)
         space.trial = space.trial.recorded(may_send=may_send)
         if may_send:
             return
@@ -415,36 +464,13 @@ class Verification:
         elif space.current.source is LoginSource.TYPED:
             self._record_trial(space, retry_rejected=True)  # The user has just typed it.
         else:
-            space.doubt = space.doubt.with_unanswered(
-                max(space.doubt.unanswered, state.limits.unanswered_max)
-            )
+            space.doubt = space.doubt.at_least_unanswered(state.limits.unanswered_max)
             self._outcomes.hold_login(space, event.hold_s)
-
-    def _canary_candidates(self, space: SpaceState) -> list[ParkedRequest]:
-        """Return the parked requests suited as the canary, best first.
-
-        If the login is in doubt, only a request to a target with an earlier acceptance can verify
-        it: the own request, if it is outstanding, or a request to such a target.
-        """
-        requests = list(space.parked.values())
-        if space.is_in_doubt() and space.trial.awaits_own_request:
-            return [request for request in requests if request.is_own]
-        return sorted(
-            requests,
-            key=lambda request: (
-                not request.is_own,
-                request.was_refused,
-                space.is_inconclusive(request.target, self._state.now, self._state.limits),
-                request.target == space.trial.rejecting_target,
-                not space.current.was_accepted_for(request.target),
-            ),
-        )
 
     def _refuse_without_scheme(self, space: SpaceState, request_id: int) -> None:
         """Refuse a request because no offered scheme can be used at present."""
         state = self._state
-        state.unpark(request_id)
-        space.prompt = space.prompt.needing_user()
+        space.prompt = replace(space.prompt, needs_user=True)
         found = current_backoff(space, state.now)
         assert found is not None, "an offer that is not picked is left alone for a reason"
         state.refuse(request_id, found.reason, found.text)
@@ -457,7 +483,7 @@ class Verification:
         The own sign-in has no prompt: the parked requests are refused.
         """
         if space.current.source is LoginSource.SSO:
-            space.prompt = space.prompt.needing_user()
+            space.prompt = replace(space.prompt, needs_user=True)
             found = current_backoff(space, self._state.now)
             if found:
                 self._state.refuse_all(space, found.reason, found.text)
@@ -465,70 +491,52 @@ class Verification:
                 text = weaker_text(self._state, space, offer, reason)
                 self._state.refuse_all(space, RefusalReason.WEAKER, text)
         else:
-            space.prompt = space.prompt.with_method(offer.method)
+            space.prompt = replace(space.prompt, method=offer.method)
             self._prompts.ask(space, reason)
 
-    # --- Own requests ----------------------------------------------------------------------------
 
-    def _verify_without_clients(self, space: SpaceState) -> None:
-        """Verify a typed login by an own request although no client is parked any more.
+def _own_target(space: SpaceState, now: float, limits: DeskLimits) -> str | None:
+    """Return the target of the next own request, or None if no target can tell more.
 
-        A login from the command line is verified in the same way if it is to be saved.
-        """
-        is_typed = (
-            space.current.source is LoginSource.TYPED
-            and space.prompt.open is not None
-            and space.prompt.open.is_touched
+    Targets for which the login was accepted come first; for an unverified login, the target of
+    the last program; then no particular target and the check pages.
+    """
+    doubt, is_new = space.doubt, not space.current.was_accepted
+    programs = [space.trial.last_target] if is_new and space.trial.last_target else []
+    for target in (
+        *reversed(space.current.accepted_targets),
+        *programs,
+        NO_TARGET,
+        *CHECK_PAGES,
+    ):
+        is_used_up = target in doubt.own_targets and (
+            is_new or (doubt.own_requests_sent > 0 and target != NO_TARGET)
         )
-        will_be_saved = space.current.source is LoginSource.COMMAND_LINE and space.current.remember
-        if (is_typed or will_be_saved) and not space.trial.was_own_sent:
-            self.send_own_request(space)
-        elif (
-            space.doubt.inconclusive_hosts
-            and not space.current.was_accepted
-            and not space.trial.own_request
-        ):
-            target = self._own_target(space)
-            if target is not None:
-                self.send_own_request(space, target)
-
-    def send_own_request(self, space: SpaceState, target: str | None = None) -> None:
-        """Send an own request, if own requests can be sent and none is outstanding.
-
-        Args:
-            space: The protection space with the login.
-            target: The target; the best suited target if None.
-        """
-        state = self._state
-        if space.trial.own_request or not state.can_send_own:
-            return
-        self._own_requests += 1
-        space.trial = space.trial.own_request_sent(
-            self._own_requests, state.now + state.limits.canary_overdue
+        is_useless = bool(target) and (
+            space.is_inconclusive(target, now, limits)
+            or doubt.was_refused_lately(target, now, limits)
         )
-        if target is None:
-            target = self._own_target(space) or NO_TARGET
-        space.doubt = space.doubt.own_request_sent(target)
-        state.effects.append(SendOwnRequest(self._own_requests, space.upstream_profile, target))
-        state.prompt_changed(space)
+        if not is_used_up and not is_useless:
+            return target
+    return None
 
-    def handle_own_ended(self, event: OwnRequestEnded) -> None:
-        """Handle the end of an own request; its verdict, if any, was handled before."""
-        spaces = self._state.spaces.values()
-        space = next((space for space in spaces if space.trial.own_request == event.number), None)
-        if space is None:
-            return
-        space.trial = space.trial.own_request_ended()
-        self._clear_silence(space)
-        if (
-            space.phase is SpacePhase.UNVERIFIED
-            and not space.parked
-            and not space.current.was_accepted
-        ):
-            if space.trial.is_record_overdue:
-                pass  # The prompt already says why the login is not sent.
-            elif event.was_challenged:
-                space.prompt = space.prompt.with_reason(PromptReason.UNCHECKED)
-            else:
-                self._prompts.close(space, Ending.ABANDONED)
-        self._state.prompt_changed(space)
+
+def _canary_candidates(space: SpaceState, now: float, limits: DeskLimits) -> list[ParkedRequest]:
+    """Return the parked requests suited as the canary, best first.
+
+    If the login is in doubt, only a request to a target with an earlier acceptance can verify
+    it: the own request, if it is outstanding, or a request to such a target.
+    """
+    requests = list(space.parked.values())
+    if space.is_in_doubt() and space.trial.awaits_own_request:
+        return [request for request in requests if request.is_own]
+    return sorted(
+        requests,
+        key=lambda request: (
+            not request.is_own,
+            request.was_refused,
+            space.is_inconclusive(request.target, now, limits),
+            request.target == space.trial.rejecting_target,
+            not space.current.was_accepted_for(request.target),
+        ),
+    )
