@@ -17,7 +17,8 @@ from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import SignInState, Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
 from trayproxy.ui import texts
-from trayproxy.ui.menu import PROFILES_SHOWN, TrayMenu
+from trayproxy.ui.menu import TrayMenu
+from trayproxy.ui.menu_rows import PROFILES_SHOWN
 from trayproxy.ui.text_sanitizer import MENU_WIDTH, TOOLTIP_UNITS, utf16_units
 from trayproxy.ui.tray import Gesture, gesture_of
 

@@ -6,33 +6,16 @@ or without function if it is cleared and rebuilt, or if a submenu is filled when
 For the same reason the menu has no widgets and no section titles, and bold type carries no meaning.
 """
 
-from collections.abc import Callable
-
-from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
-from PySide6.QtGui import QAction, QActionGroup, QIcon
+from PySide6.QtCore import QCoreApplication, QObject, Signal, Slot
 from PySide6.QtWidgets import QMenu
 
 from trayproxy.control.icon_state import IconState, needs_sign_in
 from trayproxy.control.messages import Status
-from trayproxy.domain.signin import Snooze
-from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
-from trayproxy.ui.icons import action_icon
-from trayproxy.ui.text_sanitizer import menu_text
+from trayproxy.ui.menu_rows import MenuAddressRow, MenuRows, NotNowMenu, ProfileRows
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
-
-PROFILES_SHOWN = 7
-"""The number of profiles in the menu itself; further profiles are in a submenu. The menu has at
-most 14 rows.
-"""
-ADDRESS_INTERVAL_MS = 2000
-"""Minimum milliseconds between two changes of the row with the traffic rate. The row does not
-change while the menu is open.
-"""
-COPIED_ICON_MS = 2000
-"""Milliseconds for which the address row shows a check mark after the address was copied."""
 
 
 class TrayMenu(QObject):
@@ -68,41 +51,37 @@ class TrayMenu(QObject):
         super().__init__(parent)
         self.menu = named(QMenu(), "tray_menu")
         self.menu.aboutToShow.connect(self.opening)
-        self._over_dbus = False
-        self._profiles: dict[str, QAction] = {}
-        self._group = QActionGroup(self)
-        self._group.triggered.connect(self._on_profile)
-        self._heading = self._add_row("heading", enabled=False)
-        self._address = self._add_row("address", self._on_address)
-        self._warning = self._add_row("warning", self.profiles_chosen.emit)
-        self._direct_for_now = self._add_row("direct_for_now", self.direct_for_now_chosen.emit)
-        self._use_port = self._add_row("use_port", self._on_use_port)
-        self._try_again = self._add_row("try_again", self.retry_chosen.emit)
-        self._sign_in = self._add_row("sign_in", self.sign_in_chosen.emit)
-        self._not_now = self._add_not_now_menu()
-        self.menu.addSeparator()
-        self._profile_heading = self._add_row("profile_heading", enabled=False)
-        self._direct = self._add_direct_row()
-        self._more_profiles = named(self.menu.addMenu(""), "more_profiles")
-        self._end_of_profiles = self.menu.addSeparator()
-        self._profiles_window = self._add_row("profiles", self.profiles_chosen.emit)
-        self.menu.addSeparator()
-        self._quit = self._add_row("quit", self.quit_chosen.emit)
-        self._copied_icon_timer = QTimer(self, singleShot=True, interval=COPIED_ICON_MS)
-        self._copied_icon_timer.timeout.connect(self._remove_copied_icon)
-        self._address_timer = QTimer(self, singleShot=True, interval=ADDRESS_INTERVAL_MS)
-        self._address_timer.timeout.connect(self._show_address)
-        self._address_text = ""
         self._port = 0
-        self._set_fixed_texts()
+        self._rows = rows = MenuRows(self.menu, self)
+        self._heading = rows.add("heading", enabled=False)
+        self._address = MenuAddressRow(rows)
+        self._address.chosen.connect(self.address_chosen)
+        self._warning = rows.add("warning", self.profiles_chosen.emit)
+        self._direct_for_now = rows.add(
+            "direct_for_now", self.direct_for_now_chosen.emit, texts.direct_offer()
+        )
+        self._use_port = rows.add("use_port", self._on_use_port)
+        self._try_again = rows.add(
+            "try_again", self.retry_chosen.emit, translate("Tray", "Try again")
+        )
+        self._sign_in = rows.add("sign_in", self.sign_in_chosen.emit)
+        self._not_now = NotNowMenu(rows)
+        self._not_now.chosen.connect(self.not_now_chosen)
+        self.menu.addSeparator()
+        self._profiles = ProfileRows(rows)
+        self._profiles.chosen.connect(self.profile_chosen)
+        self._profiles_window = rows.add(
+            "profiles", self.profiles_chosen.emit, translate("Tray", "Profiles…")
+        )
+        self.menu.addSeparator()
+        rows.add("quit", self.quit_chosen.emit, translate("Tray", "Quit TrayProxy"))
         self.update(IconState.STARTING, None)
 
     def set_over_dbus(self, *, over_dbus: bool) -> None:
         """Set whether the desktop draws the menu from D-Bus. Call this before the menu is first
         shown.
         """
-        self._over_dbus = over_dbus
-        self._set_fixed_texts()
+        self._rows.set_over_dbus(over_dbus=over_dbus)
 
     def update(
         self,
@@ -120,28 +99,24 @@ class TrayMenu(QObject):
             has_prompt: True if a prompt is open.
             received_per_s: Octets per second received from upstreams and targets, None if unknown.
         """
-        self._set_text(self._heading, texts.heading(state, status))
+        self._rows.set_text(self._heading, texts.heading(state, status))
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
         self._show_port(texts.port_offer(status))
-        self._address.setVisible(texts.has_address(status))
+        self._address.show_status(status, received_per_s)
         warning = texts.warning_row(status)
         self._warning.setVisible(bool(warning))
-        self._set_text(self._warning, warning)
+        self._rows.set_text(self._warning, warning)
         self._direct_for_now.setVisible(texts.offers_direct(status))
-        if status is not None:
-            self._address_text = texts.address_row(status, received_per_s)
-            if not self._address_timer.isActive():
-                self._show_address()
         profile = status.profile if status is not None else None
         needs_login = status is not None and (needs_sign_in(status) or has_prompt)
         self._sign_in.setVisible(needs_login and profile is not None)
         if profile is not None:
-            self._set_text(self._sign_in, texts.sign_in_row(profile.name))
-        self._not_now.menuAction().setVisible(has_prompt)
+            self._rows.set_text(self._sign_in, texts.sign_in_row(profile.name))
+        self._not_now.set_visible(has_prompt)
         self.menu.setDefaultAction(
             self._sign_in if self._sign_in.isVisible() else self._profiles_window
         )
-        self._show_profiles(
+        self._profiles.show_profiles(
             status.profiles if status is not None else (),
             profile,
             is_direct=status is not None and status.direct,
@@ -152,7 +127,7 @@ class TrayMenu(QObject):
         self._use_port.setVisible(offer is not None)
         if offer is not None:
             text, self._port = offer
-            self._set_text(self._use_port, text)
+            self._rows.set_text(self._use_port, text)
 
     def _keep_on_screen(self) -> None:
         """Move an open menu up if it has grown below the screen; Qt does not do this."""
@@ -163,125 +138,6 @@ class TrayMenu(QObject):
         if excess > 0:
             self.menu.move(self.menu.x(), max(available.top(), self.menu.y() - excess))
 
-    # --- Profiles --------------------------------------------------------------------------------
-
-    def _show_profiles(
-        self, profiles: tuple[Profile, ...], active: Profile | None, *, is_direct: bool
-    ) -> None:
-        if tuple(self._profiles) != tuple(profile.id for profile in profiles):
-            self._replace_profile_rows(profiles)
-        for profile in profiles:
-            action = self._profiles[profile.id]
-            self._set_text(action, texts.profile_row(profile))
-        self._more_profiles.menuAction().setVisible(len(profiles) > PROFILES_SHOWN)
-        for row in (self._profile_heading, self._direct, self._end_of_profiles):
-            row.setVisible(bool(profiles) or is_direct)
-        chosen = self._profiles.get(active.id) if active is not None else None
-        self._check_row(self._direct if is_direct else chosen)
-
-    def _check_row(self, chosen: QAction | None) -> None:
-        """Check a row, or uncheck all rows if the row is None."""
-        if chosen is not None:
-            chosen.setChecked(True)
-        elif (checked := self._group.checkedAction()) is not None:
-            self._group.setExclusive(False)
-            checked.setChecked(False)
-            self._group.setExclusive(True)
-
-    def _replace_profile_rows(self, profiles: tuple[Profile, ...]) -> None:
-        for action in self._profiles.values():
-            self._group.removeAction(action)
-            self.menu.removeAction(action)
-            self._more_profiles.removeAction(action)
-            action.deleteLater()
-        self._profiles.clear()
-        for index, profile in enumerate(profiles):
-            action = named(QAction(self, checkable=True), f"profile_{profile.id}")
-            action.setData(profile.id)
-            self._group.addAction(action)
-            self._profiles[profile.id] = action
-            if index < PROFILES_SHOWN:
-                self.menu.insertAction(self._direct, action)
-            else:
-                self._more_profiles.addAction(action)
-
-    def _add_direct_row(self) -> QAction:
-        """Add the row *Connect directly*, which is in the group of the profiles and is not a
-        profile.
-        """
-        action = named(QAction(self, checkable=True), "connect_directly")
-        action.setData(DIRECT_ID)
-        self._group.addAction(action)
-        self.menu.addAction(action)
-        return action
-
-    @Slot(QAction)
-    def _on_profile(self, action: QAction) -> None:
-        self.profile_chosen.emit(str(action.data()))
-
-    # --- Rows ------------------------------------------------------------------------------------
-
-    def _add_row(
-        self, name: str, slot: Callable[[], object] | None = None, *, enabled: bool = True
-    ) -> QAction:
-        action = named(QAction(self), name)
-        action.setEnabled(enabled)
-        if slot is not None:
-            action.triggered.connect(slot)
-        self.menu.addAction(action)
-        return action
-
-    def _add_not_now_menu(self) -> QMenu:
-        menu = named(self.menu.addMenu(""), "not_now")
-        self._snooze_a_while = named(menu.addAction(""), "not_now_a_while")
-        self._snooze_a_while.triggered.connect(self._on_a_while)
-        self._snooze_until_chosen = named(menu.addAction(""), "not_now_until_chosen")
-        self._snooze_until_chosen.triggered.connect(self._on_until_chosen)
-        return menu
-
-    def _set_fixed_texts(self) -> None:
-        self._set_text(self._try_again, translate("Tray", "Try again"))
-        self._set_text(self._not_now.menuAction(), translate("Tray", "Not now"))
-        self._set_text(self._direct_for_now, texts.direct_offer())
-        self._set_text(self._snooze_a_while, translate("Tray", "15 minutes"))
-        self._set_text(self._snooze_until_chosen, translate("Tray", "Until I choose"))
-        self._set_text(self._profile_heading, translate("Tray", "Profile"))
-        self._set_text(self._direct, translate("Tray", "Connect directly"))
-        self._set_text(self._more_profiles.menuAction(), translate("Tray", "More profiles"))
-        self._set_text(self._profiles_window, translate("Tray", "Profiles…"))
-        self._set_text(self._quit, translate("Tray", "Quit TrayProxy"))
-
-    def _set_text(self, action: QAction, text: str) -> None:
-        escaped = menu_text(text, over_dbus=self._over_dbus)
-        # Each call of setText() is a D-Bus message to the desktop, even if the text is the same.
-        if action.text() != escaped:
-            action.setText(escaped)
-
-    @Slot()
-    def _show_address(self) -> None:
-        # The row is also filled while the menu is open if it is still empty.
-        if not self.menu.isVisible() or not self._address.text():
-            self._set_text(self._address, self._address_text)
-        self._address_timer.start()
-
-    @Slot()
-    def _on_address(self) -> None:
-        self._address.setIcon(action_icon("done", self.menu.palette()))
-        self._copied_icon_timer.start()
-        self.address_chosen.emit()
-
     @Slot()
     def _on_use_port(self) -> None:
         self.port_chosen.emit(self._port)
-
-    @Slot()
-    def _remove_copied_icon(self) -> None:
-        self._address.setIcon(QIcon())
-
-    @Slot()
-    def _on_a_while(self) -> None:
-        self.not_now_chosen.emit(Snooze.A_WHILE)
-
-    @Slot()
-    def _on_until_chosen(self) -> None:
-        self.not_now_chosen.emit(Snooze.UNTIL_CHOSEN)
