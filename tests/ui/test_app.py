@@ -237,7 +237,7 @@ def test_quit_exits_the_tray(
     how: str, app: App, service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
-    monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
+    monkeypatch.setattr("trayproxy.ui.shutdown.QCoreApplication.exit", codes.append)
     if how == "quit":
         choose(app, "quit")
         assert service.requests == [Quit()]
@@ -252,7 +252,7 @@ def test_quit_while_connecting_also_quits_the_service(
     is_running: bool, service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
-    monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
+    monkeypatch.setattr("trayproxy.ui.shutdown.QCoreApplication.exit", codes.append)
     service.is_running = is_running
     connect = BlockedConnect(service)
     app = App(ThreadedConnector(connect), lambda: None, channel=RecordingChannel())
@@ -269,7 +269,7 @@ def test_quit_while_the_service_starts_also_quits_the_service(
     service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
-    monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
+    monkeypatch.setattr("trayproxy.ui.shutdown.QCoreApplication.exit", codes.append)
     service.is_running = False
     app = App(service.connect, lambda: None, channel=RecordingChannel())
     app.start()

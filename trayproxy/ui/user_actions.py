@@ -1,0 +1,172 @@
+"""Carries out the actions of the menu, the window and the notifications."""
+
+from PySide6.QtCore import QObject, QUrl, Slot
+from PySide6.QtGui import QDesktopServices, QGuiApplication
+
+from trayproxy.control.messages import (
+    CheckProfile,
+    DeleteProfile,
+    Done,
+    Failed,
+    ForgetLogin,
+    Reply,
+    SaveProfile,
+    SignInNow,
+    UsePort,
+    UseProfile,
+)
+from trayproxy.domain.signin import Snooze
+from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
+from trayproxy.ui.profiles_window import ProfilesWindow
+from trayproxy.ui.prompts import PromptDialogs
+from trayproxy.ui.service_client import ServiceClient
+from trayproxy.ui.state_display import StateDisplay
+from trayproxy.ui.window_questions import Deletion
+
+DIRECT_FOR_S = 300
+"""Seconds of a temporary direct connection, for signing in on the network's own page (ux §3.8)."""
+
+
+class UserActions(QObject):
+    """Sends the requests for the user's actions; the window shows the problems."""
+
+    def __init__(
+        self,
+        client: ServiceClient,
+        prompts: PromptDialogs,
+        window: ProfilesWindow,
+        display: StateDisplay,
+        parent: QObject,
+    ) -> None:
+        """Create the object.
+
+        Args:
+            client: The connection to the service.
+            prompts: The prompts.
+            window: The window.
+            display: Keeps and shows the status.
+            parent: The Qt parent.
+        """
+        super().__init__(parent)
+        self._client = client
+        self._prompts = prompts
+        self._window = window
+        self._display = display
+
+    @Slot(str)
+    def open_page(self, url: str) -> None:
+        """Open a URL in the browser if its scheme is http or https. The URL is untrusted."""
+        page_url = QUrl(url, QUrl.ParsingMode.StrictMode)
+        if page_url.isValid() and page_url.scheme() in ("http", "https"):
+            QDesktopServices.openUrl(page_url)
+
+    @Slot()
+    def copy_address(self) -> None:
+        """Copy the local address."""
+        if self._display.status is not None:
+            QGuiApplication.clipboard().setText(self._display.status.address)
+
+    # --- Sign-in ---------------------------------------------------------------------------------
+
+    @Slot()
+    def sign_in(self) -> None:
+        """Open the sign-in dialog of the active profile."""
+        if self._prompts.present():
+            return
+        status = self._display.status
+        if status is not None and status.profile is not None:
+            self._client.request(SignInNow(status.profile.id), self._on_reply)
+            if status.profile.sign_in is SignIn.SSO:
+                # There is no prompt; the window shows the problem with the Kerberos ticket or
+                # log-on.
+                self._window.present()
+
+    @Slot(str)
+    def sign_in_to_profile(self, profile_id: str) -> None:
+        """Open the sign-in dialog of a profile."""
+        if not self._prompts.present():
+            self._client.request(SignInNow(profile_id), self._on_reply)
+
+    @Slot(object)
+    def decline_prompt(self, snooze: Snooze) -> None:
+        """Decline the prompt for a time."""
+        self._prompts.decline(snooze)
+
+    @Slot(str)
+    def forget_login(self, profile_id: str) -> None:
+        """Remove the saved password of a profile."""
+        self._client.request(ForgetLogin(profile_id), self._on_forget_reply)
+
+    def _on_forget_reply(self, reply: Reply) -> None:
+        if isinstance(reply, Done):
+            self._window.show_forgotten()
+        else:
+            self._on_reply(reply)
+
+    # --- Connections -----------------------------------------------------------------------------
+
+    @Slot(str)
+    def use_profile(self, profile_id: str) -> None:
+        """Activate a profile."""
+        self._request_switch(UseProfile(profile_id))
+
+    @Slot()
+    def connect_directly_for_now(self) -> None:
+        """Connect directly for a limited time."""
+        self._request_switch(UseProfile(DIRECT_ID, DIRECT_FOR_S))
+
+    def _request_switch(self, request: UseProfile) -> None:
+        self._display.start_switch()
+        self._client.request(request, self._on_reply)
+
+    @Slot()
+    def toggle_direct(self) -> None:
+        """Connect directly, or return to the previous profile."""
+        status = self._display.status
+        if status is None or not status.profiles:
+            return
+        known_ids = [profile.id for profile in status.profiles]
+        last = self._display.last_profile
+        previous_id = last if last in known_ids else known_ids[0]
+        self.use_profile(previous_id if status.direct else DIRECT_ID)
+
+    @Slot(int)
+    def use_port(self, port: int) -> None:
+        """Listen on a port; 0: return to the configured port."""
+        self._client.request(UsePort(port), self._on_reply)
+
+    # --- Profiles --------------------------------------------------------------------------------
+
+    @Slot(object)
+    def save_profile(self, profile: Profile) -> None:
+        """Add or change a profile; activate the profile if no entry is active."""
+        status = self._display.status
+        is_first = status is not None and status.profile is None and not status.direct
+        self._client.request(
+            SaveProfile(profile), lambda reply: self._on_save_reply(profile, reply, use=is_first)
+        )
+
+    def _on_save_reply(self, profile: Profile, reply: Reply, *, use: bool) -> None:
+        if isinstance(reply, Failed):
+            self._window.show_save_problem(reply.problem)
+            return
+        self._window.show_saved(profile)
+        if use:
+            self.use_profile(profile.id)
+
+    @Slot(object)
+    def delete_profile(self, deletion: Deletion) -> None:
+        """Delete a profile."""
+        self._client.request(DeleteProfile(deletion.profile_id, deletion.forget), self._on_reply)
+
+    @Slot(object)
+    def check_profile(self, request: CheckProfile) -> None:
+        """Test a profile."""
+        self._client.request(request, lambda reply: self._window.show_check(request, reply))
+
+    def _on_reply(self, reply: Reply) -> None:
+        """Show the problem if a request failed; the next status shows a success."""
+        if isinstance(reply, Failed):
+            self._window.show_save_problem(reply.problem)
+            self._window.present()
+        self._display.refresh()
