@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.negotiate import kerberos_scheme, spnego_init
 from trayproxy.auth.scheme import Leg, RequestToSign, Signer, Verdict, VerdictKind
-from trayproxy.auth.spnego import TokenError
+from trayproxy.auth.windows import TokenError
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 

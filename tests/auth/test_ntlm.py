@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.ntlm import MAX_TYPE2_SIZE, ntlm_in_negotiate, ntlm_scheme, read_type2
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
-from trayproxy.auth.spnego import NTLM_EXTRA, TokenError, Tokens
-from trayproxy.auth.windows import WindowsScheme
+from trayproxy.auth.spnego import NTLM_EXTRA
+from trayproxy.auth.windows import TokenError, Tokens, WindowsScheme
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 

@@ -22,8 +22,8 @@ from trayproxy.auth.spnego import (
     WRONG_CLOCK,
     KerberosTickets,
     NtlmLogin,
-    TokenError,
 )
+from trayproxy.auth.windows import TokenError
 
 SECRET = "Zx9-canary-secret"
 HOST = "proxy.corp.example"

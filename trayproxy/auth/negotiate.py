@@ -23,8 +23,7 @@ from collections.abc import Callable
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
-from trayproxy.auth.spnego import KerberosTickets, Tickets, TokenError
-from trayproxy.auth.windows import WindowsScheme
+from trayproxy.auth.windows import Tickets, TokenError, WindowsScheme
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
@@ -52,7 +51,14 @@ TicketSource = Callable[[Login | None, str], Tickets]
 """Returns the tickets for a login and a host; a login of None means the user's own tickets."""
 
 
-def kerberos_scheme(tickets: TicketSource = KerberosTickets) -> WindowsScheme:
+def _kerberos_tickets(login: Login | None, host: str) -> Tickets:
+    # Here, because most upstreams never need it.
+    from trayproxy.auth.spnego import KerberosTickets
+
+    return KerberosTickets(login, host)
+
+
+def kerberos_scheme(tickets: TicketSource = _kerberos_tickets) -> WindowsScheme:
     """Return the Negotiate scheme with Kerberos.
 
     Args:

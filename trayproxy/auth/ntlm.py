@@ -21,8 +21,7 @@ from collections.abc import Callable
 from trayproxy.auth.login import Login
 from trayproxy.auth.ntlmv2 import NtlmEnvironment
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
-from trayproxy.auth.spnego import NtlmLogin, TokenError, Tokens
-from trayproxy.auth.windows import WindowsScheme
+from trayproxy.auth.windows import TokenError, Tokens, WindowsScheme
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
@@ -57,6 +56,9 @@ def ntlm_scheme(
     def signs(login: Login | None, host: str) -> Signer:
         if start is not None:
             return NtlmSigner(name, lambda end_point: start(login, host, end_point))
+        # Here, because most upstreams never need it.
+        from trayproxy.auth.spnego import NtlmLogin
+
         messages = NtlmLogin(login, host, environment)
         return NtlmSigner(name, messages.begin, lambda: messages.may_block)
 

@@ -19,12 +19,13 @@ a refusal: if the primary KDC is another machine, a wrong password reaches two K
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from unicodedata import normalize
 
 from trayproxy.auth.login import Login, windows_name
 from trayproxy.auth.ntlmv2 import NtlmEnvironment, NtlmKey, UnusableChallengeError, authenticate
 from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.auth.windows import TokenError, Tokens
 
 if TYPE_CHECKING:
     import spnego
@@ -111,46 +112,6 @@ _TEXTS = {
     ),
 }
 _FINAL = (VerdictKind.REJECTED, VerdictKind.EXPIRED, VerdictKind.LOCKED)
-
-
-class TokenError(Exception):
-    """No token could be made.
-
-    Attributes:
-        verdict: The reason.
-    """
-
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict.kind.name)
-        self.verdict = verdict
-
-
-class Tokens(Protocol):
-    """An exchange of tokens with an upstream."""
-
-    def step(self, token: bytes | None) -> bytes:
-        """Return the next token.
-
-        Args:
-            token: The token received from the upstream; None in the first step.
-
-        Raises:
-            TokenError: No token could be made.
-        """
-
-
-class Tickets(Protocol):
-    """The source of Kerberos tokens for an upstream; several threads may use it at a time."""
-
-    def token(self, end_point: bytes) -> bytes:
-        """Return a new token for a connection: a ticket and its authenticator.
-
-        Args:
-            end_point: See `trayproxy.auth.scheme.RequestToSign`.
-
-        Raises:
-            TokenError: No ticket is available.
-        """
 
 
 class NtlmLogin:

@@ -7,10 +7,51 @@ signers implement.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from trayproxy.auth.login import Login, LoginError, check_characters, windows_name
-from trayproxy.auth.scheme import Signer
+from trayproxy.auth.scheme import Signer, Verdict
 from trayproxy.http.challenges import Challenge
+
+
+class TokenError(Exception):
+    """No token could be made.
+
+    Attributes:
+        verdict: The reason.
+    """
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.kind.name)
+        self.verdict = verdict
+
+
+class Tokens(Protocol):
+    """An exchange of tokens with an upstream."""
+
+    def step(self, token: bytes | None) -> bytes:
+        """Return the next token.
+
+        Args:
+            token: The token received from the upstream; None in the first step.
+
+        Raises:
+            TokenError: No token could be made.
+        """
+
+
+class Tickets(Protocol):
+    """The source of Kerberos tokens for an upstream; several threads may use it at a time."""
+
+    def token(self, end_point: bytes) -> bytes:
+        """Return a new token for a connection: a ticket and its authenticator.
+
+        Args:
+            end_point: See `trayproxy.auth.scheme.RequestToSign`.
+
+        Raises:
+            TokenError: No ticket is available.
+        """
 
 
 @dataclass(frozen=True, slots=True)

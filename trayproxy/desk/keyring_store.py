@@ -21,7 +21,6 @@ from time import monotonic
 from typing import Protocol, TypeVar, cast
 
 from trayproxy.auth.login import Login
-from trayproxy.desk import secret_service
 from trayproxy.desk.credential_store import LookupResult
 from trayproxy.desk.keyring_errors import (
     KeyringUnusableError,
@@ -230,10 +229,9 @@ class KeyringStore:
         future: Future[KeyringStatus] = Future()
 
         def check() -> None:
-            with suppress(
-                Exception
-            ):  # The bus or the keyring may have ended: the keyring is not unlocked then.
-                if not secret_service.is_locked():
+            # The bus or the keyring may have ended: the keyring is not unlocked then.
+            with suppress(Exception):
+                if _state_of(opened) is KeyringState.OK:
                     self._replace_thread()
                     self._set_state(KeyringState.OK)
             future.set_result(self._status)
@@ -296,6 +294,8 @@ class KeyringStore:
             return result
 
     def _bus_name(self) -> str:
+        from trayproxy.desk import secret_service  # Here, because only Linux needs it.
+
         known = self._status.name
         return (
             known
@@ -357,6 +357,8 @@ def _save(opened: OpenKeyring, profile: Profile, login: Login) -> None:
     for user in before - {"", login.user}:
         opened.backend.delete_password(service, user)
     if opened.module == _SERVICE_MODULE:
+        from trayproxy.desk import secret_service
+
         label = f"{APP_NAME} — {profile.name} ({login.user})"
         secret_service.set_label(service, login.user, label)
 
@@ -388,17 +390,27 @@ def _forget(opened: OpenKeyring, service: str, user: str) -> None:
 
 def _has_entries(opened: OpenKeyring, service: str) -> bool:
     """Return False if no entry exists. Reading could then prompt the user to unlock in vain."""
-    return opened.module != _SERVICE_MODULE or secret_service.has_entries(service)
+    if opened.module != _SERVICE_MODULE:
+        return True
+    from trayproxy.desk import secret_service
+
+    return secret_service.has_entries(service)
 
 
 def _unlock(opened: OpenKeyring) -> None:
-    if opened.module == _SERVICE_MODULE and not secret_service.unlock():
-        raise KeyringUnusableError(KeyringState.LOCKED)
+    if opened.module == _SERVICE_MODULE:
+        from trayproxy.desk import secret_service
+
+        if not secret_service.unlock():
+            raise KeyringUnusableError(KeyringState.LOCKED)
 
 
 def _state_of(opened: OpenKeyring) -> KeyringState:
-    is_locked = opened.module == _SERVICE_MODULE and secret_service.is_locked()
-    return KeyringState.LOCKED if is_locked else KeyringState.OK
+    if opened.module != _SERVICE_MODULE:
+        return KeyringState.OK
+    from trayproxy.desk import secret_service
+
+    return KeyringState.LOCKED if secret_service.is_locked() else KeyringState.OK
 
 
 def _reason_not_savable(opened: OpenKeyring, login: Login) -> str:
