@@ -14,6 +14,7 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
+from trayproxy.desk.broker import Accepted, NoVerdict, SilentUpstream
 from trayproxy.desk.credential_store import LookupResult
 from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest, Refusal
 from trayproxy.desk.desk import Desk
@@ -173,7 +174,7 @@ class DeskHarness:
         challenges: object = None,
     ) -> OutcomeFuture:
         offered = BASIC if challenges is None else parse_challenges([str(challenges).encode()])
-        return self.desk.challenged(
+        return self.desk.broker.challenged(
             UpstreamId.of(profile), profile, offered, PendingRequest(target), tried
         )
 
@@ -192,7 +193,7 @@ class DeskHarness:
         (future,) = self.send_requests()
         self.type_login()
         credentials = credentials_in(future)
-        self.desk.accepted(credentials)
+        self.desk.broker.report(credentials, Accepted())
         self.wait()
         return credentials
 
@@ -245,7 +246,7 @@ def test_a_parked_request_continues_with_the_typed_login(harness: DeskHarness) -
 
 def test_an_accepted_login_is_known_saved_and_closes_the_prompt(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
-    assert is_same(harness.desk.known(SPACE), credentials)
+    assert is_same(harness.desk.broker.known(SPACE), credentials)
     assert harness.store.saved == [RIGHT]
     assert harness.listener.closed == [(1, Ending.ACCEPTED)]
     facts = harness.desk.facts("office")
@@ -256,15 +257,15 @@ def test_credentials_are_not_known_before_they_were_accepted(harness: DeskHarnes
     (future,) = harness.send_requests()
     harness.type_login()
     assert future.done()
-    assert harness.desk.known(SPACE) is None
+    assert harness.desk.broker.known(SPACE) is None
 
 
 def test_requests_share_their_credentials(harness: DeskHarness) -> None:
     futures = harness.send_requests(50)
     harness.type_login()
-    harness.desk.accepted(credentials_in(futures[0]))
+    harness.desk.broker.report(credentials_in(futures[0]), Accepted())
     first, *others = map(credentials_in, futures)
-    assert set(others) == {harness.desk.known(SPACE)}
+    assert set(others) == {harness.desk.broker.known(SPACE)}
     assert is_same(first, others[0])
 
 
@@ -280,7 +281,7 @@ def test_fifty_requests_with_a_wrong_password_cost_one_log_on(harness: DeskHarne
     assert harness.listener.prompt.waiting == 50
     harness.type_login(RIGHT)
     canary = next(future for future in futures[1:] if future.done())
-    harness.desk.accepted(credentials_in(canary))
+    harness.desk.broker.report(credentials_in(canary), Accepted())
     assert all(future.done() for future in [*futures, again])
 
 
@@ -324,7 +325,7 @@ def test_an_unsupported_scheme_is_reported(harness: DeskHarness) -> None:
 
 
 def test_a_407_without_a_challenge_is_reported_r_080(harness: DeskHarness) -> None:
-    future = harness.desk.challenged(SPACE, OFFICE, (), PendingRequest("a"), None)
+    future = harness.desk.broker.challenged(SPACE, OFFICE, (), PendingRequest("a"), None)
     assert "offers nothing. " in refusal_in(future).problem.body
 
 
@@ -404,7 +405,7 @@ def test_an_acceptance_must_be_reported_again_after_some_seconds(harness: DeskHa
     verified = [credentials.is_recently_accepted]
     harness.wait(16)
     verified.append(credentials.is_recently_accepted)
-    harness.desk.accepted(credentials)
+    harness.desk.broker.report(credentials, Accepted())
     verified.append(credentials.is_recently_accepted)
     assert verified == [True, False, True]
 
@@ -414,19 +415,23 @@ def test_a_407_during_accepted_traffic_is_not_a_rejection(harness: DeskHarness) 
     for _ in range(60):
         harness.wait(14)
         if not credentials.is_recently_accepted:
-            harness.desk.accepted(credentials)
+            harness.desk.broker.report(credentials, Accepted())
     assert refusal_in(harness.challenge(credentials)).problem.id == "TP-306"
 
 
 def test_a_doubted_login_is_not_known(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     harness.challenge(credentials)
-    assert harness.desk.known(SPACE) is None
+    assert harness.desk.broker.known(SPACE) is None
     assert not credentials.is_recently_accepted
-    harness.desk.accepted(credentials)  # By a request sent before the refusal was read.
-    assert harness.desk.known(SPACE) is None
-    harness.desk.accepted(credentials_in(harness.challenge(target="other.example:443")))
-    assert is_same(harness.desk.known(SPACE), credentials)
+    harness.desk.broker.report(
+        credentials, Accepted()
+    )  # By a request sent before the refusal was read.
+    assert harness.desk.broker.known(SPACE) is None
+    harness.desk.broker.report(
+        credentials_in(harness.challenge(target="other.example:443")), Accepted()
+    )
+    assert is_same(harness.desk.broker.known(SPACE), credentials)
 
 
 def test_after_a_canary_without_a_verdict_the_next_request_is_released(
@@ -434,7 +439,7 @@ def test_after_a_canary_without_a_verdict_the_next_request_is_released(
 ) -> None:
     first, second = harness.send_requests(2)
     harness.type_login()
-    harness.desk.no_response(credentials_in(first), "connection reset")
+    harness.desk.broker.report(credentials_in(first), NoVerdict("connection reset"))
     assert is_same(credentials_in(second), credentials_in(first))
     harness.wait()
     assert harness.listener.prompt.reason is PromptReason.UNCHECKED
@@ -534,7 +539,7 @@ def test_the_waiting_program_is_identified_and_named(harness: DeskHarness) -> No
         await asyncio.sleep(1)
         return Program("git", 4312, pending.target)
 
-    harness.desk.identify_program = identify
+    harness.desk.broker.identify_program = identify
     harness.send_requests()
     harness.wait(2)
     assert harness.listener.prompt.programs == (Program("git", 4312, "github.com:443"),)
@@ -554,7 +559,7 @@ def test_an_unknown_program_is_looked_up_once(harness: DeskHarness, found: OSErr
             future.set_result(None)
         return future
 
-    harness.desk.identify_program = identify
+    harness.desk.broker.identify_program = identify
     harness.send_requests()
     harness.challenge()
     harness.wait(2)
@@ -572,7 +577,7 @@ def test_closing_the_desk_cancels_program_lookups_without_an_error(
         searches.append(harness.loop.create_future())
         return searches[-1]
 
-    harness.desk.identify_program = identify
+    harness.desk.broker.identify_program = identify
     harness.send_requests()
     harness.desk.close()
     harness.wait()
@@ -587,7 +592,7 @@ def test_only_programs_named_in_a_prompt_are_looked_up(harness: DeskHarness) -> 
         calls[0] += 1
         return None
 
-    harness.desk.identify_program = identify
+    harness.desk.broker.identify_program = identify
     harness.send_requests(200)
     harness.wait(2)
     assert calls == [20]
@@ -599,7 +604,7 @@ def test_only_programs_named_in_a_prompt_are_looked_up(harness: DeskHarness) -> 
 def test_a_saved_login_is_used_without_a_prompt(harness: DeskHarness) -> None:
     harness.store.login = RIGHT
     (future,) = harness.send_requests()
-    harness.desk.accepted(credentials_in(future))
+    harness.desk.broker.report(credentials_in(future), Accepted())
     assert harness.listener.prompts == []
     assert harness.store.saved == []
 
@@ -637,7 +642,7 @@ def test_a_saved_login_the_scheme_cannot_encode_is_not_tried(harness: DeskHarnes
 def test_an_unsaved_login_works_and_causes_a_notice(harness: DeskHarness) -> None:
     harness.store.problem = Problem("TP-404", "The password could not be saved", "It is full.")
     credentials = harness.sign_in()
-    assert is_same(harness.desk.known(SPACE), credentials)
+    assert is_same(harness.desk.broker.known(SPACE), credentials)
     [notice] = harness.desk.notices
     assert notice.id == "TP-404"
     assert notice.body == "It is full. The password stays in memory until TrayProxy quits."
@@ -657,7 +662,7 @@ def test_a_store_hanging_while_saving_causes_a_notice_until_it_continues(
     (future,) = harness.send_requests()
     harness.type_login()
     harness.store.hangs = True
-    harness.desk.accepted(credentials_in(future))
+    harness.desk.broker.report(credentials_in(future), Accepted())
     harness.wait(9)
     assert [notice.id for notice in harness.desk.notices] == ["TP-403"]
     harness.store.answer_pending()
@@ -686,9 +691,9 @@ def test_an_unusable_login_from_the_command_line_is_not_saved(
 def test_a_preloaded_login_is_used_and_never_saved(harness: DeskHarness) -> None:
     assert harness.desk.preload(OFFICE, RIGHT) is None
     future = harness.challenge()
-    harness.desk.accepted(credentials_in(future))
+    harness.desk.broker.report(credentials_in(future), Accepted())
     assert harness.store.saved == []
-    assert harness.desk.known(SPACE)
+    assert harness.desk.broker.known(SPACE)
 
 
 def test_forgetting_a_login_clears_memory_and_store(harness: DeskHarness) -> None:
@@ -696,7 +701,7 @@ def test_forgetting_a_login_clears_memory_and_store(harness: DeskHarness) -> Non
     forgetting = harness.desk.forget(OFFICE)
     assert harness.loop.run_until_complete(forgetting) is None
     assert harness.store.forgotten == ["office"]
-    assert harness.desk.known(SPACE) is None
+    assert harness.desk.broker.known(SPACE) is None
 
 
 def test_a_result_after_the_loop_was_closed_is_ignored() -> None:
@@ -733,14 +738,14 @@ def test_an_edited_upstream_does_not_get_the_old_login(harness: DeskHarness) -> 
     harness.sign_in()
     edited = replace(OFFICE, upstream=Upstream("other", 1))
     harness.desk.profile_changed(edited)
-    assert harness.desk.known(UpstreamId.of(edited)) is None
-    assert harness.desk.known(SPACE) is None
+    assert harness.desk.broker.known(UpstreamId.of(edited)) is None
+    assert harness.desk.broker.known(SPACE) is None
 
 
 def test_a_deleted_profile_is_forgotten(harness: DeskHarness) -> None:
     harness.sign_in()
     harness.desk.profile_deleted("office")
-    assert harness.desk.known(SPACE) is None
+    assert harness.desk.broker.known(SPACE) is None
 
 
 def test_not_now_ends_when_the_network_changes(harness: DeskHarness) -> None:
@@ -760,9 +765,9 @@ def test_no_secret_is_shown_or_logged(
     caplog.set_level(logging.DEBUG)
     (future,) = harness.send_requests()
     harness.type_login(SECRET)
-    harness.desk.no_response(credentials_in(future), "reset")
-    harness.desk.accepted(credentials_in(future))
-    harness.desk.accepted(credentials_in(harness.challenge()))
+    harness.desk.broker.report(credentials_in(future), NoVerdict("reset"))
+    harness.desk.broker.report(credentials_in(future), Accepted())
+    harness.desk.broker.report(credentials_in(harness.challenge()), Accepted())
     harness.challenge(credentials_in(future))
     harness.wait()
     shown = [
@@ -803,7 +808,7 @@ def challenged_at(
     challenges: Sequence[Challenge] = BASIC,
 ) -> OutcomeFuture:
     space = UpstreamId(profile.id, str(upstream))
-    return harness.desk.challenged(
+    return harness.desk.broker.challenged(
         space, profile, challenges, PendingRequest("github.com:443"), None
     )
 
@@ -812,13 +817,13 @@ def test_a_fallback_has_a_prompt_with_its_own_name(harness: DeskHarness) -> None
     first = challenged_at(harness, SEVERAL, SEVERAL.upstream)
     harness.wait()
     harness.type_login()
-    harness.desk.accepted(credentials_in(first))
+    harness.desk.broker.report(credentials_in(first), Accepted())
     second = challenged_at(harness, SEVERAL, STAND_IN)
     harness.wait()
     assert not second.done()
     assert harness.listener.prompt.upstream == str(STAND_IN)
     assert harness.listener.prompt.reason is PromptReason.NEEDED
-    assert harness.desk.known(UpstreamId(SEVERAL.id, str(STAND_IN))) is None
+    assert harness.desk.broker.known(UpstreamId(SEVERAL.id, str(STAND_IN))) is None
 
 
 def test_each_upstream_has_an_entry_of_its_own_in_the_keyring(harness: DeskHarness) -> None:
@@ -884,14 +889,14 @@ def test_a_socks_proxy_is_not_asked_again_after_a_refusal(harness: DeskHarness) 
     harness.wait()
     harness.type_login()
     credentials = credentials_in(future)
-    harness.desk.accepted(credentials)
+    harness.desk.broker.report(credentials, Accepted())
     space = UpstreamId.of(SOCKS)
-    harness.desk.challenged(
+    harness.desk.broker.challenged(
         space, SOCKS, (socks_challenge(),), PendingRequest("blocked.example:443"), credentials
     )
     harness.wait()
     assert tries == []
-    assert harness.desk.known(space) is None
+    assert harness.desk.broker.known(space) is None
     assert harness.listener.prompt.reason is PromptReason.SAVED_REJECTED
 
 
@@ -909,9 +914,11 @@ def test_a_login_refused_by_a_site_is_verified_at_another_site(
     (future,) = harness.send_requests()
     harness.type_login()
     credentials = credentials_in(future)
-    harness.desk.accepted(credentials, "github.com:443")
-    harness.desk.accepted(credentials, "site.example:80")
-    harness.desk.challenged(SPACE, OFFICE, BASIC, PendingRequest("site.example:443"), credentials)
+    harness.desk.broker.report(credentials, Accepted("github.com:443"))
+    harness.desk.broker.report(credentials, Accepted("site.example:80"))
+    harness.desk.broker.challenged(
+        SPACE, OFFICE, BASIC, PendingRequest("site.example:443"), credentials
+    )
     harness.wait()
     assert tries[0] == "github.com:443"
 
@@ -923,18 +930,18 @@ def test_a_recently_accepted_login_may_be_used_for_preconnects(
     harness: DeskHarness,
 ) -> None:
     credentials = harness.sign_in()
-    assert harness.desk.may_preconnect(credentials)
+    assert harness.desk.broker.may_preconnect(credentials)
     harness.wait(16)
-    assert not harness.desk.may_preconnect(credentials)
-    harness.desk.accepted(credentials)
-    assert harness.desk.may_preconnect(credentials)
+    assert not harness.desk.broker.may_preconnect(credentials)
+    harness.desk.broker.report(credentials, Accepted())
+    assert harness.desk.broker.may_preconnect(credentials)
 
 
 def test_each_acceptance_restarts_the_recent_period(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     for _ in range(3):
         harness.wait(14)
-        harness.desk.accepted(credentials)
+        harness.desk.broker.report(credentials, Accepted())
     harness.wait(14)
     assert credentials.is_recently_accepted
     harness.wait(2)
@@ -971,7 +978,7 @@ def test_a_login_in_this_state_is_not_used_for_preconnects(
 ) -> None:
     credentials = harness.sign_in()
     happens(harness, credentials)
-    assert not harness.desk.may_preconnect(credentials)
+    assert not harness.desk.broker.may_preconnect(credentials)
 
 
 def test_a_snoozed_login_is_not_used_for_preconnects(
@@ -982,17 +989,17 @@ def test_a_snoozed_login_is_not_used_for_preconnects(
     harness.wait()
     harness.desk.decline_prompt(harness.listener.prompt.number, Snooze.A_WHILE)
     harness.wait(601)  # The other realm was not seen recently: the login is known again.
-    harness.desk.accepted(credentials)
-    assert is_same(harness.desk.known(SPACE), credentials)
+    harness.desk.broker.report(credentials, Accepted())
+    assert is_same(harness.desk.broker.known(SPACE), credentials)
     assert credentials.is_recently_accepted
-    assert not harness.desk.may_preconnect(credentials)
+    assert not harness.desk.broker.may_preconnect(credentials)
 
 
 def test_preconnects_resume_when_the_screen_is_unlocked(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     harness.desk.screen_locked(True)
     harness.desk.screen_locked(False)
-    assert harness.desk.may_preconnect(credentials)
+    assert harness.desk.broker.may_preconnect(credentials)
 
 
 def test_a_refusal_without_a_client_holds_back_other_requests(harness: DeskHarness) -> None:
@@ -1006,7 +1013,7 @@ def test_a_refusal_without_a_client_holds_back_other_requests(harness: DeskHarne
 
     harness.desk.send_own_request = on_try
     harness.challenge(credentials).cancel()
-    assert harness.desk.known(SPACE) is None
+    assert harness.desk.broker.known(SPACE) is None
     future = harness.challenge()
     assert not future.done()
     harness.loop.run_until_complete(asyncio.sleep(0))
@@ -1023,13 +1030,13 @@ def test_a_login_is_not_proved_while_its_upstream_is_silent(
 ) -> None:
     """Only requests that share the proved login count, not the request that tries it."""
     tried = harness.sign_in()
-    shared = harness.desk.known(SPACE)
+    shared = harness.desk.broker.known(SPACE)
     assert tried.permit
     assert shared is not None
-    harness.desk.upstream_silent(tried, 2)
-    assert harness.desk.may_preconnect(shared)
-    harness.desk.upstream_silent(shared, 2)
-    assert not harness.desk.may_preconnect(shared)
+    harness.desk.broker.report(tried, SilentUpstream(2))
+    assert harness.desk.broker.may_preconnect(shared)
+    harness.desk.broker.report(shared, SilentUpstream(2))
+    assert not harness.desk.broker.may_preconnect(shared)
     assert not shared.is_recently_accepted
 
 
@@ -1048,12 +1055,12 @@ def test_a_request_changes_realm_at_once_or_after_four_costless_407s(
     future = harness.challenge(challenges='Basic realm="Other"')
     harness.wait()
     harness.type_login(WRONG)
-    harness.desk.accepted(credentials_in(future))
+    harness.desk.broker.report(credentials_in(future), Accepted())
     realms = [BASIC, parse_challenges([b'Basic realm="Other"'])]
     pending, carried, seen = PendingRequest("github.com:443"), corp, list[bool]()
     while True:
         realms.reverse()
-        future = harness.desk.challenged(SPACE, OFFICE, realms[0], pending, carried, verdict)
+        future = harness.desk.broker.challenged(SPACE, OFFICE, realms[0], pending, carried, verdict)
         harness.wait()
         if isinstance(future.result(), Refusal):
             break

@@ -18,6 +18,7 @@ from tests.desk.test_desk import (
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import ConstantSigner, Scheme, Signer, Verdict, VerdictKind
+from trayproxy.desk.broker import Accepted, SilentUpstream
 from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.history import HistoryRecord
@@ -146,7 +147,7 @@ class SchemesHarness(DeskHarness):
         """Report a refused request with a verdict to the desk."""
         offered = parse_challenges([challenges.encode()] if challenges else [])
         pending = PendingRequest("github.com:443")
-        return self.desk.challenged(SPACE, profile, offered, pending, credentials, verdict)
+        return self.desk.broker.challenged(SPACE, profile, offered, pending, credentials, verdict)
 
     async def try_own(self, profile: Profile, target: str) -> bool:
         """Act as an own request to a proxy that accepts a single password."""
@@ -156,14 +157,14 @@ class SchemesHarness(DeskHarness):
         offered, tried = parse_challenges([self.own_offers.encode()]), None
         while True:
             pending = PendingRequest(target or "example.com:80", is_own=True)
-            outcome = await self.desk.challenged(
+            outcome = await self.desk.broker.challenged(
                 UpstreamId.of(profile), profile, offered, pending, tried
             )
             if isinstance(outcome, Refusal):
                 return True
             assert outcome
             if outcome.login is None or outcome.login.password == self.password:
-                self.desk.accepted(outcome)
+                self.desk.broker.report(outcome, Accepted())
                 return True
             tried = outcome
 
@@ -320,7 +321,7 @@ def test_alternating_challenges_end_with_a_refusal(
     def challenged(offered: str, tried: Credentials | None = None) -> OutcomeFuture:
         challenges = parse_challenges([offered.encode()])
         verdict = UNUSABLE if tried else None
-        future = harness.desk.challenged(SPACE, OFFICE, challenges, pending, tried, verdict)
+        future = harness.desk.broker.challenged(SPACE, OFFICE, challenges, pending, tried, verdict)
         harness.wait()
         return future
 
@@ -340,8 +341,8 @@ def test_the_own_sign_in_is_used_without_a_prompt(harness: SchemesHarness) -> No
     credentials = credentials_in(harness.challenge(profile=SSO, challenges=ALL))
     assert (credentials.login, credentials.scheme) == (None, NEGOTIATE)
     assert credentials.header_value(b"GET", b"/") == b"Negotiate me proxy.corp.example"
-    harness.desk.accepted(credentials)
-    known = harness.desk.known(SPACE)
+    harness.desk.broker.report(credentials, Accepted())
+    known = harness.desk.broker.known(SPACE)
     assert known is not None
     assert (known.login_id, known.signer) == (credentials.login_id, credentials.signer)
     harness.wait()
@@ -354,10 +355,12 @@ def test_the_own_sign_in_is_not_doubted_while_its_upstream_is_silent(
     harness: SchemesHarness,
 ) -> None:
     """The own sign-in has no password that could be wrong."""
-    harness.desk.accepted(credentials_in(harness.challenge(profile=SSO, challenges=ALL)))
-    known = harness.desk.known(SPACE)
+    harness.desk.broker.report(
+        credentials_in(harness.challenge(profile=SSO, challenges=ALL)), Accepted()
+    )
+    known = harness.desk.broker.known(SPACE)
     assert known is not None
-    harness.desk.upstream_silent(known, 2)
+    harness.desk.broker.report(known, SilentUpstream(2))
     assert known.is_recently_accepted
 
 
@@ -377,7 +380,9 @@ def test_a_missing_ticket_causes_a_notice_until_it_is_there(harness: SchemesHarn
     assert (told.problem.id, told.retry_after) == ("TP-305", 5)
     assert [problem.id for problem in harness.desk.notices] == ["TP-305"]
     assert harness.desk.sign_in_now(SSO) is None
-    harness.desk.accepted(credentials_in(harness.challenge(profile=SSO, challenges="Negotiate")))
+    harness.desk.broker.report(
+        credentials_in(harness.challenge(profile=SSO, challenges="Negotiate")), Accepted()
+    )
     assert harness.desk.notices == ()
 
 
@@ -420,7 +425,7 @@ def test_an_expired_ticket_is_reported_even_if_ntlm_is_offered(
     harness: SchemesHarness,
 ) -> None:
     credentials = credentials_in(harness.challenge(profile=SSO, challenges="Negotiate"))
-    harness.desk.accepted(credentials)
+    harness.desk.broker.report(credentials, Accepted())
     told = refusal_in(harness.back(credentials, NO_TICKET, "Negotiate", SSO))
     assert told.problem.id == "TP-305"
     assert [problem.id for problem in harness.desk.notices] == ["TP-305"]
@@ -439,7 +444,7 @@ def test_a_password_is_saved_once_it_was_accepted(harness: SchemesHarness) -> No
     harness.desk.send_own_request = harness.try_own
     assert harness.save(RIGHT) is None
     assert harness.store.saved == [RIGHT]
-    assert harness.desk.known(SPACE) is not None
+    assert harness.desk.broker.known(SPACE) is not None
 
 
 def test_a_wrong_password_is_not_saved_and_reported(harness: SchemesHarness) -> None:
@@ -466,7 +471,7 @@ def test_an_unverified_password_is_reported(harness: SchemesHarness) -> None:
     assert problem
     assert problem.id == "TP-307"
     assert harness.store.saved == []
-    harness.desk.accepted(credentials_in(harness.challenge(challenges=ALL)))
+    harness.desk.broker.report(credentials_in(harness.challenge(challenges=ALL)), Accepted())
     assert harness.store.saved == [RIGHT]
 
 
@@ -476,7 +481,7 @@ def test_a_password_refused_by_the_keyring_is_reported_and_works(harness: Scheme
     problem = harness.save(RIGHT)
     assert problem
     assert problem.id == "TP-404"
-    assert harness.desk.known(SPACE) is not None
+    assert harness.desk.broker.known(SPACE) is not None
 
 
 def test_whether_a_password_is_saved_is_known(harness: SchemesHarness) -> None:
@@ -540,7 +545,7 @@ def test_rejections_trials_and_fingerprints_are_recorded(harness: SchemesHarness
     harness.type_login(WRONG)
     again = harness.back(credentials_in(future), Verdict(VerdictKind.REJECTED), ALL)
     harness.type_login(RIGHT)
-    harness.desk.accepted(credentials_in(again))
+    harness.desk.broker.report(credentials_in(again), Accepted())
     pin = UpstreamFingerprint("negotiate", ("Corp",))
     calls = [("rejected", WRONG), ("accepted", RIGHT), ("pin", pin)]
     assert harness.history.calls == calls
@@ -559,7 +564,7 @@ def test_a_saved_password_rejected_in_an_earlier_run_is_not_sent(harness: Scheme
 def test_closing_the_desk_keeps_the_history(harness: SchemesHarness) -> None:
     future = send_request(harness)
     harness.type_login()
-    harness.desk.accepted(credentials_in(future))
+    harness.desk.broker.report(credentials_in(future), Accepted())
     harness.desk.close()
     assert ("forget", "office") not in harness.history.calls
 
@@ -617,8 +622,8 @@ def test_a_profile_with_a_changed_upstream_gets_no_verdict_of_the_old_trial(
     harness.type_login()
     credentials = credentials_in(future)
     harness.desk.profile_changed(replace(OFFICE, upstream=Upstream("else.example", 1)))
-    harness.desk.accepted(credentials)
-    assert harness.desk.known(SPACE) is None
+    harness.desk.broker.report(credentials, Accepted())
+    assert harness.desk.broker.known(SPACE) is None
     assert harness.store.saved == []
 
 
@@ -656,10 +661,10 @@ def test_a_working_login_is_encoded_again_after_the_profile_was_edited_r_092(
     login = Login("jörg", "ü")
     future = send_request(harness, 'Basic realm="Corp"')
     harness.desk.answer_prompt(1, login, remember=True)
-    harness.desk.accepted(credentials_in(future))
-    assert harness.desk.known(SPACE)
+    harness.desk.broker.report(credentials_in(future), Accepted())
+    assert harness.desk.broker.known(SPACE)
     harness.desk.profile_changed(replace(OFFICE, user=login.user, encoding=Encoding.LATIN_1))
-    assert harness.desk.known(SPACE) is None
+    assert harness.desk.broker.known(SPACE) is None
     later = credentials_in(harness.challenge(challenges='Basic realm="Corp"'))
     assert credentials_of(later) == basic_credentials(login, "latin-1")
 

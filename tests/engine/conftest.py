@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.wire import Client
@@ -62,7 +62,7 @@ def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
 
     def start(
         profile: Profile | None,
-        desk: FakeDesk | None = None,
+        desk: FakeBroker | None = None,
         limits: EngineLimits | None = None,
         sleep_clock: Callable[[], float] | None = None,
         access_control: AccessControl | None = None,
@@ -87,7 +87,7 @@ def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
 @pytest.fixture
 def engine(recorder: Recorder, start: Start) -> Running:
     """An engine with a recorder as its upstream and a known login."""
-    return start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    return start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.ntlm import ntlm_scheme
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind, choose
 from trayproxy.auth.socks import SocksPassword
+from trayproxy.desk.broker import Accepted, NoVerdict, Report, SilentUpstream, Unproved
 from trayproxy.desk.credentials import AcceptanceRecord, Credentials, PendingRequest, Refusal
-from trayproxy.desk.desk import Desk
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.domain.problem import Problem
 from trayproxy.engine.error_pages import ErrorPage
@@ -46,8 +46,8 @@ class Turn:
         return not self.future.done()
 
 
-class FakeDesk(Desk):
-    """The methods of the desk used by the engine, answered without a user.
+class FakeBroker:
+    """A `CredentialBroker` that answers without a user.
 
     With a login, it answers every challenge supported by one of its schemes; without a login,
     requests wait for `answer_all` or `refuse_all`. A rejected login is refused; a login with an
@@ -183,32 +183,30 @@ class FakeDesk(Desk):
         self.is_under_way = False
         self._let_go()
 
-    def accepted(self, answer: Credentials, target: str = "") -> None:
-        self._landed()
-        with self._changed:
-            self.acceptances.append(answer)
-            answer.acceptance.is_recent = not self.doubts_all
-            self._accepted[answer.upstream_id] = self._made.get(answer.upstream_id, answer)
-            self._changed.notify_all()
+    def withdraw(self, future: "asyncio.Future[Credentials | Refusal | None]") -> None:
+        if future.cancel() or future.cancelled():
+            return
+        if isinstance(answer := future.result(), Credentials):
+            self.report(answer, NoVerdict("the request was withdrawn", was_sent=False))
 
-    def unproved(self, answer: Credentials, target: str, *, is_doubtful: bool) -> None:
-        self._landed()
+    def report(self, answer: Credentials, report: Report) -> None:
+        if not isinstance(report, SilentUpstream):
+            self._landed()
         with self._changed:
-            self.open.append((target, is_doubtful))
-            self._changed.notify_all()
-
-    def no_response(self, answer: Credentials, why: str, *, sent: bool = True) -> None:
-        self._landed()
-        self.was_unanswered = self.was_unanswered or sent
-        with self._changed:
-            self.doubts.append(answer)
-            self.spent.append(sent)
-            self._changed.notify_all()
-
-    def upstream_silent(self, answer: Credentials, count: int) -> None:
-        with self._changed:
-            self.overdues.append(answer)
-            self.waited.append(count)
+            match report:
+                case Accepted():
+                    self.acceptances.append(answer)
+                    answer.acceptance.is_recent = not self.doubts_all
+                    self._accepted[answer.upstream_id] = self._made.get(answer.upstream_id, answer)
+                case Unproved(target, is_doubtful):
+                    self.open.append((target, is_doubtful))
+                case NoVerdict(_, was_sent):
+                    self.was_unanswered = self.was_unanswered or was_sent
+                    self.doubts.append(answer)
+                    self.spent.append(was_sent)
+                case SilentUpstream(waiting):
+                    self.overdues.append(answer)
+                    self.waited.append(waiting)
             self._changed.notify_all()
 
     def network_changed(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, TypeVar
 
-from tests.engine.fakes import FakeDesk, Observer, Signs
+from tests.engine.fakes import FakeBroker, Observer, Signs
 from tests.engine.wire import Client
 from tests.support.closeable import Closeable
 from tests.support.process_output import PATIENCE
@@ -80,7 +80,7 @@ class Running(Closeable):
         self,
         profile: Profile | None,
         *,
-        desk: FakeDesk | None = None,
+        desk: FakeBroker | None = None,
         limits: EngineLimits | None = None,
         new_loop: NewLoop = uvloop.new_event_loop,
         sleep_clock: Callable[[], float] | None = None,
@@ -88,7 +88,7 @@ class Running(Closeable):
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        self.desk = desk or FakeDesk()
+        self.desk = desk or FakeBroker()
         self.signs = Signs(profile)
         self.observer = Observer()
         self.complaints = Complaints()
@@ -103,6 +103,7 @@ class Running(Closeable):
             self.observer,
             limits or EngineLimits(),
             access_control=access_control or own_user_only(),
+            on_network_changed=self.desk.network_changed,
         )
         if sleep_clock is not None:
             parts = replace(parts, sleep_clock=sleep_clock)

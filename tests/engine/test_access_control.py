@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import get
@@ -292,7 +292,7 @@ def test_a_half_closed_connection_of_the_own_user_is_served(engine: Running) -> 
 def test_a_program_of_another_user_gets_403_and_nothing_is_forwarded(
     recorder: Recorder, start: Start
 ) -> None:
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     with client_program(address_of(engine), user=NOBODY, octets=GET) as stranger:
         assert stranger.answer() == "HTTP/1.1 403"
     assert engine.call(lambda: engine.engine.access_control.refused_count) == 1
@@ -309,7 +309,7 @@ def test_a_request_of_an_exited_program_is_not_forwarded(
     recorder: Recorder, start: Start, then: AfterSending, user: int | None
 ) -> None:
     """The user of the connection is unknown: the kernel reports 0 (root), the user of this test."""
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
 
     def connect_and_exit() -> None:
         # Runs in the loop, so accept follows after the client has disconnected.
@@ -327,7 +327,7 @@ def test_a_request_of_an_exited_program_is_not_forwarded(
 def test_a_reset_request_is_not_attributed_to_the_next_client(
     recorder: Recorder, start: Start, version: int
 ) -> None:
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     host = "::1" if version == 6 else "127.0.0.1"
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     attack = get(b"http://origin.test/attack")
@@ -354,7 +354,7 @@ def test_a_reset_request_is_not_attributed_to_the_next_client(
 
 @needs_root
 def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     engine.call(lambda: setattr(engine.engine.access_control, "allowed", frozenset({NOBODY})))
     with client_program(address_of(engine), user=NOBODY, octets=GET) as other:
         assert other.answer() == "HTTP/1.1 200"
@@ -362,7 +362,7 @@ def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
 
 @needs_root
 def test_many_refused_clients_do_not_affect_other_clients(start: Start, recorder: Recorder) -> None:
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     with ExitStack() as stack:
         for _ in range(10):
             stranger = client_program(
@@ -415,7 +415,7 @@ def test_the_engine_works_without_the_other_loopback_address(
 ) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
         port = taken.getsockname()[1]
-        engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True), port=port)
+        engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True), port=port)
         with engine.connect() as client:
             assert client.ask(GET).status == 200
     assert any(f"not listening on [::1]:{port}" in line for line in engine.complaints.lines)
@@ -429,7 +429,7 @@ def test_the_engine_listens_on_the_other_address_once_it_is_free(
     family = socket.AF_INET6 if beside == "::1" else socket.AF_INET
     with socket.create_server((beside, 0), family=family) as taken:
         port = taken.getsockname()[1]
-        desk = FakeDesk(LOGIN, knows_it=True)
+        desk = FakeBroker(LOGIN, knows_it=True)
         engine = start(office(recorder.port), desk, host=host, port=port)
         written = f"[::1]:{port}" if beside == "::1" else f"127.0.0.1:{port}"
         assert engine.call(engine.engine.listen_on_other_loopback) == written

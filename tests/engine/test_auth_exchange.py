@@ -15,7 +15,7 @@ from time import monotonic
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
@@ -73,9 +73,9 @@ def start_ntlm(stack: ExitStack) -> StartNtlm:
     return start_ntlm
 
 
-def desk_for(*schemes: ScriptedScheme | Basic, knows_it: bool = False) -> FakeDesk:
+def desk_for(*schemes: ScriptedScheme | Basic, knows_it: bool = False) -> FakeBroker:
     """Return a desk with these schemes, or with the NTLM-like scheme."""
-    return FakeDesk(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=knows_it)
+    return FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=knows_it)
 
 
 def tunnel(client: Client) -> None:
@@ -251,7 +251,7 @@ def test_only_a_handshake_sends_proxy_connection_keep_alive(
 ) -> None:
     """In other requests the field does harm (RFC 9112, appendix C.2.2)."""
     upstream = script(answering(BASIC, OK))
-    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+    with start(office(upstream.port), FakeBroker(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
     assert b"proxy-connection" not in upstream.peer(1).received.lower()
 
@@ -340,7 +340,7 @@ def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
     start: Start, script: StartScripted, octets: bytes, challenged: str, is_late: bool
 ) -> None:
     upstream, method = ClosingUpstream(challenged, is_late=is_late), octets.partition(b" ")[0]
-    desk = FakeDesk(LOGIN, schemes=(CHALLENGES[challenged](),))
+    desk = FakeBroker(LOGIN, schemes=(CHALLENGES[challenged](),))
     if challenged == "Negotiate":
         desk.begin(None, signs_in_itself=True)
     engine = start(office(script(upstream.play).port), desk)
@@ -556,7 +556,7 @@ def test_a_basic_login_on_trial_is_not_resent_after_a_lost_connection(
         carried.append(peer.read_head())
 
     upstream = script(cut, answering(BASIC))
-    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    engine = start(office(upstream.port), FakeBroker(LOGIN))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     assert len(carried) == 1
@@ -812,7 +812,7 @@ def test_a_post_with_a_proved_login_is_one_request(start: Start, script: StartSc
     assert upstream.methods == [(1, b"POST")]
 
 
-class ChallengeCollectingDesk(FakeDesk):
+class ChallengeCollectingDesk(FakeBroker):
     """A desk letting the first request obtain another challenge, at once or later."""
 
     def __init__(self, *, at_once: bool) -> None:
@@ -881,7 +881,7 @@ def test_an_old_nonce_is_not_used_with_an_unproved_login(
     upstream = script(
         answering(digest_challenge("a"), OK, digest_challenge("b"), digest_challenge("c"))
     )
-    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
     desk.doubts_all = True
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
@@ -898,7 +898,7 @@ def test_an_old_nonce_is_not_used_with_an_unproved_login(
 
 def test_a_request_without_a_challenge_needs_no_permit(start: Start, script: StartScripted) -> None:
     upstream = script(answering(digest_challenge("a"), OK, OK))
-    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
     desk.doubts_all = desk.is_under_way = True
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
@@ -1032,7 +1032,7 @@ def test_each_step_of_a_handshake_receives_the_last_challenges(
 def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: StartScripted) -> None:
     """One 407 is enough for all sites, programs and connections; the nonce count continues."""
     upstream = script(answering(challenge('Digest realm="c", nonce="n", qop="auth"'), OK))
-    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, schemes=(Digest(os.urandom),)))
     for number in range(3):
         with engine.connect() as client:
             assert client.ask(get(b"http://site%d.test/" % number)).status == 200
@@ -1078,7 +1078,7 @@ def test_the_content_is_read_ahead_for_auth_int(
     start: Start, script: StartScripted, is_known: bool, expects: bool, chunked: bool
 ) -> None:
     upstream = script(require_auth_int)
-    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, schemes=(Digest(os.urandom),)))
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 5"
     fields = (framing, *([b"Expect: 100-continue"] if expects else []))
     pieces = (b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n") if chunked else (b"he", b"llo")
@@ -1103,7 +1103,7 @@ def test_an_upstream_may_close_while_content_is_read_ahead(
 ) -> None:
     """The idle connection for the request closes while the client still sends content."""
     upstream = script(require_auth_int)
-    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, schemes=(Digest(os.urandom),)))
     with engine.connect() as client:
         assert client.ask(post(URL, b"first"), b"POST").status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
@@ -1125,7 +1125,7 @@ def test_an_upstream_may_close_while_content_is_read_ahead(
 
 def test_missing_content_for_auth_int_is_a_408(start: Start, script: StartScripted) -> None:
     upstream = script(require_auth_int)
-    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
     limits = replace(EngineLimits(), body_s=0.2)
     with start(office(upstream.port), desk, limits=limits).connect() as client:
         client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
@@ -1138,7 +1138,7 @@ def test_malformed_chunks_for_auth_int_close_the_client_connection(
     start: Start, script: StartScripted, is_known: bool
 ) -> None:
     upstream = script(require_auth_int)
-    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
         if is_known:
@@ -1199,7 +1199,7 @@ def test_a_login_refused_during_a_connect_is_not_sent(
     closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     asks = challenge('Basic realm="r"')
     upstream = script(answering(asks, closing), answering(asks))
-    desk = FakeDesk(LOGIN)
+    desk = FakeBroker(LOGIN)
     engine = start(office(upstream.port, host="localhost"), desk)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -1233,7 +1233,7 @@ def test_malformed_content_for_auth_int_is_a_400_and_is_not_sent(
     start: Start, script: StartScripted, chunks: bytes, status: int, is_known: bool
 ) -> None:
     upstream = script(require_auth_int)
-    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
         if is_known:
@@ -1254,7 +1254,7 @@ def test_a_client_may_disconnect_during_content_for_auth_int(
     start: Start, script: StartScripted
 ) -> None:
     upstream = script(require_auth_int)
-    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
@@ -1350,7 +1350,7 @@ def test_a_changed_password_costs_one_failed_log_on(
 ) -> None:
     """One log-on, however many programs send the old password at once (T14)."""
     upstream, count = SlowUpstream(stack), 30
-    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, knows_it=True))
     clients = [stack.enter_context(engine.connect()) for _ in range(count)]
     for client in clients:
         client.send(GET)
@@ -1367,7 +1367,7 @@ def test_a_right_password_releases_all_requests(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     upstream = SlowUpstream(stack, is_right=True)
-    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, knows_it=True))
     clients = [stack.enter_context(engine.connect()) for _ in range(10)]
     for client in clients:
         client.send(GET)
@@ -1383,7 +1383,7 @@ def test_a_slow_response_does_not_block_other_requests(
     """The desk releases another request after a while, see trayproxy.desk.machine.pacing."""
     upstream = SlowUpstream(stack, is_right=True)
     engine = start(
-        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+        office(script(upstream.play, answering(OK)).port), FakeBroker(LOGIN, knows_it=True)
     )
     with engine.connect() as slow, engine.connect() as other:
         slow.send(GET)
@@ -1401,7 +1401,7 @@ def test_a_disconnected_first_request_releases_the_next(
 ) -> None:
     upstream = SlowUpstream(stack, is_right=True)
     engine = start(
-        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+        office(script(upstream.play, answering(OK)).port), FakeBroker(LOGIN, knows_it=True)
     )
     with engine.connect() as other:
         with engine.connect() as first:
@@ -1428,7 +1428,7 @@ def test_the_connection_is_reused_after_a_short_refusal_r_084(
 ) -> None:
     body = b"x" * length
     upstream = script(answering(refusal(body, b"Content-Length: %d" % len(body)), OK))
-    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+    with start(office(upstream.port), FakeBroker(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
     assert len(upstream.peers) == 1
 
@@ -1453,7 +1453,7 @@ def test_the_connection_is_closed_after_a_long_refusal_r_084(
 
     upstream = script(refuse, answering(OK))
     limits = EngineLimits(drain_407_s=0.2)
-    with start(office(upstream.port), FakeDesk(LOGIN), limits).connect() as client:
+    with start(office(upstream.port), FakeBroker(LOGIN), limits).connect() as client:
         assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2
 
@@ -1513,7 +1513,7 @@ def test_a_put_is_resent_with_an_expectation_after_a_reset(
 ) -> None:
     """PUT is idempotent (RFC 9110, section 9.2.2), so it may be sent again."""
     upstream = script(reset_upload, challenge_upload, accept_upload)
-    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    engine = start(office(upstream.port), FakeBroker(LOGIN))
     with engine.connect() as client:
         assert upload(client, b"PUT") == (200, ())
 
@@ -1525,7 +1525,7 @@ def test_a_post_is_not_resent_after_a_reset_r_073(
 ) -> None:
     """The next upload of the client expects a 100 first."""
     upstream = script(reset_upload, accept_upload if is_known else challenge_upload, accept_upload)
-    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=is_known))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=is_known))
     with engine.connect() as client:
         assert upload(client, method)[0] == 502
     assert len(upstream.peers) == 1
@@ -1551,7 +1551,7 @@ def test_an_upload_is_resent_without_an_expectation_after_a_417(
 
     length = 1001
     upstream = script(refuse, take)
-    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+    with start(office(upstream.port), FakeBroker(LOGIN)).connect() as client:
         client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
         assert client.reply(b"POST").status == 200
 
@@ -1584,7 +1584,7 @@ def tinyproxy_like(
 def test_a_401_of_the_proxy_is_a_rejection(
     start: Start, script: StartScripted, request_octets: bytes
 ) -> None:
-    engine = start(office(script(tinyproxy_like(WRONG % OWN)).port), FakeDesk(LOGIN))
+    engine = start(office(script(tinyproxy_like(WRONG % OWN)).port), FakeBroker(LOGIN))
     with engine.connect() as client:
         client.send(request_octets)
         assert client.reply(request_octets.split(b" ")[0]).status == 503
@@ -1617,7 +1617,7 @@ def test_a_401_of_the_proxy_is_a_rejection(
 def test_a_401_of_a_site_is_relayed_to_the_client(
     start: Start, script: StartScripted, answer: bytes, server: bytes, is_doubtful: bool
 ) -> None:
-    engine = start(office(script(tinyproxy_like(answer, server)).port), FakeDesk(LOGIN))
+    engine = start(office(script(tinyproxy_like(answer, server)).port), FakeBroker(LOGIN))
     with engine.connect() as client:
         assert client.ask(GET).status == 401
     assert engine.desk.open == [("origin.test:80", is_doubtful)]
@@ -1627,7 +1627,7 @@ def test_a_401_of_a_site_is_relayed_to_the_client(
 def test_a_401_to_connect_without_a_challenge_is_no_rejection(
     start: Start, script: StartScripted
 ) -> None:
-    engine = start(office(script(tinyproxy_like(WRONG % b"")).port), FakeDesk(LOGIN))
+    engine = start(office(script(tinyproxy_like(WRONG % b"")).port), FakeBroker(LOGIN))
     with engine.connect() as client:
         client.send(CONNECT)
         assert client.reply(b"CONNECT").status == 401
@@ -1642,7 +1642,7 @@ def test_a_401_to_a_request_without_a_login_comes_from_the_site(
         peer.send(WRONG % OWN)
         peer.half_close()
 
-    engine = start(office(script(refuse).port), FakeDesk(LOGIN))
+    engine = start(office(script(refuse).port), FakeBroker(LOGIN))
     with engine.connect() as client:
         assert client.ask(GET).status == 401
     assert not engine.desk.turns
@@ -1736,7 +1736,7 @@ def test_a_silent_next_hop_is_reported_to_the_desk(
 ) -> None:
     """Some upstreams do not respond to a wrong password, so other requests must not send it."""
     upstream = SlowUpstream(stack)
-    desk = FakeDesk(LOGIN, knows_it=knows_it)
+    desk = FakeBroker(LOGIN, knows_it=knows_it)
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
     )
@@ -1777,7 +1777,7 @@ def test_a_permit_for_a_disconnected_client_is_returned_to_the_desk(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     upstream = SlowUpstream(stack)
-    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as first, engine.connect() as second:
         first.send(GET)
         assert upstream.login_received.wait(10)
@@ -1795,7 +1795,7 @@ def test_the_verdict_is_read_after_the_client_disconnected(
 ) -> None:
     """Otherwise the login would be sent again to obtain a verdict (T14)."""
     upstream = SlowUpstream(stack)
-    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
+    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN))
     with engine.connect() as client:
         client.send(GET)
         assert upstream.login_received.wait(10)
@@ -1877,7 +1877,7 @@ def test_a_late_digest_refusal_has_the_same_verdict(
     start: Start, script: StartScripted, stack: ExitStack, refusal: bytes, kind: VerdictKind
 ) -> None:
     upstream = ClosingDigestUpstream(stack, refusal)
-    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
+    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN))
     with engine.connect() as client:
         client.send(GET)
         assert upstream.login_received.wait(10)
@@ -1894,7 +1894,7 @@ def test_a_stale_nonce_is_no_late_rejection(
 ) -> None:
     stale = challenge('Digest realm="c", nonce="other", qop="auth", stale=true')
     upstream = ClosingDigestUpstream(stack, stale)
-    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
+    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN))
     with engine.connect() as client:
         client.send(GET)
         assert upstream.login_received.wait(10)
@@ -1930,7 +1930,7 @@ def test_all_requests_at_a_silent_next_hop_are_reported_together(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     """Their login was proved just now, so they needed no permit."""
-    upstream, desk = SilentUpstream(stack), FakeDesk(LOGIN)
+    upstream, desk = SilentUpstream(stack), FakeBroker(LOGIN)
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
     )
@@ -1946,7 +1946,7 @@ def test_all_requests_at_a_silent_next_hop_are_reported_together(
 def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    upstream, desk = SilentUpstream(stack), FakeDesk(LOGIN)
+    upstream, desk = SilentUpstream(stack), FakeBroker(LOGIN)
     upstream.answers_b = True
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
@@ -1965,7 +1965,7 @@ def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
 def test_a_missing_verdict_is_reported_soon_after_the_client_disconnected(
     start: Start, script: StartScripted, stack: ExitStack, is_proved: bool
 ) -> None:
-    upstream, desk = SilentUpstream(stack), FakeDesk(LOGIN)
+    upstream, desk = SilentUpstream(stack), FakeBroker(LOGIN)
     desk.doubts_all = not is_proved
     limits = EngineLimits(silent_upstream_s=0.1, missing_response_s=0.2)
     engine = start(office(script(upstream.play).port), desk, limits=limits)

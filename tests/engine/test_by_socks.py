@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk
+from tests.engine.fakes import LOGIN, FakeBroker
 from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS
 from tests.engine.wire import connect, get, post
@@ -46,7 +46,7 @@ def test_requests_reach_the_origin_in_origin_form(
     start: Start, stack: ExitStack, recorder: Recorder, url: bytes
 ) -> None:
     socks = stack.enter_context(SocksServer())
-    engine = start(socks_profile(socks.port), FakeDesk())
+    engine = start(socks_profile(socks.port), FakeBroker())
     with engine.connect() as client:
         assert client.ask(get(url)).body == b"ok"
         assert client.ask(post(url, b"body"), b"POST").body == b"ok"
@@ -81,7 +81,7 @@ def test_a_tunnel_is_a_connection_through_the_server(
 
 def test_replies_may_arrive_octet_by_octet(start: Start, stack: ExitStack, url: bytes) -> None:
     socks = stack.enter_context(SocksServer(USERS, slowly=True))
-    with start(socks_profile(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
+    with start(socks_profile(socks.port), FakeBroker(LOGIN, knows_it=True)).connect() as client:
         assert client.ask(get(url)).status == 200
 
 
@@ -100,7 +100,7 @@ def test_two_targets_never_share_a_connection(start: Start, stack: ExitStack) ->
 
 def test_the_login_is_asked_for_and_tried_once(start: Start, stack: ExitStack, url: bytes) -> None:
     socks = stack.enter_context(SocksServer(USERS))
-    desk = FakeDesk(LOGIN)
+    desk = FakeBroker(LOGIN)
     with start(socks_profile(socks.port), desk).connect() as client:
         assert client.ask(get(url)).status == 200
         assert client.ask(post(url, b"body"), b"POST").status == 200
@@ -118,7 +118,7 @@ def test_a_rejected_login_is_reported_to_the_desk(
     start: Start, stack: ExitStack, url: bytes, recorder: Recorder, is_tunnel: bool
 ) -> None:
     socks = stack.enter_context(SocksServer({LOGIN.user: "another"}))
-    desk = FakeDesk(LOGIN)
+    desk = FakeBroker(LOGIN)
     octets = connect(b"%b:%d" % (NAME, recorder.port)) if is_tunnel else get(url)
     with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(octets, octets.split()[0])
@@ -139,7 +139,7 @@ def test_a_login_without_a_reply_counts_as_sent(
         peer.send(b"\x05\x02")
         peer.read(3 + len(LOGIN.user) + len(LOGIN.password))
 
-    desk = FakeDesk(LOGIN)
+    desk = FakeBroker(LOGIN)
     octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
     with start(socks_profile(script(leave).port), desk).connect() as client:
         assert client.ask(octets, octets.split()[0]).status >= 500
@@ -168,7 +168,7 @@ def test_the_verdict_is_read_after_the_only_client_has_left(
         may_answer.wait()
         peer.send(status)
 
-    desk = FakeDesk(LOGIN)
+    desk = FakeBroker(LOGIN)
     engine = start(socks_profile(script(play).port), desk)
     base = engine.holdings()
     octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
@@ -209,7 +209,7 @@ def test_a_changed_password_costs_one_failed_log_on(
         peer.send(b"\x01\x01")
 
     count = 10
-    desk = FakeDesk(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, knows_it=True)
     engine = start(socks_profile(script(play).port), desk)
     octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
     clients = [stack.enter_context(engine.connect()) for _ in range(count)]
@@ -227,7 +227,7 @@ def test_a_changed_password_costs_one_failed_log_on(
 def test_requests_never_contain_the_login(start: Start, stack: ExitStack, url: bytes) -> None:
     socks = stack.enter_context(SocksServer(USERS))
     origin = stack.enter_context(ScriptedUpstream(answering(OK)))
-    with start(socks_profile(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
+    with start(socks_profile(socks.port), FakeBroker(LOGIN, knows_it=True)).connect() as client:
         client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
     received = origin.peer(1).received.lower()
     assert b"proxy-authorization" not in received
@@ -237,7 +237,7 @@ def test_requests_never_contain_the_login(start: Start, stack: ExitStack, url: b
 def test_a_site_that_asks_for_the_login_does_not_get_it(start: Start, stack: ExitStack) -> None:
     socks = stack.enter_context(SocksServer(USERS))
     origin = stack.enter_context(ScriptedUpstream(answering(challenge('Basic realm="proxy"'))))
-    desk = FakeDesk(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, knows_it=True)
     with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
     assert b"The site asked for a proxy sign-in" in reply.body
@@ -248,7 +248,7 @@ def test_a_login_not_requested_by_the_server_is_neither_sent_nor_accepted(
     start: Start, stack: ExitStack, url: bytes
 ) -> None:
     socks = stack.enter_context(SocksServer())
-    desk = FakeDesk(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, knows_it=True)
     with start(socks_profile(socks.port), desk).connect() as client:
         assert client.ask(get(url)).status == 200
     assert not socks.logons
@@ -260,7 +260,7 @@ def test_a_login_is_accepted_although_the_target_is_unreachable(
     start: Start, stack: ExitStack
 ) -> None:
     socks = stack.enter_context(SocksServer(USERS, refuses={NAME.decode(): 5}))
-    desk = FakeDesk(LOGIN)
+    desk = FakeBroker(LOGIN)
     with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(get(b"http://%b/" % NAME))
     assert reply.status == 502
@@ -333,7 +333,7 @@ def test_a_server_that_does_not_speak_socks5_gives_an_error_page(
         peer.half_close()
         peer.read_all()
 
-    engine = start(socks_profile(script(play).port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(socks_profile(script(play).port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         reply = client.ask(get(url))
     assert reply.status == 502

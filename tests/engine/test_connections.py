@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import ANSWER, Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, connect, get, post
@@ -334,7 +334,7 @@ def test_a_login_is_not_sent_on_a_connection_of_another_profile(
     start: Start, stack: ExitStack
 ) -> None:
     recorder = stack.enter_context(Recorder())
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         client.ask(GET)
         other = office(recorder.port, host="127.0.0.1")
@@ -346,7 +346,7 @@ def test_a_login_is_not_sent_on_a_connection_of_another_profile(
 
 def test_the_next_request_uses_the_switched_profile(start: Start, stack: ExitStack) -> None:
     old, new = stack.enter_context(Recorder()), stack.enter_context(Recorder())
-    engine = start(office(old.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(old.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         for _ in range(3):
             client.ask(GET)
@@ -388,7 +388,7 @@ def test_octets_sent_with_a_connect_on_a_direct_route_reach_the_host(
 
 def test_a_connect_on_a_direct_route_sends_the_host_no_head(start: Start, script: Play) -> None:
     origin = script(lambda peer: peer.send(ANSWER + peer.read_all()))
-    engine = start(office(1), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(1), FakeBroker(LOGIN, knows_it=True))
     engine.signs.direct.add("127.0.0.1")
     with engine.connect() as client:
         client.ask(connect(b"127.0.0.1:%d" % origin.port), b"CONNECT")
@@ -412,7 +412,7 @@ def test_responses_to_local_clients_are_not_paced(start: Start, recorder: Record
 
 def test_connections_are_non_blocking_and_not_inheritable(start: Start, recorder: Recorder) -> None:
     """They are created without Python's own wrapper, which would ensure both (PEP 446)."""
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     # The request loop opens the first connection, the fast path the second.
     with engine.connect() as first, engine.connect() as second:
         for client in (first, second):
@@ -435,7 +435,7 @@ def test_connections_are_non_blocking_and_not_inheritable(start: Start, recorder
 
 def test_nagles_algorithm_is_off_on_both_sides(start: Start, recorder: Recorder) -> None:
     """It would delay a message written in two pieces by 40 ms, until an acknowledgement."""
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
 

@@ -24,7 +24,7 @@ import h11
 import httptools
 import pytest
 
-from tests.engine.fakes import FakeDesk, office
+from tests.engine.fakes import FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.schemes import TicketScheme
@@ -192,7 +192,7 @@ def recorder() -> Iterator[Recorder]:
 
 @pytest.fixture(scope="module")
 def engine(recorder: Recorder, secret: SearchableSecret) -> Iterator[Running]:
-    desk = FakeDesk(secret.login, knows_it=True)
+    desk = FakeBroker(secret.login, knows_it=True)
     with Running(office(recorder.port), desk=desk, limits=LIMITS) as running:
         yield running
 
@@ -519,7 +519,7 @@ def words_for(result: ClientResult, received: list[ReceivedRequest]) -> set[str]
 def upstream_engine(recorder: Recorder) -> Iterator[Running]:
     limits = EngineLimits(response_head_s=1.0, connect_response_head_s=1.0, linger_s=0.1)
     schemes = (TicketScheme(), ntlm_scheme(), Digest(os.urandom), Basic())
-    with Running(office(recorder.port), desk=FakeDesk(schemes=schemes), limits=limits) as running:
+    with Running(office(recorder.port), desk=FakeBroker(schemes=schemes), limits=limits) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.running import Running
 from tests.engine.schemes import ntlm_like_scheme
 from tests.engine.wire import Client, chunked, connect, get, post
@@ -78,7 +78,7 @@ def test_forget_drops_all_exempt_sites() -> None:
 
 
 def test_a_cached_request_with_a_withheld_login_is_another_request() -> None:
-    answer = FakeDesk(LOGIN, knows_it=True, schemes=(Basic(),)).known(UPSTREAM)
+    answer = FakeBroker(LOGIN, knows_it=True, schemes=(Basic(),)).known(UPSTREAM)
     plan = CachedRequest(
         parse_request(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"), None
     )
@@ -183,7 +183,7 @@ def test_an_exempt_site_receives_no_known_login_r_086(
     request_octets: bytes,
 ) -> None:
     upstream = PartlyExemptUpstream(asks)
-    desk = FakeDesk(LOGIN, schemes=schemes)
+    desk = FakeBroker(LOGIN, schemes=schemes)
     engine = start(office(script(upstream).port), desk)
     send_each(engine, request_octets, get(ASKED), request_octets, request_octets)
     assert [has_login(head) for head in upstream.heads] == [False, False, True, False, False]
@@ -196,7 +196,7 @@ def test_a_request_without_a_login_needs_no_permit_to_carry_one(
 ) -> None:
     """The login is known but not proved, so only one request at a time may carry it."""
     upstream = PartlyExemptUpstream()
-    desk = FakeDesk(LOGIN, schemes=(Basic(),))
+    desk = FakeBroker(LOGIN, schemes=(Basic(),))
     desk.doubts_all = True
     engine = start(office(script(upstream).port), desk)
     send_each(engine, get(FREE), get(ASKED), get(FREE), get(FREE), get(FREE, b"Accept: b"))
@@ -207,7 +207,7 @@ def test_a_program_keeps_one_connection_for_exempt_sites_and_others(
     start: Start, script: StartScripted
 ) -> None:
     upstream = PartlyExemptUpstream()
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
+    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(Basic(),)))
     with engine.connect() as client:
         for url in (FREE, ASKED, FREE, ASKED, FREE, ASKED):
             assert is_served_by(client, get(url))
@@ -233,7 +233,7 @@ def test_a_request_for_an_exempt_site_uses_the_fast_path(
 
     monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", Counted)
     upstream = PartlyExemptUpstream(asks)
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=schemes))
+    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=schemes))
     send_each(engine, request_octets, get(ASKED), request_octets)
     before = len(request_loops)
     send_each(engine, request_octets, request_octets, request_octets)
@@ -256,7 +256,7 @@ def test_a_challenge_ends_the_exemption_of_a_site_r_086(
     request_octets: bytes,
 ) -> None:
     upstream = PartlyExemptUpstream(asks)
-    desk = FakeDesk(LOGIN, schemes=schemes)
+    desk = FakeBroker(LOGIN, schemes=schemes)
     engine = start(office(script(upstream).port), desk)
     send_each(engine, request_octets, get(ASKED), request_octets)
     upstream.asks_everywhere.set()
@@ -272,7 +272,7 @@ def test_after_a_challenge_every_request_for_the_site_carries_the_login(
 ) -> None:
     """This is also true for requests on the fast path."""
     upstream = PartlyExemptUpstream()
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
+    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(Basic(),)))
     other = get(FREE + b"other")
     send_each(engine, get(FREE), get(ASKED), get(FREE), other, other)
     upstream.asks_everywhere.set()
@@ -305,7 +305,7 @@ def test_a_possible_response_of_the_upstream_exempts_no_site(
 
     first, *_ = status.split(b" ")
     port = script(answer_without_asking, upstream).port
-    engine = start(office(port), FakeDesk(LOGIN, schemes=(Basic(),)))
+    engine = start(office(port), FakeBroker(LOGIN, schemes=(Basic(),)))
     with engine.connect() as client:
         assert client.ask(get(FREE)).status == int(first)
     send_each(engine, get(ASKED), get(FREE))
@@ -315,7 +315,7 @@ def test_a_possible_response_of_the_upstream_exempts_no_site(
 @pytest.mark.parametrize("change", ["a login or a profile", "the network"])
 def test_after_a_change_no_site_is_exempt(start: Start, script: StartScripted, change: str) -> None:
     upstream = PartlyExemptUpstream()
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
+    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(Basic(),)))
     send_each(engine, get(FREE), get(ASKED), get(FREE), get(FREE))
     forget = engine.engine.forget_connections
     engine.call(engine.engine.network_changed if change == "the network" else forget)
@@ -338,7 +338,9 @@ def test_a_response_from_before_a_change_exempts_no_site(
 
     upstream = PartlyExemptUpstream()
     upstream.asks_everywhere.set()
-    engine = start(office(script(respond_late, upstream).port), FakeDesk(LOGIN, schemes=(Basic(),)))
+    engine = start(
+        office(script(respond_late, upstream).port), FakeBroker(LOGIN, schemes=(Basic(),))
+    )
     with engine.connect() as client:
         client.send(get(FREE))
         assert asked.wait(20)
@@ -366,7 +368,7 @@ def test_unrepeatable_content_is_sent_with_the_login(
 ) -> None:
     upstream = PartlyExemptUpstream()
     scripted = script(upstream)
-    engine = start(office(scripted.port), FakeDesk(LOGIN, schemes=(Basic(),)))
+    engine = start(office(scripted.port), FakeBroker(LOGIN, schemes=(Basic(),)))
     send_each(engine, get(FREE), get(ASKED))
     upstream.heads.clear()
     client = stack.enter_context(engine.connect())
@@ -382,7 +384,7 @@ def test_a_new_connection_carries_no_leg_to_an_exempt_site(
     start: Start, script: StartScripted
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
     send_each(engine, get(FREE), TUNNEL, get(ASKED))
     upstream.heads.clear()
     # Over the authenticated connection, and over a new connection for the tunnel.
@@ -398,7 +400,7 @@ def test_an_unauthenticated_connection_carries_no_leg_to_an_exempt_site(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
     send_each(engine, get(FREE))
     holder = stack.enter_context(engine.connect())
     assert is_served_by(holder, get(ASKED))  # This client keeps the only authenticated connection.
@@ -414,7 +416,7 @@ def test_a_site_served_over_an_authenticated_connection_is_not_exempt(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
     holder = stack.enter_context(engine.connect())
     for request_octets in (get(ASKED), get(ASKED), get(ASKED + b"more")):
         assert is_served_by(holder, request_octets)
@@ -429,7 +431,7 @@ def test_a_challenge_of_an_exempt_site_authenticates_the_connection(
     start: Start, script: StartScripted
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
     send_each(engine, TUNNEL, get(ASKED), TUNNEL)
     upstream.asks_everywhere.set()
     upstream.heads.clear()

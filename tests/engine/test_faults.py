@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import Client, CutError, connect, get, post
@@ -406,7 +406,7 @@ def test_a_connection_with_a_rejected_registration_ends_and_others_continue(
     def watch(descriptor: int, mask: int, handler: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as before:
         assert before.ask(GET).status == 200
         with monkeypatch.context() as patch:
@@ -664,7 +664,7 @@ def test_a_407_that_closes_without_a_login_does_not_loop(start: Start, script: P
         peer.send(challenge("Basic realm=a")[:-2] + b"Connection: close\r\n\r\n")
 
     upstream = script(refuse)
-    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    engine = start(office(upstream.port), FakeBroker(LOGIN))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     assert len(upstream.peers) == 2
@@ -676,7 +676,7 @@ def test_a_407_that_closes_without_a_login_does_not_loop(start: Start, script: P
 def test_an_unsupported_challenge_gets_no_login(start: Start, script: Play, value: bytes) -> None:
     head = b"HTTP/1.1 407 No\r\nProxy-Authenticate: %b\r\nContent-Length: 0\r\n\r\n" % value
     upstream = script(answering(head))
-    desk = FakeDesk(LOGIN, schemes=(Basic(),))
+    desk = FakeBroker(LOGIN, schemes=(Basic(),))
     with start(office(upstream.port), desk).connect() as client:
         assert client.ask(GET).status == 503
     assert b"Proxy-Authorization" not in upstream.peer(1).received

@@ -16,7 +16,7 @@ from time import monotonic
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import Client, CutError, connect, get
@@ -107,7 +107,7 @@ def test_redirections_are_not_followed(
     elsewhere = script(answering(OK))
     location = b"Location: http://127.0.0.1:%d/\r\n" % elsewhere.port
     upstream = script(answering(b"HTTP/1.1 %b\r\n%bContent-Length: 0\r\n\r\n" % (status, location)))
-    with start(office(upstream.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
+    with start(office(upstream.port), FakeBroker(LOGIN, knows_it=True)).connect() as client:
         client.send(request_)
         reply = client.reply(request_.partition(b" ")[0])
         assert reply.status == int(status[:3])
@@ -119,7 +119,7 @@ def test_a_redirection_in_a_407_is_not_followed(start: Start, script: Play) -> N
     location = f"Location: http://127.0.0.1:{elsewhere.port}/"
     refusal = challenge("Basic realm=a").replace(b"\r\n", b"\r\n" + location.encode() + b"\r\n", 1)
     upstream = script(answering(refusal, OK))
-    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+    with start(office(upstream.port), FakeBroker(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
     assert not elsewhere.peers
 
@@ -129,7 +129,7 @@ def test_a_redirection_in_a_407_is_not_followed(start: Start, script: Play) -> N
 
 def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: Play) -> None:
     site = script(answering(challenge("Basic realm=office")))
-    engine = start(office(1), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(1), FakeBroker(LOGIN, knows_it=True))
     engine.signs.direct.add("127.0.0.1")
     with engine.connect() as client:
         reply = client.ask(get(b"http://127.0.0.1:%d/" % site.port))
@@ -150,7 +150,7 @@ def test_a_407_inside_a_tunnel_is_relayed_unchanged(start: Start, script: Play) 
         peer.read_all()
 
     upstream = script(site)
-    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
         client.send(b"GET / HTTP/1.1\r\nHost: origin.test\r\n\r\n")
@@ -185,7 +185,7 @@ def test_a_thousand_slow_heads_time_out_and_others_are_served(
 
 def test_slow_content_does_not_delay_others(start: Start, script: Play, stack: ExitStack) -> None:
     upstream = script(answering_gets)
-    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
     quick = stack.enter_context(engine.connect())
     seconds_of_a_get(quick)  # The login is proved: from now on requests do not take turns with it.
     slow = [stack.enter_context(engine.connect()) for _ in range(SLOW // 10)]
@@ -212,7 +212,7 @@ def test_content_sent_octet_by_octet_times_out(start: Start, script: Play, is_si
                 peer.send(wanted)
         peer.read_all()
 
-    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
     upstream = script(play)
     engine = start(office(upstream.port), desk, replace(EngineLimits(), body_s=0.5))
     with engine.connect() as client:
@@ -264,7 +264,7 @@ def test_a_negative_chunk_size_of_an_upstream_does_not_block_the_engine(
     start: Start, script: Play
 ) -> None:
     upstream = script(answering(b"HTTP/1.1 200 OK\r\n" + NEVER_ENDING), answering(OK))
-    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 502
         assert seconds_of_a_get(client) < 1
@@ -324,7 +324,7 @@ def test_a_request_running_at_a_profile_switch_ends_at_its_old_upstream(
         peer.read_all()
 
     old, new = script(slow), stack.enter_context(Recorder())
-    engine = start(office(old.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(old.port), FakeBroker(LOGIN, knows_it=True))
     client = stack.enter_context(engine.connect())
     client.send(GET if method == "GET" else CONNECT)
     while b"\r\n\r\n" not in client.octets:

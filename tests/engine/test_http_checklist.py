@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, chunked, connect, get, post
@@ -40,7 +40,7 @@ def engines_loop(new_loop: NewLoop) -> NewLoop:
     return new_loop
 
 
-def start_with(start: Start, upstream: ScriptedUpstream, desk: FakeDesk | None = None) -> Running:
+def start_with(start: Start, upstream: ScriptedUpstream, desk: FakeBroker | None = None) -> Running:
     return start(office(upstream.port), desk)
 
 
@@ -484,7 +484,7 @@ def test_a_100_is_relayed_only_from_the_authenticated_upstream_r_064(
         peer.send(OK)
 
     upstream = script(sign_in)
-    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
         client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
         while b" 100 Continue" not in client.octets:
             assert client.more()
@@ -650,7 +650,7 @@ def test_a_407_without_a_supported_scheme_gets_no_credentials_r_080(
 ) -> None:
     refusal = b"HTTP/1.1 407 x\r\n%bContent-Length: 0\r\n\r\n" % lines
     upstream = script(answering(refusal))
-    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
         client.send(request_octets)
         assert client.reply(request_octets.split(b" ")[0]).status == 503
     assert all(b"Proxy-Authorization" not in peer.received for peer in upstream.peers)
@@ -662,7 +662,7 @@ def test_no_octet_of_a_407_reaches_the_client_r_057_r_083(start: Start, script: 
         b"Set-Cookie: secret=1\r\nContent-Length: 11\r\n\r\nsecret page"
     )
     upstream = script(answering(refusal, OK))
-    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
         assert b"secret" not in client.octets.lower()
 
@@ -683,7 +683,7 @@ def test_a_declined_sign_in_is_a_503_r_083(start: Start, script: Play, method: s
 
 def test_a_407_in_a_profile_without_sign_in_is_a_502_r_083(start: Start, script: Play) -> None:
     upstream = script(answering(CHALLENGE))
-    engine = start(office(upstream.port, sign_in=SignIn.NONE), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(upstream.port, sign_in=SignIn.NONE), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status in (502, 503)
     assert not engine.desk.turns
@@ -692,7 +692,7 @@ def test_a_407_in_a_profile_without_sign_in_is_a_502_r_083(start: Start, script:
 
 def test_every_request_of_a_connection_contains_the_login_once(start: Start, script: Play) -> None:
     upstream = script(answering(CHALLENGE, OK))
-    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
         foreign = b"Proxy-Authorization: Basic Zm9vOmJhcg=="
         for octets in (GET, get(URL, foreign), get(b"http://other.test/")):
             assert client.ask(octets).status == 200
@@ -704,7 +704,7 @@ def test_every_request_of_a_connection_contains_the_login_once(start: Start, scr
 
 def test_a_407_on_an_accepted_connection_asks_the_desk_again(start: Start, script: Play) -> None:
     upstream = script(answering(CHALLENGE, OK, OK, CHALLENGE))
-    engine = start_with(start, upstream, FakeDesk(LOGIN))
+    engine = start_with(start, upstream, FakeBroker(LOGIN))
     with engine.connect() as client:
         assert [client.ask(GET).status for _ in range(3)] == [200, 200, 503]
     assert [turn.tried is not None for turn in engine.desk.turns] == [False, True]
@@ -735,7 +735,7 @@ def test_a_407_that_closes_is_answered_on_a_new_connection_r_085(
         peer.read_all()
 
     upstream = script(refuse, answering(OK))
-    with start_with(start, upstream, FakeDesk(LOGIN)).connect() as client:
+    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
     assert CREDENTIALS not in upstream.peer(1).received
     assert CREDENTIALS in upstream.peer(2).received
@@ -771,7 +771,7 @@ def test_an_attempt_without_a_response_is_no_rejection(
             peer.send(b"gibberish\r\n\r\n")
 
     upstream = script(fail)
-    engine = start(office(upstream.port), FakeDesk(LOGIN), EngineLimits(response_head_s=0.2))
+    engine = start(office(upstream.port), FakeBroker(LOGIN), EngineLimits(response_head_s=0.2))
     with engine.connect() as client:
         # 503: the request went back to the desk, which has no login for it.
         assert client.ask(GET).status in (502, 503, 504)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.wire import get
 from tests.support.scripted_upstream import OK, ScriptedUpstream, answering, challenge
@@ -16,7 +16,7 @@ URLS = [b"ftp://me:x%40y@files.test/a", b"https://files.test/a", b"gopher://file
 @pytest.mark.parametrize("url", URLS)
 def test_an_http_proxy_gets_the_url_as_it_is_with_the_login(start: Start, url: bytes) -> None:
     with ScriptedUpstream(answering(challenge('Basic realm="r"'), OK)) as upstream:
-        engine = start(office(upstream.port), FakeDesk(LOGIN))
+        engine = start(office(upstream.port), FakeBroker(LOGIN))
         with engine.connect() as client:
             octets = get(url).replace(b"Host: me:x%40y@", b"Host: ")
             assert client.ask(octets).body == b"ok\n"

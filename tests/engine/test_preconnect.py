@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.schemes import REJECTED, ScriptedScheme, TicketScheme, ntlm_like_scheme
@@ -58,9 +58,9 @@ def start_ntlm(stack: ExitStack) -> StartNtlm:
     return start_ntlm
 
 
-def proving_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeDesk:
+def proving_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeBroker:
     """Return a desk that knows a login and permits preconnects with it after its acceptance."""
-    desk = FakeDesk(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=True)
+    desk = FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=True)
     desk.is_calm = True
     return desk
 
@@ -547,7 +547,7 @@ def test_other_credentials_for_a_preconnect_are_returned_to_the_desk(
 ) -> None:
     upstream = start_ntlm(rejects_request=is_head)
 
-    class OfferingDesk(FakeDesk):
+    class OfferingDesk(FakeBroker):
         def challenged(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
             future = super().challenged(*args, **kwargs)  # type: ignore[arg-type]
             given = self.known(self.turns[-1].space)

@@ -10,7 +10,7 @@ from hashlib import sha256
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.running import Running
 from tests.engine.wire import Reply, get
 from tests.support.exchange import Exchange, Reader
@@ -115,7 +115,7 @@ def test_the_whole_content_is_sent_again_r_074(
     start: Start, stack: ExitStack, length: int, in_chunks: bool, timing: RefusalTiming
 ) -> None:
     upstream = stack.enter_context(HashingUpstream(timing))
-    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    engine = start(office(upstream.port), FakeBroker(LOGIN))
     reply = upload(engine, length, in_chunks=in_chunks)
     assert (reply.status, reply.body.decode()) == (200, digest(length))
     assert upstream.heads == [(False, False), (True, False)]
@@ -167,7 +167,7 @@ def test_content_too_large_to_keep_waits_for_a_100_r_074(
     start: Start, stack: ExitStack, timing: RefusalTiming
 ) -> None:
     upstream = stack.enter_context(HashingUpstream(timing))
-    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    engine = start(office(upstream.port), FakeBroker(LOGIN))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
     # A login on trial may be refused, so the second upload expects a 100 as well.
@@ -191,7 +191,7 @@ def test_content_too_large_to_keep_is_sent_after_a_timeout_without_a_100(
 
     upstream = stack.enter_context(Server(answer))
     limits = EngineLimits(expect_continue_s=0.1)
-    engine = start(office(upstream.port), FakeDesk(LOGIN), limits)
+    engine = start(office(upstream.port), FakeBroker(LOGIN), limits)
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
 
@@ -200,7 +200,7 @@ def test_an_unrepeatable_upload_gets_a_503_and_succeeds_after_the_sign_in(
     start: Start, stack: ExitStack
 ) -> None:
     upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
-    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    engine = start(office(upstream.port), FakeBroker(LOGIN))
     assert upload(engine, TOO_LARGE, in_chunks=True).status == 503
     assert upload(engine, 0, in_chunks=False).status == 200
     reply = upload(engine, TOO_LARGE, in_chunks=True)
@@ -216,7 +216,7 @@ def test_an_own_request_signs_in_before_a_large_upload_r_074(
     """The proxy reads the whole content before its 407, and the content cannot be sent again
     then."""
     upstream = stack.enter_context(HashingUpstream(timing))
-    engine = start(office(upstream.port), FakeDesk(LOGIN), EngineLimits(expect_continue_s=0.2))
+    engine = start(office(upstream.port), FakeBroker(LOGIN), EngineLimits(expect_continue_s=0.2))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
     asked, own, signed, sent = upstream.heads
@@ -242,7 +242,7 @@ def test_a_large_upload_is_not_sent_if_the_sign_in_is_refused(
 def test_the_login_is_known_after_an_unrepeatable_upload(start: Start, stack: ExitStack) -> None:
     """The length of chunked content is known too late; the second try succeeds."""
     upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
-    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    engine = start(office(upstream.port), FakeBroker(LOGIN))
     refused = upload(engine, TOO_LARGE, in_chunks=True)
     assert refused.status == 503
     # TrayProxy has signed in with an own request, so the page does not ask to open another page.
@@ -265,7 +265,7 @@ def test_the_page_of_an_unrepeatable_upload_says_what_to_do_if_the_own_request_f
         connection.sendall(CHALLENGE)
 
     upstream = stack.enter_context(Server(answer))
-    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    engine = start(office(upstream.port), FakeBroker(LOGIN))
     refused = upload(engine, TOO_LARGE, in_chunks=True)
     assert refused.status == 503
     assert b"Open any page with this program first" in refused.body
@@ -275,7 +275,7 @@ def test_a_large_upload_with_a_known_login_is_sent_immediately(
     start: Start, stack: ExitStack
 ) -> None:
     upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
-    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert reply.body.decode() == digest(TOO_LARGE)
     assert upstream.heads == [(True, False)]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk
+from tests.engine.fakes import LOGIN, FakeBroker
 from tests.engine.recorder import Recorder
 from tests.engine.wire import connect, get, post
 from tests.support.scripted_upstream import (
@@ -64,7 +64,7 @@ def black_hole() -> Iterator[int]:
 def test_a_dead_first_upstream_is_skipped(
     start: Start, recorder: Recorder, unused_port: int, octets: bytes
 ) -> None:
-    engine = start(several(unused_port, recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(several(unused_port, recorder.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(octets, octets.split()[0]).status == 200
     assert recorder.request(1).body in (b"", b"the body")
@@ -181,7 +181,7 @@ def test_each_upstream_has_its_own_login_and_prompt(
     """A login for the first upstream is not sent to the second, whatever its realm is."""
     realm = challenge('Basic realm="Same"')
     second = script(answering(realm, OK), answering(OK))
-    desk = FakeDesk(LOGIN)
+    desk = FakeBroker(LOGIN)
     engine = start(several(unused_port, second.port), desk)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -193,7 +193,7 @@ def test_a_rejected_login_makes_no_upstream_dead(
     start: Start, script: Play, recorder: Recorder
 ) -> None:
     first = script(answering(challenge('Basic realm="x"')))
-    desk = FakeDesk(LOGIN)
+    desk = FakeBroker(LOGIN)
     with start(several(first.port, recorder.port), desk).connect() as client:
         for _ in range(3):
             assert client.ask(GET).status == 503
@@ -204,7 +204,7 @@ def test_a_timeout_is_no_rejection_of_the_login(
     start: Start, black_hole: int, recorder: Recorder
 ) -> None:
     limits = replace(LIMITS, connect_s=0.2, connect_total_s=0.2)
-    desk = FakeDesk(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, knows_it=True)
     with start(several(black_hole, recorder.port), desk, limits=limits).connect() as client:
         assert client.ask(GET).status == 200
     assert not desk.turns
@@ -266,7 +266,7 @@ def test_a_fallback_may_have_another_scheme(
     origin = stack.enter_context(Recorder())
     dead = Upstream("127.0.0.1", unused_port, ProxyScheme.HTTPS)
     profile = several(dead, Upstream("127.0.0.1", socks.port, ProxyScheme.SOCKS5))
-    with start(profile, FakeDesk(LOGIN)).connect() as client:
+    with start(profile, FakeBroker(LOGIN)).connect() as client:
         url = b"http://127.0.0.1:%d/" % origin.port
         assert client.ask(post(url, b"body"), b"POST").status == 200
     assert origin.request(1).body == b"body"

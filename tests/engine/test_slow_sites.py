@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.running import Running
 from tests.engine.wire import Reply, connect, get
 from tests.support.scripted_upstream import (
@@ -73,7 +73,7 @@ def test_a_slow_site_is_named_if_the_proxy_has_just_sent_a_407(start: Start) -> 
         peer.hang()
 
     with ScriptedUpstream(ask_and_wait) as upstream:
-        engine = start(office(upstream.port), FakeDesk(LOGIN), SOON)
+        engine = start(office(upstream.port), FakeBroker(LOGIN), SOON)
         with engine.connect() as client:
             assert b"<h1>slow.test does not answer</h1>" in client.ask(SLOW).body
         assert not engine.observer.failures

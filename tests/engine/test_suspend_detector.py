@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import get
@@ -81,7 +81,7 @@ def test_an_idle_connection_from_before_a_suspend_is_not_used(
     start: Start, recorder: Recorder
 ) -> None:
     clock = FakeSuspendClock()
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True), sleep_clock=clock)
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True), sleep_clock=clock)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
@@ -95,7 +95,7 @@ def test_the_connection_of_a_suspended_client_is_not_used(start: Start, script: 
     clock = FakeSuspendClock()
     # The upstream has dropped the first connection during the suspend, without a visible event.
     upstream = script(answering(OK, b""), answering(OK))
-    desk = FakeDesk()
+    desk = FakeBroker()
     engine = start(office(upstream.port), desk, sleep_clock=clock)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -109,7 +109,7 @@ def test_a_suspend_is_noticed_without_requests(
     start: Start, recorder: Recorder, stack: ExitStack
 ) -> None:
     clock = FakeSuspendClock()
-    desk = FakeDesk()
+    desk = FakeBroker()
     engine = start(office(recorder.port), desk, sleep_clock=clock)
     stack.enter_context(engine.connect())
     engine.until(lambda: bool(engine.engine.executor.works), "the connection")
@@ -136,7 +136,7 @@ def test_a_connection_busy_at_a_profile_switch_is_not_pooled(
     start: Start, recorder: Recorder
 ) -> None:
     """It becomes idle after the switch, when the idle connections are closed already."""
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         engine.call(engine.engine.forget_connections)
@@ -149,7 +149,7 @@ def test_a_connection_busy_at_a_profile_switch_is_not_pooled(
 def test_a_connection_from_before_a_switch_is_not_used_for_the_next_request_of_its_client(
     start: Start, recorder: Recorder
 ) -> None:
-    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         for _ in range(2):
             assert client.ask(GET).status == 200
@@ -173,7 +173,7 @@ def test_a_connection_with_a_response_after_a_switch_is_not_reused(
         answering(OK)(peer)
 
     upstream = script(slow, answering(OK))
-    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
     with engine.connect() as client:
         client.send(GET)
         assert asked.wait(PATIENCE)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS, Running
 from tests.engine.wire import Client, CutError, connect, get, post
@@ -59,7 +59,7 @@ def company_profile(port: int, ca_file: Path | str, *, host: str = HOST) -> Prof
 def test_requests_and_tunnels_are_sent_inside_tls(
     start: Start, https_upstream: Recorder, authority: Authority
 ) -> None:
-    desk = FakeDesk(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, knows_it=True)
     engine = start(company_profile(https_upstream.port, authority.pem), desk)
     with engine.connect() as client:
         for _ in range(3):
@@ -79,7 +79,7 @@ def test_requests_and_tunnels_are_sent_inside_tls(
 def test_a_tls_connection_is_pooled_for_the_next_client(
     start: Start, https_upstream: Recorder, authority: Authority
 ) -> None:
-    engine = start(company_profile(https_upstream.port, authority.pem), FakeDesk())
+    engine = start(company_profile(https_upstream.port, authority.pem), FakeBroker())
     for _ in range(3):
         with engine.connect() as client:
             assert client.ask(GET).status == 200
@@ -196,7 +196,7 @@ def test_an_untrusted_proxy_is_sent_nothing(
 ) -> None:
     kind, certificate = untrusted
     upstream = stack.enter_context(RecordingTlsServer(certificate))
-    desk = FakeDesk(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, knows_it=True)
     engine = start(company_profile(upstream.port, authority.pem), desk)
     with engine.connect() as client:
         reply = client.ask(request_octets, request_octets.split()[0])
@@ -236,7 +236,7 @@ def test_a_proxy_without_tls_is_sent_nothing_in_plain(
         peer.read_all()
 
     upstream = script(play)
-    desk = FakeDesk(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, knows_it=True)
     with start(company_profile(upstream.port, authority.pem), desk).connect() as client:
         reply = client.ask(GET)
     assert reply.status == 502
@@ -323,7 +323,7 @@ def test_signing_in_works_inside_tls(
     upstream = stack.enter_context(
         ScriptedUpstream(script, answering(OK), tls=certificate.context())
     )
-    desk = FakeDesk(LOGIN)
+    desk = FakeBroker(LOGIN)
     with start(company_profile(upstream.port, authority.pem), desk).connect() as client:
         assert client.ask(GET).status == 200
     assert [turn.space.upstream for turn in desk.turns] == [f"https://{HOST}:{upstream.port}"]

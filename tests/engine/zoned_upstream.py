@@ -9,7 +9,7 @@ import socket
 import subprocess
 from threading import Thread
 
-from tests.engine.fakes import FakeDesk
+from tests.engine.fakes import FakeBroker
 from tests.engine.running import LOOPS, Running
 from tests.engine.wire import get
 from trayproxy.profiles.profile import Profile
@@ -50,7 +50,7 @@ def main() -> None:
             for zone in (f"%{NEAR}", f"%25{NEAR}", f"%{index}", "%nowhere"):
                 upstream = parse_upstream(f"http://[{ADDRESS}{zone}]:{port}")
                 profile = Profile("office", "Office", upstream)
-                with Running(profile, desk=FakeDesk(), new_loop=new_loop) as engine:
+                with Running(profile, desk=FakeBroker(), new_loop=new_loop) as engine:
                     with engine.connect() as client:
                         reply = client.ask(get(b"http://origin.test/"))
                     print(name, zone.replace(str(index), "NUMBER"), reply.status, flush=True)

@@ -9,10 +9,14 @@ Around it:
 `protection_space`.
 - `credentials`: the credentials for a request, and the future on which a request waits for them.
 - `challenge_reader`: translates challenges and schemes into values of the machine.
-- `change_feed`: publishes changes of prompts and facts to the front ends.
+- `desk_broker`: implements `broker`; the waiting requests and their programs.
+- `machine_loop`: hands events to the machine, and sets a timer for its deadlines.
+- `own_requests`: runs the requests by which a login is verified.
+- `prompt_feed`: publishes changes of prompts to the front ends.
 - `problems`: the texts of failed sign-ins.
 - `protection_space`: identities of upstreams, protection spaces and logins.
 - `rejected_logins`: keyed fingerprints of this run's rejected logins.
+- `keyring_io`: calls the credential store for the machine.
 - `history`: the desk's records of earlier runs (``sign-in.json``).
 - `credential_store`: the interface of a store for logins; `keyring_store` implements it with the
 operating system's keyring, with the help of `secret_service` and `keyring_errors`.

@@ -2,6 +2,7 @@
 
 from asyncio import Future
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from trayproxy.auth.scheme import Verdict
@@ -9,6 +10,63 @@ from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The login was accepted, as the response proves.
+
+    The report is optional while `Credentials.is_recently_accepted` is True; it then prolongs this
+    time.
+
+    Attributes:
+        target: The request's target, ``github.com:443``; empty if no target was named yet.
+    """
+
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unproved:
+    """The response does not tell whether the login is right.
+
+    Attributes:
+        target: The request's target, ``github.com:443``.
+        is_doubtful: True if a proxy may give this response to a wrong login as well.
+    """
+
+    target: str
+    is_doubtful: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoVerdict:
+    """The request received no response, or was sent without the login.
+
+    Attributes:
+        reason: The reason for the log: a network error, a timeout, a disconnected client.
+        was_sent: True if the login may have arrived and may have cost a log-on.
+    """
+
+    reason: str
+    was_sent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SilentUpstream:
+    """The upstream has answered no request for a moment, and the request has no response yet.
+
+    The login no longer counts as proved: from now on, requests carry it one at a time.
+
+    Attributes:
+        waiting: The number of requests with this login that wait.
+    """
+
+    waiting: int
+
+
+Report = Accepted | Unproved | NoVerdict | SilentUpstream
+"""The result of a request with credentials."""
 
 
 class CredentialBroker(Protocol):
@@ -33,7 +91,7 @@ class CredentialBroker(Protocol):
         profile: Profile,
         challenges: Sequence[Challenge],
         pending: PendingRequest,
-        tried: Credentials | None,
+        refused: Credentials | None,
         verdict: Verdict | None = None,
     ) -> Future[Outcome]:
         """Park a request after a 407.
@@ -44,14 +102,14 @@ class CredentialBroker(Protocol):
             challenges: All challenges of the last response; empty if there was no response, or if
                 it contained no challenge.
             pending: The request's target and program.
-            tried: The credentials of the refused request, None if it carried none.
+            refused: The credentials of the refused request, None if it carried none.
             verdict: How the handshake ended, if this is known.
 
         Returns:
             The credentials with which to send the request, or the refusal for its client; None:
             send the request without a login, to get new challenges. Cancel the future when the
-            client leaves. A request with credentials must report their fate with `accepted`,
-            `unproved` or `no_response`, or call this method again.
+            client leaves. The result of a request with credentials must be reported with `report`,
+            or by calling this method again.
         """
 
     def request_permit(self, credentials: Credentials, target: str) -> Future[Outcome]:
@@ -63,8 +121,8 @@ class CredentialBroker(Protocol):
 
         Returns:
             The credentials for the request; None if it must not carry this login any more. Cancel
-            the future when the client leaves. The request must report the fate of the returned
-            credentials with `accepted`, `unproved`, `no_response` or `challenged`.
+            the future when the client leaves. The result of a request with the returned credentials
+            must be reported with `report` or `challenged`.
         """
 
     def withdraw(self, future: Future[Outcome]) -> None:
@@ -77,47 +135,13 @@ class CredentialBroker(Protocol):
             future: The request's future, from `challenged` or `request_permit`.
         """
 
-    def accepted(self, credentials: Credentials, target: str = "") -> None:
-        """Record that a request's login was accepted, as its response proves.
-
-        This call is optional while `Credentials.is_recently_accepted` is True; a call then prolongs
-        this time.
-
-        Args:
-            credentials: The credentials of the request.
-            target: The request's target, ``github.com:443``; empty if no target was named yet.
-        """
-
-    def unproved(self, credentials: Credentials, target: str, *, is_doubtful: bool) -> None:
-        """Record a response that does not tell whether the request's login is right.
-
-        Args:
-            credentials: The credentials of the request.
-            target: The request's target, ``github.com:443``.
-            is_doubtful: True if a proxy may give this response to a wrong login as well.
-        """
-
-    def no_response(self, credentials: Credentials, reason: str, *, sent: bool = True) -> None:
-        """Record that a request with these credentials received no response.
+    def report(self, credentials: Credentials, report: Report) -> None:
+        """Record the result of a request with credentials.
 
         A request without the login need not be reported, unless it has a permit
         (`Credentials.permit`).
 
         Args:
             credentials: The credentials of the request.
-            reason: The reason for the log: a network error, a timeout, a disconnected client.
-            sent: True if the login may have arrived and may have cost a log-on.
+            report: The result.
         """
-
-    def upstream_silent(self, credentials: Credentials, count: int) -> None:
-        """Record an upstream's silence: it has answered no request for a moment.
-
-        The login no longer counts as proved: from now on, requests carry it one at a time.
-
-        Args:
-            credentials: The credentials of a request without a response yet.
-            count: How many requests with this login wait.
-        """
-
-    def network_changed(self) -> None:
-        """Record a change of the network or a suspend of the computer."""

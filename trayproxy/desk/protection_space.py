@@ -27,7 +27,7 @@ def host_of(target: str) -> str:
 class UpstreamId(NamedTuple):
     """Identifies an upstream of a profile, the only destination of its credentials.
 
-    A tuple because `trayproxy.desk.desk.Desk.known` hashes it for every request, and hashing a
+    A tuple because `CredentialBroker.known` hashes it for every request, and hashing a
     dataclass takes four times as long.
 
     Attributes:

@@ -39,6 +39,7 @@ class EngineParts:
         limits: The limits.
         sleep_clock: Returns how long the computer has been suspended in total, in seconds.
         access_control: Decides which connections are served; closed with the engine.
+        on_network_changed: Called after a network change or a suspend.
     """
 
     desk: CredentialBroker
@@ -47,6 +48,7 @@ class EngineParts:
     limits: EngineLimits = LIMITS
     sleep_clock: Callable[[], float] = field(default_factory=sleep_clock)
     access_control: AccessControl = field(default_factory=own_user_only)
+    on_network_changed: Callable[[], None] = lambda: None
 
 
 class Engine:
@@ -91,6 +93,7 @@ class Engine:
         self.preconnector = Preconnector(context, self.auth)
         self.auth = replace(self.auth, preconnects=self.preconnector)
         self.access_control = parts.access_control
+        self._on_network_changed = parts.on_network_changed
         self._stale_timer: asyncio.TimerHandle | None = None
         self._suspend_detector = SuspendDetector(parts.sleep_clock, limits.min_suspend_s)
         self._refused_connections = RefusedConnections(loop, limits, lambda: self.address)
@@ -207,7 +210,7 @@ class Engine:
         self.forget_connections()
         context.failover.forget()
         context.connector.network_grace.start()
-        context.desk.network_changed()
+        self._on_network_changed()
         if self._stale_timer is not None:
             self._stale_timer.cancel()
         self._stale_timer = context.loop.call_later(

@@ -50,7 +50,7 @@ class FrontEnds:
 class DeskChanges:
     """Sends the changes of the sign-in desk to the front ends.
 
-    The class implements `trayproxy.desk.change_feed.ChangeListener`.
+    The class implements `trayproxy.desk.prompt_feed.ChangeListener`.
     """
 
     def __init__(self, front_ends: FrontEnds, publish_soon: Callable[[], None]) -> None:

@@ -14,10 +14,9 @@ from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import Quitting
 from trayproxy.control.server import Server
-from trayproxy.desk.credential_store import NullCredentialStore
+from trayproxy.desk.credential_store import CredentialStore, NullCredentialStore
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.history import History, HistoryFile, HistoryWithoutFingerprints
-from trayproxy.desk.keyring_store import KeyringStore
 from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.network_change.factory import watch_network
@@ -139,10 +138,13 @@ def make_desk(
         saves_passwords: True to save passwords in the keyring, and their fingerprints in the
             history.
     """
-    keyring = KeyringInventory(
-        KeyringStore() if saves_passwords else NullCredentialStore(),
-        partial(_call_on_loop, loop, listener.facts_changed),
-    )
+    store: CredentialStore = NullCredentialStore()
+    if saves_passwords:
+        # Here, because `run --upstream` uses no keyring.
+        from trayproxy.desk.keyring_store import KeyringStore
+
+        store = KeyringStore()
+    keyring = KeyringInventory(store, partial(_call_on_loop, loop, listener.facts_changed))
     # Rejected logins are recorded in any case: a restart must not send them again.
     history: History = HistoryFile(paths.sign_in_file)
     if not saves_passwords:
@@ -216,7 +218,12 @@ class Service:
         )
         router = Router()
         parts = EngineParts(
-            desk, router.route, self._publisher, limits, access_control=self._access_control
+            desk.broker,
+            router.route,
+            self._publisher,
+            limits,
+            access_control=self._access_control,
+            on_network_changed=desk.network_changed,
         )
         self._engine = engine = Engine(loop, parts, host, port)
         self._publisher.attach(desk, engine.context.counters, logins.keyring)
@@ -240,7 +247,7 @@ class Service:
             forget_connections=engine.forget_connections,
         )
         desk.send_own_request = partial(_verify_login, make_tools)
-        desk.addresses_of = engine.context.connector.addresses_of
+        desk.broker.addresses_of = engine.context.connector.addresses_of
         desk.on_user_name = self._profiles.save_user_name
         handler = RequestHandler(
             desk=desk,
@@ -391,7 +398,7 @@ def _own_request_tools(
     from trayproxy.service.own_requests.probe import OwnRequestTools
 
     return OwnRequestTools(
-        desk,
+        desk.broker,
         engine.context.connector,
         engine.auth.handshake_threads,
         limits,

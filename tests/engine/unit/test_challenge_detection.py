@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.wire import connect, get
 from tests.support.scripted_upstream import ScriptedUpstream, answering, challenge
 from trayproxy.auth.basic import Basic
@@ -119,7 +119,7 @@ ASKS = b'WWW-Authenticate: Basic realm="r"'
 def credentials_in(realm: str, upstream_id: UpstreamId = UPSTREAM) -> Credentials:
     """Return credentials for a challenge with this realm."""
     challenge = Challenge("basic", (("realm", realm),) if realm else ())
-    return FakeDesk(LOGIN)._answer_with(upstream_id, Offer(Basic(), challenge), LOGIN)
+    return FakeBroker(LOGIN)._answer_with(upstream_id, Offer(Basic(), challenge), LOGIN)
 
 
 def response(status: int, *lines: bytes, method: bytes = b"GET") -> Response:
@@ -278,7 +278,7 @@ def test_a_response_without_proof_is_relayed_and_reported(
     start: Start, answer: bytes, is_doubtful: bool
 ) -> None:
     with ScriptedUpstream(answering(challenge('Basic realm="corp"'), answer)) as upstream:
-        engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=[Basic()]))
+        engine = start(office(upstream.port), FakeBroker(LOGIN, schemes=[Basic()]))
         with engine.connect() as client:
             assert client.ask(GET).body == b"no"
     assert engine.desk.open == [("site.test:80", is_doubtful)]
@@ -288,7 +288,7 @@ def test_a_response_without_proof_is_relayed_and_reported(
 def test_a_response_of_the_site_confirms_an_accepted_login(start: Start) -> None:
     no = b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\nno"
     with ScriptedUpstream(answering(no % 500, no % 404)) as upstream:
-        desk = FakeDesk(LOGIN, schemes=[Basic()], knows_it=True)
+        desk = FakeBroker(LOGIN, schemes=[Basic()], knows_it=True)
         with start(office(upstream.port), desk).connect() as client:
             assert client.ask(GET).status == 500
             assert desk.acceptances == []

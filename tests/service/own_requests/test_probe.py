@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.schemes import REJECTED, ScriptedScheme, ntlm_like_scheme
 from tests.support.process_output import PATIENCE
@@ -54,14 +54,14 @@ def stack() -> Iterator[ExitStack]:
 def played(
     profile: Profile,
     schemes: Sequence[Scheme],
-    play: Callable[[Probe, FakeDesk], Awaitable[T]],
+    play: Callable[[Probe, FakeBroker], Awaitable[T]],
     limits: EngineLimits = LIMITS,
     request: Request | None = None,
-) -> tuple[T, FakeDesk]:
+) -> tuple[T, FakeBroker]:
     """Run a coroutine with a probe on a loop of its own, and return its result."""
 
-    async def run() -> tuple[T, FakeDesk]:
-        loop, desk = asyncio.get_running_loop(), FakeDesk(LOGIN, schemes=schemes, knows_it=True)
+    async def run() -> tuple[T, FakeBroker]:
+        loop, desk = asyncio.get_running_loop(), FakeBroker(LOGIN, schemes=schemes, knows_it=True)
         dialler = Connector(loop, limits, desk, lambda addresses: False)
         tools = OwnRequestTools(desk, dialler, HandshakeThreads(loop), limits, b"via", loop.time)
         return await play(Probe(profile, request or request_for(URL), tools), desk), desk
@@ -69,7 +69,7 @@ def played(
     return asyncio.run(run())
 
 
-async def signed_in(probe: Probe, desk: FakeDesk) -> bool:
+async def signed_in(probe: Probe, desk: FakeBroker) -> bool:
     """Sign in; return whether the request needed a login."""
     wanted = await probe.send(None)
     assert isinstance(wanted, ProbeChallenge)
@@ -134,7 +134,7 @@ def test_a_request_uses_the_nonce_of_its_own_connection(stack: ExitStack) -> Non
         )
     )
 
-    async def twice(probe: Probe, desk: FakeDesk) -> None:
+    async def twice(probe: Probe, desk: FakeBroker) -> None:
         await signed_in(probe, desk)
         await signed_in(probe, desk)
 
@@ -205,7 +205,7 @@ def test_a_silent_sign_in_server_delays_neither_the_verdict_nor_the_exit(
         (Leg(b"NTLM eA=="),), blocks=True, before_step=lambda: over.wait(PATIENCE)
     )
 
-    async def send(probe: Probe, desk: FakeDesk) -> Response | ProbeChallenge | None:
+    async def send(probe: Probe, desk: FakeBroker) -> Response | ProbeChallenge | None:
         assert probe.route.upstream_id is not None
         return await probe.send(desk.known(probe.route.upstream_id))
 

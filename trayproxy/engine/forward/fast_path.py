@@ -10,6 +10,7 @@ from enum import Enum, auto
 from errno import ENOTCONN
 from typing import TYPE_CHECKING, Final
 
+from trayproxy.desk.broker import Accepted
 from trayproxy.engine.net.happy_eyeballs import start_connect
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.transfer.head_cache import CachedRequest
@@ -248,4 +249,4 @@ def _record_response(
         and confirms
         and not upstream.is_authenticated
     ):
-        context.desk.accepted(credentials)
+        context.desk.report(credentials, Accepted())

@@ -16,7 +16,7 @@ without a challenge, and with a redirect to a log-in page on another host.
 from enum import Enum, auto
 from urllib.parse import urlsplit
 
-from trayproxy.desk.broker import CredentialBroker
+from trayproxy.desk.broker import Accepted, CredentialBroker, Unproved
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -169,9 +169,9 @@ def report_evidence(
     if response_evidence is Evidence.PROOF or (
         response_evidence is Evidence.FROM_SITE and not on_trial
     ):
-        desk.accepted(credentials, target)
+        desk.report(credentials, Accepted(target))
     elif on_trial or credentials.permit:
-        desk.unproved(credentials, target, is_doubtful=response_evidence is Evidence.NONE)
+        desk.report(credentials, Unproved(target, is_doubtful=response_evidence is Evidence.NONE))
 
 
 class ChallengeDetector:

@@ -11,12 +11,12 @@ from typing import Any
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
+from trayproxy.desk.broker import Accepted, NoVerdict, SilentUpstream
 from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.protection_space import LoginId
 from trayproxy.engine.context import EngineContext
 from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.net.fd_task import READ, IoWait, run_in_task, wait_in_task
-from trayproxy.engine.net.socks5 import AUTH_REPLY_OCTETS, is_accepted
 from trayproxy.engine.proxy_auth.auth_context import UnansweredRequest, UnansweredSocksLogin
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector, report_evidence
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
@@ -116,10 +116,10 @@ class LateVerdicts:
             async with asyncio.timeout(context.limits.orphaned_response_s):
                 response = await run_in_task(self._read_head(downstream, unanswered))
         except (TimeoutError, OSError, ResponseBrokenError, MessageError) as error:
-            context.desk.no_response(credentials, type(error).__name__, sent=True)
+            context.desk.report(credentials, NoVerdict(type(error).__name__))
         except Exception:
             logger.exception("reading a late verdict failed")
-            context.desk.no_response(credentials, "an error", sent=True)
+            context.desk.report(credentials, NoVerdict("an error"))
         else:
             self._report(unanswered, response)
         finally:
@@ -140,6 +140,8 @@ class LateVerdicts:
 
     async def _read_socks_reply(self, unanswered: UnansweredSocksLogin) -> None:
         """Read a SOCKS reply and report its verdict, or the lack of a verdict, to the desk."""
+        from trayproxy.engine.net.socks5 import AUTH_REPLY_OCTETS, is_accepted
+
         context, credentials, stream = self._context, unanswered.credentials, unanswered.stream
         timer = None
         if not unanswered.is_on_trial:
@@ -155,12 +157,12 @@ class LateVerdicts:
                     if stream.ended:
                         break
         except (TimeoutError, OSError) as error:
-            context.desk.no_response(credentials, type(error).__name__, sent=True)
+            context.desk.report(credentials, NoVerdict(type(error).__name__))
         else:
             if len(stream.inbox) < AUTH_REPLY_OCTETS:
-                context.desk.no_response(credentials, "the server left", sent=True)
+                context.desk.report(credentials, NoVerdict("the server left"))
             elif is_accepted(stream.inbox[:AUTH_REPLY_OCTETS]):
-                context.desk.accepted(credentials)
+                context.desk.report(credentials, Accepted())
             else:
                 rejected = Verdict(VerdictKind.REJECTED)
                 self._report_rejection(
@@ -175,13 +177,14 @@ class LateVerdicts:
         """Report an overdue response to the desk if the next hop has not responded at all since the
         request was sent."""
         if unanswered.connection.is_upstream_silent:
-            self._context.desk.upstream_silent(
-                unanswered.credentials, self._count_unanswered(unanswered.credentials)
+            self._context.desk.report(
+                unanswered.credentials,
+                SilentUpstream(self._count_unanswered(unanswered.credentials)),
             )
 
     def _report_no_verdict(self, credentials: Credentials) -> None:
         """Report the lack of a verdict to the desk."""
-        self._context.desk.no_response(credentials, "the client has left", sent=True)
+        self._context.desk.report(credentials, NoVerdict("the client has left"))
 
     def _report(self, unanswered: UnansweredRequest, response: Response) -> None:
         """Report the evidence of the response about the login to the desk."""
@@ -197,7 +200,7 @@ class LateVerdicts:
             return
         verdict = unanswered.verdict(challenges)
         if verdict is None:
-            desk.no_response(credentials, "the nonce was refused", sent=True)
+            desk.report(credentials, NoVerdict("the nonce was refused"))
             return
         self._report_rejection(
             route, str(request.target.authority), credentials, challenges, verdict

@@ -28,6 +28,7 @@ from dataclasses import replace
 from functools import partial
 
 from trayproxy.auth.scheme import is_password_unchecked
+from trayproxy.desk.broker import Accepted
 from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.engine.context import EngineContext
 from trayproxy.engine.downstream import NullDownstream
@@ -160,7 +161,7 @@ class Preconnect:
         if connection is None or not outcome.login_was_accepted:
             return PreconnectResult.FAILED_FOR_GOOD
         # The login was accepted before, but the next preconnect needs a recent acceptance.
-        self._context.desk.accepted(credentials)
+        self._context.desk.report(credentials, Accepted())
         if not await exchange.discard(outcome.response):
             return PreconnectResult.FAILED_FOR_GOOD
         downstream.upstream = None

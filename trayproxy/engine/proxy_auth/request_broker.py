@@ -2,6 +2,7 @@
 
 from asyncio import CancelledError
 
+from trayproxy.desk.broker import NoVerdict
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.downstream import Downstream
 from trayproxy.engine.proxy_auth.auth_context import UnansweredRequest, UnansweredSocksLogin
@@ -50,7 +51,7 @@ class StreamRequestBroker:
 
     def report_lost(self, credentials: Credentials) -> None:
         """Report a login that was sent on a lost connection."""
-        self._desk.no_response(credentials, "the connection was lost", sent=True)
+        self._desk.report(credentials, NoVerdict("the connection was lost"))
 
     def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
         """Report the login of an attempt which ends with an exception. If the client has
@@ -60,7 +61,7 @@ class StreamRequestBroker:
             return
         # A client closing its connection says nothing about a login which other requests use.
         is_counted = login.was_sent and (login.is_on_trial or not is_gone)
-        self._desk.no_response(login.credentials, type(error).__name__, sent=is_counted)
+        self._desk.report(login.credentials, NoVerdict(type(error).__name__, was_sent=is_counted))
 
     def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
         """Report the outcome of an attempt to the desk, and a captive portal to the observer."""
@@ -72,7 +73,7 @@ class StreamRequestBroker:
             if outcome.login_was_accepted:
                 report_evidence(desk, credentials, request, response, on_trial=attempt.is_on_trial)
             elif attempt.is_from_desk or credentials.permit:
-                desk.no_response(credentials, "the proxy did not ask for it", sent=False)
+                desk.report(credentials, NoVerdict("the proxy did not ask for it", was_sent=False))
         url = "" if route.is_direct else captive_portal_url(response, request)
         if url:
             self._lease.report_captive_portal(url)

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from proxy.core.work.work import Work
 
+from trayproxy.desk.broker import SilentUpstream
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.context import EngineContext
@@ -323,8 +324,8 @@ class ClientConnection(Work[AcceptedConnection]):
             self._last_response = (now, responses)
         elif now - self._last_response[0] >= self.context.limits.silent_upstream_s:
             self._last_response = (inf, responses)
-            self.context.desk.upstream_silent(
-                credentials, self._services.count_unanswered(credentials)
+            self.context.desk.report(
+                credentials, SilentUpstream(self._services.count_unanswered(credentials))
             )
 
     @property

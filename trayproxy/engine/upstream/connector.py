@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from trayproxy.auth.socks import socks_challenge
-from trayproxy.desk.broker import CredentialBroker
+from trayproxy.desk.broker import Accepted, CredentialBroker, NoVerdict
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.error_pages import (
     BUSY,
@@ -39,21 +39,6 @@ from trayproxy.engine.net.happy_eyeballs import connect
 from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.net.resource_shortage import is_shortage, lacks_descriptors
 from trayproxy.engine.net.socket_stream import SocketStream
-from trayproxy.engine.net.socks5 import (
-    ConnectFailedError,
-    NoAcceptableMethodError,
-    NotSocksError,
-    SocksAuthRejectedError,
-    SocksAuthRequiredError,
-    SocksDialogue,
-    connect_to,
-    negotiate,
-)
-from trayproxy.engine.net.socks_client import (
-    ResponsePendingError,
-    SocksConnectionLostError,
-    run_dialogue,
-)
 from trayproxy.engine.upstream.network_grace import (
     RETRY_S,
     NetworkChangedError,
@@ -68,6 +53,7 @@ from trayproxy.profiles.profile import ProxyScheme, Upstream
 if TYPE_CHECKING:
     import ssl
 
+    from trayproxy.engine.net.socks5 import SocksDialogue
     from trayproxy.engine.net.tls import TlsStream, TrustStore
 
 T = TypeVar("T")
@@ -352,9 +338,13 @@ class Connector:
     async def _start_socks(
         self, request: ConnectRequest, upstream: Upstream, stream: SocketStream
     ) -> SocketStream:
+        # Here, because most upstreams are no SOCKS servers.
+        from trayproxy.engine.net.socks5 import connect_to, negotiate
+        from trayproxy.engine.net.socks_client import ResponsePendingError, run_dialogue
+
         credentials, limits = request.credentials, self._limits
 
-        async def run(dialogue: SocksDialogue[T], limit_s: float) -> T:
+        async def run(dialogue: "SocksDialogue[T]", limit_s: float) -> T:
             wait = partial(self._wait, request.pause, end=self._loop.time() + limit_s)
             return await run_dialogue(dialogue, stream, wait, request.before_login)
 
@@ -384,9 +374,11 @@ class Connector:
 
     def _report_login(self, credentials: Credentials, *, signed_in: bool) -> None:
         if signed_in:
-            self._desk.accepted(credentials)
+            self._desk.report(credentials, Accepted())
         else:
-            self._desk.no_response(credentials, "the proxy did not ask for it", sent=False)
+            self._desk.report(
+                credentials, NoVerdict("the proxy did not ask for it", was_sent=False)
+            )
 
     async def _wait(self, pause: Pause, events: dict[int, int], end: float) -> None:
         """Wait until one of the events occurs.
@@ -432,6 +424,15 @@ def socks_failure(host: str, request: ConnectRequest, error: BaseException) -> E
         request: The parameters of the connection.
         error: The exception of the dialogue.
     """
+    from trayproxy.engine.net.socks5 import (
+        ConnectFailedError,
+        NoAcceptableMethodError,
+        NotSocksError,
+        SocksAuthRejectedError,
+        SocksAuthRequiredError,
+    )
+    from trayproxy.engine.net.socks_client import SocksConnectionLostError
+
     match error:
         case SocksAuthRequiredError() | SocksAuthRejectedError():
             return AuthRequiredError((socks_challenge(),))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
-from trayproxy.desk.broker import CredentialBroker
+from trayproxy.desk.broker import CredentialBroker, NoVerdict
 from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, no_response
 from trayproxy.engine.limits import EngineLimits
@@ -249,7 +249,7 @@ class Probe:
         except TargetRefusedError:
             return None  # The connector has reported the login's acceptance to the desk.
         except BaseException as error:
-            desk.no_response(credentials, type(error).__name__, sent=self._login_was_sent)
+            desk.report(credentials, NoVerdict(type(error).__name__, was_sent=self._login_was_sent))
             raise
         if isinstance(outcome, Response):
             self.report_portal(outcome)
@@ -259,7 +259,7 @@ class Probe:
             and not self._login_was_answered
         ):
             self.is_unproved = is_on_trial
-            desk.no_response(credentials, "the proxy did not ask for it", sent=False)
+            desk.report(credentials, NoVerdict("the proxy did not ask for it", was_sent=False))
         elif isinstance(outcome, Response) and self.route.authenticates_requests:
             evidence_found = evidence(outcome, self._request)
             self.is_unproved = is_on_trial and evidence_found is not Evidence.PROOF

@@ -118,12 +118,12 @@ async def verify_and_save(
         rejected=tools.rejected,
         history=_SharedHistory(tools.history),
     )
-    connector = Connector(loop, tools.limits, desk, tools.is_own)
+    connector = Connector(loop, tools.limits, desk.broker, tools.is_own)
     via = b"trayproxy-" + urandom(4).hex().encode()
     threads = HandshakeThreads(loop)
-    request_tools = OwnRequestTools(desk, connector, threads, tools.limits, via, loop.time)
+    request_tools = OwnRequestTools(desk.broker, connector, threads, tools.limits, via, loop.time)
     desk.send_own_request = partial(verify_login, request_tools)
-    desk.addresses_of = connector.addresses_of
+    desk.broker.addresses_of = connector.addresses_of
     try:
         async with asyncio.timeout(TIMEOUT_S):
             problem = await desk.save_login(profile, login, is_typed=is_typed)
