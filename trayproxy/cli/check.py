@@ -27,6 +27,7 @@ from trayproxy.control.messages import (
     StepState,
     Subscribe,
 )
+from trayproxy.control.texts import STEP_TEXTS
 from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.domain.signin import Prompt
 from trayproxy.paths import Paths
@@ -78,7 +79,7 @@ def as_json(profile: Profile, result: CheckResult) -> str:
     members = {
         "schema": JSON_SCHEMA,
         "profile": profile.id,
-        "works": _first_failed(result) is None,
+        "works": result.first_failed is None,
         "exit_code": int(exit_code(result)),
         "steps": msgspec.to_builtins(result.steps),
     }
@@ -99,21 +100,18 @@ def as_text(request: CheckProfile, result: CheckResult) -> str:
 def step_text(step: Step, request: CheckProfile) -> str:
     """Return the description of a step."""
     upstream = request.profile.upstream
-    texts = {
-        "find": f"Find {upstream.host}",
-        "connect": f"Connect to port {upstream.port}",
-        "encryption": "Encryption",
-        "challenge": "Proxy asks for sign-in",
-        "sign-in": "Sign-in accepted",
-        "fetch": f"Fetch {request.url}",
-        "fallback": "Connect to the other proxy",
-    }
-    return printable_line(texts.get(step.name, step.name), _DETAIL_LENGTH)
+    template = STEP_TEXTS.get(step.name)
+    text = (
+        template.format(host=upstream.host, port=upstream.port, url=request.url)
+        if template is not None
+        else step.name
+    )
+    return printable_line(text, _DETAIL_LENGTH)
 
 
 def summary(result: CheckResult) -> str:
     """Return the sentence for a successful test, or the problem of the first failed step."""
-    step = _first_failed(result)
+    step = result.first_failed
     if step is None:
         return "All good."
     if step.problem is None:
@@ -123,15 +121,11 @@ def summary(result: CheckResult) -> str:
 
 def exit_code(result: CheckResult) -> ExitCode:
     """Return the exit code of the command (ux §7.1)."""
-    step = _first_failed(result)
+    step = result.first_failed
     if step is None:
         return ExitCode.DONE
     # A failed step without a problem code failed on the way to the proxy or at the proxy.
     return exit_code_for(step.problem) if step.problem and step.problem.id else ExitCode.UPSTREAM
-
-
-def _first_failed(result: CheckResult) -> Step | None:
-    return next((step for step in result.steps if step.state is StepState.FAILED), None)
 
 
 def _detail(step: Step) -> str:

@@ -347,6 +347,11 @@ class CheckResult(Struct, frozen=True):
 
     steps: tuple[Step, ...]
 
+    @property
+    def first_failed(self) -> Step | None:
+        """The first failed step, None if no step failed."""
+        return next((step for step in self.steps if step.state is StepState.FAILED), None)
+
 
 # --- Events --------------------------------------------------------------------------------------
 

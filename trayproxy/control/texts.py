@@ -141,3 +141,16 @@ def transport_text(transport: Transport, method: str) -> str:
         "SignIn",
         "Your password is not sent in readable form; the connection to the proxy is not encrypted.",
     )
+
+
+STEP_TEXTS: Mapping[str, str] = {
+    "find": QT_TRANSLATE_NOOP("Check", "Find {host}"),
+    "connect": QT_TRANSLATE_NOOP("Check", "Connect to port {port}"),
+    "encryption": QT_TRANSLATE_NOOP("Check", "Encryption"),
+    "challenge": QT_TRANSLATE_NOOP("Check", "Proxy asks for sign-in"),
+    "sign-in": QT_TRANSLATE_NOOP("Check", "Sign-in accepted"),
+    "fetch": QT_TRANSLATE_NOOP("Check", "Fetch {url}"),
+    "fallback": QT_TRANSLATE_NOOP("Check", "Connect to the other proxy"),
+}
+"""The description of each `Step.name`. The placeholders ``{host}`` and ``{port}`` stand for the
+upstream, ``{url}`` for `CheckProfile.url`."""

@@ -6,6 +6,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Reply, Step, StepState
+from trayproxy.control.texts import STEP_TEXTS
 from trayproxy.profiles.profile import Profile
 from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
@@ -13,6 +14,8 @@ from trayproxy.ui.text_sanitizer import breakable, clean, elide, host_text, isol
 from trayproxy.ui.widgets import named, plain_label
 
 translate = QCoreApplication.translate
+translated = QCoreApplication.translate
+"""See `trayproxy.ui.texts.translated`."""
 
 _STATE_SYMBOLS = {
     StepState.OK: "✔",
@@ -183,26 +186,13 @@ class ProfileChecks(QObject):
 
 def step_text(step: Step, request: CheckProfile) -> str:
     """Return the description of a test step."""
+    template = STEP_TEXTS.get(step.name)
+    if template is None:
+        return clean(step.name)
     upstream = request.profile.upstream
-    match step.name:
-        case "find":
-            text = translate("Check", "Find {host}")
-        case "connect":
-            text = translate("Check", "Connect to port {port}")
-        case "encryption":
-            text = translate("Check", "Encryption")
-        case "challenge":
-            text = translate("Check", "Proxy asks for sign-in")
-        case "sign-in":
-            text = translate("Check", "Sign-in accepted")
-        case "fetch":
-            text = translate("Check", "Fetch {url}")
-        case "fallback":
-            text = translate("Check", "Connect to the other proxy")
-        case other:
-            text = clean(other)
     host = elide(host_text(upstream.host), _DETAIL_LENGTH)
-    return text.format(host=host, port=upstream.port, url=shorten(request.url, _DETAIL_LENGTH))
+    url = shorten(request.url, _DETAIL_LENGTH)
+    return translated("Check", template).format(host=host, port=upstream.port, url=url)
 
 
 def detail_text(step: Step) -> str:
@@ -233,21 +223,18 @@ def duration_text(step: Step) -> str:
 
 def verdict(result: CheckResult) -> str:
     """Return the text for the whole test: the problem of the first failed step, or *All good.*"""
-    for step in result.steps:
-        if step.state is StepState.FAILED:
-            if step.problem is not None:
-                return texts.problem_text(step.problem)
-            return translate("Check", "This step did not work: {detail}").format(
-                detail=detail_text(step)
-            )
-    return translate("Check", "All good.")
+    step = result.first_failed
+    if step is None:
+        return translate("Check", "All good.")
+    if step.problem is not None:
+        return texts.problem_text(step.problem)
+    return translate("Check", "This step did not work: {detail}").format(detail=detail_text(step))
 
 
 def _needs_sign_in(result: CheckResult) -> bool:
     """Return whether the first failed step failed because the user has not signed in (TP-301)."""
-    problems = (step.problem for step in result.steps if step.state is StepState.FAILED)
-    first = next(problems, None)
-    return first is not None and first.id == "TP-301"
+    step = result.first_failed
+    return step is not None and step.problem is not None and step.problem.id == "TP-301"
 
 
 def report(profile: Profile, result: CheckResult) -> str:
