@@ -332,7 +332,7 @@ def test_a_handshake_with_a_closed_peer_has_a_reason(authority: Authority) -> No
 
 @pytest.mark.parametrize("octets", [b"", b"no certificate", b"\xff\x00", b"x" * (4 << 20) + b"y"])
 def test_a_ca_file_without_certificates_raises(octets: bytes) -> None:
-    with pytest.raises(HandshakeError, match="has contains no certificate"):
+    with pytest.raises(HandshakeError, match="contains no certificate"):
         private_ca_context(octets)
 
 
