@@ -49,16 +49,14 @@ _REJECTED_BEFORE = {
 _REALMS_MAX = 8
 
 
-class Outcomes:
-    """Updates protection spaces with the outcomes of requests."""
+class Acceptances:
+    """Updates protection spaces with the acceptances of logins."""
 
     def __init__(self, state: DeskState, prompts: Prompts) -> None:
         self._state = state
         self._prompts = prompts
 
-    # --- Accepted --------------------------------------------------------------------------------
-
-    def record_acceptance(self, event: LoginAccepted) -> None:
+    def record(self, event: LoginAccepted) -> None:
         """Record the acceptance of a login and release the parked requests."""
         login_id = event.login_id
         space = self._state.spaces.get(login_id.space)
@@ -155,6 +153,14 @@ class Outcomes:
             realms = (space.key.realm, *others)[:_REALMS_MAX]
         state.set_fingerprint(upstream_id, UpstreamFingerprint(label, realms))
 
+
+class Outcomes:
+    """Updates protection spaces with refusals of logins and with requests without a verdict."""
+
+    def __init__(self, state: DeskState, prompts: Prompts) -> None:
+        self._state = state
+        self._prompts = prompts
+
     # --- Refused ---------------------------------------------------------------------------------
 
     def record_late_rejection(self, tried: TriedLogin) -> None:
@@ -195,9 +201,8 @@ class Outcomes:
             if space.phase is SpacePhase.CHECKING:
                 self.keep_unverified(space, sent=False)
             if not space.current.was_accepted and not space.has_clients:
-                self._prompts.close(
-                    space, Ending.ABANDONED
-                )  # The other realm opens its own prompt.
+                # The other realm opens its own prompt.
+                self._prompts.close(space, Ending.ABANDONED)
         elif space.login and (space.current.was_accepted or self._prompts.can_ask):
             space.doubt = replace(space.doubt, refusals=0)
             if not space.has_clients:
@@ -369,12 +374,7 @@ class Outcomes:
 
     def _reject_sso(self, space: SpaceState, verdict: Verdict) -> None:
         """Back off the scheme of the own sign-in: there is no other login to prompt for."""
-        back_off(
-            self._state,
-            space,
-            space.trial.canary_scheme or space.current.scheme,
-            verdict,
-        )
+        back_off(self._state, space, space.trial.canary_scheme or space.current.scheme, verdict)
         space.doubt = replace(space.doubt, refusals=0)
         space.current = replace(space.current, scheme="")
         space.trial = space.trial.canary_ended()

@@ -85,10 +85,6 @@ class Prompts:
             self._front_ends_left_at = self._state.now
         self._front_ends = count
 
-    def set_screen_locked(self, is_locked: bool) -> None:
-        """Record whether the screen is locked."""
-        self._state.screen_locked = is_locked
-
     @property
     def _is_in_grace(self) -> bool:
         absent_for = self._state.now - self._front_ends_left_at

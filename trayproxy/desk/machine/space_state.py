@@ -22,11 +22,10 @@ from enum import Enum
 from math import inf
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.machine.current_login import CurrentLogin, Doubt, LoginSource
+from trayproxy.desk.machine.current_login import CurrentLogin, Doubt, LoginSource, Trial
 from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.prompt_state import REJECTION_REASONS, PromptState
-from trayproxy.desk.machine.trial import Trial
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, host_of
 from trayproxy.domain.signin import Program, PromptReason, SignInState
 from trayproxy.profiles.profile import Profile
@@ -193,7 +192,7 @@ class Lookup:
         return replace(self, hold_until=until, next_at=next_at)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SpaceState:
     """The state of a protection space.
 

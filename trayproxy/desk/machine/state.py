@@ -32,7 +32,7 @@ from trayproxy.desk.protection_space import (
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
-from trayproxy.profiles.profile import Profile
+from trayproxy.profiles.profile import Profile, SignIn
 
 
 class DeskState:
@@ -187,6 +187,18 @@ class DeskState:
         oldest = min(idle, key=lambda space: (space.phase is SpacePhase.TRUSTED, space.seen_at))
         del self.spaces[oldest.key]
         return True
+
+    def is_configured(self, upstream_id: UpstreamId, profile: Profile) -> bool:
+        """Return whether a profile, as currently configured, signs in to an upstream.
+
+        Args:
+            upstream_id: The upstream.
+            profile: The profile, with the configuration to be used if the profile is unknown.
+        """
+        now = self.profiles.get(profile.id, profile)
+        if now is None or now.sign_in is SignIn.NONE:
+            return False
+        return upstream_id in UpstreamId.all_of(now)
 
     def clear_no_common_scheme(self, profile_id: str) -> None:
         """Clear the problems of a profile's upstreams about missing usable schemes."""

@@ -230,6 +230,64 @@ class UserActions:
             space.move_to(SpacePhase.NO_LOGIN)
         return None
 
+    # --- Profiles --------------------------------------------------------------------------------
+
+    def switch_profile(self, profile: Profile | None) -> None:
+        """Use another profile; snoozes end."""
+        self._state.active = profile
+        if profile:
+            self._state.profiles[profile.id] = profile
+        self.end_snooze(self._state.spaces.values())
+
+    def edit_profile(self, profile: Profile) -> None:
+        """Apply an added or changed profile, and remove the protection spaces that it lacks now."""
+        state = self._state
+        state.profiles[profile.id] = profile
+        state.clear_no_common_scheme(profile.id)
+        spaces = state.spaces_of_profile(profile.id)
+        kept = [
+            space
+            for space in spaces
+            if state.is_configured(space.key.upstream_id, profile)
+            and space.profile.sign_in is profile.sign_in
+        ]
+        self._remove_spaces(space for space in spaces if space not in kept)
+        for space in kept:
+            self._apply_profile(space, profile)
+
+    def _apply_profile(self, space: SpaceState, profile: Profile) -> None:
+        """Apply an edited profile to a remaining protection space."""
+        user_changed = profile.user not in ("", space.profile.user)
+        method_changed = (profile.method, profile.encoding) != (
+            space.profile.method,
+            space.profile.encoding,
+        )
+        space.profile = profile
+        self._state.prompt_changed(space)
+        if method_changed:
+            space.backoffs.clear()
+            space.current = replace(space.current, scheme="", consent=None)
+            if space.phase is SpacePhase.TRUSTED:
+                # The login is right; the next request verifies it with the new method.
+                space.move_to(SpacePhase.UNVERIFIED)
+        if user_changed and (space.login is None or space.login.user != profile.user):
+            self.reset_space(space)
+
+    def delete_profile(self, profile_id: str, *, for_good: bool) -> None:
+        """Remove a profile with its protection spaces, and its history if it is for good."""
+        self._state.profiles[profile_id] = None
+        self._state.clear_no_common_scheme(profile_id)
+        self._remove_spaces(self._state.spaces_of_profile(profile_id))
+        if for_good:
+            self.clear_history(profile_id)
+
+    def _remove_spaces(self, spaces: Iterable[SpaceState]) -> None:
+        for space in spaces:
+            self._prompts.close(space, Ending.WITHDRAWN)
+            self._state.refuse_all(space, RefusalReason.WITHDRAWN)
+            self._state.deny_permits(space)
+            del self._state.spaces[space.key]
+
 
 def preferred_space(spaces: Iterable[SpaceState]) -> SpaceState:
     """Return the protection space most likely meant by the user: prompted, in need of a login,

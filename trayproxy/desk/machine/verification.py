@@ -13,7 +13,6 @@ user typed, and if the clients' requests cannot verify the login because their h
 inconclusive responses (see `trayproxy.desk.machine.outcomes`) or refuse right logins.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from trayproxy.desk.machine.current_login import LoginSource
@@ -219,10 +218,6 @@ class Verification:
                 self._verify(space)
             elif space.phase is SpacePhase.UNVERIFIED:
                 self._own.verify_without_clients(space)
-
-    def deadlines(self, space: SpaceState) -> Iterator[float]:
-        """Yield the deadlines of a protection space."""
-        yield space.trial.deadline
 
     def expire(self, space: SpaceState) -> None:
         """Handle the passed deadlines of a protection space."""
