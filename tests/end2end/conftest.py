@@ -1,4 +1,4 @@
-"""The whole thing, and nothing in it only plays: Squid, GNOME Keyring, the service, programs."""
+"""Fixtures of the end-to-end tests: real Squid, GNOME Keyring, service and client programs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -35,7 +35,7 @@ def proxy(account: SearchableSecret, reports: Reports) -> Iterator[Squid]:
 
 @pytest.fixture
 def keyring() -> Iterator[KeyringSession]:
-    """An unlocked keyring, and the session that it belongs to."""
+    """An unlocked keyring and its session."""
     with home() as place, keyring_session(place) as session:
         yield session
 
@@ -92,7 +92,7 @@ def certificate(authority: Authority) -> Certificate:
 
 @pytest.fixture(scope="session")
 def repositories() -> Iterator[Home]:
-    """Where ``demo.git`` lies, with 3 MB in it."""
+    """The folder of ``demo.git``, which contains 3 MB."""
     with home() as place:
         make_repository(place, "demo.git", write(place.root / "content", 3_000_000))
         yield place

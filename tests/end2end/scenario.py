@@ -1,4 +1,4 @@
-"""Where most end-to-end stories begin, and the types of the fixtures."""
+"""The scenario of most end-to-end tests, and the types of the fixtures."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.profiles.profile import Profile, Upstream
 
 HELLO = "hello\n\n200"
-"""What `UserSession.fetch` returns when all went well: the text, and the status."""
+"""The result of a successful `UserSession.fetch`: the text and the status."""
 KEYRING_LIMIT_S = 8.0
-"""How long the person waits for the keyring at most (ux.md, section 3.4)."""
+"""The longest wait of a user for the keyring (ux.md, section 3.4)."""
 
 
 class StartService(Protocol):
-    """Starts a service in the home of this test; one after the other finds the same files.
+    """Starts a service in the home of the test; later services find the files of earlier ones.
 
-    It belongs to a session, or to an environment that is told, or to nothing else.
+    The service gets the environment of a session or the given environment.
     """
 
     def __call__(
@@ -39,20 +39,20 @@ class StartService(Protocol):
 
 
 class AttachFrontEnd(Protocol):
-    """Attaches a front end to a service, with what its person does when asked."""
+    """Attaches a front end to a service, with the reactions to its prompts."""
 
     def __call__(self, to: Service, reactions: Iterable[Reaction] = ()) -> FrontEnd: ...
 
 
 @dataclass(frozen=True, slots=True)
 class UserSession:
-    """A person at one run of the service.
+    """A user of one run of the service.
 
     Attributes:
-        service: What runs.
-        front_end: The front end of the person.
-        clients: The programs.
-        origin: What they go to.
+        service: The service.
+        front_end: The user's front end.
+        clients: The user's programs.
+        origin: The origin server that the programs request.
     """
 
     service: Service
@@ -65,37 +65,37 @@ class UserSession:
         return self.clients.curl("-x", self.service.url, *arguments)
 
     def visit(self) -> Job:
-        """Let a program fetch a text, for which it may have to wait."""
+        """Start a program that fetches a text; it may have to wait."""
         return self.curl("-w", "\n%{http_code}", self.origin.url("/hello"))
 
     def fetch(self) -> str:
-        """Return what a program gets; `HELLO` if it gets what it wants."""
+        """Return the output of a program that fetches a text; `HELLO` if it succeeds."""
         return self.visit().result().out
 
     def sign_in(self, login: Login) -> str:
-        """Let the person answer what a program is asked for; return what that one gets."""
+        """Answer the prompt of a program's request; return the output of the program."""
         waiting = self.visit()
         self.front_end.answer(self.front_end.wait_for_prompt(), login)
         return waiting.result().out
 
     def end(self) -> None:
-        """Let the person go, and the service after that."""
+        """Close the front end, and stop the service."""
         self.front_end.close()
         assert self.service.stop() == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A workplace behind an upstream that demands a sign-in.
+    """A computer behind an upstream that requires a sign-in.
 
     Attributes:
-        run: Starts services there.
-        attach: Attaches front ends to them.
-        keyring: The keyring, unlocked, and the session that services are started in.
+        run: Starts services.
+        attach: Attaches front ends to services.
+        keyring: The unlocked keyring, and the session of the services.
         proxy: The upstream.
-        canary: The login that it accepts.
-        clients: The programs.
-        origin: What they go to.
+        account: The accepted login.
+        clients: The user's programs.
+        origin: The origin server that the programs request.
     """
 
     run: StartService
@@ -108,12 +108,12 @@ class Scenario:
 
     @property
     def login(self) -> Login:
-        """What the upstream accepts."""
+        """The accepted login."""
         return self.account.login
 
     @property
     def wrong(self) -> Login:
-        """The same user, and a password that the upstream does not accept."""
+        """The same user with a rejected password."""
         return Login(self.account.user, "wrong")
 
     @property
@@ -122,36 +122,36 @@ class Scenario:
         return self._profile(self.proxy, "Office")
 
     def start(self, *reactions: Reaction) -> UserSession:
-        """Start a service for a person who uses the profile.
+        """Start a service, and use the profile.
 
         Args:
-            moves: What the person does when asked, in this order.
+            reactions: The reactions to prompts, in order.
         """
         return self.begin(self.run(session=self.keyring), *reactions)
 
     def begin(self, service: Service, *reactions: Reaction) -> UserSession:
-        """Let a person use the profile at a service that runs."""
+        """Attach a user to a running service, and use the profile."""
         user = self.attach_user(service, *reactions)
         self.use(user.front_end, self.proxy)
         return user
 
     def restart(self, *reactions: Reaction) -> UserSession:
-        """Start the service again, for a person who finds what there was before."""
+        """Start a service with the files of the previous one, and attach a user."""
         return self.attach_user(self.run(session=self.keyring), *reactions)
 
     def attach_user(self, service: Service, *reactions: Reaction) -> UserSession:
-        """Let a person come to a service that runs."""
+        """Attach a user to a running service."""
         return UserSession(service, self.attach(service, reactions), self.clients, self.origin)
 
     def use(self, front_end: FrontEnd, proxy: Squid, name: str = "Office") -> Profile:
-        """Let a person save a profile for an upstream, and make it the active one."""
+        """Save a profile for an upstream, and activate it."""
         profile = self._profile(proxy, name)
         front_end.request_done(SaveProfile(profile))
         front_end.request_done(UseProfile(profile.id))
         return profile
 
     def sign_in_earlier(self) -> None:
-        """Let there be an earlier run, in which the password got into the keyring."""
+        """Sign in during an earlier run, so that the password is in the keyring."""
         earlier = self.start(self.login)
         assert earlier.fetch() == HELLO
         self.keyring.wait_for_entries(1)
@@ -163,6 +163,6 @@ class Scenario:
 
 
 class StartWithProfile(Protocol):
-    """Starts a service with an environment, and a person at it whose profile is in use."""
+    """Starts a service with an environment, attaches a user and uses a profile."""
 
     def __call__(self, profile: Profile, environment: Mapping[str, str]) -> UserSession: ...

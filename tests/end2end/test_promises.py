@@ -136,12 +136,12 @@ def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
     memory = HistoryFile(first.service.paths.state / "sign-in.json")
     memory.set_fingerprint(UpstreamId.of(scenario.profile), UpstreamFingerprint(label, (realm,)))
     memory.close()
-    signed_in = sum(access.signed for access in scenario.proxy.accesses())
+    signed_in = sum(access.has_credentials for access in scenario.proxy.accesses())
     second = scenario.restart()
     waiting = second.visit()
     question = second.front_end.wait_for_prompt()
     assert (question.reason, question.before, question.method) == (why, before, "Basic")
-    assert sum(access.signed for access in scenario.proxy.accesses()) == signed_in
+    assert sum(access.has_credentials for access in scenario.proxy.accesses()) == signed_in
     second.front_end.answer(question, scenario.login)
     assert waiting.result().out == HELLO
     second.end()

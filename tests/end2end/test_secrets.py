@@ -37,7 +37,7 @@ def test_no_password_is_left_anywhere(scenario: Scenario, place: Home) -> None:
                 text("status", status),
                 text("log", user.service.log()),
                 ("control socket", user.front_end.trace),
-                text("origin", repr(scenario.origin.heard)),
+                text("origin", repr(scenario.origin.received)),
             ]
         )
 

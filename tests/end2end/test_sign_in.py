@@ -233,7 +233,7 @@ def test_the_origin_sees_no_credentials(scenario: Scenario, site: Site) -> None:
     user = scenario.start(scenario.login)
     for name in ("curl", "curl, tunnel"):
         PROGRAMS[name][0](site, user.service.url).result()
-    heads = (*site.plain.heard, *site.secure.heard)
+    heads = (*site.plain.received, *site.secure.received)
     assert len(heads) == 2
     assert not [head for head in heads if head.values("proxy-authorization")]
 

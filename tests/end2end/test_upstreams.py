@@ -156,7 +156,7 @@ def test_a_sign_in_to_a_socks_proxy_is_asked_for_and_kept(
     assert question.transport is Transport.READABLE
     (entry,) = keyring.wait_for_entries(1)
     assert entry.secret == socks_login.password
-    assert all(not head.values("proxy-authorization") for head in origin.heard)
+    assert all(not head.values("proxy-authorization") for head in origin.received)
 
 
 def test_a_saved_socks_password_is_used_after_a_restart(
@@ -283,7 +283,7 @@ def test_a_bypassed_request_never_carries_the_login(
         assert fetch(service, f"http://{host}:{origin.port}/hello") == "hello"
     refused = fetch(service, f"http://127.0.0.1:{origin.port}/status/407", "-w", "%{http_code}")
     assert refused.endswith("502")
-    assert all(not head.values("proxy-authorization") for head in origin.heard)
+    assert all(not head.values("proxy-authorization") for head in origin.received)
     assert {access.target for access in proxy.accesses()} == {origin.url("/hello")}
     assert len(front_end.prompts) == 1
 

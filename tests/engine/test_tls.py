@@ -376,7 +376,7 @@ def test_a_response_that_ends_with_the_connection_is_complete_only_after_close_n
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it?")
         if sends_close_notify:
-            peer.say_goodbye()
+            peer.close_tls()
 
     upstream = stack.enter_context(ScriptedUpstream(play, tls=certificate.context()))
     with start(company_profile(upstream.port, authority.pem)).connect() as client:

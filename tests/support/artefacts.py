@@ -1,5 +1,4 @@
-"""What is kept of a failed test in ``tests/artefacts``: texts of counterparts and pictures of
-screens."""
+"""Files about failed tests in ``tests/artefacts``: texts of counterparts, pictures of screens."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,9 +20,9 @@ def artefact(name: str, suffix: str, folder: Path = ARTEFACTS) -> Path:
     """Return the path of a file to be written; its folder exists.
 
     Args:
-        name: What is kept, ``test_x[y] squid``.
+        name: The name of the content, ``test_x[y] squid``.
         suffix: The end of the file's name, ``.png``.
-        folder: Where the file lies.
+        folder: The folder of the file.
     """
     folder.mkdir(exist_ok=True)
     safe = "".join(c if c.isalnum() or c in "-_.[]" else "-" for c in name)
@@ -36,7 +35,7 @@ def keep_pictures(name: str, fixtures: Iterable[object], folder: Path = ARTEFACT
     Args:
         name: The name of the test.
         fixtures: The values of its fixtures. Each `Screen` among them is kept.
-        folder: Where the pictures are kept.
+        folder: The folder of the pictures.
 
     Returns:
         The pictures. An X server that has ended gives none.
@@ -52,7 +51,7 @@ def keep_pictures(name: str, fixtures: Iterable[object], folder: Path = ARTEFACT
 
 def keep_windows(name: str, folder: Path = ARTEFACTS) -> list[Path]:
     """Draw the visible windows of this process into files; return the files."""
-    # Here: most tests do without Qt.
+    # Here, since most tests do not use Qt.
     from PySide6.QtWidgets import QApplication
 
     pictures = []

@@ -1,4 +1,4 @@
-"""A session bus of one's own, which starts nothing on demand."""
+"""A separate session bus that starts no programs on demand."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,8 +9,8 @@ from jeepney.io.blocking import Proxy, open_dbus_connection
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, running
 
-# Without service directories nothing is started: no accessibility bus, no portal, no second keyring
-# daemon that is locked, and no program that wants to show a window.
+# Without service directories the bus starts no program: no accessibility bus, no portal, no second
+# and locked keyring daemon, and no program that shows a window.
 _BARE_BUS = """\
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -28,7 +28,7 @@ _BARE_BUS = """\
 
 @contextmanager
 def session_bus(place: Home) -> Iterator[str]:
-    """Run a session bus that starts nothing on demand; its address.
+    """Run a session bus that starts no programs on demand; yield its address.
 
     Args:
         place: The home of the session.
@@ -48,7 +48,7 @@ def wait_for_name(bus: str, name: str) -> None:
     with closing(open_dbus_connection(bus=bus)) as connection:
         driver = Proxy(message_bus, connection, timeout=PATIENCE)
         with connection.filter(rule) as owners:
-            # In this order: who looks first may miss what happens before the match is there.
+            # In this order: a change between a query and the match rule would be missed.
             driver.AddMatch(rule)
             if not driver.NameHasOwner(name)[0]:
                 connection.recv_until_filtered(owners, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""Programs of other users that connect to a port: a process each, ended with the block."""
+"""Client programs, of this user or another user, that connect to a port."""
 
 import os
 import socket
@@ -11,23 +11,23 @@ from enum import StrEnum, auto
 import pytest
 
 NOBODY = 65_534
-"""A user who is neither root nor us, on every Linux."""
+"""The user id of ``nobody``: neither root nor the user of the tests."""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start another's program")
 
 
 class AfterSending(StrEnum):
-    """What a program does after it has sent what it has to say."""
+    """The action of a program after it has sent its octets."""
 
     STAYS = auto()
     HALF_CLOSES = auto()
-    """Ends its sending and waits for an answer."""
+    """Ends its sending and waits for a response."""
     CLOSES = auto()
-    """Does not wait for an answer, and runs on."""
+    """Closes the connection and keeps running."""
     RESETS = auto()
 
 
-# It connects only when all is imported: another user may not be able to read our Python.
+# All imports precede the change of the user, who may be unable to read this Python.
 _PROGRAM = """
 import os, socket, struct, sys
 
@@ -58,7 +58,7 @@ with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as connec
         if connection.fileno() >= 0:
             answer = connection.recv(65536)[:12] or b"end"
     except ConnectionError:
-        # It may have been cut off before all was sent.
+        # The server may have closed the connection before all octets were sent.
         print("there", flush=True)
         answer = b"reset"
     print(answer.decode("latin-1"), flush=True)
@@ -67,10 +67,10 @@ with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as connec
 
 
 class ClientProgram:
-    """A program that has connected and sent something.
+    """A program that has connected and sent its octets.
 
     Attributes:
-        pid: Its process id.
+        pid: The process id.
     """
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
@@ -78,10 +78,10 @@ class ClientProgram:
         self._process = process
 
     def answer(self) -> str:
-        """Wait for what it is told: the begin of an answer, ``end`` or ``reset``."""
+        """Wait for the response; return its first octets, ``end`` or ``reset``."""
         assert self._process.stdout
         lines = (line.strip() for line in self._process.stdout)
-        # It says that it is there once more if it is cut off just then.
+        # The program writes this line again if its connection is reset at that moment.
         return next(line for line in lines if line != "there")
 
 
@@ -95,15 +95,15 @@ def client_program(
     source: int = 0,
     device: str = "",
 ) -> Iterator[ClientProgram]:
-    """Run a program that connects; it has done all it does by itself when the block begins.
+    """Run a program that connects; it has sent its octets and acted when the block begins.
 
     Args:
-        address: Where to, an IP literal and a port.
-        then: What it does in the end.
-        user: Whose it is; None for ours.
-        octets: What it sends.
-        source: The port that it connects from, which others may use again at once; 0: any.
-        device: The network interface that its socket is bound to; empty: none.
+        address: An IP literal and a port.
+        then: The action after sending.
+        user: The user id of the program; None for the user of the tests.
+        octets: The octets to send.
+        source: The local port, which other sockets may reuse at once; 0 for any.
+        device: The network interface to which the socket is bound; empty for none.
     """
     who = str(os.geteuid() if user is None else user)
     arguments = [address[0], str(address[1]), who, str(then), octets.hex()]
@@ -124,7 +124,7 @@ def client_program(
 
 
 def has_ipv6() -> bool:
-    """Whether this computer has an IPv6 loopback address."""
+    """Return True if this computer has an IPv6 loopback address."""
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             return True

@@ -1,6 +1,7 @@
-"""The programs that people point at a proxy, each with a home of its own.
+"""Client programs of a proxy.
 
-Each call starts the program and returns a `Job`: it may wait for a sign-in while the test answers.
+Each method starts a program and returns a `Job`: the program may wait for a sign-in while the test
+answers the prompt.
 """
 
 import sys
@@ -21,39 +22,39 @@ sys.stdout.write(answer.text)
 
 @dataclass(slots=True)
 class Clients:
-    """Starts clients and ends them.
+    """Starts clients, and ends them.
 
     Attributes:
-        home: Where they live.
-        jobs: All that were started.
+        home: The home of the clients.
+        jobs: All clients started.
     """
 
     home: Home
     jobs: list[Job] = field(default_factory=list)
 
     def curl(self, *arguments: str, **more: str) -> Job:
-        """Run curl, without a progress meter, and with these further variables."""
+        """Run curl without a progress meter, with further environment variables."""
         return self._start(["curl", "--silent", "--show-error", *arguments], **more)
 
     def requests(self, url: str, proxy: str, *, trust: Path | None = None) -> Job:
-        """Get a URL with Python's requests, which is told of the proxy as usual: by variables.
+        """Get a URL with Python's requests; environment variables configure the proxy.
 
-        Its output is the status in a line, and the body.
+        The output is a line with the status, and the content.
         """
         argv = [sys.executable, "-c", _REQUESTS, url, str(trust or "")]
         return self._start(argv, http_proxy=proxy, https_proxy=proxy)
 
     def git(self, proxy: str, *arguments: str, trust: Path | None = None) -> Job:
-        """Run a command of Git through a proxy."""
+        """Run a Git command through a proxy."""
         options = ["-c", f"http.proxy={proxy}", "-c", "user.name=Test", "-c", "user.email=t@test"]
         if trust:
             options += ["-c", f"http.sslCAInfo={trust}"]
-        # A client must never ask the person for the login that TrayProxy knows.
+        # A client must never prompt for the login that TrayProxy knows.
         environment = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
         return self._start(["git", *options, *arguments], **environment)
 
     def chromium(self, url: str, proxy: str, *, pin: str = "") -> Job:
-        """Show a page in Chromium without a screen; the output is its document afterwards.
+        """Load a page in headless Chromium; the output is the resulting document.
 
         Args:
             url: The page.
@@ -76,7 +77,7 @@ class Clients:
                 "--password-store=basic",
                 f"--user-data-dir={profile}",
                 f"--proxy-server={proxy}",
-                # It would reach 127.0.0.1 and localhost without the proxy.
+                # Without this, Chromium connects to 127.0.0.1 and localhost directly.
                 "--proxy-bypass-list=<-loopback>",
                 *([f"--ignore-certificate-errors-spki-list={pin}"] if pin else []),
                 "--dump-dom",
@@ -85,7 +86,7 @@ class Clients:
         )
 
     def close(self) -> None:
-        """End all that still run."""
+        """End all clients that are still running."""
         for job in self.jobs:
             job.process.end()
 

@@ -1,4 +1,4 @@
-"""What a ``with`` block holds, and closes in the end."""
+"""The base class of resources that a ``with`` block closes."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -6,11 +6,11 @@ from typing import Self
 
 
 class Closeable(ABC):
-    """Is there from its making on, and until its block is left."""
+    """A resource that is open from its creation until the end of its ``with`` block."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let it end."""
+        """Release the resource."""
 
     def __enter__(self) -> Self:
         return self

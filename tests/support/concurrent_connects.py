@@ -1,4 +1,4 @@
-"""Many programs at once that ask a proxy for a tunnel."""
+"""Many concurrent CONNECT requests to a proxy."""
 
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,15 +7,15 @@ from tests.support.closeable import Closeable
 
 
 class ConcurrentConnects(Closeable):
-    """Sends CONNECT requests, each on a connection and in a thread of its own."""
+    """Sends CONNECT requests, each on its own connection and thread."""
 
     def __init__(self, proxy: str, target: str, count: int) -> None:
-        """Send them.
+        """Send the requests.
 
         Args:
-            proxy: Where the proxy listens, ``127.0.0.1:3128``.
-            target: Where the tunnels shall go, ``www.test.lan:443``.
-            count: How many.
+            proxy: The address of the proxy, ``127.0.0.1:3128``.
+            target: The target of the tunnels, ``www.test.lan:443``.
+            count: The number of requests.
         """
         host, _, port = proxy.rpartition(":")
         self._address = (host, int(port))
@@ -24,16 +24,16 @@ class ConcurrentConnects(Closeable):
         self._answers: list[Future[int]] = [self._pool.submit(self._connect) for _ in range(count)]
 
     def close(self) -> None:
-        """Wait until all are answered."""
+        """Wait until all requests are answered."""
         self._pool.shutdown()
 
     def statuses(self, timeout: float = 60.0) -> list[int]:
-        """Wait until all are answered; return the status codes, 0 for an early end."""
+        """Wait until all requests are answered; return the status codes, 0 for an early end."""
         return [answer.result(timeout) for answer in self._answers]
 
     @property
     def waiting(self) -> int:
-        """How many have no answer yet."""
+        """The number of requests without a response so far."""
         return sum(not answer.done() for answer in self._answers)
 
     def _connect(self) -> int:

@@ -1,4 +1,4 @@
-"""Every upstream that can be had, by one name each, with a right login and a wrong one."""
+"""All available upstreams by name, each with a right and a wrong login."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,18 +24,17 @@ from trayproxy.profiles.profile import ProxyScheme, Upstream
 
 @dataclass(frozen=True, slots=True)
 class Counterpart:
-    """An upstream that runs.
+    """A running upstream.
 
     Attributes:
-        upstream: Where, as a profile has it.
-        method: How a person is told that one signs in there; empty: in one of several ways.
-        right: A login that it accepts.
+        upstream: The address for a profile.
+        method: The name of the sign-in method in prompts; empty if several are possible.
+        right: An accepted login.
         wrong: The same user with another password.
-        failed_logons: Returns how many logins were looked at and not accepted, up to now, by
-            whoever decides.
-        describe: Returns what it has to say for the report of a failed test.
-        environment: What the service needs in its own to sign in there.
-        doors: The Squid, if it is one.
+        failed_logons: Returns the number of logins checked and rejected so far.
+        describe: Returns a text for the report of a failed test.
+        environment: Environment variables that the service needs to sign in.
+        squid: The Squid; None for other programs.
     """
 
     upstream: Upstream
@@ -48,7 +47,7 @@ class Counterpart:
     squid: MultiSchemeSquid | None = None
 
 
-# What a helper of Squid offers, by the name of the counterpart.
+# Port, mechanisms of Negotiate and method of the counterparts that are a Squid.
 _SQUIDS: dict[str, tuple[SchemePort, NegotiateHelper, str]] = {
     "squid-basic": (SchemePort.BASIC, NegotiateHelper.SPNEGO_NTLM, "Basic"),
     "squid-digest": (SchemePort.DIGEST, NegotiateHelper.SPNEGO_NTLM, "Digest"),
@@ -60,7 +59,7 @@ _SQUIDS: dict[str, tuple[SchemePort, NegotiateHelper, str]] = {
 }
 
 _OPTIONS = {
-    # The first 407 ends its connection: the handshake begins on another one.
+    # The first 407 ends its connection: the handshake begins on a new connection.
     "squid-ntlm-closing": ("auth_param ntlm keep_alive off",),
 }
 
@@ -74,16 +73,16 @@ _DIGESTS = {
 _OTHERS = {kind.name.lower().replace("_", "-"): kind for kind in UpstreamKind}
 
 NAMES = (*_SQUIDS, *_OTHERS, *_DIGESTS, "socks5")
-"""All that there are."""
+"""The names of all counterparts."""
 
 
 @contextmanager
 def counterpart(name: str, directory: Kdc) -> Iterator[Counterpart]:
-    """Run one of `NAMES`.
+    """Run a counterpart.
 
     Args:
-        name: Which one.
-        directory: Where those with Kerberos look its users up.
+        name: One of `NAMES`.
+        directory: The directory of the users of Kerberos.
     """
     with ExitStack() as stack:
         if name in _SQUIDS:
@@ -102,13 +101,13 @@ def _logins(secret: str) -> tuple[Login, Login]:
 
 
 def _squid(stack: ExitStack, name: str, directory: Kdc) -> Counterpart:
-    door, negotiate, method = _SQUIDS[name]
+    scheme_port, negotiate, method = _SQUIDS[name]
     right, wrong = _logins(f"Kanari/ü {token_hex(8)}+&")
     users = {right.user: right.password}
     setup = MultiSchemeSetup(users, right.password, negotiate, options=_OPTIONS.get(name, ()))
     if negotiate is not NegotiateHelper.KERBEROS:
         running = stack.enter_context(multi_scheme_squid(setup))
-        at = Upstream(running.host, running.port(door))
+        at = Upstream(running.host, running.port(scheme_port))
         return Counterpart(
             at,
             method,
@@ -123,7 +122,7 @@ def _squid(stack: ExitStack, name: str, directory: Kdc) -> Counterpart:
     keys = directory.keytab("localhost")
     known = replace(setup, keytab=keys, environment=directory.environment)
     running = stack.enter_context(multi_scheme_squid(known))
-    at = Upstream("localhost", running.port(door))
+    at = Upstream("localhost", running.port(scheme_port))
     return Counterpart(
         at,
         method,
@@ -159,6 +158,6 @@ def _other(stack: ExitStack, kind: UpstreamKind) -> Counterpart:
 def _socks(stack: ExitStack) -> Counterpart:
     right, wrong = _logins(f"pa55 w:ord ü {token_hex(4)}")
     port = stack.enter_context(socks_proxy({right.user: right.password}))
-    tap = stack.enter_context(RecordingRelay(port))
-    at = Upstream(tap.host, tap.port, ProxyScheme.SOCKS5)
-    return Counterpart(at, "SOCKS5", right, wrong, tap.failed_socks_logons, tap.describe)
+    relay = stack.enter_context(RecordingRelay(port))
+    at = Upstream(relay.host, relay.port, ProxyScheme.SOCKS5)
+    return Counterpart(at, "SOCKS5", right, wrong, relay.failed_socks_logons, relay.describe)

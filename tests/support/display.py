@@ -1,4 +1,4 @@
-"""A desktop for one test: an X server without a screen, and a session bus, in a home of its own."""
+"""A desktop for one test: an X server without a screen, and a session bus."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.processes import Home, ProgramResult, running
 
 @dataclass(frozen=True, slots=True)
 class Desktop:
-    """A display and a bus.
+    """A display and a session bus.
 
     Attributes:
         place: The home.
@@ -26,7 +26,7 @@ class Desktop:
     bus: str
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Return what a program needs to show windows here, and nowhere else."""
+        """Return an environment for programs with windows on this desktop."""
         return self.place.environment(
             DISPLAY=self.display,
             DBUS_SESSION_BUS_ADDRESS=self.bus,
@@ -36,7 +36,7 @@ class Desktop:
         )
 
     def run(self, *argv: str | Path) -> ProgramResult:
-        """Run a program of the desktop to its end (``xdotool``, ``import``)."""
+        """Run a program to its end, such as ``xdotool``."""
         started = time.monotonic()
         with running(argv, env=self.environment(), cwd=self.place.root) as process:
             code = process.wait()
@@ -45,50 +45,50 @@ class Desktop:
         return ProgramResult(code, process.out.text, process.err.text, time.monotonic() - started)
 
     def windows(self, title: str) -> list[str]:
-        """Return the ids of the visible windows whose title has the pattern in it."""
+        """Return the ids of the visible windows with a title that contains the pattern."""
         return self.run("xdotool", "search", "--onlyvisible", "--name", title).out.split()
 
     def wait_for_window(self, title: str, timeout: float = PATIENCE) -> str:
-        """Wait for a visible window; return its id."""
+        """Wait for a visible window with a title; return its id."""
         deadline = time.monotonic() + timeout
         while not (found := self.windows(title)):
             assert time.monotonic() < deadline, f"no window {title!r} after {timeout} s"
         return found[-1]
 
     def wait_until_gone(self, title: str, timeout: float = PATIENCE) -> None:
-        """Wait until no visible window has the pattern in its title."""
+        """Wait until no visible window has a title that contains the pattern."""
         deadline = time.monotonic() + timeout
         while self.windows(title):
             assert time.monotonic() < deadline, f"a window {title!r} after {timeout} s"
 
     def type(self, text: str) -> None:
-        """Type on the keyboard, into whatever has the focus."""
+        """Type a text into the focused widget."""
         self.run("xdotool", "type", "--", text)
 
     def press(self, *keys: str) -> None:
-        """Press keys, by their names in X11."""
+        """Press keys, given by their X11 names."""
         self.run("xdotool", "key", *keys)
 
     def wait_for_icon(self, name: str, timeout: float = PATIENCE) -> None:
-        """Wait until a window inside another one, as XEmbed has it, is visible."""
+        """Wait until a tray icon, a window embedded by XEmbed, is visible."""
         deadline = time.monotonic() + timeout
         while "IsViewable" not in self.run("xwininfo", "-name", name).out:
             assert time.monotonic() < deadline, f"no icon {name!r} after {timeout} s"
 
     def wait_for_manager(self, timeout: float = PATIENCE) -> None:
-        """Wait until a window manager has said that it is there."""
+        """Wait until a window manager is running."""
         deadline = time.monotonic() + timeout
         while "window id" not in self.run("xprop", "-root", "_NET_SUPPORTING_WM_CHECK").out:
             assert time.monotonic() < deadline, f"no window manager after {timeout} s"
 
     def wait_until_active(self, window: str, timeout: float = PATIENCE) -> None:
-        """Wait until the window manager has given the keyboard to a window."""
+        """Wait until a window has the keyboard focus."""
         deadline = time.monotonic() + timeout
         while self.run("xdotool", "getactivewindow").out.strip() != window:
             assert time.monotonic() < deadline, f"window {window} is not active after {timeout} s"
 
     def shoot(self, path: Path, window: str = "root") -> None:
-        """Take a picture of a window or of everything."""
+        """Take a picture of a window or of the whole screen."""
         result = self.run("import", "-window", window, path)
         assert result.code == 0, result.err
 
@@ -98,8 +98,8 @@ def desktop(place: Home, size: str = "1280x800") -> Iterator[Desktop]:
     """Run an X server and a session bus.
 
     Args:
-        place: The home of the programs on it.
-        size: Of the screen in pixels.
+        place: The home of the programs.
+        size: The size of the screen in pixels.
     """
     with x_server(place, size) as display, session_bus(place) as bus:
         yield Desktop(place, display, bus)
@@ -107,14 +107,14 @@ def desktop(place: Home, size: str = "1280x800") -> Iterator[Desktop]:
 
 @contextmanager
 def x_server(place: Home, size: str = "1280x800", *options: str) -> Iterator[str]:
-    """Run an X server without a screen; its display, ``:7``.
+    """Run an X server without a screen; yield its display, ``:7``.
 
     Args:
-        place: The home that it runs in.
-        size: Of its picture in pixels.
-        options: More of the command line.
+        place: The home of the server.
+        size: The size of the screen in pixels.
+        options: Further arguments of the server.
     """
-    # The server chooses a free number itself, and tells it when it accepts connections.
+    # The server chooses a free number, and writes it when it accepts connections.
     argv = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset"]
     argv += options
     with running(argv, env=place.environment(), cwd=place.root) as process:

@@ -1,9 +1,9 @@
-"""TrayProxy as a process whose memory and descriptors its user may count: a program of its own.
+"""Runs TrayProxy as a process whose memory and descriptors its user can read.
 
     python -m tests.support.dumpable_service ARGUMENTS-OF-TRAYPROXY…
 
-The files below ``/proc`` of a hardened process belong to root, so an ordinary user who runs the
-tests could not read them. Here the process stays dumpable, as the tray does; all else is the same.
+The files in ``/proc`` of a hardened process belong to root, so a test of an ordinary user cannot
+read them. With this program the process stays dumpable, like the tray; all else is the same.
 """
 
 import sys
@@ -15,12 +15,12 @@ DUMPABLE = ("tests.support.dumpable_service",)
 
 
 def main() -> int:
-    right = hardening.harden
+    original = hardening.harden
 
     def harden(*, uses_portals: bool = False) -> None:
-        right(uses_portals=True)
+        original(uses_portals=True)
 
-    # Before anything of ours takes it by name.
+    # Before a module of TrayProxy imports the function by name.
     hardening.harden = harden
     from trayproxy.cli.main import main as trayproxy
 

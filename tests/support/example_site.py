@@ -1,8 +1,8 @@
-"""A web server that stands for ``http://example.com/`` behind the proxies of the tests.
+"""A web server in place of ``http://example.com/`` for the proxies of the tests.
 
-TrayProxy asks a proxy for that page when it has to find out by itself whether a login is right
-(`trayproxy.service.own_requests.trial`), and only a page that loads proves it. The proxies of the
-tests reach nothing outside this computer, so they are told to fetch the page from here.
+TrayProxy requests that page through a proxy to verify a login by itself
+(`trayproxy.service.own_requests.trial`); only a response of the site proves the login. The proxies
+of the tests reach no other computer, so they are configured to fetch the page from this server.
 """
 
 import socket
@@ -11,11 +11,11 @@ from tests.support.server import Server
 
 NAME = "example.com"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-_HEAD_MOST = 65536
+_MAX_HEAD = 65536
 
 
 class ExampleSite(Server):
-    """Answers each request with an empty page, and closes."""
+    """Answers each request with an empty page and closes the connection."""
 
     def __init__(self) -> None:
         super().__init__(_serve)
@@ -23,8 +23,8 @@ class ExampleSite(Server):
 
 def _serve(connection: socket.socket) -> None:
     head = b""
-    while b"\r\n\r\n" not in head and len(head) < _HEAD_MOST:
-        octets = connection.recv(_HEAD_MOST)
+    while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD:
+        octets = connection.recv(_MAX_HEAD)
         if not octets:
             return
         head += octets
@@ -32,18 +32,18 @@ def _serve(connection: socket.socket) -> None:
 
 
 def squid_rules(port: int) -> str:
-    """Return the lines with which a Squid fetches the page from here.
+    """Return the configuration lines with which a Squid fetches the page from an `ExampleSite`.
 
-    To be put behind the line that demands a sign-in.
+    The lines belong after the line that requires a sign-in.
 
     Args:
-        port: Of the `ExampleSite`.
+        port: The port of the `ExampleSite`.
     """
     return (
-        f"cache_peer 127.0.0.1 parent {port} 0 originserver no-query no-digest name=world\n"
-        f"acl world dstdomain -n {NAME}\n"
-        "cache_peer_access world allow world\n"
-        "cache_peer_access world deny all\n"
-        "never_direct allow world\n"
-        "http_access allow world"
+        f"cache_peer 127.0.0.1 parent {port} 0 originserver no-query no-digest name=example_site\n"
+        f"acl example_site dstdomain -n {NAME}\n"
+        "cache_peer_access example_site allow example_site\n"
+        "cache_peer_access example_site deny all\n"
+        "never_direct allow example_site\n"
+        "http_access allow example_site"
     )

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a plain, blocking server speaks it: enough for tests, and no more."""
+"""A minimal blocking HTTP/1.1 server side, sufficient for tests."""
 
 import socket
 from collections.abc import Iterable, Iterator
@@ -12,12 +12,12 @@ _BLOCK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a request as it arrived.
+    """The head of a received request.
 
     Attributes:
         method: ``GET``.
-        target: ``/path?query``, or whatever came.
-        fields: Names in lower case with their values, in order.
+        target: The target as received, ``/path?query``.
+        fields: The names in lower case and the values, in order.
     """
 
     method: str
@@ -26,11 +26,11 @@ class Head:
 
     @property
     def path(self) -> str:
-        """The target without a query."""
+        """The target without the query."""
         return self.target.partition("?")[0]
 
     def values(self, name: str) -> list[str]:
-        """Return all values of a field, whose name is given in lower case."""
+        """Return all values of a field; its name is given in lower case."""
         return [value for found, value in self.fields if found == name]
 
     def value(self, name: str) -> str:
@@ -48,7 +48,7 @@ class Exchange:
         self._left = self._body()
 
     def body(self) -> Iterator[bytes]:
-        """Return what is left of the body in pieces; ask for it first where the client waits."""
+        """Return the unread rest of the content; the first read sends a 100 if it is expected."""
         return self._left
 
     def _body(self) -> Iterator[bytes]:
@@ -62,7 +62,7 @@ class Exchange:
     def respond(
         self, status: int, body: bytes = b"", fields: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """Answer with a whole body. 1xx, 204 and 304 have none, and neither has one to HEAD."""
+        """Send a response with content; none for 1xx, 204, 304 and responses to HEAD."""
         bare = status < 200 or status in (204, 304)
         length = () if bare else (("Content-Length", str(len(body))),)
         self.begin(status, (*fields, *length))
@@ -75,13 +75,13 @@ class Exchange:
         self.connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
     def stream(self, pieces: Iterable[bytes]) -> None:
-        """Send what belongs to the body of a response, piece by piece."""
+        """Send the content of a response in pieces."""
         if self.head.method != "HEAD":
             for piece in pieces:
                 self.connection.sendall(piece)
 
     def stream_chunked(self, pieces: Iterable[bytes], trailer: str) -> None:
-        """Send a body in chunks, one for each piece, and a trailer behind it."""
+        """Send chunked content, one chunk for each piece, and a trailer section."""
         coded = (b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
         self.stream(coded)
         self.stream([f"0\r\n{trailer}\r\n\r\n".encode("latin-1")])
@@ -94,11 +94,11 @@ class Reader(Closeable):
         self._stream = BufferedReader(connection.makefile("rb", buffering=0), _BLOCK)
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._stream.close()
 
     def head(self) -> Head | None:
-        """Read the next head; None if there is none."""
+        """Read the next head; return None at the end of the connection."""
         line = self._line()
         if line is None or line.count(" ") != 2:
             return None
@@ -110,7 +110,7 @@ class Reader(Closeable):
         return Head(method, target, tuple(fields))
 
     def pieces(self, length: int) -> Iterator[bytes]:
-        """Read that many octets."""
+        """Yield this number of octets in pieces."""
         while length:
             piece = self._stream.read1(min(length, _BLOCK))
             if not piece:
@@ -119,7 +119,7 @@ class Reader(Closeable):
             yield piece
 
     def chunks(self) -> Iterator[bytes]:
-        """Read a chunked body with its trailer section."""
+        """Yield chunked content, and read its trailer section."""
         while size := int((self._line() or "").partition(";")[0], 16):
             yield from self.pieces(size)
             self._line()
@@ -127,7 +127,7 @@ class Reader(Closeable):
             pass
 
     def exactly(self, length: int) -> bytes:
-        """Read that many octets at once."""
+        """Read exactly this number of octets."""
         return b"".join(self.pieces(length))
 
     def _line(self) -> str | None:

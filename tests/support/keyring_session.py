@@ -1,4 +1,4 @@
-"""A real GNOME Keyring on a D-Bus session bus of its own, in a home of its own."""
+"""A real GNOME Keyring on a separate D-Bus session bus, in a separate home."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, Process, running
 
 MASTER_PASSWORD = "keyring master"
-"""What opens the keyring of a session."""
+"""The password that unlocks the keyring of a session."""
 
 SECRETS = "org.freedesktop.secrets"
 """The bus name of the keyring daemon."""
@@ -27,22 +27,22 @@ _INTERNAL = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface"
 
 
 class DaemonState(Enum):
-    """How a program finds the keyring."""
+    """The state of the keyring at the start of the session."""
 
     UNLOCKED = "unlocked"
     LOCKED = "locked"
-    """There is no display, so nobody can be asked to unlock it."""
+    """There is no display, so the daemon cannot prompt for the password."""
     ABSENT = "absent"
-    """There is a session bus, and no keyring on it."""
+    """There is a session bus without a keyring."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyringEntry:
-    """What a keyring holds.
+    """An entry of a keyring.
 
     Attributes:
-        label: What a person sees in the desktop's keyring program.
-        attributes: What it is found by.
+        label: The name in the keyring program of the desktop.
+        attributes: The attributes for searches.
         secret: The password.
     """
 
@@ -56,12 +56,12 @@ def _read(item: secretstorage.Item) -> KeyringEntry:
 
 
 class KeyringSession:
-    """A session that runs.
+    """A running session.
 
     Attributes:
-        environment: What a program needs to belong to it; nothing of anyone else's session.
-        bus: The address of its session bus.
-        home: Below it lie the keyring's files.
+        environment: The environment of programs in the session.
+        bus: The address of the session bus.
+        home: The home, which contains the files of the keyring.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class KeyringSession:
         self._daemon = daemon
 
     def entries(self) -> list[KeyringEntry]:
-        """Return all that lies in the keyring, read over D-Bus as any program would.
+        """Return all entries of the keyring, read over D-Bus.
 
-        An entry that another program removes before it is read is left out.
+        An entry that another program removes in the meantime is left out.
         """
         entries = []
         with self._connected() as connection:
@@ -86,18 +86,18 @@ class KeyringSession:
         return entries
 
     def wait_for_entries(self, count: int, timeout: float = PATIENCE) -> list[KeyringEntry]:
-        """Wait until the keyring holds that many; return them."""
+        """Wait until the keyring has this number of entries; return them."""
         return self.wait_until(lambda entries: len(entries) >= count, timeout)
 
     def wait_until(
         self, holds: Callable[[list[KeyringEntry]], bool], timeout: float = PATIENCE
     ) -> list[KeyringEntry]:
-        """Wait until this is true of the entries of the keyring; return them."""
+        """Wait until the entries of the keyring meet a condition; return them."""
         deadline = monotonic() + timeout
         # ItemCreated, ItemChanged and ItemDeleted.
         rule = MatchRule(type="signal", interface="org.freedesktop.Secret.Collection")
         with self._connected() as connection, connection.filter(rule) as changed:
-            # In this order: who looks first may miss what happens before the match is there.
+            # In this order: a change between a query and the match rule would be missed.
             Proxy(message_bus, connection, timeout=timeout).AddMatch(rule)
             while not holds(entries := self.entries()):
                 connection.recv_until_filtered(changed, timeout=max(0.0, deadline - monotonic()))
@@ -117,12 +117,12 @@ class KeyringSession:
             secretstorage.get_default_collection(connection)
 
     def lock(self) -> None:
-        """Lock the keyring, as a person may at any time."""
+        """Lock the keyring, as a user may at any time."""
         with self._connected() as connection:
             secretstorage.get_default_collection(connection).lock()
 
     def unlock(self) -> None:
-        """Unlock the keyring as another program does, such as the log-in of the desktop."""
+        """Unlock the keyring like another program, such as the log-in of the desktop."""
         with self._connected() as connection:
             path = secretstorage.get_default_collection(connection).collection_path
             session = open_session(connection)
@@ -131,16 +131,16 @@ class KeyringSession:
             keyring.call("UnlockWithMasterPassword", "o(oayays)", path, secret)
 
     def freeze(self) -> None:
-        """Stop the daemon: it stays on the bus and answers nothing."""
+        """Stop the daemon: it stays on the bus and does not respond."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen daemon go on."""
+        """Continue a frozen daemon."""
         self._signal(signal.SIGCONT)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let the daemon be frozen for a while."""
+        """Freeze the daemon until the end of the block."""
         self.freeze()
         try:
             yield
@@ -163,11 +163,11 @@ class KeyringSession:
 def keyring_session(
     place: Home, state: DaemonState = DaemonState.UNLOCKED
 ) -> Iterator[KeyringSession]:
-    """Run a session bus, and a keyring on it unless it is to be absent.
+    """Run a session bus with a keyring, unless the keyring is to be absent.
 
     Args:
-        place: The home of the session. What a keyring there holds stays for the next session.
-        state: How programs find the keyring.
+        place: The home of the session. The next session in this home finds the same entries.
+        state: The state of the keyring.
     """
     with ExitStack() as stack:
         bus = stack.enter_context(session_bus(place))

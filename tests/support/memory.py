@@ -1,4 +1,4 @@
-"""How much memory a process uses, as the kernel counts it (proc_pid_status(5))."""
+"""The memory of a process, as reported by the kernel (proc_pid_status(5))."""
 
 import re
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """In octets.
+    """The memory of a process in octets.
 
     Attributes:
-        resident: What is in memory now, shared pages in full.
-        peak: The most that `resident` ever was, or was since `reset_peak`.
-        proportional: What is in memory now, each shared page divided among those who share it.
+        resident: The resident set size, with shared pages in full.
+        peak: The maximum of `resident` since the start or since `reset_peak`.
+        proportional: The resident set size with each shared page divided by its number of users.
     """
 
     resident: int
@@ -24,14 +24,14 @@ class Memory:
 
 
 def memory_of(pid: int) -> Memory:
-    """Read what a process uses now."""
+    """Return the present memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return Memory(_kib("VmRSS", status), _kib("VmHWM", status), _kib("Pss", rollup))
 
 
 def reset_peak(pid: int) -> None:
-    """Let the peak of a process begin anew (proc_pid_clear_refs(5))."""
+    """Reset the peak of a process to its present value (proc_pid_clear_refs(5))."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 

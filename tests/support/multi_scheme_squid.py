@@ -1,18 +1,18 @@
-"""A real Squid with a door for each scheme: one program, a port of its own for every offer.
+"""A real Squid with one port for each authentication scheme.
 
 =========== ================================== ====================================================
-door        offers                             who decides, and where a wrong password is counted
+port        schemes offered                    checker of the password, and log of rejections
 =========== ================================== ====================================================
-BASIC       Basic                              a helper of ours; the access log
+BASIC       Basic                              a helper of the tests; the access log
 DIGEST      Digest (MD5, auth)                 Squid itself; the access log, unless ``stale=true``
 NTLM        NTLM                               Samba's ``ntlm_auth``, NTLMv2; its own verdicts
 NEGOTIATE   Negotiate                          Samba, or the keys of a real KDC (`NegotiateHelper`)
 ALL         all four, Basic first
-OPEN        nothing; it serves everyone
-SECURE      as ALL, inside TLS
+OPEN        none; every client is served
+SECURE      all four, inside TLS
 =========== ================================== ====================================================
 
-Each wrong log-on is counted where it happens: NTLM's by what Samba says about the last message, not
+Each failed log-on is counted by its checker: with NTLM by Samba's verdict on the last message, not
 by the 407s that belong to every handshake.
 """
 
@@ -33,13 +33,13 @@ from tests.support.squid import BASIC_HELPER, Log, encode, forget, give, start
 
 REALM = "Doors"
 DOMAIN = "TESTLAN"
-"""What Samba calls its domain; it takes any, and any user name, with the right password."""
+"""The name of Samba's domain. Samba accepts any domain and user name with the right password."""
 
 
 class SchemePort(Enum):
-    """A port, by the schemes that are offered there, in Squid's order, with a blank between.
+    """A port; its value lists the schemes that Squid offers there, in order, separated by blanks.
 
-    The values are strings: Python 3.11.2 makes an ``object()`` of the value ``()``.
+    The values are strings: Python 3.11.2 turns the value ``()`` into an ``object()``.
     """
 
     BASIC = "basic"
@@ -52,23 +52,23 @@ class SchemePort(Enum):
 
 
 class NegotiateHelper(Enum):
-    """What stands behind the scheme Negotiate."""
+    """The mechanisms inside the scheme Negotiate."""
 
     KERBEROS = "kerberos"
-    """Kerberos and nothing else."""
+    """Kerberos only."""
     WRAPPER = "wrapper"
-    """Kerberos, or bare NTLM messages, as Squid's ``negotiate_wrapper_auth`` takes both."""
+    """Kerberos, or bare NTLM messages: Squid's ``negotiate_wrapper_auth`` accepts both."""
     SPNEGO_NTLM = "spnego-ntlm"
-    """NTLM inside SPNEGO (RFC 4178), as a domain without Kerberos has it."""
+    """NTLM inside SPNEGO (RFC 4178), as in a domain without Kerberos."""
 
 
 class MessageKind(Enum):
-    """What a request brought as ``Proxy-Authorization``."""
+    """The kind of ``Proxy-Authorization`` in a request."""
 
     NOTHING = "nothing"
     CREDENTIALS = "credentials"
     HELLO = "hello"
-    """The first message of NTLM, which says nothing about the password."""
+    """The first message of NTLM, which does not depend on the password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +76,17 @@ class SchemeLogEntry:
     """A line of the access log.
 
     Attributes:
-        door: Where it came in.
-        status: What the client was answered.
-        method: The request's method.
-        target: Its target: a URL, or ``host:port`` for CONNECT.
-        scheme: What it signed in with, in lower case; empty without credentials.
-        kind: What it brought.
-        stale: Whether the answer says that the nonce was too old, and the login not looked at.
-        size: How many octets the client sent.
+        port: The port on which the request arrived.
+        status: The status of the response.
+        method: The method of the request.
+        target: The target of the request: a URL, or ``host:port`` for CONNECT.
+        scheme: The scheme of the credentials, in lower case; empty without credentials.
+        kind: The kind of credentials.
+        stale: True if the response says that the nonce was too old and the login was not checked.
+        size: The number of octets that the client sent.
     """
 
-    door: SchemePort
+    port: SchemePort
     status: int
     method: str
     target: str
@@ -97,26 +97,27 @@ class SchemeLogEntry:
 
     @property
     def refused(self) -> bool:
-        """Whether it brought a login that was looked at and not accepted."""
+        """True if the request carried a login that was checked and rejected."""
         return self.kind is MessageKind.CREDENTIALS and self.status == 407 and not self.stale
 
 
 @dataclass(frozen=True, slots=True)
 class MultiSchemeSetup:
-    """What makes one differ from another.
+    """The settings of a Squid.
 
     Attributes:
         users: Passwords by user name, for Basic and Digest.
-        password: What NTLM takes, from whomever.
-        negotiate: What stands behind Negotiate.
-        keytab: The keys of its services (`tests.support.kerberos.Kdc.keytab`) for Kerberos.
-        environment: Where its helpers find the KDC.
-        rules: Lines in front of those that demand a sign-in and allow everything to all who did.
+        password: The password that NTLM accepts, for any user name.
+        negotiate: The mechanisms of Negotiate.
+        keytab: The keys of the proxy's services (`tests.support.kerberos.Kdc.keytab`).
+        environment: Variables by which the helpers find the KDC.
+        rules: Configuration lines before the lines that require a sign-in.
         options: Further lines, such as ``auth_param digest nonce_max_count 3``.
-        helpers: How many helpers of NTLM and Negotiate may run, each for one handshake at a time.
-        pem: The certificate and key of the door SECURE, which is not there without.
-        name: Its own host name.
-        origins: Names that mean 127.0.0.1 to it.
+        helpers: The maximum number of helpers for NTLM and for Negotiate; each runs one handshake
+            at a time.
+        pem: The certificate and key of the port SECURE; without them there is no such port.
+        name: The host name of the proxy.
+        origins: Host names that the proxy resolves to 127.0.0.1.
     """
 
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -143,7 +144,7 @@ coredump_dir {directory}
 cache deny all
 pinger_enable off
 shutdown_lifetime 0 seconds
-# Never ask the outside; an unknown name fails fast.
+# Send no queries outside; an unknown name fails fast.
 dns_nameservers 127.0.0.1
 dns_timeout 2 seconds
 hosts_file {directory}/hosts
@@ -163,15 +164,15 @@ auth_param basic realm {realm}
 acl authed proxy_auth REQUIRED
 acl ours dstdomain -n localhost 127.0.0.1 {name} {origins}
 {rules}
-http_access allow open_door ours
+http_access allow open_port ours
 http_access deny !authed
-{world}
+{example_site}
 http_access allow ours
 http_access deny all
 """
 
-# It writes down what the helper says, and only then lets Squid know.
-_OVERHEARD = """\
+# Each line of the helper is logged before Squid receives it.
+_LOGGED_HELPER = """\
 #!/bin/sh
 {helper} | sed -u 'w {log}'
 """
@@ -183,11 +184,11 @@ _NTLM_AUTH = (
 
 
 class MultiSchemeSquid:
-    """A Squid that runs.
+    """A running Squid.
 
     Attributes:
-        host: Where it listens.
-        process: The program itself.
+        host: The address at which it listens.
+        process: The process.
     """
 
     host = "127.0.0.1"
@@ -199,19 +200,19 @@ class MultiSchemeSquid:
         self._ports = ports
         self._logs = logs
 
-    def port(self, door: SchemePort) -> int:
-        """Return the port of a door."""
-        return self._ports[door]
+    def port(self, port: SchemePort) -> int:
+        """Return the number of a port."""
+        return self._ports[port]
 
-    def url(self, door: SchemePort, host: str = host) -> str:
-        """Return the URL of a door, as a person writes it into a profile."""
-        return f"{'https' if door is SchemePort.SECURE else 'http'}://{host}:{self.port(door)}"
+    def url(self, port: SchemePort, host: str = host) -> str:
+        """Return the URL of a port, as entered in a profile."""
+        return f"{'https' if port is SchemePort.SECURE else 'http'}://{host}:{self.port(port)}"
 
     def accesses(self) -> list[SchemeLogEntry]:
-        """Return all requests that have been answered up to now, oldest first."""
+        """Return all requests answered so far, oldest first."""
         lines = self._logs["access"].written()
         found = (self._read(line) for line in lines)
-        # A connection without a request is logged, too, with "-" for its method.
+        # A connection without a request is logged too, with the method "-".
         return [access for access in found if access.method != "-"]
 
     def wait_for(self, status: int, target: str) -> None:
@@ -223,26 +224,26 @@ class MultiSchemeSquid:
         self._logs["access"].lines.wait_for_count(rf"^\d+ {status} {method} ", count)
 
     def failed_logons(self) -> int:
-        """Return how many logins were looked at and not accepted, by whatever scheme."""
+        """Return the number of logins that were checked and rejected, with any scheme."""
         looked_up = [access for access in self.accesses() if access.scheme in ("basic", "digest")]
         return sum(access.refused for access in looked_up) + sum(
             self.verdicts(scheme).count("no") for scheme in ("ntlm", "negotiate")
         )
 
     def handshakes(self, scheme: str) -> int:
-        """Return how many connections were signed in with NTLM or Negotiate."""
+        """Return the number of connections authenticated with NTLM or Negotiate."""
         return self.verdicts(scheme).count("yes")
 
     def verdicts(self, scheme: str) -> list[str]:
-        """Return what was said about the handshakes of a scheme that ended, oldest first.
+        """Return the verdicts on the finished handshakes of a scheme, oldest first.
 
-        Each is ``yes``, ``no``, or what a helper says about messages that are none.
+        Each is ``yes``, ``no``, or the helper's word for a malformed message.
         """
         said = (line.partition(" ")[0] for line in self._logs[scheme].written())
         return [_VERDICTS.get(word, word) for word in said if word != "TT"]
 
     def tokens(self) -> list[str]:
-        """Return what followed the scheme in each ``Proxy-Authorization``, as it was sent."""
+        """Return the text after the scheme in each ``Proxy-Authorization``."""
         sent = (unquote(line.split(" ")[5]) for line in self._logs["access"].written())
         return [
             token for _, _, token in (credentials.partition(" ") for credentials in sent) if token
@@ -255,10 +256,10 @@ class MultiSchemeSquid:
 
     def _read(self, line: str) -> SchemeLogEntry:
         port, status, method, target, size, credentials, challenge = line.split(" ")
-        door = next(door for door, its in self._ports.items() if its == int(port))
+        scheme_port = next(name for name, number in self._ports.items() if number == int(port))
         scheme, _, token = unquote(credentials).partition(" ")
         return SchemeLogEntry(
-            door,
+            scheme_port,
             int(status),
             method,
             target,
@@ -270,7 +271,7 @@ class MultiSchemeSquid:
 
 
 _VERDICTS = {"AF": "yes", "OK": "yes", "NA": "no", "ERR": "no"}
-"""Both protocols of Squid's helpers, the older one first."""
+"""The words of both protocols of Squid's helpers, the older protocol first."""
 
 
 def _kind(scheme: str, token: str) -> MessageKind:
@@ -283,10 +284,10 @@ def _kind(scheme: str, token: str) -> MessageKind:
 
 @contextmanager
 def multi_scheme_squid(setup: MultiSchemeSetup) -> Iterator[MultiSchemeSquid]:
-    """Run a Squid with all its doors; it accepts connections when the block begins."""
+    """Run a Squid; it accepts connections when the block begins."""
     name = f"td{uuid4().hex[:16]}"
-    found = [door for door in SchemePort if door is not SchemePort.SECURE or setup.pem]
-    with home("doors-") as place, ExampleSite() as world:
+    found = [port for port in SchemePort if port is not SchemePort.SECURE or setup.pem]
+    with home("squid-") as place, ExampleSite() as site:
         _prepare(place, setup)
         logs = {
             log: Log(place.root / f"{log}.fifo", f"{log} log of squid")
@@ -297,7 +298,7 @@ def multi_scheme_squid(setup: MultiSchemeSetup) -> Iterator[MultiSchemeSquid]:
             name,
             len(found),
             lambda ports: _configure(
-                place.root, setup, dict(zip(found, ports, strict=True)), world.port
+                place.root, setup, dict(zip(found, ports, strict=True)), site.port
             ),
             **setup.environment,
         )
@@ -311,14 +312,14 @@ def multi_scheme_squid(setup: MultiSchemeSetup) -> Iterator[MultiSchemeSquid]:
 
 
 def _prepare(place: Home, setup: MultiSchemeSetup) -> None:
-    """Write all but the configuration, which needs the ports."""
+    """Write all files except the configuration, which needs the ports."""
     directory = place.root
     directory.chmod(0o755)
     names = " ".join(("localhost", setup.name, *setup.origins))
     (directory / "hosts").write_text(f"127.0.0.1 {names}\n")
     _write_helper(directory / "basic", BASIC_HELPER)
     for scheme, helper in (("ntlm", _ntlm(setup)), ("negotiate", _negotiate(directory, setup))):
-        text = _OVERHEARD.format(helper=helper, log=directory / f"{scheme}.fifo")
+        text = _LOGGED_HELPER.format(helper=helper, log=directory / f"{scheme}.fifo")
         _write_helper(directory / scheme, text)
     users = (f"{encode(user)} {encode(password)}\n" for user, password in setup.users.items())
     _write(directory / "users", "".join(users))
@@ -330,7 +331,7 @@ def _prepare(place: Home, setup: MultiSchemeSetup) -> None:
     if setup.pem:
         shutil.copyfile(setup.pem, directory / "server.pem")
         give(directory / "server.pem", 0o400)
-    # Kerberos keeps there what it has seen already, against whoever sends it again.
+    # Kerberos keeps its replay cache there.
     give(place.path("tmp"), 0o700)
     give(directory, 0o755)
 
@@ -368,10 +369,10 @@ def _negotiate(directory: Path, setup: MultiSchemeSetup) -> str:
 
 
 def _configure(
-    directory: Path, setup: MultiSchemeSetup, ports: Mapping[SchemePort, int], world: int
+    directory: Path, setup: MultiSchemeSetup, ports: Mapping[SchemePort, int], site: int
 ) -> str:
     return _CONFIGURATION.format(
-        listeners="\n".join(_listener(directory, door, port) for door, port in ports.items()),
+        listeners="\n".join(_listener(directory, name, port) for name, port in ports.items()),
         offers="\n".join(_offers(ports)),
         directory=directory,
         realm=REALM,
@@ -380,20 +381,20 @@ def _configure(
         origins=" ".join(setup.origins),
         options="\n".join(setup.options),
         rules="\n".join(setup.rules),
-        world=squid_rules(world),
+        example_site=squid_rules(site),
     )
 
 
-def _listener(directory: Path, door: SchemePort, port: int) -> str:
-    if door is SchemePort.SECURE:
+def _listener(directory: Path, name: SchemePort, port: int) -> str:
+    if name is SchemePort.SECURE:
         return f"https_port 127.0.0.1:{port} tls-cert={directory}/server.pem"
     return f"http_port 127.0.0.1:{port}"
 
 
 def _offers(ports: Mapping[SchemePort, int]) -> Sequence[str]:
-    """Return the lines that say which schemes are offered at which port, and in which order."""
-    lines = [f"acl {door.name.lower()}_door localport {port}" for door, port in ports.items()]
-    for door in ports:
-        if schemes := [scheme for scheme in door.value.split() if scheme != "tls"]:
-            lines.append(f"auth_schemes {','.join(schemes)} {door.name.lower()}_door")
+    """Return the lines with the schemes of each port, in the order in which they are offered."""
+    lines = [f"acl {port.name.lower()}_port localport {number}" for port, number in ports.items()]
+    for port in ports:
+        if schemes := [scheme for scheme in port.value.split() if scheme != "tls"]:
+            lines.append(f"auth_schemes {','.join(schemes)} {port.name.lower()}_port")
     return lines

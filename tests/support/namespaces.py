@@ -1,4 +1,4 @@
-"""Networks of our own, which nobody else is in: namespaces(7) of Linux, no privilege needed."""
+"""Network namespaces of Linux (namespaces(7)) for tests; they need no privilege."""
 
 import shutil
 import subprocess
@@ -6,15 +6,15 @@ import subprocess
 import pytest
 
 ALONE = ("unshare", "-rnm")
-"""What a program is run by to be alone in a network in which it may change everything."""
+"""The command that runs a program in a separate network which the program may configure."""
 TOOLS = ("unshare", "nsenter", "ip")
 
 
 def skip_without_namespaces() -> None:
-    """Skip the test where there are none."""
+    """Skip the test on systems without network namespaces."""
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         pytest.skip(f"needs {', '.join(missing)}")
-    # Not every kernel has what the tests make their cables of.
+    # Some kernels lack virtual Ethernet pairs.
     trial = [*ALONE, "ip", "link", "add", "far", "type", "veth", "peer", "near"]
     if subprocess.run(trial, capture_output=True, check=False).returncode:
         pytest.skip("this computer allows no network namespaces")

@@ -1,4 +1,4 @@
-"""A stream that anyone can make and check: as long as wanted, and no two blocks of it are equal."""
+"""A reproducible stream of octets of any length, in which all blocks differ."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -9,14 +9,14 @@ _FILLING = b"".join(sha256(b"%d" % n).digest() for n in range(_BLOCK // 32))
 
 
 def octets(length: int) -> Iterator[bytes]:
-    """Return the first octets of the stream in blocks."""
+    """Yield the first octets of the stream in blocks."""
     for number in range(0, -(-length // _BLOCK)):
         block = number.to_bytes(8, "big") + _FILLING[8:]
         yield block[: length - number * _BLOCK]
 
 
 def digest(length: int) -> str:
-    """Return the SHA-256 of the first octets, in hexadecimal."""
+    """Return the SHA-256 of the first octets of the stream, in hexadecimal."""
     found = sha256()
     for block in octets(length):
         found.update(block)
@@ -33,7 +33,7 @@ def digest_of(path: Path) -> str:
 
 
 def write(path: Path, length: int) -> Path:
-    """Write the first octets into a file; return its path."""
+    """Write the first octets of the stream to a file; return the path of the file."""
     with path.open("wb") as file:
         for block in octets(length):
             file.write(block)

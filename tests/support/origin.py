@@ -1,18 +1,18 @@
-"""An origin server: what is at the other end of the proxies.
+"""An origin server behind the proxies.
 
 =================== ==============================================================================
 ``/hello``          a short text
-``/page``           a short HTML page whose text is made by a script
-``/echo``           the head that arrived, as JSON
-``/sha256``         length and SHA-256 of the body that arrived, by any method
+``/page``           a short HTML page with text from a script
+``/echo``           the head of the request, as JSON
+``/sha256``         length and SHA-256 of the content of the request, with any method
 ``/bytes/N``        N octets (`tests.support.octets`)
 ``/chunked/N``      the same in chunks, with a trailer
-``/until-close/N``  the same, ended by the end of the connection
-``/gate/NAME/N``    the same; half of it waits until the test opens the gate
-``/refuse``         403 without reading the body, and the connection is closed
+``/until-close/N``  the same, delimited by the end of the connection
+``/gate/NAME/N``    the same; the second half waits until the test opens the gate
+``/refuse``         403 without reading the content; the connection is closed
 ``/status/N``       an empty response with this status
-``/websocket``      RFC 6455: each frame comes back
-``/git/…``          the repositories below a directory, by Git's own ``http-backend``
+``/websocket``      RFC 6455: each frame is returned
+``/git/…``          the repositories below a directory, served by Git's ``http-backend``
 =================== ==============================================================================
 """
 
@@ -44,11 +44,11 @@ _BACKEND = "/usr/lib/git-core/git-http-backend"
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Holds responses back in their middle.
+    """Holds back the second half of responses.
 
     Attributes:
-        reached: Set when a response waits at it.
-        opened: Set by the test to let them go on.
+        reached: Set when a response waits at the gate.
+        opened: Set by the test to let responses continue.
     """
 
     reached: Event = field(default_factory=Event)
@@ -56,10 +56,10 @@ class Gate:
 
 
 class Origin(Server):
-    """An origin server that runs.
+    """A running origin server.
 
     Attributes:
-        name: The host name that proxies know it by.
+        name: The host name by which proxies reach it.
     """
 
     def __init__(
@@ -69,30 +69,30 @@ class Origin(Server):
         certificate: "Certificate | None" = None,
         repositories: Home | None = None,
     ) -> None:
-        """Start it.
+        """Start the server.
 
         Args:
-            name: The host name that proxies know it by.
-            certificate: Speak TLS with this one.
-            repositories: Where Git repositories lie, and the home of the program that serves them.
+            name: The host name by which proxies reach it.
+            certificate: The certificate for TLS; None for plain HTTP.
+            repositories: The folder of the Git repositories, and the home of Git.
         """
         self.name = name
         self._scheme = "https" if certificate else "http"
         self._repositories = repositories
         self._gates: dict[str, Gate] = {}
-        self._heard: list[Head] = []
+        self._received: list[Head] = []
         self._state = Lock()
-        super().__init__(self._converse, certificate.context() if certificate else None)
+        super().__init__(self._serve, certificate.context() if certificate else None)
 
     def close(self) -> None:
-        """Open all gates, then end as a server does."""
+        """Open all gates, and close the server."""
         with self._state:
             for gate in self._gates.values():
                 gate.opened.set()
         super().close()
 
     def url(self, path: str) -> str:
-        """Return the URL of a path, as clients of a proxy ask for it."""
+        """Return the URL of a path for clients of a proxy."""
         return f"{self._scheme}://{self.name}:{self.port}{path}"
 
     @property
@@ -101,21 +101,21 @@ class Origin(Server):
         return f"{self.name}:{self.port}"
 
     @property
-    def heard(self) -> Sequence[Head]:
-        """The heads of all requests that arrived, oldest first."""
+    def received(self) -> Sequence[Head]:
+        """The heads of all received requests, oldest first."""
         with self._state:
-            return tuple(self._heard)
+            return tuple(self._received)
 
     def gate(self, name: str) -> Gate:
-        """Return the gate of this name; each is made when it is first asked for."""
+        """Return the gate with this name, created if missing."""
         with self._state:
             return self._gates.setdefault(name, Gate())
 
-    def _converse(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket) -> None:
         with Reader(connection) as reader:
             while head := reader.head():
                 with self._state:
-                    self._heard.append(head)
+                    self._received.append(head)
                 exchange = Exchange(connection, head, reader)
                 if not self._answer(exchange):
                     return
@@ -125,7 +125,7 @@ class Origin(Server):
                     return
 
     def _answer(self, exchange: Exchange) -> bool:
-        """Answer a request; return whether the connection can be used again."""
+        """Answer a request; return True if the connection can be reused."""
         _, page, *rest = exchange.head.path.split("/")
         answer = _PAGES.get(page)
         if page == "gate":
@@ -159,8 +159,8 @@ def _page(exchange: Exchange) -> None:
 
 def _echo(exchange: Exchange) -> None:
     head = exchange.head
-    said = {"method": head.method, "target": head.target, "fields": head.fields}
-    exchange.respond(200, json.dumps(said).encode(), [("Content-Type", "application/json")])
+    request = {"method": head.method, "target": head.target, "fields": head.fields}
+    exchange.respond(200, json.dumps(request).encode(), [("Content-Type", "application/json")])
 
 
 def _digest(exchange: Exchange) -> None:
@@ -222,7 +222,7 @@ def _frame(first: int, payload: bytes) -> bytes:
 
 
 def _run_git(exchange: Exchange, repositories: Home) -> None:
-    """Let Git answer, by CGI (RFC 3875)."""
+    """Answer with Git's CGI program (RFC 3875)."""
     head = exchange.head
     environment = repositories.environment(
         GIT_PROJECT_ROOT=str(repositories.root),
@@ -236,11 +236,11 @@ def _run_git(exchange: Exchange, repositories: Home) -> None:
     )
     body = b"".join(exchange.body())
     ran = subprocess.run([_BACKEND], env=environment, input=body, capture_output=True, check=True)
-    said, _, answer = ran.stdout.partition(b"\r\n\r\n")
-    fields = [line.split(": ", 1) for line in said.decode("latin-1").split("\r\n")]
+    head_lines, _, content = ran.stdout.partition(b"\r\n\r\n")
+    fields = [line.split(": ", 1) for line in head_lines.decode("latin-1").split("\r\n")]
     status = next((value for name, value in fields if name == "Status"), "200")
     kept = [(name, value) for name, value in fields if name not in ("Status", "Content-Length")]
-    exchange.respond(int(status[:3]), answer, kept)
+    exchange.respond(int(status[:3]), content, kept)
 
 
 _PAGES: dict[str, Callable[..., None]] = {
@@ -258,11 +258,11 @@ _PAGES: dict[str, Callable[..., None]] = {
 
 
 def make_repository(repositories: Home, name: str, content: Path) -> None:
-    """Make a bare repository with one commit that has one file.
+    """Create a bare repository with one commit of one file.
 
     Args:
-        repositories: Where it goes, and the home that Git runs in.
-        name: What it is called, ``demo.git``.
+        repositories: The parent folder, and the home of Git.
+        name: The name of the repository, ``demo.git``.
         content: The file.
     """
     bare = repositories.root / name
@@ -277,7 +277,7 @@ def make_repository(repositories: Home, name: str, content: Path) -> None:
     (work / content.name).write_bytes(content.read_bytes())
     for command in (
         ("init", "--quiet", "--bare", "--initial-branch=main", str(bare)),
-        # Whoever reaches it may push.
+        # Every client may push.
         ("--git-dir", str(bare), "config", "http.receivepack", "true"),
         ("--git-dir", str(bare), "--work-tree", str(work), "add", content.name),
         ("--git-dir", str(bare), "--work-tree", str(work), "commit", "--quiet", "-m", "first"),

@@ -1,17 +1,17 @@
-"""Ports for programs that cannot pick one themselves."""
+"""Free ports for programs that cannot choose a port themselves."""
 
 import socket
 from random import SystemRandom
 
-# Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that
-# no connection of another test takes a port between our look and the program's bind.
+# Below the range of the local ports of outgoing connections on Linux (32768 and above), so that no
+# connection of another test takes a port before the program binds it.
 _FIRST, _LAST = 12000, 31999
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now.
+    """Return a port on which no program listens at present.
 
-    Another test may take it before the program does: start the program again with another one.
+    Another test may bind the port first: then start the program again with another port.
     """
     draw = SystemRandom()
     while True:
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return that many, no two of them the same."""
+    """Return this number of different free ports."""
     found: set[int] = set()
     while len(found) < count:
         found.add(free_port())

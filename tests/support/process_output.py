@@ -1,4 +1,4 @@
-"""The lines that a process writes, as events that a test can wait for."""
+"""Reads the lines that a process writes; a test can wait for a line."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -7,11 +7,11 @@ from time import monotonic
 from typing import IO
 
 PATIENCE = 20.0
-"""Seconds to wait for what should happen at once. Long, because the machine may be busy."""
+"""The timeout in seconds for an event that is expected at once; long for busy machines."""
 
 
 class LineReader:
-    """Reads a pipe or FIFO to its end, in a thread of its own."""
+    """Reads a pipe or FIFO to its end, in a thread."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
         self._stream = stream
@@ -24,7 +24,7 @@ class LineReader:
 
     @property
     def lines(self) -> Sequence[str]:
-        """All lines so far, without their ends."""
+        """All lines so far, without line ends."""
         with self._changed:
             return tuple(self._lines)
 
@@ -34,17 +34,17 @@ class LineReader:
         return "\n".join(self.lines)
 
     def wait_for(self, pattern: str, timeout: float = PATIENCE) -> re.Match[str]:
-        """Wait until a line has the pattern in it; return the first match.
+        """Wait until a line contains the pattern; return the first match.
 
         Raises:
-            AssertionError: None came in time, or the stream ended without.
+            AssertionError: No line matched before the timeout or the end of the stream.
         """
         return self.wait_for_count(pattern, 1, timeout)[0]
 
     def wait_for_count(
         self, pattern: str, count: int, timeout: float = PATIENCE
     ) -> list[re.Match[str]]:
-        """Wait until that many lines have the pattern in them; return their matches."""
+        """Wait until this number of lines contain the pattern; return their matches."""
         compiled = re.compile(pattern)
         found: list[re.Match[str]] = []
         read = 0
@@ -61,7 +61,7 @@ class LineReader:
         self._wait(enough, f"{count} lines with {pattern!r}", timeout)
         return found
 
-    def _wait(self, holds: Callable[[], bool], what: str, timeout: float) -> None:
+    def _wait(self, holds: Callable[[], bool], description: str, timeout: float) -> None:
         deadline = monotonic() + timeout
         with self._changed:
             while not holds():
@@ -69,11 +69,11 @@ class LineReader:
                 if self._ended or left <= 0:
                     why = "ended" if self._ended else f"waited {timeout} s"
                     said = "\n".join(self._lines[-50:])
-                    raise AssertionError(f"{self._name}: no {what} ({why}). It said:\n{said}")
+                    raise AssertionError(f"{self._name}: no {description} ({why}). Output:\n{said}")
                 self._changed.wait(left)
 
     def join(self, timeout: float = PATIENCE) -> None:
-        """Wait for the end of the stream, which is when the last writer has ended."""
+        """Wait for the end of the stream, when its last writer has ended."""
         self._thread.join(timeout)
         assert not self._thread.is_alive(), f"{self._name} is still open"
 

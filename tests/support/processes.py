@@ -1,4 +1,4 @@
-"""Real programs in a home of their own, ended by their process group."""
+"""Runs programs in a home directory, and ends them with their process group."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from time import monotonic
 from tests.support.process_output import PATIENCE, LineReader
 
 SOURCES = Path(__file__).parents[2]
-"""Where the package `trayproxy` lies."""
+"""The parent folder of the package `trayproxy`."""
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 """Runs a program in a new Python. Takes the program and its arguments, converted to text."""
@@ -24,18 +24,18 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A home directory, and the environment of someone who has nothing else.
+    """A home directory, and an environment with this home.
 
     Attributes:
-        root: Everything lies below it. Its path is short: Unix sockets go there.
+        root: The directory. Its path is short, since Unix sockets are created there.
     """
 
     root: Path
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Return an environment without anything of the person who runs the tests.
+        """Return an environment that is independent of the user who runs the tests.
 
-        No display, no session bus, no proxies, no keyring set-up: a test adds what it is about.
+        It has no display, session bus, proxy or keyring.
         """
         return {
             "PATH": _PATH,
@@ -51,7 +51,7 @@ class Home:
         }
 
     def path(self, name: str) -> Path:
-        """Return a directory below it, made if missing, for its owner only."""
+        """Return a directory in the home, created if missing, accessible by its owner only."""
         path = self.root / name
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
@@ -59,17 +59,17 @@ class Home:
 
 @contextmanager
 def home(prefix: str = "tp-") -> Iterator[Home]:
-    """Make a home and take it away again."""
-    # Programs that are being killed may still write: what they leave is not worth a failed test.
+    """Create a home, and remove it at the end of the block."""
+    # Programs that are being killed may still write: files that they leave do not fail a test.
     with TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as directory:
         yield Home(Path(directory))
 
 
 class Process:
-    """A program that runs, with what it writes.
+    """A running program with its output.
 
     Attributes:
-        name: What a failed test calls it.
+        name: The name of the program for messages.
         out: The lines of its standard output.
         err: The lines of its standard error.
     """
@@ -86,9 +86,9 @@ class Process:
 
         Args:
             argv: The program and its arguments.
-            env: Its whole environment.
-            cwd: Where it runs.
-            stdin: What it reads, all of it.
+            env: The whole environment.
+            cwd: The working directory.
+            stdin: The whole standard input.
         """
         self.name = Path(argv[0]).name
         self._popen = subprocess.Popen(
@@ -110,24 +110,24 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its process group's, too."""
+        """The process id, also the id of its process group."""
         return self._popen.pid
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """True if the program has not ended."""
         return self._popen.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, and not to its children."""
+        """Send a signal to the program, not to its children."""
         self._popen.send_signal(number)
 
     def wait(self, timeout: float = PATIENCE) -> int:
-        """Wait for its end; return its exit code, negative for a signal."""
+        """Wait for the end of the program; return its exit code, negative for a signal."""
         return self._popen.wait(timeout)
 
     def ended_within(self, seconds: float) -> bool:
-        """Wait for its end for a moment."""
+        """Wait for the end of the program for a time; return True if it has ended."""
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -135,7 +135,7 @@ class Process:
         return True
 
     def end(self) -> None:
-        """Kill it with all its children, and read what they had still written."""
+        """Kill the program with its children, and read the rest of their output."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
@@ -147,7 +147,7 @@ class Process:
 def running(
     argv: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, stdin: bytes = b""
 ) -> Iterator[Process]:
-    """Run a program for as long as the test needs it."""
+    """Run a program until the end of the block."""
     process = Process(argv, env=env, cwd=cwd, stdin=stdin)
     try:
         yield process
@@ -159,7 +159,7 @@ def wait_until_accepting(process: Process, port: int, timeout: float = PATIENCE)
     """Wait until a program accepts connections on a port of 127.0.0.1.
 
     Raises:
-        AssertionError: It ended, or the time did.
+        AssertionError: The program has ended, or the timeout has passed.
     """
     deadline = monotonic() + timeout
     while monotonic() < deadline:
@@ -173,13 +173,13 @@ def wait_until_accepting(process: Process, port: int, timeout: float = PATIENCE)
 
 @dataclass(frozen=True, slots=True)
 class ProgramResult:
-    """What a program came to.
+    """The result of a program.
 
     Attributes:
-        code: Its exit code, negative for a signal.
-        out: Its standard output.
-        err: Its standard error.
-        seconds: How long it ran.
+        code: The exit code, negative for a signal.
+        out: The standard output.
+        err: The standard error.
+        seconds: The run time.
     """
 
     code: int
@@ -189,7 +189,7 @@ class ProgramResult:
 
 
 class Job:
-    """A program that runs while the test does something else, and whose result matters."""
+    """A program in the background with a result."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -197,14 +197,14 @@ class Job:
 
     @property
     def process(self) -> Process:
-        """The program while it runs."""
+        """The program."""
         return self._process
 
     def result(self, timeout: float = 60.0) -> ProgramResult:
-        """Wait for its end.
+        """Wait for the end of the program; return its result.
 
         Args:
-            timeout: In seconds; a program that takes longer is killed and fails the test.
+            timeout: In seconds. After it, the program is killed and the test fails.
         """
         ended = self._process.ended_within(timeout)
         seconds = monotonic() - self._started

@@ -1,7 +1,7 @@
-"""A wire to an upstream that writes down who signs in, and how that ends.
+"""A TCP relay to an upstream that records sign-ins and their results.
 
-For upstreams whose own log does not say it: tinyproxy tells nothing about logins, proxy.py nothing
-about who. What passes is passed on as it is, ends and resets included.
+It serves upstreams whose own log is not sufficient: tinyproxy logs no logins, proxy.py no user
+names. Octets, ends and resets are relayed unchanged.
 """
 
 import re
@@ -17,19 +17,19 @@ from tests.support.server import Server
 
 _REQUEST = re.compile(rb"(?<![^\n])[A-Z]{3,10} \S+ HTTP/1\.[01]\r\n(.*?)\r\n\r\n", re.DOTALL)
 _RESPONSE = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n(?=[A-Za-z-]+:|\r\n)")
-_SIGNED = re.compile(rb"^proxy-authorization:[ \t]*(\S+)", re.IGNORECASE | re.MULTILINE)
+_CREDENTIALS = re.compile(rb"^proxy-authorization:[ \t]*(\S+)", re.IGNORECASE | re.MULTILINE)
 _REFUSED = (401, 407)
-"""401 is what tinyproxy says to a wrong password."""
+"""tinyproxy answers a wrong password with 401."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInAttempt:
-    """A request that brought credentials.
+    """A request with credentials.
 
     Attributes:
-        scheme: By its name, in lower case.
-        status: What it was answered; 0 if the connection ended before.
-        stale: Whether the answer says that the nonce was too old, and the login not looked at.
+        scheme: The name of the scheme, in lower case.
+        status: The status of the response; 0 if the connection ended before.
+        stale: True if the response says that the nonce was too old and the login was not checked.
     """
 
     scheme: str
@@ -38,18 +38,18 @@ class SignInAttempt:
 
     @property
     def refused(self) -> bool:
-        """Whether the login was looked at and not accepted."""
+        """True if the login was checked and rejected."""
         return self.status in _REFUSED and not self.stale
 
 
 @dataclass(slots=True)
 class _RelayedConnection:
-    """One connection, and all that came over it, in both directions."""
+    """One connection, with the octets of both directions."""
 
     out: bytearray = field(default_factory=bytearray)
     back: bytearray = field(default_factory=bytearray)
 
-    def logins(self) -> list[SignInAttempt]:
+    def attempts(self) -> list[SignInAttempt]:
         heads = [match[1] for match in _REQUEST.finditer(bytes(self.out))]
         back = bytes(self.back)
         answers = [
@@ -58,7 +58,7 @@ class _RelayedConnection:
         final = [(status, head) for status, head in answers if status >= 200]
         found = []
         for head, (status, answer) in zip_longest(heads, final, fillvalue=(0, b"")):
-            signed = _SIGNED.search(head) if isinstance(head, bytes) else None
+            signed = _CREDENTIALS.search(head) if isinstance(head, bytes) else None
             if signed:
                 stale = b"stale=true" in answer.lower()
                 found.append(SignInAttempt(signed[1].decode("ascii").lower(), status, stale))
@@ -66,37 +66,41 @@ class _RelayedConnection:
 
 
 class RecordingRelay(Server):
-    """A wire that is up."""
+    """A running relay."""
 
     def __init__(self, port: int) -> None:
-        """Lead to a port of 127.0.0.1.
+        """Start a relay to a port of 127.0.0.1.
 
         Args:
-            port: Where the upstream listens.
+            port: The port of the upstream.
         """
         self._port = port
-        self._wires: list[_RelayedConnection] = []
+        self._connections_seen: list[_RelayedConnection] = []
         self._state = Lock()
         self._upstreams: set[socket.socket] = set()
-        super().__init__(self._lead)
+        super().__init__(self._relay)
 
     @property
     def url(self) -> str:
-        """Its URL, as a person writes that of the upstream into a profile."""
+        """The URL of the relay, as entered in a profile."""
         return f"http://{self.host}:{self.port}"
 
-    def logins(self) -> list[SignInAttempt]:
-        """Return all requests that brought credentials, connection by connection."""
+    def attempts(self) -> list[SignInAttempt]:
+        """Return all requests with credentials, grouped by connection."""
         with self._state:
-            return [login for wire in self._wires for login in wire.logins()]
+            return [
+                attempt
+                for connection in self._connections_seen
+                for attempt in connection.attempts()
+            ]
 
-    def lead_to(self, port: int) -> None:
-        """Lead to another port from now on, and cut what leads to the last one."""
+    def relay_to(self, port: int) -> None:
+        """Relay to another port from now on, and cut the connections to the previous port."""
         self._port = port
         self._cut_upstreams()
 
     def close(self) -> None:
-        """Take it down."""
+        """Cut all connections and stop the relay."""
         self._cut_upstreams()
         super().close()
 
@@ -107,42 +111,44 @@ class RecordingRelay(Server):
                     upstream.shutdown(socket.SHUT_RDWR)
 
     def failed_logons(self) -> int:
-        """Return how many logins were looked at and not accepted."""
-        return sum(login.refused for login in self.logins())
+        """Return the number of logins that were checked and rejected."""
+        return sum(attempt.refused for attempt in self.attempts())
 
     def failed_socks_logons(self) -> int:
-        """Return how many logins a SOCKS server did not accept (RFC 1929, section 2)."""
+        """Return the number of logins rejected by a SOCKS server (RFC 1929, section 2)."""
         with self._state:
-            said = [bytes(wire.back[:4]) for wire in self._wires]
-        return sum(s[:2] == b"\5\2" and len(s) == 4 and s[3] != 0 for s in said)
+            replies = [bytes(connection.back[:4]) for connection in self._connections_seen]
+        return sum(s[:2] == b"\5\2" and len(s) == 4 and s[3] != 0 for s in replies)
 
     def describe(self) -> str:
-        """Return the logins, without credentials, for the report of a failed test."""
-        return "\n".join(map(str, self.logins()))
+        """Return the attempts, without credentials, for the report of a failed test."""
+        return "\n".join(map(str, self.attempts()))
 
-    def _lead(self, client: socket.socket) -> None:
-        wire = _RelayedConnection()
+    def _relay(self, client: socket.socket) -> None:
+        connection = _RelayedConnection()
         with self._state:
-            self._wires.append(wire)
+            self._connections_seen.append(connection)
         with socket.create_connection((self.host, self._port), PATIENCE) as upstream:
             upstream.settimeout(None)
             with self._state:
                 self._upstreams.add(upstream)
             upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            back = Thread(target=self._answer, args=(upstream, client, wire.back), daemon=True)
+            back = Thread(
+                target=self._relay_back, args=(upstream, client, connection.back), daemon=True
+            )
             back.start()
-            self._pass_on(client, upstream, wire.out)
-            # Whoever cannot send any more may still have an answer to read.
+            self._copy(client, upstream, connection.out)
+            # A client that has ended its sending may still read the response.
             back.join()
 
-    def _answer(self, upstream: socket.socket, client: socket.socket, seen: bytearray) -> None:
-        if not self._pass_on(upstream, client, seen):
-            # Who still sends has nothing to wait for.
+    def _relay_back(self, upstream: socket.socket, client: socket.socket, seen: bytearray) -> None:
+        if not self._copy(upstream, client, seen):
+            # A client that still sends has no response to expect.
             with suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, seen: bytearray) -> bool:
-        """Pass on all octets, and how they end; return whether that was in order."""
+    def _copy(self, source: socket.socket, sink: socket.socket, seen: bytearray) -> bool:
+        """Relay all octets and the end of the stream; return True if it ended in order."""
         try:
             while octets := source.recv(1 << 16):
                 with self._state:
@@ -150,7 +156,7 @@ class RecordingRelay(Server):
                 sink.sendall(octets)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
-            # When these are closed, their other sides learn of it as we have.
+            # Closing the sockets resets both connections.
             for end in (source, sink):
                 with suppress(OSError):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,6 +1,6 @@
-"""What is added to the report of a failed test."""
+"""Texts for the report of a failed test."""
 
 from collections.abc import Callable
 
 Reports = dict[str, Callable[[], str]]
-"""What the counterparts of a test have to say, by title; asked only when it fails."""
+"""Functions that describe the counterparts of a test, by title; called only if the test fails."""

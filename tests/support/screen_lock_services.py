@@ -1,4 +1,4 @@
-"""Screen savers and logind on a bus, which lock the screen when a test says so."""
+"""Fake screen savers and a fake logind on a bus; the test locks the screen."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ _PROPERTIES = "org.freedesktop.DBus.Properties"
 
 
 class ScreenSaver(BusProgram):
-    """One desktop's screen saver."""
+    """The screen saver of a desktop."""
 
     def __init__(self, bus: str, name: str, *, active: bool = False) -> None:
-        """Appear on the bus.
+        """Connect to the bus.
 
         Args:
-            bus: Its address.
-            name: Its name there, and that of its interface.
-            active: Whether it is active already.
+            bus: The address of the bus.
+            name: The bus name and the name of the interface.
+            active: The initial state.
         """
         self._name = name
         self.active = active
@@ -28,7 +28,7 @@ class ScreenSaver(BusProgram):
         super().__init__(bus, name)
 
     def set(self, active: bool) -> None:
-        """Become active, or inactive, and say so."""
+        """Change the state, and emit a signal."""
         self.active = active
         path = "/" + self._name.replace(".", "/")
         emitter = DBusAddress(path, interface=self._name)
@@ -42,21 +42,21 @@ class ScreenSaver(BusProgram):
 
 
 class Logind(BusProgram):
-    """logind with one session."""
+    """A logind with one session."""
 
     def __init__(self, bus: str, *, locked: bool = False) -> None:
-        """Appear on the bus.
+        """Connect to the bus.
 
         Args:
-            bus: Its address.
-            locked: The session's hint.
+            bus: The address of the bus.
+            locked: The initial ``LockedHint`` of the session.
         """
         self.locked = locked
         self.asked = 0
         super().__init__(bus, LOGIND)
 
     def set(self, locked: bool) -> None:
-        """Change the hint, and say so."""
+        """Change the hint, and emit a signal."""
         self.locked = locked
         changed = {"LockedHint": ("b", locked), "IdleHint": ("b", locked)}
         emitter = DBusAddress(SESSION, interface=_PROPERTIES)
@@ -64,7 +64,7 @@ class Logind(BusProgram):
         self._send(new_signal(emitter, "PropertiesChanged", "sa{sv}as", body))
 
     def ask_to_lock(self) -> None:
-        """Ask the desktop to lock the session, as ``loginctl lock-session`` does."""
+        """Request the desktop to lock the session, like ``loginctl lock-session``."""
         emitter = DBusAddress(SESSION, interface="org.freedesktop.login1.Session")
         self._send(new_signal(emitter, "Lock"))
 

@@ -98,7 +98,7 @@ class ScreenReader(BusProgram):
     def _matches(self) -> list[MatchRule]:
         return [MatchRule(type="signal", interface=_EVENTS, member="StateChanged")]
 
-    def _hear(self, message: Message) -> None:
+    def _handle_signal(self, message: Message) -> None:
         fields = message.header.fields
         if message.body[0] == "focused" and message.body[1]:
             self._focused.append((fields[HeaderFields.sender], fields[HeaderFields.path]))

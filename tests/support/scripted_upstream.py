@@ -1,6 +1,6 @@
-"""An upstream that does what a test tells it, octet by octet.
+"""An upstream whose behaviour a test defines, octet by octet.
 
-A *script* is a function that plays the upstream on one `ScriptedConnection`::
+A *script* is a function that serves one `ScriptedConnection`::
 
     def reject(peer: ScriptedConnection) -> None:
         peer.read_head()
@@ -8,7 +8,8 @@ A *script* is a function that plays the upstream on one `ScriptedConnection`::
 
     with ScriptedUpstream(reject, answering(OK)) as upstream: ...
 
-The first connection gets the first script, the second the second; the last stays for all others.
+The first connection gets the first script, the second connection the second; the last script serves
+all further connections.
 """
 
 import socket
@@ -23,54 +24,54 @@ from tests.support.process_output import PATIENCE
 from tests.support.server import Server
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
-"""A small answer to a GET; the connection stays open."""
+"""A small response to a GET; the connection stays open."""
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-"""The answer that opens a tunnel."""
+"""The response that opens a tunnel."""
 
 
 def challenge(*values: str, status: str = "407 Proxy Authentication Required") -> bytes:
-    """Return a 407 without a body whose connection stays open.
+    """Return a 407 without content; the connection stays open.
 
     Args:
-        values: A line of Proxy-Authenticate for each.
-        status: Its status line, without the version.
+        values: The values of the Proxy-Authenticate field lines.
+        status: The status line without the version.
     """
     lines = [f"HTTP/1.1 {status}", *(f"Proxy-Authenticate: {value}" for value in values)]
     return ("\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode("latin-1")
 
 
 class ScriptedConnection:
-    """One connection of a scripted upstream, and all that came over it."""
+    """One connection of a scripted upstream, with the octets received."""
 
-    def __init__(self, connection: socket.socket, over: Event) -> None:
+    def __init__(self, connection: socket.socket, end: Event) -> None:
         self._connection = connection
-        self._over = over
+        self._end = end
         self._waiting = b""
         self._received = bytearray()
         self._changed = Condition()
 
     @property
     def received(self) -> bytes:
-        """All octets up to now, also those that the script has not read yet."""
+        """All octets received so far, including those that the script has not read yet."""
         with self._changed:
             return bytes(self._received)
 
     def wait_for(self, octets: bytes, timeout: float = PATIENCE) -> bytes:
-        """Wait, in the test, until these octets have come; return all up to now."""
+        """Wait, in the test, until these octets have arrived; return all octets so far."""
         deadline = monotonic() + timeout
         with self._changed:
             while octets not in self._received:
                 left = deadline - monotonic()
-                assert left > 0, f"{octets!r} did not come, but {bytes(self._received)!r}"
+                assert left > 0, f"{octets!r} did not arrive, but {bytes(self._received)!r}"
                 self._changed.wait(left)
             return bytes(self._received)
 
     def read_head(self) -> bytes:
-        """Read up to the empty line that ends a head.
+        """Read until the empty line at the end of a head.
 
         Raises:
-            EOFError: The connection ended before; it ends the script, which is no fault of it.
+            EOFError: The connection ended before. The script may let it propagate.
         """
         while b"\r\n\r\n" not in self._waiting:
             self._more()
@@ -78,7 +79,7 @@ class ScriptedConnection:
         return self._take(end)
 
     def read(self, length: int) -> bytes:
-        """Read exactly that many octets; raises as `read_head` does."""
+        """Read exactly this number of octets; raises `EOFError` as `read_head` does."""
         while len(self._waiting) < length:
             self._more()
         return self._take(length)
@@ -92,7 +93,7 @@ class ScriptedConnection:
             return self._take(len(self._waiting))
 
     def leave_unread(self) -> None:
-        """Wait until something has come, and do not read it: closing is a reset then."""
+        """Wait for octets without reading them, so that closing resets the connection."""
         self._connection.recv(1, socket.MSG_PEEK)
 
     def send(self, octets: bytes) -> None:
@@ -100,24 +101,24 @@ class ScriptedConnection:
         self._connection.sendall(octets)
 
     def half_close(self) -> None:
-        """End our sending; reading goes on."""
+        """End the sending; reading stays possible."""
         self._connection.shutdown(socket.SHUT_WR)
 
-    def say_goodbye(self) -> None:
-        """End our sending inside TLS as it should be ended; the other side need not answer."""
+    def close_tls(self) -> None:
+        """Send a close_notify alert without waiting for that of the other side."""
         assert isinstance(self._connection, ssl.SSLSocket)
         self._connection.settimeout(0.0)
         with suppress(ssl.SSLWantReadError):
             self._connection.unwrap()
 
     def reset(self) -> None:
-        """End the connection by a reset (RFC 9293, section 3.5.2), which may overtake octets."""
+        """Reset the connection (RFC 9293, section 3.5.2); octets in flight may be lost."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.close()
 
     def hang(self) -> None:
-        """Neither read nor write nor close, until the test is over."""
-        self._over.wait()
+        """Neither read, write nor close until the end of the test."""
+        self._end.wait()
 
     def _take(self, length: int) -> bytes:
         taken, self._waiting = self._waiting[:length], self._waiting[length:]
@@ -137,60 +138,65 @@ Script = Callable[[ScriptedConnection], None]
 
 
 class ScriptedUpstream(Server):
-    """An upstream that runs."""
+    """A running scripted upstream."""
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
-        """Start it.
+        """Start the upstream.
 
         Args:
-            scripts: One for each connection; the last is for all further ones, too.
-            tls: Speak TLS with this certificate.
+            scripts: One script for each connection; the last also serves all further connections.
+            tls: The context for TLS; None for plain TCP.
         """
         self._scripts = scripts
-        self._over = Event()
+        self._end = Event()
         self._peers: list[ScriptedConnection] = []
-        self._came = Condition()
-        super().__init__(self._play, tls)
+        self._changed = Condition()
+        super().__init__(self._run_script, tls)
 
     @property
     def peers(self) -> Sequence[ScriptedConnection]:
-        """The connections up to now, oldest first."""
-        with self._came:
+        """The connections so far, oldest first."""
+        with self._changed:
             return tuple(self._peers)
 
     @property
     def url(self) -> str:
-        """Its URL, as a person writes it into a profile."""
+        """The URL of the upstream, as entered in a profile."""
         return f"http://{self.host}:{self.port}"
 
     def peer(self, number: int, timeout: float = PATIENCE) -> ScriptedConnection:
-        """Wait until that many connections were made, and return the last of them, from 1."""
+        """Wait for a connection; return it.
+
+        Args:
+            number: The number of the connection, counted from 1.
+            timeout: In seconds.
+        """
         deadline = monotonic() + timeout
-        with self._came:
+        with self._changed:
             while len(self._peers) < number:
                 left = deadline - monotonic()
-                assert left > 0, f"{len(self._peers)} connections came, not {number}"
-                self._came.wait(left)
+                assert left > 0, f"{len(self._peers)} connections arrived, not {number}"
+                self._changed.wait(left)
             return self._peers[number - 1]
 
     def close(self) -> None:
-        """Let no script wait any more, then end as a server does."""
-        self._over.set()
+        """End all hanging scripts, and close the server."""
+        self._end.set()
         super().close()
 
-    def _play(self, connection: socket.socket) -> None:
-        peer = ScriptedConnection(connection, self._over)
-        with self._came:
+    def _run_script(self, connection: socket.socket) -> None:
+        peer = ScriptedConnection(connection, self._end)
+        with self._changed:
             script = self._scripts[min(len(self._peers), len(self._scripts) - 1)]
             self._peers.append(peer)
-            self._came.notify_all()
-        # The other side may leave in the middle of the script.
+            self._changed.notify_all()
+        # The other side may close the connection during the script.
         with suppress(EOFError):
             script(peer)
 
 
 def answering(*answers: bytes) -> Script:
-    """Return a script that answers one head after the other, the last answer again and again."""
+    """Return a script that answers each head with the next response, and repeats the last one."""
 
     def play(peer: ScriptedConnection) -> None:
         turn = 0
@@ -203,12 +209,12 @@ def answering(*answers: bytes) -> Script:
 
 
 def silent(peer: ScriptedConnection) -> None:
-    """Read all and answer nothing."""
+    """Read all octets and send no response."""
     peer.read_all()
 
 
 def hanging(peer: ScriptedConnection) -> None:
-    """Not even read."""
+    """Neither read nor respond."""
     peer.hang()
 
 
@@ -219,12 +225,12 @@ def resetting(peer: ScriptedConnection) -> None:
 
 
 def closing_early(peer: ScriptedConnection) -> None:
-    """Read a head and close the connection without an answer."""
+    """Read a head and close the connection without a response."""
     peer.read_head()
 
 
 def echoing(peer: ScriptedConnection) -> None:
-    """Open a tunnel to ourselves: send back what comes, and end when the other side does."""
+    """Open a tunnel that returns the octets received, until the other side ends its sending."""
     peer.read_head()
     peer.send(ESTABLISHED)
     try:

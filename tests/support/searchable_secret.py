@@ -1,4 +1,4 @@
-"""A password that must turn up nowhere, and the places to look for it."""
+"""A unique password, and searches for it in files and processes."""
 
 import json
 from base64 import b64encode, urlsafe_b64encode
@@ -13,16 +13,16 @@ import psutil
 from trayproxy.auth.login import Login
 
 Place = tuple[str, bytes]
-"""What was searched, by a name for the report, and its octets."""
+"""A searched place: its name for the report, and its octets."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchableSecret:
-    """A login whose password exists once in the world.
+    """A login with a unique password.
 
     Attributes:
-        user: The user name, which may well be seen.
-        password: Random, and different in every encoding that there is.
+        user: The user name, which is not searched for.
+        password: A random password that differs in every encoding.
     """
 
     user: str = "alice"
@@ -30,22 +30,22 @@ class SearchableSecret:
 
     @property
     def login(self) -> Login:
-        """The login, as a person types it."""
+        """The login as the user types it."""
         return Login(self.user, self.password)
 
     @property
     def pair(self) -> str:
-        """``user:password``, as curl takes it and Basic encodes it."""
+        """``user:password``, the format of curl's option and of Basic."""
         return f"{self.user}:{self.password}"
 
     def assert_absent(self, places: Iterable[Place]) -> None:
-        """Assert that the password is in none of these places, in no encoding.
+        """Assert that no place contains the password in any encoding.
 
-        The failure names the places and the encodings, and not the password.
+        The message of a failure names the places and the encodings, not the password.
         """
         forms = self.forms()
         found = [
-            f"{place} holds it as {name}"
+            f"{place} contains it as {name}"
             for place, octets in places
             for name, form in forms.items()
             if form in octets
@@ -53,7 +53,7 @@ class SearchableSecret:
         assert not found, found
 
     def forms(self) -> dict[str, bytes]:
-        """Return the octets to search for, by the name of the encoding."""
+        """Return the encoded passwords by the name of the encoding."""
         text = self.password
         octets = text.encode()
         return {
@@ -80,29 +80,29 @@ def _lower_percent(text: str) -> str:
 
 
 def _base64_forms(octets: bytes) -> dict[str, bytes]:
-    """Return what base64 makes of the octets wherever they stand in something longer."""
+    """Return the base64 forms of the octets at each alignment within a longer text."""
     forms = {}
     for before in range(3):
         for name, encode in (("base64", b64encode), ("base64url", urlsafe_b64encode)):
             coded = encode(bytes(before) + octets)
-            # The first and the last group of four depend on what stands before and behind.
+            # The first and the last group of four characters depend on the adjacent octets.
             whole = coded[4 if before else 0 : (before + len(octets)) // 3 * 4]
             forms[f"{name}, {before} octets in"] = whole
     return forms
 
 
 def files_below(directory: Path) -> Iterator[Place]:
-    """Return every file below a directory, with its path: names are places, too."""
+    """Yield each file below a directory; its path is searched too."""
     for path in sorted(directory.rglob("*")):
         octets = path.read_bytes() if path.is_file() else b""
         yield str(path.relative_to(directory)), str(path).encode() + b"\n" + octets
 
 
 def process_and_children(pid: int) -> Iterator[Place]:
-    """Return command line and environment of a process and of all below it.
+    """Yield the command lines and environments of a process and its descendants.
 
-    A process that is not ours to look into keeps its environment from every other program of this
-    user, too; there is nothing to search then.
+    A process whose environment cannot be read is skipped: no other program of this user can read it
+    either.
     """
     process = psutil.Process(pid)
     for each in (process, *process.children(recursive=True)):
@@ -114,5 +114,5 @@ def process_and_children(pid: int) -> Iterator[Place]:
 
 
 def text(name: str, content: str) -> Place:
-    """Return a text as a place."""
+    """Return a text as a searched place."""
     return name, content.encode()

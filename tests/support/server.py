@@ -1,4 +1,4 @@
-"""A loopback server of our own: one thread for each connection, all of them ended with it."""
+"""A loopback server with one thread for each connection."""
 
 import socket
 import ssl
@@ -11,11 +11,11 @@ from tests.support.process_output import PATIENCE
 
 
 class Server(Closeable):
-    """Accepts on a free port of 127.0.0.1 from its making on.
+    """Listens on a free port of 127.0.0.1 from its creation until `close`.
 
     Attributes:
-        host: Where it listens.
-        port: The port that the system picked.
+        host: The address.
+        port: The port, chosen by the system.
     """
 
     host = "127.0.0.1"
@@ -25,12 +25,12 @@ class Server(Closeable):
         serve: Callable[[socket.socket], None],
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Start to listen.
+        """Start listening.
 
         Args:
-            serve: Handles one connection and returns when it is done with it. That its peer went
-                away (`OSError`) needs no handling.
-            tls: Speak TLS with this certificate.
+            serve: Serves one connection and returns at its end. It may raise `OSError` when the
+                peer has closed the connection.
+            tls: The context for TLS; None for plain TCP.
         """
         self._serve = serve
         self._tls = tls
@@ -48,7 +48,7 @@ class Server(Closeable):
         with self._lock:
             self._closed = True
             with suppress(OSError):
-                # On Linux this is what wakes up `accept`; closing alone does not.
+                # On Linux this wakes up `accept`; closing alone does not.
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._cut_all()
         self._acceptor.join(PATIENCE)
@@ -58,14 +58,14 @@ class Server(Closeable):
             assert not thread.is_alive(), f"{thread.name} hangs"
 
     def cut(self) -> None:
-        """Cut all connections, and go on listening."""
+        """Cut all connections, and continue listening."""
         with self._lock:
             self._cut_all()
 
     def _cut_all(self) -> None:
         for connection in self._connections:
             with suppress(OSError):
-                # Not the method of SSLSocket, which would take its state from the reading thread.
+                # The method of SSLSocket would change the state of the reading thread.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def _accept(self) -> None:
@@ -95,7 +95,7 @@ class Server(Closeable):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._serve(connection)
             except OSError:
-                pass  # The peer went away, or we were cut: nobody is left to be told.
+                pass  # The peer has closed the connection, or `close` has cut it.
             finally:
                 with self._lock:
                     self._connections.discard(connection)

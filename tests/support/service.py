@@ -1,4 +1,4 @@
-"""The real TrayProxy, as ``trayproxy run`` in a process and a home of its own."""
+"""Runs the real service, ``trayproxy run``, in a separate process and home."""
 
 import signal
 import sys
@@ -14,12 +14,12 @@ from trayproxy.paths import Paths, locate
 
 
 class Service:
-    """A service that runs and accepts connections.
+    """A running service that accepts connections.
 
     Attributes:
-        process: The program.
-        paths: Where its files lie.
-        address: Where programs connect, ``127.0.0.1:40123``.
+        process: The process.
+        paths: The paths of its files.
+        address: The address of the proxy for programs, ``127.0.0.1:40123``.
     """
 
     def __init__(self, process: Process, paths: Paths) -> None:
@@ -29,21 +29,21 @@ class Service:
 
     @property
     def url(self) -> str:
-        """What programs are told as their proxy."""
+        """The URL of the proxy for programs."""
         return f"http://{self.address}"
 
     @property
     def port(self) -> int:
-        """The port that programs connect to."""
+        """The port of the proxy for programs."""
         return int(self.address.rpartition(":")[2])
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self.process.pid
 
     def status(self) -> Status:
-        """Ask it for its status."""
+        """Return the status of the service."""
         with connect(self.paths) as client:
             client.hello("cli", can_prompt=False)
             status = client.request(GetStatus())
@@ -51,35 +51,35 @@ class Service:
         return status
 
     def memory(self) -> Memory:
-        """Return how much memory it uses now."""
+        """Return the present memory of the service."""
         return memory_of(self.pid)
 
     def reset_peak(self) -> None:
-        """Let the peak of its memory begin anew."""
+        """Reset the peak of the memory."""
         reset_peak(self.pid)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = PATIENCE) -> int:
-        """Ask it to end, as the system does at log-out; return its exit code."""
+        """Send a signal to end the service, like the system at log-out; return the exit code."""
         self.process.signal(number)
         return self.process.wait(timeout)
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill the service, like a crash."""
         self.process.signal(signal.SIGKILL)
         self.process.wait()
 
     def log(self) -> str:
-        """Return all that it wrote: standard output, standard error, and its log files."""
+        """Return its standard output, standard error and log files."""
         files = sorted(self.paths.log.glob("*")) if self.paths.log.exists() else []
         texts = [path.read_text("utf-8", "replace") for path in files]
         return "\n".join([self.process.out.text, self.process.err.text, *texts])
 
 
 def _wait_for_address(process: Process) -> str:
-    """Wait until it accepts connections; return where.
+    """Wait until the service accepts connections; return its address.
 
     Raises:
-        AssertionError: It has ended instead, or said nothing; with what it wrote.
+        AssertionError: The service has ended, or reports no address; with its output.
     """
     try:
         return process.out.wait_for("^listening on (.+)$")[1]
@@ -100,11 +100,11 @@ def service(
     """Run a service on a free port; it accepts connections when the block begins.
 
     Args:
-        place: Where it keeps its files; a second run there finds those of the first.
-        arguments: What to say after ``trayproxy run``.
-        environment: The session it belongs to; without one it has no session bus and no display.
-        stdin: What it reads from its standard input.
-        program: The module to run, and arguments that come before those of TrayProxy.
+        place: The home of the service; a later run finds the files of earlier runs.
+        arguments: The arguments after ``trayproxy run``.
+        environment: The environment of a session; None for neither session bus nor display.
+        stdin: The standard input.
+        program: The module to run, and arguments before those of TrayProxy.
     """
     environ = {
         **(place.environment() if environment is None else environment),
@@ -112,6 +112,6 @@ def service(
         "PYTHONPATH": str(SOURCES),
     }
     argv = [sys.executable, "-m", *program, "run", "--listen", "127.0.0.1:0", *arguments]
-    # A directory of its own: a file that is written where it was started shows up below the home.
+    # The working directory is in the home: files written there are found by searches of the home.
     with running(argv, env=environ, cwd=place.path("cwd"), stdin=stdin) as process:
         yield Service(process, locate(environ))

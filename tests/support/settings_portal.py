@@ -1,4 +1,4 @@
-"""The part of a desktop that tells programs whether the person wants light or dark windows."""
+"""A fake desktop portal that reports the preferred colour scheme to programs."""
 
 from enum import IntEnum
 from types import MappingProxyType
@@ -14,24 +14,24 @@ _SCHEME = "color-scheme"
 
 
 class ColorScheme(IntEnum):
-    """What the person prefers, with the numbers of the portal's ``color-scheme``."""
+    """The preference, with the numbers of the portal's ``color-scheme``."""
 
     DARK = 1
     LIGHT = 2
 
 
 class SettingsPortal(BusProgram):
-    """Owns the name of the desktop portal, and answers for its settings alone."""
+    """Owns the bus name of the desktop portal; implements its settings only."""
 
     ENVIRONMENT = MappingProxyType({"QT_QPA_PLATFORMTHEME": "xdgdesktopportal"})
-    """What makes a Qt program ask the portal, whatever desktop it is on."""
+    """Variables with which a Qt program reads the portal on any desktop."""
 
     def __init__(self, bus: str, appearance: ColorScheme) -> None:
-        """Appear on the bus.
+        """Connect to the bus.
 
         Args:
-            bus: Its address.
-            appearance: What programs are told.
+            bus: The address of the bus.
+            appearance: The colour scheme to report.
         """
         self._appearance = appearance
         super().__init__(bus, _NAME)
@@ -44,9 +44,9 @@ class SettingsPortal(BusProgram):
             case "ReadOne" if message.body == (_APPEARANCE, _SCHEME):
                 return "v", (value,)
             case "Read" if message.body == (_APPEARANCE, _SCHEME):
-                # The old call wraps the value twice.
+                # The old method wraps the value in two variants.
                 return "v", (("v", value),)
             case "Get":
-                # The version of a part of the portal: there is none.
+                # The version of another interface of the portal; 0 means that it is missing.
                 return "v", (("u", 0),)
         return None

@@ -1,4 +1,4 @@
-"""A SOCKS5 server (RFC 1928, RFC 1929) that keeps what it was told, and connects on loopback."""
+"""A SOCKS5 server (RFC 1928, RFC 1929) that records requests and connects on loopback."""
 
 import socket
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ _BOUND = b"\x00\x01\x7f\x00\x00\x01\x00\x50"
 
 @dataclass(frozen=True, slots=True)
 class SocksRequest:
-    """A target as it was asked for.
+    """The target of a request.
 
     Attributes:
-        kind: 1 an IPv4 address, 3 a name, 4 an IPv6 address.
-        host: As it came.
-        port: And the port.
+        kind: 1 for an IPv4 address, 3 for a name, 4 for an IPv6 address.
+        host: The host as received.
+        port: The port.
     """
 
     kind: int
@@ -31,7 +31,7 @@ class SocksRequest:
 
 @dataclass(frozen=True, slots=True)
 class SocksLogin:
-    """A user name and a password as they came, and whether they were accepted."""
+    """A received user name and password, and whether they were accepted."""
 
     user: str
     password: str
@@ -39,7 +39,7 @@ class SocksLogin:
 
 
 class SocksServer(Server):
-    """A SOCKS5 server that runs. Every name that it knows is 127.0.0.1 to it."""
+    """A running SOCKS5 server. It resolves every known name to 127.0.0.1."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class SocksServer(Server):
         refuses: Mapping[str, int] | None = None,
         slowly: bool = False,
     ) -> None:
-        """Start it.
+        """Start the server.
 
         Args:
-            users: Passwords by user name; None: it wants no login.
-            names: What it can resolve.
-            refuses: Reply codes for hosts that it does not connect to.
-            slowly: Send every octet by itself.
+            users: Passwords by user name; None if no login is required.
+            names: The known names.
+            refuses: Reply codes by host, for hosts to which it does not connect.
+            slowly: True to send each octet separately.
         """
         self._users = users
         self._names = names

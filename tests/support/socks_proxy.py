@@ -1,8 +1,7 @@
 """A real SOCKS5 proxy with a password: Dante, or microsocks on a system that has no Dante.
 
-Dante looks for the password among the system's accounts. It sees accounts that exist nowhere else:
-in a mount namespace of its own, files of ours stand in the place of ``/etc/passwd`` and
-``/etc/shadow``. In the same way both find names of ours in ``/etc/hosts``.
+Dante looks up passwords in the accounts of the system. The proxies therefore run in a mount
+namespace in which files of the test replace ``/etc/passwd``, ``/etc/shadow`` and ``/etc/hosts``.
 """
 
 import os
@@ -41,11 +40,11 @@ exec "$@"
 
 @contextmanager
 def socks_proxy(users: Mapping[str, str], *names: str) -> Iterator[int]:
-    """Run a SOCKS5 proxy; it accepts connections on the port of 127.0.0.1 that the block is given.
+    """Run a SOCKS5 proxy; yield its port of 127.0.0.1, which accepts connections.
 
     Args:
-        users: Passwords by user name, one at most; empty: the proxy wants no login.
-        names: Names that mean 127.0.0.1 to the proxy.
+        users: Passwords by user name, at most one; empty if no login is required.
+        names: Host names that the proxy resolves to 127.0.0.1.
     """
     with home("socks-") as place:
         (place.root / "hosts").write_text(f"127.0.0.1 {' '.join(('localhost', *names))}\n")
@@ -65,8 +64,8 @@ def _start(
     for _ in range(5):
         port = free_port()
         command = _dante(directory, port, users) if has_dante else _microsocks(port, users)
-        whose = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
-        alone = ["unshare", *whose, "--propagation", "private", "sh", "-c", _IN_A_NAMESPACE, "sh"]
+        options = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+        alone = ["unshare", *options, "--propagation", "private", "sh", "-c", _IN_A_NAMESPACE, "sh"]
         process = Process([*alone, *command], env=environment, cwd=directory)
         try:
             wait_until_accepting(process, port)
@@ -80,7 +79,7 @@ def _start(
 
 
 def _dante(directory: Path, port: int, users: Mapping[str, str]) -> list[str]:
-    # A namespace that an ordinary user makes has no account but one.
+    # A namespace created by an ordinary user has one account only.
     text = _CONFIGURATION.format(
         port=port,
         method="username" if users else "none",

@@ -1,9 +1,8 @@
-"""A real Squid that demands a Basic sign-in, and counts what it gets.
+"""A real Squid that requires Basic authentication, and counts failed log-ons.
 
-Its access log is a FIFO that we read, so that a test waits for a line instead of looking into a
-file. A request that brought credentials and was still answered 407 is a failed log-on: each one is
-counted, also where Squid merges equal checks that run at the same time, because a directory behind
-another proxy would have seen each.
+Its access log is a FIFO, so that a test can wait for a line. A request with credentials that is
+answered with 407 is a failed log-on. Each such request is counted, even if Squid merges equal
+checks that run at the same time: the user directory behind another proxy would count each check.
 """
 
 import os
@@ -26,9 +25,9 @@ from tests.support.process_output import PATIENCE, LineReader
 from tests.support.processes import Home, Process, home, wait_until_accepting
 
 SQUID_USER = "proxy"
-"""Debian's user for Squid, which it turns into when it is started as root."""
+"""Debian's user for Squid; Squid changes to this user when root starts it."""
 
-# What Squid percent-encodes in a line to its helper: rfc1738_do_escape, RFC1738_ESCAPE_UNSAFE.
+# Squid percent-encodes these octets for its helper: rfc1738_do_escape, RFC1738_ESCAPE_UNSAFE.
 _ENCODED = frozenset(b"<>\"#%{}|\\^~[]`' ") | frozenset(range(0x20)) | frozenset(range(0x7F, 0x100))
 
 BASIC_HELPER = """\
@@ -54,7 +53,7 @@ coredump_dir {directory}
 cache deny all
 pinger_enable off
 shutdown_lifetime 0 seconds
-# Never ask the outside; an unknown name fails fast.
+# Send no queries outside; an unknown name fails fast.
 dns_nameservers 127.0.0.1
 dns_timeout 2 seconds
 hosts_file {directory}/hosts
@@ -66,9 +65,9 @@ acl authed proxy_auth REQUIRED
 acl ours dstdomain -n localhost 127.0.0.1 {name} {origins}
 {rules}
 http_access deny !authed
-{world}
+{example_site}
 http_access allow ours
-# Whoever signed in and asks for the world, as browsers do by themselves, is told at once.
+# Requests for other sites, which browsers send by themselves, are refused at once after sign-in.
 http_access deny all
 """
 
@@ -78,36 +77,36 @@ class AccessLogEntry:
     """A line of the access log.
 
     Attributes:
-        status: What the client was answered.
-        method: The request's method.
-        target: Its target: a URL, or ``host:port`` for CONNECT.
-        user: Who it said it is, right or wrong; empty without credentials.
-        signed: Whether it brought credentials.
+        status: The status of the response.
+        method: The method of the request.
+        target: The target of the request: a URL, or ``host:port`` for CONNECT.
+        user: The user name in the request, accepted or not; empty without credentials.
+        has_credentials: True if the request carried credentials.
     """
 
     status: int
     method: str
     target: str
     user: str
-    signed: bool
+    has_credentials: bool
 
     @property
     def failed_logon(self) -> bool:
-        """Whether it brought credentials that were not accepted."""
-        return self.signed and self.status == 407
+        """True if the request carried credentials that were rejected."""
+        return self.has_credentials and self.status == 407
 
 
 @dataclass(frozen=True, slots=True)
 class SquidSetup:
-    """What makes one Squid differ from another.
+    """The settings of a Squid.
 
     Attributes:
         users: Passwords by user name.
-        realm: What it calls itself. Squid sends it as it is, quotes and all.
-        name: Its own host name.
-        origins: Names that mean 127.0.0.1 to it.
-        rules: Lines in front of those that demand a sign-in and allow `origins` to all who did.
-        pem: Speak TLS to clients, with this certificate and key.
+        realm: The realm. Squid sends it verbatim, including quotes.
+        name: The host name of the proxy.
+        origins: Host names that the proxy resolves to 127.0.0.1.
+        rules: Configuration lines before the lines that require a sign-in.
+        pem: The certificate and key for TLS to clients; None for plain HTTP.
     """
 
     users: Mapping[str, str] = field(default_factory=dict)
@@ -119,39 +118,39 @@ class SquidSetup:
 
 
 class Log:
-    """A FIFO that a Squid, or a helper of it, writes to."""
+    """A FIFO to which a Squid or its helper writes."""
 
     def __init__(self, path: Path, name: str = "access log of squid") -> None:
         os.mkfifo(path)
         path.chmod(0o666)
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        # While there is no writer a FIFO reads as ended: hold it open until Squid is over.
+        # A FIFO without a writer reads as ended: this writer keeps it open until Squid has ended.
         self._keeper = os.open(path, os.O_WRONLY)
         os.set_blocking(reader, True)
         self.lines = LineReader(os.fdopen(reader, "rb"), name)
         self._marks = (f"mark-{number}" for number in count(1))
 
     def written(self) -> list[str]:
-        """Return all that was written up to now."""
+        """Return all lines written so far."""
         mark = next(self._marks)
-        # Behind whatever is in the pipe.
+        # The mark follows all octets that are in the pipe.
         os.write(self._keeper, f"{mark}\n".encode())
         self.lines.wait_for(f"^{mark}$")
         return [line for line in self.lines.lines if not line.startswith("mark-")]
 
     def close(self) -> None:
-        """Let the reading end; Squid has ended before."""
+        """End the reading, after the end of Squid."""
         os.close(self._keeper)
         self.lines.join()
 
 
 class Squid:
-    """A Squid that runs.
+    """A running Squid.
 
     Attributes:
-        host: Where it listens.
-        port: And on which port.
-        process: The program itself.
+        host: The address at which it listens.
+        port: The port.
+        process: The process.
     """
 
     host = "127.0.0.1"
@@ -169,18 +168,18 @@ class Squid:
 
     @property
     def address(self) -> str:
-        """Where it listens, ``127.0.0.1:3128``."""
+        """The address with the port, ``127.0.0.1:3128``."""
         return f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Its URL, as a person writes it into a profile."""
+        """The URL of the proxy, as entered in a profile."""
         return f"{'https' if self._setup.pem else 'http'}://{self.address}"
 
     def set_password(self, user: str, password: str) -> None:
-        """Change a password, and return when the old one is no longer accepted.
+        """Change a password, and return when the old password is no longer accepted.
 
-        Squid remembers for `credentialsttl` what its helper said of it.
+        Squid caches the verdict of its helper for `credentialsttl`.
         """
         old = self._users.get(user)
         self._users[user] = password
@@ -189,15 +188,15 @@ class Squid:
             select.select([], [], [], 0.05)
 
     def accesses(self) -> list[AccessLogEntry]:
-        """Return all requests that have ended up to now, oldest first."""
+        """Return all requests that have ended so far, oldest first."""
         mark = self._mark()
-        # Squid writes its log in order: when a request of ours is in it, so are all before.
-        self._ask(mark)
+        # Squid writes its log in order: all earlier requests precede this request.
+        self._request(mark)
         self._log.wait_for(f"{mark} ")
         return self._read()
 
     def failed_logons(self) -> int:
-        """Return how many requests brought credentials that were not accepted."""
+        """Return the number of requests with rejected credentials."""
         return sum(access.failed_logon for access in self.accesses())
 
     def wait_for(self, status: int, target: str) -> None:
@@ -210,18 +209,18 @@ class Squid:
 
     def _read(self) -> list[AccessLogEntry]:
         found = (_read_access(line) for line in self._log.lines)
-        # A connection without a request is logged, too, with "-" for its method.
+        # A connection without a request is logged too, with the method "-".
         return [at for at in found if at.method != "-" and "/mark-" not in at.target]
 
     def _mark(self) -> str:
-        """Return a path that was never asked for, and whose requests are not counted."""
+        """Return a new path; `accesses` leaves out the requests for such paths."""
         return f"/mark-{next(self._numbers)}"
 
     def _accepts(self, login: str) -> bool:
-        return self._ask(self._mark(), login) != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+        return self._request(self._mark(), login) != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
 
-    def _ask(self, path: str, login: str = "") -> int:
-        """Ask for something, and return the status: 407, and logged, unless the login is right."""
+    def _request(self, path: str, login: str = "") -> int:
+        """Send a request; return the status, 407 unless the login is right."""
         request = f"GET http://{self._setup.name}{path} HTTP/1.0\r\n"
         if login:
             request += f"Proxy-Authorization: Basic {b64encode(login.encode()).decode()}\r\n"
@@ -246,11 +245,11 @@ class Squid:
 def squid(setup: SquidSetup) -> Iterator[Squid]:
     """Run a Squid; it accepts connections when the block begins."""
     name = f"tp{uuid4().hex[:16]}"
-    with home("squid-") as place, ExampleSite() as world:
+    with home("squid-") as place, ExampleSite() as site:
         _prepare(place.root, setup)
         log = Log(place.root / "access.fifo")
         process, (port,) = start(
-            place, name, 1, lambda ports: _configure(place.root, setup, ports[0], world.port)
+            place, name, 1, lambda ports: _configure(place.root, setup, ports[0], site.port)
         )
         try:
             yield Squid(setup, place.root, process, port, log.lines)
@@ -261,7 +260,7 @@ def squid(setup: SquidSetup) -> Iterator[Squid]:
 
 
 def _prepare(directory: Path, setup: SquidSetup) -> None:
-    """Write all but the configuration, which needs the port."""
+    """Write all files except the configuration, which needs the port."""
     directory.chmod(0o755)
     helper = directory / "helper"
     helper.write_text(BASIC_HELPER)
@@ -277,7 +276,7 @@ def _prepare(directory: Path, setup: SquidSetup) -> None:
 
 
 def _write_users(directory: Path, users: Mapping[str, str]) -> None:
-    """Replace the file with the passwords at once: the helper may be reading it."""
+    """Replace the file of passwords atomically: the helper may be reading it."""
     new = directory / "users.new"
     new.write_text("".join(f"{encode(u)} {encode(p)}\n" for u, p in users.items()))
     give(new, 0o400)
@@ -285,28 +284,28 @@ def _write_users(directory: Path, users: Mapping[str, str]) -> None:
 
 
 def give(path: Path, mode: int) -> None:
-    """Let Squid, and nobody else, use a file."""
+    """Make a file accessible for the user of Squid only."""
     path.chmod(mode)
     if os.geteuid() == 0:
         shutil.chown(path, SQUID_USER)
 
 
 def encode(text: str) -> str:
-    """Return a word as Squid writes it into a line to its helper."""
+    """Return a word in the encoding of Squid's lines to its helper."""
     return "".join(f"%{o:02X}" if o in _ENCODED else chr(o) for o in text.encode())
 
 
 def start(
     place: Home, name: str, ports: int, configure: Callable[[Sequence[int]], str], **more: str
 ) -> tuple[Process, list[int]]:
-    """Start a Squid; it accepts connections when we return.
+    """Start a Squid; it accepts connections when this function returns.
 
     Args:
-        place: The home that it runs in; Squid's user may enter it.
-        name: What its shared memory is called, on this computer.
-        ports: How many ports it listens on.
-        configure: Makes the configuration for these ports of 127.0.0.1.
-        more: Further variables of its environment, which its helpers inherit.
+        place: The home of the process; Squid's user may enter it.
+        name: The name of Squid's shared memory on this computer.
+        ports: The number of ports.
+        configure: Returns the configuration for these ports of 127.0.0.1.
+        more: Further environment variables, which the helpers inherit.
     """
     for _ in range(5):
         found = free_ports(ports)
@@ -319,7 +318,7 @@ def start(
         )
         try:
             for port in found:
-                # It says so when the port is its own, and listens a moment later.
+                # Squid writes this line after it has bound the port, and listens a moment later.
                 process.err.wait_for(rf"Accepting .*HTTPS? Socket connections at .*:{port} ")
                 wait_until_accepting(process, port)
         except AssertionError:
@@ -332,12 +331,12 @@ def start(
 
 
 def forget(name: str) -> None:
-    """Take away the shared memory that a killed Squid leaves; asked to end, it takes 1.7 s."""
+    """Remove the shared memory of a killed Squid. A regular shutdown would take 1.7 s."""
     for segment in Path("/dev/shm").glob(f"{name}-cf__*.shm"):
         segment.unlink()
 
 
-def _configure(directory: Path, setup: SquidSetup, port: int, world: int) -> str:
+def _configure(directory: Path, setup: SquidSetup, port: int, site: int) -> str:
     listener = f"http_port 127.0.0.1:{port}"
     if setup.pem:
         listener = f"https_port 127.0.0.1:{port} tls-cert={directory}/server.pem"
@@ -348,7 +347,7 @@ def _configure(directory: Path, setup: SquidSetup, port: int, world: int) -> str
         realm=setup.realm,
         origins=" ".join(setup.origins),
         rules="\n".join(setup.rules),
-        world=squid_rules(world),
+        example_site=squid_rules(site),
     )
 
 

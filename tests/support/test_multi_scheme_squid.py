@@ -48,7 +48,7 @@ def proxy(setup: MultiSchemeSetup) -> Iterator[MultiSchemeSquid]:
         yield running
 
 
-@pytest.mark.parametrize("door", [SchemePort.BASIC, SchemePort.DIGEST, SchemePort.NTLM])
+@pytest.mark.parametrize("scheme_port", [SchemePort.BASIC, SchemePort.DIGEST, SchemePort.NTLM])
 @pytest.mark.parametrize(
     ("password", "status", "failed"), [(PASSWORD, "200", 0), ("wrong", "407", 1)]
 )
@@ -56,17 +56,19 @@ def test_a_password_is_looked_at_and_a_wrong_one_counted(
     proxy: MultiSchemeSquid,
     origin: Origin,
     clients: Clients,
-    door: SchemePort,
+    scheme_port: SchemePort,
     password: str,
     status: str,
     failed: int,
 ) -> None:
-    how = f"--proxy-{door.name.lower()}"
+    how = f"--proxy-{scheme_port.name.lower()}"
     url = origin.url("/hello")
-    got = clients.curl(*STATUS, "-x", proxy.url(door), how, "-U", f"alice:{password}", url).result()
+    got = clients.curl(
+        *STATUS, "-x", proxy.url(scheme_port), how, "-U", f"alice:{password}", url
+    ).result()
     assert got.out == status
     assert proxy.failed_logons() == failed
-    assert {access.door for access in proxy.accesses()} == {door}
+    assert {access.port for access in proxy.accesses()} == {scheme_port}
 
 
 def test_each_message_of_a_handshake_is_told_from_the_others(
@@ -98,7 +100,7 @@ def test_a_ticket_opens_and_none_does_not(
         assert proxy.verdicts("negotiate") == ["yes"]
 
 
-def test_all_is_offered_at_one_door_in_lines_of_its_own(
+def test_all_schemes_are_offered_in_separate_lines(
     proxy: MultiSchemeSquid, origin: Origin, clients: Clients
 ) -> None:
     url = origin.url("/hello")
@@ -135,14 +137,14 @@ def test_a_stale_nonce_is_no_failed_log_on(
         assert proxy.failed_logons() == 0
 
 
-def test_the_open_door_asks_nobody(
+def test_the_open_port_requires_no_sign_in(
     proxy: MultiSchemeSquid, origin: Origin, clients: Clients
 ) -> None:
     got = clients.curl("-x", proxy.url(SchemePort.OPEN), origin.url("/hello")).result()
     assert got.out == "hello"
 
 
-def test_the_secure_door_speaks_tls(
+def test_the_secure_port_speaks_tls(
     setup: MultiSchemeSetup, origin: Origin, clients: Clients, authority: Authority
 ) -> None:
     pem = authority.issue("127.0.0.1").pem

@@ -39,7 +39,7 @@ def test_an_upload_is_digested(
     path = write(place.root / "sent", 2_000_000)
     got = clients.curl("-T", str(path), *coding, at(origin, "/sha256")).result()
     assert got.out == f"2000000 {digest(2_000_000)}"
-    assert origin.heard[0].value("expect") == "100-continue"
+    assert origin.received[0].value("expect") == "100-continue"
 
 
 def test_a_refusal_comes_before_the_body(origin: Origin, clients: Clients, place: Home) -> None:
@@ -57,7 +57,7 @@ def test_head_and_204_have_no_body(origin: Origin, clients: Clients) -> None:
 def test_what_was_heard_is_known(origin: Origin, clients: Clients) -> None:
     got = clients.curl("-H", "X-Said: a", "-H", "x-said: b", at(origin, "/echo?q")).result()
     assert json.loads(got.out)["target"] == "/echo?q"
-    assert origin.heard[0].values("x-said") == ["a", "b"]
+    assert origin.received[0].values("x-said") == ["a", "b"]
 
 
 def test_a_connection_is_used_again(origin: Origin, clients: Clients) -> None:

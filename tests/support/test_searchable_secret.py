@@ -54,7 +54,7 @@ def test_it_is_found_in_every_encoding(encode: object) -> None:
     account = SearchableSecret()
     with pytest.raises(AssertionError) as failed:
         account.assert_absent([("clean", b"nothing"), ("dirty", b"x" + encode(account.password))])
-    assert "dirty holds it as" in str(failed.value)
+    assert "dirty contains it as" in str(failed.value)
     assert account.password not in str(failed.value)
 
 
@@ -64,8 +64,8 @@ def test_files_are_searched_with_their_names(place: Home) -> None:
     (place.path("c") / account.password.encode().hex()).touch()
     with pytest.raises(AssertionError) as failed:
         account.assert_absent(files_below(place.root))
-    assert "a/b holds it as UTF-8" in str(failed.value)
-    assert "holds it as hexadecimal" in str(failed.value)
+    assert "a/b contains it as UTF-8" in str(failed.value)
+    assert "contains it as hexadecimal" in str(failed.value)
 
 
 def test_arguments_and_environment_of_a_process_and_its_children_are_searched(

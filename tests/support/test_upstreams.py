@@ -59,5 +59,5 @@ def test_it_lets_pass_who_signs_in_and_counts_who_does_not(
     assert said[0].startswith("hello")
     refused = "401" if kind in SAYS_401 else "407"
     assert refused in said[1]
-    assert [login.refused for login in proxy.logins()] == [False, True]
+    assert [attempt.refused for attempt in proxy.attempts()] == [False, True]
     assert proxy.failed_logons() == 1

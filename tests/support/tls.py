@@ -1,4 +1,4 @@
-"""A certificate authority of a test's own."""
+"""A certificate authority for tests."""
 
 import ssl
 from base64 import b64encode
@@ -23,21 +23,21 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A server's certificate and key.
+    """The certificate and the key of a server.
 
     Attributes:
         pem: A file with both.
-        pin: The hash of its public key, as Chromium takes it.
+        pin: The hash of the public key, in the format of Chromium.
     """
 
     pem: Path
     pin: str
 
     def context(self) -> ssl.SSLContext:
-        """Return what a server needs to speak TLS with it."""
+        """Return a TLS context for a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.pem)
-        # Python 3.11.2, Debian 12's, sets this: a client that is cut off would seem to have ended.
+        # Python 3.11.2 of Debian 12 sets this option, which makes truncation look like an end.
         context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         return context
 
@@ -46,7 +46,7 @@ class Authority:
     """Signs certificates for invented names.
 
     Attributes:
-        pem: The file with its own certificate, for clients to trust.
+        pem: The file with the certificate of the authority, for clients.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -64,12 +64,12 @@ class Authority:
         self.pem.write_bytes(certificate.public_bytes(Encoding.PEM))
 
     def issue(self, *names: str, ended: bool = False, signs_itself: bool = False) -> Certificate:
-        """Make a certificate.
+        """Return a new certificate.
 
         Args:
             names: Host names or IP addresses, the most important first.
-            ended: It was valid until yesterday.
-            signs_itself: It is signed with its own key, and not by this authority.
+            ended: True if the certificate expired yesterday.
+            signs_itself: True if the certificate is self-signed.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         issuer = _name(names[0]) if signs_itself else self._name

@@ -1,4 +1,4 @@
-"""The real tray as a person starts it, with the service that it starts itself."""
+"""Runs the real tray, which starts its service, on a desktop."""
 
 import os
 import select
@@ -21,20 +21,20 @@ from trayproxy.paths import locate
 
 
 class Tray:
-    """A TrayProxy of one's own on a desktop: its settings, its trays, its service.
+    """A TrayProxy on a desktop: its settings, trays and service.
 
     Attributes:
-        desktop: Where it is seen.
-        paths: Where its files lie.
-        address: Where programs connect, ``127.0.0.1:14123``.
+        desktop: The desktop.
+        paths: The paths of its files.
+        address: The address of the proxy for programs, ``127.0.0.1:14123``.
     """
 
     def __init__(self, desktop: Desktop, more: Mapping[str, str]) -> None:
-        """Settle down; nothing runs yet.
+        """Write the settings; no program is started yet.
 
         Args:
-            desktop: Where it is seen.
-            more: What its programs find in their environment beyond the desktop.
+            desktop: The desktop.
+            more: Environment variables in addition to those of the desktop.
         """
         self.desktop = desktop
         home = {"TRAYPROXY_HOME": str(desktop.place.path("trayproxy")), "PYTHONPATH": str(SOURCES)}
@@ -48,7 +48,7 @@ class Tray:
 
     @property
     def url(self) -> str:
-        """What programs are told as their proxy."""
+        """The URL of the proxy for programs."""
         return f"http://{self.address}"
 
     def start(self, *arguments: str) -> Process:
@@ -59,7 +59,7 @@ class Tray:
         return process
 
     def run(self, *arguments: str, stdin: bytes = b"") -> ProgramResult:
-        """Run a verb of the command line to its end, which is to be a good one."""
+        """Run a verb of the command line; assert that it succeeds."""
         argv = [sys.executable, "-m", "trayproxy", *arguments]
         started = monotonic()
         env, cwd = self._environment, self.desktop.place.path("cwd")
@@ -72,7 +72,7 @@ class Tray:
         return result
 
     def status(self) -> Status | None:
-        """Ask the service for its status; None if there is no service."""
+        """Return the status of the service; None if no service is running."""
         try:
             with connect(self.paths) as client:
                 client.hello("cli", can_prompt=False)
@@ -86,7 +86,7 @@ class Tray:
         """Wait until programs can connect; return the status of the service.
 
         Args:
-            instead_of: The process id of one that has ended.
+            instead_of: The process id of the previous service.
             timeout: In seconds.
         """
         deadline = monotonic() + timeout
@@ -94,12 +94,12 @@ class Tray:
             status = self.status()
             if status and status.pid != instead_of and status.listener is ListenerState.UP:
                 return status
-            # Whoever waits for the service waits for the tray, too, which is to start it.
+            # The tray starts the service: without a tray there is no service to wait for.
             assert not self._processes[-1].ended_within(0.05), self.describe()
         raise AssertionError(f"no service after {timeout} s:\n{self.describe()}")
 
     def describe(self) -> str:
-        """Return all that its programs wrote, for the report of a failed test."""
+        """Return the output of all programs for the report of a failed test."""
         said = [
             text for process in self._processes for text in (process.out.text, process.err.text)
         ]
@@ -107,7 +107,7 @@ class Tray:
         return "\n".join([*said, *(path.read_text("utf-8", "replace") for path in files)])
 
     def close(self) -> None:
-        """End everything of it that still runs."""
+        """End all programs and services that are still running."""
         services: set[int] = set()
         for process in self._processes:
             with suppress(psutil.NoSuchProcess):
@@ -122,7 +122,7 @@ class Tray:
 
 @contextmanager
 def tray_on(desktop: Desktop, more: Mapping[str, str]) -> Iterator[Tray]:
-    """Have a TrayProxy on a desktop for as long as the test needs it."""
+    """Provide a TrayProxy on a desktop until the end of the block."""
     tray = Tray(desktop, more)
     try:
         yield tray
@@ -132,11 +132,11 @@ def tray_on(desktop: Desktop, more: Mapping[str, str]) -> Iterator[Tray]:
 
 @contextmanager
 def ending(pid: int, timeout: float = PATIENCE) -> Iterator[None]:
-    """Wait, when the block is left, for the end of a process that is no child of ours."""
+    """Wait, at the end of the block, for the end of a process that is not a child process."""
     descriptor = os.pidfd_open(pid)
     try:
         yield
-        # It becomes readable also when nobody has asked yet how the process ended.
+        # The descriptor becomes readable even if the parent has not collected the exit code yet.
         ready, _, _ = select.select([descriptor], [], [], timeout)
         assert ready, f"process {pid} still runs after {timeout} s"
     finally:

@@ -1,7 +1,7 @@
-"""A tray host and a notification service on a session bus, which remember what they are told.
+"""A fake tray host and a fake notification service on a session bus, which record calls.
 
-The host plays a panel: it owns ``org.kde.StatusNotifierWatcher``, reads an item's properties and
-menu, and clicks. It draws nothing.
+The host acts as a panel: it owns ``org.kde.StatusNotifierWatcher``, reads the properties and the
+menu of an item, and clicks. It draws nothing.
 """
 
 import socket
@@ -39,7 +39,7 @@ _NOTIFICATIONS_PATH = "/org/freedesktop/Notifications"
 
 
 class BusProgram:
-    """Something on the bus that answers calls, in a thread of its own."""
+    """A program on the bus that answers calls in a thread."""
 
     def __init__(self, bus: str, name: str) -> None:
         self._connection: DBusConnection = open_dbus_connection(bus=bus)
@@ -54,19 +54,19 @@ class BusProgram:
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave the bus, as a panel that crashed does."""
+        """Disconnect from the bus, like a crashed program."""
         with suppress(OSError):
             self._connection.sock.shutdown(socket.SHUT_RDWR)
         self._thread.join(PATIENCE)
         self._connection.close()
 
     def wait_until(self, holds: Callable[[], object], timeout: float = PATIENCE) -> None:
-        """Wait until a condition holds; it is tried whenever a message has come."""
+        """Wait until a condition holds; it is evaluated after each message."""
         deadline = time.monotonic() + timeout
         while not holds():
             with self.changed:
                 left = deadline - time.monotonic()
-                assert left > 0, f"waited {timeout} s in vain"
+                assert left > 0, f"the condition does not hold after {timeout} s"
                 self.changed.wait(min(left, 0.5))
 
     def _matches(self) -> list[MatchRule]:
@@ -81,7 +81,7 @@ class BusProgram:
             if message.header.message_type is MessageType.method_call:
                 self._answer(message)
             elif message.header.message_type is MessageType.signal:
-                self._hear(message)
+                self._handle_signal(message)
             with self.changed:
                 self.changed.notify_all()
 
@@ -96,11 +96,11 @@ class BusProgram:
             self._send(new_method_return(message, *result))
 
     def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
-        """Return signature and values of the reply, None for a method that there is not."""
+        """Return the signature and values of the reply; None for an unknown method."""
         raise NotImplementedError
 
-    def _hear(self, message: Message) -> None:
-        """Take in a signal."""
+    def _handle_signal(self, message: Message) -> None:
+        """Handle a signal."""
 
     def _send(self, message: Message) -> None:
         with self._sending, suppress(OSError):
@@ -108,14 +108,14 @@ class BusProgram:
 
 
 class TrayHost(BusProgram):
-    """Owns the watcher's name."""
+    """Owns the bus name of the watcher."""
 
     def __init__(self, bus: str, *, has_host: bool = True) -> None:
-        """Appear on the bus.
+        """Connect to the bus.
 
         Args:
-            bus: Its address.
-            has_host: Whether a panel draws what is registered.
+            bus: The address of the bus.
+            has_host: True if a panel draws registered items.
         """
         self.has_host = has_host
         self.items: list[str] = []
@@ -128,7 +128,7 @@ class TrayHost(BusProgram):
         return TrayItem(self._bus, self.items[-1])
 
     def draw(self) -> None:
-        """Begin to show what is registered, as a panel does once it is ready."""
+        """Start drawing registered items, like a panel that has become ready."""
         self.has_host = True
         self._signal("StatusNotifierHostRegistered", None, ())
 
@@ -137,7 +137,7 @@ class TrayHost(BusProgram):
         self._send(new_signal(emitter, member, signature, body))
 
     def _matches(self) -> list[MatchRule]:
-        # What items and menus say about themselves wakes who waits for it.
+        # Signals of items and menus wake up `wait_until`.
         return [MatchRule(type="signal", interface=name) for name in (ITEM, MENU)]
 
     def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
@@ -168,9 +168,9 @@ class MenuRow:
     """An entry of an exported menu.
 
     Attributes:
-        id: Its number.
-        properties: As exported, without those at their default.
-        rows: Those of its submenu.
+        id: The number of the entry.
+        properties: The exported properties, without default values.
+        rows: The entries of the submenu.
     """
 
     id: int
@@ -179,23 +179,23 @@ class MenuRow:
 
     @property
     def label(self) -> str:
-        """What a person reads: the mnemonic's mark removed, a doubled one made single."""
+        """The displayed text: without the mark of the mnemonic, with doubled marks made single."""
         text = str(self.properties.get("label", ""))
         return text.replace("__", "\0").replace("_", "").replace("\0", "_")
 
     @property
     def is_visible(self) -> bool:
-        """Whether it is shown."""
+        """True if the entry is shown."""
         return bool(self.properties.get("visible", True))
 
     @property
     def is_checked(self) -> bool:
-        """Whether its radio button is on."""
+        """True if the radio button is on."""
         return bool(self.properties.get("toggle-state", 0) == 1)
 
 
 class TrayItem:
-    """An icon, as its host sees it."""
+    """A tray item as seen by its host."""
 
     def __init__(self, bus: str, service: str) -> None:
         self._bus = bus
@@ -213,7 +213,7 @@ class TrayItem:
 
     @property
     def pixmap_sizes(self) -> set[int]:
-        """The widths of the pictures that were sent."""
+        """The widths of the exported pictures."""
         return {width for width, _, _ in self.get("IconPixmap")}
 
     @property
@@ -234,7 +234,7 @@ class TrayItem:
         return [row.label for row in self.rows() if row.properties.get("type") != "separator"]
 
     def row(self, label: str) -> MenuRow:
-        """Return the visible row whose text begins so, in submenus too."""
+        """Return the visible row with a text that starts with the label, also in submenus."""
         found = [row for row in _flat(self.rows()) if row.label.startswith(label)]
         assert found, f"no {label!r} in {self.labels()}"
         return found[0]
@@ -245,7 +245,7 @@ class TrayItem:
         self._call(MENU, "Event", "isvu", event, path=self.get("Menu"))
 
     def open_menu(self) -> None:
-        """Tell that the menu is about to be shown."""
+        """Report that the menu is about to be shown."""
         self._call(MENU, "AboutToShow", "i", (0,), path=self.get("Menu"))
 
     def _all_rows(self) -> tuple[MenuRow, ...]:
@@ -279,16 +279,16 @@ def _flat(rows: tuple[MenuRow, ...]) -> list[MenuRow]:
 
 @dataclass(frozen=True, slots=True)
 class ShownNotification:
-    """What was asked to be shown.
+    """A requested notification.
 
     Attributes:
-        number: Its id.
-        replaces: The id of the one it replaced, 0 for none.
-        title: Its summary.
-        body: Its text.
-        actions: Keys and texts in turn.
-        hints: By name.
-        expires: Milliseconds, 0 for never.
+        number: The id.
+        replaces: The id of the replaced notification, 0 for none.
+        title: The summary.
+        body: The text.
+        actions: Keys and texts alternately.
+        hints: The hints by name.
+        expires: The timeout in milliseconds, 0 for none.
     """
 
     number: int
@@ -310,28 +310,28 @@ class NotificationService(BusProgram):
     """Owns ``org.freedesktop.Notifications``."""
 
     def __init__(self, bus: str, capabilities: tuple[str, ...] = ("actions", "body")) -> None:
-        """Appear on the bus."""
+        """Connect to the bus."""
         self._capabilities = capabilities
         self._shown = _Shown()
         super().__init__(bus, NOTIFICATIONS)
 
     @property
     def open(self) -> list[ShownNotification]:
-        """What is on the screen."""
+        """The notifications on the screen."""
         return list(self._shown.open.values())
 
     @property
     def all(self) -> list[ShownNotification]:
-        """Everything that ever was."""
+        """All notifications so far."""
         return list(self._shown.all)
 
     def wait_for_one(self) -> ShownNotification:
-        """Wait until something is on the screen."""
+        """Wait for a notification on the screen; return it."""
         self.wait_until(lambda: self.open)
         return self.open[-1]
 
     def choose(self, notification: ShownNotification, key: str, token: str = "") -> None:
-        """Click an action, with the token that a compositor gives."""
+        """Click an action, with the activation token of the compositor."""
         if token:
             self._signal("ActivationToken", "us", (notification.number, token))
         self._signal("ActionInvoked", "us", (notification.number, key))

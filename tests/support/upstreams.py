@@ -1,7 +1,7 @@
-"""Upstreams that are no Squid: Apache, HAProxy, tinyproxy and proxy.py, all real.
+"""Real upstreams other than Squid: Apache, HAProxy, tinyproxy and proxy.py.
 
-Each demands a sign-in of one user. What they say about logins is counted on the wire
-(`tests.support.recording_relay`), since not all of them write it down.
+Each requires the login of one user. A relay (`tests.support.recording_relay`) counts failed
+log-ons, because not every program logs them.
 """
 
 import os
@@ -44,7 +44,7 @@ StartServers 1
 ThreadsPerChild 25
 Listen 127.0.0.1:{port}
 ProxyRequests On
-ProxyRemote http://example.com/ http://127.0.0.1:{world}
+ProxyRemote http://example.com/ http://127.0.0.1:{site}
 AllowCONNECT 1-65535
 <Proxy "*">
   AuthName {realm}
@@ -84,8 +84,7 @@ backend open
 
 _HAPROXY_PLAIN = f"http-request auth realm {REALM} unless {{ http_auth(known) }}"
 
-# A list in one line, with commas and quotes inside, as a gateway of several makes it. Only Basic is
-# looked at: the nonce of Digest is none that would ever be right, and so nobody must choose it.
+# A list of challenges in one field line, with commas inside quotes. HAProxy checks Basic only.
 _HAPROXY_LIST = """\
 http-request set-header Authorization %[req.hdr(Proxy-Authorization)]
  http-request return status 407 content-type text/plain lf-string "denied" hdr Proxy-Authenticate \
@@ -97,12 +96,12 @@ Port {port}
 Listen 127.0.0.1
 LogLevel Connect
 BasicAuth {user} {password}
-Upstream http 127.0.0.1:{world} "example.com"
+Upstream http 127.0.0.1:{site} "example.com"
 """
 
 
 class UpstreamKind(Enum):
-    """What there is; the value completes "behind …"."""
+    """The programs; the value completes "behind …"."""
 
     APACHE_BASIC = "Apache with Basic"
     APACHE_DIGEST = "Apache with Digest, which looks at the uri"
@@ -115,35 +114,32 @@ class UpstreamKind(Enum):
 
 @contextmanager
 def upstream(kind: UpstreamKind, login: Login, behind: int = 0) -> Iterator[RecordingRelay]:
-    """Run an upstream with a wire to it; it accepts connections when the block begins.
+    """Run an upstream with a relay to it; it accepts connections when the block begins.
 
     Args:
-        kind: As for `bare_upstream`, like the others.
-        login: Who is let pass.
-        behind: The port of an open proxy.
+        kind: The program.
+        login: The accepted login; see `bare_upstream`.
+        behind: The port of an open proxy; see `bare_upstream`.
     """
-    with bare_upstream(kind, login, behind) as port, RecordingRelay(port) as tap:
-        yield tap
+    with bare_upstream(kind, login, behind) as port, RecordingRelay(port) as relay:
+        yield relay
 
 
 @contextmanager
 def bare_upstream(kind: UpstreamKind, login: Login, behind: int = 0) -> Iterator[int]:
-    """Run an upstream; it accepts connections on the port of 127.0.0.1 that the block is given.
+    """Run an upstream; yield its port of 127.0.0.1, which accepts connections.
 
     Args:
-        kind: Which one.
-        login: Whom it lets pass. Letters and digits: their configurations differ in what
-            others mean.
-        behind: The port of an open proxy of 127.0.0.1 that HAProxy, which is none itself, hands
-            requests on to.
+        kind: The program.
+        login: The accepted login, of letters and digits: the configuration files differ in the
+            meaning of other characters.
+        behind: The port of an open proxy of 127.0.0.1, to which HAProxy forwards requests.
     """
     with ExitStack() as stack:
         place = stack.enter_context(home("upstream-"))
         place.root.chmod(0o755)
-        world = stack.enter_context(ExampleSite()).port
-        process, port = _start(
-            place, lambda port: _prepare(kind, place, login, port, behind, world)
-        )
+        site = stack.enter_context(ExampleSite()).port
+        process, port = _start(place, lambda port: _prepare(kind, place, login, port, behind, site))
         stack.callback(process.end)
         yield port
 
@@ -164,12 +160,12 @@ def _start(place: Home, prepare: Callable[[int], Sequence[str]]) -> tuple[Proces
 
 
 def _prepare(
-    kind: UpstreamKind, place: Home, login: Login, port: int, behind: int, world: int
+    kind: UpstreamKind, place: Home, login: Login, port: int, behind: int, site: int
 ) -> Sequence[str]:
-    """Write what a program needs; return how it is called."""
+    """Write the files of a program; return its command line."""
     match kind:
         case UpstreamKind.APACHE_BASIC | UpstreamKind.APACHE_DIGEST | UpstreamKind.APACHE_STALE:
-            return _prepare_apache(kind, place, login, port, world)
+            return _prepare_apache(kind, place, login, port, site)
         case UpstreamKind.HAPROXY | UpstreamKind.HAPROXY_LIST:
             rule = _HAPROXY_PLAIN if kind is UpstreamKind.HAPROXY else _HAPROXY_LIST
             text = _HAPROXY.format(
@@ -177,9 +173,7 @@ def _prepare(
             )
             return ["haproxy", "-db", "-f", _write(place, "haproxy.cfg", text)]
         case UpstreamKind.TINYPROXY:
-            text = _TINYPROXY.format(
-                port=port, user=login.user, password=login.password, world=world
-            )
+            text = _TINYPROXY.format(port=port, user=login.user, password=login.password, site=site)
             return ["tinyproxy", "-d", "-c", _write(place, "tinyproxy.conf", text)]
         case UpstreamKind.PROXY_PY:
             workers = ["--num-workers", "1", "--num-acceptors", "1"]
@@ -189,7 +183,7 @@ def _prepare(
 
 
 def _prepare_apache(
-    kind: UpstreamKind, place: Home, login: Login, port: int, world: int
+    kind: UpstreamKind, place: Home, login: Login, port: int, site: int
 ) -> Sequence[str]:
     coded = md5(f"{login.user}:{REALM}:{login.password}".encode(), usedforsecurity=False)
     _write(place, "hashes", f"{login.user}:{REALM}:{coded.hexdigest()}\n")
@@ -201,7 +195,7 @@ def _prepare_apache(
     text = _APACHE.format(
         directory=place.root,
         port=port,
-        world=world,
+        site=site,
         realm=REALM,
         method=method.format(directory=place.root, lifetime=lifetime),
     )

@@ -20,7 +20,7 @@ session.screen0.toolbar.widthPercent: 30
 session.screen0.toolbar.placement: BottomRight
 """
 
-# Without a word on the background it starts a program that looks for a picture viewer.
+# Without this background setting, Fluxbox starts a program that looks for an image viewer.
 _STYLE = """\
 background: none
 toolbar.height: 28
@@ -39,8 +39,8 @@ window.handleWidth: 0
 
 @contextmanager
 def fluxbox(desktop: Desktop) -> Iterator[None]:
-    """Run it; it has taken over the display when the block begins."""
-    # It puts its own settings in place of ours when this folder is not there.
+    """Run Fluxbox; it manages the display when the block begins."""
+    # Without this folder, Fluxbox writes its default settings.
     home = desktop.place.path(".fluxbox")
     (home / "style").write_text(_STYLE)
     (home / "init").write_text(_SETTINGS.format(style=home / "style"))
@@ -50,10 +50,10 @@ def fluxbox(desktop: Desktop) -> Iterator[None]:
 
 
 def open_menu(desktop: Desktop, name: str) -> str:
-    """Click on a tray icon with the right button; return the window of its menu.
+    """Click on a tray icon with the right button; return the window id of its menu.
 
     Args:
-        desktop: Where the window manager runs.
+        desktop: The desktop of the window manager.
         name: The name of the program.
     """
     left, top = _middle(_wait_for(desktop, name, _is_icon))
@@ -63,7 +63,7 @@ def open_menu(desktop: Desktop, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ShownWindow:
-    """A window of a program, with its size and its place on the screen in pixels."""
+    """A window of a program, with its size and position in pixels."""
 
     window: str
     width: int
@@ -73,7 +73,7 @@ class ShownWindow:
 
 
 def _is_icon(shown: ShownWindow) -> bool:
-    # Other windows are larger, or helpers of a few pixels.
+    # Other windows are larger, or auxiliary windows of a few pixels.
     return 8 <= shown.width <= 64 and 8 <= shown.height <= 64
 
 
@@ -86,8 +86,8 @@ def _middle(shown: ShownWindow) -> tuple[str, str]:
 
 
 def _wait_for(desktop: Desktop, name: str, holds: Callable[[ShownWindow], bool]) -> ShownWindow:
-    """Wait until a window of a program is as wanted."""
-    # A line of the tree of windows begins with its id and ends with size and place.
+    """Wait for a window of a program that meets a condition."""
+    # A line of the window tree begins with the id and ends with the size and the position.
     line = re.compile(rf'(0x\w+) "{name}": .* (\d+)x(\d+)\S*  \+(\d+)\+(\d+)$', re.MULTILINE)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:

@@ -1,8 +1,8 @@
-"""TrayProxy on a computer whose wall clock is set while it runs: a program of its own.
+"""Runs TrayProxy with a wall clock that the test sets.
 
     python -m tests.support.wrong_clock_service FILE ARGUMENTS-OF-TRAYPROXY…
 
-The file holds by how many seconds the clock is wrong; it may change at any time.
+The file contains the error of the clock in seconds; the test may change it at any time.
 """
 
 import sys
@@ -11,13 +11,13 @@ from pathlib import Path
 
 
 def main() -> int:
-    file, right = Path(sys.argv[1]), time.time
+    file, real_time = Path(sys.argv[1]), time.time
 
-    def wrong() -> float:
-        return right() + float(file.read_text() or 0)
+    def wrong_time() -> float:
+        return real_time() + float(file.read_text() or 0)
 
-    # Before anything of ours takes it by name.
-    time.time = wrong
+    # Before a module of TrayProxy imports the function by name.
+    time.time = wrong_time
     from trayproxy.cli.main import main as trayproxy
 
     sys.argv[:] = ["trayproxy", *sys.argv[2:]]

@@ -75,7 +75,7 @@ def test_from_the_second_tunnel_on_each_takes_one_round_trip(
     scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
     assert squid.verdicts(scheme).count("yes") == TUNNELS + 1
     assert squid.failed_logons() == 0
-    assert origin.heard == ()
+    assert origin.received == ()
     assert running.status().active == 0
 
 
@@ -128,7 +128,7 @@ def test_a_changed_password_costs_no_log_on_more_than_without(
         running, front_end = user.service, user.front_end
         sign_in(running, front_end, origin, account.login)
         before.wait_for_answers("HEAD", NOT_CACHED, 1)
-        tap.lead_to(after.port(SchemePort.NTLM))
+        tap.relay_to(after.port(SchemePort.NTLM))
         with ConcurrentConnects(running.address, origin.authority, 1) as connects:
             question = front_end.wait_for_prompt(lambda question: question.rejections == 1)
             assert after.failed_logons() == 2

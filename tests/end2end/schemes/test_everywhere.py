@@ -131,7 +131,7 @@ def test_who_does_not_sign_in_is_answered_and_no_log_on_is_tried(
         assert waiting.result().out.endswith(expected)
         assert front_end.wait_for_ending(question) is Ending.DECLINED
     assert proxy.failed_logons() == 0
-    assert origin.heard == ()
+    assert origin.received == ()
 
 
 # --- Many at once ---------------------------------------------------------------------------------

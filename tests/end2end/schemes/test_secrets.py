@@ -83,7 +83,7 @@ def assert_absent(secrets: dict[str, bytes], places: Iterable[Place]) -> None:
 
 
 @pytest.mark.parametrize(
-    "door",
+    "scheme_port",
     [SchemePort.BASIC, SchemePort.DIGEST, SchemePort.NTLM, SchemePort.NEGOTIATE, SchemePort.ALL],
 )
 def test_nothing_that_signs_in_is_left_anywhere(
@@ -94,11 +94,11 @@ def test_nothing_that_signs_in_is_left_anywhere(
     origin: Origin,
     place: Home,
     directory: Kdc,
-    door: SchemePort,
+    scheme_port: SchemePort,
 ) -> None:
     mistyped = SearchableSecret(account.user)
     profile = Profile(
-        "office", "Office", Upstream("localhost", proxy.port(door)), user=account.user
+        "office", "Office", Upstream("localhost", proxy.port(scheme_port)), user=account.user
     )
     environment = {
         **directory.environment,
@@ -127,7 +127,7 @@ def test_nothing_that_signs_in_is_left_anywhere(
         text("status", status),
         text("log", running.log()),
         ("control socket", front_end.trace),
-        text("origin", repr(origin.heard)),
+        text("origin", repr(origin.received)),
     ]
     tokens = {f"token {number}": token.encode() for number, token in enumerate(proxy.tokens())}
     assert tokens

@@ -61,9 +61,11 @@ def squid(reports: Reports) -> Iterator[Open]:
         yield start
 
 
-def profile_at(proxy: MultiSchemeSquid, door: SchemePort, account: SearchableSecret) -> Profile:
-    scheme = ProxyScheme.HTTPS if door is SchemePort.SECURE else ProxyScheme.HTTP
-    upstream = Upstream(proxy.host, proxy.port(door), scheme)
+def profile_at(
+    proxy: MultiSchemeSquid, scheme_port: SchemePort, account: SearchableSecret
+) -> Profile:
+    scheme = ProxyScheme.HTTPS if scheme_port is SchemePort.SECURE else ProxyScheme.HTTP
+    upstream = Upstream(proxy.host, proxy.port(scheme_port), scheme)
     return Profile("office", "Office", upstream, user=account.user)
 
 
@@ -176,7 +178,7 @@ def test_a_directory_that_drops_all_packets_is_told_and_not_blamed_on_the_passwo
 
 
 @pytest.mark.parametrize(
-    "door", [SchemePort.BASIC, SchemePort.DIGEST, SchemePort.NTLM, SchemePort.NEGOTIATE]
+    "scheme_port", [SchemePort.BASIC, SchemePort.DIGEST, SchemePort.NTLM, SchemePort.NEGOTIATE]
 )
 def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
     setup: MultiSchemeSetup,
@@ -185,7 +187,7 @@ def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
     account: SearchableSecret,
     origin: Origin,
     directory: Kdc,
-    door: SchemePort,
+    scheme_port: SchemePort,
 ) -> None:
     """A rule that ends in ``proxy_auth`` lets Squid answer 407 to a right password."""
     rules = (
@@ -194,9 +196,9 @@ def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
         "http_access deny secret !boss",
     )
     proxy = squid(replace(setup, rules=rules))
-    if door is SchemePort.NEGOTIATE:
+    if scheme_port is SchemePort.NEGOTIATE:
         directory.add_user(account.user, account.password)
-    user = start_with_profile(profile_at(proxy, door, account), directory.environment)
+    user = start_with_profile(profile_at(proxy, scheme_port, account), directory.environment)
     assert user.sign_in(account.login) == HELLO
     for _ in range(3):
         assert "TP-306" in user.curl(origin.url("/status/200")).result().out
