@@ -25,6 +25,7 @@ from trayproxy.desktop.socket_owner.base import OwnerUnknownError
 from trayproxy.domain.problem import ExitCode, Problem
 from trayproxy.engine.engine import Engine, EngineParts
 from trayproxy.engine.limits import LIMITS, EngineLimits
+from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError

@@ -37,6 +37,7 @@ from trayproxy.control.messages import (
 from trayproxy.control.server import Session
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import ExitCode, Problem, exit_code_for
+from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.http.errors import MessageError
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError

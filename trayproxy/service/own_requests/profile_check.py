@@ -19,18 +19,15 @@ from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.domain.problem import Problem
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, not_found
 from trayproxy.engine.net.resolver import literal_address
+from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
+from trayproxy.engine.proxy_auth.auth_port import AuthChallenge
+from trayproxy.engine.proxy_auth.own_request import NotSignedInError, OwnRequest
 from trayproxy.engine.upstream.connector import TargetRefusedError
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
+from trayproxy.http.request import Request, parse_request
 from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn
-from trayproxy.service.own_requests.probe import (
-    NotSignedInError,
-    OwnRequestTools,
-    Probe,
-    ProbeChallenge,
-    request_for,
-)
 
 STEPS = ("find", "connect", "encryption", "challenge", "sign-in", "fetch")
 FALLBACK = "fallback"
@@ -61,6 +58,17 @@ HINTS = {"TP-202": " Check the port in the profile."}
 """Advice for problems whose text contains none."""
 
 
+def request_for(url: str) -> Request:
+    """Return a GET request for a URL.
+
+    Raises:
+        MessageError: The URL is not a plain http URL.
+    """
+    host = url.removeprefix("http://").partition("/")[0]
+    head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
+    return parse_request(head.encode("ascii", "replace"))
+
+
 class StepFailedError(Exception):
     """The current step failed; the test ends.
 
@@ -89,11 +97,11 @@ class ProfileCheck:
         """
         self._profile = profile
         self._tools = tools
-        self._probe = Probe(profile, request_for(url), tools)
-        self._route = self._probe.route
+        self._own = OwnRequest(profile, request_for(url), tools)
+        self._route = self._own.route
         self._done: list[Step] = []
         self._credentials: Credentials | None = None
-        self._probe_challenge: ProbeChallenge | None = None
+        self._last_challenge: AuthChallenge | None = None
 
     async def run(self) -> tuple[Step, ...]:
         """Run the test; return all steps, including those that were not tried."""
@@ -112,7 +120,7 @@ class ProfileCheck:
                 if step.state is StepState.FAILED:
                     break
         finally:
-            self._probe.close()
+            self._own.close()
         missing = (Step(name, StepState.NOT_TRIED) for name in STEPS[len(self._done) :])
         fallbacks = [
             await self._run_step(FALLBACK, partial(self._reach_fallback, route=route))
@@ -154,7 +162,7 @@ class ProfileCheck:
 
     async def _connect(self, step: Step) -> Step:
         connection = await self._tools.connector.connect(
-            self._probe.connect_request(self._route, None)
+            self._own.connect_request(self._route, None)
         )
         connection.close()
         return replace(step, detail=f"port {self._profile.upstream.port}")
@@ -168,7 +176,7 @@ class ProfileCheck:
     async def _encryption(self, route: Route) -> str:
         from trayproxy.engine.net.tls import TlsStream  # Not at the top: it loads OpenSSL.
 
-        stream = await self._tools.connector.open(self._probe.connect_request(route, None))
+        stream = await self._tools.connector.open(self._own.connect_request(route, None))
         stream.close()
         assert isinstance(stream, TlsStream)
         return f"{stream.version}, certificate by {stream.issuer or 'an unnamed authority'}"
@@ -178,38 +186,39 @@ class ProfileCheck:
         assert upstream is not None
         if upstream.scheme is ProxyScheme.HTTPS:
             return replace(step, detail=f"{upstream}: {await self._encryption(route)}")
-        connection = await self._tools.connector.connect(self._probe.connect_request(route, None))
+        connection = await self._tools.connector.connect(self._own.connect_request(route, None))
         connection.close()
         return replace(step, detail=str(upstream))
 
     async def _challenge(self, step: Step) -> Step:
         try:
-            outcome = await self._probe.send(None)
+            outcome = await self._own.send(None)
         except TargetRefusedError:
             pass  # The proxy did not ask for a login before it connected to the target.
         else:
-            if isinstance(outcome, ProbeChallenge):
-                self._probe_challenge = outcome
-                return replace(step, detail=_challenge_detail(outcome.challenges))
+            if outcome.challenge is not None:
+                self._last_challenge = outcome.challenge
+                return replace(step, detail=_challenge_detail(outcome.challenge.challenges))
         return replace(step, state=StepState.NOT_NEEDED, detail="the proxy does not ask")
 
     async def _sign_in(self, step: Step) -> Step:
-        if self._probe_challenge is None:
+        if self._last_challenge is None:
             return replace(step, state=StepState.NOT_NEEDED)
         if self._profile.sign_in is SignIn.NONE:
             raise StepFailedError(SIGN_IN_NOT_SET)
         assert self._route.upstream_id is not None
         known = self._tools.desk.known(self._route.upstream_id)
-        self._credentials = await self._probe.sign_in(self._probe_challenge, known)
-        if self._probe.is_unproved:
+        self._credentials = await self._own.sign_in(self._last_challenge, known)
+        if self._own.is_unproved:
             raise StepFailedError(NOT_PROVED)
         return replace(step, detail=_sign_in_detail(self._credentials) if self._credentials else "")
 
     async def _fetch(self, step: Step) -> Step:
-        response = await self._probe.send(self._credentials)
-        assert response is not None  # Only a tunnel has no response.
-        if isinstance(response, ProbeChallenge):
+        outcome = await self._own.send(self._credentials)
+        if outcome.challenge is not None:
             raise StepFailedError(REFUSED_AGAIN)
+        response = outcome.response
+        assert response is not None  # Only a tunnel has no response.
         reason = response.reason.decode("latin-1")
         detail = f"{response.status} {reason}".strip()
         if response.status >= 400:

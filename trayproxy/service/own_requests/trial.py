@@ -8,16 +8,12 @@ request and changes nothing there: the upstream demands a login first.
 from contextlib import suppress
 
 from trayproxy.desk.machine.verification import CHECK_PAGES
+from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.engine.proxy_auth.challenge_detection import Evidence, evidence
+from trayproxy.engine.proxy_auth.own_request import NotSignedInError, OwnRequest
 from trayproxy.engine.upstream.connector import TargetRefusedError
 from trayproxy.http.request import Request, parse_request
 from trayproxy.profiles.profile import Profile
-from trayproxy.service.own_requests.probe import (
-    NotSignedInError,
-    OwnRequestTools,
-    Probe,
-    ProbeChallenge,
-)
 
 DEFAULT_PAGE = "http://example.com/"
 """The page that is requested when no program has named a target yet (RFC 6761, section 6.5)."""
@@ -67,20 +63,21 @@ async def verify_login(tools: OwnRequestTools, profile: Profile, target: str) ->
     is_anywhere = not target or target in CHECK_PAGES
     for page in (target,) if target else ("", *CHECK_PAGES):
         request = request_to(page)
-        probe = Probe(profile, request, tools, is_trial=True, is_check_page=is_anywhere)
+        own = OwnRequest(profile, request, tools, is_trial=True, is_check_page=is_anywhere)
         try:
-            outcome = await probe.send(None)
-            if isinstance(outcome, ProbeChallenge):
+            outcome = await own.send(None)
+            if outcome.challenge is not None:
                 with suppress(NotSignedInError):  # The desk knows the reason.
-                    await probe.sign_in(outcome)
+                    await own.sign_in(outcome.challenge)
                 return True
         except TargetRefusedError:
             return False
         finally:
-            probe.close()
-        if outcome is None:
+            own.close()
+        response = outcome.response
+        if response is None:
             return False
-        probe.report_portal(outcome)
-        if evidence(outcome, request) is not Evidence.NONE:
+        own.report_portal(response)
+        if evidence(response, request) is not Evidence.NONE:
             return False
     return False

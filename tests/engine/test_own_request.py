@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.own_requests.probe: an own request, signed in like a program's."""
+"""Tests for trayproxy.engine.proxy_auth.own_request: an own request, signed in like a program's."""
 
 import asyncio
 import os
@@ -30,14 +30,15 @@ from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme
 from trayproxy.engine.error_pages import RequestRefusedError
 from trayproxy.engine.limits import LIMITS, EngineLimits
-from trayproxy.engine.proxy_auth.auth_port import SERVER_SILENT
+from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
+from trayproxy.engine.proxy_auth.auth_port import SERVER_SILENT, AuthOutcome
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
+from trayproxy.engine.proxy_auth.own_request import OwnRequest
 from trayproxy.engine.upstream.connector import Connector
 from trayproxy.http.request import Request
-from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.profiles.profile import ProxyScheme as UpstreamScheme
-from trayproxy.service.own_requests.probe import OwnRequestTools, Probe, ProbeChallenge, request_for
+from trayproxy.service.own_requests.profile_check import request_for
 from trayproxy.service.own_requests.trial import request_to
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ def stack() -> Iterator[ExitStack]:
 def played(
     profile: Profile,
     schemes: Sequence[Scheme],
-    play: Callable[[Probe, FakeBroker], Awaitable[T]],
+    play: Callable[[OwnRequest, FakeBroker], Awaitable[T]],
     limits: EngineLimits = LIMITS,
     request: Request | None = None,
 ) -> tuple[T, FakeBroker]:
@@ -64,16 +65,16 @@ def played(
         loop, desk = asyncio.get_running_loop(), FakeBroker(LOGIN, schemes=schemes, knows_it=True)
         dialler = Connector(loop, limits, desk, lambda addresses: False)
         tools = OwnRequestTools(desk, dialler, HandshakeThreads(loop), limits, b"via", loop.time)
-        return await play(Probe(profile, request or request_for(URL), tools), desk), desk
+        return await play(OwnRequest(profile, request or request_for(URL), tools), desk), desk
 
     return asyncio.run(run())
 
 
-async def signed_in(probe: Probe, desk: FakeBroker) -> bool:
+async def signed_in(own: OwnRequest, desk: FakeBroker) -> bool:
     """Sign in; return whether the request needed a login."""
-    wanted = await probe.send(None)
-    assert isinstance(wanted, ProbeChallenge)
-    return await probe.sign_in(wanted) is not None
+    wanted = (await own.send(None)).challenge
+    assert wanted is not None
+    return await own.sign_in(wanted) is not None
 
 
 def test_all_legs_of_a_handshake_use_the_same_connection_r_120(stack: ExitStack) -> None:
@@ -134,9 +135,9 @@ def test_a_request_uses_the_nonce_of_its_own_connection(stack: ExitStack) -> Non
         )
     )
 
-    async def twice(probe: Probe, desk: FakeBroker) -> None:
-        await signed_in(probe, desk)
-        await signed_in(probe, desk)
+    async def twice(own: OwnRequest, desk: FakeBroker) -> None:
+        await signed_in(own, desk)
+        await signed_in(own, desk)
 
     played(office(upstream.port), [Digest(os.urandom)], twice)
     received = b"".join(peer.received for peer in upstream.peers).decode()
@@ -205,12 +206,12 @@ def test_a_silent_sign_in_server_delays_neither_the_verdict_nor_the_exit(
         (Leg(b"NTLM eA=="),), blocks=True, before_step=lambda: over.wait(PATIENCE)
     )
 
-    async def send(probe: Probe, desk: FakeBroker) -> Response | ProbeChallenge | None:
-        assert probe.route.upstream_id is not None
-        return await probe.send(desk.known(probe.route.upstream_id))
+    async def send(own: OwnRequest, desk: FakeBroker) -> AuthOutcome:
+        assert own.route.upstream_id is not None
+        return await own.send(desk.known(own.route.upstream_id))
 
     begun = monotonic()
     outcome, _ = played(office(upstream.port), [scheme], send, replace(LIMITS, auth_step_s=0.1))
-    assert isinstance(outcome, ProbeChallenge)
-    assert outcome.verdict == SERVER_SILENT
+    assert outcome.challenge is not None
+    assert outcome.challenge.verdict == SERVER_SILENT
     assert monotonic() - begun < PATIENCE / 2
