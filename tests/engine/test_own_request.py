@@ -30,9 +30,9 @@ from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme
 from trayproxy.engine.error_pages import RequestRefusedError
 from trayproxy.engine.limits import LIMITS, EngineLimits
-from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.engine.proxy_auth.auth_port import SERVER_SILENT, AuthOutcome
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
+from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
 from trayproxy.engine.proxy_auth.own_request import OwnRequest
 from trayproxy.engine.upstream.connector import Connector
 from trayproxy.http.request import Request

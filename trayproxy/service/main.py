@@ -25,7 +25,6 @@ from trayproxy.desktop.socket_owner.base import OwnerUnknownError
 from trayproxy.domain.problem import ExitCode, Problem
 from trayproxy.engine.engine import Engine, EngineParts
 from trayproxy.engine.limits import LIMITS, EngineLimits
-from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
@@ -45,7 +44,7 @@ from trayproxy.service.schemes import service_schemes
 from trayproxy.service.status_publisher import StatusPublisher
 
 if TYPE_CHECKING:
-    from trayproxy.service.own_requests.probe import OwnRequestTools
+    from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
     from trayproxy.service.own_requests.save_login import SaveOutcome
 
 logger = logging.getLogger(__name__)
@@ -396,7 +395,7 @@ def _own_request_tools(
     desk: Desk, engine: Engine, limits: EngineLimits, publisher: StatusPublisher
 ) -> "OwnRequestTools":
     # Here, since many runs need no request of their own.
-    from trayproxy.service.own_requests.probe import OwnRequestTools
+    from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
 
     return OwnRequestTools(
         desk.broker,

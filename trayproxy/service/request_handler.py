@@ -37,7 +37,6 @@ from trayproxy.control.messages import (
 from trayproxy.control.server import Session
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import ExitCode, Problem, exit_code_for
-from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.http.errors import MessageError
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError
@@ -49,7 +48,7 @@ from trayproxy.service.profile_changes import ProfileChanges, UnknownProfileErro
 from trayproxy.service.status_publisher import StatusPublisher
 
 if TYPE_CHECKING:
-    from trayproxy.service.own_requests.probe import OwnRequestTools
+    from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
     from trayproxy.service.own_requests.save_login import SaveOutcome
 
 NO_SUCH_PROFILE = Problem(

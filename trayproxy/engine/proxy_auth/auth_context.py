@@ -1,21 +1,17 @@
 """The objects shared by all authentication exchanges of an engine."""
 
 from asyncio import Future
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from trayproxy.auth.scheme import Handshake, Verdict, VerdictKind
-from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials
-from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
 from trayproxy.engine.proxy_auth.exempt_sites import ExemptSites
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
 from trayproxy.engine.proxy_auth.preconnect_policy import PreconnectOrder
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.upstream.connector import Connector
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
@@ -154,26 +150,3 @@ class AuthContext:
     handshake_threads: HandshakeThreads
     unanswered: UnansweredReader
     preconnects: PreconnectDemand
-
-
-@dataclass(frozen=True, slots=True)
-class OwnRequestTools:
-    """The parts of the service and the engine for requests of TrayProxy's own.
-
-    Attributes:
-        desk: Provides credentials, and receives the outcomes.
-        connector: Connects to upstreams.
-        handshake_threads: Runs blocking steps of a handshake.
-        limits: The engine's limits.
-        via: The pseudonym in ``Via``.
-        clock: The event loop's clock.
-        on_portal: Called with the route and the URL of the network's sign-in page.
-    """
-
-    desk: CredentialBroker
-    connector: Connector
-    handshake_threads: HandshakeThreads
-    limits: EngineLimits
-    via: bytes
-    clock: Callable[[], float]
-    on_portal: Callable[[Route, str], None] = lambda route, url: None

@@ -1,13 +1,16 @@
 """The driver of authentication exchanges for requests of TrayProxy's own, in an asyncio task."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from trayproxy.auth.scheme import Handshake, Leg, Verdict
+from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.error_pages import RequestRefusedError, no_response
+from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait, wait_in_task
 from trayproxy.engine.net.socket_stream import SocketStream
-from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.engine.proxy_auth.auth_port import (
     SERVER_SILENT,
     Attempt,
@@ -20,8 +23,9 @@ from trayproxy.engine.proxy_auth.auth_port import (
     Progress,
 )
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
+from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
 from trayproxy.engine.transfer.head_cache import NO_KEY
-from trayproxy.engine.upstream.connector import ConnectRequest
+from trayproxy.engine.upstream.connector import Connector, ConnectRequest
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
@@ -29,6 +33,29 @@ from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_response_head
 from trayproxy.http.request import Request, request_target, write_request
 from trayproxy.http.response import Response, parse_response
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRequestTools:
+    """The parts of the service and the engine for requests of TrayProxy's own.
+
+    Attributes:
+        desk: Provides credentials, and receives the outcomes.
+        connector: Connects to upstreams.
+        handshake_threads: Runs blocking steps of a handshake.
+        limits: The engine's limits.
+        via: The pseudonym in ``Via``.
+        clock: The event loop's clock.
+        on_portal: Called with the route and the URL of the network's sign-in page.
+    """
+
+    desk: CredentialBroker
+    connector: Connector
+    handshake_threads: HandshakeThreads
+    limits: EngineLimits
+    via: bytes
+    clock: Callable[[], float]
+    on_portal: Callable[[Route, str], None] = lambda route, url: None
 
 
 class OwnAuthPort:

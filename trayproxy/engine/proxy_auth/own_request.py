@@ -6,7 +6,6 @@ No connection or response is kept afterwards.
 from dataclasses import replace
 
 from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
-from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
 from trayproxy.engine.proxy_auth.auth_port import (
     Attempt,
@@ -22,7 +21,7 @@ from trayproxy.engine.proxy_auth.challenge_detection import (
     redirects_to_other_host,
     report_evidence,
 )
-from trayproxy.engine.proxy_auth.own_auth_port import OwnAuthPort, OwnRequestBroker
+from trayproxy.engine.proxy_auth.own_auth_port import OwnAuthPort, OwnRequestBroker, OwnRequestTools
 from trayproxy.engine.upstream.connector import ConnectRequest, TargetRefusedError
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import Request

@@ -19,8 +19,8 @@ from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.domain.problem import Problem
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, not_found
 from trayproxy.engine.net.resolver import literal_address
-from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.engine.proxy_auth.auth_port import AuthChallenge
+from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
 from trayproxy.engine.proxy_auth.own_request import NotSignedInError, OwnRequest
 from trayproxy.engine.upstream.connector import TargetRefusedError
 from trayproxy.engine.upstream.route import Route

@@ -26,8 +26,8 @@ from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import Ending, KeyringState, Prompt
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.net.resolver import Address
-from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
+from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
 from trayproxy.engine.upstream.connector import Connector
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile

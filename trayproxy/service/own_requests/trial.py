@@ -8,8 +8,8 @@ request and changes nothing there: the upstream demands a login first.
 from contextlib import suppress
 
 from trayproxy.desk.machine.verification import CHECK_PAGES
-from trayproxy.engine.proxy_auth.auth_context import OwnRequestTools
 from trayproxy.engine.proxy_auth.challenge_detection import Evidence, evidence
+from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
 from trayproxy.engine.proxy_auth.own_request import NotSignedInError, OwnRequest
 from trayproxy.engine.upstream.connector import TargetRefusedError
 from trayproxy.http.request import Request, parse_request
