@@ -5,6 +5,7 @@ No connection or response is kept afterwards.
 
 from dataclasses import replace
 
+from trayproxy.desk.broker import NoVerdict
 from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
 from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
 from trayproxy.engine.proxy_auth.auth_port import (
@@ -205,7 +206,7 @@ class OwnRequest:
             return AuthOutcome()  # The connector has reported the login's acceptance to the desk.
         except BaseException as error:
             was_sent = self._port.login_was_sent
-            desk.no_response(credentials, type(error).__name__, sent=was_sent)
+            desk.report(credentials, NoVerdict(type(error).__name__, was_sent=was_sent))
             raise
         response = outcome.response
         if response is None:
@@ -213,7 +214,7 @@ class OwnRequest:
         self.report_portal(response)
         if is_answered and not outcome.login_was_accepted:
             self.is_unproved = is_on_trial
-            desk.no_response(credentials, "the proxy did not ask for it", sent=False)
+            desk.report(credentials, NoVerdict("the proxy did not ask for it", was_sent=False))
         elif is_answered:
             evidence_found = evidence(response, self._request)
             self.is_unproved = is_on_trial and evidence_found is not Evidence.PROOF
