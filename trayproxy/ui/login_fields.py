@@ -19,7 +19,7 @@ from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.password_field import PasswordField
-from trayproxy.ui.widgets import named, picture_label, plain_label
+from trayproxy.ui.widgets import named, picture_label, plain_label, without_margins
 
 translate = QCoreApplication.translate
 
@@ -55,16 +55,14 @@ class LoginFields(QWidget):
         self._caps_lock_row = named(QWidget(), "caps_lock")
         self._caps_lock_text = plain_label("caps_lock_text", translate("SignIn", "Caps Lock is on"))
         arrow = action_icon("caps-lock", self.palette()).pixmap(self.fontMetrics().height())
-        row = QHBoxLayout(self._caps_lock_row)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = without_margins(QHBoxLayout(self._caps_lock_row))
         row.addWidget(picture_label("caps_lock_icon", arrow))
         row.addWidget(self._caps_lock_text, 1)
         self._caps_lock_row.setVisible(False)
         self._remember = named(QCheckBox(), "remember")
         self._remember.setChecked(texts.can_remember(keyring))
         self._no_remember = plain_label("no_remember")
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
+        form = without_margins(QFormLayout(self))
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow(translate("SignIn", "&User name:"), self._user)
         form.addRow(translate("SignIn", "&Password:"), self._password)
@@ -169,8 +167,7 @@ class SignInButtons(QWidget):
         self._cancel.setObjectName("cancel")
         box.accepted.connect(self.accepted)
         box.rejected.connect(self.rejected)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = without_margins(QHBoxLayout(self))
         row.addWidget(self._not_now)
         row.addStretch()
         row.addWidget(box)

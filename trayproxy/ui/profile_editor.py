@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVB
 from trayproxy.ui.profile_edits import EntryActions
 from trayproxy.ui.profile_form import ProfileForm
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.widgets import named, plain_label
+from trayproxy.ui.widgets import hide_if_empty, named, plain_label, without_margins
 
 translate = QCoreApplication.translate
 
@@ -37,8 +37,7 @@ class EditorButtons(QWidget):
         self._revert.clicked.connect(self.revert_requested)
         self._save = named(QPushButton(translate("Profiles", "&Save")), "save")
         self._save.clicked.connect(self.save_requested)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = without_margins(QHBoxLayout(self))
         row.addWidget(self._test)
         row.addWidget(self._use)
         row.addStretch()
@@ -58,8 +57,7 @@ class EditorButtons(QWidget):
         self._revert.setEnabled(actions.revert)
         for button in (self._test, self._use, self._save):
             button.setEnabled(is_connected)
-        # An empty widget in a layout has space around it.
-        self.setVisible(actions.edit or actions.use)
+        hide_if_empty(self)
 
 
 class ProfileEditor(QWidget):
@@ -92,8 +90,7 @@ class ProfileEditor(QWidget):
         self._direct_note.hide()
         self._message = plain_label("message")
         self._message.hide()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = without_margins(QVBoxLayout(self))
         column.addWidget(self._scroll, 1)
         column.addWidget(self._direct_note, 1)
         column.addWidget(self._message)

@@ -23,7 +23,7 @@ from trayproxy.profiles.profile import Encoding, Method, ProxyScheme, SignIn
 from trayproxy.ui import texts
 from trayproxy.ui.profile_draft import ProfileDraft
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.widgets import named, plain_label
+from trayproxy.ui.widgets import named, plain_label, without_margins
 
 translate = QCoreApplication.translate
 
@@ -107,8 +107,7 @@ class AddressRow(QWidget):
         for scheme in ProxyScheme:
             self._scheme.addItem(f"{scheme}://", scheme)
         self._scheme.activated.connect(self.scheme_chosen)
-        parts = QHBoxLayout(self)
-        parts.setContentsMargins(0, 0, 0, 0)
+        parts = without_margins(QHBoxLayout(self))
         parts.addWidget(self._scheme)
         parts.addWidget(self.host, 1)
         parts.addWidget(QLabel(":"))
@@ -218,13 +217,17 @@ class SignInRows(QObject):
         for button in (self.button,) if text else self._buttons.values():
             button.setAccessibleDescription(text)
 
-    def show_keyring(self, keyring: KeyringStatus, *, has_password: bool | None) -> None:
-        """Show where the password of the profile is stored.
+    def show_password(
+        self, keyring: KeyringStatus, *, has_password: bool | None, may_forget: bool
+    ) -> None:
+        """Show where the password of the profile is stored; see `update_enabled`.
 
         Args:
             keyring: The state of the password store.
             has_password: True if the store has a password for this profile; None if unknown.
+            may_forget: True to offer *Forget password*.
         """
+        self._may_forget = may_forget
         text = texts.no_remember_reason(keyring)
         if has_password:
             text = translate("Profiles", "Kept in {store}").format(store=texts.store_name(keyring))
@@ -235,10 +238,6 @@ class SignInRows(QObject):
         elif not text:
             text = translate("Profiles", "TrayProxy asks for it when the proxy does")
         self._password_status.setText(breakable(text))
-
-    def set_forget_allowed(self, allowed: bool) -> None:
-        """Allow or forbid *Forget password*; see `update_enabled`."""
-        self._may_forget = allowed
 
     def update_enabled(self, scheme: ProxyScheme) -> None:
         """Enable the fields that apply to the sign-in and to the scheme of the upstream."""
@@ -285,14 +284,12 @@ class AdvancedRows(QWidget):
         choose_button = named(QPushButton(translate("Profiles", "&Choose…")), "choose_ca_file")
         choose_button.clicked.connect(self._on_choose_ca_file)
         file = QWidget()
-        parts = QHBoxLayout(file)
-        parts.setContentsMargins(0, 0, 0, 0)
+        parts = without_margins(QHBoxLayout(file))
         parts.addWidget(self.ca_file, 1)
         parts.addWidget(choose_button)
         label = QLabel(translate("Profiles", "Cert&ificate:"))
         label.setBuddy(self.ca_file)
-        self.rows = QFormLayout(self)
-        self.rows.setContentsMargins(0, 0, 0, 0)
+        self.rows = without_margins(QFormLayout(self))
         self.rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.rows.addRow(translate("Profiles", "Othe&rwise use:"), self.fallbacks)
         self.rows.addRow("", self.fallbacks.error)

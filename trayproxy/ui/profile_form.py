@@ -83,13 +83,11 @@ class ProfileForm(QWidget):
         is_special = draft.encoding is not Encoding.UTF_8
         self._advanced.button.setChecked(bool(draft.fallbacks or draft.ca_file or is_special))
 
-    def show_keyring(self, keyring: KeyringStatus, *, has_password: bool | None = None) -> None:
-        """Show where the password of the profile is stored; see `SignInRows.show_keyring`."""
-        self._sign_in.show_keyring(keyring, has_password=has_password)
-
-    def set_forget_allowed(self, allowed: bool) -> None:
-        """Enable or disable *Forget password*."""
-        self._sign_in.set_forget_allowed(allowed)
+    def show_password(
+        self, keyring: KeyringStatus, *, has_password: bool | None, may_forget: bool
+    ) -> None:
+        """Show where the password of the profile is stored; see `SignInRows.show_password`."""
+        self._sign_in.show_password(keyring, has_password=has_password, may_forget=may_forget)
         self._update_enabled()
 
     def focus_first(self) -> None:

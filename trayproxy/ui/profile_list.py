@@ -14,7 +14,7 @@ from trayproxy.profiles.profile import DIRECT_ID
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.profile_edits import NEW_PROFILE, ProfileEdits
 from trayproxy.ui.text_sanitizer import NAME_WIDTH, clean, elide, isolate
-from trayproxy.ui.widgets import named, plain_tooltip
+from trayproxy.ui.widgets import named, plain_tooltip, without_margins
 
 translate = QCoreApplication.translate
 
@@ -54,8 +54,7 @@ class ProfileListPane(QWidget):
         buttons.addWidget(self._add)
         buttons.addWidget(self._delete)
         buttons.addStretch()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = without_margins(QVBoxLayout(self))
         column.addWidget(self._list, 1)
         column.addLayout(buttons)
         self._paint_icons()

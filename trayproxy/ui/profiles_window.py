@@ -245,8 +245,11 @@ class ProfilesWindow(QWidget):
         self._list.set_delete_enabled(actions.edit and self._is_connected)
         # The status reports a saved password for the active profile only.
         has_password = self._has_saved_password if selected == self._edits.active else None
-        self._editor.form.show_keyring(self._keyring, has_password=has_password)
-        self._editor.form.set_forget_allowed(actions.forget and has_password is not False)
+        self._editor.form.show_password(
+            self._keyring,
+            has_password=has_password,
+            may_forget=actions.forget and has_password is not False,
+        )
 
     # --- User actions ----------------------------------------------------------------------------
 

@@ -15,7 +15,15 @@ from PySide6.QtWidgets import (
 from trayproxy.domain.signin import Prompt, Transport
 from trayproxy.ui import texts
 from trayproxy.ui.text_sanitizer import breakable, clean, shorten
-from trayproxy.ui.widgets import named, picture_label, plain_label, plain_tooltip, standard_pixmap
+from trayproxy.ui.widgets import (
+    hide_if_empty,
+    named,
+    picture_label,
+    plain_label,
+    plain_tooltip,
+    standard_pixmap,
+    without_margins,
+)
 
 translate = QCoreApplication.translate
 
@@ -95,8 +103,7 @@ class TransportRows(QWidget):
         row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self._text, 1)
         row.addWidget(why_button)
-        rows = QVBoxLayout(self)
-        rows.setContentsMargins(0, 0, 0, 0)
+        rows = without_margins(QVBoxLayout(self))
         rows.addLayout(row)
         rows.addWidget(self._details)
 
@@ -126,18 +133,16 @@ class ErrorRows(QWidget):
         self._error = named(QWidget(), "error")
         critical = standard_pixmap(self, QStyle.StandardPixmap.SP_MessageBoxCritical)
         self._text = plain_label("error_text")
-        row = QHBoxLayout(self._error)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = without_margins(QHBoxLayout(self._error))
         row.addWidget(picture_label("error_icon", critical))
         row.addWidget(self._text, 1)
         self._lock_out = plain_label("lock_out")
         self._lock_out.setContentsMargins(_indent(self), 0, 0, 0)
-        rows = QVBoxLayout(self)
-        rows.setContentsMargins(0, 0, 0, 0)
+        rows = without_margins(QVBoxLayout(self))
         for widget in (self._error, self._lock_out):
             rows.addWidget(widget)
             widget.hide()
-        self.hide()
+        hide_if_empty(self)
 
     @property
     def error(self) -> str:
@@ -153,17 +158,13 @@ class ErrorRows(QWidget):
         """Show an error; an empty text hides the row."""
         self._text.setText(breakable(text))
         self._error.setVisible(bool(text))
-        self._hide_if_empty()
+        hide_if_empty(self)
 
     def show_lock_out(self, text: str) -> None:
         """Show the warning about locked accounts; an empty text hides the row."""
         self._lock_out.setText(text)
         self._lock_out.setVisible(bool(text))
-        self._hide_if_empty()
-
-    def _hide_if_empty(self) -> None:
-        # An empty widget in a layout has space around it.
-        self.setVisible(not (self._error.isHidden() and self._lock_out.isHidden()))
+        hide_if_empty(self)
 
 
 def _transport_icon(transport: Transport) -> QStyle.StandardPixmap:

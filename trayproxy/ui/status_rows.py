@@ -9,7 +9,14 @@ from trayproxy.control.messages import Status
 from trayproxy.ui import texts
 from trayproxy.ui.icons import render
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.widgets import named, picture_label, plain_label, plain_tooltip
+from trayproxy.ui.widgets import (
+    hide_if_empty,
+    named,
+    picture_label,
+    plain_label,
+    plain_tooltip,
+    without_margins,
+)
 
 translate = QCoreApplication.translate
 
@@ -42,8 +49,7 @@ class StateRow(QWidget):
         self._use_port.clicked.connect(self._on_use_port)
         self._try_again = named(QPushButton(translate("Window", "Try again")), "try_again_now")
         self._try_again.clicked.connect(self.retry_requested)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = without_margins(QHBoxLayout(self))
         row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self._state, 1, Qt.AlignmentFlag.AlignVCenter)
         for button in (self._sign_in, self._use_port, self._try_again):
@@ -94,8 +100,7 @@ class LocalAddressRow(QWidget):
         copy = named(QPushButton(translate("Window", "Copy")), "copy_address")
         copy.setAccessibleDescription(translate("Window", "Copies the local address"))
         copy.clicked.connect(self.copy_requested)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = without_margins(QHBoxLayout(self))
         row.addWidget(QLabel(translate("Window", "Local address")))
         row.addWidget(self._address)
         row.addWidget(copy)
@@ -137,14 +142,13 @@ class NoticeRows(QWidget):
         for button in (self._open_page, self._direct_for_now):
             buttons.addWidget(button)
         buttons.addStretch()
-        rows = QVBoxLayout(self)
-        rows.setContentsMargins(0, 0, 0, 0)
+        rows = without_margins(QVBoxLayout(self))
         rows.addWidget(self._notices)
         rows.addLayout(buttons)
         rows.addWidget(self._note)
-        for widget in self._parts():
+        for widget in (self._notices, self._open_page, self._direct_for_now, self._note):
             widget.hide()
-        self.hide()
+        hide_if_empty(self)
 
     def show_status(self, status: Status) -> None:
         """Show the problem and the notices of a status."""
@@ -156,20 +160,13 @@ class NoticeRows(QWidget):
         self._open_page.setVisible(bool(self._page_url))
         self._open_page.setToolTip(plain_tooltip(self._page_url))
         self._direct_for_now.setVisible(texts.offers_direct(status))
-        self._hide_if_empty()
+        hide_if_empty(self)
 
     def show_note(self, text: str) -> None:
         """Show a note until it is replaced; an empty text hides the note."""
         self._note.setText(breakable(text))
         self._note.setVisible(bool(text))
-        self._hide_if_empty()
-
-    def _parts(self) -> tuple[QWidget, ...]:
-        return self._notices, self._note, self._open_page, self._direct_for_now
-
-    def _hide_if_empty(self) -> None:
-        # An empty widget in a layout has space around it.
-        self.setVisible(not all(widget.isHidden() for widget in self._parts()))
+        hide_if_empty(self)
 
     @Slot()
     def _on_open_page(self) -> None:

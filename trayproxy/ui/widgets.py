@@ -4,15 +4,28 @@ from typing import TypeVar
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QPixmap
-from PySide6.QtWidgets import QLabel, QSizePolicy, QStyle, QWidget
+from PySide6.QtWidgets import QLabel, QLayout, QSizePolicy, QStyle, QWidget
 
 Named = TypeVar("Named", bound=QObject)
+AnyLayout = TypeVar("AnyLayout", bound=QLayout)
 
 
 def named(target: Named, name: str) -> Named:
     """Set the object name of an object and return the object."""
     target.setObjectName(name)
     return target
+
+
+def without_margins(layout: AnyLayout) -> AnyLayout:
+    """Remove the margins of the layout of a part, and return the layout."""
+    layout.setContentsMargins(0, 0, 0, 0)
+    return layout
+
+
+def hide_if_empty(part: QWidget) -> None:
+    """Hide a widget if all its children are hidden; in a layout it would have space around it."""
+    children = part.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    part.setVisible(not all(child.isHidden() for child in children))
 
 
 def plain_label(name: str, text: str = "") -> QLabel:
