@@ -1,4 +1,4 @@
-"""Tests for trayproxy.ui.profiles_window, profile_form and check_panel."""
+"""Tests for trayproxy.ui.profiles_window, its parts, and check_panel."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,7 +45,7 @@ from trayproxy.profiles.profile import (
     Upstream,
 )
 from trayproxy.ui.check_panel import CheckPanel, report, verdict
-from trayproxy.ui.profile_draft import ProfileDraft, draft_from_profile, normalized
+from trayproxy.ui.profile_draft import draft_from_profile
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.window_questions import Deletion
 
@@ -335,6 +335,16 @@ def test_an_error_is_shown_below_its_field(
         press(window, "save")
     assert error in label(window, f"{field}_error")
     assert error in child(window, QLineEdit, field).accessibleDescription()
+
+
+def test_the_error_of_a_profile_is_not_kept_for_the_next_profile(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    type_into(window, "port", "99999", qtbot)
+    press(window, "save")
+    select(window, 1)
+    assert child(window, QLabel, "port_error").isHidden()
+    assert child(window, QLineEdit, "port").accessibleDescription() == ""
 
 
 def test_a_field_is_checked_when_it_loses_the_focus(window: ProfilesWindow, qtbot: QtBot) -> None:
@@ -735,42 +745,3 @@ def test_the_report_contains_the_upstream_and_the_steps() -> None:
     text = report(OFFICE, GOOD)
     assert text.startswith("TrayProxy test of http://proxy.corp.example:8080\n")
     assert "sign-in: ok as CORP\\jdoe (31 ms)" in text
-
-
-# --- Drafts --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("typed", "host", "port"),
-    [
-        ("http://proxy.corp.example:8080", "proxy.corp.example", "8080"),
-        ("proxy:3128", "proxy", "3128"),
-        ("[::1]:3128", "::1", "3128"),
-        ("::1", "::1", ""),
-        ("proxy", "proxy", ""),
-    ],
-)
-def test_a_pasted_address_is_split(typed: str, host: str, port: str) -> None:
-    draft = normalized(ProfileDraft(name="x", host=typed))
-    assert (draft.host, draft.port) == (host, port)
-
-
-def test_a_profile_becomes_a_draft() -> None:
-    assert draft_from_profile(OFFICE) == ProfileDraft(
-        "Office", "proxy.corp.example", "8080", SignIn.PASSWORD, "CORP\\jdoe", ""
-    )
-
-
-@pytest.mark.parametrize(
-    ("typed", "scheme"),
-    [
-        ("https://proxy:8443", ProxyScheme.HTTPS),
-        ("socks5://proxy:1080", ProxyScheme.SOCKS5),
-        ("http://proxy:8080", ProxyScheme.HTTP),
-        ("proxy:8080", ProxyScheme.SOCKS5),  # The scheme is unchanged.
-    ],
-)
-def test_a_pasted_address_sets_the_scheme(typed: str, scheme: ProxyScheme) -> None:
-    assert (
-        normalized(ProfileDraft(name="x", host=typed, scheme=ProxyScheme.SOCKS5)).scheme is scheme
-    )
