@@ -23,7 +23,6 @@ class RequestWriter:
             the next hop may read all of it before asking for a login.
         is_broken: True if the next hop accepts no more octets; it may have sent a response before.
         started: True if octets were sent on the current connection.
-        body_started: True if octets of the content were read from the client.
         is_without_content: True if only a head was sent on the connection, not the client's
             request.
         octets_read: The number of octets read from the client, including the chunked framing.
@@ -42,7 +41,6 @@ class RequestWriter:
         self.needs_sign_in_first = False
         self.is_broken = False
         self.started = False
-        self.body_started = False
         self.is_without_content = False
         self.octets_read = 0
 
@@ -88,6 +86,11 @@ class RequestWriter:
     def may_have_whole_content(self) -> bool:
         """True if `whole_content` can still return the content after all of it was read."""
         return self.replay_buffer.is_complete and self.replay_buffer.fits_in_memory
+
+    @property
+    def body_started(self) -> bool:
+        """True if octets of the content were read from the client."""
+        return self.octets_read > 0
 
     @property
     def body_done(self) -> bool:
@@ -174,7 +177,6 @@ class RequestWriter:
             if client.ended:
                 raise ClientGoneError
             return False
-        self.body_started = True
         self.octets_read += len(data)
         pieces, used = self._body.feed(data)
         if used < len(data):
