@@ -77,13 +77,15 @@ class KeyringSession:
 
         An entry that another program removes in the meantime is left out.
         """
-        entries = []
         with self._connected() as connection:
-            for collection in secretstorage.get_all_collections(connection):
-                for item in collection.get_all_items():
-                    with suppress(secretstorage.ItemNotFoundException):
-                        entries.append(_read(item))
-        return entries
+            while True:
+                # Raised by each call for a removed entry, also by the listing of a collection.
+                with suppress(secretstorage.ItemNotFoundException):
+                    return [
+                        _read(item)
+                        for collection in secretstorage.get_all_collections(connection)
+                        for item in collection.get_all_items()
+                    ]
 
     def wait_for_entries(self, count: int, timeout: float = PATIENCE) -> list[KeyringEntry]:
         """Wait until the keyring has this number of entries; return them."""

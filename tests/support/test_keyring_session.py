@@ -49,18 +49,21 @@ def test_a_test_can_wait_for_an_entry(place: Home) -> None:
         assert len(session.wait_for_entries(1)) == 1
 
 
+@pytest.mark.parametrize("method", ["__init__", "get_label"])
 def test_an_entry_that_is_removed_while_the_entries_are_read_is_left_out(
-    place: Home, monkeypatch: pytest.MonkeyPatch
+    place: Home, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    read = secretstorage.Item.get_label
+    call = getattr(secretstorage.Item, method)
 
-    def remove_and_read(item: secretstorage.Item) -> str:
+    def remove_and_call(item: secretstorage.Item, *arguments: object) -> object:
+        if method == "__init__":
+            call(item, *arguments)
         item.delete()
-        return read(item)
+        return call(item, *arguments)
 
     with keyring_session(place) as session:
         keep(session, place)
-        monkeypatch.setattr(secretstorage.Item, "get_label", remove_and_read)
+        monkeypatch.setattr(secretstorage.Item, method, remove_and_call)
         assert session.entries() == []
 
 
