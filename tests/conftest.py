@@ -94,8 +94,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier, before ``-m`` selects by markers."""
+    """Mark each test with its tier before ``-m`` selects; skip the tests for Unix on Windows."""
     for item in items:
+        if sys.platform == "win32" and item.get_closest_marker("unix"):
+            item.add_marker(pytest.mark.skip(reason="needs Unix"))
         fixtures = getattr(item, "fixturenames", ())
         tier = tier_of(item.path.relative_to(TESTS), fixtures)
         item.stash[_TIER] = tier
