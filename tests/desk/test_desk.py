@@ -18,6 +18,7 @@ from trayproxy.desk.broker import Accepted, NoVerdict, SilentUpstream
 from trayproxy.desk.credential_store import LookupResult
 from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest, Refusal
 from trayproxy.desk.desk import Desk
+from trayproxy.desk.history import History, NullHistory
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import (
@@ -161,9 +162,12 @@ class DeskHarness:
     loop: SkippingLoop
     store: FakeCredentialStore = field(default_factory=FakeCredentialStore)
     listener: RecordingListener = field(default_factory=RecordingListener)
+    history: History = field(default_factory=NullHistory)
 
     def __post_init__(self) -> None:
-        self.desk = Desk(store=self.store, listener=self.listener, loop=self.loop)
+        self.desk = Desk(
+            store=self.store, listener=self.listener, loop=self.loop, history=self.history
+        )
         self.desk.set_front_end_count(1)
 
     def challenge(
@@ -774,7 +778,7 @@ def test_no_secret_is_shown_or_logged(
         caplog.text,
         repr(credentials_in(future)),
         repr(harness.listener),
-        repr(harness.desk.rejected),
+        repr(vars(harness.history.rejected)),
     ]
     shown += [repr(vars(harness.desk)), repr(harness.desk.facts("office"))]
     assert "profile office: sign-in ok" in caplog.text

@@ -21,8 +21,16 @@ from trayproxy.auth.scheme import ConstantSigner, Scheme, Signer, Verdict, Verdi
 from trayproxy.desk.broker import Accepted, SilentUpstream
 from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.history import HistoryRecord
+from trayproxy.desk.history import HistoryChange, HistoryRecord
+from trayproxy.desk.machine.events import (
+    CancelTrial,
+    ClearHistory,
+    ClearRejection,
+    RecordFingerprint,
+    RecordRejection,
+)
 from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId
+from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import Ending, PromptReason, SignInState
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -71,7 +79,9 @@ class FakeHistory:
     """A history without a file."""
 
     fingerprints: Mapping[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
-    rejected: set[Login] = field(default_factory=set)
+    rejected: RejectedLogins = field(default_factory=lambda: RejectedLogins(bytes(16)))
+    rejected_before: set[Login] = field(default_factory=set)
+    """The logins rejected in earlier runs."""
     calls: list[tuple[str, object]] = field(default_factory=list)
     closed: bool = False
     hangs: bool = False
@@ -79,7 +89,7 @@ class FakeHistory:
 
     def rejecting_profile(self, space: UpstreamId, login: Login) -> ThreadFuture[str | None]:
         known: ThreadFuture[str | None] = ThreadFuture()
-        known.set_result(space.profile_id if login in self.rejected else None)
+        known.set_result(space.profile_id if login in self.rejected_before else None)
         return known
 
     def set_addresses(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
@@ -91,23 +101,23 @@ class FakeHistory:
         found: ThreadFuture[HistoryRecord] = ThreadFuture()
         if self.hangs:
             return found
-        found.set_result(HistoryRecord(is_rejected=login in self.rejected and not retry_rejected))
+        found.set_result(
+            HistoryRecord(is_rejected=login in self.rejected_before and not retry_rejected)
+        )
         return found
 
-    def cancel_trial(self, space: UpstreamId, login: Login) -> None:
-        self.calls.append(("spare", login))
-
-    def record_rejection(self, space: UpstreamId, login: Login) -> None:
-        self.calls.append(("rejected", login))
-
-    def record_acceptance(self, space: UpstreamId, login: Login) -> None:
-        self.calls.append(("accepted", login))
-
-    def set_fingerprint(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
-        self.calls.append(("pin", pin))
-
-    def forget_profile(self, profile_id: str) -> None:
-        self.calls.append(("forget", profile_id))
+    def update(self, change: HistoryChange) -> None:
+        match change:
+            case CancelTrial(_, login):
+                self.calls.append(("spare", login))
+            case RecordRejection(_, login):
+                self.calls.append(("rejected", login))
+            case ClearRejection(_, login):
+                self.calls.append(("accepted", login))
+            case RecordFingerprint(_, fingerprint):
+                self.calls.append(("pin", fingerprint))
+            case ClearHistory(profile_id):
+                self.calls.append(("forget", profile_id))
 
     def close(self) -> None:
         self.closed = True
@@ -555,7 +565,7 @@ def test_rejections_trials_and_fingerprints_are_recorded(harness: SchemesHarness
 
 def test_a_saved_password_rejected_in_an_earlier_run_is_not_sent(harness: SchemesHarness) -> None:
     harness.store.login = WRONG
-    harness.history.rejected = {WRONG}
+    harness.history.rejected_before = {WRONG}
     future = send_request(harness)
     assert not future.done()
     assert harness.listener.prompt.reason is PromptReason.SAVED_REJECTED

@@ -14,14 +14,17 @@ import pytest
 
 from trayproxy.auth.login import Login
 from trayproxy.desk.history import (
-    HOLD_S,
-    MAX_REJECTED,
-    MAX_SIZE,
-    UNHASHED,
     HistoryFile,
     HistoryRecord,
-    HistoryWithoutFingerprints,
     NullHistory,
+)
+from trayproxy.desk.history_records import HOLD_S, MAX_REJECTED, MAX_SIZE, UNHASHED
+from trayproxy.desk.machine.events import (
+    CancelTrial,
+    ClearHistory,
+    ClearRejection,
+    RecordFingerprint,
+    RecordRejection,
 )
 from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId, bounded_realm
 
@@ -55,7 +58,7 @@ def was_rejected(history: HistoryFile, login: Login = LOGIN, space: UpstreamId =
 
 
 def test_a_rejected_login_is_known_in_the_next_run(history: HistoryFile, path: Path) -> None:
-    history.record_rejection(SPACE, LOGIN)
+    history.update(RecordRejection(SPACE, LOGIN))
     later = restart(history, path)
     assert was_rejected(later)
     assert not was_rejected(later, Login(LOGIN.user, "another"))
@@ -66,24 +69,24 @@ def test_a_rejected_login_is_known_in_the_next_run(history: HistoryFile, path: P
 
 
 def test_an_acceptance_removes_the_rejection(history: HistoryFile, path: Path) -> None:
-    history.record_rejection(SPACE, LOGIN)
-    history.record_acceptance(SPACE, LOGIN)
+    history.update(RecordRejection(SPACE, LOGIN))
+    history.update(ClearRejection(SPACE, LOGIN))
     later = restart(history, path)
     assert not was_rejected(later)
 
 
 def test_a_fingerprint_is_known_in_the_next_run(history: HistoryFile, path: Path) -> None:
-    history.set_fingerprint(SPACE, PIN)
-    history.set_fingerprint(OTHER, PIN)
-    history.set_fingerprint(OTHER, None)
+    history.update(RecordFingerprint(SPACE, PIN))
+    history.update(RecordFingerprint(OTHER, PIN))
+    history.update(RecordFingerprint(OTHER, None))
     assert restart(history, path).fingerprints == {SPACE: PIN}
 
 
 def test_a_forgotten_profile_leaves_no_records(history: HistoryFile, path: Path) -> None:
-    history.record_rejection(SPACE, LOGIN)
-    history.set_fingerprint(SPACE, PIN)
-    history.set_fingerprint(OTHER, PIN)
-    history.forget_profile("office")
+    history.update(RecordRejection(SPACE, LOGIN))
+    history.update(RecordFingerprint(SPACE, PIN))
+    history.update(RecordFingerprint(OTHER, PIN))
+    history.update(ClearHistory("office"))
     later = restart(history, path)
     assert later.fingerprints == {OTHER: PIN}
     assert not was_rejected(later)
@@ -93,7 +96,7 @@ def test_a_forgotten_profile_leaves_no_records(history: HistoryFile, path: Path)
 def test_only_the_latest_rejections_are_kept(history: HistoryFile, path: Path) -> None:
     logins = [Login("jdoe", str(number)) for number in range(MAX_REJECTED + 1)]
     for login in logins:
-        history.record_rejection(SPACE, login)
+        history.update(RecordRejection(SPACE, login))
     later = restart(history, path)
     assert not was_rejected(later, logins[0])
     assert was_rejected(later, logins[-1])
@@ -102,8 +105,8 @@ def test_only_the_latest_rejections_are_kept(history: HistoryFile, path: Path) -
 
 def test_no_file_is_written_without_records(history: HistoryFile, path: Path) -> None:
     assert not was_rejected(history)
-    history.record_acceptance(SPACE, LOGIN)
-    history.forget_profile("office")
+    history.update(ClearRejection(SPACE, LOGIN))
+    history.update(ClearHistory("office"))
     history.close()
     assert not path.exists()
 
@@ -111,8 +114,8 @@ def test_no_file_is_written_without_records(history: HistoryFile, path: Path) ->
 def test_the_file_contains_no_secret_and_only_short_hashes(
     history: HistoryFile, path: Path
 ) -> None:
-    history.record_rejection(SPACE, LOGIN)
-    history.set_fingerprint(SPACE, PIN)
+    history.update(RecordRejection(SPACE, LOGIN))
+    history.update(RecordFingerprint(SPACE, PIN))
     history.close()
     text = path.read_text()
     assert "hidden" not in text
@@ -127,7 +130,7 @@ def test_the_file_contains_no_secret_and_only_short_hashes(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, the folder's ACL protects it")
 def test_only_the_user_may_read_the_file(history: HistoryFile, path: Path) -> None:
-    history.set_fingerprint(SPACE, PIN)
+    history.update(RecordFingerprint(SPACE, PIN))
     history.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -155,7 +158,7 @@ def test_a_damaged_file_is_renamed_and_a_new_file_written(path: Path, octets: by
     history = HistoryFile(path)
     assert history.fingerprints == {}
     assert path.with_name("sign-in.json.bad").read_bytes() == octets
-    history.set_fingerprint(SPACE, PIN)
+    history.update(RecordFingerprint(SPACE, PIN))
     assert restart(history, path).fingerprints == {SPACE: PIN}
 
 
@@ -248,7 +251,7 @@ def test_all_records_survive_reading_and_writing(history: HistoryFile, path: Pat
     path.parent.mkdir()
     path.write_text(json.dumps(WHOLE))
     later = restart(history, path)
-    later.set_fingerprint(OTHER, PIN)
+    later.update(RecordFingerprint(OTHER, PIN))
     later.close()
     document = json.loads(path.read_text())
     assert document["upstreams"][0] == WHOLE["upstreams"][0]
@@ -259,8 +262,8 @@ def test_a_write_error_affects_only_later_runs(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     history = HistoryFile(in_the_way / "sign-in.json")
-    history.set_fingerprint(SPACE, PIN)
-    history.record_rejection(SPACE, LOGIN)
+    history.update(RecordFingerprint(SPACE, PIN))
+    history.update(RecordRejection(SPACE, LOGIN))
     history.close()
     assert history.fingerprints == {SPACE: PIN}
 
@@ -277,7 +280,7 @@ def test_an_unresponsive_folder_does_not_block(path: Path, monkeypatch: pytest.M
     history = HistoryFile(path)
     recorded = history.begin_trial(SPACE, LOGIN, retry_rejected=False)
     assert began.wait(30)
-    history.set_fingerprint(SPACE, PIN)
+    history.update(RecordFingerprint(SPACE, PIN))
     history.close()  # The call returns although the directory does not respond.
     assert not recorded.done()
     goes_on.set()
@@ -286,10 +289,10 @@ def test_an_unresponsive_folder_does_not_block(path: Path, monkeypatch: pytest.M
 
 def test_a_null_history_stores_nothing() -> None:
     history = NullHistory()
-    history.record_rejection(SPACE, LOGIN)
-    history.record_acceptance(SPACE, LOGIN)
-    history.set_fingerprint(SPACE, PIN)
-    history.forget_profile("office")
+    history.update(RecordRejection(SPACE, LOGIN))
+    history.update(ClearRejection(SPACE, LOGIN))
+    history.update(RecordFingerprint(SPACE, PIN))
+    history.update(ClearHistory("office"))
     history.close()
     assert history.rejecting_profile(SPACE, LOGIN).result(0) is None
     assert history.fingerprints == {}
@@ -337,7 +340,7 @@ def test_an_immediate_acceptance_needs_no_hash(
         == HistoryRecord()
     )
     assert names_in(path) == [UNHASHED]
-    history.record_acceptance(SPACE, LOGIN)
+    history.update(ClearRejection(SPACE, LOGIN))
     history.close()
     assert hashes.empty()
     assert names_in(path) == []
@@ -369,9 +372,9 @@ def test_after_a_kill_the_saved_login_is_held_back(history: HistoryFile, path: P
     # A login that is typed or given for this run is another login, or is tried on purpose.
     assert later.begin_trial(SPACE, another, retry_rejected=False).result(10) == HistoryRecord()
     assert later.begin_trial(SPACE, LOGIN, retry_rejected=True).result(10) == HistoryRecord()
-    later.record_acceptance(SPACE, another)
-    later.record_acceptance(SPACE, LOGIN)
-    later.record_acceptance(ELSEWHERE, LOGIN)
+    later.update(ClearRejection(SPACE, another))
+    later.update(ClearRejection(SPACE, LOGIN))
+    later.update(ClearRejection(ELSEWHERE, LOGIN))
     later.close()
     assert names_in(path) == []
 
@@ -398,7 +401,7 @@ def test_after_a_kill_only_the_typed_login_is_held_back(history: HistoryFile, pa
 def test_an_acceptance_keeps_the_trial_of_another_login(history: HistoryFile, path: Path) -> None:
     another = Login(LOGIN.user, "another")
     history.begin_trial(OTHER, another, retry_rejected=False)
-    history.record_acceptance(SPACE, LOGIN)
+    history.update(ClearRejection(SPACE, LOGIN))
     later = restart(history, path)
     assert later.begin_trial(SPACE, another, retry_rejected=False).result(10).hold_s > 0
     later.close()
@@ -431,10 +434,12 @@ def test_a_login_on_trial_is_held_back_for_a_limited_time(path: Path) -> None:
     later.close()
 
 
-@pytest.mark.parametrize("ends", ["record_acceptance", "cancel_trial"])
-def test_a_finished_trial_holds_nothing_back(history: HistoryFile, path: Path, ends: str) -> None:
+@pytest.mark.parametrize("ends", [ClearRejection, CancelTrial])
+def test_a_finished_trial_holds_nothing_back(
+    history: HistoryFile, path: Path, ends: type[ClearRejection | CancelTrial]
+) -> None:
     history.begin_trial(SPACE, LOGIN, retry_rejected=False)
-    getattr(history, ends)(SPACE, LOGIN)
+    history.update(ends(SPACE, LOGIN))
     later = restart(history, path)
     assert later.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10) == HistoryRecord()
     later.close()
@@ -446,7 +451,7 @@ def test_a_cancelled_trial_keeps_the_trial_of_an_earlier_run(
     history.begin_trial(SPACE, LOGIN, retry_rejected=False)
     second = restart(history, path)
     second.begin_trial(SPACE, LOGIN, retry_rejected=True)
-    second.cancel_trial(SPACE, LOGIN)
+    second.update(CancelTrial(SPACE, LOGIN))
     third = restart(second, path)
     hold_s = third.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10).hold_s
     assert HOLD_S[0] - 60 < hold_s <= HOLD_S[0]
@@ -455,7 +460,7 @@ def test_a_cancelled_trial_keeps_the_trial_of_an_earlier_run(
 
 def test_a_rejected_trial_becomes_a_rejection(history: HistoryFile, path: Path) -> None:
     history.begin_trial(SPACE, LOGIN, retry_rejected=False)
-    history.record_rejection(SPACE, LOGIN)
+    history.update(RecordRejection(SPACE, LOGIN))
     later = restart(history, path)
     assert later.begin_trial(SPACE, LOGIN, retry_rejected=False).result(10) == HistoryRecord(
         is_rejected=True
@@ -467,7 +472,7 @@ def test_a_rejection_is_known_under_another_name_of_the_address(
     history: HistoryFile, path: Path
 ) -> None:
     history.set_addresses(SPACE, ("192.0.2.1:8080",))
-    history.record_rejection(SPACE, LOGIN)
+    history.update(RecordRejection(SPACE, LOGIN))
     later = restart(history, path)
     assert not was_rejected(later, space=ELSEWHERE)
     later.set_addresses(ELSEWHERE, ("192.0.2.1:8080", "192.0.2.2:8080"))
@@ -477,7 +482,7 @@ def test_a_rejection_is_known_under_another_name_of_the_address(
 
 def test_several_rejections_of_a_login_have_the_same_hash(history: HistoryFile, path: Path) -> None:
     for space in (SPACE, OTHER, ELSEWHERE):
-        history.record_rejection(space, LOGIN)
+        history.update(RecordRejection(space, LOGIN))
     history.close()
     entries = json.loads(path.read_text())["upstreams"]
     assert len({tuple(entry["rejected"]) for entry in entries}) == 1
@@ -485,11 +490,14 @@ def test_several_rejections_of_a_login_have_the_same_hash(history: HistoryFile, 
 
 def test_a_file_too_large_to_read_is_not_written(history: HistoryFile, path: Path) -> None:
     """A realm may have 32,000 characters."""
-    history.record_rejection(SPACE, LOGIN)
+    history.update(RecordRejection(SPACE, LOGIN))
     for number in range(60):
         space = UpstreamId(f"p{number}", f"http://proxy{number}.example:3128")
-        history.set_fingerprint(
-            space, UpstreamFingerprint("basic", tuple(f"{n}" + "\xff" * 32_000 for n in range(8)))
+        history.update(
+            RecordFingerprint(
+                space,
+                UpstreamFingerprint("basic", tuple(f"{n}" + "\xff" * 32_000 for n in range(8))),
+            )
         )
     later = restart(history, path)
     assert path.stat().st_size <= MAX_SIZE
@@ -505,9 +513,9 @@ def test_two_long_realms_stay_different() -> None:
 
 
 def test_a_run_for_one_upstream_records_rejections_but_no_fingerprints(path: Path) -> None:
-    run = HistoryWithoutFingerprints(HistoryFile(path))
-    run.set_fingerprint(SPACE, PIN)
-    run.record_rejection(SPACE, LOGIN)
+    run = HistoryFile(path, keeps_fingerprints=False)
+    run.update(RecordFingerprint(SPACE, PIN))
+    run.update(RecordRejection(SPACE, LOGIN))
     run.close()
     later = HistoryFile(path)
     assert later.fingerprints == {}

@@ -6,6 +6,7 @@ from tests.end2end.scenario import HELLO, Scenario, UserSession
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Done, Failed, KeepPromptOpen, SaveLogin, SignInNow
 from trayproxy.desk.history import HistoryFile
+from trayproxy.desk.machine.events import RecordFingerprint
 from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId
 from trayproxy.domain.signin import Ending, Prompt, PromptReason, SignInState
 
@@ -134,7 +135,9 @@ def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
     save(scenario, first)
     first.end()
     memory = HistoryFile(first.service.paths.state / "sign-in.json")
-    memory.set_fingerprint(UpstreamId.of(scenario.profile), UpstreamFingerprint(label, (realm,)))
+    memory.update(
+        RecordFingerprint(UpstreamId.of(scenario.profile), UpstreamFingerprint(label, (realm,)))
+    )
     memory.close()
     signed_in = sum(access.has_credentials for access in scenario.proxy.accesses())
     second = scenario.restart()

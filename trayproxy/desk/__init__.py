@@ -17,7 +17,8 @@ Around it:
 - `protection_space`: identities of upstreams, protection spaces and logins.
 - `rejected_logins`: keyed fingerprints of this run's rejected logins.
 - `keyring_io`: calls the credential store for the machine.
-- `history`: the desk's records of earlier runs (``sign-in.json``).
+- `history`: the records of this run and of earlier runs (``sign-in.json``), with the values of
+`history_records`.
 - `credential_store`: the interface of a store for logins; `keyring_store` implements it with the
 operating system's keyring, with the help of `secret_service` and `keyring_errors`.
 

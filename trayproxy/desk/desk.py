@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from logging import getLogger
 from math import inf
-from os import urandom
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
@@ -21,21 +20,15 @@ from trayproxy.desk.challenge_reader import (
     ChallengeReader,
 )
 from trayproxy.desk.credential_store import CredentialStore
-from trayproxy.desk.desk_broker import DeskBroker, IdentifyProgram
-from trayproxy.desk.history import History, HistoryRecord, NullHistory
-from trayproxy.desk.keyring_io import KeyringIo
+from trayproxy.desk.desk_broker import DeskBroker, IdentifyProgram, RequestEffect
+from trayproxy.desk.history import History, HistoryChange, HistoryRecord, NullHistory
+from trayproxy.desk.keyring_io import KeyringEffect, KeyringIo
 from trayproxy.desk.machine.events import (
-    CancelTrial,
-    ClearHistory,
-    ClearRejection,
-    DenyPermit,
     Effect,
     Event,
     FrontEndsChanged,
-    GrantPermit,
     LoginProvided,
     LoginsForgotten,
-    LookUpLogin,
     NetworkChanged,
     NotifyPromptChanged,
     NotifyPromptClosed,
@@ -45,18 +38,11 @@ from trayproxy.desk.machine.events import (
     PromptAnswered,
     PromptDeclined,
     PromptTouched,
-    RecordFingerprint,
-    RecordRejection,
     RecordTrial,
-    RefuseRequest,
-    ReleaseRequest,
-    SaveLoginToKeyring,
     SaveUserName,
     ScreenLocked,
     SendOwnRequest,
-    SendWithoutLogin,
     SignInRequested,
-    SurveyKeyring,
     TrialRecorded,
 )
 from trayproxy.desk.machine.limits import DeskLimits
@@ -73,7 +59,6 @@ from trayproxy.desk.problems import (
 )
 from trayproxy.desk.prompt_feed import ChangeListener, PromptFeed
 from trayproxy.desk.protection_space import UpstreamId
-from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringStatus, Prompt, Snooze
 from trayproxy.profiles.profile import Profile, SignIn
@@ -86,7 +71,6 @@ class Desk:
 
     Attributes:
         broker: The waiting requests, for the engine.
-        rejected: Logins that must never be sent automatically.
         on_user_name: Called with the profile's id and the user name of an accepted login, which the
             profile keeps; None if user names are not kept.
     """
@@ -100,9 +84,9 @@ class Desk:
         clock: Callable[[], float] | None = None,
         schemes: Sequence[Scheme] = (Basic(),),
         limits: DeskLimits | None = None,
-        rejected: RejectedLogins | None = None,
         identify_program: IdentifyProgram | None = None,
         history: History | None = None,
+        owns_history: bool = True,
         is_installed: Callable[[str], bool] = lambda family: True,
     ) -> None:
         """Create the desk.
@@ -114,23 +98,24 @@ class Desk:
             clock: Returns seconds on a monotonic clock; the loop's clock if None.
             schemes: The HTTP authentication schemes, the strongest first.
             limits: Times and limits.
-            rejected: Logins rejected before.
             identify_program: Identifies the program of a waiting request.
-            history: The records of earlier runs; None: there are none, and this run writes none.
+            history: The records of this run and of earlier runs; None: there are none of earlier
+                runs, and this run writes none.
+            owns_history: True to close the history together with the desk.
             is_installed: Returns True if the library for a family of schemes is installed.
         """
         limits = limits or DeskLimits()
-        self.rejected = rejected or RejectedLogins(urandom(32))
         self.on_user_name: Callable[[str, str], None] | None = None
         self._front_ends = 0
         self._loop = loop
-        self._history = history or NullHistory()
-        self._machine = Machine(limits, self.rejected, self._history.fingerprints)
+        self._history = history = history or NullHistory()
+        self._close_history = history.close if owns_history else lambda: None
+        self._machine = Machine(limits, history.rejected, history.fingerprints)
         self._machine_loop = machine_loop = MachineLoop(
             self._machine, loop, clock or loop.time, self._carry_out, self._settle
         )
         self._reader = reader = ChallengeReader(schemes, is_installed)
-        self.broker = DeskBroker(loop, machine_loop, reader, self._history, limits.proof_ttl)
+        self.broker = DeskBroker(loop, machine_loop, reader, history, limits.proof_ttl)
         self.broker.identify_program = identify_program
         self._feed = PromptFeed(self._machine, listener, loop, self.broker.identify_programs)
         self._keyring = KeyringIo(
@@ -329,8 +314,9 @@ class Desk:
         """Withdraw all prompts and refuse all waiting requests; the service quits."""
         for profile_id in self._machine.profile_ids():
             self._handle(ProfileDeleted(profile_id, for_good=False))
-        for part in (self.broker, self._own_requests, self._feed, self._history):
+        for part in (self.broker, self._own_requests, self._feed):
             part.close()
+        self._close_history()
         self._machine_loop.close()
 
     # --- Events and effects ------------------------------------------------------------------
@@ -345,52 +331,25 @@ class Desk:
         self._feed.publish_soon()
 
     def _carry_out(self, effect: Effect) -> None:
-        match effect:
-            case (
-                ReleaseRequest()
-                | GrantPermit()
-                | DenyPermit()
-                | SendWithoutLogin()
-                | RefuseRequest()
-            ):
-                self.broker.carry_out(effect)
-            case SendOwnRequest():
-                self._own_requests.start(effect)
-            case RecordTrial():
-                self._record_trial(effect)
-            case NotifyPromptChanged(number):
-                self._feed.prompt_changed(number)
-            case NotifyPromptClosed(number, ending):
-                self._feed.prompt_closed(number, ending)
-            case SaveUserName(profile_id, user):
-                if self.on_user_name is not None:
-                    self.on_user_name(profile_id, user)
-            case LookUpLogin() | SurveyKeyring() | SaveLoginToKeyring():
-                self._keyring.carry_out(effect)
-            case (
-                RecordRejection()
-                | ClearRejection()
-                | CancelTrial()
-                | RecordFingerprint()
-                | ClearHistory()
-            ):
-                self._update_history(effect)
-
-    def _update_history(
-        self,
-        effect: RecordRejection | ClearRejection | CancelTrial | RecordFingerprint | ClearHistory,
-    ) -> None:
-        match effect:
-            case RecordRejection(upstream_id, login):
-                self._history.record_rejection(upstream_id, login)
-            case ClearRejection(upstream_id, login):
-                self._history.record_acceptance(upstream_id, login)
-            case CancelTrial(upstream_id, login):
-                self._history.cancel_trial(upstream_id, login)
-            case RecordFingerprint(upstream_id, fingerprint):
-                self._history.set_fingerprint(upstream_id, fingerprint)
-            case ClearHistory(profile_id):
-                self._history.forget_profile(profile_id)
+        if isinstance(effect, RequestEffect):
+            self.broker.carry_out(effect)
+        elif isinstance(effect, KeyringEffect):
+            self._keyring.carry_out(effect)
+        elif isinstance(effect, HistoryChange):
+            self._history.update(effect)
+        else:
+            match effect:
+                case SendOwnRequest():
+                    self._own_requests.start(effect)
+                case RecordTrial():
+                    self._record_trial(effect)
+                case NotifyPromptChanged(number):
+                    self._feed.prompt_changed(number)
+                case NotifyPromptClosed(number, ending):
+                    self._feed.prompt_closed(number, ending)
+                case SaveUserName(profile_id, user):
+                    if self.on_user_name is not None:
+                        self.on_user_name(profile_id, user)
 
     def _record_trial(self, effect: RecordTrial) -> None:
         number, upstream_id, login = effect.number, effect.upstream_id, effect.login

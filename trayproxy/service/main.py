@@ -16,7 +16,7 @@ from trayproxy.control.messages import Quitting
 from trayproxy.control.server import Server
 from trayproxy.desk.credential_store import CredentialStore, NullCredentialStore
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.history import History, HistoryFile, HistoryWithoutFingerprints
+from trayproxy.desk.history import History, HistoryFile
 from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.network_change.factory import watch_network
@@ -146,9 +146,7 @@ def make_desk(
         store = KeyringStore()
     keyring = KeyringInventory(store, partial(_call_on_loop, loop, listener.facts_changed))
     # Rejected logins are recorded in any case: a restart must not send them again.
-    history: History = HistoryFile(paths.sign_in_file)
-    if not saves_passwords:
-        history = HistoryWithoutFingerprints(history)
+    history = HistoryFile(paths.sign_in_file, keeps_fingerprints=saves_passwords)
     desk = Desk(
         store=keyring,
         listener=listener,
@@ -383,7 +381,6 @@ async def _verify_and_save(
     tools = save_login.SaveTools(
         logins.keyring,
         logins.history,
-        logins.desk.rejected,
         engine.context.limits,
         store.config.name_of,
         engine.context.own_address.is_among,

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future
-from os import urandom
 
 import pytest
 
@@ -12,7 +11,6 @@ from tests.desk.test_desk import FakeCredentialStore, SkippingLoop
 from tests.desk.test_desk_schemes import FakeHistory
 from trayproxy.auth.login import Login
 from trayproxy.desk.protection_space import UpstreamId
-from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.engine.limits import LIMITS
 from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, verify_and_save
 
@@ -35,7 +33,6 @@ def test_an_unresponsive_state_folder_is_reported(loop: asyncio.AbstractEventLoo
     means = SaveTools(
         FakeCredentialStore(),
         UnresponsiveHistory(),
-        RejectedLogins(urandom(32)),
         LIMITS,
         lambda profile_id: "",
         lambda addresses: False,

@@ -15,11 +15,10 @@ from os import urandom
 from trayproxy.auth.login import Login
 from trayproxy.desk.credential_store import CredentialStore
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.history import ForwardingHistory, History, HistoryFile
+from trayproxy.desk.history import History, HistoryFile
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.problems import no_keyring, rejected_before, unrecorded
 from trayproxy.desk.protection_space import UpstreamId
-from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.domain.problem import Problem
@@ -59,8 +58,7 @@ class SaveTools:
 
     Attributes:
         keyring: The keyring.
-        history: The rejected logins of earlier runs.
-        rejected: The rejected logins of this run.
+        history: The rejected logins of this run and of earlier runs.
         limits: The engine's limits.
         name_of: Returns the name of the profile with this id, empty if it no longer exists.
         is_own: Returns True if any of these addresses is TrayProxy's own listener.
@@ -69,7 +67,6 @@ class SaveTools:
 
     keyring: CredentialStore
     history: History
-    rejected: RejectedLogins
     limits: EngineLimits
     name_of: Callable[[str], str]
     is_own: Callable[[tuple[Address, ...]], bool]
@@ -115,8 +112,8 @@ async def verify_and_save(
         loop=loop,
         schemes=service_schemes(),
         is_installed=is_installed,
-        rejected=tools.rejected,
-        history=_SharedHistory(tools.history),
+        history=tools.history,
+        owns_history=False,
     )
     connector = Connector(loop, tools.limits, desk.broker, tools.is_own)
     via = b"trayproxy-" + urandom(4).hex().encode()
@@ -167,13 +164,11 @@ def verify_and_save_offline(
         Why the login was not saved, None if it was.
     """
     disable_name_canonicalization()
-    rejected = RejectedLogins(urandom(32))
     with asyncio.Runner() as runner, closing(HistoryFile(paths.sign_in_file)) as history:
         # TrayProxy does not listen here, so no upstream can be its own listener.
         tools = SaveTools(
             keyring,
             history,
-            rejected,
             limits,
             name_of,
             lambda addresses: False,
@@ -189,7 +184,7 @@ async def _rejected_before(
 
     If the state directory does not respond, return the problem of an unrecorded trial.
     """
-    is_known = tools.rejected.contains((upstream_id.upstream,), login)
+    is_known = tools.history.rejected.contains((upstream_id.upstream,), login)
     try:
         async with asyncio.timeout(DeskLimits().record_timeout):
             profile_id = await asyncio.wrap_future(
@@ -227,13 +222,6 @@ class _RecordingStore:
             if self._last_save is not None and self._last_save.done()
             else None
         )
-
-
-class _SharedHistory(ForwardingHistory):
-    """The history of another desk, which closes it."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 class _NullListener:
