@@ -494,16 +494,6 @@ def test_a_password_refused_by_the_keyring_is_reported_and_works(harness: Scheme
     assert harness.desk.broker.known(SPACE) is not None
 
 
-def test_whether_a_password_is_saved_is_known(harness: SchemesHarness) -> None:
-    harness.desk.send_own_request = harness.try_own
-    assert not harness.desk.facts("office").is_saved
-    harness.save(RIGHT)
-    harness.wait()
-    assert harness.desk.facts("office").is_saved
-    harness.loop.run_until_complete(harness.desk.forget(OFFICE))
-    assert not harness.desk.facts("office").is_saved
-
-
 def test_a_second_password_to_be_saved_replaces_the_first(
     harness: SchemesHarness,
 ) -> None:

@@ -11,7 +11,6 @@ from trayproxy.desk.challenge_reader import ChallengeReader
 from trayproxy.desk.credential_store import CredentialStore, LookupResult
 from trayproxy.desk.machine.events import (
     KeyringSurveyed,
-    LoginSaved,
     LookupFinished,
     LookUpLogin,
     SaveLoginToKeyring,
@@ -97,7 +96,6 @@ class KeyringIo:
 
         self._store.save(profile, login).add_done_callback(report)
         written = self._when_written(saved)
-        written.add_done_callback(partial(self._saved, profile.id))
         return written
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
@@ -164,10 +162,6 @@ class KeyringIo:
 
     def _surveyed(self, keyring: KeyringStatus) -> None:
         self._handle(KeyringSurveyed(keyring))
-
-    def _saved(self, profile_id: str, written: Future[Problem | None]) -> None:
-        if not written.cancelled() and written.result() is None:
-            self._handle(LoginSaved(profile_id))
 
     def _when_written(self, *writes: ThreadFuture[Problem | None]) -> Future[Problem | None]:
         """Return a future of the keyring's writes; keep the first failure as a notice.

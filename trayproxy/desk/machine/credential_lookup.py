@@ -130,8 +130,6 @@ class CredentialLookup:
         if space.phase not in (SpacePhase.LOOKING_UP, SpacePhase.PROMPTING):
             return
         login = event.login
-        if login:
-            state.saved.add(space.key.upstream_id.profile_id)
         if login is None:
             self._prompts.ask(space, self._reason_without_login(space))
         elif state.is_rejected(space.key.upstream_id, login):
@@ -217,7 +215,8 @@ class CredentialLookup:
         is_same = login is not None and login == space.login
         unanswered = space.doubt.unanswered if is_same and source is LoginSource.SAVED else 0
         is_rejected = login is not None and self._state.is_rejected(space.key.upstream_id, login)
-        self.clear_login(space, login, source, retry_rejected=is_rejected)
+        self._cancel_trial(space)
+        space.renew(login, source, retry_rejected=is_rejected)
         space.doubt = replace(space.doubt, unanswered=unanswered)
         if source is not LoginSource.SAVED and space.prompt.reason not in UPSTREAM_CHANGED:
             space.backoffs.clear()  # The failures may have been specific to the previous user.
@@ -226,22 +225,12 @@ class CredentialLookup:
         space.prompt = space.prompt.with_new_login(login)
         self._state.prompt_changed(space)
 
-    def clear_login(
-        self,
-        space: SpaceState,
-        login: Login | None = None,
-        source: LoginSource = LoginSource.SAVED,
-        *,
-        retry_rejected: bool = False,
-    ) -> None:
-        """Replace the current login by a new one, or by none, and cancel the trial not yet begun.
+    def clear_login(self, space: SpaceState) -> None:
+        """Start a new generation without a login."""
+        self._cancel_trial(space)
+        space.renew()
 
-        Args:
-            space: The protection space.
-            login: The new login, None if there is none.
-            source: The origin of the new login.
-            retry_rejected: As in `CurrentLogin`.
-        """
+    def _cancel_trial(self, space: SpaceState) -> None:
+        """Remove the record of the current login's trial if the login was not sent."""
         if space.trial.is_recorded and space.login:
             self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
-        space.renew(login, source, retry_rejected=retry_rejected)

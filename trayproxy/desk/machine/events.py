@@ -354,12 +354,6 @@ class TrialRecorded(Struct, frozen=True):
     hold_s: float = 0.0
 
 
-class LoginSaved(Struct, frozen=True):
-    """The keyring has saved a login of a profile."""
-
-    profile_id: str
-
-
 class KeyringSurveyed(Struct, frozen=True):
     """The status of the keyring was determined, or has changed."""
 
@@ -408,7 +402,6 @@ Event = (
     | ProfileSwitched
     | LookupFinished
     | TrialRecorded
-    | LoginSaved
     | KeyringSurveyed
     | NetworkChanged
     | ScreenLocked

@@ -38,7 +38,6 @@ from trayproxy.desk.machine.events import (
     KeyringSurveyed,
     LoginAccepted,
     LoginProvided,
-    LoginSaved,
     LoginsForgotten,
     LoginUnproved,
     LookupFinished,
@@ -160,8 +159,6 @@ class Machine(Queries):
                 self._lookup.handle_found(event)
             case TrialRecorded():
                 self._verification.handle_recorded(event)
-            case LoginSaved(profile_id):
-                self.state.saved.add(profile_id)
             case KeyringSurveyed(keyring):
                 self._set_keyring(keyring)
             case TimePassed():

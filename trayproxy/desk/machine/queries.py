@@ -66,14 +66,12 @@ class ProfileFacts:
         snoozed_until: End of the snooze on the machine's clock; infinite if only the user ends it;
             None if there is no snooze.
         waiting: Number of parked requests of programs.
-        is_saved: True if the keyring is known to hold a login.
     """
 
     sign_in: SignInState = SignInState.UNTESTED
     user: str = ""
     snoozed_until: float | None = None
     waiting: int = 0
-    is_saved: bool = False
 
 
 class Queries:
@@ -229,7 +227,6 @@ class Queries:
             latest.login.user if latest and latest.login else "",
             max(snooze, default=None),
             sum(len(space.clients) for space in spaces),
-            profile_id in self.state.saved,
         )
 
     def no_common_scheme(self, profile_id: str = "") -> tuple[Problem, ...]:

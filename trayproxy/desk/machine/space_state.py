@@ -239,7 +239,11 @@ class SpaceState:
             self.prompt = self.prompt.settled()
 
     def renew(
-        self, login: Login | None, source: LoginSource, *, retry_rejected: bool = False
+        self,
+        login: Login | None = None,
+        source: LoginSource = LoginSource.SAVED,
+        *,
+        retry_rejected: bool = False,
     ) -> None:
         """Replace the current login; nothing known about the replaced login counts any more.
 

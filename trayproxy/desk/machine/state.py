@@ -50,7 +50,6 @@ class DeskState:
         profiles: Profiles as currently configured, by id; None for a deleted profile.
         no_common_scheme: Upstreams whose last 407 offered no usable scheme, with the problem sent
             to clients.
-        saved: Profiles for which the keyring is known to hold a login.
         can_send_own: True if own requests can be sent.
         screen_locked: True if the screen is locked.
         effects: Pending effects in order; `Machine.handle` returns and clears them.
@@ -72,7 +71,6 @@ class DeskState:
         self.active: Profile | None = None
         self.profiles: dict[str, Profile | None] = {}
         self.no_common_scheme: dict[UpstreamId, Problem] = {}
-        self.saved: set[str] = set()
         self.can_send_own = False
         self.screen_locked = False
         self.effects: list[Effect] = []

@@ -206,7 +206,6 @@ class UserActions:
             if space.login:
                 state.rejected.discard(state.rejection_scopes(space.key.upstream_id), space.login)
             self.reset_space(space)
-        state.saved.discard(profile_id)
         self.clear_history(profile_id)
 
     def clear_history(self, profile_id: str) -> None:

@@ -1,0 +1,288 @@
+"""The frozen parts of a protection space's state, as values."""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from tests.desk.machine_driver import (
+    BASIC,
+    BASIC_METHOD,
+    DIGEST,
+    NTLM,
+    OFFICE,
+    RIGHT,
+    SPACE,
+    WRONG,
+)
+from trayproxy.auth.login import Login
+from trayproxy.desk.machine.current_login import CurrentLogin, Doubt, LoginSource, Trial
+from trayproxy.desk.machine.events import OfferedScheme
+from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.machine.prompt_state import OpenPrompt, PromptState
+from trayproxy.desk.machine.space_state import Lookup, ParkedRequest, SpacePhase, SpaceState
+from trayproxy.domain.signin import PromptReason
+
+LIMITS = DeskLimits()
+TARGET = "github.com:443"
+PROMPT = PromptState(BASIC_METHOD)
+
+
+# --- The current login ---------------------------------------------------------------------------
+
+
+def test_a_new_login_starts_without_the_state_of_the_replaced_login() -> None:
+    space = SpaceState(SPACE, OFFICE, 1000.0, PROMPT, Lookup(1000.0).started(7, 1008.0))
+    space.renew(WRONG, LoginSource.TYPED)
+    space.current = space.current.accepted(1001.0, "basic", "basic").accepted_for(TARGET, 8)
+    space.current = replace(space.current, consent=BASIC, remember=True, weaker_snoozed_until=inf)
+    space.doubt = space.doubt.refused(TARGET, 1002.0).lost(TARGET).sent(3, TARGET)
+    space.trial = space.trial.recording(1, 1010.0).canary_sent(TARGET, "basic", 1003.0, LIMITS)
+    space.parked[4] = ParkedRequest(
+        4, 1004.0, TARGET, None, was_refused=True, objection=PromptReason.DOWNGRADE
+    )
+    space.renew(RIGHT, LoginSource.SAVED, retry_rejected=True)
+    assert space.current == CurrentLogin(RIGHT, LoginSource.SAVED, 2, retry_rejected=True)
+    assert (space.doubt, space.trial, space.lookup) == (Doubt(), Trial(), Lookup(1000.0))
+    assert space.parked == {4: ParkedRequest(4, 1004.0, TARGET, None)}
+
+
+@pytest.mark.parametrize(
+    ("phase", "was_accepted", "pending"),
+    [
+        (SpacePhase.CHECKING, False, {1: WRONG}),
+        (SpacePhase.CHECKING, True, {}),
+        (SpacePhase.UNVERIFIED, False, {}),
+    ],
+)
+def test_a_login_replaced_while_its_canary_is_in_flight_has_a_pending_verdict(
+    phase: SpacePhase, was_accepted: bool, pending: dict[int, Login]
+) -> None:
+    space = SpaceState(SPACE, OFFICE, 1000.0, PROMPT, Lookup(1000.0), phase=phase)
+    space.renew(WRONG, LoginSource.TYPED)
+    if was_accepted:
+        space.current = space.current.accepted(1001.0, "basic", "basic")
+    space.renew(RIGHT, LoginSource.TYPED)
+    assert space.current.pending_verdicts == pending
+    assert space.current.without_pending(1).pending_verdicts == {}
+    assert space.current.without_pending(2) is space.current
+
+
+def test_the_oldest_of_33_pending_verdicts_is_forgotten() -> None:
+    current = CurrentLogin()
+    for number in range(34):
+        current = current.replaced(Login("jdoe", str(number)), LoginSource.TYPED, is_in_flight=True)
+    assert sorted(current.pending_verdicts) == list(range(2, 34))
+
+
+@pytest.mark.parametrize(
+    ("offers", "scheme", "label"),
+    [
+        ((BASIC,), "basic", "basic"),
+        ((BASIC, NTLM), "ntlm", "ntlm"),
+        ((NTLM, BASIC), "ntlm", "ntlm"),
+        ((DIGEST, NTLM, BASIC), "ntlm", "ntlm"),
+    ],
+)
+def test_the_scheme_is_the_strongest_scheme_that_accepted_the_login(
+    offers: tuple[OfferedScheme, ...], scheme: str, label: str
+) -> None:
+    current = CurrentLogin(RIGHT)
+    assert (current.scheme, current.label, current.was_accepted) == ("", "", False)
+    for offer in offers:
+        current = current.accepted(1000.0, offer.scheme, offer.label)
+    assert (current.scheme, current.label, current.was_accepted) == (scheme, label, True)
+
+
+def test_the_scheme_of_an_acceptance_replaces_a_failed_scheme() -> None:
+    current = CurrentLogin(RIGHT).accepted(1000.0, "ntlm", "ntlm")
+    current = replace(current, scheme="").accepted(1001.0, "basic", "basic")
+    assert (current.scheme, current.label) == ("basic", "basic")
+
+
+def test_the_targets_of_the_last_acceptances_are_known() -> None:
+    current = CurrentLogin(RIGHT)
+    for target in ("a.example:80", "b.example:80", "a.example:80", "c.example:443"):
+        current = current.accepted_for(target, 2)
+    assert current.accepted_targets == ("a.example:80", "c.example:443")
+    assert current.was_accepted_for("a.example:443")
+    assert not current.was_accepted_for("b.example:80")
+
+
+# --- Doubt ---------------------------------------------------------------------------------------
+
+
+def test_a_lost_request_makes_its_host_inconclusive_and_ends_the_wait_for_its_response() -> None:
+    silent = Doubt().silent(1, 1000.0, LIMITS)
+    assert silent == Doubt(unanswered=1, is_overdue=True)
+    assert silent.lost(None) == Doubt(unanswered=2)
+    assert silent.lost(TARGET) == Doubt(unanswered=2, inconclusive_hosts=frozenset({"github.com"}))
+
+
+def test_a_silent_upstream_delays_the_next_send_permit_once_the_limit_is_reached() -> None:
+    assert Doubt().silent(5, 1000.0, LIMITS) == Doubt(
+        unanswered=LIMITS.unanswered_max, is_overdue=True, last_permit_at=1000.0
+    )
+
+
+def test_only_requests_in_flight_return() -> None:
+    doubt = Doubt().silent(1, 1000.0, LIMITS).permitted(3, TARGET, 1001.0).sent(4, "b.example:80")
+    assert not doubt.is_overdue
+    assert doubt.last_permit_at == 1001.0
+    assert doubt.returned(3).in_flight == {4: "b.example:80"}
+    assert doubt.returned(5) is doubt
+
+
+def test_after_silence_the_hosts_of_all_requests_in_flight_are_inconclusive() -> None:
+    doubt = Doubt(unanswered=1, is_overdue=True).sent(3, TARGET).sent(4, "b.example:80")
+    doubt = doubt.after_silence(LIMITS)
+    assert doubt.inconclusive_hosts == {"github.com", "b.example"}
+    assert (doubt.unanswered, doubt.is_overdue) == (LIMITS.unanswered_max, False)
+    assert Doubt(unanswered=9).after_silence(LIMITS).unanswered == 9
+
+
+def test_a_refusal_counts_for_its_host_for_a_limited_time() -> None:
+    doubt = Doubt().refused(TARGET, 1000.0)
+    end = 1000.0 + LIMITS.refusal_window
+    assert doubt.was_refused_lately("github.com:80", end, LIMITS)
+    assert not doubt.was_refused_lately(TARGET, end + 0.1, LIMITS)
+    assert not doubt.was_refused_lately("b.example:443", end, LIMITS)
+
+
+def test_a_doubt_exists_after_a_refusal_or_a_missing_response() -> None:
+    assert not Doubt(scheme_failures=1).refused(TARGET, 1000.0).exists
+    assert Doubt(refusals=1).exists
+    assert Doubt(unanswered=1).exists
+    assert not Doubt(refusals=2).refused(TARGET, 1000.0).sent(3, TARGET).rejected().exists
+
+
+# --- The trial -----------------------------------------------------------------------------------
+
+
+def test_an_own_request_continues_with_a_new_login() -> None:
+    trial = Trial().challenged(TARGET, is_own=False).own_request_sent(5, 1010.0)
+    trial = replace(trial, is_blocked=True).challenged("", is_own=True).rejected(TARGET)
+    assert trial.renewed() == Trial(
+        own_request=5,
+        own_deadline=1010.0,
+        own_challenged=True,
+        last_target=TARGET,
+        rejecting_target=TARGET,
+    )
+
+
+def test_other_requests_wait_for_an_own_request_until_its_deadline() -> None:
+    trial = Trial().own_request_sent(5, 1010.0)
+    assert (trial.awaits_own_request, trial.is_pending, trial.deadline) == (True, True, 1010.0)
+    overdue = trial.own_request_overdue()
+    assert (overdue.awaits_own_request, overdue.is_pending, overdue.deadline) == (False, True, inf)
+    assert trial.own_request_ended() == Trial(was_own_sent=True)
+
+
+def test_a_record_is_overdue_until_it_is_written() -> None:
+    trial = Trial().recording(5, 1008.0)
+    assert (trial.is_record_overdue, trial.deadline) == (False, 1008.0)
+    overdue = trial.with_overdue_record()
+    assert (overdue.is_record_overdue, overdue.deadline, overdue.is_pending) == (True, inf, True)
+    assert overdue.recorded(may_send=True) == Trial(is_recorded=True)
+    assert not Trial().is_record_overdue
+
+
+@pytest.mark.parametrize(("is_overdue", "was_own_sent"), [(True, False), (False, True)])
+def test_an_own_request_refused_for_an_overdue_record_is_sent_again(
+    is_overdue: bool, was_own_sent: bool
+) -> None:
+    trial = Trial().own_request_sent(5, 1010.0).own_request_ended().recording(5, 1008.0)
+    trial = trial.with_overdue_record() if is_overdue else trial
+    assert trial.recorded(may_send=True).was_own_sent is was_own_sent
+
+
+def test_the_canary_is_first_overdue_and_then_lost() -> None:
+    trial = Trial(is_recorded=True).canary_sent(TARGET, "basic", 1000.0, LIMITS)
+    assert (trial.canary_target, trial.canary_scheme, trial.is_recorded) == (TARGET, "basic", False)
+    assert trial.deadline == 1000.0 + LIMITS.canary_overdue
+    assert trial.canary_overdue().deadline == 1000.0 + LIMITS.canary_timeout
+    assert trial.canary_ended().deadline == inf
+    accepted = replace(trial, is_blocked=True, rejecting_target=TARGET).accepted()
+    assert accepted == trial.canary_ended()
+
+
+# --- The prompt ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (PromptReason.UNCHECKED, PromptReason.NEEDED),
+        (PromptReason.UNRECORDED, PromptReason.NEEDED),
+        (PromptReason.DOWNGRADE, PromptReason.NEEDED),
+        (PromptReason.TYPED_REJECTED, PromptReason.TYPED_REJECTED),
+        (PromptReason.KEYRING_LOCKED, PromptReason.KEYRING_LOCKED),
+    ],
+)
+def test_a_new_login_ends_some_reasons_for_the_prompt(
+    before: PromptReason, after: PromptReason
+) -> None:
+    prompt = replace(PROMPT, reason=before, user="other", is_account_locked=True)
+    assert prompt.with_new_login(RIGHT) == replace(PROMPT, reason=after, user="jdoe")
+    assert prompt.with_new_login(None).user == "other"
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_waiting", "expected"),
+    [
+        (PromptReason.NEEDED, False, PromptReason.ASKED_FOR),
+        (PromptReason.NEEDED, True, PromptReason.NEEDED),
+        (PromptReason.REPEATED, False, PromptReason.REPEATED),
+    ],
+)
+def test_a_requested_prompt_reports_a_rejection_or_waiting_requests_first(
+    reason: PromptReason, is_waiting: bool, expected: PromptReason
+) -> None:
+    requested = replace(PROMPT, reason=reason).requested(is_waiting=is_waiting)
+    assert requested == replace(PROMPT, reason=expected, may_retry_rejected=True)
+
+
+def test_only_an_open_prompt_is_touched() -> None:
+    assert PROMPT.touched(1000.0) == PROMPT
+    assert PROMPT.opened(3).touched(1000.0).open == OpenPrompt(3, 1000.0, is_touched=True)
+
+
+def test_three_rejections_in_ten_minutes_need_a_confirmation() -> None:
+    prompt = replace(PROMPT, may_retry_rejected=True, is_repeated=True)
+    for now in (1000.0, 1300.0, 1600.0):
+        assert not prompt.may_lock_account(now, LIMITS)
+        prompt = prompt.rejected("jdoe", now, is_account_locked=False)
+    assert not prompt.may_retry_rejected
+    assert prompt.needs_confirmation(1600.0, LIMITS)
+    assert not prompt.needs_confirmation(1600.1, LIMITS)
+    assert prompt.without_rejections() == replace(PROMPT, user="jdoe")
+
+
+def test_a_locked_account_and_a_repeated_login_need_a_confirmation() -> None:
+    locked = PROMPT.rejected("jdoe", 1000.0, is_account_locked=True)
+    assert locked.needs_confirmation(1000.0, LIMITS)
+    repeated = PROMPT.rejected_before("jdoe", PromptReason.REPEATED)
+    assert repeated.needs_confirmation(1000.0, LIMITS)
+    saved = PROMPT.rejected_before("jdoe", PromptReason.SAVED_REJECTED)
+    assert not saved.needs_confirmation(1000.0, LIMITS)
+
+
+@pytest.mark.parametrize("reason", PromptReason)
+def test_a_prompt_waits_for_a_locked_or_silent_keyring_while_it_is_open(
+    reason: PromptReason,
+) -> None:
+    prompt = replace(PROMPT, reason=reason)
+    is_blocked = reason in (PromptReason.KEYRING_LOCKED, PromptReason.KEYRING_SILENT)
+    assert prompt.opened(3).waits_for_keyring is is_blocked
+    assert not prompt.waits_for_keyring
+
+
+# --- The look-up ---------------------------------------------------------------------------------
+
+
+def test_the_late_result_of_a_keyring_lookup_is_used_unless_the_lookup_was_cancelled() -> None:
+    started = Lookup(1000.0).started(7, 1008.0)
+    assert started.timed_out(1908.0) == Lookup(1908.0, number=7)
+    assert started.finished(1005.0) == Lookup(1005.0)
+    assert started.cancelled() == Lookup(1000.0)
