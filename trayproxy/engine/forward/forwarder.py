@@ -22,6 +22,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     LoginSupersededError,
     UnansweredError,
 )
+from trayproxy.engine.proxy_auth.request_broker import wait_for_desk
 from trayproxy.engine.proxy_auth.stream_auth_port import stream_exchange
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
@@ -373,7 +374,7 @@ class Forwarder:
             ClientGoneError: The client closed its connection.
         """
         self._connection.deadline = None
-        result = await self._lease.wait_for_desk(future)
+        result = await wait_for_desk(self._connection, self._lease, future)
         if isinstance(result, Refusal):
             raise RequestRefusedError(refusal_page(result))
         if result is None:

@@ -116,8 +116,7 @@ class AuthExchange:
         return outcome
 
     async def discard(self, response: Response) -> bool:
-        """Read and discard the rest of the final response. Return True if the connection can carry
-        the next request; otherwise it is closed."""
+        """Read and discard the rest of the final response; see `AuthMessages.discard`."""
         return await self._messages.discard(response)
 
     async def _send_until_answered(self, credentials: Credentials | None) -> TryResult:
@@ -148,18 +147,18 @@ class AuthExchange:
                     return result
                 fresh = False
         finally:
-            port.end_attempt()
+            self._broker.end_attempt()
 
     async def _try(self, credentials: Credentials | None, *, fresh: bool) -> TryResult | None:
         """Send the request on a connection with the permit of the desk. Return None if the request
         must be sent again with the challenges now known."""
-        port, is_answered = self._port, self._route.authenticates_requests
+        is_answered = self._route.authenticates_requests
         while True:
             if (
                 credentials is not None
                 and is_answered
                 and credentials.scheme.binds_connection
-                and await port.await_preconnect(credentials)
+                and await self._broker.await_preconnect(credentials)
                 and self._is_superseded(credentials)
             ):
                 raise LoginSupersededError
@@ -208,7 +207,7 @@ class AuthExchange:
     ) -> TryResult | None:
         """Send the legs of a handshake until there is a response or a verdict; see
         `HandshakeLegs.run`."""
-        # Not at the top: many requests need no handshake.
+        # Many requests need no handshake.
         from trayproxy.engine.proxy_auth.handshake_legs import HandshakeLegs
 
         if self._legs is None:

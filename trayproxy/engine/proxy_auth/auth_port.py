@@ -243,8 +243,8 @@ class TryResult(NamedTuple):
 
 
 class RequestBroker(Protocol):
-    """The desk (`trayproxy.desk.broker.CredentialBroker`), as the exchange of one request sees
-    it."""
+    """The desk (`trayproxy.desk.broker.CredentialBroker`) and the preconnector, as the exchange of
+    one request sees them."""
 
     def is_superseded(self, credentials: Credentials) -> bool:
         """Return True if the desk no longer hands out this login: it was refused to another request
@@ -263,6 +263,18 @@ class RequestBroker(Protocol):
 
     def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
         """Report the outcome of an attempt."""
+
+    async def await_preconnect(self, credentials: Credentials) -> bool:
+        """Wait for the end of a preconnect with these credentials. Return False if there is none.
+
+        The preconnect may end with a refusal of the login.
+        """
+
+    def end_attempt(self) -> None:
+        """Note that this request is authenticated or has failed."""
+
+    def handshake_done(self, credentials: Credentials) -> None:
+        """Note that this request needed several messages to authenticate its connection."""
 
 
 class AuthPort(Protocol):
@@ -303,12 +315,6 @@ class AuthPort(Protocol):
         without TLS."""
 
     # --- connections ---
-
-    async def await_preconnect(self, credentials: Credentials) -> bool:
-        """Wait for the end of a preconnect with these credentials. Return False if there is none.
-
-        The preconnect may end with a refusal of the login.
-        """
 
     async def acquire(
         self,
@@ -351,12 +357,6 @@ class AuthPort(Protocol):
         Args:
             was_unused: True if no response had ever arrived on the connection.
         """
-
-    def end_attempt(self) -> None:
-        """Note that this request is authenticated or has failed."""
-
-    def handshake_done(self, credentials: Credentials) -> None:
-        """Note that this request needed several messages to authenticate its connection."""
 
     # --- messages ---
 

@@ -88,7 +88,7 @@ class HandshakeLegs:
                 handshake.finish(response.fields)
                 result = await self._accepted(credentials, step, response)
                 if result.login_was_accepted and legs > 1:
-                    port.handshake_done(credentials)
+                    self._broker.handshake_done(credentials)
                 return result
             is_open = await messages.discard(
                 response,

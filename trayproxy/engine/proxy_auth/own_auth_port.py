@@ -126,10 +126,6 @@ class OwnAuthPort:
         """Record the sending of a login while connecting."""
         self.login_was_sent = True
 
-    async def await_preconnect(self, credentials: Credentials) -> bool:
-        """Return False: an own request uses no connection authenticated ahead of need."""
-        return False
-
     async def acquire(
         self,
         credentials: Credentials | None,
@@ -173,12 +169,6 @@ class OwnAuthPort:
     def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
         """Return the error to raise after the upstream closed the connection."""
         return self._no_response()
-
-    def end_attempt(self) -> None:
-        """Do nothing: an own request creates no demand for authenticated connections."""
-
-    def handshake_done(self, credentials: Credentials) -> None:
-        """Do nothing: an own request creates no demand for authenticated connections."""
 
     # --- messages ---
 
@@ -300,6 +290,16 @@ class OwnRequestBroker:
 
     def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
         """Do nothing."""
+
+    async def await_preconnect(self, credentials: Credentials) -> bool:
+        """Return False: an own request uses no connection authenticated ahead of need."""
+        return False
+
+    def end_attempt(self) -> None:
+        """Do nothing: an own request creates no demand for authenticated connections."""
+
+    def handshake_done(self, credentials: Credentials) -> None:
+        """Do nothing: an own request creates no demand for authenticated connections."""
 
 
 async def _final_head(connection: UpstreamConnection, method: bytes) -> Response:

@@ -80,7 +80,7 @@ class PreconnectLease(UpstreamLease):
 
     __slots__ = ()
 
-    async def wait(self, io_wait: IoWait) -> int:
+    async def wait(self, io_wait: IoWait, *, is_parked: bool = False) -> int:
         """Wait for an event. There is no client to watch."""
         return await io_wait
 

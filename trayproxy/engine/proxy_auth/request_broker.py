@@ -1,10 +1,11 @@
 """The desk, as the authentication exchange of a client's request or of a preconnect sees it."""
 
-from asyncio import CancelledError
+from asyncio import CancelledError, Future
 
 from trayproxy.desk.broker import NoVerdict
-from trayproxy.desk.credentials import Credentials
+from trayproxy.desk.credentials import Credentials, Outcome
 from trayproxy.engine.downstream import Downstream
+from trayproxy.engine.net.fd_task import IoWait
 from trayproxy.engine.proxy_auth.auth_context import UnansweredRequest, UnansweredSocksLogin
 from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthOutcome, PendingLogin, Permit
 from trayproxy.engine.proxy_auth.challenge_detection import captive_portal_url, report_evidence
@@ -46,8 +47,18 @@ class StreamRequestBroker:
         target = str(self._cached.request.target.authority)
         future = self._desk.request_permit(credentials, target)
         has_waited = not future.done()
-        permitted = await self._lease.wait_for_desk(future)
+        permitted = await wait_for_desk(self._downstream, self._lease, future)
         return Permit(permitted if isinstance(permitted, Credentials) else None, has_waited)
+
+    async def await_preconnect(self, credentials: Credentials) -> bool:
+        """Register the demand for an authenticated connection, and wait for the end of a preconnect
+        that is in progress. Return False if there is none.
+
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
+        """
+        self._lease.register_demand(credentials)
+        return await self._lease.wait_for_preconnect()
 
     def report_lost(self, credentials: Credentials) -> None:
         """Report a login that was sent on a lost connection."""
@@ -77,6 +88,14 @@ class StreamRequestBroker:
         url = "" if route.is_direct else captive_portal_url(response, request)
         if url:
             self._lease.report_captive_portal(url)
+
+    def end_attempt(self) -> None:
+        """Report to the preconnector that this request is authenticated or has failed."""
+        self._lease.end_authentication()
+
+    def handshake_done(self, credentials: Credentials) -> None:
+        """Report to the preconnector that this request needed several messages."""
+        self._lease.record_handshake(credentials)
 
     def _hand_over(self, login: PendingLogin) -> bool:
         """Let the response to a login be read after its client has disconnected. Return False if
@@ -110,3 +129,34 @@ class StreamRequestBroker:
         downstream.release(connection.stream.descriptor)
         downstream.upstream = None
         return True
+
+
+async def wait_for_desk(
+    downstream: Downstream, lease: UpstreamLease, future: Future[Outcome]
+) -> Outcome:
+    """Wait for the desk, and return the outcome for this request.
+
+    The request holds no connection meanwhile, because a person takes longer than a proxy keeps
+    an idle connection open.
+
+    Args:
+        downstream: The client's side of the request.
+        lease: The lease of the upstream connection.
+        future: The future returned by `CredentialBroker.challenged` or
+            `CredentialBroker.request_permit`.
+
+    Raises:
+        ClientGoneError: The client disconnected. The request is withdrawn from the desk.
+    """
+    if future.done():
+        return future.result()
+    try:
+        lease.release_connection()
+        downstream.deadline = None
+        while not future.done():
+            await lease.wait(IoWait({}, future=future), is_parked=True)
+    except BaseException:
+        # The desk may have answered the request at the same moment.
+        downstream.context.desk.withdraw(future)
+        raise
+    return future.result()

@@ -8,6 +8,9 @@ from trayproxy.engine.error_pages import (
     CONNECTION_CLOSED,
     SITE_WANTS_SIGN_IN,
     RequestRefusedError,
+    no_response,
+    slow_site,
+    slow_site_or_proxy,
 )
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
 from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
@@ -33,7 +36,7 @@ from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
-from trayproxy.http.request import request_target, write_request
+from trayproxy.http.request import Request, request_target, write_request
 from trayproxy.http.response import Response
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -130,16 +133,6 @@ class StreamAuthPort:
 
     # --- connections ---
 
-    async def await_preconnect(self, credentials: Credentials) -> bool:
-        """Register the demand for an authenticated connection, and wait for the end of a preconnect
-        that is in progress. Return False if there is none.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
-        self._lease.register_demand(credentials)
-        return await self._lease.wait_for_preconnect()
-
     async def acquire(
         self,
         credentials: Credentials | None,
@@ -171,11 +164,8 @@ class StreamAuthPort:
 
     def _facts(self, upstream: UpstreamConnection) -> ConnectionFacts:
         """Return the state of the connection in use."""
-        return ConnectionFacts(
-            self._number,
-            upstream.is_authenticated,
-            upstream.response_count > 0,
-        )
+        was_used = upstream.response_count > 0
+        return ConnectionFacts(self._number, upstream.is_authenticated, was_used)
 
     def open_connection(self) -> ConnectionFacts | None:
         """Return the connection in use; None if there is none or it is closed."""
@@ -206,14 +196,6 @@ class StreamAuthPort:
         self._lease.report_failure(CONNECTION_CLOSED)
         return RequestRefusedError(CONNECTION_CLOSED)
 
-    def end_attempt(self) -> None:
-        """Report to the preconnector that this request is authenticated or has failed."""
-        self._lease.end_authentication()
-
-    def handshake_done(self, credentials: Credentials) -> None:
-        """Report to the preconnector that this request needed several messages."""
-        self._lease.record_handshake(credentials)
-
     # --- messages ---
 
     async def send(self, message: Message) -> Response:
@@ -236,7 +218,7 @@ class StreamAuthPort:
         except TimeoutError as error:
             if writer.waits_for_client:
                 raise RequestBodyError(408, "its content did not come in time") from error
-            raise self._lease.time_out() from error
+            raise _time_out(downstream, self._lease, self._cached.request) from error
         finally:
             downstream.pending_credentials = None
             if message.carried is not None and writer.started:
@@ -252,7 +234,7 @@ class StreamAuthPort:
             writer.adopt_sent_request(upstream.stream)
             if downstream.has_timed_out:
                 downstream.has_timed_out = False
-                raise self._lease.time_out()
+                raise _time_out(downstream, self._lease, self._cached.request)
             return reader
         via = self._context.own_address.via
         head = _write_head(message, self._cached, self._lease.route, upstream.key, via)
@@ -357,8 +339,7 @@ class StreamAuthPort:
         self._downstream.deadline = None
         wait = IoWait({}, future=future, timeout=self._context.limits.auth_step_s)
         try:
-            with self._lease.parked():
-                woken = await self._lease.wait(wait)
+            woken = await self._lease.wait(wait, is_parked=True)
         finally:
             future.cancel()
         return SERVER_SILENT if woken == TIMED_OUT else future.result()
@@ -393,6 +374,34 @@ def _write_head(
     if is_cacheable:
         cached.store_sent(wire, route, message.credentials, key, withheld)
     return wire
+
+
+def _time_out(
+    downstream: Downstream, lease: UpstreamLease, request: Request
+) -> RequestRefusedError:
+    """Close the connection to a silent next hop, and return the error to raise.
+
+    An upstream with another response since the start of the request is alive, and the site is slow.
+    Otherwise either the upstream or the site may be slow. A site needs longer to respond to a GET
+    than a proxy needs to open a tunnel.
+    """
+    connection, route, target = downstream.upstream, lease.route, request.target.authority
+    downstream.drop_upstream()
+    assert target is not None
+    limit = downstream.context.limits.response_head_limit_s(request.method)
+    if route.upstream is None or route.is_socks:
+        page = no_response(target.host, limit, through_upstream=False)
+        if route.upstream is None:
+            lease.report_failure(page)
+        return RequestRefusedError(page)
+    if connection is not None and route.activity.responses > connection.responses_before:
+        return RequestRefusedError(slow_site(target.host, limit))
+    lease.record_silence()
+    if request.method != b"CONNECT":
+        return RequestRefusedError(slow_site_or_proxy(target.host, route.upstream.host, limit))
+    page = no_response(route.upstream.host, limit, through_upstream=True)
+    lease.report_failure(page)
+    return RequestRefusedError(page)
 
 
 async def _read_content(writer: RequestWriter, downstream: Downstream) -> None:

@@ -1,35 +1,19 @@
-"""The lease of an upstream connection by one request, and waiting for responses on it."""
+"""The lease of an upstream connection by one request."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from trayproxy.desk.broker import CredentialBroker
-from trayproxy.desk.credentials import Credentials, Outcome
+from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.downstream import Downstream
-from trayproxy.engine.error_pages import (
-    ErrorPage,
-    RequestRefusedError,
-    no_response,
-    slow_site,
-    slow_site_or_proxy,
-)
-from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
+from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.net.fd_task import IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
+from trayproxy.engine.proxy_auth.client_watch import wait_beside_client
 from trayproxy.engine.proxy_auth.preconnect_policy import PreconnectOrder
-from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.upstream.connector import ConnectRequest, UnusableError
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import Request
-
-if TYPE_CHECKING:
-    from asyncio import Future
-
-CLIENT_CHECK_INTERVAL_S = 0.5
-"""Seconds between two checks whether a client is still connected while TrayProxy does not read from
-it."""
 
 
 def _authenticated_key(key: PoolKey, credentials: Credentials) -> PoolKey:
@@ -44,14 +28,11 @@ class UpstreamLease:
         auth: The objects shared by all authentication exchanges.
         route: The route of the request.
         preferred_route: The route the request would take if no upstream were down.
-        is_parked: True while the request waits for the desk or for a sign-in server. If the client
-            disconnects meanwhile, the request is dropped.
         unanswered_stream: The connection to a SOCKS server without a reply to a login, although the
             client has disconnected; None without such a connection.
     """
 
     __slots__ = (
-        "_client",
         "_context",
         "_demand_key",
         "_downstream",
@@ -59,7 +40,6 @@ class UpstreamLease:
         "_request",
         "_responses_before",
         "auth",
-        "is_parked",
         "preferred_route",
         "route",
         "unanswered_stream",
@@ -77,20 +57,13 @@ class UpstreamLease:
         self.auth = auth
         self.route = route
         self.preferred_route = preferred_route
-        self.is_parked = False
         self.unanswered_stream: SocketStream | None = None
         self._downstream = downstream
         self._context = downstream.context
-        self._client = downstream.client
         self._request = request
         self._responses_before: tuple[Route, int] | None = None
         self._demand_key: PoolKey | None = None
         self._preconnect_key: PoolKey | None = None
-
-    @property
-    def desk(self) -> CredentialBroker:
-        """The desk, which receives the verdicts on logins."""
-        return self._context.desk
 
     async def obtain_connection(
         self,
@@ -156,11 +129,10 @@ class UpstreamLease:
         """Return the pool key of the unauthenticated connections for requests with these
         credentials."""
         epoch = self._context.pool.epoch
+        name = self.route.connection_name(self._request.target.authority)
         if credentials is None:
-            return PoolKey(self._pool_name(), epoch=epoch)
-        return PoolKey(
-            self._pool_name(), credentials.upstream_id.profile_id, credentials.generation, epoch
-        )
+            return PoolKey(name, epoch=epoch)
+        return PoolKey(name, credentials.upstream_id.profile_id, credentials.generation, epoch)
 
     def _may_carry(
         self, connection: UpstreamConnection, key: PoolKey, credentials: Credentials | None
@@ -238,8 +210,7 @@ class UpstreamLease:
             return False
         done, wait_s = preconnect
         self._downstream.deadline = None
-        with self.parked():
-            await self.wait(IoWait({}, future=done, timeout=wait_s))
+        await self.wait(IoWait({}, future=done, timeout=wait_s), is_parked=True)
         return True
 
     def _mark_in_use(
@@ -257,15 +228,6 @@ class UpstreamLease:
         )
         connection.credentials = credentials if is_reusable or connection.is_authenticated else None
         return connection
-
-    def _pool_name(self) -> str:
-        """Return the name shared by all interchangeable connections of the pool."""
-        upstream_name = str(self.route.upstream or "direct:")
-        return (
-            f"{upstream_name} {self._request.target.authority}"
-            if self.route.is_direct
-            else upstream_name
-        )
 
     async def _connect(
         self, credentials: Credentials | None, before_login: Callable[[], None]
@@ -333,113 +295,6 @@ class UpstreamLease:
         if self.preferred_route.fallbacks and self.route.upstream is not None:
             self._context.failover.mark_silent(self.route.upstream)
 
-    def time_out(self) -> RequestRefusedError:
-        """Close the connection to a silent next hop, and return the error to raise.
-
-        An upstream with another response since the start of the request is alive, and the site is
-        slow. Otherwise either the upstream or the site may be slow. A site needs longer to respond
-        to a GET than a proxy needs to open a tunnel.
-        """
-        connection, route = self._downstream.upstream, self.route
-        target = self._request.target.authority
-        self._downstream.drop_upstream()
-        assert target is not None
-        limit = self._context.limits.response_head_limit_s(self._request.method)
-        if route.upstream is None or route.is_socks:
-            page = no_response(target.host, limit, through_upstream=False)
-            if route.upstream is None:
-                self.report_failure(page)
-            return RequestRefusedError(page)
-        if connection is not None and route.activity.responses > connection.responses_before:
-            return RequestRefusedError(slow_site(target.host, limit))
-        self.record_silence()
-        if self._request.method != b"CONNECT":
-            return RequestRefusedError(slow_site_or_proxy(target.host, route.upstream.host, limit))
-        page = no_response(route.upstream.host, limit, through_upstream=True)
-        self.report_failure(page)
-        return RequestRefusedError(page)
-
-    # --- waiting ---
-
-    @contextmanager
-    def parked(self) -> Iterator[None]:
-        """Mark the request as parked: it is dropped if its client disconnects."""
-        self.is_parked = True
-        try:
-            yield
-        finally:
-            self.is_parked = False
-
-    async def wait_for_desk(self, future: "Future[Outcome]") -> Outcome:
-        """Wait for the desk, and return the outcome for this request.
-
-        The request holds no connection meanwhile, because a person takes longer than a proxy keeps
-        an idle connection open.
-
-        Args:
-            future: The future returned by `CredentialBroker.challenged` or
-                `CredentialBroker.request_permit`.
-
-        Raises:
-            ClientGoneError: The client disconnected. The request is withdrawn from the desk.
-        """
-        if future.done():
-            return future.result()
-        try:
-            self.release_connection()
-            self._downstream.deadline = None
-            with self.parked():
-                while not future.done():
-                    await self.wait(IoWait({}, future=future))
-        except BaseException:
-            # The desk may have answered the request at the same moment.
-            self.desk.withdraw(future)
-            raise
-        return future.result()
-
-    async def wait(self, io_wait: IoWait) -> int:
-        """Wait for an event. Meanwhile, read early data of the client and detect its disconnection.
-
-        Raises:
-            ClientGoneError: The client disconnected while the request was parked, or its connection
-                failed.
-        """
-        client, loop = self._client, self._context.loop
-        deadline = None if io_wait.timeout is None else loop.time() + io_wait.timeout
-        while True:
-            is_client_read = (
-                not client.ended and len(client.inbox) < self._context.limits.max_early_octets
-            )
-            events = (
-                {**io_wait.events, client.descriptor: READ} if is_client_read else io_wait.events
-            )
-            wait_s = None if deadline is None else max(0.0, deadline - loop.time())
-            if self.is_parked and not is_client_read:
-                self._check_client_present()
-                wait_s = (
-                    CLIENT_CHECK_INTERVAL_S
-                    if wait_s is None
-                    else min(CLIENT_CHECK_INTERVAL_S, wait_s)
-                )
-            woken = await IoWait(events, io_wait.future, wait_s)
-            if woken == TIMED_OUT and (deadline is None or loop.time() < deadline):
-                continue
-            if woken != client.descriptor:
-                return woken
-            try:
-                client.fill()
-            except OSError:
-                raise ClientGoneError from None
-
-    def _check_client_present(self) -> None:
-        """Check whether a client is still connected while TrayProxy does not read from it.
-
-        The inbox of such a client is full, or the client has closed its sending side, which it may
-        do without leaving. Its socket gives no other sign of a disconnection.
-
-        Raises:
-            ClientGoneError: The client has disconnected.
-        """
-        is_open = self._downstream.is_client_held()
-        if is_open is False or (is_open is None and self._client.ended):
-            raise ClientGoneError
+    async def wait(self, io_wait: IoWait, *, is_parked: bool = False) -> int:
+        """Wait for an event; see `wait_beside_client`."""
+        return await wait_beside_client(self._downstream, io_wait, is_parked=is_parked)

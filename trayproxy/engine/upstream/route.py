@@ -75,6 +75,11 @@ class Route:
         ):
             object.__setattr__(self, name, value)
 
+    def connection_name(self, target: Authority | None) -> str:
+        """Return the name shared by all interchangeable connections of the pool to a target."""
+        name = str(self.upstream or "direct:")
+        return f"{name} {target}" if self.is_direct else name
+
     @classmethod
     def via_profile(cls, profile: Profile) -> "Route":
         """Return the route through the first upstream of a profile, with the others as
