@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.problems import passwords_not_kept
+from trayproxy.desk.problems import PASSWORDS_NOT_KEPT
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import Profile
@@ -73,7 +73,7 @@ class NullCredentialStore:
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """Return a problem: this run does not store passwords."""
-        return _done(passwords_not_kept())
+        return _done(PASSWORDS_NOT_KEPT)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Return None: there is no login to remove."""

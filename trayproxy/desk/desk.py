@@ -39,6 +39,7 @@ from trayproxy.desk.machine.events import (
     PromptDeclined,
     PromptTouched,
     RecordTrial,
+    RefusalReason,
     SaveUserName,
     ScreenLocked,
     SendOwnRequest,
@@ -51,10 +52,9 @@ from trayproxy.desk.machine.queries import ProfileFacts
 from trayproxy.desk.machine_loop import MachineLoop
 from trayproxy.desk.own_requests import OwnRequestTasks, SendOwnRequestFunction
 from trayproxy.desk.problems import (
-    no_front_end,
+    PROMPT_CLOSED,
     password_not_used,
     problem_of,
-    prompt_gone,
     sign_in_disabled,
 )
 from trayproxy.desk.prompt_feed import ChangeListener, PromptFeed
@@ -143,7 +143,7 @@ class Desk:
         """
         prompt = self._machine.prompt(number)
         if prompt is None:
-            return prompt_gone()
+            return PROMPT_CLOSED
         problem = self._reader.check_login(login, prompt.upstream, prompt.method)
         if problem is None:
             self._handle(PromptAnswered(number, login, remember))
@@ -166,7 +166,7 @@ class Desk:
         if profile.sign_in is SignIn.NONE:
             return sign_in_disabled(profile).problem
         if not self._front_ends and profile.sign_in is SignIn.PASSWORD:
-            return no_front_end(profile)
+            return problem_of(RefusalReason.UNATTENDED, profile)
         self._handle(SignInRequested(profile, self._reader.guess_method(profile)))
         return None
 

@@ -19,13 +19,13 @@ from trayproxy.desk.machine.events import (
 from trayproxy.desk.machine.queries import Queries, TrialState
 from trayproxy.desk.machine_loop import MachineLoop
 from trayproxy.desk.problems import (
+    NOT_ACCEPTED,
+    NOT_CHECKED,
+    UNRECORDED,
     kept_in_memory,
     keyring_silent,
-    not_accepted,
-    not_checked,
     problem_of,
     rejected_before,
-    unrecorded,
 )
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.domain.problem import Problem
@@ -134,14 +134,14 @@ class KeyringIo:
         """Return why a login is not saved after its trial."""
         match state:
             case TrialState.REJECTED:
-                return not_accepted()
+                return NOT_ACCEPTED
             case TrialState.UNSENT:
                 return rejected_before()
             case TrialState.UNRECORDED:
-                return unrecorded()
+                return UNRECORDED
         changed = self._queries.changed_upstream(upstream_id)
         if changed is None:
-            return not_checked()
+            return NOT_CHECKED
         return problem_of(changed.reason, changed.profile, changed.text)
 
     def _report_saved(self, saved: Future[Problem | None], profile: Profile) -> None:

@@ -28,7 +28,7 @@ from trayproxy.desk.keyring_errors import (
     reason_of,
     state_after,
 )
-from trayproxy.desk.problems import no_keyring, not_removed, not_saved
+from trayproxy.desk.problems import NO_KEYRING, not_removed, not_saved
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.identity import APP_ID, APP_NAME
@@ -313,7 +313,7 @@ class KeyringStore:
 
     def _explain(self, error: Exception, problem: Callable[[str, str], Problem]) -> Problem:
         if self._status.state in (KeyringState.MISSING, KeyringState.UNSAFE):
-            return no_keyring()
+            return NO_KEYRING
         return problem(self._status.name, reason_of(error))
 
 

@@ -111,6 +111,39 @@ _REFUSALS = {
 }
 """The problem of each refusal; ``{profile}`` is replaced by the name of the profile."""
 
+NOT_ACCEPTED = Problem(
+    "TP-302",
+    "The proxy did not accept this password",
+    "You can correct it and try again. Nothing was saved.",
+)
+NOT_CHECKED = Problem(
+    "TP-307",
+    "The password could not be checked yet",
+    "The proxy did not answer, did not ask for a password, or did not say whether it accepts "
+    "this one. It will be saved once the proxy accepts it; until then it stays in memory.",
+)
+"""The login is not verified yet."""
+PROMPT_CLOSED = Problem(
+    "TP-301",
+    "This question is closed",
+    "It has already been answered, or no program is waiting any longer.",
+)
+"""The prompt to which a front end sends an answer is closed."""
+NO_KEYRING = Problem(
+    "TP-402",
+    "No safe place for passwords",
+    "This system offers no keyring that protects passwords.",
+)
+"""The system has no keyring, or an unencrypted keyring only."""
+PASSWORDS_NOT_KEPT = Problem(
+    "TP-402",
+    "This run keeps no passwords",
+    "TrayProxy was started for one proxy only (run --upstream).",
+)
+"""This run saves no passwords, even if the system has a keyring."""
+UNRECORDED = _REFUSALS[RefusalReason.UNRECORDED]
+"""A new login is not sent, because its trial cannot be recorded."""
+
 
 def refusal(reason: RefusalReason, profile: Profile, text: str = "") -> Refusal:
     """Return the refusal of a parked request.
@@ -160,12 +193,6 @@ def password_not_used(profile: Profile) -> Problem:
     return Problem("TP-303", "This profile uses no password", body)
 
 
-def not_accepted() -> Problem:
-    """Return the problem of a wrong login."""
-    body = "You can correct it and try again. Nothing was saved."
-    return Problem("TP-302", "The proxy did not accept this password", body)
-
-
 def rejected_before(name: str = "") -> Problem:
     """Return the problem that a login was not sent, because the same proxy rejected it before.
 
@@ -182,24 +209,6 @@ def rejected_before(name: str = "") -> Problem:
     return Problem("TP-302", title, body)
 
 
-def not_checked() -> Problem:
-    """Return the problem of an unverified login."""
-    body = (
-        "The proxy did not answer, did not ask for a password, or did not say whether it accepts "
-        "this one. It will be saved once the proxy accepts it; until then it stays in memory."
-    )
-    return Problem("TP-307", "The password could not be checked yet", body)
-
-
-def prompt_gone() -> Problem:
-    """Return the problem of an answer to a closed prompt."""
-    return Problem(
-        "TP-301",
-        "This question is closed",
-        "It has already been answered, or no program is waiting any longer.",
-    )
-
-
 def unusable_login(reason: str) -> Problem:
     """Return the problem of an unusable login.
 
@@ -207,18 +216,6 @@ def unusable_login(reason: str) -> Problem:
         reason: A whole sentence for the user who typed the login.
     """
     return Problem("TP-302", "This sign-in cannot be used", f"{reason} You can correct it.")
-
-
-def no_keyring() -> Problem:
-    """Return the problem of a system without a keyring, or with an unencrypted keyring only."""
-    body = "This system offers no keyring that protects passwords."
-    return Problem("TP-402", "No safe place for passwords", body)
-
-
-def passwords_not_kept() -> Problem:
-    """Return the problem that this run saves no passwords, even if the system has a keyring."""
-    body = "TrayProxy was started for one proxy only (run --upstream)."
-    return Problem("TP-402", "This run keeps no passwords", body)
 
 
 def keyring_silent(store: str) -> Problem:
@@ -258,16 +255,6 @@ def not_removed(store: str, reason: str) -> Problem:
     """
     body = f"{store or 'The keyring'} said: {reason}. The password is still there."
     return Problem("TP-404", "The password could not be removed", body)
-
-
-def no_front_end(profile: Profile) -> Problem:
-    """Return the problem that no front end can prompt the user."""
-    return problem_of(RefusalReason.UNATTENDED, profile)
-
-
-def unrecorded() -> Problem:
-    """Return the problem that a new login is not sent, because its trial cannot be recorded."""
-    return _REFUSALS[RefusalReason.UNRECORDED]
 
 
 def _printable(scheme: str) -> str:

@@ -17,7 +17,7 @@ from trayproxy.desk.credential_store import CredentialStore
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.history import History, HistoryFile
 from trayproxy.desk.machine.limits import DeskLimits
-from trayproxy.desk.problems import no_keyring, rejected_before, unrecorded
+from trayproxy.desk.problems import NO_KEYRING, UNRECORDED, rejected_before
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.optional_dependencies import is_installed
@@ -44,9 +44,9 @@ NOT_CHECKED = Problem(
 
 
 NO_SAFE_KEYRING = Problem(
-    no_keyring().id,
-    no_keyring().title,
-    f"{no_keyring().body} Start TrayProxy first: it keeps the password in memory while it runs.",
+    NO_KEYRING.id,
+    NO_KEYRING.title,
+    f"{NO_KEYRING.body} Start TrayProxy first: it keeps the password in memory while it runs.",
 )
 
 _NO_STORE_STATES = (KeyringState.MISSING, KeyringState.UNSAFE, KeyringState.OFF)
@@ -191,7 +191,7 @@ async def _rejected_before(
                 tools.history.rejecting_profile(upstream_id, login)
             )
     except TimeoutError:
-        return rejected_before() if is_known else unrecorded()
+        return rejected_before() if is_known else UNRECORDED
     if profile_id is None:
         return rejected_before() if is_known else None
     is_same = profile_id == upstream_id.profile_id
