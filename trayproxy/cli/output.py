@@ -74,7 +74,7 @@ def printable_line(text: str, limit: int = 400) -> str:
 
 
 def problem_line(problem: Problem) -> str:
-    """Return a problem as one line; its end, which tells the user what to do, is kept."""
+    """Return a problem as one line; its end, with the advice for the user, is kept."""
     body = printable_line(problem.body, _BODY_LENGTH)
     return f"{printable_line(problem.title)}. {body} ({problem.id})"
 

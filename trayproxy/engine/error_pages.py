@@ -50,8 +50,8 @@ class ErrorPage:
 
     Attributes:
         status: The HTTP status code.
-        title: What happened, one line.
-        body: The reason, and what the user can do. Plain text.
+        title: The event, in one line.
+        body: The reason and the user's next step. Plain text.
         error: The Proxy-Status error type (RFC 9209, section 2.3), empty if none fits.
         code: The problem code, ``TP-201``, shown in the footer; empty if the page has no code.
         retry_after: Value of Retry-After in seconds; None for a response without Retry-After.

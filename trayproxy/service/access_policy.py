@@ -33,7 +33,7 @@ def make_access_control(users: tuple[str, ...], on_refused: OnRefused) -> Access
         on_refused: Called for each refused connection.
 
     Raises:
-        OwnerUnknownError: The system does not tell the owner of a connection, and the settings do
+        OwnerUnknownError: The system does not report the owner of a connection, and the settings do
             not allow all users.
     """
     owners: OwnerLookup

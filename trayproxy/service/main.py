@@ -103,7 +103,7 @@ def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 async def serve(
     options: RunOptions, paths: Paths, on_ready: Callable[[str], None], limits: EngineLimits
 ) -> int:
-    """Run the service until it is told to quit; return the exit code."""
+    """Run the service until a signal or a front end ends it; return the exit code."""
     try:
         service = Service(asyncio.get_running_loop(), options, paths, on_ready, limits)
     except OwnerUnknownError:
@@ -183,8 +183,8 @@ class Service:
             limits: The limits of the engine.
 
         Raises:
-            OwnerUnknownError: The system does not tell the owner of a connection, and the settings
-                do not allow all users.
+            OwnerUnknownError: The system does not report the owner of a connection, and the
+                settings do not allow all users.
         """
         self._options = options
         self._stop = asyncio.Event()
@@ -263,7 +263,7 @@ class Service:
         self._server = Server(paths, handler)
 
     async def run(self) -> int:
-        """Run until the service is told to quit; return the exit code."""
+        """Run until a signal or a front end ends the service; return the exit code."""
         try:
             await self._server.start()
         except AlreadyRunningError as error:

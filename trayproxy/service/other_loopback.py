@@ -104,7 +104,7 @@ class OtherLoopback:
 
 
 def taken_by(owner: ListeningProgram, taken: str, address: str) -> Problem:
-    """Return the problem that tells a person who holds the other address (TP-110).
+    """Return the problem that names the program at the other address (TP-110).
 
     Args:
         owner: The user and program that listen on the other address, as far as they are known.

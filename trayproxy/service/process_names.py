@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ListeningProgram:
-    """The program that listens at an address, as far as the system tells.
+    """The program that listens at an address, as far as the system reports it.
 
     Attributes:
         user: The name of the program's user, empty if not known.
