@@ -29,6 +29,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     TryResult,
     UnansweredError,
 )
+from trayproxy.engine.proxy_auth.head_probe import probe_by_head
 from trayproxy.engine.proxy_auth.repeat_rules import may_repeat_without_login
 from trayproxy.engine.upstream.connector import AuthRequiredError
 from trayproxy.engine.upstream.route import Route
@@ -184,7 +185,8 @@ class AuthExchange:
                 return await self._run_handshake(connection, carried)
             self._is_probing_idle = self._was_challenged_again and connection.was_used
             result = None
-            if not messages.probes_by_head(carried) or not await messages.probe_by_head(connection):
+            may_probe = messages.probes_by_head(carried)
+            if not may_probe or not await probe_by_head(port, messages, connection):
                 connection = await self._acquire(carried, fresh=False)
                 result = await messages.send_without_login(connection)
             self._is_probing_idle = False

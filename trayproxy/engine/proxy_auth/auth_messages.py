@@ -208,12 +208,6 @@ class AuthMessages:
         is_bound = credentials.scheme.binds_connection or credentials.is_constant
         return self.is_sent_once and not is_bound
 
-    async def probe_by_head(self, connection: ConnectionFacts) -> bool:
-        """Obtain a challenge on this connection with a HEAD request; see `head_probe`."""
-        from trayproxy.engine.proxy_auth.head_probe import probe_by_head  # Rare.
-
-        return await probe_by_head(self._port, self, connection)
-
     async def send(self, message: Message) -> Response:
         """Send a message once and return the head of its final response.
 

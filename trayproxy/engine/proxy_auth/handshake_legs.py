@@ -16,6 +16,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     RequestBroker,
     TryResult,
 )
+from trayproxy.engine.proxy_auth.head_probe import probe_by_head
 from trayproxy.http.request import request_target
 from trayproxy.http.response import Response
 
@@ -108,7 +109,7 @@ class HandshakeLegs:
             ):
                 is_borrowed = False
                 first = await port.acquire(credentials, fresh=True)
-                if await messages.probe_by_head(first):
+                if await probe_by_head(port, messages, first):
                     handshake, step = await self._begin(credentials)
             if isinstance(step, Verdict):
                 step = step.on_other_connection() if is_other_connection else step
