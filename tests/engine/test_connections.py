@@ -297,9 +297,9 @@ def test_a_connection_that_fails_when_taken_is_unregistered(
         (link,) = inner.executor.works.values()
         assert isinstance(link, ClientConnection)
         (key,) = inner.context.pool._idle
-        link.upstream = inner.context.pool.take(key)
-        assert link.upstream is not None
-        link.drop_upstream()
+        link.downstream.upstream = inner.context.pool.take(key)
+        assert link.downstream.upstream is not None
+        link.downstream.drop_upstream()
         return len(set(inner.context.poller._registered) - open_descriptors())  # type: ignore[attr-defined]
 
     with engine.connect() as client:
@@ -405,7 +405,7 @@ def test_responses_to_local_clients_are_not_paced(start: Start, recorder: Record
             [work] = engine.engine.executor.works.values()
             assert isinstance(work, ClientConnection)
             option = socket.IPPROTO_TCP, socket.TCP_CONGESTION
-            return work.client.socket.getsockopt(*option, 16).rstrip(b"\0")
+            return work.downstream.client.socket.getsockopt(*option, 16).rstrip(b"\0")
 
         assert engine.call(way_of_sending) == b"reno"
 
@@ -424,7 +424,12 @@ def test_connections_are_non_blocking_and_not_inheritable(start: Start, recorder
             return [
                 stream.descriptor
                 for work in clients
-                for stream in (work.client, work.upstream.stream if work.upstream else work.client)
+                for stream in (
+                    work.downstream.client,
+                    work.downstream.upstream.stream
+                    if work.downstream.upstream
+                    else work.downstream.client,
+                )
             ]
 
         found = engine.call(sides)
@@ -442,8 +447,8 @@ def test_nagles_algorithm_is_off_on_both_sides(start: Start, recorder: Recorder)
         def sides() -> list[int]:
             work = next(iter(engine.engine.executor.works.values()))
             assert isinstance(work, ClientConnection)
-            assert work.upstream is not None
-            streams = (work.client, work.upstream.stream)
+            assert work.downstream.upstream is not None
+            streams = (work.downstream.client, work.downstream.upstream.stream)
             option = socket.IPPROTO_TCP, socket.TCP_NODELAY
             return [stream.socket.getsockopt(*option) for stream in streams]
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,6 @@ from trayproxy.auth.scheme import Scheme
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.proxy_auth.exempt_sites import MAX_SITES, ExemptSites
-from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY, MAX_REPLAYABLE
 from trayproxy.engine.upstream.pool import PoolKey
@@ -227,9 +227,9 @@ def test_a_request_for_an_exempt_site_uses_the_fast_path(
     request_loops = list[object]()
 
     class Counted(RequestLoop):
-        def __init__(self, link: ClientConnection) -> None:
-            request_loops.append(link)
-            super().__init__(link)
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            request_loops.append(self)
+            super().__init__(*args, **kwargs)
 
     monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", Counted)
     upstream = PartlyExemptUpstream(asks)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from errno import ECONNREFUSED, ENOTCONN
 from threading import Event, Thread
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -87,9 +88,9 @@ def test_a_repeated_request_takes_the_fast_path(
     method, request_loops = octets.split(b" ")[0], list[object]()
 
     class CountedRequestLoop(RequestLoop):
-        def __init__(self, link: ClientConnection) -> None:
-            request_loops.append(link)
-            super().__init__(link)
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            request_loops.append(self)
+            super().__init__(*args, **kwargs)
 
     monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", CountedRequestLoop)
     engine = start(office(script(answer).port), FakeBroker(login))
@@ -158,7 +159,7 @@ def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start: Start, scrip
     def both_at_once() -> None:
         # The response comes first: `epoll` reports descriptors in the order they became ready.
         go_on.set()
-        upstream = only_connection(engine).upstream
+        upstream = only_connection(engine).downstream.upstream
         assert upstream is not None
         upstream.stream.socket.setblocking(True)
         upstream.stream.socket.recv(1, socket.MSG_PEEK)
@@ -182,8 +183,8 @@ def request_loops(monkeypatch: pytest.MonkeyPatch) -> list[RequestLoop]:
     count: list[RequestLoop] = []
 
     class CountedRequestLoop(RequestLoop):
-        def __init__(self, link: ClientConnection) -> None:
-            super().__init__(link)
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
             count.append(self)
 
     monkeypatch.setattr(client_module, "RequestLoop", CountedRequestLoop)
@@ -334,7 +335,9 @@ def test_a_slow_connection_is_waited_for_and_no_second_connection_is_opened(
     upstream.fill_queue()
     with engine.connect() as client:
         client.send(octets)
-        engine.until(lambda: only_connection(engine).connecting is not None, "the slow connection")
+        engine.until(
+            lambda: only_connection(engine).downstream.connecting is not None, "the slow connection"
+        )
         [wire] = {
             plan.wire for plan in engine.engine.context.caches.requests._found.values() if plan.wire
         }
@@ -424,7 +427,7 @@ def test_a_connecting_socket_is_not_used_for_the_next_request(
         kept.recv(1 << 16)
         client.send(get(b"http://127.0.0.1:%d/" % origin.port))
         work = only_connection(engine)
-        engine.until(lambda: bool(work.client.inbox), "the next request")
+        engine.until(lambda: bool(work.downstream.client.inbox), "the next request")
         kept.sendall(OK)
         assert client.reply().status == 200
         client.socket.settimeout(3)
@@ -441,7 +444,7 @@ def test_a_slow_client_gets_the_whole_response(start: Start, script: Play) -> No
         assert client.ask(GET).body == body
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         work = only_connection(engine)
-        work.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        work.downstream.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         engine.until(lambda: not work._request_loop, "the end of the first story")
         asked = 0
         while not work._request_loop and asked < 1000:
@@ -468,7 +471,7 @@ def test_quitting_waits_until_a_slow_client_has_the_whole_response(
         assert client.ask(GET).body == body
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         work = only_connection(engine)
-        work.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        work.downstream.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         engine.until(lambda: not work._request_loop, "the end of the first story")
         asked = 0
         while not work._request_loop and asked < 1000:
@@ -558,9 +561,9 @@ def test_a_download_that_never_blocks_does_not_block_others(
 
         def both_at_once() -> None:
             [connection] = [
-                work.upstream.stream.socket
+                work.downstream.upstream.stream.socket
                 for work in engine.engine.executor.works.values()
-                if isinstance(work, ClientConnection) and work.upstream is not None
+                if isinstance(work, ClientConnection) and work.downstream.upstream is not None
             ]
             go_on.set()
             connection.setblocking(True)

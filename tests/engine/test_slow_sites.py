@@ -47,7 +47,9 @@ def has_waiting_request(engine: Running) -> bool:
     works = [
         work for work in engine.engine.executor.works.values() if isinstance(work, ClientConnection)
     ]
-    return any(work.upstream is not None and not work.is_between_requests for work in works)
+    return any(
+        work.downstream.upstream is not None and not work.is_between_requests for work in works
+    )
 
 
 @pytest.mark.parametrize("octets", [SLOW, TUNNEL], ids=["GET", "CONNECT"])
@@ -165,7 +167,9 @@ def has_keepalive(engine: Running) -> bool:
     works = [
         work for work in engine.engine.executor.works.values() if isinstance(work, ClientConnection)
     ]
-    connections = [work.upstream for work in works if work.upstream is not None]
+    connections = [
+        work.downstream.upstream for work in works if work.downstream.upstream is not None
+    ]
     return any(
         one.stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for one in connections
     )

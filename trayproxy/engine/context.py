@@ -157,6 +157,11 @@ class EngineContext:
         self.counters = Counters()
         self.closing = False
 
+    @property
+    def via(self) -> bytes:
+        """The pseudonym of TrayProxy in Via."""
+        return self.own_address.via
+
     def start_closing(self) -> None:
         """Let connections end after their current response."""
         self.closing = True

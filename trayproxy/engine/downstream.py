@@ -1,59 +1,46 @@
 """The client side of a request, as the forwarding code sees it.
 
-The client side is a client connection, or, for preconnects, a stand-in without a client.
+The client side is a client connection, or, for preconnects and late responses, a stand-in without a
+client.
 """
 
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.context import EngineContext
+from trayproxy.engine.error_pages import ErrorPage, write_page
+from trayproxy.engine.net.fd_task import NO_EVENTS, READ, WRITE, IoWait
+from trayproxy.engine.net.poller import ReadyHandler
 from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.transfer.response_reader import ReaderDownstream
 from trayproxy.engine.upstream.pool import UpstreamConnection
+from trayproxy.http.request import Request
 
 
-class Downstream(Protocol):
+class Downstream(ReaderDownstream, Protocol):
     """The client side of a request, and its upstream connection.
 
     Attributes:
-        context: The objects shared by all requests.
-        client: The stream to the client.
         upstream: The upstream connection in use; None without one.
-        connecting: A socket still connecting to the next hop; None
-            without one.
-        deadline: When the current wait times out, in the event loop's time; None for no limit.
+        connecting: A socket still connecting to the next hop; None without one.
         has_timed_out: True if the fast path waited for a response until its deadline.
         pending_credentials: The credentials in the current request while it has no response; None
             if there is no such request.
     """
 
-    context: EngineContext
-    client: SocketStream
     upstream: UpstreamConnection | None
     connecting: socket.SocketType | None
-    deadline: float | None
     has_timed_out: bool
     pending_credentials: Credentials | None
 
-    def set_deadline(self, seconds: float) -> None:
-        """Set the deadline to `seconds` from now."""
-
-    def events(
-        self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
-    ) -> dict[int, int]:
-        """Return the descriptors and event masks to wait for.
-
-        Args:
-            client_mask: The events of the client to wait for; 0 for none.
-            upstream: The stream to the next hop, if any.
-            upstream_mask: The events of `upstream` to wait for; 0 for none.
-        """
+    @property
+    def context(self) -> EngineContext:
+        """The objects shared by all requests."""
 
     def release(self, descriptor: int) -> None:
         """Deregister a descriptor before it is closed or handed over."""
-
-    def drop_upstream(self) -> None:
-        """Close the connection to the next hop."""
 
     def drop_connecting(self) -> None:
         """Close the socket `connecting`, if there is one."""
@@ -62,6 +49,140 @@ class Downstream(Protocol):
         """Return whether a process still holds the client's end of its connection; None if the
         operating system does not report it."""
 
+
+class ClientDownstream:
+    """The client side of the requests on a client connection; see `Downstream`.
+
+    Attributes:
+        context: The objects shared by all requests.
+        client: The stream to the client.
+        upstream: The upstream connection of the last request. It is reserved for this client while
+            both connections are open, as connection-bound schemes require.
+        connecting: A socket that the fast path has created and whose connection to the next hop is
+            still being established; None without one.
+        deadline: When the current wait times out, in the event loop's time, noticed at most a
+            second late; None for no limit.
+        has_timed_out: True if the request of the fast path got no response before the deadline.
+        pending_credentials: The credentials in the current request of the request loop while the
+            request has no response; None if there is no such request.
+        is_registered_idle: True if exactly the client and `idle_upstream` are registered, both for
+            reading.
+        idle_upstream: The upstream connection registered by `register_idle`; None without one.
+    """
+
+    __slots__ = (
+        "_is_held",
+        "_registered",
+        "client",
+        "connecting",
+        "context",
+        "deadline",
+        "has_timed_out",
+        "idle_upstream",
+        "is_registered_idle",
+        "pending_credentials",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        context: EngineContext,
+        client: SocketStream,
+        is_held: Callable[[socket.SocketType], bool | None],
+    ) -> None:
+        """Create the client side of a new client connection.
+
+        Args:
+            context: The objects shared by all requests.
+            client: The stream to the client.
+            is_held: Returns whether a process holds the other end of a connection; None if the
+                operating system does not report it.
+        """
+        self.context = context
+        self.client = client
+        self.upstream: UpstreamConnection | None = None
+        self.connecting: socket.SocketType | None = None
+        self.deadline: float | None = None
+        self.has_timed_out = False
+        self.pending_credentials: Credentials | None = None
+        self.is_registered_idle = False
+        self.idle_upstream: UpstreamConnection | None = None
+        self._is_held = is_held
+        self._registered = NO_EVENTS
+
+    # --- events ---
+
+    def set_deadline(self, seconds: float) -> None:
+        """Set the deadline to `seconds` from now."""
+        self.deadline = self.context.loop.time() + seconds
+
+    def clear_deadline(self) -> None:
+        """Remove the deadline."""
+        self.deadline = None
+
+    def note_timeout(self) -> None:
+        """Record that the request of the fast path got no response before the deadline."""
+        self.has_timed_out = True
+
+    def events(
+        self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
+    ) -> dict[int, int]:
+        """Return the descriptors and event masks to wait for."""
+        events = {self.client.descriptor: client_mask} if client_mask else {}
+        if upstream is not None and upstream_mask:
+            events[upstream.descriptor] = upstream_mask
+        return events
+
+    def register_idle(self, on_event: ReadyHandler) -> None:
+        """Register for data from the client and from the upstream connection, if any.
+
+        Raises:
+            OSError: The poller cannot register a descriptor.
+        """
+        upstream, events = self.upstream, {self.client.descriptor: READ}
+        if upstream is not None:
+            events[upstream.stream.descriptor] = READ
+        self.register(events, on_event)
+        self.is_registered_idle, self.idle_upstream = True, upstream
+
+    def register(self, events: dict[int, int], on_event: ReadyHandler) -> None:
+        """Register for exactly these events.
+
+        Args:
+            events: The descriptors and event masks.
+            on_event: Called with a ready descriptor and its events.
+
+        Raises:
+            OSError: The poller cannot register a descriptor.
+        """
+        self.is_registered_idle, self.idle_upstream = False, None
+        registered, poller = self._registered, self.context.poller
+        self._registered = events
+        for descriptor in registered:
+            if descriptor not in events:
+                poller.unregister(descriptor)
+        for descriptor, mask in events.items():
+            if registered.get(descriptor) != mask:
+                poller.register(descriptor, mask, on_event)
+
+    def release(self, descriptor: int) -> None:
+        """Deregister a descriptor before it is closed or handed over."""
+        # This includes a descriptor that the pool registered. If a stale registration remained, a
+        # new socket with the same number would not be registered and would get no events.
+        self.context.poller.unregister(descriptor)
+        if descriptor in self._registered:
+            rest = dict(self._registered)
+            del rest[descriptor]
+            self._registered = rest
+            self.is_registered_idle, self.idle_upstream = False, None
+
+    # --- the client ---
+
+    def is_client_held(self) -> bool | None:
+        """Return whether a process still holds the client's end of the connection; None if the
+        operating system does not report it."""
+        return self._is_held(self.client.socket)
+
     async def deliver(self, data: bytes) -> None:
         """Send octets to the client, and wait until all of them are sent.
 
@@ -69,6 +190,117 @@ class Downstream(Protocol):
             OSError: The client has disconnected.
             TimeoutError: The client has read nothing for too long.
         """
+        rest = memoryview(data)
+        while True:
+            rest = rest[self.client.send(rest) :]
+            if not rest:
+                return
+            self.set_deadline(self.context.limits.body_s)
+            await IoWait(self.events(WRITE, None, 0))
+
+    async def send_page(
+        self, page: ErrorPage, request: Request | None, *, keep_alive: bool
+    ) -> bool:
+        """Send an error page to the client.
+
+        Args:
+            page: The error page.
+            request: The request, if its head was parsed.
+            keep_alive: True if the connection stays open.
+
+        Returns:
+            `keep_alive`.
+        """
+        target = request.target.authority if request is not None else None
+        octets = write_page(
+            page,
+            address=str(self.context.own_address),
+            host=target.host if target else "",
+            keep_alive=keep_alive,
+            with_body=request is None or request.method != b"HEAD",
+        )
+        await self.deliver(octets)
+        if not keep_alive:
+            await self.linger()
+        return keep_alive
+
+    async def linger(self) -> None:
+        """Read and discard the data that the client still sends, so that no reset destroys the
+        response (RFC 9112, section 9.6)."""
+        context, client = self.context, self.client
+        client.shutdown_write()
+        client.inbox.clear()
+        end = context.loop.time() + context.limits.linger_s
+        left = context.limits.max_drain_octets
+        while left > 0 and not client.ended:
+            data = client.receive()
+            if data is None:
+                rest = end - context.loop.time()
+                if rest <= 0:
+                    return
+                await IoWait(self.events(READ, None, 0), timeout=rest)
+            else:
+                left -= len(data)
+
+    # --- the next hop ---
+
+    def expect_response(self, upstream: UpstreamConnection, *, opens_tunnel: bool) -> None:
+        """Set the upstream connection of the current request, and the deadline of its response."""
+        limits = self.context.limits
+        self.upstream = upstream
+        self.deadline = self.context.loop.time() + (
+            limits.connect_response_head_s if opens_tunnel else limits.response_head_s
+        )
+
+    def check_upstream(self) -> None:
+        """Close the upstream connection if it has ended or has sent unsolicited octets."""
+        if self.upstream is not None and not self.upstream.is_quiet():
+            self.drop_upstream()
+
+    def drop_upstream(self) -> None:
+        """Close the upstream connection, if any."""
+        if self.upstream is not None:
+            self.release(self.upstream.stream.descriptor)
+            self.upstream.stream.close()
+            self.upstream = None
+
+    def keep_connecting(self, connecting: socket.SocketType) -> None:
+        """Keep a socket still connecting to the next hop, for the next use of a connection."""
+        self.connecting = connecting
+
+    def drop_connecting(self) -> None:
+        """Close the socket `connecting`, if any."""
+        if self.connecting is not None:
+            self.connecting.close()
+            self.connecting = None
+
+    # --- the end ---
+
+    def reset_on_close(self) -> None:
+        """Close both connections by a reset (RST), so that both sides detect an incomplete
+        tunnel."""
+        self.client.reset_on_close()
+        if self.upstream is not None:
+            self.upstream.stream.reset_on_close()
+
+    def close(self, *, keeps_upstream: bool) -> None:
+        """Close all connections.
+
+        Args:
+            keeps_upstream: True to put the upstream connection into the pool instead.
+        """
+        context = self.context
+        upstream, self.upstream = self.upstream, None
+        for descriptor in self._registered:
+            if upstream is None or descriptor != upstream.stream.descriptor:
+                context.poller.discard(descriptor)
+        self._registered = NO_EVENTS
+        if upstream is not None:
+            if keeps_upstream:
+                context.pool.put(upstream)
+            else:
+                context.pool.drop(upstream)
+        self.client.close()
 
 
 class NullStream(SocketStream):

@@ -164,10 +164,10 @@ class Engine:
         """
         count = self._late_verdicts.count_silent(credentials.login_id)
         for connection in self._client_connections():
-            if connection.upstream is not None:
-                carried = connection.unanswered_credentials
-                is_same = carried is not None and carried.login_id == credentials.login_id
-                count += is_same and connection.upstream.is_upstream_silent
+            upstream, carried = connection.downstream.upstream, connection.unanswered_credentials
+            if upstream is not None and carried is not None:
+                is_same = carried.login_id == credentials.login_id
+                count += is_same and upstream.is_upstream_silent
         return max(1, count)
 
     async def close(self) -> None:
@@ -201,8 +201,7 @@ class Engine:
         for connection in self._client_connections():
             # An upstream connection reserved for the next request of its client is idle,
             # too. After a network change it would be dead without an error.
-            if connection.is_idle:
-                connection.drop_upstream()
+            connection.drop_idle_upstream()
 
     def network_changed(self) -> None:
         """Discard all knowledge about the old network, after a network change or a suspend."""
@@ -222,12 +221,9 @@ class Engine:
         from trayproxy.engine.upstream.stale_connections import close_stale_connections  # Rare.
 
         self._stale_timer = None
+        upstreams = [connection.downstream.upstream for connection in self._client_connections()]
         close_stale_connections(
-            [
-                connection.upstream.stream.socket
-                for connection in self._client_connections()
-                if connection.upstream is not None
-            ]
+            [upstream.stream.socket for upstream in upstreams if upstream is not None]
         )
 
     def check_for_suspend(self) -> None:

@@ -2,9 +2,9 @@
 
 import logging
 from asyncio import Future
-from typing import TYPE_CHECKING
 
 from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest, Refusal
+from trayproxy.engine.downstream import ClientDownstream
 from trayproxy.engine.error_pages import (
     NO_PROFILE,
     TOO_LARGE_BUT_SIGNED_IN,
@@ -15,6 +15,7 @@ from trayproxy.engine.error_pages import (
     sign_in_not_set,
 )
 from trayproxy.engine.forward.response_relay import ResponseRelay
+from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_auth.auth_port import (
     Attempt,
     AuthChallenge,
@@ -33,14 +34,12 @@ from trayproxy.engine.transfer.response_reader import (
     ResponseReader,
     SignInFirstError,
 )
+from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.engine.upstream.connector import UnreachableError
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.framing import Length, NoBody
 from trayproxy.profiles.profile import Profile
-
-if TYPE_CHECKING:
-    from trayproxy.engine.server.client_connection import ClientConnection
 
 logger = logging.getLogger(__name__)
 
@@ -90,21 +89,23 @@ class Forwarder:
 
     def __init__(
         self,
-        connection: "ClientConnection",
+        connection: ClientDownstream,
+        auth: AuthContext,
         cached: CachedRequest,
         sent: UpstreamConnection | None = None,
     ) -> None:
         """Prepare to forward a request.
 
         Args:
-            connection: The client connection.
+            connection: The client side of the request.
+            auth: The objects shared by all authentication exchanges.
             cached: The request head and the decisions made for it.
             sent: The upstream connection, if the fast path has sent the request already; None
                 otherwise.
         """
         self._connection = connection
         self._context = connection.context
-        self._auth = connection.auth
+        self._auth = auth
         self._client = connection.client
         self._cached = cached
         self._request = cached.request
@@ -114,8 +115,11 @@ class Forwarder:
         self._dead: tuple[Route, ...] = ()
         self._failure: UnreachableError | None = None
 
-    async def forward(self) -> bool:
-        """Forward the request and answer the client. Return whether the connection is kept alive.
+    async def forward(self) -> bool | Tunnel:
+        """Forward the request and answer the client.
+
+        Returns:
+            True if the client's connection is kept alive; the tunnel it has become, if any.
 
         Raises:
             ClientGoneError: The client closed its connection.
@@ -162,12 +166,12 @@ class Forwarder:
 
     # --- the exchange with the next hop ---
 
-    async def _send_until_answered(self, writer: RequestWriter) -> bool:
+    async def _send_until_answered(self, writer: RequestWriter) -> bool | Tunnel:
         """Send the request until there is a response, with a login after a 407, and relay the
         response.
 
         Returns:
-            True if the client's connection is kept alive.
+            True if the client's connection is kept alive; the tunnel it has become, if any.
         """
         sent, lease = self._sent, self._lease
         exchange = stream_exchange(self._connection, self._cached, lease, self._relay, writer, sent)
@@ -332,8 +336,8 @@ class Forwarder:
         logger.info("%s: failing over to %s", error.page.title, fallback.upstream)
         self._lease.route = fallback
 
-    async def _open_directly(self) -> bool:
-        """Open the tunnel of a direct route. The target is connected, and gets no CONNECT."""
+    async def _open_directly(self) -> Tunnel:
+        """Return the tunnel of a direct route. The target is connected, and gets no CONNECT."""
         upstream = self._connection.upstream
         assert upstream is not None
         self._context.observer.reached(self._lease.route)

@@ -4,8 +4,10 @@ It starts when the fast path cannot handle an event, and ends when the connectio
 become a tunnel, or is to be closed.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import suppress
 
+from trayproxy.engine.downstream import ClientDownstream
 from trayproxy.engine.error_pages import (
     BUSY,
     LOOP,
@@ -14,17 +16,17 @@ from trayproxy.engine.error_pages import (
     ErrorPage,
     refused_request,
 )
+from trayproxy.engine.forward.fast_path import SentRequest
 from trayproxy.engine.forward.forwarder import Forwarder
-from trayproxy.engine.net.fd_task import READ, WRITE, IoWait
+from trayproxy.engine.net.fd_task import READ, WRITE, FdTask, IoWait
+from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.request_writer import ClientGoneError
+from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_head
 from trayproxy.http.request import Request, parse_request
 from trayproxy.http.target import Form
-
-if TYPE_CHECKING:
-    from trayproxy.engine.server.client_connection import ClientConnection
 
 REQUESTS_PER_TURN = 64
 """The number of pipelined requests answered before other connections get their turn: error pages
@@ -35,40 +37,87 @@ class RequestLoop:
     """Serves the requests of a client until the client has sent no further octets.
 
     Attributes:
-        is_idle: True if `run` has ended with an idle connection; False if the connection is to be
-            closed or has become a tunnel.
+        is_idle: True if the loop has ended with an idle connection; False if the connection is to
+            be closed or has become a tunnel.
+        tunnel: The tunnel the connection has become; None if it has not become a tunnel.
+        is_between_requests: True while no request is being served.
+        task: Runs the loop.
     """
 
-    __slots__ = ("_client", "_connection", "_context", "_head_started", "is_idle")
+    __slots__ = (
+        "_auth",
+        "_client",
+        "_context",
+        "_downstream",
+        "_head_started",
+        "_sent",
+        "_undelivered",
+        "is_between_requests",
+        "is_idle",
+        "task",
+        "tunnel",
+    )
 
-    def __init__(self, connection: "ClientConnection") -> None:
-        self._connection = connection
-        self._context = connection.context
-        self._client = connection.client
+    def __init__(
+        self,
+        downstream: ClientDownstream,
+        auth: AuthContext,
+        resume: Callable[[int], None],
+        sent: SentRequest | None = None,
+        undelivered: bytes = b"",
+        *,
+        is_refused: bool = False,
+    ) -> None:
+        """Prepare to serve the requests of a client.
+
+        Args:
+            downstream: The client side of the requests.
+            auth: The objects shared by all authentication exchanges.
+            resume: Called when the wait of `task` has ended without an event; see `FdTask`.
+            sent: The request sent by the fast path, without a response yet; None without one.
+            undelivered: The unsent octets of a response of the fast path.
+            is_refused: True if the client is above the maximum number of clients.
+        """
+        self._downstream = downstream
+        self._auth = auth
+        self._sent = sent
+        self._undelivered = undelivered
+        self._context = downstream.context
+        self._client = downstream.client
         self._head_started = False
+        self.is_between_requests = sent is None and not undelivered
         self.is_idle = False
+        self.tunnel: Tunnel | None = None
+        self.task = FdTask(
+            self._refuse() if is_refused else self._run(), downstream.context.loop, resume
+        )
 
-    async def run(self) -> None:
+    async def _refuse(self) -> None:
+        """Answer a client above the maximum number of clients."""
+        with suppress(OSError):  # The client has left or is too slow.
+            await self._downstream.send_page(BUSY, None, keep_alive=False)
+
+    async def _run(self) -> None:
         """Serve the requests of the client."""
-        connection, context = self._connection, self._context
+        downstream, context = self._downstream, self._context
         try:
-            if connection.is_over_limit:
-                await connection.send_page(BUSY, None, keep_alive=False)
-                return
             await self._deliver_undelivered()
             left = REQUESTS_PER_TURN
             while not self._has_no_work():
                 if not left:
                     left = REQUESTS_PER_TURN
-                    await IoWait(connection.events(WRITE, None, 0))
+                    await IoWait(downstream.events(WRITE, None, 0))
                 left -= 1
                 goes_on = await self._serve_request()
                 # The connection attempt was for this request: the next may have another target.
-                connection.drop_connecting()
+                downstream.drop_connecting()
+                if isinstance(goes_on, Tunnel):
+                    self.tunnel = goes_on
+                    return
                 if not goes_on or context.closing:
                     return
-                connection.set_deadline(context.limits.idle_s)
-            connection.is_between_requests = True
+                downstream.set_deadline(context.limits.idle_s)
+            self.is_between_requests = True
             self.is_idle = not context.closing
         except (ClientGoneError, OSError):
             # The client has left or is too slow. TimeoutError is an OSError.
@@ -76,45 +125,42 @@ class RequestLoop:
 
     def _has_no_work(self) -> bool:
         """Return True if there is nothing to do before the client sends octets."""
-        return (
-            self._connection.cached_request is None
-            and not self._client.inbox
-            and not self._client.ended
-        )
+        return self._sent is None and not self._client.inbox and not self._client.ended
 
     async def _deliver_undelivered(self) -> None:
         """Deliver the rest of a response which the fast path could not send completely."""
-        connection = self._connection
-        if connection.undelivered:
-            rest, connection.undelivered = connection.undelivered, b""
-            await connection.deliver(rest)
-            connection.set_deadline(self._context.limits.idle_s)
+        if self._undelivered:
+            rest, self._undelivered = self._undelivered, b""
+            await self._downstream.deliver(rest)
+            self._downstream.set_deadline(self._context.limits.idle_s)
 
-    async def _serve_request(self) -> bool:
-        """Serve one request. Return whether another request may follow."""
-        connection = self._connection
+    async def _serve_request(self) -> bool | Tunnel:
+        """Serve one request.
+
+        Returns:
+            True if another request may follow; the tunnel the connection has become, if any.
+        """
+        downstream = self._downstream
+        sent, self._sent = self._sent, None
         try:
-            cached, is_sent = connection.cached_request, connection.cached_request is not None
-            connection.cached_request = None
-            if cached is None:
-                cached = await self._next_request()
+            cached = sent[0] if sent is not None else await self._next_request()
         except MessageError as error:
             page = refused_request(error.status, str(error))
-            return await connection.send_page(page, None, keep_alive=False)
+            return await downstream.send_page(page, None, keep_alive=False)
         except TimeoutError:
             if not self._head_started:
                 return False
             page = refused_request(408, "it was not complete in time")
-            return await connection.send_page(page, None, keep_alive=False)
+            return await downstream.send_page(page, None, keep_alive=False)
         if cached is None:
             return False
-        connection.deadline = None
-        connection.is_between_requests = False
+        downstream.deadline = None
+        self.is_between_requests = False
         if cached.page is not None:
-            return await connection.send_page(cached.page, cached.request, keep_alive=False)
+            return await downstream.send_page(cached.page, cached.request, keep_alive=False)
         # If the fast path has sent the request, the forwarder continues with reading the response.
         return await Forwarder(
-            connection, cached, sent=connection.upstream if is_sent else None
+            downstream, self._auth, cached, sent=sent[1] if sent is not None else None
         ).forward()
 
     async def _next_request(self) -> CachedRequest | None:
@@ -124,9 +170,9 @@ class RequestLoop:
             MessageError: The head is malformed, too long, or incomplete at the end of the stream.
             TimeoutError: The head did not arrive in time.
         """
-        connection, client = self._connection, self._client
+        downstream, client = self._downstream, self._client
         self._head_started = False
-        connection.is_between_requests = True
+        self.is_between_requests = True
         seen = 0
         while True:
             if client.inbox:
@@ -138,7 +184,7 @@ class RequestLoop:
                 seen = len(client.inbox)
                 if not self._head_started:
                     self._head_started = True
-                    connection.set_deadline(self._context.limits.head_s)
+                    downstream.set_deadline(self._context.limits.head_s)
             if client.ended:
                 if client.inbox:
                     raise MessageError(400, "it ends in the middle of its head")
@@ -160,12 +206,12 @@ class RequestLoop:
     async def _wait_for_client(self) -> None:
         """Wait for octets of the client. Drop the upstream connection if it sends unsolicited
         octets."""
-        connection = self._connection
-        upstream = connection.upstream
-        events = connection.events(READ, upstream.stream if upstream else None, READ)
+        downstream = self._downstream
+        upstream = downstream.upstream
+        events = downstream.events(READ, upstream.stream if upstream else None, READ)
         woken = await IoWait(events)
-        if woken != self._client.descriptor and upstream and not upstream.is_quiet():
-            connection.drop_upstream()
+        if woken != self._client.descriptor:
+            downstream.check_upstream()
 
     def _error_page(self, request: Request) -> ErrorPage | None:
         """Return the error page for a request which is not forwarded; None if it is forwarded."""

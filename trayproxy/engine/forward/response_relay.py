@@ -1,7 +1,7 @@
 """Relay the final response of the next hop to the client: its head, then its content."""
 
-from typing import TYPE_CHECKING
-
+from trayproxy.engine.context import EngineContext
+from trayproxy.engine.downstream import ClientDownstream
 from trayproxy.engine.error_pages import CONNECTION_CLOSED, RequestRefusedError
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
@@ -24,9 +24,6 @@ from trayproxy.http.response import (
     write_response,
 )
 
-if TYPE_CHECKING:
-    from trayproxy.engine.server.client_connection import ClientConnection
-
 PARTS_PER_TURN = 8
 """The number of parts of a response relayed before other connections get their turn, if neither
 side blocks."""
@@ -37,27 +34,32 @@ class ResponseRelay(ResponseReader):
 
     __slots__ = ()
 
-    _downstream: "ClientConnection"
+    _context: EngineContext
+    _downstream: ClientDownstream
 
-    def __init__(self, connection: "ClientConnection", cached: CachedRequest) -> None:
+    def __init__(self, downstream: ClientDownstream, cached: CachedRequest) -> None:
         """Create a relay for the responses to a request.
 
         Args:
-            connection: The client connection.
+            downstream: The client side of the request.
             cached: The request head and the decisions made for it.
         """
-        super().__init__(connection, cached)
+        super().__init__(downstream, cached)
 
-    async def relay(self, writer: RequestWriter, response: Response) -> bool:
-        """Relay the final response. Return whether the client's connection is kept alive.
+    async def relay(self, writer: RequestWriter, response: Response) -> bool | Tunnel:
+        """Relay the final response.
+
+        Returns:
+            True if the client's connection is kept alive; the tunnel it becomes after a response
+            that opens a tunnel.
 
         Raises:
             RequestRefusedError: The response is malformed or was cut short; nothing was sent to the
                 client.
             OSError: The client's connection broke.
         """
-        connection, request = self._downstream, self._request
-        upstream = connection.upstream
+        downstream, request = self._downstream, self._request
+        upstream = downstream.upstream
         assert upstream is not None
         stream = upstream.stream
         if response.status == 101 and not switches_protocols(request, response):
@@ -66,7 +68,7 @@ class ResponseRelay(ResponseReader):
             head = self._head_for_client(close=False)
             if self._cached.opens_tunnel:
                 self._context.caches.tunnel_replies.store(self._raw_head, head, len(head))
-            await connection.deliver(head)
+            await downstream.deliver(head)
             return self.open_tunnel(stream)
         framing = client_framing(response, request.minor)
         keep_alive = request.keep_alive and writer.body_done and not isinstance(framing, UntilClose)
@@ -81,7 +83,7 @@ class ResponseRelay(ResponseReader):
         try:
             first_octets = self._next_part(stream, body, is_chunked)
         except ResponseBrokenError:
-            connection.drop_upstream()
+            downstream.drop_upstream()
             raise RequestRefusedError(CONNECTION_CLOSED) from None
         except MessageError as error:
             raise self.reject_response(error) from error
@@ -89,14 +91,14 @@ class ResponseRelay(ResponseReader):
             await self._relay_body(writer, stream, body, b"".join((head, first_octets)), is_chunked)
         except (ResponseBrokenError, MessageError, TimeoutError):
             # The client must be able to detect the incomplete response (RFC 9112, section 8).
-            connection.drop_upstream()
-            connection.reset_on_close()
+            downstream.drop_upstream()
+            downstream.client.reset_on_close()
             return False
         is_reusable = response.keep_alive and body.is_unambiguous
         if not (is_reusable and writer.done) or stream.inbox or stream.ended:
-            connection.drop_upstream()
+            downstream.drop_upstream()
         if not keep_alive:
-            await connection.linger()
+            await downstream.linger()
         return keep_alive
 
     def _head_for_client(self, *, close: bool) -> bytes:
@@ -112,11 +114,9 @@ class ResponseRelay(ResponseReader):
             self._parsed.client_heads[minor, close] = head
         return head
 
-    def open_tunnel(self, upstream: SocketStream) -> bool:
-        """Turn the connection into a tunnel. Return False: no request follows."""
-        self._downstream.deadline = None
-        self._downstream.tunnel = Tunnel(self._client, upstream, self._context.pipe_pool)
-        return False
+    def open_tunnel(self, upstream: SocketStream) -> Tunnel:
+        """Return the tunnel that the connection becomes."""
+        return Tunnel(self._client, upstream, self._context.pipe_pool)
 
     def _cache_response(self, response: Response, head: bytes, *, has_date: bool) -> None:
         """Cache this response head for the next simple request.

@@ -15,9 +15,9 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
+from functools import partial
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from proxy.core.work.work import Work
 
@@ -25,26 +25,28 @@ from trayproxy.desk.broker import SilentUpstream
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.context import EngineContext
-from trayproxy.engine.error_pages import ErrorPage, write_page
+from trayproxy.engine.downstream import ClientDownstream
 from trayproxy.engine.forward.fast_path import (
+    DONE,
     END,
     SLOW_PATH,
-    TUNNEL,
+    UPSTREAM_BROKEN,
     WAIT,
     FastPathResult,
+    PartlyRelayed,
+    SentRequest,
+    StillConnecting,
     on_client_ready,
     on_upstream_ready,
 )
 from trayproxy.engine.forward.request_loop import RequestLoop
-from trayproxy.engine.net.fd_task import NO_EVENTS, READ, WRITE, FdTask, IoWait
+from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.engine.server.refused_connections import RefusedConnections
-from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.engine.upstream.pool import UpstreamConnection
-from trayproxy.http.request import Request
 
 logger = logging.getLogger(__name__)
 
@@ -86,60 +88,60 @@ class ConnectionServices:
     count_unanswered: Callable[[Credentials], int]
 
 
-class NotRegistered(Enum):
-    """Type of the sentinel `NOT_REGISTERED`."""
+class SilenceTimer:
+    """Measures how long a next hop has sent no response while a login is pending."""
 
-    NOT_REGISTERED = auto()
+    __slots__ = ("_responses", "_since")
 
+    def __init__(self, responses: int, now: float) -> None:
+        """Start to measure.
 
-NOT_REGISTERED: Final = NotRegistered.NOT_REGISTERED
-"""The connection is not registered for idle events."""
+        Args:
+            responses: The number of responses of the next hop so far.
+            now: The event loop's time.
+        """
+        self._responses = responses
+        self._since = now
+
+    def is_over(self, responses: int, now: float, limit_s: float) -> bool:
+        """Return True once after the time limit without a response; start again at each response.
+
+        Args:
+            responses: The number of responses of the next hop so far.
+            now: The event loop's time.
+            limit_s: The time limit in seconds.
+        """
+        if self._responses != responses:
+            self._responses, self._since = responses, now
+            return False
+        if now - self._since < limit_s:
+            return False
+        self._since = inf
+        return True
 
 
 class ClientConnection(Work[AcceptedConnection]):
     """A client connection: serves one request after another until a tunnel or the end.
 
     Attributes:
-        context: The objects shared by all requests.
-        auth: The objects shared by all authentication exchanges.
-        client: The stream to the client.
-        upstream: The upstream connection of the last request. It is reserved for this client while
-            both connections are open, as connection-bound schemes require.
+        downstream: The client side of the requests.
         tunnel: The tunnel of this connection, after a successful CONNECT; None before.
-        deadline: When the current wait times out, in the event loop's time, noticed at most a
-            second late; None for no limit.
-        cached_request: The pending request of the fast path, None without one.
-        connecting: A socket that the fast path has created and whose connection to the next hop is
-            still being established; None without one.
-        undelivered: The unsent octets of a response of the fast path.
-        has_timed_out: True if the request of the fast path got no response before the deadline.
-        is_over_limit: True if the maximum number of clients was connected before this client.
-        is_between_requests: True if the connection is between two requests.
-        pending_credentials: The credentials in the current request of the request loop while the
-            request has no response; None if there is no such request.
+        sent: The pending request of the fast path; None without one.
     """
 
     def __init__(self, work: AcceptedConnection, flags: argparse.Namespace, **kwargs: Any) -> None:
         super().__init__(work, flags, **kwargs)
-        self._services: ConnectionServices = flags.services
-        self.context: EngineContext = self._services.context
-        self.auth: AuthContext = self._services.auth
-        self.client = SocketStream(work.connection, has_no_delay=True)
-        self.upstream: UpstreamConnection | None = None
+        services: ConnectionServices = flags.services
+        self._services = services
+        self.downstream = ClientDownstream(
+            services.context,
+            SocketStream(work.connection, has_no_delay=True),
+            services.access_control.is_held,
+        )
         self.tunnel: Tunnel | None = None
-        self.deadline: float | None = None
-        self.cached_request: CachedRequest | None = None
-        self.connecting: socket.SocketType | None = None
-        self.undelivered = b""
-        self.has_timed_out = False
-        self.is_over_limit = False
-        self.is_between_requests = True
-        self.pending_credentials: Credentials | None = None
-        self._last_response: tuple[float, int] | None = None
+        self.sent: SentRequest | None = None
         self._request_loop: RequestLoop | None = None
-        self._fd_task: FdTask | None = None
-        self._registered = NO_EVENTS
-        self._idle_upstream: UpstreamConnection | NotRegistered | None = NOT_REGISTERED
+        self._silence: SilenceTimer | None = None
 
     @staticmethod
     def create(*args: Any) -> AcceptedConnection:
@@ -148,22 +150,22 @@ class ClientConnection(Work[AcceptedConnection]):
 
     def initialize(self) -> None:
         """Ask access control, and handle the octets received so far."""
-        context, access_control = self.context, self._services.access_control
+        downstream, context = self.downstream, self.downstream.context
+        access_control = self._services.access_control
         context.counters.active += 1
         if not access_control.admits(*self.work):
             self._services.refused_connections.answer_then_close(
-                self.client.socket, access_control.inquiry
+                downstream.client.socket, access_control.inquiry
             )
-            self.reset_on_close()
+            downstream.reset_on_close()
             self._finish()
             return
-        self.is_over_limit = context.counters.active > context.limits.max_clients
-        if self.is_over_limit:
-            self._apply(SLOW_PATH)
+        if context.counters.active > context.limits.max_clients:
+            self._start(RequestLoop(downstream, self._services.auth, self._resume, is_refused=True))
             return
-        self._on_event(self.client.descriptor, READ)
-        if self._idle_upstream is None and self.is_between_requests:
-            self.set_deadline(context.limits.first_octet_s)  # No octets have arrived yet.
+        self._on_event(downstream.client.descriptor, READ)
+        if downstream.is_registered_idle and self.sent is None:
+            downstream.set_deadline(context.limits.first_octet_s)  # No octets have arrived yet.
 
     # --- events ---
 
@@ -174,53 +176,82 @@ class ClientConnection(Work[AcceptedConnection]):
             try:
                 if tunnel.handle_event(descriptor, mask):
                     return
-            except OSError:
-                self._finish()  # `shutdown` resets both connections, as the tunnel is incomplete.
-                return
-            except Exception:
-                logger.exception("connection %s failed", self.uid)
-                self._finish()
-                return
-            self._update_tunnel(tunnel)
+            except Exception as error:  # noqa: BLE001  # `_fail` logs it
+                # `shutdown` resets both connections, as the tunnel is incomplete.
+                self._fail(error)
+            else:
+                self._update_tunnel(tunnel)
             return
-        if self._fd_task is not None:
+        if self._request_loop is not None:
             self._resume(descriptor)
             return
+        downstream, sent = self.downstream, self.sent
+        client = downstream.client
+        result: FastPathResult | SentRequest | StillConnecting | PartlyRelayed | Tunnel
         try:
-            if descriptor == self.client.descriptor:
-                result = on_client_ready(self)
+            if sent is None:
+                if descriptor == client.descriptor:
+                    result = on_client_ready(downstream.context, client, downstream.upstream)
+                else:
+                    downstream.check_upstream()
+                    result = WAIT
+            elif descriptor != client.descriptor:
+                result = on_upstream_ready(downstream.context, client, sent)
             else:
-                result = on_upstream_ready(self)
-        except OSError:
-            result = END  # The client has disconnected.
-        except Exception:
-            logger.exception("connection %s failed", self.uid)
-            result = END
-        if result is not WAIT or self._idle_upstream is not self.upstream:
+                result = SLOW_PATH  # The client sends another request ahead, or has disconnected.
+        except Exception as error:  # noqa: BLE001  # `_fail` logs it
+            self._fail(error)
+            return
+        if result is DONE:
+            self.sent = None
+            downstream.set_deadline(downstream.context.limits.idle_s)
+        elif isinstance(result, tuple):
+            self.sent = result
+            cached, upstream = result
+            downstream.expect_response(upstream, opens_tunnel=cached.opens_tunnel)
+            if downstream.idle_upstream is not upstream:
+                self._register()
+        else:
             self._apply(result)
 
-    def _apply(self, result: FastPathResult) -> None:
+    def _apply(self, result: FastPathResult | StillConnecting | PartlyRelayed | Tunnel) -> None:
+        """Take the next step after a result of the fast path."""
+        downstream = self.downstream
         if result is WAIT:
-            if self._idle_upstream is not self.upstream:
-                self._register_idle(self.upstream)
-        elif result is TUNNEL:
-            self._start_tunnel()
-        elif result is SLOW_PATH:
-            self._request_loop = RequestLoop(self)
-            self._fd_task = FdTask(self._request_loop.run(), self.context.loop, self._resume)
-            self._run_step(self._fd_task.start)
-        else:
+            is_current = downstream.idle_upstream is downstream.upstream
+            if not (downstream.is_registered_idle and is_current):
+                self._register()
+        elif isinstance(result, Tunnel):
+            self.sent = None
+            self._start_tunnel(result)
+        elif result is END:
+            self.sent = None
             self._finish()
+        else:
+            rest = b""
+            if isinstance(result, PartlyRelayed):
+                rest, self.sent = result.rest, None
+                downstream.set_deadline(downstream.context.limits.idle_s)
+            elif isinstance(result, StillConnecting):
+                downstream.keep_connecting(result.stream.socket)
+            elif result is UPSTREAM_BROKEN:
+                downstream.drop_upstream()
+            sent, self.sent = self.sent, None
+            self._start(RequestLoop(downstream, self._services.auth, self._resume, sent, rest))
+
+    def _start(self, request_loop: RequestLoop) -> None:
+        """Start the request loop."""
+        self._request_loop = request_loop
+        self._run_step(request_loop, request_loop.task.start)
 
     def _resume(self, woken_by: int) -> None:
         """Resume the request loop."""
-        fd_task = self._fd_task
-        if fd_task is not None:
-            self._run_step(lambda: fd_task.step(woken_by))
+        request_loop = self._request_loop
+        if request_loop is not None:
+            self._run_step(request_loop, partial(request_loop.task.step, woken_by))
 
-    def _run_step(self, step: Callable[[], bool]) -> None:
+    def _run_step(self, request_loop: RequestLoop, step: Callable[[], bool]) -> None:
         """Run a step of the request loop. An unexpected error closes only this connection."""
-        assert self._fd_task is not None
         try:
             is_over = step()
         except Exception:
@@ -228,63 +259,51 @@ class ClientConnection(Work[AcceptedConnection]):
             self._finish()
             return
         if not is_over:
-            self._register(self._fd_task.events)
+            self._register(request_loop.task.events)
             return
-        request_loop, self._request_loop, self._fd_task = self._request_loop, None, None
-        self.drop_connecting()
-        if self.tunnel is not None:
-            self._start_tunnel()
-        elif request_loop is not None and request_loop.is_idle:
+        self._request_loop = None
+        self.downstream.drop_connecting()
+        if request_loop.tunnel is not None:
+            self._start_tunnel(request_loop.tunnel)
+        elif request_loop.is_idle:
             self._apply(WAIT)
         else:
             self._finish()
 
-    def _start_tunnel(self) -> None:
+    def _start_tunnel(self, tunnel: Tunnel) -> None:
         """Start to move octets in both directions."""
-        tunnel = self.tunnel
-        assert tunnel is not None
-        self.deadline = None
+        self.tunnel, downstream = tunnel, self.downstream
+        downstream.clear_deadline()
         if not tunnel.may_have_data:
-            if self._idle_upstream is not self.upstream:
+            if downstream.idle_upstream is not downstream.upstream:
                 self._register(tunnel.events)
             return
         try:
             tunnel.start()
-        except OSError:
-            self._finish()
-            return
-        self._update_tunnel(tunnel)
+        except OSError as error:
+            self._fail(error)
+        else:
+            self._update_tunnel(tunnel)
 
     def _update_tunnel(self, tunnel: Tunnel) -> None:
         """Register for the events of the tunnel, or close the connection if the tunnel is over."""
         if tunnel.is_over:
             self._finish()
             return
-        if self.deadline is None and (tunnel.up.is_over or tunnel.down.is_over):
+        downstream = self.downstream
+        if downstream.deadline is None and (tunnel.up.is_over or tunnel.down.is_over):
             # One side has finished sending; limit how long the other side may be silent.
-            self.set_deadline(self.context.limits.half_closed_s)
+            downstream.set_deadline(downstream.context.limits.half_closed_s)
         self._register(tunnel.events)
 
-    def _register_idle(self, upstream: UpstreamConnection | None) -> None:
-        """Register for data from the client and from its reserved upstream connection, if any."""
-        events = {self.client.descriptor: READ}
-        if upstream is not None:
-            events[upstream.stream.descriptor] = READ
-        self._register(events)
-        self._idle_upstream = upstream
-
-    def _register(self, events: dict[int, int]) -> None:
-        """Register for exactly these events."""
-        self._idle_upstream = NOT_REGISTERED
-        registered, poller = self._registered, self.context.poller
-        self._registered = events
-        for descriptor in registered:
-            if descriptor not in events:
-                poller.unregister(descriptor)
+    def _register(self, events: dict[int, int] | None = None) -> None:
+        """Register for exactly these events; None for the data from the client and from its
+        reserved upstream connection."""
         try:
-            for descriptor, mask in events.items():
-                if registered.get(descriptor) != mask:
-                    poller.register(descriptor, mask, self._on_event)
+            if events is None:
+                self.downstream.register_idle(self._on_event)
+            else:
+                self.downstream.register(events, self._on_event)
         except OSError as error:
             # The system is out of memory, or the limit of a user is exhausted (epoll_ctl(2)).
             logger.warning(
@@ -294,212 +313,108 @@ class ClientConnection(Work[AcceptedConnection]):
             )
             self._finish()
 
+    def _fail(self, error: Exception) -> None:
+        """Close the connection after an error. An OSError says that a peer has disconnected."""
+        if not isinstance(error, OSError):
+            logger.error("connection %s failed", self.uid, exc_info=error)
+        self._finish()
+
     def _finish(self) -> None:
-        self._services.finish(self.client.descriptor)
+        self._services.finish(self.downstream.client.descriptor)
 
     # --- time ---
 
     def is_inactive(self) -> bool:
         """Return whether the deadline has passed. The executor calls this once a second."""
-        tunnel = self.tunnel
+        tunnel, downstream = self.tunnel, self.downstream
         if tunnel is not None:
             if not tunnel.has_keepalive:
                 tunnel.enable_keepalive()
-            if self.deadline is not None and tunnel.has_moved():
-                self.set_deadline(self.context.limits.half_closed_s)
-        elif self.upstream is not None and not self.is_between_requests:
-            if not self.upstream.stream.has_keepalive:
-                self.upstream.stream.enable_keepalive()  # The response may take minutes.
-            self._report_overdue_response(self.upstream)
-        return self.deadline is not None and self.context.loop.time() >= self.deadline
+            if downstream.deadline is not None and tunnel.has_moved():
+                downstream.set_deadline(downstream.context.limits.half_closed_s)
+        elif downstream.upstream is not None and not self.is_between_requests:
+            if not downstream.upstream.stream.has_keepalive:
+                downstream.upstream.stream.enable_keepalive()  # The response may take minutes.
+            self._report_overdue_response(downstream.upstream)
+        return downstream.deadline is not None and (
+            downstream.context.loop.time() >= downstream.deadline
+        )
 
     def _report_overdue_response(self, upstream: UpstreamConnection) -> None:
         """Report to the desk if a login is pending and the next hop sends no responses at all."""
-        credentials = self.unanswered_credentials
-        if credentials is None or upstream.route is None:
-            self._last_response = None
+        context, credentials = self.downstream.context, self.unanswered_credentials
+        route = upstream.route
+        if credentials is None or route is None:
+            self._silence = None
             return
-        now, responses = self.context.loop.time(), upstream.route.activity.responses
-        if self._last_response is None or self._last_response[1] != responses:
-            self._last_response = (now, responses)
-        elif now - self._last_response[0] >= self.context.limits.silent_upstream_s:
-            self._last_response = (inf, responses)
-            self.context.desk.report(
-                credentials, SilentUpstream(self._services.count_unanswered(credentials))
-            )
+        now, responses = context.loop.time(), route.activity.responses
+        if self._silence is None:
+            self._silence = SilenceTimer(responses, now)
+        elif self._silence.is_over(responses, now, context.limits.silent_upstream_s):
+            count = self._services.count_unanswered(credentials)
+            context.desk.report(credentials, SilentUpstream(count))
 
     @property
     def unanswered_credentials(self) -> Credentials | None:
         """The credentials in the current request if the request has no response yet; otherwise
         None."""
-        upstream = self.upstream
-        if (
-            self.pending_credentials is None
-            and self.cached_request is not None
-            and upstream is not None
-        ):
+        pending, sent = self.downstream.pending_credentials, self.sent
+        if pending is None and sent is not None:
+            upstream = sent[1]
             return None if upstream.is_authenticated else upstream.credentials
-        return self.pending_credentials
+        return pending
 
     def time_out(self) -> None:
         """Handle a passed deadline: run the request loop, or close an idle connection."""
-        fd_task = self._fd_task
-        self.deadline = None
-        if fd_task is not None:
-            self._run_step(fd_task.time_out)
-        elif self.cached_request is not None:
+        request_loop, downstream = self._request_loop, self.downstream
+        downstream.clear_deadline()
+        if request_loop is not None:
+            self._run_step(request_loop, request_loop.task.time_out)
+        elif self.sent is not None:
             # The request loop answers the client.
-            self.has_timed_out = True
+            downstream.note_timeout()
             self._apply(SLOW_PATH)
         else:
             self._finish()
 
-    def set_deadline(self, seconds: float) -> None:
-        """Set the deadline to `seconds` from now."""
-        self.deadline = self.context.loop.time() + seconds
+    @property
+    def is_between_requests(self) -> bool:
+        """True if the connection is between two requests."""
+        request_loop = self._request_loop
+        if request_loop is not None:
+            return request_loop.is_between_requests
+        return self.sent is None and self.tunnel is None
+
+    def drop_idle_upstream(self) -> None:
+        """Close the reserved upstream connection if this connection is idle."""
+        if self.is_idle:
+            self.downstream.drop_upstream()
+
+    @property
+    def is_idle(self) -> bool:
+        """True if the connection is between two requests and has no unread data."""
+        return self.is_between_requests and not self.downstream.client.inbox
 
     # --- the end ---
 
     def shutdown(self) -> None:
         """Release all resources of this connection. An idle upstream connection goes into the
         pool."""
-        context = self.context
-        if self._fd_task is not None:
+        downstream, tunnel = self.downstream, self.tunnel
+        counters = downstream.context.counters
+        if self._request_loop is not None:
             if not self.is_between_requests:
-                self.reset_on_close()  # A response delimited by close must not look complete.
-            self._fd_task.close()
-            self._fd_task = self._request_loop = None
-        self.drop_connecting()
-        if self.tunnel is not None:
-            if not self.tunnel.is_over:
-                self._abort()
-            context.counters.count_tunnel(self.tunnel)
-            self.tunnel.close()
-        upstream, self.upstream = self.upstream, None
-        for descriptor in self._registered:
-            if upstream is None or descriptor != upstream.stream.descriptor:
-                context.poller.discard(descriptor)
-        self._registered = NO_EVENTS
-        if upstream is not None:
-            # The rest of a pending response must not reach another client.
-            if self.tunnel is None and self.cached_request is None:
-                context.pool.put(upstream)
-            else:
-                context.poller.discard(upstream.stream.descriptor)
-                upstream.stream.close()
-        self.client.close()
-        context.counters.active -= 1
+                # A response delimited by close must not look complete.
+                downstream.client.reset_on_close()
+            self._request_loop.task.close()
+            self._request_loop = None
+        downstream.drop_connecting()
+        if tunnel is not None:
+            if not tunnel.is_over:
+                downstream.reset_on_close()
+            counters.count_tunnel(tunnel)
+            tunnel.close()
+        # The rest of a pending response must not reach another client.
+        downstream.close(keeps_upstream=tunnel is None and self.sent is None)
+        counters.active -= 1
         # The method of proxy.py only publishes an unused event.
-
-    def _abort(self) -> None:
-        """Reset both connections on close, so that both sides detect an incomplete tunnel."""
-        self.client.reset_on_close()
-        if self.upstream is not None:
-            self.upstream.stream.reset_on_close()
-
-    @property
-    def is_idle(self) -> bool:
-        """True if the connection is between two requests and has no unread data."""
-        return self.is_between_requests and not self.client.inbox
-
-    def reset_on_close(self) -> None:
-        """Close the client connection by a reset (RST)."""
-        self.client.reset_on_close()
-
-    # --- used by the request loop and the authentication exchange ---
-
-    def events(
-        self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
-    ) -> dict[int, int]:
-        """Return the descriptors and event masks to wait for."""
-        events = {self.client.descriptor: client_mask} if client_mask else {}
-        if upstream is not None and upstream_mask:
-            events[upstream.descriptor] = upstream_mask
-        return events
-
-    def release(self, descriptor: int) -> None:
-        """Deregister a descriptor before it is closed or handed over."""
-        # This includes a descriptor that the pool registered. If a stale registration remained, a
-        # new socket with the same number would not be registered and would get no events.
-        self.context.poller.unregister(descriptor)
-        if descriptor in self._registered:
-            rest = dict(self._registered)
-            del rest[descriptor]
-            self._registered = rest
-            self._idle_upstream = NOT_REGISTERED
-
-    def is_client_held(self) -> bool | None:
-        """Return whether a process still holds the client's end of the connection; None if the
-        operating system does not report it."""
-        return self._services.access_control.is_held(self.client.socket)
-
-    def drop_upstream(self) -> None:
-        """Close the upstream connection, if any."""
-        if self.upstream is not None:
-            self.release(self.upstream.stream.descriptor)
-            self.upstream.stream.close()
-            self.upstream = None
-
-    def drop_connecting(self) -> None:
-        """Close the socket `connecting`, if any."""
-        if self.connecting is not None:
-            self.connecting.close()
-            self.connecting = None
-
-    async def deliver(self, data: bytes) -> None:
-        """Send octets to the client, and wait until all of them are sent.
-
-        Raises:
-            OSError: The client has disconnected.
-            TimeoutError: The client has read nothing for too long.
-        """
-        rest = memoryview(data)
-        while True:
-            rest = rest[self.client.send(rest) :]
-            if not rest:
-                return
-            self.set_deadline(self.context.limits.body_s)
-            await IoWait(self.events(WRITE, None, 0))
-
-    async def send_page(
-        self, page: ErrorPage, request: Request | None, *, keep_alive: bool
-    ) -> bool:
-        """Send an error page to the client.
-
-        Args:
-            page: The error page.
-            request: The request, if its head was parsed.
-            keep_alive: True if the connection stays open.
-
-        Returns:
-            `keep_alive`.
-        """
-        target = request.target.authority if request is not None else None
-        octets = write_page(
-            page,
-            address=str(self.context.own_address),
-            host=target.host if target else "",
-            keep_alive=keep_alive,
-            with_body=request is None or request.method != b"HEAD",
-        )
-        await self.deliver(octets)
-        if not keep_alive:
-            await self.linger()
-        return keep_alive
-
-    async def linger(self) -> None:
-        """Read and discard the data that the client still sends, so that no reset destroys the
-        response (RFC 9112, section 9.6)."""
-        self.client.shutdown_write()
-        self.client.inbox.clear()
-        end = self.context.loop.time() + self.context.limits.linger_s
-        left = self.context.limits.max_drain_octets
-        while left > 0 and not self.client.ended:
-            data = self.client.receive()
-            if data is None:
-                rest = end - self.context.loop.time()
-                if rest <= 0:
-                    return
-                await IoWait(self.events(READ, None, 0), timeout=rest)
-            else:
-                left -= len(data)

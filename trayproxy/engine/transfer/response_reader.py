@@ -1,19 +1,18 @@
 """Read the heads of the responses to a request from the next hop."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from trayproxy.engine.error_pages import RequestRefusedError, invalid_response
+from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, WRITE, IoWait
-from trayproxy.engine.transfer.head_cache import CachedRequest, ParsedResponse
+from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.transfer.head_cache import CachedRequest, HeadCaches, ParsedResponse
 from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_response_head
 from trayproxy.http.response import Response, parse_response, write_interim
-
-if TYPE_CHECKING:
-    from trayproxy.engine.downstream import Downstream
 
 MAX_INTERIM = 100
 """The number of interim (1xx) responses accepted for one request: each may take as long as the
@@ -44,6 +43,65 @@ class SignInFirstError(Exception):
     """
 
 
+class ReaderContext(Protocol):
+    """The part of `trayproxy.engine.context.EngineContext` needed to read responses."""
+
+    @property
+    def limits(self) -> EngineLimits:
+        """The limits."""
+
+    @property
+    def caches(self) -> HeadCaches:
+        """The caches of message heads."""
+
+    @property
+    def via(self) -> bytes:
+        """The pseudonym of TrayProxy in Via."""
+
+
+class ReaderDownstream(Protocol):
+    """The part of `trayproxy.engine.downstream.Downstream` needed to read responses.
+
+    Attributes:
+        deadline: When the current wait times out, in the event loop's time; None for no limit.
+    """
+
+    deadline: float | None
+
+    @property
+    def context(self) -> ReaderContext:
+        """The objects shared by all requests."""
+
+    @property
+    def client(self) -> SocketStream:
+        """The stream to the client."""
+
+    def set_deadline(self, seconds: float) -> None:
+        """Set the deadline to `seconds` from now."""
+
+    def events(
+        self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
+    ) -> dict[int, int]:
+        """Return the descriptors and event masks to wait for.
+
+        Args:
+            client_mask: The events of the client to wait for; 0 for none.
+            upstream: The stream to the next hop, if any.
+            upstream_mask: The events of `upstream` to wait for; 0 for none.
+        """
+
+    def drop_upstream(self) -> None:
+        """Close the connection to the next hop."""
+
+    async def deliver(self, data: bytes) -> None:
+        """Send octets to the client, and wait until all of them are sent.
+
+        Raises:
+            OSError: The client has disconnected.
+            TimeoutError: The client has read nothing for too long.
+        """
+
+
 class ResponseReader:
     """Reads the heads of the responses to one request."""
 
@@ -58,7 +116,7 @@ class ResponseReader:
         "_request",
     )
 
-    def __init__(self, downstream: "Downstream", cached: CachedRequest) -> None:
+    def __init__(self, downstream: ReaderDownstream, cached: CachedRequest) -> None:
         """Create a reader for the responses to a request.
 
         Args:
@@ -201,6 +259,6 @@ class ResponseReader:
             self._release_content(writer)
             return
         minor = self._request.minor
-        octets = write_interim(response, via=self._context.own_address.via, client_minor=minor)
+        octets = write_interim(response, via=self._context.via, client_minor=minor)
         if octets:
             await self._downstream.deliver(octets)
