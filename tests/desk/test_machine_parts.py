@@ -34,7 +34,7 @@ PROMPT = PromptState(BASIC_METHOD)
 def test_a_new_login_starts_without_the_state_of_the_replaced_login() -> None:
     space = SpaceState(SPACE, OFFICE, 1000.0, PROMPT, Lookup(1000.0).started(7, 1008.0))
     space.renew(WRONG, LoginSource.TYPED)
-    space.current = space.current.accepted(1001.0, "basic", "basic").accepted_for(TARGET, 8)
+    space.current = space.current.accepted(1001.0, "basic", "basic", TARGET, LIMITS)
     space.current = replace(space.current, consent=BASIC, remember=True, weaker_snoozed_until=inf)
     space.doubt = space.doubt.refused(TARGET, 1002.0).lost(TARGET).sent(3, TARGET)
     space.trial = space.trial.recording(1, 1010.0).canary_sent(TARGET, "basic", 1003.0, LIMITS)
@@ -61,7 +61,7 @@ def test_a_login_replaced_while_its_canary_is_in_flight_has_a_pending_verdict(
     space = SpaceState(SPACE, OFFICE, 1000.0, PROMPT, Lookup(1000.0), phase=phase)
     space.renew(WRONG, LoginSource.TYPED)
     if was_accepted:
-        space.current = space.current.accepted(1001.0, "basic", "basic")
+        space.current = space.current.accepted(1001.0, "basic", "basic", "", LIMITS)
     space.renew(RIGHT, LoginSource.TYPED)
     assert space.current.pending_verdicts == pending
     assert space.current.without_pending(1).pending_verdicts == {}
@@ -90,20 +90,20 @@ def test_the_scheme_is_the_strongest_scheme_that_accepted_the_login(
     current = CurrentLogin(RIGHT)
     assert (current.scheme, current.label, current.was_accepted) == ("", "", False)
     for offer in offers:
-        current = current.accepted(1000.0, offer.scheme, offer.label)
+        current = current.accepted(1000.0, offer.scheme, offer.label, "", LIMITS)
     assert (current.scheme, current.label, current.was_accepted) == (scheme, label, True)
 
 
 def test_the_scheme_of_an_acceptance_replaces_a_failed_scheme() -> None:
-    current = CurrentLogin(RIGHT).accepted(1000.0, "ntlm", "ntlm")
-    current = replace(current, scheme="").accepted(1001.0, "basic", "basic")
+    current = CurrentLogin(RIGHT).accepted(1000.0, "ntlm", "ntlm", "", LIMITS)
+    current = replace(current, scheme="").accepted(1001.0, "basic", "basic", "", LIMITS)
     assert (current.scheme, current.label) == ("basic", "basic")
 
 
 def test_the_targets_of_the_last_acceptances_are_known() -> None:
-    current = CurrentLogin(RIGHT)
-    for target in ("a.example:80", "b.example:80", "a.example:80", "c.example:443"):
-        current = current.accepted_for(target, 2)
+    current, limits = CurrentLogin(RIGHT), DeskLimits(accepted_targets_max=2)
+    for target in ("a.example:80", "b.example:80", "a.example:80", "c.example:443", ""):
+        current = current.accepted(1000.0, "basic", "basic", target, limits)
     assert current.accepted_targets == ("a.example:80", "c.example:443")
     assert current.was_accepted_for("a.example:443")
     assert not current.was_accepted_for("b.example:80")

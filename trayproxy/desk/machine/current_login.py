@@ -112,17 +112,30 @@ class CurrentLogin:
 
     # --- Acceptance ------------------------------------------------------------------------------
 
-    def accepted(self, now: float, scheme: str, label: str) -> "CurrentLogin":
-        """Return the login after its acceptance with a scheme and the label of the scheme."""
+    def accepted(
+        self, now: float, scheme: str, label: str, target: str, limits: DeskLimits
+    ) -> "CurrentLogin":
+        """Return the login after its acceptance.
+
+        Args:
+            now: Time of the acceptance.
+            scheme: The scheme used with the login, as in `OfferedScheme`.
+            label: The strength label of the scheme, as in `OfferedScheme`.
+            target: The target of the request; empty if it is unknown.
+            limits: Timeouts and limits.
+        """
         labels = {**self.accepted_labels, label: scheme}
         is_known = self.scheme in labels.values() and label != max(labels, key=strength)
-        scheme = self.scheme if is_known else scheme
-        return replace(self, accepted_at=now, scheme=scheme, accepted_labels=labels)
-
-    def accepted_for(self, target: str, limit: int) -> "CurrentLogin":
-        """Return the login after its acceptance for a target; the oldest targets are forgotten."""
-        others = [other for other in self.accepted_targets if other != target]
-        return replace(self, accepted_targets=(*others, target)[-limit:])
+        targets = self.accepted_targets
+        if target:
+            targets = (*(other for other in targets if other != target), target)
+        return replace(
+            self,
+            accepted_at=now,
+            scheme=self.scheme if is_known else scheme,
+            accepted_labels=labels,
+            accepted_targets=targets[-limits.accepted_targets_max :],
+        )
 
     def accepted_elsewhere(self, labels: Mapping[str, str]) -> "CurrentLogin":
         """Return the login with the labels and schemes of its acceptance in another realm."""

@@ -75,16 +75,17 @@ class Acceptances:
         in_flight = space.doubt.in_flight.get(event.permit)
         if in_flight is None and space.current.was_accepted and not self._is_without_doubt(space):
             return  # The request was released before the login came into doubt.
-        space.seen_at = self._state.now
-        space.current = space.current.accepted(self._state.now, event.scheme, event.label)
+        target = ""
+        if space.login_id == login_id:
+            canary_target = space.trial.canary_target if space.phase is SpacePhase.CHECKING else ""
+            if target := event.target or canary_target:
+                space.forbidden_hosts.pop(host_of(target), None)
+        now = space.seen_at = self._state.now
+        space.current = space.current.accepted(
+            now, event.scheme, event.label, target, self._state.limits
+        )
         space.doubt = Doubt()
         space.prompt = replace(space.prompt, weaker_refusal=None)
-        canary_target = space.trial.canary_target if space.phase is SpacePhase.CHECKING else ""
-        target = event.target or canary_target
-        if target and space.login_id == login_id:
-            space.forbidden_hosts.pop(host_of(target), None)
-            limit = self._state.limits.accepted_targets_max
-            space.current = space.current.accepted_for(target, limit)
         upstream_changed = (
             space.phase is SpacePhase.PROMPTING and space.prompt.reason in UPSTREAM_CHANGED
         )
