@@ -5,6 +5,7 @@ The service owns all state that must survive a closed window, and never imports 
     main               the composition root and the entry point
     router             the active profile, and the route of each request
     status_publisher   the status for the front ends
+    upstream_status    the state of the active profile's upstream, a part of the status
     front_ends         the connected front ends, and the events for them
     request_handler    the requests of front ends
     profile_changes    changes of the profiles and of the active profile

@@ -76,7 +76,7 @@ class LocalPort:
                 problem, spare = self._start_problem(error)
                 if not self._waits:
                     return problem
-                if problem != self._publisher.problem:
+                if problem != self._publisher.listen_problem:
                     logger.error("%s: %s", problem.title, problem.body)
                 self._publisher.set_listen_failed(problem, spare)
             else:

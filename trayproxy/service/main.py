@@ -41,7 +41,7 @@ from trayproxy.service.refused_clients import RefusedClientReporter
 from trayproxy.service.request_handler import RequestHandler
 from trayproxy.service.router import Router
 from trayproxy.service.schemes import service_schemes
-from trayproxy.service.status_publisher import StatusPublisher
+from trayproxy.service.status_publisher import StatusPublisher, StatusSources
 
 if TYPE_CHECKING:
     from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
@@ -218,14 +218,15 @@ class Service:
         parts = EngineParts(
             desk.broker,
             router.route,
-            self._publisher,
+            self._publisher.upstream,
             limits,
             access_control=self._access_control,
             on_network_changed=desk.network_changed,
         )
         self._engine = engine = Engine(loop, parts, host, port)
-        self._publisher.attach(desk, engine.context.counters, logins.keyring)
-        self._publisher.address = engine.address
+        self._publisher.attach(
+            StatusSources(desk, engine.context.counters, logins.keyring), engine.address
+        )
         self._apply_access_settings(problem)
         self._port = LocalPort(
             engine,
@@ -314,8 +315,7 @@ class Service:
 
     def _screen_locked(self, is_locked: bool) -> None:
         self._desk.screen_locked(is_locked)
-        self._publisher.screen_locked = is_locked
-        self._publisher.publish_soon()
+        self._publisher.set_screen_locked(is_locked)
 
     def _network_changed(self) -> None:
         logger.info("the network has changed")
@@ -401,7 +401,7 @@ def _own_request_tools(
         limits,
         engine.context.own_address.via,
         asyncio.get_running_loop().time,
-        publisher.captive_portal_found,
+        publisher.upstream.captive_portal_found,
     )
 
 

@@ -240,7 +240,7 @@ class ProfileChanges:
         self._detour_timer = asyncio.get_running_loop().call_later(
             for_s, self._detour_ended, profile.id
         )
-        self._publisher.direct_until = time() + for_s
+        self._publisher.set_direct_until(time() + for_s)
         self._switch(None, directly=True)
 
     def _detour_ended(self, profile_id: str) -> None:
@@ -256,7 +256,8 @@ class ProfileChanges:
         """Cancel the timer: the current route becomes permanent."""
         if self._detour_timer is not None:
             self._detour_timer.cancel()
-        self._detour_timer = self._publisher.direct_until = None
+        self._detour_timer = None
+        self._publisher.set_direct_until(None)
 
     def reload(self) -> None:
         """Load the settings again after they were changed outside (SIGHUP).

@@ -8,53 +8,46 @@ subscription.
 import asyncio
 import os
 from collections.abc import Callable
-from time import time
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from trayproxy import __version__
-from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
+from trayproxy.control.messages import ListenerState, RefusedClients, Status
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import SignInState
 from trayproxy.engine.context import Counters
-from trayproxy.engine.error_pages import ErrorPage
-from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Profile, SignIn
 from trayproxy.service.keyring_inventory import KeyringInventory
+from trayproxy.service.upstream_status import UpstreamStatus
 
 PUBLISH_INTERVAL_S = 0.2
 TRAFFIC_INTERVAL_S = 2.0
 """Seconds between publications of the traffic counters, if they have changed."""
 
 
-def portal_problem(url: str) -> Problem:
-    """Return the problem of a network with a sign-in page of its own (TP-310)."""
-    return Problem(
-        "TP-310",
-        "This network wants you to sign in on its own page",
-        f"Open {url} in a browser and sign in there. What fails now works again by itself then.",
-        url,
-    )
+@dataclass(frozen=True, slots=True)
+class StatusSources:
+    """The parts of the service from which the status is read when it is published.
+
+    Attributes:
+        desk: The sign-in desk.
+        counters: The traffic counters of the engine.
+        inventory: The passwords in the keyring.
+    """
+
+    desk: Desk
+    counters: Counters
+    inventory: KeyringInventory
 
 
 class StatusPublisher:
     """Holds the parts of the status and publishes them when they change.
 
     Attributes:
-        profile: The active profile.
-        profiles: All profiles in menu order.
-        direct: True if programs connect directly.
-        direct_until: When this ends, in seconds since the epoch; None if the user ends it.
-        listener: Whether TrayProxy accepts connections.
-        address: The local address.
-        problem: Why TrayProxy does not accept connections, None if it does.
+        upstream: The state of the active profile's upstream.
         notices: Problems of the settings.
-        other_loopback: The program at the other address of ``localhost``, None if there is none.
-        refused_clients: Refused connections of other users' programs.
-        spare_port: A free port while the wanted port is taken; 0 if none is known.
-        wanted_port: The configured port while this run uses another port, else 0.
-        screen_locked: True if prompts wait until the screen is unlocked.
     """
 
     def __init__(
@@ -70,100 +63,38 @@ class StatusPublisher:
             send: Called with the status after it has changed.
             has_subscribers: Returns True if a front end has subscribed to events.
         """
-        self.profile: Profile | None = None
-        self.profiles: tuple[Profile, ...] = ()
-        self.direct = False
-        self.direct_until: float | None = None
-        self.listener = ListenerState.STARTING
-        self.address = ""
-        self.problem: Problem | None = None
+        self.upstream = UpstreamStatus(self.publish_soon)
         self.notices: tuple[Problem, ...] = ()
-        self.other_loopback: Problem | None = None
-        self.refused_clients = RefusedClients()
-        self.spare_port = 0
-        self.wanted_port = 0
-        self.screen_locked = False
         self._loop = loop
         self._send = send
         self._has_subscribers = has_subscribers
-        self._desk: Desk | None = None
-        self._counters: Counters | None = None
-        self._inventory: KeyringInventory | None = None
-        self._upstream = UpstreamState.UNKNOWN
-        self._upstream_problem: Problem | None = None
-        self._upstream_since = time()
-        self._reached_route: Route | None = None
-        self._portal: Problem | None = None
-        self._sign_in_demand: Problem | None = None
-        """The problem of an upstream that demands a sign-in which the profile does not allow."""
+        self._set_values = Status(__version__, os.getpid(), ListenerState.STARTING, "")
+        """The fields of the status that the service has set."""
+        self._sources: StatusSources | None = None
+        self._other_loopback: Problem | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._traffic_timer: asyncio.TimerHandle | None = None
         self._sent: Status | None = None
 
-    def attach(self, desk: Desk, counters: Counters, inventory: KeyringInventory) -> None:
-        """Set the desk, the engine's counters and the keyring inventory as sources of the
-        status.
-        """
-        self._desk, self._counters, self._inventory = desk, counters, inventory
-
-    # --- trayproxy.engine.context.UpstreamObserver ---
-
-    def reached(self, route: Route) -> None:
-        """Record a response of the upstream."""
-        if (
-            route is not self._reached_route
-            and route.upstream is not None
-            and route.profile is self.profile
-        ):
-            self._reached_route = route
-            self._set_upstream(UpstreamState.OK, None)
-        if self._portal is not None and route.profile is self.profile:
-            self._portal = None
-            self.publish_soon()
-
-    def captive_portal_found(self, route: Route, url: str) -> None:
-        """Record the network's sign-in page.
-
-        Args:
-            route: The route of the response with the page; the request was a program's or
-                TrayProxy's.
-            url: The URL of the page. Untrusted.
-        """
-        ours, theirs = self.profile, route.profile
-        if ours is not None and theirs is not None and ours.id == theirs.id:
-            self._portal = portal_problem(url)
-            self.publish_soon()
-
-    def failed(self, route: Route, page: ErrorPage) -> None:
-        """Record that the upstream did not respond."""
-        if route.upstream is not None and route.profile is self.profile:
-            self._reached_route = None
-            problem = Problem(page.code, page.title, page.body) if page.code else None
-            self._set_upstream(UpstreamState.UNREACHABLE, problem)
-
-    def sign_in_not_set(self, route: Route, page: ErrorPage) -> None:
-        """Record that the upstream demands a sign-in, which the profile does not allow."""
-        if route.profile is self.profile:
-            self._sign_in_demand = Problem(page.code, page.title, page.body)
-            self.publish_soon()
-
-    def _set_upstream(self, state: UpstreamState, problem: Problem | None) -> None:
-        if state is not self._upstream:
-            self._upstream_since = time()
-        self._upstream, self._upstream_problem = state, problem
-        self.publish_soon()
-
     # --- set by the service ---
+
+    def attach(self, sources: StatusSources, address: str) -> None:
+        """Set the sources of the status, and the configured address."""
+        self._sources = sources
+        self._set_values = replace(self._set_values, address=address)
 
     def switch_profile(
         self, profile: Profile | None, profiles: tuple[Profile, ...], *, direct: bool = False
     ) -> None:
-        """Set the profiles. The state of another active profile's upstream is unknown."""
-        if profile != self.profile:
-            self._reached_route = self._sign_in_demand = None
-            self._set_upstream(UpstreamState.UNKNOWN, None)
-        self.profile, self.profiles, self.direct = profile, profiles, direct
-        self.publish_soon()
+        """Set the profiles. The state of another active profile's upstream is unknown.
+
+        Args:
+            profile: The active profile.
+            profiles: All profiles in menu order.
+            direct: True if programs connect directly.
+        """
+        self.upstream.use(profile, is_same=profile == self._set_values.profile)
+        self._set(profile=profile, profiles=profiles, direct=direct)
 
     def update_profiles(self, profile: Profile | None, profiles: tuple[Profile, ...]) -> None:
         """Replace the profiles by copies with other user names; the upstream's state is kept.
@@ -172,8 +103,13 @@ class StatusPublisher:
             profile: The active profile.
             profiles: All profiles in menu order.
         """
-        self.profile, self.profiles = profile, profiles
-        self.publish_soon()
+        self.upstream.use(profile, is_same=True)
+        self._set(profile=profile, profiles=profiles)
+
+    def set_direct_until(self, until: float | None) -> None:
+        """Set the end of direct connections in seconds since the epoch; None if the user ends
+        them."""
+        self._set(direct_until=until)
 
     def set_listening(self, address: str, wanted_port: int = 0) -> None:
         """Record that programs can connect.
@@ -182,19 +118,13 @@ class StatusPublisher:
             address: The local address.
             wanted_port: The configured port if this run uses another port, else 0.
         """
-        self.listener, self.address, self.problem = ListenerState.UP, address, None
-        self.spare_port, self.wanted_port = 0, wanted_port
-        self.publish_soon()
-
-    def set_refused_clients(self, refused_clients: RefusedClients) -> None:
-        """Set the totals of refused connections."""
-        self.refused_clients = refused_clients
-        self.publish_soon()
-
-    def set_other_loopback(self, problem: Problem | None) -> None:
-        """Set the problem of the other address of ``localhost``, None if there is none."""
-        self.other_loopback = problem
-        self.publish_soon()
+        self._set(
+            listener=ListenerState.UP,
+            address=address,
+            problem=None,
+            spare_port=0,
+            wanted_port=wanted_port,
+        )
 
     def set_listen_failed(self, problem: Problem, spare_port: int = 0) -> None:
         """Record that programs cannot connect.
@@ -203,9 +133,42 @@ class StatusPublisher:
             problem: Why.
             spare_port: A free port, 0 if none is known.
         """
-        self.listener, self.problem = ListenerState.FAILED, problem
-        self.spare_port = spare_port
+        self._set(listener=ListenerState.FAILED, problem=problem, spare_port=spare_port)
+
+    def set_refused_clients(self, refused_clients: RefusedClients) -> None:
+        """Set the totals of refused connections."""
+        self._set(refused_clients=refused_clients)
+
+    def set_screen_locked(self, is_locked: bool) -> None:
+        """Record whether prompts wait until the screen is unlocked."""
+        self._set(screen_locked=is_locked)
+
+    def set_other_loopback(self, problem: Problem | None) -> None:
+        """Set the problem of the other address of ``localhost``, None if there is none."""
+        self._other_loopback = problem
         self.publish_soon()
+
+    def _set(self, **fields: object) -> None:
+        """Set fields of the status."""
+        self._set_values = replace(self._set_values, **fields)
+        self.publish_soon()
+
+    @property
+    def listener(self) -> ListenerState:
+        """Whether TrayProxy accepts connections."""
+        return self._set_values.listener
+
+    @property
+    def listen_problem(self) -> Problem | None:
+        """Why TrayProxy does not accept connections, None if it does."""
+        return self._set_values.problem
+
+    @property
+    def wanted_port(self) -> int:
+        """The configured port while this run uses another port, else 0."""
+        return self._set_values.wanted_port
+
+    # --- publishing ---
 
     def publish_soon(self) -> None:
         """Schedule a publication of the status."""
@@ -239,81 +202,54 @@ class StatusPublisher:
 
     def status(self) -> Status:
         """Return the status."""
-        status = Status(
-            version=__version__,
-            pid=os.getpid(),
-            listener=self.listener,
-            address=self.address,
-            profile=self.profile,
-            profiles=self.profiles,
-            upstream=self._upstream,
-            upstream_since=self._upstream_since,
-            problem=self.problem or self._upstream_problem,
+        upstream = self.upstream
+        status = replace(
+            self._set_values,
+            upstream=upstream.state,
+            upstream_since=upstream.since,
+            problem=self._set_values.problem or upstream.problem,
             notices=(
                 *self._other_port_notices(),
-                *self._other_loopback_notices(),
+                *((self._other_loopback,) if self._other_loopback is not None else ()),
                 *self.notices,
-                *self._fallback_notices(),
-                *self._portal_notices(),
+                *upstream.notices,
             ),
-            direct=self.direct,
-            direct_until=self.direct_until,
-            refused_clients=self.refused_clients,
-            spare_port=self.spare_port,
-            wanted_port=self.wanted_port,
-            screen_locked=self.screen_locked,
         )
-        if self._counters is not None:
-            counters = self._counters
-            status = replace(
-                status, active=counters.active, received=counters.received, sent=counters.sent
-            )
-        if self._desk is not None:
-            status = self._with_sign_in(status, self._desk)
-        return status
+        if self._sources is None:
+            return status
+        counters = self._sources.counters
+        status = replace(
+            status, active=counters.active, received=counters.received, sent=counters.sent
+        )
+        return self._with_sign_in(status, self._sources)
 
     def _other_port_notices(self) -> tuple[Problem, ...]:
         """Return the notice about a port different from the configured port."""
-        if not self.wanted_port:
+        wanted_port, address = self._set_values.wanted_port, self._set_values.address
+        if not wanted_port:
             return ()
-        host, _, port = self.address.rpartition(":")
+        host, _, port = address.rpartition(":")
         body = (
-            f"Programs that are set to {host}:{self.wanted_port} do not reach TrayProxy. Set them "
-            f"to {self.address}, or go back to port {self.wanted_port} once it is free. The next "
-            f"start tries port {self.wanted_port} again; to keep port {port}, write it below "
+            f"Programs that are set to {host}:{wanted_port} do not reach TrayProxy. Set them "
+            f"to {address}, or go back to port {wanted_port} once it is free. The next "
+            f"start tries port {wanted_port} again; to keep port {port}, write it below "
             "[listen] in the settings file."
         )
         return (Problem("TP-111", f"TrayProxy uses port {port} for now", body),)
 
-    def _other_loopback_notices(self) -> tuple[Problem, ...]:
-        return (self.other_loopback,) if self.other_loopback is not None else ()
-
-    def _portal_notices(self) -> tuple[Problem, ...]:
-        return (self._portal,) if self._portal is not None else ()
-
-    def _fallback_notices(self) -> tuple[Problem, ...]:
-        """Return the notice about a fallback in use instead of the preferred upstream."""
-        profile, upstream = (
-            self.profile,
-            self._reached_route.upstream if self._reached_route else None,
-        )
-        if profile is None or upstream is None or upstream == profile.upstream:
-            return ()
-        body = f"{profile.name} uses {upstream} until {profile.upstream} answers again."
-        return (Problem("TP-206", f"{profile.upstream.host} cannot be reached", body),)
-
-    def _with_sign_in(self, status: Status, desk: Desk) -> Status:
+    def _with_sign_in(self, status: Status, sources: StatusSources) -> Status:
+        desk, profile = sources.desk, status.profile
         status = replace(status, keyring=desk.keyring, notices=(*status.notices, *desk.notices))
-        if self.profile is not None and self._sign_in_demand is not None:
-            notices = (*status.notices, self._sign_in_demand)
+        if profile is not None and self.upstream.sign_in_demand is not None:
+            notices = (*status.notices, self.upstream.sign_in_demand)
             return replace(status, sign_in=SignInState.UNUSABLE, notices=notices)
-        if self.profile is None or self.profile.sign_in is SignIn.NONE:
+        if profile is None or profile.sign_in is SignIn.NONE:
             return replace(status, sign_in=SignInState.NONE)
-        facts = desk.facts(self.profile.id)
+        facts = desk.facts(profile.id)
         return replace(
             status,
             sign_in=facts.sign_in,
-            saved=self._inventory.has_password(self.profile) if self._inventory else None,
+            saved=sources.inventory.has_password(profile),
             user=facts.user,
             snoozed_until=facts.snoozed_until,
             waiting=facts.waiting,

@@ -1,0 +1,123 @@
+"""The state of the active profile's upstream, as the engine observes it."""
+
+from collections.abc import Callable
+from time import time
+
+from trayproxy.control.messages import UpstreamState
+from trayproxy.domain.problem import Problem
+from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.upstream.route import Route
+from trayproxy.profiles.profile import Profile
+
+
+def portal_problem(url: str) -> Problem:
+    """Return the problem of a network with a sign-in page of its own (TP-310)."""
+    return Problem(
+        "TP-310",
+        "This network wants you to sign in on its own page",
+        f"Open {url} in a browser and sign in there. What fails now works again by itself then.",
+        url,
+    )
+
+
+class UpstreamStatus:
+    """Records the state of the active profile's upstream.
+
+    The class implements `trayproxy.engine.context.UpstreamObserver`.
+
+    Attributes:
+        state: The result of the last exchange with the upstream.
+        since: The time at which `state` changed to its present value, in seconds since the epoch.
+        problem: Why the upstream cannot be reached, None if it can.
+        sign_in_demand: The problem of an upstream that demands a sign-in which the profile does not
+            allow; None if there is none.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        """Create the record of an unknown upstream.
+
+        Args:
+            on_change: Called after each change.
+        """
+        self.state = UpstreamState.UNKNOWN
+        self.since = time()
+        self.problem: Problem | None = None
+        self.sign_in_demand: Problem | None = None
+        self._profile: Profile | None = None
+        self._reached_route: Route | None = None
+        self._portal: Problem | None = None
+        self._on_change = on_change
+
+    def use(self, profile: Profile | None, *, is_same: bool) -> None:
+        """Set the active profile.
+
+        Args:
+            profile: The profile.
+            is_same: False to forget the state of the upstream.
+        """
+        self._profile = profile
+        if not is_same:
+            self._reached_route = self.sign_in_demand = None
+            self._set(UpstreamState.UNKNOWN, None)
+
+    @property
+    def notices(self) -> tuple[Problem, ...]:
+        """The notices about a fallback in use, and about a captive portal."""
+        fallback = self._fallback_notice()
+        return tuple(notice for notice in (fallback, self._portal) if notice is not None)
+
+    # --- trayproxy.engine.context.UpstreamObserver ---
+
+    def reached(self, route: Route) -> None:
+        """Record a response of the upstream."""
+        if (
+            route is not self._reached_route
+            and route.upstream is not None
+            and route.profile is self._profile
+        ):
+            self._reached_route = route
+            self._set(UpstreamState.OK, None)
+        if self._portal is not None and route.profile is self._profile:
+            self._portal = None
+            self._on_change()
+
+    def captive_portal_found(self, route: Route, url: str) -> None:
+        """Record the network's sign-in page.
+
+        Args:
+            route: The route of the response with the page; the request was a program's or
+                TrayProxy's.
+            url: The URL of the page. Untrusted.
+        """
+        ours, theirs = self._profile, route.profile
+        if ours is not None and theirs is not None and ours.id == theirs.id:
+            self._portal = portal_problem(url)
+            self._on_change()
+
+    def failed(self, route: Route, page: ErrorPage) -> None:
+        """Record that the upstream did not respond."""
+        if route.upstream is not None and route.profile is self._profile:
+            self._reached_route = None
+            problem = Problem(page.code, page.title, page.body) if page.code else None
+            self._set(UpstreamState.UNREACHABLE, problem)
+
+    def sign_in_not_set(self, route: Route, page: ErrorPage) -> None:
+        """Record that the upstream demands a sign-in, which the profile does not allow."""
+        if route.profile is self._profile:
+            self.sign_in_demand = Problem(page.code, page.title, page.body)
+            self._on_change()
+
+    def _set(self, state: UpstreamState, problem: Problem | None) -> None:
+        if state is not self.state:
+            self.since = time()
+        self.state, self.problem = state, problem
+        self._on_change()
+
+    def _fallback_notice(self) -> Problem | None:
+        """Return the notice about a fallback in use instead of the preferred upstream."""
+        profile = self._profile
+        upstream = self._reached_route.upstream if self._reached_route else None
+        if profile is None or upstream is None or upstream == profile.upstream:
+            return None
+        body = f"{profile.name} uses {upstream} until {profile.upstream} answers again."
+        return Problem("TP-206", f"{profile.upstream.host} cannot be reached", body)
