@@ -1,0 +1,151 @@
+"""Tests for trayproxy.service.profile_changes: the first profile, switches and deletions."""
+
+import asyncio
+from concurrent.futures import Future
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from trayproxy.desk.desk import Desk
+from trayproxy.options import RunOptions
+from trayproxy.profiles.config import Config
+from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError, Upstream
+from trayproxy.profiles.store import SettingsStore
+from trayproxy.service.profile_changes import (
+    TEMPORARY_ID,
+    ProfileChanges,
+    UnknownProfileError,
+    first_profile,
+    starts_directly,
+)
+from trayproxy.service.router import Router
+from trayproxy.service.status_publisher import StatusPublisher
+
+OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
+LAB = Profile("lab", "Lab", Upstream("lab.example", 3128))
+CONFIG = Config(active="office", profiles=(OFFICE, LAB))
+
+
+class FakeDesk:
+    """Records its calls."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, str]] = []
+
+    def profile_changed(self, profile: Profile) -> None:
+        self.changes.append(("changed", profile.id))
+
+    def profile_deleted(self, profile_id: str) -> None:
+        self.changes.append(("deleted", profile_id))
+
+    def profile_switched(self, profile: Profile | None) -> None:
+        self.changes.append(("switched", profile.id if profile else ""))
+
+    def forget(self, profile: Profile) -> "asyncio.Future[None]":
+        self.changes.append(("forgotten", profile.id))
+        done: Future[None] = Future()
+        done.set_result(None)
+        return asyncio.wrap_future(done)
+
+
+class ChangesHarness:
+    """A `ProfileChanges` with the settings of `CONFIG` on disk, created on a running event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.desk = FakeDesk()
+        self.store = SettingsStore(folder / "config.toml")
+        self.store.load()
+        self.store.save(CONFIG)
+        self.router = Router()
+        self.publisher = StatusPublisher(
+            asyncio.get_running_loop(), lambda status: None, lambda: False
+        )
+        self.forgotten = 0
+        self.profiles = ProfileChanges(
+            desk=cast(Desk, self.desk),
+            store=self.store,
+            router=self.router,
+            publisher=self.publisher,
+            forget_connections=self._forget,
+        )
+
+    def _forget(self) -> None:
+        self.forgotten += 1
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (RunOptions(), OFFICE),
+        (RunOptions(profile_name="LAB"), LAB),
+        (RunOptions(profile_name="Connect directly"), None),
+    ],
+)
+def test_the_first_profile_is_the_active_or_the_given_profile(
+    options: RunOptions, expected: Profile | None
+) -> None:
+    assert first_profile(options, CONFIG) == expected
+    assert starts_directly(options, CONFIG) is (expected is None)
+
+
+def test_a_given_upstream_is_a_profile_for_this_run_only() -> None:
+    options = RunOptions(upstream=Upstream("PROXY.example", 8080), user="jdoe")
+    profile = first_profile(options, Config(active=DIRECT_ID))
+    assert profile is not None
+    assert (profile.id, profile.upstream.host, profile.user) == (
+        TEMPORARY_ID,
+        "proxy.example",
+        "jdoe",
+    )
+    assert not starts_directly(options, Config(active=DIRECT_ID))
+
+
+def test_an_unknown_first_profile_is_an_error() -> None:
+    with pytest.raises(ProfileError, match="no profile “Home”"):
+        first_profile(RunOptions(profile_name="Home"), CONFIG)
+
+
+def test_a_switch_changes_the_route_and_the_settings(tmp_path: Path) -> None:
+    async def play() -> None:
+        harness = ChangesHarness(tmp_path)
+        harness.profiles.start(OFFICE)
+        await harness.profiles.use("lab", 0)
+        assert harness.router.profile == LAB
+        assert harness.store.load().active == "lab"
+        assert harness.desk.changes == [("switched", "office"), ("switched", "lab")]
+        assert harness.forgotten == 2
+        with pytest.raises(UnknownProfileError):
+            await harness.profiles.use("home", 0)
+
+    asyncio.run(play())
+
+
+def test_a_deleted_profile_is_not_used_after_a_direct_connection(tmp_path: Path) -> None:
+    async def play() -> None:
+        harness = ChangesHarness(tmp_path)
+        harness.profiles.start(OFFICE)
+        await harness.profiles.use(DIRECT_ID, 1)
+        assert harness.router.is_direct
+        assert harness.publisher.status().direct_until is not None
+        assert harness.store.load().active == "office"  # The settings are not changed.
+        assert await harness.profiles.delete("office", forget=True) is None
+        assert ("forgotten", "office") in harness.desk.changes
+        await asyncio.sleep(1.1)
+        assert (harness.router.profile, harness.router.is_direct) == (None, False)
+        assert harness.publisher.status().direct_until is None
+
+    asyncio.run(play())
+
+
+def test_the_user_name_of_an_accepted_login_is_saved_in_its_profile(tmp_path: Path) -> None:
+    async def play() -> None:
+        harness = ChangesHarness(tmp_path)
+        harness.profiles.start(OFFICE)
+        harness.profiles.save_user_name("office", "jdoe")
+        await harness.profiles.wait_for_user_names()
+        assert harness.store.load().by_id("office") == harness.router.profile
+        assert harness.profiles.get("office").user == "jdoe"
+        assert harness.forgotten == 1  # Only by the start: the route is the same.
+
+    asyncio.run(play())
