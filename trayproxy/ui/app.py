@@ -32,6 +32,7 @@ from trayproxy.desktop.window import allow_foreground, hide_from_dock, set_appli
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.ui import texts
+from trayproxy.ui.action_requests import ActionRequests
 from trayproxy.ui.icons import app_icon
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.notifications import (
@@ -50,7 +51,6 @@ from trayproxy.ui.signal_notifier import SignalNotifier
 from trayproxy.ui.state_display import StateDisplay
 from trayproxy.ui.tray import Tray
 from trayproxy.ui.tray_host import TrayHost
-from trayproxy.ui.user_actions import UserActions
 
 BACKGROUND_TRAY_TIMEOUT_S = 30.0
 """Seconds without a system tray after which the window is shown instead of the icon. The panel of
@@ -99,7 +99,7 @@ class App(QObject):
         self.tray = Tray(self.tray_host, self.menu, self)
         self.window = ProfilesWindow()
         self._display = StateDisplay(self.tray, self.menu, self.window, self.prompts, self)
-        self._actions = UserActions(
+        self._actions = ActionRequests(
             self.client, self.prompts, self.window, self._display, parent=self
         )
         self._shutdown = Shutdown(self.client, self.supervisor, self)

@@ -1,6 +1,6 @@
 """The main window: the state of the service, and the profiles (ux §3.3).
 
-The window shows the status and emits a signal for each user action; `trayproxy.ui.user_actions`
+The window shows the status and emits a signal for each user action; `trayproxy.ui.action_requests`
 carries the actions out. On a desktop without a system tray the window replaces the tray icon, so it
 offers every action of the menu. Unsaved input is kept as a draft when the user selects another
 profile.

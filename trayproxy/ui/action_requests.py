@@ -27,7 +27,7 @@ DIRECT_FOR_S = 300
 """Seconds of a temporary direct connection, for signing in on the network's own page (ux §3.8)."""
 
 
-class UserActions(QObject):
+class ActionRequests(QObject):
     """Sends the requests for the user's actions; the window shows the problems."""
 
     def __init__(
