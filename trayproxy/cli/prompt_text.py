@@ -13,9 +13,6 @@ from trayproxy.domain.signin import (
 
 _NAME_LENGTH = 60
 _REALM_LENGTH = 80
-_LOCKOUT_RISK_REJECTIONS = 3
-"""The number of consecutive rejected passwords after which the account may be locked (ux §3.4)."""
-_SCHEMES_WITH_ENCODING = frozenset({"basic", "digest"})
 
 
 def prompt_lines(prompt: Prompt) -> list[str]:
@@ -59,18 +56,17 @@ def transport_text(prompt: Prompt) -> str:
 def reason_text(prompt: Prompt) -> str:
     """Return the reason for the prompt, empty if no explanation is needed."""
     before = printable_line(prompt.before, _REALM_LENGTH)
-    if prompt.reason is PromptReason.REALM_CHANGED and not before:
-        return texts.NO_PREVIOUS_REALM_TEXT
-    method = printable_line(prompt.method, _NAME_LENGTH)
-    words = {"store": keyring_name(prompt.keyring), "before": before, "method": method}
-    return texts.REASON_TEXTS.get(prompt.reason, "").format(**words)
+    return texts.reason_text(prompt.reason, before).format(
+        store=keyring_name(prompt.keyring),
+        before=before,
+        method=printable_line(prompt.method, _NAME_LENGTH),
+    )
 
 
 def encoding_hint(prompt: Prompt) -> str:
     """Return the hint about encodings for a rejected login with non-ASCII characters, empty if the
     scheme is not affected."""
-    is_rejected = prompt.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
-    if not is_rejected or prompt.method.lower() not in _SCHEMES_WITH_ENCODING:
+    if not texts.needs_encoding_hint(prompt):
         return ""
     return (
         "If it is right: some older proxies read letters such as ä or é differently. "
@@ -83,7 +79,7 @@ def lockout_warning(prompt: Prompt) -> str:
     """Return the warning about locked accounts, from the second rejection on."""
     if prompt.reason is PromptReason.LOCKED:
         return ""  # The reason already mentions the locked account.
-    if prompt.confirm_retry and prompt.rejections >= _LOCKOUT_RISK_REJECTIONS:
+    if prompt.confirm_retry and prompt.rejections >= texts.LOCK_OUT_RISK_REJECTIONS:
         return (
             f"Your account may be locked: the proxy rejected {prompt.rejections} passwords in a "
             "row. Waiting 15 to 30 minutes or asking your help desk usually helps."

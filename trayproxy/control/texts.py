@@ -13,7 +13,7 @@ from trayproxy.control.icon_state import (
     lacks_sign_in,
 )
 from trayproxy.control.messages import Status
-from trayproxy.domain.signin import PromptReason, SignInState, Transport
+from trayproxy.domain.signin import Prompt, PromptReason, SignInState, Transport
 
 
 def QT_TRANSLATE_NOOP(context: str, text: str) -> str:
@@ -86,6 +86,30 @@ NO_PREVIOUS_REALM_TEXT = QT_TRANSLATE_NOOP(
     "this.",
 )
 """The sentence for `PromptReason.REALM_CHANGED` if the proxy sent no realm before."""
+LOCK_OUT_RISK_REJECTIONS = 3
+"""The number of consecutive rejections after which the account may be locked (ux §3.4)."""
+_SCHEMES_WITH_ENCODING = frozenset({"basic", "digest"})
+
+
+def reason_text(reason: PromptReason, before: str) -> str:
+    """Return the sentence for the reason of a prompt, empty if the reason needs no sentence.
+
+    Args:
+        reason: The reason.
+        before: `Prompt.before`, sanitized.
+    """
+    if reason is PromptReason.REALM_CHANGED and not before:
+        return NO_PREVIOUS_REALM_TEXT
+    return REASON_TEXTS.get(reason, "")
+
+
+def needs_encoding_hint(prompt: Prompt) -> bool:
+    """Return True if the upstream rejected a login and may decode non-ASCII characters in its own
+    way.
+    """
+    is_rejected = prompt.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
+    return is_rejected and prompt.method.lower() in _SCHEMES_WITH_ENCODING
+
 
 STARTING_TEXT = QT_TRANSLATE_NOOP("Tray", "Starting…")
 

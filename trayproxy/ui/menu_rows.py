@@ -72,7 +72,7 @@ class MenuRows(QObject):
         return action
 
     def add_menu(self, name: str, text: str) -> QMenu:
-        """Add a submenu with a text that does not change."""
+        """Add a submenu with a fixed text."""
         menu = named(self.menu.addMenu(""), name)
         self.set_fixed_text(menu.menuAction(), text)
         return menu
@@ -186,7 +186,7 @@ class NotNowMenu(QObject):
 
 
 class ProfileRows(QObject):
-    """The section with the profiles and *Connect directly*, of which one row is checked.
+    """The section with the profiles and *Connect directly*; at most one row is checked.
 
     Signals:
         chosen(str): The user has chosen the profile with this id.

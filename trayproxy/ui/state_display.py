@@ -15,7 +15,7 @@ from trayproxy.ui.tray import Tray
 
 
 class StateDisplay(QObject):
-    """Keeps the last status, and updates everything that shows it.
+    """Keeps the last status and updates the icon, the menu and the window.
 
     Attributes:
         status: The last status; None while the service is not connected.

@@ -9,9 +9,10 @@ from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 from trayproxy.control.icon_state import IconState, has_no_active_profile
 from trayproxy.control.messages import ListenerState, Status
 from trayproxy.control.texts import (
-    NO_PREVIOUS_REALM_TEXT,
-    REASON_TEXTS,
+    LOCK_OUT_RISK_REJECTIONS,
     STARTING_TEXT,
+    needs_encoding_hint,
+    reason_text,
     state_text,
     transport_text,
 )
@@ -48,8 +49,6 @@ REALM_LENGTH = 80
 """Maximum length of a realm, in characters; the tooltip has up to `REALM_TOOLTIP_LENGTH`."""
 REALM_TOOLTIP_LENGTH = 150
 TARGET_LENGTH = 40
-LOCK_OUT_RISK_REJECTIONS = 3
-"""The number of consecutive rejections after which the account may be locked (ux §3.4)."""
 _URGENT = frozenset({"TP-110", "TP-111", "TP-310", "TP-311"})
 """The ids of the notices shown in the menu and in the tooltip, in addition to the window."""
 
@@ -328,16 +327,15 @@ def transport_explanation(prompt: Prompt) -> str:
 
 def rejection_line(prompt: Prompt) -> str:
     """Return why the user is prompted, empty if the only reason is a missing password."""
-    reason = REASON_TEXTS.get(prompt.reason)
-    if reason is None:
-        return ""
     before = clean(prompt.before)
+    template = reason_text(prompt.reason, before)
+    if not template:
+        return ""
     if prompt.reason is PromptReason.REALM_CHANGED:
-        reason = reason if before else NO_PREVIOUS_REALM_TEXT
         before = isolate(shorten(before, REALM_LENGTH))
     else:
         before = shorten(before, TARGET_LENGTH)
-    return translated("SignIn", reason).format(
+    return translated("SignIn", template).format(
         store=store_name(prompt.keyring),
         before=before,
         method=shorten(clean(prompt.method), TARGET_LENGTH),
@@ -351,9 +349,7 @@ def encoding_line(prompt: Prompt, typed: str) -> str:
         prompt: The prompt.
         typed: User name and password, as they were typed.
     """
-    is_octets = prompt.method.lower() in ("basic", "digest")
-    is_rejected = prompt.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
-    if not is_rejected or typed.isascii() or not is_octets:
+    if typed.isascii() or not needs_encoding_hint(prompt):
         return ""
     return translate(
         "SignIn",
