@@ -19,7 +19,6 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.history import History, HistoryFile
 from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.desktop.kerberos import disable_name_canonicalization
-from trayproxy.desktop.network_change.factory import watch_network
 from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.desktop.socket_owner.base import OwnerUnknownError
 from trayproxy.domain.problem import ExitCode, Problem
@@ -297,6 +296,9 @@ class Service:
         if self._stop.is_set():
             await self._close()
             return ExitCode.DONE
+        # Here, because programs can connect already and need not wait for the import.
+        from trayproxy.desktop.network_change.factory import watch_network
+
         # Before the address is reported, so no change of the network is missed after that.
         watch = watch_network(loop, self._network_changed)
         self._port.report_listening()

@@ -338,9 +338,14 @@ class Connector:
     async def _start_socks(
         self, request: ConnectRequest, upstream: Upstream, stream: SocketStream
     ) -> SocketStream:
-        # Here, because most upstreams are no SOCKS servers.
-        from trayproxy.engine.net.socks5 import connect_to, negotiate
-        from trayproxy.engine.net.socks_client import ResponsePendingError, run_dialogue
+        try:
+            # Here, because most upstreams are no SOCKS servers.
+            from trayproxy.engine.net.socks5 import connect_to, negotiate
+            from trayproxy.engine.net.socks_client import ResponsePendingError, run_dialogue
+        except (ImportError, OSError) as error:
+            # For lack of descriptors: the modules could not be read.
+            stream.close()
+            raise RequestRefusedError(BUSY) from error
 
         credentials, limits = request.credentials, self._limits
 
