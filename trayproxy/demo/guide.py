@@ -11,11 +11,18 @@ from trayproxy.control.messages import Event, PromptChanged, PromptClosed, Quitt
 from trayproxy.demo.company_network import LAB, OFFICE, URL, CompanyNetwork
 from trayproxy.demo.surroundings import CONTROL_ERRORS, SurroundingsError
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
+from trayproxy.domain.problem import replace_unprintable
 from trayproxy.domain.signin import Ending, PromptReason
 
 PrintLine = Callable[[str], None]
 """Prints a line for the user."""
 
+_REQUEST_LENGTH = 100
+_DECISION_TEXTS = {
+    ProxyDecision.CHALLENGED: "407, wants a sign-in",
+    ProxyDecision.REJECTED: "407, wrong password",
+    ProxyDecision.PASSED: "passed",
+}
 _POLL_INTERVAL_S = 1.0
 """On Windows, a wait without a timeout cannot be interrupted by Ctrl+C."""
 
@@ -110,15 +117,10 @@ def follow(
 
 def describe_proxy_entry(event: DemoEvent) -> str:
     """Return the line for a proxy's log entry, empty for any other event."""
-    match event:
-        case ProxyLogEntry(proxy, ProxyDecision.CHALLENGED, request):
-            return f"{proxy}: 407, wants a sign-in     {_printable(request)}"
-        case ProxyLogEntry(proxy, ProxyDecision.REJECTED, request):
-            return f"{proxy}: 407, wrong password      {_printable(request)}"
-        case ProxyLogEntry(proxy, ProxyDecision.PASSED, request):
-            return f"{proxy}: passed                   {_printable(request)}"
-        case _:
-            return ""
+    if not isinstance(event, ProxyLogEntry):
+        return ""
+    decision = _DECISION_TEXTS[event.decision]
+    return f"{event.proxy}: {decision:<24} {replace_unprintable(event.request[:_REQUEST_LENGTH])}"
 
 
 def describe_event(event: DemoEvent) -> str:
@@ -134,10 +136,6 @@ def describe_event(event: DemoEvent) -> str:
             return "TrayProxy: the question is closed"
         case _:
             return describe_proxy_entry(event)
-
-
-def _printable(untrusted: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in untrusted[:100])
 
 
 def _listen(client: Client, events: "SimpleQueue[DemoEvent]") -> None:

@@ -1,4 +1,4 @@
-"""Problems for the user, their exit codes, and untrusted text on a single line."""
+"""Problems for the user, their exit codes, and functions for untrusted text."""
 
 import unicodedata
 from enum import IntEnum
@@ -68,3 +68,8 @@ def single_line(untrusted: str, *, kept: str = "") -> str:
     spaced = (" " if char.isspace() else char for char in untrusted)
     visible = (c for c in spaced if c in kept or not unicodedata.category(c).startswith("C"))
     return " ".join("".join(visible).split())
+
+
+def replace_unprintable(untrusted: str) -> str:
+    """Return a text with a question mark in place of each unprintable character."""
+    return "".join(char if char.isprintable() else "?" for char in untrusted)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import psutil
 
+from trayproxy.domain.problem import replace_unprintable
+
 NAME_LENGTH = 60
 """The largest length of a shown name, in characters."""
 
@@ -25,8 +27,7 @@ def program_name(process: psutil.Process) -> str:
         with contextlib.suppress(psutil.Error):
             name = script_name(process.cmdline()) or name
     name = _HELPER_PROGRAMS.get(name.removesuffix(".exe"), name)
-    shown = "".join(char if char.isprintable() else "?" for char in name)
-    return shown[:NAME_LENGTH] or "?"
+    return replace_unprintable(name)[:NAME_LENGTH] or "?"
 
 
 def script_name(command: Sequence[str]) -> str:
