@@ -12,6 +12,7 @@ There is a property for each rule, with the numbers of the project:
 
 from collections import deque
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -96,6 +97,17 @@ def trial_state(space: SpaceState) -> tuple[object, ...]:
         set(space.doubt.in_flight),
         set(space.doubt.inconclusive_hosts),
     )
+
+
+def test_a_late_refusal_of_a_request_released_before_the_doubt_changes_no_trial() -> None:
+    driver, canary = driver_on_trial("in doubt")
+    space = driver.machine.state.spaces[SPACE]
+    before = trial_state(space)
+    driver.challenge(tried=space.login_id, target="late.example:443", permit=driver.released()[0])
+    assert trial_state(space) == before
+    assert space.trial.deadline < inf
+    driver.accept(canary)
+    assert space.phase is SpacePhase.TRUSTED
 
 
 UNRELATED_EVENTS = st.sampled_from(

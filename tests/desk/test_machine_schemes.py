@@ -27,6 +27,7 @@ from trayproxy.desk.machine.events import (
     RecordFingerprint,
     RecordRejection,
     RefuseRequest,
+    SendOwnRequest,
     SendWithoutLogin,
     SignInRequested,
 )
@@ -451,6 +452,20 @@ class TestAWeakerScheme:
         assert driver.login_id_of(driver.challenge()) == login_id
         driver.advance(60)
         challenge_with_other_scheme(driver, login_id, first, second)
+        assert driver.due_prompt.reason is PromptReason.DOWNGRADE
+
+    def test_opens_no_prompt_while_the_login_is_in_doubt(
+        self, first: OfferedScheme, second: OfferedScheme
+    ) -> None:
+        driver = new_driver(first)
+        driver.machine.state.can_send_own = True
+        login_id = driver.sign_in()
+        challenge_with_other_scheme(driver, login_id, first, second)
+        driver.challenge(tried=login_id, scheme=first.scheme)
+        driver.advance(1)
+        assert not driver.is_prompting
+        own = driver.challenge(target=driver.effects_of(SendOwnRequest)[-1].target, is_own=True)
+        driver.accept(own)
         assert driver.due_prompt.reason is PromptReason.DOWNGRADE
 
     def test_is_refused_after_the_last_front_end_disconnected(

@@ -79,6 +79,13 @@ class Challenges:
             return self._handle_refused_request(space, request, event, tried, in_flight)
         return self._park_or_refuse(space, request)
 
+    def set_program(self, request_id: int, program: Program) -> None:
+        """Set the program of a parked request."""
+        space = self._state.space_of_request(request_id)
+        if space:
+            space.parked[request_id] = replace(space.parked[request_id], program=program)
+            self._state.prompt_changed(space)
+
     def _record_challenge(self, space: SpaceState, event: RequestChallenged) -> None:
         """Update a protection space with the schemes and the target of a challenged request."""
         space.seen_at = self._state.now
@@ -118,11 +125,8 @@ class Challenges:
             return self._park_or_refuse(space, request)
         if self._outcomes.handle_refusal(space, event, tried, is_trial=is_trial):
             return self._park_or_refuse(space, request)
-        if (
-            space.phase is SpacePhase.TRUSTED
-            or event.is_own
-            or not self._outcomes.can_verify(space)
-        ):
+        is_trusted = space.phase is SpacePhase.TRUSTED
+        if is_trusted or event.is_own or not self._outcomes.can_verify(space):
             return state.refuse(event.request_id, RefusalReason.FORBIDDEN)
         self._park_or_refuse(space, replace(request, was_refused=True))
         return self._own_requests.send(space)
@@ -197,10 +201,3 @@ class Challenges:
             if not self._matches_again(space, request):
                 self._state.refuse(request.request_id, RefusalReason.WEAKER)
         space.move_to(SpacePhase.UNVERIFIED)
-
-    def set_program(self, request_id: int, program: Program) -> None:
-        """Set the program of a parked request."""
-        space = self._state.space_of_request(request_id)
-        if space:
-            space.parked[request_id] = replace(space.parked[request_id], program=program)
-            self._state.prompt_changed(space)

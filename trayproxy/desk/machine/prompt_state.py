@@ -191,6 +191,11 @@ class PromptState:
         is_locked = self.reason in (PromptReason.KEYRING_LOCKED, PromptReason.KEYRING_SILENT)
         return is_locked and self.open is not None
 
+    def attention_ends_at(self, limits: DeskLimits) -> float:
+        """Return the time until which the prompt keeps other prompts from opening; -inf if it is
+        closed."""
+        return self.open.touched_at + limits.prompt_attention if self.open else -inf
+
     def needs_confirmation(self, now: float, limits: DeskLimits) -> bool:
         """Return whether the prompt requires *Try anyway* for the next attempt."""
         return self.is_repeated or self.is_account_locked or self.may_lock_account(now, limits)

@@ -112,13 +112,9 @@ class Prompts:
         if self._is_in_grace:
             yield self._front_ends_left_at + limits.front_end_grace
         for space in self._state.spaces.values():
-            if space.prompt.due_at > self._state.now:
-                yield space.prompt.due_at
-            if (
-                space.prompt.open
-                and space.prompt.open.touched_at + limits.prompt_attention > self._state.now
-            ):
-                yield space.prompt.open.touched_at + limits.prompt_attention
+            for time in (space.prompt.due_at, space.prompt.attention_ends_at(limits)):
+                if time > self._state.now:
+                    yield time
 
     def _close_if_abandoned(self, space: SpaceState) -> None:
         if space.prompt.open is None or space.prompt.open.is_touched or space.has_clients:
@@ -133,11 +129,8 @@ class Prompts:
 
     def _refuse_own_requests(self, space: SpaceState) -> None:
         """Refuse parked own requests in need of a prompt if no request of a program is parked."""
-        if (
-            space.phase is SpacePhase.PROMPTING
-            and space.prompt.open is None
-            and not space.has_clients
-        ):
+        is_needless = space.prompt.open is None and not space.has_clients
+        if space.phase is SpacePhase.PROMPTING and is_needless:
             self._state.refuse_all(space, RefusalReason.UNATTENDED)
 
     def _refuse_unattended(self) -> None:
@@ -182,7 +175,5 @@ class Prompts:
         """Return whether the user is busy with the prompt of this protection space."""
         if space.prompt.open is None:
             return False
-        is_user_busy = (
-            self._state.now < space.prompt.open.touched_at + self._state.limits.prompt_attention
-        )
+        is_user_busy = self._state.now < space.prompt.attention_ends_at(self._state.limits)
         return bool(space.parked) or space.phase is SpacePhase.CHECKING or is_user_busy

@@ -71,7 +71,7 @@ class OwnRequests:
             self._count, state.now + state.limits.canary_overdue
         )
         if target is None:
-            target = _own_target(space, self._state.now, self._state.limits) or NO_TARGET
+            target = _own_target(space, state.now, state.limits) or NO_TARGET
         space.doubt = space.doubt.own_request_sent(target)
         state.effects.append(SendOwnRequest(self._count, space.upstream_profile, target))
         state.prompt_changed(space)
@@ -84,11 +84,8 @@ class OwnRequests:
             return
         space.trial = space.trial.own_request_ended()
         self._clear_silence(space)
-        if (
-            space.phase is SpacePhase.UNVERIFIED
-            and not space.parked
-            and not space.current.was_accepted
-        ):
+        is_new = space.phase is SpacePhase.UNVERIFIED and not space.current.was_accepted
+        if is_new and not space.parked:
             if space.trial.is_record_overdue:
                 pass  # The prompt already says why the login is not sent.
             elif event.was_challenged:
@@ -115,12 +112,8 @@ class OwnRequests:
         """Trust a login again if the own request got no 407: the login is not the reason for the
         silence."""
         is_awaiting_own = space.phase is SpacePhase.UNVERIFIED and space.current.was_accepted
-        if (
-            is_awaiting_own
-            and space.doubt.unanswered
-            and not space.doubt.refusals
-            and not space.trial.own_challenged
-        ):
+        is_silent = space.doubt.unanswered and not space.doubt.refusals
+        if is_awaiting_own and is_silent and not space.trial.own_challenged:
             space.doubt = space.doubt.without_silence()
             space.move_to(SpacePhase.TRUSTED)
 
@@ -159,14 +152,10 @@ class OwnRequests:
         if len(targets) < len(space.parked):
             return False
         is_last = bool(doubt.inconclusive_hosts) and doubt.unanswered >= limits.unproved_max - 1
-        if not is_last and not all(
-            space.is_inconclusive(target, now, limits) for target in targets
-        ):
+        if not is_last and not all(space.is_inconclusive(each, now, limits) for each in targets):
             return False
         use_no_target = is_last and NO_TARGET not in doubt.own_targets
-        target = (
-            NO_TARGET if use_no_target else _own_target(space, self._state.now, self._state.limits)
-        )
+        target = NO_TARGET if use_no_target else _own_target(space, now, limits)
         if target is not None:
             self.send(space, target)
         return space.trial.awaits_own_request
@@ -176,19 +165,13 @@ class OwnRequests:
 
         A login from the command line is verified in the same way if it is to be saved.
         """
-        is_typed = (
-            space.current.source is LoginSource.TYPED
-            and space.prompt.open is not None
-            and space.prompt.open.is_touched
-        )
-        will_be_saved = space.current.source is LoginSource.COMMAND_LINE and space.current.remember
+        current, prompt = space.current, space.prompt.open
+        is_typed = current.source is LoginSource.TYPED and prompt is not None and prompt.is_touched
+        will_be_saved = current.source is LoginSource.COMMAND_LINE and current.remember
+        is_inconclusive = space.doubt.inconclusive_hosts and not current.was_accepted
         if (is_typed or will_be_saved) and not space.trial.was_own_sent:
             self.send(space)
-        elif (
-            space.doubt.inconclusive_hosts
-            and not space.current.was_accepted
-            and not space.trial.own_request
-        ):
+        elif is_inconclusive and not space.trial.own_request:
             target = _own_target(space, self._state.now, self._state.limits)
             if target is not None:
                 self.send(space, target)
