@@ -29,7 +29,7 @@ def make_access_control(users: tuple[str, ...], on_refused: OnRefused) -> Access
     """Return the access control of this service; call `apply_allowed_users` next.
 
     Args:
-        users: `Listen.allow_users`.
+        users: `ListenAddress.allow_users`.
         on_refused: Called for each refused connection.
 
     Raises:

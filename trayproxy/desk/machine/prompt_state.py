@@ -152,7 +152,7 @@ class PromptState:
         return replace(self, user=user, reason=reason, is_account_locked=False)
 
     def rejected_before(self, user: str, reason: PromptReason) -> "PromptState":
-        """Return the state after a login rejected before was found or typed, and was not sent."""
+        """Return the state after a login was not sent, because it had been rejected before."""
         is_repeated = reason is PromptReason.REPEATED
         return replace(self, user=user, reason=reason, is_repeated=is_repeated)
 

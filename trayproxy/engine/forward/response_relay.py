@@ -115,7 +115,7 @@ class ResponseRelay(ResponseReader):
         return head
 
     def open_tunnel(self, upstream: SocketStream) -> Tunnel:
-        """Return the tunnel that the connection becomes."""
+        """Return a new tunnel between the client and the next hop."""
         return Tunnel(self._client, upstream, self._context.pipe_pool)
 
     def _cache_response(self, response: Response, head: bytes, *, has_date: bool) -> None:

@@ -32,7 +32,7 @@ class IoWait:
         events: Descriptors and masks, as in proxy.py's ``SelectableEvents``.
         future: A future; the coroutine is also resumed when the future is done. None for no future.
         timeout: Seconds after which the coroutine is resumed, exact and meant for short times; None
-            for no timeout. Long timeouts are `ClientConnection.deadline`.
+            for no timeout. Long timeouts use `ClientDownstream.deadline`.
     """
 
     __slots__ = ("events", "future", "timeout")

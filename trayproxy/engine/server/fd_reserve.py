@@ -28,7 +28,7 @@ Admits = Callable[[socket.SocketType, tuple[Any, ...], Endpoint | None], bool]
 
 
 class DescriptorReserve:
-    """A reserved descriptor, opened on the null device."""
+    """Reserves a descriptor, and uses it to answer a client when no other descriptor is left."""
 
     def __init__(
         self,

@@ -76,7 +76,7 @@ class Listener(TcpSocketListener):
         """Return a listening, non-blocking socket.
 
         On Windows, SO_REUSEADDR, which proxy.py sets on every system, lets a second program bind
-        the same port and receive our clients; SO_EXCLUSIVEADDRUSE prevents this (Winsock
+        the same port and accept TrayProxy's clients; SO_EXCLUSIVEADDRUSE prevents this (Winsock
         documentation). On other systems SO_REUSEADDR only allows binding a port with connections in
         TIME_WAIT.
 

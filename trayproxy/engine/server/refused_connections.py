@@ -47,7 +47,7 @@ class RefusedConnections:
         Args:
             loop: The event loop.
             limits: How long a connection is kept; the number of clients determines how many are.
-            address: Returns our local address, which the page shows.
+            address: Returns the local address of TrayProxy, for the error page.
         """
         self._loop = loop
         self._wait_s = limits.linger_s
