@@ -1,9 +1,11 @@
-"""The authentication exchange: legs, authenticated connections, and failures (F07)."""
+"""The authentication exchange on sockets: connections, content, and clients that disconnect (F07).
 
-import asyncio
+The messages of the exchange play values, in `tests.engine.unit.test_auth_plays`.
+"""
+
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from hashlib import md5, sha256
@@ -20,13 +22,10 @@ from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.schemes import (
-    NO_TICKET,
     REJECTED,
     TYPE_1,
     TYPE_3,
-    UNUSABLE,
     ScriptedScheme,
-    TicketScheme,
     ntlm_like_scheme,
 )
 from tests.engine.wire import Client, connect, get, post
@@ -40,18 +39,14 @@ from tests.support.scripted_upstream import (
     challenge,
 )
 from tests.support.tls import Authority
-from trayproxy.auth.basic import Basic, basic_credentials
+from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Leg, Verdict, VerdictKind
-from trayproxy.auth.scheme import Scheme as SchemeOfAuth
-from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
-from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.auth.scheme import Leg, Scheme, VerdictKind
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import IoWait, Pause
 from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.proxy_auth.handshake_threads import MAX_THREADS
-from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 URL = b"http://origin.test/"
@@ -89,35 +84,6 @@ def tunnel(client: Client) -> None:
 # --- legs ---
 
 
-def test_all_legs_use_the_same_connection_r_120(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), desk_for())
-    with engine.connect() as client:
-        assert client.ask(GET).body == b"ok"
-    assert upstream.messages == [(1, "GET", "none"), (1, "GET", "type 1"), (1, "GET", "type 3")]
-    assert len(engine.desk.acceptances) == 1
-
-
-def test_an_authenticated_connection_carries_requests_unchanged(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    with start(office(upstream.port), desk_for()).connect() as client:
-        for _ in range(4):
-            assert client.ask(GET).status == 200
-        assert client.ask(post(URL, b"content")).status == 200
-    assert [message for _, _, message in upstream.messages[3:]] == ["none"] * 4
-    assert {connection for connection, _, _ in upstream.messages} == {1}
-
-
-def test_content_is_sent_with_the_last_leg_only_r_125(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm()
-    with start(office(upstream.port), desk_for()).connect() as client:
-        assert client.ask(post(URL, b"content"), b"POST").status == 200
-    told = [(one.message, one.length, one.body) for one in upstream.requests]
-    assert told[1:] == [("type 1", "0", b""), ("type 3", "7", b"content")]
-
-
 def test_large_chunked_content_is_sent_complete_with_the_last_leg_r_125(
     start: Start, start_ntlm: StartNtlm
 ) -> None:
@@ -145,115 +111,6 @@ def test_only_the_last_leg_expects_a_100_for_the_client_r_064(
         client.send(b"hello")
         assert client.reply(b"PUT").interim == (100,)
     assert [one.expects_continue for one in upstream.requests] == [False, False, True]
-
-
-def test_a_request_with_a_known_login_starts_with_the_first_leg(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    with start(office(upstream.port), desk_for(knows_it=True)).connect() as client:
-        assert client.ask(GET).status == 200
-    assert [message for _, _, message in upstream.messages] == ["type 1", "type 3"]
-
-
-def test_no_site_receives_a_request_without_its_content(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    """A proxy without a login for some sites would forward a type 1 to them."""
-    upstream = start_ntlm(needs_no_login=lambda head: True)
-    with start(office(upstream.port), desk_for(knows_it=True)).connect() as client:
-        assert client.ask(post(URL, b"content"), b"POST").status == 200
-    assert [(one.message, one.body) for one in upstream.requests] == [("none", b"content")]
-
-
-def test_a_first_leg_without_refusal_is_no_acceptance(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm(needs_no_login=lambda head: True)
-    engine = start(office(upstream.port), desk_for(knows_it=True))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-    assert not engine.desk.acceptances
-
-
-def test_the_response_to_a_leg_without_content_is_not_relayed(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(
-        needs_no_login=lambda head: head.value("proxy-authorization") == "NTLM b25l"
-    )
-    upstream.behaviour.authenticated_requests = 0
-    engine = start(office(upstream.port), desk_for())
-    with engine.connect() as client:
-        assert client.ask(post(URL, b"content"), b"POST").status == 503
-    assert [turn.verdict and turn.verdict.kind for turn in engine.desk.turns] == [
-        None,
-        VerdictKind.UNUSABLE,
-    ]
-
-
-@pytest.mark.parametrize("minor", [0, 1])
-def test_an_http_1_0_upstream_keeps_the_connection_open_during_a_handshake_r_120(
-    start: Start, start_ntlm: StartNtlm, minor: int
-) -> None:
-    upstream = start_ntlm(minor_version=minor)
-    with start(office(upstream.port), desk_for()).connect() as client:
-        assert client.ask(GET).status == 200
-    by_message = {message: connection for connection, _, message in upstream.messages}
-    assert by_message["type 1"] == by_message["type 3"]
-    # In HTTP/1.0, the connection is closed after a refusal outside of a handshake.
-    assert (by_message["none"] == by_message["type 1"]) is (minor == 1)
-
-
-@pytest.mark.parametrize(
-    "kept", [(b"Proxy-Connection: keep-alive",), (b"Connection: keep-alive",), ()]
-)
-@pytest.mark.parametrize("octets", [GET, post(URL, b"content"), CONNECT, get(URL, method=b"HEAD")])
-def test_a_handshake_asks_an_http_1_0_proxy_to_keep_the_connection_open_r_120(
-    start: Start, script: StartScripted, octets: bytes, kept: tuple[bytes, ...]
-) -> None:
-    """Squid 2 responds with HTTP/1.0, and closes the connection unless asked to keep it open."""
-    method = octets.partition(b" ")[0]
-    connections: list[int] = []
-
-    def play(peer: ScriptedConnection) -> None:
-        connections.append(1)
-        while True:
-            head = peer.read_head()
-            peer.read(7 if b"Content-Length: 7" in head else 0)
-            keeps_open = b"Proxy-Connection: keep-alive\r\n" in head
-            lines = kept if keeps_open else (b"Connection: close",)
-            if b"NTLM dGhyZWU=" in head or (b"Authorization" not in head and len(connections) > 1):
-                content = b"" if method in (b"HEAD", b"CONNECT") else b"ok"
-                length = () if method == b"CONNECT" else (b"Content-Length: 2",)
-                head = b"\r\n".join((b"HTTP/1.0 200 OK", *length, *lines))
-                peer.send(head + b"\r\n\r\n" + content)
-            else:
-                token = b" dHdv" if b"NTLM b25l" in head else b""
-                asks = b"Proxy-Authenticate: NTLM" + token
-                head = b"\r\n".join((b"HTTP/1.0 407 No", asks, b"Content-Length: 0", *lines))
-                peer.send(head + b"\r\n\r\n")
-            if not keeps_open:
-                return
-
-    upstream = script(play)
-    with start(office(upstream.port), desk_for()).connect() as client:
-        client.send(octets)
-        assert client.reply(method).status == 200
-        if method != b"CONNECT":
-            # A request on the authenticated connection keeps it open, too.
-            client.send(octets)
-            assert client.reply(method).status == 200
-    expected = 2 if kept or method == b"CONNECT" else len(upstream.peers)
-    assert len(upstream.peers) == expected
-
-
-def test_only_a_handshake_sends_proxy_connection_keep_alive(
-    start: Start, script: StartScripted
-) -> None:
-    """In other requests the field does harm (RFC 9112, appendix C.2.2)."""
-    upstream = script(answering(BASIC, OK))
-    with start(office(upstream.port), FakeBroker(LOGIN)).connect() as client:
-        assert client.ask(GET).status == 200
-    assert b"proxy-connection" not in upstream.peer(1).received.lower()
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "known"])
@@ -286,6 +143,13 @@ def test_the_content_of_a_407_to_head_may_arrive_late_and_in_chunks(
 
 
 # --- proxies that close the connection after a 407 without announcing it ---
+
+
+CHALLENGES: dict[str, Callable[[], Scheme]] = {
+    'Digest realm="c", nonce="n", qop="auth"': lambda: Digest(os.urandom),
+    "NTLM": ntlm_like_scheme,
+}
+"""More of them play values, in `tests.engine.unit.test_auth_plays`."""
 
 
 class ClosingUpstream:
@@ -321,28 +185,16 @@ class ClosingUpstream:
         return head
 
 
-CHALLENGES: dict[str, Callable[[], SchemeOfAuth]] = {
-    'Basic realm="corp"': Basic,
-    'Digest realm="c", nonce="n", qop="auth"': lambda: Digest(os.urandom),
-    "NTLM": ntlm_like_scheme,
-    "Negotiate": TicketScheme,
-}
-
-
 @pytest.mark.parametrize("is_late", [False, True], ids=["at once", "when more has come"])
 @pytest.mark.parametrize("challenged", CHALLENGES)
 @pytest.mark.parametrize(
-    "octets",
-    [GET, CONNECT, post(URL, b"content"), post(URL, b""), get(URL, method=b"HEAD")],
-    ids=["get", "connect", "post", "empty post", "head"],
+    "octets", [GET, CONNECT, post(URL, b"content")], ids=["get", "connect", "post"]
 )
 def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
     start: Start, script: StartScripted, octets: bytes, challenged: str, is_late: bool
 ) -> None:
     upstream, method = ClosingUpstream(challenged, is_late=is_late), octets.partition(b" ")[0]
     desk = FakeBroker(LOGIN, schemes=(CHALLENGES[challenged](),))
-    if challenged == "Negotiate":
-        desk.begin(None, signs_in_itself=True)
     engine = start(office(script(upstream.play).port), desk)
     with engine.connect() as client:
         client.send(octets)
@@ -380,13 +232,6 @@ def test_a_login_answered_with_resets_is_sent_at_most_twice(
 
 
 # --- authenticated connections ---
-
-
-def test_a_tunnel_authenticates_its_connection(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm()
-    with start(office(upstream.port), desk_for()).connect() as client:
-        tunnel(client)
-    assert [message for _, _, message in upstream.messages] == ["none", "type 1", "type 3"]
 
 
 def test_a_tunnel_uses_an_idle_authenticated_connection(
@@ -439,30 +284,6 @@ def test_an_authenticated_connection_serves_no_other_profile_r_121(
     assert {connection for connection, _, _ in upstream.messages[3:]} == {2}
 
 
-def test_a_407_on_an_authenticated_connection_is_no_rejection(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(authenticated_requests=2)
-    engine = start(office(upstream.port), desk_for())
-    with engine.connect() as client:
-        for _ in range(3):
-            assert client.ask(GET).status == 200
-    assert upstream.messages[4:] == [(1, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
-    assert len(engine.desk.turns) == 1
-
-
-def test_responses_on_an_authenticated_connection_are_no_verdicts(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), desk_for())
-    with engine.connect() as client:
-        for _ in range(5):
-            assert client.ask(GET).status == 200
-    assert len(engine.desk.acceptances) == 1
-    assert not engine.desk.doubts
-
-
 def test_a_handshake_continues_with_its_upstream_after_a_profile_switch(
     start: Start, start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
@@ -486,135 +307,7 @@ def test_a_handshake_continues_with_its_upstream_after_a_profile_switch(
     assert b"Proxy-Authorization" not in new.peer(1).received
 
 
-# --- failures ---
-
-
-def test_a_connection_is_closed_after_a_rejected_handshake_r_122(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    """Squid accepts no second handshake on a connection after a failed handshake."""
-    upstream = start_ntlm(rejects_all=True)
-    engine = start(office(upstream.port), desk_for())
-    with engine.connect() as client:
-        assert client.ask(GET).status == 503
-        assert client.ask(GET).status == 503
-    assert [turn.verdict for turn in engine.desk.turns] == [None, REJECTED, None, REJECTED]
-    assert {connection for connection, _, _ in upstream.messages[3:]} == {2}
-    assert not engine.desk.acceptances
-
-
-def test_a_handshake_is_retried_once_after_its_connection_closed_r_126(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(type_2_field=b"Connection: close\r\n")
-    engine = start(office(upstream.port), desk_for())
-    with engine.connect() as client:
-        assert client.ask(GET).status == 502
-    assert [message for _, _, message in upstream.messages] == ["none", "type 1", "type 1"]
-    assert engine.desk.spent == [False]
-
-
-def test_a_handshake_is_retried_once_after_a_lost_first_leg_r_126(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(closes_after="type 1")
-    with start(office(upstream.port), desk_for()).connect() as client:
-        assert client.ask(post(URL, b"content"), b"POST").status == 502
-    assert [message for _, _, message in upstream.messages] == ["none", "type 1", "type 1"]
-
-
-def test_an_ntlm_login_on_trial_is_not_resent_after_a_lost_connection(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(closes_after="type 3")
-    engine = start(office(upstream.port), desk_for())
-    with engine.connect() as client:
-        assert client.ask(GET).status == 503
-    assert [message for _, _, message in upstream.messages].count("type 3") == 1
-    assert engine.desk.spent == [True]
-
-
-def test_a_known_login_is_resent_with_an_idempotent_request(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(closes_after="type 3")
-    engine = start(office(upstream.port), desk_for(knows_it=True))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 503
-    assert [message for _, _, message in upstream.messages].count("type 3") == 2
-
-
-def test_a_basic_login_on_trial_is_not_resent_after_a_lost_connection(
-    start: Start, script: StartScripted
-) -> None:
-    """The request returns to the desk, which decides whether the login may be sent again."""
-    carried: list[bytes] = []
-
-    def cut(peer: ScriptedConnection) -> None:
-        peer.read_head()
-        peer.send(BASIC)
-        carried.append(peer.read_head())
-
-    upstream = script(cut, answering(BASIC))
-    engine = start(office(upstream.port), FakeBroker(LOGIN))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 503
-    assert len(carried) == 1
-    assert len(upstream.peers) == 2
-    assert engine.desk.spent == [True]
-
-
-def test_an_unusable_scheme_is_followed_by_the_next_scheme(
-    start: Start, script: StartScripted
-) -> None:
-    upstream = script(answering(challenge("NTLM", 'Basic realm="corp"'), OK), answering(OK))
-    engine = start(office(upstream.port), desk_for(ScriptedScheme((UNUSABLE,)), Basic()))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-    assert [turn.verdict for turn in engine.desk.turns] == [None, UNUSABLE]
-    assert basic_credentials(LOGIN) in b"".join(peer.received for peer in upstream.peers)
-
-
-def test_the_next_scheme_uses_a_new_connection(start: Start, script: StartScripted) -> None:
-    both = challenge("NTLM", 'Basic realm="corp"')
-    upstream = script(answering(both, both), answering(OK))
-    engine = start(office(upstream.port), desk_for(ScriptedScheme((TYPE_1, UNUSABLE)), Basic()))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-    assert b"NTLM b25l" in upstream.peer(1).received
-    assert b"Basic " not in upstream.peer(1).received
-    assert basic_credentials(LOGIN) in upstream.peer(2).received
-
-
-def test_an_endless_handshake_is_ended(start: Start, script: StartScripted) -> None:
-    upstream = script(answering(challenge("NTLM")))
-    engine = start(office(upstream.port), desk_for(ScriptedScheme((TYPE_1,))))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 503
-    verdict = engine.desk.turns[-1].verdict
-    assert verdict is not None
-    assert verdict.kind is VerdictKind.UNUSABLE
-    assert upstream.peer(1).received.count(b"NTLM b25l") < 10
-
-
-def test_a_fallback_upstream_first_gets_the_request_without_a_login(
-    start: Start, script: StartScripted, stack: ExitStack
-) -> None:
-    """A request must not reach a site without its content if the fallback requires no login."""
-    first, second = (
-        script(answering(challenge("NTLM"))),
-        stack.enter_context(NtlmUpstream(NtlmBehaviour(needs_no_login=lambda head: True))),
-    )
-    profile = replace(office(first.port), fallbacks=(Upstream("127.0.0.1", second.port),))
-    engine = start(profile)
-    with engine.connect() as client:
-        client.send(post(URL, b"content"))
-        engine.desk.wait_for_turns(1)
-        first.close()
-        engine.call(engine.engine.forget_connections)
-        engine.call(engine.desk.answer_all)
-        assert client.reply(b"POST").status == 200
-    assert [(one.message, one.body) for one in second.requests] == [("none", b"content")]
+# --- messages of upstreams ---
 
 
 def digest_challenge(nonce: str, realm: str = "c") -> bytes:
@@ -625,306 +318,6 @@ def digest_challenge(nonce: str, realm: str = "c") -> bytes:
 def closing(answer: bytes) -> bytes:
     """Return a response after which the connection is closed."""
     return answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
-
-
-def test_a_login_on_trial_answers_the_nonce_of_its_own_connection(
-    start: Start, script: StartScripted
-) -> None:
-    """Behind a load balancer, the proxy of another connection would reject the login."""
-    upstream = script(
-        answering(closing(digest_challenge("a"))), answering(digest_challenge("b"), OK)
-    )
-    engine = start(office(upstream.port))
-    with engine.connect() as client:
-        client.send(GET)
-        engine.desk.wait_for_turns(1)
-        engine.call(engine.desk.answer_all)
-        assert client.reply().status == 200
-    received = b"".join(peer.received for peer in upstream.peers)
-    assert re.findall(rb' nonce="(\w)"', received) == [b"b"]
-    assert len(engine.desk.acceptances) == 1
-
-
-@pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
-def test_a_login_on_trial_uses_the_connection_of_the_407(
-    start: Start, script: StartScripted, octets: bytes
-) -> None:
-    """Behind a load balancer, each new connection may lead to a proxy with another realm."""
-    method = octets.partition(b" ")[0]
-    found = ESTABLISHED if method == b"CONNECT" else OK
-    upstream = script(
-        answering(digest_challenge("a"), digest_challenge("b"), found),
-        answering(digest_challenge("x", "other")),
-    )
-    engine = start(office(upstream.port))
-    with engine.connect() as client:
-        client.send(octets)
-        engine.desk.wait_for_turns(1)
-        engine.call(engine.desk.answer_all)
-        assert client.reply(method).status == 200
-    (peer,) = upstream.peers
-    assert re.findall(rb' nonce="(\w)"', peer.received) == [b"b"]
-
-
-def test_a_login_is_not_sent_to_a_connection_with_another_realm(
-    start: Start, script: StartScripted
-) -> None:
-    upstream = script(
-        answering(closing(digest_challenge("a"))), answering(digest_challenge("b", "other"), OK)
-    )
-    engine = start(office(upstream.port))
-    with engine.connect() as client:
-        client.send(GET)
-        engine.desk.wait_for_turns(1)
-        engine.call(engine.desk.answer_all)
-        engine.desk.wait_for_turns(2)
-        assert b"Proxy-Authorization" not in b"".join(peer.received for peer in upstream.peers)
-        turn = engine.desk.turns[1]
-        assert turn.verdict is not None
-        assert turn.verdict.kind is VerdictKind.UNUSABLE
-        assert turn.challenges[0].realm == "other"
-
-
-class LoadBalancedUpstream:
-    """Several Digest proxies behind one address. Connections lead to the proxies in turn, and each
-    proxy refuses the nonces of the other proxies like a wrong password.
-
-    Attributes:
-        heads: The number of its connection and the head of each request, in order.
-        bodies: The content of each request.
-        wrong: True if every login is refused.
-    """
-
-    def __init__(self, *, wrong: bool = False, is_for_head: bool = True) -> None:
-        self.heads: list[tuple[int, bytes]] = []
-        self.bodies: list[bytes] = []
-        self.wrong = wrong
-        self._is_for_head = is_for_head
-        self._connections = count()
-        self._nonces = count()
-
-    def play(self, peer: ScriptedConnection) -> None:
-        number, mine = next(self._connections), set[bytes]()
-        while True:
-            head = peer.read_head()
-            length = re.search(rb"Content-Length: (\d+)", head)
-            self.heads.append((number, head))
-            self.bodies.append(peer.read(int(length[1])) if length else b"")
-            nonce = re.search(rb' nonce="(\w+)"', head)
-            is_right = nonce is not None and nonce[1] in mine and not self.wrong
-            if is_right or (head.startswith(b"HEAD") and not self._is_for_head):
-                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                continue
-            new = f"n{next(self._nonces)}"
-            mine.add(new.encode())
-            peer.send(digest_challenge(new))
-
-    @property
-    def methods(self) -> list[tuple[int, bytes]]:
-        """The number of its connection and the method of each request."""
-        return [(number, head.partition(b" ")[0]) for number, head in self.heads]
-
-    @property
-    def logins(self) -> int:
-        """The number of requests with a login."""
-        return sum(b"Proxy-Authorization" in head for _, head in self.heads)
-
-
-POST = post(URL, b"content")
-
-
-def send_on_trial(engine: Running, octets: bytes) -> int:
-    """Send a request with a login on trial; return the status of the response."""
-    with engine.connect() as client:
-        client.send(octets)
-        engine.desk.wait_for_turns(len(engine.desk.turns) + 1)
-        engine.call(engine.desk.answer_all)
-        return client.reply(b"POST").status
-
-
-@pytest.mark.parametrize("octets", [POST, post(URL, b"")], ids=["content", "no content"])
-def test_a_post_with_a_login_on_trial_uses_the_connection_of_a_head_request(
-    start: Start, script: StartScripted, octets: bytes
-) -> None:
-    upstream = LoadBalancedUpstream()
-    engine = start(office(script(upstream.play).port))
-    assert send_on_trial(engine, octets) == 200
-    # The first time, the second HEAD proves that the connection stays open after a 407.
-    assert upstream.methods == [(0, b"POST"), (1, b"HEAD"), (1, b"HEAD"), (1, b"POST")]
-    assert upstream.logins == 1
-    content = octets.partition(b"\r\n\r\n")[2]
-    assert upstream.bodies == [content, b"", b"", content]
-    assert len(engine.desk.acceptances) == 1
-
-
-def test_a_wrong_login_of_a_post_is_rejected_after_one_log_on(
-    start: Start, script: StartScripted
-) -> None:
-    upstream = LoadBalancedUpstream(wrong=True)
-    engine = start(office(script(upstream.play).port))
-    assert send_on_trial(engine, POST) == 503
-    assert upstream.logins == 1
-    verdict = engine.desk.turns[-1].verdict
-    assert verdict is not None
-    assert verdict.kind is VerdictKind.REJECTED
-    # The upstream is known to keep connections open: no second HEAD is sent.
-    assert send_on_trial(engine, POST) == 503
-    assert [method for _, method in upstream.methods[4:]] == [b"POST", b"HEAD", b"POST"]
-
-
-def test_a_post_obtains_the_challenge_itself_if_head_needs_no_login(
-    start: Start, script: StartScripted
-) -> None:
-    upstream = LoadBalancedUpstream(is_for_head=False)
-    engine = start(office(script(upstream.play).port))
-    assert send_on_trial(engine, POST) == 503
-    assert [method for _, method in upstream.methods] == [b"POST", b"HEAD", b"POST", b"POST"]
-    assert upstream.logins == 1
-    verdict = engine.desk.turns[-1].verdict
-    assert verdict is not None
-    assert verdict.kind is VerdictKind.UNCLEAR
-
-
-def test_a_post_with_the_nonce_of_another_proxy_succeeds(
-    start: Start, script: StartScripted
-) -> None:
-    """The login was accepted before, so a refusal by the first proxy does not reject it."""
-    upstream = LoadBalancedUpstream()
-    engine = start(office(script(upstream.play).port))
-    assert send_on_trial(engine, POST) == 200
-    engine.call(engine.engine.forget_connections)
-    del upstream.heads[:]
-    with engine.connect() as client:
-        client.send(POST)
-        assert client.reply(b"POST").status == 200
-    assert upstream.methods == [(2, b"POST"), (3, b"HEAD"), (3, b"POST")]
-    assert len(engine.desk.turns) == 1
-
-
-def test_a_post_with_a_proved_login_is_one_request(start: Start, script: StartScripted) -> None:
-    upstream = LoadBalancedUpstream()
-    engine = start(office(script(upstream.play).port))
-    assert send_on_trial(engine, POST) == 200
-    del upstream.heads[:]
-    with engine.connect() as client:
-        client.send(POST)
-        assert client.reply(b"POST").status == 200
-    assert upstream.methods == [(1, b"POST")]
-
-
-class ChallengeCollectingDesk(FakeBroker):
-    """A desk letting the first request obtain another challenge, at once or later."""
-
-    def __init__(self, *, at_once: bool) -> None:
-        super().__init__(LOGIN, schemes=[Basic()])
-        self.at_once = at_once
-
-    def challenged(
-        self,
-        space: UpstreamId,
-        profile: Profile,
-        challenges: Sequence[Challenge],
-        waiter: PendingRequest,
-        tried: Credentials | None,
-        verdict: Verdict | None = None,
-    ) -> "asyncio.Future[Credentials | Refusal | None]":
-        is_first = not self.turns
-        self.login = None if is_first else LOGIN
-        future = super().challenged(space, profile, challenges, waiter, tried, verdict)
-        if is_first and self.at_once:
-            future.set_result(None)
-        return future
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-@pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
-def test_a_request_is_resent_without_a_login_if_the_desk_returns_none(
-    start: Start, script: StartScripted, octets: bytes, at_once: bool
-) -> None:
-    method = octets.partition(b" ")[0]
-    found = ESTABLISHED if method == b"CONNECT" else OK
-    upstream = script(answering(BASIC), answering(BASIC, found))
-    desk = ChallengeCollectingDesk(at_once=at_once)
-    engine = start(office(upstream.port), desk)
-    with engine.connect() as client:
-        client.send(octets)
-        if not at_once:
-            desk.wait_for_turns(1)
-            engine.call(lambda: desk.turns[0].future.set_result(None))
-        assert client.reply(method).status == 200
-    heads = [peer.received.count(b"Proxy-Authorization") for peer in upstream.peers]
-    assert heads == [0, 1]  # A new connection: the first may be in a handshake.
-    assert [peer.received.count(method) for peer in upstream.peers] == [1, 2]
-    assert [turn.tried for turn in desk.turns] == [None, None]
-
-
-def test_a_wrong_password_costs_one_failed_log_on_by_digest(
-    start: Start, script: StartScripted
-) -> None:
-    upstream = script(
-        answering(digest_challenge("a")), answering(digest_challenge("b"), digest_challenge("d"))
-    )
-    engine = start(office(upstream.port))
-    with engine.connect() as client:
-        client.send(GET)
-        engine.desk.wait_for_turns(1)
-        engine.call(engine.desk.answer_all)
-        assert client.reply().status == 503
-    received = b"".join(peer.received for peer in upstream.peers)
-    assert received.count(b"Proxy-Authorization") == 1
-
-
-def test_an_old_nonce_is_not_used_with_an_unproved_login(
-    start: Start, script: StartScripted
-) -> None:
-    """If the password was changed, the old nonce and the new nonce would each cost a log-on."""
-    upstream = script(
-        answering(digest_challenge("a"), OK, digest_challenge("b"), digest_challenge("c"))
-    )
-    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    desk.doubts_all = True
-    engine = start(office(upstream.port), desk)
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-        client.send(GET)
-        engine.desk.wait_for_turns(2)
-        engine.call(engine.desk.refuse_all)
-        assert client.reply().status == 503
-    (peer,) = upstream.peers
-    heads = peer.received.split(b"\r\n\r\n")[:-1]
-    assert [b'nonce="a"' in head for head in heads] == [False, True, False, False]
-    assert [b'nonce="b"' in head for head in heads] == [False, False, False, True]
-
-
-def test_a_request_without_a_challenge_needs_no_permit(start: Start, script: StartScripted) -> None:
-    upstream = script(answering(digest_challenge("a"), OK, OK))
-    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    desk.doubts_all = desk.is_under_way = True
-    engine = start(office(upstream.port), desk)
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-        engine.call(lambda: setattr(desk, "is_under_way", True))
-        assert client.ask(GET).status == 200
-    assert desk.departures == 0
-
-
-def test_a_missing_ticket_is_reported_with_the_challenges(
-    start: Start, script: StartScripted
-) -> None:
-    upstream = script(answering(challenge("NTLM", 'Basic realm="corp"')))
-    engine = start(office(upstream.port), desk_for(ScriptedScheme((NO_TICKET,)), knows_it=True))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 503
-    (turn,) = engine.desk.turns
-    assert (turn.verdict, [one.scheme for one in turn.challenges]) == (NO_TICKET, ["ntlm", "basic"])
-
-
-def test_a_request_without_a_challenge_needs_no_ticket(start: Start, script: StartScripted) -> None:
-    upstream = script(answering(OK))
-    engine = start(office(upstream.port), desk_for(ScriptedScheme((NO_TICKET,)), knows_it=True))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-    assert not engine.desk.turns
 
 
 # --- blocking steps ---
@@ -1002,45 +395,7 @@ def test_more_blocking_steps_than_threads_are_queued(
     assert [client.reply().status for client in clients] == [200] * len(clients)
 
 
-# --- credentials of each request ---
-
-
-def test_each_request_gets_its_own_credentials_if_they_cannot_be_repeated(
-    start: Start, script: StartScripted
-) -> None:
-    upstream = script(answering(challenge("NTLM"), OK))
-    scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
-    with start(office(upstream.port), desk_for(scheme)).connect() as client:
-        for _ in range(4):
-            assert client.ask(GET).status == 200
-    assert len(scheme.handshakes) == 4
-    assert [one.final_responses for one in scheme.handshakes] == [1] * 4
-
-
-def test_each_step_of_a_handshake_receives_the_last_challenges(
-    start: Start, script: StartScripted
-) -> None:
-    upstream = script(answering(challenge("NTLM a"), challenge("NTLM b"), OK))
-    steps = (Leg(b"NTLM eA=="), Leg(b"NTLM eQ=="), REJECTED)
-    scheme = ScriptedScheme(steps, binds_connection=False)
-    with start(office(upstream.port), desk_for(scheme)).connect() as client:
-        assert client.ask(GET).status == 200
-    (handshake,) = scheme.handshakes
-    assert [[one.token68 for one in told] for told in handshake.challenges] == [["a"], ["b"]]
-
-
-def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: StartScripted) -> None:
-    """One 407 is enough for all sites, programs and connections; the nonce count continues."""
-    upstream = script(answering(challenge('Digest realm="c", nonce="n", qop="auth"'), OK))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, schemes=(Digest(os.urandom),)))
-    for number in range(3):
-        with engine.connect() as client:
-            assert client.ask(get(b"http://site%d.test/" % number)).status == 200
-        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    received = b"".join(peer.received for peer in upstream.peers).decode()
-    assert re.findall(r' nonce="(\w+)"', received) == ["n"] * 3
-    assert re.findall(r"nc=(\w+)", received) == ["00000001", "00000002", "00000003"]
-    assert len(engine.desk.turns) == 1
+# --- content read ahead ---
 
 
 NEEDS_CONTENT = challenge('Digest realm="c", nonce="n", qop="auth-int"')
@@ -1263,35 +618,6 @@ def test_a_client_may_disconnect_during_content_for_auth_int(
     assert not any(desk.spent)
 
 
-@pytest.mark.parametrize(
-    ("request_octets", "signed"),
-    [
-        (GET, (b"GET", URL, b"")),
-        (CONNECT, (b"CONNECT", b"origin.test:443", b"")),
-        (post(URL, b"content"), (b"POST", URL, b"content")),
-    ],
-    ids=["get", "connect", "post"],
-)
-def test_a_handshake_receives_the_request_as_sent_r_103(
-    start: Start, script: StartScripted, request_octets: bytes, signed: tuple[bytes, ...]
-) -> None:
-    method = request_octets.split(b" ")[0]
-    final = ESTABLISHED if method == b"CONNECT" else OK
-
-    def play(peer: ScriptedConnection) -> None:
-        while True:
-            head = peer.read_head()
-            peer.read(7 if b"Content-Length: 7" in head else 0)
-            peer.send(final if b"NTLM eA==" in head else challenge("NTLM"))
-
-    scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
-    with start(office(script(play).port), desk_for(scheme)).connect() as client:
-        client.send(request_octets)
-        assert client.reply(method).status == 200
-    request = scheme.handshakes[0].request
-    assert (request.method, request.target, request.body) == signed
-
-
 def test_a_handshake_over_tls_has_a_channel_binding_r_127(
     start: Start, script: StartScripted, stack: ExitStack, tmp_path: Path
 ) -> None:
@@ -1458,10 +784,6 @@ def test_the_connection_is_closed_after_a_long_refusal_r_084(
     assert len(upstream.peers) == 2
 
 
-def test_a_short_refusal_has_256_kibibytes_in_two_seconds_r_084() -> None:
-    assert (EngineLimits().max_drain_octets, EngineLimits().drain_407_s) == (256 << 10, 2.0)
-
-
 def test_a_parked_request_holds_no_connection(start: Start, script: StartScripted) -> None:
     upstream = script(answering(BASIC))
     engine = start(office(upstream.port))
@@ -1554,98 +876,6 @@ def test_an_upload_is_resent_without_an_expectation_after_a_417(
     with start(office(upstream.port), FakeBroker(LOGIN)).connect() as client:
         client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
         assert client.reply(b"POST").status == 200
-
-
-# --- a 401 in place of a 407 ---
-
-WRONG = b"HTTP/1.0 401 Unauthorized\r\nServer: tiny/1\r\n%bConnection: close\r\n\r\nno"
-OWN = b'WWW-Authenticate: Basic realm="tiny"\r\n'
-
-
-def tinyproxy_like(
-    answer: bytes, server: bytes = b"Server: tiny/1\r\n"
-) -> Callable[[ScriptedConnection], None]:
-    """Return an upstream requiring a login like tinyproxy, and responding to a login with this
-    answer."""
-
-    def play(peer: ScriptedConnection) -> None:
-        head = peer.read_head()
-        if b"Proxy-Authorization" in head:
-            peer.send(answer)
-        else:
-            line = b'Proxy-Authenticate: Basic realm="tiny"\r\n'
-            peer.send(b"HTTP/1.0 407 Auth\r\n" + server + line + b"Connection: close\r\n\r\nno")
-        peer.half_close()
-
-    return play
-
-
-@pytest.mark.parametrize("request_octets", [GET, CONNECT], ids=["get", "connect"])
-def test_a_401_of_the_proxy_is_a_rejection(
-    start: Start, script: StartScripted, request_octets: bytes
-) -> None:
-    engine = start(office(script(tinyproxy_like(WRONG % OWN)).port), FakeBroker(LOGIN))
-    with engine.connect() as client:
-        client.send(request_octets)
-        assert client.reply(request_octets.split(b" ")[0]).status == 503
-    assert [turn.verdict and turn.verdict.kind for turn in engine.desk.turns] == [
-        None,
-        VerdictKind.REJECTED,
-    ]
-    assert not engine.desk.acceptances
-
-
-@pytest.mark.parametrize(
-    ("answer", "server", "is_doubtful"),
-    [
-        (
-            WRONG % (b"Via: 1.1 tiny\r\n" + OWN),
-            b"Server: tiny/1\r\n",
-            False,
-        ),
-        (
-            WRONG % b'WWW-Authenticate: Basic realm="site"\r\n',
-            b"Server: tiny/1\r\n",
-            False,
-        ),
-        (WRONG % b"", b"Server: tiny/1\r\n", True),
-        (WRONG % OWN, b"Server: other\r\n", False),
-        (WRONG % OWN, b"", False),
-    ],
-    ids=["passed on", "another realm", "without a challenge", "another server", "unknown server"],
-)
-def test_a_401_of_a_site_is_relayed_to_the_client(
-    start: Start, script: StartScripted, answer: bytes, server: bytes, is_doubtful: bool
-) -> None:
-    engine = start(office(script(tinyproxy_like(answer, server)).port), FakeBroker(LOGIN))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 401
-    assert engine.desk.open == [("origin.test:80", is_doubtful)]
-    assert engine.desk.acceptances == []
-
-
-def test_a_401_to_connect_without_a_challenge_is_no_rejection(
-    start: Start, script: StartScripted
-) -> None:
-    engine = start(office(script(tinyproxy_like(WRONG % b"")).port), FakeBroker(LOGIN))
-    with engine.connect() as client:
-        client.send(CONNECT)
-        assert client.reply(b"CONNECT").status == 401
-    assert engine.desk.open == [("origin.test:443", True)]
-
-
-def test_a_401_to_a_request_without_a_login_comes_from_the_site(
-    start: Start, script: StartScripted
-) -> None:
-    def refuse(peer: ScriptedConnection) -> None:
-        peer.read_head()
-        peer.send(WRONG % OWN)
-        peer.half_close()
-
-    engine = start(office(script(refuse).port), FakeBroker(LOGIN))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 401
-    assert not engine.desk.turns
 
 
 # --- parked clients ---

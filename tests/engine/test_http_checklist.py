@@ -1,7 +1,7 @@
 """The lines of the protocol checklist (R-001 to R-085) which the engine decides.
 
 Parsing and writing are tested in tests/http; the reuse of connections in test_connections;
-authentication schemes with several legs in test_auth_exchange.
+authentication schemes with several legs in unit.test_auth_plays and test_auth_exchange.
 """
 
 from collections.abc import Callable
