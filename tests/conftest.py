@@ -1,4 +1,4 @@
-"""What every test may use: the real counterparts, and a report of what they said when one fails."""
+"""Fixtures for all tests, the tiers of the tests, and the reports of failed tests."""
 
 import os
 import signal
@@ -21,22 +21,21 @@ from tests.support.tiers import DESCRIPTIONS, UNIT_FOLDER, Tier, folder_tier, ti
 if TYPE_CHECKING:
     from tests.support.tls import Authority
 
-# These need a Windows Python: packaging/test --windows runs them, by Wine.
+# The tests in this folder need a Python for Windows; packaging/test --windows runs them with Wine.
 collect_ignore = [] if sys.platform == "win32" else ["windows"]
 
-# Two cores are shared by many processes here: how long one example takes says nothing.
-# Whoever develops looks for new examples; what decides about landing must say the same twice.
+# Without a deadline, because the time of an example depends on the load of the machine. Development
+# runs draw new examples; CI draws the same examples in each run.
 settings.register_profile("trayproxy", deadline=None, derandomize="CI" in os.environ)
-# For packaging/test --unit, which is run after every change: fewer examples, the same ones each
-# time.
+# For packaging/test --unit, which runs after every change: fewer examples, the same in each run.
 settings.register_profile("unit", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("trayproxy")
 
 _EVERYTHING = "TRAYPROXY_TEST_EVERYTHING"
-"""Set by packaging/test, which installs all that the tests need: a skipped test is a failed one."""
+"""Set by packaging/test, which installs all dependencies: a skipped test counts as failed."""
 _CANNOT_BE_INSTALLED = ("only root", "this computer")
-"""What the reasons name for which a test may be skipped even then: a privilege, or what the kernel
-lacks."""
+"""Parts of the reasons for which a test may be skipped even then: a missing privilege or kernel
+feature."""
 
 _REPORTS = pytest.StashKey[Reports]()
 TESTS = Path(__file__).parent
@@ -45,10 +44,10 @@ _QT_OPTIONS = ("qt_api", "qt_log_level_fail", "qt_log_ignore")
 
 
 class _Running:
-    """The test that runs now.
+    """The running test.
 
     Attributes:
-        tier: Its tier, None between tests.
+        tier: The tier of the test; None between tests.
     """
 
     def __init__(self) -> None:
@@ -74,7 +73,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for tier, description in DESCRIPTIONS.items():
         config.addinivalue_line("markers", f"{tier}: {description}; given by folder or fixture")
     running = config.stash[_RUNNING] = _Running()
-    if sys.platform != "win32":  # There an event loop connects to itself by loopback sockets.
+    if (
+        sys.platform != "win32"
+    ):  # On Windows, an event loop connects to itself with loopback sockets.
         sys.addaudithook(unit_guard(lambda: running.tier is Tier.UNIT))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -108,7 +109,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, object, object]:
-    """Tell the audit hook which tier runs."""
+    """Set the tier of the running test for the audit hook."""
     running = item.config.stash[_RUNNING]
     running.tier = item.stash.get(_TIER, None)
     try:
@@ -121,11 +122,11 @@ def pytest_runtest_protocol(
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add what the counterparts said to the report of a failed test, and keep it in a file."""
+    """Add the descriptions of the counterparts to the report of a failed test and to files."""
     report = yield
     if report.skipped and _must_run(report.longrepr):
         report.outcome = "failed"
-        report.longrepr = f"skipped, although everything is there: {report.longrepr}"
+        report.longrepr = f"skipped, although everything is installed: {report.longrepr}"
     if report.failed and call.when != "teardown":
         for title, describe in item.stash.get(_REPORTS, {}).items():
             text = describe()
@@ -137,7 +138,7 @@ def pytest_runtest_makereport(
 
 
 def _pictures(item: pytest.Item) -> list[Path]:
-    """Return pictures of the screens and the windows that a failed test leaves."""
+    """Take pictures of the screens and windows of a failed test; return their paths."""
     fixtures: dict[str, object] = getattr(item, "funcargs", {})
     pictures = keep_pictures(item.name, fixtures.values())
     return pictures + keep_windows(item.name) if "qapp" in fixtures else pictures
@@ -147,29 +148,29 @@ def _pictures(item: pytest.Item) -> list[Path]:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Let a module that skips all its tests fail where everything must run."""
+    """Fail a module that skips all its tests if every test must run."""
     report = yield
     if report.skipped and _must_run(report.longrepr):
         report.outcome = "failed"
-        report.longrepr = f"skipped, although everything is there: {report.longrepr}"
+        report.longrepr = f"skipped, although everything is installed: {report.longrepr}"
     return report
 
 
 def _must_run(skipped: object) -> bool:
     reason = str(skipped[2]) if isinstance(skipped, tuple) else str(skipped)
-    return _EVERYTHING in os.environ and not any(one in reason for one in _CANNOT_BE_INSTALLED)
+    return _EVERYTHING in os.environ and not any(part in reason for part in _CANNOT_BE_INSTALLED)
 
 
 @pytest.fixture
 def reports(request: pytest.FixtureRequest) -> Reports:
-    """Whatever is put here is described when the test fails."""
+    """Functions that describe counterparts, by title; called if the test fails."""
     found: Reports = request.node.stash.setdefault(_REPORTS, {})
     return found
 
 
 @pytest.fixture
 def run_python() -> RunPython:
-    """Return a function that runs a program in a new Python and returns the outcome.
+    """Return a function that runs a program in a new Python process and returns its result.
 
     The function takes the program and its arguments, which it converts to text.
     """
@@ -186,7 +187,7 @@ def run_python() -> RunPython:
 
 @pytest.fixture
 def place() -> Iterator[Home]:
-    """A home of this test's own."""
+    """A home directory for this test."""
     with home() as made:
         yield made
 
@@ -201,7 +202,7 @@ def clients() -> Iterator[Clients]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> "Authority":
-    # Here: the wheel of cryptography for Windows ends the process under Wine.
+    # Here, because importing the Windows wheel of cryptography ends the process under Wine.
     from tests.support.tls import Authority
 
     return Authority(tmp_path_factory.mktemp("authority"))
@@ -209,13 +210,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> "Authority":
 
 @pytest.fixture
 def origin(place: Home) -> Iterator[Origin]:
-    """An origin that speaks plain HTTP."""
+    """An origin with plain HTTP."""
     with Origin() as server:
         yield server
 
 
 @pytest.fixture
 def secure_origin(authority: "Authority") -> Iterator[Origin]:
-    """An origin that speaks TLS."""
+    """An origin with TLS."""
     with Origin(certificate=authority.issue("www.test.lan")) as server:
         yield server

@@ -1,10 +1,10 @@
-"""``python -m tests.mutation``: makes small faults in the program, and says which no test notices.
+"""``python -m tests.mutation``: mutates the program, and lists the mutants that no test detects.
 
-Each mutant is tried in a copy of the sources: first with the tests of its own package that execute
-its lines, then, with ``--whole``, with all others of the package. What they execute is recorded
-first, which takes as long as the tests do or longer; ``--map`` keeps the record. ``--tests`` names
-the tests instead. A run that does not end has noticed the mutant. Some mutants change nothing that
-can be noticed; whoever reads the list decides that.
+Each mutant is tried in a copy of the sources: first with the tests of its package that execute its
+lines, then, with ``--whole``, with all other tests of the package. A first run of the tests records
+the executed lines; ``--map`` keeps the record. ``--tests`` names the tests instead. A run that
+exceeds its time limit counts as detection. Equivalent mutants are not recognized: the reader of the
+list decides about them.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from tests.mutation.mutants import Mutant, draw, mutants_of
 from tests.mutation.trial import PROGRAM, Copy, Coverage, Outcome
 
 LIMIT_S = 300.0
-"""What a mutant may take with tests that were named."""
+"""The time limit for a mutant with tests named on the command line."""
 SOURCES = Path(__file__).parents[2]
 
 
 def main() -> int:
-    """Try a sample of mutants; return 1 if some are not noticed."""
+    """Try a sample of mutants; return 1 if a mutant is not detected."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument(
         "--packages", default="http,auth,desk,engine", help="with commas; a part of %(default)s"
@@ -75,7 +75,7 @@ def _chosen(package: str, at: Sequence[str], count: int, seed: int) -> list[Muta
 def _tried(
     package: str, mutants: Sequence[Mutant], options: argparse.Namespace
 ) -> Iterator[Outcome]:
-    """Try mutants, each in a copy that no other uses meanwhile."""
+    """Try mutants, each in a copy of the sources that no other mutant uses."""
     with TemporaryDirectory(prefix="mutation-") as folder:
         free: SimpleQueue[Copy] = SimpleQueue()
         copies = [Copy(SOURCES, Path(folder) / str(number)) for number in range(options.jobs)]
@@ -99,7 +99,7 @@ def _tried(
 
 
 def _coverage(copy: Copy, package: str, kept: Path | None) -> Coverage:
-    """Return what the tests of a package execute."""
+    """Return the lines executed by the tests of a package."""
     if kept is not None and kept.exists():
         return Coverage.read(kept)
     print(f"{package}: recording what its tests execute", flush=True)
@@ -113,22 +113,22 @@ def _coverage(copy: Copy, package: str, kept: Path | None) -> Coverage:
 
 def _line(outcome: Outcome) -> str:
     mutant = outcome.mutant
-    noticed = outcome.noticed_by or "NOT NOTICED"
+    detected = outcome.detected_by or "NOT DETECTED"
     return (
-        f"{mutant.path}:{mutant.line} {mutant.kind.value}: {noticed} "
+        f"{mutant.path}:{mutant.line} {mutant.kind.value}: {detected} "
         f"({outcome.tests}, {outcome.seconds:.0f} s)"
     )
 
 
 def _reported(package: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Print a summary, and return what was not noticed."""
-    left = [one for one in outcomes if not one.noticed_by]
+    """Print a summary; return the mutants that were not detected."""
+    left = [one for one in outcomes if not one.detected_by]
     for one in left:
         print(one.change)
     tried = Counter(one.mutant.kind for one in outcomes)
     missed = Counter(one.mutant.kind for one in left)
     kinds = ", ".join(f"{kind.value} {n - missed[kind]}/{n}" for kind, n in tried.items())
-    print(f"{package}: {len(outcomes) - len(left)} of {len(outcomes)} noticed ({kinds})")
+    print(f"{package}: {len(outcomes) - len(left)} of {len(outcomes)} detected ({kinds})")
     return left
 
 

@@ -1,7 +1,7 @@
-"""A pytest plugin that records which lines of the program each test executes, and for how long.
+"""A pytest plugin that records the executed lines of the program and the time of each test.
 
-Loaded by ``PYTEST_PLUGINS``, also in each worker of pytest-xdist. Lines that another process of a
-test executes are not recorded.
+Loaded by ``PYTEST_PLUGINS``, also in each worker of pytest-xdist. Lines executed by
+other processes of a test are not recorded.
 """
 
 import json
@@ -16,29 +16,29 @@ from typing import Any
 import pytest
 
 INTO = "TRAYPROXY_LINES_INTO"
-"""The folder that the records are written to, a file for each process."""
+"""The folder of the records, one file for each process."""
 OF = "TRAYPROXY_LINES_OF"
 """The folder whose modules are recorded."""
 
 _MOST_CALLS = 32
-"""A function that one test calls more often is not followed any more, for that takes long: all its
-lines count as executed."""
+"""A function called more often by one test is no longer traced, to save time: all its lines count
+as executed."""
 _AT_IMPORT = ""
-"""Stands for all that runs while no test does."""
+"""The name for code that runs outside of tests."""
 
 
 class Recorder:
-    """Records lines while the tests run.
+    """Records executed lines.
 
     Attributes:
-        lines: The lines of each module by its path, by the id of the test or of the module of
-            tests whose import executed them.
-        seconds: How long each test took.
-        failed: The tests that failed.
+        lines: The lines of each module by its path, by the id of the test, or of the test module
+            for lines executed by its import.
+        seconds: The time of each test.
+        failed: The failed tests.
     """
 
     def __init__(self, package: str) -> None:
-        """Begin without records.
+        """Create a recorder without records.
 
         Args:
             package: The folder whose modules are recorded, with a separator at its end.
@@ -54,7 +54,7 @@ class Recorder:
         self._now = self.lines[_AT_IMPORT]
 
     def follow(self, test: str) -> None:
-        """Record for this test from now on."""
+        """Record lines for this test from now on."""
         self._now = self.lines[test]
         self._calls = {}
 
@@ -97,7 +97,7 @@ _RECORDER = pytest.StashKey[Recorder]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to trace this thread and all that begin later."""
+    """Trace this thread and all threads started later."""
     recorder = config.stash[_RECORDER] = Recorder(os.environ[OF] + os.sep)
     config.pluginmanager.register(_Hooks(recorder))
     threading.settrace(recorder.trace)
@@ -105,7 +105,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Write what was recorded."""
+    """Write the records."""
     sys.settrace(None)
     config.stash[_RECORDER].write(Path(os.environ[INTO]))
 
@@ -115,7 +115,7 @@ class _Hooks:
         self._recorder = recorder
 
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
-        # What a module of tests executes when it is imported is there for each of its tests.
+        # Lines executed by the import of a test module count for each of its tests.
         if isinstance(collector, pytest.Module):
             self._recorder.follow(collector.nodeid)
 
@@ -124,7 +124,7 @@ class _Hooks:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._recorder.follow(nodeid)
-        # Python stops tracing a thread in which it failed once, as at the end of the stack.
+        # Python stops tracing a thread after an exception in the tracer, such as a stack overflow.
         sys.settrace(self._recorder.trace)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

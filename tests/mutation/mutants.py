@@ -1,9 +1,8 @@
-"""Finds the places of a module where one small change should make a test fail.
+"""Finds small changes of a module that should make a test fail.
 
-Each change is one a programmer makes by mistake: a condition the wrong way round, a boundary that
-is off by one, a guard that is missing. Text that no test is expected to check is left alone:
-docstrings, log messages, prose, annotations, ``__repr__``, ``assert`` and what only type checkers
-read.
+The changes are typical mistakes: a negated condition, a boundary that is off by one, a missing
+guard. Text that tests are not expected to check is not changed: docstrings, log messages, prose,
+annotations, ``__repr__``, ``assert`` and code for type checkers.
 """
 
 import ast
@@ -15,7 +14,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What a mutant changes."""
+    """The kind of change."""
 
     NEGATED = "negated condition"
     UNNEGATED = "removed not"
@@ -33,12 +32,12 @@ class Mutant:
     Attributes:
         path: The module, relative to the top of the sources.
         line: The first line that changes, from 1.
-        kind: What is changed.
+        kind: The kind of change.
         start: Offset of the replaced text, in UTF-8 octets of the module.
-        end: Offset behind the replaced text.
-        text: What stands there instead.
-        lines: The first and the last line of the statement around it, or of its head where it has
-            a body: a test that executes none of them cannot notice.
+        end: Offset after the replaced text.
+        text: The new text.
+        lines: The first and the last line of the enclosing statement, or of its head if it has a
+            body: a test that executes none of these lines cannot detect the mutant.
         at_import: The statement runs when the module is imported.
     """
 
@@ -52,14 +51,14 @@ class Mutant:
     at_import: bool
 
     def apply(self, source: bytes) -> bytes:
-        """Return the module's source with the change."""
+        """Return the changed source of the module."""
         return source[: self.start] + self.text.encode() + source[self.end :]
 
     def describe(self, source: bytes) -> str:
-        """Return where the change is, and its diff.
+        """Return the location of the change and its diff.
 
         Args:
-            source: The module's, without the change.
+            source: The original source of the module.
         """
         before, after = source.decode().splitlines(), self.apply(source).decode().splitlines()
         diff = list(difflib.unified_diff(before, after, lineterm="", n=0))[3:]
@@ -101,8 +100,8 @@ def mutants_of(path: str, source: bytes) -> list[Mutant]:
     """Return all mutants of a module, in the order of the source.
 
     Args:
-        path: Stands in the mutants.
-        source: The module, in UTF-8.
+        path: The path for the mutants.
+        source: The source of the module, in UTF-8.
     """
     return sorted(_Finder(path, source).find(), key=lambda one: (one.start, one.end, one.text))
 
@@ -110,7 +109,7 @@ def mutants_of(path: str, source: bytes) -> list[Mutant]:
 def draw(mutants: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
     """Return a sample: first a kind is drawn, then a mutant of that kind.
 
-    Constants and comparisons would be most of it otherwise.
+    Otherwise most mutants would be constants and comparisons.
     """
     chance = random.Random(seed)
     by_kind = {kind: [one for one in mutants if one.kind is kind] for kind in Kind}
@@ -150,7 +149,7 @@ class _Finder:
             lines = statement.lineno, max(statement.lineno, inner[0].lineno - 1)
         place = _Place(lines, at_import)
         if isinstance(statement, ast.If) and _is_guard(statement):
-            # An `elif` begins there, too.
+            # An `elif` starts at the same position.
             start, _ = self._span(statement)
             is_elif = self._source.startswith(b"elif", start)
             yield self._mutant(statement, Kind.GUARD, "else: pass" if is_elif else "pass", place)
@@ -198,7 +197,7 @@ class _Finder:
         return Mutant(self._path, node.lineno, kind, start, end, text, place.lines, place.at_import)
 
     def _text(self, node: ast.expr) -> str:
-        """Return the source of an expression, in parentheses where it needs them."""
+        """Return the source of an expression, in parentheses if necessary."""
         start, end = self._span(node)
         text = self._source[start:end].decode()
         return text if isinstance(node, _ATOMS) else f"({text})"
@@ -222,7 +221,7 @@ def _is_guard(statement: ast.If) -> bool:
 
 
 def _is_negatable(condition: ast.expr) -> bool:
-    """Return whether negating a condition is no mutant of another kind."""
+    """Return True if the negation of a condition is not also a mutant of another kind."""
     match condition:
         case ast.UnaryOp(op=ast.Not()):
             return False
@@ -234,7 +233,7 @@ def _is_negatable(condition: ast.expr) -> bool:
 
 
 def _is_unchecked(statement: ast.stmt) -> bool:
-    """Return whether no test is expected to check a statement."""
+    """Return True if tests are not expected to check a statement."""
     match statement:
         case ast.Assert() | ast.Import() | ast.ImportFrom():
             return True
@@ -274,7 +273,7 @@ def _expressions(statement: ast.stmt) -> Iterator[ast.expr]:
 
 
 def _checked(top: ast.expr) -> Iterator[ast.expr]:
-    """Yield an expression and those inside, without what no test is expected to check."""
+    """Yield an expression and its parts, without parts that tests are not expected to check."""
     left: list[ast.AST] = [top]
     while left:
         node = left.pop()
@@ -299,7 +298,7 @@ def _is_unchecked_call(call: ast.Call) -> bool:
 
 
 def _conditions(node: ast.expr) -> Iterator[ast.expr]:
-    """Yield the conditions that an expression decides by."""
+    """Yield the conditions in an expression."""
     match node:
         case ast.IfExp():
             yield node.test
@@ -308,7 +307,7 @@ def _conditions(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _is_text(node: ast.BinOp) -> bool:
-    """Return whether an operation is on text or types, where another operator only raises."""
+    """Return True if an operation is on text or types: another operator would only raise."""
     parts = [one for one in ast.walk(node) if isinstance(one, ast.expr)]
     return any(
         isinstance(one, ast.JoinedStr)
@@ -318,7 +317,7 @@ def _is_text(node: ast.BinOp) -> bool:
 
 
 def _other(value: object) -> object:
-    """Return another value of the same type, or None for one that no test is expected to check."""
+    """Return another value of the same type; None if tests are not expected to check the value."""
     match value:
         case bool():
             return not value

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[2] / "trayproxy"
 
 
 def changes(source: str) -> set[tuple[Kind, str]]:
-    """Return each mutant's kind and its line or lines."""
+    """Return the kind and the changed lines of each mutant."""
     before = source.encode()
     found = set()
     for mutant in mutants_of("one.py", before):

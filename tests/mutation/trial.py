@@ -1,4 +1,4 @@
-"""Runs tests in copies of the sources, and tells which tests can notice a mutant."""
+"""Runs tests in copies of the sources, and finds the tests that can detect a mutant."""
 
 import contextlib
 import json
@@ -18,27 +18,27 @@ from tests.mutation.mutants import Mutant
 
 PROGRAM = "trayproxy"
 START_S = 60.0
-"""What a run of tests may take beside the tests themselves."""
+"""The time for a test run in addition to the time of the tests."""
 SLOWER = 5
-"""A run may take so many times what its tests took when they were recorded. What takes longer does
-not end, and is noticed."""
+"""The time limit of a run, as a multiple of the recorded time of its tests. A run that exceeds it
+counts as detection."""
 NOTHING_RAN = 5
-"""pytest's exit status when no test was collected or chosen."""
+"""The exit status of pytest if no test was collected or selected."""
 
 
 class UnreadyError(Exception):
-    """The tests did not run as they should without a mutant; the text is pytest's."""
+    """The tests failed to run without a mutant; the message is the output of pytest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Which tests execute which lines.
+    """The executed lines by test.
 
     Attributes:
         lines: The lines of each module, by its path below the top of the sources, by the test or
-            the module of tests.
-        seconds: How long each test takes.
-        failing: Tests that fail without a mutant; they notice nothing.
+            the test module.
+        seconds: The time of each test.
+        failing: Tests that fail without a mutant; they detect nothing.
     """
 
     lines: Mapping[str, Mapping[str, frozenset[int]]]
@@ -47,7 +47,7 @@ class Coverage:
 
     @classmethod
     def read(cls, path: Path) -> "Coverage":
-        """Read what `write` has written."""
+        """Return the coverage read from a file of `write`."""
         record = json.loads(path.read_text("utf-8"))
         found = {
             test: {name: frozenset(executed) for name, executed in modules.items()}
@@ -56,7 +56,7 @@ class Coverage:
         return cls(found, record["seconds"], frozenset(record["failing"]))
 
     def write(self, path: Path) -> None:
-        """Write it to a file."""
+        """Write the coverage to a file."""
         record = {
             "lines": {
                 test: {name: sorted(executed) for name, executed in modules.items()}
@@ -68,7 +68,7 @@ class Coverage:
         path.write_text(json.dumps(record), encoding="utf-8")
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """Return the tests that can notice a mutant, those of the quickest files first."""
+        """Return the tests that can detect a mutant, those of the fastest files first."""
         found = [
             test
             for test in self.seconds.keys() - self.failing
@@ -86,42 +86,42 @@ class Coverage:
         return any(mutant.at_import or first <= line <= last for line in lines)
 
     def rest(self, tests: Iterable[str]) -> list[str]:
-        """Return all tests but these and those that fail anyway."""
+        """Return all other tests, without those that fail without a mutant."""
         return sorted(self.seconds.keys() - set(tests) - self.failing)
 
     def duration(self, tests: Iterable[str]) -> float:
-        """Return the seconds that tests take."""
+        """Return the total time of tests."""
         return sum(self.seconds[test] for test in tests)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a mutant.
+    """The result for a mutant.
 
     Attributes:
         mutant: The mutant.
-        change: Where it is, and its diff.
-        noticed_by: The test that failed, or why the run ended otherwise; empty if nothing did.
-        tests: With which tests it was tried.
-        seconds: How long it took.
+        change: The location of the change and its diff.
+        detected_by: The failed test, or the reason of another end of the run; empty if none.
+        tests: The tests that were run.
+        seconds: The time of the run.
     """
 
     mutant: Mutant
     change: str
-    noticed_by: str
+    detected_by: str
     tests: str
     seconds: float
 
 
 class Copy:
-    """A copy of the sources, in which one mutant is tried at a time."""
+    """A copy of the sources for one mutant at a time."""
 
     def __init__(self, sources: Path, folder: Path) -> None:
-        """Copy all that git knows, or would take.
+        """Copy all files that git tracks or would add.
 
         Args:
-            sources: The top of the sources.
-            folder: Where the copy goes; it must not exist.
+            sources: The root of the sources.
+            folder: The folder of the copy; it must not exist.
         """
         self._top = folder / "sources"
         self._notes = folder
@@ -137,10 +137,10 @@ class Copy:
                 shutil.copy2(sources / name, self._top / name)
 
     def coverage(self, package: str) -> Coverage:
-        """Run the tests of a package, and return which of them executes what.
+        """Run the tests of a package; return the lines executed by each test.
 
         Raises:
-            UnreadyError: They did not run.
+            UnreadyError: The tests did not run.
         """
         with TemporaryDirectory(dir=self._notes) as into:
             settings = {
@@ -165,7 +165,7 @@ class Copy:
         return Coverage(found, seconds, frozenset(self._fail_again(failed)))
 
     def _fail_again(self, failed: set[str]) -> set[str]:
-        """Return which of these tests fail also when nothing is recorded."""
+        """Return the tests among these that also fail without recording."""
         return {test for test in failed if self._first_failure([test], limit_s=300.0)}
 
     def outcome_of(self, mutant: Mutant, coverage: Coverage, *, whole: bool) -> Outcome:
@@ -173,8 +173,8 @@ class Copy:
 
         Args:
             mutant: The mutant.
-            coverage: Of the package's tests.
-            whole: Run all other tests, too, if those pass.
+            coverage: The coverage of the tests of the package.
+            whole: True to run all other tests too if those pass.
         """
         begin = time.monotonic()
         tests = coverage.tests_of(mutant)
@@ -187,7 +187,7 @@ class Copy:
         return Outcome(mutant, change, noticed, f"{len(tests)} tests", time.monotonic() - begin)
 
     def outcome_by(self, mutant: Mutant, tests: Sequence[str], limit_s: float) -> Outcome:
-        """Try a mutant with these tests, named as for pytest."""
+        """Try a mutant with tests, named by arguments of pytest."""
         begin = time.monotonic()
         with self._changed(mutant) as change:
             noticed = self._failure_of(tests, {}, limit_s)
@@ -195,7 +195,7 @@ class Copy:
 
     @contextlib.contextmanager
     def _changed(self, mutant: Mutant) -> Iterator[str]:
-        """Have the mutant in the copy; yield what it changes."""
+        """Apply a mutant to the copy until the end of the block; yield its description."""
         path = self._top / mutant.path
         source = path.read_bytes()
         try:
@@ -207,7 +207,7 @@ class Copy:
             _forget_compiled(path)
 
     def _first_failure(self, tests: Sequence[str], limit_s: float) -> str:
-        """Run tests by their ids until one fails, and return which; empty if all pass."""
+        """Run tests by their ids until a test fails; return its id, empty if all pass."""
         names = self._notes / "tests.json"
         names.write_text(json.dumps(tests), encoding="utf-8")
         files = list(dict.fromkeys(_file_of(test) for test in tests))
@@ -236,10 +236,10 @@ class Copy:
         environment = {
             **os.environ,
             **settings,
-            # The programs that tests start shall be the copy's, too.
+            # Programs started by tests use the copy too.
             "PYTHONPATH": str(self._top),
             "QT_QPA_PLATFORM": "offscreen",
-            "CI": "1",  # Hypothesis finds the same examples each time.
+            "CI": "1",  # Hypothesis draws the same examples in each run.
         }
         with subprocess.Popen(
             command,
@@ -256,7 +256,9 @@ class Copy:
                 out, _ = process.communicate(timeout=limit_s)
             finally:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # Also what its tests have started.
+                    os.killpg(
+                        process.pid, signal.SIGKILL
+                    )  # Includes the programs started by the tests.
         return subprocess.CompletedProcess(command, process.returncode, out, "")
 
 
@@ -265,6 +267,6 @@ def _file_of(test: str) -> str:
 
 
 def _forget_compiled(path: Path) -> None:
-    """Remove what Python has compiled; it compares times in seconds, which are the same here."""
+    """Remove compiled files: Python compares modification times in seconds, which may be equal."""
     for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
         compiled.unlink()

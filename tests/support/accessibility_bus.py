@@ -1,6 +1,6 @@
-"""The real accessibility bus of a Linux desktop (at-spi2-core), and a program that listens on it.
+"""The real accessibility bus of a Linux desktop (at-spi2-core), and a listener on it.
 
-`tests.support.screen_reader` plays the registry instead, for tests that only read windows.
+For tests that only read windows, `tests.support.screen_reader` has a fake registry instead.
 """
 
 import socket
@@ -20,9 +20,9 @@ from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, running
 
 PASSWORD_TEXT = 40
-"""AtspiRole of a field whose text is hidden."""
+"""AtspiRole of a field with hidden text."""
 TEXT = 61
-"""AtspiRole of a field whose text is not."""
+"""AtspiRole of a field with visible text."""
 
 _LAUNCHER = "/usr/libexec/at-spi-bus-launcher"
 _BUS = "org.a11y.Bus"
@@ -36,18 +36,18 @@ _EVENTS = ("object:text-changed", "object:text-caret-moved", "object:property-ch
 
 @dataclass(frozen=True, slots=True)
 class AccessibilityBus:
-    """A bus that runs.
+    """A running accessibility bus.
 
     Attributes:
-        session: The address of the session bus, where programs ask for this bus.
-        address: Its own address.
+        session: The address of the session bus, on which programs request the address of this bus.
+        address: The address of this bus.
     """
 
     session: str
     address: str
 
     def environment(self) -> dict[str, str]:
-        """Return what makes a Qt program introduce itself here."""
+        """Return variables with which a Qt program connects to this bus."""
         return {
             "DBUS_SESSION_BUS_ADDRESS": self.session,
             "QT_ACCESSIBILITY": "1",
@@ -57,7 +57,7 @@ class AccessibilityBus:
 
 @contextmanager
 def accessibility_bus(place: Home) -> Iterator[AccessibilityBus]:
-    """Run a session bus, and the accessibility bus as a desktop starts it.
+    """Run a session bus and an accessibility bus, like a desktop.
 
     Args:
         place: The home of the session.
@@ -75,12 +75,12 @@ def accessibility_bus(place: Home) -> Iterator[AccessibilityBus]:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Something with text in a window.
+    """An object with text in a window.
 
     Attributes:
-        program: Whose, as a name on the bus.
-        path: Which.
-        role: Its AtspiRole.
+        program: The bus name of the program.
+        path: The path of the object.
+        role: The AtspiRole.
     """
 
     program: str
@@ -90,13 +90,13 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class TextChange:
-    """What a program told of a change of a text.
+    """A reported change of a text.
 
     Attributes:
-        program: Whose, as a name on the bus.
-        path: Of which object.
+        program: The bus name of the program.
+        path: The path of the object.
         kind: ``insert`` or ``delete``.
-        text: What came or went.
+        text: The inserted or deleted text.
     """
 
     program: str
@@ -106,10 +106,10 @@ class TextChange:
 
 
 class Listener:
-    """Hears everything that goes over the accessibility bus, as any program of the session can."""
+    """Records all messages on the accessibility bus, as any program of the session can."""
 
     def __init__(self, bus: AccessibilityBus) -> None:
-        """Ask for the events that screen readers ask for, and listen from now on."""
+        """Register for the events of screen readers, and start recording."""
         self._asking = open_dbus_connection(bus=bus.address)
         registry = DBusAddress("/org/a11y/atspi/registry", _REGISTRY, _REGISTRY)
         for event in _EVENTS:
@@ -122,7 +122,7 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave the bus."""
+        """Disconnect from the bus."""
         with suppress(OSError):
             self._monitor.sock.shutdown(socket.SHUT_RDWR)
         self._thread.join(PATIENCE)
@@ -136,17 +136,17 @@ class Listener:
             return [one for one in found if one and one.path == field.path]
 
     def heard(self) -> str:
-        """Return all values that went over the bus, calls and replies included."""
+        """Return all values in messages, including calls and replies."""
         with self._heard:
             return "\n".join(repr(message.body) for message in self._messages)
 
     def wait_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
-        """Wait until a condition holds; it is tried whenever a message was heard."""
+        """Wait until a condition holds; it is evaluated after each message."""
         deadline = monotonic() + timeout
         while not holds():
             with self._heard:
                 left = deadline - monotonic()
-                assert left > 0, f"waited {timeout} s in vain"
+                assert left > 0, f"the condition does not hold after {timeout} s"
                 self._heard.wait(min(left, 0.5))
 
     def wait_for_field(self, role: int) -> Field:
@@ -161,7 +161,7 @@ class Listener:
         return found[0]
 
     def read(self, field: Field) -> str:
-        """Return what a screen reader gets when it asks for the text of a field."""
+        """Return the text of a field as read by a screen reader."""
         address = DBusAddress(field.path, field.program, _TEXT)
         (text,) = _ask(self._asking, new_method_call(address, "GetText", "ii", (0, -1)))
         return str(text)
@@ -201,7 +201,7 @@ def _text_change(message: Message) -> TextChange | None:
 
 
 def _walk(connection: DBusConnection, program: str, path: str) -> Iterator[Field]:
-    """Yield an object and all within it; what goes away meanwhile is left out."""
+    """Yield an object and its descendants; removed objects are left out."""
     here = DBusAddress(path, program, _ACCESSIBLE)
     with suppress(_RefusedError):
         (role,) = _ask(connection, new_method_call(here, "GetRole"))
@@ -212,7 +212,7 @@ def _walk(connection: DBusConnection, program: str, path: str) -> Iterator[Field
 
 
 class _RefusedError(Exception):
-    """A program on the bus did not do what was asked."""
+    """A program on the bus replied with an error."""
 
 
 def _ask(connection: DBusConnection, call: Message) -> tuple[Any, ...]:

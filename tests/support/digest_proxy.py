@@ -1,7 +1,7 @@
-"""A proxy of ours that demands Digest (RFC 7616) in every way that no program at hand can.
+"""A proxy for the variants of Digest (RFC 7616) that no real program of the tests offers.
 
-Squid and Apache know MD5 and ``qop=auth`` alone. This one is written from the RFC, knows nothing of
-TrayProxy's own Digest, and is checked against its examples and curl's.
+Squid and Apache support only MD5 and ``qop=auth``. This proxy is written from the RFC, shares no
+code with TrayProxy's Digest, and is checked with the examples of the RFC and with curl.
 """
 
 import re
@@ -30,7 +30,7 @@ def _sha256(octets: bytes) -> str:
 
 
 def _sha512_256(octets: bytes) -> str:
-    """Not the first half of SHA-512: it begins with other numbers (FIPS 180-4, section 5.3.6)."""
+    """Return the SHA-512/256; SHA-512 has other initial values (FIPS 180-4, section 5.3.6)."""
     return new("sha512_256", octets).hexdigest()
 
 
@@ -47,22 +47,22 @@ _MUST_NOT = {"algorithm", "qop", "nc", "stale"}
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What it demands.
+    """The requirements of the proxy.
 
     Attributes:
-        algorithms: One challenge for each, in this order: ``SHA-256``, ``MD5-sess``.
-        qop: What it offers; empty: as before RFC 2617, nothing.
-        realm: Its realm.
-        userhash: Whether user names come hashed.
-        utf8: Whether it says that names and passwords are UTF-8; they are, whatever it says.
-        opaque: What must come back as it is.
-        uses: How often a nonce may be used before it is stale; 0: for ever.
-        announces: Whether it tells the next nonce before one is used up.
-        strict: Whether a count that is not the next one of its nonce makes it stale.
-        any_uri: Whether the uri may be the path alone, which is what curl says.
-        closes: Whether it closes the connection with each 407.
-        machines: How many proxies share the name. Connections go to one after the other, and none
-            knows the nonces of the others; nor does it say so.
+        algorithms: The algorithms of the challenges, in order: ``SHA-256``, ``MD5-sess``.
+        qop: The offered qop; empty for none, as before RFC 2617.
+        realm: The realm.
+        userhash: True if user names are to be hashed.
+        utf8: True to send ``charset``; names and passwords are UTF-8 in any case.
+        opaque: The parameter that requests must return unchanged.
+        uses: The number of uses after which a nonce is stale; 0 for no limit.
+        announces: True to send the next nonce before the nonce becomes stale.
+        strict: True if a nonce count other than the next one makes the nonce stale.
+        any_uri: True if the uri may be the path only, as sent by curl.
+        closes: True to close the connection with each 407.
+        machines: The number of proxies behind the address. Connections are assigned to them in
+            turn; no proxy knows the nonces of the others, or marks them as stale.
     """
 
     algorithms: tuple[str, ...] = ("SHA-256",)
@@ -81,13 +81,13 @@ class Demands:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What it said about a request with credentials.
+    """The verdict on a request with credentials.
 
     Attributes:
-        right: Whether it was let pass.
-        stale: Whether only the nonce was too old.
-        algorithm: What it was signed with.
-        fault: What RFC 7616 forbids in it; empty if nothing is.
+        right: True if the request was accepted.
+        stale: True if only the nonce was too old.
+        algorithm: The algorithm of the credentials.
+        fault: The violation of RFC 7616; empty if there is none.
     """
 
     right: bool
@@ -100,11 +100,11 @@ def expected(login: Login, said: dict[str, str], algorithm: str, method: str, bo
     """Return the right response (section 3.4.1 and following).
 
     Args:
-        login: Who may sign in.
+        login: The accepted login.
         said: The parameters of the request.
-        algorithm: As in a challenge, ``SHA-256-sess``.
-        method: Of the request.
-        body: Of the request.
+        algorithm: The algorithm as in a challenge, ``SHA-256-sess``.
+        method: The method of the request.
+        body: The content of the request.
     """
     digest = _ALGORITHMS[algorithm.removesuffix("-sess")]
 
@@ -128,18 +128,18 @@ def expected(login: Login, said: dict[str, str], algorithm: str, method: str, bo
 
 
 class DigestProxy(Server):
-    """A proxy that runs.
+    """A running proxy.
 
     Attributes:
-        demands: What it demands.
+        demands: The requirements.
     """
 
     def __init__(self, login: Login, demands: Demands) -> None:
-        """Start it.
+        """Start the proxy.
 
         Args:
-            login: Whom it lets pass.
-            demands: What it demands.
+            login: The accepted login.
+            demands: The requirements.
         """
         self.demands = demands
         self._login = login
@@ -153,21 +153,21 @@ class DigestProxy(Server):
 
     @property
     def url(self) -> str:
-        """Its URL, as a person writes it into a profile."""
+        """The URL of the proxy, as entered in a profile."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """What it said about all requests with credentials, oldest first."""
+        """The verdicts on all requests with credentials, oldest first."""
         with self._state:
             return list(self._verdicts)
 
     def failed_logons(self) -> int:
-        """Return how many logins it looked at and did not accept."""
+        """Return the number of logins that were checked and rejected."""
         return sum(not verdict.right and not verdict.stale for verdict in self.verdicts)
 
     def describe(self) -> str:
-        """Return its verdicts for the report of a failed test."""
+        """Return the verdicts for the report of a failed test."""
         return "\n".join(map(str, self.verdicts))
 
     # --- One connection
@@ -178,7 +178,7 @@ class DigestProxy(Server):
         with Reader(connection) as reader:
             while head := reader.head():
                 exchange = Exchange(connection, head, reader)
-                # Digest may cover the body: it is read before anything is said.
+                # Digest may cover the content, which is therefore read before the response.
                 body = b"".join(exchange.body())
                 fields = self._judge(head, body, machine)
                 if fields is None:
@@ -196,7 +196,7 @@ class DigestProxy(Server):
                     self._fetch(exchange, origin, body, fields)
 
     def _judge(self, head: Head, body: bytes, machine: int) -> list[tuple[str, str]] | None:
-        """Return what to say in the answer to a request that passes."""
+        """Record the verdict on a request; return the fields for the response if it is accepted."""
         signed = head.value("proxy-authorization")
         if not signed:
             return None
@@ -221,7 +221,7 @@ class DigestProxy(Server):
         return Verdict(True, algorithm=algorithm), self._announce(machine)
 
     def _fault(self, scheme: str, said: dict[str, str], head: Head, machine: int) -> str:
-        """Return what is wrong whoever signs in."""
+        """Return the violation of RFC 7616 in a request, for any user."""
         demands = self.demands
         qop = said.get("qop", "")
         rules = {
@@ -248,7 +248,7 @@ class DigestProxy(Server):
         return {head.target, path or head.target}
 
     def _is_stale(self, said: dict[str, str]) -> bool:
-        """Count a use of a nonce; return whether it was one too many."""
+        """Count the use of a nonce; return True if the nonce is stale."""
         counts = self._counts[said["nonce"]]
         number = int(said["nc"], 16) if "nc" in said else len(counts) + 1
         wrong = number in counts or (self.demands.strict and number != len(counts) + 1)
@@ -261,7 +261,7 @@ class DigestProxy(Server):
         return [("Proxy-Authentication-Info", f'nextnonce="{self._new_nonce(machine)}"')]
 
     def _new_nonce(self, machine: int) -> str:
-        # Each differs from all before, and has what must be quoted.
+        # Unique, with characters that require quotes.
         nonce = f"{next(self._numbers)}/{token_hex(8)}=="
         self._counts[nonce] = []
         self._owners[nonce] = machine
@@ -281,10 +281,10 @@ class DigestProxy(Server):
             said += ["stale=true"] if verdict and verdict.stale else []
             yield "Proxy-Authenticate", "Digest " + ", ".join(said)
 
-    # --- Whoever passes
+    # --- Accepted requests
 
     def _reach(self, head: Head) -> socket.socket | None:
-        """Connect to an origin; all are on this computer, whatever their names."""
+        """Connect to an origin; all host names mean this computer."""
         where = head.target if head.method == "CONNECT" else urlsplit(head.target).netloc
         try:
             return socket.create_connection(
@@ -331,7 +331,7 @@ def _quoted(text: str) -> str:
 
 
 def _read_parameters(text: str) -> tuple[dict[str, str], str]:
-    """Return the parameters, and what is wrong with their writing (sections 3.4 and 3.5)."""
+    """Return the parameters, and the violation of their syntax (sections 3.4 and 3.5)."""
     said: dict[str, str] = {}
     at = 0
     while match := _PARAMETER.match(text, at):

@@ -1,7 +1,7 @@
-"""A real MIT KDC: the company's directory, as far as Kerberos goes.
+"""A real MIT KDC, the Kerberos part of a company's directory.
 
-It counts log-ons as a directory does: a password that does not open the client's pre-authentication
-is a failed one (RFC 4120, section 3.1.3), whoever asked.
+It counts log-ons like a directory: each pre-authentication with a wrong password (RFC 4120, section
+3.1.3) is a failed log-on.
 """
 
 import re
@@ -16,7 +16,7 @@ from tests.support.processes import Home, Process, home, wait_until_accepting
 
 REALM = "TEST.LAN"
 
-# No name is looked up anywhere, and none is made canonical: a service is who we say it is.
+# Names are neither looked up nor canonicalized.
 _CLIENTS = """\
 [libdefaults]
  default_realm = {realm}
@@ -53,11 +53,11 @@ _SERVER = """\
 
 
 class Kdc:
-    """A KDC that runs.
+    """A running KDC.
 
     Attributes:
-        process: The program itself.
-        configuration: What clients of it need as ``KRB5_CONFIG``.
+        process: The process.
+        configuration: The value of ``KRB5_CONFIG`` for its clients.
     """
 
     def __init__(self, place: Home, process: Process) -> None:
@@ -69,14 +69,14 @@ class Kdc:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return what lets a program find it; there is no ticket yet."""
+        """Variables by which a program finds the KDC, without a ticket."""
         return {"KRB5_CONFIG": str(self.configuration)}
 
     def elsewhere(self, port: int = 9) -> dict[str, str]:
-        """Return what makes a program look for it where it is not, as away from the office.
+        """Return variables with which a program does not reach the KDC, as outside the company.
 
         Args:
-            port: Where it is looked for; nobody listens on that of "discard".
+            port: The wrong port of the KDC; by default that of "discard", which is closed.
         """
         path = self._place.root / f"elsewhere-{port}.conf"
         text = re.sub(r"kdc = \S+", f"kdc = 127.0.0.1:{port}", self.configuration.read_text())
@@ -84,45 +84,45 @@ class Kdc:
         return {"KRB5_CONFIG": str(path)}
 
     def stop(self) -> None:
-        """End the program; who looks for it finds nobody there."""
+        """End the KDC; its port is closed."""
         self.process.end()
         self._before.append(self.process)
 
     def start_again(self) -> None:
-        """Run it again, where it was."""
+        """Start the KDC again on the same port."""
         port = re.search(r"kdc = 127.0.0.1:(\d+)", self.configuration.read_text())
         assert port is not None
         self.process = _run_kdc(self._place)
         wait_until_accepting(self.process, int(port[1]))
 
     def add_user(self, name: str, password: str, *options: str) -> None:
-        """Add somebody.
+        """Add a user.
 
         Args:
-            name: Without the realm.
-            password: It must not hold a double quote.
-            options: Of kadmin's ``addprinc``: ``-pwexpire "1 hour ago"``, ``-policy strict``.
+            name: The name without the realm.
+            password: The password, without double quotes.
+            options: For kadmin's ``addprinc``: ``-pwexpire "1 hour ago"``, ``-policy strict``.
         """
         self._administer(f'addprinc {" ".join(options)} -pw "{password}" {name}')
 
     def set_password(self, name: str, password: str) -> None:
-        """Change somebody's password."""
+        """Change the password of a user."""
         self._administer(f'change_password -pw "{password}" {name}')
 
     def expire(self, name: str) -> None:
-        """Let somebody's password have expired."""
+        """Make the password of a user expired."""
         self._administer(f'modify_principal -pwexpire "1 hour ago" {name}')
 
     def disable(self, name: str) -> None:
-        """Let nobody log on as somebody any more."""
+        """Disable the account of a user."""
         self._administer(f"modify_principal -allow_tix {name}")
 
     def lock_after(self, policy: str, failures: int) -> None:
-        """Make a policy that locks an account after so many failed log-ons."""
+        """Create a policy that locks an account after a number of failed log-ons."""
         self._administer(f"addpol -maxfailure {failures} {policy}")
 
     def keytab(self, *hosts: str) -> Path:
-        """Return the keys of the web proxies of these names, for their helpers to read."""
+        """Return a file with the keys of the proxies with these host names, readable by helpers."""
         path = self._place.root / f"http-{next(self._numbers)}.keytab"
         services = [f"HTTP/{host}" for host in hosts]
         for service in services:
@@ -132,13 +132,13 @@ class Kdc:
         return path
 
     def ticket(self, name: str, password: str, cache: Path, *options: str) -> dict[str, str]:
-        """Log somebody on to the computer, as the desktop does; return the environment for it.
+        """Get a ticket for a user, like the log-on to a desktop; return the environment with it.
 
         Args:
-            name: Of the person.
-            password: The right one.
-            cache: Where the ticket goes.
-            options: Of ``kinit``: ``-l 2s`` for a ticket that soon ends.
+            name: The name of the user.
+            password: The password of the user.
+            cache: The file for the ticket.
+            options: Options of ``kinit``: ``-l 2s`` for a ticket that expires soon.
         """
         environment = {**self.environment, "KRB5CCNAME": f"FILE:{cache}"}
         done = self._run(["kinit", *options, name], f"{password}\n", **environment)
@@ -146,30 +146,30 @@ class Kdc:
         return environment
 
     def is_valid(self, cache: Path) -> bool:
-        """Return whether there is a ticket that has not ended."""
+        """Return True if the file has a ticket that has not expired."""
         environment = {**self.environment, "KRB5CCNAME": f"FILE:{cache}"}
         return self._run(["klist", "-s"], **environment).returncode == 0
 
     def failed_logons(self, name: str) -> int:
-        """Return how many wrong passwords of somebody it has seen up to now."""
+        """Return the number of failed log-ons of a user so far."""
         return self._count(rf"PREAUTH_FAILED: {name}@")
 
     def logons(self, name: str) -> int:
-        """Return how many first tickets it has given to somebody up to now."""
+        """Return the number of initial tickets issued to a user so far."""
         return self._count(rf"AS_REQ .*ISSUE: .*\b{name}@")
 
     def _count(self, pattern: str) -> int:
         mark = f"mark-{next(self._numbers)}"
-        # It answers one after the other, and writes before it answers: when it has told about
-        # nobody of this name, it has told about all before.
+        # The KDC serves requests in order, and logs each before the response: after the line about
+        # this unknown name, all earlier lines are there.
         self._run(["kinit", mark], "\n", **self.environment)
         self.process.err.wait_for(f"CLIENT_NOT_FOUND: {mark}@")
-        lines = [line for one in (*self._before, self.process) for line in one.err.lines]
+        lines = [line for process in (*self._before, self.process) for line in process.err.lines]
         return sum(bool(re.search(pattern, line)) for line in lines)
 
     def _administer(self, command: str, *, may_exist: bool = False) -> None:
         done = self._run(["kadmin.local", "-q", command])
-        # It exits with 0 whatever happened.
+        # The exit code is 0 even after an error.
         failed = [line for line in done.stderr.splitlines() if " while " in line]
         assert not failed or (may_exist and "already exists" in failed[0]), (command, failed)
 
@@ -184,10 +184,10 @@ def kdc(*, skew_s: int = 300) -> Iterator[Kdc]:
     """Run a KDC for `REALM`; it answers when the block begins.
 
     Args:
-        skew_s: How much clocks may differ: so long a ticket that has ended is still taken.
+        skew_s: The accepted clock skew; an expired ticket is accepted for this time.
     """
     with home("kdc-") as place:
-        # The helpers of a proxy read its configuration and their keys, as a user of their own.
+        # The helpers of a proxy, which run as another user, read the configuration and their keys.
         place.root.chmod(0o755)
         process = _start(place, skew_s)
         running = Kdc(place, process)
@@ -242,7 +242,7 @@ def _environment(place: Home) -> dict[str, str]:
 def _run(
     place: Home, argv: Sequence[str], stdin: str = "", **more: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a program of Kerberos to its end."""
+    """Run a Kerberos program to its end."""
     environment = {**_environment(place), **more}
     return subprocess.run(
         argv, env=environment, cwd=place.root, input=stdin, capture_output=True, text=True

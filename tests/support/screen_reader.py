@@ -1,8 +1,8 @@
-"""A screen reader: what a window says to a person who does not see it, read from outside.
+"""A screen reader: reads the texts of windows by the accessibility interface.
 
-It plays the registry of AT-SPI, the accessibility interface of Linux desktops, on the session bus;
-a real desktop has it on a bus of its own. Programs introduce themselves to it when
-``AT_SPI_BUS_ADDRESS`` leads to it, and then let themselves be read.
+It implements the registry of AT-SPI, the accessibility interface of Linux desktops, on the session
+bus; a real desktop has a separate bus for it. Programs with its address in ``AT_SPI_BUS_ADDRESS``
+register themselves, and can then be read.
 """
 
 import time
@@ -34,14 +34,14 @@ _STATE_SHOWING = 25
 
 
 class ScreenReader(BusProgram):
-    """Knows the programs that have introduced themselves.
+    """The registry with its programs.
 
     Attributes:
-        programs: Their names on the bus, oldest first.
+        programs: The bus names of the registered programs, oldest first.
     """
 
     def __init__(self, bus: str) -> None:
-        """Appear on the bus."""
+        """Connect to the bus."""
         self._bus = bus
         self._focused: list[tuple[str, str]] = []
         self.programs: list[str] = []
@@ -49,7 +49,7 @@ class ScreenReader(BusProgram):
 
     @staticmethod
     def environment(bus: str) -> dict[str, str]:
-        """Return what makes a Qt program introduce itself."""
+        """Return variables with which a Qt program registers itself."""
         return {
             "AT_SPI_BUS_ADDRESS": bus,
             "QT_ACCESSIBILITY": "1",
@@ -57,25 +57,25 @@ class ScreenReader(BusProgram):
         }
 
     def wait_until_said(self, text: str, timeout: float = PATIENCE) -> None:
-        """Wait until something on the screen has this text in it."""
+        """Wait until a text on the screen contains this text."""
         deadline = time.monotonic() + timeout
         while text not in (seen := self.read()):
             assert time.monotonic() < deadline, f"nobody says {text!r}, but:\n{seen}"
 
     def read(self) -> str:
-        """Return all that the newest program has on the screen, a line each."""
+        """Return the texts on the screen of the newest program, one in each line."""
         if not self.programs:
             return ""
         with closing(open_dbus_connection(bus=self._bus)) as connection:
             return "\n".join(_walk(connection, self.programs[-1], _ROOT))
 
     def follow(self, step: Callable[[], object], to: str, steps: int = 20) -> None:
-        """Go from one thing to the next until one whose text begins so has the focus.
+        """Move the focus until an object with a text that starts with `to` has the focus.
 
         Args:
-            step: Moves the focus, as a key does.
+            step: Moves the focus, like a key.
             to: The beginning of the text.
-            steps: How many to try.
+            steps: The maximum number of steps.
         """
         passed = []
         for number in range(len(self._focused), len(self._focused) + steps):
@@ -116,9 +116,9 @@ class ScreenReader(BusProgram):
 
 
 def _walk(connection: DBusConnection, program: str, path: str) -> Iterator[str]:
-    """Yield the texts on the screen of an object and all within it.
+    """Yield the texts on the screen of an object and its descendants.
 
-    What goes away meanwhile is left out.
+    Removed objects are left out.
     """
     here = DBusAddress(path, program, _ACCESSIBLE)
     name = _ask(connection, Properties(here).get("Name"))

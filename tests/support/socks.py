@@ -69,11 +69,11 @@ class SocksServer(Server):
 
     @property
     def url(self) -> str:
-        """Its URL, as a person writes it into a profile."""
+        """The URL of the server, as entered in a profile."""
         return f"socks5://{self.host}:{self.port}"
 
     def wait_for_logons(self, count: int) -> None:
-        """Wait until that many logins have come."""
+        """Wait until this number of logins have been received."""
         deadline = monotonic() + PATIENCE
         with self._changed:
             while len(self.logons) < count:

@@ -1,6 +1,6 @@
-"""The tier of a test, which states the needs of the test. Given by its folder and its fixtures.
+"""The tier of a test: the requirements of the test, derived from its folder and its fixtures.
 
-`packaging/test --unit` runs the first tier alone and installs nothing through apt.
+`packaging/test --unit` runs the first tier only, and installs nothing with apt.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,10 +9,10 @@ from pathlib import PurePath
 
 
 class Tier(StrEnum):
-    """The tiers, from the smallest need to the largest. The values are the names of the markers."""
+    """The tiers, from the fewest requirements to the most; the values are the markers."""
 
     UNIT = "unit"
-    """Plays values. Opens no connection, starts no program and loads no Qt."""
+    """Uses values only: opens no connection, starts no program and loads no Qt."""
     SOCKET = "socket"
     """Uses loopback sockets, Unix sockets or Python programs of the project."""
     COUNTERPART = "counterpart"
@@ -22,7 +22,7 @@ class Tier(StrEnum):
 
 
 DESCRIPTIONS = {
-    Tier.UNIT: "plays values: no connection, no program, no Qt",
+    Tier.UNIT: "uses values only: no connection, no program, no Qt",
     Tier.SOCKET: "uses loopback or Unix sockets, or Python programs of the project",
     Tier.COUNTERPART: "uses programs that packaging/test installs",
     Tier.DESKTOP: "uses Qt",
@@ -67,7 +67,7 @@ FIXTURES = {
     "session": Tier.COUNTERPART,
     "start": Tier.SOCKET,
 }
-"""By fixture, for tests that need more than the other tests of their folder."""
+"""By fixture, for tests with more requirements than the other tests of their folder."""
 
 _ORDER = list(Tier)
 _FORBIDDEN = frozenset(("socket.bind", "socket.connect", "subprocess.Popen", "os.posix_spawn"))
