@@ -6,14 +6,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.fake_service import ROOT, FakeService, TerminalScreen
+from tests.cli.fake_service import ROOT, FakeService
 from tests.control.running import RunningServer
 from trayproxy.cli.main import main
 from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.paths import Paths, locate
+
+if TYPE_CHECKING:
+    from tests.cli.terminal_screen import TerminalScreen
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -67,7 +71,10 @@ def service(paths: Paths) -> Iterator[FakeService]:
 
 
 @pytest.fixture
-def screen(paths: Paths) -> Iterator[Callable[..., TerminalScreen]]:
+def screen(paths: Paths) -> Iterator["Callable[..., TerminalScreen]"]:
+    # Here, because Windows has no pseudo-terminals.
+    from tests.cli.terminal_screen import TerminalScreen
+
     environ = {**os.environ, "TRAYPROXY_HOME": str(paths.config.parent), "PYTHONPATH": str(ROOT)}
     with ExitStack() as stack:
 

@@ -11,7 +11,8 @@ import pytest
 from msgspec import structs
 
 from tests.cli.conftest import Cli
-from tests.cli.fake_service import LAB, LOCKED, OFFICE, FakeService, TerminalScreen
+from tests.cli.fake_service import LAB, LOCKED, OFFICE, FakeService
+from tests.cli.terminal_screen import TerminalScreen
 from trayproxy.auth.login import Login
 from trayproxy.cli.output import CommandError
 from trayproxy.cli.settings import OfflineSettings

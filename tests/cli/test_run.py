@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.cli.fake_service import TerminalScreen
+from tests.cli.terminal_screen import TerminalScreen
 from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, challenge
 from trayproxy.paths import Paths
 

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.cli.fake_service import ROOT, TerminalScreen
+from tests.cli.fake_service import ROOT
+from tests.cli.terminal_screen import TerminalScreen
 from tests.support.ports import free_port
 from trayproxy.paths import Paths
 

@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.fake_prompt_service import PROMPT
-from tests.cli.fake_service import ROOT, TerminalScreen
+from tests.cli.fake_service import ROOT
+from tests.cli.terminal_screen import TerminalScreen
 from trayproxy.auth.login import Login
 from trayproxy.cli import prompt_text as show
 from trayproxy.cli.terminal_prompts import TerminalPrompts
