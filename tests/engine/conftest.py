@@ -7,7 +7,7 @@ import pytest
 
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
-from tests.engine.running import LOOPS, NewLoop, Running
+from tests.engine.running import FASTEST_LOOP, LOOPS, NewLoop, Running
 from tests.engine.wire import Client
 from tests.support.scripted_upstream import Script, ScriptedUpstream
 from trayproxy.engine.limits import EngineLimits
@@ -53,7 +53,7 @@ def loop(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
 @pytest.fixture
 def engines_loop() -> NewLoop:
     """The kind of event loop for engines; a module may override this fixture with `new_loop`."""
-    return LOOPS["uvloop"]
+    return FASTEST_LOOP
 
 
 @pytest.fixture
