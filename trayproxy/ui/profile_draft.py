@@ -137,7 +137,7 @@ class DraftReader:
         except ProfileError:
             return upstreams  # The error is shown below the host or port field.
         if len({first, *upstreams}) <= len(upstreams):
-            raise ProfileError(translate("Profiles", "The same proxy stands here twice."))
+            raise ProfileError(translate("Profiles", "The same proxy is listed twice."))
         return upstreams
 
     def ca_file(self) -> str:

@@ -357,7 +357,7 @@ def _encoding_box() -> QComboBox:
     box.setToolTip(
         translate(
             "Profiles",
-            "Of user name and password, for a proxy that does not name its own. Choose Latin-1 "
+            "Of user name and password, for a proxy that names no encoding. Choose Latin-1 "
             "if a right password with letters such as ä or é is not accepted.",
         )
     )

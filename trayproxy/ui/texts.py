@@ -353,7 +353,7 @@ def encoding_line(prompt: Prompt, typed: str) -> str:
         return ""
     return translate(
         "SignIn",
-        "If it is right: some older proxies read letters such as ä or é in another way. "
+        "If it is right: some older proxies read letters such as ä or é differently. "
         "Choose another text encoding in the profile, under Advanced.",
     )
 
