@@ -519,6 +519,13 @@ def test_signing_in_from_the_menu_needs_a_front_end(harness: DeskHarness) -> Non
     assert problem.id == "TP-301"
 
 
+def test_signing_in_from_the_menu_needs_a_profile_with_a_sign_in(harness: DeskHarness) -> None:
+    problem = harness.desk.sign_in_now(replace(OFFICE, sign_in=SignIn.NONE))
+    assert problem
+    assert (problem.id, problem.title) == ("TP-303", "No common way to sign in")
+    assert harness.desk.prompts() == ()
+
+
 def test_the_end_of_a_snooze_is_a_constant_time_of_day(harness: DeskHarness) -> None:
     harness.send_requests()
     harness.desk.decline_prompt(1, Snooze.A_WHILE)

@@ -346,6 +346,15 @@ def test_an_immediate_acceptance_needs_no_hash(
     assert names_in(path) == []
 
 
+def test_the_rejection_of_another_login_does_not_end_a_trial(
+    history: HistoryFile, path: Path
+) -> None:
+    history.begin_trial(SPACE, LOGIN, retry_rejected=False, is_automatic=True).result(10)
+    history.update(RecordRejection(SPACE, Login(LOGIN.user, "another")))
+    history.close()
+    assert len(names_in(path)) == 1
+
+
 def test_a_trial_without_a_verdict_gets_the_hash_of_its_login(
     path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
