@@ -49,7 +49,7 @@ class MachineLoop:
         self._epoch_of = (0.0, 0.0)
 
     def handle(self, event: Event) -> None:
-        """Let the machine handle an event, and carry out the effects."""
+        """Hand an event to the machine, and carry out the effects."""
         self._events.append(event)
         if len(self._events) > 1:
             return  # An effect that is being carried out has caused the event: finish it first.

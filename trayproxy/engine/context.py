@@ -163,7 +163,7 @@ class EngineContext:
         return self.own_address.via
 
     def start_closing(self) -> None:
-        """Let connections end after their current response."""
+        """Close each connection after its current response."""
         self.closing = True
 
     def close(self) -> None:

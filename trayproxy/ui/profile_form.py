@@ -201,7 +201,7 @@ def _error_of(check: Callable[[], object]) -> str:
 
 
 def _align_labels(*forms: QFormLayout) -> None:
-    """Give the labels of several forms the same width, to align their fields."""
+    """Set the labels of several forms to the same width, to align the fields."""
     role = QFormLayout.ItemRole.LabelRole
     items = (form.itemAt(row, role) for form in forms for row in range(form.rowCount()))
     labels = [widget for item in items if item is not None and (widget := item.widget())]

@@ -95,7 +95,7 @@ class OwnRequests:
         self._state.prompt_changed(space)
 
     def expire(self, space: SpaceState) -> None:
-        """Let the other requests wait no longer for an own request whose deadline has passed."""
+        """Stop the waiting of other requests for an own request after its deadline."""
         if self._state.now >= space.trial.own_deadline:
             space.trial = space.trial.own_request_overdue()
             self._clear_silence(space)

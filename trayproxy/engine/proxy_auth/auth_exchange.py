@@ -72,7 +72,7 @@ class AuthExchange:
         self._route: Route = port.route
 
     def _start(self, attempt: Attempt) -> None:
-        """Begin an attempt: clear the results of the last attempt."""
+        """Start an attempt: clear the results of the last attempt."""
         port, messages = self._port, self._messages
         port.login_was_sent = False
         messages.is_on_trial = attempt.is_on_trial

@@ -3,8 +3,8 @@ and the desk.
 
 The exchange (`trayproxy.engine.proxy_auth.auth_exchange`) uses no socket, no clock and no event
 loop. A driver implements `AuthPort`: `trayproxy.engine.proxy_auth.stream_auth_port` for the
-requests of clients and for preconnects, `trayproxy.engine.proxy_auth.own_request` for the requests
-of TrayProxy itself.
+requests of clients and for preconnects, `trayproxy.engine.proxy_auth.own_auth_port` for the
+requests of TrayProxy itself.
 """
 
 from dataclasses import dataclass
@@ -271,10 +271,10 @@ class RequestBroker(Protocol):
         """
 
     def end_attempt(self) -> None:
-        """Note that this request is authenticated or has failed."""
+        """Record that this request is authenticated or has failed."""
 
     def handshake_done(self, credentials: Credentials) -> None:
-        """Note that this request needed several messages to authenticate its connection."""
+        """Record that this request needed several messages to authenticate its connection."""
 
 
 class AuthPort(Protocol):
@@ -380,7 +380,7 @@ class AuthPort(Protocol):
         """
 
     def note_served(self, response: Response) -> None:
-        """Note a response other than a refusal to a request without a login."""
+        """Record a response other than a refusal to a request without a login."""
 
     async def drain(self, response: Response, method: bytes, *, in_handshake: bool) -> bool:
         """Read and discard the content of a response, if this is quick. Return True if the
