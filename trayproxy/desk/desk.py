@@ -10,7 +10,6 @@ All methods must be called from the event loop's thread.
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from logging import getLogger
 from math import inf
 
 from trayproxy.auth.basic import Basic
@@ -63,8 +62,6 @@ from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringStatus, Prompt, Snooze
 from trayproxy.profiles.profile import Profile, SignIn
 
-_log = getLogger(__name__)
-
 
 class Desk:
     """The logins of this run, and the prompts for them.
@@ -107,7 +104,6 @@ class Desk:
         limits = limits or DeskLimits()
         self.on_user_name: Callable[[str, str], None] | None = None
         self._front_ends = 0
-        self._loop = loop
         self._history = history = history or NullHistory()
         self._close_history = history.close if owns_history else lambda: None
         self._machine = Machine(limits, history.rejected, history.fingerprints)
@@ -220,13 +216,9 @@ class Desk:
         """
         can_verify = self.send_own_request is not None
         problem = self._use_login(profile, login, remember=can_verify, retry_rejected=is_typed)
-        if problem is None:
-            if not can_verify:
-                return self._keyring.save(profile, login)
-            return self._keyring.expect_save(UpstreamId.of(profile))
-        future: Future[Problem | None] = self._loop.create_future()
-        future.set_result(problem)
-        return future
+        if problem is None and not can_verify:
+            return self._keyring.save(profile, login)
+        return self._keyring.expect_save(UpstreamId.of(profile), problem)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Remove a profile's logins from the keyring and from memory.
@@ -352,16 +344,15 @@ class Desk:
                         self.on_user_name(profile_id, user)
 
     def _record_trial(self, effect: RecordTrial) -> None:
-        number, upstream_id, login = effect.number, effect.upstream_id, effect.login
+        """Record a trial in the history; the machine learns of the result."""
+        identity = effect.number, effect.upstream_id, effect.login
 
         def report(record: HistoryRecord) -> None:
-            self._handle(
-                TrialRecorded(number, upstream_id, login, record.is_rejected, record.hold_s)
-            )
+            self._handle(TrialRecorded(*identity, record.is_rejected, record.hold_s))
 
         recorded = self._history.begin_trial(
-            upstream_id,
-            login,
+            effect.upstream_id,
+            effect.login,
             retry_rejected=effect.retry_rejected,
             is_automatic=effect.is_automatic,
         )

@@ -107,15 +107,24 @@ class KeyringIo:
         each = (profile.with_only(str(upstream)) for upstream in profile.upstreams)
         return self._when_written(*map(self._store.forget, each))
 
-    def expect_save(self, upstream_id: UpstreamId) -> Future[Problem | None]:
+    def expect_save(
+        self, upstream_id: UpstreamId, problem: Problem | None
+    ) -> Future[Problem | None]:
         """Return a future for the save of the current login of an upstream.
 
         The machine saves the login once the upstream has accepted it.
+
+        Args:
+            upstream_id: The upstream.
+            problem: Why the login is not even tried; None if it is.
 
         Returns:
             Why the login was not saved, None if it was.
         """
         future: Future[Problem | None] = self._loop.create_future()
+        if problem is not None:
+            future.set_result(problem)
+            return future
         self._expected[upstream_id] = (self._queries.generation(upstream_id), future)
         self.report_unsaved()
         return future
