@@ -7,6 +7,7 @@ import pytest
 
 from tests.control.running import PROMPT, STATUS, RunningServer
 from tests.support.broadcast import broadcast
+from tests.support.values import OFFICE
 from trayproxy.control.client import DisconnectedError, NoReplyError
 from trayproxy.control.messages import (
     CheckProfile,
@@ -21,9 +22,6 @@ from trayproxy.control.messages import (
     Subscribe,
     UseProfile,
 )
-from trayproxy.profiles.profile import Profile, Upstream
-
-OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 
 
 def test_a_request_receives_its_reply(running: RunningServer) -> None:

@@ -1,10 +1,12 @@
 """The driver shared by the tests of the desk's state machine: it plays events and keeps the
 effects."""
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from math import inf
 from typing import TypeVar
 
+from tests.support import values
+from tests.support.values import GNOME, LAB, RIGHT
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict
 from trayproxy.desk.history import HistoryRecord
@@ -43,7 +45,6 @@ from trayproxy.desk.protection_space import (
 )
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.domain.signin import (
-    KeyringState,
     KeyringStatus,
     Program,
     Prompt,
@@ -51,10 +52,9 @@ from trayproxy.domain.signin import (
     Snooze,
     Transport,
 )
-from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.profile import Profile
 
-OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="jdoe")
-LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
+OFFICE = replace(values.OFFICE, user="jdoe")
 SPACE = ProtectionSpace(UpstreamId.of(OFFICE), "Corp", BY_LOGIN)
 LAB_SPACE = ProtectionSpace(UpstreamId.of(LAB), "Lab", BY_LOGIN)
 BASIC_METHOD = SignInMethod("Basic", Transport.READABLE)
@@ -63,10 +63,6 @@ DIGEST = OfferedScheme("digest", SignInMethod("Digest", Transport.SCRAMBLED), "d
 NTLM = OfferedScheme("ntlm", SignInMethod("NTLM", Transport.SCRAMBLED), "ntlm")
 NEGOTIATE = OfferedScheme("negotiate", SignInMethod("Negotiate", Transport.SCRAMBLED), "negotiate")
 OFFER_OF_SCHEME = {offer.scheme: offer for offer in (BASIC, DIGEST, NTLM, NEGOTIATE)}
-RIGHT = Login("jdoe", "right")
-WRONG = Login("jdoe", "wrong")
-GNOME = KeyringStatus(KeyringState.OK, "GNOME Keyring")
-LOCKED = KeyringStatus(KeyringState.LOCKED, "GNOME Keyring")
 
 E = TypeVar("E", bound=Effect)
 

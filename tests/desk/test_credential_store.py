@@ -1,6 +1,7 @@
 """Tests for trayproxy.desk.credential_store: the store of a run that leaves nothing on disk."""
 
-from tests.desk.machine_driver import OFFICE, RIGHT
+from tests.desk.machine_driver import OFFICE
+from tests.support.values import RIGHT
 from trayproxy.desk.credential_store import LookupResult, NullCredentialStore
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 

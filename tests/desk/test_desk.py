@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.desk.machine_driver import GNOME, LAB, LOCKED, OFFICE, RIGHT, WRONG
+from tests.desk.machine_driver import OFFICE
+from tests.support.values import GNOME, LAB, LOCKED, RIGHT, WRONG
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind

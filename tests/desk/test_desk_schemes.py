@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.desk.machine_driver import OFFICE, RIGHT, WRONG
+from tests.desk.machine_driver import OFFICE
 from tests.desk.test_desk import (
     DeskHarness,
     OutcomeFuture,
@@ -15,6 +15,8 @@ from tests.desk.test_desk import (
     credentials_in,
     refusal_in,
 )
+from tests.support.stub_scheme import StubScheme
+from tests.support.values import RIGHT, WRONG
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import ConstantSigner, Scheme, Signer, Verdict, VerdictKind
@@ -43,25 +45,15 @@ UNUSABLE = Verdict(VerdictKind.UNUSABLE, "Install the extra “kerberos”.")
 NO_TICKET = Verdict(VerdictKind.NO_TICKET)
 
 
-@dataclass(frozen=True)
-class Ticket:
+@dataclass
+class Ticket(StubScheme):
     """A scheme like NTLM or Negotiate, without their handshakes."""
 
-    name: str
-    title: str
-    family: str
-    sends_password: bool = False
-    needs_login: bool = False
-    binds_connection: bool = True
-    blocks: bool = False
     broken: bool = False
 
     def check(self, login: Login) -> None:
         if "@" in login.user:
             raise LoginError("No @ here.")
-
-    def understands(self, challenge: Challenge) -> bool:
-        return True
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
         if self.broken:
@@ -69,9 +61,9 @@ class Ticket:
         return ConstantSigner(f"{self.title} {login.user if login else 'me'} {host}".encode())
 
 
-NEGOTIATE = Ticket("negotiate", "Negotiate", "negotiate")
-NTLM = Ticket("ntlm", "NTLM", "ntlm")
-WRAPPED = Ticket("negotiate", "NTLM in Negotiate", "ntlm")
+NEGOTIATE = Ticket(name="negotiate", title="Negotiate", family="negotiate")
+NTLM = Ticket(name="ntlm", title="NTLM", family="ntlm")
+WRAPPED = Ticket(name="negotiate", title="NTLM in Negotiate", family="ntlm")
 
 
 @dataclass
@@ -213,7 +205,7 @@ def test_the_strongest_scheme_uses_the_name_of_the_upstream_r_127(
     credentials = credentials_in(future)
     assert credentials.scheme is NEGOTIATE
     assert credentials.label == "negotiate"
-    assert credentials.header_value(b"GET", b"/") == b"Negotiate jdoe proxy.corp.example"
+    assert credentials.header_value(b"GET", b"/") == b"Negotiate jdoe proxy.example"
 
 
 def test_the_second_of_two_schemes_with_the_same_name_is_tried_next(
@@ -350,7 +342,7 @@ def test_alternating_challenges_end_with_a_refusal(
 def test_the_own_sign_in_is_used_without_a_prompt(harness: SchemesHarness) -> None:
     credentials = credentials_in(harness.challenge(profile=SSO, challenges=ALL))
     assert (credentials.login, credentials.scheme) == (None, NEGOTIATE)
-    assert credentials.header_value(b"GET", b"/") == b"Negotiate me proxy.corp.example"
+    assert credentials.header_value(b"GET", b"/") == b"Negotiate me proxy.example"
     harness.desk.broker.report(credentials, Accepted())
     known = harness.desk.broker.known(SPACE)
     assert known is not None

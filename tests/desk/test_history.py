@@ -28,8 +28,8 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId, bounded_realm
 
-SPACE = UpstreamId("office", "http://proxy.corp.example:8080")
-OTHER = UpstreamId("lab", "http://proxy.corp.example:8080")
+SPACE = UpstreamId("office", "http://proxy.example:8080")
+OTHER = UpstreamId("lab", "http://proxy.example:8080")
 ELSEWHERE = UpstreamId("office", "http://other.corp.example:8080")
 LOGIN = Login("CORP\\jdoe", "Zx9-hidden ü")
 PIN = UpstreamFingerprint("ntlm", ("Corp", "Ünïcode \N{SNOWMAN}"))
@@ -168,7 +168,7 @@ WHOLE: dict[str, Any] = {
     "upstreams": [
         {
             "profile": "office",
-            "upstream": "http://proxy.corp.example:8080",
+            "upstream": "http://proxy.example:8080",
             "label": "ntlm",
             "realms": ["Corp"],
             "rejected": ["abcd"],

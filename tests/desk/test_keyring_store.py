@@ -18,8 +18,9 @@ from keyring.errors import (
 )
 from msgspec import structs
 
-from tests.desk.machine_driver import LAB, OFFICE, RIGHT
+from tests.desk.machine_driver import OFFICE
 from tests.support.processes import RunPython
+from tests.support.values import LAB, RIGHT
 from trayproxy.auth.login import Login
 from trayproxy.desk import secret_service
 from trayproxy.desk.credential_store import LookupResult

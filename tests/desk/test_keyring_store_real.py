@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 import secretstorage
 
-from tests.desk.machine_driver import LAB, OFFICE, RIGHT
+from tests.desk.machine_driver import OFFICE
 from tests.support.keyring_session import KeyringSession
+from tests.support.values import GNOME, LAB, LOCKED, RIGHT
 from trayproxy.auth.login import Login
 from trayproxy.desk.credential_store import LookupResult
 from trayproxy.desk.keyring_store import KeyringStore, service_name
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 
-GNOME = KeyringStatus(KeyringState.OK, "GNOME Keyring")
-LOCKED = KeyringStatus(KeyringState.LOCKED, "GNOME Keyring")
 SOON = 8.0
 
 

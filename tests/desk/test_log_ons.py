@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.desk.machine_driver import BASIC_METHOD, OFFICE, RIGHT, SPACE, WRONG, MachineDriver
+from tests.desk.machine_driver import BASIC_METHOD, OFFICE, SPACE, MachineDriver
 from tests.support.examples import examples
+from tests.support.values import RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.machine.events import (
     CancelTrial,
@@ -698,8 +699,8 @@ def test_an_accepted_login_does_not_wait_for_the_state_folder() -> None:
 # --- Rule 6: rejections by upstream --------------------------------------------------------------
 
 UPSTREAMS = {
-    "office": ("proxy.corp.example", "192.0.2.1:8080"),
-    "same URL": ("proxy.corp.example", "192.0.2.1:8080"),
+    "office": ("proxy.example", "192.0.2.1:8080"),
+    "same URL": ("proxy.example", "192.0.2.1:8080"),
     "alias": ("alias.corp.example", "192.0.2.1:8080"),
     "elsewhere": ("other.corp.example", "192.0.2.9:8080"),
 }

@@ -6,16 +6,13 @@ import pytest
 
 from tests.desk.machine_driver import (
     BASIC_METHOD,
-    GNOME,
-    LAB,
     LAB_SPACE,
     OFFICE,
-    RIGHT,
     SPACE,
-    WRONG,
     MachineDriver,
     sign_in_state,
 )
+from tests.support.values import GNOME, LAB, RIGHT, WRONG
 from trayproxy.desk.machine.events import (
     FrontEndsChanged,
     LookUpLogin,
@@ -67,7 +64,7 @@ def test_a_prompt_describes_upstream_programs_and_reason(driver: MachineDriver) 
     driver.finish_lookup(None)
     driver.advance(0.15)
     prompt = driver.prompt
-    assert (prompt.profile, prompt.upstream) == ("Office", "http://proxy.corp.example:8080")
+    assert (prompt.profile, prompt.upstream) == ("Office", "http://proxy.example:8080")
     assert (prompt.realm, prompt.method, prompt.user) == ("Corp", "Basic", "jdoe")
     assert prompt.programs == (git, Program("", 0, "pip.example:443"))
     assert (prompt.reason, prompt.keyring) == (PromptReason.NEEDED, GNOME)

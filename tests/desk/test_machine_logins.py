@@ -4,18 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.machine_driver import (
-    BASIC_METHOD,
-    GNOME,
-    LAB,
-    LOCKED,
-    OFFICE,
-    RIGHT,
-    SPACE,
-    WRONG,
-    MachineDriver,
-    sign_in_state,
-)
+from tests.desk.machine_driver import BASIC_METHOD, OFFICE, SPACE, MachineDriver, sign_in_state
+from tests.support.values import GNOME, LAB, LOCKED, RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.machine.events import (
     FrontEndsChanged,

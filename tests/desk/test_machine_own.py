@@ -8,16 +8,13 @@ import pytest
 from tests.desk.machine_driver import (
     BASIC,
     BASIC_METHOD,
-    GNOME,
-    LAB,
     LAB_SPACE,
     OFFICE,
-    RIGHT,
     SPACE,
-    WRONG,
     MachineDriver,
     sign_in_state,
 )
+from tests.support.values import GNOME, LAB, RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.history import HistoryRecord
 from trayproxy.desk.machine.events import (

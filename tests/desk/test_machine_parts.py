@@ -5,16 +5,8 @@ from math import inf
 
 import pytest
 
-from tests.desk.machine_driver import (
-    BASIC,
-    BASIC_METHOD,
-    DIGEST,
-    NTLM,
-    OFFICE,
-    RIGHT,
-    SPACE,
-    WRONG,
-)
+from tests.desk.machine_driver import BASIC, BASIC_METHOD, DIGEST, NTLM, OFFICE, SPACE
+from tests.support.values import RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.machine.current_login import CurrentLogin, Doubt, LoginSource, Trial
 from trayproxy.desk.machine.events import OfferedScheme

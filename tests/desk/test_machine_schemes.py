@@ -5,16 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.machine_driver import (
-    BASIC,
-    DIGEST,
-    NEGOTIATE,
-    NTLM,
-    OFFICE,
-    RIGHT,
-    SPACE,
-    MachineDriver,
-)
+from tests.desk.machine_driver import BASIC, DIGEST, NEGOTIATE, NTLM, OFFICE, SPACE, MachineDriver
+from tests.support.values import RIGHT
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.desk.machine.events import (
     ClearHistory,

@@ -8,16 +8,13 @@ from tests.desk.machine_driver import (
     BASIC,
     BASIC_METHOD,
     DIGEST,
-    GNOME,
-    LAB,
     LAB_SPACE,
     OFFICE,
-    RIGHT,
     SPACE,
-    WRONG,
     MachineDriver,
     sign_in_state,
 )
+from tests.support.values import GNOME, LAB, RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.desk.machine.events import (

@@ -15,17 +15,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.desk.machine_driver import (
-    BASIC,
-    BASIC_METHOD,
-    GNOME,
-    LAB,
-    LOCKED,
-    NTLM,
-    OFFICE,
-    MachineDriver,
-)
+from tests.desk.machine_driver import BASIC, BASIC_METHOD, NTLM, OFFICE, MachineDriver
 from tests.support.examples import examples
+from tests.support.values import GNOME, LAB, LOCKED
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.desk.machine.events import (

@@ -3,14 +3,8 @@ twice."""
 
 import itertools
 
-from tests.desk.machine_driver import (
-    BASIC_METHOD,
-    OFFICE,
-    RIGHT,
-    WRONG,
-    MachineDriver,
-    sign_in_state,
-)
+from tests.desk.machine_driver import BASIC_METHOD, OFFICE, MachineDriver, sign_in_state
+from tests.support.values import RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.machine.events import (
     FrontEndsChanged,

@@ -11,7 +11,8 @@ from types import FrameType
 
 import pytest
 
-from tests.desk.machine_driver import BASIC, OFFICE, RIGHT, SPACE, MachineDriver
+from tests.desk.machine_driver import BASIC, OFFICE, SPACE, MachineDriver
+from tests.support.values import RIGHT
 from trayproxy.desk.machine.events import Effect, Event, RequestChallenged
 
 FEW, MANY = 20, 220

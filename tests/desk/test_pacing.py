@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.desk.machine_driver import OFFICE, RIGHT, SPACE, WRONG, MachineDriver
+from tests.desk.machine_driver import OFFICE, SPACE, MachineDriver
+from tests.support.values import RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.history import HistoryRecord
 from trayproxy.desk.machine.events import (

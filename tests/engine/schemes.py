@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tests.support.stub_scheme import StubScheme
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge
@@ -38,8 +39,8 @@ class ScriptedHandshake:
         self.final_responses += 1
 
 
-@dataclass
-class ScriptedScheme:
+@dataclass(kw_only=True)
+class ScriptedScheme(StubScheme):
     """A scheme whose handshakes return the given steps.
 
     Attributes:
@@ -47,23 +48,12 @@ class ScriptedScheme:
         handshakes: All handshakes that were begun.
     """
 
-    steps: Sequence[Step]
-    name: str = "ntlm"
+    steps: Sequence[Step] = field(kw_only=False)
     title: str = "Scripted"
-    family: str = "ntlm"
-    sends_password: bool = False
-    binds_connection: bool = True
-    blocks: bool = False
     needs_login: bool = True
     is_constant: bool = False
     before_step: Callable[[], object] = lambda: None
     handshakes: list[ScriptedHandshake] = field(default_factory=list)
-
-    def check(self, login: Login) -> None:
-        pass
-
-    def understands(self, challenge: Challenge) -> bool:
-        return True
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> "ScriptedScheme":
         return self
@@ -86,20 +76,15 @@ def ntlm_like_scheme() -> ScriptedScheme:
     return ScriptedScheme((TYPE_1, TYPE_3, REJECTED))
 
 
-class TicketScheme:
+@dataclass
+class TicketScheme(StubScheme):
     """Negotiate with a ticket: one token, and further tokens as required by the upstream."""
 
-    name = "negotiate"
-    title = "Kerberos"
-    family = "negotiate"
-    sends_password = False
-    binds_connection = True
-    blocks = True
-    needs_login = False
-    is_constant = False
-
-    def check(self, login: Login) -> None:
-        pass
+    name: str = "negotiate"
+    title: str = "Kerberos"
+    family: str = "negotiate"
+    blocks: bool = True
+    is_constant: bool = False
 
     def understands(self, challenge: Challenge) -> bool:
         return not challenge.token68

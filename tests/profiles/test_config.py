@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.values import LAB, OFFICE
 from trayproxy.profiles.config import Config, ListenAddress
-from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 
-OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
-LAB = Profile("lab", "Lab", Upstream("lab.example", 8080))
 BOTH = Config().with_profile(OFFICE).with_profile(LAB)
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import RunPython
+from tests.support.values import LAB, OFFICE
 from trayproxy.profiles import store as store_module
 from trayproxy.profiles.config import MAX_PROFILES, Config
-from trayproxy.profiles.profile import Profile, ProfileError, Upstream
+from trayproxy.profiles.profile import ProfileError
 from trayproxy.profiles.store import MAX_SIZE, SettingsError, SettingsStore, replace_file
 
-OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
-LAB = Profile("lab", "Lab", Upstream("lab.example", 8080))
 ONE = Config().with_profile(OFFICE)
 TWO = ONE.with_profile(LAB)
 

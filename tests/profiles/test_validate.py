@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.values import OFFICE
 from trayproxy.profiles.profile import Method, Profile, ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.profiles.validate import (
     check_ca_file,
@@ -23,7 +24,6 @@ from trayproxy.profiles.validate import (
     parse_upstreams,
 )
 
-OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 SECRET = "canary-77"
 
 

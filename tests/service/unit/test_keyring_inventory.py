@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.values import OFFICE
 from trayproxy.auth.login import Login
 from trayproxy.desk.credential_store import LookupResult
 from trayproxy.domain.problem import Problem
@@ -13,7 +14,6 @@ from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.service.keyring_inventory import KeyringInventory
 
-OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 LOGIN = Login("jdoe", "canary-77d2")
 FULL = Problem("TP-404", "The password could not be saved", "It is full.")
 

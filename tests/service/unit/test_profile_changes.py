@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from tests.support.values import LAB, OFFICE
 from trayproxy.desk.desk import Desk
 from trayproxy.options import RunOptions
 from trayproxy.profiles.config import Config
@@ -22,8 +23,6 @@ from trayproxy.service.profile_changes import (
 from trayproxy.service.router import Router
 from trayproxy.service.status_publisher import StatusPublisher
 
-OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
-LAB = Profile("lab", "Lab", Upstream("lab.example", 3128))
 CONFIG = Config(active="office", profiles=(OFFICE, LAB))
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.values import OFFICE
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.target import Authority
-from trayproxy.profiles.profile import Profile, ProfileError, ProxyScheme, SignIn, Upstream
+from trayproxy.profiles.profile import ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.service.router import Router
 
-OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 TARGET = Authority("www.example", 80)
 
 

@@ -6,9 +6,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.desk.machine_driver import OFFICE, RIGHT
+from tests.desk.machine_driver import OFFICE
 from tests.desk.test_desk import FakeCredentialStore, SkippingLoop
 from tests.desk.test_desk_schemes import FakeHistory
+from tests.support.values import RIGHT
 from trayproxy.auth.login import Login
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.limits import LIMITS
