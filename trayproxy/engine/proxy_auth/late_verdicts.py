@@ -78,8 +78,10 @@ class LateVerdicts:
         return True
 
     def count_silent(self, login_id: LoginId) -> int:
-        """Return the number of requests with this login at a next hop without any response since
-        they were sent."""
+        """Return the number of unanswered requests with this login at a silent next hop.
+
+        A next hop is silent if it has sent no response at all since the request was sent.
+        """
         waiting = [
             unanswered
             for unanswered in self._waiting
