@@ -73,6 +73,7 @@ def test_the_import_contracts_are_kept() -> None:
         ("service/__init__.py", "from trayproxy.cli import main"),
         ("control/client.py", "from trayproxy.desk import desk"),
         ("desk/problems.py", "from trayproxy.control import messages"),
+        ("desk/credentials.py", "from trayproxy.desk import desk_broker"),
         ("domain/signin.py", "from trayproxy.control import messages"),
         ("domain/signin.py", "from trayproxy import paths"),
         ("profiles/profile.py", "from trayproxy.control import messages"),

@@ -36,6 +36,7 @@ FOLDERS = {
     "demo": Tier.SOCKET,
     "desk": Tier.UNIT,
     "desktop": Tier.COUNTERPART,
+    "domain": Tier.UNIT,
     "end2end": Tier.COUNTERPART,
     "engine": Tier.SOCKET,
     "fuzz": Tier.UNIT,

@@ -150,6 +150,11 @@ class Refusal:
     details: str
     reason: RefusalReason | None = None
 
+    @property
+    def is_declined(self) -> bool:
+        """True if the user has closed the prompt with *Cancel* or *Not now*."""
+        return self.reason is RefusalReason.DECLINED
+
 
 Outcome = Credentials | Refusal | None
 """The result for a waiting request: credentials to send, a refusal for the client, or None: send

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from trayproxy.control.messages import Step, StepState
 from trayproxy.desk.credentials import Credentials
-from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.domain.problem import Problem
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, not_found
 from trayproxy.engine.net.resolver import literal_address
@@ -137,8 +136,7 @@ class ProfileCheck:
         except StepFailedError as failed:
             step = Step(name, StepState.FAILED, problem=failed.problem)
         except NotSignedInError as failed:
-            is_snoozed = failed.refusal.reason is RefusalReason.DECLINED
-            problem = SNOOZED if is_snoozed else failed.refusal.problem
+            problem = SNOOZED if failed.refusal.is_declined else failed.refusal.problem
             step = Step(name, StepState.FAILED, problem=problem)
         except RequestRefusedError as refused:
             step = Step(name, StepState.FAILED, problem=_problem(refused.page))
