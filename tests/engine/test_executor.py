@@ -10,13 +10,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from proxy.core.work.work import Work
 
 from tests.engine.running import NewLoop
 from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.poller import ReadyHandler, open_poller
+from trayproxy.engine.proxy_py import Work, work_flags
 from trayproxy.engine.server.executor import ACCEPT_PAUSE_S, SWEEP_S, LoopExecutor
-from trayproxy.engine.server.listener import work_flags
 
 
 class EchoWork(Work[socket.socket]):
@@ -75,7 +74,7 @@ class ExecutorHarness:
     def __init__(self, stack: ExitStack, loop: asyncio.AbstractEventLoop) -> None:
         self._stack = stack
         self.loop = loop
-        self.flags = work_flags(EchoWork, "127.0.0.1", 0)  # type: ignore[arg-type]
+        self.flags = work_flags(EchoWork, "127.0.0.1", 0)
         self.flags.made = []
         self.flags.fails_at = ""
         self.flags.poller = self.poller = open_poller(loop)

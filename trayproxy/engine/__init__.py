@@ -26,6 +26,25 @@ The packages, from top to bottom:
 The engine imports from `http`, `auth`, `routing`, `profiles`, `desk` and `desktop`.
 """
 
-from trayproxy.engine.proxy_py import load_proxy_py_lazily
+import sys
+from importlib.util import find_spec, module_from_spec
 
-load_proxy_py_lazily()
+_PACKAGES = ("proxy", "proxy.core.listener", "proxy.core.work", "proxy.core.work.fd")
+"""Packages of proxy.py with an ``__init__`` that imports unused modules."""
+
+
+def _register_packages() -> None:
+    """Register packages of proxy.py without executing their ``__init__``; see
+    `trayproxy.engine.proxy_py`.
+
+    Do nothing if proxy.py is loaded already.
+    """
+    if _PACKAGES[0] in sys.modules:
+        return
+    for package in _PACKAGES:
+        spec = find_spec(package)
+        if spec is not None:
+            sys.modules[package] = module_from_spec(spec)
+
+
+_register_packages()

@@ -18,11 +18,12 @@ from trayproxy.engine.proxy_auth.exempt_sites import ExemptSites
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
 from trayproxy.engine.proxy_auth.late_verdicts import LateVerdicts
 from trayproxy.engine.proxy_auth.preconnect import Preconnector
+from trayproxy.engine.proxy_py import work_flags
 from trayproxy.engine.server.access_control import AccessControl, own_user_only
 from trayproxy.engine.server.client_connection import ClientConnection, ConnectionServices
 from trayproxy.engine.server.executor import LoopExecutor
 from trayproxy.engine.server.fd_reserve import DescriptorReserve
-from trayproxy.engine.server.listener import Listeners, work_flags
+from trayproxy.engine.server.listener import Listeners
 from trayproxy.engine.server.refused_connections import RefusedConnections
 from trayproxy.engine.upstream.pool import Pool
 from trayproxy.engine.upstream.route import RouteFor

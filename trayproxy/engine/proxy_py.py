@@ -1,59 +1,61 @@
-"""Imports the used parts of proxy.py, and the event loops, without their unused dependencies.
+"""The parts of proxy.py used by the engine. No other module imports proxy.py.
 
 ``import proxy`` imports all of proxy.py: plug-ins, a web server, SSH tunnels, a test harness with
 unittest. These are 110 modules and an eighth of the start-up time of the service, for code that
-must never process traffic. The modules used by the engine import no name from the
-top-level package. OpenSSL and multiprocessing are not loaded either: the engine uses OpenSSL only
-for ``https://`` upstreams, and runs in one process.
+must never process traffic. So `trayproxy.engine` registers the packages of proxy.py without
+executing their ``__init__``, and only the modules imported here are loaded.
 """
 
-import os
+import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from importlib import import_module
-from importlib.util import find_spec, module_from_spec
-from threading import Event
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
-_PARTS = (
-    "asyncio",
-    "uvloop",
-    "winloop",
-    "proxy.common.backports",
-    "proxy.common.flag",
-    "proxy.core.listener.tcp",
-    "proxy.core.work.fd.local",
-    "proxy.core.work.work",
-)
-"""Modules that import `ssl` or `secrets`, and thereby OpenSSL, for unused features."""
+from proxy.common.backports import NonBlockingQueue
+from proxy.common.flag import flags as proxy_flags
+from proxy.core.listener.tcp import TcpSocketListener
+from proxy.core.work.fd.local import LocalFdExecutor
+from proxy.core.work.work import Work
 
-_PACKAGES = ("proxy", "proxy.core.listener", "proxy.core.work", "proxy.core.work.fd")
-"""Packages of proxy.py with an ``__init__`` that imports unused modules."""
+__all__ = [
+    "LocalFdExecutor",
+    "NonBlockingQueue",
+    "TcpSocketListener",
+    "Work",
+    "without_upstream_connections",
+    "work_flags",
+]
+
 _CONNECTIONS = "proxy.core.connection"
-_WITH_OPENSSL = ("ssl", "secrets")
-_WITHOUT_USE = (
-    "multiprocessing",
-    "multiprocessing.connection",
-    "multiprocessing.reduction",
-    "multiprocessing.synchronize",
-)
-"""Modules for distributing the work of proxy.py over several processes."""
 
 
-def load_proxy_py_lazily() -> None:
-    """Register the packages of proxy.py without executing their ``__init__``.
+def work_flags(work_klass: type[Work[Any]], host: str, port: int) -> argparse.Namespace:
+    """Return the flags of proxy.py for the class `work_klass`.
 
-    Only explicitly imported modules of proxy.py are loaded afterwards.
+    The flags are parsed from an argument list, because proxy.py ignores some of them as keywords,
+    and the parsed values are checked. `FlagParser.initialize` is not used: it creates folders in
+    the home directory, configures logging, and loads plug-ins with HTTP code.
 
-    Do nothing if proxy.py is loaded already.
+    Raises:
+        RuntimeError: proxy.py has parsed a flag differently.
     """
-    if "proxy" in sys.modules:
-        return
-    for package in _PACKAGES:
-        spec = find_spec(package)
-        if spec is not None:
-            sys.modules[package] = module_from_spec(spec)
+    arguments = ["--hostname", host, "--port", str(port), "--backlog", "1024"]
+    flags = proxy_flags.parse_args(arguments)
+    flags.work_klass = work_klass
+    # The executor reads this flag; the module of proxy.py with its definition is not loaded.
+    flags.enable_conn_pool = False
+    checks = {
+        "hostname": host,
+        "port": port,
+        "backlog": 1024,
+        "enable_events": False,
+    }
+    for name, value in checks.items():
+        if getattr(flags, name) != value:
+            raise RuntimeError(f"proxy.py understood {name} as {getattr(flags, name)!r}")
+    return flags
 
 
 @contextmanager
@@ -65,54 +67,10 @@ def without_upstream_connections() -> Iterator[None]:
     if _CONNECTIONS in sys.modules:
         yield
         return
-    sys.modules[_CONNECTIONS] = _Placeholder(_CONNECTIONS)
+    placeholder = ModuleType(_CONNECTIONS)
+    vars(placeholder)["UpstreamConnectionPool"] = None
+    sys.modules[_CONNECTIONS] = placeholder
     try:
         yield
     finally:
         del sys.modules[_CONNECTIONS]
-
-
-class _Placeholder(ModuleType):
-    """A substitute for a module, used during the import of other modules.
-
-    Those modules import names from the placeholder and use none of them at import time. Names of
-    constants have the value 0; every other name is an exception class, because ``except`` clauses
-    refer to some of the names.
-    """
-
-    def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return 0 if name.startswith(("OP_", "SSL_")) else type(name, (Exception,), {})
-
-
-def import_without_openssl() -> None:
-    """Import the event loops and the parts of proxy.py without loading OpenSSL.
-
-    The engine does TLS in memory and only for ``https://`` upstreams (`trayproxy.engine.net.tls`);
-    the TLS transports of the event loops and of proxy.py are not used. The placeholders are removed
-    at the end, so a later import of such a module imports the real module. Do nothing if OpenSSL is
-    loaded already.
-    """
-    if not sys.modules.keys().isdisjoint(_WITH_OPENSSL):
-        return
-    names = (*_WITH_OPENSSL, *(name for name in _WITHOUT_USE if name not in sys.modules))
-    placeholders = {name: _Placeholder(name) for name in names}
-    for name, placeholder in placeholders.items():
-        package, _, module = name.rpartition(".")
-        if package in placeholders:
-            setattr(placeholders[package], module, placeholder)
-    # proxy.py creates identifiers for its plug-ins with `token_hex`.
-    vars(placeholders["secrets"])["token_hex"] = lambda octets: os.urandom(octets).hex()
-    if "multiprocessing" in placeholders:
-        # proxy.py stops an executor in another process by an `Event`.
-        vars(placeholders["multiprocessing"])["Event"] = Event
-    sys.modules.update(placeholders)
-    try:
-        for name in _PARTS:
-            # uvloop or winloop is installed, or neither.
-            with suppress(ModuleNotFoundError):
-                import_module(name)
-    finally:
-        for name in placeholders:
-            del sys.modules[name]

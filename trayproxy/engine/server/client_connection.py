@@ -19,8 +19,6 @@ from functools import partial
 from math import inf
 from typing import Any, NamedTuple
 
-from proxy.core.work.work import Work
-
 from trayproxy.desk.broker import SilentUpstream
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desktop.socket_owner.base import Endpoint
@@ -43,6 +41,7 @@ from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
+from trayproxy.engine.proxy_py import Work
 from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.engine.server.refused_connections import RefusedConnections
 from trayproxy.engine.transfer.tunnel import Tunnel

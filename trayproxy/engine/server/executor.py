@@ -15,13 +15,14 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from proxy.common.backports import NonBlockingQueue
-from proxy.core.work.fd.local import LocalFdExecutor
-
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.poller import Poller
-from trayproxy.engine.proxy_py import without_upstream_connections
+from trayproxy.engine.proxy_py import (
+    LocalFdExecutor,
+    NonBlockingQueue,
+    without_upstream_connections,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -6,12 +6,9 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
-from proxy.common.flag import flags as proxy_flags
-from proxy.core.listener.tcp import TcpSocketListener
-
 from trayproxy.engine.context import OwnAddress, format_address
 from trayproxy.engine.net.socket_stream import disable_pacing
-from trayproxy.engine.server.client_connection import ClientConnection
+from trayproxy.engine.proxy_py import TcpSocketListener
 from trayproxy.engine.server.executor import LoopExecutor
 
 logger = logging.getLogger(__name__)
@@ -19,33 +16,6 @@ logger = logging.getLogger(__name__)
 OTHER_LOOPBACK = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
 """Also listen on ``::1`` when listening on ``127.0.0.1``, and vice versa: clients may resolve
 ``localhost`` to either address, and no other program should receive their connections."""
-
-
-def work_flags(work_klass: type[ClientConnection], host: str, port: int) -> argparse.Namespace:
-    """Return the flags of proxy.py for the class `work_klass`.
-
-    The flags are parsed from an argument list, because proxy.py ignores some of them as keywords,
-    and the parsed values are checked. `FlagParser.initialize` is not used: it creates folders in
-    the home directory, configures logging, and loads plug-ins with HTTP code.
-
-    Raises:
-        RuntimeError: proxy.py has parsed a flag differently.
-    """
-    arguments = ["--hostname", host, "--port", str(port), "--backlog", "1024"]
-    flags = proxy_flags.parse_args(arguments)
-    flags.work_klass = work_klass
-    # The executor reads this flag; the module of proxy.py with its definition is not loaded.
-    flags.enable_conn_pool = False
-    checks = {
-        "hostname": host,
-        "port": port,
-        "backlog": 1024,
-        "enable_events": False,
-    }
-    for name, value in checks.items():
-        if getattr(flags, name) != value:
-            raise RuntimeError(f"proxy.py understood {name} as {getattr(flags, name)!r}")
-    return flags
 
 
 class ListeningSocket(socket.socket):
