@@ -1,9 +1,7 @@
 """Forward one request: connect, send, authenticate on a 407, and relay the response."""
 
 import logging
-from asyncio import Future
 
-from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest, Refusal
 from trayproxy.engine.downstream import ClientDownstream
 from trayproxy.engine.error_pages import (
     NO_PROFILE,
@@ -14,6 +12,7 @@ from trayproxy.engine.error_pages import (
     refused_request,
     sign_in_not_set,
 )
+from trayproxy.engine.forward.attempts import Attempts
 from trayproxy.engine.forward.response_relay import ResponseRelay
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_auth.auth_port import (
@@ -23,11 +22,10 @@ from trayproxy.engine.proxy_auth.auth_port import (
     LoginSupersededError,
     UnansweredError,
 )
-from trayproxy.engine.proxy_auth.request_broker import wait_for_desk
 from trayproxy.engine.proxy_auth.stream_auth_port import stream_exchange
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY, MAX_REPLAYABLE, ReplayBuffer
+from trayproxy.engine.transfer.replay_buffer import MAX_REPLAYABLE, ReplayBuffer
 from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import (
     RequestBodyError,
@@ -39,7 +37,6 @@ from trayproxy.engine.upstream.connector import UnreachableError
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.framing import Length, NoBody
-from trayproxy.profiles.profile import Profile
 
 logger = logging.getLogger(__name__)
 
@@ -51,20 +48,6 @@ MAX_UNANSWERED = 2
 """How often a request without a response to its login waits for credentials again."""
 
 
-def refusal_page(refusal: Refusal) -> ErrorPage:
-    """Return the error page for a refusal of the desk: a 503, never the 407 of the upstream."""
-    problem = refusal.problem
-    return ErrorPage(
-        503,
-        problem.title,
-        problem.body,
-        "proxy_configuration_error",
-        problem.id,
-        refusal.retry_after,
-        details=refusal.details,
-    )
-
-
 class Forwarder:
     """Forwards one request.
 
@@ -73,6 +56,7 @@ class Forwarder:
     """
 
     __slots__ = (
+        "_attempts",
         "_auth",
         "_cached",
         "_client",
@@ -81,7 +65,6 @@ class Forwarder:
         "_dead",
         "_failure",
         "_lease",
-        "_pending_request",
         "_relay",
         "_request",
         "_sent",
@@ -110,7 +93,6 @@ class Forwarder:
         self._cached = cached
         self._request = cached.request
         self._relay = ResponseRelay(connection, cached)
-        self._pending_request: PendingRequest | None = None
         self._sent = sent
         self._dead: tuple[Route, ...] = ()
         self._failure: UnreachableError | None = None
@@ -134,6 +116,7 @@ class Forwarder:
         if route.fallbacks and self._sent is None:
             route = self._context.failover.choose(route) or route
         self._lease = UpstreamLease(self._connection, self._auth, self._request, preferred, route)
+        self._attempts = Attempts(self._connection, self._auth, self._request, self._lease)
         replay_buffer: ReplayBuffer | None = None
         try:
             framing = self._request.framing
@@ -175,7 +158,7 @@ class Forwarder:
         """
         sent, lease = self._sent, self._lease
         exchange = stream_exchange(self._connection, self._cached, lease, self._relay, writer, sent)
-        attempt = self._unchallenged_attempt() if sent is None else Attempt(sent.credentials)
+        attempt = self._attempts.unchallenged() if sent is None else Attempt(sent.credentials)
         unanswered = 0
         framing = self._request.framing
         may_sign_in_first = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
@@ -199,15 +182,15 @@ class Forwarder:
             except ContentNotRepeatableError:
                 # This upload is refused, but the login is verified for the client's next try.
                 await self._sign_in_before_upload()
-                if self._known_credentials() is not None:
+                if self._attempts.known_credentials() is not None:
                     raise RequestRefusedError(TOO_LARGE_BUT_SIGNED_IN) from None
                 raise
             except UnreachableError as error:
                 self._fail_over(error, writer)
-                attempt = self._unchallenged_attempt()
+                attempt = self._attempts.unchallenged()
                 continue
             except LoginSupersededError:
-                attempt = self._unchallenged_attempt()
+                attempt = self._attempts.unchallenged()
                 continue
             except UnansweredError:
                 # The login may be the reason: wait for the desk, which may prompt the user.
@@ -221,11 +204,11 @@ class Forwarder:
             if outcome.challenge is None:
                 return await self._open_directly()
             if not lease.route.may_sign_in:
-                page = sign_in_not_set(self._profile.name)
+                assert lease.route.profile is not None  # A direct route has no challenge.
+                page = sign_in_not_set(lease.route.profile.name)
                 self._context.observer.sign_in_not_set(lease.route, page)
                 raise RequestRefusedError(page)
-            future = self._request_credentials(outcome.challenge, outcome.credentials)
-            attempt = await self._await_credentials(future)
+            attempt = await self._attempts.after_challenge(outcome.challenge, outcome.credentials)
 
     async def _sign_in_before_upload(self) -> Attempt:
         """Send an own request and sign in if the next hop wants a login (R-074).
@@ -249,68 +232,29 @@ class Forwarder:
         writer = RequestWriter(self._client, NoBody(), ReplayBuffer(enabled=False))
         reader = ResponseReader(connection, cached)
         exchange = stream_exchange(connection, cached, lease, reader, writer)
-        attempt = Attempt(self._known_credentials(), needs_new_connection=True)
+        attempt = Attempt(self._attempts.known_credentials(), needs_new_connection=True)
         wanted: AuthChallenge | None = None
         while True:
             try:
                 outcome = await exchange.send(attempt)
             except LoginSupersededError:
-                attempt = Attempt(self._known_credentials())
+                attempt = Attempt(self._attempts.known_credentials())
                 continue
             except RequestRefusedError as error:
                 logger.debug("signing in before an upload failed: %s", error)
                 connection.drop_upstream()
-                return Attempt(self._known_credentials())
+                return Attempt(self._attempts.known_credentials())
             if outcome.challenge is None:
                 break
             wanted = outcome.challenge
-            future = self._request_credentials(wanted, outcome.credentials)
-            attempt = await self._await_credentials(future)
+            attempt = await self._attempts.after_challenge(wanted, outcome.credentials)
         # Unrepeatable content needs a new connection: the next hop may be closing an idle one.
         connection.drop_upstream()
-        known = self._known_credentials()
+        known = self._attempts.known_credentials()
         if known is not None or wanted is None or attempt.credentials is None:
             return Attempt(known, needs_new_connection=True)
         # The site's response was no proof: the upload itself carries the login on trial.
-        future = self._request_credentials(AuthChallenge(wanted.challenges), None)
-        return await self._await_credentials(future)
-
-    def _known_credentials(self) -> Credentials | None:
-        """Return the credentials to send without a challenge; None for none."""
-        route = self._lease.route
-        return (
-            self._context.desk.known(route.upstream_id)
-            if route.may_sign_in and route.upstream_id
-            else None
-        )
-
-    def _unchallenged_attempt(self) -> Attempt:
-        """Return the attempt before any challenge of the next hop.
-
-        It carries the known login, unless the site is exempt (R-086). Content which could not be
-        repeated after a 407 is always sent with the known login.
-        """
-        known, route, request = self._known_credentials(), self._lease.route, self._request
-        framing, site = request.framing, request.target.authority
-        if (
-            known is None
-            or route.upstream_id is None
-            or site is None
-            or not route.authenticates_requests
-        ):
-            return Attempt(known)
-        if isinstance(framing, NoBody):
-            is_repeatable = True
-        else:
-            is_repeatable = isinstance(framing, Length) and framing.octets <= MAX_IN_MEMORY
-        if is_repeatable and self._auth.exempt_sites.has(route.upstream_id, site):
-            return Attempt(None, withheld=known)
-        return Attempt(known)
-
-    @property
-    def _profile(self) -> Profile:
-        assert self._lease.route.profile is not None  # Routes with a login have a profile.
-        return self._lease.route.profile
+        return await self._attempts.after_challenge(AuthChallenge(wanted.challenges), None)
 
     def _fail_over(self, error: UnreachableError, writer: RequestWriter) -> None:
         """Switch to another upstream of the profile: the current upstream is unreachable.
@@ -343,46 +287,3 @@ class Forwarder:
         self._context.observer.reached(self._lease.route)
         await self._connection.deliver(ESTABLISHED)
         return self._relay.open_tunnel(upstream.stream)
-
-    def _request_credentials(
-        self, wanted: AuthChallenge, tried: Credentials | None
-    ) -> "Future[Outcome]":
-        """Report a challenge and the login tried to the desk, and request credentials.
-
-        Args:
-            wanted: The challenge, with the verdict on the login sent.
-            tried: The credentials sent with the request; None for none.
-
-        Returns:
-            A future with the desk's decision.
-        """
-        space = self._lease.route.upstream_id
-        assert space is not None
-        if self._pending_request is None:
-            client = self._client.socket
-            addresses = (client.getsockname()[:2], client.getpeername()[:2])
-            self._pending_request = PendingRequest(
-                str(self._request.target.authority),
-                connection=addresses,
-            )
-        return self._context.desk.challenged(
-            space, self._profile, wanted.challenges, self._pending_request, tried, wanted.verdict
-        )
-
-    async def _await_credentials(self, future: "Future[Outcome]") -> Attempt:
-        """Wait for the desk's decision and return the next attempt.
-
-        Raises:
-            RequestRefusedError: The user declined, or no authentication scheme is supported by both
-                sides.
-            ClientGoneError: The client closed its connection.
-        """
-        self._connection.deadline = None
-        result = await wait_for_desk(self._connection, self._lease, future)
-        if isinstance(result, Refusal):
-            raise RequestRefusedError(refusal_page(result))
-        if result is None:
-            return Attempt(None, needs_new_connection=True)
-        known = self._context.desk.known(result.upstream_id)
-        is_trusted = known is not None and known.login_id == result.login_id
-        return Attempt(result, is_on_trial=not is_trusted, is_from_desk=True)
