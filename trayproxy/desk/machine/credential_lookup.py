@@ -36,11 +36,8 @@ class CredentialLookup:
             self.set_login(space, other_realm.login, other_realm.current.source)
             space.current = space.current.accepted_elsewhere(other_realm.current.accepted_labels)
             return None
-        if (
-            space.current.source is LoginSource.COMMAND_LINE
-            and space.login
-            and space.prompt.reason is PromptReason.UNCHECKED
-        ):
+        is_unchecked = space.login and space.prompt.reason is PromptReason.UNCHECKED
+        if is_unchecked and space.current.source is LoginSource.COMMAND_LINE:
             return self._retry_unanswered(space)
         if reason := self._objection(space):
             return self._prompts.ask(space, reason)
@@ -72,9 +69,8 @@ class CredentialLookup:
                 continue
             weakest = min(map(strength, other.current.accepted_labels))
             hides_password = offer.method.transport is not Transport.READABLE
-            is_unattended = (
-                other.current.source is LoginSource.COMMAND_LINE and not self._prompts.can_ask
-            )
+            is_given = other.current.source is LoginSource.COMMAND_LINE
+            is_unattended = is_given and not self._prompts.can_ask
             is_equally_safe = hides_password and is_unattended and weakest == offer.strength
             if weakest < offer.strength or is_equally_safe:
                 return other

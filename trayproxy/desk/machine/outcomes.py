@@ -86,9 +86,8 @@ class Acceptances:
         )
         space.doubt = Doubt()
         space.prompt = replace(space.prompt, weaker_refusal=None)
-        upstream_changed = (
-            space.phase is SpacePhase.PROMPTING and space.prompt.reason in UPSTREAM_CHANGED
-        )
+        is_prompting = space.phase is SpacePhase.PROMPTING
+        upstream_changed = is_prompting and space.prompt.reason in UPSTREAM_CHANGED
         if space.phase is not SpacePhase.TRUSTED and not upstream_changed:
             self._trust_login(space, event.label)
 
@@ -195,10 +194,8 @@ class Outcomes:
         may_have_cost = not is_password_unchecked(tried.verdict)
         if may_have_cost and space.current.was_accepted:
             space.doubt = replace(space.doubt, refusals=space.doubt.refusals + 1)
-        stays_open = (
-            space.current.was_accepted and space.doubt.refusals < self._state.limits.refusals_max
-        )
-        if stays_open or not may_have_cost:
+        is_tolerated = space.doubt.refusals < self._state.limits.refusals_max
+        if (space.current.was_accepted and is_tolerated) or not may_have_cost:
             if space.phase is SpacePhase.CHECKING:
                 self.keep_unverified(space, sent=False)
             if not space.current.was_accepted and not space.has_clients:
@@ -218,10 +215,8 @@ class Outcomes:
         A login on trial may have cost a failed log-on all the same.
         """
         if space.phase is SpacePhase.CHECKING and is_trial:
-            may_have_cost = (
-                not is_password_unchecked(tried.verdict) and not space.current.was_accepted
-            )
-            self.keep_unverified(space, sent=may_have_cost, limit=self._state.limits.unproved_max)
+            is_costless = is_password_unchecked(tried.verdict) or space.current.was_accepted
+            self.keep_unverified(space, sent=not is_costless, limit=self._state.limits.unproved_max)
 
     def handle_refusal(
         self, space: SpaceState, event: RequestChallenged, tried: TriedLogin, *, is_trial: bool
@@ -350,11 +345,8 @@ class Outcomes:
             space.login.user, self._state.now, is_account_locked=kind is VerdictKind.LOCKED
         )
         space.doubt = space.doubt.rejected()
-        reason = (
-            PromptReason.SAVED_REJECTED
-            if space.current.source is LoginSource.SAVED
-            else PromptReason.TYPED_REJECTED
-        )
+        is_saved = space.current.source is LoginSource.SAVED
+        reason = PromptReason.SAVED_REJECTED if is_saved else PromptReason.TYPED_REJECTED
         return self._prompts.ask(space, _REASONS.get(kind, reason))
 
     def ask_for_another_login(self, space: SpaceState) -> None:

@@ -273,11 +273,8 @@ class Queries:
             return SignInTrouble(space.profile, RefusalReason.UNRECORDED, "")
         if space.phase is SpacePhase.TRUSTED and space.prompt.weaker_refusal is not None:
             return SignInTrouble(space.profile, RefusalReason.WEAKER, space.prompt.weaker_refusal)
-        if (
-            space.phase is not SpacePhase.UNVERIFIED
-            or not space.prompt.needs_user
-            or not space.offers
-        ):
+        needs_user = space.phase is SpacePhase.UNVERIFIED and space.prompt.needs_user
+        if not needs_user or not space.offers:
             return None
         offer = pick(space, space.offers, self.state.now)
         if offer and objection(self.state, space, offer, space.offers) is None:

@@ -13,10 +13,11 @@ The phases of a protection space and the transitions between them::
 The own sign-in (SSO) needs neither the keyring nor a prompt: it goes from NO_LOGIN directly to
 UNVERIFIED, and returns to UNVERIFIED while it cannot be used.
 
-`SpaceState` contains data and queries only; `trayproxy.desk.machine.machine` and the modules beside
-it change it.
+A `SpaceState` consists of frozen parts, each with the changes of its own data. The modules beside
+`trayproxy.desk.machine.machine` decide about the changes and assign the new parts.
 """
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf
@@ -50,46 +51,15 @@ class SpacePhase(Enum):
     """The user has declined the prompt; there is no prompt until the snooze ends."""
 
 
-TRANSITIONS: dict[SpacePhase, frozenset[SpacePhase]] = {
-    SpacePhase.NO_LOGIN: frozenset(
-        {SpacePhase.LOOKING_UP, SpacePhase.PROMPTING, SpacePhase.UNVERIFIED}
-    ),
-    SpacePhase.LOOKING_UP: frozenset(
-        {SpacePhase.NO_LOGIN, SpacePhase.PROMPTING, SpacePhase.UNVERIFIED, SpacePhase.SNOOZED}
-    ),
-    SpacePhase.PROMPTING: frozenset(
-        {
-            SpacePhase.NO_LOGIN,
-            SpacePhase.LOOKING_UP,
-            SpacePhase.UNVERIFIED,
-            SpacePhase.TRUSTED,
-            SpacePhase.SNOOZED,
-        }
-    ),
-    SpacePhase.UNVERIFIED: frozenset(
-        {
-            SpacePhase.NO_LOGIN,
-            SpacePhase.PROMPTING,
-            SpacePhase.CHECKING,
-            SpacePhase.TRUSTED,
-            SpacePhase.SNOOZED,
-        }
-    ),
-    SpacePhase.CHECKING: frozenset(
-        {
-            SpacePhase.NO_LOGIN,
-            SpacePhase.PROMPTING,
-            SpacePhase.UNVERIFIED,
-            SpacePhase.TRUSTED,
-            SpacePhase.SNOOZED,
-        }
-    ),
-    SpacePhase.TRUSTED: frozenset(
-        {SpacePhase.NO_LOGIN, SpacePhase.PROMPTING, SpacePhase.UNVERIFIED}
-    ),
-    SpacePhase.SNOOZED: frozenset(
-        {SpacePhase.NO_LOGIN, SpacePhase.PROMPTING, SpacePhase.UNVERIFIED}
-    ),
+_P = SpacePhase
+TRANSITIONS: Mapping[SpacePhase, Set[SpacePhase]] = {
+    _P.NO_LOGIN: {_P.LOOKING_UP, _P.PROMPTING, _P.UNVERIFIED},
+    _P.LOOKING_UP: {_P.NO_LOGIN, _P.PROMPTING, _P.UNVERIFIED, _P.SNOOZED},
+    _P.PROMPTING: {_P.NO_LOGIN, _P.LOOKING_UP, _P.UNVERIFIED, _P.TRUSTED, _P.SNOOZED},
+    _P.UNVERIFIED: {_P.NO_LOGIN, _P.PROMPTING, _P.CHECKING, _P.TRUSTED, _P.SNOOZED},
+    _P.CHECKING: {_P.NO_LOGIN, _P.PROMPTING, _P.UNVERIFIED, _P.TRUSTED, _P.SNOOZED},
+    _P.TRUSTED: {_P.NO_LOGIN, _P.PROMPTING, _P.UNVERIFIED},
+    _P.SNOOZED: {_P.NO_LOGIN, _P.PROMPTING, _P.UNVERIFIED},
 }
 """The permitted transitions: from each phase to its successors. Any other transition is a bug."""
 
@@ -204,7 +174,7 @@ class SpaceState:
         prompt: The prompt, and the rejections that it reports.
         lookup: The keyring look-ups.
         current: The current login.
-        doubt: What speaks against the current login since its last acceptance.
+        doubt: The doubt about the current login since the last acceptance of the login.
         trial: The trial of the current login.
         phase: The current phase; set by `move_to`.
         forbidden_hosts: Hosts forbidden to this user by the upstream, with the time of the finding.
@@ -303,10 +273,8 @@ class SpaceState:
 
         False for an accepted login in doubt: the user has not typed the login just now.
         """
-        if (
-            self.prompt.reason in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
-            or self.current.was_accepted
-        ):
+        is_reported = self.prompt.reason in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
+        if is_reported or self.current.was_accepted:
             return False
         is_pending = self.phase is SpacePhase.UNVERIFIED and self.trial.is_pending
         return self.phase is SpacePhase.CHECKING or is_pending

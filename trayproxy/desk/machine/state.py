@@ -141,15 +141,9 @@ class DeskState:
         user = space.login.user
         space.prompt = replace(space.prompt, user=user)
         spaces = self.spaces_of_profile(space.profile.id)
-        others = [
-            sibling.login.user
-            for sibling in spaces
-            if sibling.login and sibling.current.was_accepted
-        ]
-        keeps_profile_user = space.profile.user == user or (
-            space.profile.user != "" and not replaces
-        )
-        if keeps_profile_user or any(other != user for other in others):
+        users = {each.login.user for each in spaces if each.login and each.current.was_accepted}
+        is_kept = space.profile.user != "" and not replaces
+        if space.profile.user == user or is_kept or users - {user}:
             return
         profile = replace(space.profile, user=user)
         self.profiles[profile.id] = profile

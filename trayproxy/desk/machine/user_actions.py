@@ -70,11 +70,9 @@ class UserActions:
     def _is_on_trial(space: SpaceState, login: Login) -> bool:
         """Return whether the same typed login is on trial already, or about to be; it is sent only
         once."""
-        is_open = (
-            space.phase in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED)
-            and not space.current.was_accepted
-        )
-        return is_open and space.current.source is LoginSource.TYPED and space.login == login
+        is_open = space.phase in (SpacePhase.CHECKING, SpacePhase.UNVERIFIED)
+        is_same = space.current.source is LoginSource.TYPED and space.login == login
+        return is_open and is_same and not space.current.was_accepted
 
     def _wait_for_verdict(self, space: SpaceState) -> None:
         """Continue the trial of a login after the user has typed the same login again."""

@@ -230,21 +230,15 @@ class Verification:
             return
         target = space.doubt.in_flight.get(event.permit)
         space.doubt = space.doubt.returned(event.permit)
-        if (
-            not event.was_sent
-            and target is not None
-            and space.login
-            and not space.current.was_accepted
-        ):
+        is_untried = not event.was_sent and not space.current.was_accepted
+        if space.login and target is not None and is_untried:
             self._state.effects.append(CancelTrial(space.key.upstream_id, space.login))
         if space.phase is SpacePhase.CHECKING and target is not None:
             self._outcomes.keep_unverified(space, sent=event.was_sent)
-        elif (
-            space.phase is SpacePhase.TRUSTED
-            and event.was_sent
-            and (target is not None or not space.doubt.unanswered)
-        ):
-            # Requests released at the same time count as one: they may have one common cause.
+            return
+        # Requests released at the same time count as one: they may have one common cause.
+        counts = event.was_sent and (target is not None or not space.doubt.unanswered)
+        if space.phase is SpacePhase.TRUSTED and counts:
             space.doubt = space.doubt.lost(target)
             if space.doubt.unanswered >= self._state.limits.unanswered_max:
                 self._own.verify_after_silence(space)
@@ -360,10 +354,8 @@ class Verification:
         state = self._state
         first_objection: tuple[OfferedScheme, PromptReason] | None = None
         for request in _canary_candidates(space, state.now, state.limits):
-            if (
-                space.doubt.was_refused_lately(request.target, state.now, state.limits)
-                and not request.is_own
-            ):
+            was_refused = space.doubt.was_refused_lately(request.target, state.now, state.limits)
+            if was_refused and not request.is_own:
                 if space.trial.own_request or self._own.may_send(space):
                     continue
                 state.refuse(request.request_id, RefusalReason.FORBIDDEN)
