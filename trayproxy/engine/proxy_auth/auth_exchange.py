@@ -207,8 +207,7 @@ class AuthExchange:
     async def _run_handshake(
         self, connection: ConnectionFacts, credentials: Credentials
     ) -> TryResult | None:
-        """Send the legs of a handshake until there is a response or a verdict; see
-        `HandshakeLegs.run`."""
+        """Send the legs of a handshake; see `HandshakeLegs.run`."""
         # Many requests need no handshake.
         from trayproxy.engine.proxy_auth.handshake_legs import HandshakeLegs
 
@@ -288,8 +287,7 @@ class AuthExchange:
         return not self._attempt.is_on_trial and self._broker.is_superseded(credentials)
 
     def _needs_permit(self, credentials: Credentials) -> bool:
-        """Return True if sending these credentials may cost a log-on and so needs a permit of the
-        desk."""
+        """Return True if sending these credentials may cost a log-on."""
         is_new = not self._attempt.is_on_trial and not self._port.is_sent
         return is_new and credentials.login is not None and not credentials.is_recently_accepted
 
