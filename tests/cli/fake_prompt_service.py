@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from tests.support.broadcast import broadcast
+from tests.support.session_handler import SessionHandler
 from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.control.messages import (
     AnswerPrompt,
@@ -56,12 +56,12 @@ PROMPT = Prompt(
 )
 
 
-class FakePromptService:
+class FakePromptService(SessionHandler):
     """A handler that keeps its prompt open until the password is right."""
 
     def __init__(self, question: Prompt) -> None:
+        super().__init__()
         self.prompt: Prompt | None = question
-        self.server: Server | None = None
         self.requests: list[Request] = []
 
     async def handle(self, session: Session, request: Request) -> Reply:
@@ -103,33 +103,25 @@ class FakePromptService:
 
     def change_to(self, question: Prompt) -> None:
         self.prompt = question
-        assert self.server is not None
-        broadcast(self.server, PromptChanged(self.prompt))
+        self.broadcast(PromptChanged(self.prompt))
 
     def close(self, ending: Ending) -> None:
         self.prompt = None
-        assert self.server is not None
-        broadcast(self.server, PromptClosed(1, ending))
-
-    def attached(self, session: Session) -> None:
-        pass
-
-    def detached(self, session: Session) -> None:
-        pass
+        self.broadcast(PromptClosed(1, ending))
 
 
 async def serve(desk: FakePromptService) -> None:
     paths = locate()
-    desk.server = Server(paths, desk)
+    server = Server(paths, desk)
     prompts = TerminalPrompts(paths)
     prompts.start()
     over = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
-    await desk.server.start()
+    await server.start()
     await over.wait()
     prompts.stop()
-    await desk.server.close()
+    await server.close()
 
 
 def describe(request: Request) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from tests.support.session_handler import SessionHandler
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -40,10 +41,11 @@ LAB = Profile("lab", "Lab", Upstream("lab.example", 3128))
 ROOT = Path(__file__).parents[2]
 
 
-class FakeService:
+class FakeService(SessionHandler):
     """A handler that answers requests like the real service, in memory."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.config = Config().with_profile(OFFICE).with_profile(LAB)
         self.status = Status("0.1.0", os.getpid(), ListenerState.UP, "127.0.0.1:4128")
         self.requests: list[Request] = []
@@ -80,12 +82,6 @@ class FakeService:
             case Quit():
                 self.quit()
         return Done()
-
-    def attached(self, session: Session) -> None:
-        pass
-
-    def detached(self, session: Session) -> None:
-        pass
 
 
 def connected(status: Status) -> Status:

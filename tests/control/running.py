@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+from tests.support.session_handler import SessionHandler
 from trayproxy.control.client import Client
 from trayproxy.control.messages import (
     CheckProfile,
@@ -38,10 +39,11 @@ PROMPT = Prompt(
 STATUS = Status("0.1.0", 4711, ListenerState.UP, "127.0.0.1:3128")
 
 
-class RecordingHandler:
+class RecordingHandler(SessionHandler):
     """A handler that records requests and replies like a service."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.requests: list[Request] = []
         self.attached_front_ends: list[str] = []
         self.front_end_detached = threading.Event()
@@ -65,9 +67,11 @@ class RecordingHandler:
         return Done()
 
     def attached(self, session: Session) -> None:
+        super().attached(session)
         self.attached_front_ends.append(session.front_end)
 
     def detached(self, session: Session) -> None:
+        super().detached(session)
         self.front_end_detached.set()
 
 

@@ -6,7 +6,6 @@ import select
 import pytest
 
 from tests.control.running import PROMPT, STATUS, RunningServer
-from tests.support.broadcast import broadcast
 from tests.support.values import OFFICE
 from trayproxy.control.client import DisconnectedError, NoReplyError
 from trayproxy.control.messages import (
@@ -35,7 +34,7 @@ def test_a_request_receives_its_reply(running: RunningServer) -> None:
 def test_only_subscribers_receive_events(running: RunningServer) -> None:
     with running.client() as silent, running.client("tray", can_prompt=True) as client:
         assert client.request(Subscribe()) == STATUS
-        running.call(lambda: broadcast(running.server, Quitting()))
+        running.call(lambda: running.handler.broadcast(Quitting()))
         events = client.events(5)
         assert next(events) == PromptChanged(PROMPT)
         assert next(events) == Quitting()
@@ -102,7 +101,7 @@ def test_closing_the_server_disconnects_the_front_ends(running: RunningServer) -
 def test_messages_sent_before_closing_arrive(running: RunningServer) -> None:
     with running.client() as client:
         client.request(Subscribe())
-        running.call(lambda: broadcast(running.server, StatusChanged(STATUS)))
+        running.call(lambda: running.handler.broadcast(StatusChanged(STATUS)))
         running.call(running.server.close)
         events = client.events(5)
         assert [next(events), next(events)] == [PromptChanged(PROMPT), StatusChanged(STATUS)]

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.control.running import STATUS, RecordingHandler, RunningServer
-from tests.support.broadcast import broadcast
 from trayproxy.control import server as server_module
 from trayproxy.control.client import Client, DisconnectedError, ServiceRefusedError, connect
 from trayproxy.control.codec import MAX_LINE
@@ -106,8 +105,8 @@ def test_a_front_end_that_does_not_read_is_disconnected(running: RunningServer) 
 
         def flood() -> int:
             event, count = StatusChanged(STATUS), 0
-            while running.server.sessions and count < 100_000:
-                broadcast(running.server, event)
+            while running.handler.sessions and count < 100_000:
+                running.handler.broadcast(event)
                 count += 1
                 if count % 1000 == 0:
                     # The abort takes effect in the next iteration of the loop.

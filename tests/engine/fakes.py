@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from time import monotonic
 
 from tests.support.process_output import PATIENCE
@@ -17,8 +18,10 @@ from trayproxy.auth.socks import SocksPassword
 from trayproxy.desk.broker import Accepted, NoVerdict, Report, SilentUpstream, Unproved
 from trayproxy.desk.credentials import AcceptanceRecord, Credentials, PendingRequest, Refusal
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
+from trayproxy.desktop.users import User
 from trayproxy.domain.problem import Problem
 from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.target import Authority
@@ -305,6 +308,24 @@ class Signs:
 def office(port: int, *, host: str = "127.0.0.1", sign_in: SignIn = SignIn.PASSWORD) -> Profile:
     """Return a profile with this upstream."""
     return Profile(f"office-{port}", "Office", Upstream(host, port), sign_in)
+
+
+def scaled_limits(factor: float) -> EngineLimits:
+    """Return the default limits with every time multiplied by a factor."""
+    limits = EngineLimits()
+    times = {field.name for field in fields(limits) if field.name.endswith("_s")}
+    return replace(limits, **{name: getattr(limits, name) * factor for name in times})
+
+
+class RefusalRecorder:
+    """Records the users of refused connections."""
+
+    def __init__(self) -> None:
+        self.users: list[User | None] = []
+
+    def __call__(self, connection: socket.SocketType, user: User | None) -> None:
+        assert connection.fileno() >= 0
+        self.users.append(user)
 
 
 class Observer:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, TypeVar
 
 from tests.engine.fakes import FakeBroker, Observer, Signs
@@ -111,14 +110,9 @@ class Running(Closeable):
         self.engine = self.call(lambda: self._listen(parts, host, port))
         self.host, self.port = host, int(self.engine.address.rpartition(":")[2])
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        if error is None:
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        if error[0] is None:
             assert not self.complaints.errors, self.complaints.errors
 
     def _run(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeBroker, office
+from tests.engine.fakes import LOGIN, FakeBroker, RefusalRecorder, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import get
@@ -23,6 +23,7 @@ from tests.support.client_programs import (
 from tests.support.ports import free_port
 from tests.support.process_output import PATIENCE
 from trayproxy.desktop.socket_owner.base import Endpoint, OwnerLookup, SocketOwner
+from trayproxy.desktop.socket_owner.factory import open_owner_lookup
 from trayproxy.desktop.socket_owner.linux import ProcNetLookup, SockDiagLookup
 from trayproxy.desktop.users import User, own_user
 from trayproxy.engine.net.socket_stream import RESET_ON_CLOSE
@@ -73,17 +74,6 @@ class FixedOwnerLookup:
         self.closed = True
 
 
-class RefusalRecorder:
-    """Records the users of refused connections."""
-
-    def __init__(self) -> None:
-        self.users: list[User | None] = []
-
-    def __call__(self, connection: socket.SocketType, user: User | None) -> None:
-        assert connection.fileno() >= 0
-        self.users.append(user)
-
-
 Admit = Callable[..., tuple[bool, list[User | None]]]
 
 
@@ -103,7 +93,6 @@ def admit() -> Admit:
             with accepted:
                 accepted.setblocking(False)
                 let_in = access_control.admits(accepted, accepted.getpeername())
-                assert access_control.refused_count == len(refusals.users)
                 # In every case the octets of the connection stay unread.
                 assert not octets or accepted.recv(9) == octets
         return let_in, refusals.users
@@ -292,10 +281,15 @@ def test_a_half_closed_connection_of_the_own_user_is_served(engine: Running) -> 
 def test_a_program_of_another_user_gets_403_and_nothing_is_forwarded(
     recorder: Recorder, start: Start
 ) -> None:
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    refusals = RefusalRecorder()
+    engine = start(
+        office(recorder.port),
+        FakeBroker(LOGIN, knows_it=True),
+        access_control=AccessControl(open_owner_lookup(), own_user(), on_refused=refusals),
+    )
     with client_program(address_of(engine), user=NOBODY, octets=GET) as stranger:
         assert stranger.answer() == "HTTP/1.1 403"
-    assert engine.call(lambda: engine.engine.access_control.refused_count) == 1
+    assert engine.call(lambda: len(refusals.users)) == 1
     assert engine.holdings().connections == 0
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -362,7 +356,12 @@ def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
 
 @needs_root
 def test_many_refused_clients_do_not_affect_other_clients(start: Start, recorder: Recorder) -> None:
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    refusals = RefusalRecorder()
+    engine = start(
+        office(recorder.port),
+        FakeBroker(LOGIN, knows_it=True),
+        access_control=AccessControl(open_owner_lookup(), own_user(), on_refused=refusals),
+    )
     with ExitStack() as stack:
         for _ in range(10):
             stranger = client_program(
@@ -371,7 +370,7 @@ def test_many_refused_clients_do_not_affect_other_clients(start: Start, recorder
             assert stack.enter_context(stranger).answer() == "HTTP/1.1 403"
         with engine.connect() as client:
             assert client.ask(GET).status == 200
-    assert engine.call(lambda: engine.engine.access_control.refused_count) == 10
+    assert engine.call(lambda: len(refusals.users)) == 10
 
 
 # --- where we listen (M4) ------------------------------------------------------------------------

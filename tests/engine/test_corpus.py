@@ -24,7 +24,7 @@ import h11
 import httptools
 import pytest
 
-from tests.engine.fakes import FakeBroker, office
+from tests.engine.fakes import FakeBroker, office, scaled_limits
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.schemes import TicketScheme
@@ -46,7 +46,7 @@ CASES: list[Case] = json.loads(
     (Path(__file__).parents[1] / "http" / "corpus.json").read_text(encoding="utf-8")
 )
 
-LIMITS = EngineLimits().scaled(1 / 100)
+LIMITS = scaled_limits(1 / 100)
 """A head then has 0.15 s, an upstream 3 s, and the executor's sweep looks once a second."""
 
 CLIENT_CASES = [case for case in CASES if case["side"] == "client"]

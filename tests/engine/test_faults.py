@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeBroker, office
+from tests.engine.fakes import LOGIN, FakeBroker, office, scaled_limits
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import Client, CutError, connect, get, post
@@ -695,7 +695,7 @@ def test_field_values_are_forwarded_as_octets(client: Client, recorder: Recorder
 
 
 def test_a_quiet_tunnel_has_no_time_limit(start: Start, script: Play) -> None:
-    limits = EngineLimits().scaled(1 / 1000)
+    limits = scaled_limits(1 / 1000)
     engine = start(office(script(echoing).port), limits=limits)
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.engine.conftest import Start
-from tests.engine.fakes import office
+from tests.engine.fakes import RefusalRecorder, office
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import connect, get, post
 from tests.support.process_output import PATIENCE
@@ -33,10 +33,16 @@ class OtherUserLookup:
 
 
 @pytest.fixture
-def engine(start: Start) -> Running:
+def refusals() -> RefusalRecorder:
+    return RefusalRecorder()
+
+
+@pytest.fixture
+def engine(start: Start, refusals: RefusalRecorder) -> Running:
     """An engine that refuses every client, and closes refused connections late."""
     limits = replace(EngineLimits(), linger_s=600.0)
-    return start(office(1), limits=limits, access_control=AccessControl(OtherUserLookup(), OWN))
+    access_control = AccessControl(OtherUserLookup(), OWN, on_refused=refusals)
+    return start(office(1), limits=limits, access_control=access_control)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +50,9 @@ def engine(start: Start) -> Running:
     [b"", GET, connect(b"origin.test:443"), post(b"http://origin.test/", bytes(100_000)), b"\x16"],
     ids=["nothing", "GET", "CONNECT", "POST", "not HTTP"],
 )
-def test_the_403_says_why_and_what_to_do(engine: Running, octets: bytes) -> None:
+def test_the_403_says_why_and_what_to_do(
+    engine: Running, refusals: RefusalRecorder, octets: bytes
+) -> None:
     with engine.connect() as client:
         client.try_to_send(octets)
         reply = client.reply()
@@ -55,7 +63,7 @@ def test_the_403_says_why_and_what_to_do(engine: Running, octets: bytes) -> None
         assert reply.closes
         assert client.take_all() == b""
         assert not client.was_reset
-    assert engine.call(lambda: engine.engine.access_control.refused_count) == 1
+    assert engine.call(lambda: len(refusals.users)) == 1
     assert engine.holdings().connections == 0
 
 

@@ -8,9 +8,9 @@ from threading import Thread
 import pytest
 from msgspec.structs import replace
 
-from tests.support.broadcast import broadcast
 from tests.support.front_end import FrontEnd
 from tests.support.processes import Home
+from tests.support.session_handler import SessionHandler
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     AnswerPrompt,
@@ -46,10 +46,11 @@ QUESTION = Prompt(
 RIGHT, WRONG = Login("alice", "right"), Login("alice", "wrong")
 
 
-class FakePromptService:
+class FakePromptService(SessionHandler):
     """A service that asks one question when a front end subscribes, and knows one password."""
 
     def __init__(self, paths: Paths) -> None:
+        super().__init__()
         self.heard: list[Request] = []
         self._paths = paths
         self._question = QUESTION
@@ -67,14 +68,14 @@ class FakePromptService:
             self._loop.close()
 
     def say(self, event: Event) -> None:
-        self._loop.call_soon_threadsafe(broadcast, self._server, event)
+        self._loop.call_soon_threadsafe(self.broadcast, event)
 
     async def _live(self) -> None:
-        self._server = Server(self._paths, self)
-        await self._server.start()
+        server = Server(self._paths, self)
+        await server.start()
         self._up.set()
         await self._over.wait()
-        await self._server.close()
+        await server.close()
 
     async def handle(self, session: Session, request: Request) -> Reply:
         self.heard.append(request)
@@ -91,12 +92,6 @@ class FakePromptService:
             case DeclinePrompt(number, _):
                 session.send_event(PromptClosed(number, Ending.DECLINED))
         return Done()
-
-    def attached(self, session: Session) -> None:
-        pass
-
-    def detached(self, session: Session) -> None:
-        pass
 
 
 @pytest.fixture

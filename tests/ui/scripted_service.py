@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from tests.support.display import Desktop
 from tests.support.process_output import PATIENCE
 from tests.support.processes import SOURCES, Process, running
+from tests.support.session_handler import SessionHandler
 from tests.ui.fake_service import STATUS
 from trayproxy.control.messages import (
     Done,
@@ -41,14 +42,14 @@ from trayproxy.paths import Paths, locate
 Message = TypeVar("Message")
 
 
-class ScriptedHandler:
+class ScriptedHandler(SessionHandler):
     """Request handler with a status and a prompt set by the test; records the requests."""
 
     def __init__(self, status: Status) -> None:
+        super().__init__()
         self.status = status
         self.prompt: Prompt | None = None
         self.requests: list[Request] = []
-        self.sessions: set[Session] = set()
         self.changed = threading.Condition()
 
     async def handle(self, session: Session, request: Request) -> Reply:
@@ -79,21 +80,16 @@ class ScriptedHandler:
                 self.broadcast(Quitting())
         return Done()
 
-    def broadcast(self, event: Event) -> None:
-        """Send an event to all sessions. Call this on the thread of the event loop."""
-        for session in self.sessions:
-            session.send_event(event)
-
     def attached(self, session: Session) -> None:
         """Add a session."""
         with self.changed:
-            self.sessions.add(session)
+            super().attached(session)
             self.changed.notify_all()
 
     def detached(self, session: Session) -> None:
         """Remove a session."""
         with self.changed:
-            self.sessions.discard(session)
+            super().detached(session)
             self.changed.notify_all()
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from hashlib import sha256
 from threading import Thread
-from types import TracebackType
 from typing import Self
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -37,12 +36,7 @@ class Upstream:
         self.port = server.sockets[0].getsockname()[1]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

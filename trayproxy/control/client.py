@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from threading import Thread
-from types import TracebackType
 from typing import Self
 
 from trayproxy.control.address import control_address
@@ -65,12 +64,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def hello(self, front_end: str, *, can_prompt: bool, timeout_s: float = 5.0) -> None:

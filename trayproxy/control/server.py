@@ -277,11 +277,6 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._all_closed = asyncio.Event()
 
-    @property
-    def sessions(self) -> tuple[Session, ...]:
-        """The sessions whose front ends have sent their `Hello`."""
-        return tuple(session for session in self._sessions if session.front_end)
-
     async def start(self) -> None:
         """Acquire the instance lock and accept connections.
 

@@ -1,7 +1,6 @@
 """The time and size limits of the engine (security.md, section 3)."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Self
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +90,6 @@ class EngineLimits:
     def response_head_limit_s(self, method: bytes) -> float:
         """Return the limit for the response head of a request with this method, in seconds."""
         return self.connect_response_head_s if method == b"CONNECT" else self.response_head_s
-
-    def scaled(self, factor: float) -> Self:
-        """Return a copy with every time multiplied by `factor`, for tests."""
-        times = {
-            field.name: getattr(self, field.name) * factor
-            for field in fields(self)
-            if field.name.endswith("_s")
-        }
-        return replace(self, **times)
 
 
 LIMITS = EngineLimits()

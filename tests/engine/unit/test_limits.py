@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
+from tests.engine.fakes import scaled_limits
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.net.socket_stream import CHUNK, KEEPALIVE_OPTIONS
 
@@ -40,7 +41,7 @@ def test_limits_outside_engine_limits_are_those_of_security_md() -> None:
 
 
 def test_scaled_multiplies_all_times_and_nothing_else() -> None:
-    scaled, usual = asdict(EngineLimits().scaled(0.1)), asdict(EngineLimits())
+    scaled, usual = asdict(scaled_limits(0.1)), asdict(EngineLimits())
     times = {name for name in usual if name.endswith("_s")}
     assert {name: scaled[name] for name in times} == {name: usual[name] * 0.1 for name in times}
     rest = usual.keys() - times

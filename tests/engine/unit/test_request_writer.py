@@ -73,7 +73,7 @@ def test_a_writer_that_has_not_started_is_not_done(stack: ExitStack) -> None:
     client, _ = (stack.enter_context(one) for one in socket.socketpair())
     writer = RequestWriter(SocketStream(client), NoBody(), ReplayBuffer(enabled=False))
     assert (writer.done, writer.waits_for_upstream) == (False, False)
-    assert (writer.started, writer.body_started, writer.is_without_content) == (False, False, False)
+    assert (writer.started, writer.body_started) == (False, False)
 
 
 # --- sending ---
@@ -205,10 +205,9 @@ def test_a_head_without_content_is_followed_by_the_whole_request(stack: ExitStac
     near, setup.upstream = setup.pair()
     setup.writer.start_without_content(SocketStream(near), b"KNOCK")
     assert setup.received() == b"KNOCK"
-    assert (setup.writer.done, setup.writer.is_without_content) == (True, True)
+    assert setup.writer.done
     setup.start()
     assert setup.received() == HEAD + b"content"
-    assert not setup.writer.is_without_content
 
 
 def test_whole_content_is_returned_once_it_was_read_completely(stack: ExitStack) -> None:

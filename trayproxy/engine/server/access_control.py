@@ -49,9 +49,6 @@ class AccessControl:
     Attributes:
         allowed: Users with access, besides the own user.
         open_to_all: True if every user may connect, without a look-up.
-        refused_count: Number of refused connections. A connection that was closed before its
-            look-up and has sent nothing does not count: programs probe in this way whether a port
-            is open.
         inquiry: The inquiry to wait for before the last refused connection is answered; None to
             answer immediately.
     """
@@ -72,11 +69,12 @@ class AccessControl:
             own: The user that TrayProxy runs as.
             allowed: See `AccessControl`.
             open_to_all: See `AccessControl`.
-            on_refused: Called with each refused connection, in the event loop: must be fast.
+            on_refused: Called with each refused connection, in the event loop: must be fast. Not
+                called for a connection that was closed before its look-up and has sent nothing:
+                programs probe in this way whether a port is open.
         """
         self.allowed = allowed
         self.open_to_all = open_to_all
-        self.refused_count = 0
         self.inquiry: Inquiry | None = None
         self._owners = owners
         self._own = own
@@ -108,7 +106,6 @@ class AccessControl:
         user = owner.user if owner is not None and owner.is_open else None
         self.inquiry = None
         if user is not None or has_unread_octets(connection):
-            self.refused_count += 1
             self.inquiry = self._on_refused(connection, user)
         return False
 

@@ -23,8 +23,6 @@ class RequestWriter:
             the next hop may read all of it before asking for a login.
         is_broken: True if the next hop accepts no more octets; it may have sent a response before.
         started: True if octets were sent on the current connection.
-        is_without_content: True if only a head was sent on the connection, not the client's
-            request.
         octets_read: The number of octets read from the client, including the chunked framing.
     """
 
@@ -41,7 +39,6 @@ class RequestWriter:
         self.needs_sign_in_first = False
         self.is_broken = False
         self.started = False
-        self.is_without_content = False
         self.octets_read = 0
 
     def start(self, upstream: SocketStream, head: bytes) -> None:
@@ -58,7 +55,6 @@ class RequestWriter:
         self._is_finished = False
         self.is_broken = False
         self.started = False
-        self.is_without_content = False
 
     def start_without_content(self, upstream: SocketStream, head: bytes) -> None:
         """Start sending a head on a connection, as a request without content."""
@@ -66,7 +62,6 @@ class RequestWriter:
         self.holds_content = False
         self._is_replaying = False
         self._is_finished = True
-        self.is_without_content = True
 
     def adopt_sent_request(self, upstream: SocketStream) -> None:
         """Take over a request without content after it was sent on a connection."""
