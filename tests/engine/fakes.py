@@ -113,7 +113,7 @@ class FakeBroker:
         if answer is None and self._knows_it and self.login is not None:
             by_socks = space.upstream.startswith("socks5:")
             scheme = self.schemes[0 if by_socks else -1]
-            return self._answer_with(space, Offer(scheme, Challenge(scheme.name)), self.login)
+            return self.answer_with(space, Offer(scheme, Challenge(scheme.name)), self.login)
         return answer
 
     def may_preconnect(self, answer: Credentials) -> bool:
@@ -145,7 +145,7 @@ class FakeBroker:
         elif self.was_unanswered or (tried is not None and not is_unused):
             future.set_result(REFUSAL)
         elif self.login is not None or self.signs_in_itself:
-            future.set_result(self._answer_with(space, offer, self.login))
+            future.set_result(self.answer_with(space, offer, self.login))
         with self._changed:
             self.turns.append(Turn(future, space, tuple(challenges), waiter, tried, verdict))
             self._changed.notify_all()
@@ -237,7 +237,7 @@ class FakeBroker:
             if turn.waits:
                 offer = choose(turn.challenges, self.schemes)
                 assert offer is not None
-                answer = self._answer_with(turn.space, offer, login)
+                answer = self.answer_with(turn.space, offer, login)
                 turn.future.set_result(replace(answer, permit=flight))
 
     def refuse_all(self) -> None:
@@ -260,7 +260,7 @@ class FakeBroker:
         with self._changed:
             assert self._changed.wait_for(lambda: self.departures >= count, PATIENCE)
 
-    def _answer_with(self, space: UpstreamId, offer: Offer, login: Login | None) -> Credentials:
+    def answer_with(self, space: UpstreamId, offer: Offer, login: Login | None) -> Credentials:
         made = self._made.get(space)
         if made is not None and made.login == login and made.scheme is offer.scheme:
             return made

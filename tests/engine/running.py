@@ -17,6 +17,7 @@ from tests.support.process_output import PATIENCE
 from trayproxy.engine.engine import Engine, EngineParts
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.access_control import AccessControl, own_user_only
+from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.profiles.profile import Profile
 
 T = TypeVar("T")
@@ -164,6 +165,21 @@ class Running(Closeable):
             return True
 
         assert self.wait(look(), timeout + PATIENCE), f"{what} did not come true in {timeout} s"
+
+    # --- the pool ---
+
+    def idle_connections(self) -> list[UpstreamConnection]:
+        """Return the idle connections of the pool."""
+        return self.call(self.engine.context.pool.idle_connections)
+
+    def until_pool_is_filled(self) -> None:
+        """Wait for an idle connection in the pool."""
+        self.until(lambda: bool(self.engine.context.pool.idle_connections()), "an idle connection")
+
+    def until_pool_is_empty(self) -> None:
+        """Wait until the pool has no idle connection."""
+        pool = self.engine.context.pool
+        self.until(lambda: not pool.idle_connections(), "the end of the idle connections")
 
     # --- resources ---
 

@@ -464,9 +464,7 @@ def test_an_upstream_may_close_while_content_is_read_ahead(
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
     with engine.connect() as client, engine.connect() as other:
         client.send(get(URL, b"Content-Length: 5", method=b"POST"))
-        engine.until(
-            lambda: not any(engine.engine.context.pool._idle.values()), "the connection's use"
-        )
+        engine.until_pool_is_empty()
         before = len(upstream.peers)
         for peer in upstream.peers:
             with suppress(OSError):  # The connection may already be closed.
@@ -558,9 +556,7 @@ def test_a_login_refused_during_a_connect_is_not_sent(
     engine = start(office(upstream.port, host="localhost"), desk)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-        engine.until(
-            lambda: not any(engine.engine.context.pool._idle.values()), "no idle connection"
-        )
+        engine.until_pool_is_empty()
         engine.call(engine.engine.context.connector.forget)
         client.send(get(b"http://other.test/"))
         engine.until(lambda: len(looked_up) == 2, "the second connection")

@@ -22,6 +22,7 @@ from tests.support.scripted_upstream import (
     resetting,
 )
 from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.server.client_connection import ClientConnection
 
 URL = b"http://origin.test/"
@@ -247,11 +248,9 @@ def test_an_unsolicited_response_closes_an_idle_connection_r_049(
     with engine.connect() as client:
         client.ask(GET)
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    assert engine.call(lambda: sum(map(len, engine.engine.context.pool._idle.values()))) == 1
+    assert len(engine.idle_connections()) == 1
     more.set()
-    engine.until(
-        lambda: not any(engine.engine.context.pool._idle.values()), "the end of the kept connection"
-    )
+    engine.until_pool_is_empty()
     with engine.connect() as client:
         assert client.ask(GET).body == b"ok\n"
 
@@ -284,7 +283,7 @@ def test_idle_connections_are_closed_after_a_network_change(
 
 
 def test_a_connection_that_fails_when_taken_is_unregistered(
-    engine: Running, recorder: Recorder
+    engine: Running, stack: ExitStack
 ) -> None:
     """A stale registration would suppress the registration of the next socket with this
     descriptor."""
@@ -292,24 +291,34 @@ def test_a_connection_that_fails_when_taken_is_unregistered(
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
 
+    near, far = (stack.enter_context(end) for end in socket.socketpair())
+    ready: list[tuple[int, int]] = []
+
     def take_and_drop() -> int:
         inner = engine.engine
         (link,) = inner.executor.works.values()
         assert isinstance(link, ClientConnection)
-        (key,) = inner.context.pool._idle
-        link.downstream.upstream = inner.context.pool.take(key)
-        assert link.downstream.upstream is not None
+        (idle,) = inner.context.pool.idle_connections()
+        descriptor = idle.stream.descriptor
+        link.downstream.upstream = inner.context.pool.take(idle.key)
+        assert link.downstream.upstream is idle
         link.downstream.drop_upstream()
-        return len(set(inner.context.poller._registered) - open_descriptors())  # type: ignore[attr-defined]
+        # Another socket with the number of the dropped connection.
+        os.dup2(near.fileno(), descriptor)
+        inner.context.poller.register(descriptor, READ, lambda *event: ready.append(event))
+        return descriptor
+
+    def close(descriptor: int) -> None:
+        engine.engine.context.poller.unregister(descriptor)
+        os.close(descriptor)
 
     with engine.connect() as client:
         engine.until(lambda: bool(engine.engine.executor.works), "the next client")
-        assert engine.call(take_and_drop) == 0
+        descriptor = engine.call(take_and_drop)
+        far.send(b"x")
+        engine.until(lambda: (descriptor, READ) in ready, "the event of the next socket")
+        engine.call(lambda: close(descriptor))
         assert client.ask(GET).status == 200
-
-
-def open_descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
 
 
 def test_a_running_request_survives_a_network_change(start: Start, script: Play) -> None:

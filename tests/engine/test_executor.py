@@ -15,6 +15,7 @@ from tests.engine.running import NewLoop
 from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.poller import ReadyHandler, open_poller
 from trayproxy.engine.proxy_py import Work, work_flags
+from trayproxy.engine.server import executor
 from trayproxy.engine.server.executor import ACCEPT_PAUSE_S, SWEEP_S, LoopExecutor
 
 
@@ -79,7 +80,10 @@ class ExecutorHarness:
         self.flags.fails_at = ""
         self.flags.poller = self.poller = open_poller(loop)
         stack.callback(self.poller.close)
-        self.flags.executor = self.executor = LoopExecutor(loop, self.flags, self.poller)
+        self.sweeps = 0
+        self.flags.executor = self.executor = LoopExecutor(
+            loop, self.flags, self.poller, self._count_sweep
+        )
         stack.callback(self.executor.close)
 
     @property
@@ -94,6 +98,14 @@ class ExecutorHarness:
         self._stack.enter_context(far).settimeout(20)
         self.executor.work(near.fileno(), None, near)
         return far
+
+    def _count_sweep(self) -> None:
+        self.sweeps += 1
+
+    def run_for(self, seconds: float) -> None:
+        """Run the event loop for a time."""
+        end = self.loop.time() + seconds
+        self.run(lambda: self.loop.time() > end)
 
     def run(self, until: Callable[[], bool], timeout_s: float = 20.0) -> None:
         deadline = self.loop.time() + timeout_s
@@ -177,10 +189,20 @@ def test_a_work_gets_its_timeout(harness: ExecutorHarness) -> None:
     assert harness.made[0].calls[-2:] == ["time_out", "shutdown"]
 
 
-def test_without_works_no_sweep_runs(harness: ExecutorHarness) -> None:
-    assert harness.executor._sweeper is None
-    harness.client().close()
-    harness.run(lambda: harness.executor._sweeper is None, SWEEP_S + 5)
+def test_without_works_no_sweep_runs(
+    harness: ExecutorHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "SWEEP_S", 0.01)
+    harness.run_for(0.05)
+    assert harness.sweeps == 0
+    client = harness.client()
+    harness.run(lambda: harness.sweeps > 1)
+    client.close()
+    harness.run(lambda: not harness.executor.works)
+    harness.run_for(0.02)
+    before = harness.sweeps
+    harness.run_for(0.1)
+    assert harness.sweeps == before
 
 
 def test_end_idle_finishes_only_idle_works(harness: ExecutorHarness) -> None:
@@ -309,13 +331,19 @@ def test_a_pause_lasts_until_registering_succeeds(
 
 
 def test_stopping_during_a_pause_ends_the_pause(
-    harness: ExecutorHarness, listener: FailingListener
+    harness: ExecutorHarness, listener: FailingListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(executor, "ACCEPT_PAUSE_S", 0.05)
     listener.error = errno.EMFILE
     with socket.create_connection(listener.getsockname()):
         harness.run(lambda: listener.refusals == 1)
-    harness.executor.stop_accepting()
-    assert harness.executor._pause_timer is None
+        harness.executor.stop_accepting()
+        # The next pause is neither prevented nor ended by the first.
+        monkeypatch.setattr(executor, "ACCEPT_PAUSE_S", 60.0)
+        harness.executor.add_listener(listener)
+        harness.run(lambda: listener.refusals == 2)
+        harness.run_for(0.1)
+    assert listener.refusals == 2
 
 
 WINDOWS_RESET = 10_054
@@ -334,7 +362,10 @@ WINDOWS_RESET = 10_054
     ids=lambda error: error.errno,
 )
 def test_a_client_that_disconnects_before_accept_is_skipped(
-    harness: ExecutorHarness, error: OSError
+    harness: ExecutorHarness,
+    error: OSError,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The next connections are accepted in the same iteration, without a pause."""
 
@@ -349,10 +380,18 @@ def test_a_client_that_disconnects_before_accept_is_skipped(
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         listener.setblocking(False)
+        handlers: dict[int, ReadyHandler] = {}
+        register = harness.poller.register
+
+        def register_and_record(descriptor: int, mask: int, handler: ReadyHandler) -> None:
+            register(descriptor, mask, handler)
+            handlers[descriptor] = handler
+
+        monkeypatch.setattr(harness.poller, "register", register_and_record)
         harness.executor.add_listener(listener)
         with socket.create_connection(listener.getsockname()) as client:
-            harness.executor._accept(listener.fileno(), READ)
+            handlers[listener.fileno()](listener.fileno(), READ)
             assert len(harness.executor.works) == 1
-            assert harness.executor._pause_timer is None
+            assert "accepting connections paused" not in caplog.text
             assert harness.echo(client, b"x") == b"x"
         harness.executor.stop_accepting()

@@ -56,9 +56,7 @@ def leave_idle_connection(engine: Running) -> None:
     """Send a request of one client, which leaves an idle upstream connection."""
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    engine.until(
-        lambda: any(engine.engine.context.pool._idle.values()), "a connection that is kept"
-    )
+    engine.until_pool_is_filled()
 
 
 def only_connection(engine: Running) -> ClientConnection:
@@ -168,7 +166,7 @@ def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start: Start, scrip
 
     engine.call(both_at_once)
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    assert not any(engine.call(lambda: list(engine.engine.context.pool._idle.values())))
+    assert not engine.idle_connections()
     with engine.connect() as other:
         assert other.ask(GET).status == 200
     assert b"GET" not in upstream.peers[1].received
@@ -267,7 +265,11 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
 
 class FullQueueUpstream:
     """An upstream which answers one request, and whose full accept queue then blocks new
-    connections."""
+    connections.
+
+    Attributes:
+        received: The octets of the answered request.
+    """
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -276,11 +278,12 @@ class FullQueueUpstream:
         self._listener.listen(0)
         self._listener.settimeout(20)
         self.port: int = self._listener.getsockname()[1]
+        self.received = b""
 
     def answer_one(self) -> socket.socket:
         connection, _ = self._listener.accept()
         self._stack.enter_context(connection)
-        connection.recv(1 << 16)
+        self.received = connection.recv(1 << 16)
         connection.sendall(OK)
         return connection
 
@@ -323,7 +326,7 @@ def test_a_slow_connection_is_waited_for_and_no_second_connection_is_opened(
         upstream.answer_one().close()
         assert client.reply(method).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    engine.until(lambda: not any(engine.engine.context.pool._idle.values()), "the connection's end")
+    engine.until_pool_is_empty()
     begun: list[object] = []
 
     def counted(address: Address) -> socket.SocketType:
@@ -338,10 +341,7 @@ def test_a_slow_connection_is_waited_for_and_no_second_connection_is_opened(
         engine.until(
             lambda: only_connection(engine).downstream.connecting is not None, "the slow connection"
         )
-        [wire] = {
-            plan.wire for plan in engine.engine.context.caches.requests._found.values() if plan.wire
-        }
-        upstream.accept_all(wire)
+        upstream.accept_all(upstream.received)
         assert client.reply(method).status == 200
     assert len(begun) == 1
 
@@ -356,7 +356,7 @@ def test_a_connection_is_closed_after_every_error_except_not_connected(
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    engine.until(lambda: not any(engine.engine.context.pool._idle.values()), "the connection's end")
+    engine.until_pool_is_empty()
     made: list[object] = []
     send = SocketStream.send
 
@@ -384,7 +384,7 @@ def test_a_connecting_socket_of_an_upstream_is_not_used_for_its_fallback(
     first, second = FullQueueUpstream(stack), script(answer_once)
     upstreams = [Upstream("127.0.0.1", port) for port in (first.port, second.port)]
     profile = Profile("office", "Office", upstreams[0], fallbacks=(upstreams[1],))
-    limits = replace(LIMITS, connect_s=0.5, connect_total_s=0.5)
+    limits = replace(LIMITS, connect_s=0.5, connect_total_s=0.5, dead_upstream_s=0.0)
     engine = start(profile, FakeBroker(LOGIN, knows_it=True), limits)
     with engine.connect() as client:
         client.send(GET)
@@ -393,9 +393,6 @@ def test_a_connecting_socket_of_an_upstream_is_not_used_for_its_fallback(
         first.fill_queue()
         # Another request marks the upstream as dead while the first connection is still open.
         assert client.ask(get(b"http://other.test/")).status == 200
-        engine.call(
-            lambda: setattr(engine.engine.context.failover._dead[upstreams[0]], "until", 0.0)
-        )
     with engine.connect() as client:
         assert client.ask(GET).status == 200
 
@@ -413,13 +410,14 @@ def test_a_connecting_socket_is_not_used_for_the_next_request(
         client.send(GET)
         kept = upstream.answer_one()
         assert client.reply().status == 200
-    engine.until(lambda: any(pool._idle.values()), "a connection that is kept")
+    engine.until_pool_is_filled()
     upstream.fill_queue()
 
     def remove_login_from_key() -> None:
-        [(key, idle)] = pool._idle.items()
-        idle[0][0].key = PoolKey(key.url, epoch=key.epoch)
-        pool._idle = {idle[0][0].key: idle}
+        [idle] = pool.idle_connections()
+        assert pool.take(idle.key) is idle
+        idle.key = PoolKey(idle.key.url, epoch=idle.key.epoch)
+        pool.put(idle)
 
     engine.call(remove_login_from_key)
     with engine.connect() as client:
@@ -445,12 +443,12 @@ def test_a_slow_client_gets_the_whole_response(start: Start, script: Play) -> No
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         work = only_connection(engine)
         work.downstream.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        engine.until(lambda: not work._request_loop, "the end of the first story")
+        engine.until(lambda: not work.is_on_slow_path, "the end of the request loop")
         asked = 0
-        while not work._request_loop and asked < 1000:
+        while not work.is_on_slow_path and asked < 1000:
             client.send(GET)
             asked += 1
-            engine.until(lambda: bool(work._request_loop) or work.is_between_requests, "an answer")
+            engine.until(lambda: work.is_on_slow_path or work.is_between_requests, "an answer")
         assert asked
         for _ in range(asked):
             assert client.reply().body == body
@@ -472,12 +470,12 @@ def test_quitting_waits_until_a_slow_client_has_the_whole_response(
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         work = only_connection(engine)
         work.downstream.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        engine.until(lambda: not work._request_loop, "the end of the first story")
+        engine.until(lambda: not work.is_on_slow_path, "the end of the request loop")
         asked = 0
-        while not work._request_loop and asked < 1000:
+        while not work.is_on_slow_path and asked < 1000:
             client.send(GET)
             asked += 1
-            engine.until(lambda: bool(work._request_loop) or work.is_between_requests, "an answer")
+            engine.until(lambda: work.is_on_slow_path or work.is_between_requests, "an answer")
         quitting = Thread(target=engine.wait, args=(engine.engine.close(),))
         quitting.start()
         engine.until(lambda: engine.engine.context.closing, "the beginning of the end")

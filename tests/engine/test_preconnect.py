@@ -21,15 +21,15 @@ from tests.support.scripted_upstream import (
     closing_early,
 )
 from trayproxy.desk.credentials import Credentials
-from trayproxy.engine.downstream import Downstream, NullDownstream
+from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.fd_task import run_in_task
 from trayproxy.engine.proxy_auth.preconnect import (
     PreconnectLease,
-    Preconnector,
     preconnect_request,
 )
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
-from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.http.target import Authority
 
 GET = get(b"http://origin.test/")
@@ -67,13 +67,13 @@ def proving_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeBroker:
 
 def is_ready(engine: Running) -> bool:
     """Return True if an authenticated connection is idle in the pool."""
-    idle = engine.engine.context.pool._idle
-    return any(key.authenticated_as is not None and idle[key] for key in idle)
+    pool = engine.engine.context.pool
+    return any(connection.is_authenticated for connection in pool.idle_connections())
 
 
 def is_idle(engine: Running) -> bool:
     """Return True if no preconnect is in progress or scheduled."""
-    return not engine.engine.preconnector._tasks and not engine.engine.preconnector._timers
+    return engine.engine.preconnector.is_idle
 
 
 def wait_until_ready(engine: Running) -> None:
@@ -90,9 +90,7 @@ def settle(engine: Running) -> None:
 
 def waiting(engine: Running, count: int = 1) -> bool:
     """Return True if this number of requests wait for a connection."""
-    return (
-        sum(state.waiting for state in engine.engine.preconnector._policy._states.values()) == count
-    )
+    return engine.engine.preconnector.waiting == count
 
 
 def tunnel(client: Client) -> None:
@@ -253,9 +251,10 @@ def test_a_scheduled_preconnect_is_cancelled_after_a_change(
     upstream = start_ntlm()
     engine = start(office(upstream.port), proving_desk())
     open_tunnels(engine, 1)
-    engine.until(lambda: bool(engine.engine.preconnector._timers), "one that will be begun")
+    # The pause before the preconnect is longer than the test, so it is scheduled.
+    engine.until(lambda: not is_idle(engine), "a scheduled preconnect")
     engine.call(engine.engine.forget_connections)
-    assert not engine.call(lambda: dict(engine.engine.preconnector._timers))
+    assert engine.call(lambda: is_idle(engine))
 
 
 # --- round trips saved ---
@@ -709,18 +708,24 @@ def test_a_preconnect_cancelled_before_its_start_blocks_no_request(
     start: Start, start_ntlm: StartNtlm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
-    preconnector, look = engine.engine.preconnector, Preconnector._check
+    engine = start(office(upstream.port), proving_desk(), EngineLimits(preconnect_s=1000.0))
+    may_preconnect = engine.desk.may_preconnect
+    checked: list[bool] = []
 
-    def change_at_once(self: Preconnector, key: PoolKey) -> None:
-        look(self, key)
-        engine.engine.forget_connections()
+    def forget_soon(credentials: Credentials) -> bool:
+        checked.append(may_preconnect(credentials))
+        # Before the first step of the task, which is created after this call.
+        engine.loop.call_soon(engine.engine.forget_connections)
+        return checked[-1]
 
-    monkeypatch.setattr(Preconnector, "_check", change_at_once)
-    open_tunnels(engine, 1)
-    settle(engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.desk, "may_preconnect", forget_soon)
+        open_tunnels(engine, 1)
+        settle(engine)
+    assert checked == [True]
     assert messages_from(upstream) == HANDSHAKE
-    assert not preconnector._in_progress._flights
+    open_tunnels(engine, 1)
+    assert messages_from(upstream)[: 2 * len(HANDSHAKE)] == HANDSHAKE * 2
 
 
 def test_a_refused_preconnect_blocks_no_later_request(start: Start, start_ntlm: StartNtlm) -> None:
@@ -811,19 +816,18 @@ def test_a_preconnect_takes_no_idle_connection(start: Start, start_ntlm: StartNt
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
 
-    def takes_idle_connection(kind: type[UpstreamLease], link: Downstream) -> bool:
-        request = preconnect_request(Authority("origin.test", 443))
-        way = engine.signs(Authority("origin.test", 443))
-        assert way is not None
-        [key] = engine.engine.context.pool._idle
-        taken = kind(link, engine.engine.auth, request, way, way)._take_from_pool(key, None)
-        if taken is not None:
-            engine.engine.context.pool.drop(taken)
-        return taken is not None
+    [idle] = engine.idle_connections()
+    credentials = engine.desk.known(UpstreamId(idle.key.profile_id, idle.key.url))
 
-    assert not engine.call(
-        lambda: takes_idle_connection(PreconnectLease, NullDownstream(engine.engine.context))
-    )
-    assert engine.call(
-        lambda: takes_idle_connection(UpstreamLease, NullDownstream(engine.engine.context))
-    )
+    async def takes_idle_connection(kind: type[UpstreamLease]) -> bool:
+        downstream = NullDownstream(engine.engine.context)
+        request = preconnect_request(Authority("origin.test", 443))
+        route = engine.signs(Authority("origin.test", 443))
+        assert route is not None
+        lease = kind(downstream, engine.engine.auth, request, route, route)
+        taken = await run_in_task(lease.obtain_connection(credentials, fresh=False))
+        downstream.drop_upstream()
+        return taken.response_count > 0
+
+    assert not engine.wait(takes_idle_connection(PreconnectLease))
+    assert engine.wait(takes_idle_connection(UpstreamLease))

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from asyncio import AbstractEventLoop
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -102,22 +103,22 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 @pytest.fixture
-def refused_connections(new_loop: NewLoop) -> Iterator[RefusedConnections]:
+def refused_connections(loop: AbstractEventLoop) -> Iterator[RefusedConnections]:
     """Return an instance; the test runs its event loop."""
-    loop = new_loop()
     limits = replace(EngineLimits(), linger_s=0.05, max_clients=64)
     with closing(RefusedConnections(loop, limits, lambda: ADDRESS)) as made:
         yield made
-    loop.close()
 
 
-def test_a_connection_is_closed_after_a_moment(refused_connections: RefusedConnections) -> None:
+def test_a_connection_is_closed_after_a_moment(
+    loop: AbstractEventLoop, refused_connections: RefusedConnections
+) -> None:
     client, accepted = pair()
     with client:
         refused_connections.answer_then_close(accepted)
         assert accepted.fileno() == -1
         assert len(refused_connections) == 1
-        run_until_empty(refused_connections)
+        run_until_empty(loop, refused_connections)
         client.sendall(GET)
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
@@ -125,10 +126,10 @@ def test_a_connection_is_closed_after_a_moment(refused_connections: RefusedConne
 
 
 def test_the_response_waits_for_the_inquiry(
-    refused_connections: RefusedConnections,
+    loop: AbstractEventLoop, refused_connections: RefusedConnections
 ) -> None:
     """The program might exit after the response, and could then not be identified."""
-    inquiry = refused_connections._loop.create_future()
+    inquiry = loop.create_future()
     client, accepted = pair()
     with client:
         refused_connections.answer_then_close(accepted, inquiry)
@@ -136,28 +137,28 @@ def test_the_response_waits_for_the_inquiry(
         with pytest.raises(BlockingIOError):
             client.recv(1)
         inquiry.set_result(None)
-        refused_connections._loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(asyncio.sleep(0))
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
 
 
 def test_the_response_is_sent_if_the_inquiry_takes_too_long(
-    refused_connections: RefusedConnections,
+    loop: AbstractEventLoop, refused_connections: RefusedConnections
 ) -> None:
-    inquiry = refused_connections._loop.create_future()
+    inquiry = loop.create_future()
     client, accepted = pair()
     with client:
         refused_connections.answer_then_close(accepted, inquiry)
-        run_until_empty(refused_connections)
+        run_until_empty(loop, refused_connections)
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
         assert client.recv(1) == b""
 
 
-def run_until_empty(refused_connections: RefusedConnections) -> None:
+def run_until_empty(loop: AbstractEventLoop, refused_connections: RefusedConnections) -> None:
     """Run the loop until all connections are closed."""
-    deadline = refused_connections._loop.time() + PATIENCE
+    deadline = loop.time() + PATIENCE
     while len(refused_connections):
-        assert refused_connections._loop.time() < deadline
-        refused_connections._loop.run_until_complete(asyncio.sleep(0.001))
+        assert loop.time() < deadline
+        loop.run_until_complete(asyncio.sleep(0.001))
 
 
 def test_above_the_limit_the_oldest_connection_is_closed(
@@ -230,11 +231,11 @@ def test_the_page_shows_the_current_address() -> None:
 
 
 def test_a_connection_after_the_first_timer_is_closed_too(
-    refused_connections: RefusedConnections,
+    loop: AbstractEventLoop, refused_connections: RefusedConnections
 ) -> None:
     for _ in range(2):
         with refuse_client(refused_connections) as client:
-            run_until_empty(refused_connections)
+            run_until_empty(loop, refused_connections)
             assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
             assert client.recv(1) == b""
 
@@ -247,9 +248,9 @@ def refuse_client(refused_connections: RefusedConnections) -> socket.socket:
 
 
 def test_close_answers_connections_with_a_pending_inquiry(
-    refused_connections: RefusedConnections,
+    loop: AbstractEventLoop, refused_connections: RefusedConnections
 ) -> None:
-    inquiry = refused_connections._loop.create_future()
+    inquiry = loop.create_future()
     client, accepted = pair()
     with client:
         refused_connections.answer_then_close(accepted, inquiry)
@@ -258,4 +259,4 @@ def test_close_answers_connections_with_a_pending_inquiry(
         assert client.recv(1) == b""
         # The late result of the inquiry is ignored.
         inquiry.set_result(None)
-        refused_connections._loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(asyncio.sleep(0))

@@ -132,9 +132,7 @@ def test_the_fast_path_names_the_same_party(start: Start, octets: bytes, others:
         with engine.connect() as client:
             assert client.ask(octets, method).status == 200
         engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-        engine.until(
-            lambda: not any(engine.engine.context.pool._idle.values()), "the connection's end"
-        )
+        engine.until_pool_is_empty()
         if others:
             reply = ask_while_another_is_answered(engine, octets)
             assert b"<h1>slow.test does not answer</h1>" in reply.body

@@ -7,6 +7,7 @@ from threading import Event
 import pytest
 
 from tests.engine.conftest import Start
+from tests.engine.driving import pause
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
@@ -14,8 +15,10 @@ from tests.engine.wire import get
 from tests.support.process_output import PATIENCE
 from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, answering
 from trayproxy.desktop.suspend_clock import sleep_clock
+from trayproxy.engine.net.fd_task import run_in_task
 from trayproxy.engine.net.suspend_detector import SuspendDetector
 from trayproxy.engine.upstream.pool import RECENT_USE_S, PoolKey, UpstreamConnection
+from trayproxy.http.target import Authority
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -120,13 +123,19 @@ def test_a_suspend_is_noticed_without_requests(
 def test_a_suspend_clears_cached_names_and_dead_upstreams(start: Start, recorder: Recorder) -> None:
     clock = FakeSuspendClock()
     engine = start(office(recorder.port), sleep_clock=clock)
-    upstream = office(1).upstream
-    engine.call(lambda: engine.engine.context.failover.mark_dead(upstream))
-    engine.call(lambda: engine.engine.context.connector.resolver.known("127.0.0.1", 1))
+    failover, resolver = engine.engine.context.failover, engine.engine.context.connector.resolver
+    route = engine.signs(Authority("origin.test", 80))
+    assert route is not None
+    upstream = route.upstream
+    assert upstream is not None
+    engine.call(lambda: failover.mark_dead(upstream))
+    engine.wait(run_in_task(resolver.look_up("localhost", 1, pause, PATIENCE)))
+    assert failover.is_dead(route)
+    assert engine.call(lambda: resolver.known("localhost", 1))
     clock.seconds += 3600
     engine.call(engine.engine.check_for_suspend)
-    assert not engine.call(lambda: dict(engine.engine.context.failover._dead))
-    assert not engine.call(lambda: dict(engine.engine.context.connector.resolver._cache))
+    assert not failover.is_dead(route)
+    assert not engine.call(lambda: resolver.known("localhost", 1))
 
 
 # --- switches ------------------------------------------------------------------------------------

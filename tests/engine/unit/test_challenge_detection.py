@@ -119,7 +119,7 @@ ASKS = b'WWW-Authenticate: Basic realm="r"'
 def credentials_in(realm: str, upstream_id: UpstreamId = UPSTREAM) -> Credentials:
     """Return credentials for a challenge with this realm."""
     challenge = Challenge("basic", (("realm", realm),) if realm else ())
-    return FakeBroker(LOGIN)._answer_with(upstream_id, Offer(Basic(), challenge), LOGIN)
+    return FakeBroker(LOGIN).answer_with(upstream_id, Offer(Basic(), challenge), LOGIN)
 
 
 def response(status: int, *lines: bytes, method: bytes = b"GET") -> Response:
@@ -192,11 +192,18 @@ def test_a_401_to_connect_is_a_refusal_if_it_has_a_challenge() -> None:
 
 
 def test_the_number_of_remembered_servers_is_limited() -> None:
-    detector = detector_after_407(SERVER)
+    detector, refusal = detector_after_407(SERVER), response(401, SERVER, ASKS)
+    carried: dict[UpstreamId, Credentials] = {}
     for number in range(200):
         upstream_id = UpstreamId(f"profile-{number}", "http://proxy.test:3128")
         detector.challenges_in(response(407, SERVER), b"GET", upstream_id, None)
-        assert len(detector._servers) <= 64
+        carried[upstream_id] = credentials_in("r", upstream_id)
+        remembered = [
+            detector.challenges_in(refusal, b"GET", other, credentials) is not None
+            for other, credentials in carried.items()
+        ]
+        assert remembered[-1]
+        assert sum(remembered) <= 64
 
 
 # --- captive portals ---

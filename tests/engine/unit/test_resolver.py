@@ -133,11 +133,15 @@ def test_results_are_cached_for_some_seconds(loop: asyncio.AbstractEventLoop) ->
 
 
 def test_the_cache_is_limited(loop: asyncio.AbstractEventLoop) -> None:
-    found = make_resolver(FakeNameServer(), loop)
-    for number in range(MAX_CACHED_NAMES + 1):
-        assert len(found._cache) <= MAX_CACHED_NAMES
-        assert found.known(f"127.0.{number // 256}.{number % 256}", 80)
-    assert len(found._cache) == 1  # A full cache is emptied before the next result is stored.
+    resolver = make_resolver(FakeNameServer(*[V4] * (MAX_CACHED_NAMES + 1)), loop)
+    names = [f"{number}.test" for number in range(MAX_CACHED_NAMES + 1)]
+    cached: list[str] = []
+    for name in names:
+        assert len(cached) <= MAX_CACHED_NAMES
+        drive(loop, resolver.look_up(name, 80, pause, 5.0))
+        cached = [name for name in names if resolver.known(name, 80)]
+    # A full cache is emptied before the next result is stored.
+    assert cached == names[-1:]
 
 
 def test_forget_discards_cached_names(loop: asyncio.AbstractEventLoop) -> None:

@@ -253,6 +253,16 @@ class Preconnector:
         it; None if there is no preconnect to wait for."""
         return self._in_progress.wait_for(key)
 
+    @property
+    def is_idle(self) -> bool:
+        """True if no preconnect is in progress or scheduled."""
+        return not self._tasks and not self._timers
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests in need of an authenticated connection."""
+        return self._policy.waiting
+
     # --- events of the engine ---
 
     def forget(self) -> None:

@@ -172,6 +172,11 @@ class PreconnectPolicy:
     def __init__(self) -> None:
         self._states: dict[PoolKey, _KeyState] = {}
 
+    @property
+    def waiting(self) -> int:
+        """The number of requests in need of an authenticated connection."""
+        return sum(state.waiting for state in self._states.values())
+
     # --- events of requests ---
 
     def demand_started(self, key: PoolKey) -> None:

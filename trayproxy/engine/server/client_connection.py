@@ -166,6 +166,11 @@ class ClientConnection(Work[AcceptedConnection]):
         if downstream.is_registered_idle and self.sent is None:
             downstream.set_deadline(context.limits.first_octet_s)  # No octets have arrived yet.
 
+    @property
+    def is_on_slow_path(self) -> bool:
+        """True while the request loop serves the connection."""
+        return self._request_loop is not None
+
     # --- events ---
 
     def _on_event(self, descriptor: int, mask: int) -> None:

@@ -243,6 +243,10 @@ class Pool:
         """
         return bool(self._idle.get(key))
 
+    def idle_connections(self) -> list[UpstreamConnection]:
+        """Return all idle connections; their upstreams may already have closed them."""
+        return list(self._by_descriptor.values())
+
     def put(self, connection: UpstreamConnection) -> None:
         """Put a connection whose last response is complete into the pool.
 
