@@ -202,6 +202,57 @@ def test_a_class_name_has_one_meaning() -> None:
     assert {name: found for name, found in shared.items() if name not in SHARED_CLASS_NAMES} == {}
 
 
+OF_OTHERS = {"_exit", "_fields", "_obj", "_replace"}
+"""Documented names with an underscore: of os, of named tuples and of ctypes references."""
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__") and name not in OF_OTHERS
+
+
+def private_names(node: ast.AST) -> list[str]:
+    """Return the private names of other classes and of the program that a node uses."""
+    match node:
+        case ast.Attribute(ast.Name("self" | "cls")):
+            names = []
+        case ast.Attribute(attr=name):
+            names = [name]
+        case ast.ImportFrom(str(module)) if module.split(".")[0] == "trayproxy":
+            names = [name.name for name in node.names]
+        case ast.Call(ast.Name("getattr" | "setattr") | ast.Attribute(attr="setattr" | "delattr")):
+            texts = (text.value for text in node.args[:2] if isinstance(text, ast.Constant))
+            names = [text.rpartition(".")[2] for text in texts if isinstance(text, str)]
+        case _:
+            names = []
+    return [name for name in names if is_private(name)]
+
+
+def test_no_test_uses_a_private_name_of_the_program() -> None:
+    used = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for name in private_names(node)
+    }
+    assert used == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "pool._idle",
+        "self._pool._idle",
+        "from trayproxy.cli.main import _parser",
+        'monkeypatch.setattr(Relay, "_next_part", part)',
+        'monkeypatch.setattr("trayproxy.x._PAUSE_S", 0)',
+        'getattr(pool, "_idle")',
+    ],
+)
+def test_the_use_of_a_private_name_is_noticed(code: str) -> None:
+    [name] = [name for node in ast.walk(ast.parse(code)) for name in private_names(node)]
+    assert name in code
+
+
 def test_each_package_has_a_docstring() -> None:
     for path in PACKAGE.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path

@@ -26,17 +26,15 @@ from tests.support.scripted_upstream import (
 )
 from trayproxy.auth.login import Login
 from trayproxy.engine.forward.request_loop import RequestLoop
-from trayproxy.engine.forward.response_relay import ResponseRelay
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.net.fd_task import Pause
 from trayproxy.engine.net.happy_eyeballs import start_connect
 from trayproxy.engine.net.resolver import Address, Resolver
-from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
 from trayproxy.engine.server import client_connection as client_module
 from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.engine.upstream.route import Route
-from trayproxy.http.body import Body
 from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -527,15 +525,18 @@ def test_a_download_that_never_blocks_does_not_block_others(
     seen: list[int] = []
     go_on = Event()
 
-    def another_part(
-        relay: ResponseRelay, stream: SocketStream, body: Body, chunked: bool
-    ) -> bytes:
+    fill, heads = SocketStream.fill, list[bool]()
+
+    def fill_with_octet(stream: SocketStream, limit: int = CHUNK) -> bool:
         nonlocal passed_on
-        if not passed_on:
-            stream.fill()
+        if stream.socket.getpeername()[1] != upstream.port:
+            return fill(stream, limit)
+        if not any(heads):
+            heads.append(fill(stream, limit))
+            return heads[-1]
         passed_on += 1
-        body.feed(b"x")
-        return b"x"
+        stream.inbox += b"x"
+        return True
 
     def long(peer: ScriptedConnection) -> None:
         peer.read_head()
@@ -554,7 +555,7 @@ def test_a_download_that_never_blocks_does_not_block_others(
         return ways(target)
 
     engine.engine.context.route_for = look
-    monkeypatch.setattr(ResponseRelay, "_next_part", another_part)
+    monkeypatch.setattr(SocketStream, "fill", fill_with_octet)
     with engine.connect() as client, engine.connect() as other:
 
         def both_at_once() -> None:

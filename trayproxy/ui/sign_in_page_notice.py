@@ -28,19 +28,22 @@ class SignInPageNotice(QObject):
     page_requested = Signal(str)
     direct_requested = Signal()
 
-    def __init__(self, notifier: Notifier, parent: QObject | None = None) -> None:
+    def __init__(
+        self, notifier: Notifier, parent: QObject | None = None, delay_ms: int = SHOW_DELAY_MS
+    ) -> None:
         """Create the object; `update` passes the status to it.
 
         Args:
             notifier: Shows the notification.
             parent: The Qt parent.
+            delay_ms: The delay of the notification.
         """
         super().__init__(parent)
         self._notifier = notifier
         self._page_url = ""
         self._offers_direct = False
         self._is_shown = False
-        self._delay_timer = QTimer(self, singleShot=True, interval=SHOW_DELAY_MS)
+        self._delay_timer = QTimer(self, singleShot=True, interval=delay_ms)
         self._delay_timer.timeout.connect(self._show)
         notifier.chosen.connect(self._on_chosen)
 
