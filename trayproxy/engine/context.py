@@ -99,7 +99,7 @@ class EngineContext:
     Attributes:
         loop: The event loop of the engine.
         limits: The limits.
-        desk: Provides credentials.
+        broker: Provides credentials.
         route_for: Returns the route to a target.
         observer: Receives the state of the next hops.
         own_address: The address of the engine's main listener.
@@ -114,11 +114,11 @@ class EngineContext:
     """
 
     __slots__ = (
+        "broker",
         "caches",
         "closing",
         "connector",
         "counters",
-        "desk",
         "failover",
         "limits",
         "loop",
@@ -134,7 +134,7 @@ class EngineContext:
         self,
         loop: asyncio.AbstractEventLoop,
         limits: EngineLimits,
-        desk: CredentialBroker,
+        broker: CredentialBroker,
         route_for: RouteFor,
         observer: UpstreamObserver,
         own_address: OwnAddress,
@@ -144,14 +144,14 @@ class EngineContext:
         """Create the context of an engine; see the attributes for the arguments."""
         self.loop = loop
         self.limits = limits
-        self.desk = desk
+        self.broker = broker
         self.route_for = route_for
         self.observer = observer
         self.own_address = own_address
         self.poller = poller
         self.pool = pool
         self.failover = Failover(loop.time, limits)
-        self.connector = Connector(loop, limits, desk, own_address.is_among)
+        self.connector = Connector(loop, limits, broker, own_address.is_among)
         self.caches = HeadCaches()
         self.pipe_pool = PipePool()
         self.counters = Counters()

@@ -34,7 +34,7 @@ class EngineParts:
     """The collaborators and settings of an engine.
 
     Attributes:
-        desk: Provides credentials.
+        broker: Provides credentials.
         route_for: Returns the route to a target.
         observer: Receives the state of the next hops.
         limits: The limits.
@@ -43,7 +43,7 @@ class EngineParts:
         on_network_changed: Called after a network change or a suspend.
     """
 
-    desk: CredentialBroker
+    broker: CredentialBroker
     route_for: RouteFor
     observer: UpstreamObserver
     limits: EngineLimits = LIMITS
@@ -79,7 +79,7 @@ class Engine:
         self.context = context = EngineContext(
             loop,
             limits,
-            parts.desk,
+            parts.broker,
             parts.route_for,
             parts.observer,
             OwnAddress(host, port),

@@ -29,7 +29,7 @@ def refusal_page(refusal: Refusal) -> ErrorPage:
 class Attempts:
     """Chooses the attempts of one request, with the credentials of the desk."""
 
-    __slots__ = ("_auth", "_desk", "_downstream", "_lease", "_pending_request", "_request")
+    __slots__ = ("_auth", "_broker", "_downstream", "_lease", "_pending_request", "_request")
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Attempts:
             lease: The lease of the upstream connection; its route is the route of the next attempt.
         """
         self._downstream = downstream
-        self._desk = downstream.context.desk
+        self._broker = downstream.context.broker
         self._auth = auth
         self._request = request
         self._lease = lease
@@ -57,7 +57,9 @@ class Attempts:
         """Return the credentials to send without a challenge; None for none."""
         route = self._lease.route
         return (
-            self._desk.known(route.upstream_id) if route.may_sign_in and route.upstream_id else None
+            self._broker.known(route.upstream_id)
+            if route.may_sign_in and route.upstream_id
+            else None
         )
 
     def unchallenged(self) -> Attempt:
@@ -104,7 +106,7 @@ class Attempts:
                 str(self._request.target.authority),
                 connection=(client.getsockname()[:2], client.getpeername()[:2]),
             )
-        future = self._desk.challenged(
+        future = self._broker.challenged(
             route.upstream_id,
             route.profile,
             wanted.challenges,
@@ -118,6 +120,6 @@ class Attempts:
             raise RequestRefusedError(refusal_page(result))
         if result is None:
             return Attempt(None, needs_new_connection=True)
-        known = self._desk.known(result.upstream_id)
+        known = self._broker.known(result.upstream_id)
         is_trusted = known is not None and known.login_id == result.login_id
         return Attempt(result, is_on_trial=not is_trusted, is_from_desk=True)

@@ -116,7 +116,7 @@ def _is_still_valid(context: EngineContext, cached: CachedRequest) -> bool:
     if route.fallbacks and context.failover.is_dead(route):
         return False  # The forwarder chooses the fallback, once per request.
     known_credentials = (
-        context.desk.known(route.upstream_id)
+        context.broker.known(route.upstream_id)
         if route.upstream_id is not None and route.may_sign_in
         else None
     )
@@ -279,4 +279,4 @@ def _record_response(
         and confirms
         and not upstream.is_authenticated
     ):
-        context.desk.report(credentials, Accepted())
+        context.broker.report(credentials, Accepted())

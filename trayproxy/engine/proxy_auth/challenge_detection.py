@@ -144,7 +144,7 @@ def _browser_url(url: str) -> str:
 
 
 def report_evidence(
-    desk: CredentialBroker,
+    broker: CredentialBroker,
     credentials: Credentials,
     request: Request,
     response: Response,
@@ -157,7 +157,7 @@ def report_evidence(
     also give to a wrong login does not confirm the login.
 
     Args:
-        desk: The desk.
+        broker: Receives the evidence.
         credentials: The login of the request.
         request: The request.
         response: The final response, not a 407.
@@ -169,9 +169,9 @@ def report_evidence(
     if response_evidence is Evidence.PROOF or (
         response_evidence is Evidence.FROM_SITE and not on_trial
     ):
-        desk.report(credentials, Accepted(target))
+        broker.report(credentials, Accepted(target))
     elif on_trial or credentials.permit:
-        desk.report(credentials, Unproved(target, is_doubtful=response_evidence is Evidence.NONE))
+        broker.report(credentials, Unproved(target, is_doubtful=response_evidence is Evidence.NONE))
 
 
 class ChallengeDetector:

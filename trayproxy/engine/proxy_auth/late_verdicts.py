@@ -118,10 +118,10 @@ class LateVerdicts:
             async with asyncio.timeout(context.limits.orphaned_response_s):
                 response = await run_in_task(self._read_head(downstream, unanswered))
         except (TimeoutError, OSError, ResponseBrokenError, MessageError) as error:
-            context.desk.report(credentials, NoVerdict(type(error).__name__))
+            context.broker.report(credentials, NoVerdict(type(error).__name__))
         except Exception:
             logger.exception("reading a late verdict failed")
-            context.desk.report(credentials, NoVerdict("an error"))
+            context.broker.report(credentials, NoVerdict("an error"))
         else:
             self._report(unanswered, response)
         finally:
@@ -159,12 +159,12 @@ class LateVerdicts:
                     if stream.ended:
                         break
         except (TimeoutError, OSError) as error:
-            context.desk.report(credentials, NoVerdict(type(error).__name__))
+            context.broker.report(credentials, NoVerdict(type(error).__name__))
         else:
             if len(stream.inbox) < AUTH_REPLY_OCTETS:
-                context.desk.report(credentials, NoVerdict("the server left"))
+                context.broker.report(credentials, NoVerdict("the server left"))
             elif is_accepted(stream.inbox[:AUTH_REPLY_OCTETS]):
-                context.desk.report(credentials, Accepted())
+                context.broker.report(credentials, Accepted())
             else:
                 rejected = Verdict(VerdictKind.REJECTED)
                 self._report_rejection(
@@ -179,30 +179,30 @@ class LateVerdicts:
         """Report an overdue response to the desk if the next hop has not responded at all since the
         request was sent."""
         if unanswered.connection.is_upstream_silent:
-            self._context.desk.report(
+            self._context.broker.report(
                 unanswered.credentials,
                 SilentUpstream(self._count_unanswered(unanswered.credentials)),
             )
 
     def _report_no_verdict(self, credentials: Credentials) -> None:
         """Report the lack of a verdict to the desk."""
-        self._context.desk.report(credentials, NoVerdict("the client has left"))
+        self._context.broker.report(credentials, NoVerdict("the client has left"))
 
     def _report(self, unanswered: UnansweredRequest, response: Response) -> None:
         """Report the evidence of the response about the login to the desk."""
         context, credentials, route = self._context, unanswered.credentials, unanswered.route
-        request, desk = unanswered.cached_request.request, context.desk
+        request, broker = unanswered.cached_request.request, context.broker
         challenges = self._challenge_detector.challenges_in(
             response, request.method, route.upstream_id, credentials
         )
         if challenges is None:
             if unanswered.handshake is not None:
                 unanswered.handshake.finish(response.fields)
-            report_evidence(desk, credentials, request, response, on_trial=unanswered.is_on_trial)
+            report_evidence(broker, credentials, request, response, on_trial=unanswered.is_on_trial)
             return
         verdict = unanswered.verdict(challenges)
         if verdict is None:
-            desk.report(credentials, NoVerdict("the nonce was refused"))
+            broker.report(credentials, NoVerdict("the nonce was refused"))
             return
         self._report_rejection(
             route, str(request.target.authority), credentials, challenges, verdict
@@ -217,10 +217,10 @@ class LateVerdicts:
         verdict: Verdict,
     ) -> None:
         """Report to the desk a refusal of the login by the next hop, with its verdict."""
-        desk = self._context.desk
+        broker = self._context.broker
         assert route.profile is not None  # An upstream with a login belongs to a profile.
         pending_request = PendingRequest(target)
-        future = desk.challenged(
+        future = broker.challenged(
             credentials.upstream_id,
             route.profile,
             challenges,
@@ -228,4 +228,4 @@ class LateVerdicts:
             credentials,
             verdict,
         )
-        desk.withdraw(future)
+        broker.withdraw(future)

@@ -40,7 +40,7 @@ class OwnRequestTools:
     """The parts of the service and the engine for requests of TrayProxy's own.
 
     Attributes:
-        desk: Provides credentials, and receives the outcomes.
+        broker: Provides credentials, and receives the outcomes.
         connector: Connects to upstreams.
         handshake_threads: Runs blocking steps of a handshake.
         limits: The engine's limits.
@@ -49,7 +49,7 @@ class OwnRequestTools:
         on_portal: Called with the route and the URL of the network's sign-in page.
     """
 
-    desk: CredentialBroker
+    broker: CredentialBroker
     connector: Connector
     handshake_threads: HandshakeThreads
     limits: EngineLimits

@@ -74,7 +74,7 @@ class OwnRequest:
         self._profile = profile
         self._request = request
         self._tools = tools
-        self._desk = tools.desk
+        self._broker = tools.broker
         self._is_check_page = is_check_page
         self._pending = PendingRequest(str(request.target.authority), is_own=is_trial)
         self._port = OwnAuthPort(self.route, request, tools)
@@ -182,7 +182,7 @@ class OwnRequest:
         """Return the desk's credentials; None: send without a login to get new challenges."""
         space = self.route.upstream_id
         assert space is not None
-        result = await self._desk.challenged(
+        result = await self._broker.challenged(
             space, self._profile, challenge.challenges, self._pending, tried, challenge.verdict
         )
         if isinstance(result, Refusal):
@@ -193,20 +193,20 @@ class OwnRequest:
         """Return the credentials with the desk's send permit; None: the login must not be sent."""
         if credentials.permit:
             return credentials
-        permitted = await self._desk.request_permit(credentials, self._pending.target)
+        permitted = await self._broker.request_permit(credentials, self._pending.target)
         return permitted if isinstance(permitted, Credentials) else None
 
     async def _send_with_login(self, credentials: Credentials) -> AuthOutcome:
         """Send the request with credentials, and report the result to the desk."""
-        desk, is_answered = self._desk, self.route.authenticates_requests
-        is_on_trial = desk.known(credentials.upstream_id) is not credentials
+        broker, is_answered = self._broker, self.route.authenticates_requests
+        is_on_trial = broker.known(credentials.upstream_id) is not credentials
         try:
             outcome = await self.send(credentials)
         except TargetRefusedError:
             return AuthOutcome()  # The connector has reported the login's acceptance to the desk.
         except BaseException as error:
             was_sent = self._port.login_was_sent
-            desk.report(credentials, NoVerdict(type(error).__name__, was_sent=was_sent))
+            broker.report(credentials, NoVerdict(type(error).__name__, was_sent=was_sent))
             raise
         response = outcome.response
         if response is None:
@@ -214,9 +214,9 @@ class OwnRequest:
         self.report_portal(response)
         if is_answered and not outcome.login_was_accepted:
             self.is_unproved = is_on_trial
-            desk.report(credentials, NoVerdict("the proxy did not ask for it", was_sent=False))
+            broker.report(credentials, NoVerdict("the proxy did not ask for it", was_sent=False))
         elif is_answered:
             evidence_found = evidence(response, self._request)
             self.is_unproved = is_on_trial and evidence_found is not Evidence.PROOF
-            report_evidence(desk, credentials, self._request, response, on_trial=is_on_trial)
+            report_evidence(broker, credentials, self._request, response, on_trial=is_on_trial)
         return outcome

@@ -144,7 +144,7 @@ class Preconnect:
         """
         downstream, order = self._downstream, self._order
         # The same login, but without the permit of the request behind the order.
-        credentials = self._context.desk.known(order.credentials.upstream_id) or order.credentials
+        credentials = self._context.broker.known(order.credentials.upstream_id) or order.credentials
         cached_request = CachedRequest(preconnect_request(order.target), None)
         lease = PreconnectLease(
             downstream, self._auth, cached_request.request, order.route, order.route
@@ -161,7 +161,7 @@ class Preconnect:
         if connection is None or not outcome.login_was_accepted:
             return PreconnectResult.FAILED_FOR_GOOD
         # The login was accepted before, but the next preconnect needs a recent acceptance.
-        self._context.desk.report(credentials, Accepted())
+        self._context.broker.report(credentials, Accepted())
         if not await exchange.discard(outcome.response):
             return PreconnectResult.FAILED_FOR_GOOD
         downstream.upstream = None
@@ -181,12 +181,12 @@ class Preconnect:
             or is_password_unchecked(challenge.verdict)
         ):
             return
-        desk, profile = self._context.desk, self._order.route.profile
+        broker, profile = self._context.broker, self._order.route.profile
         assert profile is not None  # An upstream with a login belongs to a profile.
         # The target is omitted: the proxy may refuse the HEAD method, which is no reason to treat
         # the host as forbidden.
         pending_request = PendingRequest("")
-        future = desk.challenged(
+        future = broker.challenged(
             credentials.upstream_id,
             profile,
             challenge.challenges,
@@ -194,7 +194,7 @@ class Preconnect:
             credentials,
             challenge.verdict,
         )
-        desk.withdraw(future)
+        broker.withdraw(future)
 
     def drop(self) -> None:
         """Close the connection unless it was put into the pool."""
@@ -310,7 +310,7 @@ class Preconnector:
             key,
             context.loop.time(),
             is_ready=context.pool.has_idle(key),
-            may_carry=context.desk.may_preconnect,
+            may_carry=context.broker.may_preconnect,
         )
         if order is None:
             return

@@ -18,7 +18,7 @@ class StreamRequestBroker:
     """The decisions of the desk about one request, and the reports to the desk; see
     `trayproxy.engine.proxy_auth.auth_port.RequestBroker`."""
 
-    __slots__ = ("_cached", "_desk", "_downstream", "_lease")
+    __slots__ = ("_broker", "_cached", "_downstream", "_lease")
 
     def __init__(self, downstream: Downstream, cached: CachedRequest, lease: UpstreamLease) -> None:
         """Create the broker for one request.
@@ -29,13 +29,13 @@ class StreamRequestBroker:
             lease: The lease of the upstream connection.
         """
         self._cached = cached
-        self._desk = downstream.context.desk
+        self._broker = downstream.context.broker
         self._downstream = downstream
         self._lease = lease
 
     def is_superseded(self, credentials: Credentials) -> bool:
         """Return True if the desk no longer hands out this login."""
-        known = self._desk.known(credentials.upstream_id)
+        known = self._broker.known(credentials.upstream_id)
         return known is None or known.login_id != credentials.login_id
 
     async def request_permit(self, credentials: Credentials) -> Permit:
@@ -45,7 +45,7 @@ class StreamRequestBroker:
             ClientGoneError: The client disconnected in the meantime.
         """
         target = str(self._cached.request.target.authority)
-        future = self._desk.request_permit(credentials, target)
+        future = self._broker.request_permit(credentials, target)
         has_waited = not future.done()
         permitted = await wait_for_desk(self._downstream, self._lease, future)
         return Permit(permitted if isinstance(permitted, Credentials) else None, has_waited)
@@ -62,7 +62,7 @@ class StreamRequestBroker:
 
     def report_lost(self, credentials: Credentials) -> None:
         """Report a login that was sent on a lost connection."""
-        self._desk.report(credentials, NoVerdict("the connection was lost"))
+        self._broker.report(credentials, NoVerdict("the connection was lost"))
 
     def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
         """Report the login of an attempt which ends with an exception. If the client has
@@ -72,19 +72,23 @@ class StreamRequestBroker:
             return
         # A client closing its connection says nothing about a login which other requests use.
         is_counted = login.was_sent and (login.is_on_trial or not is_gone)
-        self._desk.report(login.credentials, NoVerdict(type(error).__name__, was_sent=is_counted))
+        self._broker.report(login.credentials, NoVerdict(type(error).__name__, was_sent=is_counted))
 
     def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
         """Report the outcome of an attempt to the desk, and a captive portal to the observer."""
         route, request, response = self._lease.route, self._cached.request, outcome.response
-        credentials, desk = outcome.credentials, self._desk
+        credentials, broker = outcome.credentials, self._broker
         if response is None:
             return
         if credentials is not None and route.authenticates_requests:
             if outcome.login_was_accepted:
-                report_evidence(desk, credentials, request, response, on_trial=attempt.is_on_trial)
+                report_evidence(
+                    broker, credentials, request, response, on_trial=attempt.is_on_trial
+                )
             elif attempt.is_from_desk or credentials.permit:
-                desk.report(credentials, NoVerdict("the proxy did not ask for it", was_sent=False))
+                broker.report(
+                    credentials, NoVerdict("the proxy did not ask for it", was_sent=False)
+                )
         url = "" if route.is_direct else captive_portal_url(response, request)
         if url:
             self._lease.report_captive_portal(url)
@@ -160,6 +164,6 @@ async def wait_for_desk(
             await lease.wait(IoWait({}, future=future), is_parked=True)
     except BaseException:
         # The desk may have answered the request at the same moment.
-        downstream.context.desk.withdraw(future)
+        downstream.context.broker.withdraw(future)
         raise
     return future.result()

@@ -356,7 +356,7 @@ class ClientConnection(Work[AcceptedConnection]):
             self._silence = SilenceTimer(responses, now)
         elif self._silence.is_over(responses, now, context.limits.silent_upstream_s):
             count = self._services.count_unanswered(credentials)
-            context.desk.report(credentials, SilentUpstream(count))
+            context.broker.report(credentials, SilentUpstream(count))
 
     @property
     def unanswered_credentials(self) -> Credentials | None:

@@ -131,7 +131,7 @@ class Connector:
         self,
         loop: asyncio.AbstractEventLoop,
         limits: EngineLimits,
-        desk: CredentialBroker,
+        broker: CredentialBroker,
         is_own_address: Callable[[tuple[Address, ...]], bool],
     ) -> None:
         """Create a connector.
@@ -139,7 +139,7 @@ class Connector:
         Args:
             loop: The event loop.
             limits: The time limits.
-            desk: Receives the result of a login at a SOCKS server.
+            broker: Receives the result of a login at a SOCKS server.
             is_own_address: Returns whether the engine itself listens on one of these addresses.
         """
         self.resolver = Resolver(loop)
@@ -147,7 +147,7 @@ class Connector:
         self.network_grace = NetworkGrace(loop, limits.network_grace_s)
         self._loop = loop
         self._limits = limits
-        self._desk = desk
+        self._broker = broker
         self._is_own_address = is_own_address
         self._sole_addresses: tuple[Address, ...] = ()
 
@@ -379,9 +379,9 @@ class Connector:
 
     def _report_login(self, credentials: Credentials, *, signed_in: bool) -> None:
         if signed_in:
-            self._desk.report(credentials, Accepted())
+            self._broker.report(credentials, Accepted())
         else:
-            self._desk.report(
+            self._broker.report(
                 credentials, NoVerdict("the proxy did not ask for it", was_sent=False)
             )
 

@@ -205,7 +205,7 @@ class ProfileCheck:
         if self._profile.sign_in is SignIn.NONE:
             raise StepFailedError(SIGN_IN_NOT_SET)
         assert self._route.upstream_id is not None
-        known = self._tools.desk.known(self._route.upstream_id)
+        known = self._tools.broker.known(self._route.upstream_id)
         self._credentials = await self._own.sign_in(self._last_challenge, known)
         if self._own.is_unproved:
             raise StepFailedError(NOT_PROVED)
