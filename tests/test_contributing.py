@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.tiers import Tier
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Leg, RequestToSign, choose
+from trayproxy.auth.scheme import Leg, RequestToAuthenticate, choose
 from trayproxy.http.challenges import Challenge
 
 ROOT = Path(__file__).parents[1]
@@ -76,8 +76,10 @@ def test_the_scheme_of_the_guide_answers_a_challenge() -> None:
     scheme = example("Bearer")()
     offer = choose((Challenge("bearer", (), ""),), (scheme,))
     assert offer is not None
-    signer = offer.scheme.signer(offer.challenge, Login("jdoe", "abc.DEF=="), "proxy.example")
-    leg = signer.begin(RequestToSign(b"CONNECT", b"www.example:443")).step(())
+    authenticator = offer.scheme.authenticator(
+        offer.challenge, Login("jdoe", "abc.DEF=="), "proxy.example"
+    )
+    leg = authenticator.begin(RequestToAuthenticate(b"CONNECT", b"www.example:443")).step(())
     assert isinstance(leg, Leg)
     assert leg.credentials == b"Bearer abc.DEF=="
 

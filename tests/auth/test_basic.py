@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Leg, RequestToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Leg, RequestToAuthenticate, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge, parse_challenges
 
 CANARY = "Zx9-canary-secret"
@@ -45,7 +45,11 @@ def answer_to(text: str, encoding: str, login: Login) -> bytes:
     (challenge,) = parse_challenges([text.encode()])
     scheme = Basic(encoding)
     assert scheme.understands(challenge)
-    leg = scheme.signer(challenge, login, "").begin(RequestToSign(b"GET", b"http://a/")).step(())
+    leg = (
+        scheme.authenticator(challenge, login, "")
+        .begin(RequestToAuthenticate(b"GET", b"http://a/"))
+        .step(())
+    )
     assert isinstance(leg, Leg)
     return b64decode(leg.credentials.removeprefix(b"Basic "), validate=True)
 
@@ -78,7 +82,7 @@ def test_without_charset_the_encoding_of_the_profile_is_used_r_091_r_092(
 
 def test_a_character_outside_the_encoding_is_reported_and_not_replaced_r_092() -> None:
     with pytest.raises(LoginError, match="lacks") as refused:
-        Basic("latin-1").signer(Challenge("basic"), Login("jdoe", CANARY + "€"), "")
+        Basic("latin-1").authenticator(Challenge("basic"), Login("jdoe", CANARY + "€"), "")
     assert CANARY not in f"{refused.value!r}{refused.value.__context__!r}"
 
 
@@ -113,24 +117,28 @@ def test_a_long_password_is_not_truncated() -> None:
 
 
 def test_every_request_has_the_same_credentials() -> None:
-    signer = Basic().signer(Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example")
+    authenticator = Basic().authenticator(
+        Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example"
+    )
     leg = Leg(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
-    assert signer.is_constant
-    assert signer.begin(RequestToSign(b"GET", b"http://a.example/")).step(()) == leg
-    assert signer.begin(RequestToSign(b"CONNECT", b"b.example:443")).step(()) == leg
+    assert authenticator.is_constant
+    assert authenticator.begin(RequestToAuthenticate(b"GET", b"http://a.example/")).step(()) == leg
+    assert authenticator.begin(RequestToAuthenticate(b"CONNECT", b"b.example:443")).step(()) == leg
 
 
 @pytest.mark.parametrize("challenges", [(Challenge("basic"),), ()])
 def test_a_second_407_is_a_rejection(challenges: tuple[Challenge, ...]) -> None:
-    signer = Basic().signer(Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example")
-    handshake = signer.begin(RequestToSign(b"GET", b"http://a.example/"))
+    authenticator = Basic().authenticator(
+        Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example"
+    )
+    handshake = authenticator.begin(RequestToAuthenticate(b"GET", b"http://a.example/"))
     handshake.step(())
     assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
 
 
 def test_basic_needs_a_login() -> None:
     with pytest.raises(LoginError, match="user name and a password"):
-        Basic().signer(Challenge("basic"), None, "proxy.example")
+        Basic().authenticator(Challenge("basic"), None, "proxy.example")
 
 
 @given(st.text(), st.text())

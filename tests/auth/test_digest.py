@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from trayproxy.auth.digest import MAX_IDLE, MAX_STALE, Digest
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Leg, RequestToSign, Signer, Verdict, VerdictKind, choose
+from trayproxy.auth.scheme import (
+    Authenticator,
+    Leg,
+    RequestToAuthenticate,
+    Verdict,
+    VerdictKind,
+    choose,
+)
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields, is_field_value
 
@@ -21,7 +28,7 @@ RAW = Path(__file__).parents[1] / "http" / "407"
 SECRET = "Zx9-canary-secret"
 LOGIN = Login("user", "pass")
 CNONCE = bytes(range(16))
-GET = RequestToSign(b"GET", b"http://a.example/x", b"")
+GET = RequestToAuthenticate(b"GET", b"http://a.example/x", b"")
 REJECTED = Verdict(VerdictKind.REJECTED)
 NO_FIELDS = Fields()
 
@@ -34,15 +41,15 @@ def digest_challenge(text: str) -> Challenge:
     return parse_challenges([f"Digest {text}".encode()])[0]
 
 
-def signer_for(text: str, login: Login = LOGIN) -> Signer:
-    return digest().signer(digest_challenge(text), login, "proxy.example")
+def authenticator_for(text: str, login: Login = LOGIN) -> Authenticator:
+    return digest().authenticator(digest_challenge(text), login, "proxy.example")
 
 
 def params_of_first_leg(
-    signer: Signer, request: RequestToSign = GET, *challenges: Challenge
+    authenticator: Authenticator, request: RequestToAuthenticate = GET, *challenges: Challenge
 ) -> dict[str, str]:
     """Return the parameters of the first leg."""
-    return params(signer.begin(request).step(challenges))
+    return params(authenticator.begin(request).step(challenges))
 
 
 def params(leg: Leg | Verdict) -> dict[str, str]:
@@ -87,10 +94,12 @@ class FixedOctets(bytes):
 def test_credentials_match_the_examples_of_rfc_7616_r_101(algorithm: str, response: str) -> None:
     scheme = digest(lambda size: FixedOctets(RFC_CNONCE.encode()))
     login = Login("Mufasa", "Circle of Life")
-    signer = scheme.signer(
+    authenticator = scheme.authenticator(
         digest_challenge(f"{RFC_7616}, algorithm={algorithm}"), login, "proxy.example"
     )
-    fields = params_of_first_leg(signer, RequestToSign(b"GET", b"/dir/index.html", b""))
+    fields = params_of_first_leg(
+        authenticator, RequestToAuthenticate(b"GET", b"/dir/index.html", b"")
+    )
     assert fields["response"] == response
     assert fields["opaque"] == "FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"
     assert (fields["qop"], fields["nc"], fields["algorithm"]) == ("auth", "00000001", algorithm)
@@ -100,7 +109,7 @@ def test_the_user_name_is_hashed_if_the_proxy_requires_it_r_107_r_108() -> None:
     """RFC 7616, section 3.9.2, with truncated SHA-512 as its hash (erratum 4897)."""
     text = 'realm="api@example.org", qop="auth", algorithm=SHA-512-256, nonce="5TsQ", opaque="HRPC"'
     login = Login("Jäsøn Doe", "Secret, or not?")
-    fields = params_of_first_leg(signer_for(f"{text}, charset=UTF-8, userhash=true", login))
+    fields = params_of_first_leg(authenticator_for(f"{text}, charset=UTF-8, userhash=true", login))
     algorithm = "sha512_256"
     ha1 = hashed(algorithm, "Jäsøn Doe", "api@example.org", "Secret, or not?")
     ha2 = hashed(algorithm, "GET", "http://a.example/x")
@@ -115,7 +124,9 @@ def test_without_qop_the_response_is_that_of_rfc_2069_r_104() -> None:
     """RFC 2069, section 2.4, with the response of erratum 749. Corpus U109."""
     text = 'realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc"'
     login = Login("Mufasa", "CircleOfLife")
-    fields = params_of_first_leg(signer_for(text, login), RequestToSign(b"GET", b"/dir/index.html"))
+    fields = params_of_first_leg(
+        authenticator_for(text, login), RequestToAuthenticate(b"GET", b"/dir/index.html")
+    )
     assert fields["response"] == "1949323746fe6a43ef61f9606e7febea"
     assert {"qop", "nc", "cnonce", "algorithm"}.isdisjoint(fields)
 
@@ -132,12 +143,14 @@ def test_every_algorithm_authenticates_consecutive_requests_r_101(
     algorithm: str, name: str, session: str
 ) -> None:
     # Corpus U105, U123, U124.
-    signer = signer_for(f'realm="c", nonce="n", qop="auth", algorithm={algorithm}{session}')
+    authenticator = authenticator_for(
+        f'realm="c", nonce="n", qop="auth", algorithm={algorithm}{session}'
+    )
     ha1 = hashed(name, "user", "c", "pass")
     if session:
         ha1 = hashed(name, ha1, "n", CNONCE.hex())
     for number in ("00000001", "00000002"):
-        handshake = signer.begin(GET)
+        handshake = authenticator.begin(GET)
         fields = params(handshake.step(()))
         ha2 = hashed(name, "GET", "http://a.example/x")
         assert fields["nc"] == number
@@ -153,14 +166,16 @@ def test_every_algorithm_authenticates_consecutive_requests_r_101(
 def test_the_uri_is_the_request_target_as_sent_r_103(method: bytes, target: bytes) -> None:
     # Apache answers 400 to anything else.
     fields = params_of_first_leg(
-        signer_for('realm="c", nonce="n", qop="auth"'), RequestToSign(method, target)
+        authenticator_for('realm="c", nonce="n", qop="auth"'), RequestToAuthenticate(method, target)
     )
     assert fields["uri"] == target.decode()
 
 
 def test_the_content_is_hashed_if_only_auth_int_is_offered_r_104() -> None:
-    signer = signer_for('realm="c", nonce="n", qop="auth-int", algorithm=SHA-256')
-    fields = params_of_first_leg(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
+    authenticator = authenticator_for('realm="c", nonce="n", qop="auth-int", algorithm=SHA-256')
+    fields = params_of_first_leg(
+        authenticator, RequestToAuthenticate(b"POST", b"http://a.example/", b"text")
+    )
     ha1 = hashed("sha256", "user", "c", "pass")
     ha2 = hashed("sha256", "POST", "http://a.example/", hashed("sha256", "text"))
     expected = hashed("sha256", ha1, "n", "00000001", CNONCE.hex(), "auth-int", ha2)
@@ -168,22 +183,26 @@ def test_the_content_is_hashed_if_only_auth_int_is_offered_r_104() -> None:
 
 
 def test_unread_content_cannot_be_hashed() -> None:
-    signer = signer_for('realm="c", nonce="n", qop="auth-int"')
-    verdict = signer.begin(RequestToSign(b"POST", b"http://a.example/", None)).step(())
+    authenticator = authenticator_for('realm="c", nonce="n", qop="auth-int"')
+    verdict = authenticator.begin(RequestToAuthenticate(b"POST", b"http://a.example/", None)).step(
+        ()
+    )
     assert isinstance(verdict, Verdict)
     assert (verdict.kind, verdict.lacks_content) == (VerdictKind.UNUSABLE, True)
 
 
 def test_a_nonce_is_not_used_up_by_missing_content() -> None:
-    signer = signer_for('realm="c", nonce="n", qop="auth-int"')
-    signer.begin(RequestToSign(b"POST", b"http://a.example/", None)).step(())
-    fields = params_of_first_leg(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
+    authenticator = authenticator_for('realm="c", nonce="n", qop="auth-int"')
+    authenticator.begin(RequestToAuthenticate(b"POST", b"http://a.example/", None)).step(())
+    fields = params_of_first_leg(
+        authenticator, RequestToAuthenticate(b"POST", b"http://a.example/", b"text")
+    )
     assert (fields["nonce"], fields["nc"]) == ("n", "00000001")
 
 
 def test_parameters_are_quoted_as_in_the_rfc_r_102() -> None:
     text = 'realm="c", nonce="n", qop="auth", algorithm=MD5, opaque="o"'
-    leg = signer_for(text).begin(GET).step(())
+    leg = authenticator_for(text).begin(GET).step(())
     assert isinstance(leg, Leg)
     names = dict(
         param.split(b"=", 1) for param in leg.credentials.removeprefix(b"Digest ").split(b", ")
@@ -198,7 +217,7 @@ def test_parameters_are_quoted_as_in_the_rfc_r_102() -> None:
 
 def test_a_realm_with_quotes_is_escaped() -> None:
     # Corpus U120.
-    leg = signer_for(r'realm="a\"b\\c", nonce="n"').begin(GET).step(())
+    leg = authenticator_for(r'realm="a\"b\\c", nonce="n"').begin(GET).step(())
     assert isinstance(leg, Leg)
     assert rb'realm="a\"b\\c"' in leg.credentials
 
@@ -206,8 +225,10 @@ def test_a_realm_with_quotes_is_escaped() -> None:
 def test_a_user_name_outside_ascii_is_sent_as_username_star_if_supported_r_108() -> None:
     # Corpus U114.
     login = Login("jörg", "päss")
-    old = params_of_first_leg(signer_for('realm="c", nonce="n", qop="auth"', login))
-    new = params_of_first_leg(signer_for('realm="c", nonce="n", qop="auth", charset=UTF-8', login))
+    old = params_of_first_leg(authenticator_for('realm="c", nonce="n", qop="auth"', login))
+    new = params_of_first_leg(
+        authenticator_for('realm="c", nonce="n", qop="auth", charset=UTF-8', login)
+    )
     assert old["username"].encode("iso-8859-1") == "jörg".encode()
     assert unquote_to_bytes(new["username*"].removeprefix("UTF-8''")) == "jörg".encode()
     assert ("username*" in old, "username" in new) == (False, False)
@@ -221,7 +242,9 @@ def test_a_proxy_without_a_charset_gets_the_encoding_of_the_profile_r_092(
 ) -> None:
     challenge = digest_challenge(f'realm="c", nonce="n", qop="auth"{charset}')
     scheme = Digest(lambda size: CNONCE[:size], encoding)
-    fields = params_of_first_leg(scheme.signer(challenge, Login("jörg", "päss"), "proxy.example"))
+    fields = params_of_first_leg(
+        scheme.authenticator(challenge, Login("jörg", "päss"), "proxy.example")
+    )
     written = "utf-8" if charset else encoding
     if not charset:
         assert fields["username"].encode("iso-8859-1") == "jörg".encode(written)
@@ -234,8 +257,8 @@ def test_a_proxy_without_a_charset_gets_the_encoding_of_the_profile_r_092(
 def test_composed_and_decomposed_letters_are_the_same_login() -> None:
     text = 'realm="c", nonce="n", qop="auth"'
     assert params_of_first_leg(
-        signer_for(text, Login("jo\u0308rg", "u\u0308"))
-    ) == params_of_first_leg(signer_for(text, Login("jörg", "ü")))
+        authenticator_for(text, Login("jo\u0308rg", "u\u0308"))
+    ) == params_of_first_leg(authenticator_for(text, Login("jörg", "ü")))
 
 
 # --- challenges ---------------------------------------------------------------------------------
@@ -272,16 +295,18 @@ def test_the_qop_is_an_offered_option_r_104(offered: str, chosen: str | None) ->
     challenge = digest_challenge(f'realm="c", nonce="n", qop="{offered}"')
     assert digest().understands(challenge) == (chosen != "")
     if chosen != "":
-        fields = params_of_first_leg(digest().signer(challenge, LOGIN, "proxy.example"))
+        fields = params_of_first_leg(digest().authenticator(challenge, LOGIN, "proxy.example"))
         assert fields.get("qop") == chosen
         assert ("nc" in fields, "cnonce" in fields) == (bool(chosen), bool(chosen))
 
 
 def test_the_domain_parameter_is_ignored_r_109() -> None:
     """RFC 7616, section 3.3: the protection space of a proxy is the entire proxy."""
-    signer = signer_for('realm="c", nonce="n", qop="auth", domain="http://only.example/here"')
+    authenticator = authenticator_for(
+        'realm="c", nonce="n", qop="auth", domain="http://only.example/here"'
+    )
     for number, target in enumerate((b"http://other.example/", b"c.example:443"), 1):
-        handshake = signer.begin(RequestToSign(b"GET", target))
+        handshake = authenticator.begin(RequestToAuthenticate(b"GET", target))
         fields = params(handshake.step(()))
         assert (fields["uri"], fields["nc"]) == (target.decode(), f"{number:08x}")
         assert "domain" not in fields
@@ -302,7 +327,7 @@ def test_the_domain_parameter_is_ignored_r_109() -> None:
 def test_malformed_challenges_are_answered(text: str) -> None:
     # Corpus U111, U112.
     assert digest().understands(digest_challenge(text))
-    assert params_of_first_leg(signer_for(text)).get("qop", "auth") == "auth"
+    assert params_of_first_leg(authenticator_for(text)).get("qop", "auth") == "auth"
 
 
 def test_the_first_known_challenge_is_answered_r_100() -> None:
@@ -323,7 +348,7 @@ def test_challenges_of_real_proxies_are_answered(path: Path) -> None:
     values = [line.partition(b":")[2] for line in lines if line.lower().startswith(b"proxy-authen")]
     offer = choose(parse_challenges(values), [digest()])
     assert offer is not None
-    fields = params_of_first_leg(digest().signer(offer.challenge, LOGIN, "proxy.example"))
+    fields = params_of_first_leg(digest().authenticator(offer.challenge, LOGIN, "proxy.example"))
     ha1 = hashed("md5", "user", offer.challenge.realm, "pass")
     ha2 = hashed("md5", "GET", "http://a.example/x")
     between = (fields["nonce"], "00000001", CNONCE.hex(), "auth")
@@ -335,24 +360,24 @@ def test_challenges_of_real_proxies_are_answered(path: Path) -> None:
 
 def test_a_nonce_is_used_again_after_the_response_r_110() -> None:
     # Corpus U123.
-    signer = signer_for('realm="c", nonce="n", qop="auth"')
+    authenticator = authenticator_for('realm="c", nonce="n", qop="auth"')
     for number in range(1, 5):
-        handshake = signer.begin(GET)
+        handshake = authenticator.begin(GET)
         assert params(handshake.step(()))["nc"] == f"{number:08x}"
         handshake.finish(NO_FIELDS)
 
 
 def test_parallel_requests_never_share_a_nonce_r_106() -> None:
     # Strict proxies refuse a count out of order.
-    signer = signer_for('realm="c", nonce="n1", qop="auth"')
-    first, second = signer.begin(GET), signer.begin(GET)
+    authenticator = authenticator_for('realm="c", nonce="n1", qop="auth"')
+    first, second = authenticator.begin(GET), authenticator.begin(GET)
     assert params(first.step(()))["nonce"] == "n1"
     assert second.step(()) == Leg(b"")
     other = params(second.step((digest_challenge('realm="c", nonce="n2", qop="auth"'),)))
     assert (other["nonce"], other["nc"]) == ("n2", "00000001")
     first.finish(NO_FIELDS)
     second.finish(NO_FIELDS)
-    both = [params_of_first_leg(signer), params_of_first_leg(signer)]
+    both = [params_of_first_leg(authenticator), params_of_first_leg(authenticator)]
     assert {(fields["nonce"], fields["nc"]) for fields in both} == {
         ("n1", "00000002"),
         ("n2", "00000002"),
@@ -360,26 +385,26 @@ def test_parallel_requests_never_share_a_nonce_r_106() -> None:
 
 
 def test_a_parked_request_uses_the_nonce_of_its_407() -> None:
-    signer = signer_for('realm="c", nonce="n1", qop="auth"')
+    authenticator = authenticator_for('realm="c", nonce="n1", qop="auth"')
     parked = [digest_challenge(f'realm="c", nonce="n{number}", qop="auth"') for number in (1, 2, 3)]
-    nonces = [params_of_first_leg(signer, GET, challenge)["nonce"] for challenge in parked]
+    nonces = [params_of_first_leg(authenticator, GET, challenge)["nonce"] for challenge in parked]
     assert nonces == ["n1", "n2", "n3"]
 
 
 def test_the_nonce_of_a_407_is_not_free_for_another_request() -> None:
-    signer = signer_for('realm="c", nonce="n1", qop="auth"')
-    first = signer.begin(GET)
+    authenticator = authenticator_for('realm="c", nonce="n1", qop="auth"')
+    first = authenticator.begin(GET)
     first.step(())
     first.finish(NO_FIELDS)
     challenge = digest_challenge('realm="c", nonce="n1", qop="auth"')
-    assert params_of_first_leg(signer, GET, challenge)["nc"] == "00000002"
-    assert signer.begin(GET).step(()) == Leg(b"")
+    assert params_of_first_leg(authenticator, GET, challenge)["nc"] == "00000002"
+    assert authenticator.begin(GET).step(()) == Leg(b"")
 
 
 def test_requests_with_the_same_nonce_share_its_count() -> None:
-    signer = signer_for('realm="c", nonce="n", qop="auth"')
+    authenticator = authenticator_for('realm="c", nonce="n", qop="auth"')
     challenge = digest_challenge('realm="c", nonce="n", qop="auth"')
-    handshakes = [signer.begin(GET) for _ in range(3)]
+    handshakes = [authenticator.begin(GET) for _ in range(3)]
     assert [params(each.step((challenge,)))["nc"] for each in handshakes] == [
         "00000001",
         "00000002",
@@ -387,66 +412,66 @@ def test_requests_with_the_same_nonce_share_its_count() -> None:
     ]
     for handshake in handshakes:
         handshake.finish(NO_FIELDS)
-    assert params_of_first_leg(signer)["nc"] == "00000004"
-    assert signer.begin(GET).step(()) == Leg(b""), "there was but one nonce"
+    assert params_of_first_leg(authenticator)["nc"] == "00000004"
+    assert authenticator.begin(GET).step(()) == Leg(b""), "there was but one nonce"
 
 
 def test_the_nonce_of_an_abandoned_request_is_not_used_again() -> None:
-    signer = signer_for('realm="c", nonce="n", qop="auth"')
-    signer.begin(GET).step(())
-    assert signer.begin(GET).step(()) == Leg(b"")
+    authenticator = authenticator_for('realm="c", nonce="n", qop="auth"')
+    authenticator.begin(GET).step(())
+    assert authenticator.begin(GET).step(()) == Leg(b"")
 
 
 def test_the_number_of_free_nonces_is_limited() -> None:
     numbers = count()
-    signer = signer_for('realm="c", nonce="n", qop="auth"')
-    handshakes = [signer.begin(GET) for _ in range(3 * MAX_IDLE)]
+    authenticator = authenticator_for('realm="c", nonce="n", qop="auth"')
+    handshakes = [authenticator.begin(GET) for _ in range(3 * MAX_IDLE)]
     for handshake in handshakes:
         handshake.step((digest_challenge(f'realm="c", nonce="{next(numbers)}", qop="auth"'),))
     for handshake in handshakes:
         handshake.finish(NO_FIELDS)
-    again = [signer.begin(GET).step(()) for _ in handshakes]
+    again = [authenticator.begin(GET).step(()) for _ in handshakes]
     assert sum(leg != Leg(b"") for leg in again) == MAX_IDLE
 
 
 def test_nextnonce_resets_the_count_r_106() -> None:
     # Squid sends ``nextnonce`` shortly before a nonce expires.
-    signer = signer_for('realm="c", nonce="n1", qop="auth"')
-    handshake = signer.begin(GET)
+    authenticator = authenticator_for('realm="c", nonce="n1", qop="auth"')
+    handshake = authenticator.begin(GET)
     handshake.step(())
     handshake.finish(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n2", qop=auth'),)))
-    fields = params_of_first_leg(signer)
+    fields = params_of_first_leg(authenticator)
     assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
 
 
 def test_nextnonce_with_the_same_nonce_does_not_reset_the_count() -> None:
     # A count used twice is a replay (RFC 7616, section 3.4.5).
-    signer = signer_for('realm="c", nonce="n1", qop="auth"')
-    handshake = signer.begin(GET)
+    authenticator = authenticator_for('realm="c", nonce="n1", qop="auth"')
+    handshake = authenticator.begin(GET)
     handshake.step(())
     handshake.finish(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n1"'),)))
-    fields = params_of_first_leg(signer)
+    fields = params_of_first_leg(authenticator)
     assert (fields["nonce"], fields["nc"]) == ("n1", "00000002")
 
 
 @pytest.mark.parametrize("value", [b"", b'nextnonce=""', b'rspauth="x"', b",,=", b"nextnonce"])
 def test_other_authentication_info_is_ignored(value: bytes) -> None:
-    signer = signer_for('realm="c", nonce="n1", qop="auth"')
-    handshake = signer.begin(GET)
+    authenticator = authenticator_for('realm="c", nonce="n1", qop="auth"')
+    handshake = authenticator.begin(GET)
     handshake.step(())
     handshake.finish(Fields(((b"Proxy-Authentication-Info", value),)))
-    assert params_of_first_leg(signer)["nonce"] == "n1"
+    assert params_of_first_leg(authenticator)["nonce"] == "n1"
 
 
 def test_nextnonce_keeps_the_session_key() -> None:
     """RFC 7616, section 3.4.2: the session key is valid until the next challenge."""
-    signer = signer_for('realm="c", nonce="n1", qop="auth", algorithm=MD5-sess')
-    handshake = signer.begin(GET)
+    authenticator = authenticator_for('realm="c", nonce="n1", qop="auth", algorithm=MD5-sess')
+    handshake = authenticator.begin(GET)
     handshake.step(())
     handshake.finish(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n2"'),)))
     key = hashed("md5", hashed("md5", "user", "c", "pass"), "n1", CNONCE.hex())
     ha2 = hashed("md5", "GET", "http://a.example/x")
-    fields = params_of_first_leg(signer)
+    fields = params_of_first_leg(authenticator)
     assert fields["response"] == hashed("md5", key, "n2", "00000001", fields["cnonce"], "auth", ha2)
 
 
@@ -455,7 +480,7 @@ def test_nextnonce_keeps_the_session_key() -> None:
 
 def test_a_stale_nonce_is_replaced_without_a_rejection_r_105() -> None:
     # Corpus U115.
-    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake = authenticator_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
     fields = params(
         handshake.step((digest_challenge('realm="c", nonce="n2", qop="auth", stale=TRUE'),))
@@ -465,7 +490,9 @@ def test_a_stale_nonce_is_replaced_without_a_rejection_r_105() -> None:
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "sha-512-256", "MD5-sess", "SHA-256-sess"])
 def test_a_stale_nonce_is_replaced_for_every_algorithm_in_any_case(algorithm: str) -> None:
-    handshake = signer_for(f'realm="c", nonce="n1", qop="auth", algorithm={algorithm}').begin(GET)
+    handshake = authenticator_for(
+        f'realm="c", nonce="n1", qop="auth", algorithm={algorithm}'
+    ).begin(GET)
     handshake.step(())
     for number, spelt in enumerate((algorithm.upper(), algorithm.lower()), start=2):
         stale = f'realm="c", nonce="n{number}", qop="auth", algorithm={spelt}, stale=true'
@@ -474,15 +501,15 @@ def test_a_stale_nonce_is_replaced_for_every_algorithm_in_any_case(algorithm: st
 
 
 def test_a_stale_challenge_with_another_charset_is_not_answered() -> None:
-    """The signer keeps only a hash of the login, which cannot be encoded again."""
-    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    """The authenticator keeps only a hash of the login, which cannot be encoded again."""
+    handshake = authenticator_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
     stale = digest_challenge('realm="c", nonce="n2", qop="auth", charset=UTF-8, stale=true')
     assert isinstance(handshake.step((stale,)), Verdict)
 
 
 def test_a_missing_algorithm_is_the_same_as_md5() -> None:
-    handshake = signer_for('realm="c", nonce="n1", qop="auth", algorithm=md5').begin(GET)
+    handshake = authenticator_for('realm="c", nonce="n1", qop="auth", algorithm=md5').begin(GET)
     handshake.step(())
     stale = digest_challenge('realm="c", nonce="n2", qop="auth", stale=true')
     assert "algorithm" not in params(handshake.step((stale,)))
@@ -500,7 +527,7 @@ def test_a_missing_algorithm_is_the_same_as_md5() -> None:
 )
 def test_any_other_407_is_a_rejection_r_105(challenges: tuple[Challenge, ...]) -> None:
     # Corpus U117.
-    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake = authenticator_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step((digest_challenge('realm="c", nonce="n1", qop="auth"'),))
     verdict = handshake.step(challenges)
     assert isinstance(verdict, Verdict)
@@ -518,7 +545,7 @@ def test_any_other_407_is_a_rejection_r_105(challenges: tuple[Challenge, ...]) -
 def test_a_refusal_on_another_connection_is_unclear_unless_the_proxy_knows_the_nonce(
     refusal: str, kind: VerdictKind
 ) -> None:
-    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake = authenticator_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step((digest_challenge('realm="c", nonce="n1", qop="auth"'),))
     verdict = handshake.step((digest_challenge(refusal),))
     assert isinstance(verdict, Verdict)
@@ -527,7 +554,7 @@ def test_a_refusal_on_another_connection_is_unclear_unless_the_proxy_knows_the_n
 
 def test_a_refused_nonce_of_another_407_is_replaced_once() -> None:
     """A proxy behind a load balancer does not recognise the nonces of other proxies."""
-    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake = authenticator_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     assert params(handshake.step(()))["nonce"] == "n1"
     fields = params(handshake.step((digest_challenge('realm="c", nonce="n2", qop="auth"'),)))
     assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
@@ -536,14 +563,14 @@ def test_a_refused_nonce_of_another_407_is_replaced_once() -> None:
 
 
 def test_a_refusal_with_the_same_nonce_is_a_rejection() -> None:
-    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake = authenticator_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
     assert handshake.step((digest_challenge('realm="c", nonce="n1", qop="auth"'),)) == REJECTED
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-512-256", "MD5-sess"])
 def test_a_stale_challenge_with_another_algorithm_is_not_answered(algorithm: str) -> None:
-    handshake = signer_for('realm="c", nonce="n1", qop="auth", algorithm=SHA-256').begin(GET)
+    handshake = authenticator_for('realm="c", nonce="n1", qop="auth", algorithm=SHA-256').begin(GET)
     handshake.step(())
     stale = f'realm="c", nonce="n2", qop="auth", algorithm={algorithm}, stale=true'
     assert handshake.step((digest_challenge(stale),)) == REJECTED
@@ -551,7 +578,7 @@ def test_a_stale_challenge_with_another_algorithm_is_not_answered(algorithm: str
 
 def test_repeated_stale_nonces_are_a_problem_of_the_clock() -> None:
     # T14, F30.
-    handshake = signer_for('realm="c", nonce="n0", qop="auth"').begin(GET)
+    handshake = authenticator_for('realm="c", nonce="n0", qop="auth"').begin(GET)
     handshake.step(())
     for number in range(1, MAX_STALE + 1):
         stale = digest_challenge(f'realm="c", nonce="n{number}", qop="auth", stale=true')
@@ -563,9 +590,9 @@ def test_repeated_stale_nonces_are_a_problem_of_the_clock() -> None:
 
 
 def test_a_407_to_a_request_without_credentials_is_not_a_rejection() -> None:
-    signer = signer_for('realm="c", nonce="n1", qop="auth"')
-    signer.begin(GET).step(())
-    handshake = signer.begin(GET)
+    authenticator = authenticator_for('realm="c", nonce="n1", qop="auth"')
+    authenticator.begin(GET).step(())
+    handshake = authenticator.begin(GET)
     assert handshake.step(()) == Leg(b"")
     verdict = handshake.step((Challenge("basic"),))
     assert isinstance(verdict, Verdict)
@@ -588,14 +615,14 @@ def test_logins_that_digest_cannot_carry_are_refused_without_quoting_them(
 
 
 def test_the_password_is_hashed_and_not_kept() -> None:
-    signer = signer_for('realm="c", nonce="n", qop="auth"', Login("user", SECRET))
-    handshake = signer.begin(GET)
+    authenticator = authenticator_for('realm="c", nonce="n", qop="auth"', Login("user", SECRET))
+    handshake = authenticator.begin(GET)
     leg = handshake.step(())
     assert isinstance(leg, Leg)
     assert SECRET.encode() not in leg.credentials
     ha1 = hashed("md5", "user", "c", SECRET)
-    seen = f"{signer!r}{handshake!r}{leg!r}{vars(handshake)!r}"
-    assert SECRET not in f"{seen}{vars(signer)!r}"
+    seen = f"{authenticator!r}{handshake!r}{leg!r}{vars(handshake)!r}"
+    assert SECRET not in f"{seen}{vars(authenticator)!r}"
     assert ha1 not in seen
 
 
@@ -615,10 +642,10 @@ def test_credentials_are_a_field_value_that_parses_back(
     }
     challenge = Challenge("digest", tuple(octets.items()))
     try:
-        signer = digest().signer(challenge, Login(user, password), "proxy.example")
+        authenticator = digest().authenticator(challenge, Login(user, password), "proxy.example")
     except LoginError:
         return
-    leg = signer.begin(RequestToSign(b"GET", target)).step(())
+    leg = authenticator.begin(RequestToAuthenticate(b"GET", target)).step(())
     assert isinstance(leg, Leg)
     if not is_field_value(leg.credentials):
         # Fields and targets received from the network contain no control characters.

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.negotiate import kerberos_scheme, spnego_init
-from trayproxy.auth.scheme import Leg, RequestToSign, Signer, Verdict, VerdictKind
+from trayproxy.auth.scheme import Authenticator, Leg, RequestToAuthenticate, Verdict, VerdictKind
 from trayproxy.auth.windows import TokenError
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 
 LOGIN = Login("jdoe", "secret")
-GET = RequestToSign(b"GET", b"http://a.example/", b"", b"end point")
+GET = RequestToAuthenticate(b"GET", b"http://a.example/", b"", b"end point")
 BARE = Challenge("negotiate")
 
 
@@ -32,8 +32,10 @@ class FakeTickets:
         return b"token %d" % len(self.end_points)
 
 
-def signer_with(tickets: FakeTickets, login: Login | None = None) -> Signer:
-    return kerberos_scheme(lambda login, host: tickets).signer(BARE, login, "proxy.corp.example")
+def authenticator_with(tickets: FakeTickets, login: Login | None = None) -> Authenticator:
+    return kerberos_scheme(lambda login, host: tickets).authenticator(
+        BARE, login, "proxy.corp.example"
+    )
 
 
 def kind(step: Leg | Verdict) -> VerdictKind:
@@ -43,10 +45,14 @@ def kind(step: Leg | Verdict) -> VerdictKind:
 
 def test_the_handshake_is_one_leg_with_content() -> None:
     tickets = FakeTickets()
-    signer = signer_with(tickets)
-    leg = signer.begin(GET).step(())
+    authenticator = authenticator_with(tickets)
+    leg = authenticator.begin(GET).step(())
     assert isinstance(leg, Leg)
-    assert (leg.with_content, leg.same_connection, signer.is_constant) == (True, False, False)
+    assert (leg.with_content, leg.same_connection, authenticator.is_constant) == (
+        True,
+        False,
+        False,
+    )
     assert leg.credentials.startswith(b"Negotiate ")
     assert b"token 1" in b64decode(leg.credentials.removeprefix(b"Negotiate "), validate=True)
     assert tickets.end_points == [b"end point"]
@@ -54,8 +60,8 @@ def test_the_handshake_is_one_leg_with_content() -> None:
 
 def test_every_connection_gets_a_token_of_its_own_r_121() -> None:
     """Proxies remember received tokens and refuse them the second time."""
-    signer = signer_with(FakeTickets())
-    legs = {signer.begin(GET).step(()) for _ in range(3)}
+    authenticator = authenticator_with(FakeTickets())
+    legs = {authenticator.begin(GET).step(()) for _ in range(3)}
     assert len(legs) == 3
 
 
@@ -64,24 +70,24 @@ def test_a_refused_ticket_is_not_sent_again_r_122(
     challenges: tuple[Challenge, ...],
 ) -> None:
     # Corpus U153.
-    handshake = signer_with(FakeTickets()).begin(GET)
+    handshake = authenticator_with(FakeTickets()).begin(GET)
     handshake.step(())
     assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
 
 
 def test_a_password_accepted_by_the_kdc_is_not_rejected_by_the_proxy() -> None:
-    handshake = signer_with(FakeTickets(), LOGIN).begin(GET)
+    handshake = authenticator_with(FakeTickets(), LOGIN).begin(GET)
     handshake.step(())
     assert kind(handshake.step((BARE,))) is VerdictKind.UNUSABLE
 
 
 def test_a_407_after_an_accepted_ticket_is_a_rejection() -> None:
     """The proxy may forbid the URL."""
-    signer = signer_with(FakeTickets(), LOGIN)
-    first = signer.begin(GET)
+    authenticator = authenticator_with(FakeTickets(), LOGIN)
+    first = authenticator.begin(GET)
     first.step(())
     first.finish(Fields())
-    second = signer.begin(GET)
+    second = authenticator.begin(GET)
     second.step(())
     assert kind(second.step((BARE,))) is VerdictKind.REJECTED
 
@@ -102,8 +108,8 @@ def element(tag: int, content: bytes) -> bytes:
 def test_a_completed_token_in_a_407_does_not_continue_the_handshake(size: int) -> None:
     """Squid adds the completed handshake's token to the 407 for a forbidden address."""
     taken = Challenge("negotiate", token68=response(0, size))
-    signer = signer_with(FakeTickets(), LOGIN)
-    first, second = signer.begin(GET), signer.begin(GET)
+    authenticator = authenticator_with(FakeTickets(), LOGIN)
+    first, second = authenticator.begin(GET), authenticator.begin(GET)
     for handshake in (first, second):
         handshake.step(())
     told = first.step((taken,))
@@ -113,11 +119,11 @@ def test_a_completed_token_in_a_407_does_not_continue_the_handshake(size: int) -
         True,
     )
     second.finish(Fields())
-    third = signer.begin(GET)
+    third = authenticator.begin(GET)
     third.step(())
     assert third.step((taken,)) == Verdict(VerdictKind.REJECTED)
     # Another mechanism would need a further token.
-    fourth = signer.begin(GET)
+    fourth = authenticator.begin(GET)
     fourth.step(())
     assert kind(fourth.step((Challenge("negotiate", token68=response(1, size)),))) is (
         VerdictKind.UNUSABLE
@@ -126,7 +132,7 @@ def test_a_completed_token_in_a_407_does_not_continue_the_handshake(size: int) -
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda octets: b64encode(octets).decode()))
 def test_no_token_of_a_proxy_raises(token: str) -> None:
-    handshake = signer_with(FakeTickets(), LOGIN).begin(GET)
+    handshake = authenticator_with(FakeTickets(), LOGIN).begin(GET)
     handshake.step(())
     assert kind(handshake.step((Challenge("negotiate", token68=token),))) is VerdictKind.UNUSABLE
 
@@ -134,7 +140,7 @@ def test_no_token_of_a_proxy_raises(token: str) -> None:
 @pytest.mark.parametrize("value", [b"Negotiate oYIBhjCC", b"Negotiate ???"])
 def test_another_mechanism_of_negotiate_is_unusable(value: bytes) -> None:
     # Corpus U149, U150: NTLM inside Negotiate is a scheme of its own.
-    handshake = signer_with(FakeTickets()).begin(GET)
+    handshake = authenticator_with(FakeTickets()).begin(GET)
     handshake.step(())
     assert kind(handshake.step(parse_challenges([value]))) is VerdictKind.UNUSABLE
 
@@ -142,7 +148,7 @@ def test_another_mechanism_of_negotiate_is_unusable(value: bytes) -> None:
 @pytest.mark.parametrize("reason", VerdictKind)
 def test_a_missing_ticket_is_the_verdict(reason: VerdictKind) -> None:
     verdict = Verdict(reason, "why")
-    assert signer_with(FakeTickets(verdict), LOGIN).begin(GET).step(()) == verdict
+    assert authenticator_with(FakeTickets(verdict), LOGIN).begin(GET).step(()) == verdict
 
 
 def test_a_token_in_the_first_challenge_is_no_beginning_r_123() -> None:
@@ -153,7 +159,7 @@ def test_a_token_in_the_first_challenge_is_no_beginning_r_123() -> None:
 
 def test_a_login_without_a_user_name_is_refused() -> None:
     with pytest.raises(LoginError, match="user name"):
-        signer_with(FakeTickets(), Login("", "secret"))
+        authenticator_with(FakeTickets(), Login("", "secret"))
 
 
 def test_the_token_is_wrapped_as_in_rfc_4178() -> None:

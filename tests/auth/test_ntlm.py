@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.ntlm import MAX_TYPE2_SIZE, ntlm_in_negotiate, ntlm_scheme, read_type2
-from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToAuthenticate, Verdict, VerdictKind
 from trayproxy.auth.spnego import NTLM_EXTRA
 from trayproxy.auth.windows import TokenError, Tokens, WindowsScheme
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -21,7 +21,7 @@ spnego = pytest.importorskip("spnego")
 
 SECRET = "Zx9-canary-secret"
 LOGIN = Login("CORP\\jdoe", SECRET)
-GET = RequestToSign(b"GET", b"http://a.example/", b"")
+GET = RequestToAuthenticate(b"GET", b"http://a.example/", b"")
 REJECTED = Verdict(VerdictKind.REJECTED)
 BARE = Challenge("ntlm")
 TYPE_2 = (
@@ -40,9 +40,9 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begin(scheme: WindowsScheme, login: Login = LOGIN, end_point: bytes = b"") -> Handshake:
-    signer = scheme.signer(BARE, login, "proxy.corp.example")
-    assert not signer.is_constant
-    return signer.begin(RequestToSign(GET.method, GET.target, GET.body, end_point))
+    authenticator = scheme.authenticator(BARE, login, "proxy.corp.example")
+    assert not authenticator.is_constant
+    return authenticator.begin(RequestToAuthenticate(GET.method, GET.target, GET.body, end_point))
 
 
 def sent(leg: Leg | Verdict, title: bytes = b"NTLM ") -> bytes:
@@ -130,9 +130,9 @@ def test_the_type_1_message_contains_nothing_of_the_login() -> None:
 
 
 def test_every_connection_has_an_exchange_of_its_own_r_121() -> None:
-    signer = ntlm_scheme().signer(BARE, LOGIN, "proxy.corp.example")
+    authenticator = ntlm_scheme().authenticator(BARE, LOGIN, "proxy.corp.example")
     type_2 = (Challenge("ntlm", token68=TYPE_2),)
-    handshakes = [signer.begin(GET) for _ in range(3)]
+    handshakes = [authenticator.begin(GET) for _ in range(3)]
     for handshake in handshakes:
         handshake.step(())
     assert len({sent(handshake.step(type_2)) for handshake in handshakes}) == 3
@@ -266,7 +266,7 @@ def test_logins_that_windows_cannot_carry_are_refused_without_quoting_them(
     user: str, password: str, text: str
 ) -> None:
     with pytest.raises(LoginError, match=text) as refused:
-        ntlm_scheme().signer(BARE, Login(user, password), "proxy.corp.example")
+        ntlm_scheme().authenticator(BARE, Login(user, password), "proxy.corp.example")
     assert SECRET not in f"{refused.value!r}{refused.value.__context__!r}"
 
 
@@ -302,8 +302,8 @@ def nt_hash(password: str) -> str:
 @pytest.mark.skipif(os.name == "nt", reason="there one is signed in to Windows")
 def test_ntlm_without_a_login_needs_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NTLM_USER_FILE", raising=False)
-    signer = ntlm_scheme().signer(BARE, None, "proxy.corp.example")
-    step = signer.begin(GET).step(())
+    authenticator = ntlm_scheme().authenticator(BARE, None, "proxy.corp.example")
+    step = authenticator.begin(GET).step(())
     assert isinstance(step, Verdict)
     assert step.kind is VerdictKind.NO_TICKET
     assert "Windows" in step.text

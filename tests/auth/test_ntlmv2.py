@@ -20,7 +20,7 @@ from trayproxy.auth.ntlmv2 import (
     md4,
     rc4,
 )
-from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToAuthenticate, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge
 
 spnego = pytest.importorskip("spnego")
@@ -242,10 +242,13 @@ def respond(handshake: Handshake, challenge: bytes) -> Leg | Verdict:
 
 def handshakes(count: int) -> list[Handshake]:
     environment = NtlmEnvironment(os.urandom, lambda: NOW_NS, COMPUTER)
-    signer = ntlm_scheme(environment=environment).signer(
+    authenticator = ntlm_scheme(environment=environment).authenticator(
         Challenge("ntlm"), Login("CORP\\jdoe", SECRET), HOST
     )
-    return [signer.begin(RequestToSign(b"GET", b"http://a.example/", b"")) for _ in range(count)]
+    return [
+        authenticator.begin(RequestToAuthenticate(b"GET", b"http://a.example/", b""))
+        for _ in range(count)
+    ]
 
 
 def test_every_connection_has_random_numbers_of_its_own() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import ConstantSigner, Signer, choose
+from trayproxy.auth.scheme import Authenticator, ConstantAuthenticator, choose
 from trayproxy.http.challenges import Challenge, parse_challenges
 
 
@@ -29,8 +29,8 @@ class FakeDigest:
     def understands(self, challenge: Challenge) -> bool:
         return "nonce" in dict(challenge.params)
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        return ConstantSigner(b"Digest")
+    def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
+        return ConstantAuthenticator(b"Digest")
 
 
 def chosen(lines: Sequence[bytes]) -> str:

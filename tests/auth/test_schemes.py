@@ -127,14 +127,14 @@ def test_a_scheme_that_needs_a_login_refuses_none(scheme: Scheme) -> None:
     challenge = Challenge(scheme.name, (("nonce", "n"),))
     if scheme.needs_login:
         with pytest.raises(LoginError, match="user name and a password"):
-            scheme.signer(challenge, None, "proxy.example")
+            scheme.authenticator(challenge, None, "proxy.example")
     else:
-        assert scheme.signer(challenge, None, "proxy.example")
+        assert scheme.authenticator(challenge, None, "proxy.example")
         assert scheme.binds_connection
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, SocksPassword()], ids=lambda scheme: scheme.title)
-def test_no_signer_shows_the_password(scheme: Scheme) -> None:
+def test_no_authenticator_shows_the_password(scheme: Scheme) -> None:
     challenge = Challenge(scheme.name, (("nonce", "n"),))
-    signer = scheme.signer(challenge, Login("jdoe", "Zx9-canary"), "proxy.example")
-    assert "Zx9-canary" not in repr(signer)
+    authenticator = scheme.authenticator(challenge, Login("jdoe", "Zx9-canary"), "proxy.example")
+    assert "Zx9-canary" not in repr(authenticator)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Leg, Offer, RequestToSign, choose
+from trayproxy.auth.scheme import Leg, Offer, RequestToAuthenticate, choose
 from trayproxy.auth.socks import NAME, SocksPassword, socks_challenge, socks_credentials
 from trayproxy.http.challenges import parse_challenges
 
@@ -13,8 +13,10 @@ from trayproxy.http.challenges import parse_challenges
 def test_the_message_is_that_of_rfc_1929() -> None:
     login = Login("jdoe", "pa55 w:rd")
     assert socks_credentials(login) == b"\x01\x04jdoe\x09pa55 w:rd"
-    signer = SocksPassword().signer(socks_challenge(), login, "proxy.example")
-    assert signer.begin(RequestToSign(b"", b"")).step(()) == Leg(socks_credentials(login))
+    authenticator = SocksPassword().authenticator(socks_challenge(), login, "proxy.example")
+    assert authenticator.begin(RequestToAuthenticate(b"", b"")).step(()) == Leg(
+        socks_credentials(login)
+    )
 
 
 def test_text_is_encoded_as_utf_8_in_composed_form() -> None:

@@ -211,9 +211,9 @@ def credentials_in(future: OutcomeFuture) -> Credentials:
 
 def is_same(first: Credentials | None, other: Credentials) -> bool:
     """Return whether two credentials are the same except for their send permit."""
-    return first is not None and (first.login_id, first.signer) == (
+    return first is not None and (first.login_id, first.authenticator) == (
         other.login_id,
-        other.signer,
+        other.authenticator,
     )
 
 

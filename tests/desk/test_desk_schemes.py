@@ -19,7 +19,7 @@ from tests.support.stub_scheme import StubScheme
 from tests.support.values import RIGHT, WRONG
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import ConstantSigner, Scheme, Signer, Verdict, VerdictKind
+from trayproxy.auth.scheme import Authenticator, ConstantAuthenticator, Scheme, Verdict, VerdictKind
 from trayproxy.desk.broker import Accepted, SilentUpstream
 from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
 from trayproxy.desk.desk import Desk
@@ -55,10 +55,12 @@ class Ticket(StubScheme):
         if "@" in login.user:
             raise LoginError("No @ here.")
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
+    def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
         if self.broken:
             raise LoginError("It needs a login.")
-        return ConstantSigner(f"{self.title} {login.user if login else 'me'} {host}".encode())
+        return ConstantAuthenticator(
+            f"{self.title} {login.user if login else 'me'} {host}".encode()
+        )
 
 
 NEGOTIATE = Ticket(name="negotiate", title="Negotiate", family="negotiate")
@@ -247,7 +249,7 @@ def test_a_rejection_without_challenges_rejects_the_tried_login(harness: Schemes
     assert credentials_in(again).login == RIGHT
 
 
-def test_a_scheme_without_a_signer_is_skipped() -> None:
+def test_a_scheme_without_a_authenticator_is_skipped() -> None:
     loop = SkippingLoop()
     harness = SchemesHarness(loop, schemes=(replace(NEGOTIATE, broken=True), NTLM))
     future = send_request(harness)
@@ -346,7 +348,10 @@ def test_the_own_sign_in_is_used_without_a_prompt(harness: SchemesHarness) -> No
     harness.desk.broker.report(credentials, Accepted())
     known = harness.desk.broker.known(SPACE)
     assert known is not None
-    assert (known.login_id, known.signer) == (credentials.login_id, credentials.signer)
+    assert (known.login_id, known.authenticator) == (
+        credentials.login_id,
+        credentials.authenticator,
+    )
     harness.wait()
     assert harness.listener.prompts == []
     assert harness.store.lookups == []

@@ -271,7 +271,7 @@ class FakeBroker:
             login,
             scheme,
             challenge,
-            scheme.signer(challenge, login, ""),
+            scheme.authenticator(challenge, login, ""),
             AcceptanceRecord(),
         )
         self._made[space] = answer

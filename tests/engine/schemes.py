@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.support.stub_scheme import StubScheme
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToAuthenticate, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
@@ -25,7 +25,7 @@ class ScriptedHandshake:
     """
 
     steps: Sequence[Step]
-    request: RequestToSign
+    request: RequestToAuthenticate
     challenges: list[tuple[Challenge, ...]] = field(default_factory=list)
     final_responses: int = 0
     before_step: Callable[[], object] = lambda: None
@@ -55,10 +55,12 @@ class ScriptedScheme(StubScheme):
     before_step: Callable[[], object] = lambda: None
     handshakes: list[ScriptedHandshake] = field(default_factory=list)
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> "ScriptedScheme":
+    def authenticator(
+        self, challenge: Challenge, login: Login | None, host: str
+    ) -> "ScriptedScheme":
         return self
 
-    def begin(self, request: RequestToSign) -> Handshake:
+    def begin(self, request: RequestToAuthenticate) -> Handshake:
         self.handshakes.append(ScriptedHandshake(self.steps, request, before_step=self.before_step))
         return self.handshakes[-1]
 
@@ -89,10 +91,10 @@ class TicketScheme(StubScheme):
     def understands(self, challenge: Challenge) -> bool:
         return not challenge.token68
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> "TicketScheme":
+    def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> "TicketScheme":
         return self
 
-    def begin(self, request: RequestToSign) -> Handshake:
+    def begin(self, request: RequestToAuthenticate) -> Handshake:
         return _Tokens()
 
 

@@ -23,7 +23,7 @@ from tests.http.readers import (
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Leg, RequestToSign, choose
+from trayproxy.auth.scheme import Leg, RequestToAuthenticate, choose
 from trayproxy.engine.net.socks5 import (
     ConnectFailedError,
     NoAcceptableMethodError,
@@ -226,8 +226,8 @@ def challenges_are_never_too_much(octets: bytes) -> None:
         assert isinstance(challenge.realm, str)
     offer = choose(challenges, [Digest(token_bytes), Basic()])
     if offer is not None:
-        signer = offer.scheme.signer(offer.challenge, LOGIN, "proxy.test")
-        leg = signer.begin(RequestToSign(b"GET", b"http://a/", None)).step(())
+        authenticator = offer.scheme.authenticator(offer.challenge, LOGIN, "proxy.test")
+        leg = authenticator.begin(RequestToAuthenticate(b"GET", b"http://a/", None)).step(())
         # Without content nothing can be said where it is to be signed, too.
         assert not isinstance(leg, Leg) or is_field_value(leg.credentials)
     if len(challenges) < MOST_CHALLENGES:

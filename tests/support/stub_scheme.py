@@ -9,7 +9,7 @@ from trayproxy.http.challenges import Challenge
 @dataclass(kw_only=True)
 class StubScheme:
     """The parts of `trayproxy.auth.scheme.Scheme` that most tests do not vary. Subclasses add
-    ``signer``."""
+    ``authenticator``."""
 
     name: str = "ntlm"
     title: str = "NTLM"

@@ -17,7 +17,7 @@ from trayproxy.auth.login import (
     require_login,
     requires_utf_8,
 )
-from trayproxy.auth.scheme import ConstantSigner, Signer
+from trayproxy.auth.scheme import Authenticator, ConstantAuthenticator
 from trayproxy.http.challenges import Challenge
 
 
@@ -50,14 +50,14 @@ class Basic:
         """Return True: a challenge without a realm, as proxy.py sends it, can be answered too."""
         return True
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return a signer with the same credentials for every request, computed once.
+    def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
+        """Return an authenticator with the same credentials for every request, computed once.
 
         Raises:
             LoginError: See `basic_credentials`; or the login is None.
         """
         encoding = UTF_8 if requires_utf_8(challenge) else self.encoding
-        return ConstantSigner(basic_credentials(require_login(login), encoding))
+        return ConstantAuthenticator(basic_credentials(require_login(login), encoding))
 
 
 def basic_credentials(login: Login, encoding: str = UTF_8) -> bytes:

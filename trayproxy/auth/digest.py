@@ -40,7 +40,14 @@ from trayproxy.auth.login import (
     require_login,
     requires_utf_8,
 )
-from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
+from trayproxy.auth.scheme import (
+    Authenticator,
+    Handshake,
+    Leg,
+    RequestToAuthenticate,
+    Verdict,
+    VerdictKind,
+)
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 
@@ -117,8 +124,8 @@ class Digest:
         """Return whether a challenge has a nonce, a known algorithm and qop (section 3.3)."""
         return _Terms.of(challenge) is not None
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return a signer that keeps a hash of the login, not the password.
+    def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
+        """Return an authenticator that keeps a hash of the login, not the password.
 
         Raises:
             LoginError: See `check`; or the login is None, or contains a character outside the
@@ -127,8 +134,8 @@ class Digest:
         login = require_login(login)
         self.check(login)
         terms = _Terms.of(challenge)
-        assert terms is not None, "only challenges that are understood get a signer"
-        return DigestSigner(terms, login, self.random, self.encoding)
+        assert terms is not None, "only challenges that are understood get an authenticator"
+        return DigestAuthenticator(terms, login, self.random, self.encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +190,7 @@ class _Terms:
         )
 
     def is_compatible(self, earlier: "_Terms") -> bool:
-        """Return whether a signer made for earlier parameters can use these too."""
+        """Return whether an authenticator made for earlier parameters can use these too."""
         same = self.realm == earlier.realm and self.utf8 == earlier.utf8
         return same and (self.algorithm or "md5").lower() == (earlier.algorithm or "md5").lower()
 
@@ -208,7 +215,7 @@ class _Nonce:
     count: int = 0
 
 
-class DigestSigner:
+class DigestAuthenticator:
     """A login in use for a realm, and the free nonces."""
 
     is_constant = False
@@ -243,7 +250,7 @@ class DigestSigner:
         self._nonces: WeakValueDictionary[str, _Nonce] = WeakValueDictionary()
         self._idle = [self.nonce_of(terms)]
 
-    def begin(self, request: RequestToSign) -> Handshake:
+    def begin(self, request: RequestToAuthenticate) -> Handshake:
         """Return the handshake for a request."""
         return _DigestHandshake(self, request)
 
@@ -284,7 +291,7 @@ class DigestSigner:
             del self._idle[:-MAX_IDLE]
 
     def answerable_terms(self, challenges: tuple[Challenge, ...]) -> _Terms | None:
-        """Return the first challenge with this signer's realm and algorithm (section 3.7)."""
+        """Return the first challenge with this realm and algorithm (section 3.7)."""
         for challenge in challenges:
             if challenge.scheme == "digest":
                 terms = _Terms.of(challenge)
@@ -297,23 +304,23 @@ class DigestSigner:
         is_asked = any(challenge.scheme == "digest" for challenge in challenges)
         return is_asked and self.answerable_terms(challenges) is None
 
-    def sign(self, nonce: _Nonce, request: RequestToSign) -> bytes | None:
+    def credentials_for(self, nonce: _Nonce, request: RequestToAuthenticate) -> bytes | None:
         """Return the credentials of a request; None if its content is needed and has not been read.
 
         The parameters are those of section 3.4, quoted as specified there: all values are quoted
         except `algorithm`, `qop` and `nc`.
         """
         terms = nonce.terms
-        signed = [request.method, request.target]
+        hashed = [request.method, request.target]
         if terms.qop is Qop.AUTH_INT:
             if request.body is None:
                 return None
-            signed.append(self._hash(request.body))
+            hashed.append(self._hash(request.body))
         nonce.count += 1
         value = nonce.value.encode("iso-8859-1")
         count, cnonce = b"%08x" % nonce.count, nonce.cnonce.encode()
         between = [] if terms.qop is Qop.NONE else [count, cnonce, terms.qop.value.encode()]
-        parts = [nonce.secret, value, *between, self._hash(b":".join(signed))]
+        parts = [nonce.secret, value, *between, self._hash(b":".join(hashed))]
         params = [
             *self._user_params(terms),
             b"realm=" + _quote(terms.realm.encode("iso-8859-1")),
@@ -355,8 +362,8 @@ class DigestSigner:
 class _DigestHandshake:
     """The Digest authentication of a request, and its nonce."""
 
-    def __init__(self, signer: DigestSigner, request: RequestToSign) -> None:
-        self._signer = signer
+    def __init__(self, authenticator: DigestAuthenticator, request: RequestToAuthenticate) -> None:
+        self._authenticator = authenticator
         self._request = request
         self._nonce: _Nonce | None = None
         self._is_pooled = False  # False if a 407 to this request issued the nonce.
@@ -367,13 +374,13 @@ class _DigestHandshake:
         """Return the next leg: at most one without, and at most four with credentials."""
         self._legs += 1
         if self._legs == 1:
-            if self._signer.asks_only_others(challenges):
+            if self._authenticator.asks_only_others(challenges):
                 return Verdict(VerdictKind.UNUSABLE, _CHANGED)
-            self._nonce = self._signer.take_nonce(challenges)
-            self._is_pooled = self._signer.answerable_terms(challenges) is None
-            return self._sign() if self._nonce else Leg(b"")
+            self._nonce = self._authenticator.take_nonce(challenges)
+            self._is_pooled = self._authenticator.answerable_terms(challenges) is None
+            return self._next_leg() if self._nonce else Leg(b"")
         nonce, self._nonce = self._nonce, None
-        terms = self._signer.answerable_terms(challenges)
+        terms = self._authenticator.answerable_terms(challenges)
         if nonce is None:
             if terms is None:
                 return Verdict(VerdictKind.UNUSABLE, _CHANGED)
@@ -387,22 +394,22 @@ class _DigestHandshake:
             return Verdict(VerdictKind.REJECTED)
         elif not self._is_pooled:
             return Verdict(VerdictKind.REJECTED, other_nonce=not terms.states_stale)
-        self._nonce, self._is_pooled = self._signer.nonce_of(terms), False
-        return self._sign()
+        self._nonce, self._is_pooled = self._authenticator.nonce_of(terms), False
+        return self._next_leg()
 
     def finish(self, fields: Fields) -> None:
         """Release the nonce, replaced by ``nextnonce`` if there is such a field (section 3.5)."""
         if self._nonce is not None:
             nonce, self._nonce = self._nonce, None
-            self._signer.release_nonce(nonce, _next_nonce(fields))
+            self._authenticator.release_nonce(nonce, _next_nonce(fields))
 
-    def _sign(self) -> Leg | Verdict:
+    def _next_leg(self) -> Leg | Verdict:
         assert self._nonce is not None
-        credentials = self._signer.sign(self._nonce, self._request)
+        credentials = self._authenticator.credentials_for(self._nonce, self._request)
         if credentials is None:
             nonce, self._nonce = self._nonce, None
             if self._is_pooled:
-                self._signer.release_nonce(nonce, None)
+                self._authenticator.release_nonce(nonce, None)
             return Verdict(VerdictKind.UNUSABLE, _NO_CONTENT, lacks_content=True)
         return Leg(credentials)
 

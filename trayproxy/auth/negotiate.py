@@ -22,7 +22,14 @@ from binascii import Error as Base64Error
 from collections.abc import Callable
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
+from trayproxy.auth.scheme import (
+    Authenticator,
+    Handshake,
+    Leg,
+    RequestToAuthenticate,
+    Verdict,
+    VerdictKind,
+)
 from trayproxy.auth.windows import Tickets, TokenError, WindowsScheme
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
@@ -65,20 +72,20 @@ def kerberos_scheme(tickets: TicketSource = _kerberos_tickets) -> WindowsScheme:
         tickets: The source of the tickets.
     """
 
-    def make_signer(login: Login | None, host: str) -> Signer:
-        return NegotiateSigner(tickets(login, host), has_password=login is not None)
+    def make_authenticator(login: Login | None, host: str) -> Authenticator:
+        return NegotiateAuthenticator(tickets(login, host), has_password=login is not None)
 
-    return WindowsScheme(make_signer, name="negotiate", title="Kerberos", family="negotiate")
+    return WindowsScheme(make_authenticator, name="negotiate", title="Kerberos", family="negotiate")
 
 
-class NegotiateSigner:
+class NegotiateAuthenticator:
     """The Kerberos tickets in use for an upstream."""
 
     is_constant = False
     blocks = True
 
     def __init__(self, tickets: Tickets, *, has_password: bool) -> None:
-        """Create the signer without requesting a ticket.
+        """Create the authenticator without requesting a ticket.
 
         Args:
             tickets: The source of the tokens.
@@ -88,7 +95,7 @@ class NegotiateSigner:
         self._has_password = has_password
         self._was_accepted = False
 
-    def begin(self, request: RequestToSign) -> Handshake:
+    def begin(self, request: RequestToAuthenticate) -> Handshake:
         """Return the handshake for a connection; the request is not part of it."""
         return _NegotiateHandshake(self, request.end_point)
 
@@ -123,24 +130,24 @@ class NegotiateSigner:
 
 
 class _NegotiateHandshake:
-    def __init__(self, signer: NegotiateSigner, end_point: bytes) -> None:
-        self._signer = signer
+    def __init__(self, authenticator: NegotiateAuthenticator, end_point: bytes) -> None:
+        self._authenticator = authenticator
         self._end_point = end_point
         self._is_sent = False
 
     def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
         """Return the only leg, and on the second call the verdict."""
         if self._is_sent:
-            return self._signer.rejection_verdict(challenges)
+            return self._authenticator.rejection_verdict(challenges)
         self._is_sent = True
         try:
-            return Leg(self._signer.credentials(self._end_point))
+            return Leg(self._authenticator.credentials(self._end_point))
         except TokenError as error:
             return error.verdict
 
     def finish(self, fields: Fields) -> None:
         """Record that the ticket was accepted. A mutual authentication token is ignored."""
-        self._signer.mark_accepted()
+        self._authenticator.mark_accepted()
 
 
 def is_completed(token: str) -> bool:

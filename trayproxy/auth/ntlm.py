@@ -20,7 +20,14 @@ from collections.abc import Callable
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.ntlmv2 import NtlmEnvironment
-from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
+from trayproxy.auth.scheme import (
+    Authenticator,
+    Handshake,
+    Leg,
+    RequestToAuthenticate,
+    Verdict,
+    VerdictKind,
+)
 from trayproxy.auth.windows import TokenError, Tokens, WindowsScheme
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
@@ -53,14 +60,14 @@ def ntlm_scheme(
             computes them.
     """
 
-    def signs(login: Login | None, host: str) -> Signer:
+    def signs(login: Login | None, host: str) -> Authenticator:
         if start is not None:
-            return NtlmSigner(name, lambda end_point: start(login, host, end_point))
+            return NtlmAuthenticator(name, lambda end_point: start(login, host, end_point))
         # Here, because most upstreams never need it.
         from trayproxy.auth.spnego import NtlmLogin
 
         messages = NtlmLogin(login, host, environment)
-        return NtlmSigner(name, messages.begin, lambda: messages.may_block)
+        return NtlmAuthenticator(name, messages.begin, lambda: messages.may_block)
 
     return WindowsScheme(signs, name, title="NTLM", family="ntlm")
 
@@ -74,7 +81,7 @@ def ntlm_in_negotiate(environment: NtlmEnvironment | None = None) -> WindowsSche
     return ntlm_scheme(name="negotiate", environment=environment)
 
 
-class NtlmSigner:
+class NtlmAuthenticator:
     """A login in use for an upstream, with an exchange of messages per connection."""
 
     is_constant = False
@@ -85,7 +92,7 @@ class NtlmSigner:
         start: Callable[[bytes], Tokens],
         may_block: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Create the signer without starting an exchange.
+        """Create the authenticator without starting an exchange.
 
         Args:
             scheme: The auth-scheme of the messages, in lower case.
@@ -101,7 +108,7 @@ class NtlmSigner:
         """True if a step may block: loading pyspnego and calling Windows (SSPI) do."""
         return self._may_block()
 
-    def begin(self, request: RequestToSign) -> Handshake:
+    def begin(self, request: RequestToAuthenticate) -> Handshake:
         """Return the handshake for a connection; the request is not part of it."""
         return _NtlmHandshake(self._scheme, lambda: self._start(request.end_point))
 

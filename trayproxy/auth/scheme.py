@@ -3,14 +3,14 @@
 Authentication uses three kinds of objects:
 
 - A `Scheme` decides whether it can answer a challenge, and which logins it can carry.
-- A `Signer` holds a login for a protection space. All requests with this login share the signer,
-  and with it their common state: the ``nc`` of Digest, the ticket of Kerberos.
+- An `Authenticator` holds a login for a protection space. All requests with this login share the
+  authenticator, and with it their common state: the ``nc`` of Digest, the ticket of Kerberos.
 - A `Handshake` authenticates a single request on a connection. Its `step` method returns the next
   `Leg`. After each 407, `step` is called again with the challenges of the 407, until the request
   succeeds or `step` returns a `Verdict`.
 
-A Basic handshake has a single leg, which is the same for all requests (`ConstantSigner`). A Digest
-handshake has a second leg if its nonce is stale. An NTLM handshake has two legs on the same
+A Basic handshake has a single leg, which is the same for all requests (`ConstantAuthenticator`). A
+Digest handshake has a second leg if its nonce is stale. An NTLM handshake has two legs on the same
 connection, and a Negotiate handshake a single leg.
 """
 
@@ -25,7 +25,7 @@ from trayproxy.http.fields import Fields
 
 
 @dataclass(frozen=True, slots=True)
-class RequestToSign:
+class RequestToAuthenticate:
     """The parts of a request from which a scheme computes credentials.
 
     Attributes:
@@ -123,7 +123,7 @@ class Verdict:
         is_transient: True if the reason may disappear within moments, and an early retry makes
             sense.
         other_nonce: True if the refusal contained another nonce and did not state whether the
-            signed nonce was stale. If the upstream issued the signed nonce, it has refused the
+            sent nonce was stale. If the upstream issued the sent nonce, it has refused the
             login. Another upstream behind the same name may merely not know the nonce.
     """
 
@@ -172,11 +172,11 @@ class Handshake(Protocol):
         """
 
 
-class Signer(Protocol):
+class Authenticator(Protocol):
     """A login in use for a protection space, shared by all requests with this login.
 
-    If `Scheme.blocks` is true, several threads may use the signer and its handshakes at a time.
-    Otherwise all of them belong to a single thread.
+    If `Scheme.blocks` is true, several threads may use the authenticator and its handshakes at a
+    time. Otherwise all of them belong to a single thread.
     """
 
     @property
@@ -190,7 +190,7 @@ class Signer(Protocol):
     def blocks(self) -> bool:
         """True if a step may block now, for schemes with `Scheme.blocks`."""
 
-    def begin(self, request: RequestToSign) -> Handshake:
+    def begin(self, request: RequestToAuthenticate) -> Handshake:
         """Return the handshake for a request; a repeated request needs a new handshake."""
 
 
@@ -235,8 +235,8 @@ class Scheme(Protocol):
     def understands(self, challenge: Challenge) -> bool:
         """Return whether the scheme can answer this challenge, which names the scheme."""
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return the signer for requests with this login.
+    def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
+        """Return the authenticator for requests with this login.
 
         Args:
             challenge: The challenge to answer.
@@ -250,8 +250,8 @@ class Scheme(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ConstantSigner:
-    """A signer with the same credentials for every request.
+class ConstantAuthenticator:
+    """An authenticator with the same credentials for every request.
 
     Attributes:
         credentials: The credentials of every request.
@@ -269,7 +269,7 @@ class ConstantSigner:
         """False: no step blocks."""
         return False
 
-    def begin(self, request: RequestToSign) -> Handshake:
+    def begin(self, request: RequestToAuthenticate) -> Handshake:
         """Return a handshake of a single leg. A 407 to this leg is a rejection."""
         return _OneLeg(self.credentials)
 

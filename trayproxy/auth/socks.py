@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from unicodedata import normalize
 
 from trayproxy.auth.login import Login, LoginError, check_characters, require_login
-from trayproxy.auth.scheme import ConstantSigner, Signer
+from trayproxy.auth.scheme import Authenticator, ConstantAuthenticator
 from trayproxy.http.challenges import Challenge
 
 NAME = "socks5/password"
@@ -49,13 +49,13 @@ class SocksPassword:
         """Return True: the method has no parameters."""
         return True
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return a signer with the same message for every connection, computed once.
+    def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
+        """Return an authenticator with the same message for every connection, computed once.
 
         Raises:
             LoginError: See `socks_credentials`; or the login is None.
         """
-        return ConstantSigner(socks_credentials(require_login(login)))
+        return ConstantAuthenticator(socks_credentials(require_login(login)))
 
 
 def socks_credentials(login: Login) -> bytes:

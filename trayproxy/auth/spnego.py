@@ -153,7 +153,7 @@ class NtlmLogin:
         """Return a new exchange of messages.
 
         Args:
-            end_point: See `trayproxy.auth.scheme.RequestToSign`.
+            end_point: See `trayproxy.auth.scheme.RequestToAuthenticate`.
 
         Raises:
             TokenError: The library is not installed, or Windows has no log-on to use.

@@ -2,7 +2,7 @@
 
 Both schemes use a Windows login or, without a login, the user's log-on to this computer, and both
 begin with a challenge without parameters. The schemes differ only in their messages, which the
-signers implement.
+authenticators implement.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from trayproxy.auth.login import Login, LoginError, check_characters, windows_name
-from trayproxy.auth.scheme import Signer, Verdict
+from trayproxy.auth.scheme import Authenticator, Verdict
 from trayproxy.http.challenges import Challenge
 
 
@@ -44,10 +44,10 @@ class Tickets(Protocol):
     """The source of Kerberos tokens for an upstream; several threads may use it at a time."""
 
     def token(self, end_point: bytes) -> bytes:
-        """Return a new token for a connection: a ticket and its authenticator.
+        """Return a new token for a connection: a Kerberos ticket and its Kerberos authenticator.
 
         Args:
-            end_point: See `trayproxy.auth.scheme.RequestToSign`.
+            end_point: See `trayproxy.auth.scheme.RequestToAuthenticate`.
 
         Raises:
             TokenError: No ticket is available.
@@ -59,11 +59,11 @@ class WindowsScheme:
     """The NTLM or the Negotiate scheme.
 
     Attributes:
-        make_signer: Returns the signer for a login, or for the user's own sign-in if the login is
-            None, and the host of the upstream.
+        make_authenticator: Returns the authenticator for a login, or for the user's own sign-in if
+            the login is None, and the host of the upstream.
     """
 
-    make_signer: Callable[[Login | None, str], Signer]
+    make_authenticator: Callable[[Login | None, str], Authenticator]
     name: str
     title: str
     family: str
@@ -84,15 +84,15 @@ class WindowsScheme:
         """Return whether the challenge has no token: a token before message 1 is invalid."""
         return not challenge.token68
 
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return a signer that begins a new handshake for each connection.
+    def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
+        """Return an authenticator that begins a new handshake for each connection.
 
         Raises:
             LoginError: See `check`.
         """
         if login is not None:
             self.check(login)
-        return self.make_signer(login, host)
+        return self.make_authenticator(login, host)
 
 
 def check_windows_login(login: Login) -> None:

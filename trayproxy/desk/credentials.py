@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Leg, Offer, RequestToSign, Scheme, Signer
+from trayproxy.auth.scheme import Authenticator, Leg, Offer, RequestToAuthenticate, Scheme
 from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.domain.problem import Problem
@@ -73,7 +73,7 @@ class Credentials:
         login: The login; None for the own sign-in (a Kerberos ticket or the log-on to Windows).
         scheme: The authentication scheme.
         challenge: The challenge for the credentials.
-        signer: Computes the credentials of a request.
+        authenticator: Computes the credentials of a request.
         acceptance: When the login was last accepted; shared by all credentials with this login.
         offers: All offers from which the scheme was chosen.
         has_changed_realm: True if the request has already been moved to another realm.
@@ -85,7 +85,7 @@ class Credentials:
     login: Login | None
     scheme: Scheme
     challenge: Challenge
-    signer: Signer = field(repr=False)
+    authenticator: Authenticator = field(repr=False)
     acceptance: AcceptanceRecord = field(repr=False)
     offers: tuple[Offer, ...] = field(default=(), repr=False)
     has_changed_realm: bool = False
@@ -113,7 +113,7 @@ class Credentials:
     @property
     def is_constant(self) -> bool:
         """True if the credentials of a request may be cached together with its head."""
-        return self.signer.is_constant
+        return self.authenticator.is_constant
 
     @property
     def label(self) -> str:
@@ -129,7 +129,7 @@ class Credentials:
             method: The request's method.
             target: The request-target as sent.
         """
-        leg = self.signer.begin(RequestToSign(method, target)).step(())
+        leg = self.authenticator.begin(RequestToAuthenticate(method, target)).step(())
         assert isinstance(leg, Leg), "this scheme has more than one leg"
         return leg.credentials
 

@@ -89,7 +89,8 @@ class CurrentCredentials:
     def find(self, offer: Offer, login_id: LoginId, offers: tuple[Offer, ...]) -> Credentials:
         """Return the credentials for a login and a scheme.
 
-        Requests with the same login and scheme share the object, and with it the signer's counters.
+        Requests with the same login and scheme share the object, and with it the counters of the
+        authenticator.
 
         Args:
             offer: The offer of the scheme.
@@ -108,9 +109,15 @@ class CurrentCredentials:
         ):
             login = self._queries.login(login_id)
             host = urlsplit(login_id.space.upstream_id.upstream).hostname or ""
-            signer = offer.scheme.signer(offer.challenge, login, host)
+            authenticator = offer.scheme.authenticator(offer.challenge, login, host)
             credentials = Credentials(
-                login_id, login, offer.scheme, offer.challenge, signer, AcceptanceRecord(), offers
+                login_id,
+                login,
+                offer.scheme,
+                offer.challenge,
+                authenticator,
+                AcceptanceRecord(),
+                offers,
             )
             self._credentials[login_id.space, method] = credentials
         return credentials

@@ -43,7 +43,12 @@ def order(target: Authority = TARGET) -> PreconnectOrder:
     assert login_id is not None
     login = Login("user", "pass")
     credentials = Credentials(
-        login_id, login, scheme, challenge, scheme.signer(challenge, login, ""), AcceptanceRecord()
+        login_id,
+        login,
+        scheme,
+        challenge,
+        scheme.authenticator(challenge, login, ""),
+        AcceptanceRecord(),
     )
     return PreconnectOrder(Route.direct(), credentials, target)
 

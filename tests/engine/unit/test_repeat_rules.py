@@ -31,8 +31,10 @@ def credentials(scheme: Scheme) -> Credentials:
     """Return credentials with this scheme."""
     challenge, login = Challenge(scheme.name), Login("user", "pass")
     space = ProtectionSpace(UpstreamId("office", "http://proxy.test:3128"), "", scheme.family)
-    signer = scheme.signer(challenge, login, "proxy.test")
-    return Credentials(LoginId(space, 1), login, scheme, challenge, signer, AcceptanceRecord())
+    authenticator = scheme.authenticator(challenge, login, "proxy.test")
+    return Credentials(
+        LoginId(space, 1), login, scheme, challenge, authenticator, AcceptanceRecord()
+    )
 
 
 BASIC, NTLM, TICKET = (credentials(one) for one in (Basic(), ntlm_like_scheme(), TicketScheme()))

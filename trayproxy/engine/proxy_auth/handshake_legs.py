@@ -4,7 +4,7 @@ Every handshake is completed: a proxy reserves a helper process for each handsha
 four helpers does not answer a fifth client while four handshakes are incomplete.
 """
 
-from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToAuthenticate, Verdict, VerdictKind
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.proxy_auth.auth_messages import AttemptBrokenError, AuthMessages
 from trayproxy.engine.proxy_auth.auth_port import (
@@ -126,10 +126,10 @@ class HandshakeLegs:
         port, messages = self._port, self._messages
         while True:
             request = messages.request
-            to_sign = RequestToSign(
+            parts = RequestToAuthenticate(
                 request.method, request_target(request), port.content, port.end_point
             )
-            handshake = credentials.signer.begin(to_sign)
+            handshake = credentials.authenticator.begin(parts)
             step = await port.run_step(credentials, handshake, messages.challenges)
             if (
                 isinstance(step, Leg)

@@ -252,7 +252,7 @@ class OwnAuthPort:
         self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
         """Return the next step of a handshake. A blocking step runs in a thread."""
-        if not (credentials.scheme.blocks and credentials.signer.blocks):
+        if not (credentials.scheme.blocks and credentials.authenticator.blocks):
             return handshake.step(challenges)
         try:
             async with asyncio.timeout(self._tools.limits.auth_step_s):

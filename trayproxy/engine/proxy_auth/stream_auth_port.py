@@ -333,7 +333,7 @@ class StreamAuthPort:
         Raises:
             ClientGoneError: The client disconnected in the meantime.
         """
-        if not (credentials.scheme.blocks and credentials.signer.blocks):
+        if not (credentials.scheme.blocks and credentials.authenticator.blocks):
             return handshake.step(challenges)
         future = self._lease.auth.handshake_threads.run(handshake, challenges)
         self._downstream.deadline = None
