@@ -566,6 +566,17 @@ def test_no_login_is_sent_before_its_trial_is_recorded(events: list[str]) -> Non
                 driver.end_without_response(in_flight[-1], was_sent=True)
 
 
+def test_an_untouched_prompt_closes_if_its_clients_leave_before_the_trial_is_recorded() -> None:
+    driver = DelayedRecords()
+    request = driver.challenge()
+    driver.handle(LookupFinished(driver.lookups.popleft(), None, driver.machine.keyring))
+    assert driver.due_prompt.waiting == 1
+    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    assert driver.is_prompting
+    driver.disconnect(request)
+    assert driver.endings() == ["ABANDONED"]
+
+
 @given(
     st.floats(1.0, 86400.0),
     st.booleans(),

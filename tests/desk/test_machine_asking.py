@@ -321,6 +321,16 @@ def test_requests_are_refused_if_the_tray_does_not_restart(driver: MachineDriver
     assert not driver.is_prompting
 
 
+def test_a_prompt_opened_by_the_user_stays_if_the_tray_does_not_restart(
+    driver: MachineDriver,
+) -> None:
+    driver.sign_in()
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(FrontEndsChanged(0))
+    driver.advance(60)
+    assert driver.prompt.reason is PromptReason.ASKED_FOR
+
+
 def test_grace_starts_when_the_last_front_end_disconnects(
     driver: MachineDriver,
 ) -> None:

@@ -673,6 +673,14 @@ def test_own_sign_in_needs_neither_keyring_nor_prompt() -> None:
     assert driver.machine.facts("office").sign_in is SignInState.OK
 
 
+def test_own_sign_in_without_responses_needs_no_user() -> None:
+    driver = sso()
+    for _ in range(driver.limits.unanswered_max + 2):
+        driver.end_without_response(driver.challenge(SSO_SPACE, SSO), was_sent=True)
+        assert driver.machine.facts("office").sign_in is SignInState.UNTESTED
+    assert len(driver.released()) == driver.limits.unanswered_max + 2
+
+
 def test_a_missing_ticket_is_reported_and_retried_every_few_seconds() -> None:
     driver = sso(NEGOTIATE)
     first = driver.challenge(SSO_SPACE, SSO)
