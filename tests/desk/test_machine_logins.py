@@ -297,6 +297,36 @@ def test_locked_keyring_is_not_polled_without_an_open_prompt(driver: MachineDriv
     assert driver.effects_of(SurveyKeyring) == []
 
 
+def test_a_late_result_of_the_keyring_does_not_replace_a_login_accepted_in_the_meantime(
+    driver: MachineDriver,
+) -> None:
+    first = driver.challenge()
+    driver.finish_lookup(RIGHT)
+    driver.advance(driver.limits.canary_timeout + driver.limits.locked_lookup_ttl)
+    driver.challenge()
+    driver.advance(driver.limits.lookup_timeout)
+    driver.accept(first)
+    driver.finish_lookup(OTHER)
+    assert len(driver.effects_of(LookUpLogin)) == 2
+    assert driver.machine.is_trusted(driver.login_id_of(first))
+
+
+def test_forgetting_the_login_keeps_requests_waiting_for_a_prompt(driver: MachineDriver) -> None:
+    request = driver.challenge()
+    driver.finish_lookup(None)
+    driver.handle(LoginsForgotten("office"))
+    assert driver.due_prompt.waiting == 1
+    driver.answer_prompt(RIGHT)
+    assert driver.released() == [request]
+
+
+def test_forgetting_the_login_keeps_a_prompt_opened_by_the_user(driver: MachineDriver) -> None:
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(LoginsForgotten("office"))
+    assert driver.prompt.reason is PromptReason.NEEDED
+    assert driver.machine.facts("office").sign_in is SignInState.NEEDED
+
+
 def test_a_login_from_the_command_line_answers_the_open_prompt(driver: MachineDriver) -> None:
     first, second = driver.open_prompt(2)
     driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))

@@ -964,3 +964,18 @@ def test_500_requests_cost_one_prompt_and_one_log_on(driver: MachineDriver) -> N
     driver.accept(driver.released()[-1])
     assert len(driver.released()) == 501
     assert BASIC.scheme == driver.scheme_of(requests[1])
+
+
+def test_a_refused_request_waits_for_the_last_own_request_after_its_deadline() -> None:
+    driver = MachineDriver()
+    driver.machine.state.can_send_own = True
+    login_id = driver.sign_in()
+    refused = driver.challenge(tried=login_id, target="blocked.example:443")
+    (first,) = driver.effects_of(SendOwnRequest)
+    driver.handle(OwnRequestEnded(first.number, was_challenged=True))
+    last = driver.effects_of(SendOwnRequest)[-1]
+    assert last.number != first.number
+    driver.advance(driver.limits.canary_overdue + 1)
+    assert driver.refused() == {}
+    driver.handle(OwnRequestEnded(last.number, was_challenged=True))
+    assert driver.refused() == {refused: "FORBIDDEN"}
