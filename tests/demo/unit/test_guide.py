@@ -29,6 +29,7 @@ def test_the_introduction_contains_the_login_and_the_addresses() -> None:
         assert fact in text
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("has_tray", [True, False])
 def test_the_introduction_fits_a_terminal(has_tray: bool) -> None:
     lines = list(introduction(NETWORK, "http://127.0.0.1:65535", has_tray=has_tray))

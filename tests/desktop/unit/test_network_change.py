@@ -101,6 +101,7 @@ def test_a_system_without_reports_gets_the_null_watch(
         raise PermissionError("a sandbox")
 
     monkeypatch.setattr(linux, "LinuxNetworkWatch", refuse)
+    monkeypatch.setattr(windows, "WindowsNetworkWatch", refuse)
     watch = watch_network(loop, lambda: None)
     assert isinstance(watch, NullNetworkWatch)
     watch.close()

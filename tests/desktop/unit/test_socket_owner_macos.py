@@ -2,30 +2,18 @@
 
 import ctypes
 import errno
-import os
 import socket
 import struct
 from typing import Any
 
 import pytest
 
-from tests.support.client_programs import (
-    has_ipv6,
-)
+from tests.desktop.endpoints import ENDS
 from trayproxy.desktop.socket_owner.base import (
     Endpoint,
     SocketOwner,
 )
 from trayproxy.desktop.socket_owner.macos import MacOwnerLookup, find_owner
-
-SYN_SENT = 2
-"""The state of a connecting socket: the first octet of its `tcp_info`."""
-OWN_SOCKET = SocketOwner(os.geteuid(), is_open=True)
-IPV6 = ["::1", "::"] if has_ipv6() else []
-ENDS: dict[str, tuple[Endpoint, Endpoint, int]] = {
-    "IPv4": (("127.0.0.1", 3128), ("127.0.0.1", 50_000), socket.AF_INET),
-    "IPv6": (("::1", 3128), ("::1", 50_000), socket.AF_INET6),
-}
 
 
 def pcb(

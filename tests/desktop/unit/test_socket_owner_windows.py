@@ -1,16 +1,13 @@
 """Tests for trayproxy.desktop.socket_owner.windows and windows_token."""
 
 import ctypes
-import os
 import socket
 import struct
 from typing import Any
 
 import pytest
 
-from tests.support.client_programs import (
-    has_ipv6,
-)
+from tests.desktop.endpoints import ENDS
 from trayproxy.desktop.socket_owner.base import (
     Endpoint,
     SocketOwner,
@@ -18,15 +15,6 @@ from trayproxy.desktop.socket_owner.base import (
 from trayproxy.desktop.socket_owner.windows import UNKNOWN_USER as UNKNOWN
 from trayproxy.desktop.socket_owner.windows import WindowsOwnerLookup, find_process
 from trayproxy.desktop.windows_token import ProcessTokens, TokenLibraries
-
-SYN_SENT = 2
-"""The state of a connecting socket: the first octet of its `tcp_info`."""
-OWN_SOCKET = SocketOwner(os.geteuid(), is_open=True)
-IPV6 = ["::1", "::"] if has_ipv6() else []
-ENDS: dict[str, tuple[Endpoint, Endpoint, int]] = {
-    "IPv4": (("127.0.0.1", 3128), ("127.0.0.1", 50_000), socket.AF_INET),
-    "IPv6": (("::1", 3128), ("::1", 50_000), socket.AF_INET6),
-}
 
 
 def row(local: Endpoint, peer: Endpoint, family: int, process: int, state: int = 5) -> bytes:

@@ -125,6 +125,7 @@ def test_an_unregistered_descriptor_is_not_reported(recorder: PollerRecorder, ho
     getattr(recorder.poller, how)(4711)
 
 
+@pytest.mark.unix
 def test_no_stale_event_is_reported_for_a_descriptor_reused_in_the_same_turn(
     recorder: PollerRecorder,
 ) -> None:
@@ -154,6 +155,7 @@ def test_no_stale_event_is_reported_for_a_descriptor_reused_in_the_same_turn(
     assert numbers[0][1] not in [descriptor for descriptor, _ in recorder.events]
 
 
+@pytest.mark.unix
 def test_a_rejected_registration_is_not_recorded(recorder: PollerRecorder, tmp_path: Path) -> None:
     """The kernel may reject a registration, for lack of memory or because of a limit. A later call
     must neither wait for its events nor remove it. Here epoll_ctl(2) rejects a regular file."""
@@ -165,6 +167,7 @@ def test_a_rejected_registration_is_not_recorded(recorder: PollerRecorder, tmp_p
         recorder.poller.register(file.fileno(), 0, recorder.record)
 
 
+@pytest.mark.unix
 def test_a_failing_handler_does_not_block_other_handlers(
     new_loop: NewLoop, stack: ExitStack, caplog: pytest.LogCaptureFixture
 ) -> None:

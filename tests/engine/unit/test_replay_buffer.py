@@ -35,6 +35,7 @@ def test_octets_can_be_appended_after_reading() -> None:
     buffer.close()
 
 
+@pytest.mark.unix
 def test_small_content_is_kept_in_memory_and_large_content_in_a_file_without_a_name_r_074(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

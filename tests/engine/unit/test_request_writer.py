@@ -153,6 +153,7 @@ def test_a_blocked_upstream_stops_reading_of_the_client(stack: ExitStack) -> Non
     assert len(setup.stream.inbox) == 0
 
 
+@pytest.mark.unix
 def test_a_closed_upstream_breaks_the_writer_without_an_error(stack: ExitStack) -> None:
     setup = WriterSetup(stack, Length(6))
     setup.upstream.close()

@@ -79,6 +79,7 @@ def test_an_ip_literal_is_resolved_without_a_look_up(
     assert (found, address[:2]) == (family, (host, 80))
 
 
+@pytest.mark.unix
 def test_an_ipv6_literal_may_contain_a_zone() -> None:
     index = socket.if_nametoindex("lo")
     for zone in ("lo", str(index)):

@@ -26,6 +26,7 @@ def test_errors_of_the_next_hop_are_no_shortage(error: Exception) -> None:
     assert not is_shortage(error)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize(
     ("code", "expected"), [(errno.EMFILE, True), (errno.ENFILE, True), (errno.ENOENT, False)]
 )

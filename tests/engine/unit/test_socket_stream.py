@@ -25,6 +25,7 @@ class RecordingSocket(socket.socket):
         self.options_set.append(args)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize(
     ("peer", "is_pacing_disabled"),
     [
