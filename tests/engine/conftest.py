@@ -87,7 +87,7 @@ def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
 @pytest.fixture
 def engine(recorder: Recorder, start: Start) -> Running:
     """An engine with a recorder as its upstream and a known login."""
-    return start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    return start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
 
 
 @pytest.fixture

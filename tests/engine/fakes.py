@@ -34,18 +34,18 @@ NOTHING_USABLE = Refusal(Problem("TP-303", "No common way to sign in", "None."),
 
 
 @dataclass
-class Turn:
+class ChallengedRequest:
     """A request waiting at the desk."""
 
     future: "asyncio.Future[Credentials | Refusal | None]"
-    space: UpstreamId
+    upstream_id: UpstreamId
     challenges: tuple[Challenge, ...]
-    waiter: PendingRequest
-    tried: Credentials | None
+    pending: PendingRequest
+    refused: Credentials | None
     verdict: Verdict | None
 
     @property
-    def waits(self) -> bool:
+    def is_waiting(self) -> bool:
         return not self.future.done()
 
 
@@ -53,229 +53,237 @@ class FakeBroker:
     """A `CredentialBroker` that answers without a user.
 
     With a login, it answers every challenge supported by one of its schemes; without a login,
-    requests wait for `answer_all` or `refuse_all`. A rejected login is refused; a login with an
+    requests wait for `release_all` or `refuse_all`. A rejected login is refused; a login with an
     unusable scheme is tried with the next scheme.
 
     Attributes:
         login: The login to answer with; None for none.
-        signs_in_itself: True if it answers with its own sign-in, without a login.
-        doubts_all: True if it wants a report of every acceptance.
+        uses_own_sign_in: True if it answers with its own sign-in, without a login.
+        wants_all_reports: True if it wants a report of every acceptance.
         schemes: The supported schemes, the strongest first.
-        turns: All requests sent to the desk.
-        acceptances: All credentials reported as accepted.
-        doubts: All credentials reported without a verdict.
-        open: The targets of responses which proved nothing about a login on trial, and whether each
-            response was doubtful.
-        spent: For each report without a verdict, whether it may have cost a log-on.
-        spaces: The upstreams of all requests.
-        overdues: All credentials of requests sent while the next hop answered no request.
-        waited: The numbers of requests waiting together with each request.
-        was_unanswered: True if a request with a login got no response: the login is then not handed
-            out to waiting requests.
-        departures: The number of requests about to carry a login not proved recently.
+        challenged_requests: All requests sent to the desk.
+        accepted: All credentials reported as accepted.
+        without_verdict: All credentials reported without a verdict.
+        unproved: The targets of responses which proved nothing about a login on trial, and whether
+            each response was doubtful.
+        login_was_sent: For each report without a verdict, whether it may have cost a log-on.
+        upstream_ids: The upstreams of all requests.
+        silent: All credentials of requests sent while the next hop answered no request.
+        silent_counts: The numbers of requests waiting together with each request.
+        has_unanswered_login: True if a request with a login got no response: the login is then not
+            handed out to waiting requests.
+        permit_count: The number of requests about to carry a login not proved recently.
         network_changes: The number of network changes reported.
-        is_calm: True if connections may be authenticated ahead with an accepted login.
+        allows_preconnects: True if connections may be authenticated ahead with an accepted login.
     """
 
     def __init__(
         self,
         login: Login | None = None,
         *,
-        knows_it: bool = False,
+        is_known: bool = False,
         schemes: Sequence[Scheme] = (),
     ) -> None:
         self.login = login
-        self.signs_in_itself = False
-        self.doubts_all = False
+        self.uses_own_sign_in = False
+        self.wants_all_reports = False
         self.schemes = (SocksPassword(), *(schemes or (ntlm_scheme(), Digest(os.urandom), Basic())))
-        self.turns: list[Turn] = []
-        self.acceptances: list[Credentials] = []
-        self.doubts: list[Credentials] = []
-        self.open: list[tuple[str, bool]] = []
-        self.spent: list[bool] = []
-        self.spaces: list[UpstreamId] = []
+        self.challenged_requests: list[ChallengedRequest] = []
+        self.accepted: list[Credentials] = []
+        self.without_verdict: list[Credentials] = []
+        self.unproved: list[tuple[str, bool]] = []
+        self.login_was_sent: list[bool] = []
+        self.upstream_ids: list[UpstreamId] = []
         self.network_changes = 0
-        self.is_calm = False
+        self.allows_preconnects = False
         self._accepted: dict[UpstreamId, Credentials] = {}
-        self._made: dict[UpstreamId, Credentials] = {}
+        self._credentials: dict[UpstreamId, Credentials] = {}
         self._generation = 0
         self._waiting: list[tuple[asyncio.Future[Credentials | Refusal | None], Credentials]] = []
-        self.is_under_way = False
-        self.was_unanswered = False
-        self.overdues: list[Credentials] = []
-        self.waited: list[int] = []
-        self.departures = 0
-        self._knows_it = knows_it
+        self.is_permit_used = False
+        self.has_unanswered_login = False
+        self.silent: list[Credentials] = []
+        self.silent_counts: list[int] = []
+        self.permit_count = 0
+        self._is_known = is_known
         self._changed = threading.Condition()
 
-    def known(self, space: UpstreamId) -> Credentials | None:
-        answer = self._accepted.get(space)
-        if answer is None and self._knows_it and self.login is not None:
-            by_socks = space.upstream.startswith("socks5:")
+    def known(self, upstream_id: UpstreamId) -> Credentials | None:
+        credentials = self._accepted.get(upstream_id)
+        if credentials is None and self._is_known and self.login is not None:
+            by_socks = upstream_id.upstream.startswith("socks5:")
             scheme = self.schemes[0 if by_socks else -1]
-            return self.answer_with(space, Offer(scheme, Challenge(scheme.name)), self.login)
-        return answer
+            return self.answer_with(upstream_id, Offer(scheme, Challenge(scheme.name)), self.login)
+        return credentials
 
-    def may_preconnect(self, answer: Credentials) -> bool:
-        known = self.known(answer.upstream_id)
-        is_known = known is not None and known.login_id == answer.login_id
-        return self.is_calm and answer.is_recently_accepted and is_known
+    def may_preconnect(self, credentials: Credentials) -> bool:
+        known = self.known(credentials.upstream_id)
+        is_known = known is not None and known.login_id == credentials.login_id
+        return self.allows_preconnects and credentials.is_recently_accepted and is_known
 
     def challenged(
         self,
-        space: UpstreamId,
+        upstream_id: UpstreamId,
         profile: Profile,
         challenges: Sequence[Challenge],
-        waiter: PendingRequest,
-        tried: Credentials | None,
+        pending: PendingRequest,
+        refused: Credentials | None,
         verdict: Verdict | None = None,
     ) -> "asyncio.Future[Credentials | Refusal | None]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Credentials | Refusal | None] = loop.create_future()
-        self.spaces.append(space)
-        if tried is not None:
-            self._landed()
+        self.upstream_ids.append(upstream_id)
+        if refused is not None:
+            self._end_permit()
         schemes: Sequence[Scheme] = self.schemes
         is_unused = verdict is not None and verdict.kind not in COSTLY
-        if tried is not None and is_unused:
-            schemes = [one for one in schemes if one is not tried.scheme]
+        if refused is not None and is_unused:
+            schemes = [one for one in schemes if one is not refused.scheme]
         offer = choose(challenges, schemes)
         if offer is None:
             future.set_result(NOTHING_USABLE)
-        elif self.was_unanswered or (tried is not None and not is_unused):
+        elif self.has_unanswered_login or (refused is not None and not is_unused):
             future.set_result(REFUSAL)
-        elif self.login is not None or self.signs_in_itself:
-            future.set_result(self.answer_with(space, offer, self.login))
+        elif self.login is not None or self.uses_own_sign_in:
+            future.set_result(self.answer_with(upstream_id, offer, self.login))
         with self._changed:
-            self.turns.append(Turn(future, space, tuple(challenges), waiter, tried, verdict))
+            self.challenged_requests.append(
+                ChallengedRequest(future, upstream_id, tuple(challenges), pending, refused, verdict)
+            )
             self._changed.notify_all()
         return future
 
     def request_permit(
-        self, answer: Credentials, target: str
+        self, credentials: Credentials, target: str
     ) -> "asyncio.Future[Credentials | Refusal | None]":
         """Permit one request to carry a login; others wait for its outcome."""
         future: asyncio.Future[Credentials | Refusal | None] = (
             asyncio.get_running_loop().create_future()
         )
-        self._waiting.append((future, answer))
-        self._let_go()
+        self._waiting.append((future, credentials))
+        self._grant_permits()
         with self._changed:
-            self.departures += 1
+            self.permit_count += 1
             self._changed.notify_all()
         return future
 
-    def _let_go(self) -> None:
-        for future, answer in list(self._waiting):
+    def _grant_permits(self) -> None:
+        for future, credentials in list(self._waiting):
             if future.done():
-                self._waiting.remove((future, answer))
-            elif self.known(answer.upstream_id) is not answer:
+                self._waiting.remove((future, credentials))
+            elif self.known(credentials.upstream_id) is not credentials:
                 future.set_result(None)
-            elif answer.is_recently_accepted:
-                future.set_result(answer)
-            elif not self.is_under_way:
-                self.is_under_way = True
-                future.set_result(replace(answer, permit=1))
+            elif credentials.is_recently_accepted:
+                future.set_result(credentials)
+            elif not self.is_permit_used:
+                self.is_permit_used = True
+                future.set_result(replace(credentials, permit=1))
 
-    def _landed(self) -> None:
-        self.is_under_way = False
-        asyncio.get_running_loop().call_soon(self._let_go)
+    def _end_permit(self) -> None:
+        self.is_permit_used = False
+        asyncio.get_running_loop().call_soon(self._grant_permits)
 
-    def let_one_more_go(self) -> None:
+    def grant_one_more(self) -> None:
         """Permit another request before the outcome of the first; to be called in the loop."""
-        self.is_under_way = False
-        self._let_go()
+        self.is_permit_used = False
+        self._grant_permits()
 
     def withdraw(self, future: "asyncio.Future[Credentials | Refusal | None]") -> None:
         if future.cancel() or future.cancelled():
             return
-        if isinstance(answer := future.result(), Credentials):
-            self.report(answer, NoVerdict("the request was withdrawn", was_sent=False))
+        if isinstance(credentials := future.result(), Credentials):
+            self.report(credentials, NoVerdict("the request was withdrawn", was_sent=False))
 
-    def report(self, answer: Credentials, report: Report) -> None:
+    def report(self, credentials: Credentials, report: Report) -> None:
         if not isinstance(report, SilentUpstream):
-            self._landed()
+            self._end_permit()
         with self._changed:
             match report:
                 case Accepted():
-                    self.acceptances.append(answer)
-                    answer.acceptance.is_recent = not self.doubts_all
-                    self._accepted[answer.upstream_id] = self._made.get(answer.upstream_id, answer)
+                    self.accepted.append(credentials)
+                    credentials.acceptance.is_recent = not self.wants_all_reports
+                    self._accepted[credentials.upstream_id] = self._credentials.get(
+                        credentials.upstream_id, credentials
+                    )
                 case Unproved(target, is_doubtful):
-                    self.open.append((target, is_doubtful))
+                    self.unproved.append((target, is_doubtful))
                 case NoVerdict(_, was_sent):
-                    self.was_unanswered = self.was_unanswered or was_sent
-                    self.doubts.append(answer)
-                    self.spent.append(was_sent)
+                    self.has_unanswered_login = self.has_unanswered_login or was_sent
+                    self.without_verdict.append(credentials)
+                    self.login_was_sent.append(was_sent)
                 case SilentUpstream(waiting):
-                    self.overdues.append(answer)
-                    self.waited.append(waiting)
+                    self.silent.append(credentials)
+                    self.silent_counts.append(waiting)
             self._changed.notify_all()
 
     def network_changed(self) -> None:
         self.network_changes += 1
 
-    def begin(self, login: Login | None, *, signs_in_itself: bool = False) -> None:
+    def begin(self, login: Login | None, *, uses_own_sign_in: bool = False) -> None:
         """Reset the desk with this login; to be called in the loop."""
-        self.login, self.signs_in_itself = login, signs_in_itself
+        self.login, self.uses_own_sign_in = login, uses_own_sign_in
         self._accepted.clear()
-        self._made.clear()
-        self.turns.clear()
-        self.acceptances.clear()
-        self.doubts.clear()
-        self.open.clear()
-        self.spent.clear()
+        self._credentials.clear()
+        self.challenged_requests.clear()
+        self.accepted.clear()
+        self.without_verdict.clear()
+        self.unproved.clear()
+        self.login_was_sent.clear()
 
     def forget_login(self) -> None:
         """Remove the login; to be called in the loop."""
         self.login = None
         self._accepted.clear()
 
-    def answer_all(self, login: Login = LOGIN, *, flight: int = 0) -> None:
+    def release_all(self, login: Login = LOGIN, *, flight: int = 0) -> None:
         """Answer all waiting requests with the login; to be called in the loop."""
-        for turn in self.turns:
-            if turn.waits:
-                offer = choose(turn.challenges, self.schemes)
+        for request in self.challenged_requests:
+            if request.is_waiting:
+                offer = choose(request.challenges, self.schemes)
                 assert offer is not None
-                answer = self.answer_with(turn.space, offer, login)
-                turn.future.set_result(replace(answer, permit=flight))
+                credentials = self.answer_with(request.upstream_id, offer, login)
+                request.future.set_result(replace(credentials, permit=flight))
 
     def refuse_all(self) -> None:
         """Refuse all waiting requests; to be called in the loop."""
-        for turn in self.turns:
-            if turn.waits:
-                turn.future.set_result(REFUSAL)
+        for request in self.challenged_requests:
+            if request.is_waiting:
+                request.future.set_result(REFUSAL)
 
-    def wait_for_turns(self, count: int) -> None:
+    def wait_for_challenged(self, count: int) -> None:
         """Wait in the test's thread until this number of requests was sent to the desk."""
         deadline = monotonic() + PATIENCE
         with self._changed:
-            while len(self.turns) < count:
+            while len(self.challenged_requests) < count:
                 left = deadline - monotonic()
-                assert left > 0, f"{len(self.turns)} requests came to the desk, not {count}"
+                assert left > 0, (
+                    f"{len(self.challenged_requests)} requests came to the desk, not {count}"
+                )
                 self._changed.wait(left)
 
-    def wait_for_departures(self, count: int) -> None:
+    def wait_for_permits(self, count: int) -> None:
         """Wait in the test's thread until this number of requests was about to carry a login."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self.departures >= count, PATIENCE)
+            assert self._changed.wait_for(lambda: self.permit_count >= count, PATIENCE)
 
-    def answer_with(self, space: UpstreamId, offer: Offer, login: Login | None) -> Credentials:
-        made = self._made.get(space)
+    def answer_with(
+        self, upstream_id: UpstreamId, offer: Offer, login: Login | None
+    ) -> Credentials:
+        made = self._credentials.get(upstream_id)
         if made is not None and made.login == login and made.scheme is offer.scheme:
             return made
         self._generation += 1
         scheme, challenge = offer.scheme, offer.challenge
-        answer = Credentials(
-            LoginId(ProtectionSpace(space, challenge.realm, scheme.family), self._generation),
+        credentials = Credentials(
+            LoginId(ProtectionSpace(upstream_id, challenge.realm, scheme.family), self._generation),
             login,
             scheme,
             challenge,
             scheme.authenticator(challenge, login, ""),
             AcceptanceRecord(),
         )
-        self._made[space] = answer
-        return answer
+        self._credentials[upstream_id] = credentials
+        return credentials
 
 
 @dataclass

@@ -396,7 +396,7 @@ class Play:
         upstream: PlayUpstream,
         desk: FakeBroker,
         *,
-        when_parked: Callable[[FakeBroker], object] = FakeBroker.answer_all,
+        when_parked: Callable[[FakeBroker], object] = FakeBroker.release_all,
         is_repeatable: bool = True,
     ) -> None:
         self.desk = desk

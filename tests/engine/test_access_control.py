@@ -284,7 +284,7 @@ def test_a_program_of_another_user_gets_403_and_nothing_is_forwarded(
     refusals = RefusalRecorder()
     engine = start(
         office(recorder.port),
-        FakeBroker(LOGIN, knows_it=True),
+        FakeBroker(LOGIN, is_known=True),
         access_control=AccessControl(open_owner_lookup(), own_user(), on_refused=refusals),
     )
     with client_program(address_of(engine), user=NOBODY, octets=GET) as stranger:
@@ -303,7 +303,7 @@ def test_a_request_of_an_exited_program_is_not_forwarded(
     recorder: Recorder, start: Start, then: AfterSending, user: int | None
 ) -> None:
     """The user of the connection is unknown: the kernel reports 0 (root), the user of this test."""
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
 
     def connect_and_exit() -> None:
         # Runs in the loop, so accept follows after the client has disconnected.
@@ -321,7 +321,7 @@ def test_a_request_of_an_exited_program_is_not_forwarded(
 def test_a_reset_request_is_not_attributed_to_the_next_client(
     recorder: Recorder, start: Start, version: int
 ) -> None:
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
     host = "::1" if version == 6 else "127.0.0.1"
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     attack = get(b"http://origin.test/attack")
@@ -348,7 +348,7 @@ def test_a_reset_request_is_not_attributed_to_the_next_client(
 
 @needs_root
 def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
     engine.call(lambda: setattr(engine.engine.access_control, "allowed", frozenset({NOBODY})))
     with client_program(address_of(engine), user=NOBODY, octets=GET) as other:
         assert other.answer() == "HTTP/1.1 200"
@@ -359,7 +359,7 @@ def test_many_refused_clients_do_not_affect_other_clients(start: Start, recorder
     refusals = RefusalRecorder()
     engine = start(
         office(recorder.port),
-        FakeBroker(LOGIN, knows_it=True),
+        FakeBroker(LOGIN, is_known=True),
         access_control=AccessControl(open_owner_lookup(), own_user(), on_refused=refusals),
     )
     with ExitStack() as stack:
@@ -414,7 +414,7 @@ def test_the_engine_works_without_the_other_loopback_address(
 ) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
         port = taken.getsockname()[1]
-        engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True), port=port)
+        engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True), port=port)
         with engine.connect() as client:
             assert client.ask(GET).status == 200
     assert any(f"not listening on [::1]:{port}" in line for line in engine.complaints.lines)
@@ -428,7 +428,7 @@ def test_the_engine_listens_on_the_other_address_once_it_is_free(
     family = socket.AF_INET6 if beside == "::1" else socket.AF_INET
     with socket.create_server((beside, 0), family=family) as taken:
         port = taken.getsockname()[1]
-        desk = FakeBroker(LOGIN, knows_it=True)
+        desk = FakeBroker(LOGIN, is_known=True)
         engine = start(office(recorder.port), desk, host=host, port=port)
         written = f"[::1]:{port}" if beside == "::1" else f"127.0.0.1:{port}"
         assert engine.call(engine.engine.listen_on_other_loopback) == written

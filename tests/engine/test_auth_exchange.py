@@ -68,9 +68,9 @@ def start_ntlm(stack: ExitStack) -> StartNtlm:
     return start_ntlm
 
 
-def desk_for(*schemes: ScriptedScheme | Basic, knows_it: bool = False) -> FakeBroker:
+def desk_for(*schemes: ScriptedScheme | Basic, is_known: bool = False) -> FakeBroker:
     """Return a desk with these schemes, or with the NTLM-like scheme."""
-    return FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=knows_it)
+    return FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), is_known=is_known)
 
 
 def tunnel(client: Client) -> None:
@@ -103,7 +103,7 @@ def test_only_the_last_leg_expects_a_100_for_the_client_r_064(
     start: Start, start_ntlm: StartNtlm
 ) -> None:
     upstream = start_ntlm()
-    with start(office(upstream.port), desk_for(knows_it=True)).connect() as client:
+    with start(office(upstream.port), desk_for(is_known=True)).connect() as client:
         assert client.ask(GET).status == 200
         client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
         while b" 100 Continue" not in client.octets:
@@ -119,7 +119,7 @@ def test_a_407_to_head_may_have_content_during_a_handshake(
     start: Start, start_ntlm: StartNtlm, length: int, is_known: bool
 ) -> None:
     upstream = start_ntlm(sends_body_to_head=True, refusal_body=b"<" * length)
-    with start(office(upstream.port), desk_for(knows_it=is_known)).connect() as client:
+    with start(office(upstream.port), desk_for(is_known=is_known)).connect() as client:
         assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
         assert client.ask(GET).body == b"ok"
     assert [message for _, _, message in upstream.messages][-3:] == ["type 1", "type 3", "none"]
@@ -138,7 +138,7 @@ def test_the_content_of_a_407_to_head_may_arrive_late_and_in_chunks(
         peer.send(OK.replace(b"HT", b"", 1).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
         peer.read_all()
 
-    with start(office(script(play).port), desk_for(knows_it=True)).connect() as client:
+    with start(office(script(play).port), desk_for(is_known=True)).connect() as client:
         assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
 
 
@@ -201,7 +201,7 @@ def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
         reply = client.reply(method)
     assert reply.status == 200
     assert len(upstream.logins) == 1
-    assert not desk.doubts
+    assert not desk.without_verdict
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_login_answered_with_resets_is_sent_at_most_twice(
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     assert len(carried) <= most
-    assert set(engine.desk.spent) == {True}
+    assert set(engine.desk.login_was_sent) == {True}
 
 
 # --- authenticated connections ---
@@ -366,7 +366,7 @@ def test_a_client_may_disconnect_while_a_step_blocks(
         client.send(GET)
         assert server.received_request.wait(10)
     engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
-    assert engine.desk.spent == [False]
+    assert engine.desk.login_was_sent == [False]
 
 
 def test_a_silent_sign_in_server_is_no_rejection(
@@ -377,7 +377,7 @@ def test_a_silent_sign_in_server_is_no_rejection(
     engine = start(office(upstream.port), desk, EngineLimits(auth_step_s=0.1))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
-    verdict = engine.desk.turns[-1].verdict
+    verdict = engine.desk.challenged_requests[-1].verdict
     assert verdict is not None
     assert verdict.kind is VerdictKind.UNUSABLE
 
@@ -441,16 +441,16 @@ def test_the_content_is_read_ahead_for_auth_int(
         if is_known:
             client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"first")
             assert client.reply(b"POST").status == 200
-        turns = len(engine.desk.turns)
+        turns = len(engine.desk.challenged_requests)
         client.send(get(URL, *fields, method=b"POST"))
         if not is_known:
-            engine.desk.wait_for_turns(turns + 1)
+            engine.desk.wait_for_challenged(turns + 1)
         while expects and b" 100 Continue" not in client.octets:
             assert client.more()
         for piece in pieces:
             client.send(piece)
         assert client.reply(b"POST").status == 200
-    assert [turn.verdict for turn in engine.desk.turns] == [None]
+    assert [request.verdict for request in engine.desk.challenged_requests] == [None]
 
 
 def test_an_upstream_may_close_while_content_is_read_ahead(
@@ -483,7 +483,7 @@ def test_missing_content_for_auth_int_is_a_408(start: Start, script: StartScript
     with start(office(upstream.port), desk, limits=limits).connect() as client:
         client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
         assert client.reply(b"POST").status == 408
-    assert desk.spent == [False]
+    assert desk.login_was_sent == [False]
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
@@ -502,7 +502,7 @@ def test_malformed_chunks_for_auth_int_close_the_client_connection(
         assert reply.status == 400
         assert b"a chunk size is malformed" in reply.body
         assert client.take_all() == b""  # The following octets are content, not a request.
-    assert not desk.doubts or desk.spent == [False]
+    assert not desk.without_verdict or desk.login_was_sent == [False]
     received = b"".join(peer.received for peer in upstream.peers)
     assert b"GET " not in received
 
@@ -562,11 +562,11 @@ def test_a_login_refused_during_a_connect_is_not_sent(
         engine.until(lambda: len(looked_up) == 2, "the second connection")
         engine.call(desk.forget_login)
         goes_on.set()
-        desk.wait_for_turns(2)
+        desk.wait_for_challenged(2)
         engine.call(desk.refuse_all)
         assert client.reply().status == 503
     assert b"Proxy-Authorization" not in upstream.peers[-1].received
-    assert [turn.tried for turn in desk.turns] == [None, None]
+    assert [request.refused for request in desk.challenged_requests] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -590,15 +590,15 @@ def test_malformed_content_for_auth_int_is_a_400_and_is_not_sent(
         if is_known:
             client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"first")
             assert client.reply(b"POST").status == 200
-        turns = len(desk.turns)
+        turns = len(desk.challenged_requests)
         client.send(get(URL, b"Transfer-Encoding: chunked", method=b"POST"))
         if not is_known:
-            desk.wait_for_turns(turns + 1)
+            desk.wait_for_challenged(turns + 1)
         client.send(chunks)
         assert client.reply(b"POST").status == status
         assert not client.more()
     assert b"hello" not in b"".join(peer.received for peer in upstream.peers)
-    assert not any(desk.spent)
+    assert not any(desk.login_was_sent)
 
 
 def test_a_client_may_disconnect_during_content_for_auth_int(
@@ -609,9 +609,9 @@ def test_a_client_may_disconnect_during_content_for_auth_int(
     engine = start(office(upstream.port), desk)
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
-        desk.wait_for_turns(1)
+        desk.wait_for_challenged(1)
     engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
-    assert not any(desk.spent)
+    assert not any(desk.login_was_sent)
 
 
 def test_a_handshake_over_tls_has_a_channel_binding_r_127(
@@ -672,14 +672,14 @@ def test_a_changed_password_costs_one_failed_log_on(
 ) -> None:
     """One log-on, however many programs send the old password at once (T14)."""
     upstream, count = SlowUpstream(stack), 30
-    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, is_known=True))
     clients = [stack.enter_context(engine.connect()) for _ in range(count)]
     for client in clients:
         client.send(GET)
     assert upstream.login_received.wait(10)
     engine.call(engine.desk.forget_login)
     upstream.may_respond.set()
-    engine.desk.wait_for_turns(count)
+    engine.desk.wait_for_challenged(count)
     engine.call(engine.desk.refuse_all)
     assert [client.reply().status for client in clients] == [503] * count
     assert len(upstream.logins) == 1
@@ -689,14 +689,14 @@ def test_a_right_password_releases_all_requests(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     upstream = SlowUpstream(stack, is_right=True)
-    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, is_known=True))
     clients = [stack.enter_context(engine.connect()) for _ in range(10)]
     for client in clients:
         client.send(GET)
     assert upstream.login_received.wait(10)
     upstream.may_respond.set()
     assert [client.reply().status for client in clients] == [200] * 10
-    assert len(engine.desk.acceptances) == 1
+    assert len(engine.desk.accepted) == 1
 
 
 def test_a_slow_response_does_not_block_other_requests(
@@ -705,14 +705,14 @@ def test_a_slow_response_does_not_block_other_requests(
     """The desk releases another request after a while, see trayproxy.desk.machine.pacing."""
     upstream = SlowUpstream(stack, is_right=True)
     engine = start(
-        office(script(upstream.play, answering(OK)).port), FakeBroker(LOGIN, knows_it=True)
+        office(script(upstream.play, answering(OK)).port), FakeBroker(LOGIN, is_known=True)
     )
     with engine.connect() as slow, engine.connect() as other:
         slow.send(GET)
         assert upstream.login_received.wait(10)
         other.send(GET)
-        engine.desk.wait_for_departures(2)
-        engine.call(engine.desk.let_one_more_go)
+        engine.desk.wait_for_permits(2)
+        engine.call(engine.desk.grant_one_more)
         assert other.reply().status == 200
         upstream.may_respond.set()
         assert slow.reply().status == 200
@@ -723,7 +723,7 @@ def test_a_disconnected_first_request_releases_the_next(
 ) -> None:
     upstream = SlowUpstream(stack, is_right=True)
     engine = start(
-        office(script(upstream.play, answering(OK)).port), FakeBroker(LOGIN, knows_it=True)
+        office(script(upstream.play, answering(OK)).port), FakeBroker(LOGIN, is_known=True)
     )
     with engine.connect() as other:
         with engine.connect() as first:
@@ -786,7 +786,7 @@ def test_a_parked_request_holds_no_connection(start: Start, script: StartScripte
     with engine.connect() as first, engine.connect() as second:
         for number, client in enumerate((first, second), 1):
             client.send(GET)
-            engine.desk.wait_for_turns(number)
+            engine.desk.wait_for_challenged(number)
         assert len(upstream.peers) == 1
         engine.call(engine.desk.refuse_all)
 
@@ -843,7 +843,7 @@ def test_a_post_is_not_resent_after_a_reset_r_073(
 ) -> None:
     """The next upload of the client expects a 100 first."""
     upstream = script(reset_upload, accept_upload if is_known else challenge_upload, accept_upload)
-    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=is_known))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=is_known))
     with engine.connect() as client:
         assert upload(client, method)[0] == 502
     assert len(upstream.peers) == 1
@@ -883,7 +883,7 @@ def parked_client(engine: Running, *parts: bytes, finish: bool = False) -> Clien
     client.send(*parts)
     if finish:
         client.finish()
-    engine.desk.wait_for_turns(1)
+    engine.desk.wait_for_challenged(1)
     return client
 
 
@@ -899,7 +899,9 @@ def test_a_parked_upload_detects_a_disconnected_client(start: Start, script: Sta
     head = get(URL, b"Content-Length: 10000000", method=b"POST")
     client = parked_client(engine, head, b"x" * 500_000)
     client.close()
-    engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
+    engine.until(
+        lambda: engine.desk.challenged_requests[0].future.cancelled(), "the end of the turn"
+    )
 
 
 @pytest.mark.parametrize("when", ["before", "while"])
@@ -912,7 +914,7 @@ def test_a_parked_client_may_close_its_sending_side(
         client.finish()
     engine.call(lambda: None)
     with client:
-        engine.call(engine.desk.answer_all)
+        engine.call(engine.desk.release_all)
         assert client.reply().status == 200
 
 
@@ -933,8 +935,10 @@ def test_a_client_disconnected_before_the_refusal_is_soon_dropped(
         client.send(GET)
         upstream.peer(1).wait_for(b"\r\n\r\n")
     gone.set()
-    engine.desk.wait_for_turns(1)
-    engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
+    engine.desk.wait_for_challenged(1)
+    engine.until(
+        lambda: engine.desk.challenged_requests[0].future.cancelled(), "the end of the turn"
+    )
 
 
 def test_content_in_single_octets_times_out(start: Start, script: StartScripted) -> None:
@@ -956,23 +960,23 @@ def test_content_in_single_octets_times_out(start: Start, script: StartScripted)
     assert client.octets.startswith(b"HTTP/1.1 408 ")
 
 
-@pytest.mark.parametrize("knows_it", [True, False], ids=["known", "on trial"])
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "on trial"])
 def test_a_silent_next_hop_is_reported_to_the_desk(
-    start: Start, script: StartScripted, stack: ExitStack, knows_it: bool
+    start: Start, script: StartScripted, stack: ExitStack, is_known: bool
 ) -> None:
     """Some upstreams do not respond to a wrong password, so other requests must not send it."""
     upstream = SlowUpstream(stack)
-    desk = FakeBroker(LOGIN, knows_it=knows_it)
+    desk = FakeBroker(LOGIN, is_known=is_known)
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
     )
     with engine.connect() as client:
         client.send(GET)
         assert upstream.login_received.wait(10)
-        engine.until(lambda: bool(desk.overdues), "that it is told")
+        engine.until(lambda: bool(desk.silent), "that it is told")
         upstream.may_respond.set()
         client.reply()
-    assert len(desk.overdues) == 1
+    assert len(desk.silent) == 1
 
 
 def reset_before(engine: Running, client: Client, serve: Callable[[], None]) -> None:
@@ -994,24 +998,24 @@ def test_credentials_for_a_disconnected_client_are_returned_to_the_desk(
     """Otherwise all other requests would wait for a verdict forever."""
     engine = start(office(script(answering(BASIC)).port))
     client = parked_client(engine, GET)
-    reset_before(engine, client, lambda: engine.desk.answer_all(flight=1))
-    engine.until(lambda: bool(engine.desk.doubts), "that the desk has the login back")
-    assert (len(engine.desk.doubts), engine.desk.spent) == (1, [False])
+    reset_before(engine, client, lambda: engine.desk.release_all(flight=1))
+    engine.until(lambda: bool(engine.desk.without_verdict), "that the desk has the login back")
+    assert (len(engine.desk.without_verdict), engine.desk.login_was_sent) == (1, [False])
 
 
 def test_a_permit_for_a_disconnected_client_is_returned_to_the_desk(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     upstream = SlowUpstream(stack)
-    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as first, engine.connect() as second:
         first.send(GET)
         assert upstream.login_received.wait(10)
         second.send(GET)
-        engine.desk.wait_for_departures(2)
-        reset_before(engine, second, engine.desk.let_one_more_go)
-        engine.until(lambda: bool(engine.desk.doubts), "that the desk has the login back")
-        assert engine.desk.spent == [False]
+        engine.desk.wait_for_permits(2)
+        reset_before(engine, second, engine.desk.grant_one_more)
+        engine.until(lambda: bool(engine.desk.without_verdict), "that the desk has the login back")
+        assert engine.desk.login_was_sent == [False]
         upstream.may_respond.set()
     assert len(upstream.logins) == 1
 
@@ -1027,12 +1031,12 @@ def test_the_verdict_is_read_after_the_client_disconnected(
         assert upstream.login_received.wait(10)
         client.reset()
     upstream.may_respond.set()
-    engine.desk.wait_for_turns(2)
-    (_, turn) = engine.desk.turns
-    assert turn.tried is not None
-    assert turn.verdict is not None
-    assert turn.verdict.kind is VerdictKind.REJECTED
-    assert engine.desk.doubts == []
+    engine.desk.wait_for_challenged(2)
+    (_, request) = engine.desk.challenged_requests
+    assert request.refused is not None
+    assert request.verdict is not None
+    assert request.verdict.kind is VerdictKind.REJECTED
+    assert engine.desk.without_verdict == []
     assert len(upstream.logins) == 1
 
 
@@ -1056,11 +1060,11 @@ def test_the_verdict_of_a_handshake_is_read_after_the_client_disconnected(
             client.reset()
     finally:
         may_respond.set()
-    engine.desk.wait_for_turns(2)
-    (_, turn) = engine.desk.turns
-    assert turn.verdict is not None
-    assert turn.verdict.kind is VerdictKind.REJECTED
-    assert engine.desk.doubts == []
+    engine.desk.wait_for_challenged(2)
+    (_, request) = engine.desk.challenged_requests
+    assert request.verdict is not None
+    assert request.verdict.kind is VerdictKind.REJECTED
+    assert engine.desk.without_verdict == []
     assert [message for _, _, message in upstream.messages].count("type 3") == 1
 
 
@@ -1109,8 +1113,8 @@ def test_a_late_digest_refusal_has_the_same_verdict(
         assert upstream.login_received.wait(10)
         client.reset()
     upstream.may_respond.set()
-    engine.desk.wait_for_turns(2)
-    verdict = engine.desk.turns[-1].verdict
+    engine.desk.wait_for_challenged(2)
+    verdict = engine.desk.challenged_requests[-1].verdict
     assert verdict is not None
     assert verdict.kind is kind
 
@@ -1126,8 +1130,8 @@ def test_a_stale_nonce_is_no_late_rejection(
         assert upstream.login_received.wait(10)
         client.reset()
     upstream.may_respond.set()
-    engine.until(lambda: bool(engine.desk.doubts), "the verdict")
-    assert len(engine.desk.turns) == 1
+    engine.until(lambda: bool(engine.desk.without_verdict), "the verdict")
+    assert len(engine.desk.challenged_requests) == 1
 
 
 class SilentUpstream(SlowUpstream):
@@ -1164,7 +1168,7 @@ def test_all_requests_at_a_silent_next_hop_are_reported_together(
     assert clients[0].ask(GET).status == 200
     for client in clients:
         client.send(GET)
-    engine.until(lambda: len(clients) in desk.waited, "that all of them are told")
+    engine.until(lambda: len(clients) in desk.silent_counts, "that all of them are told")
     upstream.may_respond.set()
     assert [client.reply().status for client in clients] == [200] * len(clients)
 
@@ -1183,7 +1187,7 @@ def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
         client.send(GET)
     engine.until(lambda: len(upstream.logins) == len(clients), "that all are on their way")
     assert clients[0].ask(get(b"http://b.test/")).status == 200
-    engine.until(lambda: desk.waited[-1:] == [1], "that one is told")
+    engine.until(lambda: desk.silent_counts[-1:] == [1], "that one is told")
     upstream.may_respond.set()
 
 
@@ -1192,7 +1196,7 @@ def test_a_missing_verdict_is_reported_soon_after_the_client_disconnected(
     start: Start, script: StartScripted, stack: ExitStack, is_proved: bool
 ) -> None:
     upstream, desk = SilentUpstream(stack), FakeBroker(LOGIN)
-    desk.doubts_all = not is_proved
+    desk.wants_all_reports = not is_proved
     limits = EngineLimits(silent_upstream_s=0.1, missing_response_s=0.2)
     engine = start(office(script(upstream.play).port), desk, limits=limits)
     with engine.connect() as client:
@@ -1201,7 +1205,7 @@ def test_a_missing_verdict_is_reported_soon_after_the_client_disconnected(
         client.send(GET)
         assert upstream.login_received.wait(10)
         client.reset()
-    engine.until(lambda: bool(desk.doubts), "that no verdict has come")
-    assert desk.spent == [True]
-    assert desk.waited[:1] == [1]
+    engine.until(lambda: bool(desk.without_verdict), "that no verdict has come")
+    assert desk.login_was_sent == [True]
+    assert desk.silent_counts[:1] == [1]
     upstream.may_respond.set()

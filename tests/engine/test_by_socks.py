@@ -81,7 +81,7 @@ def test_a_tunnel_is_a_connection_through_the_server(
 
 def test_replies_may_arrive_octet_by_octet(start: Start, stack: ExitStack, url: bytes) -> None:
     socks = stack.enter_context(SocksServer(USERS, slowly=True))
-    with start(socks_profile(socks.port), FakeBroker(LOGIN, knows_it=True)).connect() as client:
+    with start(socks_profile(socks.port), FakeBroker(LOGIN, is_known=True)).connect() as client:
         assert client.ask(get(url)).status == 200
 
 
@@ -104,13 +104,13 @@ def test_the_login_is_asked_for_and_tried_once(start: Start, stack: ExitStack, u
     with start(socks_profile(socks.port), desk).connect() as client:
         assert client.ask(get(url)).status == 200
         assert client.ask(post(url, b"body"), b"POST").status == 200
-    (turn,) = desk.turns
-    assert turn.challenges == (socks_challenge(),)
-    assert turn.tried is None
-    assert turn.space.upstream == socks.url
+    (request,) = desk.challenged_requests
+    assert request.challenges == (socks_challenge(),)
+    assert request.refused is None
+    assert request.upstream_id.upstream == socks.url
     assert socks.logons == [SocksLogin(LOGIN.user, LOGIN.password, accepted=True)]
-    assert len(desk.acceptances) == 1
-    assert not desk.doubts
+    assert len(desk.accepted) == 1
+    assert not desk.without_verdict
 
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
@@ -123,10 +123,10 @@ def test_a_rejected_login_is_reported_to_the_desk(
     with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(octets, octets.split()[0])
     assert reply.status == 503
-    assert [turn.tried is None for turn in desk.turns] == [True, False]
+    assert [request.refused is None for request in desk.challenged_requests] == [True, False]
     assert [logon.accepted for logon in socks.logons] == [False]
-    assert not desk.acceptances
-    assert not desk.doubts
+    assert not desk.accepted
+    assert not desk.without_verdict
     assert not socks.wishes
 
 
@@ -143,7 +143,7 @@ def test_a_login_without_a_reply_counts_as_sent(
     octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
     with start(socks_profile(script(leave).port), desk).connect() as client:
         assert client.ask(octets, octets.split()[0]).status >= 500
-    assert desk.spent == [True]
+    assert desk.login_was_sent == [True]
 
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
@@ -177,13 +177,13 @@ def test_the_verdict_is_read_after_the_only_client_has_left(
         assert came.wait(10)
         client.reset()
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    assert desk.spent == []
+    assert desk.login_was_sent == []
     may_answer.set()
     if status[1] == 0:
-        engine.until(lambda: len(desk.acceptances) == 1, "the verdict")
+        engine.until(lambda: len(desk.accepted) == 1, "the verdict")
     else:
-        desk.wait_for_turns(2)
-        assert desk.turns[-1].verdict == Verdict(VerdictKind.REJECTED)
+        desk.wait_for_challenged(2)
+        assert desk.challenged_requests[-1].verdict == Verdict(VerdictKind.REJECTED)
     engine.until_it_holds(base)
 
 
@@ -209,7 +209,7 @@ def test_a_changed_password_costs_one_failed_log_on(
         peer.send(b"\x01\x01")
 
     count = 10
-    desk = FakeBroker(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, is_known=True)
     engine = start(socks_profile(script(play).port), desk)
     octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
     clients = [stack.enter_context(engine.connect()) for _ in range(count)]
@@ -218,7 +218,7 @@ def test_a_changed_password_costs_one_failed_log_on(
     assert came.wait(10)
     engine.call(desk.forget_login)
     may_answer.set()
-    desk.wait_for_turns(count)
+    desk.wait_for_challenged(count)
     engine.call(desk.refuse_all)
     assert [client.reply(octets.split()[0]).status for client in clients] == [503] * count
     assert len(carried) == 1
@@ -227,7 +227,7 @@ def test_a_changed_password_costs_one_failed_log_on(
 def test_requests_never_contain_the_login(start: Start, stack: ExitStack, url: bytes) -> None:
     socks = stack.enter_context(SocksServer(USERS))
     origin = stack.enter_context(ScriptedUpstream(answering(OK)))
-    with start(socks_profile(socks.port), FakeBroker(LOGIN, knows_it=True)).connect() as client:
+    with start(socks_profile(socks.port), FakeBroker(LOGIN, is_known=True)).connect() as client:
         client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
     received = origin.peer(1).received.lower()
     assert b"proxy-authorization" not in received
@@ -237,23 +237,23 @@ def test_requests_never_contain_the_login(start: Start, stack: ExitStack, url: b
 def test_a_site_that_asks_for_the_login_does_not_get_it(start: Start, stack: ExitStack) -> None:
     socks = stack.enter_context(SocksServer(USERS))
     origin = stack.enter_context(ScriptedUpstream(answering(challenge('Basic realm="proxy"'))))
-    desk = FakeBroker(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, is_known=True)
     with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
     assert b"The site asked for a proxy sign-in" in reply.body
-    assert not desk.turns
+    assert not desk.challenged_requests
 
 
 def test_a_login_not_requested_by_the_server_is_neither_sent_nor_accepted(
     start: Start, stack: ExitStack, url: bytes
 ) -> None:
     socks = stack.enter_context(SocksServer())
-    desk = FakeBroker(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, is_known=True)
     with start(socks_profile(socks.port), desk).connect() as client:
         assert client.ask(get(url)).status == 200
     assert not socks.logons
-    assert not desk.acceptances
-    assert desk.spent == [False]
+    assert not desk.accepted
+    assert desk.login_was_sent == [False]
 
 
 def test_a_login_is_accepted_although_the_target_is_unreachable(
@@ -264,7 +264,7 @@ def test_a_login_is_accepted_although_the_target_is_unreachable(
     with start(socks_profile(socks.port), desk).connect() as client:
         reply = client.ask(get(b"http://%b/" % NAME))
     assert reply.status == 502
-    assert len(desk.acceptances) == 1
+    assert len(desk.accepted) == 1
 
 
 def test_a_profile_without_sign_in_offers_no_login_and_gives_an_error_page(
@@ -333,7 +333,7 @@ def test_a_server_that_does_not_speak_socks5_gives_an_error_page(
         peer.half_close()
         peer.read_all()
 
-    engine = start(socks_profile(script(play).port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(socks_profile(script(play).port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         reply = client.ask(get(url))
     assert reply.status == 502

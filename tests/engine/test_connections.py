@@ -46,10 +46,10 @@ def test_requests_of_one_client_share_an_upstream_connection(
 
 def test_every_acceptance_wanted_by_the_desk_is_reported(client: Client, engine: Running) -> None:
     """A later 407 is not about the password."""
-    engine.desk.doubts_all = True
+    engine.desk.wants_all_reports = True
     for count in range(1, 6):
         client.ask(GET)
-        assert len(engine.desk.acceptances) == count
+        assert len(engine.desk.accepted) == count
 
 
 def test_a_connection_is_pooled_for_the_next_client(engine: Running, recorder: Recorder) -> None:
@@ -343,7 +343,7 @@ def test_a_login_is_not_sent_on_a_connection_of_another_profile(
     start: Start, stack: ExitStack
 ) -> None:
     recorder = stack.enter_context(Recorder())
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         client.ask(GET)
         other = office(recorder.port, host="127.0.0.1")
@@ -355,7 +355,7 @@ def test_a_login_is_not_sent_on_a_connection_of_another_profile(
 
 def test_the_next_request_uses_the_switched_profile(start: Start, stack: ExitStack) -> None:
     old, new = stack.enter_context(Recorder()), stack.enter_context(Recorder())
-    engine = start(office(old.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(old.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         for _ in range(3):
             client.ask(GET)
@@ -397,7 +397,7 @@ def test_octets_sent_with_a_connect_on_a_direct_route_reach_the_host(
 
 def test_a_connect_on_a_direct_route_sends_the_host_no_head(start: Start, script: Play) -> None:
     origin = script(lambda peer: peer.send(ANSWER + peer.read_all()))
-    engine = start(office(1), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(1), FakeBroker(LOGIN, is_known=True))
     engine.signs.direct.add("127.0.0.1")
     with engine.connect() as client:
         client.ask(connect(b"127.0.0.1:%d" % origin.port), b"CONNECT")
@@ -421,7 +421,7 @@ def test_responses_to_local_clients_are_not_paced(start: Start, recorder: Record
 
 def test_connections_are_non_blocking_and_not_inheritable(start: Start, recorder: Recorder) -> None:
     """They are created without Python's own wrapper, which would ensure both (PEP 446)."""
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
     # The request loop opens the first connection, the fast path the second.
     with engine.connect() as first, engine.connect() as second:
         for client in (first, second):
@@ -449,7 +449,7 @@ def test_connections_are_non_blocking_and_not_inheritable(start: Start, recorder
 
 def test_nagles_algorithm_is_off_on_both_sides(start: Start, recorder: Recorder) -> None:
     """It would delay a message written in two pieces by 40 ms, until an acknowledgement."""
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
 

@@ -192,7 +192,7 @@ def recorder() -> Iterator[Recorder]:
 
 @pytest.fixture(scope="module")
 def engine(recorder: Recorder, secret: SearchableSecret) -> Iterator[Running]:
-    desk = FakeBroker(secret.login, knows_it=True)
+    desk = FakeBroker(secret.login, is_known=True)
     with Running(office(recorder.port), desk=desk, limits=LIMITS) as running:
         yield running
 
@@ -400,9 +400,9 @@ class CorpusUpstream:
             return
         goes_on = True
         while goes_on:
-            turn = min(len(self.received), len(self._answers) - 1)
-            turn = 0 if "parallel" in self._case else turn
-            octets = self._answers[turn]
+            index = min(len(self.received), len(self._answers) - 1)
+            index = 0 if "parallel" in self._case else index
+            octets = self._answers[index]
             head = peer.read_head()
             fields = fields_of(head)
             if self._challenges_again(number, fields):
@@ -418,7 +418,7 @@ class CorpusUpstream:
             else:
                 body = b""
             self.received.append(ReceivedRequest(head, fields, body, number))
-            goes_on = self._answer(peer, octets, is_first=turn == 0)
+            goes_on = self._answer(peer, octets, is_first=index == 0)
 
     def _challenges_again(self, number: int, fields: Mapping[bytes, bytes]) -> bool:
         """Return whether this connection gets the Digest challenge of the first connection again.
@@ -534,7 +534,7 @@ def test_octets_of_upstreams_have_the_outcome_of_the_corpus(
     engine = upstream_engine
     login = Login(*case["creds"].split(":")) if ":" in case["creds"] else None
     is_own = case["creds"] == "sso"
-    engine.call(lambda: engine.desk.begin(login, signs_in_itself=is_own))
+    engine.call(lambda: engine.desk.begin(login, uses_own_sign_in=is_own))
     checker = InvariantChecker(engine, secret, echo)
     corpus_upstream = CorpusUpstream(
         case, [octets_of(case, text, engine) for text in (case["bytes"], *case["then"])]
@@ -550,7 +550,9 @@ def test_octets_of_upstreams_have_the_outcome_of_the_corpus(
     engine.signs.profile = office(recorder.port)
     check_received(case, corpus_upstream, login)
     if "prompts" in case and login is not None:
-        prompts = [turn for turn in engine.desk.turns if turn.tried is not None]
+        prompts = [
+            request for request in engine.desk.challenged_requests if request.refused is not None
+        ]
         assert len(prompts) == case["prompts"]
     checker.check(octets)
 
@@ -568,7 +570,7 @@ def play_case(
         for client in clients:
             client.send(octets)
         if "parallel" in case:
-            engine.desk.wait_for_turns(len(clients))
+            engine.desk.wait_for_challenged(len(clients))
             engine.call(engine.desk.refuse_all)
         results = [read_result(case["trigger"], client, tail) for client in clients]
         for client in clients * (case.get("requests", 1) - 1):

@@ -78,7 +78,7 @@ def test_forget_drops_all_exempt_sites() -> None:
 
 
 def test_a_cached_request_with_a_withheld_login_is_another_request() -> None:
-    answer = FakeBroker(LOGIN, knows_it=True, schemes=(Basic(),)).known(UPSTREAM)
+    answer = FakeBroker(LOGIN, is_known=True, schemes=(Basic(),)).known(UPSTREAM)
     plan = CachedRequest(
         parse_request(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"), None
     )
@@ -187,8 +187,8 @@ def test_an_exempt_site_receives_no_known_login_r_086(
     engine = start(office(script(upstream).port), desk)
     send_each(engine, request_octets, get(ASKED), request_octets, request_octets)
     assert [has_login(head) for head in upstream.heads] == [False, False, True, False, False]
-    assert (len(desk.turns), len(desk.acceptances), desk.departures) == (1, 1, 0)
-    assert (desk.doubts, desk.open, desk.overdues) == ([], [], [])
+    assert (len(desk.challenged_requests), len(desk.accepted), desk.permit_count) == (1, 1, 0)
+    assert (desk.without_verdict, desk.unproved, desk.silent) == ([], [], [])
 
 
 def test_a_request_without_a_login_needs_no_permit_to_carry_one(
@@ -197,10 +197,10 @@ def test_a_request_without_a_login_needs_no_permit_to_carry_one(
     """The login is known but not proved, so only one request at a time may carry it."""
     upstream = PartlyExemptUpstream()
     desk = FakeBroker(LOGIN, schemes=(Basic(),))
-    desk.doubts_all = True
+    desk.wants_all_reports = True
     engine = start(office(script(upstream).port), desk)
     send_each(engine, get(FREE), get(ASKED), get(FREE), get(FREE), get(FREE, b"Accept: b"))
-    assert (desk.departures, len(desk.acceptances)) == (0, 1)
+    assert (desk.permit_count, len(desk.accepted)) == (0, 1)
 
 
 def test_a_program_keeps_one_connection_for_exempt_sites_and_others(
@@ -263,7 +263,7 @@ def test_a_challenge_ends_the_exemption_of_a_site_r_086(
     upstream.heads.clear()
     send_each(engine, request_octets, request_octets, request_octets)
     assert [has_login(head) for head in upstream.heads] == [False, True, True, True]
-    tried = [turn.tried for turn in desk.turns]
+    tried = [request.refused for request in desk.challenged_requests]
     assert tried == [None, None]  # A 407 to a request without a login is no verdict.
 
 

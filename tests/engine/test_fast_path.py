@@ -144,7 +144,7 @@ def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start: Start, scrip
         peer.read_all()
 
     upstream = script(open_at_once, open_late, answering(OK))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
@@ -197,7 +197,7 @@ def open_tunnel(engine: Running) -> None:
 def test_a_repeated_tunnel_takes_the_fast_path(
     start: Start, recorder: Recorder, request_loops: list[RequestLoop]
 ) -> None:
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
     for _ in range(2):
         open_tunnel(engine)  # Now the login is known and the tunnel reply is cached.
     count = len(request_loops)
@@ -214,7 +214,7 @@ def test_a_tunnel_is_opened_after_the_cached_name_of_the_proxy_expired(
 ) -> None:
     """The request loop resolves the name again; the fast path does not."""
     resolve(monkeypatch, (socket.AF_INET, ("127.0.0.1", recorder.port)))
-    engine = start(office(recorder.port, host="proxy.test"), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port, host="proxy.test"), FakeBroker(LOGIN, is_known=True))
     for _ in range(3):
         open_tunnel(engine)
     count = len(request_loops)
@@ -230,7 +230,7 @@ def test_a_request_uses_the_second_address_of_a_proxy_if_the_first_has_no_route(
 ) -> None:
     good = socket.AF_INET, ("127.0.0.1", recorder.port)
     resolve(monkeypatch, (socket.AF_INET, ("255.255.255.255", recorder.port)), good)
-    engine = start(office(recorder.port, host="proxy.test"), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port, host="proxy.test"), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
 
@@ -383,7 +383,7 @@ def test_a_connecting_socket_of_an_upstream_is_not_used_for_its_fallback(
     upstreams = [Upstream("127.0.0.1", port) for port in (first.port, second.port)]
     profile = Profile("office", "Office", upstreams[0], fallbacks=(upstreams[1],))
     limits = replace(LIMITS, connect_s=0.5, connect_total_s=0.5, dead_upstream_s=0.0)
-    engine = start(profile, FakeBroker(LOGIN, knows_it=True), limits)
+    engine = start(profile, FakeBroker(LOGIN, is_known=True), limits)
     with engine.connect() as client:
         client.send(GET)
         first.answer_one().close()
@@ -401,7 +401,7 @@ def test_a_connecting_socket_is_not_used_for_the_next_request(
     """Its request was sent on another connection meanwhile, and the next request has another
     route."""
     upstream, origin = FullQueueUpstream(stack), script(answering(OK))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
     engine.signs.direct.add("127.0.0.1")
     pool = engine.engine.context.pool
     with engine.connect() as client:

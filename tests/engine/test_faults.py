@@ -327,8 +327,10 @@ def test_a_request_is_withdrawn_from_the_desk_when_its_client_leaves(
     engine = start(office(script(answering(challenge("Basic realm=a"))).port))
     with engine.connect() as client:
         client.send(GET)
-        engine.desk.wait_for_turns(1)
-    engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
+        engine.desk.wait_for_challenged(1)
+    engine.until(
+        lambda: engine.desk.challenged_requests[0].future.cancelled(), "the end of the turn"
+    )
     engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
 
 
@@ -406,7 +408,7 @@ def test_a_connection_with_a_rejected_registration_ends_and_others_continue(
     def watch(descriptor: int, mask: int, handler: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as before:
         assert before.ask(GET).status == 200
         with monkeypatch.context() as patch:

@@ -107,7 +107,7 @@ def test_redirections_are_not_followed(
     elsewhere = script(answering(OK))
     location = b"Location: http://127.0.0.1:%d/\r\n" % elsewhere.port
     upstream = script(answering(b"HTTP/1.1 %b\r\n%bContent-Length: 0\r\n\r\n" % (status, location)))
-    with start(office(upstream.port), FakeBroker(LOGIN, knows_it=True)).connect() as client:
+    with start(office(upstream.port), FakeBroker(LOGIN, is_known=True)).connect() as client:
         client.send(request_)
         reply = client.reply(request_.partition(b" ")[0])
         assert reply.status == int(status[:3])
@@ -129,13 +129,13 @@ def test_a_redirection_in_a_407_is_not_followed(start: Start, script: Play) -> N
 
 def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: Play) -> None:
     site = script(answering(challenge("Basic realm=office")))
-    engine = start(office(1), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(1), FakeBroker(LOGIN, is_known=True))
     engine.signs.direct.add("127.0.0.1")
     with engine.connect() as client:
         reply = client.ask(get(b"http://127.0.0.1:%d/" % site.port))
         assert reply.status == 502
         assert not reply.values(b"proxy-authenticate")
-    assert not engine.desk.turns
+    assert not engine.desk.challenged_requests
     assert b"authorization" not in site.peer(1).received.lower()
 
 
@@ -150,12 +150,12 @@ def test_a_407_inside_a_tunnel_is_relayed_unchanged(start: Start, script: Play) 
         peer.read_all()
 
     upstream = script(site)
-    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
         client.send(b"GET / HTTP/1.1\r\nHost: origin.test\r\n\r\n")
         assert client.take(len(refusal)) == refusal
-    assert not engine.desk.turns
+    assert not engine.desk.challenged_requests
     # Once, for the CONNECT.
     assert upstream.peer(1).received.lower().count(b"proxy-authorization") == 1
 
@@ -185,7 +185,7 @@ def test_a_thousand_slow_heads_time_out_and_others_are_served(
 
 def test_slow_content_does_not_delay_others(start: Start, script: Play, stack: ExitStack) -> None:
     upstream = script(answering_gets)
-    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
     quick = stack.enter_context(engine.connect())
     seconds_of_a_get(quick)  # The login is proved: from now on requests do not take turns with it.
     slow = [stack.enter_context(engine.connect()) for _ in range(SLOW // 10)]
@@ -264,7 +264,7 @@ def test_a_negative_chunk_size_of_an_upstream_does_not_block_the_engine(
     start: Start, script: Play
 ) -> None:
     upstream = script(answering(b"HTTP/1.1 200 OK\r\n" + NEVER_ENDING), answering(OK))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 502
         assert seconds_of_a_get(client) < 1
@@ -324,7 +324,7 @@ def test_a_request_running_at_a_profile_switch_ends_at_its_old_upstream(
         peer.read_all()
 
     old, new = script(slow), stack.enter_context(Recorder())
-    engine = start(office(old.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(old.port), FakeBroker(LOGIN, is_known=True))
     client = stack.enter_context(engine.connect())
     client.send(GET if method == "GET" else CONNECT)
     while b"\r\n\r\n" not in client.octets:

@@ -673,7 +673,7 @@ def test_a_declined_sign_in_is_a_503_r_083(start: Start, script: Play, method: s
     engine = start_with(start, upstream)
     with engine.connect() as client:
         client.send(GET if method == "GET" else CONNECT)
-        engine.desk.wait_for_turns(1)
+        engine.desk.wait_for_challenged(1)
         engine.call(engine.desk.refuse_all)
         reply = client.reply(method.encode())
         assert (reply.status, reply.closes, reply.values(b"retry-after")) == (503, False, [b"5"])
@@ -683,10 +683,10 @@ def test_a_declined_sign_in_is_a_503_r_083(start: Start, script: Play, method: s
 
 def test_a_407_in_a_profile_without_sign_in_is_a_502_r_083(start: Start, script: Play) -> None:
     upstream = script(answering(CHALLENGE))
-    engine = start(office(upstream.port, sign_in=SignIn.NONE), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(upstream.port, sign_in=SignIn.NONE), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(GET).status in (502, 503)
-    assert not engine.desk.turns
+    assert not engine.desk.challenged_requests
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
@@ -707,7 +707,10 @@ def test_a_407_on_an_accepted_connection_asks_the_desk_again(start: Start, scrip
     engine = start_with(start, upstream, FakeBroker(LOGIN))
     with engine.connect() as client:
         assert [client.ask(GET).status for _ in range(3)] == [200, 200, 503]
-    assert [turn.tried is not None for turn in engine.desk.turns] == [False, True]
+    assert [request.refused is not None for request in engine.desk.challenged_requests] == [
+        False,
+        True,
+    ]
 
 
 BASIC_LINE = b'Proxy-Authenticate: Basic realm="corp"\r\n'
@@ -748,10 +751,10 @@ def test_a_parked_request_continues_after_the_prompt_was_answered(
     engine = start_with(start, upstream)
     with engine.connect() as client:
         client.send(GET)
-        engine.desk.wait_for_turns(1)
-        engine.call(engine.desk.answer_all)
+        engine.desk.wait_for_challenged(1)
+        engine.call(engine.desk.release_all)
         assert client.reply().body == b"ok\n"
-    assert [answer.login for answer in engine.desk.acceptances] == [LOGIN]
+    assert [answer.login for answer in engine.desk.accepted] == [LOGIN]
 
 
 @pytest.mark.parametrize("end", ["closes", "resets", "says nothing", "speaks gibberish"])
@@ -775,5 +778,5 @@ def test_an_attempt_without_a_response_is_no_rejection(
     with engine.connect() as client:
         # 503: the request went back to the desk, which has no login for it.
         assert client.ask(GET).status in (502, 503, 504)
-    assert len(engine.desk.doubts) == 1
-    assert not engine.desk.acceptances
+    assert len(engine.desk.without_verdict) == 1
+    assert not engine.desk.accepted

@@ -63,7 +63,7 @@ def use_resolver(engine: Running, *ports: int) -> FakeResolver:
 def test_after_a_change_a_request_waits_for_the_network(
     start: Start, recorder: Recorder, method: str
 ) -> None:
-    engine = start(office(3128, host=NAME), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(3128, host=NAME), FakeBroker(LOGIN, is_known=True))
     resolver = use_resolver(engine)
     engine.call(engine.engine.network_changed)
     with engine.connect() as client:
@@ -132,7 +132,7 @@ def test_a_refused_connection_is_not_retried(start: Start) -> None:
 def test_a_connection_attempt_is_restarted_after_a_network_change(
     start: Start, recorder: Recorder, nowhere: int
 ) -> None:
-    engine = start(office(3128, host=NAME), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(3128, host=NAME), FakeBroker(LOGIN, is_known=True))
     resolver = use_resolver(engine, nowhere)
     with engine.connect() as client:
         client.send(GET)
@@ -155,7 +155,7 @@ def test_a_sent_login_is_not_repeated_after_a_network_change(start: Start, scrip
 
     upstream = script(read_login)
     profile = Profile("socks", "Socks", Upstream("127.0.0.1", upstream.port, ProxyScheme.SOCKS5))
-    engine = start(profile, FakeBroker(LOGIN, knows_it=True), limits=EngineLimits(handshake_s=0.5))
+    engine = start(profile, FakeBroker(LOGIN, is_known=True), limits=EngineLimits(handshake_s=0.5))
     with engine.connect() as client:
         client.send(GET)
         peer = upstream.peer(1)

@@ -62,7 +62,7 @@ def played(
     """Run a coroutine with a probe on a loop of its own, and return its result."""
 
     async def run() -> tuple[T, FakeBroker]:
-        loop, desk = asyncio.get_running_loop(), FakeBroker(LOGIN, schemes=schemes, knows_it=True)
+        loop, desk = asyncio.get_running_loop(), FakeBroker(LOGIN, schemes=schemes, is_known=True)
         dialler = Connector(loop, limits, desk, lambda addresses: False)
         tools = OwnRequestTools(desk, dialler, HandshakeThreads(loop), limits, b"via", loop.time)
         return await play(OwnRequest(profile, request or request_for(URL), tools), desk), desk
@@ -81,7 +81,7 @@ def test_all_legs_of_a_handshake_use_the_same_connection_r_120(stack: ExitStack)
     upstream = stack.enter_context(NtlmUpstream())
     was_signed, desk = played(office(upstream.port), [ntlm_like_scheme()], signed_in)
     assert was_signed
-    assert len(desk.acceptances) == 1
+    assert len(desk.accepted) == 1
     connections = {message: connection for connection, _, message in upstream.messages}
     assert connections["type 1"] == connections["type 3"]
 
@@ -92,7 +92,7 @@ def test_a_407_to_head_may_have_content_between_the_legs(stack: ExitStack) -> No
         office(upstream.port), [ntlm_like_scheme()], signed_in, request=request_to("")
     )
     assert was_signed
-    assert len(desk.acceptances) == 1
+    assert len(desk.accepted) == 1
 
 
 def test_an_http_1_0_proxy_is_asked_to_keep_the_connection_of_a_handshake_r_120(
@@ -163,8 +163,8 @@ def test_a_proxy_closing_unannounced_after_a_407_gets_the_login_on_a_new_connect
     upstream = stack.enter_context(ScriptedUpstream(play))
     was_signed, desk = played(office(upstream.port), [Digest(os.urandom)], signed_in)
     assert was_signed
-    assert len(carried) == len(desk.acceptances) == 1
-    assert not desk.doubts
+    assert len(carried) == len(desk.accepted) == 1
+    assert not desk.without_verdict
 
 
 def test_a_proxy_closing_instead_of_answering_gets_the_login_once(stack: ExitStack) -> None:

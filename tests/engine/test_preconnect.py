@@ -60,8 +60,8 @@ def start_ntlm(stack: ExitStack) -> StartNtlm:
 
 def proving_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeBroker:
     """Return a desk that knows a login and permits preconnects with it after its acceptance."""
-    desk = FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=True)
-    desk.is_calm = True
+    desk = FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), is_known=True)
+    desk.allows_preconnects = True
     return desk
 
 
@@ -381,7 +381,7 @@ def test_there_is_no_preconnect_for_a_handshake_of_one_message(
 def test_an_unproved_login_is_not_preconnected(start: Start, start_ntlm: StartNtlm) -> None:
     upstream = start_ntlm()
     desk = proving_desk()
-    desk.is_calm = False
+    desk.allows_preconnects = False
     engine = start(office(upstream.port), desk)
     open_tunnels_slowly(engine, tunnels=2)
     assert messages_from(upstream) == [*HANDSHAKE, *HANDSHAKE]
@@ -462,13 +462,13 @@ def test_a_refused_preconnect_is_one_failed_log_on_and_is_reported(
     upstream = start_ntlm(rejects_request=is_head)
     engine = start(office(upstream.port), proving_desk())
     open_tunnels(engine, 1)
-    engine.desk.wait_for_turns(1)
+    engine.desk.wait_for_challenged(1)
     settle(engine)
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT]
-    (turn,) = engine.desk.turns
-    (accepted,) = engine.desk.acceptances
-    assert turn.tried is not None
-    assert (turn.verdict, turn.tried.login_id, turn.waiter.target) == (
+    (request,) = engine.desk.challenged_requests
+    (accepted,) = engine.desk.accepted
+    assert request.refused is not None
+    assert (request.verdict, request.refused.login_id, request.pending.target) == (
         REJECTED,
         accepted.login_id,
         "",  # Without the host, which does not cause a refusal of HEAD.
@@ -485,9 +485,9 @@ def test_a_refused_preconnect_does_not_wait_at_the_desk(
     with engine.connect() as client:
         client.send(CONNECT)
         assert client.reply(b"CONNECT").status == 200
-    desk.wait_for_turns(1)
+    desk.wait_for_challenged(1)
     settle(engine)
-    assert not any(turn.waits for turn in desk.turns)
+    assert not any(request.is_waiting for request in desk.challenged_requests)
 
 
 def test_there_is_no_preconnect_with_a_refused_login(start: Start, start_ntlm: StartNtlm) -> None:
@@ -513,7 +513,7 @@ def test_requests_waiting_for_a_refused_preconnect_do_not_resend_the_login(
         engine.until(lambda: waiting(engine, count), "the clients")
         engine.call(engine.desk.forget_login)
         held.release()
-        engine.desk.wait_for_turns(count + 1)
+        engine.desk.wait_for_challenged(count + 1)
         engine.call(engine.desk.refuse_all)
         assert [client.reply(b"CONNECT").status for client in clients] == [503] * count
     messages = [message for _, message in messages_from(upstream)]
@@ -535,7 +535,7 @@ def test_a_login_refused_during_a_handshake_is_not_sent(
         assert held.received.wait(10)
         engine.call(engine.desk.forget_login)
         held.release()
-        engine.desk.wait_for_turns(1)
+        engine.desk.wait_for_challenged(1)
         engine.call(engine.desk.refuse_all)
         assert second.reply().status == 503
     assert messages_from(upstream, count) == [("GET", "type 1"), ("GET", "none")]
@@ -549,20 +549,20 @@ def test_other_credentials_for_a_preconnect_are_returned_to_the_desk(
     class OfferingDesk(FakeBroker):
         def challenged(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
             future = super().challenged(*args, **kwargs)  # type: ignore[arg-type]
-            given = self.known(self.turns[-1].space)
+            given = self.known(self.challenged_requests[-1].upstream_id)
             if not future.done() or not isinstance(future.result(), Credentials):
                 other: object = type(future)(loop=future.get_loop())
                 other.set_result(given)  # type: ignore[attr-defined]
                 return other
             return future
 
-    desk = OfferingDesk(LOGIN, schemes=(ntlm_like_scheme(),), knows_it=True)
-    desk.is_calm = True
+    desk = OfferingDesk(LOGIN, schemes=(ntlm_like_scheme(),), is_known=True)
+    desk.allows_preconnects = True
     engine = start(office(upstream.port), desk)
     open_tunnels(engine, 1)
-    desk.wait_for_turns(1)
+    desk.wait_for_challenged(1)
     settle(engine)
-    assert desk.spent == [False]
+    assert desk.login_was_sent == [False]
 
 
 # --- upstreams that refuse preconnects ---
@@ -701,7 +701,7 @@ def test_a_preconnect_in_progress_is_cancelled_after_a_change(
         settle(engine)
         held.release()
         assert not is_ready(engine)
-        assert engine.desk.turns == []
+        assert engine.desk.challenged_requests == []
 
 
 def test_a_preconnect_cancelled_before_its_start_blocks_no_request(
@@ -733,13 +733,13 @@ def test_a_refused_preconnect_blocks_no_later_request(start: Start, start_ntlm: 
     upstream = start_ntlm(rejects_request=is_head)
     desk = proving_desk()
 
-    desk.doubts_all = True
-    desk.may_preconnect = lambda answer: True  # type: ignore[method-assign]
+    desk.wants_all_reports = True
+    desk.may_preconnect = lambda credentials: True  # type: ignore[method-assign]
     engine = start(office(upstream.port), desk)
     open_tunnels(engine, 1)
-    desk.wait_for_turns(1)
+    desk.wait_for_challenged(1)
     settle(engine)
-    assert not engine.desk.is_under_way
+    assert not engine.desk.is_permit_used
 
 
 def test_a_ready_connection_is_not_used_after_a_change(start: Start, start_ntlm: StartNtlm) -> None:

@@ -139,7 +139,7 @@ def test_content_of_a_refused_request_is_not_parsed_as_the_next_request_r_048(
     with engine.connect() as client:
         client.send(get(URL, framing, method=method))
         if is_refused_by == "the desk":
-            engine.desk.wait_for_turns(1)
+            engine.desk.wait_for_challenged(1)
             engine.call(engine.desk.refuse_all)
         client.try_to_send(content)
         reply = client.reply(method)
@@ -155,8 +155,8 @@ def test_content_is_kept_while_the_user_types_a_login(start: Start, stack: ExitS
     length = 3 << 20
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
-        engine.desk.wait_for_turns(1)
-        engine.call(engine.desk.answer_all)
+        engine.desk.wait_for_challenged(1)
+        engine.call(engine.desk.release_all)
         assert client.reply(b"POST").body.decode() == digest(length)
 
 
@@ -222,8 +222,8 @@ def test_an_own_request_signs_in_before_a_large_upload_r_074(
     asked, own, signed, sent = upstream.heads
     assert (asked, own, signed, sent[0]) == ((False, True), (False, False), (True, False), True)
     assert reply.interim == ()
-    assert len(engine.desk.acceptances) == 1
-    assert len(engine.desk.turns) == 1
+    assert len(engine.desk.accepted) == 1
+    assert len(engine.desk.challenged_requests) == 1
 
 
 def test_a_large_upload_is_not_sent_if_the_sign_in_is_refused(
@@ -233,7 +233,7 @@ def test_a_large_upload_is_not_sent_if_the_sign_in_is_refused(
     engine = start(office(upstream.port), limits=EngineLimits(expect_continue_s=0.2))
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: %d" % TOO_LARGE, method=b"POST"))
-        engine.desk.wait_for_turns(1)
+        engine.desk.wait_for_challenged(1)
         engine.call(engine.desk.refuse_all)
         assert client.reply(b"POST").status == 503
     assert engine.call(lambda: engine.engine.context.counters.sent) < 10_000
@@ -248,7 +248,7 @@ def test_the_login_is_known_after_an_unrepeatable_upload(start: Start, stack: Ex
     # TrayProxy has signed in with an own request, so the page does not ask to open another page.
     assert b"start the upload again" in refused.body
     assert b"Open any page" not in refused.body
-    assert len(engine.desk.acceptances) == 1
+    assert len(engine.desk.accepted) == 1
     reply = upload(engine, TOO_LARGE, in_chunks=True)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
 
@@ -275,7 +275,7 @@ def test_a_large_upload_with_a_known_login_is_sent_immediately(
     start: Start, stack: ExitStack
 ) -> None:
     upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert reply.body.decode() == digest(TOO_LARGE)
     assert upstream.heads == [(True, False)]

@@ -64,7 +64,7 @@ def black_hole() -> Iterator[int]:
 def test_a_dead_first_upstream_is_skipped(
     start: Start, recorder: Recorder, unused_port: int, octets: bytes
 ) -> None:
-    engine = start(several(unused_port, recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(several(unused_port, recorder.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(octets, octets.split()[0]).status == 200
     assert recorder.request(1).body in (b"", b"the body")
@@ -182,7 +182,7 @@ def test_each_upstream_has_its_own_login_and_prompt(
     engine = start(several(unused_port, second.port), desk)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    assert [turn.space.upstream for turn in desk.turns] == [second.url]
+    assert [request.upstream_id.upstream for request in desk.challenged_requests] == [second.url]
     assert b"Proxy-Authorization" not in second.peer(1).received.split(b"\r\n\r\n")[0]
 
 
@@ -201,13 +201,13 @@ def test_a_timeout_is_no_rejection_of_the_login(
     start: Start, black_hole: int, recorder: Recorder
 ) -> None:
     limits = replace(LIMITS, connect_s=0.2, connect_total_s=0.2)
-    desk = FakeBroker(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, is_known=True)
     with start(several(black_hole, recorder.port), desk, limits=limits).connect() as client:
         assert client.ask(GET).status == 200
-    assert not desk.turns
+    assert not desk.challenged_requests
     # No request carried the login of the first upstream; the second got its own.
-    assert desk.doubts == []
-    assert [answer.upstream_id.upstream for answer in desk.acceptances] == [
+    assert desk.without_verdict == []
+    assert [answer.upstream_id.upstream for answer in desk.accepted] == [
         f"http://127.0.0.1:{recorder.port}"
     ]
 

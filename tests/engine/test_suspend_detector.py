@@ -84,7 +84,7 @@ def test_an_idle_connection_from_before_a_suspend_is_not_used(
     start: Start, recorder: Recorder
 ) -> None:
     clock = FakeSuspendClock()
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True), sleep_clock=clock)
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True), sleep_clock=clock)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
@@ -145,7 +145,7 @@ def test_a_connection_busy_at_a_profile_switch_is_not_pooled(
     start: Start, recorder: Recorder
 ) -> None:
     """It becomes idle after the switch, when the idle connections are closed already."""
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         engine.call(engine.engine.forget_connections)
@@ -158,7 +158,7 @@ def test_a_connection_busy_at_a_profile_switch_is_not_pooled(
 def test_a_connection_from_before_a_switch_is_not_used_for_the_next_request_of_its_client(
     start: Start, recorder: Recorder
 ) -> None:
-    engine = start(office(recorder.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         for _ in range(2):
             assert client.ask(GET).status == 200
@@ -182,7 +182,7 @@ def test_a_connection_with_a_response_after_a_switch_is_not_reused(
         answering(OK)(peer)
 
     upstream = script(slow, answering(OK))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, knows_it=True))
+    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         client.send(GET)
         assert asked.wait(PATIENCE)

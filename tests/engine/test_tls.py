@@ -59,7 +59,7 @@ def company_profile(port: int, ca_file: Path | str, *, host: str = HOST) -> Prof
 def test_requests_and_tunnels_are_sent_inside_tls(
     start: Start, https_upstream: Recorder, authority: Authority
 ) -> None:
-    desk = FakeBroker(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, is_known=True)
     engine = start(company_profile(https_upstream.port, authority.pem), desk)
     with engine.connect() as client:
         for _ in range(3):
@@ -196,7 +196,7 @@ def test_an_untrusted_proxy_is_sent_nothing(
 ) -> None:
     kind, certificate = untrusted
     upstream = stack.enter_context(RecordingTlsServer(certificate))
-    desk = FakeBroker(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, is_known=True)
     engine = start(company_profile(upstream.port, authority.pem), desk)
     with engine.connect() as client:
         reply = client.ask(request_octets, request_octets.split()[0])
@@ -208,7 +208,7 @@ def test_an_untrusted_proxy_is_sent_nothing(
     upstream.close()
     assert upstream.connections == 1
     assert upstream.http == b""
-    assert not desk.acceptances
+    assert not desk.accepted
     assert engine.observer.failures
 
 
@@ -236,7 +236,7 @@ def test_a_proxy_without_tls_is_sent_nothing_in_plain(
         peer.read_all()
 
     upstream = script(play)
-    desk = FakeBroker(LOGIN, knows_it=True)
+    desk = FakeBroker(LOGIN, is_known=True)
     with start(company_profile(upstream.port, authority.pem), desk).connect() as client:
         reply = client.ask(GET)
     assert reply.status == 502
@@ -326,8 +326,10 @@ def test_signing_in_works_inside_tls(
     desk = FakeBroker(LOGIN)
     with start(company_profile(upstream.port, authority.pem), desk).connect() as client:
         assert client.ask(GET).status == 200
-    assert [turn.space.upstream for turn in desk.turns] == [f"https://{HOST}:{upstream.port}"]
-    assert len(desk.acceptances) == 1
+    assert [request.upstream_id.upstream for request in desk.challenged_requests] == [
+        f"https://{HOST}:{upstream.port}"
+    ]
+    assert len(desk.accepted) == 1
 
 
 def test_bulk_data_passes_a_tunnel_both_ways_and_its_ends_are_relayed(

@@ -49,9 +49,9 @@ TYPE_2 = challenge("NTLM dHdv")
 MESSAGES = {b"": "none", b"NTLM b25l": "type 1", b"NTLM dGhyZWU=": "type 3"}
 
 
-def desk_for(*schemes: Scheme, knows_it: bool = False) -> FakeBroker:
+def desk_for(*schemes: Scheme, is_known: bool = False) -> FakeBroker:
     """Return a desk with these schemes, or with the NTLM-like scheme."""
-    return FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), knows_it=knows_it)
+    return FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), is_known=is_known)
 
 
 def closing(answer: bytes) -> bytes:
@@ -131,7 +131,7 @@ def test_all_legs_use_the_same_connection_r_120() -> None:
     play = Play(NtlmUpstream(), desk_for())
     assert play.ask(GET) == [200]
     assert messages(play) == [(1, "GET", "none"), (1, "GET", "type 1"), (1, "GET", "type 3")]
-    assert len(play.desk.acceptances) == 1
+    assert len(play.desk.accepted) == 1
 
 
 def test_an_authenticated_connection_carries_requests_unchanged() -> None:
@@ -149,22 +149,22 @@ def test_content_is_sent_with_the_last_leg_only_r_125() -> None:
 
 
 def test_a_request_with_a_known_login_starts_with_the_first_leg() -> None:
-    play = Play(NtlmUpstream(), desk_for(knows_it=True))
+    play = Play(NtlmUpstream(), desk_for(is_known=True))
     assert play.ask(GET) == [200]
     assert [message for _, _, message in messages(play)] == ["type 1", "type 3"]
 
 
 def test_no_site_receives_a_request_without_its_content() -> None:
     """A proxy without a login for some sites would forward a type 1 to them."""
-    play = Play(NtlmUpstream(needs_no_login=lambda message: True), desk_for(knows_it=True))
+    play = Play(NtlmUpstream(needs_no_login=lambda message: True), desk_for(is_known=True))
     assert play.ask(POST) == [200]
     assert [(message_of(one), one.content) for one in play.received] == [("none", b"content")]
 
 
 def test_a_first_leg_without_refusal_is_no_acceptance() -> None:
-    play = Play(NtlmUpstream(needs_no_login=lambda message: True), desk_for(knows_it=True))
+    play = Play(NtlmUpstream(needs_no_login=lambda message: True), desk_for(is_known=True))
     assert play.ask(GET) == [200]
-    assert not play.desk.acceptances
+    assert not play.desk.accepted
 
 
 def test_the_response_to_a_leg_without_content_is_not_relayed() -> None:
@@ -173,7 +173,9 @@ def test_the_response_to_a_leg_without_content_is_not_relayed() -> None:
     )
     play = Play(upstream, desk_for())
     assert play.ask(POST) == [503]
-    assert [turn.verdict and turn.verdict.kind for turn in play.desk.turns] == [
+    assert [
+        request.verdict and request.verdict.kind for request in play.desk.challenged_requests
+    ] == [
         None,
         VerdictKind.UNUSABLE,
     ]
@@ -263,11 +265,11 @@ def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
 
     desk = FakeBroker(LOGIN, schemes=(CHALLENGES[challenged](),))
     if challenged == "Negotiate":
-        desk.begin(None, signs_in_itself=True)
+        desk.begin(None, uses_own_sign_in=True)
     play = Play(answer, desk)
     assert play.ask(octets) == [200]
     assert len(costly) == 1
-    assert not desk.doubts
+    assert not desk.without_verdict
 
 
 @pytest.mark.parametrize(
@@ -291,7 +293,7 @@ def test_a_login_answered_with_resets_is_sent_at_most_twice(
     play = Play(answer, desk_for(scheme))
     assert play.ask(GET) == [503]
     assert len(costly) <= most
-    assert set(play.desk.spent) == {True}
+    assert set(play.desk.login_was_sent) == {True}
 
 
 # --- authenticated connections ---
@@ -307,14 +309,14 @@ def test_a_407_on_an_authenticated_connection_is_no_rejection() -> None:
     play = Play(NtlmUpstream(authenticated_requests=2), desk_for())
     assert play.ask(GET, GET, GET) == [200] * 3
     assert messages(play)[4:] == [(1, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
-    assert len(play.desk.turns) == 1
+    assert len(play.desk.challenged_requests) == 1
 
 
 def test_responses_on_an_authenticated_connection_are_no_verdicts() -> None:
     play = Play(NtlmUpstream(), desk_for())
     assert play.ask(*[GET] * 5) == [200] * 5
-    assert len(play.desk.acceptances) == 1
-    assert not play.desk.doubts
+    assert len(play.desk.accepted) == 1
+    assert not play.desk.without_verdict
 
 
 # --- failures ---
@@ -324,16 +326,21 @@ def test_a_connection_is_closed_after_a_rejected_handshake_r_122() -> None:
     """Squid accepts no second handshake on a connection after a failed handshake."""
     play = Play(NtlmUpstream(rejects_all=True), desk_for())
     assert play.ask(GET, GET) == [503, 503]
-    assert [turn.verdict for turn in play.desk.turns] == [None, REJECTED, None, REJECTED]
+    assert [request.verdict for request in play.desk.challenged_requests] == [
+        None,
+        REJECTED,
+        None,
+        REJECTED,
+    ]
     assert {connection for connection, _, _ in messages(play)[3:]} == {2}
-    assert not play.desk.acceptances
+    assert not play.desk.accepted
 
 
 def test_a_handshake_is_retried_once_after_its_connection_closed_r_126() -> None:
     play = Play(NtlmUpstream(type_2_field=b"Connection: close\r\n"), desk_for())
     assert play.ask(GET) == [502]
     assert [message for _, _, message in messages(play)] == ["none", "type 1", "type 1"]
-    assert play.desk.spent == [False]
+    assert play.desk.login_was_sent == [False]
 
 
 def test_a_handshake_is_retried_once_after_a_lost_first_leg_r_126() -> None:
@@ -346,11 +353,11 @@ def test_an_ntlm_login_on_trial_is_not_resent_after_a_lost_connection() -> None:
     play = Play(NtlmUpstream(closes_after="type 3"), desk_for())
     assert play.ask(GET) == [503]
     assert [message for _, _, message in messages(play)].count("type 3") == 1
-    assert play.desk.spent == [True]
+    assert play.desk.login_was_sent == [True]
 
 
 def test_a_known_login_is_resent_with_an_idempotent_request() -> None:
-    play = Play(NtlmUpstream(closes_after="type 3"), desk_for(knows_it=True))
+    play = Play(NtlmUpstream(closes_after="type 3"), desk_for(is_known=True))
     assert play.ask(GET) == [503]
     assert [message for _, _, message in messages(play)].count("type 3") == 2
 
@@ -367,14 +374,14 @@ def test_a_basic_login_on_trial_is_not_resent_after_a_lost_connection() -> None:
     assert play.ask(GET) == [503]
     assert len(play.logins) == 1
     assert play.connections.count == 2
-    assert play.desk.spent == [True]
+    assert play.desk.login_was_sent == [True]
 
 
 def test_an_unusable_scheme_is_followed_by_the_next_scheme() -> None:
     upstream = in_turn(challenge("NTLM", 'Basic realm="corp"'), OK)
     play = Play(upstream, desk_for(ScriptedScheme((UNUSABLE,)), Basic()))
     assert play.ask(GET) == [200]
-    assert [turn.verdict for turn in play.desk.turns] == [None, UNUSABLE]
+    assert [request.verdict for request in play.desk.challenged_requests] == [None, UNUSABLE]
     assert [one.credentials for one in play.logins] == [basic_credentials(LOGIN)]
 
 
@@ -392,7 +399,7 @@ def test_the_next_scheme_uses_a_new_connection() -> None:
 def test_an_endless_handshake_is_ended() -> None:
     play = Play(in_turn(NTLM), desk_for(ScriptedScheme((TYPE_1,))))
     assert play.ask(GET) == [503]
-    verdict = play.desk.turns[-1].verdict
+    verdict = play.desk.challenged_requests[-1].verdict
     assert verdict is not None
     assert verdict.kind is VerdictKind.UNUSABLE
     assert len(play.logins) < 10
@@ -406,7 +413,7 @@ def test_a_fallback_upstream_first_gets_the_request_without_a_login() -> None:
     def fail_over(desk: FakeBroker) -> None:
         other = Profile("office", "Office", Upstream("other.test", 3128))
         play.switch(Route.via_profile(other))
-        desk.answer_all()
+        desk.release_all()
 
     play.when_parked = fail_over
     assert play.ask(POST) == [200]
@@ -435,7 +442,7 @@ def test_a_login_on_trial_answers_the_nonce_of_its_own_connection() -> None:
     play = Play(upstream, FakeBroker())
     assert play.ask(GET) == [200]
     assert nonces(play) == [b"b"]
-    assert len(play.desk.acceptances) == 1
+    assert len(play.desk.accepted) == 1
 
 
 @pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
@@ -458,12 +465,12 @@ def test_a_login_is_not_sent_to_a_connection_with_another_realm() -> None:
     )
     play = Play(upstream, FakeBroker())
     assert play.ask(GET) == [503]
-    assert len(play.desk.turns) == 2
+    assert len(play.desk.challenged_requests) == 2
     assert not play.logins
-    turn = play.desk.turns[1]
-    assert turn.verdict is not None
-    assert turn.verdict.kind is VerdictKind.UNUSABLE
-    assert turn.challenges[0].realm == "other"
+    request = play.desk.challenged_requests[1]
+    assert request.verdict is not None
+    assert request.verdict.kind is VerdictKind.UNUSABLE
+    assert request.challenges[0].realm == "other"
 
 
 class LoadBalancedUpstream:
@@ -504,14 +511,14 @@ def test_a_post_with_a_login_on_trial_uses_the_connection_of_a_head_request(
     assert len(play.logins) == 1
     content = octets.partition(b"\r\n\r\n")[2]
     assert [one.content for one in play.received] == [content, b"", b"", content]
-    assert len(play.desk.acceptances) == 1
+    assert len(play.desk.accepted) == 1
 
 
 def test_a_wrong_login_of_a_post_is_rejected_after_one_log_on() -> None:
     play = Play(LoadBalancedUpstream(wrong=True), FakeBroker())
     assert play.ask(POST) == [503]
     assert len(play.logins) == 1
-    verdict = play.desk.turns[-1].verdict
+    verdict = play.desk.challenged_requests[-1].verdict
     assert verdict is not None
     assert verdict.kind is VerdictKind.REJECTED
     # The upstream is known to keep connections open: no second HEAD is sent.
@@ -524,7 +531,7 @@ def test_a_post_obtains_the_challenge_itself_if_head_needs_no_login() -> None:
     assert play.ask(POST) == [503]
     assert [method for _, method in methods(play)] == [b"POST", b"HEAD", b"POST", b"POST"]
     assert len(play.logins) == 1
-    verdict = play.desk.turns[-1].verdict
+    verdict = play.desk.challenged_requests[-1].verdict
     assert verdict is not None
     assert verdict.kind is VerdictKind.UNCLEAR
 
@@ -537,7 +544,7 @@ def test_a_post_with_the_nonce_of_another_proxy_succeeds() -> None:
     del play.received[:]
     assert play.ask(POST) == [200]
     assert methods(play) == [(3, b"POST"), (4, b"HEAD"), (4, b"POST")]
-    assert len(play.desk.turns) == 1
+    assert len(play.desk.challenged_requests) == 1
 
 
 def test_a_post_with_a_proved_login_is_one_request() -> None:
@@ -564,7 +571,7 @@ class ChallengeCollectingDesk(FakeBroker):
         tried: Credentials | None,
         verdict: Verdict | None = None,
     ) -> "asyncio.Future[Credentials | Refusal | None]":
-        is_first = not self.turns
+        is_first = not self.challenged_requests
         self.login = None if is_first else LOGIN
         future = super().challenged(space, profile, challenges, waiter, tried, verdict)
         if is_first and self.at_once:
@@ -582,7 +589,7 @@ def test_a_request_is_resent_without_a_login_if_the_desk_returns_none(
     play = Play(
         by_connection(in_turn(BASIC), in_turn(BASIC, found)),
         desk,
-        when_parked=lambda desk: desk.turns[0].future.set_result(None),
+        when_parked=lambda desk: desk.challenged_requests[0].future.set_result(None),
     )
     assert play.ask(octets) == [200]
     # A new connection: the first may be in a handshake.
@@ -591,7 +598,7 @@ def test_a_request_is_resent_without_a_login_if_the_desk_returns_none(
         (2, False),
         (2, True),
     ]
-    assert [turn.tried for turn in desk.turns] == [None, None]
+    assert [request.refused for request in desk.challenged_requests] == [None, None]
 
 
 def test_a_wrong_password_costs_one_failed_log_on_by_digest() -> None:
@@ -608,7 +615,7 @@ def test_an_old_nonce_is_not_used_with_an_unproved_login() -> None:
     """If the password was changed, the old nonce and the new nonce would each cost a log-on."""
     upstream = in_turn(digest_challenge("a"), OK, digest_challenge("b"), digest_challenge("c"))
     desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    desk.doubts_all = True
+    desk.wants_all_reports = True
     play = Play(upstream, desk, when_parked=FakeBroker.refuse_all)
     assert play.ask(GET, GET) == [200, 503]
     assert play.connections.count == 1
@@ -618,26 +625,29 @@ def test_an_old_nonce_is_not_used_with_an_unproved_login() -> None:
 
 def test_a_request_without_a_challenge_needs_no_permit() -> None:
     desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    desk.doubts_all = desk.is_under_way = True
+    desk.wants_all_reports = desk.is_permit_used = True
     play = Play(in_turn(digest_challenge("a"), OK, OK), desk)
     assert play.ask(GET) == [200]
-    desk.is_under_way = True
+    desk.is_permit_used = True
     assert play.ask(GET) == [200]
-    assert desk.departures == 0
+    assert desk.permit_count == 0
 
 
 def test_a_missing_ticket_is_reported_with_the_challenges() -> None:
     upstream = in_turn(challenge("NTLM", 'Basic realm="corp"'))
-    play = Play(upstream, desk_for(ScriptedScheme((NO_TICKET,)), knows_it=True))
+    play = Play(upstream, desk_for(ScriptedScheme((NO_TICKET,)), is_known=True))
     assert play.ask(GET) == [503]
-    (turn,) = play.desk.turns
-    assert (turn.verdict, [one.scheme for one in turn.challenges]) == (NO_TICKET, ["ntlm", "basic"])
+    (request,) = play.desk.challenged_requests
+    assert (request.verdict, [one.scheme for one in request.challenges]) == (
+        NO_TICKET,
+        ["ntlm", "basic"],
+    )
 
 
 def test_a_request_without_a_challenge_needs_no_ticket() -> None:
-    play = Play(in_turn(OK), desk_for(ScriptedScheme((NO_TICKET,)), knows_it=True))
+    play = Play(in_turn(OK), desk_for(ScriptedScheme((NO_TICKET,)), is_known=True))
     assert play.ask(GET) == [200]
-    assert not play.desk.turns
+    assert not play.desk.challenged_requests
 
 
 # --- credentials of each request ---
@@ -671,7 +681,7 @@ def test_the_whole_proxy_is_one_protection_space_r_110() -> None:
     assert nonces(play) == [b"n"] * 3
     counts = [re.findall(rb"nc=(\w+)", one.head) for one in play.logins]
     assert counts == [[b"00000001"], [b"00000002"], [b"00000003"]]
-    assert len(play.desk.turns) == 1
+    assert len(play.desk.challenged_requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -702,7 +712,7 @@ def test_a_login_refused_during_a_connect_is_not_sent() -> None:
     play.connections.before_open = play.desk.forget_login
     assert play.ask(get(b"http://other.test/")) == [503]
     assert [one.connection for one in play.logins] == [1]
-    assert [turn.tried for turn in play.desk.turns] == [None, None]
+    assert [request.refused for request in play.desk.challenged_requests] == [None, None]
 
 
 def test_a_short_refusal_has_256_kibibytes_in_two_seconds_r_084() -> None:
@@ -740,11 +750,13 @@ def tinyproxy_like(answer: bytes, server: bytes = b"Server: tiny/1\r\n") -> Play
 def test_a_401_of_the_proxy_is_a_rejection(request_octets: bytes) -> None:
     play = Play(tinyproxy_like(WRONG % OWN), FakeBroker(LOGIN))
     assert play.ask(request_octets) == [503]
-    assert [turn.verdict and turn.verdict.kind for turn in play.desk.turns] == [
+    assert [
+        request.verdict and request.verdict.kind for request in play.desk.challenged_requests
+    ] == [
         None,
         VerdictKind.REJECTED,
     ]
-    assert not play.desk.acceptances
+    assert not play.desk.accepted
 
 
 @pytest.mark.parametrize(
@@ -763,17 +775,17 @@ def test_a_401_of_a_site_is_relayed_to_the_client(
 ) -> None:
     play = Play(tinyproxy_like(answer, server), FakeBroker(LOGIN))
     assert play.ask(GET) == [401]
-    assert play.desk.open == [("origin.test:80", is_doubtful)]
-    assert play.desk.acceptances == []
+    assert play.desk.unproved == [("origin.test:80", is_doubtful)]
+    assert play.desk.accepted == []
 
 
 def test_a_401_to_connect_without_a_challenge_is_no_rejection() -> None:
     play = Play(tinyproxy_like(WRONG % b""), FakeBroker(LOGIN))
     assert play.ask(CONNECT) == [401]
-    assert play.desk.open == [("origin.test:443", True)]
+    assert play.desk.unproved == [("origin.test:443", True)]
 
 
 def test_a_401_to_a_request_without_a_login_comes_from_the_site() -> None:
     play = Play(in_turn(WRONG % OWN), FakeBroker(LOGIN))
     assert play.ask(GET) == [401]
-    assert not play.desk.turns
+    assert not play.desk.challenged_requests

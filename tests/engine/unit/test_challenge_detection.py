@@ -288,17 +288,17 @@ def test_a_response_without_proof_is_relayed_and_reported(
         engine = start(office(upstream.port), FakeBroker(LOGIN, schemes=[Basic()]))
         with engine.connect() as client:
             assert client.ask(GET).body == b"no"
-    assert engine.desk.open == [("site.test:80", is_doubtful)]
-    assert engine.desk.acceptances == []
+    assert engine.desk.unproved == [("site.test:80", is_doubtful)]
+    assert engine.desk.accepted == []
 
 
 def test_a_response_of_the_site_confirms_an_accepted_login(start: Start) -> None:
     no = b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\nno"
     with ScriptedUpstream(answering(no % 500, no % 404)) as upstream:
-        desk = FakeBroker(LOGIN, schemes=[Basic()], knows_it=True)
+        desk = FakeBroker(LOGIN, schemes=[Basic()], is_known=True)
         with start(office(upstream.port), desk).connect() as client:
             assert client.ask(GET).status == 500
-            assert desk.acceptances == []
+            assert desk.accepted == []
             assert client.ask(GET).status == 404
-    assert len(desk.acceptances) == 1
-    assert desk.open == [("site.test:80", True)]
+    assert len(desk.accepted) == 1
+    assert desk.unproved == [("site.test:80", True)]
