@@ -1,8 +1,8 @@
-"""``python -m tests.bench``: TrayProxy and its peers side by side, as Markdown.
+"""``python -m tests.bench``: compares TrayProxy with other proxies; the output is Markdown.
 
-Prints the tables to standard output and what it is doing to standard error. Peers take part if
-their programs are found in PATH. Needs a C compiler, and for 5,000 tunnels a hard limit of some
-11,000 open files.
+The tables go to standard output, the progress to standard error. Other proxies take part if their
+programs are in PATH. A C compiler is needed, and for 5,000 tunnels a hard limit of about 11,000
+open files.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from tests.bench.tools import build, compiler
 from tests.bench.workloads import ALL, Scale
 
 SPARE_DESCRIPTORS = 500
-"""What a proxy needs besides two for each tunnel."""
+"""The descriptors of a proxy in addition to two for each tunnel."""
 
 
 def main() -> int:
-    """Measure what the command line says, and print it."""
+    """Measure the contestants and workloads of the command line, and print the tables."""
     options = _options()
     if compiler() is None:
         print("no C compiler (cc) found", file=sys.stderr)
@@ -62,7 +62,7 @@ def _options() -> argparse.Namespace:
 
 
 def _some_of(names: Sequence[str]) -> Callable[[str], list[str]]:
-    """Return what reads some of these names, separated by commas."""
+    """Return a parser of a list of these names, separated by commas."""
 
     def read(text: str) -> list[str]:
         chosen = text.split(",")
@@ -74,7 +74,7 @@ def _some_of(names: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 def _contestants(only: Sequence[str] | None) -> list[Contestant]:
-    """Return those who are wanted and here; the others are named."""
+    """Return the requested and installed contestants; print the names of the others."""
     wanted = [one for one in CONTESTANTS if only is None or one.name in only]
     here = [one for one in wanted if one.is_here]
     if missing := [one.name for one in wanted if one not in here]:
@@ -83,7 +83,7 @@ def _contestants(only: Sequence[str] | None) -> list[Contestant]:
 
 
 def _affordable(scale: Scale) -> Scale:
-    """Raise the limit of open files as far as it goes; hold no more tunnels than it allows."""
+    """Raise the limit of open files to the hard limit; limit the tunnels accordingly."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = (hard - SPARE_DESCRIPTORS) // 2
@@ -97,11 +97,11 @@ def _affordable(scale: Scale) -> Scale:
 
 
 def caption(scale: Scale, load: float) -> str:
-    """Return when and where something was measured.
+    """Return the time and the machine of a measurement.
 
     Args:
-        scale: How much.
-        load: The machine's load average (1 minute) before.
+        scale: The scale of the measurement.
+        load: The load average of the machine (1 minute) before.
     """
     today = datetime.now().astimezone().date().isoformat()
     return (

@@ -1,4 +1,4 @@
-"""The proxies that are compared, each told to sign in with Basic to one upstream, without a log."""
+"""The compared proxies, each configured for Basic to one upstream and without a log."""
 
 import re
 import shutil
@@ -17,19 +17,20 @@ from tests.support.processes import SOURCES, Home, Process, home, running, wait_
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A proxy, or what stands in for one.
+    """A proxy, or a direct connection.
 
-    In `argv`, `files`, `environment` and `stdin` these words are replaced: ``@PORT@`` is where it
-    shall listen, ``@UPSTREAM@`` the upstream's port, ``@USER@``, ``@PASSWORD@``, ``@CREDENTIALS@``
-    what it signs in with, ``@DIRECTORY@`` its own directory.
+    In `argv`, `files`, `environment` and `stdin` these words are replaced: ``@PORT@`` by the port
+    of the proxy, ``@UPSTREAM@`` by the port of the upstream, ``@USER@``, ``@PASSWORD@`` and
+    ``@CREDENTIALS@`` by the login, ``@DIRECTORY@`` by the directory of the proxy.
 
     Attributes:
-        name: Its row in the tables.
-        argv: The program and its arguments; empty if there is none, and the load signs in.
-        files: What to write into its directory.
-        environment: What it needs besides a home of its own.
-        stdin: What it reads.
-        ready: What tells that it is listening, in its standard output; empty: connecting to it.
+        name: The row in the tables.
+        argv: The program and its arguments; empty for a direct connection, with the login sent by
+            the load.
+        files: The files in its directory.
+        environment: Environment variables in addition to those of a home.
+        stdin: The standard input.
+        ready: The line of standard output after which the proxy listens; empty to try connecting.
     """
 
     name: str
@@ -41,17 +42,17 @@ class Contestant:
 
     @property
     def is_direct(self) -> bool:
-        """Whether there is no proxy."""
+        """True if there is no proxy."""
         return not self.argv
 
     @property
     def is_here(self) -> bool:
-        """Whether its program is on this machine."""
+        """True if the program is installed."""
         return self.is_direct or shutil.which(self.argv[0]) is not None
 
 
 DIRECT = Contestant("direct")
-"""No local proxy: what the load and the upstream can do by themselves."""
+"""No local proxy: the limits of the load and the upstream."""
 
 TRAYPROXY = Contestant(
     "trayproxy",
@@ -172,14 +173,14 @@ CONTESTANTS = (
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A contestant that runs, with an upstream of its own.
+    """A running contestant with its own upstream.
 
     Attributes:
-        contestant: Which.
-        port: Where the load goes.
-        pid: The proxy's process, None if there is none.
-        upstream_pid: The upstream's.
-        started_s: Seconds from its start until it listened.
+        contestant: The contestant.
+        port: The port for the load.
+        pid: The process id of the proxy; None without a proxy.
+        upstream_pid: The process id of the upstream.
+        started_s: Seconds from the start until the proxy listened.
     """
 
     contestant: Contestant
@@ -190,7 +191,7 @@ class Entrant:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """What the load has to send itself."""
+        """The credentials that the load sends itself."""
         return (CREDENTIALS,) if self.contestant.is_direct else ()
 
 
@@ -214,7 +215,7 @@ def entered(contestant: Contestant, tools: Tools) -> Iterator[Entrant]:
         with started(contestant, place, words) as process:
             _wait_until_listening(contestant, process, port)
             yield Entrant(contestant, port, process.pid, behind.pid, monotonic() - began)
-        # Squid that is killed leaves its shared memory behind.
+        # A killed Squid leaves its shared memory.
         for segment in Path("/dev/shm").glob(f"bench{port}-*"):
             segment.unlink()
 
@@ -224,9 +225,9 @@ def started(contestant: Contestant, place: Home, words: Mapping[str, str]) -> It
     """Run the program of a contestant.
 
     Args:
-        contestant: Which.
-        place: Its home.
-        words: What to replace, see `Contestant`.
+        contestant: The contestant.
+        place: The home of the program.
+        words: The words to replace, see `Contestant`.
     """
 
     def fill(text: str) -> str:
@@ -235,7 +236,7 @@ def started(contestant: Contestant, place: Home, words: Mapping[str, str]) -> It
     program = shutil.which(contestant.argv[0])
     assert program is not None
     argv = [program, *map(fill, contestant.argv[1:])]
-    # Programs that were started as root read their files as somebody else.
+    # Programs started as root read their files as another user.
     place.root.chmod(0o755)
     for name, text in contestant.files.items():
         (place.root / name).write_text(fill(text), encoding="utf-8")

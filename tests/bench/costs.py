@@ -1,4 +1,4 @@
-"""What processes cost, as the kernel counts it, with all their children."""
+"""The resources used by processes and their descendants, as reported by the kernel."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,14 +11,14 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a family of processes has used up to now, and holds now.
+    """The resources of a process and its descendants.
 
     Attributes:
-        cpu_s: Seconds of processor time of its threads, to the nanosecond; unlike `cpu_seconds` it
-            forgets threads that have ended, which idle programs do not have.
-        wakeups: How often its threads went to sleep by themselves.
-        pss: Octets of memory, shared pages divided among those who share them.
-        descriptors: Open ones.
+        cpu_s: Processor time of the threads in seconds, to the nanosecond. Unlike `cpu_seconds`, it
+            leaves out ended threads, which idle programs do not have.
+        wakeups: The number of voluntary context switches of the threads.
+        pss: Octets of memory, with each shared page divided by its number of users.
+        descriptors: The number of open descriptors.
     """
 
     cpu_s: float
@@ -37,7 +37,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    """Return their processor time, with that of children that have ended."""
+    """Return the processor time of processes, including ended children."""
     total = 0.0
     for process in processes:
         with suppress(psutil.NoSuchProcess):
@@ -46,7 +46,7 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
 
 
 def use_of(pid: int) -> Use:
-    """Return what a process and its descendants use."""
+    """Return the resources of a process and its descendants."""
     cpu_s, wakeups, pss, descriptors = 0.0, 0, 0, 0
     for process in family(pid):
         with suppress(psutil.NoSuchProcess, FileNotFoundError):
@@ -60,17 +60,17 @@ def use_of(pid: int) -> Use:
 
 
 def machine_busy_s() -> float:
-    """Return the seconds for which processors were busy since boot, stolen time included."""
+    """Return the busy time of the processors since boot in seconds, including stolen time."""
     times = psutil.cpu_times()
     return float(sum(times[:8]) - times.idle - times.iowait)
 
 
 def wait_until_calm(pids: Iterable[int], limit: float) -> None:
-    """Wait until processes have finished what a load left behind, so that it is counted, too.
+    """Wait until processes have finished the work after a load, so that it is counted.
 
     Args:
-        pids: Whose.
-        limit: Seconds; some never rest.
+        pids: The processes.
+        limit: The longest wait in seconds; some processes are never idle.
     """
     end = monotonic() + limit
     processes = [process for pid in pids for process in family(pid)]

@@ -1,4 +1,4 @@
-"""What TrayProxy has set itself, against what was measured."""
+"""The goals of TrayProxy, compared with the measurements."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ US = "trayproxy"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure, and what it should be.
+    """A figure and its bound.
 
     Attributes:
-        what: For people.
-        value: Takes it from results; None: not measured.
-        bound: What it should be at least, or at most.
-        at_least: Which of the two.
+        what: The description.
+        value: Returns the figure from results; None if it was not measured.
+        bound: The minimum or maximum of the figure.
+        at_least: True if the bound is a minimum.
     """
 
     what: str
@@ -25,7 +25,7 @@ class Goal:
     at_least: bool = False
 
     def is_met(self, value: float) -> bool:
-        """Whether a value is good enough."""
+        """Return True if a value meets the goal."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
@@ -96,4 +96,4 @@ GOALS = (
     _figure("W7: wake-ups per second when idle", "W7", "wakeups_per_s", 1.0),
     _figure("W7: ms until it listens", "W7", "start_ms", 350.0),
 )
-"""Rates should be high, times low."""
+"""The goals: high rates and short times."""

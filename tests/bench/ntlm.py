@@ -1,8 +1,8 @@
 """``python -m tests.bench.ntlm``: NTLM tunnels through TrayProxy and through cntlm, side by side.
 
-Each sample opens a tunnel, sends an octet through it and back, and closes it. Tunnels come back
-to back or with pauses; both proxies run at once and take turns, so that a machine that gets slower
-gets slower for both. Prints Markdown.
+Each sample opens a tunnel, sends an octet through it and back, and closes the tunnel. Tunnels
+follow back to back or with pauses. Both proxies run at once and take turns, so that changes of the
+load of the machine affect both. The output is Markdown.
 """
 
 import shutil
@@ -45,11 +45,11 @@ CONNECT = b"CONNECT site.test:443 HTTP/1.1\r\nHost: site.test:443\r\n\r\n"
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured of one proxy with one pause.
+    """The measurement of one proxy with one pause.
 
     Attributes:
-        opened_ms: How long each tunnel took from its CONNECT to the 200.
-        messages: How many heads reached the upstream.
+        opened_ms: The time from CONNECT to 200 for each tunnel, in milliseconds.
+        messages: The number of heads received by the upstream.
     """
 
     opened_ms: list[float] = field(default_factory=list)
@@ -58,13 +58,13 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A proxy that runs, with an upstream of its own."""
+    """A running proxy with its own upstream."""
 
     port: int
     upstream_port: int
 
     def tunnels(self, count: int, pause_s: float, figures: Figures) -> None:
-        """Open that many tunnels, one after the other."""
+        """Open this number of tunnels one after the other."""
         before = self._messages()
         for _ in range(count):
             with socket.create_connection(("127.0.0.1", self.port)) as client:
@@ -81,7 +81,7 @@ class Runner:
                 assert client.recv(1) == b"x"
             if pause_s:
                 sleep(pause_s)
-        sleep(0.3)  # What is signed in ahead counts, too.
+        sleep(0.3)  # Includes the messages of preconnects.
         figures.messages += self._messages() - before
 
     def _messages(self) -> int:
@@ -116,12 +116,14 @@ def ran(contestant: Contestant) -> Iterator[Runner]:
 def measure(
     contestants: tuple[Contestant, ...], rounds: int, count: int, pauses_s: tuple[float, ...]
 ) -> dict[tuple[str, float], Figures]:
-    """Return what was measured, by the proxy's name and the pause."""
+    """Return the measurements by the name of the proxy and the pause."""
     found = {(one.name, pause): Figures() for one in contestants for pause in pauses_s}
     with ExitStack() as stack:
         runners = [(one, stack.enter_context(ran(one))) for one in contestants]
         for _, runner in runners:
-            runner.tunnels(3, 0.0, Figures())  # Not the first, which finds out what is wanted.
+            runner.tunnels(
+                3, 0.0, Figures()
+            )  # Without the first tunnel, which discovers the scheme.
         for _ in range(rounds):
             for pause in pauses_s:
                 for contestant, runner in runners:
@@ -144,7 +146,7 @@ def render(found: dict[tuple[str, float], Figures]) -> str:
 
 
 def main() -> int:
-    """Measure what is here, and print it."""
+    """Measure the installed proxies, and print the table."""
     contestants = tuple(one for one in (WITH_DOMAIN, CNTLM) if shutil.which(one.argv[0]))
     print(render(measure(contestants, rounds=5, count=30, pauses_s=PAUSES_S)))
     return 0

@@ -1,9 +1,9 @@
-"""An upstream that wants NTLM, as cheap as it can be: it takes any response to its challenge.
+"""A minimal upstream with NTLM, which accepts any response to its challenge.
 
     python ntlm_upstream.py PORT
 
-A tunnel leads to an echo. ``GET http://count/`` answers, without a sign-in, with the number of
-heads that have come up to then.
+A tunnel returns the octets it receives. ``GET http://count/`` returns, without authentication, the
+number of heads received so far.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ _INFO = b"".join(
 _TYPE_2 = b"".join(
     (
         b"NTLMSSP\0" + (2).to_bytes(4, "little"),
-        b"\x08\0\x08\0\x38\0\0\0",  # The name of the target: 8 octets, behind the 56 in front.
-        bytes.fromhex("05828962"),  # The flags that Samba's ntlm_auth sends.
+        b"\x08\0\x08\0\x38\0\0\0",  # The target name: 8 octets after the first 56.
+        bytes.fromhex("05828962"),  # The flags of Samba's ntlm_auth.
         b"challeng" + bytes(8),
         len(_INFO).to_bytes(2, "little") * 2 + (64).to_bytes(4, "little"),
         bytes(8),

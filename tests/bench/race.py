@@ -1,8 +1,8 @@
-"""The measuring: rounds in which every contestant does every workload, right after each other.
+"""The measurement: rounds in which all contestants run each workload one after another.
 
-All contestants run at once, and only one is loaded at a time: what is measured one after the other
-is what is compared, so that a machine that gets slower gets slower for all of them. Start-up,
-memory and idleness are measured on fresh ones.
+All contestants run at once, and one contestant at a time is loaded. Consecutive samples are
+compared, so that changes of the load of the machine affect all contestants. Start-up, memory and
+idleness are measured with new processes.
 """
 
 import os
@@ -29,29 +29,29 @@ GIB = 1 << 30
 MIB = 1 << 20
 KIB = 1 << 10
 CALM = 0.1
-"""The share of the machine that others may take without a sample being taken again."""
+"""The share of the machine used by other processes above which a sample is repeated."""
 LONGER = 4
-"""How many times as long a sample is taken again in which nothing was done."""
+"""The factor for the duration of a repeated sample without any operation."""
 LONGEST_S = 10.0
-"""What has done nothing in this time does nothing."""
+"""The time without activity after which a process counts as idle."""
 LEFTOVER_S = 5.0
-"""How long a proxy may go on with what a load left behind."""
+"""The longest wait for the work of a proxy after a load."""
 ERRORS = (AssertionError, OSError, CalledProcessError, TimeoutExpired)
-"""What a contestant that died looks like."""
+"""The exceptions for a contestant that has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one contestant did in one round.
+    """The measurement of one contestant in one round.
 
     Attributes:
-        contestant: Its name.
-        workload: The workload's id; those of W6, W8 and W9 have the number of tunnels behind it.
-        round: From 0.
-        figures: What was measured, by name, the unit in the name.
-        failures: How many operations failed.
-        noise: The share of the machine that others took meanwhile.
-        trouble: What went wrong as a whole, empty if nothing did.
+        contestant: The name of the contestant.
+        workload: The id of the workload; for W6, W8 and W9 followed by the number of tunnels.
+        round: The round, from 0.
+        figures: The figures by name; the name contains the unit.
+        failures: The number of failed operations.
+        noise: The share of the machine used by other processes.
+        trouble: The failure of the whole sample; empty if there was none.
     """
 
     contestant: str
@@ -70,16 +70,16 @@ class Race:
     """Measures contestants.
 
     Attributes:
-        samples: What was measured up to now.
+        samples: The samples so far.
     """
 
     def __init__(self, tools: Tools, scale: Scale, say: Say) -> None:
-        """Prepare it.
+        """Prepare a measurement.
 
         Args:
             tools: The compiled programs.
-            scale: How long and how much.
-            say: Is told each sample, for people who wait.
+            scale: The scale of the measurement.
+            say: Called with a line about each sample.
         """
         self.samples: list[Sample] = []
         self._tools = tools
@@ -89,7 +89,7 @@ class Race:
     def run(self, contestants: Sequence[Contestant], wanted: Sequence[str]) -> None:
         """Run all rounds of the workloads with these ids."""
         for number in range(self._scale.rounds):
-            # Nobody is always first.
+            # The first contestant changes.
             turn = number % len(contestants)
             order = (*contestants[turn:], *contestants[:turn])
             self._run_loaded(number, order, wanted)
@@ -119,7 +119,7 @@ class Race:
                             self._add(self._beside(number, entrant, kind, tunnels))
 
     def _calmest(self, number: int, entrant: Entrant, workload: Workload) -> Sample:
-        """Take a sample, again while others keep the machine busy; return the least disturbed."""
+        """Take a sample, repeatedly while other processes use the machine; return the best."""
         best = self._sample(number, entrant, workload)
         for _ in range(self._scale.retries):
             if best.noise <= CALM:
@@ -135,7 +135,7 @@ class Race:
             result = self._tools.run(
                 workload, entrant.port, scale.warm_up, seconds, *entrant.credentials
             )
-            # On a busy machine nothing may come to its end in so short a time.
+            # On a busy machine, no operation may be completed in such a short time.
             if result.octets or result.done or result.failures or seconds > LONGEST_S:
                 break
             seconds *= LONGER
@@ -144,7 +144,7 @@ class Race:
         return Sample(entrant.contestant.name, workload.id, number, figures, result.failures, noise)
 
     def _beside(self, number: int, entrant: Entrant, kind: str, tunnels: int) -> Sample:
-        """Measure tunnels that are used, and new ones, beside tunnels that are not used."""
+        """Measure used and new tunnels beside idle tunnels."""
         name, workload = entrant.contestant.name, f"{kind}-{tunnels}"
         with ExitStack() as stack:
             if tunnels:
@@ -185,7 +185,7 @@ class Race:
                         self._add(self._idle(number, entrant, tunnels, fresh))
 
     def _life(self, number: int, entrant: Entrant) -> Sample:
-        """Measure a start, up to the first answer, and idleness after it."""
+        """Measure a start up to the first response, and the idle time after it."""
         assert entrant.pid is not None
         began = monotonic()
         _get(entrant.port)
@@ -202,7 +202,7 @@ class Race:
         return Sample(entrant.contestant.name, LIFE, number, figures)
 
     def _idle(self, number: int, entrant: Entrant, tunnels: int, fresh: Use) -> Sample:
-        """Hold many tunnels that nobody uses; their memory is what is more than when fresh."""
+        """Hold many idle tunnels; their memory is the difference to a new process."""
         assert entrant.pid is not None
         with self._tools.hold(entrant.port, tunnels, *entrant.credentials) as held:
             wait_until_calm([entrant.pid], LEFTOVER_S)
@@ -213,14 +213,14 @@ class Race:
         return Sample(entrant.contestant.name, f"{IDLE}-{tunnels}", number, figures, failures)
 
     def _watch(self, pid: int) -> tuple[float, float, Use]:
-        """Watch for a while; return the percentage of a core, wake-ups a second, and the use."""
+        """Observe for a time; return the percentage of a core, wake-ups a second and resources."""
         before, began = use_of(pid), monotonic()
         sleep(self._scale.idle_s)
         after, seconds = use_of(pid), monotonic() - began
         cpu = 100 * (after.cpu_s - before.cpu_s) / seconds
         return cpu, (after.wakeups - before.wakeups) / seconds, after
 
-    # --- telling
+    # --- reporting
 
     def _add(self, sample: Sample) -> None:
         self.samples.append(sample)
@@ -232,7 +232,7 @@ class Race:
 
     @contextmanager
     def _telling(self, number: int, contestant: Contestant, workload: str) -> Iterator[None]:
-        """Note what a contestant cannot do, and go on with the others."""
+        """Record the failure of a contestant, and continue with the others."""
         try:
             yield
         except ERRORS as error:
@@ -241,7 +241,7 @@ class Race:
 
 
 class _Meter:
-    """Counts from its making on what a sample costs, and what others take of the machine."""
+    """Measures the processor time of a sample and of other processes from its creation on."""
 
     def __init__(self, entrant: Entrant) -> None:
         self._proxy = entrant.pid
@@ -256,7 +256,7 @@ class _Meter:
         return proxy, upstream, times.user + times.system, machine_busy_s()
 
     def read(self, load_s: float) -> tuple[float, float]:
-        """Return the share of the machine that others took, and the proxy's processor time."""
+        """Return the share of the machine used by others, and the processor time of the proxy."""
         if self._proxy is not None:
             wait_until_calm([self._proxy], LEFTOVER_S)
         after = self._read()
@@ -281,7 +281,7 @@ def _figures(workload: Workload, result: Result, cpu_s: float) -> dict[str, floa
 
 
 def _held_figures(held: Held, fresh: Use, use: Use) -> dict[str, float]:
-    """Return the figures of tunnels that are held, and release them."""
+    """Return the figures of idle tunnels, and close the tunnels."""
     opened = held.opened
     alive = held.release()
     return {
@@ -293,7 +293,7 @@ def _held_figures(held: Held, fresh: Use, use: Use) -> dict[str, float]:
 
 
 def _get(port: int) -> None:
-    """Get an answer of 200 from a proxy."""
+    """Get a response with status 200 from a proxy."""
     request = b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request)

@@ -1,10 +1,10 @@
-"""What Python itself costs: about the least that a forwarding proxy can do.
+"""The cost of Python itself: a minimal forwarding proxy.
 
     python relay.py PORT UPSTREAM_PORT asyncio|uvloop
 
-One upstream connection for each client connection, the credentials (a line of standard input) put
-into every request head, all else passed on unread, with back-pressure. A yardstick and no proxy: no
-407, no bodies of requests, no field is looked at.
+Each client connection has one upstream connection. The credentials (a line of standard input) are
+added to each request head; all other octets are relayed unread, with back-pressure. This is a
+reference and no real proxy: it handles neither 407, content of requests nor fields.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from typing import cast
 
 
 class Side(asyncio.Protocol):
-    """One side of a relayed connection; what it gets, the other sends.
+    """One side of a relayed connection; the other side sends the octets received here.
 
     Attributes:
         other: The other side.
-        transport: Its own connection, None before it is made.
+        transport: The transport; None before the connection is established.
     """
 
     other: "Side"
     transport: Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # It is one, but uvloop's are no subclass of it.
+        # The transports of uvloop are no subclass of this class.
         self.transport = cast(Transport, transport)
 
     def data_received(self, data: bytes) -> None:
@@ -46,10 +46,10 @@ class Side(asyncio.Protocol):
 
 
 class Client(Side):
-    """The client's side, which reads heads until the one of a CONNECT.
+    """The client's side, which reads heads up to that of a CONNECT.
 
-    It connects when the first octets are there, as whoever decides by them where to has to, and
-    reads no more until then.
+    It connects to the upstream after the first octets, like a proxy that chooses by the target, and
+    reads no more octets until then.
     """
 
     def __init__(self, upstream_port: int, field: bytes) -> None:
@@ -95,7 +95,7 @@ class Client(Side):
 
 
 async def relay(port: int, upstream_port: int, credentials: str) -> None:
-    """Relay for ever."""
+    """Relay until the process is killed."""
     field = f"Proxy-Authorization: Basic {credentials}\r\n\r\n".encode()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(

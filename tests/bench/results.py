@@ -1,4 +1,4 @@
-"""Samples put together: medians over the rounds, and ratios."""
+"""The results of samples: medians over the rounds, and ratios."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -7,10 +7,10 @@ from tests.bench.race import Sample
 
 
 class Results:
-    """What was measured.
+    """The results.
 
     Attributes:
-        samples: All of it.
+        samples: All samples.
     """
 
     def __init__(self, samples: Sequence[Sample]) -> None:
@@ -18,12 +18,12 @@ class Results:
 
     @property
     def contestants(self) -> list[str]:
-        """The names of all, in order of their first sample in the first round."""
+        """The names of all contestants, in order of their first sample in the first round."""
         return list(dict.fromkeys(sample.contestant for sample in self.samples))
 
     @property
     def workloads(self) -> list[str]:
-        """All ids that something was measured for."""
+        """The ids of all measured workloads."""
         return list(dict.fromkeys(sample.workload for sample in self.samples if sample.figures))
 
     def _by_round(self, contestant: str, workload: str, figure: str) -> dict[int, float]:
@@ -35,14 +35,14 @@ class Results:
         }
 
     def median(self, contestant: str, workload: str, figure: str) -> float | None:
-        """Return the median over the rounds; None if it was not measured."""
+        """Return the median over the rounds; None if the figure was not measured."""
         values = self._by_round(contestant, workload, figure)
         return median(values.values()) if values else None
 
     def ratio(self, one: str, other: str, workload: str, figure: str) -> float | None:
-        """Return how many times the other's figure is the one's, the median over the rounds.
+        """Return the ratio of a figure of two contestants, as the median over the rounds.
 
-        Each is compared with what was measured next to it: what else the machine did divides out.
+        Samples of the same round are compared, so that the load of the machine cancels out.
         """
         ours, theirs = (self._by_round(name, workload, figure) for name in (one, other))
         return _ratio(ours, theirs)
@@ -50,7 +50,7 @@ class Results:
     def ratio_between(
         self, contestant: str, workload: str, other: str, figure: str
     ) -> float | None:
-        """Return the same between two workloads of one contestant."""
+        """Return the ratio of a figure of two workloads of one contestant."""
         ours, theirs = (self._by_round(contestant, name, figure) for name in (workload, other))
         return _ratio(ours, theirs)
 

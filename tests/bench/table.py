@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""Results as Markdown tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: Its head.
-        workload: The workload's id.
-        figure: What of it.
-        digits: Behind the point.
+        title: The heading.
+        workload: The id of the workload.
+        figure: The name of the figure.
+        digits: The number of decimal places.
     """
 
     title: str
@@ -28,7 +28,7 @@ class Column:
     digits: int = 0
 
     def cell(self, results: Results, contestant: str) -> str:
-        """Return what stands in the contestant's row."""
+        """Return the cell of a contestant."""
         value = results.median(contestant, self.workload, self.figure)
         return NOTHING if value is None else f"{value:,.{self.digits}f}"
 
@@ -68,7 +68,7 @@ REST = (
 
 
 def held(workload: str) -> tuple[Column, ...]:
-    """Return the columns of so many idle tunnels."""
+    """Return the columns of this number of idle tunnels."""
     number = f"{int(workload.rpartition('-')[2]):,}"
     return (
         Column(f"W6: of {number} opened", workload, "opened"),
@@ -103,7 +103,7 @@ def crowd(workloads: Sequence[str]) -> tuple[Column, ...]:
 
 
 def render(results: Results, caption: str) -> str:
-    """Return all tables that something was measured for."""
+    """Return all tables with measurements."""
     idle = [name for name in results.workloads if name.startswith(f"{IDLE}-")]
     next_to = [name for name in results.workloads if name.startswith(f"{BESIDE}-")]
     crowded = [name for name in results.workloads if name.startswith(f"{CROWD}-")]

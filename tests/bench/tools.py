@@ -1,7 +1,7 @@
-"""The two programs around a proxy: what loads it, and what is behind it.
+"""The two programs around a proxy: the load generator and the upstream.
 
-They are C, compiled where they are needed: in Python they would take more of the machine than the
-proxies that they measure.
+Both are written in C and compiled when needed: in Python they would use more processor time than
+the measured proxies.
 """
 
 import json
@@ -23,29 +23,29 @@ SOURCES = Path(__file__).parent
 USER, PASSWORD = "bench", "not-a-secret"
 CREDENTIALS = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 LIFE_S = 7200
-"""After how many seconds an upstream ends by itself, should nobody be left to end it."""
+"""Seconds after which an upstream ends by itself, in case its parent process was killed."""
 
 
 def compiler() -> str | None:
-    """Return where the C compiler is, None if there is none."""
+    """Return the path of the C compiler; None if there is none."""
     return shutil.which("cc")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a load came to.
+    """The result of a load.
 
     Attributes:
-        seconds: How long was measured.
-        done: Operations in that time.
-        octets: Octets in that time, of bulk.
-        all: Operations, those before and after included.
-        all_octets: The same for octets.
-        p50_us: What half of the operations took at most, in microseconds.
-        p99_us: What 99 of 100 took at most.
-        reopened: How often the proxy had closed a connection between two answers.
-        cpu_s: Processor time of the load itself.
-        failed: How many operations failed, by kind.
+        seconds: The measured time.
+        done: The operations in that time.
+        octets: The octets of bulk transfers in that time.
+        all: All operations, including those before and after the measured time.
+        all_octets: All octets.
+        p50_us: The median duration of an operation in microseconds.
+        p99_us: The 99th percentile of the duration.
+        reopened: The number of connections closed by the proxy between two responses.
+        cpu_s: The processor time of the load generator.
+        failed: The number of failed operations by kind.
     """
 
     seconds: float
@@ -61,13 +61,13 @@ class Result:
 
     @classmethod
     def read(cls, line: str) -> Self:
-        """Read it from what ``load`` prints."""
+        """Return the result in the output of ``load``."""
         values: dict[str, Any] = json.loads(line)
         return cls(**values)
 
     @property
     def failures(self) -> int:
-        """How many operations failed."""
+        """The number of failed operations."""
         return sum(self.failed.values())
 
 
@@ -76,8 +76,8 @@ class Tools:
     """The compiled programs.
 
     Attributes:
-        load: Plays programs that use a proxy.
-        upstream: Plays the company's proxy and the sites behind it.
+        load: Simulates programs that use a proxy.
+        upstream: Simulates the company's proxy and the sites behind it.
     """
 
     load: Path
@@ -100,7 +100,7 @@ class Tools:
 
     @contextmanager
     def hold(self, port: int, tunnels: int, *more: str) -> Iterator["Held"]:
-        """Hold idle tunnels for as long as the block lasts."""
+        """Hold idle tunnels until the end of the block."""
         words = ("hold", port, tunnels, 0, 0)
         with subprocess.Popen(
             [self.load, *map(str, words), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -112,10 +112,10 @@ class Tools:
 
 
 class Held:
-    """Tunnels that were opened and are idle.
+    """Idle tunnels.
 
     Attributes:
-        opened: How their opening went.
+        opened: The result of opening the tunnels.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -125,7 +125,7 @@ class Held:
         self.opened = Result.read(self._lines.wait_for(r"^\{.*", 150)[0])
 
     def release(self) -> Result:
-        """Send an octet through each and back, which tells how many are alive, and close them."""
+        """Send an octet through each tunnel and back to count working tunnels; close all."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         return Result.read(self._lines.wait_for_count(r"^\{.*", 2, 60)[1][0])
@@ -142,7 +142,7 @@ def build(directory: Path) -> Tools:
 
 @contextmanager
 def upstream(tools: Tools, place: Home) -> Iterator[tuple[Process, int]]:
-    """Run an upstream; the block is given its process and its port."""
+    """Run an upstream; yield its process and its port."""
     argv: list[str | Path] = [tools.upstream, CREDENTIALS, str(LIFE_S)]
     with running(argv, env=dict(os.environ), cwd=place.root) as process:
         yield process, int(process.out.wait_for(r"^\d+$", PATIENCE)[0])

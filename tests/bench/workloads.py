@@ -1,17 +1,17 @@
-"""What is measured, by the names that every table of ours uses."""
+"""The workloads, by the ids used in all tables."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Something that programs do through the proxy, again and again.
+    """An operation that programs repeat through the proxy.
 
     Attributes:
-        id: ``W1-50``; the number behind the dash is that of the connections.
-        what: For people.
-        mode: What ``load.c`` calls it.
-        connections: How many do it at once, each one thing after the other.
+        id: ``W1-50``; the number after the hyphen is that of the connections.
+        what: The description.
+        mode: The name in ``load.c``.
+        connections: The number of concurrent connections; each repeats the operation.
     """
 
     id: str
@@ -21,7 +21,7 @@ class Workload:
 
     @property
     def is_bulk(self) -> bool:
-        """Whether octets count, and not operations."""
+        """True if the rate counts octets, not operations."""
         return self.mode in ("down", "up")
 
 
@@ -40,22 +40,22 @@ TIMED = (
     Workload("W5", "64 octets there and back in a tunnel", "ping", 1),
     Workload("W5-split", "the same, sent as 32 + 0.3 ms + 32", "split", 1),
 )
-"""W1 to W5: a rate and how long one operation takes."""
+"""W1 to W5: the rate and the duration of an operation."""
 
 IDLE = "W6"
-"""Many idle tunnels: how fast they open, whether they live, their memory and processor time."""
+"""W6, many idle tunnels: the rate of opening, working tunnels, memory and processor time."""
 LIFE = "W7"
-"""Start-up, and nothing to do."""
+"""W7: start-up and idle time."""
 BESIDE = "W8"
-"""A ping (W5) and a CONNECT (W3-1) beside idle tunnels."""
+"""W8: a ping (W5) and a CONNECT (W3-1) beside idle tunnels."""
 CROWD = "W9"
-"""50 tunnels that are all used beside idle ones (security.md, F24)."""
+"""W9: 50 used tunnels beside idle tunnels (security.md, F24)."""
 
 ALL = (*(workload.id for workload in TIMED), IDLE, LIFE, BESIDE, CROWD)
 
 
 def timed(name: str) -> Workload:
-    """Return the one with this id."""
+    """Return the workload with this id."""
     return next(workload for workload in TIMED if workload.id == name)
 
 
@@ -63,22 +63,22 @@ NEIGHBOURS = {
     BESIDE: {"ping": timed("W5"), "connect": timed("W3-1")},
     CROWD: {"ping": Workload("W9", "64 octets there and back in each tunnel", "ping", 50)},
 }
-"""What is done beside idle tunnels, by what its figures begin with."""
+"""The operations beside idle tunnels, by the prefix of their figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How long and how much.
+    """The scale of a measurement.
 
     Attributes:
-        rounds: How often all is measured; the medians count.
-        seconds: How long each timed workload runs.
-        warm_up: Seconds before that which do not count.
-        idle_s: How long idleness is watched.
-        tunnels: W6, how many are held.
-        beside: W8, beside how many.
-        crowd: The same for W9.
-        retries: How often a sample is taken again while others keep the machine busy.
+        rounds: The number of rounds; the results are medians.
+        seconds: The duration of each timed workload.
+        warm_up: The seconds before it that are not measured.
+        idle_s: The duration of the observation of idleness.
+        tunnels: The numbers of idle tunnels in W6.
+        beside: The numbers of idle tunnels in W8.
+        crowd: The numbers of idle tunnels in W9.
+        retries: The maximum number of repetitions of a sample on a busy machine.
     """
 
     rounds: int = 5
