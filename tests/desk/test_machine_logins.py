@@ -311,6 +311,69 @@ def test_a_late_result_of_the_keyring_does_not_replace_a_login_accepted_in_the_m
     assert driver.machine.is_trusted(driver.login_id_of(first))
 
 
+def hold_saved_login(driver: MachineDriver) -> None:
+    """Find a login in the keyring, and lose requests with it until it is held."""
+    driver.challenge()
+    driver.finish_lookup(RIGHT)
+    for _ in range(driver.limits.unanswered_max):
+        driver.end_without_response(driver.released()[-1], was_sent=True)
+        driver.challenge()
+    assert driver.due_prompt.reason is PromptReason.UNCHECKED
+
+
+def test_a_held_login_found_again_is_not_sent(driver: MachineDriver) -> None:
+    hold_saved_login(driver)
+    driver.disconnect(driver.last_request_id)
+    driver.advance(driver.limits.locked_lookup_ttl)
+    before = driver.released()
+    driver.challenge()
+    driver.finish_lookup(RIGHT)
+    assert driver.released() == before
+    assert driver.due_prompt.reason is PromptReason.UNCHECKED
+
+
+def test_missing_responses_to_a_saved_login_do_not_count_for_the_same_login_typed(
+    driver: MachineDriver,
+) -> None:
+    hold_saved_login(driver)
+    driver.answer_prompt(RIGHT)
+    driver.end_without_response(driver.released()[-1], was_sent=True)
+    before = driver.released()
+    request = driver.challenge()
+    assert driver.released() == [*before, request]
+
+
+def test_missing_responses_to_a_saved_login_do_not_count_for_another_saved_login(
+    driver: MachineDriver,
+) -> None:
+    hold_saved_login(driver)
+    driver.disconnect(driver.last_request_id)
+    driver.advance(driver.limits.locked_lookup_ttl)
+    driver.challenge()
+    driver.finish_lookup(OTHER)
+    driver.end_without_response(driver.released()[-1], was_sent=True)
+    before = driver.released()
+    request = driver.challenge()
+    assert driver.released() == [*before, request]
+
+
+def test_missing_responses_to_a_saved_login_count_when_it_is_found_again(
+    driver: MachineDriver,
+) -> None:
+    hold_saved_login(driver)
+    driver.disconnect(driver.last_request_id)
+    for hold in driver.limits.saved_login_holds[:2]:
+        driver.advance(hold)
+        before = driver.released()
+        request = driver.challenge()
+        driver.finish_lookup(RIGHT)
+        assert driver.released() == [*before, request]
+        driver.end_without_response(request, was_sent=True)
+        later = driver.challenge()
+        assert driver.released() == [*before, request]
+        driver.disconnect(later)
+
+
 def test_forgetting_the_login_keeps_requests_waiting_for_a_prompt(driver: MachineDriver) -> None:
     request = driver.challenge()
     driver.finish_lookup(None)

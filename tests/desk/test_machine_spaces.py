@@ -41,7 +41,7 @@ from trayproxy.desk.protection_space import (
     bounded_realm,
 )
 from trayproxy.domain.signin import PromptReason, SignInState
-from trayproxy.profiles.profile import Profile, SignIn, Upstream
+from trayproxy.profiles.profile import Method, Profile, SignIn, Upstream
 
 # --- Late refusals and forbidden targets ---------------------------------------------------------
 
@@ -558,3 +558,23 @@ def test_forgetting_logins_clears_the_protection_space(driver: MachineDriver) ->
     assert driver.machine.trusted_logins() == {}
     assert sign_in_state(driver) is SignInState.UNTESTED
     assert driver.machine.login(driver.login_id_of(1)) is None
+
+
+def test_a_refusal_in_the_same_realm_after_a_change_of_the_realm_is_a_rejection() -> None:
+    driver = MachineDriver()
+    (request,) = driver.open_prompt()
+    driver.answer_prompt(WRONG)
+    driver.challenge(tried=driver.login_id_of(request), has_changed_realm=True, permit=request)
+    assert driver.prompt.reason is PromptReason.TYPED_REJECTED
+    assert driver.refused() == {}
+
+
+def test_an_accepted_login_without_responses_needs_the_user() -> None:
+    driver = MachineDriver()
+    driver.sign_in()
+    driver.handle(ProfileEdited(replace(OFFICE, method=Method.BASIC)))
+    for _ in range(driver.limits.unanswered_max + 1):
+        driver.end_without_response(driver.challenge(), was_sent=True)
+    driver.challenge()
+    assert driver.due_prompt.reason is PromptReason.UNCHECKED
+    assert driver.machine.facts("office").sign_in is SignInState.NEEDED
