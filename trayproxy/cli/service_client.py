@@ -1,16 +1,9 @@
 """Connect the command line to the running service, or report that no service is running."""
 
 from trayproxy.cli.output import CommandError
-from trayproxy.control.client import (
-    Client,
-    DisconnectedError,
-    NoReplyError,
-    ServiceRefusedError,
-    connect,
-)
-from trayproxy.control.codec import ProtocolError
+from trayproxy.control.client import Client, ServiceRefusedError, connect
 from trayproxy.control.messages import Failed, GetStatus, Reply, Request, Status
-from trayproxy.control.transport import NotRunningError, UntrustedPeerError
+from trayproxy.control.transport import ControlError, NotRunningError, UntrustedPeerError
 from trayproxy.domain.problem import ExitCode
 from trayproxy.paths import Paths
 
@@ -35,7 +28,7 @@ def connect_if_running(paths: Paths) -> Client | None:
         client.hello("cli", can_prompt=False)
     except ServiceRefusedError as error:
         raise CommandError.from_reply(error.failed) from None
-    except (DisconnectedError, NoReplyError, ProtocolError) as error:
+    except ControlError as error:
         raise _no_reply_error(error) from None
     return client
 
@@ -65,7 +58,7 @@ def request(client: Client, message: Request, timeout_s: float = 30.0) -> Reply:
     """
     try:
         reply = client.request(message, timeout_s)
-    except (DisconnectedError, NoReplyError, ProtocolError) as error:
+    except ControlError as error:
         raise _no_reply_error(error) from None
     if isinstance(reply, Failed):
         raise CommandError.from_reply(reply)

@@ -16,14 +16,7 @@ from time import monotonic
 from trayproxy.auth.login import Login
 from trayproxy.cli import prompt_text as show
 from trayproxy.cli.output import printable_line
-from trayproxy.control.client import (
-    Client,
-    DisconnectedError,
-    NoReplyError,
-    ServiceRefusedError,
-    connect,
-)
-from trayproxy.control.codec import ProtocolError
+from trayproxy.control.client import Client, DisconnectedError, NoReplyError, connect
 from trayproxy.control.messages import (
     AnswerPrompt,
     DeclinePrompt,
@@ -32,12 +25,10 @@ from trayproxy.control.messages import (
     PromptChanged,
     PromptClosed,
     Quitting,
-    Reply,
-    Request,
     Status,
     Subscribe,
 )
-from trayproxy.control.transport import NotRunningError, UntrustedPeerError
+from trayproxy.control.transport import ControlError, NotRunningError
 from trayproxy.desktop.terminal import AbandonedError, Terminal, open_terminal
 from trayproxy.domain.signin import Ending, Prompt, Snooze
 from trayproxy.paths import Paths
@@ -117,7 +108,7 @@ class TerminalPrompts:
         except (_StoppedError, DisconnectedError, NoReplyError):
             # The service has ended, so its prompts have closed.
             return
-        except (UntrustedPeerError, ServiceRefusedError, ProtocolError, OSError) as error:
+        except (ControlError, OSError) as error:
             logger.warning("the terminal shows no more prompts: %s", error)
         finally:
             self.is_settled.set()
@@ -215,9 +206,6 @@ class _PromptSession:
         if self._open.pop(number, None) is not None:
             self._write_lines(_ENDING_TEXTS[ending])
 
-    def _request(self, message: Request) -> Reply:
-        return self._client.request(message)
-
     # Input from the user.
 
     def _show_prompt(self, prompt: Prompt) -> None:
@@ -231,7 +219,7 @@ class _PromptSession:
             self._write_lines("This terminal does not send UTF-8. Try again.")
             return
         self._answered[prompt.number] = prompt
-        reply = self._request(message)
+        reply = self._client.request(message)
         if isinstance(reply, Failed):
             del self._answered[prompt.number]
             self._write_lines(
@@ -259,7 +247,7 @@ class _PromptSession:
         user = self._read_line(prompt, label)
         if user is None or not (user.strip() or prompt.user):
             return None
-        self._request(KeepPromptOpen(prompt.number))
+        self._client.request(KeepPromptOpen(prompt.number))
         password = self._read_line(prompt, "Password (empty: not now): ", hidden=True)
         return Login(user.strip() or prompt.user, password) if password else None
 

@@ -5,9 +5,8 @@ import os
 from trayproxy.cli.output import CommandError
 from trayproxy.cli.service_client import request, require_service
 from trayproxy.cli.verb_parser import Arguments, VerbParser
-from trayproxy.control.client import DisconnectedError
-from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import Quit, ShowWindow
+from trayproxy.control.transport import ControlError
 from trayproxy.paths import Paths
 
 _QUIT_TIMEOUT_S = 15.0
@@ -37,6 +36,6 @@ def _quit(paths: Paths, arguments: Arguments) -> None:
         try:
             for _ in client.events(_QUIT_TIMEOUT_S):
                 pass
-        except (DisconnectedError, ProtocolError):
+        except ControlError:
             return
     raise CommandError("TrayProxy is taking long to end.")

@@ -17,7 +17,7 @@ from typing import Self
 from trayproxy.control.address import control_address
 from trayproxy.control.codec import LineSplitter, decode_service_message, encode
 from trayproxy.control.messages import Envelope, Event, Failed, Hello, Reply, Request
-from trayproxy.control.transport import NotRunningError, UntrustedPeerError
+from trayproxy.control.transport import ControlError, NotRunningError, UntrustedPeerError
 from trayproxy.paths import Paths
 
 _CHUNK = 64 * 1024
@@ -27,15 +27,15 @@ when many messages arrive."""
 _SEND_TIMEOUT_S = 5.0
 
 
-class DisconnectedError(Exception):
+class DisconnectedError(ControlError):
     """The service has closed the connection or has ended."""
 
 
-class NoReplyError(Exception):
+class NoReplyError(ControlError):
     """The service did not reply before the timeout."""
 
 
-class ServiceRefusedError(Exception):
+class ServiceRefusedError(ControlError):
     """The service has rejected this front end's `Hello`.
 
     Attributes:

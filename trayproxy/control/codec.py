@@ -17,6 +17,7 @@ from typing import Any, get_args
 import msgspec
 
 from trayproxy.control.messages import Envelope, Event, Reply, Request
+from trayproxy.control.transport import ControlError
 
 MAX_LINE = 1024 * 1024
 """The maximum length of a line with its line feed, in octets. The largest real message is a
@@ -25,7 +26,7 @@ MAX_LINE = 1024 * 1024
 Message = Request | Reply | Event
 
 
-class ProtocolError(Exception):
+class ProtocolError(ControlError):
     """Received octets are not a message. The text contains none of them: they may be a password.
 
     Attributes:

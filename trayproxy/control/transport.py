@@ -11,11 +11,15 @@ BACKLOG = 64
 """The maximum number of connections waiting for accept()."""
 
 
-class NotRunningError(Exception):
+class ControlError(Exception):
+    """The service cannot be reached, or does not reply. The base class of these errors."""
+
+
+class NotRunningError(ControlError):
     """No service accepts connections at this address."""
 
 
-class UntrustedPeerError(Exception):
+class UntrustedPeerError(ControlError):
     """The peer is not a process of this user; no message was sent to it."""
 
 

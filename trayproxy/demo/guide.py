@@ -8,8 +8,9 @@ from threading import Thread
 
 from trayproxy.control.client import Client
 from trayproxy.control.messages import Event, PromptChanged, PromptClosed, Quitting, Subscribe
+from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import LAB, OFFICE, URL, CompanyNetwork
-from trayproxy.demo.surroundings import CONTROL_ERRORS, SurroundingsError
+from trayproxy.demo.surroundings import SurroundingsError
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 from trayproxy.domain.problem import replace_unprintable
 from trayproxy.domain.signin import Ending, PromptReason
@@ -142,7 +143,7 @@ def _listen(client: Client, events: "SimpleQueue[DemoEvent]") -> None:
     try:
         for event in client.events():
             events.put(event)
-    except (OSError, *CONTROL_ERRORS):
+    except (OSError, ControlError):
         events.put(ServiceEnded())
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import FrameType
 
+from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import company_network
 from trayproxy.demo.guide import (
     DemoEvent,
@@ -19,7 +20,6 @@ from trayproxy.demo.guide import (
 )
 from trayproxy.demo.script import DemoScript, StepError
 from trayproxy.demo.surroundings import (
-    CONTROL_ERRORS,
     SurroundingsError,
     save_profiles,
     service,
@@ -79,7 +79,7 @@ def play(print_line: PrintLine) -> int:
         ):
             for sentence in DemoScript(network, log, home, running, client, programs).play():
                 print_line(f"  ok      {sentence}.")
-    except (OSError, StepError, SurroundingsError, *CONTROL_ERRORS) as error:
+    except (OSError, StepError, SurroundingsError, ControlError) as error:
         print_line(f"  FAILED  {error}")
         return ExitCode.FAILED
     print_line("All steps had the expected results.")
@@ -114,7 +114,7 @@ def show(print_line: PrintLine, display: bool) -> int:
                 print_line(line)
             # The terminal shows its prompts itself.
             follow(client, events, describe_event if display else describe_proxy_entry, print_line)
-    except (OSError, SurroundingsError, *CONTROL_ERRORS) as error:
+    except (OSError, SurroundingsError, ControlError) as error:
         print_line(f"The demonstration ends: {error}")
         return ExitCode.FAILED
     print_line("TrayProxy has ended, and so does the demonstration.")

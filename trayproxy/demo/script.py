@@ -5,11 +5,11 @@ entered, the programs receive their page, and the next request opens no prompt. 
 sentence; the first failed step ends the script.
 """
 
-import http.client
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from http.client import HTTPException
 from typing import TypeVar
 
 from trayproxy.auth.login import Login
@@ -25,11 +25,11 @@ from trayproxy.control.messages import (
     Subscribe,
     UseProfile,
 )
+from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import LAB, OFFICE, CompanyNetwork
 from trayproxy.demo.origin import PAGE
 from trayproxy.demo.program import FetchedPage, fetch, fetch_through_tunnel
 from trayproxy.demo.surroundings import (
-    CONTROL_ERRORS,
     RunningService,
     SurroundingsError,
     TemporaryHome,
@@ -105,12 +105,7 @@ class DemoScript:
         ):
             try:
                 yield step()
-            except (
-                OSError,
-                http.client.HTTPException,
-                SurroundingsError,
-                *CONTROL_ERRORS,
-            ) as error:
+            except (OSError, HTTPException, SurroundingsError, ControlError) as error:
                 raise StepError(str(error) or type(error).__name__) from error
 
     def _direct_request_is_refused(self) -> str:

@@ -16,16 +16,9 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from trayproxy.control.client import (
-    Client,
-    DisconnectedError,
-    NoReplyError,
-    ServiceRefusedError,
-    connect,
-)
-from trayproxy.control.codec import ProtocolError
+from trayproxy.control.client import Client, connect
 from trayproxy.control.messages import Failed, Quit, Reply, Request, SaveProfile, UseProfile
-from trayproxy.control.transport import NotRunningError, UntrustedPeerError
+from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import LAB, OFFICE, CompanyNetwork
 from trayproxy.demo.wire import LOOPBACK
 from trayproxy.desktop import process
@@ -39,16 +32,6 @@ START_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 10.0
 _READY_PREFIX = "listening on "
 _OUTPUT_TAIL_LENGTH = 2000
-
-CONTROL_ERRORS = (
-    NotRunningError,
-    UntrustedPeerError,
-    DisconnectedError,
-    NoReplyError,
-    ServiceRefusedError,
-    ProtocolError,
-)
-"""The errors of a connection to the service."""
 
 
 class SurroundingsError(Exception):
@@ -98,7 +81,7 @@ def temporary_home() -> Iterator[TemporaryHome]:
 
 def _quit(home: TemporaryHome) -> None:
     # The tray may have started another service than the demonstration.
-    with contextlib.suppress(*CONTROL_ERRORS), home.attach(can_prompt=False) as client:
+    with contextlib.suppress(ControlError), home.attach(can_prompt=False) as client:
         client.request(Quit())
 
 

@@ -16,16 +16,10 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from trayproxy import __version__
-from trayproxy.control.client import (
-    DisconnectedError,
-    NoReplyError,
-    ServiceRefusedError,
-    ThreadedConnector,
-)
+from trayproxy.control.client import ThreadedConnector
 from trayproxy.control.client import connect as connect_to_service
-from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import Done, Failed, GetStatus, Reply, Request, ShowWindow, Status
-from trayproxy.control.transport import NotRunningError, UntrustedPeerError
+from trayproxy.control.transport import ControlError
 from trayproxy.desktop.hardening import harden
 from trayproxy.desktop.process import start_service
 from trayproxy.desktop.window import allow_foreground, hide_from_dock, set_application_id
@@ -312,15 +306,7 @@ def _try_request(paths: Paths, request: Request) -> Reply | None:
         with connect_to_service(paths) as client:
             client.hello("cli", can_prompt=False)
             return client.request(request)
-    except (
-        NotRunningError,
-        UntrustedPeerError,
-        DisconnectedError,
-        NoReplyError,
-        ServiceRefusedError,
-        ProtocolError,
-        OSError,
-    ):
+    except (ControlError, OSError):
         return None
 
 

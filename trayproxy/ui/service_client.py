@@ -11,7 +11,6 @@ from typing import Protocol
 from PySide6.QtCore import QObject, QSocketNotifier, QTimer, Signal, Slot
 
 from trayproxy.control.client import ConnectPendingError, DisconnectedError
-from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
     Envelope,
     Event,
@@ -27,7 +26,7 @@ from trayproxy.control.messages import (
     StatusChanged,
     Subscribe,
 )
-from trayproxy.control.transport import NotRunningError, UntrustedPeerError
+from trayproxy.control.transport import ControlError
 from trayproxy.domain.problem import Problem
 
 OnReply = Callable[[Reply], None]
@@ -133,7 +132,7 @@ class ServiceClient(QObject):
         except ConnectPendingError:
             self._retry_timer.start()
             return False
-        except (NotRunningError, UntrustedPeerError, OSError):
+        except (ControlError, OSError):
             return False
         self._notifier = QSocketNotifier(self._connection.fileno(), QSocketNotifier.Type.Read, self)
         # A direct connection, not a queued one: on Windows, Qt's event dispatcher reports a socket
@@ -189,7 +188,7 @@ class ServiceClient(QObject):
             return
         try:
             envelopes = connection.receive_ready()
-        except (DisconnectedError, ProtocolError):
+        except ControlError:
             self._on_disconnected()
             return
         for envelope in envelopes:
