@@ -8,12 +8,12 @@ Written from this documentation and run under Wine; it was not run on Windows.
 """
 
 import ctypes
-import errno
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from trayproxy.desktop.windows_library import load_library
 
 _PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
 _TOKEN_QUERY = 0x0008
@@ -96,7 +96,7 @@ class ProcessTokens:
     @property
     def _libraries(self) -> TokenLibraries:
         if self._loaded is None:
-            self._loaded = load_libraries()
+            self._loaded = _load_libraries()
         return self._loaded
 
     def _user_of_token(self, token: ctypes.c_void_p) -> str | None:
@@ -119,28 +119,16 @@ class ProcessTokens:
             self._libraries.kernel32.LocalFree(text)
 
 
-if sys.platform == "win32":
-
-    def load_libraries() -> TokenLibraries:
-        """Load the libraries, and declare the types of the pointers in their signatures."""
-        libraries = TokenLibraries(*(ctypes.WinDLL(name) for name in ("kernel32", "advapi32")))
-        pointer = ctypes.c_void_p
-        libraries.kernel32.OpenProcess.restype = pointer
-        libraries.kernel32.CloseHandle.argtypes = [pointer]
-        libraries.kernel32.LocalFree.argtypes = [pointer]
-        token_of = libraries.advapi32.OpenProcessToken
-        token_of.argtypes = [pointer, ctypes.c_uint32, pointer]
-        information = libraries.advapi32.GetTokenInformation
-        information.argtypes = [pointer, ctypes.c_int, pointer, ctypes.c_uint32, pointer]
-        libraries.advapi32.ConvertSidToStringSidW.argtypes = [pointer, pointer]
-        return libraries
-
-else:
-
-    def load_libraries() -> TokenLibraries:
-        """Raise an error: these libraries exist only on Windows.
-
-        Raises:
-            OSError: Always.
-        """
-        raise OSError(errno.ENOSYS, "not Windows")
+def _load_libraries() -> TokenLibraries:
+    """Load the libraries, and declare the types of the pointers in their signatures."""
+    libraries = TokenLibraries(load_library("kernel32"), load_library("advapi32"))
+    pointer = ctypes.c_void_p
+    libraries.kernel32.OpenProcess.restype = pointer
+    libraries.kernel32.CloseHandle.argtypes = [pointer]
+    libraries.kernel32.LocalFree.argtypes = [pointer]
+    token_of = libraries.advapi32.OpenProcessToken
+    token_of.argtypes = [pointer, ctypes.c_uint32, pointer]
+    information = libraries.advapi32.GetTokenInformation
+    information.argtypes = [pointer, ctypes.c_int, pointer, ctypes.c_uint32, pointer]
+    libraries.advapi32.ConvertSidToStringSidW.argtypes = [pointer, pointer]
+    return libraries

@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 import ctypes
 import errno
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from trayproxy.desktop.network_change.base import Debounce, identifies_network
+from trayproxy.desktop.windows_library import load_library
 
 _AF_UNSPEC = 0
 _NO_ERROR = 0
@@ -54,7 +54,7 @@ class WindowsNetworkWatch:
         """
         self._loop = loop
         self._debounce = Debounce(loop, on_change)
-        self._library = library or load_library()
+        self._library = library or load_library("iphlpapi")
         # Windows calls this object's address: the object must exist as long as the registration.
         self._callback = CALLBACK(self._on_address_change)
         self._handle = ctypes.c_void_p()
@@ -88,20 +88,3 @@ def is_relevant(row: bytes) -> bool:
     """
     address_slice = _ADDRESS_SLICES.get(int.from_bytes(row[:2], "little"))
     return address_slice is not None and identifies_network(row[address_slice])
-
-
-if sys.platform == "win32":
-
-    def load_library() -> Any:
-        """Load the library ``iphlpapi``."""
-        return ctypes.WinDLL("iphlpapi")
-
-else:
-
-    def load_library() -> Any:
-        """Raise an error: this library exists only on Windows.
-
-        Raises:
-            OSError: Always.
-        """
-        raise OSError(errno.ENOSYS, "not Windows")

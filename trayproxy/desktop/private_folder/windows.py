@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trayproxy.desktop.users import own_user
+from trayproxy.desktop.windows_library import load_library
 from trayproxy.paths import PathError
 
 _FILE_OBJECT = 1
@@ -56,10 +57,7 @@ class _SecurityFunctions:
     """The functions of Windows for the owner and the access control list of a folder."""
 
     def __init__(self) -> None:
-        load: Any = getattr(ctypes, "WinDLL", None)
-        if load is None:
-            raise OSError("this is not Windows")
-        self._advapi32, self._kernel32 = load("advapi32"), load("kernel32")
+        self._advapi32, self._kernel32 = load_library("advapi32"), load_library("kernel32")
         pointer, number, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_wchar_p
         self._kernel32.LocalFree.argtypes = [pointer]
         advapi32 = self._advapi32

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trayproxy.desktop.screen_lock.base import ChangeFilter, OnLockChange
+from trayproxy.desktop.windows_library import load_library
 
 logger = logging.getLogger(__name__)
 
@@ -151,10 +152,7 @@ def _load() -> SessionLibraries:
         OSError: The libraries cannot be loaded, or this is not Windows.
         AttributeError: A library lacks a function.
     """
-    load: Any = getattr(ctypes, "WinDLL", None)
-    if load is None:
-        raise OSError("this is not Windows")
-    user32, kernel32, wtsapi32 = load("user32"), load("kernel32"), load("wtsapi32")
+    user32, kernel32, wtsapi32 = map(load_library, ("user32", "kernel32", "wtsapi32"))
     handle, text = ctypes.c_void_p, ctypes.c_wchar_p
     kernel32.GetModuleHandleW.restype = handle
     kernel32.GetModuleHandleW.argtypes = [text]

@@ -19,11 +19,11 @@ import ctypes
 import errno
 import socket
 import struct
-import sys
 from typing import Any
 
 from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
 from trayproxy.desktop.users import User
+from trayproxy.desktop.windows_library import load_library
 from trayproxy.desktop.windows_token import ProcessTokens
 
 _TCP_TABLE_OWNER_PID_LISTENER, _TCP_TABLE_OWNER_PID_CONNECTIONS = 3, 4
@@ -99,7 +99,7 @@ class WindowsOwnerLookup:
 
     def _table(self, family: int, kind: int = _TCP_TABLE_OWNER_PID_CONNECTIONS) -> bytes:
         if self._iphlpapi is None:
-            self._iphlpapi = load_iphlpapi()
+            self._iphlpapi = load_library("iphlpapi")
         of_family = _AF_INET6 if family == socket.AF_INET6 else _AF_INET
         size = ctypes.c_uint32(_SPARE_SIZE)
         code = _INSUFFICIENT_BUFFER
@@ -149,20 +149,3 @@ def find_process(
         if state != _LISTEN:
             return 0
     return None
-
-
-if sys.platform == "win32":
-
-    def load_iphlpapi() -> Any:
-        """Load the library ``iphlpapi``."""
-        return ctypes.WinDLL("iphlpapi")
-
-else:
-
-    def load_iphlpapi() -> Any:
-        """Raise an error: this library exists only on Windows.
-
-        Raises:
-            OSError: Always.
-        """
-        raise OSError(errno.ENOSYS, "not Windows")
