@@ -13,13 +13,13 @@ from pytestqt.qtbot import QtBot
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS
 from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
-from trayproxy.domain.problem import Problem
+from trayproxy.domain.problem import Problem, utf16_units
 from trayproxy.domain.signin import SignInState, Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
 from trayproxy.ui import texts
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.menu_rows import PROFILES_SHOWN
-from trayproxy.ui.text_sanitizer import MENU_WIDTH, TOOLTIP_UNITS, utf16_units
+from trayproxy.ui.text_sanitizer import MENU_WIDTH, TOOLTIP_UNITS
 from trayproxy.ui.tray import Gesture, gesture_of
 
 Reason = QSystemTrayIcon.ActivationReason

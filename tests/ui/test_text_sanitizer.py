@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trayproxy.domain.problem import utf16_units
 from trayproxy.ui.text_sanitizer import (
     MENU_WIDTH,
     TOOLTIP_UNITS,
@@ -18,7 +19,6 @@ from trayproxy.ui.text_sanitizer import (
     menu_text,
     shorten,
     tooltip,
-    utf16_units,
 )
 
 ANY = st.text(st.characters())

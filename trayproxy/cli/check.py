@@ -15,8 +15,7 @@ from trayproxy.cli.output import (
 from trayproxy.cli.service_client import fetch_status, require_service
 from trayproxy.cli.settings import ProfileList
 from trayproxy.cli.verb_parser import Arguments, VerbParser
-from trayproxy.control.client import Client, DisconnectedError
-from trayproxy.control.codec import ProtocolError
+from trayproxy.control.client import Client
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -27,7 +26,8 @@ from trayproxy.control.messages import (
     StepState,
     Subscribe,
 )
-from trayproxy.control.texts import STEP_TEXTS
+from trayproxy.control.texts import STEP_MARKS, STEP_TEXTS
+from trayproxy.control.transport import ControlError
 from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.domain.signin import Prompt
 from trayproxy.paths import Paths
@@ -38,12 +38,6 @@ JSON_SCHEMA = 1
 REPLY_TIMEOUT_S = 400.0
 """The timeout for the test result. A request waits five minutes for a prompt to be answered."""
 
-_MARKS = {
-    StepState.OK: "✔",
-    StepState.FAILED: "✖",
-    StepState.NOT_NEEDED: "–",
-    StepState.NOT_TRIED: "–",
-}
 _DETAIL_LENGTH = 60
 
 
@@ -88,7 +82,9 @@ def as_json(profile: Profile, result: CheckResult) -> str:
 
 def as_text(request: CheckProfile, result: CheckResult) -> str:
     """Return the result as text: a line for each step, and the next action for the user."""
-    rows = [(_MARKS[step.state], step_text(step, request), _detail(step)) for step in result.steps]
+    rows = [
+        (STEP_MARKS[step.state], step_text(step, request), _detail(step)) for step in result.steps
+    ]
     width = max(len(text) for _, text, _ in rows)
     lines = [
         f"  {mark} " + "  ".join(filter(None, (f"{text:<{width}}", detail, _took(step)))).rstrip()
@@ -146,7 +142,7 @@ def _run_check(client: Client, request: CheckProfile) -> CheckResult:
         client.send(Subscribe())
         number = client.send(request)
         reply = _wait_for_reply(client, number, request.profile)
-    except (DisconnectedError, ProtocolError) as error:
+    except ControlError as error:
         raise CommandError(f"TrayProxy is running, but does not answer ({error}).") from None
     if isinstance(reply, Failed):
         raise CommandError.from_reply(reply)

@@ -52,7 +52,7 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
         prompts = TerminalPrompts(paths)
         stack.callback(prompts.stop)
         prompts.start()
-        return serve(options, paths, _when_settled(prompts.is_settled, print_address))
+        return serve(options, paths, _print_when_settled(prompts.is_settled))
 
 
 def has_terminal() -> bool:
@@ -67,7 +67,7 @@ def print_address(address: str) -> None:
         print_line(f"listening on {address}")
 
 
-def _when_settled(is_settled: Event, print_ready: Callable[[str], None]) -> Callable[[str], None]:
+def _print_when_settled(is_settled: Event) -> Callable[[str], None]:
     """Return a callback that prints the address after the terminal can show prompts.
 
     A request that arrives earlier would be refused at once. The callback waits on a separate
@@ -76,6 +76,6 @@ def _when_settled(is_settled: Event, print_ready: Callable[[str], None]) -> Call
 
     def wait(address: str) -> None:
         is_settled.wait(_SETTLE_TIMEOUT_S)
-        print_ready(address)
+        print_address(address)
 
     return lambda address: Thread(target=wait, args=(address,), daemon=True).start()

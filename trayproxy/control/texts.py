@@ -12,7 +12,7 @@ from trayproxy.control.icon_state import (
     has_no_profile,
     lacks_sign_in,
 )
-from trayproxy.control.messages import Status
+from trayproxy.control.messages import Status, StepState
 from trayproxy.domain.signin import Prompt, PromptReason, SignInState, Transport
 
 
@@ -167,6 +167,12 @@ def transport_text(transport: Transport, method: str) -> str:
     )
 
 
+STEP_MARKS = {
+    StepState.OK: "✔",
+    StepState.FAILED: "✖",
+    StepState.NOT_NEEDED: "–",
+    StepState.NOT_TRIED: "–",
+}
 STEP_TEXTS: Mapping[str, str] = {
     "find": QT_TRANSLATE_NOOP("Check", "Find {host}"),
     "connect": QT_TRANSLATE_NOOP("Check", "Connect to port {port}"),

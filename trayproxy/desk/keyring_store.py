@@ -29,7 +29,7 @@ from trayproxy.desk.keyring_errors import (
     state_after,
 )
 from trayproxy.desk.problems import NO_KEYRING, not_removed, not_saved
-from trayproxy.domain.problem import Problem
+from trayproxy.domain.problem import Problem, utf16_units
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.profiles.profile import Profile
@@ -419,13 +419,9 @@ def _reason_not_savable(opened: OpenKeyring, login: Login) -> str:
         return "a password needs a user name"
     if not login.password:
         return "it cannot distinguish an empty password from none"
-    if opened.module == _WINDOWS_MODULE and _utf16_units(login.password) > WINDOWS_MAX_UNITS:
+    if opened.module == _WINDOWS_MODULE and utf16_units(login.password) > WINDOWS_MAX_UNITS:
         return f"a password has at most {WINDOWS_MAX_UNITS} characters here"
     return ""
-
-
-def _utf16_units(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 # --- Back-ends ---------------------------------------------------------------------------------

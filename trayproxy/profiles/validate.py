@@ -85,12 +85,7 @@ def check_system_user(text: str) -> str:
         ProfileError: The name is empty, too long, or contains blanks or invisible characters.
     """
     user = text.strip()
-    if (
-        not user
-        or len(user) > MAX_USER_LENGTH
-        or _has_invisible(user)
-        or any(map(str.isspace, user))
-    ):
+    if not _is_word(user, MAX_USER_LENGTH):
         raise ProfileError("Write the names of users of this computer, such as _apt.")
     return user
 
@@ -105,12 +100,7 @@ def check_rule(text: str) -> str:
         ProfileError: The entry is empty, too long, or contains blanks or invisible characters.
     """
     rule = text.strip()
-    if (
-        not rule
-        or len(rule) > MAX_RULE_LENGTH
-        or _has_invisible(rule)
-        or any(map(str.isspace, rule))
-    ):
+    if not _is_word(rule, MAX_RULE_LENGTH):
         raise ProfileError("Write host names with commas between, such as localhost, *.example.")
     return rule
 
@@ -370,6 +360,11 @@ def _to_ascii(host: str) -> str:
         return host.encode("idna").decode("ascii")
     except UnicodeError:
         raise ProfileError(f"This is not the name of a computer; write one {_EXAMPLE}.") from None
+
+
+def _is_word(text: str, max_length: int) -> bool:
+    has_space = any(map(str.isspace, text))
+    return 0 < len(text) <= max_length and not has_space and not _has_invisible(text)
 
 
 def _has_invisible(text: str) -> bool:

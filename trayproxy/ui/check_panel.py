@@ -6,7 +6,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Reply, Step, StepState
-from trayproxy.control.texts import STEP_TEXTS
+from trayproxy.control.texts import STEP_MARKS, STEP_TEXTS
 from trayproxy.profiles.profile import Profile
 from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
@@ -17,12 +17,6 @@ translate = QCoreApplication.translate
 translated = QCoreApplication.translate
 """See `trayproxy.ui.texts.translated`."""
 
-_STATE_SYMBOLS = {
-    StepState.OK: "✔",
-    StepState.FAILED: "✖",
-    StepState.NOT_NEEDED: "–",
-    StepState.NOT_TRIED: "–",
-}
 _DETAIL_LENGTH = 40
 _SYMBOL, _NAME, _DETAIL, _DURATION = range(4)
 
@@ -58,8 +52,8 @@ class CheckPanel(QDialog):
         self._report_text = ""
         box = named(QDialogButtonBox(), "check_buttons")
         role = QDialogButtonBox.ButtonRole
-        self._copy_button = box.addButton(translate("Check", "Copy report"), role.ActionRole)
-        self._copy_button.setObjectName("copy_report")
+        copy = box.addButton(translate("Check", "Copy report"), role.ActionRole)
+        self._copy_button = named(copy, "copy_report")
         self._copy_button.setEnabled(False)
         self._copy_button.clicked.connect(self._on_copy)
         self._sign_in_button = box.addButton(translate("Check", "Sign in…"), role.ActionRole)
@@ -71,7 +65,7 @@ class CheckPanel(QDialog):
         self._repeat_button.setEnabled(False)
         self._repeat_button.clicked.connect(self.repeat_requested)
         close = box.addButton(translate("Check", "Close"), role.RejectRole)
-        close.setObjectName("close_check")
+        named(close, "close_check")
         box.rejected.connect(self.close)
         layout = QVBoxLayout(self)
         layout.addLayout(self._steps)
@@ -112,7 +106,7 @@ class CheckPanel(QDialog):
         self.adjustSize()
 
     def _add_row(self, row: int, step: Step) -> None:
-        symbol = QLabel(_STATE_SYMBOLS[step.state])
+        symbol = QLabel(STEP_MARKS[step.state])
         symbol.setAlignment(Qt.AlignmentFlag.AlignTop)
         symbol.setAccessibleName(state_text(step.state))
         name = plain_label(f"step_{step.name}", step_text(step, self.request))

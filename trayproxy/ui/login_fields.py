@@ -151,20 +151,19 @@ class SignInButtons(QWidget):
         self._not_now = named(QPushButton(translate("SignIn", "Not now")), "not_now")
         self._not_now.setAutoDefault(False)
         menu = QMenu(self._not_now)
-        for text, slot in (
-            (translate("SignIn", "15 minutes"), self._on_a_while),
-            (translate("SignIn", "Until I choose"), self._on_until_chosen),
+        for text, snooze in (
+            (translate("SignIn", "15 minutes"), Snooze.A_WHILE),
+            (translate("SignIn", "Until I choose"), Snooze.UNTIL_CHOSEN),
         ):
-            action = QAction(text, menu)
-            action.triggered.connect(slot)
-            menu.addAction(action)
+            menu.addAction(text).setData(snooze)
+        menu.triggered.connect(self._on_triggered)
         self._not_now.setMenu(menu)
         box = named(QDialogButtonBox(), "buttons")
         role = QDialogButtonBox.ButtonRole
-        self._accept = box.addButton(translate("SignIn", "Sign in"), role.AcceptRole)
-        self._accept.setObjectName("accept")
-        self._cancel = box.addButton(translate("SignIn", "Cancel"), role.RejectRole)
-        self._cancel.setObjectName("cancel")
+        accept = box.addButton(translate("SignIn", "Sign in"), role.AcceptRole)
+        self._accept = named(accept, "accept")
+        cancel = box.addButton(translate("SignIn", "Cancel"), role.RejectRole)
+        self._cancel = named(cancel, "cancel")
         box.accepted.connect(self.accepted)
         box.rejected.connect(self.rejected)
         row = without_margins(QHBoxLayout(self))
@@ -185,10 +184,6 @@ class SignInButtons(QWidget):
         self._not_now.setEnabled(can_decline)
         self._cancel.setEnabled(can_decline)
 
-    @Slot()
-    def _on_a_while(self) -> None:
-        self.snoozed.emit(Snooze.A_WHILE)
-
-    @Slot()
-    def _on_until_chosen(self) -> None:
-        self.snoozed.emit(Snooze.UNTIL_CHOSEN)
+    @Slot(QAction)
+    def _on_triggered(self, action: QAction) -> None:
+        self.snoozed.emit(Snooze(action.data()))

@@ -164,25 +164,22 @@ class NotNowMenu(QObject):
         """
         super().__init__(rows)
         self._menu = rows.add_menu("not_now", translate("Tray", "Not now"))
-        for name, text, slot in (
-            ("not_now_a_while", translate("Tray", "15 minutes"), self._on_a_while),
-            ("not_now_until_chosen", translate("Tray", "Until I choose"), self._on_until_chosen),
+        for name, text, snooze in (
+            ("not_now_a_while", translate("Tray", "15 minutes"), Snooze.A_WHILE),
+            ("not_now_until_chosen", translate("Tray", "Until I choose"), Snooze.UNTIL_CHOSEN),
         ):
             action = named(self._menu.addAction(""), name)
-            action.triggered.connect(slot)
+            action.setData(snooze)
             rows.set_fixed_text(action, text)
+        self._menu.triggered.connect(self._on_triggered)
 
     def set_visible(self, visible: bool) -> None:
         """Show or hide the submenu."""
         self._menu.menuAction().setVisible(visible)
 
-    @Slot()
-    def _on_a_while(self) -> None:
-        self.chosen.emit(Snooze.A_WHILE)
-
-    @Slot()
-    def _on_until_chosen(self) -> None:
-        self.chosen.emit(Snooze.UNTIL_CHOSEN)
+    @Slot(QAction)
+    def _on_triggered(self, action: QAction) -> None:
+        self.chosen.emit(Snooze(action.data()))
 
 
 class ProfileRows(QObject):

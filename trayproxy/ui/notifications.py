@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.ui.icons import resource_path
-from trayproxy.ui.notification_policy import NotificationPolicy as Place
+from trayproxy.ui.notification_policy import NotificationPolicy
 
 if TYPE_CHECKING:
     from jeepney import Message
@@ -91,7 +91,7 @@ class Notifier(QObject):
         super().__init__(parent)
         self._channel = channel
         self._clock = clock
-        self._policy = Place()
+        self._policy = NotificationPolicy()
         self._pending: Notification | None = None
         self._timer = QTimer(self, singleShot=True)
         self._timer.timeout.connect(self._post_pending)

@@ -27,8 +27,9 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QLineEdit, QMenu, QWidget
 
+from trayproxy.domain.problem import utf16_units
 from trayproxy.ui.icons import action_icon
-from trayproxy.ui.text_line import TextLine, utf16_length
+from trayproxy.ui.text_line import TextLine
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
@@ -155,7 +156,7 @@ class PasswordField(QLineEdit):
             from_cursor = at - start
             self._characters[at : at + length] = array("I", map(ord, committed))
         self._preedit = event.preeditString()
-        masked = QInputMethodEvent(BULLET * utf16_length(self._preedit), event.attributes())
+        masked = QInputMethodEvent(BULLET * utf16_units(self._preedit), event.attributes())
         masked.setCommitString(BULLET * len(committed), from_cursor, length)
         super().inputMethodEvent(masked)
         event.setAccepted(masked.isAccepted())

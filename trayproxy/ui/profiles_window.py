@@ -23,7 +23,7 @@ from trayproxy.ui.profile_edits import NEW_PROFILE, ProfileEdits
 from trayproxy.ui.profile_list import ProfileListPane
 from trayproxy.ui.status_rows import LocalAddressRow, NoticeRows, StateRow
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.widgets import named
+from trayproxy.ui.widgets import bring_to_front, named
 from trayproxy.ui.window_questions import WindowQuestions
 
 translate = QCoreApplication.translate
@@ -190,10 +190,7 @@ class ProfilesWindow(QWidget):
 
     def present(self) -> None:
         """Show and activate the window."""
-        self.show()
-        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
-        self.raise_()
-        self.activateWindow()
+        bring_to_front(self)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Close the window if the tray icon can reopen it; otherwise ask first (ux §2g)."""

@@ -19,7 +19,7 @@ from trayproxy.ui.accessibility import announce
 from trayproxy.ui.login_fields import LoginFields, SignInButtons
 from trayproxy.ui.prompt_rows import ErrorRows, FactRows, TransportRows
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.widgets import plain_label
+from trayproxy.ui.widgets import bring_to_front, plain_label
 
 translate = QCoreApplication.translate
 
@@ -154,10 +154,7 @@ class SignInDialog(QDialog):
 
     def present(self) -> None:
         """Show the dialog and request attention, without forcing the focus (ux §3.6)."""
-        self.show()
-        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
-        self.raise_()
-        self.activateWindow()
+        bring_to_front(self)
         QApplication.alert(self)
         QTimer.singleShot(ACTIVATION_TIMEOUT_MS, self, self._check_activation)
 

@@ -6,6 +6,8 @@ from PySide6.QtCore import QPointF, QRect, Qt
 from PySide6.QtGui import QPainter, QPalette, QTextCharFormat, QTextLayout, QTextOption
 from PySide6.QtWidgets import QLineEdit, QStyle, QStyleOptionFrame, QToolButton
 
+from trayproxy.domain.problem import utf16_units
+
 _MARGIN = 2
 """Pixels of free space on both sides of the text of a `QLineEdit`."""
 
@@ -37,7 +39,7 @@ class TextLine:
         shown = replace_invisible(text)
         self._units = [0]
         for char in shown:
-            self._units.append(self._units[-1] + utf16_length(char))
+            self._units.append(self._units[-1] + utf16_units(char))
         self._cursor = self._units[cursor]
         self._box = _text_box(field)
         option = QTextOption()
@@ -51,7 +53,7 @@ class TextLine:
         self._layout.endLayout()
         if line.isValid():
             # In the layout, the cursor is after the composed text.
-            at = self._cursor_x(self._cursor + utf16_length(replace_invisible(composed)))
+            at = self._cursor_x(self._cursor + utf16_units(replace_invisible(composed)))
             room = self._box.width() - 1
             self._scroll = min(max(self._scroll, at - room), at)
             self._scroll = max(0.0, min(self._scroll, line.naturalTextWidth() - room))
@@ -86,10 +88,8 @@ class TextLine:
         self._layout.draw(painter, at, self._formats(palette, selected))
         if field.hasFocus():
             width = field.style().pixelMetric(QStyle.PixelMetric.PM_TextCursorWidth)
-            self._layout.drawCursor(painter, at, self._cursor_unit(), width)
-
-    def _cursor_unit(self) -> int:
-        return self._cursor + utf16_length(self._layout.preeditAreaText())
+            cursor = self._cursor + utf16_units(self._layout.preeditAreaText())
+            self._layout.drawCursor(painter, at, cursor, width)
 
     def _cursor_x(self, unit: int) -> float:
         # PySide6 also returns the in-out argument of the C++ function.
@@ -101,7 +101,7 @@ class TextLine:
         self, palette: QPalette, selected: tuple[int, int]
     ) -> list[QTextLayout.FormatRange]:
         formats = []
-        if composed := utf16_length(self._layout.preeditAreaText()):
+        if composed := utf16_units(self._layout.preeditAreaText()):
             underlined = QTextCharFormat()
             underlined.setFontUnderline(True)
             formats.append(_format_range(self._cursor, composed, underlined))
@@ -117,11 +117,6 @@ class TextLine:
 def replace_invisible(text: str) -> str:
     """Return the text with U+FFFD in place of each invisible character."""
     return "".join("\N{REPLACEMENT CHARACTER}" if _is_invisible(char) else char for char in text)
-
-
-def utf16_length(text: str) -> int:
-    """Return the length of a text in UTF-16 units, in which Qt counts."""
-    return len(text) + sum(char > "\uffff" for char in text)
 
 
 def _is_invisible(char: str) -> bool:

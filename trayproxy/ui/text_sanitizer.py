@@ -9,7 +9,7 @@ Such text is not rejected; it is shown without harmful characters and within a l
 import unicodedata
 from itertools import groupby
 
-from trayproxy.domain.problem import single_line
+from trayproxy.domain.problem import single_line, utf16_units
 
 MENU_WIDTH = 48
 """Maximum length of the text of a menu row, in characters (ux §3.2)."""
@@ -67,11 +67,6 @@ def fill_name(template: str, name: str, limit: int = MENU_WIDTH) -> str:
     """Insert a name for ``{name}``, shortened to keep the result within `limit` characters."""
     room = limit - len(template.format(name=""))
     return template.format(name=isolate(elide(clean(name), max(1, min(NAME_WIDTH, room)))))
-
-
-def utf16_units(text: str) -> int:
-    """Return the length of a text in UTF-16 code units, in which Windows counts."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def tooltip(lines: list[str]) -> str:

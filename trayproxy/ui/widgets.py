@@ -28,6 +28,14 @@ def hide_if_empty(part: QWidget) -> None:
     part.setVisible(not all(child.isHidden() for child in children))
 
 
+def bring_to_front(window: QWidget) -> None:
+    """Show a window, restore it if it is minimized, and activate it."""
+    window.show()
+    window.setWindowState(window.windowState() & ~Qt.WindowState.WindowMinimized)
+    window.raise_()
+    window.activateWindow()
+
+
 def plain_label(name: str, text: str = "") -> QLabel:
     """Create a label for untrusted text: without markup, with word wrap."""
     label = named(QLabel(text), name)
