@@ -81,18 +81,12 @@ def test_a_rejection_shows_the_prompt_again_with_the_reason(
         ("", "did not accept this password"),
         ("me", "lock accounts after 3 to 5 wrong tries"),
     ):
-        terminal.wait_for("User name")
-        terminal.type(f"{line}\n")
-        terminal.wait_for("Password")
-        terminal.type("wrong\n")
+        log_in(terminal, line, "wrong")
         terminal.wait_for("Remember")
         terminal.type("n\n")
         terminal.wait_for("Signing in…")
         terminal.wait_for(following)
-    terminal.wait_for("User name")
-    terminal.type("\n")
-    terminal.wait_for("Password")
-    terminal.type("right\n")
+    log_in(terminal, "", "right")
     terminal.wait_for("Remember")
     terminal.type("n\n")
     terminal.wait_for("Signed in.")
@@ -108,10 +102,7 @@ def test_a_rejected_non_ascii_password_shows_the_encoding_hint_r_092(
     terminal: TerminalScreen,
 ) -> None:
     for typed, following in (("pässword", "--encoding latin-1"), ("wrong", "lock accounts")):
-        terminal.wait_for("User name")
-        terminal.type("me\n")
-        terminal.wait_for("Password")
-        terminal.type(f"{typed}\n")
+        log_in(terminal, "me", typed)
         terminal.wait_for("Remember")
         terminal.type("n\n")
         terminal.wait_for(following)
@@ -186,10 +177,7 @@ def log_in(terminal: TerminalScreen, user: str, password: str) -> None:
 
 def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:
     terminal = screen("tests.cli.fake_prompt_service", "unsafe")
-    terminal.wait_for("User name")
-    terminal.type("\n")
-    terminal.wait_for("Password")
-    terminal.type("right\n")
+    log_in(terminal, "", "right")
     terminal.wait_for("Remembering is off: Plain would store the password unprotected.")
     terminal.wait_for("Signed in.")
     assert "remember=False" in received_requests(terminal, paths)[-1]

@@ -172,6 +172,11 @@ class SchemesHarness(DeskHarness):
                 return True
             tried = outcome
 
+    def close(self) -> None:
+        self.desk.close()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
+
     def save(self, login: Login) -> Problem | None:
         async def saved() -> Problem | None:
             return await self.desk.save_login(OFFICE, login)
@@ -184,9 +189,7 @@ def harness() -> Iterator[SchemesHarness]:
     loop = SkippingLoop()
     harness = SchemesHarness(loop)
     yield harness
-    harness.desk.close()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    harness.close()
 
 
 # --- Choice of the scheme -------------------------------------------------------------------------
@@ -256,9 +259,7 @@ def test_a_scheme_without_a_authenticator_is_skipped() -> None:
     harness.type_login()
     harness.wait()
     assert credentials_in(future).scheme is NTLM
-    harness.desk.close()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    harness.close()
 
 
 def test_a_client_disconnecting_before_its_release_costs_nothing() -> None:
@@ -271,9 +272,7 @@ def test_a_client_disconnecting_before_its_release_costs_nothing() -> None:
     future = harness.challenge(challenges=ALL)
     harness.wait()
     assert credentials_in(future).scheme is NTLM
-    harness.desk.close()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    harness.close()
 
 
 def test_only_the_method_of_the_profile_is_used(harness: SchemesHarness) -> None:
@@ -294,9 +293,7 @@ def test_an_uninstalled_scheme_is_skipped_if_another_is_offered() -> None:
     assert harness.listener.prompt.method == "NTLM"
     alone = send_request(harness, 'Negotiate realm="x"')
     assert not alone.done()
-    harness.desk.close()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    harness.close()
 
 
 def test_an_unusable_scheme_is_reported_with_advice(harness: SchemesHarness) -> None:
@@ -580,9 +577,7 @@ def test_a_proxy_weaker_than_in_an_earlier_run_causes_a_prompt() -> None:
         "Basic",
     )
     assert harness.store.lookups == []
-    harness.desk.close()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    harness.close()
 
 
 def test_a_login_that_is_not_sent_to_a_weaker_proxy_is_not_saved_and_the_reason_is_told() -> None:
@@ -594,9 +589,7 @@ def test_a_login_that_is_not_sent_to_a_weaker_proxy_is_not_saved_and_the_reason_
     assert problem is not None
     assert problem.id == "TP-309"
     assert harness.store.saved == []
-    harness.desk.close()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    harness.close()
 
 
 # --- The screen -----------------------------------------------------------------------------------

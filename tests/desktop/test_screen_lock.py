@@ -53,27 +53,21 @@ def no_bus(place: Home) -> str:
 def test_an_active_screen_saver_locks_the_screen(
     name: str, bus: str, place: Home, reports: LockReports, started: Start
 ) -> None:
-    saver = ScreenSaver(bus, name)
-    try:
+    with ScreenSaver(bus, name) as saver:
         started(LinuxScreenLock(reports.add, bus, no_bus(place)))
         saver.wait_until(lambda: saver.asked)
         saver.set(active=True)
         assert reports.next() is True
         saver.set(active=False)
         assert reports.next() is False
-    finally:
-        saver.stop()
 
 
 def test_a_screen_saver_active_at_the_start_is_reported(
     bus: str, place: Home, reports: LockReports, started: Start
 ) -> None:
-    saver = ScreenSaver(bus, "org.gnome.ScreenSaver", active=True)
-    try:
+    with ScreenSaver(bus, "org.gnome.ScreenSaver", active=True):
         started(LinuxScreenLock(reports.add, bus, no_bus(place)))
         assert reports.next() is True
-    finally:
-        saver.stop()
     # The screen saver has left the bus.
     assert reports.next() is False
 
@@ -81,24 +75,18 @@ def test_a_screen_saver_active_at_the_start_is_reported(
 def test_a_screen_saver_that_starts_later_is_reported(
     bus: str, place: Home, reports: LockReports, started: Start
 ) -> None:
-    early = ScreenSaver(bus, "org.gnome.ScreenSaver")
-    late = None
-    try:
+    with ScreenSaver(bus, "org.gnome.ScreenSaver") as early:
         started(LinuxScreenLock(reports.add, bus, no_bus(place)))
         early.wait_until(lambda: early.asked)
-        late = ScreenSaver(bus, "org.freedesktop.ScreenSaver", active=True)
-        assert reports.next() is True
-        late.stop()
+        with ScreenSaver(bus, "org.freedesktop.ScreenSaver", active=True):
+            assert reports.next() is True
         assert reports.next() is False
-    finally:
-        early.stop()
 
 
 def test_the_hint_of_logind_is_reported_and_its_lock_signal_is_not(
     bus: str, place: Home, reports: LockReports, started: Start
 ) -> None:
-    logind = Logind(bus)
-    try:
+    with Logind(bus) as logind:
         started(LinuxScreenLock(reports.add, no_bus(place), bus))
         logind.wait_until(lambda: logind.asked)
         logind.ask_to_lock()
@@ -106,28 +94,22 @@ def test_the_hint_of_logind_is_reported_and_its_lock_signal_is_not(
         assert reports.next() is True
         logind.set(locked=False)
         assert reports.next() is False
-    finally:
-        logind.stop()
     assert reports.is_empty
 
 
 def test_a_session_locked_at_the_start_is_reported(
     bus: str, place: Home, reports: LockReports, started: Start
 ) -> None:
-    logind = Logind(bus, locked=True)
-    try:
+    with Logind(bus, locked=True):
         started(LinuxScreenLock(reports.add, no_bus(place), bus))
         assert reports.next() is True
-    finally:
-        logind.stop()
 
 
 def test_the_screen_is_locked_while_either_source_reports_it(
     bus: str, reports: LockReports, started: Start
 ) -> None:
     # Both sources use the same bus here: signals are distinguished by their sender.
-    logind, saver = Logind(bus), ScreenSaver(bus, "org.gnome.ScreenSaver")
-    try:
+    with Logind(bus) as logind, ScreenSaver(bus, "org.gnome.ScreenSaver") as saver:
         started(LinuxScreenLock(reports.add, bus, bus))
         logind.wait_until(lambda: logind.asked)
         saver.wait_until(lambda: saver.asked)
@@ -138,9 +120,6 @@ def test_the_screen_is_locked_while_either_source_reports_it(
         logind.set(locked=False)
         assert reports.next() is False
         assert reports.is_empty
-    finally:
-        logind.stop()
-        saver.stop()
 
 
 def test_a_disconnected_bus_unlocks_the_screen(
@@ -151,7 +130,7 @@ def test_a_disconnected_bus_unlocks_the_screen(
         started(LinuxScreenLock(reports.add, address, no_bus(place)))
         assert reports.next() is True
     assert reports.next() is False
-    saver.stop()
+    saver.close()
 
 
 def test_without_a_bus_the_thread_ends_without_a_report(

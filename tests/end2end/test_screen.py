@@ -6,8 +6,7 @@ from trayproxy.control.messages import SignInNow
 
 
 def test_a_question_waits_until_the_person_is_back(scenario: Scenario) -> None:
-    saver = ScreenSaver(scenario.keyring.bus, "org.gnome.ScreenSaver")
-    try:
+    with ScreenSaver(scenario.keyring.bus, "org.gnome.ScreenSaver") as saver:
         user = scenario.start()
         saver.wait_until(lambda: saver.asked)
         saver.set(active=True)
@@ -19,18 +18,13 @@ def test_a_question_waits_until_the_person_is_back(scenario: Scenario) -> None:
         saver.set(active=False)
         user.front_end.answer(user.front_end.wait_for_prompt(), scenario.login)
         assert waiting.result().out == HELLO
-    finally:
-        saver.stop()
 
 
 def test_who_wants_to_sign_in_is_before_the_screen(scenario: Scenario) -> None:
     # A locker that never says that it has gone.
-    saver = ScreenSaver(scenario.keyring.bus, "org.gnome.ScreenSaver", active=True)
-    try:
+    with ScreenSaver(scenario.keyring.bus, "org.gnome.ScreenSaver", active=True):
         user = scenario.start()
         user.front_end.wait_for_status(lambda status: status.screen_locked)
         user.front_end.request_done(SignInNow(scenario.profile.id))
         user.front_end.wait_for_prompt()
         user.front_end.wait_for_status(lambda status: not status.screen_locked)
-    finally:
-        saver.stop()

@@ -54,9 +54,8 @@ def desktop(place: Home, keyring: KeyringSession) -> Iterator[Desktop]:
 
 @pytest.fixture
 def reader(desktop: Desktop) -> Iterator[ScreenReader]:
-    made = ScreenReader(desktop.bus)
-    yield made
-    made.stop()
+    with ScreenReader(desktop.bus) as made:
+        yield made
 
 
 @pytest.fixture
@@ -76,9 +75,8 @@ def window_manager(desktop: Desktop) -> Iterator[None]:
 @pytest.fixture
 def host(desktop: Desktop) -> Iterator[TrayHost]:
     """A panel that speaks D-Bus."""
-    made = TrayHost(desktop.bus)
-    yield made
-    made.stop()
+    with TrayHost(desktop.bus) as made:
+        yield made
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +307,7 @@ def test_windows_are_light_or_dark_as_the_person_wants(
 ) -> None:
     name = appearance.name.lower()
     with ExitStack() as stack:
-        stack.callback(SettingsPortal(desktop.bus, appearance).stop)
+        stack.enter_context(SettingsPortal(desktop.bus, appearance))
         more = {**reader.environment(desktop.bus), **SettingsPortal.ENVIRONMENT}
         tray = stack.enter_context(tray_on(desktop, more))
         person = Person(tray, desktop, proxy, clients, origin, stack)
@@ -402,9 +400,8 @@ def wants_page(peer: ScriptedConnection) -> None:
 
 @pytest.fixture
 def notifications(desktop: Desktop) -> Iterator[NotificationService]:
-    made = NotificationService(desktop.bus)
-    yield made
-    made.stop()
+    with NotificationService(desktop.bus) as made:
+        yield made
 
 
 @pytest.fixture

@@ -352,6 +352,17 @@ def comments_of(text: str) -> list[str]:
     )
 
 
+def config_with(profiles: list[Profile]) -> Config:
+    """Return settings with those of the profiles that fit together."""
+    config = Config()
+    for profile in profiles:
+        try:
+            config = config.with_profile(profile)
+        except ProfileError:
+            continue
+    return config
+
+
 def apply(config: Config, edit: tuple[str, object]) -> Config:
     match edit:
         case ("put", Profile() as profile):
@@ -375,12 +386,7 @@ def test_edits_keep_every_comment_and_round_trip(
     keys: list[bool],
     edits: list[tuple[str, object]],
 ) -> None:
-    config = Config()
-    for profile in profiles:
-        try:
-            config = config.with_profile(profile)
-        except ProfileError:
-            continue
+    config = config_with(profiles)
     text = lay_out(config, comments, keys)
     assert parse_settings(text) == config
     before = comments_of(text)
@@ -404,12 +410,7 @@ def test_edits_keep_every_comment_and_round_trip(
 def test_removing_profiles_keeps_the_rest(
     profiles: list[Profile], comments: list[str], keys: list[bool], gone: list[str]
 ) -> None:
-    config = Config()
-    for profile in profiles:
-        try:
-            config = config.with_profile(profile)
-        except ProfileError:
-            continue
+    config = config_with(profiles)
     text = lay_out(config, comments, keys)
     outside = comments_of(text.partition("[[profiles]]")[0])
     for profile_id in gone:

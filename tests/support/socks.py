@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Condition, Thread
-from time import monotonic
 
 from tests.support.process_output import PATIENCE
 from tests.support.server import Server
@@ -71,15 +70,6 @@ class SocksServer(Server):
     def url(self) -> str:
         """The URL of the server, as entered in a profile."""
         return f"socks5://{self.host}:{self.port}"
-
-    def wait_for_logons(self, count: int) -> None:
-        """Wait until this number of logins have been received."""
-        deadline = monotonic() + PATIENCE
-        with self._changed:
-            while len(self.logons) < count:
-                left = deadline - monotonic()
-                assert left > 0, f"{len(self.logons)} logins came, not {count}"
-                self._changed.wait(left)
 
     # --- one connection ---
 

@@ -27,6 +27,7 @@ from jeepney import (
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 from jeepney.low_level import MessageFlag
 
+from tests.support.closeable import Closeable
 from tests.support.process_output import PATIENCE
 
 WATCHER = "org.kde.StatusNotifierWatcher"
@@ -38,7 +39,7 @@ _WATCHER_PATH = "/StatusNotifierWatcher"
 _NOTIFICATIONS_PATH = "/org/freedesktop/Notifications"
 
 
-class BusProgram:
+class BusProgram(Closeable):
     """A program on the bus that answers calls in a thread."""
 
     def __init__(self, bus: str, name: str) -> None:
@@ -53,7 +54,7 @@ class BusProgram:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Disconnect from the bus, like a crashed program."""
         with suppress(OSError):
             self._connection.sock.shutdown(socket.SHUT_RDWR)

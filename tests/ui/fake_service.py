@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from trayproxy.control.client import DisconnectedError
 from trayproxy.control.messages import (
+    CheckResult,
     Done,
     Envelope,
     Event,
@@ -19,6 +20,8 @@ from trayproxy.control.messages import (
     Request,
     Status,
     StatusChanged,
+    Step,
+    StepState,
     Subscribe,
     UpstreamState,
 )
@@ -66,6 +69,16 @@ PROMPT = Prompt(
 )
 
 Message = TypeVar("Message")
+STEPS = CheckResult(
+    (
+        Step("find", StepState.OK, "10.0.0.41", 12.0),
+        Step("connect", StepState.OK, "", 9.0),
+        Step("encryption", StepState.NOT_NEEDED, "none (http proxy)"),
+        Step("challenge", StepState.OK, "Basic, “Corp Internet”", 1.0),
+        Step("sign-in", StepState.OK, "as CORP\\jdoe", 31.0),
+        Step("fetch", StepState.OK, "200", 88.0),
+    )
+)
 
 
 class FakeConnection:

@@ -9,9 +9,16 @@ from msgspec import structs
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 
-from tests.ui.fake_service import NEEDED, OFFICE, PROMPT, STATUS
+from tests.ui.fake_service import NEEDED, OFFICE, PROMPT, STATUS, STEPS
 from trayproxy.control.icon_state import IconState
-from trayproxy.control.messages import CheckProfile, CheckResult, ListenerState, Step, StepState
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    ListenerState,
+    Status,
+    Step,
+    StepState,
+)
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
 from trayproxy.profiles.profile import Encoding, Method, SignIn
@@ -79,16 +86,26 @@ FAILED_STEPS = CheckResult(
         Step("fetch", StepState.NOT_TRIED),
     )
 )
-STEPS = CheckResult(
-    (
-        Step("find", StepState.OK, "10.0.0.41", 12.0),
-        Step("connect", StepState.OK, "", 9.0),
-        Step("encryption", StepState.NOT_NEEDED, "none (http proxy)"),
-        Step("challenge", StepState.OK, "Basic, “Corp Internet”", 1.0),
-        Step("sign-in", StepState.OK, "as CORP\\jdoe", 31.0),
-        Step("fetch", StepState.OK, "200", 88.0),
-    )
-)
+
+
+def _window(state: IconState, status: Status) -> ProfilesWindow:
+    widget = ProfilesWindow()
+    widget.has_tray = True
+    widget.show_state(state, status)
+    return widget
+
+
+def _check_panel(result: CheckResult) -> QWidget:
+    widget = CheckPanel(CheckProfile(OFFICE))
+    widget.show_reply(result)
+    return widget
+
+
+def _menu(state: IconState, status: Status, *, has_prompt: bool = False) -> QWidget:
+    widget = TrayMenu(QApplication.instance())
+    widget.update(state, status, has_prompt=has_prompt)
+    widget.menu.popup(QPoint(0, 0))
+    return widget.menu
 
 
 def sign_in() -> QWidget:
@@ -118,34 +135,23 @@ def hostile() -> QWidget:
 
 def window() -> QWidget:
     """Return the window with two profiles."""
-    widget = ProfilesWindow()
-    widget.has_tray = True
-    widget.show_state(IconState.OK, STATUS)
-    return widget
+    return _window(IconState.OK, STATUS)
 
 
 def window_with_port_taken() -> QWidget:
     """Return the window while another program uses the port."""
-    widget = ProfilesWindow()
-    widget.has_tray = True
-    widget.show_state(IconState.STOPPED, PORT_TAKEN)
-    return widget
+    return _window(IconState.STOPPED, PORT_TAKEN)
 
 
 def menu_with_port_taken() -> QWidget:
     """Return the menu while another program uses the port."""
-    widget = TrayMenu(QApplication.instance())
-    widget.update(IconState.STOPPED, PORT_TAKEN, has_prompt=False)
-    widget.menu.popup(QPoint(0, 0))
-    return widget.menu
+    return _menu(IconState.STOPPED, PORT_TAKEN)
 
 
 def window_with_all_fields() -> QWidget:
     """Return the window with a profile with advanced fields."""
-    widget = ProfilesWindow()
-    widget.has_tray = True
     latin = replace(OFFICE, encoding=Encoding.LATIN_1)
-    widget.show_state(IconState.OK, structs.replace(STATUS, profile=latin, profiles=(latin,)))
+    widget = _window(IconState.OK, structs.replace(STATUS, profile=latin, profiles=(latin,)))
     widget.resize(widget.width(), 640)
     return widget
 
@@ -153,39 +159,27 @@ def window_with_all_fields() -> QWidget:
 def window_without_password() -> QWidget:
     """Return the window with a profile that uses SSO."""
     own = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
-    widget = ProfilesWindow()
-    widget.has_tray = True
-    widget.show_state(IconState.OK, structs.replace(STATUS, profile=own, profiles=(own,)))
-    return widget
+    return _window(IconState.OK, structs.replace(STATUS, profile=own, profiles=(own,)))
 
 
 def failed_check_panel() -> QWidget:
     """Return the panel of a failed test."""
-    widget = CheckPanel(CheckProfile(OFFICE))
-    widget.show_reply(FAILED_STEPS)
-    return widget
+    return _check_panel(FAILED_STEPS)
 
 
 def snoozed_check_panel() -> QWidget:
     """Return the panel of a test that failed because a sign-in is needed first."""
-    widget = CheckPanel(CheckProfile(OFFICE))
-    widget.show_reply(SNOOZED_STEPS)
-    return widget
+    return _check_panel(SNOOZED_STEPS)
 
 
 def check_panel() -> QWidget:
     """Return the panel of a successful test."""
-    widget = CheckPanel(CheckProfile(OFFICE))
-    widget.show_reply(STEPS)
-    return widget
+    return _check_panel(STEPS)
 
 
 def menu() -> QWidget:
     """Return the menu while a sign-in is needed."""
-    widget = TrayMenu(QApplication.instance())
-    widget.update(IconState.SIGNIN, NEEDED, has_prompt=True)
-    widget.menu.popup(QPoint(0, 0))
-    return widget.menu
+    return _menu(IconState.SIGNIN, NEEDED, has_prompt=True)
 
 
 PICTURES: dict[str, Callable[[], QWidget]] = {

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAccessible, QColor, QPalette
+from PySide6.QtGui import QAccessible, QPalette
 from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
+from tests.ui.contrast import contrast
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT
 from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import CheckProfile
@@ -126,15 +127,7 @@ def test_focusable_widgets_are_large_enough(make: Callable[[], QWidget], qtbot: 
 
 @pytest.mark.usefixtures("qapp")
 def test_text_has_enough_contrast() -> None:
-    def luminance(colour: QColor) -> float:
-        def linear(value: float) -> float:
-            return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-
-        red, green, blue = linear(colour.redF()), linear(colour.greenF()), linear(colour.blueF())
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
     palette = QApplication.palette()
     role = QPalette.ColorRole
     for text, ground in ((role.WindowText, role.Window), (role.Text, role.Base)):
-        values = sorted(luminance(palette.color(kind)) for kind in (text, ground))
-        assert (values[1] + 0.05) / (values[0] + 0.05) >= 4.5
+        assert contrast(palette.color(text), palette.color(ground)) >= 4.5

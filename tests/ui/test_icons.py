@@ -5,27 +5,13 @@ from pathlib import Path
 import pytest
 from PySide6.QtGui import QColor, QImage, QPalette
 
+from tests.ui.contrast import contrast
 from trayproxy.control.icon_state import IconState
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.ui.icons import TRAY_SIZES, action_icon, app_icon, render, resource_path, tray_icon
 
 DRAWINGS = sorted(path.stem for path in resource_path("icons/tray").glob("*.svg"))
 WHITE, BLACK, GREY = QColor("#ffffff"), QColor("#000000"), QColor("#808080")
-
-
-def luminance(colour: QColor) -> float:
-    """Return the relative luminance (WCAG 2.2)."""
-
-    def linear(value: float) -> float:
-        return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-
-    red, green, blue = linear(colour.redF()), linear(colour.greenF()), linear(colour.blueF())
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(first: QColor, second: QColor) -> float:
-    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
 
 
 def colours(image: QImage) -> list[QColor]:

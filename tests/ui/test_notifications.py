@@ -1,7 +1,6 @@
 """Tests for trayproxy.ui.notifications with a notification service on a real session bus."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from pytestqt.qtbot import QtBot
@@ -23,18 +22,9 @@ def bus(place: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield address
 
 
-@contextmanager
-def service_on(bus: str, *capabilities: str) -> Iterator[NotificationService]:
-    service = NotificationService(bus, capabilities)
-    try:
-        yield service
-    finally:
-        service.stop()
-
-
 @pytest.fixture
 def server(bus: str) -> Iterator[NotificationService]:
-    with service_on(bus, "actions", "body") as service:
+    with NotificationService(bus, ("actions", "body")) as service:
         yield service
 
 
@@ -123,7 +113,7 @@ def test_an_action_is_emitted_with_its_token(
 def test_a_server_without_actions_gets_no_actions(
     bus: str, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
-    with service_on(bus, "body") as server:
+    with NotificationService(bus, ("body",)) as server:
         channel.post(NOTIFICATION)
         assert shown(server, qtbot).actions == ()
 
@@ -131,7 +121,7 @@ def test_a_server_without_actions_gets_no_actions(
 def test_markup_is_escaped_for_a_server_with_body_markup(
     bus: str, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
-    with service_on(bus, "body", "body-markup") as server:
+    with NotificationService(bus, ("body", "body-markup")) as server:
         channel.post(Notification("<b>", "<b>git</b> & co", ()))
         shown_notification = shown(server, qtbot)
         assert shown_notification.body == "&lt;b&gt;git&lt;/b&gt; &amp; co"
@@ -155,7 +145,7 @@ def test_a_session_without_a_bus_raises_no_error(
 
 def test_a_closed_bus_raises_no_error(place: Home, qtbot: QtBot, bus: str) -> None:
     channel = DesktopNotifications()
-    with service_on(bus, "body") as server:
+    with NotificationService(bus, ("body",)) as server:
         channel.post(NOTIFICATION)
         shown(server, qtbot)
     channel.close()

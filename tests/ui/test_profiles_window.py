@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS
+from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS, STEPS
 from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import (
     CheckProfile,
@@ -381,16 +381,21 @@ def test_a_new_status_does_not_overwrite_a_draft(window: ProfilesWindow, qtbot: 
     assert child(window, QLineEdit, "name").text() == "Lab"
 
 
-def added(window: ProfilesWindow, qtbot: QtBot) -> Profile:
-    """Add a profile and save it; return the profile of the request."""
-    child(window, QToolButton, "add_profile").click()
-    type_into(window, "host", "branch-px:3128", qtbot)
-    type_into(window, "name", "Branch", qtbot)
+def saved(window: ProfilesWindow, qtbot: QtBot) -> Profile:
+    """Save the profile; return the profile of the request."""
     with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
     [profile] = emitted.args or []
     assert isinstance(profile, Profile)
     return profile
+
+
+def added(window: ProfilesWindow, qtbot: QtBot) -> Profile:
+    """Add a profile and save it; return the profile of the request."""
+    child(window, QToolButton, "add_profile").click()
+    type_into(window, "host", "branch-px:3128", qtbot)
+    type_into(window, "name", "Branch", qtbot)
+    return saved(window, qtbot)
 
 
 @pytest.mark.parametrize("status_first", [True, False])
@@ -418,9 +423,7 @@ def test_the_first_saved_profile_leaves_no_empty_entry(qtbot: QtBot) -> None:
     window.show_state(IconState.STARTING, NOTHING)
     window.show()
     type_into(window, "host", "proxy:8080", qtbot)
-    with qtbot.waitSignal(window.save_requested) as emitted:
-        press(window, "save")
-    [profile] = emitted.args or []
+    profile = saved(window, qtbot)
     window.show_saved(profile)
     window.show_state(IconState.STARTING, NOTHING)
     window.show_state(
@@ -431,9 +434,7 @@ def test_the_first_saved_profile_leaves_no_empty_entry(qtbot: QtBot) -> None:
 
 def test_input_after_saving_is_kept(window: ProfilesWindow, qtbot: QtBot) -> None:
     type_into(window, "name", "Head", qtbot)
-    with qtbot.waitSignal(window.save_requested) as emitted:
-        press(window, "save")
-    [profile] = emitted.args or []
+    profile = saved(window, qtbot)
     qtbot.keyClicks(child(window, QLineEdit, "name"), " office")
     window.show_saved(profile)
     window.show_state(
@@ -497,10 +498,7 @@ def test_the_scheme_of_the_proxy_can_be_selected(window: ProfilesWindow, qtbot: 
     scheme = child(window, QComboBox, "scheme")
     assert [scheme.itemText(n) for n in range(3)] == ["http://", "https://", "socks5://"]
     qtbot.keyClick(scheme, Qt.Key.Key_S)
-    with qtbot.waitSignal(window.save_requested) as emitted:
-        press(window, "save")
-    [profile] = emitted.args or []
-    assert isinstance(profile, Profile)
+    profile = saved(window, qtbot)
     assert profile.upstream == replace(OFFICE.upstream, scheme=ProxyScheme.SOCKS5)
 
 
@@ -509,10 +507,7 @@ def test_advanced_fields_are_hidden_until_requested(window: ProfilesWindow, qtbo
     child(window, QToolButton, "advanced").click()
     type_into(window, "fallbacks", "b:1, https://c:2", qtbot)
     type_into(window, "ca_file", "/etc/company.pem", qtbot)
-    with qtbot.waitSignal(window.save_requested) as emitted:
-        press(window, "save")
-    [profile] = emitted.args or []
-    assert isinstance(profile, Profile)
+    profile = saved(window, qtbot)
     assert profile.fallbacks == (Upstream("b", 1), Upstream("c", 2, ProxyScheme.HTTPS))
     assert profile.ca_file == "/etc/company.pem"
 
@@ -649,16 +644,6 @@ def test_escape_closes(window: ProfilesWindow, qtbot: QtBot) -> None:
 
 # --- Test panel ----------------------------------------------------------------------------------
 
-GOOD = CheckResult(
-    (
-        Step("find", StepState.OK, "10.0.0.41", 12.0),
-        Step("connect", StepState.OK, "", 9.0),
-        Step("encryption", StepState.NOT_NEEDED, "none (http proxy)"),
-        Step("challenge", StepState.OK, "Basic, “Corp Internet”", 1.0),
-        Step("sign-in", StepState.OK, "as CORP\\jdoe", 31.0),
-        Step("fetch", StepState.OK, "200", 88.0),
-    )
-)
 NOT_FOUND = CheckResult(
     (
         Step(
@@ -678,7 +663,7 @@ def test_the_panel_shows_the_steps_of_a_test(window: ProfilesWindow, qtbot: QtBo
     assert request == CheckProfile(OFFICE)
     panel = child(window, CheckPanel, "check_panel")
     assert label(panel, "verdict") == "Testing…"
-    window.show_check(request, GOOD)
+    window.show_check(request, STEPS)
     assert child(panel, QLabel, "step_find").text() == "Find proxy.corp.example"
     assert child(panel, QLabel, "detail_sign-in").text() == "as CORP\\jdoe"
     assert label(panel, "verdict") == "All good."
@@ -697,7 +682,7 @@ def test_a_test_can_be_repeated(window: ProfilesWindow, qtbot: QtBot) -> None:
     # A reply to the previous test is ignored.
     window.show_check((first.args or [])[0], NOT_FOUND)
     assert label(panel, "verdict") == "Testing…"
-    window.show_check((second.args or [])[0], GOOD)
+    window.show_check((second.args or [])[0], STEPS)
     assert label(panel, "verdict") == "All good."
     panel.close()
 
@@ -706,7 +691,7 @@ def test_a_late_reply_of_an_earlier_test_is_dropped(window: ProfilesWindow, qtbo
     with qtbot.waitSignal(window.check_requested) as first:
         press(window, "test")
     press(window, "test")
-    window.show_check((first.args or [])[0], GOOD)
+    window.show_check((first.args or [])[0], STEPS)
     assert [p for p in window.findChildren(CheckPanel) if label(p, "verdict") == "Testing…"]
     for panel in window.findChildren(CheckPanel):
         panel.close()
@@ -742,6 +727,6 @@ def test_the_panel_shows_why_a_test_could_not_run(qtbot: QtBot) -> None:
 
 
 def test_the_report_contains_the_upstream_and_the_steps() -> None:
-    text = report(OFFICE, GOOD)
+    text = report(OFFICE, STEPS)
     assert text.startswith("TrayProxy test of http://proxy.corp.example:8080\n")
     assert "sign-in: ok as CORP\\jdoe (31 ms)" in text

@@ -13,18 +13,19 @@ SHOT = SOURCES / "tests/artefacts/screenshots/sign-in.png"
 
 
 def test_the_screenshot_of_the_readme(place: Home) -> None:
-    with desktop(place) as here, fluxbox(here), scripted_service(here, NEEDED) as service:
-        portal = SettingsPortal(here.bus, ColorScheme.LIGHT)
-        try:
-            with tray(here, **SettingsPortal.ENVIRONMENT):
-                service.wait_for_tray()
-                service.open_prompt(PROMPT)
-                window = here.wait_for_window("^Sign in to proxy")
-                here.wait_until_active(window)
-                here.type("a password")
-                shoot(here, window, SHOT)
-        finally:
-            portal.stop()
+    with (
+        desktop(place) as here,
+        fluxbox(here),
+        scripted_service(here, NEEDED) as service,
+        SettingsPortal(here.bus, ColorScheme.LIGHT),
+        tray(here, **SettingsPortal.ENVIRONMENT),
+    ):
+        service.wait_for_tray()
+        service.open_prompt(PROMPT)
+        window = here.wait_for_window("^Sign in to proxy")
+        here.wait_until_active(window)
+        here.type("a password")
+        shoot(here, window, SHOT)
 
 
 def shoot(here: Desktop, window: str, path: Path) -> None:

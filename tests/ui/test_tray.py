@@ -5,7 +5,6 @@ Only the host and the service run in the process of the test.
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -37,18 +36,9 @@ def service(here: Desktop) -> Iterator[ScriptedService]:
         yield started
 
 
-@contextmanager
-def host_on(here: Desktop, *, has_host: bool = True) -> Iterator[TrayHost]:
-    host = TrayHost(here.bus, has_host=has_host)
-    try:
-        yield host
-    finally:
-        host.stop()
-
-
 @pytest.fixture
 def host(here: Desktop) -> Iterator[TrayHost]:
-    with host_on(here) as started:
+    with TrayHost(here.bus) as started:
         yield started
 
 
@@ -167,15 +157,15 @@ def test_quit_ends_the_service_and_the_tray(
 def test_a_host_that_starts_later_gets_the_icon(here: Desktop, service: ScriptedService) -> None:
     with tray(here, "--background"):
         service.wait_for_tray()
-        with host_on(here) as host:
+        with TrayHost(here.bus) as host:
             assert host.wait_for_item(timeout=5).tooltip
 
 
 def test_the_icon_survives_a_restart_of_the_host(here: Desktop, service: ScriptedService) -> None:
     with tray(here):
-        with host_on(here) as host:
+        with TrayHost(here.bus) as host:
             host.wait_for_item()
-        with host_on(here) as host:
+        with TrayHost(here.bus) as host:
             item = host.wait_for_item(timeout=5)
             assert "Quit TrayProxy" in item.labels()
 
@@ -188,7 +178,7 @@ def test_without_a_tray_there_is_a_window(here: Desktop) -> None:
 
 @pytest.mark.usefixtures("service")
 def test_a_watcher_without_a_host_is_no_tray(here: Desktop) -> None:
-    with host_on(here, has_host=False), tray(here):
+    with TrayHost(here.bus, has_host=False), tray(here):
         assert here.wait_for_window(WINDOW_TITLE)
 
 

@@ -82,11 +82,12 @@ class PortHarness:
         return task
 
 
-def test_a_waiting_service_reports_a_taken_port_with_a_free_port(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture(autouse=True)
+def next_port_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listen_problems, "free_port_after", lambda port, host: port + 1)
 
+
+def test_a_waiting_service_reports_a_taken_port_with_a_free_port() -> None:
     async def play() -> Status:
         harness = PortHarness(waits=True)
         harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
@@ -105,11 +106,7 @@ def test_a_waiting_service_reports_a_taken_port_with_a_free_port(
     )
 
 
-def test_without_waiting_the_problem_of_a_taken_port_names_a_free_port(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(listen_problems, "free_port_after", lambda port, host: port + 1)
-
+def test_without_waiting_the_problem_of_a_taken_port_names_a_free_port() -> None:
     async def play() -> Problem | None:
         harness = PortHarness(waits=False)
         harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
@@ -133,11 +130,7 @@ def test_an_address_that_this_computer_lacks_is_reported() -> None:
     assert problem.body.endswith("(Cannot assign address).")
 
 
-def test_another_port_is_used_at_once_and_the_configured_port_again_when_it_is_free(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(listen_problems, "free_port_after", lambda port, host: port + 1)
-
+def test_another_port_is_used_at_once_and_the_configured_port_again_when_it_is_free() -> None:
     async def play() -> None:
         harness = PortHarness(waits=True)
         port, publisher = harness.port, harness.publisher
