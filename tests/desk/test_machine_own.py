@@ -28,6 +28,7 @@ from trayproxy.desk.machine.events import (
     LookUpLogin,
     NoResponse,
     OwnRequestEnded,
+    PermitRequested,
     ProfileDeleted,
     ProfileEdited,
     ProfileSwitched,
@@ -979,3 +980,22 @@ def test_a_refused_request_waits_for_the_last_own_request_after_its_deadline() -
     assert driver.refused() == {}
     driver.handle(OwnRequestEnded(last.number, was_challenged=True))
     assert driver.refused() == {refused: "FORBIDDEN"}
+
+
+def test_after_two_own_requests_without_a_verdict_a_program_verifies_an_accepted_login() -> None:
+    driver = MachineDriver()
+    driver.machine.state.can_send_own = True
+    login_id = driver.sign_in()
+    driver.advance(driver.limits.proof_ttl + 1)
+    for number in (50, 51):
+        driver.handle(PermitRequested(number, login_id, "a.example:443"))
+        driver.advance(driver.limits.send_interval)
+    for number in (50, 51):
+        driver.handle(NoResponse(login_id, permit=number))
+    waiting = driver.challenge(target="a.example:443")
+    for _ in range(driver.limits.own_requests_max):
+        own = driver.effects_of(SendOwnRequest)[-1]
+        driver.end_without_response(driver.challenge(target="page.example:80", is_own=True))
+        driver.handle(OwnRequestEnded(own.number, was_challenged=True))
+    assert len(driver.effects_of(SendOwnRequest)) == driver.limits.own_requests_max
+    assert driver.released()[-1] == waiting

@@ -5,8 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.machine_driver import BASIC, DIGEST, NEGOTIATE, NTLM, OFFICE, SPACE, MachineDriver
-from tests.support.values import RIGHT
+from tests.desk.machine_driver import (
+    BASIC,
+    DIGEST,
+    LAB_SPACE,
+    NEGOTIATE,
+    NTLM,
+    OFFICE,
+    SPACE,
+    MachineDriver,
+)
+from tests.support.values import LAB, RIGHT
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.desk.machine.events import (
     ClearHistory,
@@ -671,6 +680,16 @@ def test_own_sign_in_needs_neither_keyring_nor_prompt() -> None:
     assert driver.released() == [first, second]
     assert driver.effects_of(LookUpLogin) == []
     assert driver.machine.facts("office").sign_in is SignInState.OK
+
+
+def test_own_sign_in_is_used_although_a_login_was_rejected() -> None:
+    driver = sso()
+    request = driver.challenge(LAB_SPACE, LAB)
+    driver.finish_lookup(RIGHT)
+    driver.challenge(LAB_SPACE, LAB, tried=driver.login_id_of(request), permit=request)
+    assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
+    request = driver.challenge(SSO_SPACE, SSO)
+    assert driver.released()[-1] == request
 
 
 def test_own_sign_in_without_responses_needs_no_user() -> None:
