@@ -187,6 +187,7 @@ class PlayPort:
     ) -> None:
         self.login_was_sent = False
         self.detector = detector
+        self.is_sent = False
         self.continues = 0
         self._request = request
         self._content = content
@@ -198,10 +199,6 @@ class PlayPort:
     @property
     def route(self) -> Route:
         return self._connections.route
-
-    @property
-    def is_sent(self) -> bool:
-        return False
 
     @property
     def progress(self) -> Progress:

@@ -1,6 +1,7 @@
 """The messages of an authentication exchange: which head is sent, with which content, and whether
 the response is a refusal."""
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from enum import Enum, auto
 from typing import NamedTuple
@@ -118,13 +119,13 @@ class AuthMessages:
 
     # --- sending ---
 
-    async def send_with(
+    def send_with(
         self,
         connection: ConnectionFacts,
         credentials: Credentials | None,
         carried: Credentials | None,
         withheld: Credentials | None = None,
-    ) -> Response:
+    ) -> Awaitable[Response]:
         """Send the request with constant credentials, or on an authenticated connection.
 
         Args:
@@ -136,7 +137,7 @@ class AuthMessages:
         # The next hop will not require other credentials.
         is_settled = connection.is_authenticated or (carried is not None and not self.is_on_trial)
         holds_content = self._holds_content(is_settled=is_settled)
-        return await self.send(
+        return self.send(
             Message(
                 self._request_to_send(holds_content),
                 credentials,

@@ -139,8 +139,7 @@ class Permit:
     has_waited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """The parameters of the next attempt to send a request.
 
     Attributes:
@@ -205,8 +204,7 @@ class AuthChallenge:
     verdict: Verdict | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AuthOutcome:
+class AuthOutcome(NamedTuple):
     """The outcome of one attempt to send a request. A CONNECT on a direct route has neither a
     response nor a challenge: the target is connected.
 
@@ -286,19 +284,17 @@ class AuthPort(Protocol):
         login_was_sent: True if the login of the attempt was sent and may have cost a log-on. Set by
             the driver, also if a wait raises an exception. Cleared by the exchange.
         detector: Decides which responses are refusals.
+        is_sent: True if the request was sent before the exchange, and its response is still to be
+            read.
     """
 
     login_was_sent: bool
     detector: ChallengeDetector
+    is_sent: bool
 
     @property
     def route(self) -> Route:
         """The route of the request."""
-
-    @property
-    def is_sent(self) -> bool:
-        """True if the request was sent before the exchange, and its response is still to be
-        read."""
 
     @property
     def progress(self) -> Progress:

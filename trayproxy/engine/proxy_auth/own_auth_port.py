@@ -65,6 +65,7 @@ class OwnAuthPort:
     Attributes:
         login_was_sent: True if the login of the attempt was sent and may have cost a log-on.
         detector: Decides which responses are refusals.
+        is_sent: False: only the exchange sends the request.
         route: The route of the request.
     """
 
@@ -78,6 +79,7 @@ class OwnAuthPort:
         """
         self.login_was_sent = False
         self.detector = ChallengeDetector()
+        self.is_sent = False
         self.route = route
         self._request = request
         self._tools = tools
@@ -85,11 +87,6 @@ class OwnAuthPort:
         self._number = 0
         self._was_sent = False
         self._end_point = b""
-
-    @property
-    def is_sent(self) -> bool:
-        """False: only the exchange sends the request."""
-        return False
 
     @property
     def progress(self) -> Progress:

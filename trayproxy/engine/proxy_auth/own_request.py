@@ -132,7 +132,7 @@ class OwnRequest:
         if credentials is not None and challenge is not None and not challenge.challenges:
             # The desk chooses the next scheme from the challenge of these credentials.
             challenge = replace(challenge, challenges=(credentials.challenge,))
-            return replace(outcome, challenge=challenge)
+            return outcome._replace(challenge=challenge)
         return outcome
 
     def report_portal(self, response: Response) -> None:

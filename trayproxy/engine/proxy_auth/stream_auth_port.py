@@ -50,6 +50,7 @@ class StreamAuthPort:
     Attributes:
         login_was_sent: True if the login of the attempt was sent and may have cost a log-on.
         detector: Decides which responses are refusals.
+        is_sent: True if the fast path has sent the request, and its response is still to be read.
     """
 
     __slots__ = (
@@ -60,9 +61,9 @@ class StreamAuthPort:
         "_lease",
         "_number",
         "_reader",
-        "_sent_on",
         "_writer",
         "detector",
+        "is_sent",
         "login_was_sent",
     )
 
@@ -87,6 +88,7 @@ class StreamAuthPort:
                 was not sent.
         """
         self.login_was_sent = False
+        self.is_sent = sent_on is not None
         self.detector = lease.auth.challenge_detector
         self._context = downstream.context
         self._downstream = downstream
@@ -94,7 +96,6 @@ class StreamAuthPort:
         self._lease = lease
         self._reader = reader
         self._writer = writer
-        self._sent_on = sent_on
         self._acquired = sent_on
         self._number = 0
 
@@ -102,11 +103,6 @@ class StreamAuthPort:
     def route(self) -> Route:
         """The route of the request."""
         return self._lease.route
-
-    @property
-    def is_sent(self) -> bool:
-        """True if the fast path has sent the request, and its response is still to be read."""
-        return self._sent_on is not None
 
     @property
     def progress(self) -> Progress:
@@ -142,8 +138,8 @@ class StreamAuthPort:
         challenge_first: bool = False,
     ) -> ConnectionFacts:
         """Return the connection for a message with these credentials; see `AuthPort`."""
-        upstream = self._sent_on
-        if upstream is None:
+        upstream = self._acquired
+        if upstream is None or not self.is_sent:
             before = self._downstream.upstream
             upstream = await self._lease.obtain_connection(
                 credentials,
@@ -229,8 +225,8 @@ class StreamAuthPort:
     def _start(self, message: Message, upstream: UpstreamConnection) -> ResponseReader:
         """Start sending a message, and return the reader of its responses."""
         writer, downstream, reader = self._writer, self._downstream, self._reader
-        if self._sent_on is not None:
-            self._sent_on = None
+        if self.is_sent:
+            self.is_sent = False
             writer.adopt_sent_request(upstream.stream)
             if downstream.has_timed_out:
                 downstream.has_timed_out = False
