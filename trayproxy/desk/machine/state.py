@@ -1,8 +1,8 @@
 """The shared state of the machine: protection spaces, time and pending effects.
 
-`trayproxy.desk.machine.machine` creates the parts of the machine. Each part decides about a single
-subject (prompts, keyring look-ups, outcomes, verification, schemes, actions of the user), and each
-part appends its effects to `DeskState.effects`.
+`trayproxy.desk.machine.machine` creates the classes that share the state. Each class decides about
+a single subject (challenges, prompts, keyring look-ups, outcomes, verification, send permits,
+actions of the user) and appends its effects to `DeskState.effects`.
 """
 
 from collections.abc import Iterator, Mapping
