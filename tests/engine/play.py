@@ -505,7 +505,7 @@ class Play:
             is_repeatable=self._is_repeatable,
         )
         downstream: Any = SimpleNamespace(
-            context=SimpleNamespace(broker=self.desk), deadline=None, upstream=None
+            context=SimpleNamespace(broker=self.desk), clear_deadline=lambda: None, upstream=None
         )
         lease = cast("UpstreamLease", _PlayLease(self.connections))
         cached = CachedRequest(request, None)

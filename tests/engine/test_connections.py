@@ -300,8 +300,8 @@ def test_a_connection_that_fails_when_taken_is_unregistered(
         assert isinstance(link, ClientConnection)
         (idle,) = inner.context.pool.idle_connections()
         descriptor = idle.stream.descriptor
-        link.downstream.upstream = inner.context.pool.take(idle.key)
-        assert link.downstream.upstream is idle
+        assert inner.context.pool.take(idle.key) is idle
+        link.downstream.use_upstream(idle)
         link.downstream.drop_upstream()
         # Another socket with the number of the dropped connection.
         os.dup2(near.fileno(), descriptor)

@@ -20,24 +20,43 @@ from trayproxy.http.request import Request
 
 
 class Downstream(ReaderDownstream, Protocol):
-    """The client side of a request, and its upstream connection.
-
-    Attributes:
-        upstream: The upstream connection in use; None without one.
-        connecting: A socket still connecting to the next hop; None without one.
-        has_timed_out: True if the fast path waited for a response until its deadline.
-        pending_credentials: The credentials in the current request while it has no response; None
-            if there is no such request.
-    """
-
-    upstream: UpstreamConnection | None
-    connecting: socket.SocketType | None
-    has_timed_out: bool
-    pending_credentials: Credentials | None
+    """The client side of a request, and its upstream connection."""
 
     @property
     def context(self) -> EngineContext:
         """The objects shared by all requests."""
+
+    @property
+    def upstream(self) -> UpstreamConnection | None:
+        """The upstream connection in use; None without one."""
+
+    @property
+    def connecting(self) -> socket.SocketType | None:
+        """A socket still connecting to the next hop; None without one."""
+
+    def clear_deadline(self) -> None:
+        """Remove the deadline."""
+
+    def take_timeout(self) -> bool:
+        """Return True if the fast path waited for a response until its deadline. The next call
+        returns False."""
+
+    def set_pending_credentials(self, credentials: Credentials | None) -> None:
+        """Set the credentials in the current request while it has no response.
+
+        Args:
+            credentials: The credentials; None if there is no such request.
+        """
+
+    def use_upstream(self, upstream: UpstreamConnection) -> None:
+        """Set the upstream connection in use. The caller has taken or dropped the one before."""
+
+    def take_upstream(self) -> UpstreamConnection | None:
+        """Return the upstream connection in use, which belongs to the caller from now on; None
+        without one. Its descriptor stays registered."""
+
+    def forget_connecting(self) -> None:
+        """Leave the socket `connecting` to the connection made of it."""
 
     def release(self, descriptor: int) -> None:
         """Deregister a descriptor before it is closed or handed over."""
@@ -119,6 +138,12 @@ class ClientDownstream:
     def clear_deadline(self) -> None:
         """Remove the deadline."""
         self.deadline = None
+
+    def take_timeout(self) -> bool:
+        """Return True if the request of the fast path has timed out. The next call returns
+        False."""
+        has_timed_out, self.has_timed_out = self.has_timed_out, False
+        return has_timed_out
 
     def note_timeout(self) -> None:
         """Record that the request of the fast path got no response before the deadline."""
@@ -244,6 +269,21 @@ class ClientDownstream:
 
     # --- the next hop ---
 
+    def set_pending_credentials(self, credentials: Credentials | None) -> None:
+        """Set the credentials in the current request while it has no response; None if there is no
+        such request."""
+        self.pending_credentials = credentials
+
+    def use_upstream(self, upstream: UpstreamConnection) -> None:
+        """Set the upstream connection in use."""
+        self.upstream = upstream
+
+    def take_upstream(self) -> UpstreamConnection | None:
+        """Return the upstream connection, which belongs to the caller from now on; None without
+        one. Its descriptor stays registered."""
+        upstream, self.upstream = self.upstream, None
+        return upstream
+
     def expect_response(self, upstream: UpstreamConnection, *, opens_tunnel: bool) -> None:
         """Set the upstream connection of the current request, and the deadline of its response."""
         limits = self.context.limits
@@ -268,6 +308,10 @@ class ClientDownstream:
         """Keep a socket still connecting to the next hop, for the next use of a connection."""
         self.connecting = connecting
 
+    def forget_connecting(self) -> None:
+        """Leave the socket `connecting` to the connection made of it."""
+        self.connecting = None
+
     def drop_connecting(self) -> None:
         """Close the socket `connecting`, if any."""
         if self.connecting is not None:
@@ -289,17 +333,17 @@ class ClientDownstream:
         Args:
             keeps_upstream: True to put the upstream connection into the pool instead.
         """
-        context = self.context
         upstream, self.upstream = self.upstream, None
+        pool, poller = self.context.pool, self.context.poller
         for descriptor in self._registered:
             if upstream is None or descriptor != upstream.stream.descriptor:
-                context.poller.discard(descriptor)
+                poller.discard(descriptor)
         self._registered = NO_EVENTS
         if upstream is not None:
             if keeps_upstream:
-                context.pool.put(upstream)
+                pool.put(upstream)
             else:
-                context.pool.drop(upstream)
+                pool.drop(upstream)
         self.client.close()
 
 
@@ -324,11 +368,19 @@ class NullDownstream:
         self.upstream: UpstreamConnection | None = None
         self.connecting: socket.SocketType | None = None
         self.deadline: float | None = None
-        self.has_timed_out = False
-        self.pending_credentials: Credentials | None = None
 
     def set_deadline(self, seconds: float) -> None:
         """Ignore the deadline: the whole preconnect has a timeout."""
+
+    def clear_deadline(self) -> None:
+        """Do nothing: there is no deadline."""
+
+    def take_timeout(self) -> bool:
+        """Return False: only the fast path times out, and only for clients."""
+        return False
+
+    def set_pending_credentials(self, credentials: Credentials | None) -> None:
+        """Ignore the credentials: the whole preconnect has a timeout."""
 
     def events(
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
@@ -340,11 +392,24 @@ class NullDownstream:
         """Deregister a descriptor. The registrations of the pool are not affected."""
         self.context.poller.unregister(descriptor)
 
+    def use_upstream(self, upstream: UpstreamConnection) -> None:
+        """Set the connection to the next hop."""
+        self.upstream = upstream
+
+    def take_upstream(self) -> UpstreamConnection | None:
+        """Return the connection to the next hop, which belongs to the caller from now on; None
+        without one."""
+        upstream, self.upstream = self.upstream, None
+        return upstream
+
     def drop_upstream(self) -> None:
         """Close the connection to the next hop."""
         if self.upstream is not None:
             self.context.pool.drop(self.upstream)
             self.upstream = None
+
+    def forget_connecting(self) -> None:
+        """Do nothing: see `drop_connecting`."""
 
     def drop_connecting(self) -> None:
         """Do nothing: only the fast path starts connections, and only for clients."""

@@ -114,7 +114,7 @@ class Attempts:
             tried,
             wanted.verdict,
         )
-        self._downstream.deadline = None
+        self._downstream.clear_deadline()
         result = await wait_for_desk(self._downstream, self._lease, future)
         if isinstance(result, Refusal):
             raise RequestRefusedError(refusal_page(result))

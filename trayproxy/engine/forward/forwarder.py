@@ -60,9 +60,9 @@ class Forwarder:
         "_auth",
         "_cached",
         "_client",
-        "_connection",
         "_context",
         "_dead",
+        "_downstream",
         "_failure",
         "_lease",
         "_relay",
@@ -72,7 +72,7 @@ class Forwarder:
 
     def __init__(
         self,
-        connection: ClientDownstream,
+        downstream: ClientDownstream,
         auth: AuthContext,
         cached: CachedRequest,
         sent: UpstreamConnection | None = None,
@@ -80,19 +80,19 @@ class Forwarder:
         """Prepare to forward a request.
 
         Args:
-            connection: The client side of the request.
+            downstream: The client side of the request.
             auth: The objects shared by all authentication exchanges.
             cached: The request head and the decisions made for it.
             sent: The upstream connection, if the fast path has sent the request already; None
                 otherwise.
         """
-        self._connection = connection
-        self._context = connection.context
+        self._downstream = downstream
+        self._context = downstream.context
         self._auth = auth
-        self._client = connection.client
+        self._client = downstream.client
         self._cached = cached
         self._request = cached.request
-        self._relay = ResponseRelay(connection, cached)
+        self._relay = ResponseRelay(downstream, cached)
         self._sent = sent
         self._dead: tuple[Route, ...] = ()
         self._failure: UnreachableError | None = None
@@ -115,8 +115,8 @@ class Forwarder:
         preferred = route
         if route.fallbacks and self._sent is None:
             route = self._context.failover.choose(route) or route
-        self._lease = UpstreamLease(self._connection, self._auth, self._request, preferred, route)
-        self._attempts = Attempts(self._connection, self._auth, self._request, self._lease)
+        self._lease = UpstreamLease(self._downstream, self._auth, self._request, preferred, route)
+        self._attempts = Attempts(self._downstream, self._auth, self._request, self._lease)
         replay_buffer: ReplayBuffer | None = None
         try:
             framing = self._request.framing
@@ -131,13 +131,13 @@ class Forwarder:
         except RequestRefusedError as refused:
             return await self._refuse(refused.page)
         except RequestBodyError as error:
-            self._connection.drop_upstream()
+            self._downstream.drop_upstream()
             page = refused_request(error.status, str(error))
-            return await self._connection.send_page(page, self._request, keep_alive=False)
+            return await self._downstream.send_page(page, self._request, keep_alive=False)
         except BaseException:
             # The client left, or a deadline passed. The response may still arrive on the upstream
             # connection, and must not be relayed to another client.
-            self._connection.drop_upstream()
+            self._downstream.drop_upstream()
             raise
         finally:
             if replay_buffer is not None:
@@ -145,7 +145,7 @@ class Forwarder:
 
     async def _refuse(self, page: ErrorPage) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
-        return await self._connection.send_page(page, self._request, keep_alive=keep_alive)
+        return await self._downstream.send_page(page, self._request, keep_alive=keep_alive)
 
     # --- the exchange with the next hop ---
 
@@ -157,7 +157,7 @@ class Forwarder:
             True if the client's connection is kept alive; the tunnel it has become, if any.
         """
         sent, lease = self._sent, self._lease
-        exchange = stream_exchange(self._connection, self._cached, lease, self._relay, writer, sent)
+        exchange = stream_exchange(self._downstream, self._cached, lease, self._relay, writer, sent)
         attempt = self._attempts.unchallenged() if sent is None else Attempt(sent.credentials)
         unanswered = 0
         framing = self._request.framing
@@ -175,7 +175,7 @@ class Forwarder:
             try:
                 outcome = await exchange.send(attempt)
             except SignInFirstError:
-                self._connection.drop_upstream()
+                self._downstream.drop_upstream()
                 may_sign_in_first = False
                 attempt = await self._sign_in_before_upload()
                 continue
@@ -220,18 +220,18 @@ class Forwarder:
             RequestRefusedError: The user declined, or no authentication scheme is supported by both
                 sides.
         """
-        connection, route = self._connection, self._lease.route
+        downstream, route = self._downstream, self._lease.route
         from trayproxy.engine.proxy_auth.head_probe import head_request_to  # Rare.
 
         authority = self._request.target.authority
         assert authority is not None
         cached = CachedRequest(head_request_to(authority), None)
         lease = UpstreamLease(
-            connection, self._auth, cached.request, self._lease.preferred_route, route
+            downstream, self._auth, cached.request, self._lease.preferred_route, route
         )
         writer = RequestWriter(self._client, NoBody(), ReplayBuffer(enabled=False))
-        reader = ResponseReader(connection, cached)
-        exchange = stream_exchange(connection, cached, lease, reader, writer)
+        reader = ResponseReader(downstream, cached)
+        exchange = stream_exchange(downstream, cached, lease, reader, writer)
         attempt = Attempt(self._attempts.known_credentials(), needs_new_connection=True)
         wanted: AuthChallenge | None = None
         while True:
@@ -242,14 +242,14 @@ class Forwarder:
                 continue
             except RequestRefusedError as error:
                 logger.debug("signing in before an upload failed: %s", error)
-                connection.drop_upstream()
+                downstream.drop_upstream()
                 return Attempt(self._attempts.known_credentials())
             if outcome.challenge is None:
                 break
             wanted = outcome.challenge
             attempt = await self._attempts.after_challenge(wanted, outcome.credentials)
         # Unrepeatable content needs a new connection: the next hop may be closing an idle one.
-        connection.drop_upstream()
+        downstream.drop_upstream()
         known = self._attempts.known_credentials()
         if known is not None or wanted is None or attempt.credentials is None:
             return Attempt(known, needs_new_connection=True)
@@ -282,8 +282,8 @@ class Forwarder:
 
     async def _open_directly(self) -> Tunnel:
         """Return the tunnel of a direct route. The target is connected, and gets no CONNECT."""
-        upstream = self._connection.upstream
+        upstream = self._downstream.upstream
         assert upstream is not None
         self._context.observer.reached(self._lease.route)
-        await self._connection.deliver(ESTABLISHED)
+        await self._downstream.deliver(ESTABLISHED)
         return self._relay.open_tunnel(upstream.stream)

@@ -154,7 +154,7 @@ class RequestLoop:
             return await downstream.send_page(page, None, keep_alive=False)
         if cached is None:
             return False
-        downstream.deadline = None
+        downstream.clear_deadline()
         self.is_between_requests = False
         if cached.page is not None:
             return await downstream.send_page(cached.page, cached.request, keep_alive=False)

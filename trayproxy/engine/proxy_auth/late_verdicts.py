@@ -100,7 +100,7 @@ class LateVerdicts:
         """Read a response and report its verdict, or the lack of a verdict, to the desk."""
         context, credentials = self._context, unanswered.credentials
         downstream = NullDownstream(context)
-        downstream.upstream = unanswered.connection
+        downstream.use_upstream(unanswered.connection)
         timers = []
         self._waiting.append(unanswered)
         if not unanswered.is_on_trial:

@@ -164,7 +164,7 @@ class Preconnect:
         self._context.broker.report(credentials, Accepted())
         if not await exchange.discard(outcome.response):
             return PreconnectResult.FAILED_FOR_GOOD
-        downstream.upstream = None
+        downstream.take_upstream()
         self.ready = ReadyConnection(connection, self._context.loop.time())
         self._context.pool.put(connection)
         return PreconnectResult.POOLED

@@ -134,7 +134,7 @@ class StreamRequestBroker:
         if not lease.auth.unanswered.read_response(unanswered):
             return False
         downstream.release(connection.stream.descriptor)
-        downstream.upstream = None
+        downstream.take_upstream()
         return True
 
 
@@ -159,7 +159,7 @@ async def wait_for_desk(
         return future.result()
     try:
         lease.release_connection()
-        downstream.deadline = None
+        downstream.clear_deadline()
         while not future.done():
             await lease.wait(IoWait({}, future=future), is_parked=True)
     except BaseException:

@@ -200,7 +200,7 @@ class StreamAuthPort:
         writer, downstream, upstream = self._writer, self._downstream, self._downstream.upstream
         assert upstream is not None
         reader = self._start(message, upstream)
-        downstream.pending_credentials = message.carried
+        downstream.set_pending_credentials(message.carried)
         try:
             response = await reader.read_head(writer, upstream)
         except ResponseBrokenError as error:
@@ -216,7 +216,7 @@ class StreamAuthPort:
                 raise RequestBodyError(408, "its content did not come in time") from error
             raise _time_out(downstream, self._lease, self._cached.request) from error
         finally:
-            downstream.pending_credentials = None
+            downstream.set_pending_credentials(None)
             if message.carried is not None and writer.started:
                 self.login_was_sent = True
         self._lease.record_response(upstream)
@@ -228,8 +228,7 @@ class StreamAuthPort:
         if self.is_sent:
             self.is_sent = False
             writer.adopt_sent_request(upstream.stream)
-            if downstream.has_timed_out:
-                downstream.has_timed_out = False
+            if downstream.take_timeout():
                 raise _time_out(downstream, self._lease, self._cached.request)
             return reader
         via = self._context.own_address.via
@@ -299,7 +298,7 @@ class StreamAuthPort:
         upstream, context = self._downstream.upstream, self._context
         assert upstream is not None
         limits = context.limits
-        self._downstream.deadline = None
+        self._downstream.clear_deadline()
         return await upstream.drain(
             response,
             method,
@@ -332,7 +331,7 @@ class StreamAuthPort:
         if not (credentials.scheme.blocks and credentials.authenticator.blocks):
             return handshake.step(challenges)
         future = self._lease.auth.handshake_threads.run(handshake, challenges)
-        self._downstream.deadline = None
+        self._downstream.clear_deadline()
         wait = IoWait({}, future=future, timeout=self._context.limits.auth_step_s)
         try:
             woken = await self._lease.wait(wait, is_parked=True)
@@ -423,7 +422,7 @@ async def _read_content(writer: RequestWriter, downstream: Downstream) -> None:
             await IoWait(downstream.events(READ, None, 0))
         except TimeoutError as error:
             raise RequestBodyError(408, "its content did not come in time") from error
-    downstream.deadline = None
+    downstream.clear_deadline()
 
 
 def stream_exchange(

@@ -108,15 +108,16 @@ class UpstreamLease:
             pooled = self._take_from_pool(key, credentials, even_for_tunnel=challenge_first)
         if pooled is not None:
             downstream.drop_connecting()  # Otherwise that attempt would be open, but not watched.
-        downstream.upstream = pooled or UpstreamConnection(
+        connection = pooled or UpstreamConnection(
             await self._connect(credentials, before_login), key
         )
-        return self._mark_in_use(downstream.upstream, key, credentials)
+        downstream.use_upstream(connection)
+        return self._mark_in_use(connection, key, credentials)
 
     def release_connection(self) -> None:
         """Return the connection to the pool, or close it if it is not idle."""
         downstream = self._downstream
-        current, downstream.upstream = downstream.upstream, None
+        current = downstream.take_upstream()
         if current is None:
             return
         downstream.release(current.stream.descriptor)
@@ -209,7 +210,7 @@ class UpstreamLease:
         if preconnect is None:
             return False
         done, wait_s = preconnect
-        self._downstream.deadline = None
+        self._downstream.clear_deadline()
         await self.wait(IoWait({}, future=done, timeout=wait_s), is_parked=True)
         return True
 
@@ -259,7 +260,7 @@ class UpstreamLease:
             if isinstance(error, UnusableError):
                 self.report_failure(error.page)
             raise
-        downstream.connecting = None
+        downstream.forget_connecting()
         return stream
 
     def _keep_unanswered_stream(self, stream: SocketStream) -> bool:

@@ -225,12 +225,12 @@ class ClientConnection(Work[AcceptedConnection]):
             is_current = downstream.idle_upstream is downstream.upstream
             if not (downstream.is_registered_idle and is_current):
                 self._register()
-        elif isinstance(result, Tunnel):
-            self.sent = None
-            self._start_tunnel(result)
         elif result is END:
             self.sent = None
             self._finish()
+        elif isinstance(result, Tunnel):
+            self.sent = None
+            self._start_tunnel(result)
         else:
             rest = b""
             if isinstance(result, PartlyRelayed):

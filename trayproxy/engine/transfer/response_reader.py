@@ -60,13 +60,11 @@ class ReaderContext(Protocol):
 
 
 class ReaderDownstream(Protocol):
-    """The part of `trayproxy.engine.downstream.Downstream` needed to read responses.
+    """The part of `trayproxy.engine.downstream.Downstream` needed to read responses."""
 
-    Attributes:
-        deadline: When the current wait times out, in the event loop's time; None for no limit.
-    """
-
-    deadline: float | None
+    @property
+    def deadline(self) -> float | None:
+        """When the current wait times out, in the event loop's time; None for no limit."""
 
     @property
     def context(self) -> ReaderContext:
