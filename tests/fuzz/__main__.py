@@ -1,7 +1,8 @@
-"""``python -m tests.fuzz``: looks for octets that break a property, by libFuzzer through atheris.
+"""``python -m tests.fuzz``: searches for octets that violate a property, with libFuzzer (atheris).
 
-atheris is no dependency of ours: it has wheels for few versions of Python. Where it installs
-(``pip install atheris``), this runs; the same properties are in the tests with less luck.
+atheris is not a dependency of TrayProxy, because it has wheels for few versions of Python. This
+program runs where atheris can be installed (``pip install atheris``). The tests check the same
+properties with fewer octets.
 """
 
 import argparse
@@ -15,9 +16,9 @@ from tests.fuzz.properties import PROPERTIES
 from tests.fuzz.seeds import seeds
 
 SOURCES = Path(__file__).parents[2]
-LONGEST = 4096
+MAX_LENGTH = 4096
 SLOW_S = 5
-"""What takes longer for so few octets is a fault, too."""
+"""Maximum number of seconds of a property for `MAX_LENGTH` octets; a longer run is a fault."""
 DICTIONARY = (
     *("\\x0d\\x0a", "\\x0d\\x0a\\x0d\\x0a", "\\x0a", "\\x00", "HTTP/1.1", "HTTP/1.0", "GET "),
     *("CONNECT ", "HEAD ", "OPTIONS ", "TRACE ", "http://", "a:443", "200 OK", "101 x", "407 x"),
@@ -29,13 +30,17 @@ DICTIONARY = (
 
 
 def main() -> int:
-    """Run the properties one after the other; return 1 if one does not hold."""
+    """Run the properties in turn; return 1 if any property is violated."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60, help="for all of them together")
+    parser.add_argument("--seconds", type=int, default=60, help="for all properties together")
     parser.add_argument(
-        "--property", action="append", choices=PROPERTIES, metavar="NAME", help="only this one"
+        "--property",
+        action="append",
+        choices=PROPERTIES,
+        metavar="NAME",
+        help="run only this property",
     )
-    parser.add_argument("--list", action="store_true", help="print the names of all")
+    parser.add_argument("--list", action="store_true", help="print the names of all properties")
     options = parser.parse_args()
     if options.list:
         print(*PROPERTIES, sep="\n")
@@ -52,7 +57,7 @@ def main() -> int:
 
 
 def prepare(folder: Path) -> None:
-    """Write what libFuzzer begins with."""
+    """Write the seeds and the dictionary for libFuzzer."""
     (folder / "seeds").mkdir()
     for number, octets in enumerate(seeds()):
         (folder / "seeds" / str(number)).write_bytes(octets)
@@ -60,12 +65,15 @@ def prepare(folder: Path) -> None:
 
 
 def holds(name: str, seconds: float, folder: str) -> bool:
-    """Try to break one property. What breaks it is left in the present folder, and printed."""
+    """Return whether libFuzzer finds no octets that violate the property.
+
+    Such octets are printed and stored in the current folder.
+    """
     print(f"== {name}", flush=True)
     run = subprocess.run(
         [
             *(sys.executable, "-m", "tests.fuzz.one", name),
-            *(f"-max_total_time={max(1, round(seconds))}", f"-max_len={LONGEST}"),
+            *(f"-max_total_time={max(1, round(seconds))}", f"-max_len={MAX_LENGTH}"),
             *(f"-timeout={SLOW_S}", f"-dict={folder}/words", "-print_final_stats=1"),
             *("-verbosity=1", "-print_pcs=0", "-artifact_prefix=./fuzz-"),
             f"{folder}/seeds",

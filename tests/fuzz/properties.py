@@ -1,7 +1,7 @@
-"""What must hold for any octets at all, whoever sends them: one function a property.
+"""The properties of the readers and writers of `trayproxy` for arbitrary octets.
 
-Each takes octets and returns None, or raises `AssertionError`. Anything but the refusals that our
-readers document is a fault, too, and simply comes out.
+Each property is a function. It takes octets and returns None, or raises `AssertionError`. Any
+exception other than the documented errors of the readers is a fault, too, and is not caught.
 """
 
 import random
@@ -54,9 +54,9 @@ VIA = b"tray-5f0c"
 CREDENTIALS = b"Basic dXNlcjpwYXNz"
 LOGIN = Login("user", "pass")
 METHODS = (b"GET", b"HEAD", b"CONNECT", b"POST")
-MOST_CHALLENGES = 32
-MOST_OF_A_TURN = 257
-"""Octets that SOCKS has us read at once: a name and a port behind it."""
+MAX_CHALLENGES = 32
+MAX_READ = 257
+"""Maximum number of octets of a single read in the SOCKS dialogue: a host name and a port."""
 
 Property = Callable[[bytes], None]
 
@@ -64,24 +64,24 @@ Property = Callable[[bytes], None]
 # --- requests ------------------------------------------------------------------------------------
 
 
-def request_is_read_the_same_however_it_comes(octets: bytes) -> None:
-    """A head that comes in pieces means what it means as a whole."""
+def request_is_read_the_same_in_pieces(octets: bytes) -> None:
+    """A head received in pieces is parsed like the head received at once."""
     whole = _request(octets, find_head(octets)) if _is_complete(octets) else None
     pieces = _found_piecewise(octets, find_head)
     in_pieces = _request(octets, pieces) if pieces is not None else None
     assert in_pieces == whole
 
 
-def request_that_goes_on_is_clean(octets: bytes) -> None:
-    """What goes upstream is one request, in the form that our reader takes as it is."""
+def forwarded_request_is_valid(octets: bytes) -> None:
+    """A forwarded request is a single valid request with the same meaning."""
     end = find_head(octets) if _is_complete(octets) else None
     request = _request(octets, end)
     if request is None or request.has_max_forwards_zero:
         return
     if request.target.form in (Form.ORIGIN, Form.ASTERISK):
-        return  # Answered by us.
+        return  # TrayProxy answers this request itself.
     written = write_request(request, via=VIA, credentials=CREDENTIALS)
-    _must_be_clean(written)
+    _check_head(written)
     again = parse_request(written)
     assert find_head(written) == len(written)
     assert (again.method, again.framing) == (request.method, request.framing)
@@ -90,16 +90,17 @@ def request_that_goes_on_is_clean(octets: bytes) -> None:
     assert login == (() if request.method == b"TRACE" else (CREDENTIALS,))
     assert len(again.fields.get_all(b"host")) == 1
     if request.method == b"CONNECT" or not request.can_be_sent_directly:
-        return  # A direct way answers a URL of another scheme with a page.
+        return  # On a direct route, a URL of another scheme is answered with an error page.
     direct = write_request(request, via=VIA, credentials=None, direct=True)
-    _must_be_clean(direct)
+    _check_head(direct)
     assert b"proxy-authorization" not in parse_request(direct).fields
 
 
-def request_that_we_take_is_what_others_take_it_for(octets: bytes) -> None:
-    """A request that we take is taken by h11 or llhttp, and as what they take it for if they agree.
+def accepted_request_is_read_as_by_others(octets: bytes) -> None:
+    """h11 or llhttp accepts an accepted request, and reads it in the same way if both accept it.
 
-    That we refuse more than they do is our business, and the tests of `http` say why.
+    TrayProxy refuses more requests than h11 and llhttp; the tests in ``tests/http`` give the
+    reasons.
     """
     octets = _LEADING.sub(b"", octets)
     ours = _whole_request(octets)
@@ -111,8 +112,8 @@ def request_that_we_take_is_what_others_take_it_for(octets: bytes) -> None:
     _compare(ours, octets, h11_request, llhttp_request)
 
 
-def request_rewritten_is_taken_by_others(octets: bytes) -> None:
-    """A whole request that goes on, with its content, is one that h11 understands the same way."""
+def forwarded_request_is_read_as_by_h11(octets: bytes) -> None:
+    """h11 reads a forwarded request, with its content, in the same way."""
     ours = _whole_request(octets)
     request = _request(octets, find_head(octets)) if ours is not None else None
     if ours is None or request is None or request.has_max_forwards_zero:
@@ -130,8 +131,8 @@ def request_rewritten_is_taken_by_others(octets: bytes) -> None:
 # --- responses -----------------------------------------------------------------------------------
 
 
-def response_is_read_the_same_however_it_comes(octets: bytes) -> None:
-    """A head that comes in pieces means what it means as a whole."""
+def response_is_read_the_same_in_pieces(octets: bytes) -> None:
+    """A head received in pieces is parsed like the head received at once."""
     method = METHODS[len(octets) % len(METHODS)]
     whole = _response(octets, find_response_head(octets), method) if _ends(octets) else None
     pieces = _found_piecewise(octets, find_response_head)
@@ -139,8 +140,8 @@ def response_is_read_the_same_however_it_comes(octets: bytes) -> None:
     assert in_pieces == whole
 
 
-def response_that_goes_on_is_clean(octets: bytes) -> None:
-    """What goes to the client is one response, and says nothing of the upstream's sign-in."""
+def relayed_response_is_valid(octets: bytes) -> None:
+    """A relayed response is a single valid response without the upstream's challenges."""
     for method in METHODS:
         response = _response(octets, find_response_head(octets), method) if _ends(octets) else None
         if response is None:
@@ -152,7 +153,7 @@ def response_that_goes_on_is_clean(octets: bytes) -> None:
                     continue
             else:
                 written = write_response(response, via=VIA, client_minor=minor, close=not minor)
-            _must_be_clean(written)
+            _check_head(written)
             assert find_response_head(written) == len(written)
             again = parse_response(written, method)
             assert again.status == response.status
@@ -162,8 +163,12 @@ def response_that_goes_on_is_clean(octets: bytes) -> None:
                 assert again.framing == response.framing
 
 
-def response_that_we_take_is_what_others_take_it_for(octets: bytes) -> None:
-    """As for requests. A proxy drops the space before a colon (RFC 9112, 5.1), they need not."""
+def accepted_response_is_read_as_by_others(octets: bytes) -> None:
+    """h11 or llhttp accepts an accepted response, and reads it in the same way if both accept it.
+
+    Responses with a space before a colon are excluded: a proxy has to remove the space (RFC 9112,
+    section 5.1), other readers may refuse it.
+    """
     head = octets.partition(b"\r\n\r\n")[0]
     if b" :" in head or b"\t:" in head:
         return
@@ -174,7 +179,8 @@ def response_that_we_take_is_what_others_take_it_for(octets: bytes) -> None:
     if any(_is_taken_by(read, octets) for read in readers):
         _compare(ours, octets, *readers)
         return
-    # We take it by leniency. Then its connection ends, and the client gets what all understand.
+    # Only the lenient reader accepts this response. Its connection is then closed, and h11 and
+    # llhttp accept the relayed response.
     written, is_sure = _rewritten_response(octets)
     assert not is_sure
     for read in readers:
@@ -185,8 +191,8 @@ def response_that_we_take_is_what_others_take_it_for(octets: bytes) -> None:
 # --- content -------------------------------------------------------------------------------------
 
 
-def chunks_are_read_the_same_however_they_come(octets: bytes) -> None:
-    """Chunked content that comes in pieces is what it is as a whole, and ends where it ends."""
+def chunks_are_read_the_same_in_pieces(octets: bytes) -> None:
+    """Chunked content received in pieces is parsed like chunked content received at once."""
     draw = random.Random(octets)
     whole = _chunks(octets, [len(octets)])
     cuts = [draw.randint(1, 7) for _ in range(len(octets))]
@@ -201,8 +207,8 @@ def chunks_are_read_the_same_however_they_come(octets: bytes) -> None:
     assert again[2]
 
 
-def chunks_that_we_take_others_take_for_the_same(octets: bytes) -> None:
-    """Nothing is hidden from us in chunks that another reader sees there."""
+def accepted_chunks_are_read_as_by_others(octets: bytes) -> None:
+    """h11 and llhttp refuse accepted chunked content, or read the same content from it."""
     whole = _chunks(octets, [len(octets)])
     if whole is None or not whole[2] or whole[1] != len(octets):
         return
@@ -215,12 +221,15 @@ def chunks_that_we_take_others_take_for_the_same(octets: bytes) -> None:
 # --- challenges and SOCKS ------------------------------------------------------------------------
 
 
-def challenges_are_never_too_much(octets: bytes) -> None:
-    """Any lines give some challenges; a line cannot hide the next one, and answers are clean."""
-    # Lines with other octets are refused before anybody looks for challenges (RFC 9110, 5.5).
+def challenges_are_bounded_and_separate(octets: bytes) -> None:
+    """The number of challenges is bounded, and a field line cannot hide the next field line.
+
+    The credentials for a challenge are a valid field value.
+    """
+    # Field lines with other octets are refused before challenges are parsed (RFC 9110, 5.5).
     lines = [line for line in octets.split(b"\n") if is_field_value(line)]
     challenges = parse_challenges(lines)
-    assert len(challenges) <= MOST_CHALLENGES
+    assert len(challenges) <= MAX_CHALLENGES
     for challenge in challenges:
         assert challenge.scheme == challenge.scheme.lower() != ""
         assert isinstance(challenge.realm, str)
@@ -228,23 +237,23 @@ def challenges_are_never_too_much(octets: bytes) -> None:
     if offer is not None:
         authenticator = offer.scheme.authenticator(offer.challenge, LOGIN, "proxy.test")
         leg = authenticator.begin(RequestToAuthenticate(b"GET", b"http://a/", None)).step(())
-        # Without content nothing can be said where it is to be signed, too.
+        # With qop=auth-int, there are no credentials without the content.
         assert not isinstance(leg, Leg) or is_field_value(leg.credentials)
-    if len(challenges) < MOST_CHALLENGES:
+    if len(challenges) < MAX_CHALLENGES:
         last = parse_challenges([*lines, b'Basic realm="office"'])[-1]
         assert last == Challenge("basic", (("realm", "office"),))
 
 
-def realms_offer_nothing(octets: bytes) -> None:
-    """A realm that is quoted as it should be is one realm, whatever is in it."""
+def quoted_realm_is_one_realm(octets: bytes) -> None:
+    """A correctly quoted realm is parsed as a single realm, for any octets in the realm."""
     realm = octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     challenges = parse_challenges([b'Digest realm="' + realm + b'", nonce="1"'])
     text = octets.decode("iso-8859-1")
     assert challenges == (Challenge("digest", (("realm", text), ("nonce", "1"))),)
 
 
-def socks_servers_are_understood_or_refused(octets: bytes) -> None:
-    """Any reply of a SOCKS server ends a conversation in one of the ways that are expected."""
+def socks_reply_is_accepted_or_refused(octets: bytes) -> None:
+    """The SOCKS dialogue ends for any reply of the server: with a result or a documented error."""
     with suppress(
         SocksAuthRequiredError,
         SocksAuthRejectedError,
@@ -252,29 +261,29 @@ def socks_servers_are_understood_or_refused(octets: bytes) -> None:
         NotSocksError,
         EOFError,
     ):
-        rest = _converse(negotiate(b"\x01\x04user\x04pass", may_sign_in=True), octets)
+        rest = _play_server(negotiate(b"\x01\x04user\x04pass", may_sign_in=True), octets)
         with suppress(ConnectFailedError):
-            _converse(connect_to("origin.test", 443), rest)
+            _play_server(connect_to("origin.test", 443), rest)
 
 
 PROPERTIES: dict[str, Property] = {
-    one.__name__.replace("_", "-"): one
-    for one in (
-        request_is_read_the_same_however_it_comes,
-        request_that_goes_on_is_clean,
-        request_that_we_take_is_what_others_take_it_for,
-        request_rewritten_is_taken_by_others,
-        response_is_read_the_same_however_it_comes,
-        response_that_goes_on_is_clean,
-        response_that_we_take_is_what_others_take_it_for,
-        chunks_are_read_the_same_however_they_come,
-        chunks_that_we_take_others_take_for_the_same,
-        challenges_are_never_too_much,
-        realms_offer_nothing,
-        socks_servers_are_understood_or_refused,
+    function.__name__.replace("_", "-"): function
+    for function in (
+        request_is_read_the_same_in_pieces,
+        forwarded_request_is_valid,
+        accepted_request_is_read_as_by_others,
+        forwarded_request_is_read_as_by_h11,
+        response_is_read_the_same_in_pieces,
+        relayed_response_is_valid,
+        accepted_response_is_read_as_by_others,
+        chunks_are_read_the_same_in_pieces,
+        accepted_chunks_are_read_as_by_others,
+        challenges_are_bounded_and_separate,
+        quoted_realm_is_one_realm,
+        socks_reply_is_accepted_or_refused,
     )
 }
-"""By the name that a person types."""
+"""The properties by their names on the command line."""
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -322,7 +331,7 @@ Finder = Callable[..., int | None]
 
 
 def _found_piecewise(octets: bytes, find: Finder) -> int | None:
-    """Return where the head ends, if it comes in pieces; None if it is refused, or not whole."""
+    """Return the end of a head received in pieces; None if it is refused or incomplete."""
     draw = random.Random(octets)
     buffer = bytearray()
     while len(buffer) < len(octets):
@@ -337,7 +346,7 @@ def _found_piecewise(octets: bytes, find: Finder) -> int | None:
 
 
 def _whole_request(octets: bytes) -> Reading | None:
-    """Read what is one whole request and nothing else."""
+    """Parse a complete request; return None if it is refused, incomplete or followed by octets."""
     end = find_head(octets) if _is_complete(octets) else None
     request = _request(octets, end)
     if request is None or end is None:
@@ -350,13 +359,14 @@ def _whole_request(octets: bytes) -> Reading | None:
 
 
 def _whole_response(octets: bytes) -> Reading | None:
-    """Read what is one whole response to a GET and nothing else."""
+    """Parse a complete response to a GET; return None if it is refused, incomplete or followed by
+    octets."""
     end = find_response_head(octets) if _ends(octets) else None
     response = _response(octets, end, b"GET")
     if response is None or end is None:
         return None
     if response.status < 200 or response.status in (204, 304):
-        return None  # Of these we do not read the framing that they cannot have.
+        return None  # These responses have no content; their framing fields are not parsed.
     content = _content(response_body_reader(response.framing), octets[end:])
     if content is None:
         return None
@@ -372,8 +382,8 @@ def _is_taken_by(read: Callable[[bytes], Reading], octets: bytes) -> bool:
 
 
 def _rewritten_response(octets: bytes) -> tuple[bytes, bool]:
-    """Return what the client gets of a whole response to a GET, and whether its connection may be
-    used again."""
+    """Return the relayed form of a complete response to a GET, and whether its connection may be
+    reused."""
     end = find_response_head(octets)
     response = parse_response(octets[:end], b"GET")
     body = response_body_reader(response.framing)
@@ -385,9 +395,9 @@ def _rewritten_response(octets: bytes) -> tuple[bytes, bool]:
 
 
 def _content(body: Body, octets: bytes) -> bytes | None:
-    """Return all content, None if it is not whole or something follows.
+    """Return the content; None if it is incomplete, followed by octets or has trailers.
 
-    Nor with trailers: other readers take them for fields, so that they stumble over what we drop.
+    Other readers parse trailers as fields, and may refuse trailers that TrayProxy drops.
     """
     try:
         pieces, used = body.feed(octets)
@@ -399,12 +409,12 @@ def _content(body: Body, octets: bytes) -> bytes | None:
 
 
 _LEADING = re.compile(rb"\A(?:\r\n)+")
-"""What h11 refuses, and we do not (RFC 9112, section 2.2)."""
+"""Empty lines before a request: h11 refuses them, TrayProxy ignores them (RFC 9112, 2.2)."""
 _USUAL = (b"GET", b"HEAD", b"POST", b"OPTIONS", b"TRACE", b"CONNECT")
 
 
 def _usual_request(octets: bytes, method: bytes) -> bytes:
-    """Return a request with a method and a version that llhttp knows: it refuses all others."""
+    """Return the request with a method and a version which llhttp accepts."""
     line, end, rest = octets.partition(b"\r\n")
     if method not in _USUAL:
         line = b"POST" + line.removeprefix(method)
@@ -412,13 +422,14 @@ def _usual_request(octets: bytes, method: bytes) -> bytes:
 
 
 def _compare(ours: Reading, octets: bytes, *readers: Callable[[bytes], Reading]) -> None:
-    """Check that another reader takes this, and that we agree if all do and agree."""
+    """Check that another reader accepts the message, and that the results are equal if all other
+    readers accept the message and agree."""
     theirs = []
     for read in readers:
         with suppress(RefusedError, h11.LocalProtocolError):
             theirs.append(read(octets))
-    assert theirs, "nobody else takes it"
-    if len(theirs) == len(readers) and all(one == theirs[0] for one in theirs):
+    assert theirs, "no other reader accepts it"
+    if len(theirs) == len(readers) and all(reading == theirs[0] for reading in theirs):
         assert ours == theirs[0]
 
 
@@ -443,26 +454,26 @@ def _chunks(octets: bytes, cuts: list[int]) -> Chunks | None:
     return content, used, body.done, body.trailers.lines
 
 
-def _converse(conversation: SocksDialogue[object], octets: bytes) -> bytes:
-    """Play a server that sends these octets; return those that were not read.
+def _play_server(dialogue: SocksDialogue[object], octets: bytes) -> bytes:
+    """Play a server that sends these octets; return the unread octets.
 
     Raises:
-        EOFError: There are too few.
+        EOFError: The dialogue needs more octets.
     """
     try:
-        turn = next(conversation)
+        turn = next(dialogue)
         while True:
-            assert 0 <= turn.read <= MOST_OF_A_TURN
+            assert 0 <= turn.read <= MAX_READ
             if len(octets) < turn.read:
                 raise EOFError
             reply, octets = octets[: turn.read], octets[turn.read :]
-            turn = conversation.send(reply)
+            turn = dialogue.send(reply)
     except StopIteration:
         return octets
 
 
-def _must_be_clean(head: bytes) -> None:
-    """Check that a head has nothing but lines of visible text, and one end."""
+def _check_head(head: bytes) -> None:
+    """Check that a head has only lines of visible text, and a single end."""
     lines = head.split(b"\r\n")
     assert lines[-2:] == [b"", b""]
     assert lines.index(b"") == len(lines) - 2

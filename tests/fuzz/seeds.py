@@ -1,11 +1,11 @@
-"""Where fuzzing begins: the public corpus, the 407s of real proxies, and a few of our own."""
+"""The seeds of the fuzzer: the corpus, 407 responses of real proxies, and further messages."""
 
 import json
 from functools import cache
 from pathlib import Path
 
 _HTTP = Path(__file__).parents[1] / "http"
-_LONGEST = 4096
+_MAX_LENGTH = 4096
 
 _OWN = (
     b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -25,7 +25,7 @@ _OWN = (
 
 @cache
 def seeds() -> tuple[bytes, ...]:
-    """Return them, without those that only are long."""
+    """Return the seeds, without the seeds longer than `_MAX_LENGTH`."""
     corpus = json.loads((_HTTP / "corpus.json").read_text(encoding="utf-8"))
     cases = [
         case["bytes"].encode("ascii").decode("unicode_escape").encode("latin-1")
@@ -40,4 +40,4 @@ def seeds() -> tuple[bytes, ...]:
         if line.lower().startswith(b"proxy-authenticate:")
     ]
     found = dict.fromkeys((*_OWN, *cases, *answers, *fields))
-    return tuple(one for one in found if len(one) <= _LONGEST)
+    return tuple(octets for octets in found if len(octets) <= _MAX_LENGTH)

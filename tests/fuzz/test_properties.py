@@ -1,5 +1,5 @@
-"""The properties over their seeds and some thousand drawn changes; ``python -m tests.fuzz`` for
-longer, led by what it reaches."""
+"""Checks the properties with the seeds and with changed seeds; ``python -m tests.fuzz`` searches
+longer, guided by coverage."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ EDITS = st.lists(
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
-def test_it_holds_for_what_is_known(name: str) -> None:
+def test_property_holds_for_the_seeds(name: str) -> None:
     for octets in seeds():
         PROPERTIES[name](octets)
 
@@ -31,7 +31,7 @@ def test_it_holds_for_what_is_known(name: str) -> None:
 @pytest.mark.parametrize("name", PROPERTIES)
 @examples(150)
 @given(octets=st.sampled_from(seeds()), edits=EDITS)
-def test_it_holds_for_what_is_drawn(
+def test_property_holds_for_changed_seeds(
     name: str, octets: bytes, edits: list[tuple[int, int, bytes]]
 ) -> None:
     for position, taken, inserted in edits:

@@ -1,4 +1,4 @@
-"""The soak takes a minute whatever else there is to do: it begins before the others."""
+"""Start the soak test before all other tests, because it takes a minute."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The soak: programs, an upstream with faults and a person, around the real service."""
+"""The soak test: programs, an upstream with faults and a user, with the real service."""
 
 import asyncio
 import random
@@ -11,14 +11,14 @@ from time import monotonic
 
 from tests.soak.operations import (
     OPERATIONS,
-    MistakenError,
     Operation,
     Program,
-    UntoldError,
-    must_be,
+    UnexpectedResponseError,
+    WronglyForbiddenError,
+    check_content,
 )
 from tests.soak.upstream import USER, Act, Content, Upstream
-from tests.soak.watch import SPIN, Quiet, cpu_seconds, growth, look
+from tests.soak.watch import SPIN, IdleSample, cpu_seconds, growth, take_sample
 from tests.support.dumpable_service import DUMPABLE
 from tests.support.front_end import FrontEnd
 from tests.support.processes import Home
@@ -30,66 +30,66 @@ from trayproxy.engine.transfer.head_cache import MAX_ENTRIES
 
 PROGRAMS = 12
 PAUSE_S = 0.05
-"""How long a program rests at most between two things, so that two cores are not all ours."""
+"""Maximum pause of a program between two operations, so that the test does not occupy two cores."""
 PATIENCE_S = 45.0
-"""What takes longer hangs. A sign-in on the way is a matter of a second."""
+"""Seconds after which an operation counts as hanging. A sign-in takes about a second."""
 PASSWORD_S = 10.0
-"""How often the password changes."""
+"""Seconds between two changes of the password."""
 RECOVERY_S = 8.0
-"""How long a changed password may be taken for a forbidden address."""
+"""Seconds after a new password in which a refusal may be taken for a forbidden address."""
 AGAIN_S = 1.0
-"""When the person types again into a question that has stayed open."""
+"""Seconds after which the user answers again a prompt that has stayed open."""
 QUIET_S = 20.0
-"""How long the service may take to let go of everything: it lingers, and expects stragglers."""
+"""Seconds in which the service must release all resources: it closes connections gracefully."""
 TROUBLE = re.compile(r"Traceback|connection \S+ failed|failed to shut down|never retrieved|ERROR")
-"""What the service's log has no reason to say."""
+"""The log lines that count as errors."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What came of it.
+    """The result of a soak test.
 
     Attributes:
-        done: How often each operation was done.
-        wrong: What went wrong, each once, with how often.
-        moments: What the service held when nobody used it, the first after the warm-up.
-        passwords: How many passwords there were.
-        denied: How many requests the upstream answered 407.
-        questions: How many questions the person was asked.
-        mistaken: How many programs were told that the proxy forbids what it does not.
-        peak: The service's peak of resident memory, in octets.
+        done: The number of operations of each kind.
+        errors: The errors, each with the number of its occurrences.
+        samples: The resources of the idle service, the first sample after the warm-up.
+        passwords: The number of passwords.
+        denied: The number of 407 responses of the upstream.
+        prompts: The number of prompts.
+        wrongly_forbidden: The number of requests that TrayProxy wrongly called forbidden.
+        peak: The peak of the resident memory of the service, in octets.
     """
 
     done: Counter[str] = field(default_factory=Counter)
-    wrong: Counter[str] = field(default_factory=Counter)
-    moments: list[Quiet] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    samples: list[IdleSample] = field(default_factory=list)
     passwords: int = 1
     denied: int = 0
-    questions: int = 0
-    mistaken: int = 0
+    prompts: int = 0
+    wrongly_forbidden: int = 0
     peak: int = 0
 
     def __str__(self) -> str:
         lines = [
             f"{self.done.total()} operations: "
             + ", ".join(f"{count} {name}" for name, count in self.done.most_common()),
-            f"{self.passwords} passwords, {self.denied} answers of 407, {self.questions} questions",
-            f"{self.mistaken} programs told that the proxy forbids it",
-            *map(str, self.moments),
+            f"{self.passwords} passwords, {self.denied} 407 responses, {self.prompts} prompts",
+            f"{self.wrongly_forbidden} requests wrongly called forbidden",
+            *map(str, self.samples),
             f"peak of resident memory: {self.peak / (1 << 20):.1f} MiB",
-            *(f"WRONG ({count} times): {what}" for what, count in self.wrong.items()),
+            *(f"ERROR ({count} times): {error}" for error, count in self.errors.items()),
         ]
         return "\n".join(lines)
 
 
 def soak(place: Home, seconds: float, seed: int, say: Callable[[str], None]) -> Report:
-    """Run it.
+    """Run the soak test.
 
     Args:
-        place: Where the service has its home.
-        seconds: How long programs use it.
-        seed: Draws what they do; how it mixes is up to the machine.
-        say: Is told how it goes.
+        place: The home folder of the service.
+        seconds: The duration.
+        seed: The seed of the random operations. Their order also depends on the machine.
+        say: Called with each progress message.
     """
     return asyncio.run(_Soak(seconds, seed, say).run(place))
 
@@ -125,35 +125,37 @@ class _Soak:
 
     def _end(self, running: Service) -> None:
         if code := running.stop():
-            self._report.wrong[f"the service ended with {code}"] += 1
+            self._report.errors[f"the service ended with {code}"] += 1
         for line in running.log().splitlines():
             if TROUBLE.search(line):
-                self._report.wrong[f"in the log: {line}"] += 1
+                self._report.errors[f"in the log: {line}"] += 1
 
     async def _use(self, running: Service, front_end: FrontEnd) -> None:
-        """Let programs use the service, with a few moments of quiet between."""
-        person = asyncio.create_task(asyncio.to_thread(self._answer_questions, front_end))
+        """Run programs that use the service, with a few idle moments between."""
+        user = asyncio.create_task(asyncio.to_thread(self._answer_prompts, front_end))
         began = monotonic()
-        # The first turn is the warm-up: caches fill, code is loaded when it is needed first.
+        # The first turn is the warm-up: it fills caches and imports modules.
         turns = max(4, round(self._seconds / 60) + 1)
         try:
-            await self._fill_memories(running)
+            await self._fill_head_caches(running)
             for turn in range(turns):
                 await self._turn(running, self._seconds / turns)
-                moment = await self._quiet(running, began)
-                self._report.moments.append(moment)
-                self._say(f"{turn + 1} of {turns}, {self._report.done.total()} done, {moment}")
-            self._report.wrong.update(growth(self._report.moments))
+                sample = await self._idle_sample(running, began)
+                self._report.samples.append(sample)
+                self._say(f"{turn + 1} of {turns}, {self._report.done.total()} done, {sample}")
+            self._report.errors.update(growth(self._report.samples))
         finally:
             self._over = True
-            await person
-        self._report.questions = len(front_end.prompts)
+            await user
+        self._report.prompts = len(front_end.prompts)
 
-    async def _fill_memories(self, running: Service) -> None:
-        """Let the service remember as many heads as it ever does, so that this is no growth."""
+    async def _fill_head_caches(self, running: Service) -> None:
+        """Fill the head caches of the service, so that they do not count as growth."""
         program = Program(running.port, self._content, random.Random(self._random.random()))
         for size in range(MAX_ENTRIES + 1):
-            must_be(await program.ask(Act.LENGTH, size), self._content.first(size), Act.LENGTH)
+            check_content(
+                await program.get(Act.LENGTH, size), self._content.first(size), Act.LENGTH
+            )
         await program.hang_up()
 
     async def _turn(self, running: Service, seconds: float) -> None:
@@ -164,13 +166,13 @@ class _Soak:
         ]
         change = asyncio.create_task(self._change_passwords())
         try:
-            await asyncio.gather(*map(self._live, programs))
+            await asyncio.gather(*map(self._run_program, programs))
         finally:
             change.cancel()
             await asyncio.wait([change])
 
-    async def _live(self, program: Program) -> None:
-        """Be one program until it is time to rest."""
+    async def _run_program(self, program: Program) -> None:
+        """Run the operations of a program until the end of the turn."""
         operations, weights = list(OPERATIONS), list(OPERATIONS.values())
         while monotonic() < self._rest_after:
             (operation,) = program.random.choices(operations, weights)
@@ -183,16 +185,16 @@ class _Soak:
         self._report.done[name] += 1
         try:
             await asyncio.wait_for(_awaited(operation(program)), PATIENCE_S)
-        except UntoldError as error:
-            self._report.wrong[f"{name}: {error}"] += 1
-        except MistakenError as error:
-            self._report.mistaken += 1
+        except UnexpectedResponseError as error:
+            self._report.errors[f"{name}: {error}"] += 1
+        except WronglyForbiddenError as error:
+            self._report.wrongly_forbidden += 1
             if monotonic() > self._changed + RECOVERY_S:
-                self._report.wrong[f"{name}: {error}, long after the password changed"] += 1
+                self._report.errors[f"{name}: {error}, long after the password changed"] += 1
         except TimeoutError:
-            self._report.wrong[f"{name}: nothing came of it in {PATIENCE_S:.0f} s"] += 1
+            self._report.errors[f"{name}: no result in {PATIENCE_S:.0f} s"] += 1
         except (OSError, asyncio.IncompleteReadError) as error:
-            self._report.wrong[f"{name}: {type(error).__name__}: {error}"] += 1
+            self._report.errors[f"{name}: {type(error).__name__}: {error}"] += 1
         else:
             return
         await program.hang_up()
@@ -203,45 +205,45 @@ class _Soak:
             self._upstream.change_password()
             self._changed = monotonic()
 
-    async def _quiet(self, running: Service, began: float) -> Quiet:
-        """Wait until the service holds nothing for anybody, and does nothing."""
+    async def _idle_sample(self, running: Service, began: float) -> IdleSample:
+        """Wait until the service is idle and has released all resources; return a sample."""
         end = monotonic() + QUIET_S
-        fewest = min((moment.sockets for moment in self._report.moments), default=None)
+        fewest = min((sample.sockets for sample in self._report.samples), default=None)
         while True:
-            # Again and again: a request of the service's own may open a connection after a cut.
+            # In each round: the service's own request may open a connection after `cut`.
             self._upstream.cut()
             share = await self._share(running)
             active = (await asyncio.to_thread(running.status)).active
-            moment = look(running.pid, monotonic() - began, active)
+            sample = take_sample(running.pid, monotonic() - began, active)
             is_still = share <= SPIN and not active
-            if is_still and (fewest is None or moment.sockets <= fewest):
-                return moment
+            if is_still and (fewest is None or sample.sockets <= fewest):
+                return sample
             if monotonic() > end:
                 if share > SPIN:
-                    self._report.wrong[f"unused, it takes {share:.0%} of a core"] += 1
-                return moment
+                    self._report.errors[f"the idle service uses {share:.0%} of a core"] += 1
+                return sample
 
     async def _share(self, running: Service) -> float:
-        """Return the share of a core that the service takes for a moment."""
+        """Return the share of a core that the service uses."""
         before, began = cpu_seconds(running.pid), monotonic()
         await asyncio.sleep(0.3)
         return (cpu_seconds(running.pid) - before) / (monotonic() - began)
 
-    def _answer_questions(self, front_end: FrontEnd) -> None:
-        """Be the person, who knows every new password at once. In a thread of its own."""
+    def _answer_prompts(self, front_end: FrontEnd) -> None:
+        """Answer each prompt with the current password. Runs in a separate thread."""
         answered: dict[int, float] = {}
 
-        def is_new(question: Prompt) -> bool:
-            # One that is still open a while after its answer could not be checked: its request met
-            # with a fault. It has the old reason to ask, then, and the person types once more.
-            return not question.checking and monotonic() > answered.get(question.number, 0.0)
+        def is_new(prompt: Prompt) -> bool:
+            # A prompt stays open if its answer could not be verified because the request met with
+            # a fault. It is answered again.
+            return not prompt.checking and monotonic() > answered.get(prompt.number, 0.0)
 
         while not self._over:
-            with suppress(AssertionError):  # Nobody has asked for a while.
-                question = front_end.wait_for_prompt(is_new, timeout=0.5)
-                answered[question.number] = monotonic() + AGAIN_S
+            with suppress(AssertionError):  # There was no prompt for a while.
+                prompt = front_end.wait_for_prompt(is_new, timeout=0.5)
+                answered[prompt.number] = monotonic() + AGAIN_S
                 login = Login(USER, self._upstream.password)
-                front_end.request(AnswerPrompt(question.number, login, remember=False))
+                front_end.request(AnswerPrompt(prompt.number, login, remember=False))
 
 
 async def _awaited(awaitable: Awaitable[None]) -> None:

@@ -1,7 +1,7 @@
-"""A company's proxy and the sites behind it, which do what is asked for, also what is wrong.
+"""An upstream that plays a company's proxy and the sites behind it, with the requested behaviour.
 
-The first part of a request's path, or of a CONNECT's host, names an `Act`; the second part of a
-path is a number of octets. The password changes while requests are on their way.
+The first part of a request's path, or of the host of a CONNECT, names the `Act`; the second part of
+a path is a number of octets. The password changes while requests are in progress.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from typing import Any
 
 from tests.support.octets import octets
 
-MOST = 3 << 20
-"""The longest body, in octets."""
+MAX_CONTENT = 3 << 20
+"""Maximum length of content, in octets."""
 USER = "soak"
 HANG_S = 0.3
-"""How long what hangs does so before it is cut."""
+"""Seconds for which the upstream hangs before it closes the connection."""
 OWN_ERROR = b"the upstream's own error"
 
 
 class Act(StrEnum):
-    """What the upstream does about a request; the first are right, the others are faults."""
+    """The behaviour of the upstream for a request: correct responses first, then faults."""
 
     LENGTH = "length"
     CHUNKED = "chunked"
@@ -45,9 +45,9 @@ class Act(StrEnum):
     GARBAGE = "garbage"
     RESET_UPLOAD = "reset-upload"
 
-    CUT_BODY = "cut-body"
-    RESET_BODY = "reset-body"
-    HANG_BODY = "hang-body"
+    CUT_BODY = "cut-content"
+    RESET_BODY = "reset-content"
+    HANG_BODY = "hang-content"
     CUT_CHUNK = "cut-chunk"
     RESET_UNTIL_CLOSE = "reset-until-close"
 
@@ -55,44 +55,44 @@ class Act(StrEnum):
     CLOSE_TUNNEL = "close-tunnel"
 
 
-BEFORE_THE_ANSWER = (
+BEFORE_THE_RESPONSE = (
     Act.RESET_BEFORE,
     Act.CLOSE_BEFORE,
     Act.HANG_BEFORE,
     Act.CUT_HEAD,
     Act.GARBAGE,
 )
-"""Faults that leave room to tell the client."""
-IN_THE_ANSWER = (
+"""Faults before the response, which TrayProxy can report with an error page."""
+IN_THE_RESPONSE = (
     Act.CUT_BODY,
     Act.RESET_BODY,
     Act.HANG_BODY,
     Act.CUT_CHUNK,
     Act.RESET_UNTIL_CLOSE,
 )
-"""Faults of which the client must see that what it got is not the whole."""
+"""Faults within a response, which the client must recognize as incomplete."""
 
 
 class Content:
-    """What all bodies are the beginning of."""
+    """The octets with which all content begins."""
 
     def __init__(self) -> None:
-        self._octets = b"".join(octets(MOST))
+        self._octets = b"".join(octets(MAX_CONTENT))
 
     def first(self, length: int) -> bytes:
-        """Return the first octets of it."""
+        """Return the first octets."""
         return self._octets[:length]
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A request's head.
+    """The head of a request.
 
     Attributes:
-        method: ``GET``.
-        act: What is asked for.
-        size: Of how many octets.
-        fields: By name in lower case.
+        method: The method, ``GET``.
+        act: The requested behaviour.
+        size: The requested number of octets.
+        fields: The value of each field by its name in lower case.
     """
 
     method: str
@@ -102,7 +102,7 @@ class Head:
 
     @classmethod
     def read(cls, octets: bytes) -> "Head":
-        """Read what ends with an empty line."""
+        """Parse a head with its final empty line."""
         first, *lines = octets.decode("latin-1").split("\r\n")[:-2]
         method, target, _ = first.split(" ")
         found = dict(line.split(":", 1) for line in lines)
@@ -111,19 +111,19 @@ class Head:
             return cls(method, Act(target.partition(".")[0]), 0, fields)
         act, _, size = target.removeprefix("http://soak.test/").partition("/")
         if act not in set(Act):
-            # A request of TrayProxy's own, by which it tries a password for clients that have left.
+            # TrayProxy's own request, which checks a password after the clients have disconnected.
             return cls(method, Act.EMPTY, 0, fields)
         return cls(method, Act(act), int(size or 0), fields)
 
 
 class Upstream:
-    """The upstream, while its server runs.
+    """The upstream.
 
     Attributes:
-        port: Where it listens on 127.0.0.1.
-        password: What it accepts now.
-        passwords: How many there were.
-        denied: How many requests it answered 407.
+        port: The port on 127.0.0.1.
+        password: The accepted password.
+        passwords: The number of passwords up to now.
+        denied: The number of 407 responses.
     """
 
     def __init__(self, content: Content, random: Random) -> None:
@@ -142,14 +142,14 @@ class Upstream:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Listen no more, and cut what is open."""
+        """Stop listening, and close all connections."""
         assert self._server is not None
         self._server.close()
         self.cut()
         await self._server.wait_closed()
 
     def change_password(self) -> None:
-        """Accept another password from now on, and no other."""
+        """Accept only a new password from now on."""
         self.passwords += 1
         self.password = f"password {self.passwords}"
 
@@ -166,15 +166,15 @@ class Upstream:
             while await self._answer(reader, writer):
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
-            pass  # They left, or we cut it.
+            pass  # The client has disconnected, or `cut` closed the connection.
         finally:
             self._writers.discard(writer)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request. Return whether another may follow."""
+        """Answer a request. Return whether the connection stays open."""
         head = Head.read(await reader.readuntil(b"\r\n\r\n"))
-        if not self._is_signed(head):
+        if not self._is_authenticated(head):
             self.denied += 1
             return await self._deny(head, reader, writer)
         if "expect" in head.fields:
@@ -188,17 +188,17 @@ class Upstream:
             Act.HANG_BEFORE: self._hang,
             Act.HANG_BODY: self._hang,
         }
-        act = acts.get(head.act, self._speak)
+        act = acts.get(head.act, self._respond)
         return await act(head, reader, writer)
 
-    def _is_signed(self, head: Head) -> bool:
+    def _is_authenticated(self, head: Head) -> bool:
         credentials = b64encode(f"{USER}:{self.password}".encode()).decode()
         return head.fields.get("proxy-authorization") == f"Basic {credentials}"
 
     async def _deny(
         self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Answer 407, and now and then close after it, as proxies do."""
+        """Respond with 407, and sometimes close the connection afterwards, as some proxies do."""
         if "expect" not in head.fields:
             await _digest(head, reader)
         closes = "expect" in head.fields or self._random.random() < 0.3
@@ -211,30 +211,30 @@ class Upstream:
 
     # --- acts
 
-    async def _speak(
+    async def _respond(
         self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Read the body, say what the act says, and end it as the act does."""
+        """Read the content of the request, and send the response of the act."""
         digest = await _digest(head, reader)
-        body = self._content.first(head.size)
-        half = body[: len(body) // 2]
+        content = self._content.first(head.size)
+        half = content[: len(content) // 2]
         plain = {
-            Act.LENGTH: _with_length(body),
+            Act.LENGTH: _with_length(content),
             Act.DIGEST: _with_length(digest),
             Act.EMPTY: b"HTTP/1.1 204 No Content\r\n\r\n",
             Act.OWN_502: _with_length(OWN_ERROR, b"502 Bad Gateway"),
-            Act.CHUNKED: _chunked(body, self._random) + b"0\r\nX-Trailer: t\r\n\r\n",
+            Act.CHUNKED: _chunked(content, self._random) + b"0\r\nX-Trailer: t\r\n\r\n",
         }
         if head.act in plain:
             writer.write(plain[head.act])
             return True
         last = {
-            Act.UNTIL_CLOSE: b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body,
+            Act.UNTIL_CLOSE: b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + content,
             Act.RESET_UNTIL_CLOSE: b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + half,
             Act.CUT_HEAD: b"HTTP/1.1 200 OK\r\nContent-Ty",
             Act.GARBAGE: b"220 mail.soak.test ESMTP\r\n\r\n",
-            Act.CUT_BODY: _with_length(body)[: -len(body) + len(half)],
-            Act.RESET_BODY: _with_length(body)[: -len(body) + len(half)],
+            Act.CUT_BODY: _with_length(content)[: -len(content) + len(half)],
+            Act.RESET_BODY: _with_length(content)[: -len(content) + len(half)],
             Act.CUT_CHUNK: _chunked(half, self._random),
         }
         writer.write(last.get(head.act, b""))
@@ -248,8 +248,8 @@ class Upstream:
     ) -> bool:
         await _digest(head, reader)
         if head.act is Act.HANG_BODY:
-            body = self._content.first(head.size)
-            writer.write(_with_length(body)[: -(len(body) // 2)])
+            content = self._content.first(head.size)
+            writer.write(_with_length(content)[: -(len(content) // 2)])
         await writer.drain()
         await asyncio.sleep(HANG_S)
         return False
@@ -257,7 +257,7 @@ class Upstream:
     async def _reset_upload(
         self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Read the beginning of a body, which is the only thing that a reset leaves unread."""
+        """Read the beginning of the content, and reset the connection with unread octets."""
         await reader.read(1000)
         reset(writer)
         return False
@@ -290,7 +290,7 @@ class Upstream:
 
 
 async def _digest(head: Head, reader: asyncio.StreamReader) -> bytes:
-    """Read a request's body; return its digest."""
+    """Read the content of a request; return its digest."""
     found = sha256()
     if head.fields.get("transfer-encoding") == "chunked":
         while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
@@ -306,26 +306,26 @@ async def _digest(head: Head, reader: asyncio.StreamReader) -> bytes:
     return found.hexdigest().encode()
 
 
-def _with_length(body: bytes, status: bytes = b"200 OK") -> bytes:
-    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+def _with_length(content: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(content), content)
 
 
-def _chunked(body: bytes, random: Random) -> bytes:
-    """Return a head and chunks, without what ends them."""
+def _chunked(content: bytes, random: Random) -> bytes:
+    """Return a head and chunks without the last chunk."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return head + b"".join(chunks(body, random))
+    return head + b"".join(chunks(content, random))
 
 
-def chunks(body: bytes, random: Random) -> Iterator[bytes]:
-    """Return a body in chunks of any length."""
-    while body:
-        size = min(len(body), random.choice((1, 100, 10_000, 100_000)))
-        yield b"%x\r\n%b\r\n" % (size, body[:size])
-        body = body[size:]
+def chunks(content: bytes, random: Random) -> Iterator[bytes]:
+    """Return content in chunks of random lengths."""
+    while content:
+        size = min(len(content), random.choice((1, 100, 10_000, 100_000)))
+        yield b"%x\r\n%b\r\n" % (size, content[:size])
+        content = content[size:]
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection by a reset (RFC 9293, section 3.5.2)."""
+    """Reset a connection (RFC 9293, section 3.5.2)."""
     connection = writer.get_extra_info("socket")
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""What the service holds at moments when nobody uses it: that must not grow."""
+"""Samples of the resources of the idle service, which must not grow."""
 
 import os
 from dataclasses import dataclass
@@ -8,28 +8,28 @@ from statistics import linear_regression
 from tests.support.memory import MIB, memory_of
 
 GROWTH = 4 * MIB
-"""How much more memory the service may have at the end than after the warm-up, when it remembers as
-many heads as it ever does. Runs of minutes grew by up to 2 MiB: what is held depends on which
-sizes came last, and on how many at once. In ten minutes this is 50 octets an operation, less than
-any object that could be left behind by each."""
+"""The permitted growth of memory after the warm-up, at the end of which the head caches are full.
+In runs of some minutes, memory grew by up to 2 MiB: it depends on the sizes and the number of the
+last requests. In ten minutes, this limit is 50 octets per operation, less than the size of any
+object that each operation could leak."""
 PIPES = 2 * 16
-"""Descriptors of pipes that the engine keeps for the next tunnels."""
+"""The maximum number of descriptors of pipes that the engine keeps for the next tunnels."""
 SPIN = 0.2
-"""Share of a core that means that something goes round in circles."""
+"""The share of a core above which the idle service counts as busy, for example in a loop."""
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
-    """What the service holds at one such moment.
+class IdleSample:
+    """The resources of the service at a moment without requests.
 
     Attributes:
         at_s: Seconds from the beginning.
         pss: Octets of memory.
-        sockets: Open ones.
-        pipes: Their open ends.
-        others: Other descriptors.
-        threads: How many.
-        active: Client connections that it thinks are open.
+        sockets: Number of open sockets.
+        pipes: Number of open ends of pipes.
+        others: Number of other open descriptors.
+        threads: Number of threads.
+        active: Number of open client connections, as the service reports it.
     """
 
     at_s: float
@@ -48,13 +48,13 @@ class Quiet:
         )
 
 
-def look(pid: int, at_s: float, active: int) -> Quiet:
-    """Look at a process."""
+def take_sample(pid: int, at_s: float, active: int) -> IdleSample:
+    """Return a sample of a process."""
     kinds = _descriptors(pid)
     sockets, pipes = kinds.count("socket"), kinds.count("pipe")
     others = len(kinds) - sockets - pipes
     threads = len(os.listdir(f"/proc/{pid}/task"))
-    return Quiet(at_s, memory_of(pid).proportional, sockets, pipes, others, threads, active)
+    return IdleSample(at_s, memory_of(pid).proportional, sockets, pipes, others, threads, active)
 
 
 def _descriptors(pid: int) -> list[str]:
@@ -63,21 +63,24 @@ def _descriptors(pid: int) -> list[str]:
         try:
             found.append(str(link.readlink()).partition(":")[0])
         except FileNotFoundError:
-            continue  # It was closed while we looked.
+            continue  # It was closed meanwhile.
     return found
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time of a process up to now, of all its threads."""
+    """Return the processor time of all threads of a process."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
-def growth(moments: list[Quiet]) -> list[str]:
-    """Return what has grown from the first of these moments, which is after the warm-up."""
-    first, last = moments[0], moments[-1]
+def growth(samples: list[IdleSample]) -> list[str]:
+    """Return a description of each resource that grew from the first to the last sample.
+
+    The first sample is taken after the warm-up.
+    """
+    first, last = samples[0], samples[-1]
     found = []
-    slope = linear_regression([m.at_s for m in moments], [m.pss for m in moments]).slope
+    slope = linear_regression([s.at_s for s in samples], [s.pss for s in samples]).slope
     if (grown := slope * (last.at_s - first.at_s)) > GROWTH:
         found.append(f"memory grew by {grown / MIB:.2f} MiB")
     if last.sockets > first.sockets:
@@ -87,5 +90,5 @@ def growth(moments: list[Quiet]) -> list[str]:
     if last.others > first.others:
         found.append(f"{last.others} other descriptors are open, not {first.others}")
     if last.active:
-        found.append(f"{last.active} client connections are thought to be open")
+        found.append(f"{last.active} client connections are reported as open")
     return found

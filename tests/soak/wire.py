@@ -1,39 +1,39 @@
-"""The client's side of HTTP/1.1 on asyncio, which tells whole answers from cut ones."""
+"""An HTTP/1.1 client on asyncio, which distinguishes complete from incomplete responses."""
 
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-OURS = b"This page comes from TrayProxy"
+OWN_PAGE = b"This page comes from TrayProxy"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came for a request.
+class Response:
+    """The response to a request, possibly incomplete.
 
     Attributes:
-        status: 0 if not even a head came.
-        reason: The phrase behind it.
-        fields: By name in lower case.
-        body: As much of it as came.
-        whole: Whether it came to its end.
+        status: The status code; 0 without a complete head.
+        reason: The reason phrase.
+        fields: The value of each field by its name in lower case.
+        content: The received octets of the content.
+        is_complete: True if the response was received completely.
     """
 
     status: int = 0
     reason: str = ""
     fields: dict[str, str] = field(default_factory=dict)
-    body: bytes = field(default=b"", repr=False)
-    whole: bool = False
+    content: bytes = field(default=b"", repr=False)
+    is_complete: bool = False
 
     @property
-    def is_ours(self) -> bool:
-        """Whether TrayProxy says so itself, with its reason."""
-        return self.whole and 400 <= self.status < 600 and OURS in self.body
+    def is_error_page(self) -> bool:
+        """True if the response is an error page of TrayProxy."""
+        return self.is_complete and 400 <= self.status < 600 and OWN_PAGE in self.content
 
     def __str__(self) -> str:
-        end = "whole" if self.whole else "cut"
-        return f"{self.status} {self.reason} with {len(self.body)} octets, {end}"
+        end = "complete" if self.is_complete else "incomplete"
+        return f"{self.status} {self.reason} with {len(self.content)} octets, {end}"
 
 
 class Wire:
@@ -49,25 +49,28 @@ class Wire:
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 17))
 
     async def send(self, *pieces: bytes) -> None:
-        """Send, as far as the other side takes it: what it says to it matters, and is read."""
+        """Send octets until the connection fails.
+
+        The failure is ignored, because the response is read in any case.
+        """
         with suppress(OSError):
             for piece in pieces:
                 self.writer.write(piece)
                 await self.writer.drain()
 
-    async def exchange(self, head: bytes, body: Iterable[bytes] = ()) -> Answer:
-        """Send a request while its answer is read."""
+    async def exchange(self, head: bytes, body: Iterable[bytes] = ()) -> Response:
+        """Send a request and read its response at the same time."""
         sending = asyncio.create_task(self.send(head, *body))
         try:
-            return await self.answer(head)
+            return await self.response(head)
         finally:
             sending.cancel()
             await asyncio.wait([sending])
 
-    async def answer(self, request: bytes = b"GET") -> Answer:
-        """Read a final answer to a request, or 101."""
+    async def response(self, request: bytes = b"GET") -> Response:
+        """Read the final response to a request, or a 101 response."""
         status, reason, fields = 100, "", dict[str, str]()
-        body = bytearray()
+        content = bytearray()
         try:
             while 100 <= status < 200 and status != 101:
                 head = await self.reader.readuntil(b"\r\n\r\n")
@@ -77,22 +80,22 @@ class Wire:
                 found = dict(line.split(":", 1) for line in lines)
                 fields = {name.lower(): value.strip() for name, value in found.items()}
         except (OSError, asyncio.IncompleteReadError):
-            return Answer()
+            return Response()
         if request.startswith(b"CONNECT") and status == 200:
-            return Answer(status, reason, fields, whole=True)
+            return Response(status, reason, fields, is_complete=True)
         try:
-            await self._read_body(status, fields, body)
+            await self._read_content(status, fields, content)
         except (OSError, asyncio.IncompleteReadError):
-            return Answer(status, reason, fields, bytes(body))
-        return Answer(status, reason, fields, bytes(body), whole=True)
+            return Response(status, reason, fields, bytes(content))
+        return Response(status, reason, fields, bytes(content), is_complete=True)
 
-    async def _read_body(self, status: int, fields: dict[str, str], body: bytearray) -> None:
-        """Read a body as RFC 9112, section 6.3, says."""
+    async def _read_content(self, status: int, fields: dict[str, str], content: bytearray) -> None:
+        """Read the content of a response (RFC 9112, section 6.3)."""
         if status in (101, 204, 304):
             return
         if fields.get("transfer-encoding") == "chunked":
             while size := int((await self.reader.readuntil(b"\r\n")).partition(b";")[0], 16):
-                body += (await self.reader.readexactly(size + 2))[:-2]
+                content += (await self.reader.readexactly(size + 2))[:-2]
             while await self.reader.readuntil(b"\r\n") != b"\r\n":
                 pass
         elif "content-length" in fields:
@@ -101,14 +104,14 @@ class Wire:
                 piece = await self.reader.read(min(left, 1 << 16))
                 if not piece:
                     raise asyncio.IncompleteReadError(b"", left)
-                body += piece
+                content += piece
                 left -= len(piece)
         else:
             while piece := await self.reader.read(1 << 16):
-                body += piece
+                content += piece
 
     async def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self.writer.close()
         with suppress(OSError):
             await self.writer.wait_closed()
