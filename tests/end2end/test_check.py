@@ -1,4 +1,4 @@
-"""``trayproxy test`` and ``trayproxy login``: what they say, and what they cost."""
+"""The output and the failed log-ons of ``trayproxy test`` and ``trayproxy login``."""
 
 import json
 import subprocess
@@ -59,7 +59,7 @@ def test_a_profile_that_works_is_said_to_work(scenario: Scenario, type_in: Type)
     assert f"as {scenario.login.user} (Basic)" in done.stdout
     assert done.stdout.endswith("All good.\n")
     assert "asks for the sign-in in its window" in done.stderr
-    # What is known now is not asked for again.
+    # The login is known now: there is no second prompt.
     again = type_in("test", "office", "--url", scenario.origin.url("/hello"), "--json")
     told = json.loads(again.stdout)
     assert (again.returncode, again.stderr, told["works"]) == (0, "", True)
@@ -164,7 +164,7 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     assert scenario.proxy.failed_logons() == 1
     assert [entry.secret for entry in scenario.keyring.entries()] == [scenario.login.password]
     assert user.front_end.prompts == []
-    # What worked still does.
+    # The accepted login is still used.
     assert user.fetch() == HELLO
     assert user.front_end.prompts == []
     assert type_in("logout").returncode == 0

@@ -1,4 +1,4 @@
-"""A keyring may be locked, slow or dying: nobody waits for it who needs no password."""
+"""Requests that need no password do not wait for a keyring that is locked, slow or crashing."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One failed log-on for each wrong password, whatever happens around it."""
+"""One failed log-on for each wrong password, also during faults."""
 
 import signal
 import threading
@@ -22,9 +22,9 @@ class CountingProxy:
     """A proxy that counts failed log-ons.
 
     Attributes:
-        failed: How many there were.
-        says: What it says to a wrong password: ``407``, ``hangs up`` or ``nothing``.
-        spared: How many requests with a login it answers by hanging up, right or wrong.
+        failed: The number of failed log-ons.
+        says: The reaction to a wrong password: ``407``, ``hangs up`` or ``nothing``.
+        spared: For this number of requests with a login, right or wrong, it closes the connection.
     """
 
     def __init__(self, says: str = "407", right: str = "right") -> None:
@@ -36,7 +36,7 @@ class CountingProxy:
         self.is_over = threading.Event()
 
     def play(self, peer: ScriptedConnection) -> None:
-        """Answer one connection."""
+        """Answer the requests of a connection."""
         while True:
             head = peer.read_head()
             if b"\r\nProxy-Authorization:" not in head:

@@ -80,7 +80,7 @@ def test_each_upstream_gets_its_own_password_and_no_other(
 def test_a_connection_kept_alive_follows_the_switch(
     scenario: Scenario, user: UserSession, lab: Squid
 ) -> None:
-    # One curl, one connection to us: the switch happens while its first response is under way.
+    # A single curl uses a single connection; the profile is switched during the first response.
     slow, quick = scenario.origin.url(f"/gate/one/{SIZE}"), scenario.origin.url("/hello")
     outputs = ("-o", "/dev/null", slow, "-o", "/dev/null", quick)
     transfer = user.curl("-w", "%{num_connects} ", *outputs)

@@ -20,7 +20,7 @@ def was_rejected(question: Prompt) -> bool:
 
 
 def give_up_while_typing(user: UserSession) -> Prompt:
-    """Let a program go away whose question the person is about to answer."""
+    """Disconnect a program while the user answers the prompt for its request."""
     impatient = user.visit()
     question = user.front_end.wait_for_prompt()
     user.front_end.request_done(KeepPromptOpen(question.number))

@@ -1,4 +1,4 @@
-"""``trayproxy run``: what scripts and servers rely on."""
+"""The behaviour of ``trayproxy run`` for scripts and servers."""
 
 import os
 import re
@@ -127,7 +127,7 @@ def test_an_upstream_that_is_not_there_is_told(
     run: StartService, clients: Clients, origin: Origin
 ) -> None:
     with socket.socket() as taken:
-        # Bound and not listening: connections are refused, and nobody else gets the port.
+        # Bound and not listening: connections are refused, and no other program gets the port.
         taken.bind(("127.0.0.1", 0))
         service = run("--upstream", f"http://127.0.0.1:{taken.getsockname()[1]}")
         told = ("-x", service.url, *CODES)

@@ -21,14 +21,14 @@ from trayproxy.domain.signin import Ending, PromptReason, SignInState, Snooze, T
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What programs go to, and what they need to trust it.
+    """The origins that programs request, and the certificates to trust.
 
     Attributes:
         clients: The programs.
-        plain: An origin that is reached by plain requests.
-        secure: An origin that is reached through tunnels.
-        authority: Who signed its certificate.
-        certificate: Its certificate.
+        plain: The origin for requests without a tunnel.
+        secure: The origin for requests through tunnels.
+        authority: The authority that signed the certificate of `secure`.
+        certificate: The certificate of `secure`.
     """
 
     clients: Clients
@@ -196,7 +196,7 @@ def test_a_declined_question_ends_the_wait_with_503(
     tunnel = user.curl(*told, secure_origin.url("/hello")).result()
     assert plain.out == "503 000"
     assert tunnel.out == "000 503"
-    # The second one came in the quiet time, and was answered without a question.
+    # The second request arrived during the snooze: it was refused without a prompt.
     endings = [user.front_end.wait_for_ending(question) for question in user.front_end.prompts]
     assert endings == [Ending.DECLINED]
     assert user.front_end.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
@@ -261,7 +261,7 @@ def test_another_user_name_replaces_that_of_the_profile_after_a_success(scenario
     scenario.sign_in_earlier()
     scenario.proxy.set_password(
         scenario.login.user, SearchableSecret().password
-    )  # The saved one is wrong now.
+    )  # The saved password is wrong now.
     other = SearchableSecret("asmith")
     scenario.proxy.set_password(other.user, other.password)
     user = scenario.restart(other.login)

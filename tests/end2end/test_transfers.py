@@ -19,7 +19,7 @@ from trayproxy.auth.login import Login
 
 SIZE = 300_000_000
 GROWTH = 32 * MIB
-"""What a transfer may cost at its peak. Generous: it is bounded if it does not grow with `SIZE`."""
+"""The permitted peak of memory during a transfer. Any bound independent of `SIZE` suffices."""
 
 
 @pytest.fixture(scope="module")

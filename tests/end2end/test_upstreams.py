@@ -65,7 +65,7 @@ Fetch = Callable[..., str]
 
 @pytest.fixture
 def fetch(clients: Clients) -> Fetch:
-    """Return what curl gets through a service."""
+    """Return the response that curl gets through a service."""
 
     def run(service: Service, url: str, *arguments: str) -> str:
         return clients.curl("-x", service.url, *arguments, url).result().out

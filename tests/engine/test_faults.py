@@ -2,7 +2,7 @@
 
 Elsewhere are: F03 in test_tls; F05 in test_connections; F07 in test_auth_exchange; F08 and F25 in
 test_faults_of_others; F10 in test_http_checklist; F12 in test_suspend_detector, test_network_grace
-and end2end/test_network; F19, F29 to F31 with real processes in end2end/test_guard, F21 and F22 in
+and end2end/test_network; F19, F29 to F31 with real processes in end2end/test_security, F21, F22 in
 end2end/test_tray; F24 in the benchmarks (W6, W9), since it is about measured values.
 """
 

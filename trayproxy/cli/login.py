@@ -68,8 +68,8 @@ def _login(paths: Paths, arguments: Arguments) -> None:
         )
     user_name = profile.user if arguments.user is None else arguments.user
     if not user_name and from_stdin:
-        words = f"“{printable_line(profile.name)}” has no user name. Give one with --user."
-        raise CommandError(words, ExitCode.USAGE)
+        text = f"“{printable_line(profile.name)}” has no user name. Give one with --user."
+        raise CommandError(text, ExitCode.USAGE)
     if not from_stdin:
         print_message(f"“{printable_line(profile.name)}” is {profile.upstream}.")
     try:

@@ -25,9 +25,9 @@ class CommandError(Exception):
         exit_code: The exit code.
     """
 
-    def __init__(self, words: str, code: int = ExitCode.FAILED) -> None:
-        super().__init__(words)
-        self.message = words
+    def __init__(self, text: str, code: int = ExitCode.FAILED) -> None:
+        super().__init__(text)
+        self.message = text
         self.exit_code = code
 
     @classmethod
@@ -57,11 +57,11 @@ def print_line(text: str) -> None:
         raise CommandError(f"The output cannot be written: {error.strerror or error}.") from None
 
 
-def print_message(words: str, end: str = "\n") -> None:
+def print_message(text: str, end: str = "\n") -> None:
     """Write a message for the user to standard error; ignore a failure, which could not be
     reported."""
     with suppress(OSError):
-        print(words, file=sys.stderr, end=end, flush=True)
+        print(text, file=sys.stderr, end=end, flush=True)
 
 
 def printable_line(text: str, limit: int = 400) -> str:

@@ -61,8 +61,8 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         arguments.method,
     )
     if any(given) and arguments.upstream is None:
-        words = "--user, --password-stdin, --ca-file, --sign-in and --method belong to --upstream."
-        raise CommandError(words, ExitCode.USAGE)
+        text = "--user, --password-stdin, --ca-file, --sign-in and --method belong to --upstream."
+        raise CommandError(text, ExitCode.USAGE)
     if arguments.password_stdin and not arguments.user:
         raise CommandError("--password-stdin needs --user.", ExitCode.USAGE)
     # Garbage collections during the imports would take a tenth of the start-up time.

@@ -233,8 +233,8 @@ class OfflineSettings:
         try:
             self.forget_login(profile)
         except CommandError as error:
-            words = f"“{printable_line(profile.name)}” is removed, but its password may be left. "
-            raise CommandError(words + error.message, error.exit_code) from None
+            text = f"“{printable_line(profile.name)}” is removed, but its password may be left. "
+            raise CommandError(text + error.message, error.exit_code) from None
 
     def use(self, profile: Profile) -> None:
         """Activate a profile."""

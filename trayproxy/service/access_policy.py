@@ -47,16 +47,18 @@ def make_access_control(users: tuple[str, ...], on_refused: OnRefused) -> Access
     return AccessControl(owners, own, on_refused=on_refused)
 
 
-def apply_allowed_users(guard: AccessControl, users: tuple[str, ...]) -> tuple[Problem, ...]:
+def apply_allowed_users(
+    access_control: AccessControl, users: tuple[str, ...]
+) -> tuple[Problem, ...]:
     """Allow these users to connect, in addition to the service's own user; return problems to show.
 
     May wait for a directory service if users are given by name.
     """
-    guard.open_to_all = EVERYONE in users
+    access_control.open_to_all = EVERYONE in users
     found = {name: find_user(name) for name in users if name != EVERYONE}
-    guard.allowed = frozenset(user for user in found.values() if user is not None)
+    access_control.allowed = frozenset(user for user in found.values() if user is not None)
     unknown = [name for name, user in found.items() if user is None]
-    return (*((EVERYONE_ALLOWED,) if guard.open_to_all else ()), *map(_unknown, unknown))
+    return (*((EVERYONE_ALLOWED,) if access_control.open_to_all else ()), *map(_unknown, unknown))
 
 
 def _unknown(name: str) -> Problem:

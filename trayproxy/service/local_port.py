@@ -73,12 +73,12 @@ class LocalPort:
             try:
                 self._engine.listen(self._port)
             except OSError as error:
-                problem, spare = self._start_problem(error)
+                problem, free_port = self._start_problem(error)
                 if not self._waits:
                     return problem
                 if problem != self._publisher.listen_problem:
                     logger.error("%s: %s", problem.title, problem.body)
-                self._publisher.set_listen_failed(problem, spare)
+                self._publisher.set_listen_failed(problem, free_port)
             else:
                 return None
             await self._wait_to_listen_again()
@@ -136,13 +136,13 @@ class LocalPort:
         from trayproxy.service.listen_problems import find_free_port, listen_problem
 
         address = self._engine.address
-        spare = find_free_port(error, address)
+        free_port = find_free_port(error, address)
         hint = (
             "TrayProxy starts by itself once the port is free."
             if self._waits
-            else f"Choose another port, such as --listen {address.rpartition(':')[0]}:{spare}."
+            else f"Choose another port, such as --listen {address.rpartition(':')[0]}:{free_port}."
         )
-        return listen_problem(error, address, self._names.listener_at, hint), spare
+        return listen_problem(error, address, self._names.listener_at, hint), free_port
 
 
 def _port_of(address: str) -> int:

@@ -35,7 +35,7 @@ def origin() -> Iterator[Origin]:
 def proxy(
     request: pytest.FixtureRequest, directory: Kdc, reports: Reports
 ) -> Iterator[Counterpart]:
-    """The upstream whose name the test is given."""
+    """The upstream with the name in the test's parameter."""
     with counterpart(request.param, directory) as running:
         reports[request.param] = running.describe
         yield running

@@ -1,4 +1,4 @@
-"""Every upstream that can be had, every way to sign in: one question, and no log-on too many."""
+"""Each kind of upstream with each scheme: a single prompt, and no unnecessary failed log-on."""
 
 from collections.abc import Callable
 
@@ -65,7 +65,7 @@ def about(profile: Profile) -> Callable[[Prompt], bool]:
 
 
 def rejected(question: Prompt) -> Callable[[Prompt], bool]:
-    """Return whether it is this question, and what was typed was not accepted."""
+    """Return a function that matches this prompt after its login was not accepted."""
     number = question.number
     return lambda q: (q.number, q.rejections, q.checking) == (number, 1, False)
 
@@ -86,7 +86,7 @@ def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
         front_end.answer(question, proxy.right)
         assert waiting.result().out == expected
         assert front_end.wait_for_ending(question) is Ending.ACCEPTED
-    # From then on nobody is asked, and nothing is refused.
+    # From then on, there is no prompt, and no request is refused.
     for again, said in REQUESTS.values():
         assert again(clients, running, origin).result().out == said
     assert len(front_end.prompts) == len(REQUESTS)
@@ -106,7 +106,7 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
         profile = use_another(front_end, proxy, name)
         waiting = ask(clients, running, origin)
         first = front_end.wait_for_prompt(about(profile))
-        # Another wrong one each time: what was rejected once is not tried for anybody.
+        # Each wrong password is different: a rejected login is never sent again.
         front_end.answer(first, Login(proxy.wrong.user, f"{proxy.wrong.password}{count}"))
         again = front_end.wait_for_prompt(rejected(first))
         assert again.reason is PromptReason.TYPED_REJECTED
@@ -150,8 +150,8 @@ def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
         assert connects.statuses() == [200] * MANY
     assert len(front_end.prompts) == 1
     assert proxy.failed_logons() == 0
-    # A tunnel keeps its connection: there are as many, and each was signed in once. Where that
-    # costs round trips, one more may be ready for the next.
+    # Each tunnel has a connection, which is authenticated once. With a scheme of several legs, a
+    # preconnect may have authenticated another connection.
     scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
     verdicts = proxy.squid.verdicts(scheme)
     assert set(verdicts) == {"yes"}

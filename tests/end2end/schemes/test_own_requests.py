@@ -37,7 +37,7 @@ def test_a_test_signs_in_with_what_a_person_types(
     proxy: Counterpart, running: Service, origin: Origin
 ) -> None:
     profile = Profile("office", "Office", proxy.upstream, user=proxy.right.user)
-    # One person answers, another one wants the test.
+    # The user answers the prompt while `trayproxy test` runs.
     with (
         FrontEnd(running.paths, [proxy.right]) as person,
         FrontEnd(running.paths, can_prompt=False) as front_end,

@@ -1,4 +1,4 @@
-"""A password is left nowhere but in the keyring, and neither is anything that stands for one."""
+"""A password, or data equivalent to a password, is stored only in the keyring."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -60,7 +60,7 @@ def proxy(
 
 
 def forms(account: SearchableSecret) -> dict[str, bytes]:
-    """Return what stands for the password: with each of these one can sign in as with itself."""
+    """Return the data equivalent to the password: each item allows signing in by itself."""
     a1 = f"{account.user}:{REALM}:{account.password}".encode()
     hashes = {
         "NT hash": ntowfv1(account.password),
@@ -72,7 +72,7 @@ def forms(account: SearchableSecret) -> dict[str, bytes]:
 
 
 def assert_absent(secrets: dict[str, bytes], places: Iterable[Place]) -> None:
-    """Assert that none of these is there; the failure names them, and not what they are."""
+    """Assert that no secret is present; the failure shows the names of secrets, not the secrets."""
     found = [
         f"{place} holds {name}"
         for place, octets in places

@@ -1,4 +1,4 @@
-"""One's own sign-in: a ticket of the desktop, no password, and nobody is asked."""
+"""The own sign-in with a Kerberos ticket of the desktop: no password and no prompt."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +27,13 @@ def directory() -> Iterator[Kdc]:
 
 @pytest.fixture
 def cache(place: Home) -> Path:
-    """Where the desktop keeps the ticket of whoever is logged on."""
+    """The file with the Kerberos ticket of the logged-on user."""
     return place.root / "ticket"
 
 
 @pytest.fixture
 def user(proxy: Counterpart, cache: Path, start_with_profile: StartWithProfile) -> UserSession:
-    """A person whose profile wants no password."""
+    """A user with a profile that uses the own sign-in."""
     profile = Profile("office", "Office", proxy.upstream, sign_in=SignIn.SSO)
     return start_with_profile(profile, {**proxy.environment, "KRB5CCNAME": f"FILE:{cache}"})
 
@@ -106,7 +106,7 @@ def test_a_ticket_that_has_ended_is_told_as_such(
     told = ("--proxytunnel", "-o", "/dev/null", "-w", "%{http_connect}")
     directory.ticket(proxy.right.user, proxy.right.password, cache)
     statuses = [user.curl(*told, origin.url("/hello")).result().out]
-    # On a busy computer this one may have ended before the first request.
+    # On a busy computer, this request may have ended before the first request.
     directory.ticket(proxy.right.user, proxy.right.password, cache, "-l", "1s")
     until = monotonic() + PATIENCE
     # Each tunnel is a connection of its own, which is signed in anew. For some seconds the

@@ -1,4 +1,4 @@
-"""A login is tried once: whoever waits, whoever has left, and however often we are started."""
+"""A login is tried once, also after disconnections and restarts of the service."""
 
 import pytest
 
@@ -97,7 +97,7 @@ def test_a_saved_password_that_was_changed_is_tried_by_one_start_of_all(
 def test_two_hundred_handshakes_are_all_answered_by_four_helpers(
     start_with_profile: StartWithProfile, account: SearchableSecret, origin: Origin
 ) -> None:
-    """Squid keeps a helper for each handshake that was begun: one that is left would starve it."""
+    """Squid reserves a helper for each unfinished handshake: an abandoned one blocks its helper."""
     with multi_scheme_squid(MultiSchemeSetup(password=account.password, helpers=4)) as proxy:
         upstream = Upstream(proxy.host, proxy.port(SchemePort.NTLM))
         user = start_with_profile(Profile("office", "Office", upstream, user=account.user), {})
@@ -105,7 +105,7 @@ def test_two_hundred_handshakes_are_all_answered_by_four_helpers(
             question = user.front_end.wait_for_prompt(lambda question: question.waiting == 200)
             user.front_end.answer(question, account.login)
             assert connects.statuses() == [200] * 200
-        # One more may be signed in already for the next tunnel.
+        # A preconnect for the next tunnel may have authenticated another connection.
         verdicts = proxy.verdicts("ntlm")
         assert set(verdicts) == {"yes"}
         assert len(verdicts) in (200, 201)

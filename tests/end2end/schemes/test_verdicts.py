@@ -1,4 +1,4 @@
-"""What upstreams and directories say besides yes and no, and what becomes of it."""
+"""Verdicts of upstreams and directories other than accepted and rejected, and their effects."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ STATUS = ("-w", "\n%{http_code}")
 
 @pytest.fixture
 def setup(account: SearchableSecret, directory: Kdc) -> MultiSchemeSetup:
-    """All schemes, and one password for each of them."""
+    """A user with all schemes, and the same password for each scheme."""
     return MultiSchemeSetup(
         {account.user: account.password},
         account.password,
@@ -223,8 +223,8 @@ def test_a_sign_in_by_ntlm_inside_tls_is_accepted(
     sure = replace(profile, ca_file=str(authority.pem), method=Method.NTLM)
     user = start_with_profile(sure, {})
     assert user.sign_in(account.login) == HELLO
-    # So is one that is signed in ahead: it is bound to the certificate in the same way. A tunnel
-    # uses up the connection; that of a request without a tunnel would be ready for the next one.
+    # A preconnect is bound to the certificate in the same way. A tunnel consumes its connection;
+    # the connection of a request without a tunnel would be ready for the next request.
     tunnel = ("--proxytunnel", origin.url("/hello"))
     assert user.curl(*STATUS, *tunnel).result().out == HELLO
     proxy.wait_for_answers("HEAD", 504, 1)
@@ -259,7 +259,7 @@ def test_where_all_content_is_signed_what_is_too_much_for_that_is_refused_by_us(
     clients: Clients,
     origin: Origin,
 ) -> None:
-    """``qop=auth-int`` alone: whoever cannot sign the content has nothing to try."""
+    """``qop=auth-int`` alone: without the content of the request, the login cannot be tried."""
     with DigestProxy(account.login, Demands(qop="auth-int")) as proxy:
         profile = Profile("office", "Office", Upstream(proxy.host, proxy.port), user=account.user)
         user = start_with_profile(profile, {})
@@ -279,8 +279,8 @@ def test_where_all_content_is_signed_what_is_too_much_for_that_is_refused_by_us(
 def test_a_farm_that_does_not_know_its_own_nonces_calls_no_password_wrong(
     start_with_profile: StartWithProfile, account: SearchableSecret
 ) -> None:
-    """Two proxies share a name. Each closes with its 407, so the credentials reach the other one,
-    which refuses the nonce without ``stale``."""
+    """Two proxies share a name. Each closes the connection after its 407, so the other proxy gets
+    the credentials, and refuses the nonce without ``stale``."""
     with DigestProxy(account.login, Demands(closes=True, machines=2)) as farm:
         profile = Profile("office", "Office", Upstream(farm.host, farm.port), user=account.user)
         user = start_with_profile(profile, {})

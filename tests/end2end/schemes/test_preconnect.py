@@ -1,6 +1,7 @@
-"""Connections that are signed in ahead, at a real Squid: what a tunnel costs, and what it does not.
+"""Preconnects through a real Squid: the number of messages and log-ons of each tunnel.
 
-Squid writes a CONNECT down when its tunnel has ended, so they are looked at by themselves.
+Squid logs a CONNECT at the end of its tunnel, so the log entries of preconnects are checked
+separately.
 """
 
 import pytest
@@ -26,7 +27,7 @@ from trayproxy.profiles.profile import Profile, Upstream
 
 TUNNELS = 5
 NOT_CACHED = 504
-"""What Squid answers to what signs in ahead."""
+"""The status code of Squid's response to a preconnect."""
 
 
 def open_tunnel(service: Service, origin: Origin) -> None:
@@ -35,7 +36,7 @@ def open_tunnel(service: Service, origin: Origin) -> None:
 
 
 def sign_in(service: Service, front_end: FrontEnd, origin: Origin, login: Login) -> None:
-    """Open the first tunnel, for which the person is asked."""
+    """Open the first tunnel, and answer its prompt."""
     with ConcurrentConnects(service.address, origin.authority, 1) as connects:
         front_end.answer(front_end.wait_for_prompt(), login)
         assert connects.statuses() == [200]
@@ -45,8 +46,8 @@ def asked_by(proxy: MultiSchemeSquid, method: str) -> list[SchemeLogEntry]:
     return [access for access in proxy.accesses() if access.method == method]
 
 
-def ahead(proxy: MultiSchemeSquid) -> list[SchemeLogEntry]:
-    """Return the answers to what signs in ahead."""
+def preconnects(proxy: MultiSchemeSquid) -> list[SchemeLogEntry]:
+    """Return the log entries of preconnects."""
     return [a for a in asked_by(proxy, "HEAD") if a.kind is MessageKind.CREDENTIALS]
 
 
@@ -71,7 +72,7 @@ def test_from_the_second_tunnel_on_each_takes_one_round_trip(
     bare = [access for access in connects if access.status == 200 and not access.scheme]
     assert len(bare) == TUNNELS - 1
     assert [access.status for access in connects[-len(bare) :]] == [200] * len(bare)
-    # As many log-ons as connections, the one that is ready among them.
+    # The number of log-ons is the number of connections, including the ready connection.
     scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
     assert squid.verdicts(scheme).count("yes") == TUNNELS + 1
     assert squid.failed_logons() == 0
@@ -107,7 +108,7 @@ def test_a_proxy_that_does_not_allow_it_is_not_asked_again_and_the_person_is_not
         proxy.wait_for_answers("HEAD", 407, 2)
         for _ in range(TUNNELS):
             open_tunnel(running, origin)
-        assert [access.status for access in ahead(proxy)] == [407]
+        assert [access.status for access in preconnects(proxy)] == [407]
         assert proxy.failed_logons() == 0
         assert len(front_end.prompts) == 1
 
@@ -115,8 +116,8 @@ def test_a_proxy_that_does_not_allow_it_is_not_asked_again_and_the_person_is_not
 def test_a_changed_password_costs_no_log_on_more_than_without(
     start_with_profile: StartWithProfile, account: SearchableSecret, origin: Origin
 ) -> None:
-    """The request of the program, and one of ours to another address, which tells that it is the
-    password and not the address."""
+    """A refused request is followed by TrayProxy's own request to another address, which shows that
+    the password is wrong, and the address not forbidden."""
     changed = SearchableSecret(account.user)
     with (
         multi_scheme_squid(MultiSchemeSetup(password=account.password)) as before,

@@ -1,4 +1,4 @@
-"""The service is hard to hurt: by other users, by what holds its port, by its end (security.md)."""
+"""Access control, secrets in memory, the port, and the end of the service (security.md)."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ SERVED, REFUSED = "HTTP/1.1 200", "HTTP/1.1 403"
 
 @pytest.fixture
 def upstream() -> Iterator[ScriptedUpstream]:
-    """One that asks for nothing."""
+    """An upstream that requires no login."""
     with ScriptedUpstream(answering(OK)) as upstream:
         yield upstream
 
@@ -107,7 +107,7 @@ def test_curl_of_another_user_shows_how_it_may_be_allowed(
     curl = ["curl", "-sS", "-x", running.url, "--max-time", "20"]
     plain = as_nobody([*curl, "http://origin.test/"])
     assert "allow_users = [&quot;name&quot;] below [listen]" in plain.stdout, plain
-    # A body that is larger than what fits on its way is not in the way of the answer.
+    # The response arrives although the content of the request exceeds the socket buffers.
     upload = as_nobody([*curl, "-T", "-", "http://origin.test/"], octets=bytes(1 << 24))
     assert "allow_users" in upload.stdout, upload
     tunnel = as_nobody([*curl, "-v", "https://origin.test/"])
@@ -218,7 +218,7 @@ def wait_for_status(running: Service, holds: Callable[[Status], bool]) -> Status
     return status
 
 
-# --- what may leak: T15, T16 ---------------------------------------------------------------------
+# --- leaks: T15, T16 -----------------------------------------------------------------------------
 
 
 def test_a_crash_leaves_no_core_and_no_password(
@@ -278,7 +278,7 @@ def test_the_fullest_log_has_no_value_of_a_request(
         account.assert_absent([*files_below(place.root), text("log", running.log())])
 
 
-# --- what holds the port: F19 --------------------------------------------------------------------
+# --- the owner of the port: F19 ------------------------------------------------------------------
 
 
 def test_who_holds_the_port_is_named(place: Home) -> None:
@@ -292,7 +292,7 @@ def test_who_holds_the_port_is_named(place: Home) -> None:
         assert offered is not None
         with socket.create_server(("127.0.0.1", int(offered[1]))):
             pass  # It is free.
-    # Squid was left alone, and so was what is ours.
+    # Squid was not disturbed, and TrayProxy raised no exception.
     assert "Traceback" not in result.stderr
 
 
@@ -481,7 +481,7 @@ def test_with_a_thousand_tunnels_it_ends_in_time_and_leaves_nobody_behind(
         assert running.stop() == 0
         assert monotonic() - begin <= 7
         assert not [child for child in children if child.is_running()]
-        # Each program is told: no tunnel is left that nobody serves.
+        # Each program notices the end: no tunnel stays open without a service.
         for connection in open_tunnels:
             with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
@@ -543,7 +543,7 @@ def test_a_jump_of_the_clock_ends_no_wait_and_no_quiet_time(
         assert job.result().out == "503"
         front_end.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
         wrong.write_text(str(-jump))
-        # Still quiet: nobody is asked again.
+        # The snooze has not ended: there is no new prompt.
         assert clients.curl(*told, origin.url("/hello")).result().out == "503"
         assert running.status().sign_in is SignInState.SNOOZED
         assert {asked.number for asked in front_end.prompts} == {question.number}
