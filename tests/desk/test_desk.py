@@ -63,6 +63,9 @@ class SkippingLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._fake_selector = SkippingSelector()
         super().__init__(self._fake_selector)
+        self.errors: list[dict[str, object]] = []
+        """The exceptions of callbacks and tasks, which no test expects."""
+        self.set_exception_handler(lambda loop, context: self.errors.append(context))
 
     def time(self) -> float:
         return self._fake_selector.now
@@ -231,6 +234,7 @@ def harness() -> Iterator[DeskHarness]:
     harness.desk.close()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
+    assert loop.errors == []
 
 
 # --- From the challenge to the acceptance ---------------------------------------------------------
@@ -581,8 +585,6 @@ def test_an_unknown_program_is_looked_up_once(harness: DeskHarness, found: OSErr
 def test_closing_the_desk_cancels_program_lookups_without_an_error(
     harness: DeskHarness,
 ) -> None:
-    errors: list[dict[str, object]] = []
-    harness.loop.set_exception_handler(lambda loop, context: errors.append(context))
     searches: list[asyncio.Future[Program | None]] = []
 
     def identify(pending: PendingRequest) -> Awaitable[Program | None]:
@@ -594,7 +596,7 @@ def test_closing_the_desk_cancels_program_lookups_without_an_error(
     harness.desk.close()
     harness.wait()
     assert [search.cancelled() for search in searches] == [True]
-    assert errors == []
+    assert harness.loop.errors == []
 
 
 def test_only_programs_named_in_a_prompt_are_looked_up(harness: DeskHarness) -> None:
@@ -1032,6 +1034,15 @@ def test_a_refusal_without_a_client_holds_back_other_requests(harness: DeskHarne
     # The host that refuses the login is the only host that has accepted it.
     assert set(targets) == {""}
     assert len(harness.desk.prompts()) == 0
+
+
+@pytest.mark.parametrize("was_sent", [True, False])
+def test_a_recently_accepted_login_is_not_proved_after_a_lost_response(
+    harness: DeskHarness, was_sent: bool
+) -> None:
+    credentials = harness.sign_in()
+    harness.desk.broker.report(credentials, NoVerdict("reset", was_sent=was_sent))
+    assert harness.desk.broker.may_preconnect(credentials) is not was_sent
 
 
 # --- A silent upstream ----------------------------------------------------------------------------

@@ -176,6 +176,7 @@ class SchemesHarness(DeskHarness):
         self.desk.close()
         self.loop.run_until_complete(asyncio.sleep(0))
         self.loop.close()
+        assert self.loop.errors == []
 
     def save(self, login: Login) -> Problem | None:
         async def saved() -> Problem | None:
@@ -500,6 +501,20 @@ def test_a_second_password_to_be_saved_replaces_the_first(
     assert harness.store.saved == [RIGHT]
 
 
+def test_a_front_end_that_leaves_does_not_keep_its_password_from_being_saved(
+    harness: SchemesHarness,
+) -> None:
+    harness.desk.send_own_request = harness.try_own
+    harness.store.hangs = True
+    saved = harness.desk.save_login(OFFICE, RIGHT)
+    harness.wait()
+    saved.cancel()
+    harness.store.answer_pending()
+    harness.wait()
+    assert harness.store.saved == [RIGHT]
+    assert harness.loop.errors == []
+
+
 def test_a_login_without_a_client_is_verified_at_the_clients_target(
     harness: SchemesHarness,
 ) -> None:
@@ -519,14 +534,12 @@ def test_closing_the_desk_cancels_own_requests(harness: SchemesHarness) -> None:
         await asyncio.get_running_loop().create_future()
         return True
 
-    errors: list[dict[str, object]] = []
-    harness.loop.set_exception_handler(lambda loop, context: errors.append(context))
     harness.desk.send_own_request = forever
     saving = harness.desk.save_login(OFFICE, RIGHT)
     harness.wait()
     harness.desk.close()
     harness.wait()
-    assert errors == []
+    assert harness.loop.errors == []
     assert saving.done()
     assert harness.history.closed
 

@@ -378,6 +378,56 @@ def test_an_unlock_by_another_program_is_noticed_while_the_prompt_hangs(
     assert result.result(SOON) == LookupResult(None, OK)
 
 
+def secret_service_store(
+    monkeypatch: pytest.MonkeyPatch, *, has_entries: bool
+) -> tuple[KeyringStore, SecretServiceKeyring, list[str]]:
+    """Return a store on a locked Secret Service, its back-end, and the unlock prompts."""
+    prompts: list[str] = []
+
+    def unlock() -> bool:
+        prompts.append("unlock")
+        return True
+
+    monkeypatch.setattr(secret_service, "is_locked", lambda: not prompts)
+    monkeypatch.setattr(secret_service, "has_entries", lambda service: has_entries)
+    monkeypatch.setattr(secret_service, "unlock", unlock)
+    monkeypatch.setattr(secret_service, "set_label", lambda service, user, label: None)
+    backend = SecretServiceKeyring()
+    backend.released.set()
+    return store_on(backend), backend, prompts
+
+
+def test_a_locked_keyring_without_an_entry_is_not_unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _, prompts = secret_service_store(monkeypatch, has_entries=False)
+    locked = structs.replace(OK, state=KeyringState.LOCKED)
+    assert store.find(OFFICE).result(SOON) == LookupResult(None, locked)
+    assert store.forget(OFFICE).result(SOON) is None
+    assert prompts == []
+    store.save(OFFICE, RIGHT).result(SOON)
+    assert prompts == ["unlock"]
+    assert store.keyring == OK
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+@pytest.mark.parametrize("name", ["ItemNotFoundException", "PasswordDeleteError"])
+def test_an_entry_removed_by_another_program_meanwhile_is_no_problem(
+    monkeypatch: pytest.MonkeyPatch, name: str, failures: int
+) -> None:
+    store, backend, _ = secret_service_store(monkeypatch, has_entries=True)
+    backend.set_password(service_name(OFFICE), "jdoe", "right")
+    gone = type(name, (Exception,), {})
+    left = [gone()] * failures
+
+    def remove(service: str, username: str) -> None:
+        if left:
+            raise left.pop()
+        InMemoryBackend.delete_password(backend, service, username)
+
+    monkeypatch.setattr(backend, "delete_password", remove)
+    assert store.forget(OFFICE).result(SOON) is None
+    assert backend.entries == {}
+
+
 def test_a_hanging_keyring_does_not_keep_the_process_from_exiting(
     run_python: RunPython,
 ) -> None:
