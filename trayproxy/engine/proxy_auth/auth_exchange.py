@@ -10,7 +10,6 @@ form than its client has sent, and no request is repeated if it may already have
 The exchange decides; `AuthPort` connects, sends, reads and waits.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
@@ -340,5 +339,5 @@ class AuthExchange:
         pending = legs.last_sent if legs is not None else None
         if pending is None:
             pending = PendingLogin(carried, attempt.is_on_trial)
-        login = replace(pending, credentials=carried, was_sent=was_sent)
+        login = pending._replace(credentials=carried, was_sent=was_sent)
         self._broker.report_interrupted(login, error)

@@ -171,8 +171,7 @@ class Attempt(NamedTuple):
         return withheld
 
 
-@dataclass(frozen=True, slots=True)
-class PendingLogin:
+class PendingLogin(NamedTuple):
     """The login of an attempt which was ended by an exception.
 
     Attributes:
