@@ -409,8 +409,8 @@ def test_a_log_that_fails_costs_no_request(run: StartService, upstream: Scripted
 # --- its end: F29, SIGKILL -----------------------------------------------------------------------
 
 
-class Holding:
-    """An upstream that opens every tunnel and keeps it, on a loop and thread of its own."""
+class TunnelHoldingUpstream:
+    """An upstream that opens each tunnel and keeps it open, in a separate thread and event loop."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -442,7 +442,7 @@ class Holding:
             writer.close()
 
     @contextmanager
-    def running(self) -> Iterator["Holding"]:
+    def running(self) -> Iterator["TunnelHoldingUpstream"]:
         self._thread.start()
         assert self._ready.wait(PATIENCE)
         yield self
@@ -473,7 +473,7 @@ def test_with_a_thousand_tunnels_it_ends_in_time_and_leaves_nobody_behind(
         if soft < 4000:
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(4000, hard), hard))
             stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        upstream = stack.enter_context(Holding().running())
+        upstream = stack.enter_context(TunnelHoldingUpstream().running())
         running = run("--upstream", upstream.url, "--no-prompt")
         open_tunnels = tunnels(stack, running, 1000)
         children = psutil.Process(running.pid).children(recursive=True)

@@ -1,4 +1,4 @@
-"""A person at a desktop: the real tray, typed and clicked at, and everything behind it."""
+"""A user at a desktop: the real tray, typed and clicked at, and everything behind it."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ from tests.support.tray_host import NotificationService, TrayHost
 from tests.support.window_manager import fluxbox, open_menu
 from trayproxy.control.messages import Status
 
-# Each test runs a desktop of its own: one after the other they are quicker than side by side.
+# Each test runs a separate desktop: in sequence, the tests are faster than in parallel.
 pytestmark = pytest.mark.xdist_group("display")
 
 SHOTS = SOURCES / "tests/artefacts/screenshots"
@@ -67,7 +67,7 @@ def tray(desktop: Desktop, reader: ScreenReader, reports: Reports) -> Iterator[T
 
 @pytest.fixture
 def window_manager(desktop: Desktop) -> Iterator[None]:
-    """A window manager, whose toolbar is the panel."""
+    """A window manager with a toolbar, which is the panel."""
     with fluxbox(desktop):
         yield
 
@@ -80,16 +80,16 @@ def host(desktop: Desktop) -> Iterator[TrayHost]:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """A person at a desktop with a TrayProxy, and with programs that need it.
+class DesktopUser:
+    """A user of a desktop with TrayProxy, and with programs that use it.
 
     Attributes:
-        tray: Their TrayProxy; nothing of it runs yet.
+        tray: TrayProxy, not started yet.
         desktop: The desktop.
         proxy: The upstream of the office.
         clients: The programs.
-        origin: What they go to.
-        onlookers: Ends what only looks on.
+        origin: The origin server that the programs request.
+        observers: Closes the front ends of `observe`.
     """
 
     tray: Tray
@@ -97,49 +97,49 @@ class Person:
     proxy: Squid
     clients: Clients
     origin: Origin
-    onlookers: ExitStack
+    observers: ExitStack
 
     def start(self) -> tuple[Process, Status]:
-        """Start the tray; return it, and what the service says once programs can connect."""
+        """Start the tray; return it and the status of the service once programs can connect."""
         return self.tray.start(), self.tray.wait_for_service()
 
     def set_up(self, *arguments: str) -> None:
-        """Make the profile of the office, which is the first one and so is used."""
+        """Add the profile of the office; the first profile becomes active."""
         self.tray.run("profiles", "add", "Office", self.proxy.address, *arguments)
 
     def visit(self) -> Job:
-        """Start a program that needs the proxy, and tells the status that it gets."""
+        """Start a program that uses the proxy and prints the status code of the response."""
         code = ("-o", "/dev/null", "-w", "%{http_code}")
         return self.clients.curl("-x", self.tray.url, *code, self.origin.url("/hello"))
 
     def sign_in(self, account: SearchableSecret) -> None:
-        """Fill in the dialog that appears, as a person does whose user name is not known yet."""
+        """Type the user name and the password into the sign-in dialog."""
         self.desktop.wait_until_active(self.desktop.wait_for_window(SIGN_IN))
         self.desktop.type(account.user)
         self.desktop.press("Tab")
         self.correct(account)
 
     def correct(self, account: SearchableSecret) -> None:
-        """Type the password over what is selected."""
+        """Type the password; it replaces the selected text."""
         self.desktop.type(account.password)
         self.desktop.press("Return")
 
-    def look_on(self) -> FrontEnd:
-        """Look on, without being able to ask."""
-        return self.onlookers.enter_context(FrontEnd(self.tray.paths, can_prompt=False))
+    def observe(self) -> FrontEnd:
+        """Return a front end that receives the status and cannot prompt."""
+        return self.observers.enter_context(FrontEnd(self.tray.paths, can_prompt=False))
 
 
 @pytest.fixture
-def person(
+def user(
     tray: Tray, desktop: Desktop, proxy: Squid, clients: Clients, origin: Origin
-) -> Iterator[Person]:
-    with ExitStack() as onlookers:
-        yield Person(tray, desktop, proxy, clients, origin, onlookers)
+) -> Iterator[DesktopUser]:
+    with ExitStack() as observers:
+        yield DesktopUser(tray, desktop, proxy, clients, origin, observers)
 
 
 @pytest.fixture
 def lab(reports: Reports) -> Iterator[Squid]:
-    """Another upstream, which demands no sign-in."""
+    """Another upstream, which requires no sign-in."""
     with squid(SquidSetup(rules=("http_access allow ours",), realm="Lab")) as running:
         reports["squid of the lab"] = running.describe
         yield running
@@ -173,56 +173,56 @@ def choose(desktop: Desktop, reader: ScreenReader, row: str) -> None:
 
 
 @pytest.mark.usefixtures("window_manager")
-def test_a_person_signs_in_once_and_is_never_asked_again(
-    person: Person, keyring: KeyringSession, account: SearchableSecret
+def test_a_user_signs_in_once_and_is_never_asked_again(
+    user: DesktopUser, keyring: KeyringSession, account: SearchableSecret
 ) -> None:
-    person.set_up()
-    person.start()
-    program = person.visit()
-    person.sign_in(account)
+    user.set_up()
+    user.start()
+    program = user.visit()
+    user.sign_in(account)
     assert program.result().out == "200"
-    person.desktop.wait_until_gone(SIGN_IN)
+    user.desktop.wait_until_gone(SIGN_IN)
     (entry,) = keyring.wait_for_entries(1)
     assert (entry.attributes["username"], entry.secret) == (account.user, account.password)
-    before = len(person.proxy.accesses())
-    assert person.visit().result().out == "200"
-    assert [access.status for access in person.proxy.accesses()[before:]] == [200]
-    assert not person.desktop.windows(SIGN_IN)
+    before = len(user.proxy.accesses())
+    assert user.visit().result().out == "200"
+    assert [access.status for access in user.proxy.accesses()[before:]] == [200]
+    assert not user.desktop.windows(SIGN_IN)
 
 
 @pytest.mark.usefixtures("window_manager")
 def test_a_mistyped_password_is_said_and_costs_one_failed_log_on(
-    person: Person, reader: ScreenReader, account: SearchableSecret
+    user: DesktopUser, reader: ScreenReader, account: SearchableSecret
 ) -> None:
-    person.set_up()
-    person.start()
-    program = person.visit()
-    person.sign_in(SearchableSecret())
+    user.set_up()
+    user.start()
+    program = user.visit()
+    user.sign_in(SearchableSecret())
     reader.wait_until_said(NOT_ACCEPTED)
-    assert person.proxy.failed_logons() == 1
-    # What was typed is selected: typing replaces it.
-    person.correct(account)
+    assert user.proxy.failed_logons() == 1
+    # The typed text is selected: typing replaces it.
+    user.correct(account)
     assert program.result().out == "200"
-    assert person.proxy.failed_logons() == 1
+    assert user.proxy.failed_logons() == 1
 
 
 @pytest.mark.usefixtures("window_manager")
 def test_a_password_is_left_nowhere_but_in_the_keyring(
-    person: Person,
+    user: DesktopUser,
     reader: ScreenReader,
     keyring: KeyringSession,
     account: SearchableSecret,
     place: Home,
 ) -> None:
     mistyped = SearchableSecret()
-    person.set_up()
-    process, _ = person.start()
-    front_end = person.look_on()
-    program = person.visit()
-    person.sign_in(mistyped)
+    user.set_up()
+    process, _ = user.start()
+    front_end = user.observe()
+    program = user.visit()
+    user.sign_in(mistyped)
     reader.wait_until_said(NOT_ACCEPTED)
     heard = reader.read()
-    person.correct(account)
+    user.correct(account)
     assert program.result().out == "200"
     keyring.wait_for_entries(1)
     running = list(process_and_children(process.pid))
@@ -231,7 +231,7 @@ def test_a_password_is_left_nowhere_but_in_the_keyring(
         secret.assert_absent(running)
         secret.assert_absent(files_below(place.root))
         secret.assert_absent(files_below(keyring.home))
-        said = [text("programs", person.tray.describe()), text("screen reader", heard)]
+        said = [text("programs", user.tray.describe()), text("screen reader", heard)]
         secret.assert_absent([*said, ("control socket", front_end.trace)])
 
 
@@ -239,65 +239,65 @@ def test_a_password_is_left_nowhere_but_in_the_keyring(
 
 
 @pytest.fixture
-def two_profiles(person: Person, lab: Squid) -> None:
+def two_profiles(user: DesktopUser, lab: Squid) -> None:
     """Office is in use, and there is Lab."""
-    person.set_up()
-    person.tray.run("profiles", "add", "Lab", lab.address, "--sign-in", "none")
+    user.set_up()
+    user.tray.run("profiles", "add", "Lab", lab.address, "--sign-in", "none")
 
 
 @pytest.mark.usefixtures("two_profiles")
 def test_a_profile_is_switched_from_the_menu_of_a_panel_on_d_bus(
-    person: Person, host: TrayHost, lab: Squid
+    user: DesktopUser, host: TrayHost, lab: Squid
 ) -> None:
-    person.start()
+    user.start()
     item = host.wait_for_item()
     host.wait_until(lambda: any(label.startswith("Lab") for label in item.labels()))
     assert item.row("Office — 127").is_checked
     item.click("Lab")
-    person.look_on().wait_for_status(uses_lab)
-    assert person.visit().result().out == "200"
+    user.observe().wait_for_status(uses_lab)
+    assert user.visit().result().out == "200"
     assert [access.status for access in lab.accesses()] == [200]
-    assert person.proxy.accesses() == []
+    assert user.proxy.accesses() == []
 
 
 @pytest.mark.usefixtures("window_manager", "two_profiles")
 def test_a_profile_is_switched_from_the_menu_with_mouse_and_keys(
-    person: Person, reader: ScreenReader, lab: Squid
+    user: DesktopUser, reader: ScreenReader, lab: Squid
 ) -> None:
-    person.start()
-    choose(person.desktop, reader, "Lab")
-    person.look_on().wait_for_status(uses_lab)
-    assert person.visit().result().out == "200"
+    user.start()
+    choose(user.desktop, reader, "Lab")
+    user.observe().wait_for_status(uses_lab)
+    assert user.visit().result().out == "200"
     assert [access.status for access in lab.accesses()] == [200]
-    assert person.proxy.accesses() == []
+    assert user.proxy.accesses() == []
 
 
 @pytest.mark.usefixtures("window_manager")
-def test_quit_ends_the_tray_and_the_service(person: Person, reader: ScreenReader) -> None:
-    person.set_up()
-    process, service = person.start()
+def test_quit_ends_the_tray_and_the_service(user: DesktopUser, reader: ScreenReader) -> None:
+    user.set_up()
+    process, service = user.start()
     with ending(service.pid):
-        choose(person.desktop, reader, "Quit")
+        choose(user.desktop, reader, "Quit")
         assert process.wait() == 0
 
 
-def test_a_second_start_shows_the_window_of_the_first(person: Person, host: TrayHost) -> None:
-    person.set_up()
-    first, service = person.start()
+def test_a_second_start_shows_the_window_of_the_first(user: DesktopUser, host: TrayHost) -> None:
+    user.set_up()
+    first, service = user.start()
     host.wait_for_item()
-    assert not person.desktop.windows(WINDOW)
-    second = person.tray.start()
+    assert not user.desktop.windows(WINDOW)
+    second = user.tray.start()
     assert second.wait() == 0
-    assert person.desktop.wait_for_window(WINDOW)
+    assert user.desktop.wait_for_window(WINDOW)
     assert first.running
-    again = person.tray.status()
+    again = user.tray.status()
     assert again
     assert again.pid == service.pid
 
 
 @pytest.mark.parametrize("appearance", ColorScheme, ids=lambda wanted: wanted.name.lower())
 @pytest.mark.usefixtures("window_manager")
-def test_windows_are_light_or_dark_as_the_person_wants(
+def test_windows_are_light_or_dark_as_the_user_prefers(
     desktop: Desktop,
     reader: ScreenReader,
     proxy: Squid,
@@ -310,19 +310,19 @@ def test_windows_are_light_or_dark_as_the_person_wants(
         stack.enter_context(SettingsPortal(desktop.bus, appearance))
         more = {**reader.environment(desktop.bus), **SettingsPortal.ENVIRONMENT}
         tray = stack.enter_context(tray_on(desktop, more))
-        person = Person(tray, desktop, proxy, clients, origin, stack)
-        person.set_up()
-        person.start()
+        user = DesktopUser(tray, desktop, proxy, clients, origin, stack)
+        user.set_up()
+        user.start()
         menu = open_menu(desktop, "TrayProxy")
         reader.follow(lambda: desktop.press("Down"), to="Office")
         shots = [shoot(desktop, menu, f"menu-{name}")]
         desktop.press("Escape")
-        person.visit()
+        user.visit()
         dialog = desktop.wait_for_window(SIGN_IN)
         desktop.wait_until_active(dialog)
         shots.append(shoot(desktop, dialog, f"sign-in-{name}"))
         shoot(desktop, "root", f"desktop-{name}")
-        person.sign_in(SearchableSecret())
+        user.sign_in(SearchableSecret())
         reader.wait_until_said(NOT_ACCEPTED)
         shots.append(shoot(desktop, dialog, f"rejected-{name}"))
     assert [is_dark(desktop, shot) for shot in shots] == [appearance is ColorScheme.DARK] * len(
@@ -335,19 +335,19 @@ def test_windows_are_light_or_dark_as_the_person_wants(
 
 @pytest.mark.usefixtures("window_manager", "two_profiles")
 def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
-    person: Person, account: SearchableSecret
+    user: DesktopUser, account: SearchableSecret
 ) -> None:
-    desktop, tray, origin = person.desktop, person.tray, person.origin
+    desktop, tray, origin = user.desktop, user.tray, user.origin
     gate = origin.gate("half")
-    got = person.clients.home.root / "got"
+    got = user.clients.home.root / "got"
     tray.run("profiles", "use", "Lab")
-    killed, service = person.start()
+    killed, service = user.start()
     slow = origin.url(f"/gate/half/{SIZE}")
-    transfer = person.clients.curl("-x", tray.url, "-o", str(got), slow)
+    transfer = user.clients.curl("-x", tray.url, "-o", str(got), slow)
     assert gate.reached.wait(20)
     tray.run("profiles", "use", "Office")
-    program = person.visit()
-    shown = person.look_on().wait_for_prompt()
+    program = user.visit()
+    shown = user.observe().wait_for_prompt()
     desktop.wait_for_window(SIGN_IN)
     killed.signal(signal.SIGKILL)
     killed.wait()
@@ -355,8 +355,8 @@ def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
     gate.opened.set()
     assert transfer.result().code == 0
     tray.start()
-    again = person.look_on()
-    person.sign_in(account)
+    again = user.observe()
+    user.sign_in(account)
     assert program.result().out == "200"
     assert [question.number for question in again.prompts] == [shown.number]
     assert tray.wait_for_service().pid == service.pid
@@ -365,20 +365,20 @@ def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
 
 @pytest.mark.usefixtures("window_manager")
 def test_a_killed_service_comes_back_and_nobody_is_asked(
-    person: Person, account: SearchableSecret
+    user: DesktopUser, account: SearchableSecret
 ) -> None:
-    person.set_up("--user", account.user)
-    person.tray.run("login", "Office", "--stdin", stdin=f"{account.password}\n".encode())
-    process, killed = person.start()
-    assert person.visit().result().out == "200"
+    user.set_up("--user", account.user)
+    user.tray.run("login", "Office", "--stdin", stdin=f"{account.password}\n".encode())
+    process, killed = user.start()
+    assert user.visit().result().out == "200"
     with ending(killed.pid):
         os.kill(killed.pid, signal.SIGKILL)
-    again = person.tray.wait_for_service(instead_of=killed.pid)
+    again = user.tray.wait_for_service(instead_of=killed.pid)
     assert again.address == killed.address
-    front_end = person.look_on()
-    assert person.visit().result().out == "200"
+    front_end = user.observe()
+    assert user.visit().result().out == "200"
     assert front_end.prompts == []
-    assert not person.desktop.windows(SIGN_IN)
+    assert not user.desktop.windows(SIGN_IN)
     assert process.running
 
 
@@ -412,12 +412,12 @@ def gateway(reports: Reports) -> Iterator[ScriptedUpstream]:
 
 @pytest.mark.usefixtures("window_manager")
 def test_a_sign_in_page_of_the_network_is_told_and_programs_connect_directly_for_a_while(
-    person: Person, notifications: NotificationService, gateway: ScriptedUpstream
+    user: DesktopUser, notifications: NotificationService, gateway: ScriptedUpstream
 ) -> None:
-    person.tray.run("profiles", "add", "Hotel", f"127.0.0.1:{gateway.port}", "--sign-in", "none")
-    person.start()
-    front_end = person.look_on()
-    assert person.visit().result().out == "511"
+    user.tray.run("profiles", "add", "Hotel", f"127.0.0.1:{gateway.port}", "--sign-in", "none")
+    user.start()
+    front_end = user.observe()
+    assert user.visit().result().out == "511"
     shown = notifications.wait_for_one()
     assert shown.title == "This network wants you to sign in on its own page"
     assert "portal" not in shown.body
@@ -428,14 +428,14 @@ def test_a_sign_in_page_of_the_network_is_told_and_programs_connect_directly_for
         "Connect directly for 5 minutes",
     )
     assert shown.hints["suppress-sound"] is True
-    assert person.tray.start().wait() == 0
-    window = person.desktop.wait_for_window(WINDOW)
-    shoot(person.desktop, window, "sign-in-page")
+    assert user.tray.start().wait() == 0
+    window = user.desktop.wait_for_window(WINDOW)
+    shoot(user.desktop, window, "sign-in-page")
     notifications.choose(shown, "connect-directly")
     told = front_end.wait_for_status(lambda status: status.direct)
     assert told.direct_until is not None
     notifications.wait_until(lambda: not notifications.open)
     # The name of the site is known to no proxy here.
-    url = f"http://127.0.0.1:{person.origin.port}/hello"
-    assert person.clients.curl("-x", person.tray.url, url).result().out == "hello"
-    shoot(person.desktop, window, "sign-in-page-direct")
+    url = f"http://127.0.0.1:{user.origin.port}/hello"
+    assert user.clients.curl("-x", user.tray.url, url).result().out == "hello"
+    shoot(user.desktop, window, "sign-in-page-direct")

@@ -139,5 +139,5 @@ class Profile:
         Args:
             upstream: The URL of the upstream; for an unknown URL, the preferred upstream is kept.
         """
-        named = (one for one in self.upstreams if str(one) == upstream)
+        named = (own for own in self.upstreams if str(own) == upstream)
         return replace(self, upstream=next(named, self.upstream), fallbacks=())

@@ -122,7 +122,7 @@ class Forwarder:
             framing = self._request.framing
             is_too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
             may_be_repeated = any(
-                one.authenticates_requests for one in (route, *preferred.fallbacks)
+                candidate.authenticates_requests for candidate in (route, *preferred.fallbacks)
             )
             replay_buffer = ReplayBuffer(may_be_repeated and not is_too_large)
             return await self._send_until_answered(
