@@ -84,9 +84,8 @@ class ClientDownstream:
         has_timed_out: True if the request of the fast path got no response before the deadline.
         pending_credentials: The credentials in the current request of the request loop while the
             request has no response; None if there is no such request.
-        is_registered_idle: True if exactly the client and `idle_upstream` are registered, both for
-            reading.
-        idle_upstream: The upstream connection registered by `register_idle`; None without one.
+        idle_upstream: The upstream connection if exactly the client and this connection are
+            registered, both for reading; otherwise None.
     """
 
     __slots__ = (
@@ -98,7 +97,6 @@ class ClientDownstream:
         "deadline",
         "has_timed_out",
         "idle_upstream",
-        "is_registered_idle",
         "pending_credentials",
         "upstream",
     )
@@ -124,7 +122,6 @@ class ClientDownstream:
         self.deadline: float | None = None
         self.has_timed_out = False
         self.pending_credentials: Credentials | None = None
-        self.is_registered_idle = False
         self.idle_upstream: UpstreamConnection | None = None
         self._is_held = is_held
         self._registered = NO_EVENTS
@@ -168,7 +165,7 @@ class ClientDownstream:
         if upstream is not None:
             events[upstream.stream.descriptor] = READ
         self.register(events, on_event)
-        self.is_registered_idle, self.idle_upstream = True, upstream
+        self.idle_upstream = upstream
 
     def register(self, events: dict[int, int], on_event: ReadyHandler) -> None:
         """Register for exactly these events.
@@ -180,7 +177,7 @@ class ClientDownstream:
         Raises:
             OSError: The poller cannot register a descriptor.
         """
-        self.is_registered_idle, self.idle_upstream = False, None
+        self.idle_upstream = None
         registered, poller = self._registered, self.context.poller
         self._registered = events
         for descriptor in registered:
@@ -199,7 +196,7 @@ class ClientDownstream:
             rest = dict(self._registered)
             del rest[descriptor]
             self._registered = rest
-            self.is_registered_idle, self.idle_upstream = False, None
+            self.idle_upstream = None
 
     # --- the client ---
 

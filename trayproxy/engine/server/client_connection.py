@@ -142,10 +142,7 @@ class ClientConnection(Work[AcceptedConnection]):
         self._request_loop: RequestLoop | None = None
         self._silence: SilenceTimer | None = None
 
-    @staticmethod
-    def create(*args: Any) -> AcceptedConnection:
-        """Return the argument `work` of the constructor: the accepted connection."""
-        return AcceptedConnection(*args)
+    create = staticmethod(AcceptedConnection)
 
     def initialize(self) -> None:
         """Ask access control, and handle the octets received so far."""
@@ -163,7 +160,7 @@ class ClientConnection(Work[AcceptedConnection]):
             self._start(RequestLoop(downstream, self._services.auth, self._resume, is_refused=True))
             return
         self._on_event(downstream.client.descriptor, READ)
-        if downstream.is_registered_idle and self.sent is None:
+        if self.sent is None and self._request_loop is None:
             downstream.set_deadline(context.limits.first_octet_s)  # No octets have arrived yet.
 
     @property
@@ -222,9 +219,7 @@ class ClientConnection(Work[AcceptedConnection]):
         """Take the next step after a result of the fast path."""
         downstream = self.downstream
         if result is WAIT:
-            is_current = downstream.idle_upstream is downstream.upstream
-            if not (downstream.is_registered_idle and is_current):
-                self._register()
+            self._register()
         elif result is END:
             self.sent = None
             self._finish()
