@@ -29,9 +29,9 @@ def test_the_introduction_contains_the_login_and_the_addresses() -> None:
         assert fact in text
 
 
-@pytest.mark.unix
 @pytest.mark.parametrize("has_tray", [True, False])
-def test_the_introduction_fits_a_terminal(has_tray: bool) -> None:
+def test_the_introduction_fits_a_terminal(has_tray: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda program: f"/usr/bin/{program}")
     lines = list(introduction(NETWORK, "http://127.0.0.1:65535", has_tray=has_tray))
     assert max(map(len, lines)) <= 100
 

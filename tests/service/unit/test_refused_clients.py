@@ -69,6 +69,7 @@ def harness() -> Iterator[ReporterHarness]:
     harness.close()
 
 
+@pytest.mark.unix
 def test_each_refused_connection_is_counted_and_the_last_is_named(harness: ReporterHarness) -> None:
     assert harness.refuse(NOBODY, 3).count == 3
     known = harness.refuse(1001)
@@ -78,6 +79,7 @@ def test_each_refused_connection_is_counted_and_the_last_is_named(harness: Repor
     assert (known.count, known.user) == (5, f"user{NOBODY}")
 
 
+@pytest.mark.unix
 def test_each_user_is_looked_up_and_logged_once_a_minute(
     harness: ReporterHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_program_that_has_exited_has_no_name(
     assert harness.names.asked == []
 
 
+@pytest.mark.unix
 def test_the_connection_stays_open_until_its_program_is_found(harness: ReporterHarness) -> None:
     harness.refuse(1)
     assert [held.fileno() for held in harness.names.held] == [-1]
