@@ -17,7 +17,7 @@ connection, and a Negotiate handshake a single leg.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from trayproxy.auth.login import Login
 from trayproxy.http.challenges import Challenge
@@ -255,19 +255,13 @@ class ConstantAuthenticator:
 
     Attributes:
         credentials: The credentials of every request.
+        is_constant: True: repeated requests carry the same credentials.
+        blocks: False: no step blocks.
     """
 
     credentials: bytes = field(repr=False)
-
-    @property
-    def is_constant(self) -> bool:
-        """True: repeated requests carry the same credentials."""
-        return True
-
-    @property
-    def blocks(self) -> bool:
-        """False: no step blocks."""
-        return False
+    is_constant: ClassVar[bool] = True
+    blocks: ClassVar[bool] = False
 
     def begin(self, request: RequestToAuthenticate) -> Handshake:
         """Return a handshake of a single leg. A 407 to this leg is a rejection."""

@@ -96,12 +96,9 @@ def as_text(request: CheckProfile, result: CheckResult) -> str:
 def step_text(step: Step, request: CheckProfile) -> str:
     """Return the description of a step."""
     upstream = request.profile.upstream
-    template = STEP_TEXTS.get(step.name)
-    text = (
-        template.format(host=upstream.host, port=upstream.port, url=request.url)
-        if template is not None
-        else step.name
-    )
+    text = step.name
+    if template := STEP_TEXTS.get(step.name):
+        text = template.format(host=upstream.host, port=upstream.port, url=request.url)
     return printable_line(text, _DETAIL_LENGTH)
 
 
@@ -125,11 +122,9 @@ def exit_code(result: CheckResult) -> ExitCode:
 
 
 def _detail(step: Step) -> str:
-    return (
-        "not tried"
-        if step.state is StepState.NOT_TRIED
-        else printable_line(step.detail, _DETAIL_LENGTH)
-    )
+    if step.state is StepState.NOT_TRIED:
+        return "not tried"
+    return printable_line(step.detail, _DETAIL_LENGTH)
 
 
 def _took(step: Step) -> str:

@@ -1,9 +1,9 @@
 """``trayproxy profiles``: list, add, show, edit, remove and use profiles."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
 from trayproxy.cli.arguments import (
     add_sign_in_options,
@@ -14,26 +14,19 @@ from trayproxy.cli.arguments import (
 from trayproxy.cli.output import CommandError, print_line, print_message, printable_line
 from trayproxy.cli.settings import ProfileList, open_settings
 from trayproxy.cli.verb_parser import Arguments, VerbParser
+from trayproxy.control.texts import METHOD_NAMES
 from trayproxy.domain.problem import ExitCode
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import DIRECT_NAME, Encoding, Method, Profile, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_NAME, Encoding, Method, Profile, SignIn
 from trayproxy.profiles.validate import make_id
-
-T = TypeVar("T")
 
 _SIGN_IN_TEXTS = {
     SignIn.PASSWORD: "user name and password",
     SignIn.SSO: "your Windows or Kerberos sign-in, no password",
     SignIn.NONE: "none",
 }
-_METHOD_TEXTS = {
-    Method.NEGOTIATE: "Negotiate",
-    Method.NTLM: "NTLM",
-    Method.DIGEST: "Digest",
-    Method.BASIC: "Basic",
-}
-
 _ENCODING_TEXTS = {Encoding.LATIN_1: "Latin-1"}
+_KINDS = {"sign_in": SignIn, "method": Method, "encoding": Encoding}
 _PROFILE_OPTIONS = ("user", "sign_in", "method", "encoding", "bypass", "fallbacks", "ca_file")
 """The attributes that `_add_profile_options` adds; the value is None if an option is absent."""
 
@@ -55,46 +48,6 @@ def declare_profiles(parser: VerbParser) -> None:
         ("use", _declare_use, "choose the profile in use", "use Office"),
     ):
         parser.add_verb(name, summary, f"trayproxy profiles {example}", declare)
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileChange:
-    """The fields of a profile set by the command line; None leaves a field unchanged.
-
-    Attributes:
-        name: The name of the profile.
-        upstream: The upstream of the profile.
-        user: As in `Profile`, like the following attributes.
-    """
-
-    name: str | None = None
-    upstream: Upstream | None = None
-    user: str | None = None
-    sign_in: str | None = None
-    method: str | None = None
-    encoding: str | None = None
-    bypass: tuple[str, ...] | None = None
-    fallbacks: tuple[Upstream, ...] | None = None
-    ca_file: str | None = None
-
-    def apply(self, profile: Profile) -> Profile:
-        """Return the profile with the changes applied."""
-        return replace(
-            profile,
-            name=_or_default(self.name, profile.name),
-            upstream=_or_default(self.upstream, profile.upstream),
-            user=_or_default(self.user, profile.user),
-            sign_in=SignIn(_or_default(self.sign_in, profile.sign_in)),
-            method=Method(_or_default(self.method, profile.method)),
-            encoding=Encoding(_or_default(self.encoding, profile.encoding)),
-            bypass=_or_default(self.bypass, profile.bypass),
-            fallbacks=_or_default(self.fallbacks, profile.fallbacks),
-            ca_file=_or_default(self.ca_file, profile.ca_file),
-        )
-
-
-def _or_default(value: T | None, default: T) -> T:
-    return default if value is None else value
 
 
 def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None:
@@ -164,7 +117,7 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "Otherwise": ", ".join(map(str, profile.fallbacks)),
         "Certificate": printable_line(profile.ca_file),
         "Sign-in": _SIGN_IN_TEXTS[profile.sign_in],
-        "Method": _METHOD_TEXTS.get(profile.method, ""),
+        "Method": METHOD_NAMES.get(profile.method, ""),
         "Encoding": _ENCODING_TEXTS.get(profile.encoding, ""),
         "User name": printable_line(profile.user) or "not set",
         "Not used for": ", ".join(map(printable_line, profile.bypass)) or "nothing",
@@ -192,10 +145,10 @@ def _declare_add(parser: VerbParser) -> None:
 
 def _add(paths: Paths, arguments: Arguments) -> None:
     name = arguments.name
-    change = ProfileChange(**{part: getattr(arguments, part) for part in _PROFILE_OPTIONS})
+    changes = _given(arguments, _PROFILE_OPTIONS)
     with open_settings(paths) as settings:
         taken = [profile.id for profile in settings.profiles().all]
-        made = change.apply(Profile(make_id(name, taken), name, arguments.upstream))
+        made = replace(Profile(make_id(name, taken), name, arguments.upstream), **changes)
         settings.save(made)
         if arguments.use:
             settings.use(made)
@@ -203,6 +156,16 @@ def _add(paths: Paths, arguments: Arguments) -> None:
     print_message(
         f"Added “{printable_line(made.name)}”{', which is in use now' if in_use else ''}."
     )
+
+
+def _given(arguments: Arguments, options: Iterable[str]) -> dict[str, Any]:
+    """Return the values of the given options, by the names of the fields of a profile."""
+    values = {option: getattr(arguments, option) for option in options}
+    return {
+        option: _KINDS[option](value) if option in _KINDS else value
+        for option, value in values.items()
+        if value is not None
+    }
 
 
 def _declare_edit(parser: VerbParser) -> None:
@@ -220,13 +183,13 @@ def _declare_edit(parser: VerbParser) -> None:
 
 
 def _edit(paths: Paths, arguments: Arguments) -> None:
-    parts = {part: getattr(arguments, part) for part in (*_PROFILE_OPTIONS, "name", "upstream")}
-    if all(value is None for value in parts.values()):
+    changes = _given(arguments, (*_PROFILE_OPTIONS, "name", "upstream"))
+    if not changes:
         raise CommandError(
             "Give at least one change; see: trayproxy profiles edit --help", ExitCode.USAGE
         )
     with open_settings(paths) as settings:
-        changed = ProfileChange(**parts).apply(settings.profiles().find(arguments.profile))
+        changed = replace(settings.profiles().find(arguments.profile), **changes)
         settings.save(changed)
     print_message(f"Changed “{printable_line(changed.name)}”.")
 

@@ -81,79 +81,11 @@ class PasswordStore(Protocol):
 
     def forget(self, profile: Profile) -> "Future[Problem | None]":
         """Delete the login of a profile."""
-        ...
 
 
 SaveLoginOffline = Callable[[Paths, Config, Profile, Login, bool], Problem | None]
 """Verifies a login of a profile, which was just typed or not, and saves it; returns the problem if
 the login was not saved."""
-
-
-class Settings(Protocol):
-    """The settings, and the passwords of the profiles.
-
-    Each method raises `CommandError` if it fails.
-    """
-
-    def profiles(self) -> ProfileList:
-        """Return the profiles."""
-        ...
-
-    def save(self, profile: Profile) -> None:
-        """Add a profile, or replace the profile with the same id."""
-        ...
-
-    def delete(self, profile: Profile, *, forget: bool) -> None:
-        """Delete a profile, and its saved password if `forget` is True."""
-        ...
-
-    def use(self, profile: Profile) -> None:
-        """Activate a profile."""
-        ...
-
-    def connect_directly(self) -> None:
-        """Make programs connect directly instead of through a profile."""
-        ...
-
-    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
-        """Save a login in the keyring after the proxy has accepted it.
-
-        Args:
-            profile: The profile of the login.
-            login: The login.
-            is_typed: True if a person has just typed the login.
-
-        Returns:
-            The reason for which the running service keeps the accepted login in memory only; None
-            if the keyring keeps it.
-        """
-        ...
-
-    def forget_login(self, profile: Profile) -> None:
-        """Delete a profile's login from the keyring."""
-        ...
-
-
-@contextmanager
-def open_settings(
-    paths: Paths, open_keyring: Callable[[], PasswordStore] | None = None
-) -> Iterator[Settings]:
-    """Yield the settings of the running service; without a service, those of the settings file.
-
-    Args:
-        paths: The paths of the settings and the service.
-        open_keyring: Opens the keyring for settings at rest; None for this user's keyring.
-
-    Raises:
-        CommandError: The settings cannot be opened.
-    """
-    client = connect_if_running(paths)
-    if client is not None:
-        with client:
-            yield ServiceSettings(client)
-        return
-    with _edit_lock(paths):
-        yield OfflineSettings(paths, open_keyring or _open_keyring)
 
 
 class ServiceSettings:
@@ -185,7 +117,17 @@ class ServiceSettings:
         request(self._client, UseProfile(DIRECT_ID))
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
-        """Save an accepted login in the keyring; if that fails, the service keeps it in memory."""
+        """Save a login in the keyring after the proxy has accepted it.
+
+        Args:
+            profile: The profile of the login.
+            login: The login.
+            is_typed: True if a person has just typed the login.
+
+        Returns:
+            The reason for which the running service keeps the accepted login in memory only; None
+            if the keyring keeps it.
+        """
         reply = request(self._client, SaveLogin(profile.id, login, is_typed), _LOGIN_TIMEOUT_S)
         return reply.problem if isinstance(reply, KeptInMemory) else None
 
@@ -271,6 +213,32 @@ class OfflineSettings:
             raise _settings_error(error) from None
         except ProfileError as error:
             raise CommandError(f"The profile was not saved. {error}") from None
+
+
+Settings = ServiceSettings | OfflineSettings
+"""The settings and the passwords of the profiles. Each method raises `CommandError` if it fails."""
+
+
+@contextmanager
+def open_settings(
+    paths: Paths, open_keyring: Callable[[], PasswordStore] | None = None
+) -> Iterator[Settings]:
+    """Yield the settings of the running service; without a service, those of the settings file.
+
+    Args:
+        paths: The paths of the settings and the service.
+        open_keyring: Opens the keyring for settings at rest; None for this user's keyring.
+
+    Raises:
+        CommandError: The settings cannot be opened.
+    """
+    client = connect_if_running(paths)
+    if client is not None:
+        with client:
+            yield ServiceSettings(client)
+        return
+    with _edit_lock(paths):
+        yield OfflineSettings(paths, open_keyring or _open_keyring)
 
 
 def _save_login_offline(

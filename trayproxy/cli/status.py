@@ -138,11 +138,9 @@ def _sign_in_text(status: Status) -> str:
 def refused_clients_text(refused: RefusedClients) -> str:
     """Return the number of refused connections and the origin of the last refused connection."""
     connections = "connection" if refused.count == 1 else "connections"
-    origin = (
-        f"user {printable_line(refused.user)}"
-        if refused.user
-        else "a program that had already ended"
-    )
+    origin = "a program that had already ended"
+    if refused.user:
+        origin = f"user {printable_line(refused.user)}"
     program = f" ({printable_line(refused.program)})" if refused.program else ""
     last = strftime("%H:%M", localtime(refused.last))
     return f"{refused.count} {connections}, the last one of {origin}{program} at {last}"
@@ -150,8 +148,5 @@ def refused_clients_text(refused: RefusedClients) -> str:
 
 def keyring_text(keyring: KeyringStatus) -> str:
     """Return the name and the state of the password store."""
-    return (
-        f"{printable_line(keyring.name)}, {_KEYRING_TEXTS[keyring.state]}"
-        if keyring.name
-        else _KEYRING_TEXTS[keyring.state]
-    )
+    text = _KEYRING_TEXTS[keyring.state]
+    return f"{printable_line(keyring.name)}, {text}" if keyring.name else text

@@ -66,16 +66,13 @@ class Handler(Protocol):
         While `Subscribe` is handled, events sent to the session are held back until its
         reply is sent.
         """
-        ...
 
     def attached(self, session: "Session") -> None:
         """Handle the connection of a front end after its `Hello`."""
-        ...
 
     def detached(self, session: "Session") -> None:
         """Handle the disconnection of a front end after its `Hello`; its requests may still
         run."""
-        ...
 
 
 class Session(asyncio.Protocol):

@@ -14,6 +14,7 @@ from trayproxy.control.icon_state import (
 )
 from trayproxy.control.messages import Status, StepState
 from trayproxy.domain.signin import Prompt, PromptReason, SignInState, Transport
+from trayproxy.profiles.profile import Method
 
 
 def QT_TRANSLATE_NOOP(context: str, text: str) -> str:
@@ -167,6 +168,13 @@ def transport_text(transport: Transport, method: str) -> str:
     )
 
 
+METHOD_NAMES = {
+    Method.NEGOTIATE: "Negotiate",
+    Method.NTLM: "NTLM",
+    Method.DIGEST: "Digest",
+    Method.BASIC: "Basic",
+}
+"""The names of the authentication schemes, which are not translated."""
 STEP_MARKS = {
     StepState.OK: "✔",
     StepState.FAILED: "✖",

@@ -36,7 +36,6 @@ class PeerCheck(Protocol):
         Raises:
             UntrustedPeerError: The proof is wrong.
         """
-        ...
 
 
 class ControlAddress(Protocol):
@@ -48,7 +47,6 @@ class ControlAddress(Protocol):
         Raises:
             OSError: The socket or its file cannot be created.
         """
-        ...
 
     def maintain(self) -> float | None:
         """Restore the address if another program has removed it; the caller must hold the instance
@@ -57,7 +55,6 @@ class ControlAddress(Protocol):
         Returns:
             The seconds until the next call; None if no further call is needed.
         """
-        ...
 
     def check_peer(self, connection: socket.socket) -> PeerCheck | None:
         """Return the remaining check of an accepted connection; None if it has passed.
@@ -65,7 +62,6 @@ class ControlAddress(Protocol):
         Raises:
             UntrustedPeerError: The connection belongs to another user.
         """
-        ...
 
     def connect(self, timeout_s: float) -> socket.socket:
         """Return a connection to the service, after the check that this user owns the service.
@@ -77,8 +73,6 @@ class ControlAddress(Protocol):
             NotRunningError: No program accepts connections at this address.
             UntrustedPeerError: A process of another user accepts connections at this address.
         """
-        ...
 
     def remove(self) -> None:
         """Remove the address; the caller must hold the instance lock."""
-        ...

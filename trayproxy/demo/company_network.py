@@ -71,7 +71,7 @@ def company_network(log: Callable[[ProxyLogEntry], None]) -> Iterator[CompanyNet
         log: Called with every request to a proxy, on the network's thread.
     """
     login = new_login()
-    started: Future[tuple[Ports, Callable[[], None]]] = Future()
+    started: Future[tuple[Ports, Callable[[], object]]] = Future()
     thread = Thread(target=asyncio.run, args=(_serve(login, log, started),), name="office")
     thread.start()
     ports, stop = started.result()
@@ -85,7 +85,7 @@ def company_network(log: Callable[[ProxyLogEntry], None]) -> Iterator[CompanyNet
 async def _serve(
     login: Login,
     log: Callable[[ProxyLogEntry], None],
-    started: Future[tuple[Ports, Callable[[], None]]],
+    started: Future[tuple[Ports, Callable[[], object]]],
 ) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
@@ -97,9 +97,5 @@ async def _serve(
         except OSError as error:
             started.set_exception(error)
             return
-        started.set_result((Ports(*ports), partial(_stop, loop, ending)))
+        started.set_result((Ports(*ports), partial(loop.call_soon_threadsafe, ending.set)))
         await ending.wait()
-
-
-def _stop(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
-    loop.call_soon_threadsafe(ending.set)

@@ -183,11 +183,9 @@ def _port(running: subprocess.Popen[str], error_file: Path) -> int:
     except EOFError:
         # The error file is complete after the end of the process.
         terminate(running)
-        output = (
-            error_file.read_text("utf-8")[-_OUTPUT_TAIL_LENGTH:].strip()
-            if error_file.exists()
-            else ""
-        )
+        output = ""
+        if error_file.exists():
+            output = error_file.read_text("utf-8")[-_OUTPUT_TAIL_LENGTH:].strip()
         raise SurroundingsError(
             f"TrayProxy ended with code {running.returncode}. {output}"
         ) from None

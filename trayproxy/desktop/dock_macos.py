@@ -26,7 +26,7 @@ def become_accessory(runtime: Any = None) -> bool:
         runtime: The Objective-C runtime to call (objc/runtime.h); None for the system's.
     """
     try:
-        runtime = runtime or _load()
+        runtime = runtime or _Runtime()
     except (OSError, AttributeError) as error:
         logger.info("the icon cannot be removed from the Dock: %s", error)
         return False
@@ -40,7 +40,12 @@ def become_accessory(runtime: Any = None) -> bool:
 
 
 class _Runtime:
-    """The Objective-C runtime of the system, with the types of its functions declared."""
+    """The Objective-C runtime of the system, with the types of its functions declared.
+
+    Raises:
+        OSError: The library cannot be loaded.
+        AttributeError: The library lacks a function.
+    """
 
     def __init__(self) -> None:
         library: Any = ctypes.CDLL("/usr/lib/libobjc.A.dylib")
@@ -55,13 +60,3 @@ class _Runtime:
         self.send_number: Any = ctypes.CFUNCTYPE(ctypes.c_bool, pointer, pointer, ctypes.c_long)(
             ("objc_msgSend", library)
         )
-
-
-def _load() -> _Runtime:
-    """Load the Objective-C runtime of the system.
-
-    Raises:
-        OSError: The library cannot be loaded.
-        AttributeError: The library lacks a function.
-    """
-    return _Runtime()

@@ -32,7 +32,6 @@ class Terminal(Protocol):
 
     def write(self, text: str) -> None:
         """Write text, which must contain no control characters except line feeds."""
-        ...
 
     def read_line(
         self, prompt: str, *, hidden: bool, watch: Sequence[int], is_wanted: Callable[[], bool]
@@ -53,11 +52,9 @@ class Terminal(Protocol):
             OSError: The terminal was closed.
             UnicodeDecodeError: The line is not valid UTF-8.
         """
-        ...
 
     def close(self) -> None:
         """Close the terminal."""
-        ...
 
 
 def open_terminal() -> Terminal:

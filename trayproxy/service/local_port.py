@@ -76,7 +76,7 @@ class LocalPort:
                 problem, free_port = self._start_problem(error)
                 if not self._waits:
                     return problem
-                if problem != self._publisher.listen_problem:
+                if problem != self._publisher.own_values.problem:
                     logger.error("%s: %s", problem.title, problem.body)
                 self._publisher.set_listen_failed(problem, free_port)
             else:
@@ -107,7 +107,7 @@ class LocalPort:
 
     def return_to_configured(self) -> Problem | None:
         """Listen on the configured port again; return why this failed, None if it did not."""
-        if not self._publisher.wanted_port:
+        if not self._publisher.own_values.wanted_port:
             return None
         host, _, _ = self._engine.address.rpartition(":")
         try:

@@ -243,7 +243,7 @@ class RequestHandler:
         if port == 0:
             problem = self._port.return_to_configured()
             return Done() if problem is None else Failed(problem, ExitCode.PORT)
-        if self._publisher.listener is not ListenerState.FAILED:
+        if self._publisher.own_values.listener is not ListenerState.FAILED:
             return Failed(ALREADY_LISTENING, ExitCode.FAILED)
         self._port.use(check_port(port))
         return Done()

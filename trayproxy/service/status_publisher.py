@@ -48,6 +48,7 @@ class StatusPublisher:
     Attributes:
         upstream: The state of the active profile's upstream.
         notices: Problems of the settings.
+        own_values: The fields set through this object; the other fields have their defaults.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class StatusPublisher:
         self._loop = loop
         self._send = send
         self._has_subscribers = has_subscribers
-        self._set_values = Status(__version__, os.getpid(), ListenerState.STARTING, "")
+        self.own_values = Status(__version__, os.getpid(), ListenerState.STARTING, "")
         """The fields of the status that the service has set."""
         self._sources: StatusSources | None = None
         self._other_loopback: Problem | None = None
@@ -81,7 +82,7 @@ class StatusPublisher:
     def attach(self, sources: StatusSources, address: str) -> None:
         """Set the sources of the status, and the configured address."""
         self._sources = sources
-        self._set_values = replace(self._set_values, address=address)
+        self.own_values = replace(self.own_values, address=address)
 
     def switch_profile(
         self, profile: Profile | None, profiles: tuple[Profile, ...], *, direct: bool = False
@@ -93,7 +94,7 @@ class StatusPublisher:
             profiles: All profiles in menu order.
             direct: True if programs connect directly.
         """
-        self.upstream.use(profile, is_same=profile == self._set_values.profile)
+        self.upstream.use(profile, is_same=profile == self.own_values.profile)
         self._set(profile=profile, profiles=profiles, direct=direct)
 
     def update_profiles(self, profile: Profile | None, profiles: tuple[Profile, ...]) -> None:
@@ -150,23 +151,8 @@ class StatusPublisher:
 
     def _set(self, **fields: object) -> None:
         """Set fields of the status."""
-        self._set_values = replace(self._set_values, **fields)
+        self.own_values = replace(self.own_values, **fields)
         self.publish_soon()
-
-    @property
-    def listener(self) -> ListenerState:
-        """Whether TrayProxy accepts connections."""
-        return self._set_values.listener
-
-    @property
-    def listen_problem(self) -> Problem | None:
-        """Why TrayProxy does not accept connections, None if it does."""
-        return self._set_values.problem
-
-    @property
-    def wanted_port(self) -> int:
-        """The configured port while this run uses another port, else 0."""
-        return self._set_values.wanted_port
 
     # --- publishing ---
 
@@ -204,10 +190,10 @@ class StatusPublisher:
         """Return the status."""
         upstream = self.upstream
         status = replace(
-            self._set_values,
+            self.own_values,
             upstream=upstream.state,
             upstream_since=upstream.since,
-            problem=self._set_values.problem or upstream.problem,
+            problem=self.own_values.problem or upstream.problem,
             notices=(
                 *self._other_port_notices(),
                 *((self._other_loopback,) if self._other_loopback is not None else ()),
@@ -225,7 +211,7 @@ class StatusPublisher:
 
     def _other_port_notices(self) -> tuple[Problem, ...]:
         """Return the notice about a port different from the configured port."""
-        wanted_port, address = self._set_values.wanted_port, self._set_values.address
+        wanted_port, address = self.own_values.wanted_port, self.own_values.address
         if not wanted_port:
             return ()
         host, _, port = address.rpartition(":")

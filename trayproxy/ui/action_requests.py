@@ -15,7 +15,6 @@ from trayproxy.control.messages import (
     UsePort,
     UseProfile,
 )
-from trayproxy.domain.signin import Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.prompts import PromptDialogs
@@ -86,11 +85,6 @@ class ActionRequests(QObject):
         """Open the sign-in dialog of a profile."""
         if not self._prompts.present():
             self._client.request(SignInNow(profile_id), self._on_reply)
-
-    @Slot(object)
-    def decline_prompt(self, snooze: Snooze) -> None:
-        """Decline the prompt for a time."""
-        self._prompts.decline(snooze)
 
     @Slot(str)
     def forget_login(self, profile_id: str) -> None:

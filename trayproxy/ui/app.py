@@ -96,7 +96,7 @@ class App(QObject):
         self._actions = ActionRequests(
             self.client, self.prompts, self.window, self._display, parent=self
         )
-        self._shutdown = Shutdown(self.client, self.supervisor, self)
+        self.shutdown = Shutdown(self.client, self.supervisor, self)
         self._no_tray_timer = QTimer(self, singleShot=True)
         self._connect_client()
         self._connect_menu()
@@ -121,11 +121,6 @@ class App(QObject):
         if token:
             os.environ["XDG_ACTIVATION_TOKEN"] = token
         self.window.present()
-
-    @Slot(int)
-    def handle_signal(self, number: int) -> None:
-        """Quit TrayProxy at SIGINT; end only the tray at SIGTERM."""
-        self._shutdown.handle_signal(number)
 
     def close(self) -> None:
         """Disconnect from the service, remove all windows and stop all timers."""
@@ -158,13 +153,13 @@ class App(QObject):
         self.menu.opening.connect(self._on_menu_opening)
         self.menu.address_chosen.connect(self._actions.copy_address)
         self.menu.sign_in_chosen.connect(self._actions.sign_in)
-        self.menu.not_now_chosen.connect(self._actions.decline_prompt)
+        self.menu.not_now_chosen.connect(self.prompts.decline)
         self.menu.profile_chosen.connect(self._actions.use_profile)
         self.menu.profiles_chosen.connect(self.show_window)
         self.menu.port_chosen.connect(self._actions.use_port)
         self.menu.direct_for_now_chosen.connect(self._actions.connect_directly_for_now)
         self.menu.retry_chosen.connect(self.supervisor.retry_now)
-        self.menu.quit_chosen.connect(self._shutdown.quit)
+        self.menu.quit_chosen.connect(self.shutdown.quit)
         self.tray.primary_activated.connect(self._on_primary_click)
         self.tray.window_requested.connect(self.show_window)
         self.tray.direct_toggled.connect(self._actions.toggle_direct)
@@ -186,7 +181,7 @@ class App(QObject):
         self.window.copy_requested.connect(self._actions.copy_address)
         self.window.port_requested.connect(self._actions.use_port)
         self.window.retry_requested.connect(self.supervisor.retry_now)
-        self.window.quit_requested.connect(self._shutdown.quit)
+        self.window.quit_requested.connect(self.shutdown.quit)
 
     # --- Service events --------------------------------------------------------------------------
 
@@ -335,7 +330,7 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
         start,
         is_background=is_background,
     )
-    interrupts.received.connect(app.handle_signal)
+    interrupts.received.connect(app.shutdown.handle_signal)
     QTimer.singleShot(0, app, app.start)
     try:
         return application.exec()

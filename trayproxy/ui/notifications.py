@@ -53,15 +53,12 @@ class NotificationChannel(Protocol):
     @property
     def chosen(self) -> SignalInstance:
         """A signal (str, str): the key of the chosen action, and an XDG activation token or ""."""
-        ...
 
     def post(self, notification: Notification) -> None:
         """Show a notification in place of the previous one."""
-        ...
 
     def withdraw(self) -> None:
         """Remove the notification from the screen."""
-        ...
 
 
 class Notifier(QObject):

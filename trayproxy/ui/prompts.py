@@ -26,6 +26,9 @@ _PROFILE_LENGTH = 30
 class PromptDialogs(QObject):
     """Shows a dialog for each prompt and sends the user's input to the service.
 
+    Attributes:
+        dialog: The dialog on the screen, None if there is no dialog.
+
     Signals:
         changed: `pending` may have changed.
     """
@@ -46,7 +49,7 @@ class PromptDialogs(QObject):
         self._client = client
         self._notifier = notifier
         self._prompts: dict[int, Prompt] = {}
-        self._dialog: SignInDialog | None = None
+        self.dialog: SignInDialog | None = None
         client.prompt_changed.connect(self._on_prompt_changed)
         client.prompt_closed.connect(self._on_prompt_closed)
         client.lost.connect(self.close)
@@ -57,52 +60,48 @@ class PromptDialogs(QObject):
         """The oldest open prompt, None if there is no prompt."""
         return self._prompts[min(self._prompts)] if self._prompts else None
 
-    @property
-    def dialog(self) -> SignInDialog | None:
-        """The dialog on the screen, None if there is no dialog."""
-        return self._dialog
-
     def present(self, token: str = "") -> bool:
         """Activate the dialog; return whether there is a dialog.
 
         Args:
             token: An XDG activation token, which some compositors require for activation.
         """
-        if self._dialog is None:
+        if self.dialog is None:
             return False
         # Qt reads the token from the environment at the next activation (QTBUG-95714).
         if token:
             os.environ["XDG_ACTIVATION_TOKEN"] = token
-        self._dialog.present()
+        self.dialog.present()
         return True
 
+    @Slot(object)
     def decline(self, snooze: Snooze) -> None:
         """Decline the prompt of the dialog for the time of the snooze, as its *Not now* button
         does.
         """
-        if self._dialog is not None:
-            self._dialog.decline(snooze)
+        if self.dialog is not None:
+            self.dialog.decline(snooze)
 
     @Slot()
     def close(self) -> None:
         """Close the dialog. The prompts stay open in the service if it is still running."""
         self._prompts.clear()
-        if self._dialog is not None:
-            self._dialog.dismiss()
+        if self.dialog is not None:
+            self.dialog.dismiss()
         self.changed.emit()
 
     @Slot(object)
     def _on_prompt_changed(self, prompt: Prompt) -> None:
         self._prompts[prompt.number] = prompt
-        if self._dialog is not None and self._dialog.prompt.number == prompt.number:
-            self._dialog.show_prompt(prompt)
+        if self.dialog is not None and self.dialog.prompt.number == prompt.number:
+            self.dialog.show_prompt(prompt)
         self._show_next()
         self.changed.emit()
 
     @Slot(int, object)
     def _on_prompt_closed(self, number: int, ending: Ending) -> None:
         self._prompts.pop(number, None)
-        dialog = self._dialog
+        dialog = self.dialog
         if dialog is not None and dialog.prompt.number == number:
             self._notifier.withdraw()
             if ending is Ending.ACCEPTED:
@@ -113,7 +112,7 @@ class PromptDialogs(QObject):
 
     def _show_next(self) -> None:
         prompt = self.pending
-        if prompt is None or self._dialog is not None:
+        if prompt is None or self.dialog is not None:
             return
         dialog = SignInDialog(prompt)
         dialog.answered.connect(self._on_answered)
@@ -122,12 +121,12 @@ class PromptDialogs(QObject):
         dialog.not_activated.connect(self._on_not_activated)
         dialog.activated.connect(self._notifier.withdraw)
         dialog.closed.connect(self._on_dialog_closed)
-        self._dialog = dialog
+        self.dialog = dialog
         dialog.present()
 
     @Slot(object, bool)
     def _on_answered(self, login: Login, remember: bool) -> None:
-        dialog = self._dialog
+        dialog = self.dialog
         if dialog is None:
             return
         number = dialog.prompt.number
@@ -136,7 +135,7 @@ class PromptDialogs(QObject):
         )
 
     def _on_reply(self, number: int, reply: Reply) -> None:
-        dialog = self._dialog
+        dialog = self.dialog
         if not isinstance(reply, Failed) or reply.problem == SERVICE_LOST:
             return
         if dialog is not None and dialog.prompt.number == number:
@@ -144,19 +143,19 @@ class PromptDialogs(QObject):
 
     @Slot(object)
     def _on_declined(self, snooze: Snooze) -> None:
-        if self._dialog is not None:
-            number = self._dialog.prompt.number
+        if self.dialog is not None:
+            number = self.dialog.prompt.number
             self._prompts.pop(number, None)
             self._client.request(DeclinePrompt(number, snooze))
 
     @Slot()
     def _on_typed(self) -> None:
-        if self._dialog is not None:
-            self._client.request(KeepPromptOpen(self._dialog.prompt.number))
+        if self.dialog is not None:
+            self._client.request(KeepPromptOpen(self.dialog.prompt.number))
 
     @Slot()
     def _on_dialog_closed(self) -> None:
-        dialog, self._dialog = self._dialog, None
+        dialog, self.dialog = self.dialog, None
         self._notifier.withdraw()
         if dialog is not None:
             dialog.deleteLater()
@@ -165,8 +164,8 @@ class PromptDialogs(QObject):
 
     @Slot()
     def _on_not_activated(self) -> None:
-        if self._dialog is not None:
-            self._notifier.notify(notification_for(self._dialog.prompt))
+        if self.dialog is not None:
+            self._notifier.notify(notification_for(self.dialog.prompt))
 
     @Slot(str, str)
     def _on_notification_action(self, action: str, token: str) -> None:

@@ -47,19 +47,15 @@ class ControlConnection(Protocol):
 
     def fileno(self) -> int:
         """Return the file descriptor; it becomes readable when messages have arrived."""
-        ...
 
     def send(self, message: Request) -> int:
         """Send a request without blocking and return its number; raise `DisconnectedError`."""
-        ...
 
     def receive_ready(self) -> list[Envelope]:
         """Return the received messages, without blocking; raise `DisconnectedError`."""
-        ...
 
     def close(self) -> None:
         """Close the connection."""
-        ...
 
 
 class ServiceClient(QObject):

@@ -4,7 +4,7 @@ import signal
 
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Slot
 
-from trayproxy.control.messages import Quit, Reply
+from trayproxy.control.messages import Quit
 from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.service_supervisor import START_TIMEOUT_S, ServiceSupervisor
 
@@ -77,8 +77,5 @@ class Shutdown(QObject):
             self._quit_service()
 
     def _quit_service(self) -> None:
-        self._client.request(Quit(), self._on_quit_reply)
+        self._client.request(Quit(), lambda _: self.exit())
         QTimer.singleShot(int(1000 * QUIT_TIMEOUT_S), self, self.exit)
-
-    def _on_quit_reply(self, reply: Reply) -> None:
-        self.exit()

@@ -47,6 +47,9 @@ class DialogPhase(Enum):
 class SignInDialog(QDialog):
     """Dialog for a prompt.
 
+    Attributes:
+        prompt: The shown prompt.
+
     Signals:
         answered(Login, bool): The entered login, and True to save it.
         declined(Snooze): The user has declined the prompt for this time.
@@ -74,7 +77,7 @@ class SignInDialog(QDialog):
         self.setObjectName("sign_in")
         self.setWindowTitle(translate("SignIn", "Sign in to proxy — TrayProxy"))
         self._phase = DialogPhase.ASKING
-        self._prompt = prompt
+        self.prompt = prompt
         self._has_checked = False
         self._has_edited = False
         self._heading = plain_label("heading")
@@ -111,17 +114,12 @@ class SignInDialog(QDialog):
 
     # --- Display ---------------------------------------------------------------------------------
 
-    @property
-    def prompt(self) -> Prompt:
-        """The last version of the prompt."""
-        return self._prompt
-
     def show_prompt(self, prompt: Prompt) -> None:
         """Show a new version of the prompt.
 
         If the new version shows a rejection of the login, the fields are enabled again.
         """
-        before, self._prompt = self._prompt, prompt
+        before, self.prompt = self.prompt, prompt
         if self._phase is DialogPhase.CHECKING:
             self._has_checked = self._has_checked or prompt.checking
             is_checked = self._has_checked and not prompt.checking
@@ -235,12 +233,12 @@ class SignInDialog(QDialog):
 
     def _update_fields(self) -> None:
         is_asking = self._phase is DialogPhase.ASKING
-        self._fields.update_enabled(self._prompt.keyring, is_asking=is_asking)
+        self._fields.update_enabled(self.prompt.keyring, is_asking=is_asking)
 
     def _update_button(self) -> None:
         if self._phase is DialogPhase.CHECKING:
             self._show_button(translate("SignIn", "Signing in…"))
-        elif self._prompt.confirm_retry:
+        elif self.prompt.confirm_retry:
             self._show_button(translate("SignIn", "Try anyway"))
         else:
             self._show_button(translate("SignIn", "Sign in"))
@@ -255,7 +253,7 @@ class SignInDialog(QDialog):
     # --- Facts of the prompt ---------------------------------------------------------------------
 
     def _show_facts(self) -> None:
-        prompt = self._prompt
+        prompt = self.prompt
         self._heading.setText(breakable(texts.prompt_heading(prompt)))
         self._facts.show_prompt(prompt)
         self._transport.show_prompt(prompt)
@@ -269,15 +267,15 @@ class SignInDialog(QDialog):
 
     def _error_text_for_prompt(self) -> str:
         lines = (
-            texts.rejection_line(self._prompt),
-            texts.encoding_line(self._prompt, self._fields.typed),
+            texts.rejection_line(self.prompt),
+            texts.encoding_line(self.prompt, self._fields.typed),
         )
         return " ".join(filter(None, lines))
 
     def _show_error(self, text: str) -> None:
         is_new = bool(text) and text != self._errors.error
         self._errors.show_error(text)
-        if is_new and self._prompt.reason is not PromptReason.NEEDED:
+        if is_new and self.prompt.reason is not PromptReason.NEEDED:
             announce(self, text, assertive=True)
 
     def _update_accessible_description(self) -> None:

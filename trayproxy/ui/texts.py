@@ -10,6 +10,7 @@ from trayproxy.control.icon_state import IconState, has_no_active_profile
 from trayproxy.control.messages import ListenerState, Status
 from trayproxy.control.texts import (
     LOCK_OUT_RISK_REJECTIONS,
+    METHOD_NAMES,
     STARTING_TEXT,
     needs_encoding_hint,
     reason_text,
@@ -433,16 +434,7 @@ def own_sign_in_text() -> str:
 
 def method_name(method: Method) -> str:
     """Return the name of an authentication scheme; only *Automatic* is translated."""
-    match method:
-        case Method.NEGOTIATE:
-            return "Negotiate"
-        case Method.NTLM:
-            return "NTLM"
-        case Method.DIGEST:
-            return "Digest"
-        case Method.BASIC:
-            return "Basic"
-    return translate("Profiles", "Automatic")
+    return METHOD_NAMES.get(method) or translate("Profiles", "Automatic")
 
 
 def encoding_name(encoding: Encoding) -> str:

@@ -30,8 +30,5 @@ class TrafficRate:
         if len(self._samples) < 2 or now - self._samples[-1][0] > MAX_SAMPLE_AGE_S:
             return None
         (start, first), (end, last) = self._samples[0], self._samples[-1]
-        return (
-            (last - first) / (end - start)
-            if AVERAGING_WINDOW_S / 4 <= end - start <= MAX_SAMPLE_AGE_S
-            else None
-        )
+        is_valid = AVERAGING_WINDOW_S / 4 <= end - start <= MAX_SAMPLE_AGE_S
+        return (last - first) / (end - start) if is_valid else None

@@ -141,7 +141,10 @@ def test_another_port_is_used_at_once_and_the_configured_port_again_when_it_is_f
             assert await listening is None
         port.report_listening()
         assert harness.addresses == ["127.0.0.1:3129"]
-        assert (publisher.status().listener, publisher.wanted_port) == (ListenerState.UP, 3128)
+        assert (publisher.status().listener, publisher.own_values.wanted_port) == (
+            ListenerState.UP,
+            3128,
+        )
         assert harness.other_loopback.tries == 1
 
         problem = port.return_to_configured()
@@ -149,12 +152,12 @@ def test_another_port_is_used_at_once_and_the_configured_port_again_when_it_is_f
         assert problem.body.endswith(
             "already uses 127.0.0.1:3128. TrayProxy stays at 127.0.0.1:3129."
         )
-        assert publisher.wanted_port == 3128
+        assert publisher.own_values.wanted_port == 3128
 
         harness.engine.errors.clear()
         assert port.return_to_configured() is None
         assert harness.addresses == ["127.0.0.1:3129", "127.0.0.1:3128"]
-        assert publisher.wanted_port == 0
+        assert publisher.own_values.wanted_port == 0
         assert port.return_to_configured() is None
         assert len(harness.addresses) == 2
 

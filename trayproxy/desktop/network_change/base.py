@@ -27,7 +27,6 @@ class NetworkWatch(Protocol):
 
     def close(self) -> None:
         """Stop the watch; its callback is not called after this."""
-        ...
 
 
 class NullNetworkWatch:

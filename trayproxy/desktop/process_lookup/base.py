@@ -41,7 +41,6 @@ class PidLookup(Protocol):
         Raises:
             OSError: The system does not report the processes.
         """
-        ...
 
 
 def as_ipv4(end: Endpoint) -> Endpoint:

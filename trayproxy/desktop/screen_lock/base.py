@@ -19,11 +19,9 @@ class ScreenLockWatch(Protocol):
 
     def start(self) -> None:
         """Start the watch. An unlocked screen at the start is not reported."""
-        ...
 
     def stop(self) -> None:
         """Stop the watch; its callback is not called after this. It cannot be started again."""
-        ...
 
 
 class ChangeFilter:

@@ -112,15 +112,12 @@ class BusSource(Protocol):
     @property
     def is_locked(self) -> bool:
         """True if the service reports a locked screen at present."""
-        ...
 
     def start(self, connection: "BusConnection") -> None:
         """Subscribe to the signals of the service, and request its present state."""
-        ...
 
     def on_signal(self, message: "Message") -> None:
         """Update the state from a received signal."""
-        ...
 
 
 class ScreenSaverSource:

@@ -60,11 +60,9 @@ class OwnerLookup(Protocol):
         Raises:
             OSError: The system does not report the owner.
         """
-        ...
 
     def close(self) -> None:
         """Release the resources of the look-up."""
-        ...
 
 
 def require_peer(connection: socket.SocketType) -> None:
