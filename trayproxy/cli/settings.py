@@ -220,14 +220,8 @@ Settings = ServiceSettings | OfflineSettings
 
 
 @contextmanager
-def open_settings(
-    paths: Paths, open_keyring: Callable[[], PasswordStore] | None = None
-) -> Iterator[Settings]:
+def open_settings(paths: Paths) -> Iterator[Settings]:
     """Yield the settings of the running service; without a service, those of the settings file.
-
-    Args:
-        paths: The paths of the settings and the service.
-        open_keyring: Opens the keyring for settings at rest; None for this user's keyring.
 
     Raises:
         CommandError: The settings cannot be opened.
@@ -238,7 +232,7 @@ def open_settings(
             yield ServiceSettings(client)
         return
     with _edit_lock(paths):
-        yield OfflineSettings(paths, open_keyring or _open_keyring)
+        yield OfflineSettings(paths, _open_keyring)
 
 
 def _save_login_offline(

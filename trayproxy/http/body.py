@@ -70,12 +70,12 @@ def request_body_reader(framing: Framing, limits: MessageLimits = DEFAULT_LIMITS
     return _reader(framing, limits, 400)
 
 
-def response_body_reader(framing: Framing, limits: MessageLimits = DEFAULT_LIMITS) -> Body:
+def response_body_reader(framing: Framing) -> Body:
     """Return a reader for the content of a response. Its MessageErrors have status 502.
 
     The reader also accepts common violations of the chunk grammar by servers: see `ChunkedBody`.
     """
-    return _reader(framing, limits, 502)
+    return _reader(framing, DEFAULT_LIMITS, 502)
 
 
 def _reader(framing: Framing, limits: MessageLimits, status: int) -> Body:

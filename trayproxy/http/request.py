@@ -14,7 +14,6 @@ from trayproxy.http.fields import Fields, field_line, is_field_value, parse_fiel
 from trayproxy.http.framing import Framing, Length, NoBody, framing_line, request_framing
 from trayproxy.http.heads import REQUEST_LINE, split_head
 from trayproxy.http.hop_by_hop import connection_options, end_to_end, upgrade_protocols, via_line
-from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 from trayproxy.http.target import (
     HTTP,
     Form,
@@ -72,21 +71,20 @@ class Request:
         return self.target.scheme == HTTP
 
 
-def parse_request(head: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Request:
+def parse_request(head: bytes) -> Request:
     """Parse the head of a request.
 
     Args:
         head: The octets delimited by `heads.find_head`.
-        limits: The limits for the head.
 
     Raises:
         MessageError: 400 malformed, ambiguous or not for a proxy; 414, 431 too long; 417 an unknown
             expectation; 501 an unknown transfer coding; 505 another major version.
     """
-    first, *lines = split_head(head, limits)
+    first, *lines = split_head(head)
     method, raw_target, minor = _parse_request_line(first)
     target = parse_target(method, raw_target)
-    fields = parse_fields(lines, limits)
+    fields = parse_fields(lines)
     _check_host(fields, minor, target)
     framing = request_framing(method, minor, fields)
     is_connect = method == b"CONNECT"

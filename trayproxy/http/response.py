@@ -15,7 +15,6 @@ from trayproxy.http.framing import (
 )
 from trayproxy.http.heads import STATUS_LINE, split_response_head
 from trayproxy.http.hop_by_hop import connection_options, end_to_end, upgrade_protocols, via_line
-from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 from trayproxy.http.request import Request
 
 _SWITCHING_PROTOCOLS = 101
@@ -54,19 +53,18 @@ class Response:
         return self.status < 200 and self.status != _SWITCHING_PROTOCOLS
 
 
-def parse_response(head: bytes, method: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Response:
+def parse_response(head: bytes, method: bytes) -> Response:
     """Parse the head of a response.
 
     Args:
         head: The octets delimited by `heads.find_response_head`.
         method: The method of the request, on which the framing depends.
-        limits: The limits for the head.
 
     Raises:
         MessageError: 502 the head is invalid.
     """
     try:
-        return _parse(head, method, limits)
+        return _parse(head, method)
     except MessageError as error:
         raise type(error)(502, str(error)) from None
 
@@ -118,13 +116,13 @@ def write_interim(response: Response, *, via: bytes, client_minor: int) -> bytes
     return b"" if client_minor < 1 else _write(response, [via_line(response.minor, via)])
 
 
-def _parse(head: bytes, method: bytes, limits: MessageLimits) -> Response:
-    (first, *lines), is_strict = split_response_head(head, limits)
+def _parse(head: bytes, method: bytes) -> Response:
+    (first, *lines), is_strict = split_response_head(head)
     match = STATUS_LINE.fullmatch(first)
     if match is None:
         raise MessageError(502, "the status line is malformed")
     minor, status = int(match[1]), int(match[2])
-    fields = parse_response_fields(lines, limits)
+    fields = parse_response_fields(lines)
     framing = response_framing(method, status, fields)
     is_certain = is_strict and is_unambiguous(fields) and not _has_spaced_framing(head)
     return Response(

@@ -67,7 +67,6 @@ class App(QObject):
         is_background: bool = False,
         channel: NotificationChannel | None = None,
         page_channel: NotificationChannel | None = None,
-        parent: QObject | None = None,
     ) -> None:
         """Create the parts of the user interface; `start` connects to the service.
 
@@ -78,9 +77,8 @@ class App(QObject):
             channel: Shows notifications about sign-in; None: the channel of this desktop.
             page_channel: The same for notifications about a sign-in page, which do not replace
                 those about sign-in.
-            parent: The Qt parent.
         """
-        super().__init__(parent)
+        super().__init__()
         self._is_background = is_background
         self.client = ServiceClient(connect, self)
         self.supervisor = ServiceSupervisor(self.client, start_service, parent=self)

@@ -25,7 +25,7 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
 )
-from PySide6.QtWidgets import QLineEdit, QMenu, QWidget
+from PySide6.QtWidgets import QLineEdit, QMenu
 
 from trayproxy.domain.problem import utf16_units
 from trayproxy.ui.icons import action_icon
@@ -52,8 +52,8 @@ class PasswordField(QLineEdit):
 
     caps_lock_changed = Signal(bool)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._caps_lock: bool | None = None
         self._characters = array("I")
         """The code points of the password; the document has a bullet for each of them."""

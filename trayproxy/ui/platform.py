@@ -1,7 +1,6 @@
 """Checks whether Qt can load a platform plugin; otherwise Qt aborts the process."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from PySide6.QtCore import QLibraryInfo, QPluginLoader
@@ -10,27 +9,24 @@ _PLUGINS = {"WAYLAND_DISPLAY": "libqwayland.so", "DISPLAY": "libqxcb.so"}
 """File names of platform plugins, by the environment variable that names the display."""
 
 
-def load_error(environ: Mapping[str, str] = os.environ) -> str:
+def load_error() -> str:
     """Load the platform plugin and return the error, empty if a plugin was loaded.
 
     Qt tries all plugins, so a single loadable plugin is sufficient. A plugin chosen by the user
     with ``QT_QPA_PLATFORM`` is not checked.
 
-    Args:
-        environ: The environment variables with the name of the X11 or Wayland display.
-
     Returns:
         The error message of the dynamic loader with the name of a missing library, or an empty
         string.
     """
-    if environ.get("QT_QPA_PLATFORM"):
+    if os.environ.get("QT_QPA_PLATFORM"):
         return ""
     folder = Path(QLibraryInfo.path(QLibraryInfo.LibraryPath.PluginsPath), "platforms")
     error = ""
     for variable, name in _PLUGINS.items():
         # Windows and macOS set neither variable; older Qt releases use another file name for
         # Wayland.
-        if not environ.get(variable) or not (folder / name).exists():
+        if not os.environ.get(variable) or not (folder / name).exists():
             continue
         loader = QPluginLoader(str(folder / name))
         if loader.load():

@@ -28,9 +28,9 @@ class ProfileForm(QWidget):
     edited = Signal()
     forget_requested = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self) -> None:
         """Build the form with empty fields."""
-        super().__init__(parent)
+        super().__init__()
         self.setObjectName("profile_form")
         self._profiles: tuple[Profile, ...] = ()
         self._profile_id = ""

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 from PySide6.QtCore import QCoreApplication, QEvent, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QApplication, QDialog, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QVBoxLayout
 
 from trayproxy.desktop.window import exclude_from_capture
 from trayproxy.domain.problem import Problem
@@ -66,14 +66,9 @@ class SignInDialog(QDialog):
     activated = Signal()
     closed = Signal()
 
-    def __init__(self, prompt: Prompt, parent: QWidget | None = None) -> None:
-        """Create the dialog, hidden; `present` shows it.
-
-        Args:
-            prompt: The prompt to show.
-            parent: The parent widget; None for a separate window.
-        """
-        super().__init__(parent, Qt.WindowType.Dialog)
+    def __init__(self, prompt: Prompt) -> None:
+        """Create the dialog, hidden; `present` shows it."""
+        super().__init__(None, Qt.WindowType.Dialog)
         self.setObjectName("sign_in")
         self.setWindowTitle(translate("SignIn", "Sign in to proxy — TrayProxy"))
         self._phase = DialogPhase.ASKING

@@ -63,9 +63,9 @@ def elide(text: str, limit: int) -> str:
     return text[: limit - 1 - tail] + _ELLIPSIS + text[len(text) - tail :]
 
 
-def fill_name(template: str, name: str, limit: int = MENU_WIDTH) -> str:
-    """Insert a name for ``{name}``, shortened to keep the result within `limit` characters."""
-    room = limit - len(template.format(name=""))
+def fill_name(template: str, name: str) -> str:
+    """Insert a name for ``{name}``, shortened to keep the result within `MENU_WIDTH` characters."""
+    room = MENU_WIDTH - len(template.format(name=""))
     return template.format(name=isolate(elide(clean(name), max(1, min(NAME_WIDTH, room)))))
 
 
