@@ -14,14 +14,7 @@ from subprocess import CalledProcessError, TimeoutExpired
 from time import monotonic, sleep
 
 from tests.bench.contestants import Contestant, Entrant, entered
-from tests.bench.costs import (
-    Use,
-    cpu_seconds,
-    family,
-    machine_busy_s,
-    use_of,
-    wait_until_calm,
-)
+from tests.bench.costs import Use, cpu_seconds, family, machine_busy_s, use_of, wait_until_calm
 from tests.bench.tools import Held, Result, Tools
 from tests.bench.workloads import BESIDE, CROWD, IDLE, LIFE, NEIGHBOURS, TIMED, Scale, Workload
 

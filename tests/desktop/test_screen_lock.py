@@ -14,9 +14,7 @@ from trayproxy.desktop.screen_lock.base import ScreenLockWatch
 from trayproxy.desktop.screen_lock.factory import watch_screen_lock
 from trayproxy.desktop.screen_lock.linux import SAVERS, LinuxScreenLock
 from trayproxy.desktop.screen_lock.macos import MacScreenLock
-from trayproxy.desktop.screen_lock.windows import (
-    WindowsScreenLock,
-)
+from trayproxy.desktop.screen_lock.windows import WindowsScreenLock
 
 
 @pytest.fixture

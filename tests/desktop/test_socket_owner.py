@@ -28,10 +28,7 @@ from trayproxy.desktop.socket_owner.base import (
     SocketOwner,
 )
 from trayproxy.desktop.socket_owner.factory import open_owner_lookup, user_listening
-from trayproxy.desktop.socket_owner.linux import (
-    ProcNetLookup,
-    SockDiagLookup,
-)
+from trayproxy.desktop.socket_owner.linux import ProcNetLookup, SockDiagLookup
 from trayproxy.desktop.users import find_user, name_of, own_user
 
 SYN_SENT = 2

@@ -5,13 +5,7 @@ import time
 
 import msgspec
 
-from trayproxy.cli.output import (
-    CommandError,
-    json_line,
-    print_line,
-    print_message,
-    printable_line,
-)
+from trayproxy.cli.output import CommandError, json_line, print_line, print_message, printable_line
 from trayproxy.cli.service_client import fetch_status, require_service
 from trayproxy.cli.settings import ProfileList
 from trayproxy.cli.verb_parser import Arguments, VerbParser

@@ -9,12 +9,7 @@ import sys
 
 from trayproxy.auth.login import Login
 from trayproxy.cli.arguments import validated
-from trayproxy.cli.output import (
-    CommandError,
-    print_message,
-    printable_line,
-    problem_line,
-)
+from trayproxy.cli.output import CommandError, print_message, printable_line, problem_line
 from trayproxy.cli.password_input import read_password_line
 from trayproxy.cli.settings import open_settings
 from trayproxy.cli.verb_parser import Arguments, VerbParser

@@ -6,12 +6,7 @@ after translation.
 
 from collections.abc import Mapping
 
-from trayproxy.control.icon_state import (
-    IconState,
-    cannot_sign_in,
-    has_no_profile,
-    lacks_sign_in,
-)
+from trayproxy.control.icon_state import IconState, cannot_sign_in, has_no_profile, lacks_sign_in
 from trayproxy.control.messages import Status, StepState
 from trayproxy.domain.signin import Prompt, PromptReason, SignInState, Transport
 from trayproxy.profiles.profile import Method

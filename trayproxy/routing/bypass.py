@@ -27,14 +27,7 @@ is ``xn--bcher-kva.example``. Addresses are compared as numbers: ``127.1``, ``0x
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 from trayproxy.profiles.profile import ProfileError

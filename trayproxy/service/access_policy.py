@@ -1,10 +1,6 @@
 """Applies the setting `allow_users` to the engine's access control."""
 
-from trayproxy.desktop.socket_owner.base import (
-    NullOwnerLookup,
-    OwnerLookup,
-    OwnerUnknownError,
-)
+from trayproxy.desktop.socket_owner.base import NullOwnerLookup, OwnerLookup, OwnerUnknownError
 from trayproxy.desktop.socket_owner.factory import open_owner_lookup
 from trayproxy.desktop.users import find_user, own_user
 from trayproxy.domain.problem import Problem

@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 
 from tests.desktop.endpoints import ENDS
-from trayproxy.desktop.socket_owner.base import (
-    Endpoint,
-    SocketOwner,
-)
+from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
 from trayproxy.desktop.socket_owner.macos import MacOwnerLookup, find_owner
 
 

@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 
 from tests.desktop.endpoints import ENDS
-from trayproxy.desktop.socket_owner.base import (
-    Endpoint,
-    SocketOwner,
-)
+from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
 from trayproxy.desktop.socket_owner.windows import UNKNOWN_USER as UNKNOWN
 from trayproxy.desktop.socket_owner.windows import WindowsOwnerLookup, find_process
 from trayproxy.desktop.windows_token import ProcessTokens, TokenLibraries
