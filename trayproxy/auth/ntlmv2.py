@@ -221,7 +221,7 @@ _BLOCK = Struct("<16I")
 def md4(data: bytes) -> bytes:
     """Return the MD4 hash (RFC 1320), which OpenSSL 3 no longer computes."""
     data += b"\x80" + bytes(-(len(data) + 9) % 64) + _EIGHT.pack(len(data) * 8)
-    state = (0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476)
+    state: tuple[int, ...] = (0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476)
     for words in _BLOCK.iter_unpack(data):
         a, b, c, d = state
         for number, (order, turns, constant) in enumerate(_ROUNDS):
@@ -235,13 +235,7 @@ def md4(data: bytes) -> bytes:
                 total = (a + mixed + words[index] + constant) & _MASK
                 turn = turns[step % 4]
                 a, b, c, d = d, ((total << turn) | (total >> (32 - turn))) & _MASK, b, c
-        was_a, was_b, was_c, was_d = state
-        state = (
-            (was_a + a) & _MASK,
-            (was_b + b) & _MASK,
-            (was_c + c) & _MASK,
-            (was_d + d) & _MASK,
-        )
+        state = tuple((was + now) & _MASK for was, now in zip(state, (a, b, c, d), strict=True))
     return struct.pack("<4I", *state)
 
 

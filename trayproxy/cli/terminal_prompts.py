@@ -163,11 +163,8 @@ class _PromptSession:
         """Return the seconds to wait for the name of the first waiting program."""
         if not prompt.programs or prompt.programs[0].name:
             return 0.0
-        return (
-            self._first_received.setdefault(prompt.number, monotonic())
-            + _NAME_TIMEOUT_S
-            - monotonic()
-        )
+        first_received = self._first_received.setdefault(prompt.number, monotonic())
+        return first_received + _NAME_TIMEOUT_S - monotonic()
 
     def _needs_prompt(self, prompt: Prompt) -> bool:
         return not prompt.checking and prompt.number not in self._answered

@@ -193,11 +193,8 @@ class Session(asyncio.Protocol):
             raise ProtocolError("a front end of another version", number)
         if self._hello_timer is not None:
             self._hello_timer.cancel()
-        self.front_end, self.can_prompt, self.pid = (
-            hello.front_end[:32],
-            hello.can_prompt,
-            hello.pid,
-        )
+        self.front_end, self.can_prompt = hello.front_end[:32], hello.can_prompt
+        self.pid = hello.pid
         self._send(Envelope(Done(), number))
         self._server.handler.attached(self)
 

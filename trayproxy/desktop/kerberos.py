@@ -31,8 +31,7 @@ def disable_name_canonicalization(environ: MutableMapping[str, str] = os.environ
     """
     files = environ.get(_VARIABLE, "") or _SYSTEM_FILE
     own_file = str(_OWN_FILE)
-    is_path = (
-        ":" not in own_file and _OWN_FILE.is_file()
-    )  # The variable is a list separated by colons.
+    # The variable is a list separated by colons.
+    is_path = ":" not in own_file and _OWN_FILE.is_file()
     if sys.platform == "linux" and is_path and own_file not in files.split(":"):
         environ[_VARIABLE] = f"{files}:{own_file}"

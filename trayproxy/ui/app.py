@@ -110,6 +110,7 @@ class App(QObject):
         self._display.refresh()
 
     @Slot()
+    @Slot(str)
     def show_window(self, token: str = "") -> None:
         """Show the window and activate it.
 
@@ -143,7 +144,7 @@ class App(QObject):
         self.client.status_changed.connect(self._on_status)
         self.client.lost.connect(self._on_lost)
         self.client.refused.connect(self._on_refused)
-        self.client.show_requested.connect(self._on_show_requested)
+        self.client.show_requested.connect(self.show_window)
         self.supervisor.restarted.connect(self._on_restarted)
         self._no_tray_timer.timeout.connect(self._on_no_tray_timeout)
 
@@ -205,10 +206,6 @@ class App(QObject):
     @Slot()
     def _on_restarted(self) -> None:
         self.window.show_note(texts.restarted_text())
-
-    @Slot(str)
-    def _on_show_requested(self, token: str) -> None:
-        self.show_window(token)
 
     # --- Tray events -----------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ translated = QCoreApplication.translate
 """See `trayproxy.ui.texts.translated`."""
 
 _DETAIL_LENGTH = 40
-_SYMBOL, _NAME, _DETAIL, _DURATION = range(4)
+_NAME, _DETAIL = 1, 2
 
 
 class CheckPanel(QDialog):
@@ -116,12 +116,7 @@ class CheckPanel(QDialog):
             label.setWordWrap(False)
         duration = QLabel(duration_text(step))
         duration.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
-        for column, label in (
-            (_SYMBOL, symbol),
-            (_NAME, name),
-            (_DETAIL, detail),
-            (_DURATION, duration),
-        ):
+        for column, label in enumerate((symbol, name, detail, duration)):
             self._steps.addWidget(label, row, column)
 
     @Slot()

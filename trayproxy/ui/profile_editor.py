@@ -4,8 +4,8 @@ from PySide6.QtCore import QCoreApplication, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from trayproxy.ui.profile_edits import EntryActions
+from trayproxy.ui.profile_fields import show_error
 from trayproxy.ui.profile_form import ProfileForm
-from trayproxy.ui.text_sanitizer import breakable
 from trayproxy.ui.widgets import hide_if_empty, named, plain_label, without_margins
 
 translate = QCoreApplication.translate
@@ -104,6 +104,4 @@ class ProfileEditor(QWidget):
 
     def show_message(self, text: str) -> None:
         """Show a message above the buttons; an empty text hides the message."""
-        if text:
-            self._message.setText(breakable(text))
-        self._message.setVisible(bool(text))
+        show_error(self._message, text)

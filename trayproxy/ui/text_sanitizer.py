@@ -127,9 +127,7 @@ def _is_single_script(label: str) -> bool:
     scripts = {unicodedata.name(letter, "?").split()[0] for letter in letters}
     if len(scripts) == 1:
         return not _LATIN_LOOK_ALIKES.issuperset(letters)
-    return any(
-        scripts <= scripts_of_one_language for scripts_of_one_language in _SCRIPTS_WRITTEN_TOGETHER
-    )
+    return any(scripts <= together for together in _SCRIPTS_WRITTEN_TOGETHER)
 
 
 def breakable(text: str, width: int = 24) -> str:
