@@ -58,16 +58,14 @@ def cli(paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 def service(paths: Paths) -> Iterator[FakeService]:
     paths.prepare()
     service = FakeService()
-    running = RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop, service)
+    address = UnixAddress(paths.socket)
+    with RunningServer(address, paths, asyncio.new_event_loop, service) as running:
 
-    def end() -> None:
-        service.ending = running.loop.create_task(running.server.close())
+        def end() -> None:
+            service.ending = running.loop.create_task(running.server.close())
 
-    service.quit = end
-    try:
+        service.quit = end
         yield service
-    finally:
-        running.stop()
 
 
 @pytest.fixture

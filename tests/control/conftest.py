@@ -32,8 +32,5 @@ def paths(home: Path) -> Paths:
 )
 def running(paths: Paths, request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     kind, new_loop = request.param
-    running = RunningServer(kind(paths.socket), paths, new_loop)
-    try:
+    with RunningServer(kind(paths.socket), paths, new_loop) as running:
         yield running
-    finally:
-        running.stop()

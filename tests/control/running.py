@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+from tests.support.closeable import Closeable
 from tests.support.session_handler import SessionHandler
 from trayproxy.control.client import Client
 from trayproxy.control.messages import (
@@ -75,7 +76,7 @@ class RecordingHandler(SessionHandler):
         self.front_end_detached.set()
 
 
-class RunningServer:
+class RunningServer(Closeable):
     """A running server."""
 
     def __init__(
@@ -114,7 +115,7 @@ class RunningServer:
         client.hello(front_end, can_prompt=can_prompt)
         return client
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self.call(self.server.close)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)

@@ -71,8 +71,7 @@ def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyP
             kept.put(was_there)
             return pause_s
 
-    running = RunningServer(ObservedAddress(paths.socket), paths, asyncio.new_event_loop)
-    try:
+    with RunningServer(ObservedAddress(paths.socket), paths, asyncio.new_event_loop) as running:
         shutil.rmtree(paths.runtime)
         while kept.get(timeout=PATIENCE):
             pass
@@ -80,8 +79,6 @@ def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyP
             assert client.request(GetStatus()) == STATUS
         assert stat.S_IMODE(paths.runtime.stat().st_mode) == 0o700
         assert stat.S_IMODE(paths.socket.stat().st_mode) == 0o600
-    finally:
-        running.stop()
 
 
 def test_connecting_to_the_port_of_a_dead_service_has_a_short_timeout(
@@ -174,16 +171,13 @@ def long_paths(home: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 
 
 def run_and_request_status(paths: Paths) -> None:
-    running = RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop)
-    try:
+    with RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop):
         assert paths.socket.is_symlink()
         assert stat.S_IMODE(paths.socket.stat().st_mode) == 0o600
         assert stat.S_IMODE(paths.socket.readlink().parent.stat().st_mode) == 0o700
         with connect(paths) as client:
             client.hello("cli", can_prompt=False)
             assert client.request(GetStatus()) == STATUS
-    finally:
-        running.stop()
 
 
 def test_a_socket_with_a_long_path_is_behind_a_link(home: Path, long_paths: Paths) -> None:

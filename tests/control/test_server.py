@@ -165,13 +165,12 @@ def test_the_socket_of_a_killed_service_is_replaced(paths: Paths) -> None:
         assert caught.value.pid == child.pid
         child.send_signal(signal.SIGKILL)
     assert paths.socket.exists()
-    running = RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop)
-    try:
-        with connect(paths) as client:
-            client.hello("cli", can_prompt=False)
-            assert client.request(GetStatus()) == STATUS
-    finally:
-        running.stop()
+    with (
+        RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop),
+        connect(paths) as client,
+    ):
+        client.hello("cli", can_prompt=False)
+        assert client.request(GetStatus()) == STATUS
 
 
 def test_a_stale_pid_in_the_lock_file_is_ignored(paths: Paths) -> None:

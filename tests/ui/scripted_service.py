@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from tests.support.closeable import Closeable
 from tests.support.display import Desktop
 from tests.support.process_output import PATIENCE
 from tests.support.processes import SOURCES, Process, running
@@ -93,7 +94,7 @@ class ScriptedHandler(SessionHandler):
             self.changed.notify_all()
 
 
-class ScriptedService:
+class ScriptedService(Closeable):
     """A control server in a thread, controlled from the thread of the test."""
 
     def __init__(self, paths: Paths, status: Status = STATUS) -> None:
@@ -139,7 +140,7 @@ class ScriptedService:
                 PATIENCE,
             )
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Close the server without a `Quitting` event, like a crash; do nothing if it is closed."""
         if not self._is_running:
             return
@@ -165,11 +166,8 @@ def paths_of(desktop: Desktop) -> Paths:
 @contextmanager
 def scripted_service(desktop: Desktop, status: Status = STATUS) -> Iterator[ScriptedService]:
     """Run a scripted service for the tray of a desktop."""
-    service = ScriptedService(paths_of(desktop), status)
-    try:
+    with ScriptedService(paths_of(desktop), status) as service:
         yield service
-    finally:
-        service.stop()
 
 
 @contextmanager

@@ -210,12 +210,12 @@ def test_the_tray_reconnects_to_a_restarted_service(here: Desktop, host: TrayHos
     with scripted_service(here) as first, tray(here):
         item = host.wait_for_item()
         first.wait_for_tray()
-        first.stop()
+        first.close()
         host.wait_until(lambda: "connected" not in item.tooltip)
         second = ScriptedService(first.paths)
         second.wait_for_tray()
         host.wait_until(lambda: "connected" in item.tooltip)
-        second.stop()
+        second.close()
 
 
 def test_the_menu_shows_a_missing_service(here: Desktop, host: TrayHost) -> None:
