@@ -787,6 +787,20 @@ def test_a_login_typed_again_while_in_flight_is_not_sent_twice(
     assert third not in driver.released()
 
 
+def test_a_saved_login_typed_while_in_flight_is_not_sent_twice_and_counts_as_typed(
+    driver: MachineDriver,
+) -> None:
+    request = driver.challenge()
+    driver.finish_lookup(WRONG)
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.advance(driver.limits.canary_overdue)
+    driver.answer_prompt(WRONG)
+    assert driver.prompt.checking
+    driver.reject(request)
+    assert driver.released() == [request]
+    assert driver.prompt.reason is PromptReason.REPEATED
+
+
 def test_a_login_typed_again_is_right_when_its_first_canary_is_accepted(
     driver: MachineDriver,
 ) -> None:

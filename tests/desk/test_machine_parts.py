@@ -169,6 +169,7 @@ def test_other_requests_wait_for_an_own_request_until_its_deadline() -> None:
     overdue = trial.own_request_overdue()
     assert (overdue.awaits_own_request, overdue.is_pending, overdue.deadline) == (False, True, inf)
     assert trial.own_request_ended() == Trial(was_own_sent=True)
+    assert not trial.own_request_ended().is_pending
 
 
 def test_a_record_is_overdue_until_it_is_written() -> None:

@@ -591,14 +591,14 @@ def test_another_realm_than_in_an_earlier_run_opens_a_prompt() -> None:
     assert driver.machine.state.fingerprints[UPSTREAM_ID].realms[0] == "Corp"
 
 
-def test_without_a_front_end_the_refusal_names_the_changed_realm() -> None:
+def test_without_a_front_end_a_changed_realm_is_not_reported_as_a_weaker_scheme() -> None:
     driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("basic", ("Headquarters",)))
     driver.handle(FrontEndsChanged(0))
     driver.advance(31)
     request = driver.challenge()
     assert driver.refused() == {request: "WEAKER"}
     (trouble,) = driver.machine.troubles(is_unattended=True)
-    assert trouble.reason.name == "WEAKER"
+    assert (trouble.reason.name, trouble.text) == ("WEAKER", "")
     assert driver.machine.troubles() == ()
 
 

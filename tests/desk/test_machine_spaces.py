@@ -314,6 +314,23 @@ def test_a_login_accepted_in_one_realm_is_sent_in_another(driver: MachineDriver)
     assert driver.released() == [other, request]
 
 
+def test_costless_refusals_by_another_realm_do_not_reject_a_login_in_doubt(
+    driver: MachineDriver,
+) -> None:
+    login_id = driver.sign_in()
+    driver.challenge(tried=login_id)
+    for _ in range(driver.limits.refusals_max):
+        canary = driver.challenge()
+        assert canary in driver.released()
+        verdict = Verdict(VerdictKind.UNUSABLE)
+        other = driver.challenge(OTHER, tried=login_id, permit=canary, verdict=verdict)
+        driver.disconnect(other)
+    driver.reject(driver.challenge())
+    assert driver.effects_of(RecordRejection) == []
+    driver.accept(driver.challenge())
+    assert driver.machine.is_trusted(login_id)
+
+
 @pytest.mark.parametrize("front_ends", [1, 0])
 def test_refusals_by_another_realm_reject_a_login_in_doubt(
     driver: MachineDriver, front_ends: int
