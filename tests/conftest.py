@@ -19,7 +19,7 @@ from tests.support.reports import Reports
 from tests.support.tiers import DESCRIPTIONS, UNIT_FOLDER, Tier, folder_tier, tier_of, unit_guard
 
 if TYPE_CHECKING:
-    from tests.support.tls import Authority
+    from tests.support.tls import CertificateAuthority
 
 # The tests in this folder need a Python for Windows; packaging/test --windows runs them with Wine.
 collect_ignore = [] if sys.platform == "win32" else ["windows"]
@@ -201,11 +201,11 @@ def clients() -> Iterator[Clients]:
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> "Authority":
+def authority(tmp_path_factory: pytest.TempPathFactory) -> "CertificateAuthority":
     # Here, because importing the Windows wheel of cryptography ends the process under Wine.
-    from tests.support.tls import Authority
+    from tests.support.tls import CertificateAuthority
 
-    return Authority(tmp_path_factory.mktemp("authority"))
+    return CertificateAuthority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def origin(place: Home) -> Iterator[Origin]:
 
 
 @pytest.fixture
-def secure_origin(authority: "Authority") -> Iterator[Origin]:
+def secure_origin(authority: "CertificateAuthority") -> Iterator[Origin]:
     """An origin with TLS."""
     with Origin(certificate=authority.issue("www.test.lan")) as server:
         yield server

@@ -42,7 +42,7 @@ _OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
 _TYPE_1 = base64.b64encode(b"NTLMSSP\0" + (1).to_bytes(4, "little"))[:12]
 
 
-class Session(asyncio.Protocol):
+class NtlmSession(asyncio.Protocol):
     """One connection."""
 
     heads = 0
@@ -65,10 +65,10 @@ class Session(asyncio.Protocol):
 
     def _answer(self, head: bytes) -> None:
         if head.startswith(b"GET http://count/"):
-            text = b"%d" % Session.heads
+            text = b"%d" % NtlmSession.heads
             self._transport.write(_OK % (len(text), text))
             return
-        Session.heads += 1
+        NtlmSession.heads += 1
         _, carries, token = head.partition(b"Proxy-Authorization: NTLM ")
         if carries and token.startswith(_TYPE_1):
             self._transport.write(_GO_ON)
@@ -83,7 +83,7 @@ class Session(asyncio.Protocol):
 async def serve(port: int) -> None:
     """Serve for ever."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Session, "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(NtlmSession, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 

@@ -45,7 +45,7 @@ class Side(asyncio.Protocol):
             self.other.transport.resume_reading()
 
 
-class Client(Side):
+class ClientSide(Side):
     """The client's side, which reads heads up to that of a CONNECT.
 
     It connects to the upstream after the first octets, like a proxy that chooses by the target, and
@@ -99,7 +99,7 @@ async def relay(port: int, upstream_port: int, credentials: str) -> None:
     field = f"Proxy-Authorization: Basic {credentials}\r\n\r\n".encode()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Client(upstream_port, field), "127.0.0.1", port, backlog=1024
+        lambda: ClientSide(upstream_port, field), "127.0.0.1", port, backlog=1024
     )
     await server.serve_forever()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.fake_service import ROOT, FakeService
+from tests.cli.fake_service import ROOT, FakeServiceHandler
 from tests.control.running import RunningServer
 from trayproxy.cli.main import main
 from trayproxy.control.unix_socket import UnixAddress
@@ -55,9 +55,9 @@ def cli(paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def service(paths: Paths) -> Iterator[FakeService]:
+def service(paths: Paths) -> Iterator[FakeServiceHandler]:
     paths.prepare()
-    service = FakeService()
+    service = FakeServiceHandler()
     address = UnixAddress(paths.socket)
     with RunningServer(address, paths, asyncio.new_event_loop, service) as running:
 

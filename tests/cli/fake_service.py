@@ -41,7 +41,7 @@ LAB = Profile("lab", "Lab", Upstream("lab.example", 3128))
 ROOT = Path(__file__).parents[2]
 
 
-class FakeService(SessionHandler):
+class FakeServiceHandler(SessionHandler):
     """A handler that answers requests like the real service, in memory."""
 
     def __init__(self) -> None:

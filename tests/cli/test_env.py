@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.fake_service import FakeService
+from tests.cli.fake_service import FakeServiceHandler
 from trayproxy.cli import env
 from trayproxy.cli.env import set_commands, unset_commands
 from trayproxy.control.messages import ListenerState
@@ -68,7 +68,7 @@ def test_nothing_is_printed_while_the_port_is_in_use(
         address = f"127.0.0.1:{other.getsockname()[1]}"
         paths.config_file.write_text(f"[listen]\nport = {other.getsockname()[1]}\n")
         if is_running:
-            service: FakeService = request.getfixturevalue("service")
+            service: FakeServiceHandler = request.getfixturevalue("service")
             problem = Problem("TP-101", "Port 3128 is taken", f"squid already uses {address}.")
             failed = ListenerState.FAILED
             service.status = replace(service.status, listener=failed, problem=problem)
@@ -80,7 +80,7 @@ def test_nothing_is_printed_while_the_port_is_in_use(
         assert address in cli("env", "--shell", "bash")[1]
 
 
-def test_the_address_of_the_running_service_is_used(cli: Cli, service: FakeService) -> None:
+def test_the_address_of_the_running_service_is_used(cli: Cli, service: FakeServiceHandler) -> None:
     code, out, _ = cli("env", "--shell", "bash")
     assert code == 0
     assert "http_proxy=http://127.0.0.1:4128 " in out

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.fake_service import ROOT, FakeService
+from tests.cli.fake_service import ROOT, FakeServiceHandler
 from tests.support.ports import free_port
 from trayproxy import __version__
 from trayproxy.cli.main import make_parser
@@ -262,7 +262,7 @@ def test_debug_info_contains_versions_and_no_names(
     ],
 )
 def test_debug_info_contains_the_state_and_no_names(
-    cli: Cli, service: FakeService, changes: dict[str, Any], state: str
+    cli: Cli, service: FakeServiceHandler, changes: dict[str, Any], state: str
 ) -> None:
     service.status = replace(service.status, **changes)
     code, out, err = cli("--debug-info")

@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from tests.cli.conftest import Cli
-from tests.cli.fake_service import LAB, LOCKED, OFFICE, FakeService
+from tests.cli.fake_service import LAB, LOCKED, OFFICE, FakeServiceHandler
 from tests.cli.terminal_screen import TerminalScreen
 from trayproxy.auth.login import Login
 from trayproxy.cli.output import CommandError
@@ -80,7 +80,7 @@ def test_connecting_directly_is_chosen_like_a_profile(cli: Cli, config: Path, na
     assert not SettingsStore(config).load().is_direct
 
 
-def test_a_running_service_connects_directly(cli: Cli, service: FakeService) -> None:
+def test_a_running_service_connects_directly(cli: Cli, service: FakeServiceHandler) -> None:
     assert cli("profiles", "use", "direct")[0] == 0
     assert UseProfile(DIRECT_ID) in service.requests
     service.status = structs.replace(service.status, profile=None, direct=True)
@@ -189,7 +189,7 @@ def test_an_inconsistent_change_is_reported(cli: Cli, config: Path) -> None:
     assert profile.sign_in is SignIn.PASSWORD
 
 
-def test_a_change_is_sent_to_the_running_service(cli: Cli, service: FakeService) -> None:
+def test_a_change_is_sent_to_the_running_service(cli: Cli, service: FakeServiceHandler) -> None:
     assert cli("profiles", "edit", "Lab", "--sign-in", "sso")[0] == 0
     assert service.requests == [SaveProfile(replace(LAB, sign_in=SignIn.SSO))]
 
@@ -221,7 +221,7 @@ def test_a_removed_profile_is_deleted(cli: Cli, config: Path) -> None:
 
 @pytest.mark.parametrize("answer", ["y", "", "n"])
 def test_at_a_terminal_removing_the_active_profile_needs_a_confirmation(
-    answer: str, screen: Callable[..., TerminalScreen], service: FakeService
+    answer: str, screen: Callable[..., TerminalScreen], service: FakeServiceHandler
 ) -> None:
     at = screen("trayproxy", "profiles", "remove", "Office")
     at.wait_for("is in use. Until you choose another profile, programs cannot connect")
@@ -268,7 +268,7 @@ def test_a_broken_file_is_reported(cli: Cli, paths: Paths) -> None:
 
 
 def test_requests_are_sent_to_the_running_service(
-    cli: Cli, service: FakeService, config: Path
+    cli: Cli, service: FakeServiceHandler, config: Path
 ) -> None:
     assert cli("profiles", "add", "New", "new.example:1", "--use")[0] == 0
     assert service.config.profile == Profile("new", "New", Upstream("new.example", 1))
@@ -282,14 +282,16 @@ def test_requests_are_sent_to_the_running_service(
 
 
 def test_a_new_profile_does_not_take_the_id_of_a_renamed_one(
-    cli: Cli, service: FakeService
+    cli: Cli, service: FakeServiceHandler
 ) -> None:
     service.config = service.config.with_profile(Profile("office", "Head office", OFFICE.upstream))
     cli("profiles", "add", "Office", "new.example:1")
     assert [profile.id for profile in service.config.profiles] == ["office", "lab", "office-2"]
 
 
-def test_login_is_refused_for_a_profile_without_a_password(cli: Cli, service: FakeService) -> None:
+def test_login_is_refused_for_a_profile_without_a_password(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
     for way, words in ((SignIn.SSO, "Windows or Kerberos"), (SignIn.NONE, "to need no sign-in")):
         service.config = service.config.with_profile(replace(OFFICE, sign_in=way))
         code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
@@ -298,7 +300,7 @@ def test_login_is_refused_for_a_profile_without_a_password(cli: Cli, service: Fa
     assert service.requests == []
 
 
-def test_a_password_is_read_from_standard_input(cli: Cli, service: FakeService) -> None:
+def test_a_password_is_read_from_standard_input(cli: Cli, service: FakeServiceHandler) -> None:
     code, out, err = cli("login", "--stdin", stdin=f"{SECRET} ü \r\nsecond\n".encode())
     assert (code, out) == (0, "")
     assert SECRET not in err
@@ -320,7 +322,7 @@ def test_a_password_is_read_from_standard_input(cli: Cli, service: FakeService) 
     ],
 )
 def test_a_failure_to_save_is_reported(
-    cli: Cli, service: FakeService, arguments: list[str], stdin: bytes, code: int, words: str
+    cli: Cli, service: FakeServiceHandler, arguments: list[str], stdin: bytes, code: int, words: str
 ) -> None:
     ended, out, err = cli(*arguments, stdin=stdin)
     assert (ended, out) == (code, "")
@@ -328,7 +330,7 @@ def test_a_failure_to_save_is_reported(
     assert service.requests == []
 
 
-def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: FakeService) -> None:
+def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: FakeServiceHandler) -> None:
     service.failure = LOCKED
     for arguments in (["login", "--stdin"], ["logout"]):
         code, _, err = cli(*arguments, stdin=b"x\n")
@@ -336,7 +338,7 @@ def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: FakeService) -> N
         assert err.endswith("GNOME Keyring is locked. Unlock it. (TP-401)\n")
 
 
-def test_logout_deletes_the_password(cli: Cli, service: FakeService) -> None:
+def test_logout_deletes_the_password(cli: Cli, service: FakeServiceHandler) -> None:
     code, _, err = cli("logout", "Office")
     # The message is true even if no password was saved.
     assert (code, err) == (0, "TrayProxy no longer keeps a password of “Office”.\n")
@@ -344,7 +346,7 @@ def test_logout_deletes_the_password(cli: Cli, service: FakeService) -> None:
 
 
 def test_a_typed_password_is_not_echoed(
-    screen: Callable[..., TerminalScreen], service: FakeService
+    screen: Callable[..., TerminalScreen], service: FakeServiceHandler
 ) -> None:
     at = screen("trayproxy", "login", "Lab")
     at.wait_for("User name: ")
@@ -359,7 +361,7 @@ def test_a_typed_password_is_not_echoed(
 
 
 def test_a_login_that_the_keyring_cannot_keep_is_in_use_until_the_service_ends(
-    cli: Cli, service: FakeService
+    cli: Cli, service: FakeServiceHandler
 ) -> None:
     service.kept_in_memory = KeptInMemory(
         Problem("TP-402", "No safe place for passwords", "No keyring.")
@@ -378,7 +380,7 @@ def test_a_login_that_the_keyring_cannot_keep_is_in_use_until_the_service_ends(
 
 
 def test_an_interrupted_login_saves_nothing(
-    screen: Callable[..., TerminalScreen], service: FakeService
+    screen: Callable[..., TerminalScreen], service: FakeServiceHandler
 ) -> None:
     at = screen("trayproxy", "login")
     at.wait_for("Password for ")
@@ -436,20 +438,22 @@ def test_a_keyring_error_is_reported(cli: Cli, paths: Paths) -> None:
 
 
 def test_show_requests_the_window(
-    cli: Cli, service: FakeService, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, service: FakeServiceHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_ACTIVATION_TOKEN", "token")
     assert cli("show") == (0, "", "")
     assert service.requests == [ShowWindow("token")]
 
 
-def test_quitting_waits_for_the_end(cli: Cli, service: FakeService, paths: Paths) -> None:
+def test_quitting_waits_for_the_end(cli: Cli, service: FakeServiceHandler, paths: Paths) -> None:
     assert cli("quit") == (0, "", "")
     assert service.requests == [Quit()]
     assert cli("status")[0] == 3
 
 
-def test_names_are_printed_without_control_characters(cli: Cli, service: FakeService) -> None:
+def test_names_are_printed_without_control_characters(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
     service.config = service.config.with_profile(
         Profile("lab", "Lab <b>&_x</b>", LAB.upstream, user="jdoe")
     )

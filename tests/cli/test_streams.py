@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.cli.fake_service import ROOT, FakeService, connected
+from tests.cli.fake_service import ROOT, FakeServiceHandler, connected
 from trayproxy.control.messages import CheckResult, Step, StepState
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile, Upstream
@@ -52,7 +52,7 @@ def run(
 
 
 @pytest.fixture
-def known(service: FakeService) -> FakeService:
+def known(service: FakeServiceHandler) -> FakeServiceHandler:
     """A service whose texts all contain characters that code pages lack."""
     profile = Profile("office", NAME, Upstream("proxy.example", 8080), user="jörg日")
     service.config = service.config.with_profile(profile)

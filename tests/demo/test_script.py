@@ -107,7 +107,7 @@ def test_a_signal_ends_the_demonstration_and_its_processes(
 
 
 @dataclass
-class Terminal:
+class DemoTerminal:
     """The terminal in which the demonstration runs."""
 
     process: subprocess.Popen[bytes]
@@ -127,11 +127,11 @@ class Terminal:
 
 
 @pytest.fixture
-def open_terminal(env: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
+def open_terminal(env: dict[str, str]) -> Iterator[Callable[..., DemoTerminal]]:
     """Start the demonstration in a new terminal."""
-    opened: list[Terminal] = []
+    opened: list[DemoTerminal] = []
 
-    def open_terminal(**variables: str) -> Terminal:
+    def open_terminal(**variables: str) -> DemoTerminal:
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             # A controlling terminal, so that Ctrl+C reaches the foreground processes.
@@ -144,7 +144,7 @@ def open_terminal(env: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
             start_new_session=True,
         )
         os.close(theirs)
-        opened.append(Terminal(process, ours))
+        opened.append(DemoTerminal(process, ours))
         return opened[-1]
 
     yield open_terminal
@@ -160,7 +160,7 @@ IN_TERMINAL = (
 
 
 def test_without_a_display_the_terminal_shows_the_prompt(
-    open_terminal: Callable[..., Terminal],
+    open_terminal: Callable[..., DemoTerminal],
 ) -> None:
     terminal = open_terminal()
     password = terminal.wait_for(r"password +(\w+)")[1]
@@ -218,7 +218,7 @@ def xdotool(display: str, *command: str) -> str:
 
 
 def test_with_a_display_the_tray_shows_the_dialog(
-    open_terminal: Callable[..., Terminal], display: str
+    open_terminal: Callable[..., DemoTerminal], display: str
 ) -> None:
     # An unused address: without an address, libdbus would start a bus that outlives the test.
     terminal = open_terminal(DISPLAY=display, DBUS_SESSION_BUS_ADDRESS="unix:path=/nowhere")

@@ -331,7 +331,7 @@ def test_an_unverified_login_is_sent_on_one_request_at_a_time(
 # --- Rule 3: unanswered sends of a trusted login -------------------------------------------------
 
 
-class SilentUpstream(MachineDriver):
+class SilentUpstreamDriver(MachineDriver):
     """An upstream that responds with a 407 to requests without the login, and not at all to others.
 
     Attributes:
@@ -403,7 +403,7 @@ def test_an_unanswered_login_is_sent_twice_and_on_one_own_request(
     waiting: int, is_stale: bool, events: list[str]
 ) -> None:
     """The number of requests in flight when the upstream stops responding does not matter."""
-    driver = SilentUpstream()
+    driver = SilentUpstreamDriver()
     driver.advance(driver.limits.proof_ttl + 1 if is_stale else 1)
     driver.sent = 0
     driver.in_flight.clear()

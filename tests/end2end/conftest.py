@@ -14,9 +14,9 @@ from tests.support.origin import Origin, make_repository
 from tests.support.processes import Home, home
 from tests.support.reports import Reports
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import Service, service
+from tests.support.service import ServiceProcess, service
 from tests.support.squid import Squid, SquidSetup, squid
-from tests.support.tls import Authority, Certificate
+from tests.support.tls import Certificate, CertificateAuthority
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def run(place: Home, reports: Reports) -> Iterator[StartService]:
             environment: Mapping[str, str] | None = None,
             stdin: bytes = b"",
             program: Sequence[str] = ("trayproxy",),
-        ) -> Service:
+        ) -> ServiceProcess:
             found = session.environment if session else environment
             running = service(place, *arguments, environment=found, stdin=stdin, program=program)
             started = stack.enter_context(running)
@@ -64,7 +64,7 @@ def run(place: Home, reports: Reports) -> Iterator[StartService]:
 def attach(reports: Reports) -> Iterator[AttachFrontEnd]:
     with ExitStack() as stack:
 
-        def make(to: Service, reactions: Iterable[Reaction] = ()) -> FrontEnd:
+        def make(to: ServiceProcess, reactions: Iterable[Reaction] = ()) -> FrontEnd:
             front_end = stack.enter_context(FrontEnd(to.paths, reactions))
             reports["front end"] = front_end.describe
             return front_end
@@ -86,7 +86,7 @@ def scenario(
 
 
 @pytest.fixture(scope="session")
-def certificate(authority: Authority) -> Certificate:
+def certificate(authority: CertificateAuthority) -> Certificate:
     return authority.issue("www.test.lan")
 
 

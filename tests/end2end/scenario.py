@@ -10,7 +10,7 @@ from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.processes import Job
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import Service
+from tests.support.service import ServiceProcess
 from tests.support.squid import Squid
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import SaveProfile, UseProfile
@@ -35,13 +35,13 @@ class StartService(Protocol):
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         program: Sequence[str] = ("trayproxy",),
-    ) -> Service: ...
+    ) -> ServiceProcess: ...
 
 
 class AttachFrontEnd(Protocol):
     """Attaches a front end to a service, with the reactions to its prompts."""
 
-    def __call__(self, to: Service, reactions: Iterable[Reaction] = ()) -> FrontEnd: ...
+    def __call__(self, to: ServiceProcess, reactions: Iterable[Reaction] = ()) -> FrontEnd: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class UserSession:
         origin: The origin server that the programs request.
     """
 
-    service: Service
+    service: ServiceProcess
     front_end: FrontEnd
     clients: Clients
     origin: Origin
@@ -129,7 +129,7 @@ class Scenario:
         """
         return self.begin(self.run(session=self.keyring), *reactions)
 
-    def begin(self, service: Service, *reactions: Reaction) -> UserSession:
+    def begin(self, service: ServiceProcess, *reactions: Reaction) -> UserSession:
         """Attach a user to a running service, and use the profile."""
         user = self.attach_user(service, *reactions)
         self.use(user.front_end, self.proxy)
@@ -139,7 +139,7 @@ class Scenario:
         """Start a service with the files of the previous one, and attach a user."""
         return self.attach_user(self.run(session=self.keyring), *reactions)
 
-    def attach_user(self, service: Service, *reactions: Reaction) -> UserSession:
+    def attach_user(self, service: ServiceProcess, *reactions: Reaction) -> UserSession:
         """Attach a user to a running service."""
         return UserSession(service, self.attach(service, reactions), self.clients, self.origin)
 

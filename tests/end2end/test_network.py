@@ -9,14 +9,14 @@ import pytest
 from tests.support.namespaces import ALONE, skip_without_namespaces
 from tests.support.process_output import PATIENCE
 from tests.support.processes import SOURCES, Home, running
-from tests.support.service import Service
+from tests.support.service import ServiceProcess
 from trayproxy.paths import locate
 
 CABLE = "ip link set lo up && ip link add far type veth peer near && ip link set far up"
 
 
 @pytest.fixture
-def service(place: Home) -> Iterator[Service]:
+def service(place: Home) -> Iterator[ServiceProcess]:
     skip_without_namespaces()
     environment = place.environment(
         TRAYPROXY_HOME=str(place.path("trayproxy")), PYTHONPATH=str(SOURCES)
@@ -33,10 +33,10 @@ def service(place: Home) -> Iterator[Service]:
         "http://192.0.2.1:8080",
     ]
     with running(argv, env=environment, cwd=place.path("cwd")) as process:
-        yield Service(process, locate(environment))
+        yield ServiceProcess(process, locate(environment))
 
 
-def test_the_service_hears_of_another_network(service: Service) -> None:
+def test_the_service_hears_of_another_network(service: ServiceProcess) -> None:
     inside = ["nsenter", "-t", str(service.pid), "-U", "-n", "--preserve-credentials"]
     address = ["ip", "address", "add", "192.0.2.7/24", "dev", "far"]
     subprocess.run([*inside, *address], check=True, timeout=PATIENCE)

@@ -33,7 +33,7 @@ from tests.support.process_output import PATIENCE
 from tests.support.processes import SOURCES, Home
 from tests.support.scripted_upstream import ESTABLISHED, OK, ScriptedUpstream, answering
 from tests.support.searchable_secret import SearchableSecret, files_below, text
-from tests.support.service import Service, service
+from tests.support.service import ServiceProcess, service
 from tests.support.squid import SquidSetup, squid
 from trayproxy.control.messages import Failed, SaveProfile, Status
 from trayproxy.domain.signin import SignInState, Snooze
@@ -50,7 +50,7 @@ def upstream() -> Iterator[ScriptedUpstream]:
         yield upstream
 
 
-def at(service: Service) -> tuple[str, int]:
+def at(service: ServiceProcess) -> tuple[str, int]:
     return "127.0.0.1", service.port
 
 
@@ -210,7 +210,7 @@ def test_what_another_user_has_sent_and_left_is_not_passed_on(
     assert running.status().refused_clients.user == ""
 
 
-def wait_for_status(running: Service, holds: Callable[[Status], bool]) -> Status:
+def wait_for_status(running: ServiceProcess, holds: Callable[[Status], bool]) -> Status:
     """Ask for the status until it is so."""
     deadline = monotonic() + PATIENCE
     while not holds(status := running.status()):
@@ -453,7 +453,7 @@ class TunnelHoldingUpstream:
 CONNECT = b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n"
 
 
-def tunnels(stack: ExitStack, service: Service, count: int) -> list[socket.socket]:
+def tunnels(stack: ExitStack, service: ServiceProcess, count: int) -> list[socket.socket]:
     """Open that many tunnels."""
     made = []
     for _ in range(count):

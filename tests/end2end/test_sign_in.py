@@ -13,7 +13,7 @@ from tests.support.memory import MIB, memory_of
 from tests.support.origin import Origin
 from tests.support.processes import Job
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.tls import Authority, Certificate
+from tests.support.tls import Certificate, CertificateAuthority
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import SaveProfile, Status, UpstreamState
 from trayproxy.domain.signin import Ending, PromptReason, SignInState, Snooze, Transport
@@ -34,7 +34,7 @@ class Site:
     clients: Clients
     plain: Origin
     secure: Origin
-    authority: Authority
+    authority: CertificateAuthority
     certificate: Certificate
 
 
@@ -43,7 +43,7 @@ def site(
     clients: Clients,
     origin: Origin,
     secure_origin: Origin,
-    authority: Authority,
+    authority: CertificateAuthority,
     certificate: Certificate,
 ) -> Site:
     return Site(clients, origin, secure_origin, authority, certificate)

@@ -12,7 +12,7 @@ from tests.support.memory import MIB
 from tests.support.octets import digest, digest_of, write
 from tests.support.origin import Origin
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import Service
+from tests.support.service import ServiceProcess
 from tests.support.squid import Squid
 from tests.support.upstreams import UpstreamKind, bare_upstream
 from trayproxy.auth.login import Login
@@ -59,7 +59,7 @@ def upstream(
 @pytest.fixture
 def service(
     run: StartService, upstream: str, account: SearchableSecret, clients: Clients, origin: Origin
-) -> Service:
+) -> ServiceProcess:
     """A service that has signed in."""
     login = ("--user", account.user, "--password-stdin")
     stdin = f"{account.password}\n".encode()
@@ -73,7 +73,7 @@ def service(
 @pytest.mark.parametrize("way", ["plain", "tunnel"])
 @pytest.mark.parametrize("direction", ["download", "upload"])
 def test_a_big_transfer_arrives_whole_and_in_bounded_memory(
-    service: Service,
+    service: ServiceProcess,
     clients: Clients,
     origin: Origin,
     sent: Path,

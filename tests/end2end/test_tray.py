@@ -27,8 +27,8 @@ from tests.support.searchable_secret import (
 )
 from tests.support.settings_portal import ColorScheme, SettingsPortal
 from tests.support.squid import Squid, SquidSetup, squid
-from tests.support.tray import Tray, ending, tray_on
-from tests.support.tray_host import NotificationService, TrayHost
+from tests.support.tray import TrayProcesses, ending, tray_on
+from tests.support.tray_host import FakeTrayHost, NotificationService
 from tests.support.window_manager import fluxbox, open_menu
 from trayproxy.control.messages import Status
 
@@ -59,7 +59,7 @@ def reader(desktop: Desktop) -> Iterator[ScreenReader]:
 
 
 @pytest.fixture
-def tray(desktop: Desktop, reader: ScreenReader, reports: Reports) -> Iterator[Tray]:
+def tray(desktop: Desktop, reader: ScreenReader, reports: Reports) -> Iterator[TrayProcesses]:
     with tray_on(desktop, reader.environment(desktop.bus)) as made:
         reports["trayproxy"] = made.describe
         yield made
@@ -73,9 +73,9 @@ def window_manager(desktop: Desktop) -> Iterator[None]:
 
 
 @pytest.fixture
-def host(desktop: Desktop) -> Iterator[TrayHost]:
+def host(desktop: Desktop) -> Iterator[FakeTrayHost]:
     """A panel that speaks D-Bus."""
-    with TrayHost(desktop.bus) as made:
+    with FakeTrayHost(desktop.bus) as made:
         yield made
 
 
@@ -92,7 +92,7 @@ class DesktopUser:
         observers: Closes the front ends of `observe`.
     """
 
-    tray: Tray
+    tray: TrayProcesses
     desktop: Desktop
     proxy: Squid
     clients: Clients
@@ -131,7 +131,7 @@ class DesktopUser:
 
 @pytest.fixture
 def user(
-    tray: Tray, desktop: Desktop, proxy: Squid, clients: Clients, origin: Origin
+    tray: TrayProcesses, desktop: Desktop, proxy: Squid, clients: Clients, origin: Origin
 ) -> Iterator[DesktopUser]:
     with ExitStack() as observers:
         yield DesktopUser(tray, desktop, proxy, clients, origin, observers)
@@ -247,7 +247,7 @@ def two_profiles(user: DesktopUser, lab: Squid) -> None:
 
 @pytest.mark.usefixtures("two_profiles")
 def test_a_profile_is_switched_from_the_menu_of_a_panel_on_d_bus(
-    user: DesktopUser, host: TrayHost, lab: Squid
+    user: DesktopUser, host: FakeTrayHost, lab: Squid
 ) -> None:
     user.start()
     item = host.wait_for_item()
@@ -281,7 +281,9 @@ def test_quit_ends_the_tray_and_the_service(user: DesktopUser, reader: ScreenRea
         assert process.wait() == 0
 
 
-def test_a_second_start_shows_the_window_of_the_first(user: DesktopUser, host: TrayHost) -> None:
+def test_a_second_start_shows_the_window_of_the_first(
+    user: DesktopUser, host: FakeTrayHost
+) -> None:
     user.set_up()
     first, service = user.start()
     host.wait_for_item()

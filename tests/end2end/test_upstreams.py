@@ -13,10 +13,10 @@ from tests.support.front_end import FrontEnd
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import Service
+from tests.support.service import ServiceProcess
 from tests.support.socks_proxy import socks_proxy
 from tests.support.squid import Squid, SquidSetup, squid
-from tests.support.tls import Authority
+from tests.support.tls import CertificateAuthority
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import CheckProfile, CheckResult, SaveProfile, StepState, UseProfile
 from trayproxy.domain.signin import PromptReason, Transport
@@ -24,7 +24,7 @@ from trayproxy.profiles.profile import DIRECT_ID, Profile, ProxyScheme, SignIn, 
 
 
 @pytest.fixture
-def secure_proxy(account: SearchableSecret, authority: Authority) -> Iterator[Squid]:
+def secure_proxy(account: SearchableSecret, authority: CertificateAuthority) -> Iterator[Squid]:
     """An upstream inside TLS, with a certificate by the company's authority."""
     pem = authority.issue("127.0.0.1").pem
     with squid(SquidSetup(users={account.user: account.password}, pem=pem)) as running:
@@ -67,13 +67,13 @@ Fetch = Callable[..., str]
 def fetch(clients: Clients) -> Fetch:
     """Return the response that curl gets through a service."""
 
-    def run(service: Service, url: str, *arguments: str) -> str:
+    def run(service: ServiceProcess, url: str, *arguments: str) -> str:
         return clients.curl("-x", service.url, *arguments, url).result().out
 
     return run
 
 
-def status_of(fetch: Fetch, service: Service, url: str) -> str:
+def status_of(fetch: Fetch, service: ServiceProcess, url: str) -> str:
     return fetch(service, url, "-o", "/dev/null", "-w", "%{http_code}")
 
 
@@ -85,7 +85,7 @@ def test_a_sign_in_to_an_https_proxy_is_asked_for_as_encrypted_and_kept(
     attach: AttachFrontEnd,
     keyring: KeyringSession,
     secure_proxy: Squid,
-    authority: Authority,
+    authority: CertificateAuthority,
     account: SearchableSecret,
     fetch: Fetch,
     origin: Origin,
@@ -117,7 +117,7 @@ def test_a_certificate_that_is_not_believed_stops_everything(
 ) -> None:
     service = run()
     front_end = attach(service, [account.login])
-    other = Authority(tmp_path)
+    other = CertificateAuthority(tmp_path)
     upstream = at(secure_proxy, ProxyScheme.HTTPS)
     use(front_end, Profile("office", "Office", upstream, ca_file=str(other.pem)))
     page = fetch(service, origin.url("/hello"))
@@ -142,7 +142,7 @@ def test_a_sign_in_to_a_socks_proxy_is_asked_for_and_kept(
     fetch: Fetch,
     origin: Origin,
     secure_origin: Origin,
-    authority: Authority,
+    authority: CertificateAuthority,
 ) -> None:
     service = run(session=keyring)
     front_end = attach(service, [Login(socks_login.user, "wrong"), socks_login])
@@ -305,7 +305,7 @@ def test_a_check_tells_how_the_connection_is_encrypted_and_who_stands_in(
     attach: AttachFrontEnd,
     secure_proxy: Squid,
     proxy: Squid,
-    authority: Authority,
+    authority: CertificateAuthority,
     account: SearchableSecret,
     origin: Origin,
 ) -> None:
@@ -338,7 +338,7 @@ def test_a_check_says_why_a_certificate_is_not_believed_and_sends_nothing(
         "office",
         "Office",
         at(secure_proxy, ProxyScheme.HTTPS),
-        ca_file=str(Authority(tmp_path).pem),
+        ca_file=str(CertificateAuthority(tmp_path).pem),
     )
     steps = check(front_end, profile, origin.url("/hello"))
     assert steps["connect"][0] is StepState.OK

@@ -8,7 +8,7 @@ import pytest
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import FASTEST_LOOP, LOOPS, NewLoop, Running
-from tests.engine.wire import Client
+from tests.engine.wire import ProxyClient
 from tests.support.scripted_upstream import Script, ScriptedUpstream
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.access_control import AccessControl
@@ -17,7 +17,7 @@ from trayproxy.profiles.profile import Profile
 Start = Callable[..., Running]
 """Starts an engine; see `Running`."""
 
-Connect = Callable[[], Client]
+Connect = Callable[[], ProxyClient]
 """Connects a client to the engine."""
 
 
@@ -91,7 +91,7 @@ def engine(recorder: Recorder, start: Start) -> Running:
 
 
 @pytest.fixture
-def client(engine: Running, stack: ExitStack) -> Client:
+def client(engine: Running, stack: ExitStack) -> ProxyClient:
     """A client of `engine`."""
     return stack.enter_context(engine.connect())
 

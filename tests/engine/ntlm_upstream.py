@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from threading import Condition
 from time import monotonic
 
-from tests.support.exchange import Exchange, Head, Reader
+from tests.support.exchange import Exchange, Reader, ReceivedHead
 from tests.support.process_output import PATIENCE
-from tests.support.server import Server
+from tests.support.server import LoopbackServer
 
 REFUSAL = b"HTTP/1.%d 407 Proxy Authentication Required\r\n%bContent-Length: %d\r\n\r\n%b"
 
@@ -56,11 +56,11 @@ class NtlmBehaviour:
     """
 
     rejects_all: bool = False
-    rejects_request: Callable[[Head], bool] = lambda head: False
-    before_response: Callable[[Head, str], object] = lambda head, message: None
+    rejects_request: Callable[[ReceivedHead], bool] = lambda head: False
+    before_response: Callable[[ReceivedHead, str], object] = lambda head, message: None
     head_status: int = 200
     head_fields: tuple[tuple[str, str], ...] = ()
-    needs_no_login: Callable[[Head], bool] = lambda head: False
+    needs_no_login: Callable[[ReceivedHead], bool] = lambda head: False
     refusal_body: bytes = b"denied"
     sends_body_to_head: bool = False
     type_2_field: bytes = b""
@@ -72,7 +72,7 @@ class NtlmBehaviour:
 MESSAGES = {"": "none", "NTLM b25l": "type 1", "NTLM dGhyZWU=": "type 3"}
 
 
-class NtlmUpstream(Server):
+class NtlmUpstream(LoopbackServer):
     """A running upstream that requires ``b25l`` and then ``dGhyZWU=`` on one connection."""
 
     def __init__(self, manner: NtlmBehaviour | None = None) -> None:
@@ -105,7 +105,7 @@ class NtlmUpstream(Server):
             self._count += 1
             number = self._count
         with Reader(connection) as reader:
-            _Session(self, connection, reader, number).run()
+            _NtlmConnection(self, connection, reader, number).run()
 
     def add(self, request: ReceivedRequest) -> None:
         """Record a request."""
@@ -115,7 +115,7 @@ class NtlmUpstream(Server):
 
 
 @dataclass
-class _Session:
+class _NtlmConnection:
     """One connection to the upstream."""
 
     owner: NtlmUpstream
@@ -148,7 +148,7 @@ class _Session:
             if not self._answer(exchange, head, message):
                 return
 
-    def _answer(self, exchange: Exchange, head: Head, message: str) -> bool:
+    def _answer(self, exchange: Exchange, head: ReceivedHead, message: str) -> bool:
         """Respond to a request. Return True if the connection stays an HTTP connection."""
         manner = self.owner.behaviour
         rejects = manner.rejects_all or manner.rejects_request(head)

@@ -47,7 +47,7 @@ MAX_UNANSWERED = 2
 forwarder."""
 
 
-class CutError(Exception):
+class ConnectionClosedError(Exception):
     """The upstream closes the connection instead of responding.
 
     Attributes:
@@ -106,7 +106,7 @@ class Closing:
 
 
 PlayUpstream = Callable[[Received], bytes | Closing]
-"""Returns the response to a message. May raise `CutError`."""
+"""Returns the response to a message. May raise `ConnectionClosedError`."""
 
 
 def in_turn(*answers: bytes | Closing) -> PlayUpstream:
@@ -292,9 +292,9 @@ class PlayPort:
         self.login_was_sent = self.login_was_sent or message.carried is not None
         try:
             if connection.is_unread:
-                raise CutError(is_unread=True)
+                raise ConnectionClosedError(is_unread=True)
             octets = self._exchange(connection, head, message)
-        except CutError as cut:
+        except ConnectionClosedError as cut:
             facts = self._facts(connection)
             raise ConnectionLostError(facts, request_was_unread=cut.is_unread) from cut
         end = find_response_head(octets)

@@ -11,7 +11,7 @@ import h11
 
 from tests.http.readers import with_ascii_targets
 from tests.support.process_output import PATIENCE
-from tests.support.server import Server
+from tests.support.server import LoopbackServer
 
 MARK = b"X-Upstream: yes\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\n" + MARK + b"Content-Length: 2\r\n\r\nok"
@@ -62,7 +62,7 @@ class Record:
     ended: bool = False
 
 
-class Recorder(Server):
+class Recorder(LoopbackServer):
     """A running upstream which records its requests."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -112,7 +112,7 @@ class Recorder(Server):
             self._records.append(record)
             number = len(self._records)
         try:
-            _Session(self, connection, record, number).run()
+            _RecordedConnection(self, connection, record, number).run()
         except h11.RemoteProtocolError as error:
             record.offence = str(error)
         finally:
@@ -134,7 +134,7 @@ class Recorder(Server):
             self._changed.notify_all()
 
 
-class _Session:
+class _RecordedConnection:
     """One connection of the recorder."""
 
     def __init__(

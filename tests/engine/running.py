@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from tests.engine.fakes import FakeBroker, Observer, Signs
-from tests.engine.wire import Client
+from tests.engine.wire import ProxyClient
 from tests.support.closeable import Closeable
 from tests.support.process_output import PATIENCE
 from trayproxy.engine.engine import Engine, EngineParts
@@ -183,9 +183,9 @@ class Running(Closeable):
 
     # --- resources ---
 
-    def connect(self) -> Client:
+    def connect(self) -> ProxyClient:
         """Connect a client."""
-        return Client(self.port)
+        return ProxyClient(self.port)
 
     def settle(self) -> None:
         """Wait until no client is connected, then close idle connections."""

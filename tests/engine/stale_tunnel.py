@@ -8,7 +8,7 @@ import subprocess
 
 from tests.engine.fakes import office
 from tests.engine.running import Running
-from tests.engine.wire import Client, connect
+from tests.engine.wire import ProxyClient, connect
 from tests.support.scripted_upstream import ScriptedUpstream, echoing
 from trayproxy.engine.limits import EngineLimits
 
@@ -40,7 +40,7 @@ def main() -> None:
         ScriptedUpstream(echoing) as upstream,
         Running(office(upstream.port), limits=ALLOWS_FOR) as engine,
         # The client uses IPv6 on loopback, which is not affected by the change.
-        Client(engine.port, "::1") as client,
+        ProxyClient(engine.port, "::1") as client,
     ):
         assert client.ask(connect(b"origin.test:443"), b"CONNECT").status == 200
         client.send(b"hello")

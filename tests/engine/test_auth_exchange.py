@@ -28,7 +28,7 @@ from tests.engine.schemes import (
     ScriptedScheme,
     ntlm_like_scheme,
 )
-from tests.engine.wire import Client, connect, get, post
+from tests.engine.wire import ProxyClient, connect, get, post
 from tests.support.octets import octets
 from tests.support.scripted_upstream import (
     ESTABLISHED,
@@ -38,7 +38,7 @@ from tests.support.scripted_upstream import (
     answering,
     challenge,
 )
-from tests.support.tls import Authority
+from tests.support.tls import CertificateAuthority
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
@@ -73,7 +73,7 @@ def desk_for(*schemes: ScriptedScheme | Basic, is_known: bool = False) -> FakeBr
     return FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), is_known=is_known)
 
 
-def tunnel(client: Client) -> None:
+def tunnel(client: ProxyClient) -> None:
     """Open a tunnel and send octets through it."""
     client.send(CONNECT)
     assert client.reply(b"CONNECT").status == 200
@@ -617,7 +617,7 @@ def test_a_client_may_disconnect_during_content_for_auth_int(
 def test_a_handshake_over_tls_has_a_channel_binding_r_127(
     start: Start, script: StartScripted, stack: ExitStack, tmp_path: Path
 ) -> None:
-    authority = Authority(tmp_path)
+    authority = CertificateAuthority(tmp_path)
     certificate = authority.issue("localhost")
     upstream = stack.enter_context(
         ScriptedUpstream(answering(challenge("NTLM"), OK), tls=certificate.context())
@@ -818,7 +818,7 @@ def accept_upload(peer: ScriptedConnection) -> None:
         peer.send(OK)
 
 
-def upload(client: Client, method: bytes) -> tuple[int, tuple[int, ...]]:
+def upload(client: ProxyClient, method: bytes) -> tuple[int, tuple[int, ...]]:
     """Send an upload. Return its final status and its interim statuses."""
     client.try_to_send(get(URL, b"Content-Length: %d" % LARGE, method=method))
     client.try_to_send(*octets(LARGE))
@@ -877,7 +877,7 @@ def test_an_upload_is_resent_without_an_expectation_after_a_417(
 # --- parked clients ---
 
 
-def parked_client(engine: Running, *parts: bytes, finish: bool = False) -> Client:
+def parked_client(engine: Running, *parts: bytes, finish: bool = False) -> ProxyClient:
     """Return a client whose request waits at the desk."""
     client = engine.connect()
     client.send(*parts)
@@ -979,7 +979,7 @@ def test_a_silent_next_hop_is_reported_to_the_desk(
     assert len(desk.silent) == 1
 
 
-def reset_before(engine: Running, client: Client, serve: Callable[[], None]) -> None:
+def reset_before(engine: Running, client: ProxyClient, serve: Callable[[], None]) -> None:
     """Call `serve` after the client has reset its connection, before the engine detects the reset.
 
     uvloop polls its sockets before it runs the callbacks of a completed future.
@@ -1134,7 +1134,7 @@ def test_a_stale_nonce_is_no_late_rejection(
     assert len(engine.desk.challenged_requests) == 1
 
 
-class SilentUpstream(SlowUpstream):
+class SilentAfterLoginUpstream(SlowUpstream):
     """An upstream with Basic, accepting the first login and not responding to later logins.
 
     Attributes:
@@ -1160,7 +1160,7 @@ def test_all_requests_at_a_silent_next_hop_are_reported_together(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
     """Their login was proved just now, so they needed no permit."""
-    upstream, desk = SilentUpstream(stack), FakeBroker(LOGIN)
+    upstream, desk = SilentAfterLoginUpstream(stack), FakeBroker(LOGIN)
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
     )
@@ -1176,7 +1176,7 @@ def test_all_requests_at_a_silent_next_hop_are_reported_together(
 def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
     start: Start, script: StartScripted, stack: ExitStack
 ) -> None:
-    upstream, desk = SilentUpstream(stack), FakeBroker(LOGIN)
+    upstream, desk = SilentAfterLoginUpstream(stack), FakeBroker(LOGIN)
     upstream.answers_b = True
     engine = start(
         office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
@@ -1195,7 +1195,7 @@ def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
 def test_a_missing_verdict_is_reported_soon_after_the_client_disconnected(
     start: Start, script: StartScripted, stack: ExitStack, is_proved: bool
 ) -> None:
-    upstream, desk = SilentUpstream(stack), FakeBroker(LOGIN)
+    upstream, desk = SilentAfterLoginUpstream(stack), FakeBroker(LOGIN)
     desk.wants_all_reports = not is_proved
     limits = EngineLimits(silent_upstream_s=0.1, missing_response_s=0.2)
     engine = start(office(script(upstream.play).port), desk, limits=limits)

@@ -13,7 +13,7 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import ANSWER, Recorder
 from tests.engine.running import NewLoop, Running
-from tests.engine.wire import Client, connect, get, post
+from tests.engine.wire import ProxyClient, connect, get, post
 from tests.support.scripted_upstream import (
     OK,
     ScriptedConnection,
@@ -37,14 +37,16 @@ def engines_loop(new_loop: NewLoop) -> NewLoop:
 
 
 def test_requests_of_one_client_share_an_upstream_connection(
-    client: Client, recorder: Recorder
+    client: ProxyClient, recorder: Recorder
 ) -> None:
     for _ in range(3):
         assert client.ask(GET).status == 200
     assert [request.connection for request in recorder.requests] == [1, 1, 1]
 
 
-def test_every_acceptance_wanted_by_the_desk_is_reported(client: Client, engine: Running) -> None:
+def test_every_acceptance_wanted_by_the_desk_is_reported(
+    client: ProxyClient, engine: Running
+) -> None:
     """A later 407 is not about the password."""
     engine.desk.wants_all_reports = True
     for count in range(1, 6):

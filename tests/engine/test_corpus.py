@@ -28,7 +28,7 @@ from tests.engine.fakes import FakeBroker, office, scaled_limits
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.schemes import TicketScheme
-from tests.engine.wire import Client, CutError, Reply, get, post
+from tests.engine.wire import CutError, ProxyClient, Reply, get, post
 from tests.http.readers import with_ascii_targets
 from tests.support.closeable import Closeable
 from tests.support.process_output import PATIENCE
@@ -235,7 +235,7 @@ def play_client(case: Case, engine: Running, recorder: Recorder) -> ClientOutcom
     return outcome
 
 
-def read_replies(client: Client, method: bytes, count: int, outcome: ClientOutcome) -> None:
+def read_replies(client: ProxyClient, method: bytes, count: int, outcome: ClientOutcome) -> None:
     """Read the number of responses expected by the case, or fewer if the connection ends."""
     known = method if method in (b"CONNECT", b"HEAD") else b"GET"
     for _ in range(max(count, 1)):
@@ -251,7 +251,7 @@ def read_replies(client: Client, method: bytes, count: int, outcome: ClientOutco
             return
 
 
-def read_rest(client: Client) -> list[Reply]:
+def read_rest(client: ProxyClient) -> list[Reply]:
     """Read further responses until the end of the connection."""
     replies = []
     with suppress(CutError):
@@ -344,7 +344,7 @@ TRIGGERS = {
 
 
 @dataclass
-class ReceivedRequest:
+class CorpusRequest:
     """A request as read by the scripted upstream.
 
     Attributes:
@@ -380,7 +380,7 @@ class CorpusUpstream:
         self._case = case
         self._answers = answers
         self._connections = 0
-        self.received: list[ReceivedRequest] = []
+        self.received: list[CorpusRequest] = []
         self.first_ended = Event()
 
     def script(self, peer: ScriptedConnection) -> None:
@@ -417,7 +417,7 @@ class CorpusUpstream:
                 body = peer.read(length)
             else:
                 body = b""
-            self.received.append(ReceivedRequest(head, fields, body, number))
+            self.received.append(CorpusRequest(head, fields, body, number))
             goes_on = self._answer(peer, octets, is_first=index == 0)
 
     def _challenges_again(self, number: int, fields: Mapping[bytes, bytes]) -> bool:
@@ -479,7 +479,7 @@ class ClientResult:
     tail: bytes = b""
 
 
-def read_result(trigger: str, client: Client, tail: bytes) -> ClientResult:
+def read_result(trigger: str, client: ProxyClient, tail: bytes) -> ClientResult:
     """Read the response to a request; send the request's content after a 100."""
     method = TRIGGERS[trigger].split(b" ")[0]
     if trigger == "PUT_EXPECT":
@@ -508,7 +508,7 @@ SAME = {"no-tunnel": "forward", "503": "502"}
 """Words the corpus does not always distinguish: by those of `read_result`, those of the corpus."""
 
 
-def words_for(result: ClientResult, received: list[ReceivedRequest]) -> set[str]:
+def words_for(result: ClientResult, received: list[CorpusRequest]) -> set[str]:
     """Return all words of the corpus describing the result."""
     schemes = {request.scheme for request in received} - {"none"}
     found = {result.word, SAME.get(result.word, result.word)}
@@ -637,7 +637,7 @@ def check_received(case: Case, script: CorpusUpstream, login: Login | None) -> N
                 check_digest(case, request, login)
 
 
-def check_digest(case: Case, request: ReceivedRequest, login: Login) -> None:
+def check_digest(case: Case, request: CorpusRequest, login: Login) -> None:
     """Compute the response of RFC 7616, section 3.4.1, and compare it (R-100 to R-110)."""
     credentials = (request.credentials or b"").decode("latin-1")
     found = re.findall(r'(\w+\*?)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', credentials)

@@ -12,7 +12,7 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.running import Running
 from tests.engine.schemes import ntlm_like_scheme
-from tests.engine.wire import Client, chunked, connect, get, post
+from tests.engine.wire import ProxyClient, chunked, connect, get, post
 from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
@@ -155,7 +155,7 @@ EACH_REQUEST = pytest.mark.parametrize(
 )
 
 
-def is_served_by(client: Client, request_octets: bytes) -> bool:
+def is_served_by(client: ProxyClient, request_octets: bytes) -> bool:
     """Return True if the upstream serves a request of this client."""
     client.socket.settimeout(5)
     return client.ask(request_octets, request_octets.split(b" ")[0]).status == 200

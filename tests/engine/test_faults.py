@@ -26,7 +26,7 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeBroker, office, scaled_limits
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
-from tests.engine.wire import Client, CutError, connect, get, post
+from tests.engine.wire import CutError, ProxyClient, connect, get, post
 from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
@@ -62,7 +62,7 @@ def closed_port() -> int:
     return port
 
 
-def typical_delay(tunnel: Client) -> float:
+def typical_delay(tunnel: ProxyClient) -> float:
     """Return the median round-trip time of an octet to an echo server, in seconds.
 
     The median, since other load of the machine does not come from the engine.
@@ -470,7 +470,7 @@ def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recor
         assert process.stdout
         port = int(process.stdout.readline())
         with ExitStack() as stack:
-            crowd = [stack.enter_context(Client(port)) for _ in range(2 * descriptors)]
+            crowd = [stack.enter_context(ProxyClient(port)) for _ in range(2 * descriptors)]
             assert crowd[0].ask(GET).status in (200, 503)
             # Clients without a descriptor get an error page and do not wait.
             assert crowd[-1].take_all().startswith(b"HTTP/1.1 503 ")
@@ -479,7 +479,7 @@ def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recor
             assert not Event().wait(0.5)
             used = psutil.Process(process.pid).cpu_times()
             assert used.user + used.system - before < 0.25, "it spins"
-        with Client(port) as client:
+        with ProxyClient(port) as client:
             assert client.ask(GET).status == 200
         _, errors = process.communicate(b"")
         assert process.returncode == 0, errors
@@ -502,7 +502,7 @@ def test_a_lack_of_descriptors_is_not_reported_as_a_fault_of_the_next_hop(
         assert process.stdout
         port = int(process.stdout.readline())
         with ExitStack() as stack:
-            crowd = [stack.enter_context(Client(port)) for _ in range(descriptors)]
+            crowd = [stack.enter_context(ProxyClient(port)) for _ in range(descriptors)]
             for client in crowd:
                 client.try_to_send(CONNECT)
             statuses = [client.reply(b"CONNECT").status for client in crowd]
@@ -684,13 +684,15 @@ def test_an_unsupported_challenge_gets_no_login(start: Start, script: Play, valu
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
-def test_a_long_host_name_is_forwarded(engine: Running, client: Client, recorder: Recorder) -> None:
+def test_a_long_host_name_is_forwarded(
+    engine: Running, client: ProxyClient, recorder: Recorder
+) -> None:
     host = b".".join([b"a" * 49] * 5)
     assert client.ask(connect(host + b":443"), b"CONNECT").status == 200
     assert recorder.requests[0].target == host + b":443"
 
 
-def test_field_values_are_forwarded_as_octets(client: Client, recorder: Recorder) -> None:
+def test_field_values_are_forwarded_as_octets(client: ProxyClient, recorder: Recorder) -> None:
     client.ask(get(URL, "X-Name: Jörg".encode(), b"X-Old: J\xf6rg"))
     assert recorder.requests[0].values(b"x-name") == ["Jörg".encode()]
     assert recorder.requests[0].values(b"x-old") == [b"J\xf6rg"]

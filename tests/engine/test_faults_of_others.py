@@ -19,7 +19,7 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
-from tests.engine.wire import Client, CutError, connect, get
+from tests.engine.wire import CutError, ProxyClient, connect, get
 from tests.support.scripted_upstream import (
     OK,
     ScriptedConnection,
@@ -53,7 +53,7 @@ PAGES = {
 
 @pytest.mark.parametrize("inside", PAGES)
 def test_requests_of_a_web_page_to_trayproxy_are_not_forwarded(
-    engine: Running, client: Client, recorder: Recorder, inside: str
+    engine: Running, client: ProxyClient, recorder: Recorder, inside: str
 ) -> None:
     body = PAGES[inside]
     # A browser sends the rebound name in Host; the attacker chooses only the path and the content.
@@ -75,7 +75,7 @@ def test_requests_of_a_web_page_to_trayproxy_are_not_forwarded(
     ids=["preflight", "private network", "websocket"],
 )
 def test_web_pages_get_no_cors_permission_and_no_upgrade(
-    client: Client, recorder: Recorder, lines: tuple[bytes, ...]
+    client: ProxyClient, recorder: Recorder, lines: tuple[bytes, ...]
 ) -> None:
     method = b"GET" if b"Upgrade: websocket" in lines else b"OPTIONS"
     head = b"\r\n".join((method + b" / HTTP/1.1", b"Host: 127.0.0.1", *lines, b"", b""))
@@ -252,7 +252,7 @@ NEVER_ENDING = b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n"
 
 
 def test_a_negative_chunk_size_of_a_client_does_not_block_the_engine(
-    engine: Running, client: Client
+    engine: Running, client: ProxyClient
 ) -> None:
     head = get(URL, method=b"POST").removesuffix(b"\r\n")
     assert client.ask(head + NEVER_ENDING, b"POST").status == 400
@@ -273,14 +273,14 @@ def test_a_negative_chunk_size_of_an_upstream_does_not_block_the_engine(
 SLOW = 1_000
 
 
-def seconds_of_a_get(client: Client) -> float:
+def seconds_of_a_get(client: ProxyClient) -> float:
     before = monotonic()
     assert client.ask(GET).status == 200
     return monotonic() - before
 
 
 @contextmanager
-def slow_senders(clients: Sequence[Client]) -> Iterator[None]:
+def slow_senders(clients: Sequence[ProxyClient]) -> Iterator[None]:
     """Clients which send one octet from time to time."""
     stop = Event()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.wire import Client, get
+from tests.engine.wire import ProxyClient, get
 from trayproxy.desktop.socket_owner.base import Endpoint, NullOwnerLookup
 from trayproxy.desktop.users import own_user
 from trayproxy.engine.server.access_control import AccessControl
@@ -58,8 +58,8 @@ def listener() -> Iterator[socket.socket]:
         yield listener
 
 
-def connect(listener: socket.socket) -> Client:
-    return Client(listener.getsockname()[1])
+def connect(listener: socket.socket) -> ProxyClient:
+    return ProxyClient(listener.getsockname()[1])
 
 
 def test_without_descriptors_a_client_is_answered_with_503(

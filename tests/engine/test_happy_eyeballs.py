@@ -146,7 +146,7 @@ def test_silent_addresses_end_in_a_timeout(
     assert LIMITS.connect_s <= loop.time() - before <= LIMITS.connect_total_s + 1
 
 
-class FakeClock:
+class WaitingClock:
     """A clock that advances only while `pause` waits; every wait times out."""
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class FakeClock:
 def test_all_addresses_share_a_total_limit(
     loop: asyncio.AbstractEventLoop, silent: Address
 ) -> None:
-    clock, limits, released = FakeClock(), EngineLimits(), list[int]()
+    clock, limits, released = WaitingClock(), EngineLimits(), list[int]()
     connecting = connect((silent,) * 1000, clock.pause, released.append, limits, clock.now)
     with pytest.raises(TimeoutError):
         drive(loop, connecting)
@@ -180,7 +180,7 @@ def test_all_addresses_share_a_total_limit(
 
 
 def test_each_address_has_its_own_limit(loop: asyncio.AbstractEventLoop, silent: Address) -> None:
-    clock, limits = FakeClock(), EngineLimits()
+    clock, limits = WaitingClock(), EngineLimits()
     with pytest.raises(TimeoutError):
         drive(loop, connect((silent,), clock.pause, lambda _: None, limits, clock.now))
     assert clock.time == pytest.approx(limits.connect_s)

@@ -13,7 +13,7 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
-from tests.engine.wire import Client, chunked, connect, get, post
+from tests.engine.wire import ProxyClient, chunked, connect, get, post
 from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
@@ -60,13 +60,13 @@ def test_octets_that_are_not_http_are_refused_before_the_head_times_out(
         assert client.take_all() == b""
 
 
-def test_empty_lines_between_requests_are_ignored(client: Client) -> None:
+def test_empty_lines_between_requests_are_ignored(client: ProxyClient) -> None:
     client.send(post(URL, b"x") + b"\r\n\r\n" + GET)
     assert [client.reply().status, client.reply().status] == [200, 200]
 
 
 def test_no_request_after_a_malformed_request_is_read_r_006(
-    client: Client, recorder: Recorder
+    client: ProxyClient, recorder: Recorder
 ) -> None:
     client.send(b"GET http://origin.test/ HTTP/1.1\r\nHost : a\r\n\r\n" + GET)
     assert client.reply().status == 400
@@ -79,7 +79,7 @@ def test_no_request_after_a_malformed_request_is_read_r_006(
 
 @pytest.mark.parametrize("target", [b"/", b"/commands/pac", b"/PxQuit", b"*"])
 def test_origin_form_requests_to_trayproxy_have_no_effect(
-    client: Client, recorder: Recorder, target: bytes
+    client: ProxyClient, recorder: Recorder, target: bytes
 ) -> None:
     method = b"OPTIONS" if target == b"*" else b"GET"
     reply = client.ask(b"%b %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % (method, target))
@@ -126,7 +126,9 @@ def test_a_profile_with_trayproxy_as_its_upstream_is_a_loop(start: Start) -> Non
         assert client.ask(GET).status == 508
 
 
-def test_a_request_with_trayproxys_own_via_is_a_loop_r_055(client: Client, engine: Running) -> None:
+def test_a_request_with_trayproxys_own_via_is_a_loop_r_055(
+    client: ProxyClient, engine: Running
+) -> None:
     via = b"Via: 1.1 elsewhere, 1.1 " + engine.engine.context.own_address.via
     assert client.ask(get(URL, via)).status == 508
 
@@ -384,20 +386,20 @@ def test_the_response_of_an_upstream_that_reads_no_more_is_not_lost_r_075(
 
 
 def test_options_with_max_forwards_zero_is_answered_by_trayproxy_r_054(
-    client: Client, recorder: Recorder
+    client: ProxyClient, recorder: Recorder
 ) -> None:
     assert client.ask(get(URL, b"Max-Forwards: 0", method=b"OPTIONS")).status == 200
     assert not recorder.requests
 
 
-def test_max_forwards_is_decremented(client: Client, recorder: Recorder) -> None:
+def test_max_forwards_is_decremented(client: ProxyClient, recorder: Recorder) -> None:
     assert client.ask(get(URL, b"Max-Forwards: 5", method=b"OPTIONS")).is_forwarded
     assert recorder.requests[0].values(b"max-forwards") == [b"4"]
 
 
 @pytest.mark.parametrize("hops", [b"0", b"1", b"2"])
 def test_trace_is_refused_and_no_login_is_sent_r_056(
-    client: Client, recorder: Recorder, hops: bytes
+    client: ProxyClient, recorder: Recorder, hops: bytes
 ) -> None:
     assert client.ask(get(URL, b"Max-Forwards: " + hops, method=b"TRACE")).status == 405
     assert not recorder.requests
@@ -434,7 +436,7 @@ def test_a_declined_upgrade_is_an_ordinary_response(start: Start, script: Play) 
 
 
 def test_an_upgrade_not_named_in_connection_is_removed_r_060(
-    client: Client, recorder: Recorder
+    client: ProxyClient, recorder: Recorder
 ) -> None:
     client.ask(get(URL, b"Upgrade: websocket"))
     assert not recorder.requests[0].values(b"upgrade")
@@ -517,7 +519,7 @@ def test_interim_responses_are_not_relayed_to_an_http_1_0_client_r_063(
     "line", [b"X: y", b"Connection: keep-alive", b"Proxy-Connection: keep-alive"]
 )
 def test_the_connection_of_an_http_1_0_client_closes_after_the_response_r_070(
-    client: Client, line: bytes
+    client: ProxyClient, line: bytes
 ) -> None:
     reply = client.ask(get(URL, line, version=b"1.0"))
     assert (reply.status, reply.closes) == (200, True)
@@ -533,7 +535,7 @@ def test_an_http_1_0_client_gets_no_chunks(start: Start, script: Play) -> None:
         assert (reply.body, reply.values(b"transfer-encoding")) == (b"ok", [])
 
 
-def test_an_http_1_0_connect_without_fields_opens_a_tunnel(client: Client) -> None:
+def test_an_http_1_0_connect_without_fields_opens_a_tunnel(client: ProxyClient) -> None:
     client.send(b"CONNECT origin.test:443 HTTP/1.0\r\n\r\n")
     assert client.reply(b"CONNECT").status == 200
     client.send(b"hello")
@@ -567,7 +569,7 @@ def test_a_response_with_a_length_of_an_http_1_0_upstream_keeps_the_client_conne
 
 
 def test_pipelined_responses_arrive_in_the_order_of_the_requests_r_072(
-    client: Client, recorder: Recorder
+    client: ProxyClient, recorder: Recorder
 ) -> None:
     targets = [b"http://%b.test/%d" % (name, n) for n, name in enumerate((b"a", b"b", b"a", b"c"))]
     client.send(b"".join(map(get, targets)))
@@ -585,7 +587,7 @@ def test_pipelined_octets_beyond_the_limit_wait_in_the_kernel(start: Start, scri
 
 
 def test_a_pipelined_post_after_a_get_is_read_from_its_start(
-    client: Client, recorder: Recorder
+    client: ProxyClient, recorder: Recorder
 ) -> None:
     client.send(GET + post(URL, b"content") + GET)
     assert [client.reply().status for _ in range(3)] == [200] * 3
@@ -593,7 +595,7 @@ def test_a_pipelined_post_after_a_get_is_read_from_its_start(
 
 
 def test_connection_close_of_the_client_is_honoured_r_071(
-    client: Client, recorder: Recorder
+    client: ProxyClient, recorder: Recorder
 ) -> None:
     client.send(get(URL, b"Connection: close") + GET)
     assert client.reply().closes
@@ -624,7 +626,9 @@ def test_an_error_page_is_not_lost_to_a_reset_r_075(engine: Running, length: int
         assert not client.was_reset
 
 
-def test_a_request_followed_by_a_half_close_is_answered(client: Client, recorder: Recorder) -> None:
+def test_a_request_followed_by_a_half_close_is_answered(
+    client: ProxyClient, recorder: Recorder
+) -> None:
     client.send(GET)
     client.finish()
     assert client.reply().status == 200

@@ -25,7 +25,7 @@ from tests.support.scripted_upstream import (
     answering,
     challenge,
 )
-from tests.support.tls import Authority
+from tests.support.tls import CertificateAuthority
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme
 from trayproxy.engine.error_pages import RequestRefusedError
@@ -185,7 +185,7 @@ def test_a_proxy_closing_instead_of_answering_gets_the_login_once(stack: ExitSta
 def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
     stack: ExitStack, tmp_path: Path
 ) -> None:
-    authority = Authority(tmp_path)
+    authority = CertificateAuthority(tmp_path)
     context = authority.issue("localhost").context()
     upstream = stack.enter_context(ScriptedUpstream(answering(challenge("NTLM"), OK), tls=context))
     address = Upstream("localhost", upstream.port, UpstreamScheme.HTTPS)

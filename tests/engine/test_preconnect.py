@@ -11,8 +11,8 @@ from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.schemes import REJECTED, ScriptedScheme, TicketScheme, ntlm_like_scheme
-from tests.engine.wire import Client, connect, get
-from tests.support.exchange import Head
+from tests.engine.wire import ProxyClient, connect, get
+from tests.support.exchange import ReceivedHead
 from tests.support.scripted_upstream import (
     ESTABLISHED,
     ScriptedConnection,
@@ -93,7 +93,7 @@ def waiting(engine: Running, count: int = 1) -> bool:
     return engine.engine.preconnector.waiting == count
 
 
-def tunnel(client: Client) -> None:
+def tunnel(client: ProxyClient) -> None:
     """Open a tunnel and send octets through it."""
     client.send(CONNECT)
     assert client.reply(b"CONNECT").status == 200
@@ -138,7 +138,7 @@ class HeldResponse:
         # Callbacks run in reverse order: this callback before the upstream is closed.
         stack.callback(self._may_respond.set)
 
-    def __call__(self, head: Head, message: str) -> None:
+    def __call__(self, head: ReceivedHead, message: str) -> None:
         if (head.method, message) == self._message:
             self.received.set()
             self._may_respond.wait()
@@ -451,7 +451,7 @@ def test_a_client_may_disconnect_while_waiting_for_a_preconnect(
 # --- refused logins ---
 
 
-def is_head(head: Head) -> bool:
+def is_head(head: ReceivedHead) -> bool:
     """Return True for a HEAD request, as a preconnect sends."""
     return head.method == "HEAD"
 
@@ -630,7 +630,7 @@ def test_a_failed_preconnect_backs_off_and_is_not_reported(
 ) -> None:
     upstream = start_ntlm()
 
-    def reset_heads(head: Head, message: str) -> None:
+    def reset_heads(head: ReceivedHead, message: str) -> None:
         if head.method == "HEAD":
             raise ConnectionResetError
 

@@ -16,7 +16,7 @@ from tests.engine.wire import Reply, get
 from tests.support.exchange import Exchange, Reader
 from tests.support.octets import digest, octets
 from tests.support.scripted_upstream import challenge
-from tests.support.server import Server
+from tests.support.server import LoopbackServer
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.transfer.replay_buffer import MAX_REPLAYABLE
 from trayproxy.profiles.profile import SignIn
@@ -36,7 +36,7 @@ class RefusalTiming(Enum):
     IN_THE_MIDDLE_AND_RESETS = auto()
 
 
-class HashingUpstream(Server):
+class HashingUpstream(LoopbackServer):
     """An upstream which requires a login and responds with the SHA-256 of the content.
 
     Attributes:
@@ -189,7 +189,7 @@ def test_content_too_large_to_keep_is_sent_after_a_timeout_without_a_100(
             found = digest_of(reader.pieces(length))
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n" + found)
 
-    upstream = stack.enter_context(Server(answer))
+    upstream = stack.enter_context(LoopbackServer(answer))
     limits = EngineLimits(expect_continue_s=0.1)
     engine = start(office(upstream.port), FakeBroker(LOGIN), limits)
     reply = upload(engine, TOO_LARGE, in_chunks=False)
@@ -264,7 +264,7 @@ def test_the_page_of_an_unrepeatable_upload_says_what_to_do_if_the_own_request_f
             received = received[-5:] + connection.recv(1 << 16)
         connection.sendall(CHALLENGE)
 
-    upstream = stack.enter_context(Server(answer))
+    upstream = stack.enter_context(LoopbackServer(answer))
     engine = start(office(upstream.port), FakeBroker(LOGIN))
     refused = upload(engine, TOO_LARGE, in_chunks=True)
     assert refused.status == 503

@@ -21,7 +21,7 @@ from tests.support.scripted_upstream import (
     closing_early,
 )
 from tests.support.socks import SocksServer
-from tests.support.tls import Authority
+from tests.support.tls import CertificateAuthority
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.net.resolver import Address
 from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
@@ -243,7 +243,7 @@ def test_a_sent_request_is_not_sent_to_a_fallback(
 
 
 def test_an_untrusted_certificate_is_reported_without_failover(
-    start: Start, stack: ExitStack, recorder: Recorder, authority: Authority
+    start: Start, stack: ExitStack, recorder: Recorder, authority: CertificateAuthority
 ) -> None:
     """An attacker must not be able to move requests from an encrypted upstream to a plain one."""
     wrong = stack.enter_context(Recorder(authority.issue("other.test.lan").context()))

@@ -13,7 +13,7 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS, Running
-from tests.engine.wire import Client, CutError, connect, get, post
+from tests.engine.wire import CutError, ProxyClient, connect, get, post
 from tests.support.octets import octets
 from tests.support.scripted_upstream import (
     ESTABLISHED,
@@ -24,8 +24,8 @@ from tests.support.scripted_upstream import (
     challenge,
     silent,
 )
-from tests.support.server import Server
-from tests.support.tls import Authority, Certificate
+from tests.support.server import LoopbackServer
+from tests.support.tls import Certificate, CertificateAuthority
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
@@ -36,7 +36,7 @@ HOST = "127.0.0.1"
 
 
 @pytest.fixture
-def certificate(authority: Authority) -> Certificate:
+def certificate(authority: CertificateAuthority) -> Certificate:
     return authority.issue("proxy.test.lan", HOST)
 
 
@@ -57,7 +57,7 @@ def company_profile(port: int, ca_file: Path | str, *, host: str = HOST) -> Prof
 
 @pytest.mark.parametrize("engines_loop", list(LOOPS.values()), ids=list(LOOPS))
 def test_requests_and_tunnels_are_sent_inside_tls(
-    start: Start, https_upstream: Recorder, authority: Authority
+    start: Start, https_upstream: Recorder, authority: CertificateAuthority
 ) -> None:
     desk = FakeBroker(LOGIN, is_known=True)
     engine = start(company_profile(https_upstream.port, authority.pem), desk)
@@ -77,7 +77,7 @@ def test_requests_and_tunnels_are_sent_inside_tls(
 
 
 def test_a_tls_connection_is_pooled_for_the_next_client(
-    start: Start, https_upstream: Recorder, authority: Authority
+    start: Start, https_upstream: Recorder, authority: CertificateAuthority
 ) -> None:
     engine = start(company_profile(https_upstream.port, authority.pem), FakeBroker())
     for _ in range(3):
@@ -88,7 +88,10 @@ def test_a_tls_connection_is_pooled_for_the_next_client(
 
 
 def test_the_systems_trust_store_is_used_without_a_ca_file(
-    start: Start, https_upstream: Recorder, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    start: Start,
+    https_upstream: Recorder,
+    authority: CertificateAuthority,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.pem))  # What OpenSSL calls the system's.
     with start(company_profile(https_upstream.port, "")).connect() as client:
@@ -98,23 +101,23 @@ def test_the_systems_trust_store_is_used_without_a_ca_file(
 def test_a_ca_file_replaces_the_systems_trust_store(
     start: Start,
     https_upstream: Recorder,
-    authority: Authority,
+    authority: CertificateAuthority,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.pem))
-    other = Authority(tmp_path)
+    other = CertificateAuthority(tmp_path)
     with start(company_profile(https_upstream.port, other.pem)).connect() as client:
         assert b"TP-204" in client.ask(GET).reason
     assert not https_upstream.requests
 
 
 def test_an_authority_added_to_the_ca_file_is_trusted_at_the_next_request(
-    start: Start, https_upstream: Recorder, authority: Authority, tmp_path: Path
+    start: Start, https_upstream: Recorder, authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     file = tmp_path / "company.pem"
     (tmp_path / "other").mkdir()
-    file.write_bytes(Authority(tmp_path / "other").pem.read_bytes())
+    file.write_bytes(CertificateAuthority(tmp_path / "other").pem.read_bytes())
     with start(company_profile(https_upstream.port, file)).connect() as client:
         assert client.ask(GET).status == 502
         file.write_bytes(file.read_bytes() + authority.pem.read_bytes())
@@ -122,7 +125,7 @@ def test_an_authority_added_to_the_ca_file_is_trusted_at_the_next_request(
 
 
 def test_a_self_signed_certificate_may_be_the_ca_file(
-    start: Start, stack: ExitStack, authority: Authority
+    start: Start, stack: ExitStack, authority: CertificateAuthority
 ) -> None:
     own = authority.issue(HOST, signs_itself=True)
     recorder = stack.enter_context(Recorder(own.context()))
@@ -131,7 +134,7 @@ def test_a_self_signed_certificate_may_be_the_ca_file(
 
 
 def test_many_clients_at_once_load_the_trust_store_and_all_succeed(
-    start: Start, https_upstream: Recorder, authority: Authority, stack: ExitStack
+    start: Start, https_upstream: Recorder, authority: CertificateAuthority, stack: ExitStack
 ) -> None:
     engine = start(company_profile(https_upstream.port, authority.pem))
     clients = [stack.enter_context(engine.connect()) for _ in range(30)]
@@ -143,7 +146,7 @@ def test_many_clients_at_once_load_the_trust_store_and_all_succeed(
 # --- untrusted certificates (F03) ----------------------------------------------------------------
 
 
-class RecordingTlsServer(Server):
+class RecordingTlsServer(LoopbackServer):
     """An upstream which does TLS by hand and records every decrypted octet."""
 
     def __init__(self, certificate: Certificate) -> None:
@@ -171,7 +174,7 @@ REASONS = {
 
 @pytest.fixture(params=list(REASONS))
 def untrusted(
-    request: pytest.FixtureRequest, authority: Authority, tmp_path: Path
+    request: pytest.FixtureRequest, authority: CertificateAuthority, tmp_path: Path
 ) -> tuple[str, Certificate]:
     kind: str = request.param
     match kind:
@@ -183,14 +186,14 @@ def untrusted(
             return kind, authority.issue("127.0.0.2")
         case "signed by itself":
             return kind, authority.issue(HOST, signs_itself=True)
-    return kind, Authority(tmp_path).issue(HOST)
+    return kind, CertificateAuthority(tmp_path).issue(HOST)
 
 
 @pytest.mark.parametrize("request_octets", [GET, CONNECT, post(URL, b"secret")])
 def test_an_untrusted_proxy_is_sent_nothing(
     start: Start,
     stack: ExitStack,
-    authority: Authority,
+    authority: CertificateAuthority,
     untrusted: tuple[str, Certificate],
     request_octets: bytes,
 ) -> None:
@@ -225,7 +228,7 @@ def test_an_untrusted_proxy_is_sent_nothing(
 def test_a_proxy_without_tls_is_sent_nothing_in_plain(
     start: Start,
     script: Callable[..., ScriptedUpstream],
-    authority: Authority,
+    authority: CertificateAuthority,
     answer: bytes,
     words: bytes,
 ) -> None:
@@ -249,7 +252,7 @@ def test_a_proxy_without_tls_is_sent_nothing_in_plain(
 
 
 def test_a_reset_during_the_handshake_gives_an_error_page(
-    start: Start, script: Callable[..., ScriptedUpstream], authority: Authority
+    start: Start, script: Callable[..., ScriptedUpstream], authority: CertificateAuthority
 ) -> None:
     def play(peer: ScriptedConnection) -> None:
         peer.read(5)
@@ -261,7 +264,7 @@ def test_a_reset_during_the_handshake_gives_an_error_page(
 
 
 def test_a_handshake_without_a_response_times_out(
-    start: Start, script: Callable[..., ScriptedUpstream], authority: Authority
+    start: Start, script: Callable[..., ScriptedUpstream], authority: CertificateAuthority
 ) -> None:
     upstream = script(ScriptedConnection.hang)
     limits = replace(EngineLimits(), handshake_s=0.2)
@@ -271,7 +274,7 @@ def test_a_handshake_without_a_response_times_out(
 
 
 def test_old_tls_versions_are_rejected(
-    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
 ) -> None:
     context = certificate.context()
     context.set_ciphers("DEFAULT@SECLEVEL=0")
@@ -300,7 +303,7 @@ def test_a_file_that_cannot_be_used_is_named_as_the_reason(
 
 
 def test_a_client_that_leaves_during_the_handshake_leaks_nothing(
-    start: Start, script: Callable[..., ScriptedUpstream], authority: Authority
+    start: Start, script: Callable[..., ScriptedUpstream], authority: CertificateAuthority
 ) -> None:
     upstream = script(silent)
     engine = start(company_profile(upstream.port, authority.pem))
@@ -317,7 +320,7 @@ def test_a_client_that_leaves_during_the_handshake_leaks_nothing(
 
 
 def test_signing_in_works_inside_tls(
-    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
 ) -> None:
     script = answering(challenge('Basic realm="x"'), OK)
     upstream = stack.enter_context(
@@ -333,7 +336,7 @@ def test_signing_in_works_inside_tls(
 
 
 def test_bulk_data_passes_a_tunnel_both_ways_and_its_ends_are_relayed(
-    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
 ) -> None:
     length = 2_000_000
 
@@ -357,7 +360,7 @@ def test_bulk_data_passes_a_tunnel_both_ways_and_its_ends_are_relayed(
 
 
 def test_a_large_response_arrives_completely(
-    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
 ) -> None:
     body = b"".join(octets(1_500_000))
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -371,7 +374,7 @@ def test_a_response_that_ends_with_the_connection_is_complete_only_after_close_n
     start: Start,
     stack: ExitStack,
     certificate: Certificate,
-    authority: Authority,
+    authority: CertificateAuthority,
     sends_close_notify: bool,
 ) -> None:
     def play(peer: ScriptedConnection) -> None:
@@ -391,7 +394,7 @@ def test_a_response_that_ends_with_the_connection_is_complete_only_after_close_n
 
 
 def test_the_page_of_a_profile_without_sign_in_says_that_the_proxy_wants_a_sign_in(
-    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
 ) -> None:
     upstream = stack.enter_context(
         ScriptedUpstream(answering(challenge('Basic realm="x"')), tls=certificate.context())
@@ -409,6 +412,6 @@ def test_http_upstreams_do_not_load_the_trust_store(start: Start, recorder: Reco
 
 
 def test_tls_from_a_client_is_rejected(engine: Running) -> None:
-    with Client(engine.port) as client:
+    with ProxyClient(engine.port) as client:
         client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 64)
         assert client.reply().status == 400

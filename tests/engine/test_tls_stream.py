@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.octets import octets
 from tests.support.process_output import PATIENCE
-from tests.support.tls import Authority
+from tests.support.tls import CertificateAuthority
 from trayproxy.engine.net.handshake_error import HandshakeError
 from trayproxy.engine.net.socket_stream import CHUNK
 from trayproxy.engine.net.tls import (
@@ -39,7 +39,7 @@ class TlsPair:
         server: The `ssl.SSLSocket`.
     """
 
-    def __init__(self, authority: Authority, version: ssl.TLSVersion) -> None:
+    def __init__(self, authority: CertificateAuthority, version: ssl.TLSVersion) -> None:
         near, far = socket.socketpair()
         far.settimeout(PATIENCE)
         context = authority.issue(HOST).context()
@@ -82,7 +82,7 @@ def do_handshake(stream: TlsStream) -> None:
 @pytest.fixture(
     params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: str(version.name)
 )
-def pair(authority: Authority, request: pytest.FixtureRequest) -> Iterator[TlsPair]:
+def pair(authority: CertificateAuthority, request: pytest.FixtureRequest) -> Iterator[TlsPair]:
     made = TlsPair(authority, request.param)
     yield made
     made.close()
@@ -195,7 +195,7 @@ def new_context_of_debian_12(protocol: int) -> ssl.SSLContext:
 
 
 def test_an_end_without_close_notify_is_a_truncation_where_python_ignores_it(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch
+    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = SimpleNamespace(**{**vars(ssl), "SSLContext": new_context_of_debian_12})
     monkeypatch.setattr("trayproxy.engine.net.tls.ssl", module)
@@ -300,7 +300,7 @@ def close_after_hello(far: socket.socket) -> None:
     ids=["a plain answer", "no answer"],
 )
 def test_a_failed_handshake_has_a_reason(
-    authority: Authority,
+    authority: CertificateAuthority,
     peer: Callable[[socket.socket], None],
     reason: str,
     is_connection_lost: bool,
@@ -322,7 +322,7 @@ def test_a_failed_handshake_has_a_reason(
     assert not failed.value.is_certificate_error
 
 
-def test_a_handshake_with_a_closed_peer_has_a_reason(authority: Authority) -> None:
+def test_a_handshake_with_a_closed_peer_has_a_reason(authority: CertificateAuthority) -> None:
     near, far = socket.socketpair()
     far.close()
     with near, pytest.raises(HandshakeError, match="closed") as failed:
@@ -337,7 +337,7 @@ def test_a_ca_file_without_certificates_raises(octets: bytes) -> None:
 
 
 @pytest.mark.parametrize("form", ["PEM", "PEM with remarks", "DER"])
-def test_a_ca_file_may_be_pem_or_der(authority: Authority, form: str) -> None:
+def test_a_ca_file_may_be_pem_or_der(authority: CertificateAuthority, form: str) -> None:
     text = authority.pem.read_bytes()
     octets = {
         "PEM": text,
@@ -347,7 +347,7 @@ def test_a_ca_file_may_be_pem_or_der(authority: Authority, form: str) -> None:
     assert private_ca_context(octets).cert_store_stats()["x509_ca"] == 1
 
 
-def test_the_context_requires_tls_1_2_and_verification(authority: Authority) -> None:
+def test_the_context_requires_tls_1_2_and_verification(authority: CertificateAuthority) -> None:
     context = private_ca_context(authority.pem.read_bytes())
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_REQUIRED
@@ -356,7 +356,7 @@ def test_the_context_requires_tls_1_2_and_verification(authority: Authority) -> 
 
 @pytest.mark.parametrize("beyond", [0, 1])
 def test_a_ca_file_above_the_limit_is_rejected(
-    authority: Authority, tmp_path: Path, beyond: int
+    authority: CertificateAuthority, tmp_path: Path, beyond: int
 ) -> None:
     """A file is not read in part: the octets after the limit could be anything."""
     octets = authority.pem.read_bytes().ljust(MAX_CA_FILE + beyond, b"\n")

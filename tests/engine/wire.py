@@ -60,7 +60,7 @@ class Reply:
         return any(b"close" in value.lower() for value in self.values(b"connection"))
 
 
-class Client(Closeable):
+class ProxyClient(Closeable):
     """A blocking connection to the engine.
 
     Attributes:

@@ -27,7 +27,7 @@ _AT_IMPORT = ""
 """The name for code that runs outside of tests."""
 
 
-class Recorder:
+class LineRecorder:
     """Records executed lines.
 
     Attributes:
@@ -93,12 +93,12 @@ class Recorder:
         (folder / f"{os.getpid()}.json").write_text(json.dumps(record), encoding="utf-8")
 
 
-_RECORDER = pytest.StashKey[Recorder]()
+_RECORDER = pytest.StashKey[LineRecorder]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Trace this thread and all threads started later."""
-    recorder = config.stash[_RECORDER] = Recorder(os.environ[OF] + os.sep)
+    recorder = config.stash[_RECORDER] = LineRecorder(os.environ[OF] + os.sep)
     config.pluginmanager.register(_Hooks(recorder))
     threading.settrace(recorder.trace)
     sys.settrace(recorder.trace)
@@ -111,7 +111,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 class _Hooks:
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: LineRecorder) -> None:
         self._recorder = recorder
 
     def pytest_collectstart(self, collector: pytest.Collector) -> None:

@@ -17,7 +17,7 @@ from tests.soak.upstream import (
     chunks,
     reset,
 )
-from tests.soak.wire import Response, Wire
+from tests.soak.wire import SoakResponse, Wire
 
 
 class UnexpectedResponseError(Exception):
@@ -34,7 +34,7 @@ class WronglyForbiddenError(Exception):
 
 
 def unexpected(
-    operation: object, response: Response
+    operation: object, response: SoakResponse
 ) -> UnexpectedResponseError | WronglyForbiddenError:
     """Return the error for a response other than expected."""
     if response.is_error_page and "(TP-306)" in response.reason:
@@ -43,7 +43,7 @@ def unexpected(
 
 
 @dataclass
-class Program:
+class SoakProgram:
     """A program that uses the proxy, with one operation at a time.
 
     Attributes:
@@ -64,7 +64,7 @@ class Program:
             self.kept = await Wire.open(self.port)
         return self.kept
 
-    async def settle(self, response: Response) -> None:
+    async def settle(self, response: SoakResponse) -> None:
         """Close the connection if it cannot carry the next request."""
         if not response.is_complete or response.fields.get("connection", "").lower() == "close":
             await self.hang_up()
@@ -79,7 +79,7 @@ class Program:
         """Return a random size up to `most`; small sizes are more frequent."""
         return int(most ** self.random.random())
 
-    async def get(self, act: Act, size: int = 0) -> Response:
+    async def get(self, act: Act, size: int = 0) -> SoakResponse:
         """Send a GET and return its response."""
         wire = await self.wire()
         response = await wire.exchange(get(act, size))
@@ -114,19 +114,19 @@ def _head(method: str, act: Act, size: int, fields: Iterable[str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def check_content(response: Response, content: bytes, operation: object) -> None:
+def check_content(response: SoakResponse, content: bytes, operation: object) -> None:
     """Check that a response is complete and has this content."""
     if not (response.is_complete and response.status == 200 and response.content == content):
         raise unexpected(f"{operation}, not 200 with {len(content)} octets, complete", response)
 
 
-def check_error_page(response: Response, operation: object) -> None:
+def check_error_page(response: SoakResponse, operation: object) -> None:
     """Check that a response is a 502 error page of TrayProxy."""
     if not (response.is_error_page and response.status == 502):
         raise unexpected(f"{operation}, not 502 of TrayProxy", response)
 
 
-def check_incomplete(response: Response, operation: object) -> None:
+def check_incomplete(response: SoakResponse, operation: object) -> None:
     """Check that the client can see that a response is incomplete, or got a 502 error page."""
     if response.is_error_page and response.status == 502:
         return  # The fault occurred before the head was relayed.
@@ -137,21 +137,21 @@ def check_incomplete(response: Response, operation: object) -> None:
 # --- without faults
 
 
-async def download(program: Program) -> None:
+async def download(program: SoakProgram) -> None:
     """Get content with any framing."""
     act = program.random.choice((Act.LENGTH, Act.CHUNKED, Act.UNTIL_CLOSE))
     size = program.size()
     check_content(await program.get(act, size), program.content.first(size), act)
 
 
-async def empty(program: Program) -> None:
+async def empty(program: SoakProgram) -> None:
     """Get a response without content."""
     response = await program.get(Act.EMPTY)
     if response.status != 204:
         raise unexpected(Act.EMPTY, response)
 
 
-async def upload(program: Program) -> None:
+async def upload(program: SoakProgram) -> None:
     """Send content with its length or in chunks, sometimes more than the replay buffer's memory."""
     content = program.content.first(program.size(MAX_CONTENT))
     wire = await program.wire()
@@ -167,7 +167,7 @@ async def upload(program: Program) -> None:
     check_content(response, sha256(content).hexdigest().encode(), "upload")
 
 
-async def upload_expecting_100(program: Program) -> None:
+async def upload_expecting_100(program: SoakProgram) -> None:
     """Send content with an Expect field, without waiting for the 100 response (RFC 9110, section
     10.1.1)."""
     content = program.content.first(program.size())
@@ -178,7 +178,7 @@ async def upload_expecting_100(program: Program) -> None:
     check_content(response, sha256(content).hexdigest().encode(), "upload that expects 100")
 
 
-async def pipeline(program: Program) -> None:
+async def pipeline(program: SoakProgram) -> None:
     """Send several requests at once; the responses arrive in the same order."""
     sizes = [program.size(20_000) for _ in range(program.random.randint(2, 5))]
     wire = await Wire.open(program.port)
@@ -191,14 +191,14 @@ async def pipeline(program: Program) -> None:
         await wire.close()
 
 
-async def upstream_error(program: Program) -> None:
+async def upstream_error(program: SoakProgram) -> None:
     """Get a 502 response of the upstream itself."""
     response = await program.get(Act.OWN_502)
     if not (response.is_complete and response.status == 502 and response.content == OWN_ERROR):
         raise unexpected(Act.OWN_502, response)
 
 
-async def tunnel(program: Program) -> None:
+async def tunnel(program: SoakProgram) -> None:
     """Send octets through a tunnel, get them back, and close each direction separately."""
     content = program.content.first(program.size())
     early = program.random.choice((0, 0, 10, 2_000))
@@ -209,7 +209,7 @@ async def tunnel(program: Program) -> None:
         await wire.close()
 
 
-async def upgrade(program: Program) -> None:
+async def upgrade(program: SoakProgram) -> None:
     """Switch to another protocol, as WebSocket does."""
     content = program.content.first(program.size())
     wire = await Wire.open(program.port)
@@ -245,7 +245,7 @@ async def _echoed(wire: Wire, content: bytes, sent: int) -> None:
 # --- slow, interrupted or malformed
 
 
-async def slow_reader(program: Program) -> None:
+async def slow_reader(program: SoakProgram) -> None:
     """Read slowly with a small receive buffer; the proxy must not buffer the rest."""
     wire = await Wire.open(program.port)
     connection: socket.socket = wire.writer.get_extra_info("socket")
@@ -259,7 +259,7 @@ async def slow_reader(program: Program) -> None:
         await wire.close()
 
 
-async def slow_writer(program: Program) -> None:
+async def slow_writer(program: SoakProgram) -> None:
     """Send a request in small pieces."""
     wire = await Wire.open(program.port)
     request = post(Act.DIGEST, "Content-Length: 100") + program.content.first(100)
@@ -273,7 +273,7 @@ async def slow_writer(program: Program) -> None:
         await wire.close()
 
 
-async def disconnect_early(program: Program) -> None:
+async def disconnect_early(program: SoakProgram) -> None:
     """Disconnect at a random point of a request, with or without a reset."""
     wire = await Wire.open(program.port)
     requests = (
@@ -290,20 +290,20 @@ async def disconnect_early(program: Program) -> None:
     await _disconnect(program, wire)
 
 
-async def disconnect_tunnel(program: Program) -> None:
+async def disconnect_tunnel(program: SoakProgram) -> None:
     """Disconnect from a tunnel while octets are being relayed."""
     wire = await program.tunnel(Act.ECHO)
     await wire.send(program.content.first(program.size()))
     await _disconnect(program, wire)
 
 
-async def _disconnect(program: Program, wire: Wire) -> None:
+async def _disconnect(program: SoakProgram, wire: Wire) -> None:
     if program.random.random() < 0.5:
         reset(wire.writer)
     await wire.close()
 
 
-async def malformed_request(program: Program) -> None:
+async def malformed_request(program: SoakProgram) -> None:
     """Send a request that a proxy must refuse."""
     wire = await Wire.open(program.port)
     requests = (
@@ -324,19 +324,19 @@ async def malformed_request(program: Program) -> None:
 # --- faults of the upstream
 
 
-async def fault_before(program: Program) -> None:
+async def fault_before(program: SoakProgram) -> None:
     """Request a fault before the response, which TrayProxy can report with an error page."""
     act = program.random.choice(BEFORE_THE_RESPONSE)
     check_error_page(await program.get(act), act)
 
 
-async def fault_within(program: Program) -> None:
+async def fault_within(program: SoakProgram) -> None:
     """Request a fault in the middle of a response."""
     act = program.random.choice(IN_THE_RESPONSE)
     check_incomplete(await program.get(act, 100 + program.size()), act)
 
 
-async def fault_in_upload(program: Program) -> None:
+async def fault_in_upload(program: SoakProgram) -> None:
     """Send content to an upstream that resets the connection before it has read the content."""
     content = program.content.first(10_000 + program.size(MAX_CONTENT - 10_000))
     wire = await program.wire()
@@ -346,7 +346,7 @@ async def fault_in_upload(program: Program) -> None:
     check_error_page(response, Act.RESET_UPLOAD)
 
 
-async def fault_in_tunnel(program: Program) -> None:
+async def fault_in_tunnel(program: SoakProgram) -> None:
     """Use a tunnel that the upstream closes or resets."""
     wire = await program.tunnel(program.random.choice((Act.RESET_TUNNEL, Act.CLOSE_TUNNEL)))
     try:
@@ -359,7 +359,7 @@ async def fault_in_tunnel(program: Program) -> None:
         await wire.close()
 
 
-Operation = Callable[[Program], Awaitable[None]]
+Operation = Callable[[SoakProgram], Awaitable[None]]
 
 OPERATIONS: dict[Operation, int] = {
     download: 24,

@@ -12,17 +12,17 @@ from time import monotonic
 from tests.soak.operations import (
     OPERATIONS,
     Operation,
-    Program,
+    SoakProgram,
     UnexpectedResponseError,
     WronglyForbiddenError,
     check_content,
 )
-from tests.soak.upstream import USER, Act, Content, Upstream
+from tests.soak.upstream import USER, Act, Content, SoakUpstream
 from tests.soak.watch import SPIN, IdleSample, cpu_seconds, growth, take_sample
 from tests.support.dumpable_service import DUMPABLE
 from tests.support.front_end import FrontEnd
 from tests.support.processes import Home
-from tests.support.service import Service, service
+from tests.support.service import ServiceProcess, service
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import AnswerPrompt
 from trayproxy.domain.signin import Prompt
@@ -100,7 +100,7 @@ class _Soak:
         self._say = say
         self._random = random.Random(seed)
         self._content = Content()
-        self._upstream = Upstream(self._content, random.Random(seed))
+        self._upstream = SoakUpstream(self._content, random.Random(seed))
         self._report = Report()
         self._rest_after = 0.0
         self._changed = 0.0
@@ -123,14 +123,14 @@ class _Soak:
         self._report.denied = self._upstream.denied
         return self._report
 
-    def _end(self, running: Service) -> None:
+    def _end(self, running: ServiceProcess) -> None:
         if code := running.stop():
             self._report.errors[f"the service ended with {code}"] += 1
         for line in running.log().splitlines():
             if TROUBLE.search(line):
                 self._report.errors[f"in the log: {line}"] += 1
 
-    async def _use(self, running: Service, front_end: FrontEnd) -> None:
+    async def _use(self, running: ServiceProcess, front_end: FrontEnd) -> None:
         """Run programs that use the service, with a few idle moments between."""
         user = asyncio.create_task(asyncio.to_thread(self._answer_prompts, front_end))
         began = monotonic()
@@ -149,19 +149,19 @@ class _Soak:
             await user
         self._report.prompts = len(front_end.prompts)
 
-    async def _fill_head_caches(self, running: Service) -> None:
+    async def _fill_head_caches(self, running: ServiceProcess) -> None:
         """Fill the head caches of the service, so that they do not count as growth."""
-        program = Program(running.port, self._content, random.Random(self._random.random()))
+        program = SoakProgram(running.port, self._content, random.Random(self._random.random()))
         for size in range(MAX_ENTRIES + 1):
             check_content(
                 await program.get(Act.LENGTH, size), self._content.first(size), Act.LENGTH
             )
         await program.hang_up()
 
-    async def _turn(self, running: Service, seconds: float) -> None:
+    async def _turn(self, running: ServiceProcess, seconds: float) -> None:
         self._rest_after = monotonic() + seconds
         programs = [
-            Program(running.port, self._content, random.Random(self._random.random()))
+            SoakProgram(running.port, self._content, random.Random(self._random.random()))
             for _ in range(PROGRAMS)
         ]
         change = asyncio.create_task(self._change_passwords())
@@ -171,7 +171,7 @@ class _Soak:
             change.cancel()
             await asyncio.wait([change])
 
-    async def _run_program(self, program: Program) -> None:
+    async def _run_program(self, program: SoakProgram) -> None:
         """Run the operations of a program until the end of the turn."""
         operations, weights = list(OPERATIONS), list(OPERATIONS.values())
         while monotonic() < self._rest_after:
@@ -180,7 +180,7 @@ class _Soak:
             await asyncio.sleep(program.random.random() * PAUSE_S)
         await program.hang_up()
 
-    async def _do(self, operation: Operation, program: Program) -> None:
+    async def _do(self, operation: Operation, program: SoakProgram) -> None:
         name = getattr(operation, "__name__", str(operation)).replace("_", " ")
         self._report.done[name] += 1
         try:
@@ -205,7 +205,7 @@ class _Soak:
             self._upstream.change_password()
             self._changed = monotonic()
 
-    async def _idle_sample(self, running: Service, began: float) -> IdleSample:
+    async def _idle_sample(self, running: ServiceProcess, began: float) -> IdleSample:
         """Wait until the service is idle and has released all resources; return a sample."""
         end = monotonic() + QUIET_S
         fewest = min((sample.sockets for sample in self._report.samples), default=None)
@@ -223,7 +223,7 @@ class _Soak:
                     self._report.errors[f"the idle service uses {share:.0%} of a core"] += 1
                 return sample
 
-    async def _share(self, running: Service) -> float:
+    async def _share(self, running: ServiceProcess) -> float:
         """Return the share of a core that the service uses."""
         before, began = cpu_seconds(running.pid), monotonic()
         await asyncio.sleep(0.3)

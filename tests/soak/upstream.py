@@ -85,7 +85,7 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class SoakRequest:
     """The head of a request.
 
     Attributes:
@@ -101,7 +101,7 @@ class Head:
     fields: dict[str, str] = field(repr=False)
 
     @classmethod
-    def read(cls, octets: bytes) -> "Head":
+    def read(cls, octets: bytes) -> "SoakRequest":
         """Parse a head with its final empty line."""
         first, *lines = octets.decode("latin-1").split("\r\n")[:-2]
         method, target, _ = first.split(" ")
@@ -116,7 +116,7 @@ class Head:
         return cls(method, Act(act), int(size or 0), fields)
 
 
-class Upstream:
+class SoakUpstream:
     """The upstream.
 
     Attributes:
@@ -173,7 +173,7 @@ class Upstream:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer a request. Return whether the connection stays open."""
-        head = Head.read(await reader.readuntil(b"\r\n\r\n"))
+        head = SoakRequest.read(await reader.readuntil(b"\r\n\r\n"))
         if not self._is_authenticated(head):
             self.denied += 1
             return await self._deny(head, reader, writer)
@@ -191,12 +191,12 @@ class Upstream:
         act = acts.get(head.act, self._respond)
         return await act(head, reader, writer)
 
-    def _is_authenticated(self, head: Head) -> bool:
+    def _is_authenticated(self, head: SoakRequest) -> bool:
         credentials = b64encode(f"{USER}:{self.password}".encode()).decode()
         return head.fields.get("proxy-authorization") == f"Basic {credentials}"
 
     async def _deny(
-        self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Respond with 407, and sometimes close the connection afterwards, as some proxies do."""
         if "expect" not in head.fields:
@@ -212,7 +212,7 @@ class Upstream:
     # --- acts
 
     async def _respond(
-        self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Read the content of the request, and send the response of the act."""
         digest = await _digest(head, reader)
@@ -244,7 +244,7 @@ class Upstream:
         return False
 
     async def _hang(
-        self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         await _digest(head, reader)
         if head.act is Act.HANG_BODY:
@@ -255,7 +255,7 @@ class Upstream:
         return False
 
     async def _reset_upload(
-        self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Read the beginning of the content, and reset the connection with unread octets."""
         await reader.read(1000)
@@ -263,7 +263,7 @@ class Upstream:
         return False
 
     async def _upgrade(
-        self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         writer.write(
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
@@ -271,7 +271,7 @@ class Upstream:
         return await self._echo(reader, writer)
 
     async def _tunnel(
-        self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         if head.act is Act.ECHO:
@@ -289,7 +289,7 @@ class Upstream:
         return False
 
 
-async def _digest(head: Head, reader: asyncio.StreamReader) -> bytes:
+async def _digest(head: SoakRequest, reader: asyncio.StreamReader) -> bytes:
     """Read the content of a request; return its digest."""
     found = sha256()
     if head.fields.get("transfer-encoding") == "chunked":

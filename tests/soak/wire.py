@@ -9,7 +9,7 @@ OWN_PAGE = b"This page comes from TrayProxy"
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class SoakResponse:
     """The response to a request, possibly incomplete.
 
     Attributes:
@@ -58,7 +58,7 @@ class Wire:
                 self.writer.write(piece)
                 await self.writer.drain()
 
-    async def exchange(self, head: bytes, body: Iterable[bytes] = ()) -> Response:
+    async def exchange(self, head: bytes, body: Iterable[bytes] = ()) -> SoakResponse:
         """Send a request and read its response at the same time."""
         sending = asyncio.create_task(self.send(head, *body))
         try:
@@ -67,7 +67,7 @@ class Wire:
             sending.cancel()
             await asyncio.wait([sending])
 
-    async def response(self, request: bytes = b"GET") -> Response:
+    async def response(self, request: bytes = b"GET") -> SoakResponse:
         """Read the final response to a request, or a 101 response."""
         status, reason, fields = 100, "", dict[str, str]()
         content = bytearray()
@@ -80,14 +80,14 @@ class Wire:
                 found = dict(line.split(":", 1) for line in lines)
                 fields = {name.lower(): value.strip() for name, value in found.items()}
         except (OSError, asyncio.IncompleteReadError):
-            return Response()
+            return SoakResponse()
         if request.startswith(b"CONNECT") and status == 200:
-            return Response(status, reason, fields, is_complete=True)
+            return SoakResponse(status, reason, fields, is_complete=True)
         try:
             await self._read_content(status, fields, content)
         except (OSError, asyncio.IncompleteReadError):
-            return Response(status, reason, fields, bytes(content))
-        return Response(status, reason, fields, bytes(content), is_complete=True)
+            return SoakResponse(status, reason, fields, bytes(content))
+        return SoakResponse(status, reason, fields, bytes(content), is_complete=True)
 
     async def _read_content(self, status: int, fields: dict[str, str], content: bytearray) -> None:
         """Read the content of a response (RFC 9112, section 6.3)."""

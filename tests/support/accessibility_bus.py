@@ -105,7 +105,7 @@ class TextChange:
     text: str
 
 
-class Listener:
+class BusListener:
     """Records all messages on the accessibility bus, as any program of the session can."""
 
     def __init__(self, bus: AccessibilityBus) -> None:

@@ -15,9 +15,9 @@ from secrets import token_hex
 from threading import Lock, Thread
 from urllib.parse import quote, urlsplit
 
-from tests.support.exchange import Exchange, Head, Reader
+from tests.support.exchange import Exchange, Reader, ReceivedHead
 from tests.support.process_output import PATIENCE
-from tests.support.server import Server
+from tests.support.server import LoopbackServer
 from trayproxy.auth.login import Login
 
 
@@ -80,7 +80,7 @@ class Demands:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DigestVerdict:
     """The verdict on a request with credentials.
 
     Attributes:
@@ -127,7 +127,7 @@ def expected(login: Login, said: dict[str, str], algorithm: str, method: str, bo
     return h(a1, said["nonce"], *fresh, a2)
 
 
-class DigestProxy(Server):
+class DigestProxy(LoopbackServer):
     """A running proxy.
 
     Attributes:
@@ -145,7 +145,7 @@ class DigestProxy(Server):
         self._login = login
         self._state = Lock()
         self._counts: dict[str, list[int]] = {}
-        self._verdicts: list[Verdict] = []
+        self._verdicts: list[DigestVerdict] = []
         self._numbers = count(1)
         self._accepted = count()
         self._owners: dict[str, int] = {}
@@ -157,7 +157,7 @@ class DigestProxy(Server):
         return f"http://{self.host}:{self.port}"
 
     @property
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[DigestVerdict]:
         """The verdicts on all requests with credentials, oldest first."""
         with self._state:
             return list(self._verdicts)
@@ -195,7 +195,7 @@ class DigestProxy(Server):
                 else:
                     self._fetch(exchange, origin, body, fields)
 
-    def _judge(self, head: Head, body: bytes, machine: int) -> list[tuple[str, str]] | None:
+    def _judge(self, head: ReceivedHead, body: bytes, machine: int) -> list[tuple[str, str]] | None:
         """Record the verdict on a request; return the fields for the response if it is accepted."""
         signed = head.value("proxy-authorization")
         if not signed:
@@ -206,21 +206,21 @@ class DigestProxy(Server):
         return fields if verdict.right else None
 
     def _look_at(
-        self, signed: str, head: Head, body: bytes, machine: int
-    ) -> tuple[Verdict, list[tuple[str, str]]]:
+        self, signed: str, head: ReceivedHead, body: bytes, machine: int
+    ) -> tuple[DigestVerdict, list[tuple[str, str]]]:
         scheme, _, rest = signed.partition(" ")
         said, fault = _read_parameters(rest)
         algorithm = said.get("algorithm", "MD5")
         fault = fault or self._fault(scheme, said, head, machine)
         if fault:
-            return Verdict(False, algorithm=algorithm, fault=fault), []
+            return DigestVerdict(False, algorithm=algorithm, fault=fault), []
         if said["response"] != expected(self._login, said, algorithm, head.method, body):
-            return Verdict(False, algorithm=algorithm), []
+            return DigestVerdict(False, algorithm=algorithm), []
         if self._is_stale(said):
-            return Verdict(False, stale=True, algorithm=algorithm), []
-        return Verdict(True, algorithm=algorithm), self._announce(machine)
+            return DigestVerdict(False, stale=True, algorithm=algorithm), []
+        return DigestVerdict(True, algorithm=algorithm), self._announce(machine)
 
-    def _fault(self, scheme: str, said: dict[str, str], head: Head, machine: int) -> str:
+    def _fault(self, scheme: str, said: dict[str, str], head: ReceivedHead, machine: int) -> str:
         """Return the violation of RFC 7616 in a request, for any user."""
         demands = self.demands
         qop = said.get("qop", "")
@@ -243,7 +243,7 @@ class DigestProxy(Server):
         }
         return next((rule for rule, broken in rules.items() if broken), "")
 
-    def _uris(self, head: Head) -> set[str]:
+    def _uris(self, head: ReceivedHead) -> set[str]:
         path = urlsplit(head.target).path if self.demands.any_uri else ""
         return {head.target, path or head.target}
 
@@ -267,7 +267,7 @@ class DigestProxy(Server):
         self._owners[nonce] = machine
         return nonce
 
-    def _challenges(self, head: Head, machine: int) -> Iterator[tuple[str, str]]:
+    def _challenges(self, head: ReceivedHead, machine: int) -> Iterator[tuple[str, str]]:
         with self._state:
             verdict = self._verdicts[-1] if head.value("proxy-authorization") else None
             nonce = self._new_nonce(machine)
@@ -283,7 +283,7 @@ class DigestProxy(Server):
 
     # --- Accepted requests
 
-    def _reach(self, head: Head) -> socket.socket | None:
+    def _reach(self, head: ReceivedHead) -> socket.socket | None:
         """Connect to an origin; all host names mean this computer."""
         where = head.target if head.method == "CONNECT" else urlsplit(head.target).netloc
         try:

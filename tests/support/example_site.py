@@ -7,14 +7,14 @@ of the tests reach no other computer, so they are configured to fetch the page f
 
 import socket
 
-from tests.support.server import Server
+from tests.support.server import LoopbackServer
 
 NAME = "example.com"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _MAX_HEAD = 65536
 
 
-class ExampleSite(Server):
+class ExampleSite(LoopbackServer):
     """Answers each request with an empty page and closes the connection."""
 
     def __init__(self) -> None:

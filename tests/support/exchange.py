@@ -11,7 +11,7 @@ _BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ReceivedHead:
     """The head of a received request.
 
     Attributes:
@@ -41,7 +41,7 @@ class Head:
 class Exchange:
     """One request on a connection, and its response."""
 
-    def __init__(self, connection: socket.socket, head: Head, reader: "Reader") -> None:
+    def __init__(self, connection: socket.socket, head: ReceivedHead, reader: "Reader") -> None:
         self.head = head
         self.connection = connection
         self.reader = reader
@@ -97,7 +97,7 @@ class Reader(Closeable):
         """Stop reading."""
         self._stream.close()
 
-    def head(self) -> Head | None:
+    def head(self) -> ReceivedHead | None:
         """Read the next head; return None at the end of the connection."""
         line = self._line()
         if line is None or line.count(" ") != 2:
@@ -107,7 +107,7 @@ class Reader(Closeable):
         while line := self._line():
             name, _, value = line.partition(":")
             fields.append((name.lower(), value.strip()))
-        return Head(method, target, tuple(fields))
+        return ReceivedHead(method, target, tuple(fields))
 
     def pieces(self, length: int) -> Iterator[bytes]:
         """Yield this number of octets in pieces."""

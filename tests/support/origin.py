@@ -27,11 +27,11 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
-from tests.support.exchange import Exchange, Head, Reader
+from tests.support.exchange import Exchange, Reader, ReceivedHead
 from tests.support.octets import digest, octets
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
-from tests.support.server import Server
+from tests.support.server import LoopbackServer
 
 if TYPE_CHECKING:
     from tests.support.tls import Certificate
@@ -55,7 +55,7 @@ class Gate:
     opened: Event = field(default_factory=Event)
 
 
-class Origin(Server):
+class Origin(LoopbackServer):
     """A running origin server.
 
     Attributes:
@@ -80,7 +80,7 @@ class Origin(Server):
         self._scheme = "https" if certificate else "http"
         self._repositories = repositories
         self._gates: dict[str, Gate] = {}
-        self._received: list[Head] = []
+        self._received: list[ReceivedHead] = []
         self._state = Lock()
         super().__init__(self._serve, certificate.context() if certificate else None)
 
@@ -101,7 +101,7 @@ class Origin(Server):
         return f"{self.name}:{self.port}"
 
     @property
-    def received(self) -> Sequence[Head]:
+    def received(self) -> Sequence[ReceivedHead]:
         """The heads of all received requests, oldest first."""
         with self._state:
             return tuple(self._received)

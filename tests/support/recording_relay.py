@@ -13,7 +13,7 @@ from itertools import zip_longest
 from threading import Lock, Thread
 
 from tests.support.process_output import PATIENCE
-from tests.support.server import Server
+from tests.support.server import LoopbackServer
 
 _REQUEST = re.compile(rb"(?<![^\n])[A-Z]{3,10} \S+ HTTP/1\.[01]\r\n(.*?)\r\n\r\n", re.DOTALL)
 _RESPONSE = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n(?=[A-Za-z-]+:|\r\n)")
@@ -65,7 +65,7 @@ class _RelayedConnection:
         return found
 
 
-class RecordingRelay(Server):
+class RecordingRelay(LoopbackServer):
     """A running relay."""
 
     def __init__(self, port: int) -> None:

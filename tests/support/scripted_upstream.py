@@ -21,7 +21,7 @@ from threading import Condition, Event
 from time import monotonic
 
 from tests.support.process_output import PATIENCE
-from tests.support.server import Server
+from tests.support.server import LoopbackServer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
 """A small response to a GET; the connection stays open."""
@@ -137,7 +137,7 @@ class ScriptedConnection:
 Script = Callable[[ScriptedConnection], None]
 
 
-class ScriptedUpstream(Server):
+class ScriptedUpstream(LoopbackServer):
     """A running scripted upstream."""
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:

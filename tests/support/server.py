@@ -10,7 +10,7 @@ from tests.support.closeable import Closeable
 from tests.support.process_output import PATIENCE
 
 
-class Server(Closeable):
+class LoopbackServer(Closeable):
     """Listens on a free port of 127.0.0.1 from its creation until `close`.
 
     Attributes:

@@ -13,7 +13,7 @@ from trayproxy.control.messages import GetStatus, Status
 from trayproxy.paths import Paths, locate
 
 
-class Service:
+class ServiceProcess:
     """A running service that accepts connections.
 
     Attributes:
@@ -96,7 +96,7 @@ def service(
     environment: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     program: Sequence[str] = ("trayproxy",),
-) -> Iterator[Service]:
+) -> Iterator[ServiceProcess]:
     """Run a service on a free port; it accepts connections when the block begins.
 
     Args:
@@ -114,4 +114,4 @@ def service(
     argv = [sys.executable, "-m", *program, "run", "--listen", "127.0.0.1:0", *arguments]
     # The working directory is in the home: files written there are found by searches of the home.
     with running(argv, env=environ, cwd=place.path("cwd"), stdin=stdin) as process:
-        yield Service(process, locate(environ))
+        yield ServiceProcess(process, locate(environ))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 
 from tests.support.process_output import PATIENCE
-from tests.support.server import Server
+from tests.support.server import LoopbackServer
 
 NO_LOGIN, PASSWORD, NO_METHOD = 0, 2, 0xFF
 _BOUND = b"\x00\x01\x7f\x00\x00\x01\x00\x50"
@@ -37,7 +37,7 @@ class SocksLogin:
     accepted: bool
 
 
-class SocksServer(Server):
+class SocksServer(LoopbackServer):
     """A running SOCKS5 server. It resolves every known name to 127.0.0.1."""
 
     def __init__(

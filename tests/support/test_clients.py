@@ -11,7 +11,7 @@ from tests.support.origin import Origin, make_repository
 from tests.support.processes import Home
 from tests.support.scripted_upstream import ScriptedUpstream, echoing, hanging, silent
 from tests.support.squid import Squid, SquidSetup, squid
-from tests.support.tls import Authority
+from tests.support.tls import CertificateAuthority
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_requests_goes_through_the_proxy(proxy: Squid, origin: Origin, clients: 
 
 
 def test_requests_goes_through_a_tunnel(
-    proxy: Squid, secure_origin: Origin, clients: Clients, authority: Authority
+    proxy: Squid, secure_origin: Origin, clients: Clients, authority: CertificateAuthority
 ) -> None:
     url = secure_origin.url("/hello")
     got = clients.requests(url, proxy.url, trust=authority.pem).result()
@@ -45,7 +45,7 @@ def test_git_goes_through_the_proxy(proxy: Squid, clients: Clients, place: Home)
 
 
 def test_git_goes_through_a_tunnel(
-    proxy: Squid, clients: Clients, place: Home, authority: Authority
+    proxy: Squid, clients: Clients, place: Home, authority: CertificateAuthority
 ) -> None:
     make_repository(place, "demo.git", write(place.root / "content", 1000))
     certificate = authority.issue("www.test.lan")
@@ -63,7 +63,7 @@ def test_chromium_goes_through_the_proxy(proxy: Squid, origin: Origin, clients: 
 
 
 def test_chromium_goes_through_a_tunnel(
-    proxy: Squid, clients: Clients, authority: Authority
+    proxy: Squid, clients: Clients, authority: CertificateAuthority
 ) -> None:
     certificate = authority.issue("www.test.lan")
     with Origin(certificate=certificate) as origin:

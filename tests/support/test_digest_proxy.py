@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.clients import Clients
-from tests.support.digest_proxy import Demands, DigestProxy, Verdict, expected
+from tests.support.digest_proxy import Demands, DigestProxy, DigestVerdict, expected
 from tests.support.origin import Origin
 from trayproxy.auth.login import Login
 
@@ -28,7 +28,10 @@ def test_curl_agrees(
         right = clients.curl("-U", pair, *arguments).result()
         clients.curl("-U", "alice:wrong", *arguments).result()
     assert right.out == "hello", right
-    assert proxy.verdicts == [Verdict(True, algorithm=algorithm), Verdict(False, False, algorithm)]
+    assert proxy.verdicts == [
+        DigestVerdict(True, algorithm=algorithm),
+        DigestVerdict(False, False, algorithm),
+    ]
 
 
 SAID = {

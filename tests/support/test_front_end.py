@@ -46,7 +46,7 @@ QUESTION = Prompt(
 RIGHT, WRONG = Login("alice", "right"), Login("alice", "wrong")
 
 
-class FakePromptService(SessionHandler):
+class PromptHandler(SessionHandler):
     """A service that asks one question when a front end subscribes, and knows one password."""
 
     def __init__(self, paths: Paths) -> None:
@@ -100,27 +100,27 @@ def paths(place: Home) -> Paths:
 
 
 @pytest.fixture
-def play(paths: Paths) -> Iterator[FakePromptService]:
-    playing = FakePromptService(paths)
+def play(paths: Paths) -> Iterator[PromptHandler]:
+    playing = PromptHandler(paths)
     yield playing
     playing.close()
 
 
-def test_it_answers_with_one_move_after_the_other(play: FakePromptService, paths: Paths) -> None:
+def test_it_answers_with_one_move_after_the_other(play: PromptHandler, paths: Paths) -> None:
     with FrontEnd(paths, [WRONG, RIGHT]) as front_end:
         assert front_end.wait_for_ending(QUESTION) is Ending.ACCEPTED
         assert [question.rejections for question in front_end.prompts] == [1]
     assert [r.login for r in play.heard if isinstance(r, AnswerPrompt)] == [WRONG, RIGHT]
 
 
-def test_it_declines_when_told(play: FakePromptService, paths: Paths) -> None:
+def test_it_declines_when_told(play: PromptHandler, paths: Paths) -> None:
     with FrontEnd(paths, [Snooze.A_WHILE]) as front_end:
         assert front_end.wait_for_ending(QUESTION) is Ending.DECLINED
     assert play.heard[-1] == DeclinePrompt(1, Snooze.A_WHILE)
 
 
 def test_without_moves_the_question_stays_open_until_the_test_answers(
-    play: FakePromptService, paths: Paths
+    play: PromptHandler, paths: Paths
 ) -> None:
     with FrontEnd(paths, remember=False) as front_end:
         question = front_end.wait_for_prompt()
@@ -129,27 +129,27 @@ def test_without_moves_the_question_stays_open_until_the_test_answers(
     assert play.heard[-1] == AnswerPrompt(1, RIGHT, remember=False)
 
 
-def test_a_test_can_make_any_request(play: FakePromptService, paths: Paths) -> None:
+def test_a_test_can_make_any_request(play: PromptHandler, paths: Paths) -> None:
     with FrontEnd(paths) as front_end:
         assert front_end.request(ShowWindow("token")) == Done()
     assert play.heard[-1] == ShowWindow("token")
 
 
-def test_it_waits_for_a_status(play: FakePromptService, paths: Paths) -> None:
+def test_it_waits_for_a_status(play: PromptHandler, paths: Paths) -> None:
     with FrontEnd(paths) as front_end:
         assert front_end.status == STATUS
         play.say(StatusChanged(replace(STATUS, waiting=3)))
         assert front_end.wait_for_status(lambda status: status.waiting == 3).waiting == 3
 
 
-def test_its_trace_has_what_came_and_not_what_went(play: FakePromptService, paths: Paths) -> None:
+def test_its_trace_has_what_came_and_not_what_went(play: PromptHandler, paths: Paths) -> None:
     with FrontEnd(paths, [WRONG, RIGHT]) as front_end:
         front_end.wait_for_ending(QUESTION)
         assert b"PromptClosed" in front_end.trace
         assert b"wrong" not in front_end.trace
 
 
-def test_waiting_ends_when_the_service_goes_away(play: FakePromptService, paths: Paths) -> None:
+def test_waiting_ends_when_the_service_goes_away(play: PromptHandler, paths: Paths) -> None:
     with FrontEnd(paths) as front_end:
         front_end.wait_for_prompt()
         play.close()

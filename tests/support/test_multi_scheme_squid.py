@@ -18,7 +18,7 @@ from tests.support.multi_scheme_squid import (
 )
 from tests.support.origin import Origin
 from tests.support.processes import Home
-from tests.support.tls import Authority
+from tests.support.tls import CertificateAuthority
 
 PASSWORD = "pa55 w:rd+&/'$x"
 STATUS = ("-o", "/dev/null", "-w", "%{http_code}")
@@ -145,7 +145,7 @@ def test_the_open_port_requires_no_sign_in(
 
 
 def test_the_secure_port_speaks_tls(
-    setup: MultiSchemeSetup, origin: Origin, clients: Clients, authority: Authority
+    setup: MultiSchemeSetup, origin: Origin, clients: Clients, authority: CertificateAuthority
 ) -> None:
     pem = authority.issue("127.0.0.1").pem
     login = ("--proxy-cacert", str(authority.pem), "--proxy-ntlm", "-U", f"alice:{PASSWORD}")

@@ -12,7 +12,7 @@ from tests.support.clients import Clients
 from tests.support.octets import digest, digest_of, write
 from tests.support.origin import Origin, make_repository
 from tests.support.processes import Home
-from tests.support.tls import Authority
+from tests.support.tls import CertificateAuthority
 
 
 def at(origin: Origin, path: str) -> str:
@@ -83,7 +83,9 @@ def test_it_ends_while_a_response_waits_at_a_gate(clients: Clients) -> None:
         assert origin.gate("one").reached.wait(20)
 
 
-def test_it_speaks_tls(secure_origin: Origin, clients: Clients, authority: Authority) -> None:
+def test_it_speaks_tls(
+    secure_origin: Origin, clients: Clients, authority: CertificateAuthority
+) -> None:
     resolve = f"www.test.lan:{secure_origin.port}:127.0.0.1"
     trust = ("--resolve", resolve, "--cacert", str(authority.pem))
     got = clients.curl(*trust, secure_origin.url("/hello")).result()

@@ -7,7 +7,7 @@ import pytest
 from tests.support.clients import Clients
 from tests.support.origin import Origin
 from tests.support.squid import AccessLogEntry, Squid, SquidSetup, squid
-from tests.support.tls import Authority
+from tests.support.tls import CertificateAuthority
 
 UGLY = "pa55 w:rd%ü\"'\\~^[]{}|`<>#&+/=?@!$*(),;"
 
@@ -60,7 +60,7 @@ def test_a_changed_password_counts_at_once(proxy: Squid, origin: Origin, clients
 
 
 def test_a_tunnel_goes_through_it(
-    proxy: Squid, secure_origin: Origin, clients: Clients, authority: Authority
+    proxy: Squid, secure_origin: Origin, clients: Clients, authority: CertificateAuthority
 ) -> None:
     trust = ("--cacert", str(authority.pem))
     got = clients.curl(
@@ -70,7 +70,9 @@ def test_a_tunnel_goes_through_it(
     assert proxy.accesses()[-1].method == "CONNECT"
 
 
-def test_it_speaks_tls_to_clients(origin: Origin, clients: Clients, authority: Authority) -> None:
+def test_it_speaks_tls_to_clients(
+    origin: Origin, clients: Clients, authority: CertificateAuthority
+) -> None:
     pem = authority.issue("127.0.0.1").pem
     with squid(SquidSetup(users={"alice": "secret"}, pem=pem)) as proxy:
         trust = ("--proxy-cacert", str(authority.pem))

@@ -42,7 +42,7 @@ class Certificate:
         return context
 
 
-class Authority:
+class CertificateAuthority:
     """Signs certificates for invented names.
 
     Attributes:

@@ -20,7 +20,7 @@ from trayproxy.control.transport import NotRunningError
 from trayproxy.paths import locate
 
 
-class Tray:
+class TrayProcesses:
     """A TrayProxy on a desktop: its settings, trays and service.
 
     Attributes:
@@ -121,9 +121,9 @@ class Tray:
 
 
 @contextmanager
-def tray_on(desktop: Desktop, more: Mapping[str, str]) -> Iterator[Tray]:
+def tray_on(desktop: Desktop, more: Mapping[str, str]) -> Iterator[TrayProcesses]:
     """Provide a TrayProxy on a desktop until the end of the block."""
-    tray = Tray(desktop, more)
+    tray = TrayProcesses(desktop, more)
     try:
         yield tray
     finally:

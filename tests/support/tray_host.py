@@ -108,7 +108,7 @@ class BusProgram(Closeable):
             self._connection.send(message)
 
 
-class TrayHost(BusProgram):
+class FakeTrayHost(BusProgram):
     """Owns the bus name of the watcher."""
 
     def __init__(self, bus: str, *, has_host: bool = True) -> None:

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.accessibility_bus import PASSWORD_TEXT, TEXT, Field, Listener, accessibility_bus
+from tests.support.accessibility_bus import (
+    PASSWORD_TEXT,
+    TEXT,
+    BusListener,
+    Field,
+    accessibility_bus,
+)
 from tests.support.display import Desktop, x_server
 from tests.support.processes import SOURCES, Home, Process, running
 from tests.support.window_manager import fluxbox
@@ -36,7 +42,7 @@ class DialogOnBus:
     """
 
     here: Desktop
-    listener: Listener
+    listener: BusListener
     process: Process
     user: Field
     password: Field
@@ -50,7 +56,7 @@ class DialogOnBus:
 def sign_in(place: Home) -> Iterator[DialogOnBus]:
     with x_server(place) as display, accessibility_bus(place) as bus:
         here = Desktop(place, display, bus.session)
-        listener = Listener(bus)
+        listener = BusListener(bus)
         texts = {"CLIPBOARD": PASTED, "COMPOSED": COMPOSED, "DROPPED": DROPPED}
         path = {"PYTHONPATH": str(SOURCES)}
         environment = {**here.environment(), **bus.environment(), **texts, **path}

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from tests.support.display import Desktop, desktop
 from tests.support.processes import Home, Process, running
-from tests.support.tray_host import TrayHost
+from tests.support.tray_host import FakeTrayHost
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, PROMPT, STATUS
 from tests.ui.scripted_service import ScriptedService, scripted_service, tray
 from trayproxy.auth.login import Login
@@ -37,13 +37,13 @@ def service(here: Desktop) -> Iterator[ScriptedService]:
 
 
 @pytest.fixture
-def host(here: Desktop) -> Iterator[TrayHost]:
-    with TrayHost(here.bus) as started:
+def host(here: Desktop) -> Iterator[FakeTrayHost]:
+    with FakeTrayHost(here.bus) as started:
         yield started
 
 
 @pytest.fixture
-def program(here: Desktop, service: ScriptedService, host: TrayHost) -> Iterator[Process]:
+def program(here: Desktop, service: ScriptedService, host: FakeTrayHost) -> Iterator[Process]:
     with tray(here) as process:
         yield process
         # A warning of Qt is a bug of TrayProxy.
@@ -54,7 +54,7 @@ def program(here: Desktop, service: ScriptedService, host: TrayHost) -> Iterator
 
 
 @pytest.mark.usefixtures("program")
-def test_the_icon_has_all_sizes_and_a_tooltip_with_the_state(host: TrayHost) -> None:
+def test_the_icon_has_all_sizes_and_a_tooltip_with_the_state(host: FakeTrayHost) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: "connected" in item.tooltip)
     assert item.pixmap_sizes == set(TRAY_SIZES)
@@ -62,7 +62,7 @@ def test_the_icon_has_all_sizes_and_a_tooltip_with_the_state(host: TrayHost) -> 
 
 
 @pytest.mark.usefixtures("program")
-def test_another_state_changes_the_picture(host: TrayHost, service: ScriptedService) -> None:
+def test_another_state_changes_the_picture(host: FakeTrayHost, service: ScriptedService) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: "connected" in item.tooltip)
     before = item.pixels
@@ -72,7 +72,7 @@ def test_another_state_changes_the_picture(host: TrayHost, service: ScriptedServ
 
 
 @pytest.mark.usefixtures("program")
-def test_the_exported_menu_has_the_designed_rows(host: TrayHost) -> None:
+def test_the_exported_menu_has_the_designed_rows(host: FakeTrayHost) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: item.labels()[0].startswith("Office"))
     assert item.labels() == [
@@ -91,7 +91,7 @@ def test_the_exported_menu_has_the_designed_rows(host: TrayHost) -> None:
 
 
 @pytest.mark.usefixtures("program")
-def test_names_are_exported_unescaped(host: TrayHost, service: ScriptedService) -> None:
+def test_names_are_exported_unescaped(host: FakeTrayHost, service: ScriptedService) -> None:
     item = host.wait_for_item()
     profile = replace(OFFICE, name="R&D corp_proxy")
     service.set_status(structs.replace(STATUS, profile=profile, profiles=(profile,)))
@@ -100,7 +100,7 @@ def test_names_are_exported_unescaped(host: TrayHost, service: ScriptedService) 
 
 @pytest.mark.usefixtures("program")
 def test_a_profile_is_switched_from_the_exported_menu(
-    host: TrayHost, service: ScriptedService
+    host: FakeTrayHost, service: ScriptedService
 ) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: "Lab — lab-px:3128" in item.labels())
@@ -112,7 +112,7 @@ def test_a_profile_is_switched_from_the_exported_menu(
 
 @pytest.mark.usefixtures("program")
 def test_profile_rows_are_replaced_in_the_exported_menu(
-    host: TrayHost, service: ScriptedService
+    host: FakeTrayHost, service: ScriptedService
 ) -> None:
     item = host.wait_for_item()
     branch = replace(LAB, id="branch", name="Branch")
@@ -123,7 +123,7 @@ def test_profile_rows_are_replaced_in_the_exported_menu(
 
 @pytest.mark.usefixtures("program")
 def test_sign_in_is_requested_from_the_exported_menu(
-    host: TrayHost, service: ScriptedService
+    host: FakeTrayHost, service: ScriptedService
 ) -> None:
     item = host.wait_for_item()
     service.set_status(NEEDED)
@@ -134,7 +134,7 @@ def test_sign_in_is_requested_from_the_exported_menu(
 
 @pytest.mark.usefixtures("program")
 def test_not_now_is_in_the_menu_while_a_prompt_is_open(
-    host: TrayHost, service: ScriptedService
+    host: FakeTrayHost, service: ScriptedService
 ) -> None:
     item = host.wait_for_item()
     service.open_prompt(PROMPT)
@@ -144,7 +144,7 @@ def test_not_now_is_in_the_menu_while_a_prompt_is_open(
 
 
 def test_quit_ends_the_service_and_the_tray(
-    program: Process, host: TrayHost, service: ScriptedService
+    program: Process, host: FakeTrayHost, service: ScriptedService
 ) -> None:
     host.wait_for_item().click("Quit")
     service.wait_for(Quit)
@@ -157,15 +157,15 @@ def test_quit_ends_the_service_and_the_tray(
 def test_a_host_that_starts_later_gets_the_icon(here: Desktop, service: ScriptedService) -> None:
     with tray(here, "--background"):
         service.wait_for_tray()
-        with TrayHost(here.bus) as host:
+        with FakeTrayHost(here.bus) as host:
             assert host.wait_for_item(timeout=5).tooltip
 
 
 def test_the_icon_survives_a_restart_of_the_host(here: Desktop, service: ScriptedService) -> None:
     with tray(here):
-        with TrayHost(here.bus) as host:
+        with FakeTrayHost(here.bus) as host:
             host.wait_for_item()
-        with TrayHost(here.bus) as host:
+        with FakeTrayHost(here.bus) as host:
             item = host.wait_for_item(timeout=5)
             assert "Quit TrayProxy" in item.labels()
 
@@ -178,7 +178,7 @@ def test_without_a_tray_there_is_a_window(here: Desktop) -> None:
 
 @pytest.mark.usefixtures("service")
 def test_a_watcher_without_a_host_is_no_tray(here: Desktop) -> None:
-    with TrayHost(here.bus, has_host=False), tray(here):
+    with FakeTrayHost(here.bus, has_host=False), tray(here):
         assert here.wait_for_window(WINDOW_TITLE)
 
 
@@ -195,7 +195,7 @@ def test_an_xembed_host_shows_the_icon(here: Desktop, service: ScriptedService) 
 
 
 def test_a_restarted_tray_shows_the_same_prompt(
-    here: Desktop, service: ScriptedService, host: TrayHost
+    here: Desktop, service: ScriptedService, host: FakeTrayHost
 ) -> None:
     service.open_prompt(PROMPT)
     for _ in range(2):
@@ -206,7 +206,7 @@ def test_a_restarted_tray_shows_the_same_prompt(
     assert not [r for r in service.handler.requests if isinstance(r, DeclinePrompt)]
 
 
-def test_the_tray_reconnects_to_a_restarted_service(here: Desktop, host: TrayHost) -> None:
+def test_the_tray_reconnects_to_a_restarted_service(here: Desktop, host: FakeTrayHost) -> None:
     with scripted_service(here) as first, tray(here):
         item = host.wait_for_item()
         first.wait_for_tray()
@@ -218,7 +218,7 @@ def test_the_tray_reconnects_to_a_restarted_service(here: Desktop, host: TrayHos
         second.close()
 
 
-def test_the_menu_shows_a_missing_service(here: Desktop, host: TrayHost) -> None:
+def test_the_menu_shows_a_missing_service(here: Desktop, host: FakeTrayHost) -> None:
     with tray(here):
         item = host.wait_for_item()
         host.wait_until(lambda: "TrayProxy is not running" in item.labels())
@@ -230,7 +230,7 @@ def test_the_menu_shows_a_missing_service(here: Desktop, host: TrayHost) -> None
 
 @pytest.mark.usefixtures("program")
 def test_a_second_start_shows_the_window_of_the_first(
-    here: Desktop, service: ScriptedService, host: TrayHost
+    here: Desktop, service: ScriptedService, host: FakeTrayHost
 ) -> None:
     host.wait_for_item()
     service.wait_for_tray()
@@ -241,7 +241,7 @@ def test_a_second_start_shows_the_window_of_the_first(
 
 @pytest.mark.usefixtures("program")
 def test_a_second_start_in_the_background_shows_nothing(
-    here: Desktop, service: ScriptedService, host: TrayHost
+    here: Desktop, service: ScriptedService, host: FakeTrayHost
 ) -> None:
     host.wait_for_item()
     with tray(here, "--background") as second:
@@ -249,13 +249,13 @@ def test_a_second_start_in_the_background_shows_nothing(
     assert not here.windows(WINDOW_TITLE)
 
 
-def test_a_start_without_profiles_opens_the_window(here: Desktop, host: TrayHost) -> None:
+def test_a_start_without_profiles_opens_the_window(here: Desktop, host: FakeTrayHost) -> None:
     with scripted_service(here, structs.replace(STATUS, profile=None, profiles=())), tray(here):
         assert here.wait_for_window(WINDOW_TITLE)
 
 
 def test_sigterm_ends_only_the_tray(
-    program: Process, service: ScriptedService, host: TrayHost
+    program: Process, service: ScriptedService, host: FakeTrayHost
 ) -> None:
     host.wait_for_item()
     program.signal(signal.SIGTERM)
@@ -264,7 +264,7 @@ def test_sigterm_ends_only_the_tray(
 
 
 def test_ctrl_c_quits_the_tray_and_the_service(
-    program: Process, service: ScriptedService, host: TrayHost
+    program: Process, service: ScriptedService, host: FakeTrayHost
 ) -> None:
     host.wait_for_item()
     service.wait_for_tray()

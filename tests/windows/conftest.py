@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process_output import PATIENCE, LineReader
-from tests.windows.upstream import Upstream
+from tests.windows.upstream import WindowsUpstream
 from trayproxy.control.client import Client, connect
 from trayproxy.control.messages import Quit
 from trayproxy.paths import HOME_VARIABLE, Paths, locate
@@ -22,7 +22,7 @@ LONG = 8 * PATIENCE
 """Seconds. A Python takes two to start under Wine, and many times as long on a busy machine."""
 
 
-class Program:
+class WindowsProgram:
     """A process of TrayProxy.
 
     Attributes:
@@ -58,9 +58,9 @@ class Program:
 
 
 @contextmanager
-def program(home: Path, *arguments: str) -> Iterator[Program]:
+def program(home: Path, *arguments: str) -> Iterator[WindowsProgram]:
     """Run ``trayproxy`` with these arguments in a home."""
-    started = Program(home, arguments)
+    started = WindowsProgram(home, arguments)
     try:
         yield started
     finally:
@@ -75,7 +75,7 @@ def trayproxy(home: Path, *arguments: str) -> tuple[int, str]:
         return code, started.out.text
 
 
-class Service:
+class WindowsService:
     """``trayproxy run``, which accepts connections.
 
     Attributes:
@@ -84,7 +84,7 @@ class Service:
         port: Where programs connect, on 127.0.0.1.
     """
 
-    def __init__(self, program: Program, paths: Paths) -> None:
+    def __init__(self, program: WindowsProgram, paths: Paths) -> None:
         self.program = program
         self.paths = paths
         self.port = int(program.out.wait_for(r"^listening on 127\.0\.0\.1:(\d+)", LONG)[1])
@@ -112,16 +112,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
+def upstream() -> Iterator[WindowsUpstream]:
     """An upstream that wants no sign-in."""
-    with Upstream() as started:
+    with WindowsUpstream() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def service(home: Path, upstream: Upstream) -> Iterator[Service]:
+def service(home: Path, upstream: WindowsUpstream) -> Iterator[WindowsService]:
     """A service that uses the upstream."""
     address = f"http://127.0.0.1:{upstream.port}"
     arguments = ("run", "--listen", "127.0.0.1:0", "--upstream", address, "--no-prompt")
     with program(home, *arguments) as started:
-        yield Service(started, locate({HOME_VARIABLE: str(home)}))
+        yield WindowsService(started, locate({HOME_VARIABLE: str(home)}))

@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests.support.process_output import PATIENCE
-from tests.windows.conftest import Service, trayproxy
+from tests.windows.conftest import WindowsService, trayproxy
 from trayproxy.control.client import connect
 from trayproxy.control.loopback import LoopbackAddress
 from trayproxy.control.transport import NotRunningError
 from trayproxy.paths import locate
 
 
-def test_a_command_reaches_the_service(service: Service, home: Path) -> None:
+def test_a_command_reaches_the_service(service: WindowsService, home: Path) -> None:
     code, said = trayproxy(home, "status", "--json")
     assert code == 0, said
     assert json.loads(said)["address"] == f"127.0.0.1:{service.port}"
 
 
-def test_a_second_service_ends_by_itself(service: Service, home: Path) -> None:
+def test_a_second_service_ends_by_itself(service: WindowsService, home: Path) -> None:
     code, said = trayproxy(home, "run", "--listen", "127.0.0.1:0")
     assert (code, "already running" in said) == (1, True), said
     with service.client():
@@ -32,7 +32,7 @@ def test_the_address_lies_outside_the_folder_that_windows_empties() -> None:
     assert runtime.parts[-4:] == ("AppData", "Local", "trayproxy", "run")
 
 
-def test_a_removed_address_is_written_again(service: Service) -> None:
+def test_a_removed_address_is_written_again(service: WindowsService) -> None:
     service.paths.socket.unlink()
     with pytest.raises(NotRunningError):
         connect(service.paths)

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from tests.windows.conftest import LONG, Service
+from tests.windows.conftest import LONG, WindowsService
 from tests.windows.upstream import ESTABLISHED, LAST_WORDS, body
 
 GET = b"GET http://www.test.lan/bytes/%d HTTP/1.1\r\nHost: www.test.lan\r\n\r\n"
@@ -25,7 +25,7 @@ class Connection:
         self.writer = writer
 
     @classmethod
-    async def to(cls, service: Service) -> "Connection":
+    async def to(cls, service: WindowsService) -> "Connection":
         """Connect to the service."""
         return cls(*await asyncio.open_connection("127.0.0.1", service.port))
 
@@ -58,7 +58,7 @@ def run(conversation: "asyncio._CoroutineLike[None]") -> None:
     asyncio.run(limited())
 
 
-def test_requests_on_one_connection_are_answered(service: Service) -> None:
+def test_requests_on_one_connection_are_answered(service: WindowsService) -> None:
     async def talk() -> None:
         connection = await Connection.to(service)
         for size in (0, 10, 1_000_000):
@@ -74,7 +74,9 @@ def test_requests_on_one_connection_are_answered(service: Service) -> None:
     run(talk())
 
 
-def test_a_tunnel_passes_octets_both_ways_and_ends_one_way_at_a_time(service: Service) -> None:
+def test_a_tunnel_passes_octets_both_ways_and_ends_one_way_at_a_time(
+    service: WindowsService,
+) -> None:
     async def talk() -> None:
         connection = await Connection.to(service)
         await connection.tunnel()
@@ -88,7 +90,7 @@ def test_a_tunnel_passes_octets_both_ways_and_ends_one_way_at_a_time(service: Se
     run(talk())
 
 
-def test_300_at_a_time_are_answered(service: Service) -> None:
+def test_300_at_a_time_are_answered(service: WindowsService) -> None:
     async def one(number: int) -> None:
         connection = await Connection.to(service)
         assert await connection.request(GET % number) == (b"HTTP/1.1 200 OK", body(number))
@@ -101,7 +103,7 @@ def test_300_at_a_time_are_answered(service: Service) -> None:
 
 
 @pytest.mark.parametrize("when", ["at once", "asked", "answered", "in a tunnel"])
-def test_connections_that_are_reset_disturb_nobody(service: Service, when: str) -> None:
+def test_connections_that_are_reset_disturb_nobody(service: WindowsService, when: str) -> None:
     async def reset() -> None:
         connection = await Connection.to(service)
         match when:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PySide6.QtGui import QImage
 
-from tests.windows.conftest import LONG, SETTINGS, Program, program
+from tests.windows.conftest import LONG, SETTINGS, WindowsProgram, program
 from trayproxy.control.client import DisconnectedError, NoReplyError, connect
 from trayproxy.control.messages import Done, Quit, Reply, Request, SaveProfile, ShowWindow
 from trayproxy.control.transport import NotRunningError
@@ -95,7 +95,7 @@ def paths(own_home: Path) -> Paths:
 
 
 @pytest.fixture(scope="module")
-def tray(own_home: Path, paths: Paths) -> Iterator[Program]:
+def tray(own_home: Path, paths: Paths) -> Iterator[WindowsProgram]:
     """The tray, which starts its service itself, though an address of a dead one is there."""
     paths.runtime.mkdir()
     paths.socket.write_text(f"9 {'00' * 32}\n", "ascii")
@@ -114,7 +114,7 @@ def ask(paths: Paths, request: Request) -> Reply | None:
         return None
 
 
-def window_of(tray: Program) -> int | None:
+def window_of(tray: WindowsProgram) -> int | None:
     """Return the tray's window, None if it shows none."""
     found = [handle for title, handle in visible_windows(tray.pid).items() if "TrayProxy" in title]
     return found[0] if found else None
@@ -128,7 +128,9 @@ def drawn() -> QImage | None:
     return picture if len(shades) > 50 else None
 
 
-def test_the_tray_starts_its_service_and_shows_its_window(tray: Program, paths: Paths) -> None:
+def test_the_tray_starts_its_service_and_shows_its_window(
+    tray: WindowsProgram, paths: Paths
+) -> None:
     # The service tells the tray, which has to have read that from its socket.
     wait_until(lambda: isinstance(ask(paths, ShowWindow()), Done), "a tray at the service")
     window = wait_until(lambda: window_of(tray), "a window")
@@ -139,7 +141,7 @@ def test_the_tray_starts_its_service_and_shows_its_window(tray: Program, paths: 
 
 
 def test_the_window_takes_messages_while_the_service_sends_events(
-    tray: Program, paths: Paths
+    tray: WindowsProgram, paths: Paths
 ) -> None:
     window = wait_until(lambda: window_of(tray), "a window")
     for number in range(20):
@@ -148,6 +150,6 @@ def test_the_window_takes_messages_while_the_service_sends_events(
         assert responds(window)
 
 
-def test_the_tray_ends_with_its_service(tray: Program, paths: Paths) -> None:
+def test_the_tray_ends_with_its_service(tray: WindowsProgram, paths: Paths) -> None:
     assert isinstance(ask(paths, Quit()), Done)
     assert tray.wait() == 0

@@ -14,7 +14,7 @@ def body(size: int) -> bytes:
     return bytes(range(256)) * (size // 256) + bytes(size % 256)
 
 
-class Upstream:
+class WindowsUpstream:
     """Answers requests by their path, and sends back what comes through a tunnel.
 
     A GET of ``/bytes/N`` is answered with `body`, a POST with the SHA-256 of its body. A tunnel

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.fake_service import LAB, OFFICE, FakeService
+from tests.cli.fake_service import LAB, OFFICE, FakeServiceHandler
 from trayproxy.cli.check import exit_code
 from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Step, StepState
 from trayproxy.domain.problem import ExitCode, Problem
@@ -37,7 +37,7 @@ def failed(code: str, *, fallback: bool = False) -> CheckResult:
     )
 
 
-def test_each_step_is_printed_with_its_duration(cli: Cli, service: FakeService) -> None:
+def test_each_step_is_printed_with_its_duration(cli: Cli, service: FakeServiceHandler) -> None:
     service.result = WELL
     assert cli("test") == (
         0,
@@ -54,13 +54,15 @@ def test_each_step_is_printed_with_its_duration(cli: Cli, service: FakeService) 
     assert CheckProfile(OFFICE) in service.requests
 
 
-def test_another_profile_and_another_url_can_be_tested(cli: Cli, service: FakeService) -> None:
+def test_another_profile_and_another_url_can_be_tested(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
     service.result = WELL
     assert cli("test", "lab", "--url", "http://intranet.example/")[0] == 0
     assert CheckProfile(LAB, "http://intranet.example/") in service.requests
 
 
-def test_a_failed_step_is_printed_with_its_problem(cli: Cli, service: FakeService) -> None:
+def test_a_failed_step_is_printed_with_its_problem(cli: Cli, service: FakeServiceHandler) -> None:
     service.result = failed("TP-203")
     code, out, err = cli("test")
     assert (code, err) == (5, "")
@@ -69,7 +71,7 @@ def test_a_failed_step_is_printed_with_its_problem(cli: Cli, service: FakeServic
     assert out.endswith("proxy.example does not answer. No answer within 15 seconds. (TP-203)\n")
 
 
-def test_json_has_a_schema_and_the_exit_code(cli: Cli, service: FakeService) -> None:
+def test_json_has_a_schema_and_the_exit_code(cli: Cli, service: FakeServiceHandler) -> None:
     service.result = failed("TP-302")
     code, out, err = cli("test", "--json")
     told = json.loads(out)
@@ -86,7 +88,9 @@ def test_json_has_a_schema_and_the_exit_code(cli: Cli, service: FakeService) -> 
     assert told["steps"][1]["problem"]["id"] == "TP-302"
 
 
-def test_json_is_printable_ascii_for_any_text_of_a_proxy(cli: Cli, service: FakeService) -> None:
+def test_json_is_printable_ascii_for_any_text_of_a_proxy(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
     detail = '\x1b[2J \x7f \x9b2J \u202egnp.exe \u2028 Bücher 👩 "\\'
     service.result = CheckResult((Step("challenge", StepState.OK, detail, 1.0),))
     _, out, _ = cli("test", "--json")
@@ -113,7 +117,9 @@ def test_the_exit_code_depends_on_the_first_failed_step(
     assert exit_code(result) is code
 
 
-def test_a_test_that_waits_for_a_prompt_reports_it_once(cli: Cli, service: FakeService) -> None:
+def test_a_test_that_waits_for_a_prompt_reports_it_once(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
     service.result = WELL
     service.prompt = Prompt(
         1,
@@ -136,7 +142,7 @@ def test_a_test_that_waits_for_a_prompt_reports_it_once(cli: Cli, service: FakeS
     assert cli("test")[2] == ""
 
 
-def test_a_test_that_cannot_run_is_reported(cli: Cli, service: FakeService) -> None:
+def test_a_test_that_cannot_run_is_reported(cli: Cli, service: FakeServiceHandler) -> None:
     service.failure = Failed(Problem("TP-807", "This address cannot be fetched", "ftp://x."))
     assert cli("test", "--url", "ftp://x")[0] == 1
     service.failure = None

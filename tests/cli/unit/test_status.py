@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.fake_service import OFFICE, FakeService, connected
+from tests.cli.fake_service import OFFICE, FakeServiceHandler, connected
 from trayproxy.cli.status import exit_code, heading, state
 from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
 from trayproxy.desk.machine.events import RefusalReason
@@ -21,7 +21,7 @@ from trayproxy.profiles.profile import SignIn
 UP = Status("0.1.0", 7, ListenerState.UP, "127.0.0.1:3128", profile=OFFICE, profiles=(OFFICE,))
 
 
-def test_the_status_is_shown_as_text(cli: Cli, service: FakeService) -> None:
+def test_the_status_is_shown_as_text(cli: Cli, service: FakeServiceHandler) -> None:
     service.status = connected(service.status)
     assert cli("status") == (
         0,
@@ -35,7 +35,7 @@ def test_the_status_is_shown_as_text(cli: Cli, service: FakeService) -> None:
     )
 
 
-def test_problems_are_shown_with_their_ids(cli: Cli, service: FakeService) -> None:
+def test_problems_are_shown_with_their_ids(cli: Cli, service: FakeServiceHandler) -> None:
     service.status = replace(
         service.status,
         problem=Problem("TP-203", "proxy.example does not answer", "No answer\x1b[2J."),
@@ -46,7 +46,7 @@ def test_problems_are_shown_with_their_ids(cli: Cli, service: FakeService) -> No
     assert "  Notice:         The settings file has a mistake. line 3. (TP-801)\n" in out
 
 
-def test_every_text_of_the_desk_is_shown_whole(cli: Cli, service: FakeService) -> None:
+def test_every_text_of_the_desk_is_shown_whole(cli: Cli, service: FakeServiceHandler) -> None:
     # The end of a text tells the user what to do.
     sentence = "The proxy accepted Digest (SHA-512-256) before, which protects the password better."
     profile = dataclasses.replace(OFFICE, name="x" * 64)
@@ -59,20 +59,20 @@ def test_every_text_of_the_desk_is_shown_whole(cli: Cli, service: FakeService) -
 
 @pytest.mark.parametrize(("saved", "words"), [(True, "saved"), (False, "not saved")])
 def test_the_status_shows_a_known_saved_password(
-    saved: bool, words: str, cli: Cli, service: FakeService
+    saved: bool, words: str, cli: Cli, service: FakeServiceHandler
 ) -> None:
     assert "Password" not in cli("status")[1]
     service.status = replace(service.status, saved=saved)
     assert f"  Password:       {words}\n" in cli("status")[1]
 
 
-def test_a_locked_screen_is_shown(cli: Cli, service: FakeService) -> None:
+def test_a_locked_screen_is_shown(cli: Cli, service: FakeServiceHandler) -> None:
     assert "Screen" not in cli("status")[1]
     service.status = replace(service.status, screen_locked=True)
     assert "  Screen:         locked; questions wait" in cli("status")[1]
 
 
-def test_refused_clients_are_shown(cli: Cli, service: FakeService) -> None:
+def test_refused_clients_are_shown(cli: Cli, service: FakeServiceHandler) -> None:
     assert "Refused" not in cli("status")[1]
     known = RefusedClients(3, "nobody", "nc", mktime((2026, 7, 1, 12, 5, 0, 0, 0, -1)))
     service.status = replace(service.status, refused_clients=known)
@@ -82,13 +82,17 @@ def test_refused_clients_are_shown(cli: Cli, service: FakeService) -> None:
     assert told == {"count": 3, "user": "nobody", "program": "nc", "last": known.last}
 
 
-def test_a_refused_client_without_a_user_name_is_shown(cli: Cli, service: FakeService) -> None:
+def test_a_refused_client_without_a_user_name_is_shown(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
     service.status = replace(service.status, refused_clients=RefusedClients(1, last=1e9))
     _, out, _ = cli("status")
     assert "1 connection, the last one of a program that had already ended at " in out
 
 
-def test_json_is_printable_ascii_for_any_program_name(cli: Cli, service: FakeService) -> None:
+def test_json_is_printable_ascii_for_any_program_name(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
     name = "\x9b2J \u202e Ü 👩"
     service.status = replace(service.status, refused_clients=RefusedClients(1, "nobody", name, 0.0))
     out = cli("status", "--json")[1]
@@ -97,7 +101,7 @@ def test_json_is_printable_ascii_for_any_program_name(cli: Cli, service: FakeSer
     assert json.loads(out)["strangers"]["program"] == name
 
 
-def test_json_is_versioned(cli: Cli, service: FakeService) -> None:
+def test_json_is_versioned(cli: Cli, service: FakeServiceHandler) -> None:
     service.status = connected(service.status)
     code, out, err = cli("status", "--json")
     known = json.loads(out)

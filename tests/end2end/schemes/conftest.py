@@ -12,7 +12,7 @@ from tests.support.kerberos import Kdc, kdc
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.reports import Reports
-from tests.support.service import Service
+from tests.support.service import ServiceProcess
 from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.profiles.profile import Profile
 
@@ -56,13 +56,13 @@ def start_with_profile(
 
 
 @pytest.fixture
-def running(run: StartService, place: Home, proxy: Counterpart) -> Service:
+def running(run: StartService, place: Home, proxy: Counterpart) -> ServiceProcess:
     """A service that finds the directory, and has no ticket and no profile."""
     return run(environment=place.environment(**proxy.environment))
 
 
 @pytest.fixture
-def front_end(running: Service, proxy: Counterpart, attach: AttachFrontEnd) -> FrontEnd:
+def front_end(running: ServiceProcess, proxy: Counterpart, attach: AttachFrontEnd) -> FrontEnd:
     """A person at that service, who has made a profile for the upstream and answers nothing yet."""
     made = attach(running)
     made.request_done(

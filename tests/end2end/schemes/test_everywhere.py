@@ -13,7 +13,7 @@ from tests.support.multi_scheme_squid import MessageKind
 from tests.support.octets import digest, write
 from tests.support.origin import Origin
 from tests.support.processes import Job
-from tests.support.service import Service
+from tests.support.service import ServiceProcess
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.domain.signin import Ending, Prompt, PromptReason, Snooze
@@ -22,15 +22,15 @@ from trayproxy.profiles.profile import Profile
 STATUS = ("-w", "\n%{http_code} %{http_connect}")
 
 
-Ask = Callable[[Clients, Service, Origin], Job]
+Ask = Callable[[Clients, ServiceProcess, Origin], Job]
 
 
-def get(clients: Clients, service: Service, origin: Origin) -> Job:
+def get(clients: Clients, service: ServiceProcess, origin: Origin) -> Job:
     return clients.curl(*STATUS, "-x", service.url, origin.url("/hello"))
 
 
 def post(size: int) -> Ask:
-    def ask(clients: Clients, service: Service, origin: Origin) -> Job:
+    def ask(clients: Clients, service: ServiceProcess, origin: Origin) -> Job:
         body = write(clients.home.root / "body", size)
         # Without its own "Expect: 100-continue" it sends the body at once.
         data = ("--data-binary", f"@{body}", "-H", "Expect:")
@@ -39,7 +39,7 @@ def post(size: int) -> Ask:
     return ask
 
 
-def connect(clients: Clients, service: Service, origin: Origin) -> Job:
+def connect(clients: Clients, service: ServiceProcess, origin: Origin) -> Job:
     return clients.curl(*STATUS, "-x", service.url, "--proxytunnel", origin.url("/hello"))
 
 
@@ -75,7 +75,11 @@ everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
 
 @everywhere
 def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
-    proxy: Counterpart, running: Service, attach: AttachFrontEnd, clients: Clients, origin: Origin
+    proxy: Counterpart,
+    running: ServiceProcess,
+    attach: AttachFrontEnd,
+    clients: Clients,
+    origin: Origin,
 ) -> None:
     front_end = attach(running)
     for name, (ask, expected) in REQUESTS.items():
@@ -96,7 +100,7 @@ def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
 @everywhere
 def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
     proxy: Counterpart,
-    running: Service,
+    running: ServiceProcess,
     attach: AttachFrontEnd,
     clients: Clients,
     origin: Origin,
@@ -119,7 +123,11 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
 
 @everywhere
 def test_who_does_not_sign_in_is_answered_and_no_log_on_is_tried(
-    proxy: Counterpart, running: Service, attach: AttachFrontEnd, clients: Clients, origin: Origin
+    proxy: Counterpart,
+    running: ServiceProcess,
+    attach: AttachFrontEnd,
+    clients: Clients,
+    origin: Origin,
 ) -> None:
     front_end = attach(running)
     for name, (ask, _) in REQUESTS.items():
@@ -141,7 +149,7 @@ MANY = 200
 
 @pytest.mark.parametrize("proxy", ["squid-ntlm", "squid-kerberos"], indirect=True)
 def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
-    proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
+    proxy: Counterpart, running: ServiceProcess, front_end: FrontEnd, origin: Origin
 ) -> None:
     assert proxy.squid
     with ConcurrentConnects(running.address, origin.authority, MANY) as connects:
@@ -160,7 +168,11 @@ def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
 
 @pytest.mark.parametrize("proxy", ["squid-ntlm", "squid-kerberos"], indirect=True)
 def test_two_hundred_requests_share_the_connections_that_are_signed_in(
-    proxy: Counterpart, running: Service, front_end: FrontEnd, clients: Clients, origin: Origin
+    proxy: Counterpart,
+    running: ServiceProcess,
+    front_end: FrontEnd,
+    clients: Clients,
+    origin: Origin,
 ) -> None:
     assert proxy.squid
     first = get(clients, running, origin)

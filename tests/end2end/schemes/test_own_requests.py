@@ -7,7 +7,7 @@ from tests.support.counterparts import Counterpart
 from tests.support.front_end import FrontEnd
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
-from tests.support.service import Service
+from tests.support.service import ServiceProcess
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -24,7 +24,7 @@ NAMES = ("squid-digest", "squid-ntlm", "squid-kerberos", "sha-256", "socks5", "t
 
 
 @pytest.fixture
-def running(run: StartService, keyring: KeyringSession, proxy: Counterpart) -> Service:
+def running(run: StartService, keyring: KeyringSession, proxy: Counterpart) -> ServiceProcess:
     """A service that finds the directory, in the session that the keyring belongs to."""
     return run(environment={**keyring.environment, **proxy.environment})
 
@@ -34,7 +34,7 @@ everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
 
 @everywhere
 def test_a_test_signs_in_with_what_a_person_types(
-    proxy: Counterpart, running: Service, origin: Origin
+    proxy: Counterpart, running: ServiceProcess, origin: Origin
 ) -> None:
     profile = Profile("office", "Office", proxy.upstream, user=proxy.right.user)
     # The user answers the prompt while `trayproxy test` runs.
@@ -56,7 +56,7 @@ def test_a_test_signs_in_with_what_a_person_types(
 # The double of SHA-256 says nothing when it cannot reach a site, and ours is none of this test's.
 @pytest.mark.parametrize("proxy", [name for name in NAMES if name != "sha-256"], indirect=True)
 def test_a_login_is_saved_if_it_is_right_and_a_wrong_one_costs_one_log_on(
-    proxy: Counterpart, running: Service, keyring: KeyringSession
+    proxy: Counterpart, running: ServiceProcess, keyring: KeyringSession
 ) -> None:
     profile = Profile("office", "Office", proxy.upstream, user=proxy.right.user)
     with FrontEnd(running.paths) as front_end:

@@ -21,7 +21,7 @@ from tests.support.multi_scheme_squid import (
 from tests.support.origin import Origin
 from tests.support.recording_relay import RecordingRelay
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import Service
+from tests.support.service import ServiceProcess
 from trayproxy.auth.login import Login
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -30,12 +30,12 @@ NOT_CACHED = 504
 """The status code of Squid's response to a preconnect."""
 
 
-def open_tunnel(service: Service, origin: Origin) -> None:
+def open_tunnel(service: ServiceProcess, origin: Origin) -> None:
     with ConcurrentConnects(service.address, origin.authority, 1) as connects:
         assert connects.statuses() == [200]
 
 
-def sign_in(service: Service, front_end: FrontEnd, origin: Origin, login: Login) -> None:
+def sign_in(service: ServiceProcess, front_end: FrontEnd, origin: Origin, login: Login) -> None:
     """Open the first tunnel, and answer its prompt."""
     with ConcurrentConnects(service.address, origin.authority, 1) as connects:
         front_end.answer(front_end.wait_for_prompt(), login)
@@ -58,7 +58,7 @@ ntlm = pytest.mark.parametrize(
 
 @ntlm
 def test_from_the_second_tunnel_on_each_takes_one_round_trip(
-    proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
+    proxy: Counterpart, running: ServiceProcess, front_end: FrontEnd, origin: Origin
 ) -> None:
     assert proxy.squid
     squid = proxy.squid
@@ -82,7 +82,7 @@ def test_from_the_second_tunnel_on_each_takes_one_round_trip(
 
 @pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
 def test_with_a_ticket_each_tunnel_takes_one_round_trip_and_nothing_is_sent_ahead(
-    proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
+    proxy: Counterpart, running: ServiceProcess, front_end: FrontEnd, origin: Origin
 ) -> None:
     assert proxy.squid
     squid = proxy.squid

@@ -13,7 +13,7 @@ from tests.support.multi_scheme_squid import MultiSchemeSetup, SchemePort, multi
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import Service, service
+from tests.support.service import ServiceProcess, service
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeepPromptOpen, SaveProfile, UseProfile
 from trayproxy.domain.signin import Ending, PromptReason
@@ -26,7 +26,7 @@ everywhere = pytest.mark.parametrize(
 
 @everywhere
 def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on(
-    proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
+    proxy: Counterpart, running: ServiceProcess, front_end: FrontEnd, origin: Origin
 ) -> None:
     with ConcurrentConnects(running.address, origin.authority, 50) as connects:
         front_end.answer(front_end.wait_for_prompt(lambda q: q.waiting == 50), proxy.wrong)
@@ -40,7 +40,11 @@ def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on(
 
 @everywhere
 def test_what_was_typed_counts_though_the_program_has_given_up(
-    proxy: Counterpart, running: Service, front_end: FrontEnd, clients: Clients, origin: Origin
+    proxy: Counterpart,
+    running: ServiceProcess,
+    front_end: FrontEnd,
+    clients: Clients,
+    origin: Origin,
 ) -> None:
     impatient = clients.curl("-x", running.url, origin.url("/hello"))
     question = front_end.wait_for_prompt()

@@ -24,8 +24,8 @@ from tests.support.octets import write
 from tests.support.origin import Origin
 from tests.support.reports import Reports
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import Service
-from tests.support.tls import Authority
+from tests.support.service import ServiceProcess
+from tests.support.tls import CertificateAuthority
 from trayproxy.auth.login import Login
 from trayproxy.domain.signin import Ending, PromptReason
 from trayproxy.profiles.profile import Method, Profile, ProxyScheme, Upstream
@@ -77,7 +77,7 @@ def profile_at(
 def test_what_the_directory_says_of_an_account_is_told(
     proxy: Counterpart,
     directory: Kdc,
-    running: Service,
+    running: ServiceProcess,
     front_end: FrontEnd,
     clients: Clients,
     origin: Origin,
@@ -214,7 +214,7 @@ def test_a_sign_in_by_ntlm_inside_tls_is_accepted(
     squid: Open,
     start_with_profile: StartWithProfile,
     account: SearchableSecret,
-    authority: Authority,
+    authority: CertificateAuthority,
     origin: Origin,
 ) -> None:
     pem = authority.issue("127.0.0.1").pem

@@ -11,7 +11,7 @@ import pytest
 from tests.engine.fakes import LOGIN, FakeBroker
 from tests.engine.play import (
     Closing,
-    CutError,
+    ConnectionClosedError,
     Play,
     PlayUpstream,
     Received,
@@ -64,7 +64,7 @@ def success(message: Received) -> bytes:
     return ESTABLISHED if message.method == b"CONNECT" else OK
 
 
-class NtlmUpstream:
+class NtlmPlay:
     """An upstream that authenticates connections with NTLM-like handshakes, as strictly as Squid.
 
     Attributes:
@@ -99,7 +99,7 @@ class NtlmUpstream:
         """Return the response to a message."""
         kind, number = message_of(message), message.connection
         if kind == self.closes_after:
-            raise CutError
+            raise ConnectionClosedError
         was_begun = self._is_begun.get(number, False)
         self._is_begun[number] = kind == "type 1"
         if kind == "type 3" and was_begun and not self.rejects_all:
@@ -128,47 +128,47 @@ def messages(play: Play) -> list[tuple[int, str, str]]:
 
 
 def test_all_legs_use_the_same_connection_r_120() -> None:
-    play = Play(NtlmUpstream(), desk_for())
+    play = Play(NtlmPlay(), desk_for())
     assert play.ask(GET) == [200]
     assert messages(play) == [(1, "GET", "none"), (1, "GET", "type 1"), (1, "GET", "type 3")]
     assert len(play.desk.accepted) == 1
 
 
 def test_an_authenticated_connection_carries_requests_unchanged() -> None:
-    play = Play(NtlmUpstream(), desk_for())
+    play = Play(NtlmPlay(), desk_for())
     assert play.ask(GET, GET, GET, GET, POST) == [200] * 5
     assert [message for _, _, message in messages(play)[3:]] == ["none"] * 4
     assert {connection for connection, _, _ in messages(play)} == {1}
 
 
 def test_content_is_sent_with_the_last_leg_only_r_125() -> None:
-    play = Play(NtlmUpstream(), desk_for())
+    play = Play(NtlmPlay(), desk_for())
     assert play.ask(POST) == [200]
     told = [(message_of(one), one.value(b"content-length"), one.content) for one in play.received]
     assert told[1:] == [("type 1", b"0", b""), ("type 3", b"7", b"content")]
 
 
 def test_a_request_with_a_known_login_starts_with_the_first_leg() -> None:
-    play = Play(NtlmUpstream(), desk_for(is_known=True))
+    play = Play(NtlmPlay(), desk_for(is_known=True))
     assert play.ask(GET) == [200]
     assert [message for _, _, message in messages(play)] == ["type 1", "type 3"]
 
 
 def test_no_site_receives_a_request_without_its_content() -> None:
     """A proxy without a login for some sites would forward a type 1 to them."""
-    play = Play(NtlmUpstream(needs_no_login=lambda message: True), desk_for(is_known=True))
+    play = Play(NtlmPlay(needs_no_login=lambda message: True), desk_for(is_known=True))
     assert play.ask(POST) == [200]
     assert [(message_of(one), one.content) for one in play.received] == [("none", b"content")]
 
 
 def test_a_first_leg_without_refusal_is_no_acceptance() -> None:
-    play = Play(NtlmUpstream(needs_no_login=lambda message: True), desk_for(is_known=True))
+    play = Play(NtlmPlay(needs_no_login=lambda message: True), desk_for(is_known=True))
     assert play.ask(GET) == [200]
     assert not play.desk.accepted
 
 
 def test_the_response_to_a_leg_without_content_is_not_relayed() -> None:
-    upstream = NtlmUpstream(
+    upstream = NtlmPlay(
         needs_no_login=lambda message: message_of(message) == "type 1", authenticated_requests=0
     )
     play = Play(upstream, desk_for())
@@ -185,7 +185,7 @@ def test_the_response_to_a_leg_without_content_is_not_relayed() -> None:
 def test_an_http_1_0_upstream_keeps_the_connection_open_during_a_handshake_r_120(
     minor: int,
 ) -> None:
-    play = Play(NtlmUpstream(minor=minor), desk_for())
+    play = Play(NtlmPlay(minor=minor), desk_for())
     assert play.ask(GET) == [200]
     by_message = {message: connection for connection, _, message in messages(play)}
     assert by_message["type 1"] == by_message["type 3"]
@@ -287,7 +287,7 @@ def test_a_login_answered_with_resets_is_sent_at_most_twice(
     def answer(message: Received) -> bytes:
         if message.credentials and message_of(message) != "type 1":
             costly.append(message)
-            raise CutError(is_unread=is_unread)
+            raise ConnectionClosedError(is_unread=is_unread)
         return TYPE_2 if message.credentials else challenged
 
     play = Play(answer, desk_for(scheme))
@@ -300,20 +300,20 @@ def test_a_login_answered_with_resets_is_sent_at_most_twice(
 
 
 def test_a_tunnel_authenticates_its_connection() -> None:
-    play = Play(NtlmUpstream(), desk_for())
+    play = Play(NtlmPlay(), desk_for())
     assert play.ask(CONNECT) == [200]
     assert [message for _, _, message in messages(play)] == ["none", "type 1", "type 3"]
 
 
 def test_a_407_on_an_authenticated_connection_is_no_rejection() -> None:
-    play = Play(NtlmUpstream(authenticated_requests=2), desk_for())
+    play = Play(NtlmPlay(authenticated_requests=2), desk_for())
     assert play.ask(GET, GET, GET) == [200] * 3
     assert messages(play)[4:] == [(1, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
     assert len(play.desk.challenged_requests) == 1
 
 
 def test_responses_on_an_authenticated_connection_are_no_verdicts() -> None:
-    play = Play(NtlmUpstream(), desk_for())
+    play = Play(NtlmPlay(), desk_for())
     assert play.ask(*[GET] * 5) == [200] * 5
     assert len(play.desk.accepted) == 1
     assert not play.desk.without_verdict
@@ -324,7 +324,7 @@ def test_responses_on_an_authenticated_connection_are_no_verdicts() -> None:
 
 def test_a_connection_is_closed_after_a_rejected_handshake_r_122() -> None:
     """Squid accepts no second handshake on a connection after a failed handshake."""
-    play = Play(NtlmUpstream(rejects_all=True), desk_for())
+    play = Play(NtlmPlay(rejects_all=True), desk_for())
     assert play.ask(GET, GET) == [503, 503]
     assert [request.verdict for request in play.desk.challenged_requests] == [
         None,
@@ -337,27 +337,27 @@ def test_a_connection_is_closed_after_a_rejected_handshake_r_122() -> None:
 
 
 def test_a_handshake_is_retried_once_after_its_connection_closed_r_126() -> None:
-    play = Play(NtlmUpstream(type_2_field=b"Connection: close\r\n"), desk_for())
+    play = Play(NtlmPlay(type_2_field=b"Connection: close\r\n"), desk_for())
     assert play.ask(GET) == [502]
     assert [message for _, _, message in messages(play)] == ["none", "type 1", "type 1"]
     assert play.desk.login_was_sent == [False]
 
 
 def test_a_handshake_is_retried_once_after_a_lost_first_leg_r_126() -> None:
-    play = Play(NtlmUpstream(closes_after="type 1"), desk_for())
+    play = Play(NtlmPlay(closes_after="type 1"), desk_for())
     assert play.ask(POST) == [502]
     assert [message for _, _, message in messages(play)] == ["none", "type 1", "type 1"]
 
 
 def test_an_ntlm_login_on_trial_is_not_resent_after_a_lost_connection() -> None:
-    play = Play(NtlmUpstream(closes_after="type 3"), desk_for())
+    play = Play(NtlmPlay(closes_after="type 3"), desk_for())
     assert play.ask(GET) == [503]
     assert [message for _, _, message in messages(play)].count("type 3") == 1
     assert play.desk.login_was_sent == [True]
 
 
 def test_a_known_login_is_resent_with_an_idempotent_request() -> None:
-    play = Play(NtlmUpstream(closes_after="type 3"), desk_for(is_known=True))
+    play = Play(NtlmPlay(closes_after="type 3"), desk_for(is_known=True))
     assert play.ask(GET) == [503]
     assert [message for _, _, message in messages(play)].count("type 3") == 2
 
@@ -367,7 +367,7 @@ def test_a_basic_login_on_trial_is_not_resent_after_a_lost_connection() -> None:
 
     def answer(message: Received) -> bytes:
         if message.credentials:
-            raise CutError
+            raise ConnectionClosedError
         return BASIC
 
     play = Play(answer, FakeBroker(LOGIN))
@@ -407,7 +407,7 @@ def test_an_endless_handshake_is_ended() -> None:
 
 def test_a_fallback_upstream_first_gets_the_request_without_a_login() -> None:
     """A request must not reach a site without its content if the fallback requires no login."""
-    second = NtlmUpstream(needs_no_login=lambda message: True)
+    second = NtlmPlay(needs_no_login=lambda message: True)
     play = Play(by_connection(in_turn(NTLM), second), FakeBroker())
 
     def fail_over(desk: FakeBroker) -> None:

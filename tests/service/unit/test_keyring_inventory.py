@@ -18,7 +18,7 @@ LOGIN = Login("jdoe", "canary-77d2")
 FULL = Problem("TP-404", "The password could not be saved", "It is full.")
 
 
-class FakeCredentialStore:
+class StubCredentialStore:
     """A keyring with the results that a test sets."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class FakeCredentialStore:
     ],
 )
 def test_the_result_of_a_lookup_is_recorded(finding: LookupResult, holds: bool | None) -> None:
-    keyring, changes = FakeCredentialStore(), [0]
+    keyring, changes = StubCredentialStore(), [0]
     keyring.finding = finding
     inventory = KeyringInventory(keyring, lambda: changes.append(1))
     assert inventory.has_password(OFFICE) is None
@@ -67,7 +67,7 @@ def test_the_result_of_a_lookup_is_recorded(finding: LookupResult, holds: bool |
 
 
 def test_successful_saving_and_forgetting_is_recorded() -> None:
-    keyring = FakeCredentialStore()
+    keyring = StubCredentialStore()
     inventory = KeyringInventory(keyring, lambda: None)
     inventory.save(OFFICE, LOGIN)
     assert inventory.has_password(OFFICE) is True

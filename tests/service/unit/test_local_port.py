@@ -34,7 +34,7 @@ class FakeEngine:
         return ""
 
 
-class FakeNames(ProcessNames):
+class FakeListenerNames(ProcessNames):
     """Returns a given program without a look-up."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class PortHarness:
 
     def __init__(self, *, waits: bool) -> None:
         self.engine = FakeEngine()
-        self.names = FakeNames()
+        self.names = FakeListenerNames()
         self.other_loopback = FakeOtherLoopback()
         self.publisher = StatusPublisher(
             asyncio.get_running_loop(), lambda status: None, lambda: False

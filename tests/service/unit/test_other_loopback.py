@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.service.manual_clock_loop import ManualClockLoop
 from trayproxy.domain.problem import Problem
 from trayproxy.service.other_loopback import (
     LOOKUP_INTERVAL_S,
@@ -18,7 +19,7 @@ TAKEN, ADDRESS = "[::1]:3128", "127.0.0.1:3128"
 NC = ListeningProgram("nobody", "nc", 4711)
 
 
-class FakeNames(ProcessNames):
+class FakeOtherNames(ProcessNames):
     """Returns a given program without a look-up."""
 
     def __init__(self) -> None:
@@ -44,21 +45,12 @@ class FakeLoopbackListener:
         return self.taken
 
 
-class ManualClockLoop(asyncio.SelectorEventLoop):
-    """An event loop with a clock that only the test advances."""
-
-    now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-
 class LoopbackHarness:
     """An `OtherLoopback` with fakes, and the problems that it has reported."""
 
     def __init__(self) -> None:
         self.loop = ManualClockLoop()
-        self.names = FakeNames()
+        self.names = FakeOtherNames()
         self.listener = FakeLoopbackListener()
         self.problems: list[Problem | None] = []
         self.other_loopback = OtherLoopback(

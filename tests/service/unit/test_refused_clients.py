@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.service.manual_clock_loop import ManualClockLoop
 from tests.support.client_programs import NOBODY
 from trayproxy.control.messages import RefusedClients
 from trayproxy.desktop.users import User
@@ -14,7 +15,7 @@ from trayproxy.service.process_names import ProcessNames
 from trayproxy.service.refused_clients import LOG_INTERVAL_S, MAX_USERS, RefusedClientReporter
 
 
-class FakeNames(ProcessNames):
+class FakeRefusedNames(ProcessNames):
     """Returns names without a look-up."""
 
     def __init__(self) -> None:
@@ -28,21 +29,12 @@ class FakeNames(ProcessNames):
         return f"user{user}", "nc"
 
 
-class ManualClockLoop(asyncio.SelectorEventLoop):
-    """An event loop with a clock that only the test advances."""
-
-    now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-
 class ReporterHarness:
     """A `RefusedClientReporter` with fakes, and the totals that it has reported."""
 
     def __init__(self) -> None:
         self.loop = ManualClockLoop()
-        self.names = FakeNames()
+        self.names = FakeRefusedNames()
         self.totals: list[RefusedClients] = []
         self.reporter = RefusedClientReporter(self.loop, self.names, self.totals.append)
         self.connection = socket.socket()
