@@ -40,7 +40,6 @@ from trayproxy.desk.machine.events import (
     ProfileSwitched,
     RecordRejection,
     RecordTrial,
-    RefusalReason,
     ReleaseRequest,
     RequestChallenged,
     SendOwnRequest,
@@ -52,7 +51,7 @@ from trayproxy.desk.machine.events import (
 from trayproxy.desk.machine.queries import TrialState
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
-from trayproxy.domain.signin import PromptReason
+from trayproxy.domain.signin import PromptReason, RefusalReason
 from trayproxy.profiles.profile import Upstream
 
 MANY_EXAMPLES = examples(200)

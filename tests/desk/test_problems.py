@@ -7,7 +7,7 @@ import pytest
 from tests.desk.machine_driver import OFFICE
 from trayproxy.auth.basic import Basic
 from trayproxy.desk import problems
-from trayproxy.desk.machine.events import RefusalReason
+from trayproxy.domain.signin import RefusalReason
 from trayproxy.http.challenges import Challenge
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Authenticator, Leg, Offer, RequestToAuthenticate, Scheme
-from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.domain.problem import Problem
-from trayproxy.domain.signin import Program
+from trayproxy.domain.signin import Program, RefusalReason
 from trayproxy.http.challenges import Challenge
 
 

@@ -38,7 +38,6 @@ from trayproxy.desk.machine.events import (
     PromptDeclined,
     PromptTouched,
     RecordTrial,
-    RefusalReason,
     SaveUserName,
     ScreenLocked,
     SendOwnRequest,
@@ -59,7 +58,7 @@ from trayproxy.desk.problems import (
 from trayproxy.desk.prompt_feed import ChangeListener, PromptFeed
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.domain.problem import Problem
-from trayproxy.domain.signin import KeyringStatus, Prompt, Snooze
+from trayproxy.domain.signin import KeyringStatus, Prompt, RefusalReason, Snooze
 from trayproxy.profiles.profile import Profile, SignIn
 
 

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from trayproxy.auth.scheme import Scheme
 from trayproxy.desk.credentials import Refusal
-from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import RefusalReason
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile
 

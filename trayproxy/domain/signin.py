@@ -8,7 +8,7 @@ The values are msgspec structs and not dataclasses, because they are parts of me
 (`trayproxy.control.messages`). `msgspec.structs.replace` makes a modified copy.
 """
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from msgspec import Struct
 
@@ -26,6 +26,26 @@ class SignInState(StrEnum):
     SNOOZED = "snoozed"
     UNUSABLE = "unusable"
     """The upstream requires a scheme not supported here (TP-303); no login helps."""
+
+
+class RefusalReason(Enum):
+    """The reason why a request is refused."""
+
+    DECLINED = "sign-in cancelled"
+    UNATTENDED = "sign-in needed"
+    TIMED_OUT = "sign-in timed out"
+    CROWDED = "too many requests wait for a sign-in"
+    FORBIDDEN = "the upstream proxy forbids this request to this user"
+    WITHDRAWN = "the profile was changed"
+    UNUSABLE = "no usable sign-in method"
+    NO_TICKET = "no Kerberos ticket"
+    TICKET_EXPIRED = "the Kerberos ticket has expired"
+    SERVER_UNREACHABLE = "the Kerberos sign-in server cannot be reached"
+    UNKNOWN_PROXY = "the Kerberos sign-in server does not know this proxy"
+    UNKNOWN_USER = "the Kerberos sign-in server does not know this user"
+    NOT_ACCEPTED = "the upstream proxy does not accept this user"
+    WEAKER = "the upstream proxy has changed"
+    UNRECORDED = "the state folder does not answer"
 
 
 class KeyringState(StrEnum):

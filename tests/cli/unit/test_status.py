@@ -12,10 +12,9 @@ from tests.cli.conftest import Cli
 from tests.cli.fake_service import OFFICE, FakeServiceHandler, connected
 from trayproxy.cli.status import exit_code, heading, state
 from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
-from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.desk.problems import problem_of
 from trayproxy.domain.problem import Problem
-from trayproxy.domain.signin import SignInState
+from trayproxy.domain.signin import RefusalReason, SignInState
 from trayproxy.profiles.profile import SignIn
 
 UP = Status("0.1.0", 7, ListenerState.UP, "127.0.0.1:3128", profile=OFFICE, profiles=(OFFICE,))

@@ -7,7 +7,6 @@ from msgspec import structs
 from trayproxy.auth.scheme import is_password_unchecked
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
 from trayproxy.desk.machine.events import (
-    RefusalReason,
     RequestChallenged,
     SendWithoutLogin,
     TriedLogin,
@@ -18,7 +17,7 @@ from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceS
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.verification import OwnRequests
 from trayproxy.desk.protection_space import ProtectionSpace
-from trayproxy.domain.signin import Program, PromptReason
+from trayproxy.domain.signin import Program, PromptReason, RefusalReason
 
 _WEAKER_SCHEME = frozenset({PromptReason.DOWNGRADE, PromptReason.FALLBACK})
 _WITH_LOGIN = frozenset({SpacePhase.UNVERIFIED, SpacePhase.CHECKING, SpacePhase.TRUSTED})

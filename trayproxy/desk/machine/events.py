@@ -8,8 +8,6 @@ They are frozen msgspec structs instead of dataclasses: nearly forty dataclasses
 start-up time of the service (Python before 3.13 compiles seven functions for each).
 """
 
-from enum import Enum
-
 from msgspec import Struct
 
 from trayproxy.auth.login import Login
@@ -21,7 +19,7 @@ from trayproxy.desk.protection_space import (
     UpstreamId,
 )
 from trayproxy.domain.problem import Problem
-from trayproxy.domain.signin import Ending, KeyringStatus, Program, Snooze, Transport
+from trayproxy.domain.signin import Ending, KeyringStatus, Program, RefusalReason, Snooze, Transport
 from trayproxy.profiles.profile import Profile
 
 # --- Events from the engine ----------------------------------------------------------------------
@@ -411,26 +409,6 @@ Event = (
 
 
 # --- Effects -------------------------------------------------------------------------------------
-
-
-class RefusalReason(Enum):
-    """The reason why a request is refused."""
-
-    DECLINED = "sign-in cancelled"
-    UNATTENDED = "sign-in needed"
-    TIMED_OUT = "sign-in timed out"
-    CROWDED = "too many requests wait for a sign-in"
-    FORBIDDEN = "the upstream proxy forbids this request to this user"
-    WITHDRAWN = "the profile was changed"
-    UNUSABLE = "no usable sign-in method"
-    NO_TICKET = "no Kerberos ticket"
-    TICKET_EXPIRED = "the Kerberos ticket has expired"
-    SERVER_UNREACHABLE = "the Kerberos sign-in server cannot be reached"
-    UNKNOWN_PROXY = "the Kerberos sign-in server does not know this proxy"
-    UNKNOWN_USER = "the Kerberos sign-in server does not know this user"
-    NOT_ACCEPTED = "the upstream proxy does not accept this user"
-    WEAKER = "the upstream proxy has changed"
-    UNRECORDED = "the state folder does not answer"
 
 
 class ReleaseRequest(Struct, frozen=True):

@@ -53,7 +53,6 @@ from trayproxy.desk.machine.events import (
     PromptAnswered,
     PromptDeclined,
     PromptTouched,
-    RefusalReason,
     RequestChallenged,
     ScreenLocked,
     SignInRequested,
@@ -72,7 +71,7 @@ from trayproxy.desk.machine.user_actions import UserActions
 from trayproxy.desk.machine.verification import OwnRequests, Verification
 from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
-from trayproxy.domain.signin import KeyringState, KeyringStatus
+from trayproxy.domain.signin import KeyringState, KeyringStatus, RefusalReason
 from trayproxy.profiles.profile import Profile
 
 

@@ -22,7 +22,6 @@ from trayproxy.desk.machine.events import (
     ClearRejection,
     LoginAccepted,
     RecordRejection,
-    RefusalReason,
     RequestChallenged,
     SaveLoginToKeyring,
     TriedLogin,
@@ -33,7 +32,7 @@ from trayproxy.desk.machine.scheme_policy import NO_TICKETS, back_off
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, host_of
-from trayproxy.domain.signin import Ending, PromptReason
+from trayproxy.domain.signin import Ending, PromptReason, RefusalReason
 
 _NOT_ABOUT_REQUEST = NO_TICKETS | {VerdictKind.SERVER_UNREACHABLE}
 """The verdicts that any request would get on this computer, independently of its target."""

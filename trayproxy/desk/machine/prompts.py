@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 
-from trayproxy.desk.machine.events import NotifyPromptClosed, RefusalReason, SignInMethod
+from trayproxy.desk.machine.events import NotifyPromptClosed, SignInMethod
 from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
 from trayproxy.desk.machine.scheme_policy import pick, previous_name, weaker_text
 from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
-from trayproxy.domain.signin import Ending, PromptReason
+from trayproxy.domain.signin import Ending, PromptReason, RefusalReason
 
 
 class Prompts:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.desk.machine.prompt_state import UPSTREAM_CHANGED
 from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
@@ -12,7 +11,7 @@ from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.user_actions import preferred_space
 from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.domain.problem import Problem
-from trayproxy.domain.signin import KeyringStatus, Program, Prompt, SignInState
+from trayproxy.domain.signin import KeyringStatus, Program, Prompt, RefusalReason, SignInState
 from trayproxy.profiles.profile import Profile
 
 REALM_CHARS_MAX = 1024

@@ -9,10 +9,10 @@ different requests; each request uses a scheme of its own 407.
 
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
 from trayproxy.desk.machine.current_login import LoginSource
-from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
+from trayproxy.desk.machine.events import OfferedScheme
 from trayproxy.desk.machine.space_state import SchemeBackoff, SpaceState
 from trayproxy.desk.machine.state import DeskState
-from trayproxy.domain.signin import PromptReason, Transport
+from trayproxy.domain.signin import PromptReason, RefusalReason, Transport
 from trayproxy.profiles.profile import Method
 
 NO_TICKETS = frozenset({VerdictKind.NO_TICKET, VerdictKind.TICKET_EXPIRED})

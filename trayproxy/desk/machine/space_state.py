@@ -24,11 +24,11 @@ from math import inf
 
 from trayproxy.auth.login import Login
 from trayproxy.desk.machine.current_login import CurrentLogin, Doubt, LoginSource, Trial
-from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
+from trayproxy.desk.machine.events import OfferedScheme
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.prompt_state import REJECTION_REASONS, PromptState
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, host_of
-from trayproxy.domain.signin import Program, PromptReason, SignInState
+from trayproxy.domain.signin import Program, PromptReason, RefusalReason, SignInState
 from trayproxy.profiles.profile import Profile
 
 

@@ -14,7 +14,6 @@ from trayproxy.desk.machine.events import (
     Effect,
     NotifyPromptChanged,
     RecordFingerprint,
-    RefusalReason,
     RefuseRequest,
     ReleaseRequest,
     SaveUserName,
@@ -31,7 +30,7 @@ from trayproxy.desk.protection_space import (
 )
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.domain.problem import Problem
-from trayproxy.domain.signin import KeyringState, KeyringStatus
+from trayproxy.domain.signin import KeyringState, KeyringStatus, RefusalReason
 from trayproxy.profiles.profile import Profile, SignIn
 
 

@@ -11,7 +11,6 @@ from trayproxy.desk.machine.events import (
     ClearHistory,
     LoginProvided,
     PromptAnswered,
-    RefusalReason,
     SignInMethod,
     SurveyKeyring,
 )
@@ -24,7 +23,7 @@ from trayproxy.desk.machine.space_state import (
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.verification import OwnRequests
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamId
-from trayproxy.domain.signin import Ending, KeyringState, PromptReason, Snooze
+from trayproxy.domain.signin import Ending, KeyringState, PromptReason, RefusalReason, Snooze
 from trayproxy.profiles.profile import Profile, SignIn
 
 

@@ -23,7 +23,6 @@ from trayproxy.desk.machine.events import (
     OfferedScheme,
     OwnRequestEnded,
     RecordTrial,
-    RefusalReason,
     SendOwnRequest,
     TrialRecorded,
 )
@@ -37,7 +36,7 @@ from trayproxy.desk.machine.space_state import (
     SpaceState,
 )
 from trayproxy.desk.machine.state import DeskState
-from trayproxy.domain.signin import Ending, PromptReason
+from trayproxy.domain.signin import Ending, PromptReason, RefusalReason
 
 NO_TARGET = ""
 """No particular target, as in `SendOwnRequest`."""

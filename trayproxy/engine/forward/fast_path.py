@@ -5,7 +5,8 @@ request is then sent in one piece, and its response is relayed in one piece or o
 no decision left to make. In all other cases the octets received are put back for the request loop
 (`trayproxy.engine.forward.request_loop`), which makes all decisions.
 
-The functions return the next step of the connection, and the connection takes this step.
+The functions return the next step of the connection, and the connection takes this step. They write
+only the upstream connection, the traffic counters and the octets received.
 """
 
 from dataclasses import dataclass
