@@ -4,6 +4,7 @@ A browser that restores its tabs at log-on sends hundreds of requests before the
 proved. Work proportional to their number for each request would block the service.
 """
 
+import gc
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -48,11 +49,13 @@ def count_calls(action: Callable[[], object]) -> int:
         nonlocal count
         count += kind in ("call", "c_call")
 
+    gc.disable()  # Finalizers of other tests' objects would count.
     sys.setprofile(note)
     try:
         action()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 
