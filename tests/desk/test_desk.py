@@ -6,6 +6,7 @@ import selectors
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future as ThreadFuture
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -63,12 +64,14 @@ class SkippingLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._fake_selector = SkippingSelector()
         super().__init__(self._fake_selector)
-        self.errors: list[dict[str, object]] = []
+        self.errors: list[dict[str, Any]] = []
         """The exceptions of callbacks and tasks, which no test expects."""
-        self.set_exception_handler(lambda loop, context: self.errors.append(context))
 
     def time(self) -> float:
         return self._fake_selector.now
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.errors.append(context)
 
     @property
     def sleeps(self) -> int:

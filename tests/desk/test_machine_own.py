@@ -590,6 +590,18 @@ def test_a_forbidden_host_is_found_out_once(driver: MachineDriver) -> None:
     assert len(driver.effects_of(SendOwnRequest)) == 2
 
 
+def test_a_host_that_accepts_the_login_is_no_longer_forbidden(driver: MachineDriver) -> None:
+    trusted(driver)
+    login_id = driver.login_id_of(1)
+    driver.challenge(tried=login_id, target="blocked.example:443")
+    driver.accept(challenge_own_request(driver))
+    end_own_request(driver)
+    driver.accept(driver.challenge(target="blocked.example:80"))
+    back = driver.challenge(tried=login_id, target="blocked.example:443")
+    assert back not in driver.refused()
+    assert len(driver.effects_of(SendOwnRequest)) == 2
+
+
 def test_without_a_response_to_the_own_request_the_hosts_count_as_forbidden(
     driver: MachineDriver,
 ) -> None:
@@ -787,6 +799,19 @@ def test_a_login_typed_again_while_in_flight_is_not_sent_twice(
     assert third not in driver.released()
 
 
+def test_the_login_in_flight_typed_again_is_reported_as_rejected_and_not_as_repeated(
+    driver: MachineDriver,
+) -> None:
+    (request,) = driver.open_prompt()
+    driver.answer_prompt(WRONG)
+    driver.advance(driver.limits.canary_overdue)
+    driver.answer_prompt(WRONG)
+    assert driver.prompt.checking
+    driver.reject(request)
+    assert driver.prompt.reason is PromptReason.TYPED_REJECTED
+    assert not driver.prompt.confirm_retry
+
+
 def test_a_saved_login_typed_while_in_flight_is_not_sent_twice_and_counts_as_typed(
     driver: MachineDriver,
 ) -> None:
@@ -799,6 +824,16 @@ def test_a_saved_login_typed_while_in_flight_is_not_sent_twice_and_counts_as_typ
     driver.reject(request)
     assert driver.released() == [request]
     assert driver.prompt.reason is PromptReason.REPEATED
+
+
+def test_after_cancel_a_typed_login_without_a_verdict_is_not_sent(driver: MachineDriver) -> None:
+    disconnect_while_typing(driver, WRONG)
+    end_own_request(driver)
+    assert driver.prompt.reason is PromptReason.UNCHECKED
+    driver.decline_prompt()
+    request = driver.challenge()
+    assert driver.refused() == {request: "DECLINED"}
+    assert driver.released() == []
 
 
 def test_a_login_typed_again_is_right_when_its_first_canary_is_accepted(

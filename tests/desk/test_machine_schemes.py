@@ -24,6 +24,7 @@ from trayproxy.desk.machine.events import (
     LookUpLogin,
     NetworkChanged,
     OfferedScheme,
+    OwnRequestEnded,
     ProfileEdited,
     RecordFingerprint,
     RecordRejection,
@@ -826,6 +827,19 @@ def test_try_again_retries_the_ticket_at_once() -> None:
     driver.handle(SignInRequested(SSO, NEGOTIATE.method))
     assert driver.scheme_of(driver.challenge(SSO_SPACE, SSO)) == "negotiate"
     assert not driver.is_prompting
+
+
+def test_try_again_verifies_only_an_own_sign_in_that_is_not_accepted() -> None:
+    driver = sso(NEGOTIATE)
+    driver.machine.state.can_send_own = True
+    first = driver.challenge(SSO_SPACE, SSO)
+    fail_scheme(driver, first, NO_TICKET, SSO_SPACE)
+    driver.handle(SignInRequested(SSO, NEGOTIATE.method))
+    assert [effect.number for effect in driver.effects_of(SendOwnRequest)] == [1]
+    driver.handle(OwnRequestEnded(1, was_challenged=False))
+    driver.accept(driver.challenge(SSO_SPACE, SSO))
+    driver.handle(SignInRequested(SSO, NEGOTIATE.method))
+    assert len(driver.effects_of(SendOwnRequest)) == 1
 
 
 def test_a_profile_changed_to_the_own_sign_in_forgets_the_login() -> None:

@@ -91,6 +91,20 @@ def test_a_login_in_doubt_is_sent_on_one_request_at_a_time(driver: MachineDriver
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
+def test_refusals_of_requests_sent_before_the_login_came_into_doubt_do_not_reject_it(
+    driver: MachineDriver,
+) -> None:
+    login_id = driver.sign_in()
+    driver.challenge(tried=login_id, permit=0)
+    canary = driver.challenge()
+    for _ in range(driver.limits.refusals_max):
+        driver.challenge(tried=login_id, permit=0)
+    assert driver.effects_of(RecordRejection) == []
+    assert sign_in_state(driver) is SignInState.OK
+    driver.accept(canary)
+    assert driver.machine.is_trusted(login_id)
+
+
 def test_the_same_forbidden_target_is_not_tried_again_at_once(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
     for _ in range(5):

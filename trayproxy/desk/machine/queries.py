@@ -105,8 +105,7 @@ class Queries:
 
     def is_current(self, login_id: LoginId) -> bool:
         """Return whether this identifier names the current login or the own sign-in."""
-        space = self.state.space_of_login(login_id)
-        return space is not None and space.current.exists
+        return self.state.space_of_login(login_id) is not None
 
     def is_trusted(self, login_id: LoginId) -> bool:
         """Return whether this identifier names the current login and the login was accepted."""
