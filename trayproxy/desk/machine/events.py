@@ -142,8 +142,8 @@ class LoginAccepted(Struct, frozen=True):
     """
 
     login_id: LoginId
-    scheme: str = ""
-    label: str = ""
+    scheme: str
+    label: str
     target: str = ""
     permit: int = 0
 
