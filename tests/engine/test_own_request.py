@@ -26,6 +26,7 @@ from tests.support.scripted_upstream import (
     challenge,
 )
 from tests.support.tls import CertificateAuthority
+from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme
 from trayproxy.engine.error_pages import RequestRefusedError
@@ -33,7 +34,7 @@ from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.proxy_auth.auth_port import SERVER_SILENT, AuthOutcome
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
 from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
-from trayproxy.engine.proxy_auth.own_request import OwnRequest
+from trayproxy.engine.proxy_auth.own_request import NotSignedInError, OwnRequest
 from trayproxy.engine.upstream.connector import Connector
 from trayproxy.http.request import Request
 from trayproxy.profiles.profile import Profile, Upstream
@@ -84,6 +85,18 @@ def test_all_legs_of_a_handshake_use_the_same_connection_r_120(stack: ExitStack)
     assert len(desk.accepted) == 1
     connections = {message: connection for connection, _, message in upstream.messages}
     assert connections["type 1"] == connections["type 3"]
+
+
+def test_a_refusal_of_the_desk_ends_the_sign_in_without_a_login(stack: ExitStack) -> None:
+    upstream = stack.enter_context(NtlmUpstream())
+
+    async def refused(own: OwnRequest, desk: FakeBroker) -> None:
+        with pytest.raises(NotSignedInError):
+            await signed_in(own, desk)
+        own.close()
+
+    played(office(upstream.port), [Basic()], refused)
+    assert [message for _, _, message in upstream.messages] == ["none"]
 
 
 def test_a_407_to_head_may_have_content_between_the_legs(stack: ExitStack) -> None:

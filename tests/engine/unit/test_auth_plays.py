@@ -738,17 +738,21 @@ WRONG = b"HTTP/1.0 401 Unauthorized\r\nServer: tiny/1\r\n%bConnection: close\r\n
 OWN = b'WWW-Authenticate: Basic realm="tiny"\r\n'
 
 
-def tinyproxy_like(answer: bytes, server: bytes = b"Server: tiny/1\r\n") -> PlayUpstream:
+def tinyproxy_like(
+    answer: bytes, server: bytes = b"Server: tiny/1\r\n", scheme: bytes = b'Basic realm="tiny"'
+) -> PlayUpstream:
     """Return an upstream requiring a login like tinyproxy, and responding to a login with this
     answer."""
-    line = b'Proxy-Authenticate: Basic realm="tiny"\r\n'
+    line = b"Proxy-Authenticate: " + scheme + b"\r\n"
     asks = b"HTTP/1.0 407 Auth\r\n" + server + line + b"Connection: close\r\n\r\nno"
     return lambda message: answer if message.credentials else asks
 
 
+@pytest.mark.parametrize("scheme", [b'Basic realm="tiny"', b'Digest realm="tiny", nonce="n"'])
 @pytest.mark.parametrize("request_octets", [GET, CONNECT], ids=["get", "connect"])
-def test_a_401_of_the_proxy_is_a_rejection(request_octets: bytes) -> None:
-    play = Play(tinyproxy_like(WRONG % OWN), FakeBroker(LOGIN))
+def test_a_401_of_the_proxy_is_a_rejection(request_octets: bytes, scheme: bytes) -> None:
+    answer = WRONG % (b"WWW-Authenticate: " + scheme + b"\r\n")
+    play = Play(tinyproxy_like(answer, scheme=scheme), FakeBroker(LOGIN))
     assert play.ask(request_octets) == [503]
     assert [
         request.verdict and request.verdict.kind for request in play.desk.challenged_requests
