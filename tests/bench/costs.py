@@ -10,7 +10,7 @@ import psutil
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ResourceUse:
     """The resources of a process and its descendants.
 
     Attributes:
@@ -45,7 +45,7 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     return total
 
 
-def use_of(pid: int) -> Use:
+def use_of(pid: int) -> ResourceUse:
     """Return the resources of a process and its descendants."""
     cpu_s, wakeups, pss, descriptors = 0.0, 0, 0, 0
     for process in family(pid):
@@ -56,7 +56,7 @@ def use_of(pid: int) -> Use:
                 wakeups += int(status.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0])
             pss += process.memory_full_info().pss
             descriptors += process.num_fds()
-    return Use(cpu_s, wakeups, pss, descriptors)
+    return ResourceUse(cpu_s, wakeups, pss, descriptors)
 
 
 def machine_busy_s() -> float:

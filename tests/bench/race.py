@@ -14,8 +14,15 @@ from subprocess import CalledProcessError, TimeoutExpired
 from time import monotonic, sleep
 
 from tests.bench.contestants import Contestant, Entrant, entered
-from tests.bench.costs import Use, cpu_seconds, family, machine_busy_s, use_of, wait_until_calm
-from tests.bench.tools import Held, Result, Tools
+from tests.bench.costs import (
+    ResourceUse,
+    cpu_seconds,
+    family,
+    machine_busy_s,
+    use_of,
+    wait_until_calm,
+)
+from tests.bench.tools import IdleTunnels, Result, Tools
 from tests.bench.workloads import BESIDE, CROWD, IDLE, LIFE, NEIGHBOURS, TIMED, Scale, Workload
 
 GIB = 1 << 30
@@ -194,7 +201,7 @@ class Race:
         }
         return Sample(entrant.contestant.name, LIFE, number, figures)
 
-    def _idle(self, number: int, entrant: Entrant, tunnels: int, fresh: Use) -> Sample:
+    def _idle(self, number: int, entrant: Entrant, tunnels: int, fresh: ResourceUse) -> Sample:
         """Hold many idle tunnels; their memory is the difference to a new process."""
         assert entrant.pid is not None
         with self._tools.hold(entrant.port, tunnels, *entrant.credentials) as held:
@@ -205,7 +212,7 @@ class Race:
         failures = held.opened.failures
         return Sample(entrant.contestant.name, f"{IDLE}-{tunnels}", number, figures, failures)
 
-    def _watch(self, pid: int) -> tuple[float, float, Use]:
+    def _watch(self, pid: int) -> tuple[float, float, ResourceUse]:
         """Observe for a time; return the percentage of a core, wake-ups a second and resources."""
         before, began = use_of(pid), monotonic()
         sleep(self._scale.idle_s)
@@ -273,7 +280,7 @@ def _figures(workload: Workload, result: Result, cpu_s: float) -> dict[str, floa
     return figures
 
 
-def _held_figures(held: Held, fresh: Use, use: Use) -> dict[str, float]:
+def _held_figures(held: IdleTunnels, fresh: ResourceUse, use: ResourceUse) -> dict[str, float]:
     """Return the figures of idle tunnels, and close the tunnels."""
     opened = held.opened
     alive = held.release()

@@ -99,19 +99,19 @@ class Tools:
         return Result.read(done.stdout)
 
     @contextmanager
-    def hold(self, port: int, tunnels: int, *more: str) -> Iterator["Held"]:
+    def hold(self, port: int, tunnels: int, *more: str) -> Iterator["IdleTunnels"]:
         """Hold idle tunnels until the end of the block."""
         words = ("hold", port, tunnels, 0, 0)
         with subprocess.Popen(
             [self.load, *map(str, words), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:
             try:
-                yield Held(process)
+                yield IdleTunnels(process)
             finally:
                 process.kill()
 
 
-class Held:
+class IdleTunnels:
     """Idle tunnels.
 
     Attributes:

@@ -287,7 +287,7 @@ class FakeBroker:
 
 
 @dataclass
-class Signs:
+class FakeRoutes:
     """Where requests go: through an upstream, but to some hosts directly.
 
     Attributes:

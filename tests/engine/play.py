@@ -93,7 +93,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
+class ClosingResponse:
     """A response after which the upstream closes the connection without announcing it.
 
     Attributes:
@@ -105,11 +105,11 @@ class Closing:
     is_late: bool = False
 
 
-PlayUpstream = Callable[[Received], bytes | Closing]
+PlayUpstream = Callable[[Received], bytes | ClosingResponse]
 """Returns the response to a message. May raise `ConnectionClosedError`."""
 
 
-def in_turn(*answers: bytes | Closing) -> PlayUpstream:
+def in_turn(*answers: bytes | ClosingResponse) -> PlayUpstream:
     """Return an upstream with these responses, the last for all further messages."""
     left = list(answers)
     return lambda message: left.pop(0) if len(left) > 1 else left[0]
@@ -118,7 +118,7 @@ def in_turn(*answers: bytes | Closing) -> PlayUpstream:
 def by_connection(*upstreams: PlayUpstream) -> PlayUpstream:
     """Return an upstream for each connection, the last for all further connections."""
 
-    def answer(message: Received) -> bytes | Closing:
+    def answer(message: Received) -> bytes | ClosingResponse:
         return upstreams[min(message.connection, len(upstreams)) - 1](message)
 
     return answer
@@ -305,18 +305,18 @@ class PlayPort:
     def _exchange(self, connection: PlayConnection, head: bytes, message: Message) -> bytes:
         """Return the octets of the response to a message."""
         content = self._content if message.has_content else b""
-        answer: bytes | Closing = CONTINUE
+        answer: bytes | ClosingResponse = CONTINUE
         if message.holds_content:
             answer = self._answer(Received(connection.number, head))
         if answer == CONTINUE:
             self._content_was_read = self._content_was_read or bool(content)
             answer = self._answer(Received(connection.number, head, content))
-        if isinstance(answer, Closing):
+        if isinstance(answer, ClosingResponse):
             connection.is_closed, connection.is_unread = not answer.is_late, answer.is_late
             return answer.octets
         return answer
 
-    def _answer(self, message: Received) -> bytes | Closing:
+    def _answer(self, message: Received) -> bytes | ClosingResponse:
         self._connections.received.append(message)
         return self._connections.upstream(message)
 

@@ -21,7 +21,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass
-class Seen:
+class RecordedRequest:
     """A request received by the recorder.
 
     Attributes:
@@ -48,7 +48,7 @@ class Seen:
 
 
 @dataclass
-class Record:
+class RecordedConnection:
     """The record of one connection.
 
     Attributes:
@@ -68,18 +68,18 @@ class Recorder(LoopbackServer):
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         """Start the upstream, with TLS if there is a certificate."""
         self._changed = Condition()
-        self._records: list[Record] = []
-        self._requests: list[Seen] = []
+        self._records: list[RecordedConnection] = []
+        self._requests: list[RecordedRequest] = []
         super().__init__(self._record, tls)
 
     @property
-    def requests(self) -> Sequence[Seen]:
+    def requests(self) -> Sequence[RecordedRequest]:
         """The requests received so far."""
         with self._changed:
             return tuple(self._requests)
 
     @property
-    def records(self) -> Sequence[Record]:
+    def records(self) -> Sequence[RecordedConnection]:
         """The connections accepted so far."""
         with self._changed:
             return tuple(self._records)
@@ -96,7 +96,7 @@ class Recorder(LoopbackServer):
             self._records.clear()
             self._requests.clear()
 
-    def request(self, number: int) -> Seen:
+    def request(self, number: int) -> RecordedRequest:
         """Wait for this number of complete requests, and return the last of them."""
         deadline = monotonic() + PATIENCE
         with self._changed:
@@ -107,7 +107,7 @@ class Recorder(LoopbackServer):
             return self._requests[number - 1]
 
     def _record(self, connection: socket.socket) -> None:
-        record = Record()
+        record = RecordedConnection()
         with self._changed:
             self._records.append(record)
             number = len(self._records)
@@ -118,17 +118,17 @@ class Recorder(LoopbackServer):
         finally:
             record.ended = True
 
-    def take_note(self, record: Record, data: bytes) -> None:
+    def take_note(self, record: RecordedConnection, data: bytes) -> None:
         with self._changed:
             record.octets += data
             self._changed.notify_all()
 
-    def add(self, request: Seen) -> None:
+    def add(self, request: RecordedRequest) -> None:
         with self._changed:
             self._requests.append(request)
             self._changed.notify_all()
 
-    def complete(self, request: Seen) -> None:
+    def complete(self, request: RecordedRequest) -> None:
         with self._changed:
             request.whole = True
             self._changed.notify_all()
@@ -138,14 +138,14 @@ class _RecordedConnection:
     """One connection of the recorder."""
 
     def __init__(
-        self, owner: Recorder, connection: socket.socket, record: Record, number: int
+        self, owner: Recorder, connection: socket.socket, record: RecordedConnection, number: int
     ) -> None:
         self._owner = owner
         self._connection = connection
         self._record = record
         self._number = number
         self._reader = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 18)
-        self._request: Seen | None = None
+        self._request: RecordedRequest | None = None
         self._position = 0
 
     def run(self) -> None:
@@ -181,7 +181,7 @@ class _RecordedConnection:
         self._position = end
         head = bytes(self._record.octets[start:end])
         fields = tuple((bytes(name), bytes(value)) for name, value in event.headers)
-        self._request = Seen(head, event.method, event.target, fields, self._number)
+        self._request = RecordedRequest(head, event.method, event.target, fields, self._number)
         self._owner.add(self._request)
 
     def _answer(self) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from tests.engine.fakes import FakeBroker, Observer, Signs
+from tests.engine.fakes import FakeBroker, FakeRoutes, Observer
 from tests.engine.wire import ProxyClient
 from tests.support.closeable import Closeable
 from tests.support.process_output import PATIENCE
@@ -36,14 +36,14 @@ _LOOK_AGAIN_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class ProcessResources:
     """The resources of a process: invariant I6 of the corpus (http.md)."""
 
     descriptors: int
     tasks: int
     connections: int
 
-    def __le__(self, other: "Holdings") -> bool:
+    def __le__(self, other: "ProcessResources") -> bool:
         return (
             self.descriptors <= other.descriptors
             and self.tasks <= other.tasks
@@ -51,7 +51,7 @@ class Holdings:
         )
 
 
-class Complaints(logging.Handler):
+class LogRecorder(logging.Handler):
     """Records the log of the engine: all lines, and separately the errors."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Running(Closeable):
     Attributes:
         engine: The engine. It belongs to its event loop and is accessed only in `call`.
         desk: The desk of the engine.
-        signs: The routes of the engine.
+        routes: The routes of the engine.
         observer: The observer of the engine.
         complaints: The log of the engine.
     """
@@ -90,9 +90,9 @@ class Running(Closeable):
         port: int = 0,
     ) -> None:
         self.desk = desk or FakeBroker()
-        self.signs = Signs(profile)
+        self.routes = FakeRoutes(profile)
         self.observer = Observer()
-        self.complaints = Complaints()
+        self.complaints = LogRecorder()
         self.loop = new_loop()
         self.loop.set_exception_handler(self._complain)
         logging.getLogger().addHandler(self.complaints)
@@ -100,7 +100,7 @@ class Running(Closeable):
         self._thread.start()
         parts = EngineParts(
             self.desk,
-            self.signs,
+            self.routes,
             self.observer,
             limits or EngineLimits(),
             access_control=access_control or own_user_only(),
@@ -196,18 +196,18 @@ class Running(Closeable):
         self.engine.context.pool.clear()
         self.engine.context.pipe_pool.close()
 
-    def holdings(self) -> Holdings:
+    def holdings(self) -> ProcessResources:
         """Return the current resources of this process."""
         return self.call(self._count)
 
-    def until_it_holds(self, base: Holdings) -> None:
+    def until_it_holds(self, base: ProcessResources) -> None:
         """Wait until the process holds no more resources than these."""
         self.until(lambda: self._count() <= base, f"{self.holdings()} going back to {base}")
 
-    def _count(self) -> Holdings:
+    def _count(self) -> ProcessResources:
         # The task of this call is not counted.
         tasks = len(asyncio.all_tasks(self.loop)) - 1
-        return Holdings(
+        return ProcessResources(
             len(os.listdir("/proc/self/fd")), tasks, self.engine.context.counters.active
         )
 

@@ -192,12 +192,12 @@ def test_a_client_reset_during_its_look_up_is_not_admitted(
         client.connect(listener.getsockname())
         accepted, peer = listener.accept()
 
-        class Slow(FixedOwnerLookup):
+        class SlowOwnerLookup(FixedOwnerLookup):
             def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
                 leave_by_reset(client)
                 return super().owner_of(local, peer, family)
 
-        access_control = AccessControl(Slow(SocketOwner(OWN, is_open=True)), OWN)
+        access_control = AccessControl(SlowOwnerLookup(SocketOwner(OWN, is_open=True)), OWN)
         with accepted:
             accepted.setblocking(False)
             assert not access_control.admits(accepted, peer)
@@ -208,14 +208,14 @@ def test_a_reset_is_detected_by_reading_on_windows(
 ) -> None:
     """On Windows, `getpeername` succeeds after a reset."""
 
-    class Remembering(socket.socket):
+    class ResetSocket(socket.socket):
         def recv(self, length: int, flags: int = 0) -> bytes:
             assert (length, flags) == (1, socket.MSG_PEEK)
             raise ConnectionResetError(10_054, "WSAECONNRESET")
 
     with socket.create_connection(listener.getsockname()):
         accepted, peer = listener.accept()
-        with Remembering(fileno=accepted.detach()) as ours:
+        with ResetSocket(fileno=accepted.detach()) as ours:
             access_control = AccessControl(FixedOwnerLookup(SocketOwner(OWN, is_open=True)), OWN)
             assert access_control.admits(ours, peer)
             monkeypatch.setattr(sys, "platform", "win32")

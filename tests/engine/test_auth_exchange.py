@@ -279,7 +279,7 @@ def test_an_authenticated_connection_serves_no_other_profile_r_121(
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         other = Profile("other", "Other", Upstream("127.0.0.1", upstream.port), SignIn.PASSWORD)
-        engine.signs.profile = other
+        engine.routes.profile = other
         assert client.ask(GET).status == 200
     assert {connection for connection, _, _ in upstream.messages[3:]} == {2}
 
@@ -298,7 +298,7 @@ def test_a_handshake_continues_with_its_upstream_after_a_profile_switch(
     with engine.connect() as client:
         client.send(GET)
         assert server.received_request.wait(10)
-        engine.signs.profile = office(new.port)
+        engine.routes.profile = office(new.port)
         engine.call(engine.engine.forget_connections)
         server.answer()
         assert client.reply().body == b"ok"
@@ -347,7 +347,7 @@ def test_only_the_requests_of_the_handshake_wait_for_a_sign_in_server(
 ) -> None:
     upstream, server = start_ntlm(), SignInServer(stack)
     engine = start(office(upstream.port), desk_for(server.scheme()))
-    engine.signs.direct.add("127.0.0.1")
+    engine.routes.direct.add("127.0.0.1")
     elsewhere = stack.enter_context(ScriptedUpstream(answering(OK)))
     with engine.connect() as client, engine.connect() as other:
         client.send(GET)
@@ -469,7 +469,7 @@ def test_an_upstream_may_close_while_content_is_read_ahead(
         for peer in upstream.peers:
             with suppress(OSError):  # The connection may already be closed.
                 peer.half_close()
-        engine.signs.profile = office(recorder.port)
+        engine.routes.profile = office(recorder.port)
         assert other.ask(GET).status == 200
         client.send(b"hello")
         assert client.reply(b"POST").status == 200

@@ -65,7 +65,7 @@ def test_a_connection_is_pooled_for_the_next_client(engine: Running, recorder: R
 def test_direct_requests_to_two_hosts_reach_their_hosts(start: Start, stack: ExitStack) -> None:
     first, second = stack.enter_context(Recorder()), stack.enter_context(Recorder())
     engine = start(office(1))
-    engine.signs.direct.add("*")
+    engine.routes.direct.add("*")
     with engine.connect() as client:
         for _ in range(2):
             for recorder in (first, second):
@@ -349,7 +349,7 @@ def test_a_login_is_not_sent_on_a_connection_of_another_profile(
     with engine.connect() as client:
         client.ask(GET)
         other = office(recorder.port, host="127.0.0.1")
-        engine.signs.profile = type(other)("other", "Other", other.upstream)
+        engine.routes.profile = type(other)("other", "Other", other.upstream)
         client.ask(GET)
     first, second = recorder.requests
     assert first.connection != second.connection
@@ -361,7 +361,7 @@ def test_the_next_request_uses_the_switched_profile(start: Start, stack: ExitSta
     with engine.connect() as client:
         for _ in range(3):
             client.ask(GET)
-        engine.signs.profile = office(new.port)
+        engine.routes.profile = office(new.port)
         for _ in range(3):
             client.ask(GET)
     assert (len(old.requests), len(new.requests)) == (3, 3)
@@ -376,7 +376,7 @@ def test_a_connect_on_a_direct_route_opens_a_tunnel(start: Start, script: Play) 
 
     origin = script(echo)
     engine = start(office(1))
-    engine.signs.direct.add("127.0.0.1")
+    engine.routes.direct.add("127.0.0.1")
     with engine.connect() as client:
         reply = client.ask(connect(b"127.0.0.1:%d" % origin.port), b"CONNECT")
         assert (reply.status, reply.values(b"content-length")) == (200, [])
@@ -390,7 +390,7 @@ def test_octets_sent_with_a_connect_on_a_direct_route_reach_the_host(
 ) -> None:
     origin = script(lambda peer: peer.send(peer.read(5)))
     engine = start(office(1))
-    engine.signs.direct.add("127.0.0.1")
+    engine.routes.direct.add("127.0.0.1")
     with engine.connect() as client:
         client.send(connect(b"127.0.0.1:%d" % origin.port) + b"early")
         assert client.reply(b"CONNECT").status == 200
@@ -400,7 +400,7 @@ def test_octets_sent_with_a_connect_on_a_direct_route_reach_the_host(
 def test_a_connect_on_a_direct_route_sends_the_host_no_head(start: Start, script: Play) -> None:
     origin = script(lambda peer: peer.send(ANSWER + peer.read_all()))
     engine = start(office(1), FakeBroker(LOGIN, is_known=True))
-    engine.signs.direct.add("127.0.0.1")
+    engine.routes.direct.add("127.0.0.1")
     with engine.connect() as client:
         client.ask(connect(b"127.0.0.1:%d" % origin.port), b"CONNECT")
         client.finish()

@@ -283,7 +283,7 @@ def classify(outcome: ClientOutcome, recorder: Recorder) -> None:
 def test_octets_of_clients_have_the_outcome_of_the_corpus(
     case: Case, engine: Running, recorder: Recorder, secret: SearchableSecret, echo: EchoThread
 ) -> None:
-    engine.signs.direct = set(case.get("setup", {}).get("bypass", ()))
+    engine.routes.direct = set(case.get("setup", {}).get("bypass", ()))
     checker = InvariantChecker(engine, secret, echo)
     recorder.forget()
     outcome = play_client(case, engine, recorder)
@@ -540,14 +540,14 @@ def test_octets_of_upstreams_have_the_outcome_of_the_corpus(
         case, [octets_of(case, text, engine) for text in (case["bytes"], *case["then"])]
     )
     with ScriptedUpstream(corpus_upstream.script) as upstream:
-        engine.signs.profile = office(upstream.port)
+        engine.routes.profile = office(upstream.port)
         if case.get("setup", {}).get("mode") == "direct":
-            engine.signs.direct = {upstream.host}
+            engine.routes.direct = {upstream.host}
         octets = play_case(case, engine, upstream, corpus_upstream)
         for peer in upstream.peers:
             read_by_llhttp(peer.received)
-    engine.signs.direct = set()
-    engine.signs.profile = office(recorder.port)
+    engine.routes.direct = set()
+    engine.routes.profile = office(recorder.port)
     check_received(case, corpus_upstream, login)
     if "prompts" in case and login is not None:
         prompts = [
@@ -562,7 +562,7 @@ def play_case(
 ) -> bytes:
     """Play one case and assert its expectations. Return all octets received by its clients."""
     octets = TRIGGERS[case["trigger"]]
-    if engine.signs.direct:
+    if engine.routes.direct:
         octets = octets.replace(OFFICE, b"127.0.0.1:%d" % upstream.port)
     tail = case.get("client", {}).get("tail", "").encode("latin-1")
     with ExitStack() as stack:

@@ -369,14 +369,14 @@ def test_a_client_that_disconnects_before_accept_is_skipped(
 ) -> None:
     """The next connections are accepted in the same iteration, without a pause."""
 
-    class Passing(FailingListener):
+    class RecoveringListener(FailingListener):
         def accept(self) -> tuple[socket.socket, Any]:
             if self.refusals < 3:
                 self.refusals += 1
                 raise error
             return super().accept()
 
-    with Passing() as listener:
+    with RecoveringListener() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         listener.setblocking(False)

@@ -402,7 +402,7 @@ def test_a_connecting_socket_is_not_used_for_the_next_request(
     route."""
     upstream, origin = FullQueueUpstream(stack), script(answering(OK))
     engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
-    engine.signs.direct.add("127.0.0.1")
+    engine.routes.direct.add("127.0.0.1")
     pool = engine.engine.context.pool
     with engine.connect() as client:
         client.send(GET)

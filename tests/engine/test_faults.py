@@ -85,7 +85,7 @@ def test_an_unresolvable_name_is_a_502_with_dns_error(start: Start, method: str,
     engine = start(office(3128, host=UNRESOLVABLE))
     trigger = TRIGGERS[method]
     if way == "direct":
-        engine.signs.direct.add("*")
+        engine.routes.direct.add("*")
         trigger = trigger.replace(b"origin.test", UNRESOLVABLE.encode())
     with engine.connect() as client:
         before = monotonic()
@@ -95,7 +95,7 @@ def test_an_unresolvable_name_is_a_502_with_dns_error(start: Start, method: str,
     assert b"error=dns_error" in reply.values(b"proxy-status")[0]
 
 
-class SilentNames:
+class SilentNameServerLoop:
     """An event loop with a name server which never answers."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -120,9 +120,9 @@ def test_a_silent_name_server_is_a_502_and_does_not_delay_others(
     engine = start(office(script(echoing).port), limits=EngineLimits(resolve_s=0.5))
     with engine.connect() as tunnel, engine.connect() as client:
         tunnel.ask(CONNECT, b"CONNECT")
-        names = SilentNames(engine.loop)
+        names = SilentNameServerLoop(engine.loop)
         engine.engine.context.connector.resolver = Resolver(names)  # type: ignore[arg-type]  # all it uses
-        engine.signs.profile = office(3128, host="proxy.test")
+        engine.routes.profile = office(3128, host="proxy.test")
         client.send(TRIGGERS[method])
         engine.until(lambda: names.asked == 1, "the look-up")
         assert typical_delay(tunnel) < 0.05
@@ -167,7 +167,7 @@ def test_a_hanging_upstream_does_not_delay_others(start: Start, script: Play, no
     with ExitStack() as stack:
         tunnel = stack.enter_context(engine.connect())
         tunnel.ask(CONNECT, b"CONNECT")
-        engine.signs.profile = office(nowhere)
+        engine.routes.profile = office(nowhere)
         for _ in range(20):
             stack.enter_context(engine.connect()).send(GET)
         engine.until(lambda: len(engine.engine.executor.works) == 21, "the hanging requests")
@@ -293,14 +293,14 @@ def test_clients_that_do_not_read_use_little_memory(
             client = stack.enter_context(engine.connect())
             client.send(TRIGGERS[method])
             client.reply(b"CONNECT")
-        stalled = Stalled(engine)
+        stalled = NoProgress(engine)
         before = memory().rss
         engine.until(stalled.look, "the upstreams having to wait")
         assert memory().rss - before < clients * (256 << 10) + (4 << 20)
         upstream.cut()
 
 
-class Stalled:
+class NoProgress:
     """A condition: the number of octets was the same twice within a tenth of a second."""
 
     def __init__(self, engine: Running) -> None:

@@ -130,7 +130,7 @@ def test_a_redirection_in_a_407_is_not_followed(start: Start, script: Play) -> N
 def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: Play) -> None:
     site = script(answering(challenge("Basic realm=office")))
     engine = start(office(1), FakeBroker(LOGIN, is_known=True))
-    engine.signs.direct.add("127.0.0.1")
+    engine.routes.direct.add("127.0.0.1")
     with engine.connect() as client:
         reply = client.ask(get(b"http://127.0.0.1:%d/" % site.port))
         assert reply.status == 502
@@ -168,7 +168,7 @@ def test_a_thousand_slow_heads_time_out_and_others_are_served(
 ) -> None:
     if raise_descriptor_limit() < 4 * SLOW:
         pytest.skip("this computer allows too few descriptors")
-    engine = start(engine.signs.profile, engine.desk, EngineLimits(head_s=1.0, linger_s=0.1))
+    engine = start(engine.routes.profile, engine.desk, EngineLimits(head_s=1.0, linger_s=0.1))
     quick = stack.enter_context(engine.connect())
     slow = [stack.enter_context(engine.connect()) for _ in range(SLOW)]
     for client in slow:
@@ -332,7 +332,7 @@ def test_a_request_running_at_a_profile_switch_ends_at_its_old_upstream(
 
     def switch() -> None:
         engine.desk.begin(Login("other", "word"))
-        engine.signs.profile = office(new.port)
+        engine.routes.profile = office(new.port)
         engine.engine.forget_connections()
 
     engine.call(switch)

@@ -130,11 +130,11 @@ def test_without_a_pending_connection_nothing_is_done(
 
 
 def test_a_disconnected_client_does_not_pause_accepting(reserve: DescriptorReserve) -> None:
-    class Left(socket.socket):
+    class ResetListener(socket.socket):
         def accept(self) -> tuple[socket.socket, Any]:
             raise ConnectionResetError(errno.ECONNRESET, "WSAECONNRESET")
 
-    with Left() as listener:
+    with ResetListener() as listener:
         assert reserve.refuse_client(NO_MORE, listener, LOCAL)
 
 

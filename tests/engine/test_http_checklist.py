@@ -112,7 +112,7 @@ def test_a_direct_request_for_trayproxys_own_address_is_a_loop(
     start: Start, host: str, method: str
 ) -> None:
     engine = start(office(1))
-    engine.signs.direct.add("*")
+    engine.routes.direct.add("*")
     authority = f"{host}:{engine.port}".encode()
     with engine.connect() as client:
         asked = connect(authority) if method == "CONNECT" else get(b"http://%b/" % authority)
@@ -121,7 +121,7 @@ def test_a_direct_request_for_trayproxys_own_address_is_a_loop(
 
 def test_a_profile_with_trayproxy_as_its_upstream_is_a_loop(start: Start) -> None:
     engine = start(None)
-    engine.signs.profile = office(engine.port, host="localhost")
+    engine.routes.profile = office(engine.port, host="localhost")
     with engine.connect() as client:
         assert client.ask(GET).status == 508
 

@@ -39,7 +39,7 @@ def test_without_an_http_proxy_a_page_says_what_to_do(
         profile = Profile("office", "Office", dead, fallbacks=(socks,))
     engine = start(profile)
     if kind == "direct":
-        engine.signs.direct.add("*")
+        engine.routes.direct.add("*")
     with engine.connect() as client:
         reply = client.ask(get(url))
         scheme = url.partition(b":")[0]

@@ -151,7 +151,7 @@ class HeldResponse:
 # --- bursts ---
 
 
-class Pauses:
+class ScaledPauses:
     """Sets how pauses between requests count, independently of the speed of the machine."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,12 +171,12 @@ class Pauses:
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
-    return Pauses(monkeypatch)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> ScaledPauses:
+    return ScaledPauses(monkeypatch)
 
 
 def test_back_to_back_tunnels_cost_two_messages_each(
-    start: Start, start_ntlm: StartNtlm, pauses: Pauses
+    start: Start, start_ntlm: StartNtlm, pauses: ScaledPauses
 ) -> None:
     """With a preconnect, each tunnel would cost three messages and wait for them."""
     upstream = start_ntlm()
@@ -188,7 +188,7 @@ def test_back_to_back_tunnels_cost_two_messages_each(
 
 
 def test_back_to_back_tunnels_consume_the_ready_connection(
-    start: Start, start_ntlm: StartNtlm, pauses: Pauses
+    start: Start, start_ntlm: StartNtlm, pauses: ScaledPauses
 ) -> None:
     upstream = start_ntlm()
     engine = start(office(upstream.port), proving_desk())
@@ -203,7 +203,7 @@ def test_back_to_back_tunnels_consume_the_ready_connection(
 
 
 def test_the_first_tunnel_after_a_burst_starts_a_preconnect(
-    start: Start, start_ntlm: StartNtlm, pauses: Pauses
+    start: Start, start_ntlm: StartNtlm, pauses: ScaledPauses
 ) -> None:
     upstream = start_ntlm()
     engine = start(office(upstream.port), proving_desk())
@@ -226,7 +226,7 @@ def test_the_first_tunnel_after_a_burst_starts_a_preconnect(
 
 
 def test_a_request_waiting_for_a_preconnect_counts_as_back_to_back(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack, pauses: Pauses
+    start: Start, start_ntlm: StartNtlm, stack: ExitStack, pauses: ScaledPauses
 ) -> None:
     upstream = start_ntlm()
     held = HeldResponse(stack, upstream, "HEAD")
@@ -245,7 +245,7 @@ def test_a_request_waiting_for_a_preconnect_counts_as_back_to_back(
 
 
 def test_a_scheduled_preconnect_is_cancelled_after_a_change(
-    start: Start, start_ntlm: StartNtlm, pauses: Pauses
+    start: Start, start_ntlm: StartNtlm, pauses: ScaledPauses
 ) -> None:
     pauses.short()
     upstream = start_ntlm()
@@ -822,7 +822,7 @@ def test_a_preconnect_takes_no_idle_connection(start: Start, start_ntlm: StartNt
     async def takes_idle_connection(kind: type[UpstreamLease]) -> bool:
         downstream = NullDownstream(engine.engine.context)
         request = preconnect_request(Authority("origin.test", 443))
-        route = engine.signs(Authority("origin.test", 443))
+        route = engine.routes(Authority("origin.test", 443))
         assert route is not None
         lease = kind(downstream, engine.engine.auth, request, route, route)
         taken = await run_in_task(lease.obtain_connection(credentials, fresh=False))

@@ -146,7 +146,7 @@ def test_the_fast_path_names_the_same_party(start: Start, octets: bytes, others:
 def test_a_silent_site_on_a_direct_route_is_named(start: Start) -> None:
     with ScriptedUpstream(hanging) as site:
         engine = start(office(1), limits=SOON)
-        engine.signs.direct.add("*")
+        engine.routes.direct.add("*")
         with engine.connect() as client:
             reply = client.ask(get(b"http://127.0.0.1:%d/" % site.port))
         assert reply.status == 504

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.fakes import LOGIN, FakeBroker
 from tests.engine.play import (
-    Closing,
+    ClosingResponse,
     ConnectionClosedError,
     Play,
     PlayUpstream,
@@ -203,7 +203,7 @@ def test_a_handshake_asks_an_http_1_0_proxy_to_keep_the_connection_open_r_120(
     """Squid 2 responds with HTTP/1.0, and closes the connection unless asked to keep it open."""
     asked: list[bool] = []
 
-    def answer(message: Received) -> bytes | Closing:
+    def answer(message: Received) -> bytes | ClosingResponse:
         keeps_open = message.value(b"proxy-connection") == b"keep-alive"
         asked.append(keeps_open)
         is_authenticated = not message.credentials and message.connection > 1
@@ -213,7 +213,7 @@ def test_a_handshake_asks_an_http_1_0_proxy_to_keep_the_connection_open_r_120(
             octets = TYPE_2 if message_of(message) == "type 1" else NTLM
         line = kept if keeps_open else b"Connection: close\r\n"
         octets = octets.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"\r\n", b"\r\n" + line, 1)
-        return octets if keeps_open else Closing(octets)
+        return octets if keeps_open else ClosingResponse(octets)
 
     play = Play(answer, desk_for())
     is_tunnel = octets.startswith(b"CONNECT")
@@ -254,10 +254,10 @@ def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
 ) -> None:
     costly: list[Received] = []
 
-    def answer(message: Received) -> bytes | Closing:
+    def answer(message: Received) -> bytes | ClosingResponse:
         if not message.credentials:
             is_empty = not message.value(b"content-length")
-            return Closing(challenge(challenged), is_late=is_late and is_empty)
+            return ClosingResponse(challenge(challenged), is_late=is_late and is_empty)
         if message_of(message) == "type 1":
             return TYPE_2
         costly.append(message)
