@@ -1,0 +1,112 @@
+"""Tests for the output of trayproxy status, with a service of the tests."""
+
+import dataclasses
+import json
+from time import mktime
+
+import pytest
+from msgspec.structs import replace
+
+from tests.cli.conftest import Cli
+from tests.cli.fake_service import OFFICE, FakeServiceHandler, connected
+from trayproxy.control.messages import RefusedClients
+from trayproxy.desk.problems import problem_of
+from trayproxy.domain.problem import Problem
+from trayproxy.domain.signin import RefusalReason
+
+
+def test_the_status_is_shown_as_text(cli: Cli, service: FakeServiceHandler) -> None:
+    service.status = connected(service.status)
+    assert cli("status") == (
+        0,
+        "Office — connected as CORP\\jdoe\n"
+        "  Local address:  127.0.0.1:4128\n"
+        "  Proxy:          http://proxy.example:8080\n"
+        "  Sign-in:        accepted\n"
+        "  Keyring:        GNOME Keyring, in use\n"
+        "  Connections:    3\n",
+        "",
+    )
+
+
+def test_problems_are_shown_with_their_ids(cli: Cli, service: FakeServiceHandler) -> None:
+    service.status = replace(
+        service.status,
+        problem=Problem("TP-203", "proxy.example does not answer", "No answer\x1b[2J."),
+        notices=(Problem("TP-801", "The settings file has a mistake", "line 3."),),
+    )
+    _, out, _ = cli("status")
+    assert "  Problem:        proxy.example does not answer. No answer[2J. (TP-203)\n" in out
+    assert "  Notice:         The settings file has a mistake. line 3. (TP-801)\n" in out
+
+
+def test_every_text_of_the_desk_is_shown_whole(cli: Cli, service: FakeServiceHandler) -> None:
+    # The end of a text tells the user what to do.
+    sentence = "The proxy accepted Digest (SHA-512-256) before, which protects the password better."
+    profile = dataclasses.replace(OFFICE, name="x" * 64)
+    problems = tuple(problem_of(reason, profile, sentence) for reason in RefusalReason)
+    service.status = replace(service.status, notices=problems)
+    _, out, _ = cli("status")
+    for problem in problems:
+        assert problem.body in out
+
+
+@pytest.mark.parametrize(("saved", "words"), [(True, "saved"), (False, "not saved")])
+def test_the_status_shows_a_known_saved_password(
+    saved: bool, words: str, cli: Cli, service: FakeServiceHandler
+) -> None:
+    assert "Password" not in cli("status")[1]
+    service.status = replace(service.status, saved=saved)
+    assert f"  Password:       {words}\n" in cli("status")[1]
+
+
+def test_a_locked_screen_is_shown(cli: Cli, service: FakeServiceHandler) -> None:
+    assert "Screen" not in cli("status")[1]
+    service.status = replace(service.status, screen_locked=True)
+    assert "  Screen:         locked; questions wait" in cli("status")[1]
+
+
+def test_refused_clients_are_shown(cli: Cli, service: FakeServiceHandler) -> None:
+    assert "Refused" not in cli("status")[1]
+    known = RefusedClients(3, "nobody", "nc", mktime((2026, 7, 1, 12, 5, 0, 0, 0, -1)))
+    service.status = replace(service.status, refused_clients=known)
+    _, out, _ = cli("status")
+    assert "  Refused:        3 connections, the last one of user nobody (nc) at 12:05\n" in out
+    told = json.loads(cli("status", "--json")[1])["strangers"]
+    assert told == {"count": 3, "user": "nobody", "program": "nc", "last": known.last}
+
+
+def test_a_refused_client_without_a_user_name_is_shown(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
+    service.status = replace(service.status, refused_clients=RefusedClients(1, last=1e9))
+    _, out, _ = cli("status")
+    assert "1 connection, the last one of a program that had already ended at " in out
+
+
+def test_json_is_printable_ascii_for_any_program_name(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
+    name = "\x9b2J \u202e Ü 👩"
+    service.status = replace(service.status, refused_clients=RefusedClients(1, "nobody", name, 0.0))
+    out = cli("status", "--json")[1]
+    assert out.isascii()
+    assert out.removesuffix("\n").isprintable()
+    assert json.loads(out)["strangers"]["program"] == name
+
+
+def test_json_is_versioned(cli: Cli, service: FakeServiceHandler) -> None:
+    service.status = connected(service.status)
+    code, out, err = cli("status", "--json")
+    known = json.loads(out)
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert known["schema"] == 1
+    assert known["state"] == "ok"
+    assert known["address"] == "127.0.0.1:4128"
+    assert known["profile"]["upstream"] == {
+        "host": "proxy.example",
+        "port": 8080,
+        "scheme": "http",
+    }
+    assert [profile["id"] for profile in known["profiles"]] == ["office", "lab"]
+    assert known["keyring"] == {"state": "ok", "name": "GNOME Keyring"}
