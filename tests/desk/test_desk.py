@@ -1093,3 +1093,12 @@ def test_a_request_changes_realm_at_once_or_after_four_costless_407s(
         carried = credentials_in(future)
         seen.append(carried.has_changed_realm)
     assert seen == strayed
+
+
+def test_a_refusal_in_the_realm_of_the_login_changes_no_realm(harness: DeskHarness) -> None:
+    (future,) = harness.send_requests()
+    harness.type_login(WRONG)
+    again = harness.challenge(credentials_in(future))
+    harness.wait()
+    harness.type_login(RIGHT)
+    assert not credentials_in(again).has_changed_realm

@@ -163,6 +163,17 @@ def test_another_user_replaces_the_entry_of_a_name_only_backend() -> None:
     assert backend.entries == {(service_name(OFFICE), "bob"): "new"}
 
 
+def test_no_entry_is_looked_up_for_an_empty_user_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, users = InMemoryBackend(), list[str | None]()
+
+    def record(service: str, username: str | None) -> None:
+        users.append(username)
+
+    monkeypatch.setattr(backend, "get_credential", record)
+    assert store_on(backend).save(replace(OFFICE, user=""), RIGHT).result(SOON) is None
+    assert users == [None]
+
+
 def test_forgetting_removes_only_the_entries_of_the_profile() -> None:
     backend = InMemoryBackend(
         {(service_name(OFFICE), "bob"): "x", (service_name(OFFICE), "al"): "y"}
@@ -426,6 +437,31 @@ def test_an_entry_removed_by_another_program_meanwhile_is_no_problem(
     monkeypatch.setattr(backend, "delete_password", remove)
     assert store.forget(OFFICE).result(SOON) is None
     assert backend.entries == {}
+
+
+@pytest.mark.parametrize(
+    ("is_secret_service", "error"),
+    [(True, KeyringLocked("x")), (False, PasswordDeleteError("x"))],
+    ids=["another error", "another back-end"],
+)
+def test_a_failed_call_is_not_repeated_unless_an_entry_was_removed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, is_secret_service: bool, error: KeyringError
+) -> None:
+    backend: InMemoryBackend
+    if is_secret_service:
+        store, backend, _ = secret_service_store(monkeypatch, has_entries=True)
+    else:
+        backend = InMemoryBackend()
+        store = store_on(backend)
+    calls: list[str] = []
+
+    def fail(service: str, username: str, password: str) -> NoReturn:
+        calls.append(username)
+        raise error
+
+    monkeypatch.setattr(backend, "set_password", fail)
+    assert store.save(OFFICE, RIGHT).result(SOON)
+    assert calls == ["jdoe"]
 
 
 def test_a_hanging_keyring_does_not_keep_the_process_from_exiting(

@@ -17,6 +17,7 @@ from tests.desk.machine_driver import (
 from tests.support.values import GNOME, LAB, RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.history import HistoryRecord
+from trayproxy.desk.machine.current_login import LoginSource
 from trayproxy.desk.machine.events import (
     ClearRejection,
     ClientLeft,
@@ -42,8 +43,11 @@ from trayproxy.desk.machine.events import (
     SendOwnRequest,
     SignInRequested,
 )
+from trayproxy.desk.machine.prompt_state import PromptState
+from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.queries import TrialState
-from trayproxy.desk.machine.verification import CHECK_PAGES
+from trayproxy.desk.machine.space_state import Lookup, SpaceState
+from trayproxy.desk.machine.verification import CHECK_PAGES, OwnRequests
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.domain.signin import Program, PromptReason, SignInState, Snooze
 from trayproxy.profiles.profile import Upstream
@@ -206,6 +210,20 @@ def provide_login(driver: MachineDriver, login: Login) -> int:
     return driver.machine.generation(UPSTREAM_ID)
 
 
+@pytest.mark.parametrize("is_touched", [False, True])
+def test_a_typed_login_without_clients_is_verified_once_the_user_acts_on_the_prompt(
+    driver: MachineDriver, is_touched: bool
+) -> None:
+    state, prompt = driver.machine.state, PromptState(BASIC_METHOD).opened(1)
+    space = SpaceState(
+        SPACE, OFFICE, 1000.0, prompt.touched(1000.0) if is_touched else prompt, Lookup(1000.0)
+    )
+    space.renew(RIGHT, LoginSource.TYPED)
+    OwnRequests(state, Prompts(state)).verify_without_clients(space)
+    own_requests = [effect for effect in state.effects if isinstance(effect, SendOwnRequest)]
+    assert own_requests == [SendOwnRequest(1, OFFICE, "")] * is_touched
+
+
 def test_a_login_to_be_saved_is_verified_first(driver: MachineDriver) -> None:
     generation = provide_login(driver, RIGHT)
     assert driver.effects_of(SaveLoginToKeyring) == []
@@ -297,6 +315,18 @@ def test_a_refusal_is_resolved_by_an_own_request_to_an_accepted_target(
     assert driver.machine.is_trusted(login_id)
     assert not driver.is_prompting
     assert driver.effects_of(RecordRejection) == []
+
+
+@pytest.mark.parametrize("was_challenged", [True, False])
+def test_the_prompt_from_the_menu_survives_an_own_request_without_a_verdict_on_an_accepted_login(
+    driver: MachineDriver, was_challenged: bool
+) -> None:
+    trusted(driver)
+    blocked = driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
+    driver.disconnect(blocked)
+    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    end_own_request(driver, was_challenged=was_challenged)
+    assert driver.prompt.reason is PromptReason.ASKED_FOR
 
 
 def test_a_refusal_long_after_the_acceptance_is_resolved_by_an_own_request(

@@ -513,6 +513,10 @@ def test_a_realm_of_128_characters_is_kept_and_a_longer_realm_is_cut() -> None:
     assert one != other
 
 
+def test_a_long_realm_with_half_of_a_surrogate_pair_is_cut() -> None:
+    assert len(bounded_realm("\ud800" * 129)) == 128
+
+
 def test_requests_of_too_many_realms_in_use_are_refused() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=2))
     requests = [
@@ -558,6 +562,15 @@ def test_a_renamed_profile_keeps_its_prompt_and_its_login(driver: MachineDriver)
     login_id = driver.sign_in()
     driver.handle(ProfileEdited(replace(OFFICE, name="Head office")))
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
+
+
+def test_a_profile_is_known_as_configured_until_it_is_deleted(driver: MachineDriver) -> None:
+    assert driver.machine.profile(OFFICE) is OFFICE
+    renamed = replace(OFFICE, name="Head office")
+    driver.handle(ProfileEdited(renamed))
+    assert driver.machine.profile(OFFICE) is renamed
+    driver.handle(ProfileDeleted("office"))
+    assert driver.machine.profile(OFFICE) is OFFICE
 
 
 def test_the_user_name_of_an_accepted_login_may_be_saved_in_the_profile(

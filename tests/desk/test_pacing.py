@@ -303,6 +303,13 @@ def test_connections_lost_at_the_same_time_count_as_one() -> None:
     assert driver.granted[-1] == number
 
 
+def test_a_lost_response_makes_an_accepted_login_unproved() -> None:
+    driver = ProvedLogin()
+    assert driver.machine.is_proved(driver.login_id)
+    driver.lose_response()
+    assert not driver.machine.is_proved(driver.login_id)
+
+
 # --- A silent upstream ---------------------------------------------------------------------------
 
 
