@@ -1,7 +1,8 @@
 """Runs Qt with the offscreen platform plugin; tests of the real tray start separate programs."""
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from PySide6.QtCore import QEvent
@@ -11,6 +12,22 @@ from tests.ui.fake_service import FakeService
 
 # Set before the first QApplication, so that the tests never use the display of the developer.
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Collect the Qt objects of a test in the thread of the test.
+
+    Windows and their slots form reference cycles. The garbage collector runs in any thread, and Qt
+    crashes when an object with a timer is destroyed outside the thread of the object. So the
+    collector is off during a test, and runs when pytest has released the fixtures of the test.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
