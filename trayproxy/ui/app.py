@@ -27,6 +27,7 @@ from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.ui import texts
 from trayproxy.ui.action_requests import ActionRequests
+from trayproxy.ui.cycle_collector import CycleCollector
 from trayproxy.ui.icons import app_icon
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.notifications import (
@@ -319,6 +320,7 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
     application.setQuitOnLastWindowClosed(False)
     QGuiApplication.setDesktopFileName(APP_ID)
     application.setWindowIcon(app_icon())
+    CycleCollector(application)
     interrupts = SignalNotifier()
     app = App(
         ThreadedConnector(lambda: connect_to_service(paths)),
