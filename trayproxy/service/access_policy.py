@@ -22,11 +22,7 @@ EVERYONE_ALLOWED = Problem(
 
 
 def make_access_control(users: tuple[str, ...], on_refused: OnRefused) -> AccessControl:
-    """Return the access control of this service; call `apply_allowed_users` next.
-
-    Args:
-        users: `ListenAddress.allow_users`.
-        on_refused: Called for each refused connection.
+    """Return the access control for `ListenAddress.allow_users`; call `apply_allowed_users` next.
 
     Raises:
         OwnerUnknownError: The system does not report the owner of a connection, and the settings do

@@ -48,18 +48,10 @@ class FrontEnds:
 
 
 class DeskChanges:
-    """Sends the changes of the sign-in desk to the front ends.
-
-    The class implements `trayproxy.desk.prompt_feed.ChangeListener`.
-    """
+    """Sends the changes of the sign-in desk to the front ends (`ChangeListener`)."""
 
     def __init__(self, front_ends: FrontEnds, publish_soon: Callable[[], None]) -> None:
-        """Create a listener.
-
-        Args:
-            front_ends: Receive the changes of prompts.
-            publish_soon: Publishes the status, in which the sign-in or the keyring has changed.
-        """
+        """Create a listener; `publish_soon` publishes the status with the changed sign-in."""
         self._broadcast = front_ends.broadcast
         self.facts_changed = publish_soon
 

@@ -8,33 +8,26 @@ from concurrent.futures import Future
 
 from trayproxy.auth.login import Login
 from trayproxy.desk.credential_store import CredentialStore, LookupResult
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import Profile
-
-ProfileUpstream = tuple[str, str]
-"""A profile's id and the URL of its upstream."""
 
 
 class KeyringInventory:
     """A credential store in front of a keyring: it forwards all calls and records the results."""
 
     def __init__(self, keyring: CredentialStore, on_change: Callable[[], None]) -> None:
-        """Create an inventory about which nothing is known yet.
-
-        Args:
-            keyring: The keyring.
-            on_change: Called, on any thread, when the inventory changes.
-        """
+        """Create an empty inventory; `on_change` is called on any thread when it changes."""
         self._keyring = keyring
         self._on_change = on_change
-        self._has_password: dict[ProfileUpstream, bool] = {}
+        self._has_password: dict[UpstreamId, bool] = {}
         self.survey = keyring.survey
         self.watch: Callable[[Callable[[KeyringStatus], None]], None] = keyring.watch
 
     def has_password(self, profile: Profile) -> bool | None:
         """Return whether the profile's preferred upstream has a password; None if not known."""
-        return self._has_password.get(_profile_upstream(profile))
+        return self._has_password.get(UpstreamId.of(profile))
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
         """Read a profile's login for its upstream; see `CredentialStore.find`."""
@@ -68,11 +61,7 @@ class KeyringInventory:
         return done
 
     def _record(self, profile: Profile, holds: bool) -> None:
-        key = _profile_upstream(profile)
+        key = UpstreamId.of(profile)
         if self._has_password.get(key) is not holds:
             self._has_password[key] = holds
             self._on_change()
-
-
-def _profile_upstream(profile: Profile) -> ProfileUpstream:
-    return profile.id, str(profile.upstream)

@@ -44,7 +44,7 @@ class LocalPort:
 
         Args:
             engine: Listens.
-            publisher: Publishes the state of the listener to the front ends.
+            publisher: Receives the state of the listener.
             names: Looks up the program that uses a port.
             other_loopback: Listens on the other address of ``localhost``, too.
             on_ready: Called with the local address once programs can connect.
@@ -80,7 +80,7 @@ class LocalPort:
                     logger.error("%s: %s", problem.title, problem.body)
                 self._publisher.set_listen_failed(problem, free_port)
             else:
-                return None
+                break
             await self._wait_to_listen_again()
         return None
 

@@ -41,9 +41,11 @@ from trayproxy.service.request_handler import RequestHandler
 from trayproxy.service.router import Router
 from trayproxy.service.schemes import service_schemes
 from trayproxy.service.status_publisher import StatusPublisher, StatusSources
+from trayproxy.service.upstream_status import UpstreamStatus
 
 if TYPE_CHECKING:
     from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
+    from trayproxy.service.own_requests.profile_check import ProfileCheck
     from trayproxy.service.own_requests.save_login import SaveOutcome
 
 logger = logging.getLogger(__name__)
@@ -74,8 +76,7 @@ def limits_for(descriptors: int) -> EngineLimits:
     """Return the engine's limits for a process with this many descriptors.
 
     Each client needs two descriptors. A tenth of all descriptors, and at least `OWN_DESCRIPTORS`,
-    is reserved for other uses. A client beyond the limit receives a 503, for which descriptors are
-    still free.
+    is reserved for other uses.
     """
     for_clients = min(descriptors * 9 // 20, (descriptors - OWN_DESCRIPTORS) // 2)
     return replace(LIMITS, max_clients=max(1, min(LIMITS.max_clients, for_clients)))
@@ -129,13 +130,7 @@ def make_desk(
 ) -> DeskParts:
     """Return a new sign-in desk with its keyring and its history.
 
-    Args:
-        loop: The event loop.
-        paths: The location of the history.
-        listener: Receives the changes of the desk.
-        names: Looks up the programs of requests.
-        saves_passwords: True to save passwords in the keyring, and their fingerprints in the
-            history.
+    With `saves_passwords`, the keyring keeps passwords and the history keeps their fingerprints.
     """
     store: CredentialStore = NullCredentialStore()
     if saves_passwords:
@@ -158,11 +153,66 @@ def make_desk(
     return DeskParts(desk, keyring, history)
 
 
-class Service:
-    """All parts of the service, and the order in which they start and stop.
+@dataclass(frozen=True, slots=True)
+class OwnRequests:
+    """Starts TrayProxy's own requests; imports their modules on first use: many runs need none.
 
-    The class only connects the parts.
+    Attributes:
+        logins: The desk, the keyring and the history, which provide and record logins.
+        engine: Has the connector to the upstreams.
+        store: Has the names of the profiles.
+        upstream: Receives the sign-in page of the network.
     """
+
+    logins: DeskParts
+    engine: Engine
+    store: SettingsStore
+    upstream: UpstreamStatus
+
+    def check(self, profile: Profile, url: str) -> "ProfileCheck":
+        """Return a test of a profile, which fetches the URL.
+
+        Raises:
+            MessageError: The URL is not a plain http URL.
+        """
+        from trayproxy.service.own_requests.profile_check import ProfileCheck
+
+        return ProfileCheck(profile, url, self._tools())
+
+    async def verify(self, profile: Profile, target: str) -> bool:
+        """Verify the desk's login for a profile; see `trial.verify_login`."""
+        from trayproxy.service.own_requests.trial import verify_login
+
+        return await verify_login(self._tools(), profile, target)
+
+    async def verify_and_save(
+        self, profile: Profile, login: Login, is_typed: bool
+    ) -> "SaveOutcome":
+        """Save a login once its proxy has accepted it; see `save_login.verify_and_save`."""
+        from trayproxy.service.own_requests.save_login import SaveTools, verify_and_save
+
+        context, name_of = self.engine.context, self.store.config.name_of
+        is_own = context.own_address.is_among
+        tools = SaveTools(self.logins.keyring, self.logins.history, context.limits, name_of, is_own)
+        return await verify_and_save(tools, profile, login, is_typed=is_typed)
+
+    def _tools(self) -> "OwnRequestTools":
+        from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
+
+        context = self.engine.context
+        return OwnRequestTools(
+            self.logins.desk.broker,
+            context.connector,
+            self.engine.auth.handshake_threads,
+            context.limits,
+            context.own_address.via,
+            asyncio.get_running_loop().time,
+            self.upstream.captive_portal_found,
+        )
+
+
+class Service:
+    """Connects the parts of the service, and starts and stops them in order."""
 
     def __init__(
         self,
@@ -172,14 +222,7 @@ class Service:
         on_ready: Callable[[str], None],
         limits: EngineLimits,
     ) -> None:
-        """Load the settings and create the parts; `run` starts them.
-
-        Args:
-            loop: The running event loop.
-            options: The command line's options.
-            paths: The locations of the service's files.
-            on_ready: Called with the local address once programs can connect.
-            limits: The limits of the engine.
+        """Load the settings and create the parts; `run` starts them. See `run` for the arguments.
 
         Raises:
             OwnerUnknownError: The system does not report the owner of a connection, and the
@@ -189,8 +232,6 @@ class Service:
         self._stop = asyncio.Event()
         self._store = SettingsStore(paths.config_file, paths.state / "last-good.toml")
         problem = load_settings(self._store)
-        configured = self._store.config.listen
-        host, port = options.listen or (configured.host, configured.port)
         self._front_ends = FrontEnds()
         self._publisher = StatusPublisher(
             loop, self._front_ends.send_status, self._front_ends.has_subscribers
@@ -201,66 +242,81 @@ class Service:
             paths,
             DeskChanges(self._front_ends, self._publisher.publish_soon),
             self._process_names,
-            # With an upstream for this run only, nothing is written, neither settings nor
-            # passwords.
+            # With an upstream for this run only, neither settings nor passwords are written.
             saves_passwords=options.upstream is None,
         )
-        self._desk = desk = logins.desk
+        self._desk = logins.desk
         self._presence = Presence(loop, self._screen_locked)
         self._refused_clients = RefusedClientReporter(
             loop, self._process_names, self._publisher.set_refused_clients
         )
         self._access_control = make_access_control(
-            configured.allow_users, self._refused_clients.record
+            self._store.config.listen.allow_users, self._refused_clients.record
         )
         router = Router()
+        self._engine = self._make_engine(loop, router, limits)
+        self._publisher.attach(
+            StatusSources(logins.desk, self._engine.context.counters, logins.keyring),
+            self._engine.address,
+        )
+        self._apply_access_settings(problem)
+        self._port = self._make_port(loop, on_ready)
+        self._profiles = ProfileChanges(
+            logins.desk, self._store, router, self._publisher, self._engine.forget_connections
+        )
+        self._server = Server(paths, self._make_request_handler(logins))
+
+    def _make_engine(
+        self, loop: asyncio.AbstractEventLoop, router: Router, limits: EngineLimits
+    ) -> Engine:
+        configured = self._store.config.listen
+        host, port = self._options.listen or (configured.host, configured.port)
         parts = EngineParts(
-            desk.broker,
+            self._desk.broker,
             router.route,
             self._publisher.upstream,
             limits,
             access_control=self._access_control,
-            on_network_changed=desk.network_changed,
+            on_network_changed=self._desk.network_changed,
         )
-        self._engine = engine = Engine(loop, parts, host, port)
-        self._publisher.attach(
-            StatusSources(desk, engine.context.counters, logins.keyring), engine.address
+        return Engine(loop, parts, host, port)
+
+    def _make_port(
+        self, loop: asyncio.AbstractEventLoop, on_ready: Callable[[str], None]
+    ) -> LocalPort:
+        other_loopback = OtherLoopback(
+            loop, self._engine, self._process_names, self._publisher.set_other_loopback
         )
-        self._apply_access_settings(problem)
-        self._port = LocalPort(
-            engine,
+        return LocalPort(
+            self._engine,
             self._publisher,
             self._process_names,
-            OtherLoopback(loop, engine, self._process_names, self._publisher.set_other_loopback),
+            other_loopback,
             on_ready,
             self._stop,
-            waits=options.wait_for_port,
+            waits=self._options.wait_for_port,
         )
-        make_tools = partial(_own_request_tools, desk, engine, limits, self._publisher)
-        self._profiles = ProfileChanges(
-            desk=desk,
-            store=self._store,
-            router=router,
-            publisher=self._publisher,
-            forget_connections=engine.forget_connections,
-        )
-        desk.send_own_request = partial(_verify_login, make_tools)
+
+    def _make_request_handler(self, logins: DeskParts) -> RequestHandler:
+        """Return the handler of the front ends' requests, and connect the desk to its parts."""
+        desk, engine = logins.desk, self._engine
+        own_requests = OwnRequests(logins, engine, self._store, self._publisher.upstream)
+        desk.send_own_request = own_requests.verify
         desk.broker.addresses_of = engine.context.connector.addresses_of
         desk.on_user_name = self._profiles.save_user_name
-        handler = RequestHandler(
-            desk=desk,
-            profiles=self._profiles,
-            publisher=self._publisher,
-            front_ends=self._front_ends,
-            port=self._port,
-            make_tools=make_tools,
-            presence=self._presence,
+        return RequestHandler(
+            desk,
+            self._profiles,
+            self._publisher,
+            self._front_ends,
+            self._port,
+            self._presence,
+            own_requests.check,
+            own_requests.verify_and_save,
             forget_connections=engine.forget_connections,
             quit_now=self._stop.set,
-            verify_and_save=partial(_verify_and_save, logins, engine, self._store),
-            no_prompt=options.no_prompt,
+            no_prompt=self._options.no_prompt,
         )
-        self._server = Server(paths, handler)
 
     async def run(self) -> int:
         """Run until a signal or a front end ends the service; return the exit code."""
@@ -347,10 +403,8 @@ class Service:
         self._publisher.publish_soon()
 
     def _apply_access_settings(self, problem: Problem | None) -> None:
-        """Apply the settings for access control, and publish their problems as notices.
-
-        Args:
-            problem: A problem of the settings file itself, None if it has none.
+        """Apply the settings for access control; publish their problems and the problem of the
+        settings file itself.
         """
         about_users = apply_allowed_users(
             self._access_control, self._store.config.listen.allow_users
@@ -367,53 +421,6 @@ class Service:
         self._publisher.close()
         self._refused_clients.close()
         self._process_names.close()
-
-
-async def _verify_and_save(
-    logins: DeskParts,
-    engine: Engine,
-    store: SettingsStore,
-    profile: Profile,
-    login: Login,
-    is_typed: bool,
-) -> "SaveOutcome":
-    # Here, since few runs save a login by a command.
-    from trayproxy.service.own_requests import save_login
-
-    tools = save_login.SaveTools(
-        logins.keyring,
-        logins.history,
-        engine.context.limits,
-        store.config.name_of,
-        engine.context.own_address.is_among,
-    )
-    return await save_login.verify_and_save(tools, profile, login, is_typed=is_typed)
-
-
-def _own_request_tools(
-    desk: Desk, engine: Engine, limits: EngineLimits, publisher: StatusPublisher
-) -> "OwnRequestTools":
-    # Here, since many runs need no request of their own.
-    from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
-
-    return OwnRequestTools(
-        desk.broker,
-        engine.context.connector,
-        engine.auth.handshake_threads,
-        limits,
-        engine.context.own_address.via,
-        asyncio.get_running_loop().time,
-        publisher.upstream.captive_portal_found,
-    )
-
-
-async def _verify_login(
-    make_tools: "Callable[[], OwnRequestTools]", profile: Profile, target: str
-) -> bool:
-    # Here, since many runs need no request of their own.
-    from trayproxy.service.own_requests import trial
-
-    return await trial.verify_login(make_tools(), profile, target)
 
 
 def _call_on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
@@ -434,8 +441,7 @@ def load_settings(store: SettingsStore) -> Problem | None:
 
 
 def report_failure(problem: Problem, exit_code: ExitCode) -> int:
-    """Write a problem to standard error; return the exit code."""
-    # Standard error may be full or closed; the exit code is set in any case.
+    """Write a problem to standard error, which may be full or closed; return the exit code."""
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{problem.title}\n{problem.body} ({problem.id})\n")
         sys.stderr.flush()

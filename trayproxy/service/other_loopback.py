@@ -46,11 +46,7 @@ class OtherLoopback:
     ) -> None:
         """Create an instance; `try_now` starts it.
 
-        Args:
-            loop: The event loop.
-            listener: Opens the listening socket.
-            names: Looks up the program and the user at an address.
-            report: Called with the problem, and with None once the problem is over.
+        `report` is called with the problem, and with None once the problem is over.
         """
         self._loop = loop
         self._listener = listener
@@ -104,10 +100,10 @@ class OtherLoopback:
 
 
 def taken_by(owner: ListeningProgram, taken: str, address: str) -> Problem:
-    """Return the problem that names the program at the other address (TP-110).
+    """Return the problem of a program at the other address (TP-110).
 
     Args:
-        owner: The user and program that listen on the other address, as far as they are known.
+        owner: The program.
         taken: The other address, with its port.
         address: The address on which TrayProxy listens, with its port.
     """
@@ -115,7 +111,7 @@ def taken_by(owner: ListeningProgram, taken: str, address: str) -> Problem:
     who = f"{program} of user {user}" if user and program else program
     who = who or (f"A program of user {user}" if user else "Another program")
     process = f" Its process id is {owner.pid}." if owner.pid else ""
-    host, port = address.rpartition(":")[0], address.rpartition(":")[2]
+    host, _, port = address.rpartition(":")
     return Problem(
         "TP-110",
         f"{who} listens on {taken}",

@@ -14,11 +14,7 @@ TERMINAL = "terminal"
 
 
 def watch_system_screen_lock(on_change: "OnLockChange") -> "ScreenLockWatch":
-    """Return the watch of the system's screen lock. It is not started.
-
-    Args:
-        on_change: Called for each change of the lock state, in the thread of the watch.
-    """
+    """Return the watch of the system's screen lock. It is not started."""
     # Here, since a service without a front end with windows needs no watch.
     from trayproxy.desktop.screen_lock.factory import watch_screen_lock
 
@@ -40,11 +36,8 @@ class Presence:
     ) -> None:
         """Start with an unlocked screen.
 
-        Args:
-            loop: The event loop on which `report` is called.
-            report: Called with True when prompts would open behind the lock, and with False
-                afterwards.
-            make_watch: Creates the watch of the system's screen lock.
+        `report` is called on the loop with True when prompts would open behind the lock, and with
+        False afterwards.
         """
         self._loop = loop
         self._report = report

@@ -20,15 +20,13 @@ if TYPE_CHECKING:
     from trayproxy.desktop.process_lookup.base import RunningProgram
 
 
+Connection = tuple[Endpoint, Endpoint]
+"""TrayProxy's and the program's socket address."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListeningProgram:
-    """The program that listens at an address, as far as the system reports it.
-
-    Attributes:
-        user: The name of the program's user, empty if not known.
-        program: The program's name, empty if not known.
-        pid: The process id, 0 if not known.
-    """
+    """The program that listens at an address and its user; each value is empty if not known."""
 
     user: str = ""
     program: str = ""
@@ -41,26 +39,19 @@ class ProcessNames:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = ThreadPoolExecutor(1, "names")
-        self._queue: list[
-            tuple[tuple[Endpoint, Endpoint], asyncio.Future[RunningProgram | None]]
-        ] = []
+        self._queue: list[tuple[Connection, asyncio.Future[RunningProgram | None]]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def program_of(self, pending: PendingRequest) -> Program | None:
-        """Return the client program of a request, None if it is not known.
-
-        Args:
-            pending: The request. Its `connection` is a pair of socket addresses: TrayProxy's and
-                the program's.
-        """
+        """Return the client program of a request, None if its `Connection` is not known."""
         if not isinstance(pending.connection, tuple):
             return None
         queued: asyncio.Future[RunningProgram | None] = self._loop.create_future()
         self._queue.append((pending.connection, queued))
         if self._task is None:
             self._task = self._loop.create_task(self._run_lookups())
-        programs = await queued
-        return Program(programs.name, programs.pid, pending.target) if programs else None
+        program = await queued
+        return Program(program.name, program.pid, pending.target) if program else None
 
     async def _run_lookups(self) -> None:
         """Look up all queued connections in a single scan, and repeat while connections are queued.
@@ -86,21 +77,13 @@ class ProcessNames:
     async def names_of_refused(self, connection: socket.SocketType, user: User) -> tuple[str, str]:
         """Return the names of a user and of the program at the other end of a connection.
 
-        The program's name is empty if it is not known.
-
-        Args:
-            connection: The connection. It must stay open meanwhile: a program may exit once its
-                connection is closed.
-            user: The user of the program.
+        The program's name is empty if it is not known. The connection must stay open meanwhile: a
+        program may exit once its connection is closed.
         """
         return await self._loop.run_in_executor(self._thread, _names_of_refused, connection, user)
 
     def listener_at(self, address: str) -> ListeningProgram:
-        """Return the program that listens at an address of this computer.
-
-        Args:
-            address: ``127.0.0.1:3128``.
-        """
+        """Return the program that listens at an address of this computer, ``127.0.0.1:3128``."""
         return _find_listener(address)
 
     async def find_listener(self, address: str) -> ListeningProgram:
@@ -116,7 +99,7 @@ class ProcessNames:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _programs(connections: Sequence[tuple[Endpoint, Endpoint]]) -> "list[RunningProgram | None]":
+def _programs(connections: Sequence[Connection]) -> "list[RunningProgram | None]":
     # Imported in the thread: with psutil this takes 30 ms, and is rarely needed.
     from trayproxy.desktop.process_lookup.programs import programs_of
 

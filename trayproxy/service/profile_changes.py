@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from time import time
 
@@ -22,9 +23,7 @@ logger = logging.getLogger(__name__)
 TEMPORARY_ID = "this-run"
 """The id of the profile that the options of the command line define for this run."""
 MAX_DETOUR_S = 3600
-"""Maximum number of seconds for which programs connect directly before the profile is used
-again.
-"""
+"""Maximum number of seconds after which the profile is used again after direct connections."""
 
 
 class UnknownProfileError(Exception):
@@ -33,10 +32,6 @@ class UnknownProfileError(Exception):
 
 def first_profile(options: RunOptions, config: Config) -> Profile | None:
     """Return the profile to start with; None if there is none.
-
-    Args:
-        options: The options of the command line.
-        config: The settings.
 
     Raises:
         ProfileError: No profile has the given name, or the given profile is invalid.
@@ -77,7 +72,6 @@ class ProfileChanges:
 
     def __init__(
         self,
-        *,
         desk: Desk,
         store: SettingsStore,
         router: Router,
@@ -86,12 +80,7 @@ class ProfileChanges:
     ) -> None:
         """Create an instance without an active profile; call `start` next.
 
-        Args:
-            desk: The sign-in desk.
-            store: The settings.
-            router: Chooses the route of each request.
-            publisher: Publishes the status to the front ends.
-            forget_connections: Closes the idle upstream connections.
+        `forget_connections` closes the idle upstream connections.
         """
         self._desk = desk
         self._store = store
@@ -102,14 +91,11 @@ class ProfileChanges:
         self._user_saves: set[asyncio.Task[None]] = set()
         self._temporary: Profile | None = None
         self._detour_timer: asyncio.TimerHandle | None = None
-        """The timer that ends a temporary direct connection, None if there is none."""
 
     def start(self, profile: Profile | None, *, directly: bool = False) -> None:
         """Start with this profile. A profile outside the settings is for this run only.
 
-        Args:
-            profile: The profile; None for none.
-            directly: True if there is no profile and programs connect directly.
+        Without a profile, programs connect directly if `directly` is True.
 
         Raises:
             ProfileError: A bypass rule of the profile is invalid.
@@ -189,11 +175,7 @@ class ProfileChanges:
         self._publisher.update_profiles(active, self._shown_profiles())
 
     async def delete(self, profile_id: str, *, forget: bool) -> Problem | None:
-        """Delete a profile from the settings.
-
-        Args:
-            profile_id: The id of the profile.
-            forget: True to remove the profile's login from the keyring, too.
+        """Delete a profile from the settings, and its login from the keyring if `forget` is True.
 
         Returns:
             Why the login was not removed, None if it was.
@@ -235,7 +217,6 @@ class ProfileChanges:
             await self._save(lambda config: config.with_active(profile_id))
 
     def _start_detour(self, profile: Profile, for_s: int) -> None:
-        """Connect directly for some seconds, and use this profile again afterwards."""
         self._end_detour()
         self._detour_timer = asyncio.get_running_loop().call_later(
             for_s, self._detour_ended, profile.id
@@ -245,12 +226,10 @@ class ProfileChanges:
 
     def _detour_ended(self, profile_id: str) -> None:
         self._end_detour()
-        try:
+        profile = None
+        with suppress(UnknownProfileError):  # The profile may have been deleted meanwhile.
             profile = self.get(profile_id)
-        except UnknownProfileError:
-            self._switch(None, directly=False)  # The profile was deleted meanwhile.
-        else:
-            self._switch(profile, directly=False)
+        self._switch(profile, directly=False)
 
     def _end_detour(self) -> None:
         """Cancel the timer: the current route becomes permanent."""
@@ -296,10 +275,6 @@ class ProfileChanges:
         """Change the settings file in a thread, because writing waits for the disk.
 
         If the file was changed outside, it is loaded first, so no change is lost.
-
-        Raises:
-            SettingsError: The file was not written.
-            ProfileError: The change is invalid.
         """
         async with self._save_lock:
             if await asyncio.to_thread(self._store.is_changed_on_disk):

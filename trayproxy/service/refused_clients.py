@@ -23,9 +23,7 @@ logger = logging.getLogger(__name__)
 LOG_INTERVAL_S = 60.0
 """Minimum number of seconds between two log lines about one user."""
 MAX_USERS = 100
-"""Maximum number of users with a report of their own; the reports are discarded when there are
-more.
-"""
+"""Maximum number of users with a report; the reports are discarded when there are more."""
 
 
 @dataclass(slots=True)
@@ -54,13 +52,7 @@ class RefusedClientReporter:
         names: ProcessNames,
         on_change: Callable[[RefusedClients], None],
     ) -> None:
-        """Create a reporter.
-
-        Args:
-            loop: The event loop.
-            names: Looks up names.
-            on_change: Called with the totals after each refused connection.
-        """
+        """Create a reporter; `on_change` receives the totals after each refused connection."""
         self._loop = loop
         self._names = names
         self._on_change = on_change

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trayproxy.auth.login import Login
@@ -48,7 +49,7 @@ from trayproxy.service.profile_changes import ProfileChanges, UnknownProfileErro
 from trayproxy.service.status_publisher import StatusPublisher
 
 if TYPE_CHECKING:
-    from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
+    from trayproxy.service.own_requests.profile_check import ProfileCheck
     from trayproxy.service.own_requests.save_login import SaveOutcome
 
 NO_SUCH_PROFILE = Problem(
@@ -63,61 +64,43 @@ NO_WINDOW = Problem(
     "TP-703", "There is no window to show", "TrayProxy runs without its tray. Start trayproxy."
 )
 
-VerifyAndSave = Callable[[Profile, Login, bool], Awaitable["SaveOutcome"]]
-"""Verifies a profile's login and saves it if it is right. The flag is True for a login typed just
-now.
-"""
 
-
+@dataclass(eq=False)
 class RequestHandler:
-    """Carries out the requests of front ends (`trayproxy.control.server.Handler`)."""
+    """Carries out the requests of front ends (`trayproxy.control.server.Handler`).
 
-    def __init__(
-        self,
-        *,
-        desk: Desk,
-        profiles: ProfileChanges,
-        publisher: StatusPublisher,
-        front_ends: FrontEnds,
-        port: LocalPort,
-        make_tools: "Callable[[], OwnRequestTools]",
-        presence: Presence,
-        forget_connections: Callable[[], None],
-        quit_now: Callable[[], None],
-        verify_and_save: VerifyAndSave,
-        no_prompt: bool,
-    ) -> None:
-        """Create a handler.
+    Attributes:
+        desk: Has the prompts and the logins.
+        profiles: Changes the profiles.
+        publisher: Has the status.
+        front_ends: The connected front ends.
+        port: The local port.
+        presence: Receives the names of the connected front ends, and each use of a window.
+        make_check: Returns a test of a profile, which fetches the URL.
+        verify_and_save: Verifies a profile's login, which was just typed or not, and saves it.
+        forget_connections: Closes the idle upstream connections.
+        quit_now: Ends the service.
+        no_prompt: True if the user must not be prompted.
+    """
 
-        Args:
-            desk: The sign-in desk.
-            profiles: Changes the profiles.
-            publisher: Publishes the status to the front ends.
-            front_ends: The connected front ends.
-            port: The local port.
-            make_tools: Returns the tools for profile tests.
-            presence: Receives the names of the connected front ends, and each use of a window.
-            forget_connections: Closes the idle upstream connections.
-            quit_now: Ends the service.
-            verify_and_save: Verifies a login, and saves it in the keyring if it is right.
-            no_prompt: True if the user must not be prompted.
-        """
-        self._desk = desk
-        self._profiles = profiles
-        self._publisher = publisher
-        self._front_ends = front_ends
-        self._port = port
-        self._make_tools = make_tools
-        self._presence = presence
-        self._forget_connections = forget_connections
-        self._quit_now = quit_now
-        self._verify_and_save = verify_and_save
-        self._no_prompt = no_prompt
-        self._checks: dict[Session, set[asyncio.Task[tuple[Step, ...]]]] = {}
+    desk: Desk
+    profiles: ProfileChanges
+    publisher: StatusPublisher
+    front_ends: FrontEnds
+    port: LocalPort
+    presence: Presence
+    make_check: "Callable[[Profile, str], ProfileCheck]"
+    verify_and_save: "Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]"
+    forget_connections: Callable[[], None]
+    quit_now: Callable[[], None]
+    no_prompt: bool
+    _checks: dict[Session, set[asyncio.Task[tuple[Step, ...]]]] = field(
+        default_factory=dict, init=False
+    )
 
     def attached(self, session: Session) -> None:
-        """Register the session of a front end after its `Hello`."""
-        self._front_ends.add(session)
+        """Register the session of a front end."""
+        self.front_ends.add(session)
         self._update_front_ends()
 
     def detached(self, session: Session) -> None:
@@ -125,15 +108,15 @@ class RequestHandler:
 
         Open prompts stay open for the next front end.
         """
-        self._front_ends.remove(session)
+        self.front_ends.remove(session)
         for check in self._checks.pop(session, ()):
             check.cancel()
         self._update_front_ends()
 
     def _update_front_ends(self) -> None:
-        names = [] if self._no_prompt else self._front_ends.names_with_prompts()
-        self._presence.set_front_ends(names)
-        self._desk.set_front_end_count(len(names))
+        names = [] if self.no_prompt else self.front_ends.names_with_prompts()
+        self.presence.set_front_ends(names)
+        self.desk.set_front_end_count(len(names))
 
     async def handle(self, session: Session, request: Request) -> Reply:
         """Handle a request; turn exceptions about settings and profiles into a `Failed` reply."""
@@ -153,17 +136,17 @@ class RequestHandler:
             case Hello():
                 return Done()
             case GetStatus():
-                return self._publisher.status()
+                return self.publisher.status()
             case Subscribe():
                 return self._subscribe(session)
             case SaveProfile(profile):
-                await self._profiles.save(profile)
+                await self.profiles.save(profile)
                 return Done()
             case DeleteProfile(profile_id, forget):
-                problem = await self._profiles.delete(profile_id, forget=forget)
+                problem = await self.profiles.delete(profile_id, forget=forget)
                 return _reply(problem, ExitCode.KEYRING)
             case UseProfile(profile_id, for_s):
-                await self._profiles.use(profile_id, for_s)
+                await self.profiles.use(profile_id, for_s)
                 return Done()
             case UsePort(port):
                 return self._use_port(port)
@@ -172,62 +155,59 @@ class RequestHandler:
             case SignInNow(profile_id):
                 return self._sign_in_now(profile_id)
             case AnswerPrompt(number, login, remember):
-                return _reply(self._desk.answer_prompt(number, login, remember), ExitCode.SIGN_IN)
+                return _reply(self.desk.answer_prompt(number, login, remember), ExitCode.SIGN_IN)
             case DeclinePrompt(number, snooze):
-                self._desk.decline_prompt(number, snooze)
+                self.desk.decline_prompt(number, snooze)
                 return Done()
             case KeepPromptOpen(number):
-                self._desk.keep_prompt_open(number)
+                self.desk.keep_prompt_open(number)
                 return Done()
             case SaveLogin():
                 return await self._save_login(request)
             case ForgetLogin(profile_id):
-                found = self._profiles.get(profile_id)
-                self._forget_connections()
-                return _reply(await self._desk.forget(found), ExitCode.KEYRING)
+                found = self.profiles.get(profile_id)
+                self.forget_connections()
+                return _reply(await self.desk.forget(found), ExitCode.KEYRING)
             case ShowWindow(token):
                 return self._show_window(token)
             case Quit():
-                self._front_ends.broadcast(Quitting())
-                self._quit_now()
+                self.front_ends.broadcast(Quitting())
+                self.quit_now()
                 return Done()
 
     async def _save_login(self, request: SaveLogin) -> Reply:
-        profile, login = self._profiles.get(request.profile_id), request.login
-        outcome = await self._verify_and_save(profile, login, request.is_typed)
+        profile, login = self.profiles.get(request.profile_id), request.login
+        outcome = await self.verify_and_save(profile, login, request.is_typed)
         if outcome.is_right:
             # The desk may still have an older login in memory.
-            self._desk.preload(profile, login, is_proved=True)
-            await self._profiles.wait_for_user_names()  # The next command must see the user name.
+            self.desk.preload(profile, login, is_proved=True)
+            await self.profiles.wait_for_user_names()  # The next command must see the user name.
             return KeptInMemory(outcome.problem) if outcome.problem else Done()
         assert outcome.problem is not None  # A login that is not right was not saved.
         return Failed(outcome.problem, exit_code_for(outcome.problem))
 
     def _subscribe(self, session: Session) -> Reply:
-        for prompt in self._desk.prompts():
+        for prompt in self.desk.prompts():
             session.send_event(PromptChanged(prompt))
-        self._publisher.watch_traffic()
-        return self._publisher.status()
+        self.publisher.watch_traffic()
+        return self.publisher.status()
 
     def _show_window(self, token: str) -> Reply:
-        if not self._front_ends.has_tray:
+        if not self.front_ends.has_tray:
             return Failed(NO_WINDOW, ExitCode.NOT_RUNNING)
-        self._presence.user_active()
-        self._front_ends.broadcast(ShowRequested(token))
+        self.presence.user_active()
+        self.front_ends.broadcast(ShowRequested(token))
         return Done()
 
     def _sign_in_now(self, profile_id: str) -> Reply:
-        profile = self._profiles.get(profile_id)
-        self._presence.user_active()
-        return _reply(self._desk.sign_in_now(profile), ExitCode.SIGN_IN)
+        profile = self.profiles.get(profile_id)
+        self.presence.user_active()
+        return _reply(self.desk.sign_in_now(profile), ExitCode.SIGN_IN)
 
     async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
         checked = check_profile(profile)
-        # Here, since few runs test a profile.
-        from trayproxy.service.own_requests.profile_check import ProfileCheck
-
         try:
-            check = ProfileCheck(checked, url, self._make_tools())
+            check = self.make_check(checked, url)
         except MessageError as error:
             problem = Problem("TP-807", "This address cannot be fetched", f"{url}: {error}.")
             return Failed(problem, ExitCode.FAILED)
@@ -241,11 +221,11 @@ class RequestHandler:
 
     def _use_port(self, port: int) -> Reply:
         if port == 0:
-            problem = self._port.return_to_configured()
+            problem = self.port.return_to_configured()
             return Done() if problem is None else Failed(problem, ExitCode.PORT)
-        if self._publisher.own_values.listener is not ListenerState.FAILED:
+        if self.publisher.own_values.listener is not ListenerState.FAILED:
             return Failed(ALREADY_LISTENING, ExitCode.FAILED)
-        self._port.use(check_port(port))
+        self.port.use(check_port(port))
         return Done()
 
 

@@ -22,11 +22,9 @@ class Router:
         self._direct_route: Route | None = None
 
     def use(self, profile: Profile | None, *, directly: bool = False) -> None:
-        """Switch to a profile. Running requests keep their route.
+        """Switch to a profile, or to none and to direct connections if `directly` is True.
 
-        Args:
-            profile: The profile to use.
-            directly: True to use no profile, and send requests to their targets.
+        Running requests keep their route.
 
         Raises:
             ProfileError: A bypass rule is invalid.

@@ -29,13 +29,7 @@ TRAFFIC_INTERVAL_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class StatusSources:
-    """The parts of the service from which the status is read when it is published.
-
-    Attributes:
-        desk: The sign-in desk.
-        counters: The traffic counters of the engine.
-        inventory: The passwords in the keyring.
-    """
+    """The parts of the service from which the status is read when it is published."""
 
     desk: Desk
     counters: Counters
@@ -70,7 +64,6 @@ class StatusPublisher:
         self._send = send
         self._has_subscribers = has_subscribers
         self.own_values = Status(__version__, os.getpid(), ListenerState.STARTING, "")
-        """The fields of the status that the service has set."""
         self._sources: StatusSources | None = None
         self._other_loopback: Problem | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -87,23 +80,15 @@ class StatusPublisher:
     def switch_profile(
         self, profile: Profile | None, profiles: tuple[Profile, ...], *, direct: bool = False
     ) -> None:
-        """Set the profiles. The state of another active profile's upstream is unknown.
+        """Set the active profile and all profiles in menu order.
 
-        Args:
-            profile: The active profile.
-            profiles: All profiles in menu order.
-            direct: True if programs connect directly.
+        The state of another active profile's upstream is unknown.
         """
         self.upstream.use(profile, is_same=profile == self.own_values.profile)
         self._set(profile=profile, profiles=profiles, direct=direct)
 
     def update_profiles(self, profile: Profile | None, profiles: tuple[Profile, ...]) -> None:
-        """Replace the profiles by copies with other user names; the upstream's state is kept.
-
-        Args:
-            profile: The active profile.
-            profiles: All profiles in menu order.
-        """
+        """Replace the profiles by copies with other user names; the upstream's state is kept."""
         self.upstream.use(profile, is_same=True)
         self._set(profile=profile, profiles=profiles)
 
@@ -113,12 +98,7 @@ class StatusPublisher:
         self._set(direct_until=until)
 
     def set_listening(self, address: str, wanted_port: int = 0) -> None:
-        """Record that programs can connect.
-
-        Args:
-            address: The local address.
-            wanted_port: The configured port if this run uses another port, else 0.
-        """
+        """Record that programs can connect; see `Status` for the arguments."""
         self._set(
             listener=ListenerState.UP,
             address=address,
@@ -128,12 +108,7 @@ class StatusPublisher:
         )
 
     def set_listen_failed(self, problem: Problem, spare_port: int = 0) -> None:
-        """Record that programs cannot connect.
-
-        Args:
-            problem: Why.
-            spare_port: A free port, 0 if none is known.
-        """
+        """Record that programs cannot connect; see `Status` for the arguments."""
         self._set(listener=ListenerState.FAILED, problem=problem, spare_port=spare_port)
 
     def set_refused_clients(self, refused_clients: RefusedClients) -> None:
@@ -150,7 +125,6 @@ class StatusPublisher:
         self.publish_soon()
 
     def _set(self, **fields: object) -> None:
-        """Set fields of the status."""
         self.own_values = replace(self.own_values, **fields)
         self.publish_soon()
 
@@ -210,7 +184,6 @@ class StatusPublisher:
         return self._with_sign_in(status, self._sources)
 
     def _other_port_notices(self) -> tuple[Problem, ...]:
-        """Return the notice about a port different from the configured port."""
         wanted_port, address = self.own_values.wanted_port, self.own_values.address
         if not wanted_port:
             return ()

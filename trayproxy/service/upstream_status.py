@@ -34,11 +34,7 @@ class UpstreamStatus:
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
-        """Create the record of an unknown upstream.
-
-        Args:
-            on_change: Called after each change.
-        """
+        """Create the record of an unknown upstream; `on_change` is called after each change."""
         self.state = UpstreamState.UNKNOWN
         self.since = time()
         self.problem: Problem | None = None
@@ -49,12 +45,7 @@ class UpstreamStatus:
         self._on_change = on_change
 
     def use(self, profile: Profile | None, *, is_same: bool) -> None:
-        """Set the active profile.
-
-        Args:
-            profile: The profile.
-            is_same: False to forget the state of the upstream.
-        """
+        """Set the active profile; forget the state of the upstream unless `is_same`."""
         self._profile = profile
         if not is_same:
             self._reached_route = self.sign_in_demand = None
@@ -63,8 +54,7 @@ class UpstreamStatus:
     @property
     def notices(self) -> tuple[Problem, ...]:
         """The notices about a fallback in use, and about a captive portal."""
-        fallback = self._fallback_notice()
-        return tuple(notice for notice in (fallback, self._portal) if notice is not None)
+        return tuple(filter(None, (self._fallback_notice(), self._portal)))
 
     # --- trayproxy.engine.context.UpstreamObserver ---
 
@@ -82,12 +72,9 @@ class UpstreamStatus:
             self._on_change()
 
     def captive_portal_found(self, route: Route, url: str) -> None:
-        """Record the network's sign-in page.
+        """Record the URL of the network's sign-in page, which is untrusted.
 
-        Args:
-            route: The route of the response with the page; the request was a program's or
-                TrayProxy's.
-            url: The URL of the page. Untrusted.
+        The request on this route was a program's or TrayProxy's.
         """
         ours, theirs = self._profile, route.profile
         if ours is not None and theirs is not None and ours.id == theirs.id:
@@ -114,7 +101,6 @@ class UpstreamStatus:
         self._on_change()
 
     def _fallback_notice(self) -> Problem | None:
-        """Return the notice about a fallback in use instead of the preferred upstream."""
         profile = self._profile
         upstream = self._reached_route.upstream if self._reached_route else None
         if profile is None or upstream is None or upstream == profile.upstream:

@@ -28,7 +28,6 @@ from trayproxy.http.request import Request, parse_request
 from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn
 
-STEPS = ("find", "connect", "encryption", "challenge", "sign-in", "fetch")
 FALLBACK = "fallback"
 
 SIGN_IN_NOT_SET = Problem(
@@ -69,11 +68,7 @@ def request_for(url: str) -> Request:
 
 
 class StepFailedError(Exception):
-    """The current step failed; the test ends.
-
-    Attributes:
-        problem: Why the step failed.
-    """
+    """The current step failed with a problem; the test ends."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.title)
@@ -84,12 +79,7 @@ class ProfileCheck:
     """One test of a profile."""
 
     def __init__(self, profile: Profile, url: str, tools: OwnRequestTools) -> None:
-        """Create a test.
-
-        Args:
-            profile: The profile.
-            url: The URL to fetch through the profile.
-            tools: The tools for own requests.
+        """Create a test, which fetches a URL through the profile.
 
         Raises:
             MessageError: The URL is not a plain http URL.
@@ -104,23 +94,23 @@ class ProfileCheck:
 
     async def run(self) -> tuple[Step, ...]:
         """Run the test; return all steps, including those that were not tried."""
-        actions = (
-            self._find,
-            self._connect,
-            self._encrypt,
-            self._challenge,
-            self._sign_in,
-            self._fetch,
-        )
+        actions = {
+            "find": self._find,
+            "connect": self._connect,
+            "encryption": self._encrypt,
+            "challenge": self._challenge,
+            "sign-in": self._sign_in,
+            "fetch": self._fetch,
+        }
         try:
-            for name, action in zip(STEPS, actions, strict=True):
+            for name, action in actions.items():
                 step = await self._run_step(name, action)
                 self._done.append(step)
                 if step.state is StepState.FAILED:
                     break
         finally:
             self._own.close()
-        missing = (Step(name, StepState.NOT_TRIED) for name in STEPS[len(self._done) :])
+        missing = (Step(name, StepState.NOT_TRIED) for name in [*actions][len(self._done) :])
         fallbacks = [
             await self._run_step(FALLBACK, partial(self._reach_fallback, route=route))
             for route in self._route.fallbacks
@@ -159,11 +149,12 @@ class ProfileCheck:
         return replace(step, detail=str(found[0][4][0]))
 
     async def _connect(self, step: Step) -> Step:
-        connection = await self._tools.connector.connect(
-            self._own.connect_request(self._route, None)
-        )
-        connection.close()
+        await self._try_connection(self._route)
         return replace(step, detail=f"port {self._profile.upstream.port}")
+
+    async def _try_connection(self, route: Route) -> None:
+        connection = await self._tools.connector.connect(self._own.connect_request(route, None))
+        connection.close()
 
     async def _encrypt(self, step: Step) -> Step:
         scheme = self._profile.upstream.scheme
@@ -184,8 +175,7 @@ class ProfileCheck:
         assert upstream is not None
         if upstream.scheme is ProxyScheme.HTTPS:
             return replace(step, detail=f"{upstream}: {await self._encryption(route)}")
-        connection = await self._tools.connector.connect(self._own.connect_request(route, None))
-        connection.close()
+        await self._try_connection(route)
         return replace(step, detail=str(upstream))
 
     async def _challenge(self, step: Step) -> Step:
@@ -217,13 +207,12 @@ class ProfileCheck:
             raise StepFailedError(REFUSED_AGAIN)
         response = outcome.response
         assert response is not None  # Only a tunnel has no response.
-        reason = response.reason.decode("latin-1")
-        detail = f"{response.status} {reason}".strip()
-        if response.status >= 400:
-            return replace(
-                step, state=StepState.FAILED, detail=detail, problem=self._page_problem(response)
-            )
-        return replace(step, detail=detail)
+        step = replace(
+            step, detail=f"{response.status} {response.reason.decode('latin-1')}".strip()
+        )
+        if response.status < 400:
+            return step
+        return replace(step, state=StepState.FAILED, problem=self._page_problem(response))
 
     def _page_problem(self, response: Response) -> Problem:
         """Return the problem of a page with an error status (RFC 9110, section 15.5)."""

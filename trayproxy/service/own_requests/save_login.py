@@ -41,14 +41,11 @@ NOT_CHECKED = Problem(
     "The proxy did not answer, did not ask for a password, or did not say whether it accepts this "
     "one. Nothing was saved.",
 )
-
-
 NO_SAFE_KEYRING = Problem(
     NO_KEYRING.id,
     NO_KEYRING.title,
     f"{NO_KEYRING.body} Start TrayProxy first: it keeps the password in memory while it runs.",
 )
-
 _NO_STORE_STATES = (KeyringState.MISSING, KeyringState.UNSAFE, KeyringState.OFF)
 
 
@@ -57,9 +54,7 @@ class SaveTools:
     """The parts for verifying and saving a login.
 
     Attributes:
-        keyring: The keyring.
         history: The rejected logins of this run and of earlier runs.
-        limits: The engine's limits.
         name_of: Returns the name of the profile with this id, empty if it no longer exists.
         is_own: Returns True if any of these addresses is TrayProxy's own listener.
         keeps_in_memory: True if a running service can use a login without a keyring.
@@ -91,12 +86,7 @@ async def verify_and_save(
 ) -> SaveOutcome:
     """Save a login once its proxy has accepted it.
 
-    Args:
-        tools: The tools for verifying and saving.
-        profile: The profile of the login.
-        login: The login.
-        is_typed: True if the user has just typed the login; it is then tried even if it was
-            rejected before.
+    A login that the user has just typed (`is_typed`) is tried even if it was rejected before.
     """
     loop = asyncio.get_running_loop()
     status = await asyncio.wrap_future(tools.keyring.survey())
@@ -151,15 +141,6 @@ def verify_and_save_offline(
 ) -> Problem | None:
     """Save a login as `verify_and_save` does, while no service runs.
 
-    Args:
-        paths: The location of the history.
-        keyring: The keyring.
-        profile: The profile of the login.
-        login: The login.
-        is_typed: True if the user has just typed the login.
-        name_of: Returns the name of the profile with this id, empty if it no longer exists.
-        limits: The engine's limits.
-
     Returns:
         Why the login was not saved, None if it was.
     """
@@ -167,12 +148,7 @@ def verify_and_save_offline(
     with asyncio.Runner() as runner, closing(HistoryFile(paths.sign_in_file)) as history:
         # TrayProxy does not listen here, so no upstream can be its own listener.
         tools = SaveTools(
-            keyring,
-            history,
-            limits,
-            name_of,
-            lambda addresses: False,
-            keeps_in_memory=False,
+            keyring, history, limits, name_of, lambda addresses: False, keeps_in_memory=False
         )
         return runner.run(verify_and_save(tools, profile, login, is_typed=is_typed)).problem
 
@@ -217,11 +193,8 @@ class _RecordingStore:
 
     def problem(self) -> Problem | None:
         """Return why the last login was not saved; None if it was, or if there is no result."""
-        return (
-            self._last_save.result()
-            if self._last_save is not None and self._last_save.done()
-            else None
-        )
+        saved = self._last_save
+        return saved.result() if saved is not None and saved.done() else None
 
 
 class _NullListener:
