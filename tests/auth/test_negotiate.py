@@ -33,9 +33,8 @@ class FakeTickets:
 
 
 def authenticator_with(tickets: FakeTickets, login: Login | None = None) -> Authenticator:
-    return kerberos_scheme(lambda login, host: tickets).authenticator(
-        BARE, login, "proxy.corp.example"
-    )
+    scheme = kerberos_scheme(lambda login, host: tickets.token)
+    return scheme.authenticator(BARE, login, "proxy.corp.example")
 
 
 def kind(step: Leg | Verdict) -> VerdictKind:

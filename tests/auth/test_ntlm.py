@@ -13,7 +13,7 @@ from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.ntlm import MAX_TYPE2_SIZE, ntlm_in_negotiate, ntlm_scheme, read_type2
 from trayproxy.auth.scheme import Handshake, Leg, RequestToAuthenticate, Verdict, VerdictKind
 from trayproxy.auth.spnego import NTLM_EXTRA
-from trayproxy.auth.windows import TokenError, Tokens, WindowsScheme
+from trayproxy.auth.windows import TokenError, WindowsScheme
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 
@@ -325,17 +325,13 @@ def test_no_representation_contains_the_password() -> None:
     assert second.credentials.decode() not in shown
 
 
-class BrokenTokens(Tokens):
-    """A library with an exception in the second step."""
-
-    def step(self, token: bytes | None) -> bytes:
-        if token is None:
+def test_a_failure_of_the_library_is_the_verdict() -> None:
+    def fail_on_a_challenge(message: bytes | None) -> bytes:
+        if message is None:
             return b"1"
         raise TokenError(Verdict(VerdictKind.UNUSABLE, "broken"))
 
-
-def test_a_failure_of_the_library_is_the_verdict() -> None:
-    handshake = begin(ntlm_scheme(lambda login, host, end_point: BrokenTokens()))
+    handshake = begin(ntlm_scheme(lambda login, host, end_point: fail_on_a_challenge))
     assert handshake.step(()) == Leg(b"NTLM MQ==", with_content=False)
     step = handshake.step((Challenge("ntlm", token68=TYPE_2),))
     assert step == Verdict(VerdictKind.UNUSABLE, "broken")

@@ -174,7 +174,7 @@ def test_negotiate_is_never_requested_and_the_host_is_that_of_the_profile_r_127(
     library: FakePyspnego,
 ) -> None:
     """Negotiate falls back silently from Kerberos to NTLM."""
-    NtlmLogin(LOGIN, HOST).begin(b"").step(None)
+    NtlmLogin(LOGIN, HOST).begin(b"")(None)
     KerberosTickets(LOGIN, HOST).token(b"")
     KerberosTickets(None, HOST).token(b"")
     assert [call["protocol"] for call in library.calls] == ["ntlm", "kerberos", "kerberos"]
@@ -197,7 +197,7 @@ def test_tokens_are_bound_to_tls_connections_r_127(
     assert library.bindings == [b"tls-server-end-point:\x01", b"tls-server-end-point:\x02", None]
     KerberosTickets(None, HOST).token(b"\x04")
     assert library.calls[-1]["channel_bindings"] == b"tls-server-end-point:\x04"
-    NtlmLogin(LOGIN, HOST).begin(b"\x03").step(None)
+    NtlmLogin(LOGIN, HOST).begin(b"\x03")(None)
     assert library.bindings[-1] == b"tls-server-end-point:\x03"
 
 
@@ -256,8 +256,8 @@ def test_keys_are_derived_from_a_password_once_for_all_connections(library: Fake
     messages = NtlmLogin(Login("CORP/jdoe", SECRET), HOST)
     for end_point in (b"", b"\x01", b"\x02"):
         exchange = messages.begin(end_point)
-        exchange.step(None)
-        exchange.step(b"type 2")
+        exchange(None)
+        exchange(b"type 2")
     assert [call["credential"] for call in library.calls] == [("CORP\\jdoe", SECRET)]
     first, second = b"tls-server-end-point:\x01", b"tls-server-end-point:\x02"
     assert library.bindings == [None, None, first, first, second, second]
@@ -281,8 +281,8 @@ def test_windows_computes_its_messages_itself(library: FakePyspnego) -> None:
     messages = NtlmLogin(LOGIN, HOST, ENVIRONMENT)
     for number in (1, 3):
         exchange = messages.begin(b"")
-        assert exchange.step(None) == b"token %d" % number
-        assert exchange.step(b"type 2") == b"token %d" % (number + 1)
+        assert exchange(None) == b"token %d" % number
+        assert exchange(b"type 2") == b"token %d" % (number + 1)
 
 
 def test_the_library_computes_only_the_type_1_message_outside_windows(
@@ -291,14 +291,14 @@ def test_the_library_computes_only_the_type_1_message_outside_windows(
     library.client_class = NTLMProxy
     messages = NtlmLogin(LOGIN, HOST, ENVIRONMENT)
     for _ in range(3):
-        assert messages.begin(b"").step(None) == b"token 1"
+        assert messages.begin(b"")(None) == b"token 1"
     assert library.steps == len(library.calls) == 1
 
 
 def test_the_log_on_to_windows_is_used_by_the_library(library: FakePyspnego) -> None:
     library.client_class = NTLMProxy
     messages = NtlmLogin(None, HOST, ENVIRONMENT)
-    assert [messages.begin(b"").step(None) for _ in range(2)] == [b"token 1", b"token 2"]
+    assert [messages.begin(b"")(None) for _ in range(2)] == [b"token 1", b"token 2"]
 
 
 def test_a_failed_start_is_repeated(library: FakePyspnego) -> None:
@@ -306,7 +306,7 @@ def test_a_failed_start_is_repeated(library: FakePyspnego) -> None:
     library.on_client = failing(ImportError(SECRET))
     assert verdict_of(lambda: messages.begin(b"")) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
     library.on_client = lambda: None
-    assert messages.begin(b"").step(None) == b"token 1"
+    assert messages.begin(b"")(None) == b"token 1"
 
 
 # --- error codes --------------------------------------------------------------------------------
@@ -413,10 +413,7 @@ def test_every_exception_is_a_verdict(library: FakePyspnego, error: Exception) -
     for login in (None, LOGIN):
         token = partial(KerberosTickets(login, HOST).token, b"")
         assert verdict_of(token).kind is VerdictKind.UNUSABLE
-    assert (
-        verdict_of(lambda: NtlmLogin(LOGIN, HOST).begin(b"").step(b"x")).kind
-        is VerdictKind.UNUSABLE
-    )
+    assert verdict_of(lambda: NtlmLogin(LOGIN, HOST).begin(b"")(b"x")).kind is VerdictKind.UNUSABLE
 
 
 # --- one password, one failed log-on ------------------------------------------------------------
@@ -570,7 +567,7 @@ def test_a_missing_token_of_the_library_is_a_verdict(
         assert verdict.kind is VerdictKind.UNUSABLE
         assert "ended before" in verdict.text
     for message in (None, b"type 2"):
-        verdict = verdict_of(partial(NtlmLogin(LOGIN, HOST).begin(b"").step, message))
+        verdict = verdict_of(partial(NtlmLogin(LOGIN, HOST).begin(b""), message))
         assert verdict.kind is VerdictKind.UNUSABLE
         assert "ended before" in verdict.text
 

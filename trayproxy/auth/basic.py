@@ -8,11 +8,9 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 from trayproxy.auth.login import (
-    CONTROL_CHARACTERS,
     UTF_8,
     Login,
-    LoginError,
-    check_characters,
+    check_http_login,
     encode_nfc,
     require_login,
     requires_utf_8,
@@ -26,7 +24,7 @@ class Basic:
     """The Basic scheme.
 
     Attributes:
-        encoding: The encoding of logins for challenges without ``charset``.
+        encoding: The encoding of logins for challenges without ``charset``, by Python's name.
     """
 
     encoding: str = UTF_8
@@ -39,11 +37,7 @@ class Basic:
     needs_login: bool = True
 
     def check(self, login: Login) -> None:
-        """Check that Basic can carry the login.
-
-        Raises:
-            LoginError: See `basic_credentials`.
-        """
+        """Raise the errors of `basic_credentials`."""
         basic_credentials(login)
 
     def understands(self, challenge: Challenge) -> bool:
@@ -51,11 +45,7 @@ class Basic:
         return True
 
     def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
-        """Return an authenticator with the same credentials for every request, computed once.
-
-        Raises:
-            LoginError: See `basic_credentials`; or the login is None.
-        """
+        """Return an authenticator with the same credentials for every request, computed once."""
         encoding = UTF_8 if requires_utf_8(challenge) else self.encoding
         return ConstantAuthenticator(basic_credentials(require_login(login), encoding))
 
@@ -68,18 +58,8 @@ def basic_credentials(login: Login, encoding: str = UTF_8) -> bytes:
     names another encoding: trying a second encoding automatically would cost a second failed
     log-on.
 
-    Args:
-        login: The user name and the password.
-        encoding: Python's name of the encoding.
-
     Raises:
-        LoginError: The user name contains a colon, which separates it from the password; or the
-            user name or the password contains a control character (section 2), half of a surrogate
-            pair, or a character outside the encoding.
+        LoginError: See `check_http_login`; or the login contains a character outside the encoding.
     """
-    if ":" in login.user:
-        raise LoginError(
-            "A user name cannot contain a colon with the sign-in method of this proxy."
-        )
-    check_characters(login, CONTROL_CHARACTERS)
+    check_http_login(login)
     return b"Basic " + b64encode(encode_nfc(f"{login.user}:{login.password}", encoding))

@@ -31,11 +31,9 @@ from enum import Enum
 from weakref import WeakValueDictionary
 
 from trayproxy.auth.login import (
-    CONTROL_CHARACTERS,
     UTF_8,
     Login,
-    LoginError,
-    check_characters,
+    check_http_login,
     encode_nfc,
     require_login,
     requires_utf_8,
@@ -107,32 +105,17 @@ class Digest:
     needs_login: bool = True
 
     def check(self, login: Login) -> None:
-        """Check that Digest can carry the login.
-
-        Raises:
-            LoginError: The user name contains a colon, which separates it from the realm within the
-                hash (section 4), or the user name or the password contains a control character or
-                half of a surrogate pair.
-        """
-        if ":" in login.user:
-            raise LoginError(
-                "A user name cannot contain a colon with the sign-in method of this proxy."
-            )
-        check_characters(login, CONTROL_CHARACTERS)
+        """Raise the errors of `check_http_login`."""
+        check_http_login(login)
 
     def understands(self, challenge: Challenge) -> bool:
         """Return whether a challenge has a nonce, a known algorithm and qop (section 3.3)."""
         return _Terms.of(challenge) is not None
 
     def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
-        """Return an authenticator that keeps a hash of the login, not the password.
-
-        Raises:
-            LoginError: See `check`; or the login is None, or contains a character outside the
-                encoding.
-        """
+        """Return an authenticator that keeps a hash of the login, not the password."""
         login = require_login(login)
-        self.check(login)
+        check_http_login(login)
         terms = _Terms.of(challenge)
         assert terms is not None, "only challenges that are understood get an authenticator"
         return DigestAuthenticator(terms, login, self.random, self.encoding)
@@ -145,11 +128,11 @@ class _Terms:
     Text is ISO-8859-1: each character is an octet on the wire.
 
     Attributes:
-        realm: The realm.
-        algorithm: The algorithm as the proxy writes it, which is how it is sent back; None if the
-            challenge names none, which means MD5.
+        realm: The realm; empty if there is none.
+        algorithm: The algorithm as the proxy writes it, which is how it is sent back; None means
+            MD5.
         qop: The least demanding of the offered options.
-        opaque: The value to send back; None if there is no such parameter.
+        opaque: The value to send back, if any.
         utf8: True if the challenge requires user names and passwords in UTF-8.
         hides_user: True if the user name must be sent as a hash.
         nonce: The nonce of the challenge.
@@ -202,9 +185,9 @@ class _Nonce:
     Attributes:
         terms: The parameters of the challenge with the nonce.
         value: The nonce, or its replacement by ``nextnonce``.
-        cnonce: The client nonce. The client nonce and the session key stay the same after
-            ``nextnonce`` (section 3.4.2).
-        secret: The keyed part of the hash: HA1, or the session key of ``-sess``.
+        cnonce: The client nonce, the same after ``nextnonce`` (section 3.4.2).
+        secret: The keyed part of the hash: HA1, or the session key of ``-sess``, the same after
+            ``nextnonce``.
         count: The number of requests authenticated with this nonce.
     """
 
@@ -224,13 +207,7 @@ class DigestAuthenticator:
     def __init__(
         self, terms: _Terms, login: Login, random: Callable[[int], bytes], encoding: str = UTF_8
     ) -> None:
-        """Hash the login. The password is not kept.
-
-        Args:
-            terms: The parameters of the challenge to answer. Its nonce is the first free nonce.
-            login: The user name and the password.
-            random: Returns this many cryptographically random octets.
-            encoding: The encoding of the login if the challenge does not require UTF-8.
+        """Hash the login. The password is not kept; the nonce of the challenge is free.
 
         Raises:
             LoginError: The login contains a character outside the encoding.
@@ -255,12 +232,8 @@ class DigestAuthenticator:
         return _DigestHandshake(self, request)
 
     def take_nonce(self, challenges: tuple[Challenge, ...]) -> _Nonce | None:
-        """Return a nonce for exclusive use by a request; None if no nonce is free.
-
-        Args:
-            challenges: The challenges of a 407 to this request, if any. The nonce of such a
-                challenge is preferred.
-        """
+        """Return a nonce for exclusive use by a request: that of its 407, if there is one, or else
+        a free nonce; None if no nonce is free."""
         if terms := self.answerable_terms(challenges):
             return self.nonce_of(terms)
         return self._idle.pop() if self._idle else None
@@ -276,12 +249,9 @@ class DigestAuthenticator:
         return nonce
 
     def release_nonce(self, nonce: _Nonce, next_nonce: str | None) -> None:
-        """Make a nonce available for the next request.
+        """Make a nonce available for the next request, replaced by `next_nonce` unless it is None.
 
-        Args:
-            nonce: The nonce of an answered request.
-            next_nonce: The nonce to use from now on; its count starts again (section 3.5). None
-                keeps the nonce.
+        The count of the next nonce starts again (section 3.5).
         """
         if next_nonce is not None and next_nonce != nonce.value:
             nonce.value, nonce.count = next_nonce, 0
@@ -307,8 +277,7 @@ class DigestAuthenticator:
     def credentials_for(self, nonce: _Nonce, request: RequestToAuthenticate) -> bytes | None:
         """Return the credentials of a request; None if its content is needed and has not been read.
 
-        The parameters are those of section 3.4, quoted as specified there: all values are quoted
-        except `algorithm`, `qop` and `nc`.
+        All values are quoted except `algorithm`, `qop` and `nc` (section 3.4).
         """
         terms = nonce.terms
         hashed = [request.method, request.target]
@@ -427,16 +396,14 @@ def _qop(offered: str | None) -> Qop | None:
 
     ``auth`` is preferred to ``auth-int``, which needs the whole content before the request is sent.
     """
-    if offered is None:
-        return Qop.NONE
-    options = offered.lower().replace(",", " ").split()
+    options = (offered or "").lower().replace(",", " ").split()
     if not options:
         return Qop.NONE
     return next((qop for qop in (Qop.AUTH, Qop.AUTH_INT) if qop.value in options), None)
 
 
 def _hash(algorithm: str | None) -> Hash | None:
-    """Return the hash function of an algorithm; None if it is unknown or not available."""
+    """Return the function of an algorithm; None if it is unknown or not available."""
     name = _ALGORITHMS.get((algorithm or "md5").lower().removesuffix("-sess"))
     if name is None:
         return None

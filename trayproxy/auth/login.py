@@ -9,9 +9,7 @@ from trayproxy.http.challenges import Challenge
 UTF_8 = "utf-8"
 """The only valid value of ``charset`` in a challenge, and the default encoding."""
 
-
-CONTROL_CHARACTERS = frozenset(map(chr, (*range(0x20), 0x7F)))
-"""The control characters of ASCII."""
+_CONTROL_CHARACTERS = frozenset(map(chr, (*range(0x20), 0x7F)))
 
 
 class LoginError(ValueError):
@@ -34,12 +32,22 @@ class Login:
     password: str = field(repr=False)
 
 
-def check_characters(login: Login, forbidden: Collection[str] = ()) -> None:
-    """Check that a scheme can encode every character of a login.
+def check_http_login(login: Login) -> None:
+    """Check that Basic and Digest can carry a login.
 
-    Args:
-        login: The user name and the password.
-        forbidden: The control characters not allowed by the scheme.
+    Raises:
+        LoginError: The user name contains a colon, which separates it from the password or from the
+            realm (RFC 7617, section 2; RFC 7616, section 4); or see `check_characters`.
+    """
+    if ":" in login.user:
+        raise LoginError(
+            "A user name cannot contain a colon with the sign-in method of this proxy."
+        )
+    check_characters(login, _CONTROL_CHARACTERS)
+
+
+def check_characters(login: Login, forbidden: Collection[str] = ()) -> None:
+    """Check that no part of a login contains a control character forbidden by the scheme.
 
     Raises:
         LoginError: The user name or the password contains a forbidden character, or half of a
@@ -60,9 +68,6 @@ def windows_name(user: str) -> str:
     or an at sign already marks the end of its domain and is returned unchanged: the principal
     ``jdoe/admin@CORP.EXAMPLE`` is a single name. A name that begins or ends with its slash is
     returned unchanged too.
-
-    Args:
-        user: The user name as typed.
     """
     domain, slash, name = user.partition("/")
     is_domain = slash and domain and name and "/" not in name
@@ -82,10 +87,6 @@ def requires_utf_8(challenge: Challenge) -> bool:
 
 def encode_nfc(text: str, encoding: str) -> bytes:
     """Return the octets of a user name or a password in its composed form (NFC).
-
-    Args:
-        text: The user name or the password.
-        encoding: Python's name of the encoding.
 
     Raises:
         LoginError: The text contains a character outside the encoding.

@@ -18,7 +18,6 @@ a canonical name in the DNS; the service disables the lookup (`trayproxy.desktop
 
 import re
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable
 
 from trayproxy.auth.login import Login
@@ -62,15 +61,11 @@ def _kerberos_tickets(login: Login | None, host: str) -> Tickets:
     # Here, because most upstreams never need it.
     from trayproxy.auth.spnego import KerberosTickets
 
-    return KerberosTickets(login, host)
+    return KerberosTickets(login, host).token
 
 
 def kerberos_scheme(tickets: TicketSource = _kerberos_tickets) -> WindowsScheme:
-    """Return the Negotiate scheme with Kerberos.
-
-    Args:
-        tickets: The source of the tickets.
-    """
+    """Return the Negotiate scheme with Kerberos."""
 
     def make_authenticator(login: Login | None, host: str) -> Authenticator:
         return NegotiateAuthenticator(tickets(login, host), has_password=login is not None)
@@ -87,9 +82,7 @@ class NegotiateAuthenticator:
     def __init__(self, tickets: Tickets, *, has_password: bool) -> None:
         """Create the authenticator without requesting a ticket.
 
-        Args:
-            tickets: The source of the tokens.
-            has_password: True if the tickets are requested with a password, which the KDC checks.
+        `has_password` is True if tickets are requested with a password, which the KDC checks.
         """
         self._tickets = tickets
         self._has_password = has_password
@@ -100,12 +93,8 @@ class NegotiateAuthenticator:
         return _NegotiateHandshake(self, request.end_point)
 
     def credentials(self, end_point: bytes) -> bytes:
-        """Return the credentials for a connection.
-
-        Raises:
-            TokenError: No ticket is available.
-        """
-        return b"Negotiate " + b64encode(spnego_init(self._tickets.token(end_point)))
+        """Return the credentials for a connection, or raise the `TokenError` of `Tickets`."""
+        return b"Negotiate " + b64encode(spnego_init(self._tickets(end_point)))
 
     def mark_accepted(self) -> None:
         """Record that the proxy has accepted a ticket."""
@@ -151,25 +140,18 @@ class _NegotiateHandshake:
 
 
 def is_completed(token: str) -> bool:
-    """Return whether a proxy's token states that the handshake is completed and accepted.
-
-    Args:
-        token: The token68 of the challenge, base64 if it is valid.
-    """
+    """Return whether a token68 of a proxy states that the handshake is completed and accepted."""
     try:
         octets = b64decode(token, validate=True)
-    except (Base64Error, ValueError):
+    except ValueError:  # Base64Error is a ValueError.
         return False
     begins = _COMPLETED.match(octets)
     return begins is not None and octets.startswith(_ACCEPTED, begins.end())
 
 
 def spnego_init(token: bytes) -> bytes:
-    """Return a Kerberos token as the initial SPNEGO token (RFC 4178, section 4.2.1).
-
-    Args:
-        token: The Kerberos token (RFC 4121, section 4.1).
-    """
+    """Return a Kerberos token (RFC 4121, section 4.1) as the initial SPNEGO token (RFC 4178,
+    section 4.2.1)."""
     mechanisms = _der(0xA0, _der(0x30, _KERBEROS))
     optimistic = _der(0xA2, _der(0x04, token))
     return _der(0x60, _SPNEGO + _der(0xA0, _der(0x30, mechanisms + optimistic)))

@@ -15,8 +15,9 @@ raw messages, and squid's wrapper accepts no others.
 """
 
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.ntlmv2 import NtlmEnvironment
@@ -28,7 +29,7 @@ from trayproxy.auth.scheme import (
     Verdict,
     VerdictKind,
 )
-from trayproxy.auth.windows import TokenError, Tokens, WindowsScheme
+from trayproxy.auth.windows import NtlmExchange, TokenError, WindowsScheme
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
@@ -42,8 +43,8 @@ _SIGNATURE = b"NTLMSSP\0" + (2).to_bytes(4, "little")
 _REFUSED = "The proxy ended the NTLM sign-in before the password was used."
 _MALFORMED = "The proxy's answer to the first NTLM message is invalid."
 
-StartExchange = Callable[[Login | None, str, bytes], Tokens]
-"""Starts an exchange of messages for a login, a host and an end point (see `NtlmLogin`)."""
+StartExchange = Callable[[Login | None, str, bytes], NtlmExchange]
+"""Starts an exchange for a login, a host and an end point (see `NtlmLogin`)."""
 
 
 def ntlm_scheme(
@@ -56,11 +57,10 @@ def ntlm_scheme(
     Args:
         start: Starts an exchange of messages; None: `NtlmLogin` does.
         name: The auth-scheme of the messages, in lower case.
-        environment: The inputs with which `NtlmLogin` computes responses itself; None: pyspnego
-            computes them.
+        environment: See `NtlmLogin`.
     """
 
-    def signs(login: Login | None, host: str) -> Authenticator:
+    def make_authenticator(login: Login | None, host: str) -> Authenticator:
         if start is not None:
             return NtlmAuthenticator(name, lambda end_point: start(login, host, end_point))
         # Here, because most upstreams never need it.
@@ -69,15 +69,11 @@ def ntlm_scheme(
         messages = NtlmLogin(login, host, environment)
         return NtlmAuthenticator(name, messages.begin, lambda: messages.may_block)
 
-    return WindowsScheme(signs, name, title="NTLM", family="ntlm")
+    return WindowsScheme(make_authenticator, name, title="NTLM", family="ntlm")
 
 
 def ntlm_in_negotiate(environment: NtlmEnvironment | None = None) -> WindowsScheme:
-    """Return the Negotiate scheme with NTLM; see the module docstring.
-
-    Args:
-        environment: See `ntlm_scheme`.
-    """
+    """Return the Negotiate scheme with NTLM; see the module docstring and `ntlm_scheme`."""
     return ntlm_scheme(name="negotiate", environment=environment)
 
 
@@ -89,16 +85,10 @@ class NtlmAuthenticator:
     def __init__(
         self,
         scheme: str,
-        start: Callable[[bytes], Tokens],
+        start: Callable[[bytes], NtlmExchange],
         may_block: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Create the authenticator without starting an exchange.
-
-        Args:
-            scheme: The auth-scheme of the messages, in lower case.
-            start: Starts an exchange; its argument is the end point of the connection.
-            may_block: Returns whether a step may block now.
-        """
+        """Create the authenticator; `start` takes the end point of the connection."""
         self._scheme = scheme
         self._start = start
         self._may_block = may_block
@@ -110,14 +100,14 @@ class NtlmAuthenticator:
 
     def begin(self, request: RequestToAuthenticate) -> Handshake:
         """Return the handshake for a connection; the request is not part of it."""
-        return _NtlmHandshake(self._scheme, lambda: self._start(request.end_point))
+        return _NtlmHandshake(self._scheme, partial(self._start, request.end_point))
 
 
 class _NtlmHandshake:
-    def __init__(self, scheme: str, opening: Callable[[], Tokens]) -> None:
+    def __init__(self, scheme: str, start: Callable[[], NtlmExchange]) -> None:
         self._scheme = scheme
-        self._start = opening
-        self._tokens: Tokens | None = None
+        self._start = start
+        self._exchange: NtlmExchange | None = None
         self._is_finished = False
 
     def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
@@ -125,18 +115,13 @@ class _NtlmHandshake:
         if self._is_finished:
             return Verdict(VerdictKind.REJECTED)
         try:
-            return self._negotiate() if self._tokens is None else self._authenticate(challenges)
+            if self._exchange is None:
+                self._exchange = self._start()
+                return Leg(self._credentials(self._exchange(None)), with_content=False)
+            message = read_type2(self._scheme, challenges)
+            credentials = self._credentials(self._exchange(message))
         except TokenError as error:
             return error.verdict
-
-    def _negotiate(self) -> Leg:
-        self._tokens = self._start()
-        return Leg(self._credentials(self._tokens.step(None)), with_content=False)
-
-    def _authenticate(self, challenges: tuple[Challenge, ...]) -> Leg:
-        assert self._tokens is not None
-        message = read_type2(self._scheme, challenges)
-        credentials = self._credentials(self._tokens.step(message))
         self._is_finished = True
         return Leg(credentials, same_connection=True)
 
@@ -149,11 +134,7 @@ class _NtlmHandshake:
 
 
 def read_type2(scheme: str, challenges: tuple[Challenge, ...]) -> bytes:
-    """Return the proxy's type-2 message after checking its structure.
-
-    Args:
-        scheme: The auth-scheme of the challenge with the message.
-        challenges: The challenges of the 407 to the type-1 message.
+    """Return the type-2 message in a challenge of this auth-scheme, after checking its structure.
 
     Raises:
         TokenError: No challenge contains a message, or the message is invalid
@@ -164,13 +145,11 @@ def read_type2(scheme: str, challenges: tuple[Challenge, ...]) -> bytes:
     token = next(filter(None, tokens), None)
     if token is None:
         raise TokenError(Verdict(VerdictKind.UNUSABLE, _REFUSED))
-    try:
+    with suppress(ValueError):  # Base64Error is a ValueError.
         message = b64decode(token, validate=True)
-    except (Base64Error, ValueError):
-        raise TokenError(Verdict(VerdictKind.UNUSABLE, _MALFORMED)) from None
-    if not _is_type2(message):
-        raise TokenError(Verdict(VerdictKind.UNUSABLE, _MALFORMED))
-    return message
+        if _is_type2(message):
+            return message
+    raise TokenError(Verdict(VerdictKind.UNUSABLE, _MALFORMED))
 
 
 def _is_type2(message: bytes) -> bool:

@@ -83,12 +83,7 @@ class NtlmKey:
 
     @classmethod
     def derive(cls, login: Login, host: str) -> "NtlmKey":
-        """Return the key derived from a login.
-
-        Args:
-            login: The user name and the password.
-            host: The host name of the upstream.
-        """
+        """Return the key derived from a login for the upstream with this host name."""
         domain, backslash, user = windows_name(login.user).partition("\\")
         if not backslash:
             domain, user = "", domain
@@ -101,14 +96,10 @@ class NtlmKey:
 def authenticate(
     key: NtlmKey, environment: NtlmEnvironment, negotiate: bytes, challenge: bytes, end_point: bytes
 ) -> bytes:
-    """Return the AUTHENTICATE_MESSAGE (type 3) for a challenge.
+    """Return the AUTHENTICATE_MESSAGE (type 3) that answers a CHALLENGE_MESSAGE (type 2).
 
-    Args:
-        key: The key derived from the login.
-        environment: The source of random octets, the clock and the name of the computer.
-        negotiate: The NEGOTIATE_MESSAGE (type 1) sent on the connection; it ends with its version.
-        challenge: The CHALLENGE_MESSAGE (type 2) received in response.
-        end_point: The hash of the upstream's certificate; empty on a connection without TLS.
+    `negotiate` is the NEGOTIATE_MESSAGE (type 1) sent on the connection, which ends with its
+    version. `end_point` is the hash of the upstream's certificate, empty without TLS.
 
     Raises:
         UnusableChallengeError: A part of the challenge has a wrong size, or a name cannot be

@@ -251,13 +251,7 @@ class Scheme(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConstantAuthenticator:
-    """An authenticator with the same credentials for every request.
-
-    Attributes:
-        credentials: The credentials of every request.
-        is_constant: True: repeated requests carry the same credentials.
-        blocks: False: no step blocks.
-    """
+    """An authenticator with the same credentials for every request."""
 
     credentials: bytes = field(repr=False)
     is_constant: ClassVar[bool] = True
@@ -280,7 +274,7 @@ class _OneLeg:
         return Leg(self.credentials)
 
     def finish(self, fields: Fields) -> None:
-        """Do nothing: these credentials do not depend on responses."""
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,14 +304,11 @@ _WEAKEST_FIRST = (
 
 
 def strength(label: str) -> int:
-    """Return the strength of an authentication scheme; 0 if the label is unknown.
+    """Return the strength of the scheme with a label of an `Offer`; 0 if the label is unknown.
 
     Basic reveals the password to an eavesdropper. Digest reveals a hash for guessing the password,
     NTLM a hash that is slower to attack, and Kerberos nothing derived from the password. An
     upstream that now offers only weaker schemes may be a different server (RFC 7616, section 5.8).
-
-    Args:
-        label: The label of an `Offer`.
     """
     return _WEAKEST_FIRST.index(label) + 1 if label in _WEAKEST_FIRST else 0
 
@@ -326,14 +317,13 @@ def choose(challenges: Sequence[Challenge], schemes: Iterable[Scheme]) -> Offer 
     """Return the strongest scheme offered by a response (RFC 9110, section 11.4).
 
     Args:
-        challenges: The challenges of a 407, in the order received. If several challenges name the
-            same scheme, the first understood challenge is used (RFC 7616, section 3.7).
-        schemes: The schemes to choose from, the strongest first. The order of the challenges says
-            nothing about strength.
+        challenges: The challenges of a 407, in the order received, which says nothing about
+            strength. If several challenges name the same scheme, the first understood challenge is
+            used (RFC 7616, section 3.7).
+        schemes: The schemes to choose from, the strongest first.
 
     Returns:
-        The challenge and its scheme. None if no challenge can be answered, as for a 407 without
-        known schemes; the request is then sent without credentials.
+        None if no challenge can be answered; the request is then sent without credentials.
     """
     for scheme in schemes:
         for challenge in challenges:

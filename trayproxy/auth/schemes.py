@@ -24,7 +24,7 @@ def http_schemes(
 
     Args:
         random: Returns this many cryptographically random octets.
-        environment: The inputs for computing NTLMv2 responses here; None: pyspnego computes them.
+        environment: See `trayproxy.auth.spnego.NtlmLogin`.
     """
     return (
         kerberos_scheme(),
@@ -39,10 +39,6 @@ def with_encoding(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...
     """Return the schemes with another default encoding, used if a challenge has no ``charset``.
 
     Only Basic and Digest have a default encoding: the other schemes always use Unicode.
-
-    Args:
-        schemes: The schemes to adapt.
-        encoding: Python's name of the encoding.
     """
     return tuple(
         replace(scheme, encoding=encoding) if isinstance(scheme, Basic | Digest) else scheme
@@ -56,7 +52,7 @@ def allowed_schemes(
     """Return the schemes allowed by a profile, in the given order.
 
     Args:
-        schemes: The available schemes.
+        schemes: The schemes to choose from.
         method: `ANY_METHOD`, or the name of the only auth-scheme that may be used, in lower case.
         own_sign_in: True to use the user's own sign-in, which excludes schemes with
             `Scheme.needs_login`.

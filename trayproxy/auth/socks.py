@@ -27,7 +27,7 @@ def socks_challenge() -> Challenge:
 
 @dataclass(frozen=True, slots=True)
 class SocksPassword:
-    """The scheme for SOCKS5 servers with the user name and password method."""
+    """The scheme for SOCKS5 servers with this method."""
 
     name: str = NAME
     title: str = "SOCKS5"
@@ -38,11 +38,7 @@ class SocksPassword:
     needs_login: bool = True
 
     def check(self, login: Login) -> None:
-        """Check that the method can carry the login.
-
-        Raises:
-            LoginError: See `socks_credentials`.
-        """
+        """Raise the errors of `socks_credentials`."""
         socks_credentials(login)
 
     def understands(self, challenge: Challenge) -> bool:
@@ -50,11 +46,7 @@ class SocksPassword:
         return True
 
     def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
-        """Return an authenticator with the same message for every connection, computed once.
-
-        Raises:
-            LoginError: See `socks_credentials`; or the login is None.
-        """
+        """Return an authenticator with the same message for every connection, computed once."""
         return ConstantAuthenticator(socks_credentials(require_login(login)))
 
 

@@ -17,15 +17,16 @@ a refusal: if the primary KDC is another machine, a wrong password reaches two K
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from threading import Event, Lock, Thread
+from concurrent.futures import Future, wait
+from functools import partial
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, TypeVar
 from unicodedata import normalize
 
 from trayproxy.auth.login import Login, windows_name
 from trayproxy.auth.ntlmv2 import NtlmEnvironment, NtlmKey, UnusableChallengeError, authenticate
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.auth.windows import TokenError, Tokens
+from trayproxy.auth.windows import NtlmExchange, TokenError
 
 if TYPE_CHECKING:
     import spnego
@@ -132,13 +133,14 @@ class NtlmLogin:
         Args:
             login: The login; None to use the log-on to Windows.
             host: The host name of the upstream, to which the response is bound.
-            environment: The inputs for computing responses here; None: pyspnego computes them.
+            environment: The inputs for computing responses here; None: pyspnego computes all of
+                them.
         """
         self._login = login
         self._host = host
         self._environment = environment
         self._template: spnego.ContextProxy | None = None
-        self._local: _LocalNtlm | None = None
+        self._local: Callable[[bytes, bytes | None], bytes] | None = None
 
     @property
     def may_block(self) -> bool:
@@ -149,137 +151,70 @@ class NtlmLogin:
     def _is_local(self) -> bool:
         return type(self._template).__name__ == "NTLMProxy"
 
-    def begin(self, end_point: bytes) -> Tokens:
-        """Return a new exchange of messages.
-
-        Args:
-            end_point: See `trayproxy.auth.scheme.RequestToAuthenticate`.
+    def begin(self, end_point: bytes) -> NtlmExchange:
+        """Return a new exchange of messages for a connection with this end point.
 
         Raises:
             TokenError: The library is not installed, or Windows has no log-on to use.
         """
         if self._local is not None:
-            return _LocalTokens(self._local, end_point)
-        explain = _ntlm_explanation(self._login, self._host)
-
-        def make() -> "spnego.ContextProxy":
-            if self._template is None:
-                self._template = _client("ntlm", self._login, self._host, b"")
-            return self._template.new_context()
-
-        context = _guarded(make, explain)
+            return partial(self._local, end_point)
+        context = _guarded(self._new_context, self._verdict)
         login, environment = self._login, self._environment
         if login is not None and environment is not None and self._is_local:
-            negotiate = _guarded(lambda: context.step(None), explain)
-            self._local = _LocalNtlm(NtlmKey.derive(login, self._host), environment, negotiate)
-            return _LocalTokens(self._local, end_point)
-        return _NtlmTokens(context, explain, _guarded(lambda: (_binding(end_point),), explain)[0])
+            negotiate = _guarded(lambda: context.step(None), self._verdict)
+            key = NtlmKey.derive(login, self._host)
+            self._local = partial(_local_message, key, environment, negotiate)
+            return partial(self._local, end_point)
+        return lambda token: _guarded(
+            lambda: context.step(token, channel_bindings=_binding(end_point)), self._verdict
+        )
 
+    def _new_context(self) -> "spnego.ContextProxy":
+        if self._template is None:
+            self._template = _client("ntlm", self._login, self._host, b"")
+        return self._template.new_context()
 
-@dataclass(frozen=True, slots=True)
-class _LocalNtlm:
-    """The values shared by all exchanges of a login.
-
-    Attributes:
-        key: The key derived from the login.
-        environment: The random numbers, the clock and the name of the computer.
-        negotiate: The type-1 message, the same for each connection.
-    """
-
-    key: NtlmKey
-    environment: NtlmEnvironment
-    negotiate: bytes
-
-
-class _LocalTokens:
-    """An exchange of messages computed by `trayproxy.auth.ntlmv2`."""
-
-    __slots__ = ("_end_point", "_local")
-
-    def __init__(self, own: _LocalNtlm, end_point: bytes) -> None:
-        self._local = own
-        self._end_point = end_point
-
-    def step(self, token: bytes | None) -> bytes:
-        local = self._local
-        if token is None:
-            return local.negotiate
-        try:
-            return authenticate(
-                local.key, local.environment, local.negotiate, token, self._end_point
-            )
-        except UnusableChallengeError:
-            raise TokenError(Verdict(VerdictKind.UNUSABLE, _NTLM_FAILED)) from None
-
-
-def _ntlm_explanation(login: Login | None, host: str) -> Callable[[Exception], Verdict]:
-    def explain(error: Exception) -> Verdict:
-        verdict = _explain(error, host, NTLM_EXTRA)
-        if verdict is not None:
+    def _verdict(self, error: Exception) -> Verdict:
+        if (verdict := _explain(error, self._host, NTLM_EXTRA)) is not None:
             return verdict
-        if login is None:
+        if self._login is None:
             return Verdict(VerdictKind.NO_TICKET, _NO_WINDOWS)
         return Verdict(VerdictKind.UNUSABLE, _NTLM_FAILED)
 
-    return explain
 
-
-class _NtlmTokens:
-    def __init__(
-        self,
-        context: "spnego.ContextProxy",
-        explain: Callable[[Exception], Verdict],
-        binding: "GssChannelBindings | None",
-    ) -> None:
-        self._context = context
-        self._explain = explain
-        self._binding = binding
-
-    def step(self, token: bytes | None) -> bytes:
-        return _guarded(
-            lambda: self._context.step(token, channel_bindings=self._binding) or b"", self._explain
-        )
+def _local_message(
+    key: NtlmKey,
+    environment: NtlmEnvironment,
+    negotiate: bytes,
+    end_point: bytes,
+    token: bytes | None,
+) -> bytes:
+    """Return the type-1 message at first, then the response computed by `trayproxy.auth.ntlmv2`."""
+    if token is None:
+        return negotiate
+    try:
+        return authenticate(key, environment, negotiate, token, end_point)
+    except UnusableChallengeError:
+        raise TokenError(Verdict(VerdictKind.UNUSABLE, _NTLM_FAILED)) from None
 
 
 RETRY_WAIT_S = 1.0
 """The seconds to wait for a KDC that could not be reached the last time."""
 
 
-class _Retry:
-    """A request to the KDC in a daemon thread, which does not delay the end of the program."""
+def _in_daemon_thread(ask: Callable[[], bytes]) -> Future[bytes]:
+    """Call a function in a daemon thread, which does not delay the end of the program."""
+    result: Future[bytes] = Future()
 
-    def __init__(self, ask: Callable[[], bytes]) -> None:
-        self._ask = ask
-        self._over = Event()
-        self._token = b""
-        self._error: TokenError | None = None
-        Thread(target=self._run, name="sign-in-again", daemon=True).start()
-
-    @property
-    def is_over(self) -> bool:
-        return self._over.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until the request has ended or the time is over; return whether it has ended."""
-        return self._over.wait(seconds)
-
-    def result(self) -> bytes:
-        """Return the token.
-
-        Raises:
-            TokenError: The request has failed.
-        """
-        if self._error is not None:
-            raise TokenError(self._error.verdict)
-        return self._token
-
-    def _run(self) -> None:
+    def run() -> None:
         try:
-            self._token = self._ask()
-        except TokenError as error:
-            self._error = error
-        finally:
-            self._over.set()
+            result.set_result(ask())
+        except Exception as error:  # noqa: BLE001  # `Future.result` raises it.
+            result.set_exception(error)
+
+    Thread(target=run, name="sign-in-again", daemon=True).start()
+    return result
 
 
 class KerberosTickets:
@@ -300,12 +235,7 @@ class KerberosTickets:
     """
 
     def __init__(self, login: Login | None, host: str) -> None:
-        """Create the object without requesting a ticket.
-
-        Args:
-            login: The login; None to use the user's existing tickets.
-            host: The host name of the upstream; its principal is ``HTTP/host``.
-        """
+        """Create the object without requesting a ticket; its service principal is ``HTTP/host``."""
         self._login = login
         self._host = host
         self._lock = Lock()
@@ -313,23 +243,19 @@ class KerberosTickets:
         self._verdict: Verdict | None = None
         self._failures = 0
         self._retry_lock = Lock()
-        self._retry: _Retry | None = None
+        self._retry: Future[bytes] | None = None
 
     def token(self, end_point: bytes) -> bytes:
-        """Return a new token; see `Tickets.token`.
-
-        Raises:
-            TokenError: No ticket is available.
-        """
+        """Return a new token; see `trayproxy.auth.windows.Tickets`."""
         known = self._verdict
         if known is None or known.kind is not VerdictKind.SERVER_UNREACHABLE:
             return self._token(end_point)
         with self._retry_lock:
             retry, is_own_retry = self._retry, False
-            if retry is None or retry.is_over:
-                retry, is_own_retry = _Retry(lambda: self._token(end_point)), True
+            if retry is None or retry.done():
+                retry, is_own_retry = _in_daemon_thread(lambda: self._token(end_point)), True
                 self._retry = retry
-        if not retry.wait(RETRY_WAIT_S):
+        if not wait([retry], RETRY_WAIT_S).done:
             raise TokenError(known)
         # The token of a retry is for the connection of the caller that started the retry.
         return retry.result() if is_own_retry else self._token(end_point)
@@ -383,11 +309,11 @@ class KerberosTickets:
         return self._guarded(lambda: source.new_context().step(channel_bindings=binding))
 
     def _guarded(self, call: Callable[[], T | None]) -> T:
-        def explain(error: Exception) -> Verdict:
-            verdict = _explain(error, self._host, KERBEROS_EXTRA)
-            return verdict or Verdict(VerdictKind.UNUSABLE, _KERBEROS_FAILED.format(_code(error)))
+        def verdict(error: Exception) -> Verdict:
+            known = _explain(error, self._host, KERBEROS_EXTRA)
+            return known or Verdict(VerdictKind.UNUSABLE, _KERBEROS_FAILED.format(_code(error)))
 
-        return _guarded(call, explain)
+        return _guarded(call, verdict)
 
 
 def _client(

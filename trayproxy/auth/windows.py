@@ -1,13 +1,12 @@
-"""The common code of NTLM and Kerberos: both authenticate connections with Windows logins.
+"""The common code of NTLM and Kerberos.
 
-Both schemes use a Windows login or, without a login, the user's log-on to this computer, and both
-begin with a challenge without parameters. The schemes differ only in their messages, which the
-authenticators implement.
+Both schemes authenticate connections with a Windows login or, without a login, the user's log-on to
+this computer, and both begin with a challenge without parameters. The schemes differ only in their
+messages, which the authenticators implement.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from trayproxy.auth.login import Login, LoginError, check_characters, windows_name
 from trayproxy.auth.scheme import Authenticator, Verdict
@@ -26,32 +25,14 @@ class TokenError(Exception):
         self.verdict = verdict
 
 
-class Tokens(Protocol):
-    """An exchange of tokens with an upstream."""
+NtlmExchange = Callable[[bytes | None], bytes]
+"""An exchange of messages on a connection: takes the message received from the upstream, None at
+first, and returns the next message. Raises `TokenError`."""
 
-    def step(self, token: bytes | None) -> bytes:
-        """Return the next token.
-
-        Args:
-            token: The token received from the upstream; None in the first step.
-
-        Raises:
-            TokenError: No token could be made.
-        """
-
-
-class Tickets(Protocol):
-    """The source of Kerberos tokens for an upstream; several threads may use it at a time."""
-
-    def token(self, end_point: bytes) -> bytes:
-        """Return a new token for a connection: a Kerberos ticket and its Kerberos authenticator.
-
-        Args:
-            end_point: See `trayproxy.auth.scheme.RequestToAuthenticate`.
-
-        Raises:
-            TokenError: No ticket is available.
-        """
+Tickets = Callable[[bytes], bytes]
+"""Takes the end point of a connection (see `RequestToAuthenticate`), and returns a new token for
+this connection: a Kerberos ticket and its Kerberos authenticator. Raises `TokenError` if no ticket
+is available. Several threads may call it at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +54,7 @@ class WindowsScheme:
     needs_login: bool = False
 
     def check(self, login: Login) -> None:
-        """Check that the scheme can carry the login; see `check_windows_login`.
-
-        Raises:
-            LoginError: The scheme cannot carry the login.
-        """
+        """Raise the errors of `check_windows_login`."""
         check_windows_login(login)
 
     def understands(self, challenge: Challenge) -> bool:
@@ -85,11 +62,7 @@ class WindowsScheme:
         return not challenge.token68
 
     def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
-        """Return an authenticator that begins a new handshake for each connection.
-
-        Raises:
-            LoginError: See `check`.
-        """
+        """Return an authenticator that begins a new handshake for each connection."""
         if login is not None:
             self.check(login)
         return self.make_authenticator(login, host)
