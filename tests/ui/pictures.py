@@ -26,6 +26,7 @@ from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.sign_in_dialog import SignInDialog
+from trayproxy.ui.user_actions import UserActions
 
 HOSTILE = structs.replace(
     PROMPT,
@@ -89,7 +90,7 @@ FAILED_STEPS = CheckResult(
 
 
 def _window(state: IconState, status: Status) -> ProfilesWindow:
-    widget = ProfilesWindow()
+    widget = ProfilesWindow(UserActions())
     widget.has_tray = True
     widget.show_state(state, status)
     return widget
@@ -102,7 +103,7 @@ def _check_panel(result: CheckResult) -> QWidget:
 
 
 def _menu(state: IconState, status: Status, *, has_prompt: bool = False) -> QWidget:
-    widget = TrayMenu(QApplication.instance())
+    widget = TrayMenu(UserActions(), QApplication.instance())
     widget.update(state, status, has_prompt=has_prompt)
     widget.menu.popup(QPoint(0, 0))
     return widget.menu

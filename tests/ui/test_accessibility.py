@@ -19,6 +19,7 @@ from trayproxy.domain.signin import PromptReason
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.sign_in_dialog import SignInDialog
+from trayproxy.ui.user_actions import UserActions
 
 
 def dialog() -> QWidget:
@@ -26,7 +27,7 @@ def dialog() -> QWidget:
 
 
 def window() -> QWidget:
-    window = ProfilesWindow()
+    window = ProfilesWindow(UserActions())
     window.has_tray = True
     notice = Problem("TP-801", "The settings file has a mistake", "config.toml, line 3: no value.")
     long_name = replace(OFFICE, name="<b>Änderungs & _verwaltung_</b> " * 3)

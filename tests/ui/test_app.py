@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 from PySide6.QtGui import QAction, QGuiApplication
-from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton
+from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT, STATUS, FakeService
+from tests.ui.named_widgets import child, label, press
 from tests.ui.test_prompts import RecordingChannel
 from tests.ui.test_service_client import BlockedConnect
 from trayproxy.control.client import ThreadedConnector
@@ -39,47 +40,31 @@ def app(service: FakeService, qtbot: QtBot) -> Iterator[App]:
     app = App(service.connect, lambda: None, channel=RecordingChannel())
     app.window.has_tray = True
     app.start()
-    qtbot.waitUntil(lambda: label(app, "local_address") == "127.0.0.1:3128")
+    qtbot.waitUntil(lambda: label(app.window, "local_address") == "127.0.0.1:3128")
     yield app
     app.close()
 
 
-def label(app: App, name: str) -> str:
-    found = app.window.findChild(QLabel, name)
-    assert isinstance(found, QLabel)
-    return found.text().replace("\u200b", "")
-
-
-def choose(app: App, name: str) -> None:
-    action = app.menu.findChild(QAction, name)
-    assert isinstance(action, QAction)
-    action.trigger()
-
-
-def press(app: App, name: str) -> None:
-    button = app.window.findChild(QPushButton, name)
-    assert isinstance(button, QPushButton)
-    button.click()
+def row(app: App, name: str) -> QAction:
+    return child(app.menu, QAction, name)
 
 
 def heading(app: App) -> str:
-    action = app.menu.findChild(QAction, "heading")
-    assert isinstance(action, QAction)
-    return action.text()
+    return row(app, "heading").text()
 
 
 def test_the_state_is_shown_in_menu_and_window(app: App, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: heading(app) == "Office — connected as CORP\\jdoe")
-    assert label(app, "state").startswith("Office — connected as CORP\\jdoe")
+    assert label(app.window, "state").startswith("Office — connected as CORP\\jdoe")
 
 
 def test_the_address_row_copies_the_address(app: App) -> None:
-    choose(app, "address")
+    row(app, "address").trigger()
     assert QGuiApplication.clipboard().text() == "127.0.0.1:3128"
 
 
 def test_a_profile_row_activates_the_profile(app: App, service: FakeService) -> None:
-    choose(app, "profile_lab")
+    row(app, "profile_lab").trigger()
     assert service.requests == [UseProfile("lab")]
 
 
@@ -96,11 +81,10 @@ def test_a_middle_click_toggles_the_direct_connection(
 
 def test_a_failed_request_shows_its_problem(app: App, service: FakeService, qtbot: QtBot) -> None:
     service.replies[UseProfile] = lambda _: REFUSED
-    choose(app, "profile_lab")
-    qtbot.waitUntil(lambda: "TP-805" in label(app, "message"))
+    row(app, "profile_lab").trigger()
+    qtbot.waitUntil(lambda: "TP-805" in label(app.window, "message"))
     assert app.window.isVisible()
-    office = app.menu.findChild(QAction, "profile_office")
-    assert isinstance(office, QAction)
+    office = row(app, "profile_office")
     assert office.isChecked()
 
 
@@ -109,9 +93,9 @@ def test_the_row_about_the_other_address_of_localhost_opens_the_window(
 ) -> None:
     taken = Problem("TP-110", "nc of user nobody listens on [::1]:3128", "End it.")
     service.set_status(structs.replace(STATUS, notices=(taken,)))
-    qtbot.waitUntil(lambda: "TP-110" in label(app, "notices"))
+    qtbot.waitUntil(lambda: "TP-110" in label(app.window, "notices"))
     assert not app.window.isVisible()
-    choose(app, "warning")
+    row(app, "warning").trigger()
     assert app.window.isVisible()
     app.window.close()
 
@@ -119,7 +103,7 @@ def test_the_row_about_the_other_address_of_localhost_opens_the_window(
 def test_sign_in_row_sends_sign_in_now(app: App, service: FakeService, qtbot: QtBot) -> None:
     service.set_status(NEEDED)
     qtbot.waitUntil(lambda: "needed" in heading(app))
-    choose(app, "sign_in")
+    row(app, "sign_in").trigger()
     assert service.requests == [SignInNow("office")]
 
 
@@ -130,7 +114,7 @@ def test_sign_in_with_sso_shows_the_window_with_the_problem(
     own = replace(OFFICE, sign_in=SignIn.SSO)
     service.set_status(structs.replace(NEEDED, profile=own, profiles=(own,), notices=(expired,)))
     qtbot.waitUntil(lambda: "needed" in heading(app))
-    choose(app, "sign_in")
+    row(app, "sign_in").trigger()
     assert service.requests == [SignInNow("office")]
     assert app.window.isVisible()
     app.window.close()
@@ -139,7 +123,7 @@ def test_sign_in_with_sso_shows_the_window_with_the_problem(
 def test_sign_in_row_presents_the_open_prompt(app: App, service: FakeService, qtbot: QtBot) -> None:
     service.open_prompt(PROMPT)
     qtbot.waitUntil(lambda: app.prompts.dialog is not None)
-    choose(app, "sign_in")
+    row(app, "sign_in").trigger()
     assert not service.requests
 
 
@@ -165,10 +149,9 @@ def test_the_first_saved_profile_is_activated(service: FakeService, qtbot: QtBot
     app.window.has_tray = True
     app.start()
     qtbot.waitUntil(app.window.isVisible)
-    host = app.window.findChild(QLineEdit, "host")
-    assert isinstance(host, QLineEdit)
+    host = child(app.window, QLineEdit, "host")
     qtbot.keyClicks(host, "proxy.corp.example:8080")
-    press(app, "save")
+    press(app.window, "save")
     qtbot.waitUntil(lambda: bool(service.requests_of(UseProfile)))
     [saved] = service.requests_of(SaveProfile)
     assert service.requests_of(UseProfile) == [UseProfile(saved.profile.id)]
@@ -180,19 +163,18 @@ def test_a_profile_that_cannot_be_saved_keeps_the_input(
 ) -> None:
     service.replies[SaveProfile] = lambda _: REFUSED
     app.show_window()
-    name = app.window.findChild(QLineEdit, "name")
-    assert isinstance(name, QLineEdit)
+    name = child(app.window, QLineEdit, "name")
     name.selectAll()
     qtbot.keyClicks(name, "Head office")
-    press(app, "save")
-    qtbot.waitUntil(lambda: "TP-805" in label(app, "message"))
+    press(app.window, "save")
+    qtbot.waitUntil(lambda: "TP-805" in label(app.window, "message"))
     assert name.text() == "Head office"
 
 
 def test_a_profile_is_deleted_with_its_password(
     app: App, service: FakeService, qtbot: QtBot
 ) -> None:
-    app.window.delete_requested.emit(Deletion("lab", forget=True))
+    app.actions.delete_profile.emit(Deletion("lab", forget=True))
     assert service.requests == [DeleteProfile("lab", forget=True)]
 
 
@@ -201,15 +183,15 @@ def test_the_test_button_sends_a_check_request(
 ) -> None:
     service.replies[CheckProfile] = lambda _: CheckResult(())
     app.show_window()
-    press(app, "test")
+    press(app.window, "test")
     assert service.requests == [CheckProfile(OFFICE)]
-    qtbot.waitUntil(lambda: label(app, "verdict") == "All good.")
+    qtbot.waitUntil(lambda: label(app.window, "verdict") == "All good.")
 
 
 def test_forget_password_sends_forget_login(app: App, service: FakeService, qtbot: QtBot) -> None:
     app.show_window()
-    press(app, "forget_password")
-    qtbot.waitUntil(lambda: label(app, "message") == "The saved password was removed.")
+    press(app.window, "forget_password")
+    qtbot.waitUntil(lambda: label(app.window, "message") == "The saved password was removed.")
     assert service.requests == [ForgetLogin("office")]
 
 
@@ -228,7 +210,7 @@ def test_a_crashed_service_is_shown_and_restarted(service: FakeService, qtbot: Q
     service.crash()
     qtbot.waitUntil(lambda: heading(app) == "Starting…")
     qtbot.waitUntil(lambda: heading(app).startswith("Office"))
-    assert "TP-901" in label(app, "note")
+    assert "TP-901" in label(app.window, "note")
     app.close()
 
 
@@ -239,7 +221,7 @@ def test_quit_exits_the_tray(
     codes: list[int] = []
     monkeypatch.setattr("trayproxy.ui.shutdown.QCoreApplication.exit", codes.append)
     if how == "quit":
-        choose(app, "quit")
+        row(app, "quit").trigger()
         assert service.requests == [Quit()]
     else:
         service.send(Quitting())
@@ -257,7 +239,7 @@ def test_quit_while_connecting_also_quits_the_service(
     connect = BlockedConnect(service)
     app = App(ThreadedConnector(connect), lambda: None, channel=RecordingChannel())
     app.start()
-    choose(app, "quit")
+    row(app, "quit").trigger()
     assert codes == []
     connect.is_released.set()
     qtbot.waitUntil(lambda: codes == [0])
@@ -273,7 +255,7 @@ def test_quit_while_the_service_starts_also_quits_the_service(
     service.is_running = False
     app = App(service.connect, lambda: None, channel=RecordingChannel())
     app.start()
-    choose(app, "quit")
+    row(app, "quit").trigger()
     assert codes == []
     service.is_running = True
     qtbot.waitUntil(lambda: codes == [0])

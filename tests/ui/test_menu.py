@@ -1,16 +1,19 @@
 """Tests for trayproxy.ui.menu, trayproxy.ui.texts and the gestures of trayproxy.ui.tray."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
+from PySide6.QtCore import SignalInstance
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QSystemTrayIcon
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS
+from tests.ui.named_widgets import child
 from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
 from trayproxy.domain.problem import Problem, utf16_units
@@ -21,31 +24,59 @@ from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.menu_rows import PROFILES_SHOWN
 from trayproxy.ui.text_sanitizer import MENU_WIDTH, TOOLTIP_UNITS
 from trayproxy.ui.tray import Gesture, gesture_of
+from trayproxy.ui.user_actions import UserActions
 
 Reason = QSystemTrayIcon.ActivationReason
 
 
+class MenuDriver:
+    """Operates a `TrayMenu` by the object names of its rows.
+
+    Attributes:
+        actions: The signals that the menu emits.
+        menu: The menu.
+    """
+
+    def __init__(self, qtbot: QtBot) -> None:
+        self._qtbot = qtbot
+        self.actions = UserActions()
+        self.menu = TrayMenu(self.actions)
+        qtbot.addWidget(self.menu.menu)
+
+    def show(
+        self,
+        state: IconState = IconState.OK,
+        status: Status = STATUS,
+        *,
+        has_prompt: bool = False,
+        **changes: object,
+    ) -> None:
+        """Show a status after some changes."""
+        self.menu.update(state, structs.replace(status, **changes), has_prompt=has_prompt)
+
+    def rows(self) -> list[str]:
+        """Return the texts of the visible rows, ``---`` for a separator."""
+        visible = [action for action in self.menu.menu.actions() if action.isVisible()]
+        return ["---" if action.isSeparator() else action.text() for action in visible]
+
+    def row(self, name: str) -> QAction:
+        return child(self.menu, QAction, name)
+
+    def emitted(self, signal: SignalInstance, row: QAction) -> list[Any]:
+        """Trigger a row; return the arguments of the signal that follows."""
+        with self._qtbot.waitSignal(signal) as blocker:
+            row.trigger()
+        return blocker.args or []
+
+
 @pytest.fixture
-def menu(qtbot: QtBot) -> TrayMenu:
-    menu = TrayMenu()
-    qtbot.addWidget(menu.menu)
-    return menu
+def ui(qtbot: QtBot) -> MenuDriver:
+    return MenuDriver(qtbot)
 
 
-def rows(menu: TrayMenu) -> list[str]:
-    visible = [action for action in menu.menu.actions() if action.isVisible()]
-    return ["---" if action.isSeparator() else action.text() for action in visible]
-
-
-def row(menu: TrayMenu, name: str) -> QAction:
-    found = menu.findChild(QAction, name)
-    assert isinstance(found, QAction)
-    return found
-
-
-def test_the_menu_while_connected(menu: TrayMenu) -> None:
-    menu.update(IconState.OK, structs.replace(STATUS, active=3), received_per_s=1.2e6)
-    assert rows(menu) == [
+def test_the_menu_while_connected(ui: MenuDriver) -> None:
+    ui.menu.update(IconState.OK, structs.replace(STATUS, active=3), received_per_s=1.2e6)
+    assert ui.rows() == [
         "Office — connected as CORP\\jdoe",
         "127.0.0.1:3128 · 3 active · ↓ 1.2 MB/s",
         "---",
@@ -60,203 +91,177 @@ def test_the_menu_while_connected(menu: TrayMenu) -> None:
     ]
 
 
-def test_connect_directly_is_in_the_profile_group(menu: TrayMenu, qtbot: QtBot) -> None:
-    direct = row(menu, "connect_directly")
-    menu.update(IconState.OK, STATUS)
+def test_connect_directly_is_in_the_profile_group(ui: MenuDriver) -> None:
+    direct = ui.row("connect_directly")
+    ui.show()
     assert not direct.isChecked()
-    with qtbot.waitSignal(menu.profile_chosen) as chosen:
-        direct.trigger()
-    assert chosen.args == [DIRECT_ID]
-    menu.update(IconState.DIRECT, structs.replace(STATUS, profile=None, direct=True))
-    assert rows(menu)[0] == "Connecting directly"
+    assert ui.emitted(ui.actions.use_profile, direct) == [DIRECT_ID]
+    ui.show(IconState.DIRECT, profile=None, direct=True)
+    assert ui.rows()[0] == "Connecting directly"
     assert direct.isChecked()
-    assert not row(menu, "profile_office").isChecked()
-    menu.update(IconState.OK, STATUS)
+    assert not ui.row("profile_office").isChecked()
+    ui.show()
     assert not direct.isChecked()
-    assert row(menu, "profile_office").isChecked()
-    menu.update(IconState.STARTING, structs.replace(STATUS, profile=None))
+    assert ui.row("profile_office").isChecked()
+    ui.show(IconState.STARTING, profile=None)
     assert not direct.isChecked()
 
 
-def test_the_menu_when_a_sign_in_is_needed(menu: TrayMenu) -> None:
-    menu.update(IconState.SIGNIN, NEEDED, has_prompt=True)
-    assert rows(menu)[:4] == [
+def test_the_menu_when_a_sign_in_is_needed(ui: MenuDriver) -> None:
+    ui.show(IconState.SIGNIN, NEEDED, has_prompt=True)
+    assert ui.rows()[:4] == [
         "Office — sign-in needed (4 requests waiting)",
         "127.0.0.1:3128",
         "Sign in to Office…",
         "Not now",
     ]
-    assert menu.menu.defaultAction() is row(menu, "sign_in")
+    assert ui.menu.menu.defaultAction() is ui.row("sign_in")
 
 
-def test_the_sign_in_row_stays_while_snoozed(menu: TrayMenu) -> None:
-    menu.update(IconState.SIGNIN, structs.replace(NEEDED, sign_in=SignInState.SNOOZED, waiting=0))
-    assert "Sign in to Office…" in rows(menu)
-    assert "Not now" not in rows(menu)
+def test_the_sign_in_row_stays_while_snoozed(ui: MenuDriver) -> None:
+    ui.show(IconState.SIGNIN, NEEDED, sign_in=SignInState.SNOOZED, waiting=0)
+    assert "Sign in to Office…" in ui.rows()
+    assert "Not now" not in ui.rows()
 
 
-def test_the_menu_without_a_service(menu: TrayMenu) -> None:
-    menu.update(IconState.STOPPED, None)
-    assert rows(menu)[:2] == ["TrayProxy is not running", "Try again"]
+def test_the_menu_without_a_service(ui: MenuDriver) -> None:
+    ui.menu.update(IconState.STOPPED, None)
+    assert ui.rows()[:2] == ["TrayProxy is not running", "Try again"]
 
 
-def test_the_menu_shows_why_the_listener_failed(menu: TrayMenu) -> None:
+def test_the_menu_shows_why_the_listener_failed(ui: MenuDriver) -> None:
     problem = Problem("TP-101", "Port 3128 is taken", "squid uses it.")
     status = structs.replace(STATUS, listener=ListenerState.FAILED, problem=problem)
-    menu.update(IconState.STOPPED, status)
-    assert rows(menu)[0] == "Not running — port 3128 is taken"
-    assert not row(menu, "use_port").isVisible()
+    ui.menu.update(IconState.STOPPED, status)
+    assert ui.rows()[0] == "Not running — port 3128 is taken"
+    assert not ui.row("use_port").isVisible()
     # Another program has the address: it must not be offered for copying.
-    assert STATUS.address not in " ".join(rows(menu))
+    assert STATUS.address not in " ".join(ui.rows())
 
 
-def test_a_free_port_is_offered_when_the_configured_port_is_taken(
-    menu: TrayMenu, qtbot: QtBot
-) -> None:
+def test_a_free_port_is_offered_when_the_configured_port_is_taken(ui: MenuDriver) -> None:
     status = structs.replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
-    menu.update(IconState.STOPPED, status)
-    assert "Use port 3129 instead" in rows(menu)
-    with qtbot.waitSignal(menu.port_chosen) as chosen:
-        row(menu, "use_port").trigger()
-    assert chosen.args == [3129]
-    menu.update(IconState.OK, structs.replace(status, listener=ListenerState.UP))
-    assert "Use port 3129 instead" not in rows(menu)
+    ui.menu.update(IconState.STOPPED, status)
+    assert "Use port 3129 instead" in ui.rows()
+    assert ui.emitted(ui.actions.use_port, ui.row("use_port")) == [3129]
+    ui.menu.update(IconState.OK, structs.replace(status, listener=ListenerState.UP))
+    assert "Use port 3129 instead" not in ui.rows()
 
 
-def test_the_menu_shows_the_other_port_and_offers_the_configured_port(
-    menu: TrayMenu, qtbot: QtBot
-) -> None:
+def test_the_menu_shows_the_other_port_and_offers_the_configured_port(ui: MenuDriver) -> None:
     notice = Problem("TP-111", "TrayProxy uses port 3129 for now", "Set them to 127.0.0.1:3129.")
     status = structs.replace(STATUS, wanted_port=3128, notices=(notice,))
-    menu.update(IconState.OK, status)
-    assert "TrayProxy uses port 3129 for now" in rows(menu)
-    assert "Go back to port 3128" in rows(menu)
-    with qtbot.waitSignal(menu.port_chosen) as chosen:
-        row(menu, "use_port").trigger()
-    assert chosen.args == [0]
-    menu.update(IconState.OK, STATUS)
-    assert "Go back to port 3128" not in rows(menu)
+    ui.menu.update(IconState.OK, status)
+    assert "TrayProxy uses port 3129 for now" in ui.rows()
+    assert "Go back to port 3128" in ui.rows()
+    assert ui.emitted(ui.actions.use_port, ui.row("use_port")) == [0]
+    ui.show()
+    assert "Go back to port 3128" not in ui.rows()
 
 
-def test_the_program_on_the_other_address_of_localhost_is_named(
-    menu: TrayMenu, qtbot: QtBot
-) -> None:
+def test_the_program_on_the_other_address_of_localhost_is_named(ui: MenuDriver) -> None:
     title = "python3 of user nobody listens on [::1]:3128"
     other = Problem("TP-801", "The settings file has a mistake", "line 3.")
     notices = (other, Problem("TP-110", title, "End it."))
-    menu.update(IconState.OK, structs.replace(STATUS, notices=notices))
-    assert rows(menu)[2] == title
-    with qtbot.waitSignal(menu.profiles_chosen):
-        row(menu, "warning").trigger()
+    ui.show(notices=notices)
+    assert ui.rows()[2] == title
+    ui.emitted(ui.actions.show_window, ui.row("warning"))
     assert title in texts.tray_tooltip(IconState.OK, structs.replace(STATUS, notices=notices))
-    menu.update(IconState.OK, structs.replace(STATUS, notices=(other,)))
-    assert not row(menu, "warning").isVisible()
+    ui.show(notices=(other,))
+    assert not ui.row("warning").isVisible()
 
 
-def test_profiles_are_a_radio_group(menu: TrayMenu, qtbot: QtBot) -> None:
-    menu.update(IconState.OK, STATUS)
-    assert row(menu, "profile_office").isChecked()
-    with qtbot.waitSignal(menu.profile_chosen) as chosen:
-        row(menu, "profile_lab").trigger()
-    assert chosen.args == ["lab"]
-    assert not row(menu, "profile_office").isChecked()
+def test_profiles_are_a_radio_group(ui: MenuDriver) -> None:
+    ui.show()
+    assert ui.row("profile_office").isChecked()
+    assert ui.emitted(ui.actions.use_profile, ui.row("profile_lab")) == ["lab"]
+    assert not ui.row("profile_office").isChecked()
 
 
-def test_a_failed_switch_is_undone_in_the_menu(menu: TrayMenu) -> None:
-    menu.update(IconState.OK, STATUS)
-    row(menu, "profile_lab").trigger()
-    menu.update(IconState.OK, STATUS)
-    assert row(menu, "profile_office").isChecked()
+def test_a_failed_switch_is_undone_in_the_menu(ui: MenuDriver) -> None:
+    ui.show()
+    ui.row("profile_lab").trigger()
+    ui.show()
+    assert ui.row("profile_office").isChecked()
 
 
-def test_rows_are_reused_when_a_profile_changes(menu: TrayMenu) -> None:
-    menu.update(IconState.OK, STATUS)
-    before = menu.menu.actions()
+def test_rows_are_reused_when_a_profile_changes(ui: MenuDriver) -> None:
+    ui.show()
+    before = ui.menu.menu.actions()
     renamed = replace(OFFICE, name="Head office")
-    menu.update(IconState.SIGNIN, structs.replace(NEEDED, profile=renamed, profiles=(renamed, LAB)))
-    assert menu.menu.actions() == before
-    assert "Head office — proxy.corp.example:8080" in rows(menu)
+    ui.show(IconState.SIGNIN, NEEDED, profile=renamed, profiles=(renamed, LAB))
+    assert ui.menu.menu.actions() == before
+    assert "Head office — proxy.corp.example:8080" in ui.rows()
 
 
-def test_profile_rows_are_added_and_removed(menu: TrayMenu) -> None:
-    menu.update(IconState.OK, STATUS)
-    menu.update(IconState.OK, structs.replace(STATUS, profiles=(OFFICE,)))
-    assert "Lab — lab-px:3128" not in rows(menu)
-    menu.update(IconState.STARTING, structs.replace(STATUS, profile=None, profiles=()))
-    assert "Profile" not in rows(menu)
-    assert rows(menu)[0] == "No profile yet"
+def test_profile_rows_are_added_and_removed(ui: MenuDriver) -> None:
+    ui.show()
+    ui.show(profiles=(OFFICE,))
+    assert "Lab — lab-px:3128" not in ui.rows()
+    ui.show(IconState.STARTING, profile=None, profiles=())
+    assert "Profile" not in ui.rows()
+    assert ui.rows()[0] == "No profile yet"
 
 
-def test_the_heading_says_no_profile_is_in_use(menu: TrayMenu) -> None:
-    menu.update(IconState.STOPPED, structs.replace(STATUS, profile=None))
-    assert rows(menu)[0] == "No profile is in use — choose one"
+def test_the_heading_says_no_profile_is_in_use(ui: MenuDriver) -> None:
+    ui.show(IconState.STOPPED, profile=None)
+    assert ui.rows()[0] == "No profile is in use — choose one"
 
 
-def test_the_heading_says_no_sign_in_is_possible(menu: TrayMenu) -> None:
-    menu.update(IconState.TROUBLE, structs.replace(STATUS, sign_in=SignInState.UNUSABLE))
-    assert rows(menu)[0] == "Office: no common way to sign in"
-    assert not row(menu, "sign_in").isVisible()
+def test_the_heading_says_no_sign_in_is_possible(ui: MenuDriver) -> None:
+    ui.show(IconState.TROUBLE, sign_in=SignInState.UNUSABLE)
+    assert ui.rows()[0] == "Office: no common way to sign in"
+    assert not ui.row("sign_in").isVisible()
 
 
-def test_the_heading_says_that_a_profile_without_sign_in_needs_one(menu: TrayMenu) -> None:
+def test_the_heading_says_that_a_profile_without_sign_in_needs_one(ui: MenuDriver) -> None:
     profile = replace(OFFICE, sign_in=SignIn.NONE)
-    menu.update(
-        IconState.TROUBLE,
-        structs.replace(STATUS, profile=profile, sign_in=SignInState.UNUSABLE),
-    )
-    assert rows(menu)[0] == "Office: the proxy wants a sign-in"
+    ui.show(IconState.TROUBLE, profile=profile, sign_in=SignInState.UNUSABLE)
+    assert ui.rows()[0] == "Office: the proxy wants a sign-in"
 
 
-def test_more_than_seven_profiles_are_in_a_submenu(menu: TrayMenu) -> None:
+def test_more_than_seven_profiles_are_in_a_submenu(ui: MenuDriver) -> None:
     many = tuple(Profile(f"p{n}", f"P{n}", Upstream("px", 3128)) for n in range(20))
-    menu.update(
-        IconState.SIGNIN, structs.replace(NEEDED, profile=many[0], profiles=many), has_prompt=True
-    )
-    assert "More profiles" in rows(menu)
-    assert len([text for text in rows(menu) if "px:3128" in text]) == PROFILES_SHOWN
-    assert len([text for text in rows(menu) if text != "---"]) <= 16
+    ui.show(IconState.SIGNIN, NEEDED, profile=many[0], profiles=many, has_prompt=True)
+    assert "More profiles" in ui.rows()
+    assert len([text for text in ui.rows() if "px:3128" in text]) == PROFILES_SHOWN
+    assert len([text for text in ui.rows() if text != "---"]) <= 16
 
 
 @pytest.mark.parametrize(
     ("name", "signal"),
     [
-        ("address", "address_chosen"),
-        ("sign_in", "sign_in_chosen"),
-        ("try_again", "retry_chosen"),
-        ("profiles", "profiles_chosen"),
-        ("quit", "quit_chosen"),
+        ("address", "copy_address"),
+        ("sign_in", "sign_in"),
+        ("try_again", "retry"),
+        ("profiles", "show_window"),
+        ("quit", "quit"),
     ],
 )
-def test_each_row_emits_its_signal(name: str, signal: str, menu: TrayMenu, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(getattr(menu, signal)):
-        row(menu, name).trigger()
+def test_each_row_emits_its_signal(name: str, signal: str, ui: MenuDriver) -> None:
+    ui.emitted(getattr(ui.actions, signal), ui.row(name))
 
 
 @pytest.mark.parametrize(
     ("name", "snooze"),
     [("not_now_a_while", Snooze.A_WHILE), ("not_now_until_chosen", Snooze.UNTIL_CHOSEN)],
 )
-def test_not_now_offers_two_snoozes(
-    name: str, snooze: Snooze, menu: TrayMenu, qtbot: QtBot
-) -> None:
-    found = menu.menu.findChild(QAction, name)
-    assert isinstance(found, QAction)
-    with qtbot.waitSignal(menu.not_now_chosen) as chosen:
-        found.trigger()
-    assert chosen.args == [snooze]
+def test_not_now_offers_two_snoozes(name: str, snooze: Snooze, ui: MenuDriver) -> None:
+    found = child(ui.menu.menu, QAction, name)
+    assert ui.emitted(ui.actions.decline, found) == [snooze]
 
 
-def test_the_address_row_shows_a_check_mark_after_copying(menu: TrayMenu, qtbot: QtBot) -> None:
-    row(menu, "address").trigger()
-    assert not row(menu, "address").icon().isNull()
-    qtbot.waitUntil(lambda: row(menu, "address").icon().isNull())
+def test_the_address_row_shows_a_check_mark_after_copying(ui: MenuDriver, qtbot: QtBot) -> None:
+    ui.row("address").trigger()
+    assert not ui.row("address").icon().isNull()
+    qtbot.waitUntil(lambda: ui.row("address").icon().isNull())
 
 
-def test_names_contain_no_mnemonics(menu: TrayMenu) -> None:
-    menu.set_over_dbus(over_dbus=True)
+def test_names_contain_no_mnemonics(ui: MenuDriver) -> None:
+    ui.menu.set_over_dbus(over_dbus=True)
     profile = replace(OFFICE, name="R&D_1")
-    menu.update(IconState.READY, structs.replace(STATUS, profile=profile, profiles=(profile,)))
-    assert rows(menu)[0] == "R&&D__1 — ready, not used yet"
+    ui.show(IconState.READY, profile=profile, profiles=(profile,))
+    assert ui.rows()[0] == "R&&D__1 — ready, not used yet"
 
 
 STATUSES = st.builds(
@@ -325,13 +330,13 @@ def test_the_gesture_table(platform: str, reason: Reason, expected: Gesture) -> 
 
 
 @pytest.mark.qt_log_ignore("grabbing the keyboard", extend=True)
-def test_an_open_menu_is_filled_and_stays_on_the_screen(menu: TrayMenu) -> None:
-    room = menu.menu.screen().availableGeometry()
-    menu.menu.popup(room.bottomLeft())
-    menu.update(IconState.OK, STATUS)
-    assert row(menu, "address").text() == "127.0.0.1:3128"
-    assert room.contains(menu.menu.geometry())
-    menu.menu.hide()
+def test_an_open_menu_is_filled_and_stays_on_the_screen(ui: MenuDriver) -> None:
+    room = ui.menu.menu.screen().availableGeometry()
+    ui.menu.menu.popup(room.bottomLeft())
+    ui.show()
+    assert ui.row("address").text() == "127.0.0.1:3128"
+    assert room.contains(ui.menu.menu.geometry())
+    ui.menu.menu.hide()
 
 
 def test_the_tooltip_shows_the_number_of_refused_connections(qapp: object) -> None:

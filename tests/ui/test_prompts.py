@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import PROMPT, FakeService
+from tests.ui.named_widgets import child, press
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import AnswerPrompt, DeclinePrompt, Failed, KeepPromptOpen
 from trayproxy.domain.problem import Problem
@@ -65,12 +66,6 @@ def dialog_for(prompts: PromptDialogs, qtbot: QtBot, number: int = 1) -> SignInD
     return prompts.dialog
 
 
-def press(dialog: SignInDialog, name: str) -> None:
-    button = dialog.findChild(QPushButton, name)
-    assert isinstance(button, QPushButton)
-    button.click()
-
-
 def test_a_prompt_opens_a_dialog(
     prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
@@ -94,9 +89,7 @@ def test_an_answer_is_sent_to_the_service(
 ) -> None:
     service.open_prompt(PROMPT)
     dialog = dialog_for(prompts, qtbot)
-    field = dialog.findChild(PasswordField)
-    assert isinstance(field, PasswordField)
-    qtbot.keyClicks(field, "secret")
+    qtbot.keyClicks(child(dialog, PasswordField, "password"), "secret")
     press(dialog, "accept")
     assert service.requests == [
         KeepPromptOpen(1),
@@ -122,9 +115,7 @@ def test_a_failed_answer_enables_the_dialog(
     service.open_prompt(PROMPT)
     dialog = dialog_for(prompts, qtbot)
     press(dialog, "accept")
-    button = dialog.findChild(QPushButton, "accept")
-    assert isinstance(button, QPushButton)
-    qtbot.waitUntil(button.isEnabled)
+    qtbot.waitUntil(child(dialog, QPushButton, "accept").isEnabled)
 
 
 def test_cancel_declines_for_a_minute(

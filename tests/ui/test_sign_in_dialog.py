@@ -1,15 +1,14 @@
 """Tests for trayproxy.ui.sign_in_dialog and trayproxy.ui.password_field."""
 
-from typing import TypeVar
-
 import pytest
 from msgspec.structs import replace
-from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QAccessible, QFocusEvent
 from PySide6.QtWidgets import QCheckBox, QLabel, QLineEdit, QMenu, QPushButton
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import PROMPT
+from tests.ui.named_widgets import child
 from trayproxy.auth.login import Login
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import (
@@ -22,8 +21,6 @@ from trayproxy.domain.signin import (
 )
 from trayproxy.ui.password_field import PasswordField, infer_caps_lock
 from trayproxy.ui.sign_in_dialog import SignInDialog
-
-Widget = TypeVar("Widget", bound=QObject)
 
 CHECKING = replace(PROMPT, checking=True)
 REJECTED = replace(PROMPT, reason=PromptReason.TYPED_REJECTED, rejections=1)
@@ -39,12 +36,6 @@ def shown(qtbot: QtBot, prompt: Prompt = PROMPT) -> SignInDialog:
     qtbot.addWidget(dialog)
     dialog.show()
     return dialog
-
-
-def child(dialog: QObject, kind: type[Widget], name: str) -> Widget:
-    found = dialog.findChild(kind, name)
-    assert isinstance(found, kind), name
-    return found
 
 
 def texts(dialog: SignInDialog) -> list[str]:

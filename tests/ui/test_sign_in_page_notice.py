@@ -1,7 +1,5 @@
 """Tests for trayproxy.ui.sign_in_page_notice: the notification is shown once, and withdrawn."""
 
-from collections.abc import Iterator
-
 import pytest
 from msgspec import structs
 from PySide6.QtCore import QTimer
@@ -9,6 +7,7 @@ from PySide6.QtGui import QAction
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import STATUS, FakeService
+from tests.ui.named_widgets import child
 from tests.ui.test_prompts import RecordingChannel
 from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import Status, UseProfile
@@ -19,6 +18,7 @@ from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.notifications import Notifier
 from trayproxy.ui.sign_in_page_notice import CONNECT_DIRECTLY, OPEN_PAGE, SignInPageNotice
 from trayproxy.ui.texts import first_line
+from trayproxy.ui.user_actions import UserActions
 
 URL = "https://portal.example/login?<b>=1"
 PAGE = Problem("TP-310", "This network wants you to sign in on its own page", "Open it.", URL)
@@ -31,7 +31,8 @@ class PageNoticeFixture:
 
     def __init__(self, delay_ms: int = 0) -> None:
         self.channel = RecordingChannel()
-        self.notices = SignInPageNotice(Notifier(self.channel), delay_ms=delay_ms)
+        self.actions = UserActions()
+        self.notices = SignInPageNotice(Notifier(self.channel), self.actions, delay_ms=delay_ms)
 
     def update(self, status: Status | None, qtbot: QtBot) -> None:
         self.notices.update(status)
@@ -61,10 +62,10 @@ def test_the_notification_offers_the_page_and_a_direct_connection(
         "Connect directly for 5 minutes",
     ]
     assert "portal" not in shown.title + shown.body  # No text from the network.
-    with qtbot.waitSignal(screen.notices.page_requested) as opened:
+    with qtbot.waitSignal(screen.actions.open_page) as opened:
         screen.channel.chosen.emit(OPEN_PAGE, "")
     assert opened.args == [URL]
-    with qtbot.waitSignal(screen.notices.direct_requested):
+    with qtbot.waitSignal(screen.actions.connect_directly_for_now):
         screen.channel.chosen.emit(CONNECT_DIRECTLY, "")
 
 
@@ -100,15 +101,15 @@ def test_the_notification_is_shown_after_the_screen_is_unlocked(
 
 
 def test_the_menu_offers_to_connect_directly(qtbot: QtBot) -> None:
-    menu = TrayMenu()
-    row = menu.findChild(QAction, "direct_for_now")
-    assert isinstance(row, QAction)
+    actions = UserActions()
+    menu = TrayMenu(actions)
+    row = child(menu, QAction, "direct_for_now")
     menu.update(IconState.OK, STATUS)
     assert not row.isVisible()
     menu.update(IconState.OK, PAGE_REQUIRED)
     assert row.isVisible()
     assert row.text().replace("&", "") == "Connect directly for 5 minutes"
-    with qtbot.waitSignal(menu.direct_for_now_chosen):
+    with qtbot.waitSignal(actions.connect_directly_for_now):
         row.trigger()
 
 
@@ -119,19 +120,11 @@ def test_the_heading_shows_the_end_of_a_temporary_direct_connection() -> None:
     assert first_line(IconState.DIRECT, for_now).startswith("Connecting directly until ")
 
 
-@pytest.fixture
-def app(service: FakeService, qtbot: QtBot) -> Iterator[App]:
-    app = App(
-        service.connect, lambda: None, channel=RecordingChannel(), page_channel=RecordingChannel()
-    )
+def test_the_direct_action_requests_five_minutes(service: FakeService, qtbot: QtBot) -> None:
+    channel = RecordingChannel()
+    app = App(service.connect, lambda: None, channel=RecordingChannel(), page_channel=channel)
     app.start()
-    yield app
-    app.close()
-
-
-def test_the_direct_action_requests_five_minutes(
-    app: App, service: FakeService, qtbot: QtBot
-) -> None:
     qtbot.waitUntil(lambda: app.client.is_open)
-    app.page_notices.direct_requested.emit()
+    channel.chosen.emit(CONNECT_DIRECTLY, "")
     qtbot.waitUntil(lambda: UseProfile(DIRECT_ID, 300) in service.requests)
+    app.close()

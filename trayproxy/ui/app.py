@@ -46,6 +46,7 @@ from trayproxy.ui.signal_notifier import SignalNotifier
 from trayproxy.ui.state_display import StateDisplay
 from trayproxy.ui.tray import Tray
 from trayproxy.ui.tray_host import TrayHost
+from trayproxy.ui.user_actions import UserActions
 
 BACKGROUND_TRAY_TIMEOUT_S = 30.0
 """Seconds without a system tray after which the window is shown instead of the icon. The panel of
@@ -81,25 +82,26 @@ class App(QObject):
         """
         super().__init__()
         self._is_background = is_background
+        self.actions = UserActions(self)
         self.client = ServiceClient(connect, self)
         self.supervisor = ServiceSupervisor(self.client, start_service, parent=self)
         self.notifier = Notifier(channel or self._make_channel(), parent=self)
         pages = Notifier(page_channel or self._make_channel(), parent=self)
-        self.page_notices = SignInPageNotice(pages, self)
+        self.page_notices = SignInPageNotice(pages, self.actions, self)
         self.prompts = PromptDialogs(self.client, self.notifier, self)
         self.tray_host = TrayHost(self)
-        self.menu = TrayMenu(self)
+        self.menu = TrayMenu(self.actions, self)
         self.tray = Tray(self.tray_host, self.menu, self)
-        self.window = ProfilesWindow()
+        self.window = ProfilesWindow(self.actions)
         self._display = StateDisplay(self.tray, self.menu, self.window, self.prompts, self)
-        self._actions = ActionRequests(
+        self._requests = ActionRequests(
             self.client, self.prompts, self.window, self._display, parent=self
         )
         self.shutdown = Shutdown(self.client, self.supervisor, self)
         self._no_tray_timer = QTimer(self, singleShot=True)
         self._connect_client()
-        self._connect_menu()
-        self._connect_window()
+        self._connect_tray()
+        self._connect_actions()
 
     @Slot()
     def start(self) -> None:
@@ -149,39 +151,30 @@ class App(QObject):
         self.supervisor.restarted.connect(self._on_restarted)
         self._no_tray_timer.timeout.connect(self._on_no_tray_timeout)
 
-    def _connect_menu(self) -> None:
+    def _connect_tray(self) -> None:
         self.menu.opening.connect(self._on_menu_opening)
-        self.menu.address_chosen.connect(self._actions.copy_address)
-        self.menu.sign_in_chosen.connect(self._actions.sign_in)
-        self.menu.not_now_chosen.connect(self.prompts.decline)
-        self.menu.profile_chosen.connect(self._actions.use_profile)
-        self.menu.profiles_chosen.connect(self.show_window)
-        self.menu.port_chosen.connect(self._actions.use_port)
-        self.menu.direct_for_now_chosen.connect(self._actions.connect_directly_for_now)
-        self.menu.retry_chosen.connect(self.supervisor.retry_now)
-        self.menu.quit_chosen.connect(self.shutdown.quit)
         self.tray.primary_activated.connect(self._on_primary_click)
         self.tray.window_requested.connect(self.show_window)
-        self.tray.direct_toggled.connect(self._actions.toggle_direct)
+        self.tray.direct_toggled.connect(self._requests.toggle_direct)
         self.tray.created.connect(self._on_tray_created)
         self.tray_host.visibility_changed.connect(self._on_tray_visibility_changed)
 
-    def _connect_window(self) -> None:
-        self.window.save_requested.connect(self._actions.save_profile)
-        self.window.delete_requested.connect(self._actions.delete_profile)
-        self.window.use_requested.connect(self._actions.use_profile)
-        self.window.check_requested.connect(self._actions.check_profile)
-        self.window.forget_requested.connect(self._actions.forget_login)
-        self.window.sign_in_requested.connect(self._actions.sign_in)
-        self.window.test_sign_in_requested.connect(self._actions.sign_in_to_profile)
-        self.window.page_requested.connect(self._actions.open_page)
-        self.window.direct_for_now_requested.connect(self._actions.connect_directly_for_now)
-        self.page_notices.page_requested.connect(self._actions.open_page)
-        self.page_notices.direct_requested.connect(self._actions.connect_directly_for_now)
-        self.window.copy_requested.connect(self._actions.copy_address)
-        self.window.port_requested.connect(self._actions.use_port)
-        self.window.retry_requested.connect(self.supervisor.retry_now)
-        self.window.quit_requested.connect(self.shutdown.quit)
+    def _connect_actions(self) -> None:
+        self.actions.show_window.connect(self.show_window)
+        self.actions.copy_address.connect(self._requests.copy_address)
+        self.actions.sign_in.connect(self._requests.sign_in)
+        self.actions.sign_in_to_profile.connect(self._requests.sign_in_to_profile)
+        self.actions.decline.connect(self.prompts.decline)
+        self.actions.use_profile.connect(self._requests.use_profile)
+        self.actions.connect_directly_for_now.connect(self._requests.connect_directly_for_now)
+        self.actions.use_port.connect(self._requests.use_port)
+        self.actions.open_page.connect(self._requests.open_page)
+        self.actions.save_profile.connect(self._requests.save_profile)
+        self.actions.delete_profile.connect(self._requests.delete_profile)
+        self.actions.check_profile.connect(self._requests.check_profile)
+        self.actions.forget_login.connect(self._requests.forget_login)
+        self.actions.retry.connect(self.supervisor.retry_now)
+        self.actions.quit.connect(self.shutdown.quit)
 
     # --- Service events --------------------------------------------------------------------------
 

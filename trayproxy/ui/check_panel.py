@@ -11,6 +11,7 @@ from trayproxy.profiles.profile import Profile
 from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
 from trayproxy.ui.text_sanitizer import breakable, clean, elide, host_text, isolate, shorten
+from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import named, plain_label
 
 translate = QCoreApplication.translate
@@ -125,24 +126,13 @@ class CheckPanel(QDialog):
 
 
 class ProfileChecks(QObject):
-    """Tests profiles, and shows the panel of the last test.
+    """Tests profiles, and shows the panel of the last test."""
 
-    Signals:
-        check_requested(CheckProfile): Test a profile; the reply goes to `show_reply`.
-        sign_in_requested(str): Open the sign-in dialog of the tested profile, which has this id.
-    """
-
-    check_requested = Signal(object)
-    sign_in_requested = Signal(str)
-
-    def __init__(self, window: QWidget) -> None:
-        """Create the object without a panel.
-
-        Args:
-            window: The window of the panels, which is also the Qt parent.
-        """
+    def __init__(self, window: QWidget, actions: UserActions) -> None:
+        """Create the object without a panel; the window is also the Qt parent."""
         super().__init__(window)
         self._window = window
+        self._actions = actions
         self._panel: CheckPanel | None = None
 
     def start(self, profile: Profile) -> None:
@@ -153,7 +143,7 @@ class ProfileChecks(QObject):
         self._panel.repeat_requested.connect(self._on_repeat)
         self._panel.sign_in_requested.connect(self._on_sign_in)
         self._panel.show()
-        self.check_requested.emit(self._panel.request)
+        self._actions.check_profile.emit(self._panel.request)
 
     def show_reply(self, request: CheckProfile, reply: Reply) -> None:
         """Show the result of a test, unless another test was started after it."""
@@ -165,12 +155,12 @@ class ProfileChecks(QObject):
         if self._panel is not None:
             # A copy of the request: `show_reply` identifies the test by its request object.
             self._panel.restart(structs.replace(self._panel.request))
-            self.check_requested.emit(self._panel.request)
+            self._actions.check_profile.emit(self._panel.request)
 
     @Slot()
     def _on_sign_in(self) -> None:
         if self._panel is not None:
-            self.sign_in_requested.emit(self._panel.request.profile.id)
+            self._actions.sign_in_to_profile.emit(self._panel.request.profile.id)
 
 
 def step_text(step: Step, request: CheckProfile) -> str:

@@ -13,68 +13,46 @@ from trayproxy.control.icon_state import IconState, needs_sign_in
 from trayproxy.control.messages import Status
 from trayproxy.ui import texts
 from trayproxy.ui.menu_rows import MenuAddressRow, MenuRows, NotNowMenu, ProfileRows
+from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
 
 
 class TrayMenu(QObject):
-    """The context menu, with a signal for each action.
+    """The context menu.
 
     Signals:
         opening: The menu is about to open.
-        address_chosen: Copy the local address.
-        sign_in_chosen: Open the sign-in dialog.
-        not_now_chosen(Snooze): Close the prompt and show none for this time.
-        profile_chosen(str): Activate the profile with this id.
-        profiles_chosen: Open the window.
-        direct_for_now_chosen: Connect directly for a limited time.
-        port_chosen(int): Listen on this port, because the configured port is taken; 0: return to
-            the configured port.
-        retry_chosen: Start the service now.
-        quit_chosen: Quit TrayProxy.
     """
 
     opening = Signal()
-    address_chosen = Signal()
-    sign_in_chosen = Signal()
-    not_now_chosen = Signal(object)
-    profile_chosen = Signal(str)
-    profiles_chosen = Signal()
-    direct_for_now_chosen = Signal()
-    port_chosen = Signal(int)
-    retry_chosen = Signal()
-    quit_chosen = Signal()
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, actions: UserActions, parent: QObject | None = None) -> None:
         """Build the menu for a service that is not connected yet."""
         super().__init__(parent)
         self.menu = named(QMenu(), "tray_menu")
         self.menu.aboutToShow.connect(self.opening)
+        self._actions = actions
         self._port = 0
         self._rows = rows = MenuRows(self.menu, self)
         self._heading = rows.add("heading", enabled=False)
-        self._address = MenuAddressRow(rows)
-        self._address.chosen.connect(self.address_chosen)
-        self._warning = rows.add("warning", self.profiles_chosen.emit)
+        self._address = MenuAddressRow(rows, actions)
+        self._warning = rows.add("warning", actions.show_window.emit)
         self._direct_for_now = rows.add(
-            "direct_for_now", self.direct_for_now_chosen.emit, texts.direct_offer()
+            "direct_for_now", actions.connect_directly_for_now.emit, texts.direct_offer()
         )
         self._use_port = rows.add("use_port", self._on_use_port)
-        self._try_again = rows.add(
-            "try_again", self.retry_chosen.emit, translate("Tray", "Try again")
-        )
-        self._sign_in = rows.add("sign_in", self.sign_in_chosen.emit)
-        self._not_now = NotNowMenu(rows)
-        self._not_now.chosen.connect(self.not_now_chosen)
+        self._try_again = rows.add("try_again", actions.retry.emit, translate("Tray", "Try again"))
+        self._sign_in = rows.add("sign_in", actions.sign_in.emit)
+        self._not_now = NotNowMenu(rows, actions)
         self.menu.addSeparator()
-        self._profiles = ProfileRows(rows)
-        self._profiles.chosen.connect(self.profile_chosen)
+        self._profiles = ProfileRows(rows, actions)
         self._profiles_window = rows.add(
-            "profiles", self.profiles_chosen.emit, translate("Tray", "Profiles…")
+            "profiles", actions.show_window.emit, translate("Tray", "Profiles…")
         )
         self.menu.addSeparator()
-        rows.add("quit", self.quit_chosen.emit, translate("Tray", "Quit TrayProxy"))
+        rows.add("quit", actions.quit.emit, translate("Tray", "Quit TrayProxy"))
         self.update(IconState.STARTING, None)
 
     def set_over_dbus(self, *, over_dbus: bool) -> None:
@@ -140,4 +118,4 @@ class TrayMenu(QObject):
 
     @Slot()
     def _on_use_port(self) -> None:
-        self.port_chosen.emit(self._port)
+        self._actions.use_port.emit(self._port)

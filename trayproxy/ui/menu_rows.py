@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QObject, QTimer, Slot
 from PySide6.QtGui import QAction, QActionGroup, QIcon
 from PySide6.QtWidgets import QMenu
 
@@ -12,6 +12,7 @@ from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.text_sanitizer import menu_text
+from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
@@ -98,22 +99,13 @@ class MenuRows(QObject):
 
 
 class MenuAddressRow(QObject):
-    """The row with the local address and the traffic.
+    """The row with the local address and the traffic."""
 
-    Signals:
-        chosen: The user has chosen the row.
-    """
-
-    chosen = Signal()
-
-    def __init__(self, rows: MenuRows) -> None:
-        """Add the row.
-
-        Args:
-            rows: The rows of the menu, also the Qt parent.
-        """
+    def __init__(self, rows: MenuRows, actions: UserActions) -> None:
+        """Add the row to the rows of the menu, which are also the Qt parent."""
         super().__init__(rows)
         self._rows = rows
+        self._actions = actions
         self._action = rows.add("address", self._on_chosen)
         self._text = ""
         self._copied_icon_timer = QTimer(self, singleShot=True, interval=COPIED_ICON_MS)
@@ -140,7 +132,7 @@ class MenuAddressRow(QObject):
     def _on_chosen(self) -> None:
         self._action.setIcon(action_icon("done", self._rows.menu.palette()))
         self._copied_icon_timer.start()
-        self.chosen.emit()
+        self._actions.copy_address.emit()
 
     @Slot()
     def _remove_copied_icon(self) -> None:
@@ -148,21 +140,12 @@ class MenuAddressRow(QObject):
 
 
 class NotNowMenu(QObject):
-    """The submenu *Not now*.
+    """The submenu *Not now*."""
 
-    Signals:
-        chosen(Snooze): The user has chosen a time.
-    """
-
-    chosen = Signal(object)
-
-    def __init__(self, rows: MenuRows) -> None:
-        """Add the submenu.
-
-        Args:
-            rows: The rows of the menu, also the Qt parent.
-        """
+    def __init__(self, rows: MenuRows, actions: UserActions) -> None:
+        """Add the submenu to the rows of the menu, which are also the Qt parent."""
         super().__init__(rows)
+        self._actions = actions
         self._menu = rows.add_menu("not_now", translate("Tray", "Not now"))
         for name, text, snooze in (
             ("not_now_a_while", translate("Tray", "15 minutes"), Snooze.A_WHILE),
@@ -179,26 +162,17 @@ class NotNowMenu(QObject):
 
     @Slot(QAction)
     def _on_triggered(self, action: QAction) -> None:
-        self.chosen.emit(Snooze(action.data()))
+        self._actions.decline.emit(Snooze(action.data()))
 
 
 class ProfileRows(QObject):
-    """The section with the profiles and *Connect directly*; at most one row is checked.
+    """The section with the profiles and *Connect directly*; at most one row is checked."""
 
-    Signals:
-        chosen(str): The user has chosen the profile with this id.
-    """
-
-    chosen = Signal(str)
-
-    def __init__(self, rows: MenuRows) -> None:
-        """Add the section without profiles.
-
-        Args:
-            rows: The rows of the menu, also the Qt parent.
-        """
+    def __init__(self, rows: MenuRows, actions: UserActions) -> None:
+        """Add the section to the rows of the menu, which are also the Qt parent."""
         super().__init__(rows)
         self._rows = rows
+        self._actions = actions
         self._profiles: dict[str, QAction] = {}
         self._group = QActionGroup(self)
         self._group.triggered.connect(self._on_triggered)
@@ -263,4 +237,4 @@ class ProfileRows(QObject):
 
     @Slot(QAction)
     def _on_triggered(self, action: QAction) -> None:
-        self.chosen.emit(str(action.data()))
+        self._actions.use_profile.emit(str(action.data()))

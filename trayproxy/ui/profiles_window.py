@@ -1,12 +1,11 @@
 """The main window: the state of the service, and the profiles (ux §3.3).
 
-The window shows the status and emits a signal for each user action; `trayproxy.ui.action_requests`
-carries the actions out. On a desktop without a system tray the window replaces the tray icon, so it
+On a desktop without a system tray the window replaces the tray icon, so it
 offers every action of the menu. Unsaved input is kept as a draft when the user selects another
 profile.
 """
 
-from PySide6.QtCore import QCoreApplication, Qt, Signal, Slot
+from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
@@ -23,6 +22,7 @@ from trayproxy.ui.profile_edits import NEW_PROFILE, ProfileEdits
 from trayproxy.ui.profile_list import ProfileListPane
 from trayproxy.ui.status_rows import LocalAddressRow, NoticeRows, StateRow
 from trayproxy.ui.text_sanitizer import breakable
+from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import bring_to_front, named
 from trayproxy.ui.window_questions import WindowQuestions
 
@@ -30,43 +30,12 @@ translate = QCoreApplication.translate
 
 
 class ProfilesWindow(QWidget):
-    """Window with the status and the profiles.
+    """Window with the status and the profiles."""
 
-    Signals:
-        save_requested(Profile): Add or change this profile.
-        delete_requested(Deletion): Delete a profile.
-        use_requested(str): Activate the profile with this id.
-        check_requested(CheckProfile): Test a profile; the reply goes to `show_check`.
-        forget_requested(str): Remove the saved password of the profile with this id.
-        sign_in_requested: Open the sign-in dialog.
-        test_sign_in_requested(str): Open the sign-in dialog of the tested profile, which has this
-            id.
-        direct_for_now_requested: Connect directly for a limited time.
-        page_requested(str): Open the page with this URL in the browser. The URL is untrusted.
-        copy_requested: Copy the local address.
-        port_requested(int): Listen on this port, because the configured port is taken; 0: return to
-            the configured port.
-        retry_requested: Start the service now.
-        quit_requested: Quit TrayProxy.
-    """
-
-    save_requested = Signal(object)
-    delete_requested = Signal(object)
-    use_requested = Signal(str)
-    check_requested = Signal(object)
-    forget_requested = Signal(str)
-    sign_in_requested = Signal()
-    test_sign_in_requested = Signal(str)
-    direct_for_now_requested = Signal()
-    page_requested = Signal(str)
-    copy_requested = Signal()
-    port_requested = Signal(int)
-    retry_requested = Signal()
-    quit_requested = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, actions: UserActions) -> None:
         """Build the window, hidden, for a service that is not connected yet."""
         super().__init__()
+        self._actions = actions
         self.setObjectName("profiles_window")
         self.setWindowTitle(translate("Window", "TrayProxy"))
         self.has_tray = False
@@ -76,16 +45,15 @@ class ProfilesWindow(QWidget):
         self._is_connected = False
         self._keyring = KeyringStatus(KeyringState.UNKNOWN)
         self._has_saved_password: bool | None = None
-        self._state = StateRow()
-        self._address = LocalAddressRow()
-        self._notices = NoticeRows()
+        self._state = StateRow(actions)
+        self._address = LocalAddressRow(actions)
+        self._notices = NoticeRows(actions)
         self._list = ProfileListPane()
         self._editor = ProfileEditor()
-        self._checks = ProfileChecks(self)
-        self._questions = WindowQuestions(self)
+        self._checks = ProfileChecks(self, actions)
+        self._questions = WindowQuestions(self, actions)
         self._lay_out()
-        self._connect_rows()
-        self._connect_profiles()
+        self._connect()
         self.show_state(IconState.STARTING, None)
 
     def _lay_out(self) -> None:
@@ -103,21 +71,11 @@ class ProfilesWindow(QWidget):
         character_width = self.fontMetrics().averageCharWidth()
         self.resize(character_width * 110, self.fontMetrics().height() * 30)
 
-    def _connect_rows(self) -> None:
-        self._state.sign_in_requested.connect(self.sign_in_requested)
-        self._state.port_requested.connect(self.port_requested)
-        self._state.retry_requested.connect(self.retry_requested)
-        self._address.copy_requested.connect(self.copy_requested)
-        self._notices.page_requested.connect(self.page_requested)
-        self._notices.direct_for_now_requested.connect(self.direct_for_now_requested)
+    def _connect(self) -> None:
         self._questions.close_confirmed.connect(self._close_window)
-        self._questions.quit_confirmed.connect(self.quit_requested)
         QShortcut(QKeySequence(Qt.Key.Key_Escape), self).activated.connect(self.close)
-        QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(
-            self.quit_requested
-        )
-
-    def _connect_profiles(self) -> None:
+        quit_key = QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self)
+        quit_key.activated.connect(self._actions.quit)
         self._list.selection_changed.connect(self._show_selected)
         self._list.activated.connect(self._on_use)
         self._list.add_requested.connect(self.add_profile)
@@ -128,9 +86,6 @@ class ProfilesWindow(QWidget):
         self._editor.buttons.use_requested.connect(self._on_use)
         self._editor.buttons.revert_requested.connect(self._on_revert)
         self._editor.buttons.save_requested.connect(self._on_save)
-        self._checks.check_requested.connect(self.check_requested)
-        self._checks.sign_in_requested.connect(self.test_sign_in_requested)
-        self._questions.delete_confirmed.connect(self.delete_requested)
 
     # --- Display ---------------------------------------------------------------------------------
 
@@ -260,7 +215,7 @@ class ProfilesWindow(QWidget):
         profile = self._editor.form.profile()
         if profile is not None:
             self._edits.start_save(self._list.selected, self._editor.form.draft(), profile)
-            self.save_requested.emit(profile)
+            self._actions.save_profile.emit(profile)
 
     @Slot()
     def _on_revert(self) -> None:
@@ -271,7 +226,7 @@ class ProfilesWindow(QWidget):
     def _on_use(self) -> None:
         selected = self._list.selected
         if selected in self._edits.profiles or selected == DIRECT_ID:
-            self.use_requested.emit(selected)
+            self._actions.use_profile.emit(selected)
 
     @Slot()
     def _on_test(self) -> None:
@@ -281,7 +236,7 @@ class ProfilesWindow(QWidget):
     @Slot()
     def _on_forget(self) -> None:
         if self._list.selected in self._edits.profiles:
-            self.forget_requested.emit(self._list.selected)
+            self._actions.forget_login.emit(self._list.selected)
 
     @Slot()
     def _on_delete(self) -> None:

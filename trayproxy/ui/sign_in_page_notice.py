@@ -1,10 +1,11 @@
 """The notification that the network requires signing in on its own web page (ux §3.8, N10)."""
 
-from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QObject, QTimer, Slot
 
 from trayproxy.control.messages import Status
 from trayproxy.ui import texts
 from trayproxy.ui.notifications import Notification, Notifier
+from trayproxy.ui.user_actions import UserActions
 
 translate = QCoreApplication.translate
 
@@ -19,27 +20,18 @@ SHOW_DELAY_MS = 5000
 class SignInPageNotice(QObject):
     """Shows a notification about a sign-in page and withdraws it when the page is no longer
     required.
-
-    Signals:
-        page_requested(str): Open the page with this URL in the browser. The URL is untrusted.
-        direct_requested: Connect directly for a limited time.
     """
 
-    page_requested = Signal(str)
-    direct_requested = Signal()
-
     def __init__(
-        self, notifier: Notifier, parent: QObject | None = None, delay_ms: int = SHOW_DELAY_MS
+        self,
+        notifier: Notifier,
+        actions: UserActions,
+        parent: QObject | None = None,
+        delay_ms: int = SHOW_DELAY_MS,
     ) -> None:
-        """Create the object; `update` passes the status to it.
-
-        Args:
-            notifier: Shows the notification.
-            parent: The Qt parent.
-            delay_ms: The delay of the notification.
-        """
         super().__init__(parent)
         self._notifier = notifier
+        self._actions = actions
         self._page_url = ""
         self._offers_direct = False
         self._is_shown = False
@@ -74,9 +66,9 @@ class SignInPageNotice(QObject):
     @Slot(str, str)
     def _on_chosen(self, action: str, token: str) -> None:
         if action == OPEN_PAGE and self._page_url:
-            self.page_requested.emit(self._page_url)
+            self._actions.open_page.emit(self._page_url)
         elif action == CONNECT_DIRECTLY:
-            self.direct_requested.emit()
+            self._actions.connect_directly_for_now.emit()
 
 
 def sign_in_page_notification(*, offers_direct: bool) -> Notification:

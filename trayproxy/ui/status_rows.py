@@ -1,6 +1,6 @@
 """The upper part of the window: the state, the local address and the notices."""
 
-from PySide6.QtCore import QCoreApplication, Qt, Signal, Slot
+from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -9,6 +9,7 @@ from trayproxy.control.messages import Status
 from trayproxy.ui import texts
 from trayproxy.ui.icons import render
 from trayproxy.ui.text_sanitizer import breakable
+from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import (
     hide_if_empty,
     named,
@@ -22,21 +23,11 @@ translate = QCoreApplication.translate
 
 
 class StateRow(QWidget):
-    """The row with the state and the buttons for the user's next step.
+    """The row with the state and the buttons for the user's next step."""
 
-    Signals:
-        sign_in_requested: Open the sign-in dialog.
-        port_requested(int): Listen on this port; 0: return to the configured port.
-        retry_requested: Start the service now.
-    """
-
-    sign_in_requested = Signal()
-    port_requested = Signal(int)
-    retry_requested = Signal()
-
-    def __init__(self) -> None:
-        """Build the row without a state."""
+    def __init__(self, actions: UserActions) -> None:
         super().__init__()
+        self._actions = actions
         self._port = 0
         self._icon = picture_label("state_icon", QPixmap())
         self._state = plain_label("state")
@@ -44,11 +35,11 @@ class StateRow(QWidget):
         font.setBold(True)
         self._state.setFont(font)
         self._sign_in = named(QPushButton(translate("Window", "Sign in…")), "sign_in_now")
-        self._sign_in.clicked.connect(self.sign_in_requested)
+        self._sign_in.clicked.connect(actions.sign_in)
         self._use_port = named(QPushButton(), "use_port_now")
         self._use_port.clicked.connect(self._on_use_port)
         self._try_again = named(QPushButton(translate("Window", "Try again")), "try_again_now")
-        self._try_again.clicked.connect(self.retry_requested)
+        self._try_again.clicked.connect(actions.retry)
         row = without_margins(QHBoxLayout(self))
         row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self._state, 1, Qt.AlignmentFlag.AlignVCenter)
@@ -77,20 +68,13 @@ class StateRow(QWidget):
 
     @Slot()
     def _on_use_port(self) -> None:
-        self.port_requested.emit(self._port)
+        self._actions.use_port.emit(self._port)
 
 
 class LocalAddressRow(QWidget):
-    """The row with the local address and the button to copy it.
+    """The row with the local address and the button to copy it."""
 
-    Signals:
-        copy_requested: Copy the local address.
-    """
-
-    copy_requested = Signal()
-
-    def __init__(self) -> None:
-        """Build the row without an address."""
+    def __init__(self, actions: UserActions) -> None:
         super().__init__()
         self.setObjectName("address_row")
         self._address = named(QLabel(), "local_address")
@@ -99,7 +83,7 @@ class LocalAddressRow(QWidget):
         self._address.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         copy = named(QPushButton(translate("Window", "Copy")), "copy_address")
         copy.setAccessibleDescription(translate("Window", "Copies the local address"))
-        copy.clicked.connect(self.copy_requested)
+        copy.clicked.connect(actions.copy_address)
         row = without_margins(QHBoxLayout(self))
         row.addWidget(QLabel(translate("Window", "Local address")))
         row.addWidget(self._address)
@@ -117,18 +101,11 @@ class NoticeRows(QWidget):
     """The rows with the problem, the notices, the actions for a sign-in page, and a note.
 
     Rows without content are hidden.
-
-    Signals:
-        page_requested(str): Open the page with this URL in the browser. The URL is untrusted.
-        direct_for_now_requested: Connect directly for a limited time.
     """
 
-    page_requested = Signal(str)
-    direct_for_now_requested = Signal()
-
-    def __init__(self) -> None:
-        """Build the rows, hidden."""
+    def __init__(self, actions: UserActions) -> None:
         super().__init__()
+        self._actions = actions
         self._page_url = ""
         self._notices = plain_label("notices")
         self._note = plain_label("note")
@@ -137,7 +114,7 @@ class NoticeRows(QWidget):
         )
         self._open_page.clicked.connect(self._on_open_page)
         self._direct_for_now = named(QPushButton(texts.direct_offer()), "direct_for_now")
-        self._direct_for_now.clicked.connect(self.direct_for_now_requested)
+        self._direct_for_now.clicked.connect(actions.connect_directly_for_now)
         buttons = QHBoxLayout()
         for button in (self._open_page, self._direct_for_now):
             buttons.addWidget(button)
@@ -170,4 +147,4 @@ class NoticeRows(QWidget):
 
     @Slot()
     def _on_open_page(self) -> None:
-        self.page_requested.emit(self._page_url)
+        self._actions.open_page.emit(self._page_url)

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QCheckBox, QMessageBox, QWidget
 from trayproxy.domain.signin import KeyringStatus
 from trayproxy.profiles.profile import Profile
 from trayproxy.ui.text_sanitizer import NAME_WIDTH, clean, elide, isolate
+from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
@@ -33,23 +34,16 @@ class WindowQuestions(QObject):
     the program.
 
     Signals:
-        delete_confirmed(Deletion): The user has confirmed to delete a profile.
         close_confirmed: The user has chosen to close the window and keep TrayProxy running.
-        quit_confirmed: The user has chosen to quit TrayProxy.
     """
 
-    delete_confirmed = Signal(object)
     close_confirmed = Signal()
-    quit_confirmed = Signal()
 
-    def __init__(self, window: QWidget) -> None:
-        """Create the object without a question.
-
-        Args:
-            window: The window, which is also the Qt parent.
-        """
+    def __init__(self, window: QWidget, actions: UserActions) -> None:
+        """Create the object without a question; the window is also the Qt parent."""
         super().__init__(window)
         self._window = window
+        self._actions = actions
         self._box: QMessageBox | None = None
 
     def ask_delete(self, profile: Profile, keyring: KeyringStatus, *, is_active: bool) -> None:
@@ -80,7 +74,7 @@ class WindowQuestions(QObject):
         box.setEscapeButton(keep_button)
 
         def on_click() -> None:
-            self.delete_confirmed.emit(Deletion(profile.id, forget.isChecked()))
+            self._actions.delete_profile.emit(Deletion(profile.id, forget.isChecked()))
 
         delete_button.clicked.connect(on_click)
         box.open()
@@ -98,7 +92,7 @@ class WindowQuestions(QObject):
         box.addButton(translate("Window", "Cancel"), _Role.RejectRole)
         box.setDefaultButton(keep_button)
         keep_button.clicked.connect(self.close_confirmed)
-        quit_button.clicked.connect(self.quit_confirmed)
+        quit_button.clicked.connect(self._actions.quit)
         box.open()
 
     def _make_box(self, text: str) -> QMessageBox:
