@@ -187,33 +187,25 @@ def _truncated(text: str) -> str:
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}… ({len(text)} characters)"
 
 
-class _NoLock:
-    """A lock that never waits, for handlers used by only one thread.
+class _LocklessHandler(logging.Handler):
+    """A handler used by only one thread, with a lock that never waits.
 
     `logging.shutdown` acquires the lock of every handler when Python ends; a writer that blocks on
     a stopped terminal would keep the program from ending. The attribute must not be None: from
     CPython 3.13 on `logging.Handler.handle` runs ``with self.lock``.
     """
 
-    def acquire(self) -> bool:
-        return True
+    def createLock(self) -> None:  # noqa: N802  # logging's name
+        self.lock = cast("RLock", contextlib.nullcontext())
+
+    def acquire(self) -> None:
+        pass
 
     def release(self) -> None:
         pass
 
-    def __enter__(self) -> bool:
-        return True
 
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-
-def _no_lock() -> RLock:
-    """Return a `_NoLock` with the type of `Handler.lock`."""
-    return cast("RLock", _NoLock())
-
-
-class _LogFile(RotatingFileHandler):
+class _LogFile(_LocklessHandler, RotatingFileHandler):
     def __init__(self, file: Path) -> None:
         super().__init__(
             file,
@@ -222,9 +214,6 @@ class _LogFile(RotatingFileHandler):
             encoding="utf-8",
             errors="backslashreplace",
         )
-
-    def createLock(self) -> None:  # noqa: N802  # logging's name
-        self.lock = _no_lock()
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = self.stream
@@ -255,7 +244,7 @@ class _LogFile(RotatingFileHandler):
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
 
-class _StandardError(logging.Handler):
+class _StandardError(_LocklessHandler):
     """Writes to the descriptor of standard error, without Python's buffers.
 
     At exit, Python acquires the lock of its buffers; a stopped terminal (Ctrl+S), or a program that
@@ -265,9 +254,6 @@ class _StandardError(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
-
-    def createLock(self) -> None:  # noqa: N802  # logging's name
-        self.lock = _no_lock()
 
     def emit(self, record: logging.LogRecord) -> None:
         octets = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")

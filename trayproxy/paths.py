@@ -80,8 +80,7 @@ class Paths:
 def locate(environ: Mapping[str, str] = os.environ) -> Paths:
     """Return the folders for this user, as the environment defines them; create nothing.
 
-    Args:
-        environ: The environment for `HOME_VARIABLE`; platformdirs reads the process's environment.
+    Only `HOME_VARIABLE` is read from `environ`: platformdirs reads the process's environment.
     """
     if home := environ.get(HOME_VARIABLE):
         # The real path: two spellings of a home must lead to the same socket.
@@ -99,10 +98,7 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder private to this user; check and restrict an existing folder.
-
-    Args:
-        folder: The folder. Missing parents are created, as private folders too.
+    """Create a folder and its missing parents, private to this user; restrict an existing folder.
 
     Raises:
         PathError: The folder cannot be created, is not a folder, or belongs to another user; so may

@@ -6,8 +6,8 @@ processes, are not accessible. Access control uses `trayproxy.desktop.socket_own
 """
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from trayproxy.desktop.socket_owner.base import Endpoint
 
@@ -29,18 +29,9 @@ class RunningProgram:
     pid: int
 
 
-class PidLookup(Protocol):
-    """A function that finds the processes at the other ends of connections."""
-
-    def __call__(self, wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
-        """Return the process ids of connections; a connection is missing if its process is unknown.
-
-        Args:
-            wanted: The connections.
-
-        Raises:
-            OSError: The system does not report the processes.
-        """
+PidLookup = Callable[[set[ConnectionEnds]], dict[ConnectionEnds, int]]
+"""Returns the ids of the processes at the other ends of connections, without the connections whose
+process is unknown. Raises OSError if the system does not report the processes."""
 
 
 def as_ipv4(end: Endpoint) -> Endpoint:

@@ -16,14 +16,8 @@ from trayproxy.desktop.socket_owner.linux import SockDiagLookup
 
 
 def pids_of(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
-    """Return the process ids of connections; leave out processes that this user may not inspect.
-
-    Args:
-        wanted: The connections.
-
-    Raises:
-        OSError: The kernel refuses the request.
-    """
+    """Return the process ids of connections; see `PidLookup`. This user may not inspect the
+    processes of other users."""
     inodes = _connections_by_inode(wanted)
     found: dict[ConnectionEnds, int] = {}
     if inodes:

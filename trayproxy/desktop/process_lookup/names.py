@@ -33,14 +33,8 @@ def program_name(process: psutil.Process) -> str:
 def script_name(command: Sequence[str]) -> str:
     """Return the name of the script or module in the command line of an interpreter.
 
-    No other part of the command line is returned: it may contain passwords.
-
-    Args:
-        command: The command line of the interpreter.
-
-    Returns:
-        Empty if the interpreter runs interactively, or code from its command line or from standard
-        input.
+    No other part of the command line is returned: it may contain passwords. The name is empty if
+    the interpreter runs interactively, or code from its command line or from standard input.
     """
     arguments = iter(command[1:])
     for argument in arguments:

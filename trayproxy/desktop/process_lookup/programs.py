@@ -54,11 +54,7 @@ def _program_with_pid(pid: int) -> RunningProgram | None:
 def listener_at(address: Endpoint) -> RunningProgram | None:
     """Return the program listening at an address of this computer.
 
-    Args:
-        address: An IP address and a port.
-
-    Returns:
-        None if no program listens there, or the system does not report it.
+    None if no program listens there, or the system does not report it.
     """
     try:
         wanted = as_ipv4(address)
@@ -69,8 +65,7 @@ def listener_at(address: Endpoint) -> RunningProgram | None:
                     name = program_name(psutil.Process(connection.pid))
                     return RunningProgram(name, connection.pid)
     except (psutil.Error, OSError, ValueError):
-        # As in `programs_of`: the program is unknown.
-        return None
+        pass  # As in `programs_of`: the program is unknown.
     return None
 
 

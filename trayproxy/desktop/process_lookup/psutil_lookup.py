@@ -13,10 +13,7 @@ _SEARCH_TIMEOUT_S = 2.0
 
 
 def pids_of(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
-    """Return the process id of each connection in the system's table of connections.
-
-    Args:
-        wanted: The connections.
+    """Return the process id of each connection in the system's table; see `PidLookup`.
 
     Raises:
         psutil.Error: The system does not report its connections.

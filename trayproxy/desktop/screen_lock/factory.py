@@ -6,11 +6,7 @@ from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch
 
 
 def watch_screen_lock(on_change: OnLockChange) -> ScreenLockWatch:
-    """Return the watch of this operating system. It is not started.
-
-    Args:
-        on_change: Called for each change of the lock state, in the thread of the watch.
-    """
+    """Return the watch of this operating system. It is not started."""
     if sys.platform == "win32":
         from trayproxy.desktop.screen_lock.windows import WindowsScreenLock
 

@@ -17,11 +17,10 @@ The watch starts no D-Bus service, and its thread wakes up only for messages.
 import logging
 import select
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from trayproxy.desktop.screen_lock.base import ChangeFilter, OnLockChange
+from trayproxy.desktop.screen_lock.base import OnLockChange, ThreadedScreenLockWatch
 
 if TYPE_CHECKING:
     from jeepney import Message
@@ -46,42 +45,33 @@ _SESSION = "org.freedesktop.login1.Session"
 _HINT = "LockedHint"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _BUS = "org.freedesktop.DBus"
-_STOP_S = 2.0
-"""Seconds to wait for the thread to end; connecting to a bus takes less."""
 
 
-class LinuxScreenLock:
-    """A watch that listens to the session bus and the system bus in a thread."""
+class LinuxScreenLock(ThreadedScreenLockWatch):
+    """A watch that listens to the session bus and the system bus."""
 
     def __init__(
         self, on_change: OnLockChange, session: str = "SESSION", system: str = "SYSTEM"
     ) -> None:
         """Create a watch without connecting to a bus.
 
-        Args:
-            on_change: Called for each change of the lock state, in the thread of the watch.
-            session: The address of the session bus; by default, the address in the environment.
-            system: The address of the system bus; by default, the address in the environment or
-                the standard address.
+        `session` and `system` are the addresses of the buses; by default, the addresses in the
+        environment or the standard address of the system bus.
         """
-        self._changes = ChangeFilter(on_change)
+        super().__init__(on_change)
         self._buses: tuple[tuple[str, type[BusSource]], ...] = (
             (session, ScreenSaverSource),
             (system, LogindSource),
         )
         self._wake, self._waker = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
 
     def stop(self) -> None:
         """Stop the thread, and wait until it has ended."""
-        self._waker.close()
-        if self._thread.ident is not None:
-            self._thread.join(_STOP_S)
+        super().stop()
         self._wake.close()
+
+    def _interrupt(self) -> None:
+        self._waker.close()
 
     def _run(self) -> None:
         connections = [
@@ -89,7 +79,7 @@ class LinuxScreenLock:
         ]
         try:
             while connections:
-                self._changes.update(any(connection.source.is_locked for connection in connections))
+                self._update(any(connection.source.is_locked for connection in connections))
                 sources: list[socket.socket | BusConnection] = [self._wake, *connections]
                 ready, _, _ = select.select(sources, [], [])
                 if self._wake in ready:
@@ -100,7 +90,7 @@ class LinuxScreenLock:
                     for connection in connections
                     if connection not in ready or connection.process_messages()
                 ]
-            self._changes.update(False)
+            self._update(False)
         finally:
             for connection in connections:
                 connection.close()
@@ -111,7 +101,7 @@ class BusSource(Protocol):
 
     @property
     def is_locked(self) -> bool:
-        """True if the service reports a locked screen at present."""
+        """True if the service reports a locked screen."""
 
     def start(self, connection: "BusConnection") -> None:
         """Subscribe to the signals of the service, and request its present state."""
@@ -124,7 +114,6 @@ class ScreenSaverSource:
     """The screen savers on the session bus."""
 
     def __init__(self) -> None:
-        """Create a source with no known screen saver."""
         self._active: dict[str, bool] = {}
         self._connection: BusConnection | None = None
 
@@ -163,7 +152,6 @@ class LogindSource:
     """The session of this user in logind, on the system bus."""
 
     def __init__(self) -> None:
-        """Create a source for a session, initially unlocked."""
         self.is_locked = False
 
     def start(self, connection: "BusConnection") -> None:
@@ -212,12 +200,7 @@ class BusConnection:
         return int(self._connection.sock.fileno())
 
     def subscribe(self, *, arg0: str | None = None, **match: str) -> None:
-        """Subscribe to signals.
-
-        Args:
-            arg0: The first argument of the signals; None for any.
-            match: Other conditions of the match rule, such as ``sender`` and ``member``.
-        """
+        """Subscribe to the signals with these fields and this first argument, None for any."""
         from jeepney import MatchRule, message_bus
 
         rule = MatchRule(type="signal", **match)
@@ -236,15 +219,8 @@ class BusConnection:
     ) -> None:
         """Call a method of a D-Bus service without waiting for the reply.
 
-        The bus does not start a service for this call.
-
-        Args:
-            name: The bus name of the service.
-            path: The path of the object.
-            interface: The interface of the method.
-            member: The name of the method.
-            on_reply: Called with the body of the reply; with an empty sequence after an error.
-            arguments: The arguments of the method, all strings.
+        The bus does not start a service for this call. `on_reply` is called with the body of the
+        reply, or with an empty sequence after an error.
         """
         from jeepney import DBusAddress, new_method_call
         from jeepney.low_level import MessageFlag

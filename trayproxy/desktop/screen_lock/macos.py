@@ -20,7 +20,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from trayproxy.desktop.screen_lock.base import ChangeFilter, OnLockChange
+from trayproxy.desktop.screen_lock.base import OnLockChange, ThreadedScreenLockWatch
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,6 @@ _NUMBER_INT = 9
 
 _KEY = b"CGSSessionScreenIsLocked"
 _UTF8 = 0x08000100
-_STOP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,8 @@ class Frameworks:
     core_foundation: Any
 
 
-class MacScreenLock:
-    """A watch that polls the session dictionary in a thread."""
+class MacScreenLock(ThreadedScreenLockWatch):
+    """A watch that polls the session dictionary."""
 
     def __init__(
         self,
@@ -52,28 +51,13 @@ class MacScreenLock:
         frameworks: Frameworks | None = None,
         interval_s: float = POLL_INTERVAL_S,
     ) -> None:
-        """Create a watch; `start` starts the polling.
-
-        Args:
-            on_change: Called for each change of the lock state, in the thread of the watch.
-            frameworks: The frameworks to call; None to load the system's.
-            interval_s: The seconds between two polls.
-        """
-        self._changes = ChangeFilter(on_change)
+        super().__init__(on_change)
         self._frameworks = frameworks
         self._interval_s = interval_s
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop the thread, and wait until it has ended."""
+    def _interrupt(self) -> None:
         self._stopped.set()
-        if self._thread.ident is not None:
-            self._thread.join(_STOP_S)
 
     def _run(self) -> None:
         try:
@@ -82,19 +66,13 @@ class MacScreenLock:
             logger.info("the lock of the screen is not reported: %s", error)
             return
         while not self._stopped.is_set():
-            self._changes.update(is_locked(frameworks))
+            self._update(is_locked(frameworks))
             self._stopped.wait(self._interval_s)
 
 
 def is_locked(frameworks: Frameworks) -> bool:
-    """Return whether the screen is locked.
-
-    Args:
-        frameworks: The frameworks to call.
-
-    Returns:
-        False also if this process has no session in the window server.
-    """
+    """Return whether the screen is locked; False if this process has no session in the window
+    server."""
     graphics, foundation = frameworks.core_graphics, frameworks.core_foundation
     session = graphics.CGSessionCopyCurrentDictionary()
     if not session:

@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from trayproxy.desktop.screen_lock.base import ChangeFilter, OnLockChange
+from trayproxy.desktop.screen_lock.base import STOP_S, OnLockChange, ThreadedScreenLockWatch
 from trayproxy.desktop.windows_library import load_library
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ WM_WTSSESSION_CHANGE = 0x02B1
 WTS_SESSION_LOCK, WTS_SESSION_UNLOCK = 0x7, 0x8
 _NOTIFY_FOR_THIS_SESSION = 0
 _CLASS_NAME = "TrayProxyScreen"
-_STOP_S = 2.0
 
 # On other systems, only tests call these functions, with the one calling convention of C.
 _FUNCTION_TYPE: Any = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)
@@ -56,47 +55,33 @@ class WindowClass(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class SessionLibraries:
-    """The libraries of Windows called by this module."""
+    """The libraries of Windows called by this module; tests replace them."""
 
     user32: Any
     kernel32: Any
     wtsapi32: Any
 
 
-class WindowsScreenLock:
-    """A watch with a hidden window and a thread for its message loop.
+class WindowsScreenLock(ThreadedScreenLockWatch):
+    """A watch with a hidden window, whose message loop runs in the thread.
 
     Attributes:
         window_created: Set once the window exists, or could not be created.
     """
 
     def __init__(self, on_change: OnLockChange, libraries: SessionLibraries | None = None) -> None:
-        """Create a watch; `start` creates its window.
-
-        Args:
-            on_change: Called for each change of the lock state, in the thread of the watch.
-            libraries: The libraries to call; None to load the system's.
-        """
-        self._changes = ChangeFilter(on_change)
+        super().__init__(on_change)
         self._libraries = libraries
         self._window: int | None = None
         self.window_created = threading.Event()
         # Windows holds no reference to this object.
         self._procedure = WindowProcedure(self._on_message)
-        self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread, which creates the window."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Close the window, and wait until the thread has ended."""
-        if self._thread.ident is None:
-            return
-        self.window_created.wait(_STOP_S)
+    def _interrupt(self) -> None:
+        if self._thread.ident is not None:
+            self.window_created.wait(STOP_S)
         if self._window and self._libraries:
             self._libraries.user32.PostMessageW(self._window, WM_CLOSE, 0, 0)
-        self._thread.join(_STOP_S)
 
     def _run(self) -> None:
         try:
@@ -135,7 +120,7 @@ class WindowsScreenLock:
         user32 = self._libraries.user32
         if message == WM_WTSSESSION_CHANGE:
             if first in (WTS_SESSION_LOCK, WTS_SESSION_UNLOCK):
-                self._changes.update(first == WTS_SESSION_LOCK)
+                self._update(first == WTS_SESSION_LOCK)
             return 0
         if message == WM_DESTROY:
             self._libraries.wtsapi32.WTSUnRegisterSessionNotification(window)
