@@ -15,11 +15,8 @@ def display_problem(environ: Mapping[str, str] = os.environ) -> str:
     """Return why Qt cannot open a display, as a sentence; empty if Qt can open one.
 
     This function opens and closes each display that Qt would try. Qt tries both Wayland and X11,
-    so a single usable display is enough.
-
-    Args:
-        environ: The environment variables. They name the X11 and Wayland displays; QT_QPA_PLATFORM
-            may select another Qt platform, such as ``offscreen``.
+    so a single usable display is enough. QT_QPA_PLATFORM may select another Qt platform, such as
+    ``offscreen``.
     """
     if sys.platform in ("win32", "darwin"):
         return ""

@@ -22,8 +22,7 @@ _ACCESSORY = 1
 def become_accessory(runtime: Any = None) -> bool:
     """Remove the icon of this process from the Dock. Return True on success.
 
-    Args:
-        runtime: The Objective-C runtime to call (objc/runtime.h); None for the system's.
+    `runtime` is the Objective-C runtime to call (objc/runtime.h); None for the system's.
     """
     try:
         runtime = runtime or _Runtime()

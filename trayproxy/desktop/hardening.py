@@ -11,6 +11,9 @@ import sys
 _MAX_DESCRIPTORS = 65_536
 """The largest useful number of descriptors: the engine serves 16,384 clients."""
 
+_PR_SET_DUMPABLE = 4
+_WER_FAULT_REPORTING_FLAG_NOHEAP = 1
+
 
 def harden(*, uses_portals: bool = False) -> None:
     """Protect the memory of this process from other processes, and prevent memory dumps.
@@ -37,7 +40,10 @@ def harden(*, uses_portals: bool = False) -> None:
             dumpable, and only core dumps are prevented.
     """
     if sys.platform == "win32":
-        _exclude_heap_from_crash_reports()
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.WinDLL("kernel32").WerSetFlags(_WER_FAULT_REPORTING_FLAG_NOHEAP)
     else:
         import resource
 
@@ -49,7 +55,11 @@ def harden(*, uses_portals: bool = False) -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_CORE, (largest, largest))
     if sys.platform == "linux" and not uses_portals:
-        _become_undumpable()
+        import ctypes
+
+        # Every C library for Linux has prctl(2), but a sandbox may reject the call.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     # Standard error may be missing, or may have no descriptor.
     with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
         faulthandler.enable()
@@ -79,24 +89,3 @@ def raise_descriptor_limit() -> int:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
                 soft = wanted
         return _MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
-
-
-if sys.platform == "linux":
-    _PR_SET_DUMPABLE = 4
-
-    def _become_undumpable() -> None:
-        import ctypes
-
-        # Every C library for Linux has prctl(2), but a sandbox may reject the call.
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-if sys.platform == "win32":
-    _WER_FAULT_REPORTING_FLAG_NOHEAP = 1
-
-    def _exclude_heap_from_crash_reports() -> None:
-        import ctypes
-
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.WinDLL("kernel32").WerSetFlags(_WER_FAULT_REPORTING_FLAG_NOHEAP)

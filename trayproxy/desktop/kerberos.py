@@ -25,9 +25,6 @@ def disable_name_canonicalization(environ: MutableMapping[str, str] = os.environ
 
     Call this before the first use of libkrb5. It has an effect only on Linux: Windows has its own
     Kerberos, and the configuration files of Kerberos on macOS are not documented.
-
-    Args:
-        environ: The environment of this process; libkrb5 reads the paths of its files from it.
     """
     files = environ.get(_VARIABLE, "") or _SYSTEM_FILE
     own_file = str(_OWN_FILE)

@@ -8,26 +8,17 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 
-_NTLM_MODULE = "spnego"
 _KERBEROS_MODULES = ("sspilib",) if sys.platform == "win32" else ("gssapi", "krb5")
+_MODULES = {"ntlm": ("spnego",), "negotiate": ("spnego", *_KERBEROS_MODULES)}
 
 
 @cache
 def is_installed(family: str) -> bool:
-    """Return True if the modules for a family of schemes are installed.
+    """Return True if the modules for a family of `trayproxy.auth.scheme.Scheme` are installed.
 
-    Args:
-        family: The family of a `trayproxy.auth.scheme.Scheme`. A family without optional
-            dependencies counts as installed.
+    A family without optional dependencies counts as installed.
     """
-    match family:
-        case "ntlm":
-            needed: tuple[str, ...] = (_NTLM_MODULE,)
-        case "negotiate":
-            needed = (_NTLM_MODULE, *_KERBEROS_MODULES)
-        case _:
-            needed = ()
-    return all(map(_can_import, needed))
+    return all(map(_can_import, _MODULES.get(family, ())))
 
 
 def _can_import(module: str) -> bool:

@@ -17,9 +17,6 @@ def is_taken(error: OSError) -> bool:
     (SO_EXCLUSIVEADDRUSE), and for a port reserved by the system (``netsh interface ipv4 show
     excludedportrange tcp``). On other systems, EACCES is reported for ports below 1024, which only
     root may use.
-
-    Args:
-        error: The error of ``bind`` or ``listen``.
     """
     if error.errno == errno.EADDRINUSE:
         return True
@@ -29,9 +26,7 @@ def is_taken(error: OSError) -> bool:
 def free_port_after(port: int, host: str) -> int:
     """Return the next free port at an address; 0 if none of the next `PORTS_TRIED` ports is free.
 
-    Args:
-        port: The port after which the search begins.
-        host: A loopback IP literal without brackets.
+    The host is a loopback IP literal without brackets.
     """
     for candidate in range(port + 1, min(port + PORTS_TRIED, HIGHEST_PORT) + 1):
         with suppress(OSError):
@@ -41,12 +36,7 @@ def free_port_after(port: int, host: str) -> int:
 
 
 def is_in_use(port: int, host: str) -> bool:
-    """Return True if another program uses a port at an address.
-
-    Args:
-        port: The port.
-        host: A loopback IP literal without brackets.
-    """
+    """Return True if another program uses a port at an address, see `free_port_after`."""
     try:
         _try_to_bind(port, host)
     except OSError as error:

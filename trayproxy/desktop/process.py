@@ -24,13 +24,8 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
     of this process, and outlives this process. Its control socket shows when it accepts connections
     and when it has ended. A second service ends by itself.
 
-    Args:
-        paths: The folders of TrayProxy; the service writes its output below the log folder.
-        environ: The environment to pass on to the service. Start-up tokens and proxy variables are
-            removed: the service does not use them, and proxy variables may contain passwords.
-
-    Returns:
-        The process id of the service.
+    Its output is in the log folder, and its environment is that of `environment`. Return its
+    process id.
 
     Raises:
         OSError: The service cannot be started.
@@ -56,11 +51,7 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
 
 
 def command(*arguments: str) -> list[str]:
-    """Return the command line for this installation of TrayProxy.
-
-    Args:
-        arguments: The arguments after the name of the program.
-    """
+    """Return the command line for this installation of TrayProxy."""
     if getattr(sys, "frozen", False):
         return [sys.executable, *arguments]
     # -P: do not import modules from the working folder.
@@ -68,13 +59,11 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a background process of TrayProxy.
+    """Return the environment of a background process of TrayProxy, from that of this process.
 
-    Start-up tokens and proxy variables are removed. A relative `HOME_VARIABLE` is made absolute.
-    ``PYTHONPATH`` names the source folder if TrayProxy is not installed.
-
-    Args:
-        inherited: The environment of this process.
+    Start-up tokens and proxy variables are removed: the service does not use them, and proxy
+    variables may contain passwords. A relative `HOME_VARIABLE` is made absolute. ``PYTHONPATH``
+    names the source folder if TrayProxy is not installed.
     """
     kept = {
         name: value

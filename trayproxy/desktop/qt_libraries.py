@@ -52,11 +52,7 @@ FONTS = "fonts-dejavu-core"
 
 
 def can_load(library: str) -> bool:
-    """Return whether the dynamic loader can load a library and its dependencies.
-
-    Args:
-        library: The soname of the library.
-    """
+    """Return whether the dynamic loader can load a library and its dependencies."""
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -65,11 +61,7 @@ def can_load(library: str) -> bool:
 
 
 def missing_packages(is_there: Callable[[str], bool] = can_load) -> tuple[str, ...]:
-    """Return the Debian packages of the missing libraries, and `FONTS` if any is missing; sorted.
-
-    Args:
-        is_there: Returns whether the library with this soname can be loaded.
-    """
+    """Return the sorted Debian packages of the missing libraries, and `FONTS` if any is missing."""
     missing = {package for library, package in PACKAGES.items() if not is_there(library)}
     return tuple(sorted(missing | {FONTS})) if missing else ()
 

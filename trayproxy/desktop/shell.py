@@ -30,14 +30,8 @@ virtual environment starts another ``python.exe``.
 
 
 def guess_shell(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the shell among the ancestors of this process, or else the login shell.
-
-    Args:
-        environ: The environment; ``SHELL`` names the login shell.
-
-    Returns:
-        One of `SHELLS`; the usual shell of the system if no shell was found.
-    """
+    """Return the shell among the ancestors of this process, or else the login shell, or else the
+    usual shell of the system: one of `SHELLS`."""
     for name in (_starting_program(), environ.get("SHELL", "")):
         if shell := known_shell(name):
             return shell
@@ -47,21 +41,15 @@ def guess_shell(environ: Mapping[str, str] = os.environ) -> str:
 def known_shell(program: str) -> str | None:
     r"""Return the shell of a program name or path: ``-bash``, ``/bin/zsh``, ``C:\…\cmd.exe``.
 
-    Args:
-        program: The name or path.
-
-    Returns:
-        One of `SHELLS`; None for any other program.
+    One of `SHELLS`; None for any other program.
     """
     name = program.replace("\\", "/").rsplit("/", 1)[-1].lower()
     return _KNOWN_AS.get(name.removeprefix("-").removesuffix(".exe"))
 
 
 def _starting_program() -> str:
-    """Return the name of the nearest ancestor process not matched by `_LAUNCHERS`.
-
-    The name is empty if the ancestors cannot be inspected.
-    """
+    """Return the name of the nearest ancestor process not matched by `_LAUNCHERS`, empty if the
+    ancestors cannot be inspected."""
     try:
         for ancestor in psutil.Process().parents():
             name = str(ancestor.name())

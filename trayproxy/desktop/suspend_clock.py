@@ -19,8 +19,7 @@ def sleep_clock() -> Callable[[], float]:
     - Other systems: the wall clock and the monotonic clock; setting the wall clock therefore looks
       like a suspension.
 
-    Returns:
-        A function that returns seconds. Only differences between two results are meaningful.
+    It returns seconds. Only differences between two results are meaningful.
     """
     if sys.platform == "win32":
         return _windows_clock()

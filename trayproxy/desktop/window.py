@@ -9,13 +9,9 @@ _ASFW_ANY = -1
 
 
 def exclude_from_capture(window: int) -> bool:
-    """Exclude a window from screenshots and screen recordings. Only Windows supports this.
+    """Exclude a window, by its native handle (``HWND``), from screenshots and screen recordings.
 
-    Args:
-        window: The native handle (``HWND``).
-
-    Returns:
-        True if the window is excluded.
+    Return True if the window is excluded; only Windows supports this.
     """
     if sys.platform == "win32":
         import ctypes
@@ -30,8 +26,7 @@ def allow_foreground() -> bool:
     Windows grants this right only to the program most recently started by the user; this program
     may pass the right on (AllowSetForegroundWindow). On Linux, an activation token has this effect.
 
-    Returns:
-        True if the right was passed on; always False on other systems.
+    Return True if the right was passed on; always False on other systems.
     """
     if sys.platform == "win32":
         import ctypes
@@ -41,17 +36,13 @@ def allow_foreground() -> bool:
 
 
 def set_application_id(app_id: str) -> bool:
-    """Set the AppUserModelID of this process. Call this before the first window is created.
+    """Set the AppUserModelID of this process: at most 128 characters, no blanks.
 
-    Windows groups the buttons of the taskbar by this id, and shows its application as the sender of
-    notifications. Without this call, the application would be Python (learn.microsoft.com,
-    SetCurrentProcessExplicitAppUserModelID).
+    Call this before the first window is created. Windows groups the buttons of the taskbar by this
+    id, and shows its application as the sender of notifications. Without this call, the application
+    would be Python (learn.microsoft.com, SetCurrentProcessExplicitAppUserModelID).
 
-    Args:
-        app_id: At most 128 characters, no blanks.
-
-    Returns:
-        True if the id was set; always False on other systems.
+    Return True if the id was set; always False on other systems.
     """
     if sys.platform == "win32":
         import ctypes
@@ -66,10 +57,8 @@ def set_application_id(app_id: str) -> bool:
 def hide_from_dock() -> bool:
     """Remove the icon of this process from the Dock. Call this after the `QApplication` is created.
 
-    Qt gives a program without an application bundle an icon in the Dock and a menu bar.
-
-    Returns:
-        True if the icon was removed; always False on other systems.
+    Qt gives a program without an application bundle an icon in the Dock and a menu bar. Return True
+    if the icon was removed; always False on other systems.
     """
     if sys.platform == "darwin":
         from trayproxy.desktop.dock_macos import become_accessory

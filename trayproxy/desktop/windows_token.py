@@ -22,7 +22,7 @@ _TOKEN_USER = 1
 
 @dataclass(frozen=True, slots=True)
 class TokenLibraries:
-    """The libraries of Windows with the functions for access tokens."""
+    """The libraries of Windows with the functions for access tokens; tests replace them."""
 
     kernel32: Any
     advapi32: Any
@@ -32,21 +32,12 @@ class ProcessTokens:
     """Reads the access tokens of processes. The libraries are loaded at the first use."""
 
     def __init__(self, libraries: TokenLibraries | None = None) -> None:
-        """Create a reader without loading a library.
-
-        Args:
-            libraries: The libraries to call; None to load the system's.
-        """
         self._loaded = libraries
 
     def user_of_process(self, process: int) -> str | None:
         """Return the user of a process as a SID, ``S-1-5-21-…``.
 
-        Args:
-            process: The process id.
-
-        Returns:
-            None if the process has ended or may not be opened.
+        None if the process has ended or may not be opened.
 
         Raises:
             OSError: This is not Windows.
@@ -58,13 +49,8 @@ class ProcessTokens:
     def open_process(self, process: int) -> Iterator[int | None]:
         """Open a process for the duration of a ``with`` block.
 
-        While the handle is open, Windows gives the process id to no other process.
-
-        Args:
-            process: The process id.
-
-        Yields:
-            The handle of the process; None if the process has ended or may not be opened.
+        While the handle is open, Windows gives the process id to no other process. The handle is
+        None if the process has ended or may not be opened.
 
         Raises:
             OSError: This is not Windows.
@@ -78,11 +64,7 @@ class ProcessTokens:
                 kernel.CloseHandle(handle)
 
     def user_of_handle(self, handle: int) -> str | None:
-        """Return the user of an open process as a SID; None if its token cannot be read.
-
-        Args:
-            handle: The handle of the process, from `open_process`.
-        """
+        """Return the user of an open process as a SID; None if its token cannot be read."""
         token = ctypes.c_void_p()
         try:
             advapi = self._libraries.advapi32

@@ -33,19 +33,13 @@ class NullNetworkWatch:
     """The watch for a system that does not report network changes."""
 
     def close(self) -> None:
-        """Do nothing: this watch holds no resources."""
+        """Do nothing."""
 
 
 class Debounce:
     """Combines the notifications within `SETTLE_S` seconds into one call of a callback."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_settled: Callable[[], None]) -> None:
-        """Create a debounce whose timer is not running.
-
-        Args:
-            loop: The event loop for the timer and the callback.
-            on_settled: Called once, `SETTLE_S` after the first trigger.
-        """
         self._loop = loop
         self._on_settled = on_settled
         self._timer: asyncio.TimerHandle | None = None
@@ -76,14 +70,9 @@ class SocketWatch:
         is_relevant: Callable[[bytes], bool],
         debounce: Debounce,
     ) -> None:
-        """Register the socket with the event loop.
+        """Register a non-blocking socket with the event loop.
 
-        Args:
-            loop: The event loop to register with.
-            notifications: A non-blocking socket with notifications from the kernel. `close`
-                closes it.
-            is_relevant: Returns True if the received octets may mean a change of the network.
-            debounce: Triggered by relevant notifications. `close` closes it.
+        `debounce` is triggered if `is_relevant` returns True for the received octets.
         """
         self._loop = loop
         self._socket = notifications
@@ -113,10 +102,7 @@ class SocketWatch:
 def identifies_network(address: bytes) -> bool:
     """Return True if an address shows to which network this computer is connected.
 
-    Loopback, link-local and unspecified addresses do not show that.
-
-    Args:
-        address: An IPv4 address in 4 octets or an IPv6 address in 16 octets.
+    Loopback, link-local and unspecified addresses do not. The address has 4 or 16 octets.
     """
     found = ip_address(address)
     return not (found.is_loopback or found.is_link_local or found.is_unspecified)

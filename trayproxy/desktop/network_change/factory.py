@@ -13,12 +13,9 @@ logger = logging.getLogger(__name__)
 def watch_network(loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> NetworkWatch:
     """Call a function after each change of the network.
 
-    Changes within `SETTLE_S` seconds are reported by one call. Suspending and resuming the computer
-    is not a change if the network is the same afterwards (see `trayproxy.desktop.suspend_clock`).
-
-    Args:
-        loop: The running event loop; it calls `on_change`.
-        on_change: The function to call.
+    The running loop calls the function. Changes within `SETTLE_S` seconds are reported by one call.
+    Suspending and resuming the computer is not a change if the network is the same afterwards (see
+    `trayproxy.desktop.suspend_clock`).
 
     Returns:
         The watch; close it before the loop is closed. If the system does not report network

@@ -58,10 +58,6 @@ class LinuxNetworkWatch:
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:
         """Start the watch, and read the present network.
 
-        Args:
-            loop: The running event loop.
-            on_change: Called after a change of the network.
-
         Raises:
             OSError: The kernel refuses the socket or the request.
         """
@@ -92,13 +88,9 @@ def _any_is_relevant(octets: bytes) -> bool:
 
 
 def is_relevant(kind: int, body: bytes) -> bool:
-    """Return True if a notification may mean a change of the network.
+    """Return True if a notification of this type may mean a change of the network.
 
     This check is cheap; reading the network is not.
-
-    Args:
-        kind: The type of the netlink message.
-        body: The octets after its header.
     """
     if kind in (_NEW_ROUTE, _DEL_ROUTE):
         length: int = _ROUTE.unpack_from(body)[1]
@@ -162,14 +154,10 @@ def _open(groups: int) -> socket.socket:
 
 
 def _dump(connection: socket.socket, request_type: int) -> Iterator[_Message]:
-    """Request all objects of a kind, and return the messages of the response.
+    """Request all routes or addresses, and return the messages of the response.
 
     The kernel prepares the next part of the response while `recv` returns the previous part, so
     this function never waits.
-
-    Args:
-        connection: A netlink socket.
-        request_type: ``RTM_GETROUTE`` or ``RTM_GETADDR``.
     """
     request = _ROUTE.pack(*(0,) * 9)
     length = _HEADER.size + len(request)

@@ -32,10 +32,6 @@ def watch_routing_socket(
 ) -> SocketWatch:
     """Return a watch with a routing socket for notifications.
 
-    Args:
-        loop: The running event loop.
-        on_change: Called after a change of the network.
-
     Raises:
         OSError: The kernel refuses the socket.
     """
@@ -45,11 +41,7 @@ def watch_routing_socket(
 
 
 def is_relevant(message: bytes) -> bool:
-    """Return True if a message reports an added or removed address that identifies a network.
-
-    Args:
-        message: The octets of one `recv` on the routing socket.
-    """
+    """Return True if a message reports an added or removed address that identifies a network."""
     if len(message) < _HEADER_LENGTH:
         return False
     _, _, kind, present, _ = _HEADER.unpack_from(message)

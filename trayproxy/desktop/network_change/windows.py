@@ -42,12 +42,7 @@ class WindowsNetworkWatch:
         on_change: Callable[[], None],
         library: Any = None,
     ) -> None:
-        """Register for notifications.
-
-        Args:
-            loop: The running event loop.
-            on_change: Called by the loop after a change of the network.
-            library: The library ``iphlpapi``; None to load the system's.
+        """Register for notifications with the library ``iphlpapi``; None loads the system's.
 
         Raises:
             OSError: Windows refuses the registration, or this is not Windows.
@@ -81,10 +76,6 @@ class WindowsNetworkWatch:
 
 
 def is_relevant(row: bytes) -> bool:
-    """Return True if a changed address identifies a network.
-
-    Args:
-        row: The first octets of a MIB_UNICASTIPADDRESS_ROW.
-    """
+    """Return True if the address in a MIB_UNICASTIPADDRESS_ROW identifies a network."""
     address_slice = _ADDRESS_SLICES.get(int.from_bytes(row[:2], "little"))
     return address_slice is not None and identifies_network(row[address_slice])

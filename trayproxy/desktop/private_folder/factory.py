@@ -14,10 +14,6 @@ def make_home_private(paths: Paths, environ: Mapping[str, str] = os.environ) -> 
     users cannot access, but the folder in the variable may be anywhere. On Unix this function does
     nothing, because `trayproxy.paths.make_private` sets the mode of each folder.
 
-    Args:
-        paths: The result of `trayproxy.paths.locate` for this environment.
-        environ: The environment variables.
-
     Raises:
         PathError: The folder cannot be made private, or belongs to another user.
     """

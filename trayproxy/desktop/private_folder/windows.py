@@ -31,10 +31,7 @@ anyway."""
 
 
 def make_private_by_acl(folder: Path) -> None:
-    """Create a folder if it is missing, and deny access to all other users.
-
-    Args:
-        folder: An absolute path.
+    """Create a folder with this absolute path if it is missing, and deny access to all other users.
 
     Raises:
         PathError: The folder cannot be created or protected, or belongs to another user.
@@ -107,8 +104,7 @@ class _SecurityFunctions:
         try:
             dacl, is_there, is_default = ctypes.c_void_p(), ctypes.c_int(), ctypes.c_int()
             found = self._advapi32.GetSecurityDescriptorDacl(
-                *(descriptor, ctypes.byref(is_there)),
-                *(ctypes.byref(dacl), ctypes.byref(is_default)),
+                descriptor, ctypes.byref(is_there), ctypes.byref(dacl), ctypes.byref(is_default)
             )
             # A NULL list would give access to all users.
             if not (found and is_there and dacl):
@@ -124,10 +120,5 @@ class _SecurityFunctions:
 
     def _check(self, code: int) -> None:
         if code:
-            raise OSError(code, _error_text(code))
-
-
-def _error_text(code: int) -> str:
-    """Return the message of Windows for an error code."""
-    format_error: Any = getattr(ctypes, "FormatError", os.strerror)
-    return str(format_error(code))
+            format_error: Any = getattr(ctypes, "FormatError", os.strerror)
+            raise OSError(code, str(format_error(code)))

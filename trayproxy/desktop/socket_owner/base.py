@@ -66,10 +66,7 @@ class OwnerLookup(Protocol):
 
 
 def require_peer(connection: socket.SocketType) -> None:
-    """Raise an error if the peer has reset a connection.
-
-    Args:
-        connection: An accepted, non-blocking socket.
+    """Raise an error if the peer has reset an accepted, non-blocking connection.
 
     Raises:
         OSError: The connection was reset, and its addresses may belong to another connection.
@@ -90,12 +87,8 @@ class NullOwnerLookup:
     """The look-up for a system that does not report socket owners."""
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
-        """Raise an error.
-
-        Raises:
-            OwnerUnknownError: Always.
-        """
+        """Raise `OwnerUnknownError`."""
         raise OwnerUnknownError("this system does not report the owners of connections")
 
     def close(self) -> None:
-        """Do nothing: this look-up holds no resources."""
+        """Do nothing."""

@@ -30,11 +30,7 @@ def open_owner_lookup() -> OwnerLookup:
 def user_listening(address: Endpoint) -> User | None:
     """Return the user of the program listening at an address of this computer.
 
-    Args:
-        address: An IP address and a port.
-
-    Returns:
-        None if no program listens there, or the system does not report the user.
+    None if no program listens there, or the system does not report the user.
     """
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with contextlib.suppress(OSError):

@@ -63,7 +63,7 @@ class SockDiagLookup:
         self._sequence = 0
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
-        """Return the owner of the other end; see `OwnerLookup.owner_of`."""
+        """Return the owner of the other end; see `OwnerLookup`."""
         found = self._look_up(local, peer, family)
         if found is None:
             return None
@@ -71,28 +71,15 @@ class SockDiagLookup:
         return _shared_owner(user, inode != 0 and state in _CONNECTED)
 
     def inode_of(self, local: Endpoint, peer: Endpoint, family: int) -> int:
-        """Return the inode of the socket at the other end of a connection.
+        """Return the inode of the socket at the other end; see `OwnerLookup.owner_of`.
 
-        Args:
-            local: The end of this process.
-            peer: The other end, on this computer.
-            family: ``AF_INET`` or ``AF_INET6``.
-
-        Returns:
-            0 if no process holds the socket, or there is no such socket.
-
-        Raises:
-            OSError: The kernel refuses the request.
+        0 if no process holds the socket, or there is no such socket.
         """
         found = self._look_up(local, peer, family)
         return 0 if found is None else found[1]
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
         """Return the user of the program listening at an address; None if no program does.
-
-        Args:
-            address: An IP address and a port.
-            family: ``AF_INET`` or ``AF_INET6``.
 
         Raises:
             OSError: The kernel refuses the request.
@@ -171,11 +158,8 @@ def _connect() -> socket.socket:
 
 @lru_cache(maxsize=16)
 def _request_parts(local: Endpoint, peer: str, family: int) -> tuple[bytes, bytes, bytes, int]:
-    """Return the constant parts of a request, and the port of this process's end.
-
-    Returns:
-        The octets before the sequence number, between the sequence number and the port of the other
-        end, and after that port; and the port of this process's end in network byte order.
+    """Return the octets of a request before the sequence number, between the sequence number and
+    the port of the other end, and after that port; and this process's port in network byte order.
     """
     local_port = socket.htons(local[1])
     return (
@@ -219,7 +203,7 @@ class ProcNetLookup:
         return None
 
     def close(self) -> None:
-        """Do nothing: this look-up holds no resources."""
+        """Do nothing."""
 
 
 def _find(table: bytes, peer_end: str, local_end: str) -> SocketOwner | None:

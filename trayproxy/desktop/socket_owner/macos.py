@@ -55,11 +55,6 @@ class MacOwnerLookup:
     """A look-up in the kernel's table of TCP connections."""
 
     def __init__(self, libc: Any = None) -> None:
-        """Create a look-up without loading a library.
-
-        Args:
-            libc: The C library; None for the library of this process.
-        """
         self._libc = libc
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
@@ -68,10 +63,6 @@ class MacOwnerLookup:
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
         """Return the user of the program listening at an address; None if no program does.
-
-        Args:
-            address: An IP address and a port.
-            family: ``AF_INET`` or ``AF_INET6``.
 
         Raises:
             OSError: The table cannot be read.
@@ -84,7 +75,7 @@ class MacOwnerLookup:
         return None
 
     def close(self) -> None:
-        """Do nothing: this look-up holds no resources."""
+        """Do nothing."""
 
     def _table(self) -> bytes:
         if self._libc is None:
@@ -106,17 +97,9 @@ class MacOwnerLookup:
 def find_owner(
     table: bytes, local: Endpoint, peer: Endpoint, family: int, states: frozenset[int] = _CONNECTED
 ) -> SocketOwner | None:
-    """Return the owner of the other end of a connection, from the table of connections.
+    """Return the owner of the other end from the octets of ``net.inet.tcp.pcblist_n``.
 
-    Args:
-        table: The octets of ``net.inet.tcp.pcblist_n``.
-        local: The end of this process.
-        peer: The other end.
-        family: The family of this process's socket.
-        states: The states in which the other end counts as open.
-
-    Returns:
-        None if the table has no such connection.
+    The other end counts as open in these states. See `OwnerLookup.owner_of`.
 
     Raises:
         OSError: The table is malformed.

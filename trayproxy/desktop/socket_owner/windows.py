@@ -51,12 +51,6 @@ class WindowsOwnerLookup:
     """A look-up in the table of TCP connections of Windows."""
 
     def __init__(self, iphlpapi: Any = None, tokens: ProcessTokens | None = None) -> None:
-        """Create a look-up without loading a library.
-
-        Args:
-            iphlpapi: The library ``iphlpapi``; None to load the system's.
-            tokens: The reader of access tokens; None for a reader with the system's libraries.
-        """
         self._iphlpapi = iphlpapi
         self._tokens = tokens or ProcessTokens()
 
@@ -76,12 +70,7 @@ class WindowsOwnerLookup:
     def user_listening(self, address: Endpoint, family: int) -> User | None:
         """Return the user of the program listening at an address.
 
-        Args:
-            address: An IP address and a port.
-            family: ``AF_INET`` or ``AF_INET6``.
-
-        Returns:
-            None if no program listens there, or its process cannot be opened.
+        None if no program listens there, or its process cannot be opened.
 
         Raises:
             OSError: The table cannot be read.
@@ -95,7 +84,7 @@ class WindowsOwnerLookup:
         return None
 
     def close(self) -> None:
-        """Do nothing: this look-up holds no resources."""
+        """Do nothing."""
 
     def _table(self, family: int, kind: int = _TCP_TABLE_OWNER_PID_CONNECTIONS) -> bytes:
         if self._iphlpapi is None:
@@ -107,8 +96,7 @@ class WindowsOwnerLookup:
             buffer = ctypes.create_string_buffer(size.value + _SPARE_SIZE)
             size.value = len(buffer)
             code = self._iphlpapi.GetExtendedTcpTable(
-                *(buffer, ctypes.byref(size), False),
-                *(of_family, kind, 0),
+                buffer, ctypes.byref(size), False, of_family, kind, 0
             )
             if code == _NO_ERROR:
                 return buffer.raw
@@ -120,18 +108,12 @@ class WindowsOwnerLookup:
 def find_process(
     table: bytes, local: Endpoint, peer: Endpoint, family: int, states: frozenset[int] = _CONNECTED
 ) -> int | None:
-    """Return the process id of the other end of a connection, from the table of connections.
-
-    Args:
-        table: The octets of a MIB_TCPTABLE_OWNER_PID or MIB_TCP6TABLE_OWNER_PID.
-        local: The end of this process.
-        peer: The other end.
-        family: The family of this process's socket.
-        states: The states in which the process of the other end is returned.
+    """Return the process id of the other end from the octets of a MIB_TCPTABLE_OWNER_PID or
+    MIB_TCP6TABLE_OWNER_PID. See `OwnerLookup.owner_of`.
 
     Returns:
-        0 if no process holds the other end, or it has another state; None if the table has no such
-        connection.
+        0 if no process holds the other end, or it is not in these states; None if the table has no
+        such connection.
     """
     peer_end = socket.inet_pton(family, peer[0]), peer[1].to_bytes(2, "big")
     local_end = socket.inet_pton(family, local[0]), local[1].to_bytes(2, "big")
