@@ -36,11 +36,7 @@ class NoReplyError(ControlError):
 
 
 class ServiceRefusedError(ControlError):
-    """The service has rejected this front end's `Hello`.
-
-    Attributes:
-        failed: The reply of the service.
-    """
+    """The service has rejected this front end's `Hello` with the reply `failed`."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.problem.title)
@@ -68,12 +64,7 @@ class Client:
         self.close()
 
     def hello(self, front_end: str, *, can_prompt: bool, timeout_s: float = 5.0) -> None:
-        """Send `Hello` and wait for the reply; close the connection if that fails.
-
-        Args:
-            front_end: The kind of front end, as in `messages.Hello`.
-            can_prompt: True if the front end can show prompts to a person.
-            timeout_s: The timeout for the reply, in seconds.
+        """Send `messages.Hello` and wait for the reply; close the connection if that fails.
 
         Raises:
             ServiceRefusedError: The service uses another version of the protocol.
@@ -130,11 +121,7 @@ class Client:
             self._received.extendleft(reversed(others))
 
     def events(self, timeout_s: float | None = None) -> Iterator[Event]:
-        """Yield events as they arrive; discard replies.
-
-        Args:
-            timeout_s: The timeout for each event, after which the iterator ends; None for no
-                timeout.
+        """Yield events as they arrive, until none arrives for `timeout_s`; discard replies.
 
         Raises:
             DisconnectedError: The connection is closed.
@@ -227,11 +214,7 @@ class ThreadedConnector:
     """
 
     def __init__(self, connect: Callable[[], Client]) -> None:
-        """Store the connect function; no connection is opened.
-
-        Args:
-            connect: Returns a new connection, and may block. Called on a separate thread.
-        """
+        """Store the connect function, which may block; no connection is opened."""
         self._connect = connect
         self._result: Future[Client] | None = None
 

@@ -114,8 +114,7 @@ class LineSplitter:
     def __init__(self, limit: int = MAX_LINE) -> None:
         """Start with an empty buffer.
 
-        Args:
-            limit: The maximum length of a line with its line feed, in octets.
+        `limit` is the maximum length of a line with its line feed, in octets.
         """
         self._limit = limit
         self._rest = bytearray()

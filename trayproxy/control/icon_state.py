@@ -67,18 +67,17 @@ def icon_state(facts: IconFacts) -> IconState:
         return IconState.SIGNIN
     if cannot_sign_in(status):
         return IconState.TROUBLE
-    if status.upstream is UpstreamState.UNREACHABLE and facts.unreachable_s >= TROUBLE_AFTER_S:
+    is_unreachable = status.upstream is UpstreamState.UNREACHABLE
+    if is_unreachable and facts.unreachable_s >= TROUBLE_AFTER_S:
         return IconState.TROUBLE
-    if has_no_active_profile(status) and not (facts.switching and is_within_timeout):
+    is_switching = facts.switching and is_within_timeout
+    if has_no_active_profile(status) and not is_switching:
         return IconState.STOPPED
-    has_route = status.profile is not None or status.direct
-    if not has_route or (facts.switching and is_within_timeout):
+    if is_switching or not (status.profile or status.direct):
         return IconState.STARTING
     if status.direct:
         return IconState.DIRECT
-    is_ok = status.upstream is UpstreamState.OK or (
-        status.upstream is UpstreamState.UNREACHABLE and facts.responded_before
-    )
+    is_ok = status.upstream is UpstreamState.OK or (is_unreachable and facts.responded_before)
     return IconState.OK if is_ok else IconState.READY
 
 

@@ -29,11 +29,7 @@ class InstanceLock:
     """The single-instance lock, held from `acquire` to `release` or to the end of the process."""
 
     def __init__(self, path: Path) -> None:
-        """Set the path of the lock file; its folder must exist.
-
-        Args:
-            path: The lock file, in a folder private to this user.
-        """
+        """Set the path of the lock file, in an existing folder private to this user."""
         self._path = path
         self._descriptor: int | None = None
 

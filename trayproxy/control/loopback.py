@@ -40,11 +40,7 @@ class LoopbackAddress:
     """
 
     def __init__(self, path: Path) -> None:
-        """Set the path of the address file.
-
-        Args:
-            path: The file, in a private folder.
-        """
+        """Set the path of the address file, in a private folder."""
         self._path = path
         self._key = b""
         self._content = ""

@@ -6,12 +6,8 @@ A front end sends a *request* and receives exactly one *reply* with the same num
 so a front end started late needs no history.
 
 The values that the messages share with the desk, such as `Prompt` and `Problem`, are defined in
-`trayproxy.domain`. Times are seconds since the epoch (UTC). A text marked "untrusted" comes from
-the network: it may contain any character, and a front end must shorten it and show it as plain
-text.
-
-Like the events of `trayproxy.desk.machine.events`, the messages are msgspec structs and not
-dataclasses, for the same reason. `msgspec.structs.replace` makes a modified copy.
+`trayproxy.domain.signin`, with the rules for msgspec structs and for texts marked "untrusted".
+Times are seconds since the epoch (UTC).
 """
 
 from enum import StrEnum
@@ -67,32 +63,24 @@ class Status(Struct, frozen=True):
     """The complete state shown by a front end.
 
     Attributes:
-        version: TrayProxy's version.
-        pid: The service's process id.
-        listener: The state of the listener.
         address: The local address, ``127.0.0.1:3128``; while the listener is not up, the configured
             address.
         profile: The active profile, None if no profile is active.
-        profiles: All profiles in menu order, including the active one.
-        sign_in: The state of the active profile's login.
+        profiles: All profiles in menu order, including the active profile.
         user: The last accepted user name, empty if none was accepted.
         snoozed_until: The end of the snooze; None if not snoozed, or snoozed until the user signs
             in.
-        upstream: The state of the active profile's upstream.
         upstream_since: The time at which `upstream` changed to its present value.
-        keyring: The state of the password store.
         waiting: The number of requests waiting for a sign-in.
         active: The number of open client connections.
         received: Octets relayed to clients since the start.
         sent: Octets relayed from clients since the start.
         problem: The most severe current problem, None if there is no problem.
         notices: Other problems for the user, such as an error in the settings file.
-        schema: The version of this protocol.
         direct: True if the user has chosen direct connections instead of a profile.
-        direct_until: The time at which the previous profile becomes active again, in seconds since
-            the epoch; None if it does not by itself.
-        refused_clients: The refused clients of other users; ``strangers`` on the wire and
-            in the output of ``trayproxy status --json``.
+        direct_until: The time at which the previous profile becomes active again; None if it does
+            not by itself.
+        refused_clients: Named ``strangers`` on the wire and in ``trayproxy status --json``.
         spare_port: A free port near the configured port while the configured port is in use; 0 if
             unknown.
         wanted_port: The configured port while TrayProxy listens on another port in this run; 0 if
@@ -221,10 +209,7 @@ class SignInNow(Struct, frozen=True):
 class AnswerPrompt(Struct, frozen=True):
     """Submit the typed login. Reply: `Done`, or `Failed` if the prompt has closed.
 
-    Attributes:
-        number: The number of the prompt.
-        login: The user name and the password.
-        remember: True to save the login in the keyring after the upstream has accepted it.
+    If `remember` is True, the login is saved in the keyring after the upstream has accepted it.
     """
 
     number: int
@@ -249,13 +234,8 @@ class SaveLogin(Struct, frozen=True):
     """Save a login of a profile in the keyring (``trayproxy login``). Reply: `Done`, `KeptInMemory`
     or `Failed`.
 
-    The login is verified first, and saved and used only if the upstream accepts it.
-
-    Attributes:
-        profile_id: The id of the login's profile.
-        login: The login.
-        is_typed: True if a person has just typed the login. If False, a rejected login is not sent
-            again.
+    The login is verified first, and saved and used only if the upstream accepts it. Unless a person
+    has just typed it (`is_typed`), a rejected login is not sent again.
     """
 
     profile_id: str
@@ -267,9 +247,6 @@ class KeptInMemory(Struct, frozen=True):
     """The upstream has accepted the login of a `SaveLogin`, but the keyring does not keep it.
 
     The login stays in memory until the service ends.
-
-    Attributes:
-        problem: The reason for which the keyring does not keep the login.
     """
 
     problem: Problem
@@ -284,8 +261,7 @@ class ForgetLogin(Struct, frozen=True):
 class ShowWindow(Struct, frozen=True):
     """Show the window (second start, ``trayproxy show``). Reply: `Done`; `Failed` without a tray.
 
-    Attributes:
-        token: The caller's XDG activation token, empty if there is none.
+    The token is the caller's XDG activation token, empty if there is none.
     """
 
     token: str = ""
@@ -303,12 +279,7 @@ class Done(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """The request failed.
-
-    Attributes:
-        problem: The problem to show to the user.
-        exit_code: The exit code of the command line (ux §7.1).
-    """
+    """The request failed; the exit code is that of the command line (ux §7.1)."""
 
     problem: Problem
     exit_code: int = 1
@@ -329,7 +300,6 @@ class Step(Struct, frozen=True):
     Attributes:
         name: ``find``, ``connect``, ``encryption``, ``challenge``, ``sign-in`` or ``fetch``; then
             ``fallback`` for the reachability of each other upstream of the profile.
-        state: The result of the step.
         detail: An address, a status, a scheme and realm. Untrusted.
         took: The duration in milliseconds, None if the step was not tried.
         problem: The problem to show to the user if the step failed.
@@ -408,12 +378,9 @@ Event = StatusChanged | PromptChanged | PromptClosed | ShowRequested | Quitting
 
 
 class Envelope(Struct, frozen=True):
-    """A message with its number, as sent over the connection.
+    """A message as sent over the connection.
 
-    Attributes:
-        message: The message.
-        number: The number of the request, or of the request that a reply belongs to; 0 for an
-            event.
+    The number is that of the request, or of the request that a reply belongs to; 0 for an event.
     """
 
     message: Request | Reply | Event

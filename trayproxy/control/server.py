@@ -86,11 +86,7 @@ class Session(asyncio.Protocol):
     """
 
     def __init__(self, server: "Server") -> None:
-        """Create a session; the event loop then calls `connection_made`.
-
-        Args:
-            server: The server of the session.
-        """
+        """Create a session; the event loop then calls `connection_made`."""
         self.front_end = ""
         self.can_prompt = False
         self.pid = 0
@@ -125,13 +121,10 @@ class Session(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # Callbacks of asyncio.Protocol.
-
     def connection_made(self, transport: Any) -> None:
         """Check the owner of the connection before reading any octet.
 
-        Args:
-            transport: An `asyncio.Transport`, or uvloop's, which does not declare that type.
+        uvloop's transport does not declare the type `asyncio.Transport`.
         """
         self._transport = transport
         try:
@@ -163,8 +156,6 @@ class Session(asyncio.Protocol):
             self._hello_timer.cancel()
         self._transport = None
         self._server.remove(self)
-
-    # Helpers.
 
     def _complete_peer_check(self, octets: bytes) -> bytes:
         if self._peer_check is None:
@@ -254,13 +245,7 @@ class Server:
     def __init__(
         self, paths: Paths, handler: Handler, address: ControlAddress | None = None
     ) -> None:
-        """Set the paths, the handler and the address; no socket is opened.
-
-        Args:
-            paths: The folders with the socket and the lock.
-            handler: The handler that carries out the requests.
-            address: The address to listen at; None for this system's address.
-        """
+        """Set the paths, the handler and the address, by default this system's; open no socket."""
         self.handler = handler
         self._paths = paths
         self._address = address or control_address(paths)
@@ -359,8 +344,5 @@ class Server:
     async def _serve(self, listener: socket.socket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         if listener.family == getattr(socket, "AF_UNIX", None):
-            return await loop.create_unix_server(self._new_session, sock=listener)
-        return await loop.create_server(self._new_session, sock=listener)
-
-    def _new_session(self) -> Session:
-        return Session(self)
+            return await loop.create_unix_server(lambda: Session(self), sock=listener)
+        return await loop.create_server(lambda: Session(self), sock=listener)

@@ -20,7 +20,7 @@ SOCKET_PATH_LIMIT = 104
 limit (macOS; Linux has 108)."""
 
 _FOLDER_PREFIX = "trayproxy-run-"
-"""The start of the name of a folder for a socket whose own path would be too long."""
+"""The start of the name of a folder for a socket with a path that would be too long."""
 
 _LOCAL_PEERCRED = 1
 """The socket option of macOS and the BSDs (<sys/un.h>) that returns a `struct xucred` at level 0
@@ -31,11 +31,7 @@ class UnixAddress:
     """A Unix socket whose peers are checked by their user id, as reported by the kernel."""
 
     def __init__(self, path: Path) -> None:
-        """Set the path of the socket.
-
-        Args:
-            path: The path of the socket, in a folder private to this user.
-        """
+        """Set the path of the socket, in a folder private to this user."""
         self._path = path
 
     def listen(self) -> socket.socket:
