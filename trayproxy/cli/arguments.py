@@ -37,13 +37,13 @@ def existing_file_or_empty(path: str) -> str:
     return existing_file(path) if path else ""
 
 
-def add_sign_in_options(parser: VerbParser, when: str = "") -> None:
-    """Add the options ``--sign-in`` and ``--method``.
+def add_optional_profile(parser: VerbParser, metavar: str = "PROFILE") -> None:
+    """Add the name of a profile, by default that of the active profile."""
+    parser.add_argument("profile", metavar=metavar, nargs="?", help="default: the profile in use")
 
-    Args:
-        parser: The parser of the verb.
-        when: The beginning of the help texts: the condition under which the options apply.
-    """
+
+def add_sign_in_options(parser: VerbParser, when: str = "") -> None:
+    """Add the options ``--sign-in`` and ``--method``; their help texts begin with `when`."""
     parser.add_argument(
         "--sign-in",
         choices=["password", "sso", "none"],

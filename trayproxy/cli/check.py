@@ -5,6 +5,7 @@ import time
 
 import msgspec
 
+from trayproxy.cli.arguments import add_optional_profile
 from trayproxy.cli.output import CommandError, json_line, print_line, print_message, printable_line
 from trayproxy.cli.service_client import fetch_status, require_service
 from trayproxy.cli.settings import ProfileList
@@ -38,11 +39,9 @@ _DETAIL_LENGTH = 60
 def declare_test(parser: VerbParser) -> None:
     """Declare ``trayproxy test``."""
     parser.set_defaults(verb=_test)
-    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the profile in use")
+    add_optional_profile(parser)
     parser.add_argument(
-        "--url",
-        metavar="URL",
-        help="an http page to fetch (default: http://example.com/)",
+        "--url", metavar="URL", help="an http page to fetch (default: http://example.com/)"
     )
     parser.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
 
@@ -51,9 +50,7 @@ def _test(paths: Paths, arguments: Arguments) -> ExitCode:
     url = arguments.url
     with require_service(paths) as client:
         status = fetch_status(client)
-        profile = ProfileList(status.profiles, status.profile, status.direct).find(
-            arguments.profile
-        )
+        profile = ProfileList.of(status).find(arguments.profile)
         request = CheckProfile(profile) if url is None else CheckProfile(profile, url)
         if not arguments.json:
             print_line(f"Test of “{printable_line(profile.name)}”")
@@ -155,8 +152,7 @@ def _wait_for_reply(client: Client, number: int, profile: Profile) -> Reply:
 
 
 def _announce_prompt(prompt: Prompt, profile: Profile) -> bool:
-    """Print that the test waits for a prompt, if the prompt belongs to it; return True if
-    printed."""
+    """Print that the test waits for a prompt, if it does; return True if it was printed."""
     is_waiting = prompt.profile_id == profile.id and prompt.waiting > 0 and not prompt.checking
     if is_waiting:
         print_message(

@@ -51,11 +51,11 @@ def _env(paths: Paths, arguments: Arguments) -> None:
 
 
 def set_commands(shell: str, address: str) -> str:
-    """Return the commands that make programs of a shell use TrayProxy.
+    """Return the commands that make programs of a shell use TrayProxy at ``127.0.0.1:3128``.
 
     Args:
         shell: One of `trayproxy.desktop.shell.SHELLS`.
-        address: The local address, ``127.0.0.1:3128``.
+        address: The local address.
     """
     url = f"http://{address}"
     values = dict(zip(_NAMES, (url, url, NO_PROXY), strict=True))
@@ -65,10 +65,7 @@ def set_commands(shell: str, address: str) -> str:
         case "fish":
             return _lines("set -gx {} {}", variables, quote)
         case "nu":
-            pairs = ", ".join(
-                f"{name}: {_quote_nushell(value)}" for name, value in variables.items()
-            )
-            return f"load-env {{{pairs}}}"
+            return f"load-env {{{_lines('{}: {}', variables, _quote_nushell, ', ')}}}"
         case "powershell":
             return _lines("$env:{} = {}", variables, _quote_powershell)
         case "cmd":
@@ -91,17 +88,19 @@ def unset_commands(shell: str) -> str:
     return "unset " + " ".join(names)
 
 
-def _lines(template: str, values: Mapping[str, str], quoted: Callable[[str], str]) -> str:
-    return "\n".join(template.format(name, quoted(value)) for name, value in values.items())
+def _lines(
+    template: str, values: Mapping[str, str], quoted: Callable[[str], str], separator: str = "\n"
+) -> str:
+    lines = (template.format(name, quoted(value)) for name, value in values.items())
+    return separator.join(lines)
 
 
 def _quote_powershell(text: str) -> str:
-    """Quote text for PowerShell, where only the quotation mark is special and is doubled."""
+    # Only the quotation mark is special.
     return "'" + text.replace("'", "''") + "'"
 
 
 def _quote_nushell(text: str) -> str:
-    """Quote text for Nushell."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -126,7 +125,6 @@ def _address(paths: Paths) -> str:
         raise CommandError(NOT_RUNNING, ExitCode.NOT_RUNNING)
     if is_in_use(listen.port, listen.host):
         body = f"Another program already uses {listen}."
-        raise CommandError.from_problem(
-            Problem("TP-101", f"Port {listen.port} is taken", body), ExitCode.PORT
-        )
+        problem = Problem("TP-101", f"Port {listen.port} is taken", body)
+        raise CommandError.from_problem(problem, ExitCode.PORT)
     return str(listen)

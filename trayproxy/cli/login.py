@@ -8,7 +8,7 @@ import getpass
 import sys
 
 from trayproxy.auth.login import Login
-from trayproxy.cli.arguments import validated
+from trayproxy.cli.arguments import add_optional_profile, validated
 from trayproxy.cli.output import CommandError, print_message, printable_line, problem_line
 from trayproxy.cli.password_input import read_password_line
 from trayproxy.cli.settings import open_settings
@@ -29,7 +29,7 @@ _NO_PASSWORD_TEXTS = {
 def declare_login(parser: VerbParser) -> None:
     """Declare ``trayproxy login``."""
     parser.set_defaults(verb=_login)
-    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the profile in use")
+    add_optional_profile(parser)
     parser.add_argument(
         "--user", metavar="NAME", type=validated("check_user"), help="another user name"
     )
@@ -41,7 +41,7 @@ def declare_login(parser: VerbParser) -> None:
 def declare_logout(parser: VerbParser) -> None:
     """Declare ``trayproxy logout``."""
     parser.set_defaults(verb=_logout)
-    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the profile in use")
+    add_optional_profile(parser)
 
 
 def _login(paths: Paths, arguments: Arguments) -> None:
@@ -57,16 +57,14 @@ def _login(paths: Paths, arguments: Arguments) -> None:
         raise CommandError("There is no terminal for a prompt. Use --stdin.", ExitCode.USAGE)
     with open_settings(paths) as settings:
         profile = settings.profiles().find(arguments.profile)
+    name = f"“{printable_line(profile.name)}”"
     if profile.sign_in is not SignIn.PASSWORD:
-        raise CommandError(
-            f"“{printable_line(profile.name)}” {_NO_PASSWORD_TEXTS[profile.sign_in]}"
-        )
+        raise CommandError(f"{name} {_NO_PASSWORD_TEXTS[profile.sign_in]}")
     user_name = profile.user if arguments.user is None else arguments.user
     if not user_name and from_stdin:
-        text = f"“{printable_line(profile.name)}” has no user name. Give one with --user."
-        raise CommandError(text, ExitCode.USAGE)
+        raise CommandError(f"{name} has no user name. Give one with --user.", ExitCode.USAGE)
     if not from_stdin:
-        print_message(f"“{printable_line(profile.name)}” is {profile.upstream}.")
+        print_message(f"{name} is {profile.upstream}.")
     try:
         user_name = user_name or _ask_user()
         password = (

@@ -51,10 +51,7 @@ _VERBS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and run its verb.
-
-    Args:
-        arguments: The arguments without the program's name; None for those of this process.
+    """Parse the arguments, by default those of this process, and run their verb.
 
     Returns:
         The exit code (ux §7.1).
@@ -85,11 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser(given: Sequence[str]) -> VerbParser:
-    """Return the parser for a command line, with the arguments of the given verb declared.
-
-    Args:
-        given: The arguments of the command line.
-    """
+    """Return the parser for a command line, with the arguments of the given verb declared."""
     parser = VerbParser(
         prog="trayproxy",
         description="A local proxy that signs in to your company's proxy. "

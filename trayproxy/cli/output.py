@@ -18,12 +18,7 @@ characters."""
 
 
 class CommandError(Exception):
-    """The verb fails with a message and an exit code.
-
-    Attributes:
-        message: The message for the user, one or more sentences.
-        exit_code: The exit code.
-    """
+    """The verb fails with a message for the user, one or more sentences, and an exit code."""
 
     def __init__(self, text: str, code: int = ExitCode.FAILED) -> None:
         super().__init__(text)
@@ -65,10 +60,7 @@ def print_message(text: str, end: str = "\n") -> None:
 
 
 def printable_line(text: str, limit: int = 400) -> str:
-    """Return untrusted text as one line without terminal control sequences.
-
-    The text is truncated. See `trayproxy.domain.problem.single_line` for the removed characters.
-    """
+    """Return untrusted text as a truncated `single_line`, without terminal control sequences."""
     line = single_line(text)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from trayproxy.cli.arguments import (
+    add_optional_profile,
     add_sign_in_options,
     existing_file,
     existing_file_or_empty,
@@ -72,10 +73,7 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         help="proxies to use while the proxy cannot be reached, separated by commas",
     )
     parser.add_argument(
-        "--ca-file",
-        metavar="FILE",
-        type=file,
-        help="the company's certificate, for an https proxy",
+        "--ca-file", metavar="FILE", type=file, help="the company's certificate, for an https proxy"
     )
 
 
@@ -96,14 +94,13 @@ def _list(paths: Paths, arguments: Arguments) -> None:
     for profile in profiles.all:
         mark = "*" if _is_active(profile, profiles) else " "
         name, user = printable_line(profile.name), printable_line(profile.user)
-        row = f"{mark} {name:<{width}}  {profile.upstream}  {user}"
-        print_line(row.rstrip())
+        print_line(f"{mark} {name:<{width}}  {profile.upstream}  {user}".rstrip())
     print_line(f"{'*' if profiles.direct else ' '} {DIRECT_NAME}")
 
 
 def _declare_show(parser: VerbParser) -> None:
     parser.set_defaults(verb=_show)
-    parser.add_argument("profile", metavar="NAME", nargs="?", help="default: the profile in use")
+    add_optional_profile(parser, "NAME")
 
 
 def _show(paths: Paths, arguments: Arguments) -> None:
@@ -125,7 +122,6 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "Id": profile.id,
     }
     for title, text in rows.items():
-        # Fields without a value are not shown.
         if text:
             print_line(f"{title + ':':<14}{text}")
 
@@ -153,18 +149,16 @@ def _add(paths: Paths, arguments: Arguments) -> None:
         if arguments.use:
             settings.use(made)
         in_use = _is_active(made, settings.profiles())
-    print_message(
-        f"Added “{printable_line(made.name)}”{', which is in use now' if in_use else ''}."
-    )
+    ending = ", which is in use now." if in_use else "."
+    print_message(f"Added “{printable_line(made.name)}”{ending}")
 
 
 def _given(arguments: Arguments, options: Iterable[str]) -> dict[str, Any]:
     """Return the values of the given options, by the names of the fields of a profile."""
-    values = {option: getattr(arguments, option) for option in options}
     return {
-        option: _KINDS[option](value) if option in _KINDS else value
-        for option, value in values.items()
-        if value is not None
+        option: _KINDS.get(option, lambda value: value)(value)
+        for option in options
+        if (value := getattr(arguments, option)) is not None
     }
 
 
@@ -203,13 +197,7 @@ def _declare_remove(parser: VerbParser) -> None:
 
 
 def _remove(paths: Paths, arguments: Arguments) -> None:
-    """Delete a profile.
-
-    At a terminal, the active profile is deleted only after a confirmation.
-
-    Raises:
-        CommandError: The user did not confirm, or the profile cannot be deleted.
-    """
+    """Delete a profile; at a terminal, delete the active profile only after a confirmation."""
     with open_settings(paths) as settings:
         profiles = settings.profiles()
     profile = profiles.find(arguments.profile)

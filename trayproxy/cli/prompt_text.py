@@ -17,21 +17,16 @@ _REALM_LENGTH = 80
 
 def prompt_lines(prompt: Prompt) -> list[str]:
     """Return the lines above the input fields; lines without content are omitted."""
-    rows = [
-        ("Proxy", printable_line(prompt.upstream)),
-        ("Method", printable_line(prompt.method)),
-    ]
+    rows = [("Proxy", printable_line(prompt.upstream))]
     if prompt.realm:
-        rows.insert(1, ("It says", f"“{printable_line(prompt.realm, _REALM_LENGTH)}”"))
+        rows.append(("It says", f"“{printable_line(prompt.realm, _REALM_LENGTH)}”"))
+    rows.append(("Method", printable_line(prompt.method)))
     if programs := waiting_programs(prompt):
         rows.append(("Needed by", programs))
     shown = [f"Proxy “{printable_line(prompt.profile, _NAME_LENGTH)}” wants you to sign in"]
     shown += [f"  {title + ':':<11} {text}" for title, text in rows]
-    shown += [
-        f"  {line}"
-        for line in (transport_text(prompt), reason_text(prompt), lockout_warning(prompt))
-    ]
-    return [line for line in shown if line.strip()]
+    warnings = (transport_text(prompt), reason_text(prompt), lockout_warning(prompt))
+    return [*shown, *(f"  {line}" for line in warnings if line)]
 
 
 def waiting_programs(prompt: Prompt) -> str:

@@ -18,16 +18,13 @@ _SETTLE_TIMEOUT_S = 2.0
 
 
 def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: bool) -> int:
-    """Run the service until it ends.
+    """Run the service until it ends; return the exit code.
 
     Args:
         paths: The paths of the service.
         options: The options of the command line, without the password.
         password_from_stdin: True to read the password of `RunOptions.upstream` from standard input.
         quiet: True to log to the log file only, as on a terminal with prompts.
-
-    Returns:
-        The exit code.
 
     Raises:
         CommandError: Standard input contains no password.

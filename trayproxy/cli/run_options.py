@@ -89,9 +89,4 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         sign_in=SignIn(arguments.sign_in or SignIn.PASSWORD),
         method=Method(arguments.method or Method.AUTOMATIC),
     )
-    return run(
-        paths,
-        options,
-        password_from_stdin=arguments.password_stdin,
-        quiet=arguments.quiet,
-    )
+    return run(paths, options, password_from_stdin=arguments.password_stdin, quiet=arguments.quiet)

@@ -46,12 +46,7 @@ def require_service(paths: Paths) -> Client:
 
 
 def request(client: Client, message: Request, timeout_s: float = 30.0) -> Reply:
-    """Send a request and return its reply.
-
-    Args:
-        client: The connection.
-        message: The request.
-        timeout_s: The timeout, in seconds. The keyring may ask the user to unlock it.
+    """Send a request and return its reply; the keyring may ask the user to unlock it meanwhile.
 
     Raises:
         CommandError: The request failed, or there was no reply.

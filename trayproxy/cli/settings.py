@@ -19,6 +19,7 @@ from trayproxy.control.messages import (
     KeptInMemory,
     SaveLogin,
     SaveProfile,
+    Status,
     UseProfile,
 )
 from trayproxy.domain.problem import ExitCode, Problem, exit_code_for
@@ -48,6 +49,11 @@ class ProfileList:
     all: tuple[Profile, ...]
     active: Profile | None
     direct: bool = False
+
+    @classmethod
+    def of(cls, status: Status) -> "ProfileList":
+        """Return the profiles of the running service."""
+        return cls(status.profiles, status.profile, status.direct)
 
     def find(self, name: str | None) -> Profile:
         """Return the profile with a name or id; without a name, the active profile.
@@ -97,8 +103,7 @@ class ServiceSettings:
 
     def profiles(self) -> ProfileList:
         """Return the profiles."""
-        status = fetch_status(self._client)
-        return ProfileList(status.profiles, status.profile, status.direct)
+        return ProfileList.of(fetch_status(self._client))
 
     def save(self, profile: Profile) -> None:
         """Add a profile, or replace the profile with the same id."""
@@ -117,12 +122,7 @@ class ServiceSettings:
         request(self._client, UseProfile(DIRECT_ID))
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
-        """Save a login in the keyring after the proxy has accepted it.
-
-        Args:
-            profile: The profile of the login.
-            login: The login.
-            is_typed: True if a person has just typed the login.
+        """Save a login, just typed or not, in the keyring after the proxy has accepted it.
 
         Returns:
             The reason for which the running service keeps the accepted login in memory only; None
@@ -145,13 +145,9 @@ class OfflineSettings:
         open_keyring: Callable[[], PasswordStore],
         save: SaveLoginOffline | None = None,
     ) -> None:
-        """Set the path of the settings file; the keyring is opened on demand.
+        """Set the path of the settings file; `open_keyring` is called on demand.
 
-        Args:
-            paths: The paths of the settings.
-            open_keyring: Opens the keyring.
-            save: Verifies and saves a login; None to verify at the proxy and save in this user's
-                keyring.
+        Without `save`, a login is verified at the proxy and saved in this user's keyring.
         """
         self._paths = paths
         self._store = SettingsStore(paths.config_file)

@@ -11,11 +11,7 @@ _PYSIDE6_MISSING = "The tray needs PySide6, which is not installed: pip install 
 
 
 def run_tray(paths: Paths, arguments: Sequence[str]) -> int:
-    """Run the tray until it ends; run the service instead if the display cannot be opened.
-
-    Args:
-        paths: The paths of the service.
-        arguments: The arguments of the command line.
+    """Run the tray until it ends, or the service if the display cannot be opened.
 
     Returns:
         The exit code.
@@ -54,11 +50,7 @@ def _run_service(paths: Paths) -> int:
 
 
 def _libraries_missing(error: str) -> str:
-    """Return the message with all missing system libraries and not only the first.
-
-    Args:
-        error: The dynamic loader's message about the first missing library.
-    """
+    """Return the message with all missing libraries; `error` is the loader's about the first."""
     from trayproxy.desktop.qt_libraries import command, missing_packages
 
     reason = f"The tray needs system libraries that are missing ({printable_line(error)})."

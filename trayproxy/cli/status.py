@@ -84,10 +84,9 @@ def as_text(status: Status) -> str:
         rows.append(("Screen", "locked; questions wait until you unlock it"))
     if status.refused_clients.count:
         rows.append(("Refused", refused_clients_text(status.refused_clients)))
-    for problem in (status.problem, *status.notices):
-        if problem is not None:
-            name = "Problem" if problem is status.problem else "Notice"
-            rows.append((name, problem_line(problem)))
+    if status.problem is not None:
+        rows.append(("Problem", problem_line(status.problem)))
+    rows += [("Notice", problem_line(notice)) for notice in status.notices]
     lines = [f"  {name + ':':<15} {text}" for name, text in rows]
     return "\n".join([heading(status), *lines])
 

@@ -18,15 +18,7 @@ from typing import TextIO
 _ERROR_HANDLER = "trayproxy.plain"
 """The name of the error handler for unencodable characters (`codecs`)."""
 
-_ASCII = {
-    "“": '"',
-    "”": '"',
-    "…": "...",
-    "–": "-",
-    "→": "->",
-    "✔": "+",
-    "✖": "x",
-}
+_ASCII = {"“": '"', "”": '"', "…": "...", "–": "-", "→": "->", "✔": "+", "✖": "x"}
 """ASCII replacements for characters in the texts of TrayProxy that some code pages lack."""
 
 
@@ -44,8 +36,8 @@ def ensure_streams() -> None:
     """
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BytesIO(), "utf-8")
-    sys.stdout = _or_discard(sys.stdout)
-    sys.stderr = _or_discard(sys.stderr)
+    sys.stdout = sys.stdout or _Discard()
+    sys.stderr = sys.stderr or _Discard()
 
 
 def replace_unencodable() -> None:
@@ -90,7 +82,3 @@ def _encode_replacement(error: UnicodeError) -> tuple[str, int]:
     # The handler may get several characters at once. Every encoding has the backslash.
     plain = [_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in unencodable]
     return "".join(plain), error.end
-
-
-def _or_discard(stream: TextIO | None) -> TextIO:
-    return _Discard() if stream is None else stream

@@ -139,14 +139,12 @@ class _PromptSession:
         self._wake = wake
         self._open: dict[int, Prompt] = {}
         self._answered: dict[int, Prompt] = {}
-        """The prompts as they were when they were answered; a prompt with a new reason is shown
-        again."""
+        """The prompts as answered; a prompt with a new reason is shown again."""
         self._first_received: dict[int, float] = {}
-        """The time (monotonic clock) at which each prompt without a program name was first
-        received."""
+        """The time (monotonic clock) of the first receipt of a prompt without a program name."""
         self._non_ascii: set[int] = set()
-        """The prompts with a last answer that contains non-ASCII characters, which some proxies
-        decode differently."""
+        """The prompts with non-ASCII characters in the last answer: some proxies decode them
+        differently."""
 
     def run(self) -> None:
         self._receive()
@@ -189,12 +187,10 @@ class _PromptSession:
         if prompt.checking and (before is None or not before.checking):
             self._write_lines("Signing in…")
         answered = self._answered.get(prompt.number)
+        if answered is None or prompt.checking:
+            return
         was_checked = before is not None and before.checking
-        if (
-            answered
-            and not prompt.checking
-            and (was_checked or _rejection(answered) != _rejection(prompt))
-        ):
+        if was_checked or _rejection(answered) != _rejection(prompt):
             del self._answered[prompt.number]
 
     def _on_prompt_closed(self, number: int, ending: Ending) -> None:
@@ -219,9 +215,8 @@ class _PromptSession:
         reply = self._client.request(message)
         if isinstance(reply, Failed):
             del self._answered[prompt.number]
-            self._write_lines(
-                f"{printable_line(reply.problem.title)}. {printable_line(reply.problem.body)}"
-            )
+            title, body = reply.problem.title, reply.problem.body
+            self._write_lines(f"{printable_line(title)}. {printable_line(body)}")
         self._receive()
 
     def _read_answer(self, prompt: Prompt) -> AnswerPrompt | DeclinePrompt:
@@ -252,9 +247,8 @@ class _PromptSession:
         if reason := show.remember_unavailable(prompt.keyring):
             self._write_lines(reason)
             return False
-        return self._confirms(
-            prompt, f"Remember in {_keyring_in_sentence(prompt)}? [Y/n] ", default=True
-        )
+        label = f"Remember in {_keyring_in_sentence(prompt)}? [Y/n] "
+        return self._confirms(prompt, label, default=True)
 
     def _confirms(self, prompt: Prompt, label: str, *, default: bool) -> bool:
         line = (self._read_line(prompt, label) or "").strip().lower()

@@ -26,12 +26,9 @@ class VerbParser(argparse.ArgumentParser):
     """
 
     def __init__(self, declare: "Callable[[VerbParser], None] | None" = None, **settings: Any):
-        """Create the parser.
+        """Create the parser with settings as in `argparse.ArgumentParser`.
 
-        Args:
-            declare: Adds the arguments; called by `declare_given` if the verb of the parser is
-                given.
-            settings: As in `argparse.ArgumentParser`.
+        `declare_given` calls `declare`, which adds the arguments, if the parser's verb is given.
         """
         # An abbreviation could become ambiguous when an option is added.
         super().__init__(allow_abbrev=False, **settings)
@@ -43,13 +40,9 @@ class VerbParser(argparse.ArgumentParser):
     def add_verb(
         self, name: str, summary: str, example: str, declare: "Callable[[VerbParser], None]"
     ) -> None:
-        """Add a verb.
+        """Add a verb with the summary and the example for its help, one line each.
 
-        Args:
-            name: The name of the verb.
-            summary: The help text of the verb, one line.
-            example: The example in the help of the verb.
-            declare: Adds the arguments of the verb and sets the default ``verb``, a `Verb`.
+        `declare` adds the arguments of the verb and sets the default ``verb``, a `Verb`.
         """
         if self._verb_action is None:
             self._verb_action = self.add_subparsers(title="verbs", metavar="VERB")
@@ -62,10 +55,9 @@ class VerbParser(argparse.ArgumentParser):
         )
 
     def declare_given(self, given: Sequence[str]) -> None:
-        """Declare the verbs that are given; report an unknown verb with the nearest known verb.
+        """Declare the verbs in the arguments; report an unknown verb with the nearest known verb.
 
-        Args:
-            given: The arguments of the command line; options before a verb take no values.
+        Options before a verb take no values.
         """
         parser = self
         for word in given:
@@ -92,7 +84,6 @@ class VerbParser(argparse.ArgumentParser):
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Print the help, the version or an error; argparse writes all its output with this
-        method."""
+        # argparse writes all its output with this method.
         write = print_line if file is sys.stdout else print_message
         write(message.removesuffix("\n"))
