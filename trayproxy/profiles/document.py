@@ -83,11 +83,7 @@ class InvalidSettingsError(Exception):
 
 
 class NewerSchemaError(Exception):
-    """The text was written by a newer version of TrayProxy.
-
-    Attributes:
-        schema: The schema of the text.
-    """
+    """The text has the schema of a newer version of TrayProxy."""
 
     def __init__(self, schema: int) -> None:
         super().__init__(f"schema {schema}")
@@ -141,11 +137,7 @@ def rewrite_settings(text: str, config: Config) -> str:
 
 
 def _check_keys(text: str) -> None:
-    """Refuse keys of many parts, which take tomllib quadratic time.
-
-    Raises:
-        InvalidSettingsError: The text contains such a key.
-    """
+    """Refuse keys of many parts, which take tomllib quadratic time."""
     plain = _TEXTS.sub(lambda found: "\n" * found[0].count("\n"), text)
     for number, line in enumerate(plain.split("\n"), 1):
         if line.count(".") >= _KEY_PARTS and any(
@@ -176,13 +168,10 @@ class _Table:
     def __init__(
         self, values: Mapping[str, Any], lines: Sequence[str], header: tuple[str, int] | None = None
     ) -> None:
-        """Wrap a table.
+        """Wrap the keys and values of a table in the lines of its file.
 
-        Args:
-            values: The keys and values of the table.
-            lines: All lines of the file.
-            header: The name of the table, and the number of tables of this name before it; None:
-                the top-level table.
+        `header` is the name of the table and the number of tables of this name before it, None for
+        the top-level table.
         """
         self._values = values
         self._lines = lines
@@ -241,7 +230,6 @@ class _Table:
         return InvalidSettingsError(start + 1, reason)
 
     def _first_line(self) -> int:
-        """Return the index of the line with the header of the table, or 0 if it is not found."""
         if self._header is None:
             return 0
         key, index = self._header
@@ -265,21 +253,19 @@ def _config(document: _Table) -> Config:
 
 
 def _profiles(document: _Table) -> tuple[Profile, ...]:
-    profiles: list[Profile] = []
-    ids: set[str] = set()
+    profiles: dict[str, Profile] = {}
     names: set[str] = set()
     for table in document.tables("profiles"):
         if len(profiles) == MAX_PROFILES:
             raise table.error("", f"there are more than {MAX_PROFILES} profiles")
         profile = _profile(table)
-        if profile.id in ids:
+        if profile.id in profiles:
             raise table.error("id", "two profiles have this id")
         if profile.name.casefold() in names:
             raise table.error("name", f"There is already a profile “{profile.name}”")
-        profiles.append(profile)
-        ids.add(profile.id)
+        profiles[profile.id] = profile
         names.add(profile.name.casefold())
-    return tuple(profiles)
+    return tuple(profiles.values())
 
 
 def _listen(table: _Table) -> ListenAddress:

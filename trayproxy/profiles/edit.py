@@ -40,8 +40,8 @@ def apply_settings(text: str, config: Config, schema: int) -> str | None:
         document = tomlkit.parse(text)
         detached = _change_profiles(document, config.profiles)
         _change_listen(document, config.listen)
-        changes = {"active": (config.active, "")}
-        _change_keys(document, {"schema": (document.get("schema", schema), None), **changes})
+        schema = document.get("schema", schema)
+        _change_keys(document, {"schema": (schema, None), "active": (config.active, "")})
         _insert_above_profiles(document.body, detached)
         return document.as_string()
     except (TOMLKitError, ValueError, TypeError, AttributeError, LookupError):

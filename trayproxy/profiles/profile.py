@@ -106,7 +106,6 @@ class Profile:
             the names of keyring entries.
         name: The name chosen by the user, 1 to 100 characters, unique without regard to case.
         upstream: The preferred upstream.
-        sign_in: The kind of sign-in to the upstreams.
         user: The user name to suggest and to look up in the keyring; empty if unknown.
         bypass: Hosts reached without the upstream (`trayproxy.routing.bypass`).
         fallbacks: The upstreams for the time in which `upstream` cannot be reached, in order of
@@ -134,10 +133,6 @@ class Profile:
         return (self.upstream, *self.fallbacks)
 
     def with_only(self, upstream: str) -> "Profile":
-        """Return the profile with a single upstream.
-
-        Args:
-            upstream: The URL of the upstream; for an unknown URL, the preferred upstream is kept.
-        """
+        """Return the profile with the upstream of a URL only, by default the preferred upstream."""
         named = (own for own in self.upstreams if str(own) == upstream)
         return replace(self, upstream=next(named, self.upstream), fallbacks=())

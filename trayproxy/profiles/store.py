@@ -62,10 +62,8 @@ class SettingsStore:
     def __init__(self, path: Path, last_good: Path | None = None) -> None:
         """Create the store without reading a file.
 
-        Args:
-            path: The settings file; may be a symbolic link.
-            last_good: The file for a copy of the last valid settings, for a start with an invalid
-                settings file. None: no copy.
+        The settings file may be a symbolic link. The last valid settings are copied to the file
+        `last_good`, if there is one, for a start with an invalid settings file.
         """
         self.config = Config()
         self._path = path
@@ -88,7 +86,7 @@ class SettingsStore:
         return config
 
     def load_last_good(self) -> Config | None:
-        """Return the last valid settings, for a start with an invalid file; None if missing."""
+        """Return the last valid settings; None if they are missing."""
         if self._last_good is None:
             return None
         try:
@@ -138,11 +136,8 @@ class SettingsStore:
         except NotAFileError:
             raise self._invalid(0, "it is not a file") from None
         except OSError as error:
-            raise SettingsError(
-                "TP-802",
-                "The settings cannot be read",
-                f"{self._path}: {error.strerror or error}.",
-            ) from None
+            body = f"{self._path}: {error.strerror or error}."
+            raise SettingsError("TP-802", "The settings cannot be read", body) from None
         if len(octets) > MAX_SIZE:
             raise self._invalid(1, "it is too large for settings")
         return octets
@@ -165,48 +160,32 @@ class SettingsStore:
 
     def _invalid(self, line: int, reason: str) -> SettingsError:
         where = f"{self._path}, line {line}" if line else str(self._path)
-        return SettingsError(
-            "TP-801",
-            "The settings file has a mistake",
-            f"{where}: {reason}. {self._replacement_text()}",
-        )
+        body = f"{where}: {reason}. {self._replacement_text()}"
+        return SettingsError("TP-801", "The settings file has a mistake", body)
 
     def _replacement_text(self) -> str:
-        """Return the sentence about the settings used instead of an invalid file."""
-        if self._last_good is None:
-            # A command ends with the error and uses no settings.
+        if self._last_good is None:  # A command ends with the error and uses no settings.
             return "The file was not touched."
         used = "The last good settings" if self._last_good.exists() else "The defaults"
         return f"{used} are in use; the file was not touched."
 
     def _not_saved(self, reason: str) -> SettingsError:
-        return SettingsError(
-            "TP-802",
-            "The settings could not be saved",
-            f"{self._path}: {reason}. The file was not touched.",
-        )
+        body = f"{self._path}: {reason}. The file was not touched."
+        return SettingsError("TP-802", "The settings could not be saved", body)
 
     def _save_last_good(self, octets: bytes) -> None:
         if self._last_good is None or not octets:
             return
         # The copy is needed only for a later start with an invalid file.
         with contextlib.suppress(OSError):
-            if not self._is_last_good(octets):
-                replace_file(self._last_good, octets)
-
-    def _is_last_good(self, octets: bytes) -> bool:
-        assert self._last_good is not None
-        with contextlib.suppress(FileNotFoundError, NotAFileError):
-            return read_file(self._last_good, MAX_SIZE + 1) == octets
-        return False
+            with contextlib.suppress(FileNotFoundError, NotAFileError):
+                if read_file(self._last_good, MAX_SIZE + 1) == octets:
+                    return
+            replace_file(self._last_good, octets)
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """Return the beginning of a file without blocking.
-
-    Args:
-        path: The file. Opening a FIFO would block until another process opens it.
-        limit: The maximum number of octets to read.
+    """Return at most `limit` octets of a file without blocking, as opening a FIFO would.
 
     Raises:
         NotAFileError: The path is a folder, a FIFO or a device.
@@ -268,18 +247,13 @@ def replace_file(path: Path, octets: bytes, *, is_durable: bool = True) -> None:
 
 
 def _retry_while_open(step: Callable[[], object]) -> None:
-    """Call a function, and again after each pause of `PAUSES_S` while it raises PermissionError.
-
-    Raises:
-        OSError: The last error of the function.
-    """
+    """Call a function, and again after each pause of `PAUSES_S` while it raises PermissionError."""
     for pause_s in PAUSES_S:
         try:
             step()
+            return
         except PermissionError:
             time.sleep(pause_s)
-        else:
-            return
     step()
 
 

@@ -8,7 +8,9 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import PurePosixPath, PureWindowsPath
 
 from trayproxy.profiles.profile import (
@@ -93,8 +95,7 @@ def check_system_user(text: str) -> str:
 def check_rule(text: str) -> str:
     """Return an entry of *Do not use for* without surrounding blanks.
 
-    The syntax of the entry is checked by `trayproxy.routing.bypass`; here it must only be a single
-    word.
+    `trayproxy.routing.bypass` checks the syntax; here the entry must only be a single word.
 
     Raises:
         ProfileError: The entry is empty, too long, or contains blanks or invisible characters.
@@ -220,10 +221,8 @@ def check_host(text: str) -> str:
     Raises:
         ProfileError: The text is not a valid host.
     """
-    try:
+    with suppress(ValueError):
         return _ip_literal(text)
-    except ValueError:
-        pass
     host = _to_ascii(text)
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)):
@@ -235,11 +234,7 @@ def check_host(text: str) -> str:
 
 
 def check_port(text: str | int, lowest: int = 1) -> int:
-    """Return a port number.
-
-    Args:
-        text: The number, or its decimal digits.
-        lowest: The lowest valid number: 0 where it means any free port.
+    """Return a port number; the lowest valid number is 0 where it means any free port.
 
     Raises:
         ProfileError: The text is not a port number.
@@ -302,26 +297,17 @@ def check_upstream(upstream: Upstream) -> Upstream:
 def make_id(name: str, taken: Iterable[str]) -> str:
     """Return the id for a new profile, derived from its name for readability of the settings file.
 
-    Args:
-        name: The first name of the profile; later names do not change the id.
-        taken: The existing ids.
+    Later names of the profile do not change the id. The ids in `taken` exist already.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain)[:56].strip("-") or "profile"
+    numbered = (f"{slug}-{number}" for number in count(2))
     others = {*taken, DIRECT_ID}
-    number, made = 1, slug
-    while made in others:
-        number += 1
-        made = f"{slug}-{number}"
-    return made
+    return next(made for made in chain((slug,), numbered) if made not in others)
 
 
 def _ip_literal(text: str) -> str:
-    """Return an IP literal in its shortest form.
-
-    Raises:
-        ValueError: The text is not an IP literal.
-    """
+    """Return an IP literal in its shortest form, or raise ValueError."""
     address, mark, zone = text.partition("%")
     if mark and not _ZONE.fullmatch(zone):
         raise ValueError("the zone is no name of a network interface")
@@ -340,14 +326,11 @@ def _split_port(authority: str) -> tuple[str, str | None]:
         # In a URL the percent sign is escaped (RFC 6874, section 2); people write it unescaped.
         if len(zone) > 2 and zone.startswith("25"):
             zone = zone[2:]
-        try:
-            if ":" not in address:
-                raise ValueError("not IPv6")
-            return _ip_literal(f"{address}{mark}{zone}"), parts["port"]
-        except ValueError:
-            raise ProfileError(
-                "Brackets are only for IPv6 addresses, such as [::1]:3128."
-            ) from None
+        with suppress(ValueError):
+            literal = _ip_literal(f"{address}{mark}{zone}")
+            if ":" in address:
+                return literal, parts["port"]
+        raise ProfileError("Brackets are only for IPv6 addresses, such as [::1]:3128.")
     return parts["host"], parts["port"]
 
 

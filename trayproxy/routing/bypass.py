@@ -60,11 +60,9 @@ class Host:
 
     @classmethod
     def parse(cls, host: str, addresses: Iterable[Address] = ()) -> "Host":
-        """Parse the host of a request.
+        """Parse the host of a request: a name with its known addresses, or an address.
 
-        Args:
-            host: A name or an address; IPv6 with or without brackets.
-            addresses: The addresses of the name, if the caller knows them.
+        IPv6 addresses may have brackets.
         """
         literal = parse_address(host)
         if literal is not None:
@@ -155,11 +153,7 @@ class Rule:
 
     @classmethod
     def parse(cls, text: str) -> "Rule":
-        """Parse a rule.
-
-        Raises:
-            ProfileError: The rule is invalid; the text gives the valid form.
-        """
+        """Parse a rule, or raise `ProfileError`, whose text gives the valid form."""
         text = text.strip()
         _check_shape(text)
         subject, port = _split_port(text)
@@ -178,21 +172,11 @@ class Bypass:
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> "Bypass":
-        """Parse the rules of a profile.
-
-        Raises:
-            ProfileError: A rule is invalid; the text quotes it.
-        """
+        """Parse the rules of a profile, or raise `ProfileError`, whose text quotes the rule."""
         return cls(tuple(Rule.parse(text) for text in texts))
 
     def matches(self, host: str, port: int, addresses: Iterable[Address] = ()) -> bool:
-        """Return whether a request is sent directly.
-
-        Args:
-            host: The target host: a name or an address.
-            port: The target port.
-            addresses: The addresses of the name, if the caller knows them. No name is resolved.
-        """
+        """Return whether a request is sent directly; see `Host.parse`. No name is resolved."""
         if not self.rules:
             return False
         read = Host.parse(host, addresses)
