@@ -41,12 +41,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class CompanyNetwork:
-    """The running network.
-
-    Attributes:
-        login: The login that the proxy “Office” accepts.
-        ports: The ports of the proxies.
-    """
+    """The running network, with the login that the proxy “Office” accepts."""
 
     login: Login
     ports: Ports
@@ -65,11 +60,7 @@ def new_login() -> Login:
 
 @contextlib.contextmanager
 def company_network(log: Callable[[ProxyLogEntry], None]) -> Iterator[CompanyNetwork]:
-    """Run the network until the block ends.
-
-    Args:
-        log: Called with every request to a proxy, on the network's thread.
-    """
+    """Run the network until the block ends; its thread logs every request to a proxy."""
     login = new_login()
     started: Future[tuple[Ports, Callable[[], object]]] = Future()
     thread = Thread(target=asyncio.run, args=(_serve(login, log, started),), name="office")

@@ -40,12 +40,9 @@ DescribeEvent = Callable[[DemoEvent], str]
 
 
 def introduction(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> Iterator[str]:
-    """Yield the lines of the instructions.
+    """Yield the lines of the instructions; without a tray, this terminal shows the prompts.
 
-    Args:
-        network: The company's network.
-        proxy_url: The URL of TrayProxy as a program's proxy.
-        has_tray: True if prompts are shown as dialogs, False if they are shown in this terminal.
+    `proxy_url` is the URL of TrayProxy as a program's proxy.
     """
     where = "its icon is in your tray" if has_tray else "it asks in this terminal"
     yield "A demonstration of TrayProxy. Everything runs on this computer, in a temporary folder;"
@@ -71,12 +68,7 @@ def introduction(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> 
 
 
 def command(proxy_url: str, curl: str | None) -> str:
-    """Return a command line that fetches the page through TrayProxy with an installed program.
-
-    Args:
-        proxy_url: The URL of TrayProxy as a program's proxy.
-        curl: The path of curl, None if curl is not installed.
-    """
+    """Return a command line that fetches the page through TrayProxy, with curl if installed."""
     if curl:
         return f"curl -x {proxy_url} {URL}"
     script = f"from urllib.request import urlopen; print(urlopen('{URL}').read().decode())"
@@ -86,13 +78,7 @@ def command(proxy_url: str, curl: str | None) -> str:
 def follow(
     client: Client, events: "SimpleQueue[DemoEvent]", describe: DescribeEvent, print_line: PrintLine
 ) -> None:
-    """Print events until TrayProxy quits.
-
-    Args:
-        client: A connection to the service.
-        events: The queue of the proxies' log entries; the events of the service are added to it.
-        describe: Returns the line for an event.
-        print_line: Prints a line for the user.
+    """Print the events in a queue and those of the service until TrayProxy quits.
 
     Raises:
         SurroundingsError: The service ended unexpectedly.

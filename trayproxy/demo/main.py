@@ -9,15 +9,9 @@ from queue import SimpleQueue
 from types import FrameType
 
 from trayproxy.control.transport import ControlError
+from trayproxy.demo import guide
 from trayproxy.demo.company_network import company_network
-from trayproxy.demo.guide import (
-    DemoEvent,
-    PrintLine,
-    describe_event,
-    describe_proxy_entry,
-    follow,
-    introduction,
-)
+from trayproxy.demo.guide import DemoEvent, PrintLine
 from trayproxy.demo.script import DemoScript, StepError
 from trayproxy.demo.surroundings import (
     SurroundingsError,
@@ -32,12 +26,7 @@ from trayproxy.domain.problem import ExitCode
 
 
 def main(print_line: PrintLine) -> int:
-    """Run the demonstration.
-
-    At a terminal, the demonstration prints instructions; otherwise it runs automatically.
-
-    Args:
-        print_line: Prints a line for the user.
+    """Run the demonstration, at a terminal with instructions, otherwise automatically.
 
     Returns:
         0; 1 if a step failed; 130 after Ctrl+C during the automatic run.
@@ -57,14 +46,7 @@ def main(print_line: PrintLine) -> int:
 
 
 def play(print_line: PrintLine) -> int:
-    """Run the use case automatically, step by step.
-
-    Args:
-        print_line: Prints a line for the user.
-
-    Returns:
-        0, or 1 if a step failed.
-    """
+    """Run the use case automatically, step by step; return 0, or 1 if a step failed."""
     log: list[ProxyLogEntry] = []
     print_line(
         "TrayProxy performs its main task automatically, in a temporary folder, on loopback."
@@ -89,9 +71,7 @@ def play(print_line: PrintLine) -> int:
 def show(print_line: PrintLine, display: bool) -> int:
     """Run the interactive demonstration, until *Quit* or Ctrl+C.
 
-    Args:
-        print_line: Prints a line for the user.
-        display: True to show the tray; False to show prompts in this terminal.
+    Without a display, prompts are shown in this terminal instead of the tray.
 
     Returns:
         0, or 1 if a part did not start or ended unexpectedly.
@@ -110,10 +90,11 @@ def show(print_line: PrintLine, display: bool) -> int:
             # would be refused.
             with home.attach(can_prompt=True) as prompting:
                 save_profiles(prompting, network)
-            for line in introduction(network, running.url, has_tray=display):
+            for line in guide.introduction(network, running.url, has_tray=display):
                 print_line(line)
             # The terminal shows its prompts itself.
-            follow(client, events, describe_event if display else describe_proxy_entry, print_line)
+            describe = guide.describe_event if display else guide.describe_proxy_entry
+            guide.follow(client, events, describe, print_line)
     except (OSError, SurroundingsError, ControlError) as error:
         print_line(f"The demonstration ends: {error}")
         return ExitCode.FAILED
@@ -128,11 +109,8 @@ def _exit_on_signals() -> Iterator[None]:
     def exit_by_signal(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    names = (name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-    previous = {
-        number: signal.signal(number, exit_by_signal)
-        for number in (getattr(signal, n) for n in names)
-    }
+    numbers = [getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    previous = {number: signal.signal(number, exit_by_signal) for number in numbers}
     try:
         yield
     finally:

@@ -11,12 +11,7 @@ _TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class FetchedPage:
-    """The response to the program's request.
-
-    Attributes:
-        status: The status code.
-        text: The body.
-    """
+    """The response to the program's request."""
 
     status: int
     text: str

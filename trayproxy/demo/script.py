@@ -9,7 +9,9 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from http.client import HTTPException
+from pathlib import Path
 from typing import TypeVar
 
 from trayproxy.auth.login import Login
@@ -43,8 +45,6 @@ from trayproxy.domain.signin import Ending, KeyringState, PromptReason
 STEP_TIMEOUT_S = 20.0
 """The timeout for the expected result of a step."""
 
-_END_TIMEOUT_S = 20.0
-
 _EventT = TypeVar("_EventT", bound=Event)
 
 
@@ -52,46 +52,30 @@ class StepError(Exception):
     """A step did not have the expected result; the text contains the difference."""
 
 
+@dataclass
 class DemoScript:
-    """The steps of the script, in order; each step returns a sentence about its result."""
+    """The steps of the script, in order; each step returns a sentence about its result.
 
-    def __init__(
-        self,
-        network: CompanyNetwork,
-        log: list[ProxyLogEntry],
-        home: TemporaryHome,
-        running: RunningService,
-        client: Client,
-        programs: Executor,
-    ) -> None:
-        """Set the parts of the demonstration.
+    Attributes:
+        network: The company's network.
+        log: The log of the proxies; it grows while the script runs.
+        home: The home of the service.
+        service: The service.
+        client: A connection to the service as a front end that answers prompts.
+        programs: The executor for the programs, with at least two threads.
+    """
 
-        Args:
-            network: The company's network.
-            log: The log of the proxies; it grows while the script runs.
-            home: The home of the service.
-            running: The service.
-            client: A connection to the service as a front end that answers prompts.
-            programs: The executor for the programs, with at least two threads.
-        """
-        self._network = network
-        self._log = log
-        self._home = home
-        self._service = running
-        self._client = client
-        self._programs = programs
-        self._waiting: list[Future[FetchedPage]] = []
-        self._prompt_numbers: set[int] = set()
+    network: CompanyNetwork
+    log: list[ProxyLogEntry]
+    home: TemporaryHome
+    service: RunningService
+    client: Client
+    programs: Executor
+    _waiting: list[Future[FetchedPage]] = field(default_factory=list, init=False)
+    _prompt_numbers: set[int] = field(default_factory=set, init=False)
 
     def play(self) -> Iterator[str]:
-        """Run the steps in order.
-
-        Yields:
-            The sentence about the result of a step.
-
-        Raises:
-            StepError: A step did not have the expected result.
-        """
+        """Run the steps and yield their sentences; raise `StepError` for an unexpected result."""
         for step in (
             self._direct_request_is_refused,
             self._profiles_are_saved,
@@ -109,20 +93,20 @@ class DemoScript:
                 raise StepError(str(error) or type(error).__name__) from error
 
     def _direct_request_is_refused(self) -> str:
-        page = fetch(self._network.ports.office)
+        page = fetch(self.network.ports.office)
         _check(page.status == 407, f"the proxy answered {page.status} instead of 407")
         return f"Without TrayProxy, a program fails: the proxy “{OFFICE}” answers 407"
 
     def _profiles_are_saved(self) -> str:
-        save_profiles(self._client, self._network)
-        self._client.request(Subscribe())
+        save_profiles(self.client, self.network)
+        self.client.request(Subscribe())
         return (
-            f"TrayProxy listens on {self._service.url} and has the profiles “{OFFICE}” and “{LAB}”"
+            f"TrayProxy listens on {self.service.url} and has the profiles “{OFFICE}” and “{LAB}”"
         )
 
     def _two_requests_share_a_prompt(self) -> str:
-        port = self._service.port
-        self._waiting = [self._programs.submit(f, port) for f in (fetch, fetch_through_tunnel)]
+        port = self.service.port
+        self._waiting = [self.programs.submit(f, port) for f in (fetch, fetch_through_tunnel)]
         prompt = self._wait_for(PromptChanged, lambda event: event.prompt.waiting == 2).prompt
         _check(len(self._prompt_numbers) == 1, f"{len(self._prompt_numbers)} questions were asked")
         return (
@@ -131,18 +115,17 @@ class DemoScript:
         )
 
     def _wrong_password_is_sent_once(self) -> str:
-        self._answer(Login(self._network.login.user, "not the password"))
+        self._answer(Login(self.network.login.user, "not the password"))
+        rejected = PromptReason.TYPED_REJECTED
         self._wait_for(
             PromptChanged,
-            lambda event: (
-                event.prompt.reason is PromptReason.TYPED_REJECTED and not event.prompt.checking
-            ),
+            lambda event: event.prompt.reason is rejected and not event.prompt.checking,
         )
         self._check_rejections()
         return "A wrong password is tried once, for one of the two; the question stays open"
 
     def _right_password_releases_both(self) -> str:
-        self._answer(self._network.login)
+        self._answer(self.network.login)
         closed = self._wait_for(PromptClosed, lambda _: True)
         _check(closed.ending is Ending.ACCEPTED, f"the question ended as “{closed.ending}”")
         for program in self._waiting:
@@ -153,46 +136,45 @@ class DemoScript:
     def _next_requests_need_no_prompt(self) -> str:
         before = self._count(ProxyDecision.CHALLENGED)
         for fetch_page in (fetch, fetch_through_tunnel):
-            _check_page(fetch_page(self._service.port))
+            _check_page(fetch_page(self.service.port))
         _check(self._count(ProxyDecision.CHALLENGED) == before, "the proxy had to ask again")
         self._check_no_new_prompt()
         return "The next requests pass at once: neither you nor TrayProxy is asked again"
 
     def _switched_profile_is_used(self) -> str:
-        request(self._client, UseProfile(profiles(self._network)[1].id))
-        _check_page(fetch(self._service.port))
-        _check(self._log[-1].proxy == LAB, f"the request went through “{self._log[-1].proxy}”")
+        request(self.client, UseProfile(profiles(self.network)[1].id))
+        _check_page(fetch(self.service.port))
+        _check(self.log[-1].proxy == LAB, f"the request went through “{self.log[-1].proxy}”")
         return f"After a switch to the profile “{LAB}” the next request goes through its proxy"
 
     def _no_password_is_stored(self) -> str:
-        status = request(self._client, GetStatus())
+        status = request(self.client, GetStatus())
         assert isinstance(status, Status)
         _check(status.keyring.state is not KeyringState.OK, "a keyring was used")
-        password = self._network.login.password.encode()
-        user_pass = self._network.login.user.encode() + b":" + password
-        for file in self._home.folder.rglob("*"):
-            octets = file.read_bytes() if file.is_file() else b""
-            _check(password not in octets, f"the password lies in {file.name}")
-            _check(b64encode(user_pass) not in octets, f"the password lies in {file.name}")
+        password = self.network.login.password.encode()
+        user_pass = self.network.login.user.encode() + b":" + password
+        for file in filter(Path.is_file, self.home.folder.rglob("*")):
+            octets = file.read_bytes()
+            is_stored = password in octets or b64encode(user_pass) in octets
+            _check(not is_stored, f"the password lies in {file.name}")
         return "No keyring was used, and no file of TrayProxy has the password"
 
     def _service_quits(self) -> str:
-        self._client.request(Quit())
-        code = self._service.process.wait(_END_TIMEOUT_S)
+        self.client.request(Quit())
+        code = self.service.process.wait(STEP_TIMEOUT_S)
         _check(code == 0, f"TrayProxy ended with code {code}")
         return "TrayProxy ends when it is told to"
 
     def _answer(self, login: Login) -> None:
         (number,) = self._prompt_numbers
         # The demonstration has no keyring.
-        request(self._client, AnswerPrompt(number, login, remember=False))
+        request(self.client, AnswerPrompt(number, login, remember=False))
 
     def _wait_for(self, kind: type[_EventT], condition: Callable[[_EventT], bool]) -> _EventT:
-        """Return the first event of a type that fulfils a condition; record the prompts on the
-        way."""
+        """Return the first event that fulfils a condition; record the prompts on the way."""
         deadline = time.monotonic() + STEP_TIMEOUT_S
         while (left_s := deadline - time.monotonic()) > 0:
-            for event in self._client.events(left_s):
+            for event in self.client.events(left_s):
                 self._record(event)
                 if isinstance(event, kind) and condition(event):
                     return event
@@ -206,8 +188,8 @@ class DemoScript:
     def _check_no_new_prompt(self) -> None:
         count_before = len(self._prompt_numbers)
         # The event of a new prompt would arrive before this reply.
-        request(self._client, GetStatus())
-        for event in self._client.events(0.0):
+        request(self.client, GetStatus())
+        for event in self.client.events(0.0):
             self._record(event)
         _check(len(self._prompt_numbers) == count_before, "a question was asked")
 
@@ -216,7 +198,7 @@ class DemoScript:
         _check(count == 1, f"the proxy has seen {count} wrong passwords")
 
     def _count(self, verdict: ProxyDecision) -> int:
-        return sum(entry.decision is verdict for entry in self._log)
+        return sum(entry.decision is verdict for entry in self.log)
 
 
 def _check_page(page: FetchedPage) -> None:

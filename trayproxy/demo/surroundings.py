@@ -40,11 +40,7 @@ class SurroundingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TemporaryHome:
-    """A temporary home of TrayProxy.
-
-    Attributes:
-        folder: The folder of the home.
-    """
+    """A temporary home of TrayProxy."""
 
     folder: Path
 
@@ -58,11 +54,7 @@ class TemporaryHome:
         return isolated_environment(process.environment(os.environ), self.folder)
 
     def attach(self, *, can_prompt: bool) -> Client:
-        """Return a connection to the service, after `Hello`.
-
-        Args:
-            can_prompt: True if this front end answers prompts.
-        """
+        """Return a connection to the service, after `Hello`."""
         client = connect(self.paths)
         client.hello("terminal" if can_prompt else "cli", can_prompt=can_prompt)
         return client
@@ -76,33 +68,22 @@ def temporary_home() -> Iterator[TemporaryHome]:
         try:
             yield home
         finally:
-            _quit(home)
-
-
-def _quit(home: TemporaryHome) -> None:
-    # The tray may have started another service than the demonstration.
-    with contextlib.suppress(ControlError), home.attach(can_prompt=False) as client:
-        client.request(Quit())
+            # The tray may have started another service than the demonstration.
+            with contextlib.suppress(ControlError), home.attach(can_prompt=False) as client:
+                client.request(Quit())
 
 
 def isolated_environment(inherited: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return an environment without access to the user's settings and keyring.
 
-    Args:
-        inherited: The base environment, with the display, the language and the path.
-        home: The value of `HOME_VARIABLE`.
+    The inherited environment provides the display, the language and the path.
     """
     return {**inherited, HOME_VARIABLE: str(home), "PYTHON_KEYRING_BACKEND": NO_KEYRING}
 
 
 @dataclass(frozen=True, slots=True)
 class RunningService:
-    """The running service.
-
-    Attributes:
-        process: The process of the service.
-        port: The port of the service on `LOOPBACK`.
-    """
+    """The process of the running service, and its port on `LOOPBACK`."""
 
     process: subprocess.Popen[str]
     port: int
@@ -115,11 +96,7 @@ class RunningService:
 
 @contextlib.contextmanager
 def service(home: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
-    """Run ``trayproxy run`` until the block ends.
-
-    Args:
-        home: The home of the service.
-        terminal: True to give the terminal to the service, which then shows prompts there.
+    """Run ``trayproxy run`` until the block ends; with the terminal, it shows prompts there.
 
     Raises:
         SurroundingsError: The service does not start.
@@ -148,10 +125,7 @@ def service(home: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
 def tray(home: TemporaryHome) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``trayproxy``, the tray, until the block ends."""
     running = subprocess.Popen(
-        process.command(),
-        env=home.environment(),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
+        process.command(), env=home.environment(), stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
         yield running
@@ -177,18 +151,14 @@ def _port(running: subprocess.Popen[str], error_file: Path) -> int:
     try:
         return port.result(START_TIMEOUT_S)
     except FutureTimeoutError:
-        raise SurroundingsError(
-            f"TrayProxy does not listen after {START_TIMEOUT_S:.0f} s"
-        ) from None
+        text = f"TrayProxy does not listen after {START_TIMEOUT_S:.0f} s"
+        raise SurroundingsError(text) from None
     except EOFError:
         # The error file is complete after the end of the process.
         terminate(running)
-        output = ""
-        if error_file.exists():
-            output = error_file.read_text("utf-8")[-_OUTPUT_TAIL_LENGTH:].strip()
-        raise SurroundingsError(
-            f"TrayProxy ended with code {running.returncode}. {output}"
-        ) from None
+        output = error_file.read_text("utf-8") if error_file.exists() else ""
+        text = f"TrayProxy ended with code {running.returncode}."
+        raise SurroundingsError(f"{text} {output[-_OUTPUT_TAIL_LENGTH:].strip()}") from None
 
 
 def _read(output: IO[str], port: Future[int]) -> None:
@@ -202,32 +172,22 @@ def _read(output: IO[str], port: Future[int]) -> None:
 
 def profiles(network: CompanyNetwork) -> tuple[Profile, Profile]:
     """Return the profiles of the two proxies, “Office” first."""
+    ports, user = network.ports, network.login.user
     return (
-        Profile(
-            "office", OFFICE, Upstream(LOOPBACK, network.ports.office), user=network.login.user
-        ),
-        Profile("lab", LAB, Upstream(LOOPBACK, network.ports.lab), SignIn.NONE),
+        Profile("office", OFFICE, Upstream(LOOPBACK, ports.office), user=user),
+        Profile("lab", LAB, Upstream(LOOPBACK, ports.lab), SignIn.NONE),
     )
 
 
 def save_profiles(client: Client, network: CompanyNetwork) -> None:
-    """Save the two profiles in the service and activate “Office”.
-
-    Raises:
-        SurroundingsError: The service rejects a profile.
-    """
-    demo_profiles = profiles(network)
-    for profile in demo_profiles:
-        request(client, SaveProfile(profile))
-    request(client, UseProfile(demo_profiles[0].id))
+    """Save the two profiles in the service and activate “Office”."""
+    office, lab = profiles(network)
+    for message in (SaveProfile(office), SaveProfile(lab), UseProfile(office.id)):
+        request(client, message)
 
 
 def request(client: Client, request: Request) -> Reply:
-    """Send a request and return its reply.
-
-    Raises:
-        SurroundingsError: The request failed.
-    """
+    """Send a request and return its reply; raise `SurroundingsError` if the request failed."""
     reply = client.request(request)
     if isinstance(reply, Failed):
         raise SurroundingsError(f"{reply.problem.title} ({reply.problem.id}). {reply.problem.body}")

@@ -16,14 +16,8 @@ from enum import Enum, auto
 from urllib.parse import urlsplit
 
 from trayproxy.auth.login import Login
-from trayproxy.demo.wire import (
-    LOOPBACK,
-    DemoRequestHead,
-    DemoStream,
-    read_head,
-    relay,
-    write_response,
-)
+from trayproxy.demo import wire
+from trayproxy.demo.wire import LOOPBACK, DemoRequestHead, DemoStream
 
 
 class ProxyDecision(Enum):
@@ -39,13 +33,7 @@ class ProxyDecision(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProxyLogEntry:
-    """An entry of the proxy's log.
-
-    Attributes:
-        proxy: The name of the proxy.
-        decision: The decision about the request.
-        request: The method and the target of the request. Untrusted.
-    """
+    """An entry of the proxy's log, with the untrusted method and target of the request."""
 
     proxy: str
     decision: ProxyDecision
@@ -71,7 +59,7 @@ class DemoProxy:
     async def serve(self, stream: DemoStream) -> None:
         """Serve a client connection: send challenges until a request is accepted, then forward the
         request."""
-        while (head := await read_head(stream.reader)) is not None:
+        while (head := await wire.read_head(stream.reader)) is not None:
             decision = self._decide(head)
             self.log(ProxyLogEntry(self.name, decision, f"{head.method} {head.target}"))
             if decision is ProxyDecision.PASSED:
@@ -100,7 +88,7 @@ class DemoProxy:
         fields = [f'Proxy-Authenticate: Basic realm="{self.name}", charset="UTF-8"']
         if head.has_body:
             fields.append("Connection: close")
-        return write_response(
+        return wire.write_response(
             "407 Proxy Authentication Required",
             f"The proxy “{self.name}” wants you to sign in.\n",
             fields,
@@ -111,7 +99,9 @@ class DemoProxy:
         port = self.hosts.get(_destination(head))
         if port is None:
             refusal = f"“{self.name}” leads to the demonstration's web site only.\n"
-            client.writer.write(write_response("403 Forbidden", refusal, ("Connection: close",)))
+            client.writer.write(
+                wire.write_response("403 Forbidden", refusal, ("Connection: close",))
+            )
             await client.writer.drain()
             return
         origin = DemoStream(*await asyncio.open_connection(LOOPBACK, port))
@@ -135,16 +125,16 @@ def _destination(head: DemoRequestHead) -> tuple[str, int]:
 async def _tunnel(client: DemoStream, origin: DemoStream) -> None:
     client.writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
     async with asyncio.TaskGroup() as both_ways:
-        both_ways.create_task(relay(client.reader, origin.writer))
-        both_ways.create_task(relay(origin.reader, client.writer))
+        both_ways.create_task(wire.relay(client.reader, origin.writer))
+        both_ways.create_task(wire.relay(origin.reader, client.writer))
 
 
 async def _forward(head: DemoRequestHead, client: DemoStream, origin: DemoStream) -> None:
     """Forward the request on a new connection to the origin; the response ends with the
     connection."""
     origin.writer.write(_rewritten(head))
-    body = asyncio.create_task(relay(client.reader, origin.writer))
-    await relay(origin.reader, client.writer)
+    body = asyncio.create_task(wire.relay(client.reader, origin.writer))
+    await wire.relay(origin.reader, client.writer)
     body.cancel()
     await asyncio.gather(body, return_exceptions=True)
 

@@ -31,13 +31,7 @@ class DemoStream:
 
 @dataclass(frozen=True, slots=True)
 class DemoRequestHead:
-    """The head of a request.
-
-    Attributes:
-        method: The method as received.
-        target: The request target as received.
-        fields: The name in lower case and the value of each field line.
-    """
+    """The head of a request, as received except for the names of the fields in lower case."""
 
     method: str
     target: str
@@ -79,14 +73,9 @@ def _field(line: str) -> tuple[str, str]:
 def write_response(
     status: str, body: str = "", fields: Iterable[str] = (), *, head_only: bool = False
 ) -> bytes:
-    """Return a complete response with a text body.
+    """Return a complete response with a status line, a text body and additional field lines.
 
-    Args:
-        status: The status code and the reason phrase, ``200 OK``.
-        body: The text.
-        fields: Additional field lines, ``Connection: close``.
-        head_only: True to omit the body, as required in a response to HEAD (RFC 9110, section
-            9.3.2).
+    `head_only` omits the body, as required in a response to HEAD (RFC 9110, section 9.3.2).
     """
     octets = body.encode()
     lines = [
@@ -113,13 +102,9 @@ async def relay(octets: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def listening(serve: Callable[[DemoStream], Awaitable[None]]) -> AsyncIterator[int]:
-    """Serve connections on a free loopback port until the block ends; then close all connections.
+    """Serve connections on a free loopback port until the block ends; yield the port.
 
-    Args:
-        serve: Serves one connection, which is closed afterwards.
-
-    Yields:
-        The port.
+    A connection is closed after `serve`, and when the block ends.
     """
     tasks: set[asyncio.Task[None]] = set()
 
