@@ -16,7 +16,7 @@ from tests.desk.machine_driver import (
     MachineDriver,
 )
 from tests.support.values import LAB, RIGHT
-from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.auth.scheme import PASSWORD_NOT_CHECKED, Verdict, VerdictKind
 from trayproxy.desk.machine.events import (
     ClearHistory,
     FrontEndsChanged,
@@ -33,6 +33,7 @@ from trayproxy.desk.machine.events import (
     SendWithoutLogin,
     SignInRequested,
 )
+from trayproxy.desk.machine.queries import SignInTrouble
 from trayproxy.desk.protection_space import (
     BY_SSO,
     LoginId,
@@ -40,7 +41,7 @@ from trayproxy.desk.protection_space import (
     UpstreamFingerprint,
     UpstreamId,
 )
-from trayproxy.domain.signin import PromptReason, SignInState, Transport
+from trayproxy.domain.signin import PromptReason, RefusalReason, SignInState, Transport
 from trayproxy.profiles.profile import Method, SignIn
 
 UPSTREAM_ID = UpstreamId.of(OFFICE)
@@ -777,13 +778,22 @@ def test_an_expired_ticket_is_reported_and_a_new_ticket_is_used() -> None:
     assert driver.scheme_of(driver.challenge(SSO_SPACE, SSO)) == "negotiate"
 
 
-def test_rejected_own_sign_in_is_backed_off() -> None:
+@pytest.mark.parametrize(
+    "kind", [None, *(kind for kind in VerdictKind if kind not in PASSWORD_NOT_CHECKED)]
+)
+def test_rejected_own_sign_in_is_backed_off(kind: VerdictKind | None) -> None:
     driver = sso(NEGOTIATE)
     first = driver.challenge(SSO_SPACE, SSO)
-    back = driver.challenge(SSO_SPACE, SSO, tried=driver.login_id_of(first), scheme="negotiate")
-    assert driver.refused()[back] == "NOT_ACCEPTED"
+    verdict = Verdict(kind, "The proxy refuses.") if kind else None
+    back = driver.challenge(
+        SSO_SPACE, SSO, tried=driver.login_id_of(first), scheme="negotiate", verdict=verdict
+    )
     reported = driver.challenge(SSO_SPACE, SSO)
-    assert driver.refused()[reported] == "NOT_ACCEPTED"
+    text = "The proxy refuses." if kind else ""
+    assert driver.effects_of(RefuseRequest) == [
+        RefuseRequest(request, RefusalReason.NOT_ACCEPTED, text) for request in (back, reported)
+    ]
+    assert driver.machine.troubles() == (SignInTrouble(SSO, RefusalReason.NOT_ACCEPTED, text),)
     driver.advance(60)
     assert len(driver.released()) == 1
     driver.challenge(SSO_SPACE, SSO)

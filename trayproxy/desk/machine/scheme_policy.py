@@ -30,6 +30,7 @@ _REASONS = {
     VerdictKind.UNKNOWN_USER: RefusalReason.UNKNOWN_USER,
     VerdictKind.UNUSABLE: RefusalReason.UNUSABLE,
     VerdictKind.REJECTED: RefusalReason.NOT_ACCEPTED,
+    VerdictKind.UNCLEAR: RefusalReason.NOT_ACCEPTED,
     VerdictKind.EXPIRED: RefusalReason.NOT_ACCEPTED,
     VerdictKind.LOCKED: RefusalReason.NOT_ACCEPTED,
 }
