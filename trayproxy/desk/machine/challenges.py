@@ -6,11 +6,7 @@ from msgspec import structs
 
 from trayproxy.auth.scheme import is_password_unchecked
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
-from trayproxy.desk.machine.events import (
-    RequestChallenged,
-    SendWithoutLogin,
-    TriedLogin,
-)
+from trayproxy.desk.machine.events import RequestChallenged, SendWithoutLogin, TriedLogin
 from trayproxy.desk.machine.outcomes import Outcomes
 from trayproxy.desk.machine.scheme_policy import objection, pick
 from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
@@ -46,11 +42,12 @@ class Challenges:
             return state.refuse(event.request_id, RefusalReason.WITHDRAWN)
         if event.addresses:
             state.addresses[event.space.upstream_id] = event.addresses
-        changed_realm = tried is not None and tried.login_id.space != event.space
+        changed_realm = False
         if tried:
             self._outcomes.record_late_rejection(tried)
-        if tried and changed_realm:
-            self._outcomes.handle_other_realm(tried, event.space)
+            changed_realm = tried.login_id.space != event.space
+            if changed_realm:
+                self._outcomes.handle_other_realm(tried, event.space)
         if event.space not in state.spaces and not event.offers:
             state.effects.append(SendWithoutLogin(event.request_id))
             return None
@@ -60,11 +57,6 @@ class Challenges:
         if event.offers:
             state.no_common_scheme.pop(event.space.upstream_id, None)
         self._record_challenge(space, event)
-        in_flight = tried is not None and tried.permit in space.doubt.in_flight
-        if tried:
-            space.doubt = space.doubt.returned(tried.permit)
-        if tried and changed_realm and tried.has_changed_realm:
-            return state.refuse(event.request_id, RefusalReason.FORBIDDEN)
         request = ParkedRequest(
             event.request_id,
             state.now,
@@ -74,7 +66,13 @@ class Challenges:
             event.is_own,
             refused_with=event.refused_with,
         )
-        if tried and tried.login_id == space.login_id:
+        if tried is None:
+            return self._park_or_refuse(space, request)
+        in_flight = tried.permit in space.doubt.in_flight
+        space.doubt = space.doubt.returned(tried.permit)
+        if changed_realm and tried.has_changed_realm:
+            return state.refuse(event.request_id, RefusalReason.FORBIDDEN)
+        if tried.login_id == space.login_id:
             return self._handle_refused_request(space, request, event, tried, in_flight)
         return self._park_or_refuse(space, request)
 

@@ -1,8 +1,6 @@
 """The events and effects of the sign-in desk's state machine (`trayproxy.desk.machine.machine`).
 
-An event reports what has happened, an effect says what is to be done. Both are plain values for
-tests to state; `trayproxy.desk.desk` translates futures, threads and front ends into events, and
-effects into calls.
+`trayproxy.desk.desk` translates futures, threads and front ends into events, effects into calls.
 
 They are frozen msgspec structs instead of dataclasses: nearly forty dataclasses took a tenth of the
 start-up time of the service (Python before 3.13 compiles seven functions for each).
@@ -119,12 +117,8 @@ class RequestChallenged(Struct, frozen=True):
 
 
 class NoCommonScheme(Struct, frozen=True):
-    """A request received a 407 without any scheme usable for its profile.
-
-    Attributes:
-        upstream_id: The upstream.
-        problem: The problem sent to the client.
-    """
+    """A request received a 407 without any scheme usable for its profile; its client received the
+    problem."""
 
     upstream_id: UpstreamId
     problem: Problem
@@ -135,8 +129,8 @@ class LoginAccepted(Struct, frozen=True):
 
     Attributes:
         login_id: The login.
-        scheme: The scheme used with the login, as in `OfferedScheme`.
-        label: The strength label of the scheme, as in `OfferedScheme`.
+        scheme: The scheme of the request, as in `OfferedScheme`.
+        label: As in `OfferedScheme`.
         target: The target of the request, ``github.com:443``; empty if it is unknown.
         permit: As in `TriedLogin`.
     """
@@ -180,12 +174,8 @@ class NoResponse(Struct, frozen=True):
 
 
 class UpstreamSilent(Struct, frozen=True):
-    """An upstream has not responded to any request for some time while requests with a login wait.
-
-    Attributes:
-        login_id: The login.
-        count: Number of requests with this login waiting for a response.
-    """
+    """An upstream has not responded to any request for some time while a number of requests with a
+    login wait for a response."""
 
     login_id: LoginId
     count: int = 1
@@ -194,11 +184,8 @@ class UpstreamSilent(Struct, frozen=True):
 class PermitRequested(Struct, frozen=True):
     """A request is about to carry an accepted login without recent proof.
 
-    Attributes:
-        request_id: The number of the request, from the same sequence as
-            `RequestChallenged.request_id`.
-        login_id: The login.
-        target: The target of the request. Untrusted.
+    The number of the request is of the same sequence as `RequestChallenged.request_id`; its target
+    is untrusted.
     """
 
     request_id: int
@@ -207,13 +194,11 @@ class PermitRequested(Struct, frozen=True):
 
 
 class OwnRequestEnded(Struct, frozen=True):
-    """An own request has ended (`SendOwnRequest`); its verdict was reported before by another
-    event.
+    """The own request with this number has ended (`SendOwnRequest`); its verdict was reported
+    before by another event.
 
-    Attributes:
-        number: As in `SendOwnRequest`.
-        was_challenged: True if the upstream has sent a 407, or if nothing is known about the
-            response.
+    `was_challenged` is True if the upstream has sent a 407, or if nothing is known about the
+    response.
     """
 
     number: int
@@ -298,12 +283,7 @@ class ProfileEdited(Struct, frozen=True):
 
 
 class ProfileDeleted(Struct, frozen=True):
-    """A profile was deleted, or the service is quitting.
-
-    Attributes:
-        profile_id: The profile.
-        for_good: True if the profile was deleted: its history is removed, too.
-    """
+    """A profile was deleted for good, together with its history, or the service is quitting."""
 
     profile_id: str
     for_good: bool = True
@@ -319,12 +299,9 @@ class ProfileSwitched(Struct, frozen=True):
 
 
 class LookupFinished(Struct, frozen=True):
-    """A keyring look-up has finished.
+    """The keyring look-up with this number (`LookUpLogin`) has finished.
 
-    Attributes:
-        lookup: As in `LookUpLogin`.
-        login: The login found, None if there is no usable login.
-        keyring: Status of the keyring.
+    The login is None if the keyring has no usable login.
     """
 
     lookup: int
@@ -333,13 +310,13 @@ class LookupFinished(Struct, frozen=True):
 
 
 class TrialRecorded(Struct, frozen=True):
-    """The trial of a login was written to disk, unless the history of earlier runs forbids the
-    trial.
+    """The trial of a login was written to disk (`RecordTrial`), unless the history of earlier runs
+    forbids the trial.
 
     Attributes:
-        number: As in `RecordTrial`.
-        upstream_id: As in `RecordTrial`.
-        login: As in `RecordTrial`.
+        number: The number of the `RecordTrial`.
+        upstream_id: The upstream of the trial.
+        login: The login.
         is_rejected: True if the login was rejected in an earlier run.
         hold_s: Seconds for which the login must not be sent automatically because an earlier run
             sent it and received no verdict; 0 if it may be sent.
@@ -422,9 +399,7 @@ class ReleaseRequest(Struct, frozen=True):
 class GrantPermit(Struct, frozen=True):
     """Permit a request to carry the login named in `PermitRequested`.
 
-    Attributes:
-        request_id: The number of the request.
-        permit: The number to report with; 0 if the login has been proved in the meantime.
+    `permit` is the number to report with; 0 if the login has been proved in the meantime.
     """
 
     request_id: int
@@ -447,10 +422,7 @@ class SendWithoutLogin(Struct, frozen=True):
 class RefuseRequest(Struct, frozen=True):
     """Refuse a request: its client receives an error page.
 
-    Attributes:
-        request_id: The number of the request.
-        reason: The reason.
-        text: Further information in full sentences written by TrayProxy, or empty.
+    `text` is further information in full sentences written by TrayProxy, or empty.
     """
 
     request_id: int
@@ -503,13 +475,8 @@ class SendOwnRequest(Struct, frozen=True):
 
 
 class LookUpLogin(Struct, frozen=True):
-    """Read a login from the keyring. Event: `LookupFinished`.
-
-    Attributes:
-        lookup: Identifies the matching `LookupFinished`.
-        profile: The profile with only the upstream of the login.
-        user: The user name of the login; empty for any user.
-    """
+    """Read a login from the keyring, for the only upstream of the profile and the user; for any
+    user if empty. Event: `LookupFinished` with the same number."""
 
     lookup: int
     profile: Profile

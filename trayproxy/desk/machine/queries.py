@@ -164,7 +164,7 @@ class Queries:
         use."""
         if len(spaces) > 1:
             since = self.state.now - self.state.limits.realm_ttl
-            spaces = [space for space in spaces if space.seen_at >= since] or spaces
+            spaces = [space for space in spaces if space.seen_at >= since]
         return spaces[0] if len(spaces) == 1 else None
 
     def unidentified_requests(self, number: int) -> tuple[int, ...]:

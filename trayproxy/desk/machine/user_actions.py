@@ -16,10 +16,7 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import pick
-from trayproxy.desk.machine.space_state import (
-    SpacePhase,
-    SpaceState,
-)
+from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.verification import OwnRequests
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamId

@@ -15,6 +15,7 @@ inconclusive responses (see `trayproxy.desk.machine.outcomes`) or refuse right l
 
 from dataclasses import replace
 
+from trayproxy.auth.login import Login
 from trayproxy.desk.machine.current_login import LoginSource
 from trayproxy.desk.machine.events import (
     CancelTrial,
@@ -30,11 +31,7 @@ from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.outcomes import Outcomes
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.scheme_policy import current_backoff, objection, pick, weaker_text
-from trayproxy.desk.machine.space_state import (
-    ParkedRequest,
-    SpacePhase,
-    SpaceState,
-)
+from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.domain.signin import Ending, PromptReason, RefusalReason
 
@@ -371,7 +368,9 @@ class Verification:
                 first_objection = first_objection or (offer, reason)
                 continue
             if space.login and not space.current.was_accepted and not space.trial.is_recorded:
-                return self._record_trial(space, retry_rejected=space.current.retry_rejected)
+                return self._record_trial(
+                    space, space.login, retry_rejected=space.current.retry_rejected
+                )
             space.move_to(SpacePhase.CHECKING)
             space.doubt = space.doubt.sent(request.request_id, request.target)
             space.trial = space.trial.canary_sent(
@@ -386,22 +385,19 @@ class Verification:
 
     # --- Recording trials ------------------------------------------------------------------------
 
-    def _record_trial(self, space: SpaceState, *, retry_rejected: bool) -> None:
+    def _record_trial(self, space: SpaceState, login: Login, *, retry_rejected: bool) -> None:
         """Request a record on disk of the trial of the current, unverified login.
 
         If this run ends before the verdict, the next run must not send the login once more.
         """
-        if space.trial.record_number or space.login is None:
-            return
         self._records += 1
         space.trial = space.trial.recording(
             self._records, self._state.now + self._state.limits.record_timeout
         )
         is_automatic = space.current.source in (LoginSource.SAVED, LoginSource.COMMAND_LINE)
-        effect = RecordTrial(
-            self._records, space.key.upstream_id, space.login, retry_rejected, is_automatic
+        self._state.effects.append(
+            RecordTrial(self._records, space.key.upstream_id, login, retry_rejected, is_automatic)
         )
-        self._state.effects.append(effect)
         self._state.prompt_changed(space)
 
     def _report_overdue_record(self, space: SpaceState) -> None:
@@ -431,7 +427,7 @@ class Verification:
             state.rejected.add(state.rejection_scopes(space.key.upstream_id), event.login)
             self._outcomes.ask_for_another_login(space)
         elif space.current.source is LoginSource.TYPED:
-            self._record_trial(space, retry_rejected=True)  # The user has just typed it.
+            self._record_trial(space, event.login, retry_rejected=True)  # Just typed by the user.
         else:
             space.doubt = space.doubt.at_least_unanswered(state.limits.unanswered_max)
             self._outcomes.hold_login(space, event.hold_s)
