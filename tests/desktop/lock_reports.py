@@ -4,6 +4,9 @@ import queue
 from collections.abc import Callable
 
 from tests.support.process_output import PATIENCE
+from trayproxy.desktop.screen_lock.base import ScreenLockWatch
+
+Start = Callable[[ScreenLockWatch], None]
 
 
 class LockReports:

@@ -22,29 +22,26 @@ def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_process_becomes_undumpable_and_leaves_no_core_dump() -> None:
+@pytest.mark.parametrize(
+    ("uses_portals", "printed"),
+    [
+        (False, "0\n(0, 0)\n"),
+        # One octet: with a limit of 0, the kernel would pass the core dump to a handler.
+        (True, "1\n(1, 1)\n"),
+    ],
+)
+def test_a_hardened_process_leaves_no_core_dump_and_is_dumpable_only_for_portals(
+    uses_portals: bool, printed: str
+) -> None:
     code = (
         "import ctypes, resource\n"
         "from trayproxy.desktop.hardening import harden\n"
-        "harden()\n"
+        f"harden(uses_portals={uses_portals})\n"
         "get_dumpable = 3\n"
         "print(ctypes.CDLL(None).prctl(get_dumpable, 0, 0, 0, 0))\n"
         "print(resource.getrlimit(resource.RLIMIT_CORE))\n"
     )
-    assert run(code).stdout == "0\n(0, 0)\n"
-
-
-def test_a_process_with_windows_leaves_no_core_dump_and_stays_dumpable_for_portals() -> None:
-    code = (
-        "import ctypes, resource\n"
-        "from trayproxy.desktop.hardening import harden\n"
-        "harden(uses_portals=True)\n"
-        "get_dumpable = 3\n"
-        "print(ctypes.CDLL(None).prctl(get_dumpable, 0, 0, 0, 0))\n"
-        "print(resource.getrlimit(resource.RLIMIT_CORE))\n"
-    )
-    # One octet: with a limit of 0, the kernel would pass the core dump to a handler of the system.
-    assert run(code).stdout == "1\n(1, 1)\n"
+    assert run(code).stdout == printed
 
 
 READS_A_PASSWORD = """

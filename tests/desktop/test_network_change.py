@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,6 @@ from trayproxy.desktop.network_change import linux
 from trayproxy.desktop.network_change.factory import watch_network
 
 SOURCES = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
 
 
 def test_this_system_has_a_watch(loop: asyncio.AbstractEventLoop) -> None:

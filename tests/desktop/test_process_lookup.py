@@ -33,6 +33,13 @@ def listener() -> Iterator[socket.socket]:
         yield listener
 
 
+@pytest.fixture
+def accepted(listener: socket.socket) -> Iterator[socket.socket]:
+    """The accepted end of a connection within this process."""
+    with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+        yield accepted
+
+
 def ends(connection: socket.socket) -> tuple[tuple[str, int], tuple[str, int]]:
     return connection.getsockname()[:2], connection.getpeername()[:2]
 
@@ -52,58 +59,47 @@ def test_the_program_at_the_other_end_is_named(listener: socket.socket) -> None:
     assert gone is None
 
 
-def test_a_connection_within_this_process_is_found(listener: socket.socket) -> None:
-    client = socket.create_connection(listener.getsockname())
-    accepted, _ = listener.accept()
-    with client, accepted:
-        owner = program_of(*ends(accepted))
-        assert owner is not None
-        assert owner.pid == os.getpid()
+def test_a_connection_within_this_process_is_found(accepted: socket.socket) -> None:
+    owner = program_of(*ends(accepted))
+    assert owner is not None
+    assert owner.pid == os.getpid()
 
 
-def test_an_ipv4_mapped_address_is_found() -> None:
-    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
-        client = socket.create_connection(("127.0.0.1", listener.getsockname()[1]))
-        accepted, _ = listener.accept()
-        with client, accepted:
-            assert isinstance(program_of(*ends(accepted)), RunningProgram)
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        pytest.param("::", "127.0.0.1", id="IPv4-mapped"),
+        pytest.param("::1", "::1", id="IPv6", marks=needs_ipv6),
+    ],
+)
+def test_an_ipv6_or_ipv4_mapped_connection_is_found(address: str, host: str) -> None:
+    with (
+        socket.create_server(
+            (address, 0), family=socket.AF_INET6, dualstack_ipv6=address == "::"
+        ) as listener,
+        socket.create_connection((host, listener.getsockname()[1])),
+        listener.accept()[0] as accepted,
+    ):
+        assert isinstance(program_of(*ends(accepted)), RunningProgram)
 
 
-def test_several_connections_are_looked_up_in_one_call(listener: socket.socket) -> None:
+def test_several_connections_are_looked_up_in_one_call(accepted: socket.socket) -> None:
     unknown = (("127.0.0.1", 1), ("127.0.0.1", 2))
-    client = [socket.create_connection(listener.getsockname()) for _ in range(2)]
-    accepted = [listener.accept()[0] for _ in range(2)]
-    try:
-        owners = programs_of([ends(accepted[0]), unknown, (("no address", 1), unknown[1])])
-        assert [owner.pid if owner else None for owner in owners] == [os.getpid(), None, None]
-        assert programs_of([]) == []
-    finally:
-        for connection in (*client, *accepted):
-            connection.close()
-
-
-@needs_ipv6
-def test_an_ipv6_connection_is_found() -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
-        client = socket.create_connection(listener.getsockname()[:2])
-        accepted, _ = listener.accept()
-        with client, accepted:
-            assert isinstance(program_of(*ends(accepted)), RunningProgram)
+    owners = programs_of([ends(accepted), unknown, (("no address", 1), unknown[1])])
+    assert [owner.pid if owner else None for owner in owners] == [os.getpid(), None, None]
+    assert programs_of([]) == []
 
 
 def test_the_table_is_read_if_sock_diag_fails(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    accepted: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(wanted: object) -> None:
         raise PermissionError("a sandbox")
 
     monkeypatch.setattr(linux, "pids_of", refuse)
-    client = socket.create_connection(listener.getsockname())
-    accepted, _ = listener.accept()
-    with client, accepted:
-        owner = program_of(*ends(accepted))
-        assert owner is not None
-        assert owner.pid == os.getpid()
+    owner = program_of(*ends(accepted))
+    assert owner is not None
+    assert owner.pid == os.getpid()
 
 
 def test_a_closed_connection_has_no_program(listener: socket.socket) -> None:

@@ -1,40 +1,20 @@
 """Tests for trayproxy.desktop.screen_lock on Linux."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 
 import pytest
 
-from tests.desktop.lock_reports import LockReports
+from tests.desktop.lock_reports import LockReports, Start
 from tests.support.bus import session_bus
 from tests.support.processes import Home
 from tests.support.screen_lock_services import Logind, ScreenSaver
-from trayproxy.desktop.screen_lock.base import ScreenLockWatch
 from trayproxy.desktop.screen_lock.factory import watch_screen_lock
 from trayproxy.desktop.screen_lock.linux import SAVERS, LinuxScreenLock
 from trayproxy.desktop.screen_lock.macos import MacScreenLock
 from trayproxy.desktop.screen_lock.windows import WindowsScreenLock
 
-
-@pytest.fixture
-def reports() -> LockReports:
-    return LockReports()
-
-
-@pytest.fixture
-def started() -> Iterator[Callable[[ScreenLockWatch], ScreenLockWatch]]:
-    with ExitStack() as stack:
-
-        def start(watch: ScreenLockWatch) -> ScreenLockWatch:
-            watch.start()
-            stack.callback(watch.stop)
-            return watch
-
-        yield start
-
-
-Start = Callable[[ScreenLockWatch], ScreenLockWatch]
+NO_BUS = "unix:path=/no-such-folder/bus"
 
 
 @pytest.fixture
@@ -43,16 +23,12 @@ def bus(place: Home) -> Iterator[str]:
         yield address
 
 
-def no_bus(place: Home) -> str:
-    return f"unix:path={place.root / 'no-bus'}"
-
-
 @pytest.mark.parametrize("name", SAVERS)
 def test_an_active_screen_saver_locks_the_screen(
-    name: str, bus: str, place: Home, reports: LockReports, started: Start
+    name: str, bus: str, reports: LockReports, started: Start
 ) -> None:
     with ScreenSaver(bus, name) as saver:
-        started(LinuxScreenLock(reports.add, bus, no_bus(place)))
+        started(LinuxScreenLock(reports.add, bus, NO_BUS))
         saver.wait_until(lambda: saver.asked)
         saver.set(active=True)
         assert reports.next() is True
@@ -61,20 +37,20 @@ def test_an_active_screen_saver_locks_the_screen(
 
 
 def test_a_screen_saver_active_at_the_start_is_reported(
-    bus: str, place: Home, reports: LockReports, started: Start
+    bus: str, reports: LockReports, started: Start
 ) -> None:
     with ScreenSaver(bus, "org.gnome.ScreenSaver", active=True):
-        started(LinuxScreenLock(reports.add, bus, no_bus(place)))
+        started(LinuxScreenLock(reports.add, bus, NO_BUS))
         assert reports.next() is True
     # The screen saver has left the bus.
     assert reports.next() is False
 
 
 def test_a_screen_saver_that_starts_later_is_reported(
-    bus: str, place: Home, reports: LockReports, started: Start
+    bus: str, reports: LockReports, started: Start
 ) -> None:
     with ScreenSaver(bus, "org.gnome.ScreenSaver") as early:
-        started(LinuxScreenLock(reports.add, bus, no_bus(place)))
+        started(LinuxScreenLock(reports.add, bus, NO_BUS))
         early.wait_until(lambda: early.asked)
         with ScreenSaver(bus, "org.freedesktop.ScreenSaver", active=True):
             assert reports.next() is True
@@ -82,10 +58,10 @@ def test_a_screen_saver_that_starts_later_is_reported(
 
 
 def test_the_hint_of_logind_is_reported_and_its_lock_signal_is_not(
-    bus: str, place: Home, reports: LockReports, started: Start
+    bus: str, reports: LockReports, started: Start
 ) -> None:
     with Logind(bus) as logind:
-        started(LinuxScreenLock(reports.add, no_bus(place), bus))
+        started(LinuxScreenLock(reports.add, NO_BUS, bus))
         logind.wait_until(lambda: logind.asked)
         logind.ask_to_lock()
         logind.set(locked=True)
@@ -96,10 +72,10 @@ def test_the_hint_of_logind_is_reported_and_its_lock_signal_is_not(
 
 
 def test_a_session_locked_at_the_start_is_reported(
-    bus: str, place: Home, reports: LockReports, started: Start
+    bus: str, reports: LockReports, started: Start
 ) -> None:
     with Logind(bus, locked=True):
-        started(LinuxScreenLock(reports.add, no_bus(place), bus))
+        started(LinuxScreenLock(reports.add, NO_BUS, bus))
         assert reports.next() is True
 
 
@@ -125,17 +101,17 @@ def test_a_disconnected_bus_unlocks_the_screen(
 ) -> None:
     with session_bus(place) as address:
         saver = ScreenSaver(address, "org.gnome.ScreenSaver", active=True)
-        started(LinuxScreenLock(reports.add, address, no_bus(place)))
+        started(LinuxScreenLock(reports.add, address, NO_BUS))
         assert reports.next() is True
     assert reports.next() is False
     saver.close()
 
 
 def test_without_a_bus_the_thread_ends_without_a_report(
-    place: Home, reports: LockReports, monkeypatch: pytest.MonkeyPatch
+    reports: LockReports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
-    watch = LinuxScreenLock(reports.add, "SESSION", no_bus(place))
+    watch = LinuxScreenLock(reports.add, "SESSION", NO_BUS)
     watch.start()
     watch.stop()
     assert reports.is_empty

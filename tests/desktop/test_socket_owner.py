@@ -68,16 +68,11 @@ def test_a_program_of_this_user_has_this_user(lookup: OwnerLookup, accept: Accep
 
 
 @needs_root
-def test_a_program_of_another_user_has_that_user(lookup: OwnerLookup, accept: Accept) -> None:
-    with client_program(accept.address, user=NOBODY):
-        connection, peer = accept()
-        found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
-    assert found == SocketOwner(NOBODY, is_open=True)
-
-
-@needs_root
-def test_a_half_closed_connection_still_has_its_user(lookup: OwnerLookup, accept: Accept) -> None:
-    with client_program(accept.address, AfterSending.HALF_CLOSES, user=NOBODY):
+@pytest.mark.parametrize("after", [AfterSending.STAYS, AfterSending.HALF_CLOSES])
+def test_an_open_or_half_closed_program_of_another_user_has_the_other_user(
+    lookup: OwnerLookup, accept: Accept, after: AfterSending
+) -> None:
+    with client_program(accept.address, after, user=NOBODY):
         connection, peer = accept()
         found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
     assert found == SocketOwner(NOBODY, is_open=True)
@@ -124,24 +119,26 @@ def test_a_connecting_socket_is_not_open(lookup: OwnerLookup) -> None:
         raise AssertionError("the queue of the listener did not fill")
 
 
+def owner_in_table(folder: Path, *sockets: tuple[int, int]) -> SocketOwner | None:
+    """Return the owner of a connection in a table with sockets of these users and states."""
+    table = "  sl  local_address\n"
+    for user, state in sockets:
+        ends = f"0100007F:C350 0100007F:0C38 {state:02X}"
+        rest = f"00000000:00000000 00:00000000 00000000  {user}        0 4711 1"
+        table += f"   0: {ends} {rest}\n"
+    (folder / "tcp").write_text(table)
+    return ProcNetLookup(folder).owner_of(*ENDS["IPv4"])
+
+
 @pytest.mark.parametrize("state", range(1, 13))
 def test_only_a_connected_socket_is_open(tmp_path: Path, state: int) -> None:
     """The states are those of include/net/tcp_states.h."""
-    ends = "0100007F:C350 0100007F:0C38"
-    line = (
-        f"   0: {ends} {state:02X} 00000000:00000000 00:00000000 00000000  1000        0 4711 1\n"
-    )
-    (tmp_path / "tcp").write_text("  sl  local_address\n" + line)
-    found = ProcNetLookup(tmp_path).owner_of(*ENDS["IPv4"])
+    found = owner_in_table(tmp_path, (1000, state))
     assert found == SocketOwner(1000, is_open=state in (1, 4, 5, 8))
 
 
 def test_sockets_with_the_same_ends_and_different_owners_are_unknown(tmp_path: Path) -> None:
-    ends = "0100007F:C350 0100007F:0C38"
-    rest = "00000000:00000000 00:00000000 00000000"
-    lines = [f"   {user}: {ends} 01 {rest}  {user}        0 4711 1\n" for user in (1000, 1001)]
-    (tmp_path / "tcp").write_text("  sl  local_address\n" + "".join(lines))
-    assert ProcNetLookup(tmp_path).owner_of(*ENDS["IPv4"]) is None
+    assert owner_in_table(tmp_path, (1000, 1), (1001, 1)) is None
 
 
 @needs_ipv6

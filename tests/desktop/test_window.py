@@ -1,6 +1,5 @@
 """Tests for trayproxy.desktop.window."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +17,11 @@ class FakeObjectiveC:
         self.policy = 0
         self._agrees = agrees
 
+    def objc_getClass(self, name: bytes) -> bytes:  # noqa: N802  # its own name
+        return name
+
+    sel_registerName = objc_getClass  # noqa: N815
+
     def send(self, receiver: bytes, selector: bytes) -> bytes:
         assert (receiver, selector) == (b"NSApplication", b"sharedApplication")
         return b"the application"
@@ -27,20 +31,11 @@ class FakeObjectiveC:
         self.policy = number
         return self._agrees
 
-    @property
-    def functions(self) -> SimpleNamespace:
-        return SimpleNamespace(
-            objc_getClass=bytes,
-            sel_registerName=bytes,
-            send=self.send,
-            send_number=self.send_number,
-        )
-
 
 @pytest.mark.parametrize("agrees", [True, False])
 def test_the_icon_is_removed_from_the_dock(agrees: bool) -> None:
     runtime = FakeObjectiveC(agrees=agrees)
-    assert become_accessory(runtime.functions) is agrees
+    assert become_accessory(runtime) is agrees
     assert runtime.policy == 1
 
 

@@ -4,9 +4,8 @@ import asyncio
 import ctypes
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,19 +19,11 @@ from trayproxy.desktop.network_change.base import (
 )
 from trayproxy.desktop.network_change.factory import watch_network
 
-SOURCES = Path(__file__).parents[2]
 OFFICE = ip_address("192.0.2.7").packed
 OFFICE6 = ip_address("2001:db8::7").packed
 LOOPBACK = ip_address("127.0.0.1").packed
 LINK_LOCAL = ip_address("169.254.1.1").packed
 LINK_LOCAL6 = ip_address("fe80::1").packed
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
 
 
 class FakeLoop:

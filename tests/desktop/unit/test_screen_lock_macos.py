@@ -1,37 +1,13 @@
 """Tests for trayproxy.desktop.screen_lock.macos."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.desktop.lock_reports import LockReports
+from tests.desktop.lock_reports import LockReports, Start
 from tests.support.process_output import PATIENCE
-from trayproxy.desktop.screen_lock.base import ScreenLockWatch
 from trayproxy.desktop.screen_lock.macos import Frameworks, MacScreenLock, is_locked
-
-
-@pytest.fixture
-def reports() -> LockReports:
-    return LockReports()
-
-
-@pytest.fixture
-def started() -> Iterator[Callable[[ScreenLockWatch], ScreenLockWatch]]:
-    with ExitStack() as stack:
-
-        def start(watch: ScreenLockWatch) -> ScreenLockWatch:
-            watch.start()
-            stack.callback(watch.stop)
-            return watch
-
-        yield start
-
-
-Start = Callable[[ScreenLockWatch], ScreenLockWatch]
 
 
 class FakeFrameworks:
@@ -41,53 +17,43 @@ class FakeFrameworks:
         self.entries: dict[bytes, object] | None = {}
         self.held = 0
         self.polls = threading.Semaphore(0)
+        self.CFBooleanGetTypeID = lambda: bool
+        self.CFNumberGetTypeID = lambda: int
 
-    def cgsession_copy_current_dictionary(self) -> int | None:
+    def CGSessionCopyCurrentDictionary(self) -> int | None:  # noqa: N802  # its own name
         self.polls.release()
         if self.entries is None:
             return None
         self.held += 1
         return 1
 
-    def cf_string_create_with_cstring(self, _: None, text: bytes, encoding: int) -> bytes:
+    def CFStringCreateWithCString(  # noqa: N802
+        self, _: None, text: bytes, encoding: int
+    ) -> bytes:
         assert encoding == 0x08000100
         self.held += 1
         return text
 
-    def cf_dictionary_get_value(self, _: int, key: bytes) -> list[object] | None:
+    def CFDictionaryGetValue(self, _: int, key: bytes) -> list[object] | None:  # noqa: N802
         value = (self.entries or {}).get(key)
         return None if value is None else [value]
 
-    def cf_get_type_id(self, value: list[object]) -> type[object]:
+    def CFGetTypeID(self, value: list[object]) -> type[object]:  # noqa: N802
         return type(value[0])
 
-    def cf_boolean_get_value(self, value: list[object]) -> int:
+    def CFBooleanGetValue(self, value: list[object]) -> int:  # noqa: N802
         # For other types, the result is undefined.
         assert isinstance(value[0], bool)
         return value[0]
 
-    def cf_number_get_value(self, value: list[object], kind: int, into: Any) -> int:
+    def CFNumberGetValue(self, value: list[object], kind: int, into: Any) -> int:  # noqa: N802
         assert kind == 9
         assert type(value[0]) is int
         into._obj.value = value[0]
         return 1
 
-    def cf_release(self, _: object) -> None:
+    def CFRelease(self, _: object) -> None:  # noqa: N802
         self.held -= 1
-
-    @property
-    def functions(self) -> SimpleNamespace:
-        return SimpleNamespace(
-            CGSessionCopyCurrentDictionary=self.cgsession_copy_current_dictionary,
-            CFStringCreateWithCString=self.cf_string_create_with_cstring,
-            CFDictionaryGetValue=self.cf_dictionary_get_value,
-            CFGetTypeID=self.cf_get_type_id,
-            CFBooleanGetTypeID=lambda: bool,
-            CFNumberGetTypeID=lambda: int,
-            CFBooleanGetValue=self.cf_boolean_get_value,
-            CFNumberGetValue=self.cf_number_get_value,
-            CFRelease=self.cf_release,
-        )
 
 
 @pytest.mark.parametrize(
@@ -107,17 +73,13 @@ def test_macos_reads_the_lock_from_the_session_dictionary(
 ) -> None:
     frameworks = FakeFrameworks()
     frameworks.entries = entries
-    assert is_locked(Frameworks(frameworks.functions, frameworks.functions)) is locked
+    assert is_locked(Frameworks(frameworks, frameworks)) is locked
     assert frameworks.held == 0
 
 
 def test_macos_reports_lock_and_unlock(reports: LockReports, started: Start) -> None:
     frameworks = FakeFrameworks()
-    started(
-        MacScreenLock(
-            reports.add, Frameworks(frameworks.functions, frameworks.functions), interval_s=0.01
-        )
-    )
+    started(MacScreenLock(reports.add, Frameworks(frameworks, frameworks), interval_s=0.01))
     frameworks.polls.acquire(timeout=PATIENCE)
     frameworks.entries = {b"CGSSessionScreenIsLocked": True}
     assert reports.next() is True

@@ -46,6 +46,9 @@ def pcblist(*connections: list[bytes]) -> bytes:
     return frame + b"".join(b"".join(records) for records in connections) + frame
 
 
+LOCAL, PEER, FAMILY = ENDS["IPv4"]
+
+
 class FakeLibc:
     """The C library of macOS, with the table of connections."""
 
@@ -89,31 +92,31 @@ def test_macos_finds_the_owner_in_the_table(
     assert set(libc.names) == {b"net.inet.tcp.pcblist_n"}
 
 
-def test_a_connection_without_a_socket_is_not_open_on_macos() -> None:
-    local, peer, family = ENDS["IPv4"]
-    table = pcblist(pcb(peer, local, family, 0, handle=0))
-    assert find_owner(table, local, peer, family) == SocketOwner(0, is_open=False)
-
-
-def test_a_connection_without_a_process_is_not_open_on_macos() -> None:
-    """The socket and its user stay until the kernel has delivered the remaining octets."""
-    local, peer, family = ENDS["IPv4"]
-    table = pcblist(pcb(peer, local, family, 501, flags=0x0001, state=9))
-    assert find_owner(table, local, peer, family) == SocketOwner(501, is_open=False)
+@pytest.mark.parametrize(
+    ("user", "more"),
+    [
+        pytest.param(0, {"handle": 0}, id="no socket"),
+        # The socket and its user stay until the kernel has delivered the remaining octets.
+        pytest.param(501, {"flags": 0x0001, "state": 9}, id="no process"),
+    ],
+)
+def test_a_connection_without_a_socket_or_a_process_is_not_open_on_macos(
+    user: int, more: dict[str, int]
+) -> None:
+    table = pcblist(pcb(PEER, LOCAL, FAMILY, user, **more))
+    assert find_owner(table, *ENDS["IPv4"]) == SocketOwner(user, is_open=False)
 
 
 @pytest.mark.parametrize("state", range(11))
 def test_only_a_connected_socket_is_open_on_macos(state: int) -> None:
     """The states are those of bsd/netinet/tcp_fsm.h."""
-    local, peer, family = ENDS["IPv4"]
-    table = pcblist(pcb(peer, local, family, 501, state=state))
-    assert find_owner(table, local, peer, family) == SocketOwner(501, is_open=state in (4, 5, 6, 9))
+    table = pcblist(pcb(PEER, LOCAL, FAMILY, 501, state=state))
+    assert find_owner(table, *ENDS["IPv4"]) == SocketOwner(501, is_open=state in (4, 5, 6, 9))
 
 
 def test_macos_ignores_other_connections() -> None:
-    local, peer, family = ENDS["IPv4"]
-    table = pcblist(pcb(peer, (local[0], 1), family, 501), pcb(("127.0.0.2", peer[1]), local, 2, 1))
-    assert find_owner(table, local, peer, family) is None
+    table = pcblist(pcb(PEER, (LOCAL[0], 1), FAMILY, 501), pcb(("127.0.0.2", PEER[1]), LOCAL, 2, 1))
+    assert find_owner(table, *ENDS["IPv4"]) is None
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
@@ -125,9 +128,8 @@ def test_macos_finds_the_user_of_a_listener(address: str) -> None:
 
 
 def test_macos_reads_again_if_the_table_has_grown() -> None:
-    local, peer, family = ENDS["IPv4"]
-    libc = FakeLibc(pcblist(pcb(peer, local, family, 501)), growth=20_000)
-    assert MacOwnerLookup(libc).owner_of(local, peer, family) == SocketOwner(501, is_open=True)
+    libc = FakeLibc(pcblist(pcb(PEER, LOCAL, FAMILY, 501)), growth=20_000)
+    assert MacOwnerLookup(libc).owner_of(*ENDS["IPv4"]) == SocketOwner(501, is_open=True)
     assert len(libc.names) == 4
 
 

@@ -24,6 +24,9 @@ def row(local: Endpoint, peer: Endpoint, family: int, process: int, state: int =
     return struct.pack("<I", state) + ends + struct.pack("<I", process)
 
 
+LOCAL, PEER, FAMILY = ENDS["IPv4"]
+
+
 class FakeWindows:
     """The called functions of iphlpapi, kernel32 and advapi32."""
 
@@ -100,39 +103,34 @@ def test_windows_finds_the_user_of_the_process(ends: tuple[Endpoint, Endpoint, i
 
 
 def test_windows_reads_again_with_a_larger_buffer() -> None:
-    local, peer, family = ENDS["IPv4"]
-    fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-2"})
+    fake = FakeWindows([row(PEER, LOCAL, FAMILY, 22)], {22: "S-1-5-21-2"})
     fake.needs = 100_000
-    assert fake.lookup().owner_of(local, peer, family) is not None
+    assert fake.lookup().owner_of(*ENDS["IPv4"]) is not None
 
 
 def test_a_process_that_cannot_be_opened_on_windows_has_the_unknown_user() -> None:
-    local, peer, family = ENDS["IPv4"]
-    fake = FakeWindows([row(peer, local, family, 22)], {})
-    assert fake.lookup().owner_of(local, peer, family) == SocketOwner(UNKNOWN, is_open=True)
+    fake = FakeWindows([row(PEER, LOCAL, FAMILY, 22)], {})
+    assert fake.lookup().owner_of(*ENDS["IPv4"]) == SocketOwner(UNKNOWN, is_open=True)
 
 
 def test_a_connection_without_a_process_is_not_open_on_windows() -> None:
-    local, peer, family = ENDS["IPv4"]
-    fake = FakeWindows([row(peer, local, family, 0, state=7)], {})
-    assert fake.lookup().owner_of(local, peer, family) == SocketOwner(UNKNOWN, is_open=False)
+    fake = FakeWindows([row(PEER, LOCAL, FAMILY, 0, state=7)], {})
+    assert fake.lookup().owner_of(*ENDS["IPv4"]) == SocketOwner(UNKNOWN, is_open=False)
 
 
 @pytest.mark.parametrize("state", range(1, 13))
 def test_only_a_connected_socket_has_a_process_on_windows(state: int) -> None:
     """The states are those of MIB_TCPROW_OWNER_PID; a listener is not an end of a connection."""
-    local, peer, family = ENDS["IPv4"]
-    table = struct.pack("<I", 1) + row(peer, local, family, 22, state)
+    table = struct.pack("<I", 1) + row(PEER, LOCAL, FAMILY, 22, state)
     process = 22 if state in (5, 6, 7, 8) else None if state == 2 else 0
-    assert find_process(table, local, peer, family) == process
+    assert find_process(table, *ENDS["IPv4"]) == process
 
 
 def test_a_reused_process_id_on_windows_has_no_owner() -> None:
     """The process ends after the first query, and a program of this user gets its process id."""
-    local, peer, family = ENDS["IPv4"]
-    fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-1"})
-    fake.then = [row(peer, local, family, 0, state=7)]
-    assert fake.lookup().owner_of(local, peer, family) is None
+    fake = FakeWindows([row(PEER, LOCAL, FAMILY, 22)], {22: "S-1-5-21-1"})
+    fake.then = [row(PEER, LOCAL, FAMILY, 0, state=7)]
+    assert fake.lookup().owner_of(*ENDS["IPv4"]) is None
     assert fake.open == set(), "a handle was not closed"
 
 
