@@ -6,7 +6,6 @@ client.
 
 import socket
 from collections.abc import Callable
-from typing import Protocol
 
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.context import EngineContext
@@ -14,92 +13,131 @@ from trayproxy.engine.error_pages import ErrorPage, write_page
 from trayproxy.engine.net.fd_task import NO_EVENTS, READ, WRITE, IoWait
 from trayproxy.engine.net.poller import ReadyHandler
 from trayproxy.engine.net.socket_stream import SocketStream
-from trayproxy.engine.transfer.response_reader import ReaderDownstream
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.http.request import Request
 
 
-class Downstream(ReaderDownstream, Protocol):
-    """The client side of a request, and its upstream connection."""
+class Downstream:
+    """The client side of a request, and its upstream connection.
 
-    @property
-    def context(self) -> EngineContext:
-        """The objects shared by all requests."""
-
-    @property
-    def upstream(self) -> UpstreamConnection | None:
-        """The upstream connection in use; None without one."""
-
-    @property
-    def connecting(self) -> socket.SocketType | None:
-        """A socket still connecting to the next hop; None without one."""
-
-    def clear_deadline(self) -> None:
-        """Remove the deadline."""
-
-    def take_timeout(self) -> bool:
-        """Return True if the fast path waited for a response until its deadline. The next call
-        returns False."""
-
-    def set_pending_credentials(self, credentials: Credentials | None) -> None:
-        """Set the credentials in the current request while it has no response.
-
-        Args:
-            credentials: The credentials; None if there is no such request.
-        """
-
-    def use_upstream(self, upstream: UpstreamConnection) -> None:
-        """Set the upstream connection in use. The caller has taken or dropped the one before."""
-
-    def take_upstream(self) -> UpstreamConnection | None:
-        """Return the upstream connection in use, which belongs to the caller from now on; None
-        without one. Its descriptor stays registered."""
-
-    def forget_connecting(self) -> None:
-        """Leave the socket `connecting` to the connection made of it."""
-
-    def release(self, descriptor: int) -> None:
-        """Deregister a descriptor before it is closed or handed over."""
-
-    def drop_connecting(self) -> None:
-        """Close the socket `connecting`, if there is one."""
-
-    def is_client_held(self) -> bool | None:
-        """Return whether a process still holds the client's end of its connection; None if the
-        operating system does not report it."""
-
-
-class ClientDownstream:
-    """The client side of the requests on a client connection; see `Downstream`.
+    This base class has no client; `ClientDownstream` overrides the methods that need one.
 
     Attributes:
         context: The objects shared by all requests.
         client: The stream to the client.
-        upstream: The upstream connection of the last request. It is reserved for this client while
-            both connections are open, as connection-bound schemes require.
+        upstream: The upstream connection in use; None without one.
         connecting: A socket that the fast path has created and whose connection to the next hop is
             still being established; None without one.
         deadline: When the current wait times out, in the event loop's time, noticed at most a
             second late; None for no limit.
-        has_timed_out: True if the request of the fast path got no response before the deadline.
-        pending_credentials: The credentials in the current request of the request loop while the
-            request has no response; None if there is no such request.
-        idle_upstream: The upstream connection if exactly the client and this connection are
-            registered, both for reading; otherwise None.
+        pending_credentials: The credentials in the current request while it has no response; None
+            if there is no such request.
     """
 
     __slots__ = (
-        "_is_held",
-        "_registered",
         "client",
         "connecting",
         "context",
         "deadline",
-        "has_timed_out",
-        "idle_upstream",
         "pending_credentials",
         "upstream",
     )
+
+    def __init__(self, context: EngineContext, client: SocketStream) -> None:
+        self.context = context
+        self.client = client
+        self.upstream: UpstreamConnection | None = None
+        self.connecting: socket.SocketType | None = None
+        self.deadline: float | None = None
+        self.pending_credentials: Credentials | None = None
+
+    # --- events ---
+
+    def set_deadline(self, seconds: float) -> None:
+        """Set the deadline to `seconds` from now. Without a client, the whole exchange has a
+        timeout instead."""
+
+    def clear_deadline(self) -> None:
+        """Remove the deadline."""
+        self.deadline = None
+
+    def take_timeout(self) -> bool:
+        """Return True if the fast path waited for a response until its deadline. The next call
+        returns False."""
+        return False
+
+    def events(
+        self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
+    ) -> dict[int, int]:
+        """Return the descriptors and event masks to wait for; see `ReaderDownstream.events`."""
+        return {upstream.descriptor: upstream_mask} if upstream is not None else {}
+
+    def release(self, descriptor: int) -> None:
+        """Deregister a descriptor before it is closed or handed over.
+
+        The descriptor may also be one that the pool has registered: if a stale registration
+        remained, a new socket with the same number would not be registered and would get no events.
+        """
+        self.context.poller.unregister(descriptor)
+
+    # --- the client ---
+
+    def is_client_held(self) -> bool | None:
+        """Return whether a process still holds the client's end of its connection; None if the
+        operating system does not report it."""
+        return True
+
+    async def deliver(self, data: bytes) -> None:
+        """Send octets to the client, and wait until all of them are sent.
+
+        Raises:
+            OSError: The client has disconnected.
+            TimeoutError: The client has read nothing for too long.
+        """
+
+    # --- the next hop ---
+
+    def use_upstream(self, upstream: UpstreamConnection) -> None:
+        """Set the upstream connection in use. The caller has taken or dropped the one before."""
+        self.upstream = upstream
+
+    def take_upstream(self) -> UpstreamConnection | None:
+        """Return the upstream connection in use, which belongs to the caller from now on; None
+        without one. Its descriptor stays registered."""
+        upstream, self.upstream = self.upstream, None
+        return upstream
+
+    def drop_upstream(self) -> None:
+        """Close the upstream connection, if any."""
+        if self.upstream is not None:
+            self.release(self.upstream.stream.descriptor)
+            self.upstream.stream.close()
+            self.upstream = None
+
+    def forget_connecting(self) -> None:
+        """Leave the socket `connecting` to the connection made of it."""
+        self.connecting = None
+
+    def drop_connecting(self) -> None:
+        """Close the socket `connecting`, if any."""
+        if self.connecting is not None:
+            self.connecting.close()
+            self.connecting = None
+
+
+class ClientDownstream(Downstream):
+    """The client side of the requests on a client connection.
+
+    The upstream connection is reserved for this client while both connections are open, as
+    connection-bound schemes require.
+
+    Attributes:
+        has_timed_out: True if the request of the fast path got no response before the deadline.
+        idle_upstream: The upstream connection if exactly the client and this connection are
+            registered, both for reading; otherwise None.
+    """
+
+    __slots__ = ("_is_held", "_registered", "has_timed_out", "idle_upstream")
 
     def __init__(
         self,
@@ -115,13 +153,8 @@ class ClientDownstream:
             is_held: Returns whether a process holds the other end of a connection; None if the
                 operating system does not report it.
         """
-        self.context = context
-        self.client = client
-        self.upstream: UpstreamConnection | None = None
-        self.connecting: socket.SocketType | None = None
-        self.deadline: float | None = None
+        super().__init__(context, client)
         self.has_timed_out = False
-        self.pending_credentials: Credentials | None = None
         self.idle_upstream: UpstreamConnection | None = None
         self._is_held = is_held
         self._registered = NO_EVENTS
@@ -129,16 +162,11 @@ class ClientDownstream:
     # --- events ---
 
     def set_deadline(self, seconds: float) -> None:
-        """Set the deadline to `seconds` from now."""
+        """See `Downstream`."""
         self.deadline = self.context.loop.time() + seconds
 
-    def clear_deadline(self) -> None:
-        """Remove the deadline."""
-        self.deadline = None
-
     def take_timeout(self) -> bool:
-        """Return True if the request of the fast path has timed out. The next call returns
-        False."""
+        """See `Downstream`."""
         has_timed_out, self.has_timed_out = self.has_timed_out, False
         return has_timed_out
 
@@ -149,7 +177,7 @@ class ClientDownstream:
     def events(
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
     ) -> dict[int, int]:
-        """Return the descriptors and event masks to wait for."""
+        """See `Downstream`."""
         events = {self.client.descriptor: client_mask} if client_mask else {}
         if upstream is not None and upstream_mask:
             events[upstream.descriptor] = upstream_mask
@@ -188,9 +216,7 @@ class ClientDownstream:
                 poller.register(descriptor, mask, on_event)
 
     def release(self, descriptor: int) -> None:
-        """Deregister a descriptor before it is closed or handed over."""
-        # This includes a descriptor that the pool registered. If a stale registration remained, a
-        # new socket with the same number would not be registered and would get no events.
+        """See `Downstream`."""
         self.context.poller.unregister(descriptor)
         if descriptor in self._registered:
             rest = dict(self._registered)
@@ -201,17 +227,11 @@ class ClientDownstream:
     # --- the client ---
 
     def is_client_held(self) -> bool | None:
-        """Return whether a process still holds the client's end of the connection; None if the
-        operating system does not report it."""
+        """See `Downstream`."""
         return self._is_held(self.client.socket)
 
     async def deliver(self, data: bytes) -> None:
-        """Send octets to the client, and wait until all of them are sent.
-
-        Raises:
-            OSError: The client has disconnected.
-            TimeoutError: The client has read nothing for too long.
-        """
+        """See `Downstream`."""
         rest = memoryview(data)
         while True:
             rest = rest[self.client.send(rest) :]
@@ -266,21 +286,6 @@ class ClientDownstream:
 
     # --- the next hop ---
 
-    def set_pending_credentials(self, credentials: Credentials | None) -> None:
-        """Set the credentials in the current request while it has no response; None if there is no
-        such request."""
-        self.pending_credentials = credentials
-
-    def use_upstream(self, upstream: UpstreamConnection) -> None:
-        """Set the upstream connection in use."""
-        self.upstream = upstream
-
-    def take_upstream(self) -> UpstreamConnection | None:
-        """Return the upstream connection, which belongs to the caller from now on; None without
-        one. Its descriptor stays registered."""
-        upstream, self.upstream = self.upstream, None
-        return upstream
-
     def expect_response(self, upstream: UpstreamConnection, *, opens_tunnel: bool) -> None:
         """Set the upstream connection of the current request, and the deadline of its response."""
         limits = self.context.limits
@@ -294,26 +299,9 @@ class ClientDownstream:
         if self.upstream is not None and not self.upstream.is_quiet():
             self.drop_upstream()
 
-    def drop_upstream(self) -> None:
-        """Close the upstream connection, if any."""
-        if self.upstream is not None:
-            self.release(self.upstream.stream.descriptor)
-            self.upstream.stream.close()
-            self.upstream = None
-
     def keep_connecting(self, connecting: socket.SocketType) -> None:
         """Keep a socket still connecting to the next hop, for the next use of a connection."""
         self.connecting = connecting
-
-    def forget_connecting(self) -> None:
-        """Leave the socket `connecting` to the connection made of it."""
-        self.connecting = None
-
-    def drop_connecting(self) -> None:
-        """Close the socket `connecting`, if any."""
-        if self.connecting is not None:
-            self.connecting.close()
-            self.connecting = None
 
     # --- the end ---
 
@@ -345,7 +333,7 @@ class ClientDownstream:
 
 
 class NullStream(SocketStream):
-    """The client stream of a preconnect: no data, and closed for sending."""
+    """The client stream of a `NullDownstream`: no data, and closed for sending."""
 
     __slots__ = ()
 
@@ -356,64 +344,10 @@ class NullStream(SocketStream):
         self.truncated = False
 
 
-class NullDownstream:
-    """The downstream without a client, for preconnects and late responses; see `Downstream`."""
+class NullDownstream(Downstream):
+    """The downstream without a client, for preconnects and late responses."""
+
+    __slots__ = ()
 
     def __init__(self, context: EngineContext) -> None:
-        self.context = context
-        self.client: SocketStream = NullStream()
-        self.upstream: UpstreamConnection | None = None
-        self.connecting: socket.SocketType | None = None
-        self.deadline: float | None = None
-
-    def set_deadline(self, seconds: float) -> None:
-        """Ignore the deadline: the whole preconnect has a timeout."""
-
-    def clear_deadline(self) -> None:
-        """Do nothing: there is no deadline."""
-
-    def take_timeout(self) -> bool:
-        """Return False: only the fast path times out, and only for clients."""
-        return False
-
-    def set_pending_credentials(self, credentials: Credentials | None) -> None:
-        """Ignore the credentials: the whole preconnect has a timeout."""
-
-    def events(
-        self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
-    ) -> dict[int, int]:
-        """Return the events to wait for: those of the next hop only."""
-        return {upstream.descriptor: upstream_mask} if upstream is not None else {}
-
-    def release(self, descriptor: int) -> None:
-        """Deregister a descriptor. The registrations of the pool are not affected."""
-        self.context.poller.unregister(descriptor)
-
-    def use_upstream(self, upstream: UpstreamConnection) -> None:
-        """Set the connection to the next hop."""
-        self.upstream = upstream
-
-    def take_upstream(self) -> UpstreamConnection | None:
-        """Return the connection to the next hop, which belongs to the caller from now on; None
-        without one."""
-        upstream, self.upstream = self.upstream, None
-        return upstream
-
-    def drop_upstream(self) -> None:
-        """Close the connection to the next hop."""
-        if self.upstream is not None:
-            self.context.pool.drop(self.upstream)
-            self.upstream = None
-
-    def forget_connecting(self) -> None:
-        """Do nothing: see `drop_connecting`."""
-
-    def drop_connecting(self) -> None:
-        """Do nothing: only the fast path starts connections, and only for clients."""
-
-    def is_client_held(self) -> bool | None:
-        """Return True: nothing waits for a client to disconnect."""
-        return True
-
-    async def deliver(self, data: bytes) -> None:
-        """Discard an interim response: there is no client."""
+        super().__init__(context, NullStream())

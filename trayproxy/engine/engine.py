@@ -12,7 +12,7 @@ from trayproxy.engine.context import EngineContext, OwnAddress, UpstreamObserver
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.net.poller import open_poller
 from trayproxy.engine.net.suspend_detector import SuspendDetector
-from trayproxy.engine.proxy_auth.auth_context import AuthContext, NoDemand
+from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
 from trayproxy.engine.proxy_auth.exempt_sites import ExemptSites
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
@@ -88,11 +88,10 @@ class Engine:
         )
         detector = ChallengeDetector()
         self._late_verdicts = LateVerdicts(context, detector, self._count_unanswered)
-        self.auth = AuthContext(
-            detector, ExemptSites(), HandshakeThreads(loop), self._late_verdicts, NoDemand()
-        )
-        self.preconnector = Preconnector(context, self.auth)
-        self.auth = replace(self.auth, preconnects=self.preconnector)
+        threads = HandshakeThreads(loop)
+        auth = AuthContext(detector, ExemptSites(), threads, self._late_verdicts)
+        self.preconnector = Preconnector(context, auth)
+        self.auth = replace(auth, preconnects=self.preconnector)
         self.access_control = parts.access_control
         self._on_network_changed = parts.on_network_changed
         self._stale_timer: asyncio.TimerHandle | None = None

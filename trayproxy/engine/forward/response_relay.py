@@ -10,7 +10,7 @@ from trayproxy.engine.proxy_auth.challenge_detection import (
     Evidence,
     evidence,
 )
-from trayproxy.engine.transfer.head_cache import CachedRequest, CachedResponse
+from trayproxy.engine.transfer.head_cache import CachedResponse
 from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import ResponseBrokenError, ResponseReader
 from trayproxy.engine.transfer.tunnel import Tunnel
@@ -36,15 +36,6 @@ class ResponseRelay(ResponseReader):
 
     _context: EngineContext
     _downstream: ClientDownstream
-
-    def __init__(self, downstream: ClientDownstream, cached: CachedRequest) -> None:
-        """Create a relay for the responses to a request.
-
-        Args:
-            downstream: The client side of the request.
-            cached: The request head and the decisions made for it.
-        """
-        super().__init__(downstream, cached)
 
     async def relay(self, writer: RequestWriter, response: Response) -> bool | Tunnel:
         """Relay the final response.

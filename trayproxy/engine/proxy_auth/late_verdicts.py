@@ -7,21 +7,25 @@ login would have to be sent again to find out whether it is right.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
-from trayproxy.desk.broker import Accepted, NoVerdict, SilentUpstream
+from trayproxy.desk.broker import Accepted, CredentialBroker, NoVerdict, SilentUpstream
 from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.protection_space import LoginId
 from trayproxy.engine.context import EngineContext
 from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.net.fd_task import READ, IoWait, run_in_task, wait_in_task
-from trayproxy.engine.proxy_auth.auth_context import UnansweredRequest, UnansweredSocksLogin
+from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.proxy_auth.auth_port import PendingLogin
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector, report_evidence
+from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
 from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import ResponseBrokenError, ResponseReader
+from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
@@ -32,6 +36,52 @@ logger = logging.getLogger(__name__)
 
 MAX_READERS = 64
 """The most connections that are read at a time for clients that have disconnected."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnansweredRequest:
+    """A request with a login still without a response, although its client has disconnected.
+
+    Attributes:
+        connection: The connection on which the response is expected.
+        cached_request: The request.
+        route: The route of the request.
+        login: The login in the request.
+    """
+
+    connection: UpstreamConnection
+    cached_request: CachedRequest
+    route: Route
+    login: PendingLogin
+
+    def verdict(self, challenges: tuple[Challenge, ...]) -> Verdict | None:
+        """Return the verdict on the login after a refusal with these challenges; None if only the
+        nonce was refused."""
+        login = self.login
+        if login.handshake is None:
+            return Verdict(VerdictKind.REJECTED)
+        step = login.handshake.step(challenges)
+        if not isinstance(step, Verdict):
+            return None
+        return step.on_other_connection() if login.is_other_connection else step
+
+
+@dataclass(frozen=True, slots=True)
+class UnansweredSocksLogin:
+    """A login that was sent to a SOCKS server for a client. The client has disconnected before the
+    reply.
+
+    Attributes:
+        stream: The connection on which the reply of two octets is expected (RFC 1929, section 2).
+        route: The route through the SOCKS server.
+        login: The login sent to the server.
+        target: The target of the client, such as ``github.com:443``.
+    """
+
+    stream: SocketStream
+    route: Route
+    login: PendingLogin
+    target: str
 
 
 class LateVerdicts:
@@ -82,12 +132,11 @@ class LateVerdicts:
 
         A next hop is silent if it has sent no response at all since the request was sent.
         """
-        waiting = [
-            unanswered
+        return sum(
+            unanswered.connection.is_upstream_silent
             for unanswered in self._waiting
-            if unanswered.credentials.login_id == login_id
-        ]
-        return sum(unanswered.connection.is_upstream_silent for unanswered in waiting)
+            if unanswered.login.credentials.login_id == login_id
+        )
 
     async def close(self) -> None:
         """Cancel the reading of all responses."""
@@ -98,12 +147,12 @@ class LateVerdicts:
 
     async def _read_response(self, unanswered: UnansweredRequest) -> None:
         """Read a response and report its verdict, or the lack of a verdict, to the desk."""
-        context, credentials = self._context, unanswered.credentials
+        context, credentials = self._context, unanswered.login.credentials
         downstream = NullDownstream(context)
         downstream.use_upstream(unanswered.connection)
         timers = []
         self._waiting.append(unanswered)
-        if not unanswered.is_on_trial:
+        if not unanswered.login.is_on_trial:
             # Other requests may carry the login meanwhile, so a missing response is reported early.
             limits = context.limits
             timers = [
@@ -144,9 +193,9 @@ class LateVerdicts:
         """Read a SOCKS reply and report its verdict, or the lack of a verdict, to the desk."""
         from trayproxy.engine.net.socks5 import AUTH_REPLY_OCTETS, is_accepted
 
-        context, credentials, stream = self._context, unanswered.credentials, unanswered.stream
-        timer = None
-        if not unanswered.is_on_trial:
+        context, login, stream = self._context, unanswered.login, unanswered.stream
+        credentials, timer = login.credentials, None
+        if not login.is_on_trial:
             # Other requests may carry the login meanwhile, so a missing reply is reported early.
             timer = context.loop.call_later(
                 context.limits.missing_response_s, self._report_no_verdict, credentials
@@ -166,9 +215,13 @@ class LateVerdicts:
             elif is_accepted(stream.inbox[:AUTH_REPLY_OCTETS]):
                 context.broker.report(credentials, Accepted())
             else:
-                rejected = Verdict(VerdictKind.REJECTED)
-                self._report_rejection(
-                    unanswered.route, unanswered.target, credentials, (socks_challenge(),), rejected
+                report_rejection(
+                    context.broker,
+                    unanswered.route,
+                    unanswered.target,
+                    credentials,
+                    (socks_challenge(),),
+                    Verdict(VerdictKind.REJECTED),
                 )
         finally:
             if timer is not None:
@@ -179,10 +232,9 @@ class LateVerdicts:
         """Report an overdue response to the desk if the next hop has not responded at all since the
         request was sent."""
         if unanswered.connection.is_upstream_silent:
-            self._context.broker.report(
-                unanswered.credentials,
-                SilentUpstream(self._count_unanswered(unanswered.credentials)),
-            )
+            credentials = unanswered.login.credentials
+            report = SilentUpstream(self._count_unanswered(credentials))
+            self._context.broker.report(credentials, report)
 
     def _report_no_verdict(self, credentials: Credentials) -> None:
         """Report the lack of a verdict to the desk."""
@@ -190,42 +242,49 @@ class LateVerdicts:
 
     def _report(self, unanswered: UnansweredRequest, response: Response) -> None:
         """Report the evidence of the response about the login to the desk."""
-        context, credentials, route = self._context, unanswered.credentials, unanswered.route
-        request, broker = unanswered.cached_request.request, context.broker
+        login, route, broker = unanswered.login, unanswered.route, self._context.broker
+        request, credentials = unanswered.cached_request.request, login.credentials
         challenges = self._challenge_detector.challenges_in(
             response, request.method, route.upstream_id, credentials
         )
         if challenges is None:
-            if unanswered.handshake is not None:
-                unanswered.handshake.finish(response.fields)
-            report_evidence(broker, credentials, request, response, on_trial=unanswered.is_on_trial)
+            if login.handshake is not None:
+                login.handshake.finish(response.fields)
+            report_evidence(broker, credentials, request, response, on_trial=login.is_on_trial)
             return
         verdict = unanswered.verdict(challenges)
         if verdict is None:
             broker.report(credentials, NoVerdict("the nonce was refused"))
             return
-        self._report_rejection(
-            route, str(request.target.authority), credentials, challenges, verdict
-        )
+        target = str(request.target.authority)
+        report_rejection(broker, route, target, credentials, challenges, verdict)
 
-    def _report_rejection(
-        self,
-        route: Route,
-        target: str,
-        credentials: Credentials,
-        challenges: tuple[Challenge, ...],
-        verdict: Verdict,
-    ) -> None:
-        """Report to the desk a refusal of the login by the next hop, with its verdict."""
-        broker = self._context.broker
-        assert route.profile is not None  # An upstream with a login belongs to a profile.
-        pending_request = PendingRequest(target)
-        future = broker.challenged(
-            credentials.upstream_id,
-            route.profile,
-            challenges,
-            pending_request,
-            credentials,
-            verdict,
-        )
-        broker.withdraw(future)
+
+def report_rejection(
+    broker: CredentialBroker,
+    route: Route,
+    target: str,
+    credentials: Credentials,
+    challenges: tuple[Challenge, ...],
+    verdict: Verdict,
+) -> None:
+    """Report to the desk a refusal of a login by the next hop, for a request without a client.
+
+    Args:
+        broker: The desk.
+        route: The route of the request.
+        target: The target of the request; empty for no particular target.
+        credentials: The refused credentials.
+        challenges: The challenges of the refusal.
+        verdict: The verdict on the credentials.
+    """
+    assert route.profile is not None  # An upstream with a login belongs to a profile.
+    future = broker.challenged(
+        credentials.upstream_id,
+        route.profile,
+        challenges,
+        PendingRequest(target),
+        credentials,
+        verdict,
+    )
+    broker.withdraw(future)

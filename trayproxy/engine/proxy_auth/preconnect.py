@@ -24,22 +24,18 @@ the same failure.
 
 import asyncio
 import logging
-from dataclasses import replace
 from functools import partial
 
 from trayproxy.auth.scheme import is_password_unchecked
 from trayproxy.desk.broker import Accepted
-from trayproxy.desk.credentials import Credentials, PendingRequest
+from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.context import EngineContext
 from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
-from trayproxy.engine.proxy_auth.auth_context import AuthContext, NoDemand
-from trayproxy.engine.proxy_auth.auth_port import (
-    Attempt,
-    AuthChallenge,
-    LoginSupersededError,
-)
+from trayproxy.engine.proxy_auth.auth_context import AuthContext, PreconnectDemand
+from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthChallenge, LoginSupersededError
+from trayproxy.engine.proxy_auth.late_verdicts import report_rejection
 from trayproxy.engine.proxy_auth.preconnect_policy import (
     MAX_KEYS,
     BurstDetector,
@@ -181,27 +177,17 @@ class Preconnect:
             or is_password_unchecked(challenge.verdict)
         ):
             return
-        broker, profile = self._context.broker, self._order.route.profile
-        assert profile is not None  # An upstream with a login belongs to a profile.
         # The target is omitted: the proxy may refuse the HEAD method, which is no reason to treat
         # the host as forbidden.
-        pending_request = PendingRequest("")
-        future = broker.challenged(
-            credentials.upstream_id,
-            profile,
-            challenge.challenges,
-            pending_request,
-            credentials,
-            challenge.verdict,
-        )
-        broker.withdraw(future)
+        broker, route = self._context.broker, self._order.route
+        report_rejection(broker, route, "", credentials, challenge.challenges, challenge.verdict)
 
     def drop(self) -> None:
         """Close the connection unless it was put into the pool."""
         self._downstream.drop_upstream()
 
 
-class Preconnector:
+class Preconnector(PreconnectDemand):
     """Runs preconnects, at most one preconnect at a time per pool key."""
 
     def __init__(self, context: EngineContext, auth: AuthContext) -> None:
@@ -209,11 +195,10 @@ class Preconnector:
 
         Args:
             context: The objects shared by all requests.
-            auth: The objects shared by the authentication exchanges of preconnects. Their demand
-                for authenticated connections is ignored.
+            auth: The objects shared by the authentication exchanges of preconnects.
         """
         self._context = context
-        self._auth = replace(auth, preconnects=NoDemand())
+        self._auth = auth
         self._policy = PreconnectPolicy()
         self._in_progress: SingleFlight[PoolKey] = SingleFlight(context.loop)
         self._ready: dict[PoolKey, ReadyConnection] = {}
@@ -221,22 +206,22 @@ class Preconnector:
         self._timers: dict[PoolKey, asyncio.Handle] = {}
         self._tasks: set[asyncio.Task[PreconnectResult]] = set()
 
-    # --- events of requests; each key is the pool key of authenticated connections ---
+    # --- events of requests ---
 
     def demand_started(self, key: PoolKey) -> None:
-        """Register a request in need of an authenticated connection."""
+        """See `PreconnectDemand`."""
         self._bursts.request_arrived(key, self._context.loop.time())
         self._cancel(key)
         self._policy.demand_started(key)
 
     def demand_ended(self, key: PoolKey) -> None:
-        """Deregister a request's demand for an authenticated connection."""
+        """See `PreconnectDemand`."""
         self._policy.demand_ended(key)
         self._bursts.request_ended(key, self._context.loop.time())
         self._schedule_check(key)
 
     def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
-        """Record that a request needed several messages to authenticate its own connection."""
+        """See `PreconnectDemand`."""
         self._policy.handshake_done(key, order)
         ready, now = self._ready.pop(key, None), self._context.loop.time()
         if ready is not None and ready.was_lost(now, self._context.limits.idle_upstream_s):
@@ -244,13 +229,12 @@ class Preconnector:
         self._schedule_check(key)
 
     def preconnect_used(self, key: PoolKey) -> None:
-        """Record that a request has taken a ready connection from the pool."""
+        """See `PreconnectDemand`."""
         self._policy.preconnect_used(key)
         self._schedule_check(key)
 
     def in_progress(self, key: PoolKey) -> "tuple[asyncio.Future[None], float] | None":
-        """Return a future for the end of the preconnect in progress, and the seconds to wait for
-        it; None if there is no preconnect to wait for."""
+        """See `PreconnectDemand`."""
         return self._in_progress.wait_for(key)
 
     @property

@@ -6,9 +6,9 @@ from trayproxy.desk.broker import NoVerdict
 from trayproxy.desk.credentials import Credentials, Outcome
 from trayproxy.engine.downstream import Downstream
 from trayproxy.engine.net.fd_task import IoWait
-from trayproxy.engine.proxy_auth.auth_context import UnansweredRequest, UnansweredSocksLogin
 from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthOutcome, PendingLogin, Permit
 from trayproxy.engine.proxy_auth.challenge_detection import captive_portal_url, report_evidence
+from trayproxy.engine.proxy_auth.late_verdicts import UnansweredRequest, UnansweredSocksLogin
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.request_writer import ClientGoneError
@@ -111,10 +111,8 @@ class StreamRequestBroker:
         if lease.unanswered_stream is not None:
             stream, lease.unanswered_stream = lease.unanswered_stream, None
             target = str(self._cached.request.target.authority)
-            socks_login = UnansweredSocksLogin(
-                stream, lease.route, login.credentials, target, login.is_on_trial
-            )
-            if lease.auth.unanswered.read_socks_reply(socks_login):
+            socks_login = UnansweredSocksLogin(stream, lease.route, login, target)
+            if lease.auth.late_verdicts.read_socks_reply(socks_login):
                 return True
             stream.close()
             return False
@@ -122,16 +120,8 @@ class StreamRequestBroker:
         is_sent = login.was_sent and lease.route.authenticates_requests
         if not is_sent or connection is None:
             return False
-        unanswered = UnansweredRequest(
-            connection,
-            self._cached,
-            lease.route,
-            login.credentials,
-            login.is_on_trial,
-            login.handshake,
-            login.is_other_connection,
-        )
-        if not lease.auth.unanswered.read_response(unanswered):
+        unanswered = UnansweredRequest(connection, self._cached, lease.route, login)
+        if not lease.auth.late_verdicts.read_response(unanswered):
             return False
         downstream.release(connection.stream.descriptor)
         downstream.take_upstream()

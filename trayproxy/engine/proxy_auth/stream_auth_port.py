@@ -200,7 +200,7 @@ class StreamAuthPort:
         writer, downstream, upstream = self._writer, self._downstream, self._downstream.upstream
         assert upstream is not None
         reader = self._start(message, upstream)
-        downstream.set_pending_credentials(message.carried)
+        downstream.pending_credentials = message.carried
         try:
             response = await reader.read_head(writer, upstream)
         except ResponseBrokenError as error:
@@ -216,7 +216,7 @@ class StreamAuthPort:
                 raise RequestBodyError(408, "its content did not come in time") from error
             raise _time_out(downstream, self._lease, self._cached.request) from error
         finally:
-            downstream.set_pending_credentials(None)
+            downstream.pending_credentials = None
             if message.carried is not None and writer.started:
                 self.login_was_sent = True
         self._lease.record_response(upstream)
