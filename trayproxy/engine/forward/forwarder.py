@@ -22,6 +22,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     LoginSupersededError,
     UnansweredError,
 )
+from trayproxy.engine.proxy_auth.head_probe import head_request_to
 from trayproxy.engine.proxy_auth.stream_auth_port import stream_exchange
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
@@ -221,8 +222,6 @@ class Forwarder:
                 sides.
         """
         downstream, route = self._downstream, self._lease.route
-        from trayproxy.engine.proxy_auth.head_probe import head_request_to  # Rare.
-
         authority = self._request.target.authority
         assert authority is not None
         cached = CachedRequest(head_request_to(authority), None)

@@ -25,7 +25,6 @@ from trayproxy.engine.proxy_auth.auth_port import (
     LoginSupersededError,
     PendingLogin,
     RequestBroker,
-    TryResult,
     UnansweredError,
 )
 from trayproxy.engine.proxy_auth.head_probe import probe_by_head
@@ -101,7 +100,7 @@ class AuthExchange:
             result = await self._send_until_answered(credentials)
         except AuthRequiredError as wanted:
             rejected = Verdict(VerdictKind.REJECTED) if credentials is not None else None
-            result = TryResult(challenge=AuthChallenge(wanted.challenges, rejected))
+            result = AuthOutcome(challenge=AuthChallenge(wanted.challenges, rejected))
         except BaseException as error:
             self._report_interrupted(error)
             raise
@@ -119,14 +118,14 @@ class AuthExchange:
         """Read and discard the rest of the final response; see `AuthMessages.discard`."""
         return await self._messages.discard(response)
 
-    async def _send_until_answered(self, credentials: Credentials | None) -> TryResult:
+    async def _send_until_answered(self, credentials: Credentials | None) -> AuthOutcome:
         """Send the request until there is a response or a refusal, at most twice on lost
         connections."""
         port = self._port
         try:
             if self._route.is_direct and self._messages.request.method == b"CONNECT":
                 await self._acquire(credentials, fresh=True)
-                return TryResult()
+                return AuthOutcome()
             fresh, losses = self._attempt.needs_new_connection, 0
             while True:
                 try:
@@ -149,7 +148,7 @@ class AuthExchange:
         finally:
             self._broker.end_attempt()
 
-    async def _try(self, credentials: Credentials | None, *, fresh: bool) -> TryResult | None:
+    async def _try(self, credentials: Credentials | None, *, fresh: bool) -> AuthOutcome | None:
         """Send the request on a connection with the permit of the desk. Return None if the request
         must be sent again with the challenges now known."""
         is_answered = self._route.authenticates_requests
@@ -172,7 +171,7 @@ class AuthExchange:
 
     async def _try_on(
         self, connection: ConnectionFacts, credentials: Credentials | None
-    ) -> TryResult | None:
+    ) -> AuthOutcome | None:
         """Send the request on this connection. Return None if the request must be sent again with
         the challenges now known."""
         port, messages = self._port, self._messages
@@ -196,16 +195,16 @@ class AuthExchange:
         if not messages.is_challenge(connection, response, carried):
             if carried is None and not is_authenticated:
                 port.note_served(response)
-            return TryResult(response, login_was_accepted=carried is not None)
+            return AuthOutcome(response, login_was_accepted=carried is not None)
         if is_authenticated:
             raise AttemptBrokenError(is_counted=False)
         await messages.discard(response)
         verdict = Verdict(VerdictKind.REJECTED) if carried is not None else None
-        return TryResult(challenge=AuthChallenge(messages.challenges, verdict))
+        return AuthOutcome(challenge=AuthChallenge(messages.challenges, verdict))
 
     async def _run_handshake(
         self, connection: ConnectionFacts, credentials: Credentials
-    ) -> TryResult | None:
+    ) -> AuthOutcome | None:
         """Send the legs of a handshake; see `HandshakeLegs.run`."""
         # Many requests need no handshake.
         from trayproxy.engine.proxy_auth.handshake_legs import HandshakeLegs
@@ -304,14 +303,13 @@ class AuthExchange:
             if not port.is_sent and self._is_superseded(credentials):
                 raise LoginSupersededError
             return False
-        permit = await self._broker.request_permit(credentials)
-        if permit.credentials is None:
+        self._permitted, has_waited = await self._broker.request_permit(credentials)
+        if self._permitted is None:
             raise LoginSupersededError
-        self._permitted = permit.credentials
-        if permit.has_waited:
+        if has_waited:
             # The challenge may have expired, or the route may lead to another upstream now.
             self._messages.last_challenge = None
-        return permit.has_waited
+        return has_waited
 
     # --- lost connections ---
 

@@ -10,11 +10,11 @@ from trayproxy.auth.scheme import Leg, Verdict
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.proxy_auth.auth_port import (
     AuthChallenge,
+    AuthOutcome,
     AuthPort,
     ConnectionFacts,
     ConnectionLostError,
     Message,
-    TryResult,
 )
 from trayproxy.engine.proxy_auth.repeat_rules import (
     RESENDABLE_METHODS,
@@ -150,7 +150,7 @@ class AuthMessages:
 
     async def send_without_login(
         self, connection: ConnectionFacts, step: Leg | Verdict | None = None
-    ) -> TryResult | None:
+    ) -> AuthOutcome | None:
         """Send the request without a login, to find out whether the next hop requires a login.
 
         Without this request, the first leg of a handshake would reach the site without its content
@@ -167,10 +167,10 @@ class AuthMessages:
         response = await self.send_with(connection, None, None)
         if not self.is_challenge(connection, response, None):
             self._port.note_served(response)
-            return TryResult(response)
+            return AuthOutcome(response)
         await self.discard(response)
         if isinstance(step, Verdict):
-            return TryResult(challenge=AuthChallenge(self.challenges, step))
+            return AuthOutcome(challenge=AuthChallenge(self.challenges, step))
         return None
 
     async def send_leg(self, credentials: Credentials, leg: Leg) -> Response:

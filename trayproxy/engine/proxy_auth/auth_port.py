@@ -16,7 +16,7 @@ from trayproxy.engine.error_pages import TOO_LARGE_TO_REPEAT, RequestRefusedErro
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
-from trayproxy.http.request import Request
+from trayproxy.http.request import Request, request_target, write_request
 from trayproxy.http.response import Response
 
 SERVER_SILENT = Verdict(
@@ -125,18 +125,23 @@ class Message(NamedTuple):
     keeps_connection: bool = False
     is_own: bool = False
 
+    def write_head(self, via: bytes, *, direct: bool) -> bytes:
+        """Return the octets of the head.
 
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """The decision of the desk whether a request may carry a login not accepted recently.
-
-    Attributes:
-        credentials: The credentials with the send permit; None if the login must not be sent.
-        has_waited: True if the decision took time.
-    """
-
-    credentials: Credentials | None
-    has_waited: bool = False
+        Args:
+            via: The pseudonym of TrayProxy in Via.
+            direct: True if the message reaches the target itself.
+        """
+        request, value = self.request, self.leg or None
+        if self.carried is not None and self.leg is None:
+            value = self.carried.header_value(request.method, request_target(request))
+        return write_request(
+            request,
+            via=via,
+            credentials=value,
+            direct=direct,
+            request_keep_alive=self.keeps_connection,
+        )
 
 
 class Attempt(NamedTuple):
@@ -204,8 +209,8 @@ class AuthChallenge:
 
 
 class AuthOutcome(NamedTuple):
-    """The outcome of one attempt to send a request. A CONNECT on a direct route has neither a
-    response nor a challenge: the target is connected.
+    """The outcome of one attempt to send a request, or of a part of it. A CONNECT on a direct route
+    has neither a response nor a challenge: the target is connected.
 
     Attributes:
         response: The response to relay; None without a response.
@@ -224,32 +229,33 @@ class AuthOutcome(NamedTuple):
     login_was_accepted: bool = False
 
 
-class TryResult(NamedTuple):
-    """The result of a try to send the request: a response or a refusal.
+class RequestBroker:
+    """The desk (`trayproxy.desk.broker.CredentialBroker`) and the preconnector, as the exchange of
+    one request sees them.
 
-    Attributes:
-        response: The response; None for a refusal.
-        challenge: The refusal; None for a response.
-        login_was_accepted: True if the response answers a request with the login, or the last leg
-            of a handshake.
+    This base class is for requests of TrayProxy's own. `OwnRequest` obtains the permit before each
+    attempt, and reports the outcome after it; it uses no connection authenticated ahead of need.
     """
 
-    response: Response | None = None
-    challenge: AuthChallenge | None = None
-    login_was_accepted: bool = False
-
-
-class RequestBroker(Protocol):
-    """The desk (`trayproxy.desk.broker.CredentialBroker`) and the preconnector, as the exchange of
-    one request sees them."""
+    __slots__ = ()
 
     def is_superseded(self, credentials: Credentials) -> bool:
         """Return True if the desk no longer hands out this login: it was refused to another request
         or replaced."""
+        return False
 
-    async def request_permit(self, credentials: Credentials) -> Permit:
-        """Request the desk's permit to carry a login. A wait returns the connection in use to the
-        pool."""
+    async def request_permit(self, credentials: Credentials) -> tuple[Credentials | None, bool]:
+        """Request the desk's permit to carry a login not accepted recently. A wait returns the
+        connection in use to the pool.
+
+        Returns:
+            The credentials with the send permit, None if the login must not be sent; and True if
+            the decision took time.
+
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
+        """
+        return credentials, False
 
     def report_lost(self, credentials: Credentials) -> None:
         """Report a login that was sent on a lost connection. The request may carry it again with
@@ -262,10 +268,13 @@ class RequestBroker(Protocol):
         """Report the outcome of an attempt."""
 
     async def await_preconnect(self, credentials: Credentials) -> bool:
-        """Wait for the end of a preconnect with these credentials. Return False if there is none.
+        """Register the demand for an authenticated connection, and wait for the end of a preconnect
+        that is in progress, which may be a refusal of the login. Return False if there is none.
 
-        The preconnect may end with a refusal of the login.
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
         """
+        return False
 
     def end_attempt(self) -> None:
         """Record that this request is authenticated or has failed."""
@@ -385,6 +394,9 @@ class AuthPort(Protocol):
             response: The head of the response.
             method: The method of the answered request.
             in_handshake: True if the next leg must go over the same connection.
+
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
         """
 
     async def send_continue(self) -> None:
@@ -403,4 +415,8 @@ class AuthPort(Protocol):
     async def run_step(
         self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
-        """Return the next step of a handshake. A blocking step runs in a thread."""
+        """Return the next step of a handshake. A blocking step runs in a thread.
+
+        Raises:
+            ClientGoneError: The client disconnected in the meantime.
+        """

@@ -9,12 +9,12 @@ from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.proxy_auth.auth_messages import AttemptBrokenError, AuthMessages
 from trayproxy.engine.proxy_auth.auth_port import (
     AuthChallenge,
+    AuthOutcome,
     AuthPort,
     ConnectionFacts,
     LoginSupersededError,
     PendingLogin,
     RequestBroker,
-    TryResult,
 )
 from trayproxy.engine.proxy_auth.head_probe import probe_by_head
 from trayproxy.http.request import request_target
@@ -50,7 +50,7 @@ class HandshakeLegs:
         self._messages = messages
         self.last_sent: PendingLogin | None = None
 
-    async def run(self, first: ConnectionFacts, credentials: Credentials) -> TryResult | None:
+    async def run(self, first: ConnectionFacts, credentials: Credentials) -> AuthOutcome | None:
         """Send the legs of a handshake until there is a response or a verdict.
 
         Args:
@@ -118,7 +118,7 @@ class HandshakeLegs:
         if is_bound:
             # The handshake is incomplete: Squid accepts no other handshake on this connection.
             port.drop()
-        return TryResult(challenge=AuthChallenge(messages.challenges, step))
+        return AuthOutcome(challenge=AuthChallenge(messages.challenges, step))
 
     async def _begin(self, credentials: Credentials) -> tuple[Handshake, Leg | Verdict]:
         """Return a new handshake and its first step. Read the content of the request first if the
@@ -158,24 +158,26 @@ class HandshakeLegs:
             raise LoginSupersededError
         return connection
 
-    async def _accepted(self, credentials: Credentials, leg: Leg, response: Response) -> TryResult:
+    async def _accepted(
+        self, credentials: Credentials, leg: Leg, response: Response
+    ) -> AuthOutcome:
         """Return the response to an accepted leg, or the response to the complete request."""
         port, messages = self._port, self._messages
         if leg.with_content and leg.credentials:
             if credentials.scheme.binds_connection:
                 port.mark_authenticated(credentials)
-            return TryResult(response, login_was_accepted=True)
+            return AuthOutcome(response, login_was_accepted=True)
         if leg.with_content or not messages.has_content:
-            return TryResult(response)
+            return AuthOutcome(response)
         # This is a response to a request without content, which the client has not sent. The next
         # hop has sent a 407 before and is inconsistent: it gets the complete request.
         port.drop()
         connection = await port.acquire(None, fresh=True)
         response = await messages.send_with(connection, None, None)
         if not messages.is_challenge(connection, response, None):
-            return TryResult(response)
+            return AuthOutcome(response)
         port.drop()
-        return TryResult(challenge=AuthChallenge(messages.challenges, SPORADIC_CHALLENGE))
+        return AuthOutcome(challenge=AuthChallenge(messages.challenges, SPORADIC_CHALLENGE))
 
     def _may_be_unknown_nonce(self, credentials: Credentials) -> bool:
         """Return True if the last 407 may mean that the proxy does not know the nonce, rather than

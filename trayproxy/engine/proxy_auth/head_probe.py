@@ -7,16 +7,20 @@ from trayproxy.http.request import Request, parse_request
 from trayproxy.http.target import Authority
 
 
-def head_request_to(target: Authority) -> Request:
+def head_request_to(target: Authority, field: str = "Content-Length: 0") -> Request:
     """Return a HEAD request of TrayProxy's own. HEAD changes nothing at the target (RFC 9110,
     section 9.2.1).
+
+    Args:
+        target: The target.
+        field: The last field line.
 
     Raises:
         MessageError: The target is invalid.
     """
     head = (
         f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
-        "User-Agent: TrayProxy\r\nContent-Length: 0\r\n\r\n"
+        f"User-Agent: TrayProxy\r\n{field}\r\n\r\n"
     )
     return parse_request(head.encode("ascii"))
 

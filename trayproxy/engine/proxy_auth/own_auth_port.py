@@ -13,13 +13,9 @@ from trayproxy.engine.net.fd_task import READ, WRITE, IoWait, wait_in_task
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_port import (
     SERVER_SILENT,
-    Attempt,
-    AuthOutcome,
     ConnectionFacts,
     ConnectionLostError,
     Message,
-    PendingLogin,
-    Permit,
     Progress,
 )
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
@@ -31,7 +27,7 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_response_head
-from trayproxy.http.request import Request, request_target, write_request
+from trayproxy.http.request import Request
 from trayproxy.http.response import Response, parse_response
 
 
@@ -60,23 +56,9 @@ class OwnRequestTools:
 
 class OwnAuthPort:
     """The connections and messages of an own request without content; see `AuthPort`. A connection
-    is kept until `drop`.
-
-    Attributes:
-        login_was_sent: True if the login of the attempt was sent and may have cost a log-on.
-        detector: Decides which responses are refusals.
-        is_sent: False: only the exchange sends the request.
-        route: The route of the request.
-    """
+    is kept until `drop`."""
 
     def __init__(self, route: Route, request: Request, tools: OwnRequestTools) -> None:
-        """Create the port for one request.
-
-        Args:
-            route: The route of the request.
-            request: The request, without content.
-            tools: The tools for own requests.
-        """
         self.login_was_sent = False
         self.detector = ChallengeDetector()
         self.is_sent = False
@@ -90,7 +72,7 @@ class OwnAuthPort:
 
     @property
     def progress(self) -> Progress:
-        """How much of the request was sent."""
+        """See `AuthPort`."""
         return Progress(self._was_sent, is_sent=self._was_sent)
 
     @property
@@ -100,7 +82,7 @@ class OwnAuthPort:
 
     @property
     def end_point(self) -> bytes:
-        """The channel binding of the connection opened last; empty without TLS."""
+        """See `AuthPort`."""
         return self._end_point
 
     # --- connections ---
@@ -131,7 +113,7 @@ class OwnAuthPort:
         on_trial: bool = False,
         challenge_first: bool = False,
     ) -> ConnectionFacts:
-        """Return the connection for a message with these credentials; see `AuthPort`."""
+        """See `AuthPort`."""
         current = None if fresh else self.open_connection()
         if current is not None:
             return current
@@ -144,18 +126,17 @@ class OwnAuthPort:
         return self._facts(self._connection)
 
     def open_connection(self) -> ConnectionFacts | None:
-        """Return the connection in use; None if there is none or it is closed."""
+        """See `AuthPort`."""
         if self._connection is not None and self._connection.is_quiet():
             return self._facts(self._connection)
         self.drop()
         return None
 
     def _facts(self, connection: UpstreamConnection) -> ConnectionFacts:
-        """Return the state of the connection in use."""
         return ConnectionFacts(self._number, was_used=connection.response_count > 0)
 
     def drop(self) -> None:
-        """Close the connection in use."""
+        """See `AuthPort`."""
         if self._connection is not None:
             self._connection.stream.close()
             self._connection = None
@@ -164,31 +145,21 @@ class OwnAuthPort:
         """Do nothing: the connection is closed after the response."""
 
     def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
-        """Return the error to raise after the upstream closed the connection."""
+        """See `AuthPort`. An own request reports no failure."""
         return self._no_response()
 
     # --- messages ---
 
     async def send(self, message: Message) -> Response:
-        """Send a message on the connection in use and return the head of its final response; see
-        `AuthPort`."""
-        connection, request = self._connection, message.request
+        """See `AuthPort`."""
+        connection = self._connection
         assert connection is not None
-        value = message.leg or None
-        if message.carried is not None and message.leg is None:
-            value = message.carried.header_value(request.method, request_target(request))
-        head = write_request(
-            request,
-            via=self._tools.via,
-            credentials=value,
-            direct=self.route.is_direct,
-            request_keep_alive=message.keeps_connection,
-        )
+        head = message.write_head(self._tools.via, direct=self.route.is_direct)
         self._was_sent = False
         try:
             async with asyncio.timeout(self._tools.limits.connect_response_head_s):
                 await self._send_all(connection.stream, head)
-                response = await _final_head(connection, request.method)
+                response = await _final_head(connection, message.request.method)
         except (TimeoutError, MessageError):
             raise self._no_response() from None
         except (OSError, EOFError) as error:
@@ -216,7 +187,7 @@ class OwnAuthPort:
     def challenges_in(
         self, response: Response, method: bytes, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
-        """Return the challenges of a refusal; None if the response is not a refusal."""
+        """See `AuthPort`."""
         if self.route.is_direct:
             return None
         return self.detector.challenges_in(response, method, self.route.upstream_id, carried)
@@ -225,8 +196,7 @@ class OwnAuthPort:
         """Do nothing: the requests of clients find out which sites are exempt."""
 
     async def drain(self, response: Response, method: bytes, *, in_handshake: bool) -> bool:
-        """Read and discard the content of a response. Return True if the connection can carry the
-        next message."""
+        """See `AuthPort`."""
         tools = self._tools
         assert self._connection is not None
         return await self._connection.drain(
@@ -248,7 +218,7 @@ class OwnAuthPort:
     async def run_step(
         self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
-        """Return the next step of a handshake. A blocking step runs in a thread."""
+        """See `AuthPort`."""
         if not (credentials.scheme.blocks and credentials.authenticator.blocks):
             return handshake.step(challenges)
         try:
@@ -263,40 +233,6 @@ class OwnAuthPort:
         assert upstream is not None
         limit = limits.connect_response_head_s
         return RequestRefusedError(no_response(upstream.host, limit, through_upstream=True))
-
-
-class OwnRequestBroker:
-    """The desk, as the exchange of an own request sees it; see `RequestBroker`.
-
-    `OwnRequest` obtains the permit before each attempt, and reports the outcome after it.
-    """
-
-    def is_superseded(self, credentials: Credentials) -> bool:
-        """Return False: the desk gave the login to this request."""
-        return False
-
-    async def request_permit(self, credentials: Credentials) -> Permit:
-        """Return the permit: the request has obtained it already."""
-        return Permit(credentials)
-
-    def report_lost(self, credentials: Credentials) -> None:
-        """Do nothing."""
-
-    def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
-        """Do nothing."""
-
-    def report_outcome(self, attempt: Attempt, outcome: AuthOutcome) -> None:
-        """Do nothing."""
-
-    async def await_preconnect(self, credentials: Credentials) -> bool:
-        """Return False: an own request uses no connection authenticated ahead of need."""
-        return False
-
-    def end_attempt(self) -> None:
-        """Do nothing: an own request creates no demand for authenticated connections."""
-
-    def handshake_done(self, credentials: Credentials) -> None:
-        """Do nothing: an own request creates no demand for authenticated connections."""
 
 
 async def _final_head(connection: UpstreamConnection, method: bytes) -> Response:

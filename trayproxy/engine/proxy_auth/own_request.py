@@ -12,6 +12,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     Attempt,
     AuthChallenge,
     AuthOutcome,
+    RequestBroker,
     UnansweredError,
 )
 from trayproxy.engine.proxy_auth.challenge_detection import (
@@ -22,7 +23,7 @@ from trayproxy.engine.proxy_auth.challenge_detection import (
     redirects_to_other_host,
     report_evidence,
 )
-from trayproxy.engine.proxy_auth.own_auth_port import OwnAuthPort, OwnRequestBroker, OwnRequestTools
+from trayproxy.engine.proxy_auth.own_auth_port import OwnAuthPort, OwnRequestTools
 from trayproxy.engine.upstream.connector import ConnectRequest, TargetRefusedError
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import Request
@@ -83,7 +84,7 @@ class OwnRequest:
     def _new_exchange(self) -> AuthExchange:
         """Return an exchange that knows no challenges: a nonce of an earlier response may have
         expired."""
-        return AuthExchange(self._port, OwnRequestBroker(), self._request)
+        return AuthExchange(self._port, RequestBroker(), self._request)
 
     def connect_request(self, route: Route, credentials: Credentials | None) -> ConnectRequest:
         """Return the parameters for a connection to the request's target by this route."""

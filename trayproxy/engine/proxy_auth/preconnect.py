@@ -35,6 +35,7 @@ from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
 from trayproxy.engine.proxy_auth.auth_context import AuthContext, PreconnectDemand
 from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthChallenge, LoginSupersededError
+from trayproxy.engine.proxy_auth.head_probe import head_request_to
 from trayproxy.engine.proxy_auth.late_verdicts import report_rejection
 from trayproxy.engine.proxy_auth.preconnect_policy import (
     MAX_KEYS,
@@ -52,23 +53,15 @@ from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import ResponseReader
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.http.framing import NoBody
-from trayproxy.http.request import Request, parse_request
+from trayproxy.http.request import Request
 from trayproxy.http.target import Authority
 
 logger = logging.getLogger(__name__)
 
 
 def preconnect_request(target: Authority) -> Request:
-    """Return the HEAD request of a preconnect, which has no effect at the target.
-
-    Raises:
-        MessageError: The target is invalid.
-    """
-    head = (
-        f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
-        "User-Agent: TrayProxy\r\nCache-Control: only-if-cached\r\n\r\n"
-    )
-    return parse_request(head.encode("ascii"))
+    """Return the HEAD request of a preconnect, which has no effect at the target."""
+    return head_request_to(target, "Cache-Control: only-if-cached")
 
 
 class PreconnectLease(UpstreamLease):

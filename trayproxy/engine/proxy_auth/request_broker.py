@@ -6,7 +6,7 @@ from trayproxy.desk.broker import NoVerdict
 from trayproxy.desk.credentials import Credentials, Outcome
 from trayproxy.engine.downstream import Downstream
 from trayproxy.engine.net.fd_task import IoWait
-from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthOutcome, PendingLogin, Permit
+from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthOutcome, PendingLogin, RequestBroker
 from trayproxy.engine.proxy_auth.challenge_detection import captive_portal_url, report_evidence
 from trayproxy.engine.proxy_auth.late_verdicts import UnansweredRequest, UnansweredSocksLogin
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
@@ -14,54 +14,37 @@ from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.request_writer import ClientGoneError
 
 
-class StreamRequestBroker:
-    """The decisions of the desk about one request, and the reports to the desk; see
-    `trayproxy.engine.proxy_auth.auth_port.RequestBroker`."""
+class StreamRequestBroker(RequestBroker):
+    """The broker of a client's request or of a preconnect."""
 
     __slots__ = ("_broker", "_cached", "_downstream", "_lease")
 
     def __init__(self, downstream: Downstream, cached: CachedRequest, lease: UpstreamLease) -> None:
-        """Create the broker for one request.
-
-        Args:
-            downstream: The client's side of the request.
-            cached: The head of the request and the values derived from it.
-            lease: The lease of the upstream connection.
-        """
         self._cached = cached
         self._broker = downstream.context.broker
         self._downstream = downstream
         self._lease = lease
 
     def is_superseded(self, credentials: Credentials) -> bool:
-        """Return True if the desk no longer hands out this login."""
+        """See `RequestBroker`."""
         known = self._broker.known(credentials.upstream_id)
         return known is None or known.login_id != credentials.login_id
 
-    async def request_permit(self, credentials: Credentials) -> Permit:
-        """Request the desk's permit to carry a login.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
+    async def request_permit(self, credentials: Credentials) -> tuple[Credentials | None, bool]:
+        """See `RequestBroker`."""
         target = str(self._cached.request.target.authority)
         future = self._broker.request_permit(credentials, target)
         has_waited = not future.done()
         permitted = await wait_for_desk(self._downstream, self._lease, future)
-        return Permit(permitted if isinstance(permitted, Credentials) else None, has_waited)
+        return permitted if isinstance(permitted, Credentials) else None, has_waited
 
     async def await_preconnect(self, credentials: Credentials) -> bool:
-        """Register the demand for an authenticated connection, and wait for the end of a preconnect
-        that is in progress. Return False if there is none.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
+        """See `RequestBroker`."""
         self._lease.register_demand(credentials)
         return await self._lease.wait_for_preconnect()
 
     def report_lost(self, credentials: Credentials) -> None:
-        """Report a login that was sent on a lost connection."""
+        """See `RequestBroker`."""
         self._broker.report(credentials, NoVerdict("the connection was lost"))
 
     def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
@@ -94,11 +77,11 @@ class StreamRequestBroker:
             self._lease.report_captive_portal(url)
 
     def end_attempt(self) -> None:
-        """Report to the preconnector that this request is authenticated or has failed."""
+        """See `RequestBroker`."""
         self._lease.end_authentication()
 
     def handshake_done(self, credentials: Credentials) -> None:
-        """Report to the preconnector that this request needed several messages."""
+        """See `RequestBroker`."""
         self._lease.record_handshake(credentials)
 
     def _hand_over(self, login: PendingLogin) -> bool:
@@ -137,8 +120,8 @@ async def wait_for_desk(
     an idle connection open.
 
     Args:
-        downstream: The client's side of the request.
-        lease: The lease of the upstream connection.
+        downstream: The client side of the request.
+        lease: The lease of the request.
         future: The future returned by `CredentialBroker.challenged` or
             `CredentialBroker.request_permit`.
 

@@ -36,22 +36,17 @@ from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
-from trayproxy.http.request import Request, request_target, write_request
+from trayproxy.http.request import Request
 from trayproxy.http.response import Response
 
+CONTENT_TOO_SLOW = "its content did not come in time"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """The interim response to ask a client for content to be covered by the credentials (RFC 9110,
 section 10.1.1)."""
 
 
 class StreamAuthPort:
-    """The connections and messages of one request; see `AuthPort`.
-
-    Attributes:
-        login_was_sent: True if the login of the attempt was sent and may have cost a log-on.
-        detector: Decides which responses are refusals.
-        is_sent: True if the fast path has sent the request, and its response is still to be read.
-    """
+    """The connections and messages of one request; see `AuthPort`."""
 
     __slots__ = (
         "_acquired",
@@ -101,12 +96,12 @@ class StreamAuthPort:
 
     @property
     def route(self) -> Route:
-        """The route of the request."""
+        """See `AuthPort`."""
         return self._lease.route
 
     @property
     def progress(self) -> Progress:
-        """How much of the request was read and sent."""
+        """See `AuthPort`."""
         writer = self._writer
         return Progress(
             writer.started,
@@ -118,13 +113,12 @@ class StreamAuthPort:
 
     @property
     def content(self) -> bytes | None:
-        """The whole content of the request; None if it was not read completely, or is not in
-        memory."""
+        """See `AuthPort`."""
         return self._writer.whole_content()
 
     @property
     def end_point(self) -> bytes:
-        """The channel binding of the connection obtained last; empty without TLS."""
+        """See `AuthPort`."""
         return self._acquired.stream.end_point if self._acquired is not None else b""
 
     # --- connections ---
@@ -137,7 +131,7 @@ class StreamAuthPort:
         on_trial: bool = False,
         challenge_first: bool = False,
     ) -> ConnectionFacts:
-        """Return the connection for a message with these credentials; see `AuthPort`."""
+        """See `AuthPort`."""
         upstream = self._acquired
         if upstream is None or not self.is_sent:
             before = self._downstream.upstream
@@ -159,12 +153,11 @@ class StreamAuthPort:
         self.login_was_sent = True
 
     def _facts(self, upstream: UpstreamConnection) -> ConnectionFacts:
-        """Return the state of the connection in use."""
         was_used = upstream.response_count > 0
         return ConnectionFacts(self._number, upstream.is_authenticated, was_used)
 
     def open_connection(self) -> ConnectionFacts | None:
-        """Return the connection in use; None if there is none or it is closed."""
+        """See `AuthPort`."""
         upstream = self._downstream.upstream
         if upstream is None:
             return None
@@ -174,19 +167,18 @@ class StreamAuthPort:
         return None
 
     def drop(self) -> None:
-        """Close the connection in use."""
+        """See `AuthPort`."""
         self._downstream.drop_upstream()
 
     def mark_authenticated(self, credentials: Credentials) -> None:
-        """Mark the connection in use as authenticated with these credentials."""
+        """See `AuthPort`."""
         upstream = self._downstream.upstream
         assert upstream is not None
         upstream.key = upstream.key._replace(authenticated_as=credentials.login_id)
         upstream.credentials = credentials
 
     def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
-        """Report that the next hop closed the connection instead of responding, and return the
-        error to raise."""
+        """See `AuthPort`."""
         if was_unused:
             self._lease.record_silence()
         self._lease.report_failure(CONNECTION_CLOSED)
@@ -195,8 +187,7 @@ class StreamAuthPort:
     # --- messages ---
 
     async def send(self, message: Message) -> Response:
-        """Send a message on the connection in use and return the head of its final response; see
-        `AuthPort`."""
+        """See `AuthPort`."""
         writer, downstream, upstream = self._writer, self._downstream, self._downstream.upstream
         assert upstream is not None
         reader = self._start(message, upstream)
@@ -213,7 +204,7 @@ class StreamAuthPort:
             raise reader.reject_response(error) from error
         except TimeoutError as error:
             if writer.waits_for_client:
-                raise RequestBodyError(408, "its content did not come in time") from error
+                raise RequestBodyError(408, CONTENT_TOO_SLOW) from error
             raise _time_out(downstream, self._lease, self._cached.request) from error
         finally:
             downstream.pending_credentials = None
@@ -231,8 +222,7 @@ class StreamAuthPort:
             if downstream.take_timeout():
                 raise _time_out(downstream, self._lease, self._cached.request)
             return reader
-        via = self._context.own_address.via
-        head = _write_head(message, self._cached, self._lease.route, upstream.key, via)
+        head = self._write_head(message, upstream.key)
         if not message.has_content:
             writer.start_without_content(upstream.stream, head)
             if message.is_own:
@@ -244,16 +234,26 @@ class StreamAuthPort:
         writer.start(upstream.stream, head)
         return reader
 
+    def _write_head(self, message: Message, key: PoolKey) -> bytes:
+        """Return the head of a message; it is the same each time for the same credentials.
+
+        Args:
+            message: The message.
+            key: The pool key of the connection.
+        """
+        cached, route, withheld = self._cached, self._lease.route, message.withheld
+        is_cacheable = message.leg is None and message.request is cached.request
+        if is_cacheable and cached.was_sent_with(route, message.credentials, key, withheld):
+            return cached.wire
+        wire = message.write_head(self._context.own_address.via, direct=route.is_direct)
+        if is_cacheable:
+            cached.store_sent(wire, route, message.credentials, key, withheld)
+        return wire
+
     def challenges_in(
         self, response: Response, method: bytes, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
-        """Return the challenges of a refusal; None if the response is not a refusal. A refusal
-        records the site as requiring a login.
-
-        Raises:
-            RequestRefusedError: The response comes from a site, which may not require a proxy
-                login.
-        """
+        """See `AuthPort`. A refusal records the site as requiring a login."""
         route, site = self._lease.route, self._cached.request.target.authority
         upstream_id = route.upstream_id
         if response.status == 407 and route.is_direct:
@@ -289,12 +289,7 @@ class StreamAuthPort:
             self._lease.auth.exempt_sites.note_served(route.upstream_id, site)
 
     async def drain(self, response: Response, method: bytes, *, in_handshake: bool) -> bool:
-        """Read and discard the content of a response. Return True if the connection can carry the
-        next message.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
+        """See `AuthPort`."""
         upstream, context = self._downstream.upstream, self._context
         assert upstream is not None
         limits = context.limits
@@ -310,24 +305,33 @@ class StreamAuthPort:
         )
 
     async def send_continue(self) -> None:
-        """Send the client a 100 response to ask for its content."""
+        """See `AuthPort`."""
         await self._downstream.deliver(CONTINUE)
 
     async def read_content(self) -> None:
-        """Read the content of the request until it is complete or too large for `content`; see
-        `AuthPort`."""
-        await _read_content(self._writer, self._downstream)
+        """See `AuthPort`. A client also times out if it sends only single octets now and then."""
+        writer, downstream = self._writer, self._downstream
+        limits, due_at = self._context.limits, 0
+        while not writer.body_done and writer.may_have_whole_content:
+            try:
+                if writer.read_ahead():
+                    continue
+            except MessageError as error:
+                raise RequestBodyError(error.status, str(error)) from None
+            if writer.octets_read >= due_at:
+                due_at = writer.octets_read + limits.min_body_octets
+                downstream.set_deadline(limits.body_s)
+            try:
+                await IoWait(downstream.events(READ, None, 0))
+            except TimeoutError as error:
+                raise RequestBodyError(408, CONTENT_TOO_SLOW) from error
+        downstream.clear_deadline()
         self.open_connection()
 
     async def run_step(
         self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
-        """Return the next step of a handshake. A blocking step runs in a thread, and the client may
-        disconnect meanwhile.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
+        """See `AuthPort`."""
         if not (credentials.scheme.blocks and credentials.authenticator.blocks):
             return handshake.step(challenges)
         future = self._lease.auth.handshake_threads.run(handshake, challenges)
@@ -338,37 +342,6 @@ class StreamAuthPort:
         finally:
             future.cancel()
         return SERVER_SILENT if woken == TIMED_OUT else future.result()
-
-
-def _write_head(
-    message: Message, cached: CachedRequest, route: Route, key: PoolKey, via: bytes
-) -> bytes:
-    """Return the head of a message; it is the same each time for the same credentials.
-
-    Args:
-        message: The message.
-        cached: The request of the exchange, with the head last written for it.
-        route: The route of the request.
-        key: The pool key of the connection.
-        via: The pseudonym of TrayProxy in Via.
-    """
-    request, withheld = message.request, message.withheld
-    is_cacheable = message.leg is None and request is cached.request
-    if is_cacheable and cached.was_sent_with(route, message.credentials, key, withheld):
-        return cached.wire
-    value = message.leg or None
-    if message.carried is not None and message.leg is None:
-        value = message.carried.header_value(request.method, request_target(request))
-    wire = write_request(
-        request,
-        via=via,
-        credentials=value,
-        direct=route.is_direct,
-        request_keep_alive=message.keeps_connection,
-    )
-    if is_cacheable:
-        cached.store_sent(wire, route, message.credentials, key, withheld)
-    return wire
 
 
 def _time_out(
@@ -397,32 +370,6 @@ def _time_out(
     page = no_response(route.upstream.host, limit, through_upstream=True)
     lease.report_failure(page)
     return RequestRefusedError(page)
-
-
-async def _read_content(writer: RequestWriter, downstream: Downstream) -> None:
-    """Read the content of a request until it is complete or too large to be returned whole. A
-    client also times out if it sends only single octets now and then.
-
-    Raises:
-        RequestBodyError: The content is malformed, or does not arrive in time.
-        ClientGoneError: The client disconnected before the content was complete.
-        OSError: The client's connection failed.
-    """
-    limits, due_at = downstream.context.limits, 0
-    while not writer.body_done and writer.may_have_whole_content:
-        try:
-            if writer.read_ahead():
-                continue
-        except MessageError as error:
-            raise RequestBodyError(error.status, str(error)) from None
-        if writer.octets_read >= due_at:
-            due_at = writer.octets_read + limits.min_body_octets
-            downstream.set_deadline(limits.body_s)
-        try:
-            await IoWait(downstream.events(READ, None, 0))
-        except TimeoutError as error:
-            raise RequestBodyError(408, "its content did not come in time") from error
-    downstream.clear_deadline()
 
 
 def stream_exchange(

@@ -87,38 +87,6 @@ class ConnectionServices:
     count_unanswered: Callable[[Credentials], int]
 
 
-class SilenceTimer:
-    """Measures how long a next hop has sent no response while a login is pending."""
-
-    __slots__ = ("_responses", "_since")
-
-    def __init__(self, responses: int, now: float) -> None:
-        """Start to measure.
-
-        Args:
-            responses: The number of responses of the next hop so far.
-            now: The event loop's time.
-        """
-        self._responses = responses
-        self._since = now
-
-    def is_over(self, responses: int, now: float, limit_s: float) -> bool:
-        """Return True once after the time limit without a response; start again at each response.
-
-        Args:
-            responses: The number of responses of the next hop so far.
-            now: The event loop's time.
-            limit_s: The time limit in seconds.
-        """
-        if self._responses != responses:
-            self._responses, self._since = responses, now
-            return False
-        if now - self._since < limit_s:
-            return False
-        self._since = inf
-        return True
-
-
 class ClientConnection(Work[AcceptedConnection]):
     """A client connection: serves one request after another until a tunnel or the end.
 
@@ -140,7 +108,7 @@ class ClientConnection(Work[AcceptedConnection]):
         self.tunnel: Tunnel | None = None
         self.sent: SentRequest | None = None
         self._request_loop: RequestLoop | None = None
-        self._silence: SilenceTimer | None = None
+        self._silence: tuple[int, float] | None = None
 
     create = staticmethod(AcceptedConnection)
 
@@ -340,16 +308,20 @@ class ClientConnection(Work[AcceptedConnection]):
         )
 
     def _report_overdue_response(self, upstream: UpstreamConnection) -> None:
-        """Report to the desk if a login is pending and the next hop sends no responses at all."""
+        """Report to the desk if a login is pending and the next hop sends no responses at all.
+
+        `_silence` is the number of its responses and the time since there are no more.
+        """
         context, credentials = self.downstream.context, self.unanswered_credentials
         route = upstream.route
         if credentials is None or route is None:
             self._silence = None
             return
         now, responses = context.loop.time(), route.activity.responses
-        if self._silence is None:
-            self._silence = SilenceTimer(responses, now)
-        elif self._silence.is_over(responses, now, context.limits.silent_upstream_s):
+        if self._silence is None or self._silence[0] != responses:
+            self._silence = responses, now
+        elif now - self._silence[1] >= context.limits.silent_upstream_s:
+            self._silence = responses, inf  # Report once, until there is a response.
             count = self._services.count_unanswered(credentials)
             context.broker.report(credentials, SilentUpstream(count))
 
