@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
 
@@ -93,6 +94,7 @@ class OwnAddress:
         return own or target.host.rstrip(".") == "localhost"
 
 
+@dataclass(eq=False, slots=True)
 class EngineContext:
     """The objects shared by all requests of an engine.
 
@@ -113,58 +115,25 @@ class EngineContext:
         closing: True once the engine is closing: connections end after their current response.
     """
 
-    __slots__ = (
-        "broker",
-        "caches",
-        "closing",
-        "connector",
-        "counters",
-        "failover",
-        "limits",
-        "loop",
-        "observer",
-        "own_address",
-        "pipe_pool",
-        "poller",
-        "pool",
-        "route_for",
-    )
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        limits: EngineLimits,
-        broker: CredentialBroker,
-        route_for: RouteFor,
-        observer: UpstreamObserver,
-        own_address: OwnAddress,
-        poller: Poller,
-        pool: Pool,
-    ) -> None:
-        """Create the context of an engine; see the attributes for the arguments."""
-        self.loop = loop
-        self.limits = limits
-        self.broker = broker
-        self.route_for = route_for
-        self.observer = observer
-        self.own_address = own_address
-        self.poller = poller
-        self.pool = pool
-        self.failover = Failover(loop.time, limits)
-        self.connector = Connector(loop, limits, broker, own_address.is_among)
-        self.caches = HeadCaches()
-        self.pipe_pool = PipePool()
-        self.counters = Counters()
-        self.closing = False
+    loop: asyncio.AbstractEventLoop
+    limits: EngineLimits
+    broker: CredentialBroker
+    route_for: RouteFor
+    observer: UpstreamObserver
+    own_address: OwnAddress
+    poller: Poller
+    pool: Pool
+    failover: Failover
+    connector: Connector
+    caches: HeadCaches = field(default_factory=HeadCaches)
+    pipe_pool: PipePool = field(default_factory=PipePool)
+    counters: Counters = field(default_factory=Counters)
+    closing: bool = False
 
     @property
     def via(self) -> bytes:
         """The pseudonym of TrayProxy in Via."""
         return self.own_address.via
-
-    def start_closing(self) -> None:
-        """Close each connection after its current response."""
-        self.closing = True
 
     def close(self) -> None:
         """Close the idle connections, the poller and the pipes."""

@@ -25,6 +25,8 @@ from trayproxy.engine.server.executor import LoopExecutor
 from trayproxy.engine.server.fd_reserve import DescriptorReserve
 from trayproxy.engine.server.listener import Listeners
 from trayproxy.engine.server.refused_connections import RefusedConnections
+from trayproxy.engine.upstream.connector import Connector
+from trayproxy.engine.upstream.failover import Failover
 from trayproxy.engine.upstream.pool import Pool
 from trayproxy.engine.upstream.route import RouteFor
 
@@ -74,17 +76,19 @@ class Engine:
             host: The IP address to listen on.
             port: The port to listen on; 0 for any free port.
         """
-        limits = parts.limits
-        poller = open_poller(loop)
+        limits, broker = parts.limits, parts.broker
+        poller, own_address = open_poller(loop), OwnAddress(host, port)
         self.context = context = EngineContext(
             loop,
             limits,
-            parts.broker,
+            broker,
             parts.route_for,
             parts.observer,
-            OwnAddress(host, port),
+            own_address,
             poller,
             Pool(loop, limits, poller, self.check_for_suspend),
+            Failover(loop.time, limits),
+            Connector(loop, limits, broker, own_address.is_among),
         )
         detector = ChallengeDetector()
         self._late_verdicts = LateVerdicts(context, detector, self._count_unanswered)
@@ -174,7 +178,7 @@ class Engine:
         """Stop listening, wait for running transfers up to the limit `shutdown_s`, and release
         everything."""
         context = self.context
-        context.start_closing()
+        context.closing = True
         if self._stale_timer is not None:
             self._stale_timer.cancel()
         self._listeners.close()

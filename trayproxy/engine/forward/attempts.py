@@ -29,8 +29,6 @@ def refusal_page(refusal: Refusal) -> ErrorPage:
 class Attempts:
     """Chooses the attempts of one request, with the credentials of the desk."""
 
-    __slots__ = ("_auth", "_broker", "_downstream", "_lease", "_pending_request", "_request")
-
     def __init__(
         self,
         downstream: ClientDownstream,

@@ -56,21 +56,6 @@ class Forwarder:
     meantime does not affect the request.
     """
 
-    __slots__ = (
-        "_attempts",
-        "_auth",
-        "_cached",
-        "_client",
-        "_context",
-        "_dead",
-        "_downstream",
-        "_failure",
-        "_lease",
-        "_relay",
-        "_request",
-        "_sent",
-    )
-
     def __init__(
         self,
         downstream: ClientDownstream,

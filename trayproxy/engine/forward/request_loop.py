@@ -44,20 +44,6 @@ class RequestLoop:
         task: Runs the loop.
     """
 
-    __slots__ = (
-        "_auth",
-        "_client",
-        "_context",
-        "_downstream",
-        "_head_started",
-        "_sent",
-        "_undelivered",
-        "is_between_requests",
-        "is_idle",
-        "task",
-        "tunnel",
-    )
-
     def __init__(
         self,
         downstream: ClientDownstream,

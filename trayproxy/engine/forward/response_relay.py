@@ -32,8 +32,6 @@ side blocks."""
 class ResponseRelay(ResponseReader):
     """Reads the responses to one request of a client, and relays the final response."""
 
-    __slots__ = ()
-
     _context: EngineContext
     _downstream: ClientDownstream
 
@@ -119,9 +117,7 @@ class ResponseRelay(ResponseReader):
         match response.framing:
             case Length(octets) if response.status not in (401, NETWORK_AUTHENTICATION_REQUIRED):
                 confirms_login = evidence(response, self._request) is not Evidence.NONE
-                entry = CachedResponse(
-                    head, octets, has_date=has_date, confirms_login=confirms_login
-                )
+                entry = CachedResponse(head, octets, has_date, confirms_login)
                 self._context.caches.responses.store(self._raw_head, entry, len(self._raw_head))
 
     async def _relay_body(

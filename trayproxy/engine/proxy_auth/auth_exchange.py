@@ -44,18 +44,6 @@ MAX_LOST_CONNECTIONS = 1
 class AuthExchange:
     """Sends one request, with or without a login, until there is a response or a refusal."""
 
-    __slots__ = (
-        "_attempt",
-        "_broker",
-        "_is_probing_idle",
-        "_legs",
-        "_messages",
-        "_permitted",
-        "_port",
-        "_route",
-        "_was_challenged_again",
-    )
-
     def __init__(self, port: AuthPort, broker: RequestBroker, request: Request) -> None:
         """Prepare the exchange for one request.
 

@@ -81,16 +81,6 @@ class AuthMessages:
         last_challenge: The last refusal of the request; None before the first refusal.
     """
 
-    __slots__ = (
-        "_expectation",
-        "_port",
-        "has_content",
-        "is_on_trial",
-        "is_sent_once",
-        "last_challenge",
-        "request",
-    )
-
     def __init__(self, port: AuthPort, request: Request) -> None:
         """Prepare the messages for one request.
 

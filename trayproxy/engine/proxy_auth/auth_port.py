@@ -237,8 +237,6 @@ class RequestBroker:
     attempt, and reports the outcome after it; it uses no connection authenticated ahead of need.
     """
 
-    __slots__ = ()
-
     def is_superseded(self, credentials: Credentials) -> bool:
         """Return True if the desk no longer hands out this login: it was refused to another request
         or replaced."""

@@ -16,8 +16,6 @@ class ExemptSites:
     """The exempt sites of all upstreams. If there are too many, the least recently served site is
     dropped."""
 
-    __slots__ = ("_sites",)
-
     def __init__(self) -> None:
         self._sites: dict[tuple[UpstreamId, Authority], None] = {}
 

@@ -35,8 +35,6 @@ class HandshakeLegs:
         last_sent: The login of the last leg sent; None before the first leg.
     """
 
-    __slots__ = ("_broker", "_messages", "_port", "last_sent")
-
     def __init__(self, port: AuthPort, broker: RequestBroker, messages: AuthMessages) -> None:
         """Prepare the handshakes of one attempt.
 

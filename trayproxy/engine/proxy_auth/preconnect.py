@@ -67,8 +67,6 @@ def preconnect_request(target: Authority) -> Request:
 class PreconnectLease(UpstreamLease):
     """The lease of an upstream connection by a preconnect."""
 
-    __slots__ = ()
-
     async def wait(self, io_wait: IoWait, *, is_parked: bool = False) -> int:
         """Wait for an event. There is no client to watch."""
         return await io_wait

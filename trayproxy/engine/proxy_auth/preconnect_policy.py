@@ -18,6 +18,7 @@ network has another key.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 
@@ -43,6 +44,7 @@ MAX_KEYS = 64
 """The most pool keys to remember. Keys of old logins are never used again."""
 
 
+@dataclass(frozen=True, slots=True)
 class PreconnectOrder:
     """The parameters of a preconnect.
 
@@ -52,12 +54,9 @@ class PreconnectOrder:
         target: The target of a recent request for which the upstream required a login.
     """
 
-    __slots__ = ("credentials", "route", "target")
-
-    def __init__(self, route: Route, credentials: Credentials, target: Authority) -> None:
-        self.route = route
-        self.credentials = credentials
-        self.target = target
+    route: Route
+    credentials: Credentials
+    target: Authority
 
 
 class PreconnectResult(Enum):
@@ -71,6 +70,7 @@ class PreconnectResult(Enum):
     """The preconnect failed for a permanent reason; do not retry for this key."""
 
 
+@dataclass(slots=True)
 class _KeyState:
     """The state of a pool key.
 
@@ -85,24 +85,13 @@ class _KeyState:
         is_given_up: True if no preconnect is to be started any more.
     """
 
-    __slots__ = (
-        "failures",
-        "is_given_up",
-        "is_in_progress",
-        "is_wanted",
-        "not_before",
-        "order",
-        "waiting",
-    )
-
-    def __init__(self) -> None:
-        self.waiting = 0
-        self.order: PreconnectOrder | None = None
-        self.is_wanted = False
-        self.is_in_progress = False
-        self.failures = 0
-        self.not_before = -inf
-        self.is_given_up = False
+    waiting: int = 0
+    order: PreconnectOrder | None = None
+    is_wanted: bool = False
+    is_in_progress: bool = False
+    failures: int = 0
+    not_before: float = -inf
+    is_given_up: bool = False
 
     @property
     def is_idle(self) -> bool:

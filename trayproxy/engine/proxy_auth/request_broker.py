@@ -17,8 +17,6 @@ from trayproxy.engine.transfer.request_writer import ClientGoneError
 class StreamRequestBroker(RequestBroker):
     """The broker of a client's request or of a preconnect."""
 
-    __slots__ = ("_broker", "_cached", "_downstream", "_lease")
-
     def __init__(self, downstream: Downstream, cached: CachedRequest, lease: UpstreamLease) -> None:
         self._cached = cached
         self._broker = downstream.context.broker

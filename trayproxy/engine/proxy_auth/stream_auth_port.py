@@ -48,20 +48,6 @@ section 10.1.1)."""
 class StreamAuthPort:
     """The connections and messages of one request; see `AuthPort`."""
 
-    __slots__ = (
-        "_acquired",
-        "_cached",
-        "_context",
-        "_downstream",
-        "_lease",
-        "_number",
-        "_reader",
-        "_writer",
-        "detector",
-        "is_sent",
-        "login_was_sent",
-    )
-
     def __init__(
         self,
         downstream: Downstream,

@@ -37,19 +37,6 @@ class UpstreamLease:
             client has disconnected; None without such a connection.
     """
 
-    __slots__ = (
-        "_context",
-        "_demand_key",
-        "_downstream",
-        "_preconnect_key",
-        "_request",
-        "_responses_before",
-        "auth",
-        "preferred_route",
-        "route",
-        "unanswered_stream",
-    )
-
     def __init__(
         self,
         downstream: Downstream,

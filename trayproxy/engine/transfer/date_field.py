@@ -20,8 +20,6 @@ def http_date(second: int) -> str:
 class DateField:
     """Formats the Date field line, once per second at most."""
 
-    __slots__ = ("_line", "_now", "_second")
-
     def __init__(self, now: Callable[[], float] = time) -> None:
         self._now = now
         self._second = -1

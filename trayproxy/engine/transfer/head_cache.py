@@ -127,6 +127,7 @@ class CachedRequest:
         self.known_credentials = credentials or withheld
 
 
+@dataclass(eq=False, slots=True)
 class ParsedResponse:
     """A response head and its versions written for clients.
 
@@ -136,13 +137,11 @@ class ParsedResponse:
             True if the response closes the client's connection.
     """
 
-    __slots__ = ("client_heads", "response")
-
-    def __init__(self, response: Response) -> None:
-        self.response = response
-        self.client_heads: dict[tuple[int, bool], bytes] = {}
+    response: Response
+    client_heads: dict[tuple[int, bool], bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
 class CachedResponse:
     """The head of a response to a simple request.
 
@@ -153,13 +152,10 @@ class CachedResponse:
         confirms_login: True if the response confirms the login of the request.
     """
 
-    __slots__ = ("confirms_login", "has_date", "head", "length")
-
-    def __init__(self, head: bytes, length: int, *, has_date: bool, confirms_login: bool) -> None:
-        self.head = head
-        self.length = length
-        self.has_date = has_date
-        self.confirms_login = confirms_login
+    head: bytes
+    length: int
+    has_date: bool
+    confirms_login: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,17 +103,6 @@ class ReaderDownstream(Protocol):
 class ResponseReader:
     """Reads the heads of the responses to one request."""
 
-    __slots__ = (
-        "_cached",
-        "_client",
-        "_context",
-        "_downstream",
-        "_parsed",
-        "_progress_mark",
-        "_raw_head",
-        "_request",
-    )
-
     def __init__(self, downstream: ReaderDownstream, cached: CachedRequest) -> None:
         """Create a reader for the responses to a request.
 
