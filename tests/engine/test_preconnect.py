@@ -615,7 +615,7 @@ def test_a_silent_preconnect_times_out_and_is_not_retried(
 def test_requests_wait_for_a_silent_preconnect_only_briefly(
     start: Start, start_ntlm: StartNtlm, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trayproxy.engine.proxy_auth.single_flight.WAIT_S", 0.2)
+    monkeypatch.setattr("trayproxy.engine.proxy_auth.preconnect.MAX_WAIT_S", 0.2)
     upstream = start_ntlm()
     held = HeldResponse(stack, upstream, "HEAD", "type 1")
     engine = start(office(upstream.port), proving_desk())

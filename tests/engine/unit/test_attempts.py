@@ -69,9 +69,9 @@ class Choice:
             client=SimpleNamespace(socket=client),
             clear_deadline=lambda: None,
         )
-        auth: Any = SimpleNamespace(exempt_sites=self._sites)
-        lease: Any = SimpleNamespace(route=self._route)
-        self.attempts = Attempts(downstream, auth, request, lease)
+        auth = SimpleNamespace(exempt_sites=self._sites)
+        lease: Any = SimpleNamespace(route=self._route, auth=auth)
+        self.attempts = Attempts(downstream, request, lease)
         assert self._route.upstream_id is not None
         self.known = self.broker.known(self._route.upstream_id)
 

@@ -3,7 +3,6 @@
 from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
 from trayproxy.engine.downstream import ClientDownstream
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
-from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthChallenge
 from trayproxy.engine.proxy_auth.request_broker import wait_for_desk
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
@@ -30,23 +29,17 @@ class Attempts:
     """Chooses the attempts of one request, with the credentials of the desk."""
 
     def __init__(
-        self,
-        downstream: ClientDownstream,
-        auth: AuthContext,
-        request: Request,
-        lease: UpstreamLease,
+        self, downstream: ClientDownstream, request: Request, lease: UpstreamLease
     ) -> None:
         """Create the attempts of a request; none is chosen yet.
 
         Args:
             downstream: The client side of the request.
-            auth: The objects shared by all authentication exchanges.
             request: The request.
-            lease: The lease of the upstream connection; its route is the route of the next attempt.
+            lease: The lease of the request; its route is the route of the next attempt.
         """
         self._downstream = downstream
         self._broker = downstream.context.broker
-        self._auth = auth
         self._request = request
         self._lease = lease
         self._pending_request: PendingRequest | None = None
@@ -75,11 +68,10 @@ class Attempts:
             or not route.authenticates_requests
         ):
             return Attempt(known)
-        if isinstance(framing, NoBody):
-            is_repeatable = True
-        else:
-            is_repeatable = isinstance(framing, Length) and framing.octets <= MAX_IN_MEMORY
-        if is_repeatable and self._auth.exempt_sites.has(route.upstream_id, site):
+        is_repeatable = isinstance(framing, NoBody) or (
+            isinstance(framing, Length) and framing.octets <= MAX_IN_MEMORY
+        )
+        if is_repeatable and self._lease.auth.exempt_sites.has(route.upstream_id, site):
             return Attempt(None, withheld=known)
         return Attempt(known)
 

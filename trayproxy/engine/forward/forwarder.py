@@ -30,7 +30,6 @@ from trayproxy.engine.transfer.replay_buffer import MAX_REPLAYABLE, ReplayBuffer
 from trayproxy.engine.transfer.request_writer import RequestWriter
 from trayproxy.engine.transfer.response_reader import (
     RequestBodyError,
-    ResponseReader,
     SignInFirstError,
 )
 from trayproxy.engine.transfer.tunnel import Tunnel
@@ -102,7 +101,7 @@ class Forwarder:
         if route.fallbacks and self._sent is None:
             route = self._context.failover.choose(route) or route
         self._lease = UpstreamLease(self._downstream, self._auth, self._request, preferred, route)
-        self._attempts = Attempts(self._downstream, self._auth, self._request, self._lease)
+        self._attempts = Attempts(self._downstream, self._request, self._lease)
         replay_buffer: ReplayBuffer | None = None
         try:
             framing = self._request.framing
@@ -213,9 +212,7 @@ class Forwarder:
         lease = UpstreamLease(
             downstream, self._auth, cached.request, self._lease.preferred_route, route
         )
-        writer = RequestWriter(self._client, NoBody(), ReplayBuffer(enabled=False))
-        reader = ResponseReader(downstream, cached)
-        exchange = stream_exchange(downstream, cached, lease, reader, writer)
+        exchange = stream_exchange(downstream, cached, lease)
         attempt = Attempt(self._attempts.known_credentials(), needs_new_connection=True)
         wanted: AuthChallenge | None = None
         while True:

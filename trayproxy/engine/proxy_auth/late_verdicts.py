@@ -22,14 +22,12 @@ from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_port import PendingLogin
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector, report_evidence
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
-from trayproxy.engine.transfer.request_writer import RequestWriter
+from trayproxy.engine.transfer.request_writer import writer_without_content
 from trayproxy.engine.transfer.response_reader import ResponseBrokenError, ResponseReader
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
-from trayproxy.http.framing import NoBody
 from trayproxy.http.response import Response
 
 logger = logging.getLogger(__name__)
@@ -183,7 +181,7 @@ class LateVerdicts:
         self, downstream: NullDownstream, unanswered: UnansweredRequest
     ) -> Response:
         """Return the head of the response."""
-        writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(enabled=False))
+        writer = writer_without_content(downstream.client)
         writer.adopt_sent_request(unanswered.connection.stream)
         return await ResponseReader(downstream, unanswered.cached_request).read_head(
             writer, unanswered.connection

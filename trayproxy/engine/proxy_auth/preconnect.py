@@ -44,19 +44,17 @@ from trayproxy.engine.proxy_auth.preconnect_policy import (
     PreconnectPolicy,
     PreconnectResult,
 )
-from trayproxy.engine.proxy_auth.single_flight import SingleFlight
 from trayproxy.engine.proxy_auth.stream_auth_port import stream_exchange
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
-from trayproxy.engine.transfer.request_writer import RequestWriter
-from trayproxy.engine.transfer.response_reader import ResponseReader
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
-from trayproxy.http.framing import NoBody
 from trayproxy.http.request import Request
 from trayproxy.http.target import Authority
 
 logger = logging.getLogger(__name__)
+
+MAX_WAIT_S = 2.0
+"""The most seconds that requests wait for a preconnect in progress."""
 
 
 def preconnect_request(target: Authority) -> Request:
@@ -136,9 +134,7 @@ class Preconnect:
         lease = PreconnectLease(
             downstream, self._auth, cached_request.request, order.route, order.route
         )
-        writer = RequestWriter(downstream.client, NoBody(), ReplayBuffer(enabled=False))
-        reader = ResponseReader(downstream, cached_request)
-        exchange = stream_exchange(downstream, cached_request, lease, reader, writer)
+        exchange = stream_exchange(downstream, cached_request, lease)
         outcome = await exchange.send(Attempt(credentials, needs_new_connection=True))
         if outcome.response is None:
             self._report(outcome.challenge, outcome.credentials or credentials)
@@ -191,7 +187,7 @@ class Preconnector(PreconnectDemand):
         self._context = context
         self._auth = auth
         self._policy = PreconnectPolicy()
-        self._in_progress: SingleFlight[PoolKey] = SingleFlight(context.loop)
+        self._in_progress: dict[PoolKey, tuple[asyncio.Future[None], float]] = {}
         self._ready: dict[PoolKey, ReadyConnection] = {}
         self._bursts = BurstDetector()
         self._timers: dict[PoolKey, asyncio.Handle] = {}
@@ -226,7 +222,9 @@ class Preconnector(PreconnectDemand):
 
     def in_progress(self, key: PoolKey) -> "tuple[asyncio.Future[None], float] | None":
         """See `PreconnectDemand`."""
-        return self._in_progress.wait_for(key)
+        done, wait_until = self._in_progress.get(key, (None, 0.0))
+        wait_s = wait_until - self._context.loop.time()
+        return (done, wait_s) if done is not None and wait_s > 0 else None
 
     @property
     def is_idle(self) -> bool:
@@ -289,7 +287,8 @@ class Preconnector(PreconnectDemand):
         )
         if order is None:
             return
-        self._in_progress.claim(key)
+        wait_until = context.loop.time() + MAX_WAIT_S
+        self._in_progress.setdefault(key, (context.loop.create_future(), wait_until))
         preconnect = Preconnect(context, self._auth, order)
         task = context.loop.create_task(self._authenticate(preconnect))
         self._tasks.add(task)
@@ -327,5 +326,7 @@ class Preconnector(PreconnectDemand):
             self._ready[key] = preconnect.ready
         result = PreconnectResult.FAILED if task.cancelled() else task.result()
         self._policy.preconnect_ended(key, result, self._context.loop.time())
-        self._in_progress.release(key)
+        done, _ = self._in_progress.pop(key, (None, 0.0))
+        if done is not None and not done.done():
+            done.set_result(None)
         self._schedule_check(key)

@@ -26,7 +26,7 @@ from trayproxy.engine.proxy_auth.challenge_detection import has_reached_site
 from trayproxy.engine.proxy_auth.request_broker import StreamRequestBroker
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
-from trayproxy.engine.transfer.request_writer import RequestWriter
+from trayproxy.engine.transfer.request_writer import RequestWriter, writer_without_content
 from trayproxy.engine.transfer.response_reader import (
     RequestBodyError,
     ResponseBrokenError,
@@ -55,19 +55,9 @@ class StreamAuthPort:
         lease: UpstreamLease,
         reader: ResponseReader,
         writer: RequestWriter,
-        sent_on: UpstreamConnection | None = None,
+        sent_on: UpstreamConnection | None,
     ) -> None:
-        """Create the port for one request.
-
-        Args:
-            downstream: The client's side of the request.
-            cached: The head of the request and the values derived from it.
-            lease: The lease of the upstream connection.
-            reader: Reads the responses.
-            writer: Sends the request.
-            sent_on: The connection on which the fast path has already sent the request; None if it
-                was not sent.
-        """
+        """Create the port for one request; see `stream_exchange`."""
         self.login_was_sent = False
         self.is_sent = sent_on is not None
         self.detector = lease.auth.challenge_detector
@@ -362,11 +352,23 @@ def stream_exchange(
     downstream: Downstream,
     cached: CachedRequest,
     lease: UpstreamLease,
-    reader: ResponseReader,
-    writer: RequestWriter,
+    reader: ResponseReader | None = None,
+    writer: RequestWriter | None = None,
     sent_on: UpstreamConnection | None = None,
 ) -> AuthExchange:
-    """Return the authentication exchange of one request; see `StreamAuthPort` for the arguments."""
+    """Return the authentication exchange of one request.
+
+    Args:
+        downstream: The client side of the request.
+        cached: The head of the request and the values derived from it.
+        lease: The lease of the upstream connection.
+        reader: Reads the responses; None for a reader whose responses are not relayed.
+        writer: Sends the request; None for a request without content.
+        sent_on: The connection on which the fast path has already sent the request; None if it
+            was not sent.
+    """
+    reader = reader or ResponseReader(downstream, cached)
+    writer = writer or writer_without_content(downstream.client)
     port = StreamAuthPort(downstream, cached, lease, reader, writer, sent_on)
     broker = StreamRequestBroker(downstream, cached, lease)
     return AuthExchange(port, broker, cached.request)

@@ -3,7 +3,7 @@
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.transfer.replay_buffer import ReplayBuffer
 from trayproxy.http.body import Octets, request_body_reader, write_chunk, write_last_chunk
-from trayproxy.http.framing import Chunked, Framing
+from trayproxy.http.framing import Chunked, Framing, NoBody
 
 PARTS_PER_TURN = 8
 """The number of parts sent before other connections get their turn, if neither side blocks."""
@@ -187,3 +187,8 @@ class RequestWriter:
         octets = framed[0] if len(framed) == 1 else b"".join(framed)
         if octets:
             self._unsent = memoryview(octets)
+
+
+def writer_without_content(client: SocketStream) -> RequestWriter:
+    """Return a writer for a request without content, which needs no replay buffer."""
+    return RequestWriter(client, NoBody(), ReplayBuffer(enabled=False))

@@ -358,7 +358,8 @@ class Connector:
             greeting = negotiate(message, may_sign_in=request.route.may_sign_in)
             signed_in = await run(greeting, limits.handshake_s)
             if credentials is not None and not credentials.is_recently_accepted:
-                self._report_login(credentials, signed_in=signed_in)
+                unused = NoVerdict("the proxy did not ask for it", was_sent=False)
+                self._broker.report(credentials, Accepted() if signed_in else unused)
             await run(connect_to(request.target.host, request.target.port), limits.socks_connect_s)
         except ResponsePendingError as left:
             request.release(stream.descriptor)
@@ -376,14 +377,6 @@ class Connector:
             raise failure from error
         request.release(stream.descriptor)
         return stream
-
-    def _report_login(self, credentials: Credentials, *, signed_in: bool) -> None:
-        if signed_in:
-            self._broker.report(credentials, Accepted())
-        else:
-            self._broker.report(
-                credentials, NoVerdict("the proxy did not ask for it", was_sent=False)
-            )
 
     async def _wait(self, pause: Pause, events: dict[int, int], end: float) -> None:
         """Wait until one of the events occurs.
@@ -410,15 +403,9 @@ def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
     caused by an attacker: nothing is sent, and the problem is reported to the user
     (`UnusableError`).
     """
-    if error.is_connection_lost:
-        return UnreachableError(handshake_error_page(host, error))
-    return UnusableError(handshake_error_page(host, error))
-
-
-def handshake_error_page(host: str, error: HandshakeError) -> ErrorPage:
-    """Return the error page for a failed TLS handshake."""
     page = untrusted if error.is_certificate_error else no_secure_connection
-    return page(host, error.reason)
+    kind = UnreachableError if error.is_connection_lost else UnusableError
+    return kind(page(host, error.reason))
 
 
 def socks_failure(host: str, request: ConnectRequest, error: BaseException) -> Exception | None:
