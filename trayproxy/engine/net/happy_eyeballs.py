@@ -5,6 +5,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import TIMED_OUT, WRITE, IoWait, Pause
@@ -29,7 +30,7 @@ def start_connect(address: Address) -> socket.SocketType:
     code = attempt.connect_ex(sockaddr)
     if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
         attempt.close()
-        raise OSError(code, os.strerror(code))
+        raise _error(code)
     return attempt
 
 
@@ -42,8 +43,8 @@ def is_connected(connection: socket.SocketType) -> bool:
     return True
 
 
-def _timed_out() -> OSError:
-    return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
 
 
 def _more_informative(one: OSError | None, other: OSError) -> OSError:
@@ -64,6 +65,31 @@ def _more_informative(one: OSError | None, other: OSError) -> OSError:
     return other if one is None or rank(other) >= rank(one) else one
 
 
+class _Attempts:
+    """The connection attempts in progress.
+
+    Attributes:
+        sockets: The connecting sockets by descriptor, each with the time when its attempt fails.
+        failure: The most informative error so far; None without an error.
+    """
+
+    def __init__(self, release: Callable[[int], None]) -> None:
+        self.sockets: dict[int, tuple[socket.SocketType, float]] = {}
+        self.failure: OSError | None = None
+        self._release = release
+
+    def take(self, descriptor: int) -> socket.SocketType:
+        """Return the socket of an attempt, which ends here."""
+        self._release(descriptor)
+        return self.sockets.pop(descriptor)[0]
+
+    def fail(self, descriptors: list[int], error: OSError) -> None:
+        """Close the sockets of failed attempts."""
+        for descriptor in descriptors:
+            self.take(descriptor).close()
+            self.failure = _more_informative(self.failure, error)
+
+
 async def connect(
     addresses: tuple[Address, ...],
     pause: Pause,
@@ -76,64 +102,48 @@ async def connect(
 
     Args:
         addresses: The addresses in order of preference.
-        pause: Waits for an `IoWait`.
-        release: Called with each registered descriptor before the descriptor is closed or
-            returned.
-        limits: The time limits.
-        now: The clock of the event loop.
+        release: Called with each registered descriptor before it is closed or returned.
         connecting: A socket already connecting to the first address.
 
     Raises:
         OSError: No address has answered. The most informative error; `TimeoutError` if there were
             no errors.
     """
-    queue = deque(addresses)
-    attempts: dict[int, tuple[socket.SocketType, float]] = {}
-    failure: OSError | None = None
-    end = now() + limits.connect_total_s
-    next_start = 0.0
+    queue, attempts, timed_out = deque(addresses), _Attempts(release), _error(errno.ETIMEDOUT)
+    sockets, end, next_start = attempts.sockets, now() + limits.connect_total_s, 0.0
     if connecting is not None and connecting.fileno() >= 0:
         queue.popleft()
-        attempts[connecting.fileno()] = (connecting, now() + limits.connect_s)
+        sockets[connecting.fileno()] = (connecting, now() + limits.connect_s)
         next_start = now() + limits.connection_attempt_delay_s
-
-    def close_attempt(descriptor: int) -> None:
-        release(descriptor)
-        attempts.pop(descriptor)[0].close()
-
     try:
-        while queue or attempts:
-            if queue and (not attempts or now() >= next_start):
+        while queue or sockets:
+            if queue and (not sockets or now() >= next_start):
                 try:
                     attempt = start_connect(queue.popleft())
                 except OSError as error:
-                    failure = _more_informative(failure, error)
+                    attempts.failure = _more_informative(attempts.failure, error)
                     continue
                 if is_connected(attempt):
                     return attempt
-                attempts[attempt.fileno()] = (attempt, now() + limits.connect_s)
+                sockets[attempt.fileno()] = (attempt, now() + limits.connect_s)
                 next_start = now() + limits.connection_attempt_delay_s
                 continue
-            soonest = min(limit for _, limit in attempts.values())
+            soonest = min(limit for _, limit in sockets.values())
             wake = min(end, soonest, next_start if queue else end)
-            events = dict.fromkeys(attempts, WRITE)
-            ready = await pause(IoWait(events, timeout=max(0.0, wake - now())))
+            wait = IoWait(dict.fromkeys(sockets, WRITE), timeout=max(0.0, wake - now()))
+            ready = await pause(wait)
             if ready == TIMED_OUT:
-                if now() >= end:
-                    failure = _more_informative(failure, _timed_out())
+                moment = inf if now() >= end else now()
+                late = [number for number, (_, limit) in sockets.items() if moment >= limit]
+                attempts.fail(late, timed_out)
+                if moment == inf:
                     break
-                for descriptor, (_, limit) in list(attempts.items()):
-                    if now() >= limit:
-                        close_attempt(descriptor)
-                        failure = _more_informative(failure, _timed_out())
-            elif ready in attempts:
-                code = attempts[ready][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            elif ready in sockets:
+                code = sockets[ready][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code == 0:
-                    release(ready)
-                    return attempts.pop(ready)[0]
-                close_attempt(ready)
-                failure = _more_informative(failure, OSError(code, os.strerror(code)))
-        raise failure or _timed_out()
+                    return attempts.take(ready)
+                attempts.fail([ready], _error(code))
+        raise attempts.failure or timed_out
     finally:
-        for descriptor in list(attempts):
-            close_attempt(descriptor)
+        for descriptor in list(sockets):
+            attempts.take(descriptor).close()

@@ -36,86 +36,57 @@ class HandshakeLegs:
     """
 
     def __init__(self, port: AuthPort, broker: RequestBroker, messages: AuthMessages) -> None:
-        """Prepare the handshakes of one attempt.
-
-        Args:
-            port: The connections of the exchange.
-            broker: The decisions of the desk.
-            messages: The messages of the exchange.
-        """
         self._port = port
         self._broker = broker
         self._messages = messages
         self.last_sent: PendingLogin | None = None
 
     async def run(self, first: ConnectionFacts, credentials: Credentials) -> AuthOutcome | None:
-        """Send the legs of a handshake until there is a response or a verdict.
-
-        Args:
-            first: The connection in use, for the first leg.
-            credentials: The credentials.
-
-        Returns:
-            None if the request must be sent again with the challenges now known.
+        """Send the legs of a handshake until there is a response or a verdict. Return None if the
+        request must be sent again with the challenges now known.
 
         Raises:
             AttemptBrokenError: The connection was closed, and the handshake is incomplete.
             LoginSupersededError: The login was refused to another request in the meantime.
             RequestRefusedError: There is no response.
         """
-        port, messages = self._port, self._messages
+        messages, is_bound, legs = self._messages, credentials.scheme.binds_connection, 0
         handshake, step = await self._begin(credentials)
         is_borrowed = messages.last_challenge is None  # The challenge is of another request's 407.
         is_premature = isinstance(step, Verdict) or (messages.has_content and not step.with_content)
         if is_premature and is_borrowed:
             return await messages.send_without_login(first, step)
-        is_bound, legs = credentials.scheme.binds_connection, 0
         while isinstance(step, Leg):
             legs += 1
             connection = await self._connection_for(step, credentials)
-            is_other_connection = not messages.was_challenged_on(connection)
-            self.last_sent = PendingLogin(
-                credentials,
-                messages.is_on_trial,
-                None if is_bound else handshake,
-                is_other_connection,
-            )
+            is_other = not messages.was_challenged_on(connection)
+            classifier = None if is_bound else handshake
+            self.last_sent = PendingLogin(credentials, messages.is_on_trial, classifier, is_other)
             response = await messages.send_leg(credentials, step)
-            if not messages.is_challenge(
-                connection, response, credentials if step.credentials else None
-            ):
+            carried = credentials if step.credentials else None
+            if not messages.is_challenge(connection, response, carried):
                 handshake.finish(response.fields)
-                result = await self._accepted(credentials, step, response)
-                if result.login_was_accepted and legs > 1:
-                    self._broker.handshake_done(credentials)
-                return result
+                return await self._accepted(credentials, step, response, is_first=legs == 1)
             is_open = await messages.discard(
                 response,
                 in_handshake=is_bound and step.credentials != b"",
                 was_whole=step.with_content or not messages.has_content,
             )
-            step = (
-                ENDLESS_HANDSHAKE
-                if legs == MAX_LEGS
-                else await port.run_step(credentials, handshake, messages.challenges)
-            )
-            if (
-                isinstance(step, Leg)
-                and is_borrowed
-                and not is_open
-                and self._may_be_unknown_nonce(credentials)
-            ):
+            step = ENDLESS_HANDSHAKE
+            if legs < MAX_LEGS:
+                step = await self._port.run_step(credentials, handshake, messages.challenges)
+            may_probe = isinstance(step, Leg) and is_borrowed and not is_open
+            if may_probe and self._may_be_unknown_nonce(credentials):
                 is_borrowed = False
-                first = await port.acquire(credentials, fresh=True)
-                if await probe_by_head(port, messages, first):
+                if await self._obtained_nonce(credentials):
                     handshake, step = await self._begin(credentials)
             if isinstance(step, Verdict):
-                step = step.on_other_connection() if is_other_connection else step
+                step = step.on_other_connection() if is_other else step
                 if step.lacks_content:
                     handshake, step = await self._begin(credentials)
         if is_bound:
             # The handshake is incomplete: Squid accepts no other handshake on this connection.
-            port.drop()
+            self._port.drop()
         return AuthOutcome(challenge=AuthChallenge(messages.challenges, step))
 
     async def _begin(self, credentials: Credentials) -> tuple[Handshake, Leg | Verdict]:
@@ -157,13 +128,15 @@ class HandshakeLegs:
         return connection
 
     async def _accepted(
-        self, credentials: Credentials, leg: Leg, response: Response
+        self, credentials: Credentials, leg: Leg, response: Response, *, is_first: bool
     ) -> AuthOutcome:
         """Return the response to an accepted leg, or the response to the complete request."""
         port, messages = self._port, self._messages
         if leg.with_content and leg.credentials:
             if credentials.scheme.binds_connection:
                 port.mark_authenticated(credentials)
+            if not is_first:
+                self._broker.handshake_done(credentials)
             return AuthOutcome(response, login_was_accepted=True)
         if leg.with_content or not messages.has_content:
             return AuthOutcome(response)
@@ -176,6 +149,11 @@ class HandshakeLegs:
             return AuthOutcome(response)
         port.drop()
         return AuthOutcome(challenge=AuthChallenge(messages.challenges, SPORADIC_CHALLENGE))
+
+    async def _obtained_nonce(self, credentials: Credentials) -> bool:
+        """Return True if a HEAD request on a new connection has obtained a challenge."""
+        connection = await self._port.acquire(credentials, fresh=True)
+        return await probe_by_head(self._port, self._messages, connection)
 
     def _may_be_unknown_nonce(self, credentials: Credentials) -> bool:
         """Return True if the last 407 may mean that the proxy does not know the nonce, rather than

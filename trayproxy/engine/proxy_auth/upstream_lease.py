@@ -21,11 +21,6 @@ CLIENT_CHECK_INTERVAL_S = 0.5
 it."""
 
 
-def _authenticated_key(key: PoolKey, credentials: Credentials) -> PoolKey:
-    """Return the pool key of the connections authenticated with this login."""
-    return key._replace(authenticated_as=credentials.login_id)
-
-
 class UpstreamLease:
     """The use of a connection to the next hop by one request.
 
@@ -45,7 +40,6 @@ class UpstreamLease:
         preferred_route: Route,
         route: Route,
     ) -> None:
-        """Create a lease without a connection."""
         self.auth = auth
         self.route = route
         self.preferred_route = preferred_route
@@ -66,21 +60,11 @@ class UpstreamLease:
         challenge_first: bool = False,
         before_login: Callable[[], None] = lambda: None,
     ) -> UpstreamConnection:
-        """Return a connection to the next hop for a request with these credentials.
+        """Return a connection to the next hop for a request; see `AuthPort.acquire`.
 
-        Args:
-            credentials: The credentials of the request; None for a request without a login.
-            fresh: True to open a new connection.
-            on_trial: True to avoid idle connections, which may be dead: a login on trial is sent
-                only once.
-            challenge_first: True to use an idle connection nevertheless, even for a tunnel, because
-                a new challenge is obtained on it before the credentials are sent. Behind a load
-                balancer, the idle connection leads to the proxy with the challenge for this
-                request.
-            before_login: Called before a login is sent while connecting.
-
-        Raises:
-            RequestRefusedError: No connection can be opened.
+        With `challenge_first`, an idle connection is used even for a tunnel: behind a load
+        balancer, it leads to the proxy with the challenge for this request. `before_login` is
+        called before a login is sent while connecting.
         """
         downstream, pool = self._downstream, self._context.pool
         pool.check_for_suspend()
@@ -119,13 +103,16 @@ class UpstreamLease:
             current.stream.close()
 
     def _pool_key(self, credentials: Credentials | None) -> PoolKey:
-        """Return the pool key of the unauthenticated connections for requests with these
-        credentials."""
+        """Return the key of the unauthenticated connections for requests with these credentials."""
         epoch = self._context.pool.epoch
         name = self.route.connection_name(self._request.target.authority)
         if credentials is None:
             return PoolKey(name, epoch=epoch)
         return PoolKey(name, credentials.upstream_id.profile_id, credentials.generation, epoch)
+
+    def _authenticated_key(self, credentials: Credentials) -> PoolKey:
+        """Return the key of the connections authenticated with this login."""
+        return self._pool_key(credentials)._replace(authenticated_as=credentials.login_id)
 
     def _may_carry(
         self, connection: UpstreamConnection, key: PoolKey, credentials: Credentials | None
@@ -136,7 +123,8 @@ class UpstreamLease:
         if credentials is None or not self.route.authenticates_requests:
             return False
         # The connection is not authenticated yet: this request may carry the first login on it.
-        return connection.key in (_authenticated_key(key, credentials), self._pool_key(None))
+        authenticated_key = key._replace(authenticated_as=credentials.login_id)
+        return connection.key in (authenticated_key, self._pool_key(None))
 
     def _take_from_pool(
         self, key: PoolKey, credentials: Credentials | None, *, even_for_tunnel: bool = False
@@ -146,7 +134,7 @@ class UpstreamLease:
         pool, is_connect = self._context.pool, self._request.method == b"CONNECT"
         carries_login = credentials is not None and self.route.authenticates_requests
         if credentials is not None and carries_login and credentials.scheme.binds_connection:
-            pooled = pool.take(_authenticated_key(key, credentials))
+            pooled = pool.take(key._replace(authenticated_as=credentials.login_id))
             if pooled is not None:
                 self._preconnect_key = pooled.key
                 return pooled
@@ -158,7 +146,7 @@ class UpstreamLease:
 
     def register_demand(self, credentials: Credentials) -> None:
         """Register this request's demand for a connection authenticated with this login."""
-        key = _authenticated_key(self._pool_key(credentials), credentials)
+        key = self._authenticated_key(credentials)
         current = self._downstream.upstream
         if self._demand_key is None and (current is None or current.key != key):
             self._demand_key = key
@@ -179,26 +167,21 @@ class UpstreamLease:
             self.auth.preconnects.preconnect_used(key)
 
     def record_handshake(self, credentials: Credentials) -> None:
-        """Report to the preconnector that this request needed several messages to authenticate its
-        connection."""
+        """See `RequestBroker.handshake_done`."""
         target = self._request.target.authority
         assert target is not None
-        key = _authenticated_key(self._pool_key(credentials), credentials)
+        key = self._authenticated_key(credentials)
         self.auth.preconnects.handshake_done(key, PreconnectOrder(self.route, credentials, target))
 
     async def wait_for_preconnect(self) -> bool:
         """Wait for the end of a preconnect that is in progress. Return False if there is none.
 
-        The preconnect may end with a refusal of the login.
-
         Raises:
             ClientGoneError: The client disconnected in the meantime.
         """
-        preconnect = (
-            self.auth.preconnects.in_progress(self._demand_key)
-            if self._demand_key is not None
-            else None
-        )
+        if self._demand_key is None:
+            return False
+        preconnect = self.auth.preconnects.in_progress(self._demand_key)
         if preconnect is None:
             return False
         done, wait_s = preconnect
@@ -225,13 +208,7 @@ class UpstreamLease:
     async def _connect(
         self, credentials: Credentials | None, before_login: Callable[[], None]
     ) -> SocketStream:
-        """Return a new connection to the next hop.
-
-        Raises:
-            UnreachableError: The next hop does not accept connections.
-            AuthRequiredError: The next hop requires a login, or another login, while connecting.
-            RequestRefusedError: No connection can be opened.
-        """
+        """Return a new connection to the next hop; see `Connector.open`."""
         target = self._request.target.authority
         assert target is not None
         downstream = self._downstream
@@ -256,7 +233,7 @@ class UpstreamLease:
         return stream
 
     def _keep_unanswered_stream(self, stream: SocketStream) -> bool:
-        """Keep the connection to a SOCKS server until its reply to a login is read. Return True."""
+        """Keep the connection for `LateVerdicts`; see `ConnectRequest.hand_over`."""
         self.unanswered_stream = stream
         return True
 

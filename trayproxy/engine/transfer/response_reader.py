@@ -139,7 +139,7 @@ class ResponseReader:
             TimeoutError: The response did not arrive in time.
             ClientGoneError: The client closed its connection in the middle of its content.
         """
-        context, client, stream = self._context, self._client, upstream.stream
+        stream = upstream.stream
         seen = interim_count = 0
         is_ready, persists = False, True
         while True:
@@ -177,27 +177,27 @@ class ResponseReader:
                     continue
             except OSError as error:
                 raise ResponseBrokenError(request_was_unread=not stream.inbox) from error
-            limits = context.limits
-            if not writer.waits_for_client:
-                response_head_s = limits.response_head_limit_s(self._request.method)
-                self._downstream.set_deadline(response_head_s if writer.done else limits.body_s)
-            elif writer.octets_read >= self._progress_mark or self._downstream.deadline is None:
-                # The deadline moves only with real progress, not with single octets.
-                self._progress_mark = writer.octets_read + limits.min_body_octets
-                self._downstream.set_deadline(limits.body_s)
-            events = self._downstream.events(
-                self._client_mask(writer),
-                stream,
-                READ | (WRITE if writer.waits_for_upstream else 0),
-            )
-            woken_by = await IoWait(
-                events, timeout=limits.expect_continue_s if writer.holds_content else None
-            )
+            woken_by = await self._next_wait(writer, stream)
             is_ready = woken_by == stream.descriptor
             if woken_by == TIMED_OUT:
                 self._release_content(writer)
-            elif woken_by == client.descriptor and not writer.waits_for_client:
-                client.fill()
+            elif woken_by == self._client.descriptor and not writer.waits_for_client:
+                self._client.fill()
+
+    def _next_wait(self, writer: RequestWriter, stream: SocketStream) -> IoWait:
+        """Set the deadline, and return the wait for the next hop and the client."""
+        limits, downstream = self._context.limits, self._downstream
+        if not writer.waits_for_client:
+            response_head_s = limits.response_head_limit_s(self._request.method)
+            downstream.set_deadline(response_head_s if writer.done else limits.body_s)
+        elif writer.octets_read >= self._progress_mark or downstream.deadline is None:
+            # The deadline moves only with real progress, not with single octets.
+            self._progress_mark = writer.octets_read + limits.min_body_octets
+            downstream.set_deadline(limits.body_s)
+        upstream_mask = READ | (WRITE if writer.waits_for_upstream else 0)
+        events = downstream.events(self._client_mask(writer), stream, upstream_mask)
+        timeout = limits.expect_continue_s if writer.holds_content else None
+        return IoWait(events, timeout=timeout)
 
     def _parse(self, head: bytes) -> Response:
         """Return the parsed response head, from the cache or parsed now.
