@@ -42,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """The response to CONNECT on a direct route (RFC 9110, section 9.3.6)."""
-
-
 MAX_UNANSWERED = 2
 """How often a request without a response to its login waits for credentials again."""
 
@@ -68,13 +66,11 @@ class Forwarder:
             downstream: The client side of the request.
             auth: The objects shared by all authentication exchanges.
             cached: The request head and the decisions made for it.
-            sent: The upstream connection, if the fast path has sent the request already; None
-                otherwise.
+            sent: The upstream connection if the fast path has sent the request already.
         """
         self._downstream = downstream
         self._context = downstream.context
         self._auth = auth
-        self._client = downstream.client
         self._cached = cached
         self._request = cached.request
         self._relay = ResponseRelay(downstream, cached)
@@ -102,17 +98,15 @@ class Forwarder:
             route = self._context.failover.choose(route) or route
         self._lease = UpstreamLease(self._downstream, self._auth, self._request, preferred, route)
         self._attempts = Attempts(self._downstream, self._request, self._lease)
-        replay_buffer: ReplayBuffer | None = None
+        framing = self._request.framing
+        is_too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
+        may_be_repeated = any(
+            candidate.authenticates_requests for candidate in (route, *preferred.fallbacks)
+        )
+        replay_buffer = ReplayBuffer(may_be_repeated and not is_too_large)
+        writer = RequestWriter(self._downstream.client, framing, replay_buffer)
         try:
-            framing = self._request.framing
-            is_too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
-            may_be_repeated = any(
-                candidate.authenticates_requests for candidate in (route, *preferred.fallbacks)
-            )
-            replay_buffer = ReplayBuffer(may_be_repeated and not is_too_large)
-            return await self._send_until_answered(
-                RequestWriter(self._client, framing, replay_buffer)
-            )
+            return await self._send_until_answered(writer, may_sign_in_first=is_too_large)
         except RequestRefusedError as refused:
             return await self._refuse(refused.page)
         except RequestBodyError as error:
@@ -125,8 +119,7 @@ class Forwarder:
             self._downstream.drop_upstream()
             raise
         finally:
-            if replay_buffer is not None:
-                replay_buffer.close()
+            replay_buffer.close()
 
     async def _refuse(self, page: ErrorPage) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
@@ -134,19 +127,15 @@ class Forwarder:
 
     # --- the exchange with the next hop ---
 
-    async def _send_until_answered(self, writer: RequestWriter) -> bool | Tunnel:
+    async def _send_until_answered(
+        self, writer: RequestWriter, *, may_sign_in_first: bool
+    ) -> bool | Tunnel:
         """Send the request until there is a response, with a login after a 407, and relay the
-        response.
-
-        Returns:
-            True if the client's connection is kept alive; the tunnel it has become, if any.
-        """
-        sent, lease = self._sent, self._lease
+        response; see `forward`."""
+        sent, lease, attempts = self._sent, self._lease, self._attempts
         exchange = stream_exchange(self._downstream, self._cached, lease, self._relay, writer, sent)
-        attempt = self._attempts.unchallenged() if sent is None else Attempt(sent.credentials)
+        attempt = attempts.unchallenged() if sent is None else Attempt(sent.credentials)
         unanswered = 0
-        framing = self._request.framing
-        may_sign_in_first = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
         while True:
             if lease.route.is_direct and not self._request.can_be_sent_directly:
                 target = self._request.target
@@ -163,79 +152,77 @@ class Forwarder:
                 self._downstream.drop_upstream()
                 may_sign_in_first = False
                 attempt = await self._sign_in_before_upload()
-                continue
             except ContentNotRepeatableError:
                 # This upload is refused, but the login is verified for the client's next try.
                 await self._sign_in_before_upload()
-                if self._attempts.known_credentials() is not None:
+                if attempts.known_credentials() is not None:
                     raise RequestRefusedError(TOO_LARGE_BUT_SIGNED_IN) from None
                 raise
             except UnreachableError as error:
                 self._fail_over(error, writer)
-                attempt = self._attempts.unchallenged()
-                continue
+                attempt = attempts.unchallenged()
             except LoginSupersededError:
-                attempt = self._attempts.unchallenged()
-                continue
+                attempt = attempts.unchallenged()
             except UnansweredError:
                 # The login may be the reason: wait for the desk, which may prompt the user.
                 unanswered += 1
                 if unanswered > MAX_UNANSWERED:
                     raise
                 attempt = Attempt(None, needs_new_connection=True)
-                continue
-            if outcome.response is not None:
-                return await self._relay.relay(writer, outcome.response)
-            if outcome.challenge is None:
-                return await self._open_directly()
-            if not lease.route.may_sign_in:
-                assert lease.route.profile is not None  # A direct route has no challenge.
-                page = sign_in_not_set(lease.route.profile.name)
-                self._context.observer.sign_in_not_set(lease.route, page)
-                raise RequestRefusedError(page)
-            attempt = await self._attempts.after_challenge(outcome.challenge, outcome.credentials)
+            else:
+                if outcome.response is not None:
+                    return await self._relay.relay(writer, outcome.response)
+                if outcome.challenge is None:
+                    return await self._open_directly()
+                self._require_sign_in(lease.route)
+                attempt = await attempts.after_challenge(outcome.challenge, outcome.credentials)
+
+    def _require_sign_in(self, route: Route) -> None:
+        """Raise `RequestRefusedError` after a challenge if the profile has no sign-in."""
+        if not route.may_sign_in:
+            assert route.profile is not None  # A direct route has no challenge.
+            page = sign_in_not_set(route.profile.name)
+            self._context.observer.sign_in_not_set(route, page)
+            raise RequestRefusedError(page)
 
     async def _sign_in_before_upload(self) -> Attempt:
-        """Send an own request and sign in if the next hop wants a login (R-074).
-
-        Returns:
-            The attempt for the upload.
+        """Send an own request and sign in if the next hop wants a login (R-074). Return the attempt
+        for the upload.
 
         Raises:
             RequestRefusedError: The user declined, or no authentication scheme is supported by both
                 sides.
         """
-        downstream, route = self._downstream, self._lease.route
+        downstream, attempts = self._downstream, self._attempts
         authority = self._request.target.authority
         assert authority is not None
         cached = CachedRequest(head_request_to(authority), None)
-        lease = UpstreamLease(
-            downstream, self._auth, cached.request, self._lease.preferred_route, route
-        )
+        preferred, route = self._lease.preferred_route, self._lease.route
+        lease = UpstreamLease(downstream, self._auth, cached.request, preferred, route)
         exchange = stream_exchange(downstream, cached, lease)
-        attempt = Attempt(self._attempts.known_credentials(), needs_new_connection=True)
+        attempt = Attempt(attempts.known_credentials(), needs_new_connection=True)
         wanted: AuthChallenge | None = None
         while True:
             try:
                 outcome = await exchange.send(attempt)
             except LoginSupersededError:
-                attempt = Attempt(self._attempts.known_credentials())
+                attempt = Attempt(attempts.known_credentials())
                 continue
             except RequestRefusedError as error:
                 logger.debug("signing in before an upload failed: %s", error)
                 downstream.drop_upstream()
-                return Attempt(self._attempts.known_credentials())
+                return Attempt(attempts.known_credentials())
             if outcome.challenge is None:
                 break
             wanted = outcome.challenge
-            attempt = await self._attempts.after_challenge(wanted, outcome.credentials)
+            attempt = await attempts.after_challenge(wanted, outcome.credentials)
         # Unrepeatable content needs a new connection: the next hop may be closing an idle one.
         downstream.drop_upstream()
-        known = self._attempts.known_credentials()
+        known = attempts.known_credentials()
         if known is not None or wanted is None or attempt.credentials is None:
             return Attempt(known, needs_new_connection=True)
         # The site's response was no proof: the upload itself carries the login on trial.
-        return await self._attempts.after_challenge(AuthChallenge(wanted.challenges), None)
+        return await attempts.after_challenge(AuthChallenge(wanted.challenges), None)
 
     def _fail_over(self, error: UnreachableError, writer: RequestWriter) -> None:
         """Switch to another upstream of the profile: the current upstream is unreachable.
@@ -244,11 +231,8 @@ class Forwarder:
             UnreachableError: No other upstream is left. This is the error of the first upstream
                 tried.
         """
-        route, preferred, failover = (
-            self._lease.route,
-            self._lease.preferred_route,
-            self._context.failover,
-        )
+        route, preferred = self._lease.route, self._lease.preferred_route
+        failover = self._context.failover
         self._failure = self._failure or error
         fallback = None
         if preferred.fallbacks and route.upstream is not None:

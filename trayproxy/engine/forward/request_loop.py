@@ -84,12 +84,14 @@ class RequestLoop:
             await self._downstream.send_page(BUSY, None, keep_alive=False)
 
     async def _run(self) -> None:
-        """Serve the requests of the client."""
-        downstream, context = self._downstream, self._context
+        """Serve the requests of the client, after the rest of a response of the fast path."""
+        downstream, context, client = self._downstream, self._context, self._client
         try:
-            await self._deliver_undelivered()
+            if self._undelivered:
+                await downstream.deliver(self._undelivered)
+                downstream.set_deadline(context.limits.idle_s)
             left = REQUESTS_PER_TURN
-            while not self._has_no_work():
+            while self._sent is not None or client.inbox or client.ended:
                 if not left:
                     left = REQUESTS_PER_TURN
                     await IoWait(downstream.events(WRITE, None, 0))
@@ -109,27 +111,15 @@ class RequestLoop:
             # The client has left or is too slow. TimeoutError is an OSError.
             pass
 
-    def _has_no_work(self) -> bool:
-        """Return True if there is nothing to do before the client sends octets."""
-        return self._sent is None and not self._client.inbox and not self._client.ended
-
-    async def _deliver_undelivered(self) -> None:
-        """Deliver the rest of a response which the fast path could not send completely."""
-        if self._undelivered:
-            rest, self._undelivered = self._undelivered, b""
-            await self._downstream.deliver(rest)
-            self._downstream.set_deadline(self._context.limits.idle_s)
-
     async def _serve_request(self) -> bool | Tunnel:
-        """Serve one request.
-
-        Returns:
-            True if another request may follow; the tunnel the connection has become, if any.
-        """
+        """Serve one request. Return True if another request may follow; the tunnel the connection
+        has become, if any."""
         downstream = self._downstream
-        sent, self._sent = self._sent, None
+        # If the fast path has sent the request, the forwarder continues with reading the response.
+        (cached, upstream), self._sent = self._sent or (None, None), None
         try:
-            cached = sent[0] if sent is not None else await self._next_request()
+            if cached is None:
+                cached = await self._next_request()
         except MessageError as error:
             page = refused_request(error.status, str(error))
             return await downstream.send_page(page, None, keep_alive=False)
@@ -144,10 +134,7 @@ class RequestLoop:
         self.is_between_requests = False
         if cached.page is not None:
             return await downstream.send_page(cached.page, cached.request, keep_alive=False)
-        # If the fast path has sent the request, the forwarder continues with reading the response.
-        return await Forwarder(
-            downstream, self._auth, cached, sent=sent[1] if sent is not None else None
-        ).forward()
+        return await Forwarder(downstream, self._auth, cached, upstream).forward()
 
     async def _next_request(self) -> CachedRequest | None:
         """Return the next request; None if the client has closed its connection.
@@ -166,7 +153,7 @@ class RequestLoop:
                 if end is not None:
                     head = bytes(client.inbox[:end])
                     del client.inbox[:end]
-                    return self._context.caches.requests.get(head) or self._parse_request(head)
+                    return self._context.caches.requests.get(head) or self._parse(head)
                 seen = len(client.inbox)
                 if not self._head_started:
                     self._head_started = True
@@ -176,32 +163,21 @@ class RequestLoop:
                     raise MessageError(400, "it ends in the middle of its head")
                 return None
             if not client.fill() and not client.ended:
-                await self._wait_for_client()
+                upstream = downstream.upstream
+                events = downstream.events(READ, upstream.stream if upstream else None, READ)
+                if await IoWait(events) != client.descriptor:
+                    downstream.check_upstream()
 
-    def _parse_request(self, head: bytes) -> CachedRequest:
-        """Parse a request head and cache it.
-
-        Raises:
-            MessageError: The head is not a valid head of a request to a proxy.
-        """
+    def _parse(self, head: bytes) -> CachedRequest:
+        """Parse a request head and cache it."""
         request = parse_request(head)
         cached = CachedRequest(request, self._error_page(request))
         self._context.caches.requests.store(head, cached, len(head))
         return cached
 
-    async def _wait_for_client(self) -> None:
-        """Wait for octets of the client. Drop the upstream connection if it sends unsolicited
-        octets."""
-        downstream = self._downstream
-        upstream = downstream.upstream
-        events = downstream.events(READ, upstream.stream if upstream else None, READ)
-        woken = await IoWait(events)
-        if woken != self._client.descriptor:
-            downstream.check_upstream()
-
     def _error_page(self, request: Request) -> ErrorPage | None:
         """Return the error page for a request which is not forwarded; None if it is forwarded."""
-        if request.target.form is Form.ORIGIN or request.target.form is Form.ASTERISK:
+        if request.target.form in (Form.ORIGIN, Form.ASTERISK):
             return NOT_A_PROXY_REQUEST
         if request.method == b"TRACE":
             # The final recipient may send the credentials back (RFC 9110, section 9.3.8).

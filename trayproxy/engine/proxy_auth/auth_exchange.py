@@ -45,13 +45,6 @@ class AuthExchange:
     """Sends one request, with or without a login, until there is a response or a refusal."""
 
     def __init__(self, port: AuthPort, broker: RequestBroker, request: Request) -> None:
-        """Prepare the exchange for one request.
-
-        Args:
-            port: The connections and messages of the request.
-            broker: The decisions of the desk about the request.
-            request: The request.
-        """
         self._port = port
         self._broker = broker
         self._messages = AuthMessages(port, request)
@@ -67,15 +60,12 @@ class AuthExchange:
         self._legs: HandshakeLegs | None = None
         self._was_challenged_again = self._is_probing_idle = False
         if self._route is not port.route:
-            # The challenges came from another upstream.
-            self._route, messages.last_challenge = port.route, None
+            self._route = port.route
+            messages.forget_challenge()
 
     async def send(self, attempt: Attempt) -> AuthOutcome:
         """Send the request until there is a response or a refusal, and report the outcome to the
         desk. A CONNECT on a direct route only connects to the target.
-
-        Args:
-            attempt: The parameters of the attempt.
 
         Raises:
             UnreachableError: No connection to the next hop can be opened.
@@ -168,7 +158,7 @@ class AuthExchange:
         carried = credentials if is_in_head else None
         if carried is not None and not carried.is_constant:
             if not port.is_sent and not self._is_challenge_needed_here(connection, carried):
-                return await self._run_handshake(connection, carried)
+                return await self._handshake_legs().run(connection, carried)
             self._is_probing_idle = self._was_challenged_again and connection.was_used
             result = None
             may_probe = messages.probes_by_head(carried)
@@ -190,16 +180,13 @@ class AuthExchange:
         verdict = Verdict(VerdictKind.REJECTED) if carried is not None else None
         return AuthOutcome(challenge=AuthChallenge(messages.challenges, verdict))
 
-    async def _run_handshake(
-        self, connection: ConnectionFacts, credentials: Credentials
-    ) -> AuthOutcome | None:
-        """Send the legs of a handshake; see `HandshakeLegs.run`."""
-        # Many requests need no handshake.
+    def _handshake_legs(self) -> "HandshakeLegs":
+        """Return the handshakes of the attempt. Most requests need none."""
         from trayproxy.engine.proxy_auth.handshake_legs import HandshakeLegs
 
         if self._legs is None:
             self._legs = HandshakeLegs(self._port, self._broker, self._messages)
-        return await self._legs.run(connection, credentials)
+        return self._legs
 
     # --- the connection ---
 
@@ -245,7 +232,8 @@ class AuthExchange:
         may_count = self._attempt.is_on_trial or credentials.permit
         if credentials.scheme.binds_connection or not may_count:
             return False
-        if self._messages.was_challenged_on(connection) or self._was_challenged_again:
+        was_challenged_here = self._messages.challenged_on == connection.number
+        if was_challenged_here or self._was_challenged_again:
             return False
         self._was_challenged_again = True
         return True
@@ -259,7 +247,7 @@ class AuthExchange:
         upstream would count two failed log-ons. A request without a login needs no permit.
         """
         is_old = (
-            self._messages.last_challenge is None
+            self._messages.challenged_on is None
             and not credentials.scheme.binds_connection
             and not credentials.is_constant
         )
@@ -268,8 +256,8 @@ class AuthExchange:
     # --- the permit of the desk ---
 
     def _is_superseded(self, credentials: Credentials) -> bool:
-        """Return True if the desk no longer hands out this login. A login on trial cannot be
-        superseded, because the desk does not hand it out to other requests."""
+        """Return True if the desk no longer hands out this login. It never hands out a login on
+        trial to other requests."""
         return not self._attempt.is_on_trial and self._broker.is_superseded(credentials)
 
     def _needs_permit(self, credentials: Credentials) -> bool:
@@ -295,8 +283,7 @@ class AuthExchange:
         if self._permitted is None:
             raise LoginSupersededError
         if has_waited:
-            # The challenge may have expired, or the route may lead to another upstream now.
-            self._messages.last_challenge = None
+            self._messages.forget_challenge()
         return has_waited
 
     # --- lost connections ---

@@ -4,7 +4,6 @@ the response is a refusal."""
 from collections.abc import Awaitable
 from dataclasses import replace
 from enum import Enum, auto
-from typing import NamedTuple
 
 from trayproxy.auth.scheme import Leg, Verdict
 from trayproxy.desk.credentials import Credentials
@@ -48,18 +47,6 @@ class AttemptBrokenError(Exception):
         self.was_unused = was_unused
 
 
-class LastChallenge(NamedTuple):
-    """The last refusal of the request.
-
-    Attributes:
-        challenges: The challenges.
-        connection: The number of the connection of the refusal.
-    """
-
-    challenges: tuple[Challenge, ...]
-    connection: int
-
-
 class _Expectation(Enum):
     """When TrayProxy adds an Expect field to content that may be refused."""
 
@@ -78,34 +65,26 @@ class AuthMessages:
         is_sent_once: True if a connection kept open after a refusal may not carry the request: it
             has content or is not idempotent.
         is_on_trial: True if the login of the attempt may be sent only once.
-        last_challenge: The last refusal of the request; None before the first refusal.
+        challenges: The challenges of the last refusal; empty before the first refusal.
+        challenged_on: The number of the connection of the last refusal; None before the first
+            refusal.
     """
 
     def __init__(self, port: AuthPort, request: Request) -> None:
-        """Prepare the messages for one request.
-
-        Args:
-            port: The connections of the exchange.
-            request: The request.
-        """
         self._port = port
         self.request = request
         self.has_content = request.framing not in (NoBody(), Length(0))
         self.is_sent_once = self.has_content or request.method not in RESENDABLE_METHODS
         self.is_on_trial = False
-        self.last_challenge: LastChallenge | None = None
+        self.challenges: tuple[Challenge, ...] = ()
+        self.challenged_on: int | None = None
         was_cut_off = self.has_content and port.detector.take_upload_cut_off(port.route.upstream_id)
         self._expectation = _Expectation.ALWAYS if was_cut_off else _Expectation.IF_UNREPEATABLE
 
-    @property
-    def challenges(self) -> tuple[Challenge, ...]:
-        """The challenges of the last refusal; empty before the first refusal."""
-        return self.last_challenge.challenges if self.last_challenge is not None else ()
-
-    def was_challenged_on(self, connection: ConnectionFacts) -> bool:
-        """Return True if the last refusal arrived on this connection."""
-        last = self.last_challenge
-        return last is not None and last.connection == connection.number
+    def forget_challenge(self) -> None:
+        """Forget the last refusal: another upstream may answer next, or the challenge may have
+        expired."""
+        self.challenges, self.challenged_on = (), None
 
     # --- sending ---
 
@@ -163,30 +142,26 @@ class AuthMessages:
             return AuthOutcome(challenge=AuthChallenge(self.challenges, step))
         return None
 
-    async def send_leg(self, credentials: Credentials, leg: Leg) -> Response:
+    def send_leg(self, credentials: Credentials, leg: Leg) -> Awaitable[Response]:
         """Send the request with the credentials of a leg, without content if the leg has none."""
-        is_bound = credentials.scheme.binds_connection
-        if not leg.with_content and self.has_content:
-            empty = replace(self.request, framing=Length(0), expects_continue=False)
-            message = Message(
-                empty,
-                credentials,
-                leg=leg.credentials,
-                has_content=False,
-                keeps_connection=is_bound,
-            )
-            return await self.send(message)
-        is_last = is_bound and leg.with_content
-        holds_content = self._holds_content(is_settled=is_last and not self.is_on_trial)
+        is_bound, is_on_trial = credentials.scheme.binds_connection, self.is_on_trial
+        has_content, holds_content = leg.with_content or not self.has_content, False
+        if has_content:
+            is_settled = is_bound and leg.with_content and not is_on_trial
+            holds_content = self._holds_content(is_settled=is_settled)
+            request = self._request_to_send(holds_content)
+        else:
+            request = replace(self.request, framing=Length(0), expects_continue=False)
         message = Message(
-            self._request_to_send(holds_content),
+            request,
             credentials,
             credentials if leg.with_content and leg.credentials else None,
-            leg=leg.credentials,
+            leg.credentials,
+            has_content=has_content,
             holds_content=holds_content,
             keeps_connection=is_bound,
         )
-        return await self.send(message)
+        return self.send(message)
 
     def probes_by_head(self, credentials: Credentials) -> bool:
         """Return True if a HEAD request of TrayProxy's own obtains the challenge in place of this
@@ -299,7 +274,7 @@ class AuthMessages:
         challenges = self._port.challenges_in(response, self.request.method, carried)
         if challenges is None:
             return False
-        self.last_challenge = LastChallenge(challenges, connection.number)
+        self.challenges, self.challenged_on = challenges, connection.number
         return True
 
     async def discard(

@@ -52,14 +52,14 @@ class HandshakeLegs:
         """
         messages, is_bound, legs = self._messages, credentials.scheme.binds_connection, 0
         handshake, step = await self._begin(credentials)
-        is_borrowed = messages.last_challenge is None  # The challenge is of another request's 407.
+        is_borrowed = messages.challenged_on is None  # The challenge is of another request's 407.
         is_premature = isinstance(step, Verdict) or (messages.has_content and not step.with_content)
         if is_premature and is_borrowed:
             return await messages.send_without_login(first, step)
         while isinstance(step, Leg):
             legs += 1
             connection = await self._connection_for(step, credentials)
-            is_other = not messages.was_challenged_on(connection)
+            is_other = connection.number != messages.challenged_on
             classifier = None if is_bound else handshake
             self.last_sent = PendingLogin(credentials, messages.is_on_trial, classifier, is_other)
             response = await messages.send_leg(credentials, step)
