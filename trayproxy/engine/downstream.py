@@ -145,14 +145,7 @@ class ClientDownstream(Downstream):
         client: SocketStream,
         is_held: Callable[[socket.SocketType], bool | None],
     ) -> None:
-        """Create the client side of a new client connection.
-
-        Args:
-            context: The objects shared by all requests.
-            client: The stream to the client.
-            is_held: Returns whether a process holds the other end of a connection; None if the
-                operating system does not report it.
-        """
+        """Create the client side of a client connection; for `is_held` see `AccessControl`."""
         super().__init__(context, client)
         self.has_timed_out = False
         self.idle_upstream: UpstreamConnection | None = None
@@ -198,10 +191,6 @@ class ClientDownstream(Downstream):
     def register(self, events: dict[int, int], on_event: ReadyHandler) -> None:
         """Register for exactly these events.
 
-        Args:
-            events: The descriptors and event masks.
-            on_event: Called with a ready descriptor and its events.
-
         Raises:
             OSError: The poller cannot register a descriptor.
         """
@@ -243,15 +232,11 @@ class ClientDownstream(Downstream):
     async def send_page(
         self, page: ErrorPage, request: Request | None, *, keep_alive: bool
     ) -> bool:
-        """Send an error page to the client.
+        """Send an error page to the client. Return `keep_alive`, which is True if the connection
+        stays open.
 
         Args:
-            page: The error page.
-            request: The request, if its head was parsed.
-            keep_alive: True if the connection stays open.
-
-        Returns:
-            `keep_alive`.
+            request: The request; None if its head was not parsed.
         """
         target = request.target.authority if request is not None else None
         octets = write_page(
@@ -313,11 +298,7 @@ class ClientDownstream(Downstream):
             self.upstream.stream.reset_on_close()
 
     def close(self, *, keeps_upstream: bool) -> None:
-        """Close all connections.
-
-        Args:
-            keeps_upstream: True to put the upstream connection into the pool instead.
-        """
+        """Close all connections, or put the upstream connection into the pool instead."""
         upstream, self.upstream = self.upstream, None
         pool, poller = self.context.pool, self.context.poller
         for descriptor in self._registered:

@@ -71,8 +71,6 @@ class Engine:
         """Create an engine without listeners.
 
         Args:
-            loop: The event loop.
-            parts: The collaborators and settings.
             host: The IP address to listen on.
             port: The port to listen on; 0 for any free port.
         """
@@ -138,9 +136,6 @@ class Engine:
 
     def move(self, port: int) -> None:
         """Listen on another port instead. Open client connections are not affected.
-
-        Args:
-            port: The new port.
 
         Raises:
             OSError: The address is in use. The engine still listens on the old port.

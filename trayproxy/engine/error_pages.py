@@ -75,7 +75,6 @@ def write_page(
     """Return the octets of the response for an error page.
 
     Args:
-        page: The error page.
         address: The local address of TrayProxy. The footer shows it, so that users do not mistake
             the page for a page of the site.
         host: The requested site, empty if it is not known.
@@ -138,7 +137,6 @@ def refused_request(status: int, reason: str) -> ErrorPage:
     """Return the page for a request that is not forwarded.
 
     Args:
-        status: The HTTP status code.
         reason: Why the request is not forwarded; the end of a sentence.
     """
     return ErrorPage(
@@ -252,12 +250,7 @@ SITE_WANTS_SIGN_IN = ErrorPage(
 
 def needs_http_proxy(scheme: str, host: str) -> ErrorPage:
     """Return the page for a URL with a scheme that only an HTTP proxy can fetch, if the route of
-    the request has no HTTP proxy.
-
-    Args:
-        scheme: The scheme of the URL.
-        host: The host of the URL.
-    """
+    the request has no HTTP proxy."""
     how = (
         "ask for a tunnel (CONNECT), as browsers do" if scheme == "https" else "do without a proxy"
     )
@@ -291,7 +284,6 @@ def not_found(host: str, *, through_upstream: bool) -> ErrorPage:
     """Return the page for a host name that could not be resolved.
 
     Args:
-        host: The host name.
         through_upstream: True if the host is an upstream proxy.
     """
     hint = " You may be outside the company network or VPN." if through_upstream else ""
@@ -316,7 +308,6 @@ def no_route(host: str, reason: str, *, through_upstream: bool) -> ErrorPage:
     """Return the page for a host that this computer has no network route to.
 
     Args:
-        host: The host.
         reason: The error text of the operating system, ``No route to host``.
         through_upstream: True if the host is an upstream proxy.
     """
@@ -330,8 +321,6 @@ def no_response(host: str, seconds: float, *, through_upstream: bool) -> ErrorPa
     """Return the page for a host that does not respond.
 
     Args:
-        host: The host.
-        seconds: How long the engine has waited.
         through_upstream: True if the host is an upstream proxy.
     """
     hint = " You may be outside the company network or VPN." if through_upstream else ""
@@ -340,12 +329,7 @@ def no_response(host: str, seconds: float, *, through_upstream: bool) -> ErrorPa
 
 
 def slow_site(site: str, seconds: float) -> ErrorPage:
-    """Return the page for a site that does not respond although its upstream proxy does.
-
-    Args:
-        site: The site.
-        seconds: How long the engine has waited.
-    """
+    """Return the page for a site that does not respond although its upstream proxy does."""
     return ErrorPage(
         504,
         f"{site} does not answer",
@@ -360,9 +344,7 @@ def slow_site_or_proxy(site: str, proxy: str, seconds: float) -> ErrorPage:
     may be the cause.
 
     Args:
-        site: The requested site.
         proxy: The host of the upstream proxy, which has sent no other response in the meantime.
-        seconds: How long the engine has waited.
     """
     return ErrorPage(
         504,
@@ -377,7 +359,6 @@ def untrusted(host: str, reason: str) -> ErrorPage:
     """Return the page for an upstream proxy with a certificate that is not trusted.
 
     Args:
-        host: The host of the proxy.
         reason: Why the certificate is not trusted; a whole sentence.
     """
     return ErrorPage(
@@ -394,7 +375,6 @@ def no_secure_connection(host: str, reason: str) -> ErrorPage:
     """Return the page for an upstream proxy with which the TLS handshake failed.
 
     Args:
-        host: The host of the proxy.
         reason: Why the handshake failed; a whole sentence.
     """
     return ErrorPage(
@@ -432,7 +412,6 @@ def socks_refused(host: str, code: int) -> ErrorPage:
     """Return the page for a target that a SOCKS proxy did not connect to.
 
     Args:
-        host: The host of the target.
         code: The reply code of the proxy.
     """
     status, event, error = _SOCKS_REPLIES.get(

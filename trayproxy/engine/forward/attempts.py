@@ -26,18 +26,12 @@ def refusal_page(refusal: Refusal) -> ErrorPage:
 
 
 class Attempts:
-    """Chooses the attempts of one request, with the credentials of the desk."""
+    """Chooses the attempts of one request, with the credentials of the desk. The route of the lease
+    is the route of the next attempt."""
 
     def __init__(
         self, downstream: ClientDownstream, request: Request, lease: UpstreamLease
     ) -> None:
-        """Create the attempts of a request; none is chosen yet.
-
-        Args:
-            downstream: The client side of the request.
-            request: The request.
-            lease: The lease of the request; its route is the route of the next attempt.
-        """
         self._downstream = downstream
         self._broker = downstream.context.broker
         self._request = request
@@ -76,11 +70,7 @@ class Attempts:
         return Attempt(known)
 
     async def after_challenge(self, wanted: AuthChallenge, tried: Credentials | None) -> Attempt:
-        """Report a challenge and the login tried to the desk, and return the next attempt.
-
-        Args:
-            wanted: The challenge, with the verdict on the login sent.
-            tried: The credentials sent with the request; None for none.
+        """Report a challenge and the credentials tried to the desk, and return the next attempt.
 
         Raises:
             RequestRefusedError: The user declined, or no authentication scheme is supported by both

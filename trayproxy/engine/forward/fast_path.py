@@ -79,8 +79,6 @@ def on_client_ready(
     """Handle octets of the client while the connection is idle.
 
     Args:
-        context: The objects shared by all requests.
-        client: The stream to the client.
         own_upstream: The upstream connection reserved for this client, if any.
 
     Raises:
@@ -189,11 +187,6 @@ def on_upstream_ready(
 ) -> FastPathResult | PartlyRelayed | Tunnel:
     """Handle octets of the next hop: the response to a request.
 
-    Args:
-        context: The objects shared by all requests.
-        client: The stream to the client.
-        request: The request.
-
     Returns:
         The next step; the tunnel that the connection becomes, if any.
 
@@ -262,8 +255,6 @@ def _record_response(
     """Record the response to a request.
 
     Args:
-        context: The objects shared by all requests.
-        upstream: The connection of the response.
         confirms: True if the response confirms the login of the request.
     """
     route, credentials = upstream.route, upstream.credentials

@@ -60,14 +60,8 @@ class Forwarder:
         cached: CachedRequest,
         sent: UpstreamConnection | None = None,
     ) -> None:
-        """Prepare to forward a request.
-
-        Args:
-            downstream: The client side of the request.
-            auth: The objects shared by all authentication exchanges.
-            cached: The request head and the decisions made for it.
-            sent: The upstream connection if the fast path has sent the request already.
-        """
+        """Prepare to forward a request. `sent` is its upstream connection if the fast path has sent
+        it already."""
         self._downstream = downstream
         self._context = downstream.context
         self._auth = auth

@@ -57,8 +57,6 @@ class RequestLoop:
         """Prepare to serve the requests of a client.
 
         Args:
-            downstream: The client side of the requests.
-            auth: The objects shared by all authentication exchanges.
             resume: Called when the wait of `task` has ended without an event; see `FdTask`.
             sent: The request sent by the fast path, without a response yet; None without one.
             undelivered: The unsent octets of a response of the fast path.

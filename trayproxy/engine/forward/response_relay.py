@@ -132,7 +132,6 @@ class ResponseRelay(ResponseReader):
 
         Args:
             writer: The writer of the request, which may still be sending content.
-            stream: The connection to the next hop.
             body: The reader of the content.
             first_octets: The head for the client and the content received already.
             chunked: True if the client gets the content in the chunked coding.

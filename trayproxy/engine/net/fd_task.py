@@ -126,8 +126,6 @@ class FdTask:
         """Prepare a coroutine; `start` starts it.
 
         Args:
-            coroutine: The coroutine to run.
-            loop: The event loop, used for timeouts.
             resume: Called with `FUTURE_DONE` or `TIMED_OUT` when the future of the wait is done or
                 its timeout has passed. It must call `step` with this value.
         """

@@ -93,8 +93,6 @@ class Resolver:
         Args:
             host: A host name or an IP literal.
             port: The port in the returned addresses.
-            pause: Waits for an `IoWait`.
-            limit_s: The time limit in seconds.
 
         Raises:
             socket.gaierror: The name has no address, or no name server has answered in time.

@@ -55,7 +55,6 @@ class SocketStream:
         """Wrap a connected socket.
 
         Args:
-            connection: The socket.
             has_no_delay: True if the socket has inherited TCP_NODELAY from its listener.
         """
         if connection.gettimeout() != 0:

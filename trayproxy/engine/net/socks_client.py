@@ -39,9 +39,6 @@ async def run_dialogue(
     """Run a dialogue over a stream, and return the result of the dialogue.
 
     Args:
-        dialogue: The dialogue.
-        stream: The connection to the server.
-        wait: Waits for the connection.
         before_login: Called before a login is sent.
 
     Raises:

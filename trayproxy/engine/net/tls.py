@@ -45,22 +45,13 @@ class TrustStore:
         self._loaded: dict[str, _LoadedFile] = {}
 
     def loaded_context(self, ca_file: str) -> ssl.SSLContext | None:
-        """Return the cached context of a CA file; None if the context has to be loaded.
-
-        Args:
-            ca_file: The path of the file; empty for the system's trust store.
-        """
+        """Return the cached context of a CA file, given by its path, empty for the system's trust
+        store; None if the context has to be loaded."""
         return self._fresh.get(ca_file)
 
     def load(self, ca_file: str) -> "asyncio.Future[ssl.SSLContext]":
-        """Load a context in a thread, which reads files and takes about 50 ms.
-
-        Args:
-            ca_file: The path of the file; empty for the system's trust store.
-
-        Returns:
-            A future with the context. It raises `HandshakeError` if the file cannot be used.
-        """
+        """Load a context in a thread, which reads files and takes about 50 ms. The future raises
+        `HandshakeError` if the file cannot be used."""
         loading = asyncio.ensure_future(self._load(ca_file), loop=self._loop)
         # The caller may be cancelled: reading the exception here prevents asyncio's warning.
         loading.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -170,8 +161,6 @@ class TlsStream(SocketStream):
         """Prepare the TLS client; `start_handshake` sends the first message.
 
         Args:
-            connection: A connected socket.
-            context: The SSL context with the trusted authorities.
             host: The name expected in the certificate: a host name, or an IP literal without
                 brackets.
         """
@@ -258,11 +247,8 @@ class TlsStream(SocketStream):
         return data or (b"" if self.ended else None)
 
     def _receive_raw(self, limit: int = CHUNK) -> bool | None:
-        """Read encrypted octets from the socket.
-
-        Returns:
-            True after octets were read, False if there are none yet, None at the end of the stream.
-        """
+        """Read encrypted octets from the socket. Return True after octets were read, False if there
+        are none yet, None at the end of the stream."""
         try:
             # Part of a record may be buffered: both together must not exceed the limit.
             data = self.socket.recv(max(1, limit - self._incoming.pending))
@@ -447,11 +433,7 @@ _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO
 
 
 def handshake_error(error: Exception) -> HandshakeError:
-    """Return a `HandshakeError` with the reason for the user.
-
-    Args:
-        error: The error raised by the handshake.
-    """
+    """Return a `HandshakeError` with the reason for the user."""
     if isinstance(error, ssl.SSLCertVerificationError):
         # truststore raises it without the code where the system verifies the certificate.
         code = getattr(error, "verify_code", 0)

@@ -72,7 +72,7 @@ class AuthExchange:
             LoginSupersededError: The login was refused to another request in the meantime.
             RequestRefusedError: There is no response.
         """
-        port, credentials = self._port, attempt.credentials
+        credentials = attempt.credentials
         self._start(attempt)
         try:
             result = await self._send_until_answered(credentials)
@@ -86,7 +86,6 @@ class AuthExchange:
             result.response,
             result.challenge,
             self._permitted or credentials,
-            port.login_was_sent,
             result.login_was_accepted,
         )
         self._broker.report_outcome(attempt, outcome)

@@ -98,7 +98,6 @@ class AuthMessages:
         """Send the request with constant credentials, or on an authenticated connection.
 
         Args:
-            connection: The connection in use.
             credentials: The credentials in the head or of the connection; None for none.
             carried: The same credentials if the head itself contains them; None otherwise.
             withheld: The known credentials which are not sent because the site is exempt.
@@ -127,7 +126,6 @@ class AuthMessages:
         chooses the next scheme.
 
         Args:
-            connection: The connection in use.
             step: The first step of a handshake; a verdict is returned with the challenges.
 
         Returns:
@@ -288,7 +286,6 @@ class AuthMessages:
         """Read and discard the rest of a response instead of relaying it, if this is quick (R-084).
 
         Args:
-            response: The head of the response.
             in_handshake: True if the next leg must go over the same connection. HTTP/1.0 proxies
                 expect this without announcing a persistent connection (R-120).
             was_whole: True if the client's whole request was sent, False for a head without its

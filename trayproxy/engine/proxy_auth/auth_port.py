@@ -217,7 +217,6 @@ class AuthOutcome(NamedTuple):
         challenge: The refusal of the request; None without a refusal.
         credentials: The credentials of the attempt, with the permit of the desk; None without a
             login.
-        login_was_sent: True if the login was sent and may have cost a log-on.
         login_was_accepted: True if the response answers a request with the login, or the last leg
             of a handshake.
     """
@@ -225,7 +224,6 @@ class AuthOutcome(NamedTuple):
     response: Response | None = None
     challenge: AuthChallenge | None = None
     credentials: Credentials | None = None
-    login_was_sent: bool = False
     login_was_accepted: bool = False
 
 
@@ -389,8 +387,6 @@ class AuthPort(Protocol):
         connection can carry the next message.
 
         Args:
-            response: The head of the response.
-            method: The method of the answered request.
             in_handshake: True if the next leg must go over the same connection.
 
         Raises:

@@ -55,7 +55,6 @@ def evidence(response: Response, request: Request) -> Evidence:
 
     Args:
         response: A response, but not a refusal (`ChallengeDetector.challenges_in`).
-        request: The request, sent through a proxy.
     """
     status = response.status
     if request.method == b"CONNECT":  # Only a tunnel connects a site.
@@ -78,7 +77,6 @@ def has_reached_site(response: Response, request: Request) -> bool:
 
     Args:
         response: A response, but not a refusal (`ChallengeDetector.challenges_in`).
-        request: The request, sent through a proxy.
     """
     return response.status != 401 and evidence(response, request) is not Evidence.NONE
 
@@ -108,10 +106,6 @@ def captive_portal_url(response: Response, request: Request) -> str:
 
     A 511 comes from the network (RFC 6585, section 6), and so does a redirect in response to
     CONNECT, because no site is connected yet. Any other redirect may come from a site.
-
-    Args:
-        response: A response of a proxy.
-        request: The request.
     """
     is_redirect = request.method == b"CONNECT" and 300 <= response.status < 400
     if response.status != NETWORK_AUTHENTICATION_REQUIRED and not is_redirect:
@@ -157,9 +151,6 @@ def report_evidence(
     also give to a wrong login does not confirm the login.
 
     Args:
-        broker: Receives the evidence.
-        credentials: The login of the request.
-        request: The request.
         response: The final response, not a 407.
         on_trial: True if the desk gave the login to this request alone.
     """
@@ -215,8 +206,6 @@ class ChallengeDetector:
         """Return the challenges of a refusal; None if the response is not a refusal.
 
         Args:
-            response: A response of a proxy.
-            method: The method of the request.
             upstream_id: The upstream; None if no login may ever be sent to it.
             carried: The credentials in the request; None without a login.
         """

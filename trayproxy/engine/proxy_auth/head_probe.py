@@ -12,7 +12,6 @@ def head_request_to(target: Authority, field: str = "Content-Length: 0") -> Requ
     section 9.2.1).
 
     Args:
-        target: The target.
         field: The last field line.
 
     Raises:
@@ -33,11 +32,6 @@ async def probe_by_head(
     Some proxies announce an open connection after a 407, and close it. A request to be sent only
     once would be lost there. So HEAD is sent twice to an upstream for the first time: the second
     407 proves the connection to be open.
-
-    Args:
-        port: The port of the exchange.
-        messages: The messages of the exchange.
-        connection: The connection in use.
 
     Returns:
         True if the next hop requires a login.

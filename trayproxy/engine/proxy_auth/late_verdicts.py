@@ -94,8 +94,6 @@ class LateVerdicts:
         """Create a reader without responses to read.
 
         Args:
-            context: The objects shared by all requests.
-            challenge_detector: Decides which responses demand a login.
             count_unanswered: Returns the number of requests with this login waiting at a silent
                 next hop.
         """
@@ -126,10 +124,8 @@ class LateVerdicts:
         return True
 
     def count_silent(self, login_id: LoginId) -> int:
-        """Return the number of unanswered requests with this login at a silent next hop.
-
-        A next hop is silent if it has sent no response at all since the request was sent.
-        """
+        """Return the number of unanswered requests with this login at a next hop that has sent no
+        response at all since the request was sent."""
         return sum(
             unanswered.connection.is_upstream_silent
             for unanswered in self._waiting
@@ -235,7 +231,6 @@ class LateVerdicts:
             self._context.broker.report(credentials, report)
 
     def _report_no_verdict(self, credentials: Credentials) -> None:
-        """Report the lack of a verdict to the desk."""
         self._context.broker.report(credentials, NoVerdict("the client has left"))
 
     def _report(self, unanswered: UnansweredRequest, response: Response) -> None:
@@ -269,12 +264,7 @@ def report_rejection(
     """Report to the desk a refusal of a login by the next hop, for a request without a client.
 
     Args:
-        broker: The desk.
-        route: The route of the request.
         target: The target of the request; empty for no particular target.
-        credentials: The refused credentials.
-        challenges: The challenges of the refusal.
-        verdict: The verdict on the credentials.
     """
     assert route.profile is not None  # An upstream with a login belongs to a profile.
     future = broker.challenged(

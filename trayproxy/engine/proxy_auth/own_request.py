@@ -65,7 +65,6 @@ class OwnRequest:
         Args:
             profile: The profile; its preferred upstream is used.
             request: The request, without content.
-            tools: The tools for own requests.
             is_trial: True if the request verifies a login: no prompt names it.
             is_check_page: True if the request is for a page that always exists and never redirects
                 to another host.
@@ -150,7 +149,6 @@ class OwnRequest:
         """Send the request until its login is accepted. The desk chooses and follows each login.
 
         Args:
-            challenge: The challenge of the upstream.
             credentials: The credentials to begin with; None for the desk's choice.
 
         Returns:

@@ -158,16 +158,13 @@ class Preconnect:
         The desk then finds out whether the login is wrong or the next hop merely refuses this
         request. An unsent login has no verdict and is not reported.
         """
-        if (
-            challenge is None
-            or challenge.verdict is None
-            or is_password_unchecked(challenge.verdict)
-        ):
+        verdict = challenge.verdict if challenge is not None else None
+        if challenge is None or verdict is None or is_password_unchecked(verdict):
             return
         # The target is omitted: the proxy may refuse the HEAD method, which is no reason to treat
         # the host as forbidden.
         broker, route = self._context.broker, self._order.route
-        report_rejection(broker, route, "", credentials, challenge.challenges, challenge.verdict)
+        report_rejection(broker, route, "", credentials, challenge.challenges, verdict)
 
     def drop(self) -> None:
         """Close the connection unless it was put into the pool."""
@@ -178,12 +175,6 @@ class Preconnector(PreconnectDemand):
     """Runs preconnects, at most one preconnect at a time per pool key."""
 
     def __init__(self, context: EngineContext, auth: AuthContext) -> None:
-        """Create a preconnector without any demand.
-
-        Args:
-            context: The objects shared by all requests.
-            auth: The objects shared by the authentication exchanges of preconnects.
-        """
         self._context = context
         self._auth = auth
         self._policy = PreconnectPolicy()

@@ -114,7 +114,6 @@ class BurstDetector:
         """Record the end of a request's need for a connection.
 
         Args:
-            key: The pool key.
             now: Seconds on a monotonic clock.
         """
         if len(self._ended_at) >= MAX_KEYS:
@@ -125,7 +124,6 @@ class BurstDetector:
         """Record a request in need of a connection.
 
         Args:
-            key: The pool key.
             now: Seconds on a monotonic clock.
         """
         ended_at = self._ended_at.pop(key, None)
@@ -208,7 +206,6 @@ class PreconnectPolicy:
         While requests wait, the decision is postponed. Otherwise it is made once per demand.
 
         Args:
-            key: The pool key.
             now: Seconds on a monotonic clock.
             is_ready: True if the pool has a ready connection.
             may_carry: Returns True if a login may be sent without a request of a program.

@@ -118,8 +118,6 @@ async def wait_for_desk(
     an idle connection open.
 
     Args:
-        downstream: The client side of the request.
-        lease: The lease of the request.
         future: The future returned by `CredentialBroker.challenged` or
             `CredentialBroker.request_permit`.
 

@@ -211,12 +211,7 @@ class StreamAuthPort:
         return reader
 
     def _write_head(self, message: Message, key: PoolKey) -> bytes:
-        """Return the head of a message; it is the same each time for the same credentials.
-
-        Args:
-            message: The message.
-            key: The pool key of the connection.
-        """
+        """Return the head of a message; it is the same each time for the same credentials."""
         cached, route, withheld = self._cached, self._lease.route, message.withheld
         is_cacheable = message.leg is None and message.request is cached.request
         if is_cacheable and cached.was_sent_with(route, message.credentials, key, withheld):
@@ -359,9 +354,6 @@ def stream_exchange(
     """Return the authentication exchange of one request.
 
     Args:
-        downstream: The client side of the request.
-        cached: The head of the request and the values derived from it.
-        lease: The lease of the upstream connection.
         reader: Reads the responses; None for a reader whose responses are not relayed.
         writer: Sends the request; None for a request without content.
         sent_on: The connection on which the fast path has already sent the request; None if it

@@ -271,7 +271,6 @@ class UpstreamLease:
         """Wait for an event. Meanwhile, read early data of the client and detect its disconnection.
 
         Args:
-            io_wait: The event.
             is_parked: True while the request waits for the desk or for a sign-in server. If the
                 client disconnects meanwhile, the request is dropped.
 

@@ -86,7 +86,6 @@ class AccessControl:
         """Return whether to serve a newly accepted connection. Takes microseconds on Linux.
 
         Args:
-            connection: The accepted socket.
             peer: The address of the client, in the form of the socket module.
             local: The local address; None to ask the socket.
         """

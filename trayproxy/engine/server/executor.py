@@ -110,8 +110,6 @@ class LoopExecutor(LocalFdExecutor):
         """Create an executor without listeners.
 
         Args:
-            loop: The event loop.
-            flags: The flags of proxy.py.
             poller: Reports when a listener has connections to accept.
             on_sweep: Called once a second while there are works.
             on_accept_error: Called with the error, the listener and its address when accept fails.

@@ -57,8 +57,6 @@ class DescriptorReserve:
         """Accept the next connection, answer it with 503 and close it.
 
         Args:
-            error: The error of accept.
-            listener: The listening socket.
             local: The address of the listener, if it has a single address.
 
         Returns:

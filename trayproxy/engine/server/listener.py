@@ -74,18 +74,14 @@ class Listener(TcpSocketListener):
 
 
 class Listeners:
-    """The main listener of the engine, and its listener on the other loopback address."""
+    """The main listener of the engine, and its listener on the other loopback address.
+
+    The port of the engine's own address is updated when the port changes.
+    """
 
     def __init__(
         self, executor: LoopExecutor, flags: argparse.Namespace, own_address: OwnAddress
     ) -> None:
-        """Create an instance without listeners.
-
-        Args:
-            executor: Serves the accepted connections.
-            flags: The flags of proxy.py.
-            own_address: The address to listen on. Its port is updated when the port changes.
-        """
         self._executor = executor
         self._flags = flags
         self._own_address = own_address
@@ -110,9 +106,6 @@ class Listeners:
 
     def move(self, port: int) -> None:
         """Listen on another port instead. Open client connections are not affected.
-
-        Args:
-            port: The new port.
 
         Raises:
             OSError: The address is in use. The old port is still listened on.

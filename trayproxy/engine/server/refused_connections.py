@@ -45,7 +45,6 @@ class RefusedConnections:
         """Create an instance without connections.
 
         Args:
-            loop: The event loop.
             limits: How long a connection is kept; the number of clients determines how many are.
             address: Returns the local address of TrayProxy, for the error page.
         """

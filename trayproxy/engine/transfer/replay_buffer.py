@@ -27,12 +27,8 @@ class ReplayBuffer:
     """
 
     def __init__(self, enabled: bool) -> None:
-        """Create an empty buffer.
-
-        Args:
-            enabled: False if the request is never repeated, or its content is known to be too
-                large.
-        """
+        """Create an empty buffer, not `enabled` if the request is never repeated, or its content is
+        known to be too large."""
         self.is_complete = enabled
         self._size = 0
         self._position = 0

@@ -42,12 +42,7 @@ class RequestWriter:
         self.octets_read = 0
 
     def start(self, upstream: SocketStream, head: bytes) -> None:
-        """Start sending the request on a connection, from its first octet.
-
-        Args:
-            upstream: The connection.
-            head: The request head.
-        """
+        """Start sending the request on a connection, from its first octet."""
         self._upstream = upstream
         self._unsent = memoryview(head)
         self.replay_buffer.rewind()

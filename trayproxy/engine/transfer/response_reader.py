@@ -104,12 +104,6 @@ class ResponseReader:
     """Reads the heads of the responses to one request."""
 
     def __init__(self, downstream: ReaderDownstream, cached: CachedRequest) -> None:
-        """Create a reader for the responses to a request.
-
-        Args:
-            downstream: The client side of the request.
-            cached: The request head and the decisions made for it.
-        """
         self._downstream = downstream
         self._context = downstream.context
         self._client = downstream.client
@@ -120,11 +114,7 @@ class ResponseReader:
         self._parsed: ParsedResponse | None = None
 
     def reject_response(self, error: MessageError) -> RequestRefusedError:
-        """Close the connection to the next hop. Return the error to raise for its response.
-
-        Args:
-            error: The reason why the response is not relayed.
-        """
+        """Close the connection to the next hop. Return the error to raise for its response."""
         self._downstream.drop_upstream()
         return RequestRefusedError(invalid_response(error))
 
@@ -200,11 +190,7 @@ class ResponseReader:
         return IoWait(events, timeout=timeout)
 
     def _parse(self, head: bytes) -> Response:
-        """Return the parsed response head, from the cache or parsed now.
-
-        Raises:
-            MessageError: The head is malformed.
-        """
+        """Return the parsed response head, from the cache or parsed now."""
         method = self._request.method
         parsed = self._context.caches.parsed_responses.get((head, method))
         if parsed is None:
@@ -215,11 +201,8 @@ class ResponseReader:
         return parsed.response
 
     def _client_mask(self, writer: RequestWriter) -> int:
-        """Return `READ` if the client's socket is to be read, else 0.
-
-        It is read for the content. After the content it is read up to a limit, to receive further
-        requests and to detect a client closing its connection.
-        """
+        """Return `READ` if the client's socket is to be read, else 0: for the content and, up to a
+        limit, after it, to receive further requests and to detect the client's disconnection."""
         client = self._client
         room = len(client.inbox) < self._context.limits.max_early_octets
         is_over = writer.body_done or writer.done
@@ -228,11 +211,7 @@ class ResponseReader:
 
     @staticmethod
     def _release_content(writer: RequestWriter) -> None:
-        """Stop holding the content: the writer sends it from now on.
-
-        Raises:
-            SignInFirstError: The content must not be sent before signing in.
-        """
+        """Stop holding the content: the writer sends it from now on."""
         if writer.needs_sign_in_first:
             raise SignInFirstError
         writer.holds_content = False

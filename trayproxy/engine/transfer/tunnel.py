@@ -74,8 +74,8 @@ class TunnelDirection:
         is_over: True if the source has ended and everything was delivered, or the sink is closed.
         pending: Octets waiting until the sink accepts them; None if there are none.
         octets_in_pipe: The number of octets waiting in the pipe; 0 while `pending` is not None.
-        sink: The stream to send to.
         source: The stream to receive from.
+        sink: The stream to send to.
     """
 
     __slots__ = (
@@ -95,14 +95,7 @@ class TunnelDirection:
     def __init__(
         self, source: SocketStream, sink: SocketStream, pipes: PipePool, prefix: bytes = b""
     ) -> None:
-        """Create a direction.
-
-        Args:
-            source: The stream to receive from.
-            sink: The stream to send to.
-            pipes: The pool of pipes for bulk data.
-            prefix: Octets to send first. They do not count in `moved`.
-        """
+        """Create a direction. The octets of `prefix` go first, and do not count in `moved`."""
         self.source = source
         self.sink = sink
         self.moved = 0
@@ -250,14 +243,7 @@ class Tunnel:
     def __init__(
         self, client: SocketStream, upstream: SocketStream, pipes: PipePool, prefix: bytes = b""
     ) -> None:
-        """Create a tunnel.
-
-        Args:
-            client: The stream of the client.
-            upstream: The stream of the next hop.
-            pipes: The pool of pipes for bulk data.
-            prefix: Octets to send to the client before those of the next hop.
-        """
+        """Create a tunnel. The client gets the octets of `prefix` before those of the next hop."""
         self._client = client
         self._upstream = upstream
         self.up = TunnelDirection(client, upstream, pipes)

@@ -137,8 +137,6 @@ class Connector:
         """Create a connector.
 
         Args:
-            loop: The event loop.
-            limits: The time limits.
             broker: Receives the result of a login at a SOCKS server.
             is_own_address: Returns whether the engine itself listens on one of these addresses.
         """
@@ -158,11 +156,7 @@ class Connector:
         self._sole_addresses = ()
 
     def addresses_of(self, upstream: str) -> tuple[str, ...]:
-        """Return the cached addresses of an upstream, ``192.0.2.1:8080``.
-
-        Args:
-            upstream: The URL of the upstream.
-        """
+        """Return the cached addresses of an upstream, ``192.0.2.1:8080``, given by its URL."""
         parts = urlsplit(upstream)
         if parts.hostname is None or parts.port is None:
             return ()
@@ -170,12 +164,9 @@ class Connector:
         return tuple(sorted(f"{address[0]}:{address[1]}" for _, address in known))
 
     def sole_address(self, route: Route) -> Address | None:
-        """Return the address of an http upstream with exactly one address, without a look-up.
-
-        Returns:
-            None if the upstream needs a handshake, has several addresses, is TrayProxy itself, or
-            its name is not cached.
-        """
+        """Return the address of an http upstream with exactly one address, without a look-up; None
+        if the upstream needs a handshake, has several addresses, is TrayProxy itself, or its name
+        is not cached."""
         upstream = route.upstream
         if upstream is None or upstream.scheme is not ProxyScheme.HTTP:
             return None
@@ -236,15 +227,8 @@ class Connector:
         return await self._connect_once(request)
 
     async def _connect_once(self, request: ConnectRequest) -> socket.SocketType:
-        """Make one attempt to connect; see `connect`.
-
-        Raises:
-            UnreachableError: The next hop cannot be reached.
-            RequestRefusedError: The next hop is TrayProxy itself, or this computer is out of
-                resources.
-        """
+        """Make one attempt to connect; see `connect`."""
         limits, next_hop = self._limits, request.next_hop
-        through_upstream = request.route.upstream is not None
         try:
             addresses = await self.resolver.look_up(
                 next_hop.host, next_hop.port, request.pause, limits.resolve_s
@@ -262,7 +246,7 @@ class Connector:
         except socket.gaierror as error:
             if lacks_descriptors():
                 raise RequestRefusedError(BUSY) from error
-            page = not_found(next_hop.host, through_upstream=through_upstream)
+            page = not_found(next_hop.host, through_upstream=request.route.upstream is not None)
             raise UnreachableError(page) from error
         except OSError as error:
             if is_shortage(error):
@@ -392,8 +376,8 @@ class Connector:
                 raise HandshakeTimeoutError
 
     def _handshake_timeout(self, upstream: Upstream) -> UnreachableError:
-        timeout_s = self._limits.handshake_s
-        return UnreachableError(no_response(upstream.host, timeout_s, through_upstream=True))
+        limit_s = self._limits.handshake_s
+        return UnreachableError(no_response(upstream.host, limit_s, through_upstream=True))
 
 
 def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
@@ -409,13 +393,7 @@ def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
 
 
 def socks_failure(host: str, request: ConnectRequest, error: BaseException) -> Exception | None:
-    """Return the exception for a failed SOCKS dialogue; None if `error` is to be raised unchanged.
-
-    Args:
-        host: The host of the SOCKS server.
-        request: The parameters of the connection.
-        error: The exception of the dialogue.
-    """
+    """Return the exception for a failed SOCKS dialogue; None to raise `error` unchanged."""
     from trayproxy.engine.net.socks5 import (
         ConnectFailedError,
         NoAcceptableMethodError,

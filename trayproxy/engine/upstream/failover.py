@@ -35,15 +35,9 @@ class _DeadUpstream:
 
 
 class Failover:
-    """The unreachable upstreams, and the choice of a route."""
+    """The unreachable upstreams, and the choice of a route. `now` is a monotonic clock."""
 
     def __init__(self, now: Callable[[], float], limits: EngineLimits) -> None:
-        """Create an instance to which no upstream is dead.
-
-        Args:
-            now: A monotonic clock, in seconds.
-            limits: How long an unreachable upstream is not used.
-        """
         self._now = now
         self._limits = limits
         self._dead: dict[Upstream, _DeadUpstream] = {}

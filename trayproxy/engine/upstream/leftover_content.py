@@ -21,24 +21,13 @@ class LeftoverContent:
     __slots__ = ("_body", "_is_begun")
 
     def __init__(self, framing: Length | Chunked) -> None:
-        """Prepare to skip content with this framing.
-
-        Args:
-            framing: The framing of the content to skip.
-        """
         self._body = response_body_reader(framing)
         self._is_begun = False
 
     @classmethod
     def of(cls, response: Response, method: bytes, at_most: int) -> "LeftoverContent | None":
-        """Return a `LeftoverContent` for the content after a response head; None for no content.
-
-        Args:
-            response: The response head.
-            method: The method of the request.
-            at_most: The largest content to skip, in octets. For longer content a new connection is
-                cheaper, and the result is None.
-        """
+        """Return a `LeftoverContent` for the content after a response head; None for no content, or
+        for more than `at_most` octets: a new connection is cheaper then."""
         if method != b"HEAD":
             return None
         try:
@@ -50,11 +39,8 @@ class LeftoverContent:
         return cls(framing) if isinstance(framing, Chunked) else None
 
     def skip(self, stream: SocketStream) -> bool:
-        """Remove the content received so far. Return whether more of the content may arrive.
-
-        Args:
-            stream: The connection. Its inbox begins with the content or with the next head.
-        """
+        """Remove the content received so far from the inbox, which begins with the content or with
+        the next head. Return whether more of the content may arrive."""
         inbox = stream.inbox
         while inbox or self._has_more(stream):
             if not self._is_begun and _HEAD_BEGINS.startswith(inbox[: len(_HEAD_BEGINS)]):

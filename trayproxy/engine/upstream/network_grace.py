@@ -18,12 +18,6 @@ class NetworkGrace:
     """The grace period after the last network change."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
-        """Create an instance without an active grace period.
-
-        Args:
-            loop: The event loop.
-            limit_s: The length of the grace period, in seconds.
-        """
         self._loop = loop
         self._limit_s = limit_s
         self._until = 0.0

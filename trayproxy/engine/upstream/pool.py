@@ -116,12 +116,7 @@ class UpstreamConnection:
         message (R-084).
 
         Args:
-            response: The head of the response.
-            method: The method of the answered request.
-            pause: Waits for the connection.
             clock: Returns the time in seconds.
-            max_octets: The most octets to read.
-            max_s: The longest time to read, in seconds.
             in_handshake: True if the next leg must go over the same connection. The connection is
                 then kept even if another reader may see another end of the content.
 
@@ -173,7 +168,6 @@ class Pool:
         """Create an empty pool.
 
         Args:
-            loop: The event loop.
             limits: How long connections are kept.
             poller: Reports data or the end of an idle connection.
             check_for_suspend: Called before an idle connection is used; calls `clear` if the

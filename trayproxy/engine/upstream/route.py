@@ -21,7 +21,6 @@ class UpstreamActivity:
     __slots__ = ("responses",)
 
     def __init__(self) -> None:
-        """Create a counter without responses."""
         self.responses = 0
 
 

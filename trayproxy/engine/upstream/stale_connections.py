@@ -44,7 +44,6 @@ def is_local_address(family: int, address: _Address) -> bool:
     """Return whether this computer has an address.
 
     Args:
-        family: The address family.
         address: An address in the form of `socket.getsockname`; the port is ignored.
     """
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
