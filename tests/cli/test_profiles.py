@@ -44,12 +44,15 @@ class FakeKeyring:
 
     def forget(self, profile: Profile) -> "Future[Problem | None]":
         self.calls.append(profile)
-        return self._done()
-
-    def _done(self) -> "Future[Problem | None]":
         future: Future[Problem | None] = Future()
         future.set_result(self.problem)
         return future
+
+
+def active_profile(config: Path) -> Profile:
+    profile = SettingsStore(config).load().profile
+    assert profile is not None
+    return profile
 
 
 def test_profiles_are_added_listed_and_activated_without_a_service(cli: Cli, config: Path) -> None:
@@ -94,8 +97,7 @@ def test_https_and_socks_proxies_can_be_added_and_are_shown(
     file.touch()
     where = ["https://proxy.example:8443", "--ca-file", str(file)]
     assert cli("profiles", "add", "Office", *where, "--fallback", "b:1,socks5://c:2")[0] == 0
-    profile = SettingsStore(config).load().profile
-    assert profile is not None
+    profile = active_profile(config)
     assert [str(upstream) for upstream in profile.upstreams] == [
         "https://proxy.example:8443",
         "http://b:1",
@@ -136,8 +138,7 @@ def test_each_field_of_a_profile_has_an_option(cli: Cli, config: Path) -> None:
 
 def test_single_sign_on_and_a_method_have_options(cli: Cli, config: Path) -> None:
     assert cli(*ADD_OFFICE, "--sign-in", "sso", "--method", "negotiate")[0] == 0
-    profile = SettingsStore(config).load().profile
-    assert profile is not None
+    profile = active_profile(config)
     assert (profile.sign_in, profile.method) == (SignIn.SSO, Method.NEGOTIATE)
     _, out, _ = cli("profiles", "show")
     assert "Sign-in:      your Windows or Kerberos sign-in, no password\n" in out
@@ -148,9 +149,7 @@ def test_an_encoding_can_be_given_and_is_shown_r_092(cli: Cli, config: Path) -> 
     cli(*ADD_OFFICE)
     assert "Encoding" not in cli("profiles", "show")[1]
     assert cli("profiles", "edit", "Office", "--encoding", "latin-1")[0] == 0
-    profile = SettingsStore(config).load().profile
-    assert profile is not None
-    assert profile.encoding is Encoding.LATIN_1
+    assert active_profile(config).encoding is Encoding.LATIN_1
     assert "Encoding:     Latin-1\n" in cli("profiles", "show")[1]
 
 
@@ -166,16 +165,14 @@ def test_each_sign_in_and_method_has_a_text(cli: Cli, option: str, values: type[
 
 def test_a_change_keeps_the_other_fields(cli: Cli, config: Path) -> None:
     cli(*ADD_OFFICE, "--bypass", "localhost", "--fallback", "b:1")
-    before = SettingsStore(config).load().profile
-    assert before is not None
+    before = active_profile(config)
     changes = ["--name", "Head office", "--method", "ntlm", "--fallback", ""]
     assert cli("profiles", "edit", "office", *changes) == (0, "", "Changed “Head office”.\n")
     assert SettingsStore(config).load().profile == replace(
         before, name="Head office", method=Method.NTLM, fallbacks=()
     )
     assert cli("profiles", "edit", "Head office", "--address", "https://c.example:2")[0] == 0
-    after = SettingsStore(config).load().profile
-    assert after is not None
+    after = active_profile(config)
     assert (after.id, str(after.upstream)) == (before.id, "https://c.example:2")
 
 
@@ -184,9 +181,7 @@ def test_an_inconsistent_change_is_reported(cli: Cli, config: Path) -> None:
     code, _, err = cli("profiles", "edit", "Office", "--sign-in", "sso", "--method", "basic")
     assert code == 1
     assert "Your own sign-in works with the method Automatic, Negotiate or NTLM." in err
-    profile = SettingsStore(config).load().profile
-    assert profile is not None
-    assert profile.sign_in is SignIn.PASSWORD
+    assert active_profile(config).sign_in is SignIn.PASSWORD
 
 
 def test_a_change_is_sent_to_the_running_service(cli: Cli, service: FakeServiceHandler) -> None:
@@ -199,9 +194,7 @@ def test_a_certificate_file_can_be_removed(cli: Cli, config: Path, tmp_path: Pat
     file.touch()
     cli("profiles", "add", "Office", "https://proxy.example:1", "--ca-file", str(file))
     assert cli("profiles", "edit", "Office", "--ca-file", "")[0] == 0
-    profile = SettingsStore(config).load().profile
-    assert profile is not None
-    assert profile.ca_file == ""
+    assert active_profile(config).ca_file == ""
 
 
 def test_a_removed_profile_is_deleted(cli: Cli, config: Path) -> None:
@@ -225,12 +218,10 @@ def test_at_a_terminal_removing_the_active_profile_needs_a_confirmation(
 ) -> None:
     at = screen("trayproxy", "profiles", "remove", "Office")
     at.wait_for("is in use. Until you choose another profile, programs cannot connect")
-    at.wait_for(r"Remove it\? \[y/N\] ")
-    at.type(f"{answer}\n")
+    at.answer(r"Remove it\? \[y/N\] ", f"{answer}\n")
     at.wait_for("Removed “Office”." if answer == "y" else "Nothing was removed.")
     assert at.end() == (0 if answer == "y" else 1)
-    removed = [one for one in service.requests if isinstance(one, DeleteProfile)]
-    assert removed == ([DeleteProfile("office", forget=True)] if answer == "y" else [])
+    assert service.requests == ([DeleteProfile("office", forget=True)] if answer == "y" else [])
 
 
 def test_a_profile_name_is_unique(cli: Cli) -> None:
@@ -281,7 +272,7 @@ def test_requests_are_sent_to_the_running_service(
     assert not config.exists()
 
 
-def test_a_new_profile_does_not_take_the_id_of_a_renamed_one(
+def test_a_new_profile_does_not_take_the_id_of_a_renamed_profile(
     cli: Cli, service: FakeServiceHandler
 ) -> None:
     service.config = service.config.with_profile(Profile("office", "Head office", OFFICE.upstream))
@@ -292,8 +283,8 @@ def test_a_new_profile_does_not_take_the_id_of_a_renamed_one(
 def test_login_is_refused_for_a_profile_without_a_password(
     cli: Cli, service: FakeServiceHandler
 ) -> None:
-    for way, words in ((SignIn.SSO, "Windows or Kerberos"), (SignIn.NONE, "to need no sign-in")):
-        service.config = service.config.with_profile(replace(OFFICE, sign_in=way))
+    for kind, words in ((SignIn.SSO, "Windows or Kerberos"), (SignIn.NONE, "to need no sign-in")):
+        service.config = service.config.with_profile(replace(OFFICE, sign_in=kind))
         code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
         assert code == 1
         assert words in err
@@ -349,8 +340,7 @@ def test_a_typed_password_is_not_echoed(
     screen: Callable[..., TerminalScreen], service: FakeServiceHandler
 ) -> None:
     at = screen("trayproxy", "login", "Lab")
-    at.wait_for("User name: ")
-    at.type("jdoe\n")
+    at.answer("User name: ", "jdoe\n")
     at.wait_for("Password for jdoe: ")
     assert not at.has_echo()
     at.type(f"{SECRET}\n")
@@ -363,28 +353,19 @@ def test_a_typed_password_is_not_echoed(
 def test_a_login_that_the_keyring_cannot_keep_is_in_use_until_the_service_ends(
     cli: Cli, service: FakeServiceHandler
 ) -> None:
-    service.kept_in_memory = KeptInMemory(
-        Problem("TP-402", "No safe place for passwords", "No keyring.")
-    )
-    code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
-    assert code == 0
-    assert "has accepted the password. TrayProxy keeps it in memory until it quits." in err
-    assert "(TP-402)" in err
-    service.kept_in_memory = KeptInMemory(
-        Problem("TP-404", "The password could not be saved", "Full.")
-    )
-    code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
-    assert code == 6
-    assert "keeps it in memory" in err
-    assert "(TP-404)" in err
+    for problem, exit_code in (("TP-402", 0), ("TP-404", 6)):
+        service.kept_in_memory = KeptInMemory(Problem(problem, "It was not saved", "Full."))
+        code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
+        assert code == exit_code
+        assert "has accepted the password. TrayProxy keeps it in memory until it quits." in err
+        assert f"({problem})" in err
 
 
 def test_an_interrupted_login_saves_nothing(
     screen: Callable[..., TerminalScreen], service: FakeServiceHandler
 ) -> None:
     at = screen("trayproxy", "login")
-    at.wait_for("Password for ")
-    at.type(f"{SECRET}\x03")
+    at.answer("Password for ", f"{SECRET}\x03")
     assert at.end() == 130
     assert at.has_echo()
     assert "Traceback" not in at.shown

@@ -41,10 +41,8 @@ def start(
 
 
 def sign_in(at: TerminalScreen, password: str) -> None:
-    at.wait_for(r"User name \[jdoe\]: ")
-    at.type("\n")
-    at.wait_for("Password")
-    at.type(f"{password}\n")
+    at.answer(r"User name \[jdoe\]: ", "\n")
+    at.answer("Password", f"{password}\n")
     at.wait_for("This run keeps no passwords")
 
 

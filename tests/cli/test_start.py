@@ -38,8 +38,7 @@ def test_if_the_display_cannot_be_opened_trayproxy_runs_without_a_tray(
     paths.config_file.write_text(f"[listen]\nport = {port}\n")
     at = person("trayproxy", DISPLAY=DEAD)
     at.wait_for(f"The display {DEAD} cannot be opened. TrayProxy runs without a tray icon, as ")
-    at.wait_for(f"listening on 127.0.0.1:{port}\n")
-    at.type("\x03")
+    at.answer(f"listening on 127.0.0.1:{port}\n", "\x03")
     assert at.end() == 0
 
 
@@ -49,6 +48,5 @@ def test_without_a_display_the_demonstration_prompts_in_the_terminal(
     at = person("trayproxy", "demo", DISPLAY=DEAD)
     at.wait_for(f"The display {DEAD} cannot be opened. TrayProxy runs without a tray icon")
     at.wait_for("it asks in this terminal")
-    at.wait_for("Ctrl\\+C ends the demonstration")
-    at.type("\x03")
+    at.answer("Ctrl\\+C ends the demonstration", "\x03")
     assert at.end() == 0

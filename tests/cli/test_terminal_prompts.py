@@ -39,18 +39,30 @@ def terminal(screen: Make) -> TerminalScreen:
     return screen("tests.cli.fake_prompt_service", "plain")
 
 
-def received_requests(screen: TerminalScreen, paths: Paths) -> list[str]:
-    """End the service; return what it was told."""
+def received_requests(screen: TerminalScreen, paths: Paths, kinds: str = "") -> list[str]:
+    """End the service; return the requests that it has received, of some kinds or of all."""
     screen.process.send_signal(signal.SIGTERM)
     assert screen.end() == 0
     assert screen.has_echo()
-    return (paths.config.parent / "requests").read_text().splitlines()
+    lines = (paths.config.parent / "requests").read_text().splitlines()
+    return [line for line in lines if re.match(kinds, line)]
+
+
+def enter_login(terminal: TerminalScreen, user: str, password: str) -> None:
+    """Type a user name and a password at their prompts."""
+    terminal.answer("User name", f"{user}\n")
+    terminal.answer("Password .*: ", f"{password}\n")
+
+
+def sign_in(terminal: TerminalScreen, user: str, password: str) -> None:
+    """Type a login that the keyring must not keep."""
+    enter_login(terminal, user, password)
+    terminal.answer("Remember", "n\n")
 
 
 def test_a_prompt_is_shown_and_answered(terminal: TerminalScreen, paths: Paths) -> None:
     terminal.wait_for(re.escape(SHOWN))
-    terminal.wait_for(r"User name \[CORP\\jdoe\]: ")
-    terminal.type("\n")
+    terminal.answer(r"User name \[CORP\\jdoe\]: ", "\n")
     terminal.wait_for("Password .*: ")
     assert not terminal.has_echo()
     terminal.type("right\n")
@@ -81,18 +93,12 @@ def test_a_rejection_shows_the_prompt_again_with_the_reason(
         ("", "did not accept this password"),
         ("me", "lock accounts after 3 to 5 wrong tries"),
     ):
-        log_in(terminal, line, "wrong")
-        terminal.wait_for("Remember")
-        terminal.type("n\n")
+        sign_in(terminal, line, "wrong")
         terminal.wait_for("Signing in…")
         terminal.wait_for(following)
-    log_in(terminal, "", "right")
-    terminal.wait_for("Remember")
-    terminal.type("n\n")
+    sign_in(terminal, "", "right")
     terminal.wait_for("Signed in.")
-    answers = [
-        line for line in received_requests(terminal, paths) if line.startswith("AnswerPrompt")
-    ]
+    answers = received_requests(terminal, paths, "AnswerPrompt")
     assert len(answers) == 3
     assert "user='me'" in answers[1]
     assert all("remember=False" in answer for answer in answers)
@@ -102,19 +108,14 @@ def test_a_rejected_non_ascii_password_shows_the_encoding_hint_r_092(
     terminal: TerminalScreen,
 ) -> None:
     for typed, following in (("pässword", "--encoding latin-1"), ("wrong", "lock accounts")):
-        log_in(terminal, "me", typed)
-        terminal.wait_for("Remember")
-        terminal.type("n\n")
+        sign_in(terminal, "me", typed)
         terminal.wait_for(following)
 
 
 @pytest.mark.parametrize("keys", ["\x04", "\n\n", "\n\x04"], ids=["end", "empty", "end-2"])
 def test_empty_input_declines_the_prompt(terminal: TerminalScreen, paths: Paths, keys: str) -> None:
-    terminal.wait_for("User name")
-    terminal.type(keys[0])
-    if len(keys) > 1:
-        terminal.wait_for("Password")
-        terminal.type(keys[1])
+    for label, key in zip(("User name", "Password"), keys, strict=False):
+        terminal.answer(label, key)
     terminal.wait_for("Not signed in")
     declined = "DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"
     assert received_requests(terminal, paths)[-1] == declined
@@ -123,16 +124,12 @@ def test_empty_input_declines_the_prompt(terminal: TerminalScreen, paths: Paths,
 def test_a_retry_after_repeated_rejections_needs_a_confirmation(screen: Make, paths: Paths) -> None:
     terminal = screen("tests.cli.fake_prompt_service", "confirm-retry")
     terminal.wait_for("Your account may be locked: the proxy rejected 3 passwords")
-    log_in(terminal, "", "first")
-    terminal.wait_for(r"Try anyway\? \[y/N\] ")
-    terminal.type("y\n")
-    terminal.wait_for("Remember")
-    terminal.type("n\n")
+    enter_login(terminal, "", "first")
+    terminal.answer(r"Try anyway\? \[y/N\] ", "y\n")
+    terminal.answer("Remember", "n\n")
     terminal.wait_for("Signing in…")
     terminal.wait_for("Your account may be locked: the proxy rejected 4 passwords")
-    answers = [
-        line for line in received_requests(terminal, paths) if line.startswith("AnswerPrompt")
-    ]
+    answers = received_requests(terminal, paths, "AnswerPrompt")
     assert [answer.rpartition(" ")[2] for answer in answers] == ["first"]
 
 
@@ -141,43 +138,31 @@ def test_after_no_to_a_retry_another_login_can_be_typed(
     screen: Make, paths: Paths, no: str
 ) -> None:
     terminal = screen("tests.cli.fake_prompt_service", "confirm-retry")
-    log_in(terminal, "", "first")
-    terminal.wait_for(r"Try anyway\? \[y/N\] ")
-    terminal.type(no)
-    log_in(terminal, "other", "right")
-    terminal.wait_for(r"Try anyway\? \[y/N\] ")
-    terminal.type("y\n")
-    terminal.wait_for("Remember")
-    terminal.type("n\n")
+    enter_login(terminal, "", "first")
+    terminal.answer(r"Try anyway\? \[y/N\] ", no)
+    enter_login(terminal, "other", "right")
+    terminal.answer(r"Try anyway\? \[y/N\] ", "y\n")
+    terminal.answer("Remember", "n\n")
     terminal.wait_for("Signed in.")
-    assert [line for line in received_requests(terminal, paths) if "Keep" not in line] == [
+    assert received_requests(terminal, paths, "(?!Keep)") == [
         "AnswerPrompt(number=1, login=Login(user='other'), remember=False) right"
     ]
 
 
 def test_after_no_to_a_retry_empty_input_declines_the_prompt(screen: Make, paths: Paths) -> None:
     terminal = screen("tests.cli.fake_prompt_service", "confirm-retry")
-    log_in(terminal, "", "first")
-    terminal.wait_for(r"Try anyway\? \[y/N\] ")
-    terminal.type("\n")
-    log_in(terminal, "", "")
+    enter_login(terminal, "", "first")
+    terminal.answer(r"Try anyway\? \[y/N\] ", "\n")
+    enter_login(terminal, "", "")
     terminal.wait_for("Not signed in")
-    assert [line for line in received_requests(terminal, paths) if "Keep" not in line] == [
+    assert received_requests(terminal, paths, "(?!Keep)") == [
         "DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"
     ]
 
 
-def log_in(terminal: TerminalScreen, user: str, password: str) -> None:
-    """Type a user name and a password at their prompts."""
-    terminal.wait_for("User name")
-    terminal.type(f"{user}\n")
-    terminal.wait_for("Password .*: ")
-    terminal.type(f"{password}\n")
-
-
 def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:
     terminal = screen("tests.cli.fake_prompt_service", "unsafe")
-    log_in(terminal, "", "right")
+    enter_login(terminal, "", "right")
     terminal.wait_for("Remembering is off: Plain would store the password unprotected.")
     terminal.wait_for("Signed in.")
     assert "remember=False" in received_requests(terminal, paths)[-1]
@@ -185,8 +170,7 @@ def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:
 
 def test_an_empty_user_name_declines_the_prompt(screen: Make, paths: Paths) -> None:
     terminal = screen("tests.cli.fake_prompt_service", "stranger")
-    terminal.wait_for(r"User name \(empty: not now\): ")
-    terminal.type("\n")
+    terminal.answer(r"User name \(empty: not now\): ", "\n")
     terminal.wait_for("Not signed in")
     assert received_requests(terminal, paths)[-1].startswith("DeclinePrompt")
 
@@ -194,10 +178,8 @@ def test_an_empty_user_name_declines_the_prompt(screen: Make, paths: Paths) -> N
 def test_an_answer_from_another_front_end_closes_the_prompt(
     terminal: TerminalScreen, paths: Paths
 ) -> None:
-    terminal.wait_for("User name")
-    terminal.type("\n")
-    terminal.wait_for("Password")
-    terminal.type("half a passw")
+    terminal.answer("User name", "\n")
+    terminal.answer("Password", "half a passw")
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=True)
         tray.request(AnswerPrompt(1, Login("jdoe", "right"), remember=True))
@@ -210,26 +192,22 @@ def test_an_answer_from_another_front_end_closes_the_prompt(
 def test_typed_input_is_kept_when_the_waiting_requests_change(
     terminal: TerminalScreen, paths: Paths
 ) -> None:
-    terminal.wait_for("User name")
-    terminal.type("\n")
-    terminal.wait_for("Password")
-    terminal.type("ri")
+    terminal.answer("User name", "\n")
+    terminal.answer("Password", "ri")
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=True)
         tray.request(KeepPromptOpen(1))
         # The fake service sends the open prompt again to all front ends.
         tray.request(SignInNow("office"))
     terminal.type("ght\n")
-    terminal.wait_for("Remember")
-    terminal.type("\n")
+    terminal.answer("Remember", "\n")
     terminal.wait_for("Signed in.")
     assert terminal.shown.count("Password") == 1
     assert received_requests(terminal, paths)[-1].endswith(" right")
 
 
 def test_an_interrupt_restores_the_terminal_mode(terminal: TerminalScreen, paths: Paths) -> None:
-    terminal.wait_for("User name")
-    terminal.type("\n")
+    terminal.answer("User name", "\n")
     terminal.wait_for("Password")
     assert not terminal.has_echo()
     terminal.type("\x03")
@@ -249,14 +227,10 @@ def test_a_background_process_prompts_after_it_moves_to_the_foreground(
         assert tray.request(SignInNow("office")) == Done()
         assert "User name" not in shell.shown
         shell.process.send_signal(signal.SIGUSR1)
-        shell.wait_for("User name")
-        shell.type("\n")
-        shell.wait_for("Password")
-        shell.type("right\n")
-        shell.wait_for("Remember")
-        shell.type("\n")
-        shell.wait_for("Signed in.")
-        shell.type("\x03")
+        shell.answer("User name", "\n")
+        shell.answer("Password", "right\n")
+        shell.answer("Remember", "\n")
+        shell.answer("Signed in.", "\x03")
         assert shell.end() == 0
 
 
@@ -309,7 +283,7 @@ class Writer:
     def read_line(
         self, prompt: str, *, hidden: bool, watch: Sequence[int], is_wanted: Callable[[], bool]
     ) -> str | None:
-        raise AssertionError("nothing is asked")
+        raise AssertionError("no prompt is shown")
 
     def close(self) -> None:
         self._shown.append("closed")
@@ -388,7 +362,7 @@ class Writer:
         ({"realm": "x" * 300}, f"  It says:    “{'x' * 79}…”"),
     ],
 )
-def test_a_line_is_shown_if_it_applies(change: dict[str, Any], line: str) -> None:
+def test_each_field_of_a_prompt_has_a_line(change: dict[str, Any], line: str) -> None:
     assert line in show.prompt_lines(replace(PROMPT, **change))
 
 
@@ -397,7 +371,7 @@ def test_a_locked_account_is_mentioned_once() -> None:
     assert len([line for line in show.prompt_lines(locked) if "locked" in line]) == 1
 
 
-def test_lines_that_do_not_apply_are_not_shown() -> None:
+def test_an_empty_field_of_a_prompt_has_no_line() -> None:
     bare = replace(PROMPT, realm="", programs=(), waiting=0)
     assert show.prompt_lines(bare) == [
         "Proxy “Office” wants you to sign in",

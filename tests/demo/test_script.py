@@ -1,22 +1,19 @@
 """Tests of the demonstration as the user starts it: real processes, no fakes."""
 
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.cli.terminal_screen import TerminalScreen
 from trayproxy.demo.origin import PAGE
 from trayproxy.demo.program import FetchedPage, fetch
 
@@ -106,76 +103,42 @@ def test_a_signal_ends_the_demonstration_and_its_processes(
     assert demonstration.wait(TIMEOUT_S) == code
 
 
-@dataclass
-class DemoTerminal:
-    """The terminal in which the demonstration runs."""
-
-    process: subprocess.Popen[bytes]
-    descriptor: int
-    shown: str = field(default="")
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        deadline = time.monotonic() + TIMEOUT_S
-        while (found := re.search(pattern, self.shown)) is None:
-            ready, _, _ = select.select([self.descriptor], [], [], deadline - time.monotonic())
-            assert ready, f"no {pattern!r} in:\n{self.shown}"
-            self.shown += os.read(self.descriptor, 4096).decode(errors="replace")
-        return found
-
-    def type(self, text: str) -> None:
-        os.write(self.descriptor, text.encode())
-
-
 @pytest.fixture
-def open_terminal(env: dict[str, str]) -> Iterator[Callable[..., DemoTerminal]]:
+def open_terminal(env: dict[str, str]) -> Iterator[Callable[..., TerminalScreen]]:
     """Start the demonstration in a new terminal."""
-    opened: list[DemoTerminal] = []
+    opened: list[TerminalScreen] = []
 
-    def open_terminal(**variables: str) -> DemoTerminal:
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            # A controlling terminal, so that Ctrl+C reaches the foreground processes.
-            [sys.executable, "-c", IN_TERMINAL, *COMMAND],
-            env=env | variables,
-            cwd=ROOT,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        opened.append(DemoTerminal(process, ours))
+    def open_terminal(**variables: str) -> TerminalScreen:
+        environ = env | variables
+        opened.append(TerminalScreen("trayproxy", "demo", environ=environ, limit_s=TIMEOUT_S))
         return opened[-1]
 
     yield open_terminal
     for terminal in opened:
         end(terminal.process)
-        os.close(terminal.descriptor)
+        terminal.close()
 
 
-IN_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
+def password_and_port(terminal: TerminalScreen, place: str) -> tuple[str, int]:
+    """Return the values in the instructions, which tell the place of the prompts."""
+    password = terminal.wait_for(r"password +\w+").split()[-1]
+    address = terminal.wait_for(rf"TrayProxy +http://127\.0\.0\.1:\d+, {place}")
+    terminal.wait_for("Ctrl\\+C ends")
+    return password, int(address.partition(",")[0].rpartition(":")[2])
 
 
 def test_without_a_display_the_terminal_shows_the_prompt(
-    open_terminal: Callable[..., DemoTerminal],
+    open_terminal: Callable[..., TerminalScreen],
 ) -> None:
     terminal = open_terminal()
-    password = terminal.wait_for(r"password +(\w+)")[1]
-    port = int(terminal.wait_for(r"TrayProxy +http://127\.0\.0\.1:(\d+), it asks in this")[1])
-    terminal.wait_for("Ctrl\\+C ends")
+    password, port = password_and_port(terminal, "it asks in this")
     with ThreadPoolExecutor() as programs:
         page = programs.submit(fetch, port)
-        terminal.wait_for("User name")
-        terminal.type("demo\n")
-        terminal.wait_for("Password")
-        terminal.type(f"{password}\n")
+        terminal.answer("User name", "demo\n")
+        terminal.answer("Password", f"{password}\n")
         assert page.result(TIMEOUT_S) == FetchedPage(200, PAGE)
-    terminal.wait_for("Office: passed")
-    terminal.type("\x03")
-    assert terminal.process.wait(TIMEOUT_S) == 0
+    terminal.answer("Office: passed", "\x03")
+    assert terminal.end() == 0
     # The password was printed once, in the instructions, and never echoed.
     assert terminal.shown.count(password) == 1
 
@@ -218,22 +181,18 @@ def xdotool(display: str, *command: str) -> str:
 
 
 def test_with_a_display_the_tray_shows_the_dialog(
-    open_terminal: Callable[..., DemoTerminal], display: str
+    open_terminal: Callable[..., TerminalScreen], display: str
 ) -> None:
     # An unused address: without an address, libdbus would start a bus that outlives the test.
     terminal = open_terminal(DISPLAY=display, DBUS_SESSION_BUS_ADDRESS="unix:path=/nowhere")
-    password = terminal.wait_for(r"password +(\w+)")[1]
-    port = int(terminal.wait_for(r"TrayProxy +http://127\.0\.0\.1:(\d+), its icon is")[1])
-    terminal.wait_for("Ctrl\\+C ends")
+    password, port = password_and_port(terminal, "its icon is")
     with ThreadPoolExecutor() as programs:
         page = programs.submit(fetch, port)
-        dialog = xdotool(
-            display, "search", "--sync", "--onlyvisible", "--name", "^Sign in to"
-        ).split()[0]
+        found = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^Sign in to")
+        dialog = found.split()[0]
         xdotool(display, "windowactivate", "--sync", dialog)
         xdotool(display, "type", password)
         xdotool(display, "key", "Return")
         assert page.result(TIMEOUT_S) == FetchedPage(200, PAGE)
-    terminal.wait_for("TrayProxy: signed in")
-    terminal.type("\x03")
-    assert terminal.process.wait(TIMEOUT_S) == 0
+    terminal.answer("TrayProxy: signed in", "\x03")
+    assert terminal.end() == 0

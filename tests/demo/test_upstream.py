@@ -3,6 +3,7 @@ import http.client
 import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,13 @@ def connect(network: CompanyNetwork) -> Iterator[Callable[[], http.client.HTTPCo
 Connect = Callable[[], http.client.HTTPConnection]
 
 
+def send(
+    connection: http.client.HTTPConnection, method: str, target: str = URL, **more: Any
+) -> http.client.HTTPResponse:
+    connection.request(method, target, **more)
+    return connection.getresponse()
+
+
 def signed(login: Login) -> dict[str, str]:
     token = b64encode(f"{login.user}:{login.password}".encode()).decode()
     return {"Proxy-Authorization": f"Basic {token}"}
@@ -50,9 +58,7 @@ def signed(login: Login) -> dict[str, str]:
 def test_a_request_without_a_login_is_challenged_with_the_realm(
     connect: Connect, log: list[ProxyLogEntry]
 ) -> None:
-    connection = connect()
-    connection.request("GET", URL)
-    response = connection.getresponse()
+    response = send(connect(), "GET")
     assert response.status == 407
     assert response.getheader("Proxy-Authenticate") == 'Basic realm="Office", charset="UTF-8"'
     assert log == [ProxyLogEntry(OFFICE, ProxyDecision.CHALLENGED, f"GET {URL}")]
@@ -62,34 +68,27 @@ def test_the_connection_of_a_challenge_serves_the_next_request(
     connect: Connect, network: CompanyNetwork
 ) -> None:
     connection = connect()
-    connection.request("GET", URL)
-    connection.getresponse().read()
-    connection.request("GET", URL, headers=signed(network.login))
-    response = connection.getresponse()
+    send(connection, "GET").read()
+    response = send(connection, "GET", headers=signed(network.login))
     assert (response.status, response.read().decode()) == (200, PAGE)
 
 
 def test_a_challenge_to_a_request_with_a_body_closes_the_connection(connect: Connect) -> None:
-    connection = connect()
-    connection.request("POST", URL, body=b"GET http://x/ HTTP/1.1\r\n\r\n")
-    response = connection.getresponse()
+    response = send(connect(), "POST", body=b"GET http://x/ HTTP/1.1\r\n\r\n")
     assert (response.status, response.getheader("Connection")) == (407, "close")
 
 
 def test_a_wrong_password_is_logged_as_rejected(
     connect: Connect, network: CompanyNetwork, log: list[ProxyLogEntry]
 ) -> None:
-    connection = connect()
-    connection.request("GET", URL, headers=signed(Login(network.login.user, "wrong")))
-    assert connection.getresponse().status == 407
+    headers = signed(Login(network.login.user, "wrong"))
+    assert send(connect(), "GET", headers=headers).status == 407
     assert [entry.decision for entry in log] == [ProxyDecision.REJECTED]
 
 
 def test_the_scheme_is_recognised_in_any_case(connect: Connect, network: CompanyNetwork) -> None:
     value = signed(network.login)["Proxy-Authorization"].replace("Basic", "bASIC")
-    connection = connect()
-    connection.request("GET", URL, headers={"Proxy-Authorization": value})
-    assert connection.getresponse().status == 200
+    assert send(connect(), "GET", headers={"Proxy-Authorization": value}).status == 200
 
 
 def test_a_tunnel_needs_the_login_too(connect: Connect) -> None:
@@ -105,8 +104,7 @@ def test_a_tunnel_reaches_the_site_again_and_again(
     connection = connect()
     connection.set_tunnel(*SITE, headers=signed(network.login))
     for _ in range(2):
-        connection.request("GET", "/")
-        assert connection.getresponse().read().decode() == PAGE
+        assert send(connection, "GET", "/").read().decode() == PAGE
 
 
 def test_a_half_closed_tunnel_still_delivers_the_response(network: CompanyNetwork) -> None:
@@ -121,34 +119,29 @@ def test_a_half_closed_tunnel_still_delivers_the_response(network: CompanyNetwor
 
 def test_the_lab_proxy_requires_no_login(network: CompanyNetwork, log: list[ProxyLogEntry]) -> None:
     connection = http.client.HTTPConnection(LOOPBACK, network.ports.lab, TIMEOUT_S)
-    connection.request("HEAD", URL)
-    assert connection.getresponse().status == 200
+    assert send(connection, "HEAD").status == 200
     connection.close()
     assert log == [ProxyLogEntry(LAB, ProxyDecision.PASSED, f"HEAD {URL}")]
 
 
 @pytest.mark.parametrize("target", ["http://example.com/", "/", "http://x:99999/"])
 def test_other_hosts_are_refused(connect: Connect, network: CompanyNetwork, target: str) -> None:
-    connection = connect()
-    connection.request("GET", target, headers=signed(network.login))
-    assert connection.getresponse().status == 403
+    assert send(connect(), "GET", target, headers=signed(network.login)).status == 403
 
 
 def test_the_site_accepts_no_uploads(connect: Connect, network: CompanyNetwork) -> None:
-    connection = connect()
-    connection.request("POST", URL, body=b"x", headers=signed(network.login))
-    assert connection.getresponse().status == 405
+    assert send(connect(), "POST", body=b"x", headers=signed(network.login)).status == 405
 
 
 @pytest.mark.parametrize(
     "octets", [b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"\r\n\r\n", b"A" * 100_000]
 )
 def test_a_malformed_request_closes_the_connection(network: CompanyNetwork, octets: bytes) -> None:
-    with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as stranger:
-        stranger.sendall(octets)
+    with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as connection:
+        connection.sendall(octets)
         # Unread octets make the system reset the connection, which also ends it.
         with contextlib.suppress(ConnectionError):
-            assert stranger.recv(1) == b""
+            assert connection.recv(1) == b""
 
 
 def test_the_network_ends_despite_open_connections(log: list[ProxyLogEntry]) -> None:
@@ -161,7 +154,7 @@ def test_the_network_ends_despite_open_connections(log: list[ProxyLogEntry]) -> 
         assert (idle.recv(1), tunnel.recv(1)) == (b"", b"")
 
 
-def test_each_run_has_a_new_password_that_repr_does_not_show() -> None:
+def test_each_run_has_a_new_password_hidden_from_repr() -> None:
     with company_network(lambda _: None) as first, company_network(lambda _: None) as second:
         assert first.login.password != second.login.password
         assert first.login.password not in repr(first)

@@ -10,9 +10,8 @@ import pytest
 from trayproxy.desk.credentials import PendingRequest
 from trayproxy.desktop.process_lookup import programs
 from trayproxy.desktop.process_lookup.base import RunningProgram
-from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.domain.signin import Program
-from trayproxy.service.process_names import ProcessNames
+from trayproxy.service.process_names import Connection, ProcessNames
 
 
 @pytest.fixture
@@ -33,9 +32,7 @@ def test_hundreds_of_requests_share_a_lookup(
     looks: list[int] = []
     find = programs.programs_of
 
-    def look(
-        connections: Sequence[tuple[Endpoint, Endpoint]],
-    ) -> list[RunningProgram | None]:
+    def look(connections: Sequence[Connection]) -> list[RunningProgram | None]:
         looks.append(len(connections))
         return find(connections)
 
@@ -58,13 +55,12 @@ def test_hundreds_of_requests_share_a_lookup(
 def test_a_cancelled_request_does_not_delay_the_others(pending: PendingRequest) -> None:
     async def ask() -> Program | None:
         names = ProcessNames(asyncio.get_running_loop())
-        leaving = [asyncio.ensure_future(names.program_of(pending)) for _ in range(3)]
-        staying = asyncio.ensure_future(names.program_of(pending))
+        *cancelled, kept = [asyncio.ensure_future(names.program_of(pending)) for _ in range(4)]
         await asyncio.sleep(0)
-        for one in leaving:
-            one.cancel()
+        for lookup in cancelled:
+            lookup.cancel()
         try:
-            return await staying
+            return await kept
         finally:
             names.close()
 

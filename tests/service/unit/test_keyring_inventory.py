@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
@@ -14,35 +15,38 @@ from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.service.keyring_inventory import KeyringInventory
 
+T = TypeVar("T")
 LOGIN = Login("jdoe", "canary-77d2")
 FULL = Problem("TP-404", "The password could not be saved", "It is full.")
 
 
+def done(result: T) -> Future[T]:
+    future: Future[T] = Future()
+    future.set_result(result)
+    return future
+
+
 class StubCredentialStore:
-    """A keyring with the results that a test sets."""
+    """A keyring with given results."""
 
     def __init__(self) -> None:
         self.finding = LookupResult(None, KeyringStatus(KeyringState.OK))
         self.problem: Problem | None = None
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        found: Future[LookupResult] = Future()
-        found.set_result(self.finding)
-        return found
+        return done(self.finding)
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        done: Future[Problem | None] = Future()
-        done.set_result(self.problem)
-        return done
+        return done(self.problem)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         return self.save(profile, LOGIN)
 
     def survey(self) -> Future[KeyringStatus]:
-        raise AssertionError("nobody asks")
+        raise AssertionError("the keyring was surveyed")
 
-    def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
-        raise AssertionError("nobody asks")
+    def watch(self, on_change: Callable[[KeyringStatus], None]) -> None:
+        raise AssertionError("the keyring was watched")
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from typing import cast
 
 import pytest
 
+from tests.service.fake_process_names import FakeProcessNames
 from trayproxy.control.messages import ListenerState, Status
 from trayproxy.domain.problem import Problem
 from trayproxy.service import listen_problems
 from trayproxy.service.local_port import LISTEN_RETRY_S, LocalPort
 from trayproxy.service.other_loopback import OtherLoopback
-from trayproxy.service.process_names import ListeningProgram, ProcessNames
 from trayproxy.service.status_publisher import StatusPublisher
 
 
@@ -34,16 +34,6 @@ class FakeEngine:
         return ""
 
 
-class FakeListenerNames(ProcessNames):
-    """Returns a given program without a look-up."""
-
-    def __init__(self) -> None:
-        self.owner = ListeningProgram()
-
-    def listener_at(self, address: str) -> ListeningProgram:
-        return self.owner
-
-
 class FakeOtherLoopback:
     def __init__(self) -> None:
         self.tries = 0
@@ -57,17 +47,15 @@ class PortHarness:
 
     def __init__(self, *, waits: bool) -> None:
         self.engine = FakeEngine()
-        self.names = FakeListenerNames()
         self.other_loopback = FakeOtherLoopback()
-        self.publisher = StatusPublisher(
-            asyncio.get_running_loop(), lambda status: None, lambda: False
-        )
+        loop = asyncio.get_running_loop()
+        self.publisher = StatusPublisher(loop, lambda status: None, lambda: False)
         self.stop = asyncio.Event()
         self.addresses: list[str] = []
         self.port = LocalPort(
             self.engine,
             self.publisher,
-            self.names,
+            FakeProcessNames(),
             cast(OtherLoopback, self.other_loopback),
             self.addresses.append,
             self.stop,
@@ -106,26 +94,25 @@ def test_a_waiting_service_reports_a_taken_port_with_a_free_port() -> None:
     )
 
 
-def test_without_waiting_the_problem_of_a_taken_port_names_a_free_port() -> None:
+def problem_without_waiting(error: OSError) -> Problem:
     async def play() -> Problem | None:
         harness = PortHarness(waits=False)
-        harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
+        harness.engine.errors[3128] = error
         return await harness.port.listen()
 
     problem = asyncio.run(play())
     assert problem is not None
+    return problem
+
+
+def test_without_waiting_the_problem_of_a_taken_port_names_a_free_port() -> None:
+    problem = problem_without_waiting(OSError(errno.EADDRINUSE, "in use"))
     assert problem.id == "TP-101"
     assert problem.body.endswith("Choose another port, such as --listen 127.0.0.1:3129.")
 
 
-def test_an_address_that_this_computer_lacks_is_reported() -> None:
-    async def play() -> Problem | None:
-        harness = PortHarness(waits=False)
-        harness.engine.errors[3128] = OSError(errno.EADDRNOTAVAIL, "Cannot assign address")
-        return await harness.port.listen()
-
-    problem = asyncio.run(play())
-    assert problem is not None
+def test_an_address_of_another_computer_is_reported() -> None:
+    problem = problem_without_waiting(OSError(errno.EADDRNOTAVAIL, "Cannot assign address"))
     assert (problem.id, problem.title) == ("TP-102", "TrayProxy cannot listen on 127.0.0.1:3128")
     assert problem.body.endswith("(Cannot assign address).")
 
@@ -141,17 +128,14 @@ def test_another_port_is_used_at_once_and_the_configured_port_again_when_it_is_f
             assert await listening is None
         port.report_listening()
         assert harness.addresses == ["127.0.0.1:3129"]
-        assert (publisher.status().listener, publisher.own_values.wanted_port) == (
-            ListenerState.UP,
-            3128,
-        )
+        assert publisher.status().listener is ListenerState.UP
+        assert publisher.own_values.wanted_port == 3128
         assert harness.other_loopback.tries == 1
 
         problem = port.return_to_configured()
         assert problem is not None
-        assert problem.body.endswith(
-            "already uses 127.0.0.1:3128. TrayProxy stays at 127.0.0.1:3129."
-        )
+        hint = "already uses 127.0.0.1:3128. TrayProxy stays at 127.0.0.1:3129."
+        assert problem.body.endswith(hint)
         assert publisher.own_values.wanted_port == 3128
 
         harness.engine.errors.clear()

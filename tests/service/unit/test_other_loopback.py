@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.service.fake_process_names import FakeProcessNames
 from tests.service.manual_clock_loop import ManualClockLoop
 from trayproxy.domain.problem import Problem
 from trayproxy.service.other_loopback import (
@@ -13,22 +14,10 @@ from trayproxy.service.other_loopback import (
     OtherLoopback,
     taken_by,
 )
-from trayproxy.service.process_names import ListeningProgram, ProcessNames
+from trayproxy.service.process_names import ListeningProgram
 
 TAKEN, ADDRESS = "[::1]:3128", "127.0.0.1:3128"
 NC = ListeningProgram("nobody", "nc", 4711)
-
-
-class FakeOtherNames(ProcessNames):
-    """Returns a given program without a look-up."""
-
-    def __init__(self) -> None:
-        self.listener = NC
-        self.asked: list[str] = []
-
-    async def find_listener(self, address: str) -> ListeningProgram:
-        self.asked.append(address)
-        return self.listener
 
 
 class FakeLoopbackListener:
@@ -50,7 +39,8 @@ class LoopbackHarness:
 
     def __init__(self) -> None:
         self.loop = ManualClockLoop()
-        self.names = FakeOtherNames()
+        self.names = FakeProcessNames()
+        self.names.listener = NC
         self.listener = FakeLoopbackListener()
         self.problems: list[Problem | None] = []
         self.other_loopback = OtherLoopback(

@@ -7,26 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.service.fake_process_names import FakeProcessNames
 from tests.service.manual_clock_loop import ManualClockLoop
 from tests.support.client_programs import NOBODY
 from trayproxy.control.messages import RefusedClients
 from trayproxy.desktop.users import User
-from trayproxy.service.process_names import ProcessNames
 from trayproxy.service.refused_clients import LOG_INTERVAL_S, MAX_USERS, RefusedClientReporter
-
-
-class FakeRefusedNames(ProcessNames):
-    """Returns names without a look-up."""
-
-    def __init__(self) -> None:
-        self.asked: list[User] = []
-        self.held: list[socket.SocketType] = []
-
-    async def names_of_refused(self, connection: socket.SocketType, user: User) -> tuple[str, str]:
-        assert connection.fileno() >= 0
-        self.asked.append(user)
-        self.held.append(connection)
-        return f"user{user}", "nc"
 
 
 class ReporterHarness:
@@ -34,7 +20,7 @@ class ReporterHarness:
 
     def __init__(self) -> None:
         self.loop = ManualClockLoop()
-        self.names = FakeRefusedNames()
+        self.names = FakeProcessNames()
         self.totals: list[RefusedClients] = []
         self.reporter = RefusedClientReporter(self.loop, self.names, self.totals.append)
         self.connection = socket.socket()
@@ -90,7 +76,7 @@ def test_each_user_is_looked_up_and_logged_once_a_minute(
     ]
 
 
-def test_a_program_that_has_exited_has_no_name(
+def test_an_exited_program_has_no_name(
     harness: ReporterHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     known = harness.refuse(None, 2)

@@ -7,20 +7,29 @@ import pytest
 
 from tests.support.values import OFFICE
 from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.engine.upstream.route import Route
 from trayproxy.http.target import Authority
-from trayproxy.profiles.profile import ProfileError, ProxyScheme, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.service.router import Router
 
 TARGET = Authority("www.example", 80)
 
 
 @pytest.fixture(autouse=True)
-def _nobody_looks_anything_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def refused_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a name was looked up")
 
     for name in ("getaddrinfo", "gethostbyname", "gethostbyaddr"):
         monkeypatch.setattr(socket, name, fail)
+
+
+def route_of(profile: Profile, target: Authority = TARGET) -> Route:
+    router = Router()
+    router.use(profile)
+    route = router.route(target)
+    assert route is not None
+    return route
 
 
 def test_without_a_profile_there_is_no_route() -> None:
@@ -33,25 +42,25 @@ def test_without_a_profile_there_is_no_route() -> None:
 def test_a_request_goes_through_the_upstream_with_its_login() -> None:
     router = Router()
     router.use(OFFICE)
-    way = router.route(TARGET)
-    assert way is not None
-    assert (way.profile, way.upstream) == (OFFICE, OFFICE.upstream)
-    assert way.upstream_id == UpstreamId("office", "http://proxy.example:8080")
-    assert way.may_sign_in
-    assert way.authenticates_requests
-    assert not way.is_direct
-    assert router.route(Authority("other.example", 443)) is way
+    route = router.route(TARGET)
+    assert route is not None
+    assert (route.profile, route.upstream) == (OFFICE, OFFICE.upstream)
+    assert route.upstream_id == UpstreamId("office", "http://proxy.example:8080")
+    assert route.may_sign_in
+    assert route.authenticates_requests
+    assert not route.is_direct
+    assert router.route(Authority("other.example", 443)) is route
 
 
 def test_connecting_directly_carries_no_login() -> None:
     router = Router()
     router.use(OFFICE)
     router.use(None, directly=True)
-    way = router.route(TARGET)
-    assert way is not None
-    assert (way.profile, way.upstream, way.upstream_id) == (None, None, None)
-    assert way.is_direct
-    assert not way.may_sign_in
+    route = router.route(TARGET)
+    assert route is not None
+    assert (route.profile, route.upstream, route.upstream_id) == (None, None, None)
+    assert route.is_direct
+    assert not route.may_sign_in
     assert router.is_direct
     router.use(OFFICE)
     assert not router.is_direct
@@ -74,30 +83,21 @@ def test_connecting_directly_carries_no_login() -> None:
 def test_rules_are_matched_without_name_resolution(
     rules: tuple[str, ...], host: str, is_direct: bool
 ) -> None:
-    router = Router()
-    router.use(replace(OFFICE, bypass=rules))
-    way = router.route(Authority(host, 80))
-    assert way is not None
-    assert (way.upstream is None) is is_direct
-    assert (way.upstream_id is None) is is_direct
-    assert way.may_sign_in is not is_direct
+    route = route_of(replace(OFFICE, bypass=rules), Authority(host, 80))
+    assert (route.upstream is None) is is_direct
+    assert (route.upstream_id is None) is is_direct
+    assert route.may_sign_in is not is_direct
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "10.0.0.1", "192.168.1.1"])
-def test_loopback_and_private_hosts_go_through_the_upstream(host: str) -> None:
-    router = Router()
-    router.use(replace(OFFICE, bypass=(".corp.example",)))
-    way = router.route(Authority(host, 80))
-    assert way is not None
-    assert way.upstream == OFFICE.upstream
-
-
-def test_a_request_for_the_upstream_itself_goes_through_the_upstream() -> None:
-    router = Router()
-    router.use(replace(OFFICE, bypass=(".corp.example",)))
-    way = router.route(Authority("proxy.example", 8080))
-    assert way is not None
-    assert way.upstream == OFFICE.upstream
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "proxy.example"]
+)
+def test_loopback_private_hosts_and_the_upstream_are_reached_through_the_upstream(
+    host: str,
+) -> None:
+    profile = replace(OFFICE, bypass=(".corp.example",))
+    for port in (80, OFFICE.upstream.port):
+        assert route_of(profile, Authority(host, port)).upstream == OFFICE.upstream
 
 
 def test_an_invalid_rule_is_quoted() -> None:
@@ -124,23 +124,15 @@ def test_a_switch_creates_new_routes() -> None:
 
 def test_fallbacks_follow_in_order_each_with_its_own_login() -> None:
     others = (Upstream("b.example", 1), Upstream("c.example", 2, ProxyScheme.SOCKS5))
-    router = Router()
-    router.use(replace(OFFICE, fallbacks=others))
-    way = router.route(TARGET)
-    assert way is not None
-    assert tuple(other.upstream for other in way.fallbacks) == others
-    assert len({one.upstream_id for one in (way, *way.fallbacks)}) == 3
-    last = way.fallbacks[-1]
+    route = route_of(replace(OFFICE, fallbacks=others))
+    assert tuple(other.upstream for other in route.fallbacks) == others
+    assert len({each.upstream_id for each in (route, *route.fallbacks)}) == 3
+    last = route.fallbacks[-1]
     assert last.is_socks
     assert last.may_sign_in
-    assert (
-        not last.authenticates_requests
-    )  # The login goes to the proxy, and the request to the target.
+    # The login goes to the proxy, and the request to the target.
+    assert not last.authenticates_requests
 
 
 def test_a_profile_without_sign_in_sends_no_login() -> None:
-    router = Router()
-    router.use(replace(OFFICE, sign_in=SignIn.NONE))
-    way = router.route(TARGET)
-    assert way is not None
-    assert not way.may_sign_in
+    assert not route_of(replace(OFFICE, sign_in=SignIn.NONE)).may_sign_in

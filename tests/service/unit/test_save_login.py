@@ -13,11 +13,11 @@ from tests.support.values import RIGHT
 from trayproxy.auth.login import Login
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.limits import LIMITS
-from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, verify_and_save
+from trayproxy.service.own_requests.save_login import SaveTools, verify_and_save
 
 
 class UnresponsiveHistory(FakeHistory):
-    """A history on a network drive that does not respond."""
+    """A history on an unresponsive network drive."""
 
     def rejecting_profile(self, space: UpstreamId, login: Login) -> Future[str | None]:
         return Future()
@@ -31,17 +31,10 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def test_an_unresponsive_state_folder_is_reported(loop: asyncio.AbstractEventLoop) -> None:
-    means = SaveTools(
-        FakeCredentialStore(),
-        UnresponsiveHistory(),
-        LIMITS,
-        lambda profile_id: "",
-        lambda addresses: False,
+    tools = SaveTools(
+        FakeCredentialStore(), UnresponsiveHistory(), LIMITS, lambda _: "", lambda _: False
     )
-
-    async def kept() -> SaveOutcome:
-        return await verify_and_save(means, OFFICE, RIGHT, is_typed=False)
-
-    problem = loop.run_until_complete(kept()).problem
+    saving = verify_and_save(tools, OFFICE, RIGHT, is_typed=False)
+    problem = loop.run_until_complete(saving).problem
     assert problem is not None
     assert problem.id == "TP-311"
