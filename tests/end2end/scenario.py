@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from tests.support.clients import Clients
 from tests.support.front_end import FrontEnd, Reaction
@@ -13,7 +14,8 @@ from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import ServiceProcess
 from tests.support.squid import Squid
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import SaveProfile, UseProfile
+from trayproxy.control.messages import KeepPromptOpen, SaveProfile, UseProfile
+from trayproxy.domain.signin import Prompt
 from trayproxy.profiles.profile import Profile, Upstream
 
 HELLO = "hello\n\n200"
@@ -77,6 +79,15 @@ class UserSession:
         waiting = self.visit()
         self.front_end.answer(self.front_end.wait_for_prompt(), login)
         return waiting.result().out
+
+    def disconnect_during_prompt(self) -> Prompt:
+        """Disconnect a program while the user types the login; return the prompt."""
+        impatient = self.visit()
+        prompt = self.front_end.wait_for_prompt()
+        self.front_end.request_done(KeepPromptOpen(prompt.number))
+        impatient.process.end()
+        self.front_end.wait_for_prompt(lambda question: question.waiting == 0)
+        return prompt
 
     def end(self) -> None:
         """Close the front end, and stop the service."""
@@ -163,6 +174,15 @@ class Scenario:
 
 
 class StartWithProfile(Protocol):
-    """Starts a service with an environment, attaches a user and uses a profile."""
+    """Starts a service with an environment, attaches a user and uses a profile named Office.
 
-    def __call__(self, profile: Profile, environment: Mapping[str, str]) -> UserSession: ...
+    `user` is the user name in the profile; `more` are further attributes of the profile.
+    """
+
+    def __call__(
+        self,
+        upstream: Upstream,
+        user: str = "",
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **more: Any,
+    ) -> UserSession: ...

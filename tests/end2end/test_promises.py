@@ -4,29 +4,15 @@ import pytest
 
 from tests.end2end.scenario import HELLO, Scenario, UserSession
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Done, Failed, KeepPromptOpen, SaveLogin, SignInNow
+from trayproxy.control.messages import Done, Failed, SaveLogin, SignInNow
 from trayproxy.desk.history import HistoryFile
 from trayproxy.desk.machine.events import RecordFingerprint
 from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId
 from trayproxy.domain.signin import Ending, Prompt, PromptReason, SignInState
 
 
-def nobody_waits(question: Prompt) -> bool:
-    return question.waiting == 0
-
-
 def was_rejected(question: Prompt) -> bool:
     return question.reason is PromptReason.TYPED_REJECTED
-
-
-def give_up_while_typing(user: UserSession) -> Prompt:
-    """Disconnect a program while the user answers the prompt for its request."""
-    impatient = user.visit()
-    question = user.front_end.wait_for_prompt()
-    user.front_end.request_done(KeepPromptOpen(question.number))
-    impatient.process.end()
-    user.front_end.wait_for_prompt(nobody_waits)
-    return question
 
 
 def save(scenario: Scenario, user: UserSession) -> None:
@@ -38,7 +24,7 @@ def test_an_answer_counts_although_the_program_gave_up_while_the_person_typed(
     scenario: Scenario,
 ) -> None:
     user = scenario.start()
-    question = give_up_while_typing(user)
+    question = user.disconnect_during_prompt()
     user.front_end.answer(question, scenario.login)
     assert user.front_end.wait_for_ending(question) is Ending.ACCEPTED
     (entry,) = scenario.keyring.wait_for_entries(1)
@@ -50,7 +36,7 @@ def test_an_answer_counts_although_the_program_gave_up_while_the_person_typed(
 
 def test_a_wrong_answer_is_told_although_the_program_gave_up(scenario: Scenario) -> None:
     user = scenario.start()
-    question = give_up_while_typing(user)
+    question = user.disconnect_during_prompt()
     user.front_end.answer(question, scenario.wrong)
     user.front_end.wait_for_prompt(was_rejected)
     user.front_end.answer(question, scenario.login)
@@ -139,12 +125,12 @@ def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
         RecordFingerprint(UpstreamId.of(scenario.profile), UpstreamFingerprint(label, (realm,)))
     )
     memory.close()
-    signed_in = sum(access.has_credentials for access in scenario.proxy.accesses())
+    signed_in = sum(bool(access.scheme) for access in scenario.proxy.accesses())
     second = scenario.restart()
     waiting = second.visit()
     question = second.front_end.wait_for_prompt()
     assert (question.reason, question.before, question.method) == (why, before, "Basic")
-    assert sum(access.has_credentials for access in scenario.proxy.accesses()) == signed_in
+    assert sum(bool(access.scheme) for access in scenario.proxy.accesses()) == signed_in
     second.front_end.answer(question, scenario.login)
     assert waiting.result().out == HELLO
     second.end()

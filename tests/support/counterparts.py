@@ -8,15 +8,9 @@ from secrets import token_hex
 from tests.support import upstreams
 from tests.support.digest_proxy import Demands, DigestProxy
 from tests.support.kerberos import Kdc
-from tests.support.multi_scheme_squid import (
-    MultiSchemeSetup,
-    MultiSchemeSquid,
-    NegotiateHelper,
-    SchemePort,
-    multi_scheme_squid,
-)
 from tests.support.recording_relay import RecordingRelay
 from tests.support.socks_proxy import socks_proxy
+from tests.support.squid import ALL_SCHEMES, NegotiateHelper, Squid, SquidSetup, squid
 from tests.support.upstreams import UpstreamKind
 from trayproxy.auth.login import Login
 from trayproxy.profiles.profile import ProxyScheme, Upstream
@@ -44,18 +38,20 @@ class Counterpart:
     failed_logons: Callable[[], int]
     describe: Callable[[], str]
     environment: Mapping[str, str] = field(default_factory=dict)
-    squid: MultiSchemeSquid | None = None
+    squid: Squid | None = None
 
 
-# Port, mechanisms of Negotiate and method of the counterparts that are a Squid.
-_SQUIDS: dict[str, tuple[SchemePort, NegotiateHelper, str]] = {
-    "squid-basic": (SchemePort.BASIC, NegotiateHelper.SPNEGO_NTLM, "Basic"),
-    "squid-digest": (SchemePort.DIGEST, NegotiateHelper.SPNEGO_NTLM, "Digest"),
-    "squid-ntlm": (SchemePort.NTLM, NegotiateHelper.SPNEGO_NTLM, "NTLM"),
-    "squid-kerberos": (SchemePort.NEGOTIATE, NegotiateHelper.KERBEROS, "Kerberos"),
-    "squid-all": (SchemePort.ALL, NegotiateHelper.KERBEROS, ""),
-    "squid-spnego-ntlm": (SchemePort.NEGOTIATE, NegotiateHelper.SPNEGO_NTLM, ""),
-    "squid-ntlm-closing": (SchemePort.NTLM, NegotiateHelper.SPNEGO_NTLM, "NTLM"),
+_SPNEGO_NTLM, _KERBEROS = NegotiateHelper.SPNEGO_NTLM, NegotiateHelper.KERBEROS
+
+# Schemes, mechanisms of Negotiate and method of the counterparts that are a Squid.
+_SQUIDS: dict[str, tuple[tuple[str, ...], NegotiateHelper, str]] = {
+    "squid-basic": (("basic",), _SPNEGO_NTLM, "Basic"),
+    "squid-digest": (("digest",), _SPNEGO_NTLM, "Digest"),
+    "squid-ntlm": (("ntlm",), _SPNEGO_NTLM, "NTLM"),
+    "squid-kerberos": (("negotiate",), _KERBEROS, "Kerberos"),
+    "squid-all": (ALL_SCHEMES, _KERBEROS, ""),
+    "squid-spnego-ntlm": (("negotiate",), _SPNEGO_NTLM, ""),
+    "squid-ntlm-closing": (("ntlm",), _SPNEGO_NTLM, "NTLM"),
 }
 
 _OPTIONS = {
@@ -101,37 +97,29 @@ def _logins(secret: str) -> tuple[Login, Login]:
 
 
 def _squid(stack: ExitStack, name: str, directory: Kdc) -> Counterpart:
-    scheme_port, negotiate, method = _SQUIDS[name]
+    schemes, negotiate, method = _SQUIDS[name]
     right, wrong = _logins(f"Kanari/ü {token_hex(8)}+&")
     users = {right.user: right.password}
-    setup = MultiSchemeSetup(users, right.password, negotiate, options=_OPTIONS.get(name, ()))
-    if negotiate is not NegotiateHelper.KERBEROS:
-        running = stack.enter_context(multi_scheme_squid(setup))
-        at = Upstream(running.host, running.port(scheme_port))
-        return Counterpart(
-            at,
-            method,
-            right,
-            wrong,
-            running.failed_logons,
-            running.describe,
-            directory.elsewhere(),
-            running,
-        )
+    setup = SquidSetup(users, schemes, options=_OPTIONS.get(name, ()), negotiate=negotiate)
+    if negotiate is not _KERBEROS:
+        proxy = stack.enter_context(squid(setup))
+        at = Upstream(proxy.host, proxy.port)
+        counted, outside = proxy.failed_logons, directory.elsewhere()
+        return Counterpart(at, method, right, wrong, counted, proxy.describe, outside, proxy)
     directory.add_user(right.user, right.password)
     keys = directory.keytab("localhost")
-    known = replace(setup, keytab=keys, environment=directory.environment)
-    running = stack.enter_context(multi_scheme_squid(known))
-    at = Upstream("localhost", running.port(scheme_port))
+    proxy = stack.enter_context(
+        squid(replace(setup, keytab=keys, environment=directory.environment))
+    )
     return Counterpart(
-        at,
+        Upstream("localhost", proxy.port),
         method,
         right,
         wrong,
-        lambda: running.failed_logons() + directory.failed_logons(right.user),
-        lambda: f"{running.describe()}\n{directory.process.err.text}",
+        lambda: proxy.failed_logons() + directory.failed_logons(right.user),
+        lambda: f"{proxy.describe()}\n{directory.process.err.text}",
         directory.environment,
-        running,
+        proxy,
     )
 
 
@@ -146,7 +134,7 @@ def _other(stack: ExitStack, kind: UpstreamKind) -> Counterpart:
     right, wrong = _logins(token_hex(8))
     behind = 0
     if kind in (UpstreamKind.HAPROXY, UpstreamKind.HAPROXY_LIST):
-        behind = stack.enter_context(multi_scheme_squid(MultiSchemeSetup())).port(SchemePort.OPEN)
+        behind = stack.enter_context(squid(SquidSetup(schemes=()))).port
     proxy = stack.enter_context(upstreams.upstream(kind, right, behind))
     method = (
         "Digest" if kind in (UpstreamKind.APACHE_DIGEST, UpstreamKind.APACHE_STALE) else "Basic"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from tests.support.ports import free_port
+from tests.support.ports import start_on_free_port
 from tests.support.processes import Home, Process, home, wait_until_accepting
 
 REALM = "TEST.LAN"
@@ -198,23 +198,15 @@ def kdc(*, skew_s: int = 300) -> Iterator[Kdc]:
 
 
 def _start(place: Home, skew_s: int) -> Process:
-    for _ in range(5):
-        port = free_port()
+    def start(port: int) -> Process:
         _configure(place, port, skew_s)
         if not (place.root / "principal").exists():
             created = ["kdb5_util", "create", "-s", "-r", REALM, "-P", "master"]
             done = _run(place, created)
             assert done.returncode == 0, done.stderr
-        process = _run_kdc(place)
-        try:
-            wait_until_accepting(process, port)
-        except AssertionError:
-            process.end()
-            if "in use" not in process.err.text:
-                raise
-        else:
-            return process
-    raise AssertionError("the KDC found no free port in five tries")
+        return _run_kdc(place)
+
+    return start_on_free_port(start)[0]
 
 
 def _run_kdc(place: Home) -> Process:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.ports import free_port
-from tests.support.processes import Process, home, wait_until_accepting
+from tests.support.ports import start_on_free_port
+from tests.support.processes import Process, home
 
 _DANTE = "/usr/sbin/danted"
 _MICROSOCKS = "/usr/bin/microsocks"
@@ -61,21 +61,14 @@ def _start(
     has_dante = shutil.which(_DANTE) is not None
     if has_dante:
         _make_accounts(directory, users)
-    for _ in range(5):
-        port = free_port()
+    options = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    alone = ["unshare", *options, "--propagation", "private", "sh", "-c", _IN_A_NAMESPACE, "sh"]
+
+    def start(port: int) -> Process:
         command = _dante(directory, port, users) if has_dante else _microsocks(port, users)
-        options = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
-        alone = ["unshare", *options, "--propagation", "private", "sh", "-c", _IN_A_NAMESPACE, "sh"]
-        process = Process([*alone, *command], env=environment, cwd=directory)
-        try:
-            wait_until_accepting(process, port)
-        except AssertionError:
-            process.end()
-            if "in use" not in process.err.text:
-                raise
-        else:
-            return process, port
-    raise AssertionError("the SOCKS5 proxy found no free port in five tries")
+        return Process([*alone, *command], env=environment, cwd=directory)
+
+    return start_on_free_port(start)
 
 
 def _dante(directory: Path, port: int, users: Mapping[str, str]) -> list[str]:

@@ -1,36 +1,144 @@
-"""A real Squid that requires Basic authentication, and counts failed log-ons.
+"""A real Squid that requires a sign-in, and counts failed log-ons.
 
-Its access log is a FIFO, so that a test can wait for a line. A request with credentials that is
-answered with 407 is a failed log-on. Each such request is counted, even if Squid merges equal
-checks that run at the same time: the user directory behind another proxy would count each check.
+========= ============================ ==========================================================
+scheme    checker of the password      record of a rejected login
+========= ============================ ==========================================================
+basic     a helper of the tests        the access log
+digest    Squid itself (MD5, auth)     the access log, unless the response says ``stale=true``
+ntlm      Samba's ``ntlm_auth``        the helper's verdict on the last message of a handshake
+negotiate `NegotiateHelper`            the helper's verdict
+========= ============================ ==========================================================
+
+The logs are FIFOs, so that a test can wait for a line. Each request with a rejected login is
+counted, even if Squid merges equal checks that run at the same time: the user directory behind
+another proxy would count each check.
 """
 
 import os
 import select
+import shlex
 import shutil
 import socket
 import ssl
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
+from hashlib import md5
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
+from urllib.parse import unquote
 from uuid import uuid4
 
 from tests.support.example_site import ExampleSite, squid_rules
-from tests.support.ports import free_ports
+from tests.support.ports import start_on_free_port
 from tests.support.process_output import PATIENCE, LineReader
 from tests.support.processes import Home, Process, home, wait_until_accepting
 
-SQUID_USER = "proxy"
+_USER = "proxy"
 """Debian's user for Squid; Squid changes to this user when root starts it."""
 
 # Squid percent-encodes these octets for its helper: rfc1738_do_escape, RFC1738_ESCAPE_UNSAFE.
 _ENCODED = frozenset(b"<>\"#%{}|\\^~[]`' ") | frozenset(range(0x20)) | frozenset(range(0x7F, 0x100))
 
-BASIC_HELPER = """\
+
+class NegotiateHelper(Enum):
+    """The mechanisms inside the scheme Negotiate."""
+
+    KERBEROS = "kerberos"
+    """Kerberos only, with the keys of a real KDC."""
+    WRAPPER = "wrapper"
+    """Kerberos, or bare NTLM messages: Squid's ``negotiate_wrapper_auth`` accepts both."""
+    SPNEGO_NTLM = "spnego-ntlm"
+    """NTLM inside SPNEGO (RFC 4178), as in a domain without Kerberos; Samba checks it."""
+
+
+ALL_SCHEMES = ("basic", "digest", "ntlm", "negotiate")
+
+
+@dataclass(frozen=True, slots=True)
+class SquidSetup:
+    """The settings of a Squid.
+
+    Attributes:
+        users: Passwords by user name. NTLM accepts the first password, with any user name and
+            domain.
+        schemes: The schemes in the order in which Squid offers them; empty to serve every client.
+        realm: The realm of Basic and Digest. Squid sends it verbatim, including quotes.
+        name: The host name of the proxy.
+        origins: Host names that the proxy resolves to 127.0.0.1.
+        rules: Configuration lines before the lines that require a sign-in.
+        options: Further lines, such as ``auth_param digest nonce_max_count 3``.
+        pem: The certificate and key for TLS to clients; None for plain HTTP.
+        negotiate: The mechanisms of Negotiate.
+        keytab: The keys of the proxy's services (`tests.support.kerberos.Kdc.keytab`).
+        environment: Variables by which the helpers find the KDC.
+        helpers: The maximum number of helpers for NTLM and for Negotiate; each runs one handshake
+            at a time.
+    """
+
+    users: Mapping[str, str] = field(default_factory=dict, repr=False)
+    schemes: tuple[str, ...] = ("basic",)
+    realm: str = "Corporate Internet"
+    name: str = "proxy.test.lan"
+    origins: tuple[str, ...] = ("www.test.lan", "other.test.lan")
+    rules: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    pem: Path | None = None
+    negotiate: NegotiateHelper = NegotiateHelper.SPNEGO_NTLM
+    keytab: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    helpers: int = 20
+
+
+_CONFIGURATION = """\
+{listener}
+visible_hostname {name}
+pid_filename none
+cache_log /dev/null
+logformat test %>Hs %rm %ru %[un %>st %{{Proxy-Authorization}}>h %{{Proxy-Authenticate}}<h
+access_log stdio:{directory}/access.fifo logformat=test
+coredump_dir {directory}
+cache deny all
+pinger_enable off
+shutdown_lifetime 0 seconds
+# Send no queries outside; an unknown name fails fast.
+dns_nameservers 127.0.0.1
+dns_timeout 2 seconds
+hosts_file {directory}/hosts
+{schemes}
+{options}
+acl authed proxy_auth REQUIRED
+acl ours dstdomain -n localhost 127.0.0.1 {name} {origins}
+{rules}
+http_access deny !authed
+{example_site}
+http_access allow ours
+# Requests for other sites, which browsers send by themselves, are refused at once after sign-in.
+http_access deny all
+"""
+
+_HANDSHAKE_HELPER = """\
+auth_param {scheme} program {{directory}}/{scheme}
+auth_param {scheme} children {{helpers}} startup=1 idle=1 queue-size=1000"""
+
+_SCHEMES = {
+    "basic": """\
+auth_param basic program {directory}/basic {directory}/users
+auth_param basic children 1 startup=1 idle=1 queue-size=10000
+auth_param basic credentialsttl 1 second
+auth_param basic realm {realm}""",
+    "digest": """\
+auth_param digest program /usr/lib/squid/digest_file_auth -c {directory}/hashes
+auth_param digest children 1 startup=1 idle=1 queue-size=10000
+auth_param digest realm {realm}""",
+    "ntlm": _HANDSHAKE_HELPER.format(scheme="ntlm"),
+    "negotiate": _HANDSHAKE_HELPER.format(scheme="negotiate"),
+}
+
+_BASIC_HELPER = """\
 #!/bin/sh
 # Compares each "user password" line, percent-encoded by Squid, with the lines of a file.
 while IFS= read -r line; do
@@ -42,34 +150,25 @@ while IFS= read -r line; do
 done
 """
 
-_CONFIGURATION = """\
-{listener}
-visible_hostname {name}
-pid_filename none
-cache_log /dev/null
-logformat test %>Hs %rm %ru %[un %{{Proxy-Authorization}}>h
-access_log stdio:{directory}/access.fifo logformat=test
-coredump_dir {directory}
-cache deny all
-pinger_enable off
-shutdown_lifetime 0 seconds
-# Send no queries outside; an unknown name fails fast.
-dns_nameservers 127.0.0.1
-dns_timeout 2 seconds
-hosts_file {directory}/hosts
-auth_param basic program {directory}/helper {directory}/users
-auth_param basic children 1 startup=1 idle=1 queue-size=10000
-auth_param basic credentialsttl 1 second
-auth_param basic realm {realm}
-acl authed proxy_auth REQUIRED
-acl ours dstdomain -n localhost 127.0.0.1 {name} {origins}
-{rules}
-http_access deny !authed
-{example_site}
-http_access allow ours
-# Requests for other sites, which browsers send by themselves, are refused at once after sign-in.
-http_access deny all
+# Each line of the helper is logged before Squid receives it.
+_LOGGED_HELPER = """\
+#!/bin/sh
+{helper} | sed -u 'w {log}'
 """
+
+_NTLM_AUTH = (
+    "/usr/bin/ntlm_auth --configfile=/dev/null --helper-protocol={protocol}"
+    " --username=anybody --domain=TESTLAN --password={password}"
+)
+
+
+class MessageKind(Enum):
+    """The kind of ``Proxy-Authorization`` in a request."""
+
+    NOTHING = "nothing"
+    CREDENTIALS = "credentials"
+    HELLO = "hello"
+    """The first message of NTLM, which does not depend on the password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,53 +180,62 @@ class AccessLogEntry:
         method: The method of the request.
         target: The target of the request: a URL, or ``host:port`` for CONNECT.
         user: The user name in the request, accepted or not; empty without credentials.
-        has_credentials: True if the request carried credentials.
+        scheme: The scheme of the credentials, in lower case; empty without credentials.
+        kind: The kind of credentials.
+        stale: True if the response says that the nonce was too old and the login was not checked.
+        size: The number of octets that the client sent.
     """
 
     status: int
     method: str
     target: str
     user: str
-    has_credentials: bool
+    scheme: str
+    kind: MessageKind
+    stale: bool
+    size: int
+
+    @classmethod
+    def read(cls, line: str) -> "AccessLogEntry":
+        """Return the entry in a line of the format of the configuration."""
+        status, method, target, user, size, credentials, challenge = line.split(" ")
+        scheme, _, token = unquote(credentials).partition(" ")
+        return cls(
+            int(status),
+            method,
+            target,
+            "" if user == "-" else user,
+            "" if scheme == "-" else scheme.lower(),
+            _kind(scheme.lower(), token),
+            "stale=true" in unquote(challenge),
+            int(size),
+        )
 
     @property
-    def failed_logon(self) -> bool:
-        """True if the request carried credentials that were rejected."""
-        return self.has_credentials and self.status == 407
+    def refused(self) -> bool:
+        """True if the request carried a login that was checked and rejected."""
+        return self.kind is MessageKind.CREDENTIALS and self.status == 407 and not self.stale
 
 
-@dataclass(frozen=True, slots=True)
-class SquidSetup:
-    """The settings of a Squid.
-
-    Attributes:
-        users: Passwords by user name.
-        realm: The realm. Squid sends it verbatim, including quotes.
-        name: The host name of the proxy.
-        origins: Host names that the proxy resolves to 127.0.0.1.
-        rules: Configuration lines before the lines that require a sign-in.
-        pem: The certificate and key for TLS to clients; None for plain HTTP.
-    """
-
-    users: Mapping[str, str] = field(default_factory=dict)
-    realm: str = "Corporate Internet"
-    name: str = "proxy.test.lan"
-    origins: tuple[str, ...] = ("www.test.lan", "other.test.lan")
-    rules: tuple[str, ...] = ()
-    pem: Path | None = None
+def _kind(scheme: str, token: str) -> MessageKind:
+    if scheme == "-":
+        return MessageKind.NOTHING
+    if scheme in ("ntlm", "negotiate") and b"NTLMSSP\0\1" in b64decode(token):
+        return MessageKind.HELLO
+    return MessageKind.CREDENTIALS
 
 
-class Log:
+class _Log:
     """A FIFO to which a Squid or its helper writes."""
 
-    def __init__(self, path: Path, name: str = "access log of squid") -> None:
+    def __init__(self, path: Path) -> None:
         os.mkfifo(path)
         path.chmod(0o666)
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         # A FIFO without a writer reads as ended: this writer keeps it open until Squid has ended.
         self._keeper = os.open(path, os.O_WRONLY)
         os.set_blocking(reader, True)
-        self.lines = LineReader(os.fdopen(reader, "rb"), name)
+        self.lines = LineReader(os.fdopen(reader, "rb"), f"{path.stem} log of squid")
         self._marks = (f"mark-{number}" for number in count(1))
 
     def written(self) -> list[str]:
@@ -144,6 +252,10 @@ class Log:
         self.lines.join()
 
 
+_VERDICTS = {"AF": "yes", "OK": "yes", "NA": "no", "ERR": "no"}
+"""The words of both protocols of Squid's helpers, the older protocol first."""
+
+
 class Squid:
     """A running Squid.
 
@@ -156,14 +268,20 @@ class Squid:
     host = "127.0.0.1"
 
     def __init__(
-        self, setup: SquidSetup, directory: Path, process: Process, port: int, log: LineReader
+        self,
+        setup: SquidSetup,
+        directory: Path,
+        process: Process,
+        port: int,
+        logs: Mapping[str, _Log],
     ) -> None:
         self.port = port
         self.process = process
         self._setup = setup
         self._users = dict(setup.users)
         self._directory = directory
-        self._log = log
+        self._logs = logs
+        self._log = logs["access"].lines
         self._numbers = count(1)
 
     @property
@@ -177,7 +295,7 @@ class Squid:
         return f"{'https' if self._setup.pem else 'http'}://{self.address}"
 
     def set_password(self, user: str, password: str) -> None:
-        """Change a password, and return when the old password is no longer accepted.
+        """Change a password of Basic, and return when the old password is no longer accepted.
 
         Squid caches the verdict of its helper for `credentialsttl`.
         """
@@ -196,19 +314,41 @@ class Squid:
         return self._read()
 
     def failed_logons(self) -> int:
-        """Return the number of requests with rejected credentials."""
-        return sum(access.failed_logon for access in self.accesses())
+        """Return the number of logins that were checked and rejected, with any scheme."""
+        looked_up = [access for access in self.accesses() if access.scheme in ("basic", "digest")]
+        verdicts = [*self.verdicts("ntlm"), *self.verdicts("negotiate")]
+        return sum(access.refused for access in looked_up) + verdicts.count("no")
+
+    def verdicts(self, scheme: str) -> list[str]:
+        """Return the verdicts on the finished handshakes of NTLM or Negotiate, oldest first.
+
+        Each is ``yes``, ``no``, or the helper's word for a malformed message.
+        """
+        lines = self._logs[scheme].written() if scheme in self._logs else []
+        said = (line.partition(" ")[0] for line in lines)
+        return [_VERDICTS.get(word, word) for word in said if word != "TT"]
+
+    def tokens(self) -> list[str]:
+        """Return the text after the scheme in each ``Proxy-Authorization``."""
+        self.accesses()
+        sent = (unquote(line.split(" ")[5]).partition(" ")[2] for line in self._log.lines)
+        return [token for token in sent if token]
 
     def wait_for(self, status: int, target: str) -> None:
         """Wait until a request for this target has ended with this status."""
         self._log.wait_for(rf"^{status} \S+ {target} ")
 
+    def wait_for_answers(self, method: str, status: int, count: int) -> None:
+        """Wait until that many requests with this method have ended with this status."""
+        self._log.wait_for_count(rf"^{status} {method} ", count)
+
     def describe(self) -> str:
         """Return the access log, without credentials, for the report of a failed test."""
-        return "\n".join(map(str, self._read()))
+        verdicts = [f"{name}: {self.verdicts(name)}" for name in ("ntlm", "negotiate")]
+        return "\n".join([*map(str, self._read()), *verdicts])
 
     def _read(self) -> list[AccessLogEntry]:
-        found = (_read_access(line) for line in self._log.lines)
+        found = map(AccessLogEntry.read, self._log.lines)
         # A connection without a request is logged too, with the method "-".
         return [at for at in found if at.method != "-" and "/mark-" not in at.target]
 
@@ -244,115 +384,122 @@ class Squid:
 @contextmanager
 def squid(setup: SquidSetup) -> Iterator[Squid]:
     """Run a Squid; it accepts connections when the block begins."""
+    # Names the shared memory of this Squid on this computer.
     name = f"tp{uuid4().hex[:16]}"
     with home("squid-") as place, ExampleSite() as site:
-        _prepare(place.root, setup)
-        log = Log(place.root / "access.fifo")
-        process, (port,) = start(
-            place, name, 1, lambda ports: _configure(place.root, setup, ports[0], site.port)
-        )
+        _prepare(place, setup)
+        helpers = [scheme for scheme in setup.schemes if scheme in ("ntlm", "negotiate")]
+        logs = {log: _Log(place.root / f"{log}.fifo") for log in ("access", *helpers)}
+
+        def start(port: int) -> Process:
+            configuration = place.root / "squid.conf"
+            configuration.write_text(_configuration(place.root, setup, port, site.port))
+            return Process(
+                ["/usr/sbin/squid", "-N", "-d", "1", "-n", name, "-f", configuration],
+                env=place.environment(**setup.environment),
+                cwd=place.root,
+            )
+
+        process, port = start_on_free_port(start, _wait_until_listening)
         try:
-            yield Squid(setup, place.root, process, port, log.lines)
+            yield Squid(setup, place.root, process, port, logs)
         finally:
             process.end()
-            log.close()
-            forget(name)
+            for log in logs.values():
+                log.close()
+            # A killed Squid leaves its shared memory; a regular shutdown would take 1.7 s.
+            for segment in Path("/dev/shm").glob(f"{name}-cf__*.shm"):
+                segment.unlink()
 
 
-def _prepare(directory: Path, setup: SquidSetup) -> None:
+def _wait_until_listening(process: Process, port: int) -> None:
+    # Squid writes this line after it has bound the port, and listens a moment later.
+    process.err.wait_for(rf"Accepting .*HTTPS? Socket connections at .*:{port} ")
+    wait_until_accepting(process, port)
+
+
+def _prepare(place: Home, setup: SquidSetup) -> None:
     """Write all files except the configuration, which needs the port."""
-    directory.chmod(0o755)
-    helper = directory / "helper"
-    helper.write_text(BASIC_HELPER)
-    helper.chmod(0o755)
-    hosts = " ".join(("localhost", setup.name, *setup.origins))
-    (directory / "hosts").write_text(f"127.0.0.1 {hosts}\n")
-    if setup.pem:
-        shutil.copyfile(setup.pem, directory / "server.pem")
-        give(directory / "server.pem", 0o400)
+    directory = place.root
+    names = " ".join(("localhost", setup.name, *setup.origins))
+    (directory / "hosts").write_text(f"127.0.0.1 {names}\n")
+    _write(directory / "basic", _BASIC_HELPER, 0o500)
+    for scheme, helper in (("ntlm", _ntlm(setup)), ("negotiate", _negotiate(directory, setup))):
+        text = _LOGGED_HELPER.format(helper=helper, log=directory / f"{scheme}.fifo")
+        _write(directory / scheme, text, 0o500)
     _write_users(directory, setup.users)
-    if os.geteuid() == 0:
-        shutil.chown(directory, SQUID_USER)
+    hashes = (_hash_line(user, password, setup.realm) for user, password in setup.users.items())
+    _write(directory / "hashes", "".join(hashes), 0o400)
+    for source, name in ((setup.keytab, "http.keytab"), (setup.pem, "server.pem")):
+        if source:
+            shutil.copyfile(source, directory / name)
+            _give(directory / name, 0o400)
+    # Kerberos keeps its replay cache there.
+    _give(place.path("tmp"), 0o700)
+    _give(directory, 0o755)
 
 
 def _write_users(directory: Path, users: Mapping[str, str]) -> None:
     """Replace the file of passwords atomically: the helper may be reading it."""
     new = directory / "users.new"
-    new.write_text("".join(f"{encode(u)} {encode(p)}\n" for u, p in users.items()))
-    give(new, 0o400)
+    lines = (f"{_encode(user)} {_encode(password)}\n" for user, password in users.items())
+    _write(new, "".join(lines), 0o400)
     new.rename(directory / "users")
 
 
-def give(path: Path, mode: int) -> None:
+def _write(path: Path, text: str, mode: int) -> None:
+    path.write_text(text)
+    _give(path, mode)
+
+
+def _give(path: Path, mode: int) -> None:
     """Make a file accessible for the user of Squid only."""
     path.chmod(mode)
     if os.geteuid() == 0:
-        shutil.chown(path, SQUID_USER)
+        shutil.chown(path, _USER)
 
 
-def encode(text: str) -> str:
+def _encode(text: str) -> str:
     """Return a word in the encoding of Squid's lines to its helper."""
     return "".join(f"%{o:02X}" if o in _ENCODED else chr(o) for o in text.encode())
 
 
-def start(
-    place: Home, name: str, ports: int, configure: Callable[[Sequence[int]], str], **more: str
-) -> tuple[Process, list[int]]:
-    """Start a Squid; it accepts connections when this function returns.
-
-    Args:
-        place: The home of the process; Squid's user may enter it.
-        name: The name of Squid's shared memory on this computer.
-        ports: The number of ports.
-        configure: Returns the configuration for these ports of 127.0.0.1.
-        more: Further environment variables, which the helpers inherit.
-    """
-    for _ in range(5):
-        found = free_ports(ports)
-        configuration = place.root / "squid.conf"
-        configuration.write_text(configure(found))
-        process = Process(
-            ["/usr/sbin/squid", "-N", "-d", "1", "-n", name, "-f", configuration],
-            env=place.environment(**more),
-            cwd=place.root,
-        )
-        try:
-            for port in found:
-                # Squid writes this line after it has bound the port, and listens a moment later.
-                process.err.wait_for(rf"Accepting .*HTTPS? Socket connections at .*:{port} ")
-                wait_until_accepting(process, port)
-        except AssertionError:
-            process.end()
-            if "in use" not in process.err.text:
-                raise
-        else:
-            return process, found
-    raise AssertionError("squid found no free ports in five tries")
+def _hash_line(user: str, password: str, realm: str) -> str:
+    ha1 = md5(f"{user}:{realm}:{password}".encode(), usedforsecurity=False)
+    return f"{user}:{realm}:{ha1.hexdigest()}\n"
 
 
-def forget(name: str) -> None:
-    """Remove the shared memory of a killed Squid. A regular shutdown would take 1.7 s."""
-    for segment in Path("/dev/shm").glob(f"{name}-cf__*.shm"):
-        segment.unlink()
+def _ntlm(setup: SquidSetup, protocol: str = "squid-2.5-ntlmssp") -> str:
+    password = shlex.quote(next(iter(setup.users.values()), ""))
+    return _NTLM_AUTH.format(protocol=protocol, password=password)
 
 
-def _configure(directory: Path, setup: SquidSetup, port: int, site: int) -> str:
+def _negotiate(directory: Path, setup: SquidSetup) -> str:
+    kerberos = f"/usr/lib/squid/negotiate_kerberos_auth -k {directory}/http.keytab -s GSS_C_NO_NAME"
+    match setup.negotiate:
+        case NegotiateHelper.KERBEROS:
+            return kerberos
+        case NegotiateHelper.WRAPPER:
+            wrapper = "/usr/lib/squid/negotiate_wrapper_auth"
+            return f"{wrapper} --ntlm {_ntlm(setup)} --kerberos {kerberos}"
+        case NegotiateHelper.SPNEGO_NTLM:
+            return _ntlm(setup, "gss-spnego")
+
+
+def _configuration(directory: Path, setup: SquidSetup, port: int, site: int) -> str:
     listener = f"http_port 127.0.0.1:{port}"
     if setup.pem:
         listener = f"https_port 127.0.0.1:{port} tls-cert={directory}/server.pem"
+    # Squid refuses a configuration without any scheme.
+    schemes = "\n".join(_SCHEMES[scheme] for scheme in setup.schemes or ("basic",))
+    open_to_all = () if setup.schemes else ("http_access allow ours",)
     return _CONFIGURATION.format(
         listener=listener,
         name=setup.name,
         directory=directory,
-        realm=setup.realm,
+        schemes=schemes.format(directory=directory, realm=setup.realm, helpers=setup.helpers),
         origins=" ".join(setup.origins),
-        rules="\n".join(setup.rules),
+        options="\n".join(setup.options),
+        rules="\n".join((*setup.rules, *open_to_all)),
         example_site=squid_rules(site),
-    )
-
-
-def _read_access(line: str) -> AccessLogEntry:
-    status, method, target, user, credentials = line.split(" ")
-    return AccessLogEntry(
-        int(status), method, target, "" if user == "-" else user, credentials != "-"
     )

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.clients import Clients
-from tests.support.multi_scheme_squid import MultiSchemeSetup, SchemePort, multi_scheme_squid
 from tests.support.origin import Origin
 from tests.support.recording_relay import RecordingRelay
+from tests.support.squid import SquidSetup, squid
 from tests.support.upstreams import UpstreamKind, upstream
 from trayproxy.auth.login import Login
 
@@ -18,8 +18,9 @@ SAYS_401 = {UpstreamKind.TINYPROXY}
 
 @pytest.fixture(scope="module")
 def behind() -> Iterator[int]:
-    with multi_scheme_squid(MultiSchemeSetup()) as running:
-        yield running.port(SchemePort.OPEN)
+    """The port of a proxy that serves every client."""
+    with squid(SquidSetup(schemes=())) as running:
+        yield running.port
 
 
 @pytest.fixture

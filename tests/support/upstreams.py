@@ -8,14 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from hashlib import md5
 
 from tests.support.example_site import ExampleSite
-from tests.support.ports import free_port
-from tests.support.processes import Home, Process, home, wait_until_accepting
+from tests.support.ports import start_on_free_port
+from tests.support.processes import Home, Process, home
 from tests.support.recording_relay import RecordingRelay
 from trayproxy.auth.login import Login
 
@@ -139,24 +139,15 @@ def bare_upstream(kind: UpstreamKind, login: Login, behind: int = 0) -> Iterator
         place = stack.enter_context(home("upstream-"))
         place.root.chmod(0o755)
         site = stack.enter_context(ExampleSite()).port
-        process, port = _start(place, lambda port: _prepare(kind, place, login, port, behind, site))
+        process, port = start_on_free_port(
+            lambda port: Process(
+                _prepare(kind, place, login, port, behind, site),
+                env=place.environment(),
+                cwd=place.root,
+            )
+        )
         stack.callback(process.end)
         yield port
-
-
-def _start(place: Home, prepare: Callable[[int], Sequence[str]]) -> tuple[Process, int]:
-    for _ in range(5):
-        port = free_port()
-        process = Process(prepare(port), env=place.environment(), cwd=place.root)
-        try:
-            wait_until_accepting(process, port)
-        except AssertionError:
-            process.end()
-            if "in use" not in f"{process.out.text} {process.err.text}":
-                raise
-        else:
-            return process, port
-    raise AssertionError("no free port in five tries")
 
 
 def _prepare(

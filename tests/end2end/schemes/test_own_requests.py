@@ -1,4 +1,4 @@
-"""Requests of our own, ``trayproxy test`` and ``login``, by every way to sign in."""
+"""The service's own requests, for ``trayproxy test`` and ``login``, with each scheme."""
 
 import pytest
 
@@ -25,7 +25,7 @@ NAMES = ("squid-digest", "squid-ntlm", "squid-kerberos", "sha-256", "socks5", "t
 
 @pytest.fixture
 def running(run: StartService, keyring: KeyringSession, proxy: Counterpart) -> ServiceProcess:
-    """A service that finds the directory, in the session that the keyring belongs to."""
+    """A service that finds the directory, in the session of the keyring."""
     return run(environment={**keyring.environment, **proxy.environment})
 
 
@@ -33,29 +33,29 @@ everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
 
 
 @everywhere
-def test_a_test_signs_in_with_what_a_person_types(
+def test_a_check_of_a_profile_signs_in_with_a_typed_login(
     proxy: Counterpart, running: ServiceProcess, origin: Origin
 ) -> None:
     profile = Profile("office", "Office", proxy.upstream, user=proxy.right.user)
     # The user answers the prompt while `trayproxy test` runs.
     with (
-        FrontEnd(running.paths, [proxy.right]) as person,
+        FrontEnd(running.paths, [proxy.right]) as prompted,
         FrontEnd(running.paths, can_prompt=False) as front_end,
     ):
-        person.request_done(SaveProfile(profile))
+        prompted.request_done(SaveProfile(profile))
         reply = front_end.request(CheckProfile(profile, origin.url("/hello")))
         assert isinstance(reply, CheckResult)
         assert not [step for step in reply.steps if step.state is StepState.FAILED]
         steps = {step.name: step for step in reply.steps}
         assert proxy.right.user in steps["sign-in"].detail
         assert steps["fetch"].detail.startswith("200")
-        assert len(person.prompts) == 1
+        assert len(prompted.prompts) == 1
     assert proxy.failed_logons() == 0
 
 
-# The double of SHA-256 says nothing when it cannot reach a site, and ours is none of this test's.
+# The SHA-256 proxy of the tests does not reach the site on which the service verifies a login.
 @pytest.mark.parametrize("proxy", [name for name in NAMES if name != "sha-256"], indirect=True)
-def test_a_login_is_saved_if_it_is_right_and_a_wrong_one_costs_one_log_on(
+def test_a_right_login_is_saved_and_a_wrong_login_costs_one_log_on(
     proxy: Counterpart, running: ServiceProcess, keyring: KeyringSession
 ) -> None:
     profile = Profile("office", "Office", proxy.upstream, user=proxy.right.user)

@@ -14,14 +14,6 @@ from spnego._ntlm_raw.crypto import ntowfv1
 from tests.end2end.scenario import HELLO, StartWithProfile
 from tests.support.kerberos import Kdc
 from tests.support.keyring_session import KeyringSession
-from tests.support.multi_scheme_squid import (
-    REALM,
-    MultiSchemeSetup,
-    MultiSchemeSquid,
-    NegotiateHelper,
-    SchemePort,
-    multi_scheme_squid,
-)
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.reports import Reports
@@ -32,8 +24,11 @@ from tests.support.searchable_secret import (
     process_and_children,
     text,
 )
+from tests.support.squid import ALL_SCHEMES, NegotiateHelper, Squid, SquidSetup, squid
 from trayproxy.domain.signin import PromptReason
-from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.profile import Upstream
+
+REALM = "Corporate Internet"
 
 
 @pytest.fixture
@@ -43,18 +38,19 @@ def account(directory: Kdc) -> SearchableSecret:
     return made
 
 
-@pytest.fixture
+@pytest.fixture(params=[*((scheme,) for scheme in ALL_SCHEMES), ALL_SCHEMES], ids="-".join)
 def proxy(
-    account: SearchableSecret, directory: Kdc, reports: Reports
-) -> Iterator[MultiSchemeSquid]:
-    setup = MultiSchemeSetup(
+    request: pytest.FixtureRequest, account: SearchableSecret, directory: Kdc, reports: Reports
+) -> Iterator[Squid]:
+    setup = SquidSetup(
         {account.user: account.password},
-        account.password,
-        NegotiateHelper.KERBEROS,
-        directory.keytab("localhost"),
-        directory.environment,
+        request.param,
+        realm=REALM,
+        negotiate=NegotiateHelper.KERBEROS,
+        keytab=directory.keytab("localhost"),
+        environment=directory.environment,
     )
-    with multi_scheme_squid(setup) as running:
+    with squid(setup) as running:
         reports["squid"] = running.describe
         yield running
 
@@ -82,30 +78,22 @@ def assert_absent(secrets: dict[str, bytes], places: Iterable[Place]) -> None:
     assert not found, found
 
 
-@pytest.mark.parametrize(
-    "scheme_port",
-    [SchemePort.BASIC, SchemePort.DIGEST, SchemePort.NTLM, SchemePort.NEGOTIATE, SchemePort.ALL],
-)
-def test_nothing_that_signs_in_is_left_anywhere(
-    proxy: MultiSchemeSquid,
+def test_no_password_equivalent_is_left_outside_the_keyring(
+    proxy: Squid,
     account: SearchableSecret,
     keyring: KeyringSession,
     start_with_profile: StartWithProfile,
     origin: Origin,
     place: Home,
     directory: Kdc,
-    scheme_port: SchemePort,
 ) -> None:
     mistyped = SearchableSecret(account.user)
-    profile = Profile(
-        "office", "Office", Upstream("localhost", proxy.port(scheme_port)), user=account.user
-    )
     environment = {
         **directory.environment,
         "DBUS_SESSION_BUS_ADDRESS": keyring.bus,
         "TRAYPROXY_LOG_LEVEL": "DEBUG",
     }
-    user = start_with_profile(profile, environment)
+    user = start_with_profile(Upstream("localhost", proxy.port), account.user, environment)
     front_end, running = user.front_end, user.service
     waiting = user.visit()
     front_end.answer(front_end.wait_for_prompt(), mistyped.login)

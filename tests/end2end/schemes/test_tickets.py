@@ -9,18 +9,17 @@ import pytest
 from tests.end2end.scenario import HELLO, StartWithProfile, UserSession
 from tests.support.counterparts import Counterpart
 from tests.support.kerberos import Kdc, kdc
-from tests.support.origin import Origin
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
 from trayproxy.control.messages import Status
-from trayproxy.profiles.profile import Profile, SignIn
+from trayproxy.profiles.profile import SignIn
 
 pytestmark = pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
 
 
 @pytest.fixture(scope="module")
 def directory() -> Iterator[Kdc]:
-    """A directory that forgives clocks a few seconds, and not the usual five minutes."""
+    """A directory with an accepted clock skew of a few seconds instead of five minutes."""
     with kdc(skew_s=4) as running:
         yield running
 
@@ -34,15 +33,15 @@ def cache(place: Home) -> Path:
 @pytest.fixture
 def user(proxy: Counterpart, cache: Path, start_with_profile: StartWithProfile) -> UserSession:
     """A user with a profile that uses the own sign-in."""
-    profile = Profile("office", "Office", proxy.upstream, sign_in=SignIn.SSO)
-    return start_with_profile(profile, {**proxy.environment, "KRB5CCNAME": f"FILE:{cache}"})
+    environment = {**proxy.environment, "KRB5CCNAME": f"FILE:{cache}"}
+    return start_with_profile(proxy.upstream, "", environment, sign_in=SignIn.SSO)
 
 
-def is_told(status: Status) -> bool:
+def reports_missing_ticket(status: Status) -> bool:
     return "TP-305" in [notice.id for notice in status.notices]
 
 
-def test_a_ticket_signs_in_and_nobody_is_asked(
+def test_a_ticket_signs_in_without_a_prompt(
     proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
 ) -> None:
     directory.ticket(proxy.right.user, proxy.right.password, cache)
@@ -52,40 +51,40 @@ def test_a_ticket_signs_in_and_nobody_is_asked(
     assert proxy.squid.verdicts("negotiate") == ["yes"]
 
 
-def test_without_a_ticket_that_is_told_and_nobody_is_asked(
+def test_without_a_ticket_that_reports_missing_ticket_and_nobody_is_asked(
     proxy: Counterpart, user: UserSession
 ) -> None:
     said = user.fetch()
     assert said.endswith("503")
     assert "TP-305" in said
     assert "You have no Kerberos ticket" in said
-    user.front_end.wait_for_status(is_told)
+    user.front_end.wait_for_status(reports_missing_ticket)
     assert user.front_end.prompts == []
     assert proxy.squid
     assert proxy.squid.verdicts("negotiate") == []
 
 
-def test_as_soon_as_there_is_a_ticket_it_works_again_by_itself(
+def test_a_new_ticket_is_used_without_a_restart(
     proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
 ) -> None:
     assert "TP-305" in user.fetch()
     directory.ticket(proxy.right.user, proxy.right.password, cache)
     until = monotonic() + PATIENCE
-    # It looks again every few seconds at most, when a program asks for something.
+    # The service looks for a ticket every few seconds at most, when a program sends a request.
     while "TP-305" in (said := user.fetch()):
         assert monotonic() < until
     assert said == HELLO
-    user.front_end.wait_for_status(lambda status: not is_told(status))
+    user.front_end.wait_for_status(lambda status: not reports_missing_ticket(status))
     assert user.front_end.prompts == []
 
 
-def test_a_sign_in_server_that_is_back_is_used_within_seconds(
+def test_a_restarted_sign_in_server_is_used_within_seconds(
     proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
 ) -> None:
     directory.ticket(proxy.right.user, proxy.right.password, cache)
     directory.stop()
     try:
-        for _ in range(3):  # Each time it would be left alone for longer.
+        for _ in range(3):  # The pause after a failure grows each time.
             assert "The sign-in server cannot be reached" in user.fetch()
     finally:
         directory.start_again()
@@ -96,25 +95,28 @@ def test_a_sign_in_server_that_is_back_is_used_within_seconds(
     assert user.front_end.prompts == []
 
 
-def test_a_ticket_that_has_ended_is_told_as_such(
-    proxy: Counterpart,
-    directory: Kdc,
-    cache: Path,
-    user: UserSession,
-    origin: Origin,
+def test_a_ticket_that_has_ended_reports_missing_ticket_as_such(
+    proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
 ) -> None:
-    told = ("--proxytunnel", "-o", "/dev/null", "-w", "%{http_connect}")
+    tunnel = (
+        "--proxytunnel",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_connect}",
+        user.origin.url("/hello"),
+    )
     directory.ticket(proxy.right.user, proxy.right.password, cache)
-    statuses = [user.curl(*told, origin.url("/hello")).result().out]
+    statuses = [user.curl(*tunnel).result().out]
     # On a busy computer, this request may have ended before the first request.
     directory.ticket(proxy.right.user, proxy.right.password, cache, "-l", "1s")
     until = monotonic() + PATIENCE
-    # Each tunnel is a connection of its own, which is signed in anew. For some seconds the
-    # directory forgives a clock that is late.
+    # Each tunnel is a new connection, which is authenticated again. The directory accepts an
+    # expired ticket within its clock skew.
     while "503" not in statuses:
         assert monotonic() < until
-        statuses.append(user.curl(*told, origin.url("/hello")).result().out)
+        statuses.append(user.curl(*tunnel).result().out)
     assert statuses[0] == "200"
     assert not directory.is_valid(cache)
-    user.front_end.wait_for_status(is_told)
+    user.front_end.wait_for_status(reports_missing_ticket)
     assert user.front_end.prompts == []

@@ -2,20 +2,19 @@
 
 import pytest
 
-from tests.end2end.scenario import AttachFrontEnd, StartWithProfile
+from tests.end2end.scenario import HELLO, AttachFrontEnd, StartWithProfile, UserSession
 from tests.support.clients import Clients
 from tests.support.concurrent_connects import ConcurrentConnects
 from tests.support.counterparts import Counterpart
-from tests.support.front_end import FrontEnd
 from tests.support.kerberos import Kdc
 from tests.support.keyring_session import KeyringSession
-from tests.support.multi_scheme_squid import MultiSchemeSetup, SchemePort, multi_scheme_squid
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import ServiceProcess, service
+from tests.support.service import service
+from tests.support.squid import SquidSetup, squid
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import KeepPromptOpen, SaveProfile, UseProfile
+from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.domain.signin import Ending, PromptReason
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -26,9 +25,10 @@ everywhere = pytest.mark.parametrize(
 
 @everywhere
 def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on(
-    proxy: Counterpart, running: ServiceProcess, front_end: FrontEnd, origin: Origin
+    proxy: Counterpart, user: UserSession
 ) -> None:
-    with ConcurrentConnects(running.address, origin.authority, 50) as connects:
+    front_end = user.front_end
+    with ConcurrentConnects(user.service.address, user.origin.authority, 50) as connects:
         front_end.answer(front_end.wait_for_prompt(lambda q: q.waiting == 50), proxy.wrong)
         again = front_end.wait_for_prompt(lambda q: q.rejections == 1 and not q.checking)
         assert proxy.failed_logons() == 1
@@ -39,28 +39,20 @@ def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on(
 
 
 @everywhere
-def test_what_was_typed_counts_though_the_program_has_given_up(
-    proxy: Counterpart,
-    running: ServiceProcess,
-    front_end: FrontEnd,
-    clients: Clients,
-    origin: Origin,
+def test_a_typed_login_is_kept_although_the_program_has_disconnected(
+    proxy: Counterpart, user: UserSession
 ) -> None:
-    impatient = clients.curl("-x", running.url, origin.url("/hello"))
-    question = front_end.wait_for_prompt()
-    front_end.request_done(KeepPromptOpen(question.number))
-    impatient.process.end()
-    front_end.wait_for_prompt(lambda question: question.waiting == 0)
-    front_end.answer(question, proxy.right)
-    assert front_end.wait_for_ending(question) is Ending.ACCEPTED
-    # Its next try is served at once.
-    assert clients.curl("-x", running.url, origin.url("/hello")).result().out == "hello"
-    assert len(front_end.prompts) == 1
+    question = user.disconnect_during_prompt()
+    user.front_end.answer(question, proxy.right)
+    assert user.front_end.wait_for_ending(question) is Ending.ACCEPTED
+    # The next request of the program is served at once.
+    assert user.fetch() == HELLO
+    assert len(user.front_end.prompts) == 1
     assert proxy.failed_logons() == 0
 
 
 @pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
-def test_a_saved_password_that_was_changed_is_tried_by_one_start_of_all(
+def test_a_changed_password_is_tried_by_the_first_start_only(
     proxy: Counterpart,
     directory: Kdc,
     keyring: KeyringSession,
@@ -99,13 +91,13 @@ def test_a_saved_password_that_was_changed_is_tried_by_one_start_of_all(
 
 
 def test_two_hundred_handshakes_are_all_answered_by_four_helpers(
-    start_with_profile: StartWithProfile, account: SearchableSecret, origin: Origin
+    start_with_profile: StartWithProfile, account: SearchableSecret
 ) -> None:
     """Squid reserves a helper for each unfinished handshake: an abandoned one blocks its helper."""
-    with multi_scheme_squid(MultiSchemeSetup(password=account.password, helpers=4)) as proxy:
-        upstream = Upstream(proxy.host, proxy.port(SchemePort.NTLM))
-        user = start_with_profile(Profile("office", "Office", upstream, user=account.user), {})
-        with ConcurrentConnects(user.service.address, origin.authority, 200) as connects:
+    setup = SquidSetup({account.user: account.password}, ("ntlm",), helpers=4)
+    with squid(setup) as proxy:
+        user = start_with_profile(Upstream(proxy.host, proxy.port), account.user)
+        with ConcurrentConnects(user.service.address, user.origin.authority, 200) as connects:
             question = user.front_end.wait_for_prompt(lambda question: question.waiting == 200)
             user.front_end.answer(question, account.login)
             assert connects.statuses() == [200] * 200
