@@ -66,6 +66,10 @@ class UserSession:
         """Run curl through the service."""
         return self.clients.curl("-x", self.service.url, *arguments)
 
+    def get(self, url: str, *options: str) -> str:
+        """Return the output of curl for a URL."""
+        return self.curl(*options, url).result().out
+
     def visit(self) -> Job:
         """Start a program that fetches a text; it may have to wait."""
         return self.curl("-w", "\n%{http_code}", self.origin.url("/hello"))
@@ -79,6 +83,11 @@ class UserSession:
         waiting = self.visit()
         self.front_end.answer(self.front_end.wait_for_prompt(), login)
         return waiting.result().out
+
+    def use(self, profile: Profile) -> None:
+        """Save a profile, and activate it."""
+        self.front_end.request_done(SaveProfile(profile))
+        self.front_end.request_done(UseProfile(profile.id))
 
     def disconnect_during_prompt(self) -> Prompt:
         """Disconnect a program while the user types the login; return the prompt."""
@@ -143,7 +152,7 @@ class Scenario:
     def begin(self, service: ServiceProcess, *reactions: Reaction) -> UserSession:
         """Attach a user to a running service, and use the profile."""
         user = self.attach_user(service, *reactions)
-        self.use(user.front_end, self.proxy)
+        self.use(user, self.proxy)
         return user
 
     def restart(self, *reactions: Reaction) -> UserSession:
@@ -154,11 +163,10 @@ class Scenario:
         """Attach a user to a running service."""
         return UserSession(service, self.attach(service, reactions), self.clients, self.origin)
 
-    def use(self, front_end: FrontEnd, proxy: Squid, name: str = "Office") -> Profile:
+    def use(self, user: UserSession, proxy: Squid, name: str = "Office") -> Profile:
         """Save a profile for an upstream, and activate it."""
         profile = self._profile(proxy, name)
-        front_end.request_done(SaveProfile(profile))
-        front_end.request_done(UseProfile(profile.id))
+        user.use(profile)
         return profile
 
     def sign_in_earlier(self) -> None:

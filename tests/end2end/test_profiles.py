@@ -40,7 +40,7 @@ def test_a_transfer_finishes_on_its_upstream_while_new_requests_go_to_the_new_on
     transfer = user.curl("-o", str(path), slow)
     gate = scenario.origin.gate("one")
     assert gate.reached.wait(20)
-    scenario.use(user.front_end, lab, "Lab")
+    scenario.use(user, lab, "Lab")
     assert user.fetch() == HELLO
     assert transfer.process.running
     gate.opened.set()
@@ -58,7 +58,7 @@ def test_a_tunnel_stays_open_on_its_upstream(
     transfer = user.curl("--proxytunnel", "-o", str(path), slow)
     gate = scenario.origin.gate("one")
     assert gate.reached.wait(20)
-    scenario.use(user.front_end, lab, "Lab")
+    scenario.use(user, lab, "Lab")
     gate.opened.set()
     assert transfer.result().code == 0
     assert digest_of(path) == digest(SIZE)
@@ -68,7 +68,7 @@ def test_each_upstream_gets_its_own_password_and_no_other(
     scenario: Scenario, user: UserSession, lab: Squid
 ) -> None:
     assert user.fetch() == HELLO
-    other = scenario.use(user.front_end, lab, "Lab")
+    other = scenario.use(user, lab, "Lab")
     assert user.fetch() == HELLO
     for profile in (scenario.profile, other, scenario.profile):
         user.front_end.request_done(UseProfile(profile.id))
@@ -86,7 +86,7 @@ def test_a_connection_kept_alive_follows_the_switch(
     transfer = user.curl("-w", "%{num_connects} ", *outputs)
     gate = scenario.origin.gate("one")
     assert gate.reached.wait(20)
-    scenario.use(user.front_end, lab, "Lab")
+    scenario.use(user, lab, "Lab")
     gate.opened.set()
     assert transfer.result().out.split() == ["1", "0"]
     assert {at.target for at in lab.accesses()} == {quick}
@@ -95,7 +95,7 @@ def test_a_connection_kept_alive_follows_the_switch(
 def test_the_active_profile_is_remembered(
     scenario: Scenario, user: UserSession, lab: Squid
 ) -> None:
-    other = scenario.use(user.front_end, lab, "Lab")
+    other = scenario.use(user, lab, "Lab")
     assert user.service.stop() == 0
     status = scenario.run().status()
     assert status.profile == other

@@ -13,7 +13,6 @@ from tests.support.kerberos import Kdc, kdc
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.reports import Reports
-from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.profiles.profile import Profile, Upstream
 
 
@@ -52,12 +51,9 @@ def start_with_profile(
         **more: Any,
     ) -> UserSession:
         started = run(environment=place.environment(**environment))
-        front_end = attach(started)
-        front_end.request_done(
-            SaveProfile(Profile("office", "Office", upstream, user=user, **more))
-        )
-        front_end.request_done(UseProfile("office"))
-        return UserSession(started, front_end, clients, origin)
+        session = UserSession(started, attach(started), clients, origin)
+        session.use(Profile("office", "Office", upstream, user=user, **more))
+        return session
 
     return begin
 

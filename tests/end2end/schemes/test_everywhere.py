@@ -11,7 +11,6 @@ from tests.support.octets import digest, write
 from tests.support.processes import Job
 from tests.support.squid import MessageKind
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.domain.signin import Ending, Prompt, PromptReason, Snooze
 from trayproxy.profiles.profile import Profile
 
@@ -53,8 +52,7 @@ REQUESTS: dict[str, tuple[StartRequest, str]] = {
 def use_another(user: UserSession, proxy: Counterpart, name: str) -> Profile:
     """Save and use a profile with this name and without a known login."""
     profile = Profile(name.lower().replace(" ", "-"), name, proxy.upstream, user=proxy.right.user)
-    user.front_end.request_done(SaveProfile(profile))
-    user.front_end.request_done(UseProfile(profile.id))
+    user.use(profile)
     return profile
 
 
