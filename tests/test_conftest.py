@@ -20,7 +20,7 @@ def outcome_of(reason: str) -> str:
     return str(report.outcome)
 
 
-def test_a_skip_is_a_failure_where_everything_is_installed(
+def test_a_skip_is_a_failure_if_everything_is_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(VARIABLE, "1")

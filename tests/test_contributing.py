@@ -66,7 +66,7 @@ def example(name: str) -> Any:
 # --- the guide -----------------------------------------------------------------------------------
 
 
-def test_the_paths_that_the_guide_names_exist() -> None:
+def test_the_paths_in_the_guide_exist() -> None:
     paths = set(IN_REPOSITORY.findall(guide())) - {"packaging/fresh-pipx"}
     assert {"packaging/test", "tests/http", "trayproxy/auth/schemes.py"} <= paths
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
@@ -119,7 +119,7 @@ def test_the_hooks_run_the_locked_versions() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_the_paths_that_a_workflow_names_exist(path: Path) -> None:
+def test_the_paths_in_a_workflow_exist(path: Path) -> None:
     parts = [part for job in jobs(path).values() for part in str(job["strategy"]).split("'")]
     paths = {found for text in (*commands(path), *parts) for found in IN_REPOSITORY.findall(text)}
     assert {".ci/run", "packaging/locked/test.txt", "packaging/test", "tests/windows"} <= paths
@@ -138,7 +138,7 @@ def test_a_workflow_may_only_read_and_ends_in_time(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_the_marks_that_a_workflow_selects_by_are_known(path: Path) -> None:
+def test_the_marks_in_a_workflow_are_known(path: Path) -> None:
     known = {
         mark.partition(":")[0] for mark in project()["tool"]["pytest"]["ini_options"]["markers"]
     } | set(Tier)

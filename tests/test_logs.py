@@ -219,7 +219,7 @@ def test_at_most_five_files_are_kept(file: Path) -> None:
     assert all(stat.S_IMODE(entry.stat().st_mode) == 0o600 for entry in file.parent.iterdir())
 
 
-def test_a_file_that_cannot_be_renamed_keeps_growing(
+def test_a_file_with_a_forbidden_rename_keeps_growing(
     logs: Logs, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Windows does not rename a file that another program has open.

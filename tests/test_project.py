@@ -304,13 +304,13 @@ def test_a_lock_file_has_hashes_and_no_urls(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
-def test_python_3_11_never_gets_the_pyside_that_aborts(lock: Path) -> None:
+def test_python_3_11_never_gets_the_aborting_pyside(lock: Path) -> None:
     for (name, marker), version in locked(lock).items():
         if name in ("pyside6-essentials", "shiboken6") and version == "6.12.0":
             assert marker == "python_full_version >= '3.12'"
 
 
-def test_keyrings_that_store_plain_text_are_not_dependencies() -> None:
+def test_keyrings_with_plain_text_are_not_dependencies() -> None:
     for lock in LOCKS:
         assert "keyrings-alt" not in {name for name, _ in locked(lock)}
 

@@ -42,13 +42,13 @@ def test_nothing_fails_in_any_workload(samples: Sequence[Sample]) -> None:
 
 
 @pytest.mark.xdist_group("bench")
-def test_every_tunnel_that_is_held_lives(samples: Sequence[Sample]) -> None:
+def test_every_held_tunnel_works(samples: Sequence[Sample]) -> None:
     (held,) = (one for one in samples if one.workload == "W6-20")
     assert (held.figures["opened"], held.figures["alive"]) == (20, 20)
 
 
 @pytest.mark.xdist_group("bench")
-def test_the_tables_have_all_that_was_measured(samples: Sequence[Sample]) -> None:
+def test_the_tables_contain_all_measurements(samples: Sequence[Sample]) -> None:
     text = render(Results(samples), "Measured.")
     assert text.startswith("Measured.\n\n### Requests\n")
     for title in ("Tunnels", "Start and rest", "Idle tunnels", "Beside idle tunnels", "Goals"):
@@ -72,7 +72,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert results.ratio("trayproxy", "squid", "W1-50", "rate") is None
 
 
-def test_goals_that_were_not_measured_are_left_out() -> None:
+def test_unmeasured_goals_are_left_out() -> None:
     results = Results([sample("trayproxy", 0, 90.0), sample("haproxy", 0, 100.0)])
     assert [goal.what for goal in GOALS if goal.value(results) is not None] == [
         "W1-50: rate, relative to haproxy"
@@ -81,7 +81,7 @@ def test_goals_that_were_not_measured_are_left_out() -> None:
     assert "| W1-50: rate, relative to haproxy | ≥ 0.8 | 0.9 | yes |" in text
 
 
-def test_what_failed_is_told() -> None:
+def test_failures_are_listed() -> None:
     broken = Sample("px", "W6-5000", 2, {}, trouble="opened 264 tunnels of 5000")
     text = render(Results([broken]), "")
     assert "- px, W6-5000, round 2: opened 264 tunnels of 5000" in text

@@ -2,9 +2,9 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -12,9 +12,10 @@ from tests.end2end.scenario import HELLO, Scenario, StartService, UserSession
 from tests.support.clients import Clients
 from tests.support.origin import Origin
 from tests.support.ports import free_port
-from tests.support.processes import SOURCES, Home
+from tests.support.processes import Home
 from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, challenge
 from tests.support.searchable_secret import SearchableSecret
+from tests.support.service import run_command
 from tests.support.squid import Squid
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.auth.login import Login
@@ -23,26 +24,13 @@ from trayproxy.control.messages import CheckProfile, SaveProfile
 from trayproxy.domain.signin import Ending, KeyringState, SignInState, Snooze
 from trayproxy.profiles.profile import SignIn, Upstream
 
-Done = subprocess.CompletedProcess[str]
-Type = Callable[..., Done]
+RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def type_in(place: Home) -> Type:
-    """Run a verb beside the service of this home."""
-
-    def call(*arguments: str, stdin: str = "") -> Done:
-        return subprocess.run(
-            [sys.executable, "-m", "trayproxy", *arguments],
-            cwd=SOURCES,
-            env={**place.environment(), "TRAYPROXY_HOME": str(place.path("trayproxy"))},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return call
+def run_verb(place: Home) -> RunCommand:
+    """Runs a verb of the command line with the files of the service of this test."""
+    return partial(run_command, place)
 
 
 def move_to(user: UserSession, scenario: Scenario, port: int) -> None:
@@ -52,15 +40,15 @@ def move_to(user: UserSession, scenario: Scenario, port: int) -> None:
     )
 
 
-def test_a_profile_that_works_is_said_to_work(scenario: Scenario, type_in: Type) -> None:
+def test_the_check_of_a_working_profile_succeeds(scenario: Scenario, run_verb: RunCommand) -> None:
     scenario.begin(scenario.run(), scenario.login)
-    done = type_in("test", "--url", scenario.origin.url("/hello"))
+    done = run_verb("test", "--url", scenario.origin.url("/hello"))
     assert done.returncode == 0, done
     assert f"as {scenario.login.user} (Basic)" in done.stdout
     assert done.stdout.endswith("All good.\n")
     assert "asks for the sign-in in its window" in done.stderr
     # The login is known now: there is no second prompt.
-    again = type_in("test", "office", "--url", scenario.origin.url("/hello"), "--json")
+    again = run_verb("test", "office", "--url", scenario.origin.url("/hello"), "--json")
     told = json.loads(again.stdout)
     assert (again.returncode, again.stderr, told["works"]) == (0, "", True)
     assert [step["state"] for step in told["steps"] if step["name"] != "encryption"] == ["ok"] * 5
@@ -69,12 +57,12 @@ def test_a_profile_that_works_is_said_to_work(scenario: Scenario, type_in: Type)
 
 
 @pytest.mark.parametrize(("status", "problem"), [(403, "TP-306"), (404, "TP-209"), (500, "TP-203")])
-def test_a_page_that_did_not_load_is_not_said_to_be_good(
-    status: int, problem: str, scenario: Scenario, type_in: Type
+def test_a_page_with_an_error_status_fails_the_check(
+    status: int, problem: str, scenario: Scenario, run_verb: RunCommand
 ) -> None:
     user = scenario.begin(scenario.run(), scenario.login)
     assert user.fetch() == HELLO
-    done = type_in("test", "--url", scenario.origin.url(f"/status/{status}"))
+    done = run_verb("test", "--url", scenario.origin.url(f"/status/{status}"))
     assert done.returncode != 0
     assert "All good" not in done.stdout
     assert f"✖ Fetch {scenario.origin.url('/status')}" in done.stdout
@@ -83,20 +71,20 @@ def test_a_page_that_did_not_load_is_not_said_to_be_good(
     assert f"({problem})" in done.stdout
 
 
-def test_a_test_while_questions_are_put_off_says_how_to_sign_in(
-    scenario: Scenario, type_in: Type
+def test_a_check_during_a_snooze_explains_how_to_sign_in(
+    scenario: Scenario, run_verb: RunCommand
 ) -> None:
     user = scenario.begin(scenario.run(), Snooze.A_WHILE)
     assert user.fetch().endswith("503")
-    done = type_in("test", "--url", scenario.origin.url("/hello"))
+    done = run_verb("test", "--url", scenario.origin.url("/hello"))
     assert done.returncode == 4
     assert "TrayProxy does not ask for a sign-in now" in done.stdout
     assert "reload" not in done.stdout
 
 
-def test_a_test_with_nobody_to_ask_costs_no_log_on(scenario: Scenario, type_in: Type) -> None:
+def test_a_check_without_prompts_costs_no_log_on(scenario: Scenario, run_verb: RunCommand) -> None:
     scenario.begin(scenario.run("--no-prompt"))
-    done = type_in("test", "--url", scenario.origin.url("/hello"), "--json")
+    done = run_verb("test", "--url", scenario.origin.url("/hello"), "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["exit_code"], told["works"]) == (4, 4, False)
     failed = next(step for step in told["steps"] if step["state"] == "failed")
@@ -104,33 +92,33 @@ def test_a_test_with_nobody_to_ask_costs_no_log_on(scenario: Scenario, type_in: 
     assert scenario.proxy.failed_logons() == 0
 
 
-def test_a_test_does_not_send_a_password_that_was_rejected_before(
-    scenario: Scenario, type_in: Type
+def test_a_check_does_not_send_a_rejected_password(
+    scenario: Scenario, run_verb: RunCommand
 ) -> None:
     first = scenario.start()
-    assert type_in("login", "--stdin", stdin=f"{scenario.login.password}\n").returncode == 0
+    assert run_verb("login", "--stdin", stdin=f"{scenario.login.password}\n").returncode == 0
     first.end()
     scenario.proxy.set_password(scenario.login.user, "changed meanwhile")
     scenario.run("--no-prompt", session=scenario.keyring)
     for _ in range(3):
-        done = type_in("test", "--url", scenario.origin.url("/hello"))
+        done = run_verb("test", "--url", scenario.origin.url("/hello"))
         assert done.returncode == 4, done
         assert "✖ Sign-in" in done.stdout
     assert scenario.proxy.failed_logons() == 1
 
 
-def test_a_proxy_that_is_not_there_is_told_with_what_to_do(
-    scenario: Scenario, type_in: Type
+def test_an_unreachable_proxy_is_reported_with_advice(
+    scenario: Scenario, run_verb: RunCommand
 ) -> None:
     move_to(scenario.begin(scenario.run()), scenario, free_port())
-    done = type_in("test")
+    done = run_verb("test")
     assert done.returncode == 5
     assert "✖ Connect to port" in done.stdout
     assert "Check the port in the profile." in done.stdout
     assert "(TP-202)" in done.stdout
 
 
-def test_the_question_of_a_test_that_was_left_closes(scenario: Scenario) -> None:
+def test_the_prompt_of_an_abandoned_check_closes(scenario: Scenario) -> None:
     user = scenario.begin(scenario.run())
     with connect(user.service.paths) as client:
         client.hello("cli", can_prompt=False)
@@ -139,16 +127,16 @@ def test_the_question_of_a_test_that_was_left_closes(scenario: Scenario) -> None
     assert user.front_end.wait_for_ending(question) is Ending.ABANDONED
 
 
-def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
-    scenario: Scenario, type_in: Type
+def test_a_login_is_verified_before_it_is_saved_and_a_wrong_login_changes_nothing(
+    scenario: Scenario, run_verb: RunCommand
 ) -> None:
     user = scenario.start()
-    saved = type_in("login", "--stdin", stdin=f"{scenario.login.password}\n")
+    saved = run_verb("login", "--stdin", stdin=f"{scenario.login.password}\n")
     assert (saved.returncode, saved.stdout) == (0, ""), saved
     assert saved.stderr == "The proxy has accepted the password; it is saved.\n"
     user.front_end.wait_for_status(lambda status: status.saved is True)
     for _ in range(2):
-        wrong = type_in("login", "--stdin", stdin="wrong\n")
+        wrong = run_verb("login", "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
         assert "(TP-302)" in wrong.stderr
     user.front_end.request_done(SaveProfile(replace(scenario.profile, id="lab", name="Lab")))
@@ -157,7 +145,7 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
         SaveProfile(replace(scenario.profile, id="alias", name="Alias", upstream=alias))
     )
     for name in ("lab", "alias"):
-        wrong = type_in("login", name, "--stdin", stdin="wrong\n")
+        wrong = run_verb("login", name, "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
         assert "did not accept this password for “Office”" in wrong.stderr
         assert "This is the same password; it was not sent again" in wrong.stderr
@@ -167,22 +155,22 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     # The accepted login is still used.
     assert user.fetch() == HELLO
     assert user.front_end.prompts == []
-    assert type_in("logout").returncode == 0
+    assert run_verb("logout").returncode == 0
     user.front_end.wait_for_status(lambda status: status.saved is False)
     assert scenario.keyring.entries() == []
 
 
 def test_an_accepted_login_changes_the_user_name_of_the_profile(
-    scenario: Scenario, type_in: Type
+    scenario: Scenario, run_verb: RunCommand
 ) -> None:
     scenario.sign_in_earlier()
     other = SearchableSecret("asmith")
     scenario.proxy.set_password(other.user, other.password)
     user = scenario.restart()
     given = ("login", "--user", other.user, "--stdin")
-    assert type_in(*given, stdin="wrong\n").returncode == 4
+    assert run_verb(*given, stdin="wrong\n").returncode == 4
     assert "user = 'alice'" in user.service.paths.config_file.read_text().replace('"', "'")
-    assert type_in(*given, stdin=f"{other.password}\n").returncode == 0
+    assert run_verb(*given, stdin=f"{other.password}\n").returncode == 0
     assert "user = 'asmith'" in user.service.paths.config_file.read_text().replace('"', "'")
     (entry,) = scenario.keyring.entries()
     assert entry.attributes["username"] == other.user
@@ -199,12 +187,12 @@ def test_login_gives_a_password_to_a_run_without_keyring_and_without_prompt(
     account: SearchableSecret,
     clients: Clients,
     origin: Origin,
-    type_in: Type,
+    run_verb: RunCommand,
 ) -> None:
     service = run("--upstream", proxy.url, "--no-prompt")
     told = clients.curl("-x", service.url, origin.url("/hello")).result().out
     assert "“trayproxy login”" in told
-    given = type_in("login", "--user", account.user, "--stdin", stdin=f"{account.password}\n")
+    given = run_verb("login", "--user", account.user, "--stdin", stdin=f"{account.password}\n")
     assert given.returncode == 0, given
     assert "keeps it in memory until it quits" in given.stderr
     assert "This run keeps no passwords" in given.stderr
@@ -215,23 +203,23 @@ def test_login_gives_a_password_to_a_run_without_keyring_and_without_prompt(
 
 
 def test_status_does_not_say_connected_while_every_request_is_refused(
-    scenario: Scenario, type_in: Type
+    scenario: Scenario, run_verb: RunCommand
 ) -> None:
     user = scenario.attach_user(scenario.run())
     user.front_end.request_done(SaveProfile(replace(scenario.profile, sign_in=SignIn.NONE)))
     assert "wants a sign-in" in user.fetch()
     user.front_end.wait_for_status(lambda status: status.sign_in is SignInState.UNUSABLE)
-    told = type_in("status")
+    told = run_verb("status")
     assert told.returncode == 4
     assert told.stdout.startswith("Office — the proxy wants a sign-in\n")
     assert "TP-303" in told.stdout
     user.front_end.request_done(SaveProfile(scenario.profile))
-    assert type_in("status").returncode == 0
+    assert run_verb("status").returncode == 0
 
 
-def test_a_login_that_cannot_be_tried_is_not_saved(scenario: Scenario, type_in: Type) -> None:
+def test_an_unverifiable_login_is_not_saved(scenario: Scenario, run_verb: RunCommand) -> None:
     move_to(scenario.start(), scenario, free_port())
-    saved = type_in("login", "--stdin", stdin="a password\n")
+    saved = run_verb("login", "--stdin", stdin="a password\n")
     assert saved.returncode == 5
     assert "(TP-307)" in saved.stderr
     assert scenario.keyring.entries() == []
@@ -256,11 +244,11 @@ def vague(request: pytest.FixtureRequest) -> Iterator[ScriptedUpstream]:
         yield upstream
 
 
-def test_a_login_that_is_neither_accepted_nor_rejected_is_not_kept(
-    run: StartService, clients: Clients, type_in: Type, vague: ScriptedUpstream
+def test_a_login_with_an_unclear_verdict_is_not_kept(
+    run: StartService, clients: Clients, run_verb: RunCommand, vague: ScriptedUpstream
 ) -> None:
     service = run("--upstream", vague.url, "--no-prompt")
-    given = type_in("login", "--user", "jdoe", "--stdin", stdin="wrong\n")
+    given = run_verb("login", "--user", "jdoe", "--stdin", stdin="wrong\n")
     assert given.returncode == 5
     assert "The password could not be checked yet" in given.stderr
     assert "Nothing was saved. (TP-307)" in given.stderr
@@ -268,12 +256,12 @@ def test_a_login_that_is_neither_accepted_nor_rejected_is_not_kept(
     assert "“trayproxy login”" in told
 
 
-def test_a_test_whose_login_is_neither_accepted_nor_rejected_says_so(
-    run: StartService, type_in: Type, vague: ScriptedUpstream
+def test_a_check_with_an_unclear_verdict_says_so(
+    run: StartService, run_verb: RunCommand, vague: ScriptedUpstream
 ) -> None:
     login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
     run("--upstream", vague.url, *login, stdin=b"wrong\n")
-    done = type_in("test", "--url", "http://site.test/")
+    done = run_verb("test", "--url", "http://site.test/")
     assert done.returncode == 5
     assert "✖ Sign-in" in done.stdout
     assert "The password could not be checked yet" in done.stdout
@@ -304,12 +292,12 @@ def blocking(blocked: str, *, before_login: bool) -> ScriptedUpstream:
 
 @pytest.mark.parametrize("before_login", [True, False], ids=["before login", "after login"])
 @pytest.mark.parametrize("password", ["right", "wrong"])
-def test_a_proxy_that_blocks_the_usual_page_proves_a_login_on_another_one(
-    run: StartService, type_in: Type, before_login: bool, password: str
+def test_a_login_is_verified_on_another_page_when_the_usual_page_is_blocked(
+    run: StartService, run_verb: RunCommand, before_login: bool, password: str
 ) -> None:
     with blocking("example.com", before_login=before_login) as upstream:
         run("--upstream", upstream.url, "--no-prompt")
-        given = type_in("login", "--user", "jdoe", "--stdin", stdin=f"{password}\n")
+        given = run_verb("login", "--user", "jdoe", "--stdin", stdin=f"{password}\n")
     heads = b"".join(peer.received for peer in upstream.peers)
     if password == "right":
         assert given.returncode == 0, given
@@ -322,12 +310,12 @@ def test_a_proxy_that_blocks_the_usual_page_proves_a_login_on_another_one(
 
 
 @pytest.mark.parametrize("before_login", [True, False], ids=["before login", "after login"])
-def test_a_proxy_that_blocks_everything_leaves_a_login_unchecked(
-    run: StartService, type_in: Type, before_login: bool
+def test_a_login_stays_unverified_when_every_page_is_blocked(
+    run: StartService, run_verb: RunCommand, before_login: bool
 ) -> None:
     with blocking("http", before_login=before_login) as upstream:
         run("--upstream", upstream.url, "--no-prompt")
-        given = type_in("login", "--user", "jdoe", "--stdin", stdin="right\n")
+        given = run_verb("login", "--user", "jdoe", "--stdin", stdin="right\n")
     assert given.returncode == 5, given
     assert "The password could not be checked yet" in given.stderr
     assert "(TP-307)" in given.stderr

@@ -12,7 +12,7 @@ from trayproxy.control.messages import ForgetLogin
 from trayproxy.domain.signin import KeyringState
 
 
-def test_an_accepted_password_lies_in_the_keyring(scenario: Scenario) -> None:
+def test_an_accepted_password_is_saved_in_the_keyring(scenario: Scenario) -> None:
     user = scenario.start(scenario.login)
     assert user.fetch() == HELLO
     (entry,) = scenario.keyring.wait_for_entries(1)
@@ -20,14 +20,14 @@ def test_an_accepted_password_lies_in_the_keyring(scenario: Scenario) -> None:
     assert entry.attributes["username"] == scenario.login.user
 
 
-def test_a_rejected_password_never_gets_there(scenario: Scenario) -> None:
+def test_a_rejected_password_is_not_saved(scenario: Scenario) -> None:
     user = scenario.start(scenario.wrong)
     user.visit()
     user.front_end.wait_for_prompt(lambda question: question.rejections == 1)
     assert scenario.keyring.entries() == []
 
 
-def test_a_password_that_shall_not_be_remembered_never_gets_there(scenario: Scenario) -> None:
+def test_a_password_is_not_saved_without_consent(scenario: Scenario) -> None:
     user = scenario.start(scenario.login)
     user.front_end.remember = False
     assert user.fetch() == HELLO
@@ -36,7 +36,7 @@ def test_a_password_that_shall_not_be_remembered_never_gets_there(scenario: Scen
     assert scenario.keyring.entries() == []
 
 
-def test_the_next_run_asks_nobody(scenario: Scenario) -> None:
+def test_the_next_run_needs_no_prompt(scenario: Scenario) -> None:
     scenario.sign_in_earlier()
     user = scenario.restart()
     assert user.fetch() == HELLO
@@ -44,7 +44,7 @@ def test_the_next_run_asks_nobody(scenario: Scenario) -> None:
     assert scenario.proxy.failed_logons() == 0
 
 
-def test_a_saved_password_that_was_changed_costs_one_failed_log_on(scenario: Scenario) -> None:
+def test_a_changed_saved_password_costs_one_failed_log_on(scenario: Scenario) -> None:
     scenario.sign_in_earlier()
     new = SearchableSecret()
     scenario.proxy.set_password(new.user, new.password)
@@ -54,7 +54,7 @@ def test_a_saved_password_that_was_changed_costs_one_failed_log_on(scenario: Sce
     assert len(user.front_end.prompts) == 1
 
 
-def test_a_forgotten_password_is_gone_from_the_keyring(scenario: Scenario) -> None:
+def test_forgetting_a_login_removes_it_from_the_keyring(scenario: Scenario) -> None:
     user = scenario.start(scenario.login)
     user.fetch()
     scenario.keyring.wait_for_entries(1)
@@ -66,7 +66,7 @@ def test_a_forgotten_password_is_gone_from_the_keyring(scenario: Scenario) -> No
     ("state", "told"),
     [(DaemonState.ABSENT, KeyringState.MISSING), (DaemonState.LOCKED, KeyringState.LOCKED)],
 )
-def test_without_a_usable_keyring_a_sign_in_works_and_the_person_is_told(
+def test_a_sign_in_works_without_a_usable_keyring_and_the_prompt_says_so(
     scenario: Scenario, state: DaemonState, told: KeyringState
 ) -> None:
     with home() as place, keyring_session(place, state) as session:
@@ -88,7 +88,7 @@ def test_without_any_session_bus_a_sign_in_works(scenario: Scenario) -> None:
     assert user.front_end.prompts[0].keyring.state is KeyringState.MISSING
 
 
-def test_a_frozen_keyring_does_not_keep_the_question_from_opening(scenario: Scenario) -> None:
+def test_a_frozen_keyring_does_not_prevent_a_prompt(scenario: Scenario) -> None:
     user = scenario.start()
     scenario.keyring.freeze()
     waiting = user.visit()

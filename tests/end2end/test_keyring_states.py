@@ -56,9 +56,7 @@ def test_a_locked_keyring_is_unlocked_by_the_desktop_and_used(
 
 @pytest.mark.xdist_group("display")
 @pytest.mark.usefixtures("saved")
-def test_a_keyring_that_stays_locked_leads_to_a_question(
-    scenario: Scenario, screen: Desktop
-) -> None:
+def test_a_keyring_left_locked_leads_to_a_prompt(scenario: Scenario, screen: Desktop) -> None:
     scenario.keyring.lock()
     user = scenario.restart()
     waiting = user.visit()
@@ -74,7 +72,7 @@ def test_a_keyring_that_stays_locked_leads_to_a_question(
 @pytest.mark.xdist_group("display")
 @pytest.mark.usefixtures("saved")
 @pytest.mark.parametrize("is_dismissed", [True, False], ids=["dismissed", "left open"])
-def test_a_keyring_that_another_program_unlocks_answers_the_question(
+def test_a_prompt_is_answered_by_a_keyring_unlocked_by_another_program(
     scenario: Scenario, screen: Desktop, is_dismissed: bool
 ) -> None:
     """Whether the person has dismissed the window of the keyring or left it open."""
@@ -91,7 +89,7 @@ def test_a_keyring_that_another_program_unlocks_answers_the_question(
 
 
 @pytest.mark.usefixtures("saved")
-def test_a_keyring_that_dies_in_the_middle_leads_to_a_question(scenario: Scenario) -> None:
+def test_a_keyring_ending_during_a_lookup_leads_to_a_prompt(scenario: Scenario) -> None:
     user = scenario.restart()
     scenario.keyring.freeze()
     began = monotonic()
@@ -106,7 +104,7 @@ def test_a_keyring_that_dies_in_the_middle_leads_to_a_question(scenario: Scenari
 
 
 @pytest.mark.usefixtures("saved")
-def test_who_needs_no_password_is_served_while_the_keyring_hangs(scenario: Scenario) -> None:
+def test_a_request_without_a_password_is_served_while_the_keyring_hangs(scenario: Scenario) -> None:
     user = scenario.restart()
     user.front_end.request_done(
         SaveProfile(replace(scenario.profile, bypass=(f"localhost:{scenario.origin.port}",)))

@@ -71,7 +71,7 @@ def serve(stack: ExitStack, proxy: CountingProxy) -> ScriptedUpstream:
 
 
 @pytest.mark.parametrize(("says", "most"), [("407", 1), ("hangs up", 2)])
-def test_a_wrong_password_for_a_service_that_is_started_again_and_again(
+def test_repeated_starts_do_not_repeat_a_wrong_password(
     run: StartService, clients: Clients, stack: ExitStack, says: str, most: int
 ) -> None:
     proxy = CountingProxy(says)
@@ -86,7 +86,7 @@ def test_a_wrong_password_for_a_service_that_is_started_again_and_again(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
-def test_a_service_that_is_ended_in_the_middle_of_a_trial(
+def test_a_service_ended_during_a_trial_does_not_repeat_the_login(
     run: StartService, clients: Clients, stack: ExitStack, ending: signal.Signals
 ) -> None:
     proxy = CountingProxy("nothing")
@@ -104,7 +104,7 @@ def test_a_service_that_is_ended_in_the_middle_of_a_trial(
     assert proxy.failed == 1
 
 
-def test_a_typed_password_is_sent_after_a_trial_that_was_cut_off_at_once(
+def test_a_typed_password_is_sent_after_an_interrupted_trial(
     run: StartService, attach: AttachFrontEnd, clients: Clients, stack: ExitStack
 ) -> None:
     """The login of the second start is held back, because the hash of the first is not recorded."""
@@ -126,7 +126,7 @@ def test_a_typed_password_is_sent_after_a_trial_that_was_cut_off_at_once(
     assert proxy.failed == 1
 
 
-def test_a_right_password_that_is_hung_up_on_once_is_sent_again(
+def test_a_right_password_is_sent_again_after_a_closed_connection(
     run: StartService, clients: Clients, stack: ExitStack
 ) -> None:
     """The request waits for the next try instead of failing with 502."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.namespaces import ALONE, skip_without_namespaces
 from tests.support.process_output import PATIENCE
-from tests.support.processes import SOURCES, Home, running
+from tests.support.processes import Home, running
 from tests.support.service import ServiceProcess
 from trayproxy.paths import locate
 
@@ -18,25 +18,15 @@ CABLE = "ip link set lo up && ip link add far type veth peer near && ip link set
 @pytest.fixture
 def service(place: Home) -> Iterator[ServiceProcess]:
     skip_without_namespaces()
-    environment = place.environment(
-        TRAYPROXY_HOME=str(place.path("trayproxy")), PYTHONPATH=str(SOURCES)
-    )
-    run = (sys.executable, "-m", "trayproxy", "run", "--listen", "127.0.0.1:0")
-    argv = [
-        *ALONE,
-        "sh",
-        "-c",
-        f'{CABLE} && exec "$@"',
-        "sh",
-        *run,
-        "--upstream",
-        "http://192.0.2.1:8080",
-    ]
+    environment = place.trayproxy_environment()
+    run = ("run", "--listen", "127.0.0.1:0", "--upstream", "http://192.0.2.1:8080")
+    shell = (*ALONE, "sh", "-c", f'{CABLE} && exec "$@"', "sh")
+    argv = [*shell, sys.executable, "-m", "trayproxy", *run]
     with running(argv, env=environment, cwd=place.path("cwd")) as process:
         yield ServiceProcess(process, locate(environment))
 
 
-def test_the_service_hears_of_another_network(service: ServiceProcess) -> None:
+def test_the_service_notices_another_network(service: ServiceProcess) -> None:
     inside = ["nsenter", "-t", str(service.pid), "-U", "-n", "--preserve-credentials"]
     address = ["ip", "address", "add", "192.0.2.7/24", "dev", "far"]
     subprocess.run([*inside, *address], check=True, timeout=PATIENCE)

@@ -32,7 +32,7 @@ def user(scenario: Scenario, lab_account: SearchableSecret) -> UserSession:
     return scenario.begin(scenario.run(), scenario.login, lab_account.login)
 
 
-def test_a_transfer_finishes_on_its_upstream_while_new_requests_go_to_the_new_one(
+def test_a_transfer_stays_on_its_upstream_while_new_requests_use_the_new_upstream(
     scenario: Scenario, user: UserSession, lab: Squid
 ) -> None:
     path = scenario.clients.home.root / "got"
@@ -64,7 +64,7 @@ def test_a_tunnel_stays_open_on_its_upstream(
     assert digest_of(path) == digest(SIZE)
 
 
-def test_each_upstream_gets_its_own_password_and_no_other(
+def test_each_upstream_gets_only_its_own_password(
     scenario: Scenario, user: UserSession, lab: Squid
 ) -> None:
     assert user.fetch() == HELLO

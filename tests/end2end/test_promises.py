@@ -20,7 +20,7 @@ def save(scenario: Scenario, user: UserSession) -> None:
     assert isinstance(user.front_end.request(SaveLogin(scenario.profile.id, scenario.login)), Done)
 
 
-def test_an_answer_counts_although_the_program_gave_up_while_the_person_typed(
+def test_a_typed_login_is_verified_although_the_program_has_disconnected(
     scenario: Scenario,
 ) -> None:
     user = scenario.start()
@@ -34,7 +34,9 @@ def test_an_answer_counts_although_the_program_gave_up_while_the_person_typed(
     assert scenario.proxy.failed_logons() == 0
 
 
-def test_a_wrong_answer_is_told_although_the_program_gave_up(scenario: Scenario) -> None:
+def test_a_wrong_login_is_reported_although_the_program_has_disconnected(
+    scenario: Scenario,
+) -> None:
     user = scenario.start()
     question = user.disconnect_during_prompt()
     user.front_end.answer(question, scenario.wrong)
@@ -44,7 +46,7 @@ def test_a_wrong_answer_is_told_although_the_program_gave_up(scenario: Scenario)
     assert scenario.proxy.failed_logons() == 1
 
 
-def test_signing_in_from_the_menu_says_at_once_whether_it_is_right(scenario: Scenario) -> None:
+def test_a_login_typed_from_the_menu_is_verified_at_once(scenario: Scenario) -> None:
     user = scenario.start()
     user.front_end.request_done(SignInNow(scenario.profile.id))
     question = user.front_end.wait_for_prompt()
@@ -56,7 +58,7 @@ def test_signing_in_from_the_menu_says_at_once_whether_it_is_right(scenario: Sce
     assert len(scenario.keyring.wait_for_entries(1)) == 1
 
 
-def test_a_working_password_is_not_replaced_by_one_that_does_not_work(scenario: Scenario) -> None:
+def test_a_right_saved_password_is_not_replaced_by_a_wrong_password(scenario: Scenario) -> None:
     user = scenario.start()
     save(scenario, user)
     refused = user.front_end.request(SaveLogin(scenario.profile.id, scenario.wrong))
@@ -67,7 +69,7 @@ def test_a_working_password_is_not_replaced_by_one_that_does_not_work(scenario: 
     assert scenario.proxy.failed_logons() == 1
 
 
-def test_a_saved_password_that_is_wrong_costs_one_log_on_in_all_runs_together(
+def test_a_wrong_saved_password_costs_one_log_on_in_all_runs_together(
     scenario: Scenario,
 ) -> None:
     first = scenario.start()
@@ -83,7 +85,7 @@ def test_a_saved_password_that_is_wrong_costs_one_log_on_in_all_runs_together(
     assert scenario.proxy.failed_logons() == 1
 
 
-def test_a_password_that_is_changed_while_it_works_costs_two_failed_log_ons(
+def test_a_password_changed_after_its_acceptance_costs_two_failed_log_ons(
     scenario: Scenario,
 ) -> None:
     """A refusal may be about the address alone, also where the address was reached before.
@@ -114,7 +116,7 @@ def test_a_password_that_is_changed_while_it_works_costs_two_failed_log_ons(
         ("basic", "Headquarters", PromptReason.REALM_CHANGED, "Headquarters"),
     ],
 )
-def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
+def test_a_changed_proxy_gets_no_password_without_a_prompt(
     scenario: Scenario, label: str, realm: str, why: PromptReason, before: str
 ) -> None:
     first = scenario.start()

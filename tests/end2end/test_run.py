@@ -13,7 +13,7 @@ from tests.support.clients import Clients
 from tests.support.concurrent_connects import ConcurrentConnects
 from tests.support.front_end import FrontEnd
 from tests.support.origin import Origin
-from tests.support.processes import SOURCES, Home, running
+from tests.support.processes import Home, running
 from tests.support.searchable_secret import SearchableSecret
 from tests.support.squid import Squid
 from trayproxy.control.messages import Failed, ListenerState, Quit, UsePort
@@ -22,13 +22,13 @@ from trayproxy.paths import locate
 CODES = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
 
 
-def test_it_prints_its_address_and_nothing_else(run: StartService, proxy: Squid) -> None:
+def test_a_service_prints_only_its_address(run: StartService, proxy: Squid) -> None:
     service = run("--upstream", proxy.url)
     assert re.fullmatch(r"listening on 127\.0\.0\.1:[1-9]\d*", service.process.out.text)
 
 
 @pytest.mark.parametrize("arguments", [("--no-prompt",), ()])
-def test_with_nobody_to_ask_a_request_is_told_at_once(
+def test_a_request_is_refused_at_once_without_a_front_end(
     run: StartService, proxy: Squid, clients: Clients, origin: Origin, arguments: tuple[str, ...]
 ) -> None:
     service = run("--upstream", proxy.url, *arguments)
@@ -38,7 +38,7 @@ def test_with_nobody_to_ask_a_request_is_told_at_once(
     assert tunnel.out == "000 503"
 
 
-def test_no_prompt_asks_nobody_although_there_is_a_front_end(
+def test_no_prompt_prevents_prompts_in_an_attached_front_end(
     run: StartService, attach: AttachFrontEnd, proxy: Squid, clients: Clients, origin: Origin
 ) -> None:
     service = run("--upstream", proxy.url, "--no-prompt")
@@ -48,7 +48,7 @@ def test_no_prompt_asks_nobody_although_there_is_a_front_end(
     assert front_end.prompts == []
 
 
-def test_a_password_from_standard_input_needs_no_question(
+def test_a_password_from_standard_input_needs_no_prompt(
     run: StartService,
     attach: AttachFrontEnd,
     proxy: Squid,
@@ -73,9 +73,7 @@ def test_a_wrong_password_from_standard_input_costs_one_failed_log_on(
     assert proxy.failed_logons() == 1
 
 
-def test_an_upstream_for_this_run_is_not_written_down(
-    run: StartService, proxy: Squid, place: Home
-) -> None:
+def test_an_upstream_for_one_run_is_not_saved(run: StartService, proxy: Squid, place: Home) -> None:
     run("--upstream", proxy.url).stop()
     written = [path for path in place.root.rglob("*.toml") if path.is_file()]
     assert not [path for path in written if str(proxy.port) in path.read_text()]
@@ -84,7 +82,7 @@ def test_an_upstream_for_this_run_is_not_written_down(
 @pytest.mark.parametrize(
     ("number", "codes"), [(signal.SIGTERM, {0}), (signal.SIGINT, {0, 130})], ids=["TERM", "INT"]
 )
-def test_it_stops_cleanly_when_told_by_a_signal(
+def test_a_signal_stops_the_service_cleanly(
     run: StartService, proxy: Squid, number: signal.Signals, codes: set[int]
 ) -> None:
     service = run("--upstream", proxy.url)
@@ -93,7 +91,7 @@ def test_it_stops_cleanly_when_told_by_a_signal(
     assert not service.paths.socket.exists()
 
 
-def test_it_stops_although_programs_wait(scenario: Scenario) -> None:
+def test_a_service_with_waiting_programs_stops(scenario: Scenario) -> None:
     user = scenario.begin(scenario.run())
     with ConcurrentConnects(user.service.address, scenario.origin.authority, 20) as connects:
         user.front_end.wait_for_prompt(lambda question: question.waiting == 20)
@@ -101,7 +99,7 @@ def test_it_stops_although_programs_wait(scenario: Scenario) -> None:
         assert set(connects.statuses()) <= {0, 503}
 
 
-def test_it_stops_when_a_front_end_says_so(
+def test_a_front_end_can_stop_the_service(
     run: StartService, attach: AttachFrontEnd, proxy: Squid
 ) -> None:
     service = run("--upstream", proxy.url)
@@ -109,7 +107,9 @@ def test_it_stops_when_a_front_end_says_so(
     assert service.process.wait() == 0
 
 
-def test_its_port_is_free_as_soon_as_it_has_stopped(run: StartService, proxy: Squid) -> None:
+def test_the_port_is_free_as_soon_as_the_service_has_stopped(
+    run: StartService, proxy: Squid
+) -> None:
     service = run("--upstream", proxy.url)
     port = service.port
     service.stop()
@@ -117,13 +117,13 @@ def test_its_port_is_free_as_soon_as_it_has_stopped(run: StartService, proxy: Sq
         pass
 
 
-def test_a_second_one_in_the_same_home_is_refused(run: StartService, proxy: Squid) -> None:
+def test_a_second_service_in_the_same_home_is_refused(run: StartService, proxy: Squid) -> None:
     run("--upstream", proxy.url)
     with pytest.raises(AssertionError, match="ended"):
         run("--upstream", proxy.url)
 
 
-def test_an_upstream_that_is_not_there_is_told(
+def test_an_unreachable_upstream_is_reported(
     run: StartService, clients: Clients, origin: Origin
 ) -> None:
     with socket.socket() as taken:
@@ -136,14 +136,10 @@ def test_an_upstream_that_is_not_there_is_told(
         assert tunnel.out == "000 502"
 
 
-def test_a_service_of_a_tray_says_who_has_its_port_and_takes_it_when_it_is_free(
+def test_a_service_of_a_tray_names_the_program_on_its_port_and_listens_when_the_port_is_free(
     place: Home,
 ) -> None:
-    environ = {
-        **place.environment(),
-        "TRAYPROXY_HOME": str(place.path("trayproxy")),
-        "PYTHONPATH": str(SOURCES),
-    }
+    environ = place.trayproxy_environment()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         argv = [sys.executable, "-m", "trayproxy", "run", "--stay", "--listen", address]
@@ -165,12 +161,8 @@ def test_a_service_of_a_tray_says_who_has_its_port_and_takes_it_when_it_is_free(
                 assert reply.problem.id == "TP-103"
 
 
-def test_a_service_of_a_tray_uses_another_port_for_one_run_and_can_go_back(place: Home) -> None:
-    environ = {
-        **place.environment(),
-        "TRAYPROXY_HOME": str(place.path("trayproxy")),
-        "PYTHONPATH": str(SOURCES),
-    }
+def test_a_service_of_a_tray_uses_another_port_for_one_run_and_can_return(place: Home) -> None:
+    environ = place.trayproxy_environment()
     paths = locate(environ)
     paths.prepare()
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -5,7 +5,7 @@ from tests.support.screen_lock_services import ScreenSaver
 from trayproxy.control.messages import SignInNow
 
 
-def test_a_question_waits_until_the_person_is_back(scenario: Scenario) -> None:
+def test_a_prompt_waits_until_the_screen_is_unlocked(scenario: Scenario) -> None:
     with ScreenSaver(scenario.keyring.bus, "org.gnome.ScreenSaver") as saver:
         user = scenario.start()
         saver.wait_until(lambda: saver.asked)
@@ -20,7 +20,7 @@ def test_a_question_waits_until_the_person_is_back(scenario: Scenario) -> None:
         assert waiting.result().out == HELLO
 
 
-def test_who_wants_to_sign_in_is_before_the_screen(scenario: Scenario) -> None:
+def test_a_request_to_sign_in_shows_that_the_screen_is_unlocked(scenario: Scenario) -> None:
     # A locker that never says that it has gone.
     with ScreenSaver(scenario.keyring.bus, "org.gnome.ScreenSaver", active=True):
         user = scenario.start()

@@ -58,7 +58,7 @@ def test_a_password_from_standard_input_is_left_nowhere(
     account.assert_absent([*files_below(place.root), text("log", service.log())])
 
 
-def test_an_answer_that_is_no_http_does_not_put_the_password_into_the_log(
+def test_a_response_other_than_http_does_not_put_the_password_into_the_log(
     run: StartService, account: SearchableSecret, clients: Clients, origin: Origin, place: Home
 ) -> None:
     strange = b"\x00\x01garbage\r\n\r\n"

@@ -30,10 +30,10 @@ from tests.support.client_programs import (
 from tests.support.clients import Clients
 from tests.support.origin import Origin
 from tests.support.process_output import PATIENCE
-from tests.support.processes import SOURCES, Home
+from tests.support.processes import Home
 from tests.support.scripted_upstream import ESTABLISHED, OK, ScriptedUpstream, answering
 from tests.support.searchable_secret import SearchableSecret, files_below, text
-from tests.support.service import ServiceProcess, service
+from tests.support.service import ServiceProcess, run_command, service
 from tests.support.squid import SquidSetup, squid
 from trayproxy.control.messages import Failed, SaveProfile, Status
 from trayproxy.domain.signin import SignInState, Snooze
@@ -54,21 +54,6 @@ def at(service: ServiceProcess) -> tuple[str, int]:
     return "127.0.0.1", service.port
 
 
-def said_by(place: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command line in the home of a service."""
-    environment = place.environment(
-        TRAYPROXY_HOME=str(place.path("trayproxy")), PYTHONPATH=str(SOURCES)
-    )
-    return subprocess.run(
-        [sys.executable, "-m", "trayproxy", *arguments],
-        env=environment,
-        cwd=place.root,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
 def settings_of(place: Home) -> Path:
     """Return where the settings of a service in this home are, before it has run."""
     return place.path("trayproxy") / "config" / "config.toml"
@@ -78,7 +63,7 @@ def settings_of(place: Home) -> Path:
 
 
 @needs_root
-def test_another_users_program_gets_nothing_and_is_told_why(
+def test_a_program_of_another_user_is_refused_with_the_reason(
     run: StartService, upstream: ScriptedUpstream, place: Home
 ) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
@@ -92,15 +77,15 @@ def test_another_users_program_gets_nothing_and_is_told_why(
     told = running.status().refused_clients
     assert (told.count, told.user) == (3, "nobody")
     assert told.program.startswith("python")
-    shown = said_by(place, "status").stdout
+    shown = run_command(place, "status").stdout
     assert "Refused:        3 connections, the last one of user nobody (python" in shown
-    assert json.loads(said_by(place, "status", "--json").stdout)["strangers"]["count"] == 3
+    assert json.loads(run_command(place, "status", "--json").stdout)["strangers"]["count"] == 3
     assert running.stop() == 0
     assert running.process.err.text.count("refused a connection") == 1
 
 
 @needs_root
-def test_curl_of_another_user_shows_how_it_may_be_allowed(
+def test_curl_of_another_user_shows_the_setting_for_permission(
     run: StartService, upstream: ScriptedUpstream
 ) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
@@ -117,7 +102,7 @@ def test_curl_of_another_user_shows_how_it_may_be_allowed(
 
 
 @needs_root
-def test_apt_says_how_it_may_be_allowed(
+def test_apt_shows_the_setting_for_permission(
     run: StartService, upstream: ScriptedUpstream, open_folder: Path
 ) -> None:
     """Its downloads run as the user _apt, if that user may enter the folders."""
@@ -165,7 +150,7 @@ def as_nobody(command: Sequence[str], octets: bytes = b"") -> "subprocess.Comple
 
 
 @needs_root
-def test_a_user_whom_the_settings_name_is_served_from_then_on(
+def test_a_user_added_to_the_settings_is_served(
     run: StartService, upstream: ScriptedUpstream, place: Home
 ) -> None:
     settings = settings_of(place)
@@ -184,7 +169,7 @@ def test_a_user_whom_the_settings_name_is_served_from_then_on(
 
 
 @needs_root
-def test_that_everybody_may_connect_is_told_all_the_time(
+def test_the_status_reports_a_setting_open_to_every_user(
     run: StartService, upstream: ScriptedUpstream, place: Home
 ) -> None:
     settings = settings_of(place)
@@ -193,11 +178,11 @@ def test_that_everybody_may_connect_is_told_all_the_time(
     running = run("--upstream", upstream.url, "--no-prompt")
     with client_program(at(running), user=NOBODY, octets=GET) as other:
         assert other.answer() == SERVED
-    assert "Every user of this computer may connect" in said_by(place, "status").stdout
+    assert "Every user of this computer may connect" in run_command(place, "status").stdout
 
 
 @needs_root
-def test_what_another_user_has_sent_and_left_is_not_passed_on(
+def test_a_request_of_another_user_is_not_forwarded_after_its_program_has_gone(
     run: StartService, upstream: ScriptedUpstream
 ) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
@@ -238,7 +223,7 @@ def test_a_crash_leaves_no_core_and_no_password(
     account.assert_absent([*files_below(place.root), text("log", running.log())])
 
 
-def test_the_service_may_have_as_many_descriptors_as_there_are(
+def test_the_service_raises_its_limit_of_descriptors(
     run: StartService, upstream: ScriptedUpstream
 ) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
@@ -247,7 +232,7 @@ def test_the_service_may_have_as_many_descriptors_as_there_are(
     assert soft == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
 
 
-def test_the_fullest_log_has_no_value_of_a_request(
+def test_the_debug_log_has_no_value_of_a_request(
     upstream: ScriptedUpstream, account: SearchableSecret, place: Home
 ) -> None:
     secret = quote(account.password, safe="").encode()
@@ -281,9 +266,9 @@ def test_the_fullest_log_has_no_value_of_a_request(
 # --- the owner of the port: F19 ------------------------------------------------------------------
 
 
-def test_who_holds_the_port_is_named(place: Home) -> None:
+def test_the_program_with_the_port_is_named(place: Home) -> None:
     with squid(SquidSetup(users={"u": "p"})) as taken:
-        result = said_by(place, "run", "--listen", taken.address)
+        result = run_command(place, "run", "--listen", taken.address)
         assert result.returncode == 7
         owner = f"squid (PID {taken.process.pid}) already uses {taken.address}"
         assert f"Port {taken.port} is taken" in result.stderr
@@ -296,7 +281,7 @@ def test_who_holds_the_port_is_named(place: Home) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_port_of_which_only_the_other_loopback_address_is_taken_is_used(
+def test_a_port_taken_only_on_the_other_loopback_address_is_used(
     upstream: ScriptedUpstream, place: Home, run: StartService
 ) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
@@ -309,7 +294,7 @@ def test_a_port_of_which_only_the_other_loopback_address_is_taken_is_used(
 
 @needs_root
 @needs_ipv6
-def test_who_has_the_other_address_of_localhost_is_named_until_it_is_ours(
+def test_the_program_on_the_other_loopback_address_is_named_until_it_ends(
     upstream: ScriptedUpstream, place: Home, run: StartService
 ) -> None:
     with listener_of(NOBODY) as (port, thief):
@@ -321,9 +306,9 @@ def test_who_has_the_other_address_of_localhost_is_named_until_it_is_ours(
             rf"python[0-9.]* of user nobody listens on \[::1\]:{port}", notice.title
         )
         assert str(thief.pid) in notice.body
-        shown = said_by(place, "status").stdout
+        shown = run_command(place, "status").stdout
         assert f"of user nobody listens on [::1]:{port}" in shown
-        told = json.loads(said_by(place, "status", "--json").stdout)["notices"]
+        told = json.loads(run_command(place, "status", "--json").stdout)["notices"]
         assert [problem["id"] for problem in told] == ["TP-110"]
     wait_for_status(running, lambda status: not status.notices)
     with client_program(("::1", port), octets=GET) as ours:
@@ -359,7 +344,7 @@ def listener_of(user: int) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
 
 
 @pytest.mark.parametrize("broken", [b"[[profiles]\n", b"\x00\xff" * 500, b"schema = 99\n"])
-def test_settings_that_cannot_be_read_are_told_and_left_alone(
+def test_unreadable_settings_are_reported_and_not_changed(
     run: StartService, upstream: ScriptedUpstream, place: Home, broken: bytes
 ) -> None:
     settings = settings_of(place)
@@ -373,7 +358,7 @@ def test_settings_that_cannot_be_read_are_told_and_left_alone(
     assert settings.read_bytes() == broken
 
 
-def test_settings_that_cannot_be_saved_are_told_and_the_service_goes_on(
+def test_a_failure_to_save_settings_is_reported_and_the_service_continues(
     run: StartService, attach: AttachFrontEnd, upstream: ScriptedUpstream, place: Home
 ) -> None:
     running = run("--upstream", upstream.url)
@@ -394,7 +379,7 @@ def test_settings_that_cannot_be_saved_are_told_and_the_service_goes_on(
     )
 
 
-def test_a_log_that_fails_costs_no_request(run: StartService, upstream: ScriptedUpstream) -> None:
+def test_an_unwritable_log_costs_no_request(run: StartService, upstream: ScriptedUpstream) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
     for path in running.paths.log.iterdir():
         path.unlink()
@@ -465,7 +450,7 @@ def tunnels(stack: ExitStack, service: ServiceProcess, count: int) -> list[socke
     return made
 
 
-def test_with_a_thousand_tunnels_it_ends_in_time_and_leaves_nobody_behind(
+def test_a_service_with_a_thousand_tunnels_ends_in_time_with_its_children(
     run: StartService,
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -488,7 +473,7 @@ def test_with_a_thousand_tunnels_it_ends_in_time_and_leaves_nobody_behind(
     assert "Traceback" not in running.log()
 
 
-def test_after_it_was_killed_it_starts_again_at_the_same_place(
+def test_a_killed_service_starts_again_on_the_same_port(
     run: StartService, upstream: ScriptedUpstream
 ) -> None:
     first = run("--upstream", upstream.url, "--no-prompt")
@@ -513,7 +498,7 @@ DAY = 86_400
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY], ids=["on by a day", "back by a day"])
-def test_a_jump_of_the_clock_ends_no_wait_and_no_quiet_time(
+def test_a_jump_of_the_clock_ends_no_wait_and_no_snooze(
     attach: AttachFrontEnd,
     clients: Clients,
     origin: Origin,

@@ -97,7 +97,7 @@ PROGRAMS: dict[str, tuple[Program, str]] = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_waits_for_one_sign_in_and_gets_its_answer(
+def test_a_program_waits_for_one_sign_in_and_gets_its_response(
     scenario: Scenario, site: Site, name: str
 ) -> None:
     start, expected = PROGRAMS[name]
@@ -133,7 +133,7 @@ def test_git_clones_and_pushes_megabytes_with_the_407_first(scenario: Scenario) 
         assert got.code == 0, got
 
 
-def test_the_question_tells_who_asks_and_who_waits(scenario: Scenario) -> None:
+def test_a_prompt_names_the_proxy_and_the_waiting_program(scenario: Scenario) -> None:
     user = scenario.start()
     job = user.visit()
     # Who waits takes a moment to find out, and does not hold the question back.
@@ -147,7 +147,7 @@ def test_the_question_tells_who_asks_and_who_waits(scenario: Scenario) -> None:
     assert program.target == scenario.origin.authority
 
 
-def test_a_rejected_password_is_told_and_asked_again(scenario: Scenario) -> None:
+def test_a_rejected_password_is_reported_and_prompted_for_again(scenario: Scenario) -> None:
     user = scenario.start(scenario.wrong)
     waiting = user.visit()
     again = user.front_end.wait_for_prompt(lambda question: question.rejections == 1)
@@ -158,7 +158,7 @@ def test_a_rejected_password_is_told_and_asked_again(scenario: Scenario) -> None
     assert scenario.proxy.failed_logons() == 1
 
 
-def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_question(
+def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_prompt(
     scenario: Scenario,
 ) -> None:
     user = scenario.start()
@@ -174,7 +174,7 @@ def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_quest
     assert scenario.proxy.failed_logons() == 1
 
 
-def test_five_hundred_that_wait_are_one_question_and_little_memory(scenario: Scenario) -> None:
+def test_five_hundred_waiting_tunnels_need_one_prompt_and_little_memory(scenario: Scenario) -> None:
     """F26 and F27: all of them are told at once when the person says no."""
     user = scenario.begin(scenario.run(program=DUMPABLE))
     before = memory_of(user.service.pid).proportional
@@ -187,7 +187,7 @@ def test_five_hundred_that_wait_are_one_question_and_little_memory(scenario: Sce
     assert scenario.proxy.failed_logons() == 0
 
 
-def test_a_declined_question_ends_the_wait_with_503(
+def test_a_declined_prompt_ends_the_wait_with_503(
     scenario: Scenario, secure_origin: Origin
 ) -> None:
     user = scenario.start(Snooze.A_MINUTE)
@@ -202,7 +202,7 @@ def test_a_declined_question_ends_the_wait_with_503(
     assert user.front_end.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
 
 
-def test_an_open_question_survives_the_front_end_that_showed_it(scenario: Scenario) -> None:
+def test_an_open_prompt_survives_its_front_end(scenario: Scenario) -> None:
     user = scenario.start()
     other = scenario.attach(user.service)
     waiting = user.visit()
@@ -214,7 +214,7 @@ def test_an_open_question_survives_the_front_end_that_showed_it(scenario: Scenar
     assert waiting.result().out == HELLO
 
 
-def test_an_untouched_question_closes_when_nobody_waits_any_more(scenario: Scenario) -> None:
+def test_an_untouched_prompt_closes_with_the_last_waiting_program(scenario: Scenario) -> None:
     user = scenario.start()
     impatient = user.visit()
     question = user.front_end.wait_for_prompt()
@@ -222,14 +222,14 @@ def test_an_untouched_question_closes_when_nobody_waits_any_more(scenario: Scena
     assert user.front_end.wait_for_ending(question) is Ending.ABANDONED
 
 
-def test_credentials_of_the_program_itself_go_no_further(scenario: Scenario) -> None:
+def test_credentials_of_a_program_are_not_forwarded(scenario: Scenario) -> None:
     user = scenario.start(scenario.login)
     got = user.curl("-U", "mallory:guess", scenario.origin.url("/hello")).result()
     assert got.out == "hello"
     assert {access.user for access in scenario.proxy.accesses()} == {"", scenario.login.user}
 
 
-def test_the_origin_sees_no_credentials(scenario: Scenario, site: Site) -> None:
+def test_the_origin_receives_no_credentials(scenario: Scenario, site: Site) -> None:
     user = scenario.start(scenario.login)
     for name in ("curl", "curl, tunnel"):
         PROGRAMS[name][0](site, user.service.url).result()
@@ -256,7 +256,7 @@ def test_the_user_name_is_kept_in_the_profile_after_a_success(scenario: Scenario
     assert again.front_end.wait_for_prompt().user == scenario.login.user
 
 
-def test_another_user_name_replaces_that_of_the_profile_after_a_success(scenario: Scenario) -> None:
+def test_an_accepted_user_name_replaces_the_user_name_of_the_profile(scenario: Scenario) -> None:
     """The keyring, the settings and the next run know the new user alone."""
     scenario.sign_in_earlier()
     scenario.proxy.set_password(
@@ -284,7 +284,7 @@ def test_another_user_name_replaces_that_of_the_profile_after_a_success(scenario
     assert again.front_end.prompts == []
 
 
-def test_a_user_name_that_is_rejected_does_not_replace_that_of_the_profile(
+def test_a_rejected_user_name_does_not_replace_the_user_name_of_the_profile(
     scenario: Scenario,
 ) -> None:
     user = scenario.start(Login("asmith", "wrong"))

@@ -31,7 +31,7 @@ def page(status: Status) -> list[str]:
     return [notice.url for notice in status.notices if notice.id == "TP-310"]
 
 
-def test_a_511_is_told_until_something_else_is_answered(
+def test_a_511_response_is_reported_until_another_response(
     run: StartService, attach: AttachFrontEnd, clients: Clients
 ) -> None:
     login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
@@ -48,7 +48,7 @@ def test_a_511_is_told_until_something_else_is_answered(
         assert page(service.status()) == []
 
 
-def test_programs_connect_directly_for_a_while_and_through_the_profile_after_that(
+def test_programs_connect_directly_for_a_while_and_then_through_the_profile(
     scenario: Scenario,
 ) -> None:
     user = scenario.start(scenario.login)
@@ -69,7 +69,7 @@ def test_programs_connect_directly_for_a_while_and_through_the_profile_after_tha
     assert len(scenario.proxy.accesses()) > before
 
 
-def test_what_a_person_chooses_meanwhile_ends_the_direct_connections(scenario: Scenario) -> None:
+def test_choosing_a_profile_ends_the_temporary_direct_connections(scenario: Scenario) -> None:
     user = scenario.start(scenario.login)
     for chosen in (scenario.profile.id, DIRECT_ID):
         user.front_end.request_done(UseProfile(scenario.profile.id))
@@ -79,7 +79,7 @@ def test_what_a_person_chooses_meanwhile_ends_the_direct_connections(scenario: S
     assert user.service.status().direct
 
 
-def test_a_redirect_to_a_log_in_page_is_told(
+def test_a_redirect_to_a_log_in_page_is_reported(
     run: StartService, attach: AttachFrontEnd, clients: Clients
 ) -> None:
     """A page that is always there redirects to no other host: the network does."""

@@ -173,7 +173,7 @@ def choose(desktop: Desktop, reader: ScreenReader, row: str) -> None:
 
 
 @pytest.mark.usefixtures("window_manager")
-def test_a_user_signs_in_once_and_is_never_asked_again(
+def test_a_user_signs_in_once_without_a_second_prompt(
     user: DesktopUser, keyring: KeyringSession, account: SearchableSecret
 ) -> None:
     user.set_up()
@@ -191,7 +191,7 @@ def test_a_user_signs_in_once_and_is_never_asked_again(
 
 
 @pytest.mark.usefixtures("window_manager")
-def test_a_mistyped_password_is_said_and_costs_one_failed_log_on(
+def test_a_mistyped_password_is_reported_and_costs_one_failed_log_on(
     user: DesktopUser, reader: ScreenReader, account: SearchableSecret
 ) -> None:
     user.set_up()
@@ -207,7 +207,7 @@ def test_a_mistyped_password_is_said_and_costs_one_failed_log_on(
 
 
 @pytest.mark.usefixtures("window_manager")
-def test_a_password_is_left_nowhere_but_in_the_keyring(
+def test_a_password_is_left_only_in_the_keyring(
     user: DesktopUser,
     reader: ScreenReader,
     keyring: KeyringSession,
@@ -336,7 +336,7 @@ def test_windows_are_light_or_dark_as_the_user_prefers(
 
 
 @pytest.mark.usefixtures("window_manager", "two_profiles")
-def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
+def test_a_killed_tray_cuts_no_transfer_and_loses_no_prompt(
     user: DesktopUser, account: SearchableSecret
 ) -> None:
     desktop, tray, origin = user.desktop, user.tray, user.origin
@@ -366,7 +366,7 @@ def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
 
 
 @pytest.mark.usefixtures("window_manager")
-def test_a_killed_service_comes_back_and_nobody_is_asked(
+def test_a_killed_service_is_restarted_without_a_prompt(
     user: DesktopUser, account: SearchableSecret
 ) -> None:
     user.set_up("--user", account.user)
@@ -413,7 +413,7 @@ def gateway(reports: Reports) -> Iterator[ScriptedUpstream]:
 
 
 @pytest.mark.usefixtures("window_manager")
-def test_a_sign_in_page_of_the_network_is_told_and_programs_connect_directly_for_a_while(
+def test_a_sign_in_page_is_reported_and_programs_connect_directly_for_a_while(
     user: DesktopUser, notifications: NotificationService, gateway: ScriptedUpstream
 ) -> None:
     user.tray.run("profiles", "add", "Hotel", f"127.0.0.1:{gateway.port}", "--sign-in", "none")

@@ -68,11 +68,11 @@ def test_a_guard_is_dropped_whole() -> None:
         "__slots__ = ('a',)",
     ],
 )
-def test_what_no_test_is_expected_to_check_is_left_alone(source: str) -> None:
+def test_code_without_expected_checks_is_not_changed(source: str) -> None:
     assert changes(source) == set()
 
 
-def test_a_mutant_names_the_lines_that_a_test_must_execute() -> None:
+def test_a_mutant_names_the_lines_of_its_statement() -> None:
     source = (
         b"def f(a):\n    if (\n        a > 1\n    ):\n        g(\n            2\n        )\nb = 3\n"
     )

@@ -45,7 +45,7 @@ def test_the_desktop_entry_is_valid_and_names_the_program_in_full(
     assert f'Exec="{tmp_path}/my programs/trayproxy" quit' in lines
 
 
-def test_the_icons_have_the_names_that_the_tray_and_the_entry_use(installed: Path) -> None:
+def test_the_icons_have_the_names_in_the_tray_and_the_entry(installed: Path) -> None:
     entry = (installed / "applications" / f"{APP_ID}.desktop").read_text("utf-8")
     hicolor = installed / "icons" / "hicolor"
     assert f"Icon={APP_ID}\n" in entry
@@ -56,7 +56,7 @@ def test_the_icons_have_the_names_that_the_tray_and_the_entry_use(installed: Pat
     }
 
 
-def test_removing_leaves_nothing_of_it(installed: Path, tmp_path: Path) -> None:
+def test_removing_removes_all_files(installed: Path, tmp_path: Path) -> None:
     run(tmp_path, os.environ["PATH"], "--remove")
     assert [path for path in installed.rglob("*") if APP_ID in path.name] == []
 

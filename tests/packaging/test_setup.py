@@ -52,7 +52,7 @@ def shell(tmp_path: Path) -> Shell:
     return run
 
 
-def test_what_is_installed_is_not_installed_again(shell: Shell) -> None:
+def test_installed_packages_are_not_installed_again(shell: Shell) -> None:
     done = shell(
         ENSURE,
         dpkg_query=EVERYTHING_INSTALLED,
@@ -61,7 +61,7 @@ def test_what_is_installed_is_not_installed_again(shell: Shell) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_root_installs_what_is_missing_in_one_go_without_questions(shell: Shell) -> None:
+def test_root_installs_all_missing_packages_without_questions(shell: Shell) -> None:
     done = shell(
         ENSURE,
         id="echo 0",
@@ -87,7 +87,7 @@ def test_sudo_without_a_password_is_used(shell: Shell) -> None:
     assert "install -y --no-install-recommends squid" in done.stderr
 
 
-def test_who_may_not_install_is_told_the_command(shell: Shell) -> None:
+def test_without_permission_the_command_is_printed(shell: Shell) -> None:
     done = shell(
         ENSURE,
         id=NOT_ROOT,
@@ -99,20 +99,20 @@ def test_who_may_not_install_is_told_the_command(shell: Shell) -> None:
     assert "  sudo apt-get install -y --no-install-recommends squid git\n" in done.stderr
 
 
-def test_a_system_without_apt_is_told_the_names(shell: Shell) -> None:
+def test_without_apt_the_names_are_printed(shell: Shell) -> None:
     done = shell(ENSURE, dpkg_query=NOTHING_INSTALLED)
     assert done.returncode == 1
     assert "no apt-get" in done.stderr
     assert "  squid git\n" in done.stderr
 
 
-def test_an_old_python_is_passed_over_for_a_newer_one(shell: Shell) -> None:
+def test_a_newer_python_is_preferred_to_an_old_python(shell: Shell) -> None:
     found = shell("find_python", python3="exit 1", **{"python3.12": "exit 0"})
     assert found.returncode == 0
     assert found.stdout.endswith("/python3.12\n")
 
 
-def test_a_system_without_a_usable_python_is_told_so(shell: Shell) -> None:
+def test_a_missing_python_is_reported(shell: Shell) -> None:
     done = shell("require_python", python3="exit 1")
     assert done.returncode == 1
     assert "TrayProxy needs Python 3.11 to 3.14" in done.stderr
@@ -127,7 +127,7 @@ esac
 """
 
 
-def test_a_python_without_venv_gets_it(shell: Shell) -> None:
+def test_a_missing_venv_package_is_installed(shell: Shell) -> None:
     done = shell(
         "ensure_packages 'the tests' \"$(missing_for_venv)\"; ensure_venv",
         id="echo 0",
@@ -151,7 +151,7 @@ def test_a_python_without_venv_gets_it(shell: Shell) -> None:
     ],
     ids=["first there", "second there", "both known", "second known", "apt has no lists"],
 )
-def test_a_package_that_a_release_lacks_is_replaced(
+def test_a_package_missing_in_a_release_is_replaced(
     shell: Shell, installed: list[str], known: list[str], printed: str
 ) -> None:
     done = shell(
@@ -177,7 +177,7 @@ NO_HEADERS = f"[[ $* != *Python.h* ]] || exit 1; {HEADERS}"
     ],
     ids=["Kerberos", "Kerberos, no headers", "no Kerberos"],
 )
-def test_what_kerberos_is_built_with_comes_first(
+def test_the_packages_for_building_kerberos_are_installed_first(
     shell: Shell, tmp_path: Path, lock: str, python: str, installed: list[str]
 ) -> None:
     (tmp_path / "pyproject.toml").touch()
@@ -198,7 +198,7 @@ def test_what_kerberos_is_built_with_comes_first(
     assert said == [*wanted, "pip: -O0 -g0", "pip: "]
 
 
-def test_the_session_is_forgotten(shell: Shell) -> None:
+def test_the_variables_of_the_session_are_removed(shell: Shell) -> None:
     line = (
         "export DISPLAY=:1 DBUS_SESSION_BUS_ADDRESS=x https_proxy=x HTTP_PROXY=x"
         " PYTHON_KEYRING_BACKEND=x; forget_session; env"
@@ -219,7 +219,7 @@ esac
 """
 
 
-def test_who_may_not_install_is_told_everything_the_first_time(
+def test_without_permission_all_packages_are_printed_the_first_time(
     shell: Shell, tmp_path: Path
 ) -> None:
     shutil.copytree(ROOT / "packaging", tmp_path / "packaging")

@@ -24,7 +24,7 @@ def names(entries: str) -> set[str]:
     return set(re.findall(r"^([a-z0-9-]+)==", entries, re.MULTILINE))
 
 
-def test_the_wheels_are_those_that_windows_needs(wheels: str) -> None:
+def test_the_wheels_match_the_dependencies_on_windows(wheels: str) -> None:
     found = names(wheels)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for requirement in project["dependencies"]:
@@ -36,7 +36,7 @@ def test_the_wheels_are_those_that_windows_needs(wheels: str) -> None:
     assert "cryptography" not in found
 
 
-def test_each_wheel_has_its_version_and_hashes_and_no_marker(wheels: str) -> None:
+def test_each_wheel_has_a_version_and_hashes_and_no_marker(wheels: str) -> None:
     lock = (LOCKED / "test.txt").read_text("utf-8")
     for entry in re.split(r"\n(?=\S)", wheels.strip()):
         head, *hashes = entry.split(" \\\n")

@@ -5,8 +5,6 @@ a path is a number of octets. The password changes while requests are in progres
 """
 
 import asyncio
-import socket
-import struct
 from base64 import b64encode
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -17,6 +15,7 @@ from random import Random
 from typing import Any
 
 from tests.support.octets import octets
+from tests.support.server import reset_on_close
 
 MAX_CONTENT = 3 << 20
 """Maximum length of content, in octets."""
@@ -328,5 +327,5 @@ def reset(writer: asyncio.StreamWriter) -> None:
     """Reset a connection (RFC 9293, section 3.5.2)."""
     connection = writer.get_extra_info("socket")
     with suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_on_close(connection)
     writer.transport.abort()

@@ -6,39 +6,22 @@ code with TrayProxy's Digest, and is checked with the examples of the RFC and wi
 
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import md5, new, sha256
+from hashlib import new
 from itertools import count
 from secrets import token_hex
-from threading import Lock, Thread
+from threading import Lock
 from urllib.parse import quote, urlsplit
 
 from tests.support.exchange import Exchange, Reader, ReceivedHead
 from tests.support.process_output import PATIENCE
-from tests.support.server import LoopbackServer
+from tests.support.server import LoopbackServer, relay
 from trayproxy.auth.login import Login
 
-
-def _md5(octets: bytes) -> str:
-    return md5(octets, usedforsecurity=False).hexdigest()
-
-
-def _sha256(octets: bytes) -> str:
-    return sha256(octets).hexdigest()
-
-
-def _sha512_256(octets: bytes) -> str:
-    """Return the SHA-512/256; SHA-512 has other initial values (FIPS 180-4, section 5.3.6)."""
-    return new("sha512_256", octets).hexdigest()
-
-
-_ALGORITHMS: dict[str, Callable[[bytes], str]] = {
-    "MD5": _md5,
-    "SHA-256": _sha256,
-    "SHA-512-256": _sha512_256,
-}
+_ALGORITHMS = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+"""The names of hashlib. SHA-512/256 differs from the start of SHA-512: it has other initial values
+(FIPS 180-4, section 5.3.6)."""
 
 _PARAMETER = re.compile(r'([a-zA-Z*]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))(?:,\s*|$)')
 _MUST_BE_QUOTED = {"username", "realm", "nonce", "uri", "response", "cnonce", "opaque"}
@@ -106,7 +89,10 @@ def expected(login: Login, said: dict[str, str], algorithm: str, method: str, bo
         method: The method of the request.
         body: The content of the request.
     """
-    digest = _ALGORITHMS[algorithm.removesuffix("-sess")]
+    name = _ALGORITHMS[algorithm.removesuffix("-sess")]
+
+    def digest(octets: bytes) -> str:
+        return new(name, octets, usedforsecurity=False).hexdigest()
 
     def h(*parts: str) -> str:
         return digest(":".join(parts).encode())
@@ -310,20 +296,8 @@ class DigestProxy(LoopbackServer):
 
     def _tunnel(self, exchange: Exchange, origin: socket.socket) -> None:
         with origin:
-            origin.settimeout(None)
             exchange.connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = Thread(target=_pass_on, args=(origin, exchange.connection), daemon=True)
-            back.start()
-            _pass_on(exchange.connection, origin)
-            back.join()
-
-
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while octets := source.recv(1 << 16):
-            sink.sendall(octets)
-    with suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+            relay(exchange.connection, origin)
 
 
 def _quoted(text: str) -> str:

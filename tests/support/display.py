@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.bus import session_bus
 from tests.support.process_output import PATIENCE
-from tests.support.processes import Home, ProgramResult, running
+from tests.support.processes import Home, Job, Process, ProgramResult, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,7 @@ class Desktop:
 
     def run(self, *argv: str | Path) -> ProgramResult:
         """Run a program to its end, such as ``xdotool``."""
-        started = time.monotonic()
-        with running(argv, env=self.environment(), cwd=self.place.root) as process:
-            code = process.wait()
-            process.out.join()
-            process.err.join()
-        return ProgramResult(code, process.out.text, process.err.text, time.monotonic() - started)
+        return Job(Process(argv, env=self.environment(), cwd=self.place.root)).result()
 
     def windows(self, title: str) -> list[str]:
         """Return the ids of the visible windows with a title that contains the pattern."""

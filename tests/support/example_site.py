@@ -7,11 +7,10 @@ of the tests reach no other computer, so they are configured to fetch the page f
 
 import socket
 
+from tests.support.exchange import Exchange, Reader
 from tests.support.server import LoopbackServer
 
 NAME = "example.com"
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-_MAX_HEAD = 65536
 
 
 class ExampleSite(LoopbackServer):
@@ -22,13 +21,9 @@ class ExampleSite(LoopbackServer):
 
 
 def _serve(connection: socket.socket) -> None:
-    head = b""
-    while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD:
-        octets = connection.recv(_MAX_HEAD)
-        if not octets:
-            return
-        head += octets
-    connection.sendall(_ANSWER)
+    with Reader(connection) as reader:
+        if head := reader.head():
+            Exchange(connection, head, reader).respond(200, fields=[("Connection", "close")])
 
 
 def squid_rules(port: int) -> str:

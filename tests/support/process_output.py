@@ -1,9 +1,8 @@
 """Reads the lines that a process writes; a test can wait for a line."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Condition, Thread
-from time import monotonic
 from typing import IO
 
 PATIENCE = 20.0
@@ -52,25 +51,19 @@ class LineReader:
         def enough() -> bool:
             nonlocal read
             for line in self._lines[read:]:
-                match = compiled.search(line)
-                if match:
+                if match := compiled.search(line):
                     found.append(match)
             read = len(self._lines)
             return len(found) >= count
 
-        self._wait(enough, f"{count} lines with {pattern!r}", timeout)
-        return found
-
-    def _wait(self, holds: Callable[[], bool], description: str, timeout: float) -> None:
-        deadline = monotonic() + timeout
         with self._changed:
-            while not holds():
-                left = deadline - monotonic()
-                if self._ended or left <= 0:
-                    why = "ended" if self._ended else f"waited {timeout} s"
-                    said = "\n".join(self._lines[-50:])
-                    raise AssertionError(f"{self._name}: no {description} ({why}). Output:\n{said}")
-                self._changed.wait(left)
+            self._changed.wait_for(lambda: enough() or self._ended, timeout)
+            if len(found) < count:
+                why = "ended" if self._ended else f"waited {timeout} s"
+                said = "\n".join(self._lines[-50:])
+                what = f"{count} lines with {pattern!r}"
+                raise AssertionError(f"{self._name}: no {what} ({why}). Output:\n{said}")
+        return found
 
     def join(self, timeout: float = PATIENCE) -> None:
         """Wait for the end of the stream, when its last writer has ended."""

@@ -50,6 +50,18 @@ class Home:
             **more,
         }
 
+    def trayproxy_environment(self, session: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return an environment with which TrayProxy has its files in this home.
+
+        Args:
+            session: The environment of a session; None for neither session bus nor display.
+        """
+        return {
+            **(self.environment() if session is None else session),
+            "TRAYPROXY_HOME": str(self.path("trayproxy")),
+            "PYTHONPATH": str(SOURCES),
+        }
+
     def path(self, name: str) -> Path:
         """Return a directory in the home, created if missing, accessible by its owner only."""
         path = self.root / name
@@ -189,16 +201,15 @@ class ProgramResult:
 
 
 class Job:
-    """A program in the background with a result."""
+    """A program in the background with a result.
+
+    Attributes:
+        process: The program.
+    """
 
     def __init__(self, process: Process) -> None:
-        self._process = process
+        self.process = process
         self._started = monotonic()
-
-    @property
-    def process(self) -> Process:
-        """The program."""
-        return self._process
 
     def result(self, timeout: float = 60.0) -> ProgramResult:
         """Wait for the end of the program; return its result.
@@ -206,11 +217,10 @@ class Job:
         Args:
             timeout: In seconds. After it, the program is killed and the test fails.
         """
-        ended = self._process.ended_within(timeout)
+        process = self.process
+        ended = process.ended_within(timeout)
         seconds = monotonic() - self._started
-        self._process.end()
-        result = ProgramResult(
-            self._process.wait(), self._process.out.text, self._process.err.text, seconds
-        )
-        assert ended, f"{self._process.name} still ran after {timeout} s: {result}"
+        process.end()
+        result = ProgramResult(process.wait(), process.out.text, process.err.text, seconds)
+        assert ended, f"{process.name} still ran after {timeout} s: {result}"
         return result

@@ -6,14 +6,13 @@ names. Octets, ends and resets are relayed unchanged.
 
 import re
 import socket
-import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from threading import Lock, Thread
 
 from tests.support.process_output import PATIENCE
-from tests.support.server import LoopbackServer
+from tests.support.server import LoopbackServer, reset_on_close
 
 _REQUEST = re.compile(rb"(?<![^\n])[A-Z]{3,10} \S+ HTTP/1\.[01]\r\n(.*?)\r\n\r\n", re.DOTALL)
 _RESPONSE = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n(?=[A-Za-z-]+:|\r\n)")
@@ -159,6 +158,6 @@ class RecordingRelay(LoopbackServer):
             # Closing the sockets resets both connections.
             for end in (source, sink):
                 with suppress(OSError):
-                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    reset_on_close(end)
             return False
         return True

@@ -14,14 +14,12 @@ all further connections.
 
 import socket
 import ssl
-import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Condition, Event
-from time import monotonic
 
 from tests.support.process_output import PATIENCE
-from tests.support.server import LoopbackServer
+from tests.support.server import LoopbackServer, reset_on_close
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
 """A small response to a GET; the connection stays open."""
@@ -59,12 +57,9 @@ class ScriptedConnection:
 
     def wait_for(self, octets: bytes, timeout: float = PATIENCE) -> bytes:
         """Wait, in the test, until these octets have arrived; return all octets so far."""
-        deadline = monotonic() + timeout
         with self._changed:
-            while octets not in self._received:
-                left = deadline - monotonic()
-                assert left > 0, f"{octets!r} did not arrive, but {bytes(self._received)!r}"
-                self._changed.wait(left)
+            has_arrived = self._changed.wait_for(lambda: octets in self._received, timeout)
+            assert has_arrived, f"{octets!r} did not arrive, but {bytes(self._received)!r}"
             return bytes(self._received)
 
     def read_head(self) -> bytes:
@@ -112,8 +107,8 @@ class ScriptedConnection:
             self._connection.unwrap()
 
     def reset(self) -> None:
-        """Reset the connection (RFC 9293, section 3.5.2); octets in flight may be lost."""
-        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Reset the connection; octets in flight may be lost."""
+        reset_on_close(self._connection)
         self._connection.close()
 
     def hang(self) -> None:
@@ -171,12 +166,9 @@ class ScriptedUpstream(LoopbackServer):
             number: The number of the connection, counted from 1.
             timeout: In seconds.
         """
-        deadline = monotonic() + timeout
         with self._changed:
-            while len(self._peers) < number:
-                left = deadline - monotonic()
-                assert left > 0, f"{len(self._peers)} connections arrived, not {number}"
-                self._changed.wait(left)
+            has_arrived = self._changed.wait_for(lambda: len(self._peers) >= number, timeout)
+            assert has_arrived, f"{len(self._peers)} connections arrived, not {number}"
             return self._peers[number - 1]
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
@@ -74,9 +75,8 @@ class LoopbackServer(Closeable):
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            thread = Thread(
-                target=self._handle, args=(connection,), name=f"server {self.port}", daemon=True
-            )
+            name = f"server {self.port}"
+            thread = Thread(target=self._handle, args=(connection,), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -107,3 +107,25 @@ class LoopbackServer(Closeable):
         connection = self._tls.wrap_socket(raw, server_side=True)
         connection.settimeout(None)
         return connection
+
+
+def relay(client: socket.socket, onward: socket.socket) -> None:
+    """Relay octets in both directions until both sides have ended their sending."""
+    onward.settimeout(None)
+    back = Thread(target=_copy, args=(onward, client), daemon=True)
+    back.start()
+    _copy(client, onward)
+    back.join()
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while octets := source.recv(1 << 16):
+            sink.sendall(octets)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+def reset_on_close(connection: socket.socket) -> None:
+    """Make closing reset the connection (RFC 9293, section 3.5.2); octets in flight may be lost."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,16 +1,41 @@
 """Runs the real service, ``trayproxy run``, in a separate process and home."""
 
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tests.support.memory import Memory, memory_of, reset_peak
 from tests.support.process_output import PATIENCE
-from tests.support.processes import SOURCES, Home, Process, running
+from tests.support.processes import Home, Process, running
 from trayproxy.control.client import connect
 from trayproxy.control.messages import GetStatus, Status
 from trayproxy.paths import Paths, locate
+
+
+def status_of(paths: Paths) -> Status:
+    """Return the status of the service with these files."""
+    with connect(paths) as client:
+        client.hello("cli", can_prompt=False)
+        status = client.request(GetStatus())
+    assert isinstance(status, Status), status
+    return status
+
+
+def run_command(
+    place: Home, *arguments: str, stdin: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command line of TrayProxy with the files of a home."""
+    return subprocess.run(
+        [sys.executable, "-m", "trayproxy", *arguments],
+        env=place.trayproxy_environment(),
+        cwd=place.root,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 class ServiceProcess:
@@ -44,11 +69,7 @@ class ServiceProcess:
 
     def status(self) -> Status:
         """Return the status of the service."""
-        with connect(self.paths) as client:
-            client.hello("cli", can_prompt=False)
-            status = client.request(GetStatus())
-        assert isinstance(status, Status), status
-        return status
+        return status_of(self.paths)
 
     def memory(self) -> Memory:
         """Return the present memory of the service."""
@@ -106,11 +127,7 @@ def service(
         stdin: The standard input.
         program: The module to run, and arguments before those of TrayProxy.
     """
-    environ = {
-        **(place.environment() if environment is None else environment),
-        "TRAYPROXY_HOME": str(place.path("trayproxy")),
-        "PYTHONPATH": str(SOURCES),
-    }
+    environ = place.trayproxy_environment(environment)
     argv = [sys.executable, "-m", *program, "run", "--listen", "127.0.0.1:0", *arguments]
     # The working directory is in the home: files written there are found by searches of the home.
     with running(argv, env=environ, cwd=place.path("cwd"), stdin=stdin) as process:

@@ -4,10 +4,10 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition
 
 from tests.support.process_output import PATIENCE
-from tests.support.server import LoopbackServer
+from tests.support.server import LoopbackServer, relay
 
 NO_LOGIN, PASSWORD, NO_METHOD = 0, 2, 0xFF
 _BOUND = b"\x00\x01\x7f\x00\x00\x01\x00\x50"
@@ -122,12 +122,8 @@ class SocksServer(LoopbackServer):
             self._send(connection, bytes((5, 4)) + _BOUND)
             return
         with onward:
-            onward.settimeout(None)
             self._send(connection, bytes((5, 0)) + _BOUND)
-            back = Thread(target=_copy, args=(onward, connection), daemon=True)
-            back.start()
-            _copy(connection, onward)
-            back.join(PATIENCE)
+            relay(connection, onward)
 
     def _send(self, connection: socket.socket, octets: bytes) -> None:
         size = 1 if self._slowly else len(octets)
@@ -143,11 +139,3 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
             raise EOFError
         octets += data
     return octets
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-    with suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)

@@ -72,7 +72,7 @@ def test_chromium_goes_through_a_tunnel(
         proxy.wait_for(200, origin.authority)
 
 
-def test_many_connect_at_once() -> None:
+def test_many_tunnels_are_opened_at_once() -> None:
     with ScriptedUpstream(echoing) as upstream:
         address = f"{upstream.host}:{upstream.port}"
         with ConcurrentConnects(address, "www.test.lan:443", 50) as connects:
@@ -80,7 +80,7 @@ def test_many_connect_at_once() -> None:
 
 
 @pytest.mark.parametrize("script", [silent, hanging])
-def test_those_without_an_answer_wait(script: object) -> None:
+def test_requests_without_a_response_wait(script: object) -> None:
     assert callable(script)
     with ScriptedUpstream(script) as upstream:
         address = f"{upstream.host}:{upstream.port}"

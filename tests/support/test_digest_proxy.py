@@ -18,7 +18,7 @@ def origin() -> Origin:
 
 @pytest.mark.parametrize("algorithm", ["MD5", "MD5-sess", "SHA-256", "SHA-256-sess"])
 @pytest.mark.parametrize("how", [(), ("--proxytunnel",)], ids=["plain", "tunnel"])
-def test_curl_agrees(
+def test_curl_signs_in_to_the_proxy(
     origin: Origin, clients: Clients, algorithm: str, how: tuple[str, ...]
 ) -> None:
     demands = Demands((algorithm,), qop="auth,auth-int", any_uri=True)
@@ -53,11 +53,11 @@ MUFASA = Login("Mufasa", "Circle of Life")
         ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
     ],
 )
-def test_it_agrees_with_the_examples_of_rfc_7616(algorithm: str, response: str) -> None:
+def test_the_proxy_agrees_with_the_examples_of_rfc_7616(algorithm: str, response: str) -> None:
     assert expected(MUFASA, SAID, algorithm, "GET", b"") == response
 
 
-def test_it_agrees_with_the_example_of_a_hashed_name() -> None:
+def test_the_proxy_agrees_with_the_example_of_a_hashed_name() -> None:
     """As its errata have it: the RFC's own numbers are those of SHA-512, cut (errata 4897)."""
     said = {
         "username": "793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b",

@@ -106,20 +106,22 @@ def play(paths: Paths) -> Iterator[PromptHandler]:
     playing.close()
 
 
-def test_it_answers_with_one_move_after_the_other(play: PromptHandler, paths: Paths) -> None:
+def test_prompts_are_answered_with_the_reactions_in_order(
+    play: PromptHandler, paths: Paths
+) -> None:
     with FrontEnd(paths, [WRONG, RIGHT]) as front_end:
         assert front_end.wait_for_ending(QUESTION) is Ending.ACCEPTED
         assert [question.rejections for question in front_end.prompts] == [1]
     assert [r.login for r in play.heard if isinstance(r, AnswerPrompt)] == [WRONG, RIGHT]
 
 
-def test_it_declines_when_told(play: PromptHandler, paths: Paths) -> None:
+def test_a_snooze_declines_the_prompt(play: PromptHandler, paths: Paths) -> None:
     with FrontEnd(paths, [Snooze.A_WHILE]) as front_end:
         assert front_end.wait_for_ending(QUESTION) is Ending.DECLINED
     assert play.heard[-1] == DeclinePrompt(1, Snooze.A_WHILE)
 
 
-def test_without_moves_the_question_stays_open_until_the_test_answers(
+def test_without_reactions_a_prompt_stays_open_until_the_test_answers(
     play: PromptHandler, paths: Paths
 ) -> None:
     with FrontEnd(paths, remember=False) as front_end:
@@ -135,14 +137,14 @@ def test_a_test_can_make_any_request(play: PromptHandler, paths: Paths) -> None:
     assert play.heard[-1] == ShowWindow("token")
 
 
-def test_it_waits_for_a_status(play: PromptHandler, paths: Paths) -> None:
+def test_a_test_can_wait_for_a_status(play: PromptHandler, paths: Paths) -> None:
     with FrontEnd(paths) as front_end:
         assert front_end.status == STATUS
         play.say(StatusChanged(replace(STATUS, waiting=3)))
         assert front_end.wait_for_status(lambda status: status.waiting == 3).waiting == 3
 
 
-def test_its_trace_has_what_came_and_not_what_went(play: PromptHandler, paths: Paths) -> None:
+def test_the_trace_contains_only_received_messages(play: PromptHandler, paths: Paths) -> None:
     with FrontEnd(paths, [WRONG, RIGHT]) as front_end:
         front_end.wait_for_ending(QUESTION)
         assert b"PromptClosed" in front_end.trace

@@ -28,7 +28,7 @@ def kinit(directory: Kdc, place: Home, user: str, password: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_it_gives_tickets_to_those_who_know_their_password(directory: Kdc, place: Home) -> None:
+def test_a_right_password_gets_a_ticket(directory: Kdc, place: Home) -> None:
     environment = directory.ticket("alice", "se cret ü+&/", place.root / "ticket")
     listed = subprocess.run(
         ["klist"], env=place.environment(**environment), capture_output=True, text=True
@@ -37,7 +37,7 @@ def test_it_gives_tickets_to_those_who_know_their_password(directory: Kdc, place
     assert (directory.logons("alice"), directory.failed_logons("alice")) == (1, 0)
 
 
-def test_it_counts_wrong_passwords_by_user(directory: Kdc, place: Home) -> None:
+def test_wrong_passwords_are_counted_by_user(directory: Kdc, place: Home) -> None:
     directory.add_user("bob", "secret")
     for user in ("alice", "bob", "bob", "mallory"):
         kinit(directory, place, user, "wrong")
@@ -45,12 +45,12 @@ def test_it_counts_wrong_passwords_by_user(directory: Kdc, place: Home) -> None:
     assert counted == [1, 2, 0]
 
 
-def test_it_says_that_a_password_has_expired(directory: Kdc, place: Home) -> None:
+def test_an_expired_password_is_reported(directory: Kdc, place: Home) -> None:
     directory.add_user("carol", "secret", "-pwexpire", '"1 hour ago"')
     assert "Password expired" in kinit(directory, place, "carol", "secret\n\n")
 
 
-def test_it_locks_accounts(directory: Kdc, place: Home) -> None:
+def test_an_account_is_locked_after_failed_log_ons(directory: Kdc, place: Home) -> None:
     directory.lock_after("strict", 2)
     directory.add_user("dave", "secret", "-policy", "strict")
     for _ in range(2):

@@ -32,7 +32,7 @@ def keep(session: KeyringSession, place: Home) -> ProgramResult:
     return Job(Process(argv, env=session.environment, cwd=place.root)).result()
 
 
-def test_what_a_program_keeps_lies_in_it(place: Home) -> None:
+def test_a_saved_password_is_in_the_keyring(place: Home) -> None:
     with keyring_session(place) as session:
         assert session.entries() == []
         assert keep(session, place).out == "süß".encode().hex()
@@ -50,7 +50,7 @@ def test_a_test_can_wait_for_an_entry(place: Home) -> None:
 
 
 @pytest.mark.parametrize("method", ["__init__", "get_label"])
-def test_an_entry_that_is_removed_while_the_entries_are_read_is_left_out(
+def test_an_entry_removed_during_the_reading_is_left_out(
     place: Home, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     call = getattr(secretstorage.Item, method)
@@ -67,7 +67,7 @@ def test_an_entry_that_is_removed_while_the_entries_are_read_is_left_out(
         assert session.entries() == []
 
 
-def test_what_was_kept_is_there_in_the_next_session(place: Home) -> None:
+def test_a_saved_password_is_in_the_next_session(place: Home) -> None:
     with keyring_session(place) as session:
         keep(session, place)
     with keyring_session(place) as session:
@@ -78,7 +78,7 @@ def test_what_was_kept_is_there_in_the_next_session(place: Home) -> None:
     ("state", "error"),
     [(DaemonState.LOCKED, "KeyringLocked"), (DaemonState.ABSENT, "NoKeyringError")],
 )
-def test_where_nothing_can_be_kept_the_program_is_told(
+def test_saving_in_an_unusable_keyring_raises_an_error(
     place: Home, state: DaemonState, error: str
 ) -> None:
     with keyring_session(place, state) as session:
@@ -86,7 +86,7 @@ def test_where_nothing_can_be_kept_the_program_is_told(
 
 
 @pytest.mark.parametrize("method", ["get_default_collection", "Collection.lock"])
-def test_a_daemon_that_leaves_the_bus_during_the_set_up_is_started_again(
+def test_a_daemon_ending_during_the_set_up_is_started_again(
     place: Home, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     call = attrgetter(method)(secretstorage)
@@ -106,7 +106,7 @@ def test_a_daemon_that_leaves_the_bus_during_the_set_up_is_started_again(
         assert keep(session, place).out == "KeyringLocked"
 
 
-def test_a_daemon_that_always_leaves_the_bus_is_started_three_times(
+def test_a_daemon_ending_each_time_is_started_three_times(
     place: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = secretstorage.get_default_collection
@@ -142,7 +142,7 @@ def test_two_sessions_know_nothing_of_each_other(place: Home) -> None:
         assert second.entries() == []
 
 
-def test_the_password_is_not_readable_in_its_files(place: Home) -> None:
+def test_the_files_of_a_keyring_do_not_contain_the_password(place: Home) -> None:
     with keyring_session(place) as session:
         keep(session, place)
     files = [path for path in place.root.rglob("*") if path.is_file()]

@@ -15,7 +15,7 @@ signal.pause()
 """
 
 
-def test_a_peak_is_seen_when_it_is_over_and_until_it_is_reset(place: Home) -> None:
+def test_a_past_peak_is_reported_until_it_is_reset(place: Home) -> None:
     argv = [sys.executable, "-c", _GROW_AND_SHRINK]
     with running(argv, env=place.environment(), cwd=place.root) as process:
         process.out.wait_for("over")

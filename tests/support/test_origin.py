@@ -54,7 +54,7 @@ def test_head_and_204_have_no_body(origin: Origin, clients: Clients) -> None:
     assert "Content-Length: 100" in got.out
 
 
-def test_what_was_heard_is_known(origin: Origin, clients: Clients) -> None:
+def test_received_requests_are_recorded(origin: Origin, clients: Clients) -> None:
     got = clients.curl("-H", "X-Said: a", "-H", "x-said: b", at(origin, "/echo?q")).result()
     assert json.loads(got.out)["target"] == "/echo?q"
     assert origin.received[0].values("x-said") == ["a", "b"]
@@ -77,13 +77,13 @@ def test_a_gate_holds_a_response_back(origin: Origin, clients: Clients, place: H
     assert digest_of(path) == digest(500_000)
 
 
-def test_it_ends_while_a_response_waits_at_a_gate(clients: Clients) -> None:
+def test_an_origin_closes_while_a_response_waits_at_a_gate(clients: Clients) -> None:
     with Origin() as origin:
         clients.curl("-o", "/dev/null", at(origin, "/gate/one/500000"))
         assert origin.gate("one").reached.wait(20)
 
 
-def test_it_speaks_tls(
+def test_an_origin_serves_tls(
     secure_origin: Origin, clients: Clients, authority: CertificateAuthority
 ) -> None:
     resolve = f"www.test.lan:{secure_origin.port}:127.0.0.1"

@@ -35,7 +35,7 @@ def test_each_connection_has_its_script(clients: Clients) -> None:
         assert upstream.peer(3).received.startswith(b"GET http://www.test.lan/ HTTP/1.1\r\n")
 
 
-def test_a_connection_gets_one_answer_after_the_other() -> None:
+def test_a_connection_gets_several_responses() -> None:
     with (
         ScriptedUpstream(answering(challenge("Basic"), OK)) as upstream,
         connect(upstream) as client,
@@ -47,21 +47,21 @@ def test_a_connection_gets_one_answer_after_the_other() -> None:
 
 
 @pytest.mark.parametrize("script", [silent, hanging])
-def test_an_upstream_may_say_nothing(clients: Clients, script: object) -> None:
+def test_an_upstream_may_send_no_response(clients: Clients, script: object) -> None:
     assert callable(script)
     with ScriptedUpstream(script) as upstream:
         got = clients.curl("-x", upstream.url, "-m", "0.5", "http://www.test.lan/").result()
         assert got.code == 28
 
 
-def test_a_reset_is_seen_as_one() -> None:
+def test_a_client_receives_a_reset() -> None:
     with ScriptedUpstream(resetting) as upstream, connect(upstream) as client:
         client.sendall(GET)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
 
 
-def test_an_early_end_is_seen_as_one() -> None:
+def test_a_client_receives_an_early_end() -> None:
     with ScriptedUpstream(closing_early) as upstream, connect(upstream) as client:
         client.sendall(GET)
         assert client.recv(1) == b""

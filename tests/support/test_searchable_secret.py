@@ -17,18 +17,18 @@ from tests.support.searchable_secret import (
 )
 
 
-def test_no_two_are_the_same() -> None:
+def test_two_passwords_differ() -> None:
     assert SearchableSecret().password != SearchableSecret().password
 
 
-def test_it_is_not_in_its_repr() -> None:
+def test_a_password_is_not_in_the_repr() -> None:
     account = SearchableSecret()
     account.assert_absent([text("repr", repr(account)), text("repr of login", repr(account.login))])
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc", "alice:"])
 @pytest.mark.parametrize("after", ["", "z", "yz", "xyz"])
-def test_it_is_found_in_base64_wherever_it_stands(before: str, after: str) -> None:
+def test_a_password_is_found_at_each_alignment_of_base64(before: str, after: str) -> None:
     account = SearchableSecret()
     coded = b64encode((before + account.password + after).encode())
     with pytest.raises(AssertionError, match="base64"):
@@ -49,7 +49,7 @@ def test_it_is_found_in_base64_wherever_it_stands(before: str, after: str) -> No
         lambda t: repr(t.encode()).encode(),
     ],
 )
-def test_it_is_found_in_every_encoding(encode: object) -> None:
+def test_a_password_is_found_in_every_encoding(encode: object) -> None:
     assert callable(encode)
     account = SearchableSecret()
     with pytest.raises(AssertionError) as failed:

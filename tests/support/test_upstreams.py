@@ -43,7 +43,7 @@ def proxy(kind: UpstreamKind, behind: int) -> Iterator[RecordingRelay]:
 
 
 @pytest.mark.parametrize("how", [(), ("--proxytunnel",)], ids=["plain", "tunnel"])
-def test_it_lets_pass_who_signs_in_and_counts_who_does_not(
+def test_a_right_login_is_served_and_a_wrong_login_is_counted(
     proxy: RecordingRelay,
     kind: UpstreamKind,
     origin: Origin,

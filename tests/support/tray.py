@@ -13,9 +13,10 @@ import psutil
 from tests.support.display import Desktop
 from tests.support.ports import free_port
 from tests.support.process_output import PATIENCE
-from tests.support.processes import SOURCES, Process, ProgramResult
-from trayproxy.control.client import DisconnectedError, NoReplyError, connect
-from trayproxy.control.messages import GetStatus, ListenerState, Status
+from tests.support.processes import Job, Process, ProgramResult
+from tests.support.service import status_of
+from trayproxy.control.client import DisconnectedError, NoReplyError
+from trayproxy.control.messages import ListenerState, Status
 from trayproxy.control.transport import NotRunningError
 from trayproxy.paths import locate
 
@@ -37,8 +38,8 @@ class TrayProcesses:
             more: Environment variables in addition to those of the desktop.
         """
         self.desktop = desktop
-        home = {"TRAYPROXY_HOME": str(desktop.place.path("trayproxy")), "PYTHONPATH": str(SOURCES)}
-        self._environment = {**desktop.environment(), **home, **more}
+        home = desktop.place
+        self._environment = {**home.trayproxy_environment(desktop.environment()), **more}
         self._processes: list[Process] = []
         self.paths = locate(self._environment)
         self.paths.prepare()
@@ -51,36 +52,26 @@ class TrayProcesses:
         """The URL of the proxy for programs."""
         return f"http://{self.address}"
 
-    def start(self, *arguments: str) -> Process:
-        """Start ``trayproxy``, which is the tray, or another verb."""
-        argv = [sys.executable, "-m", "trayproxy", *arguments]
-        process = Process(argv, env=self._environment, cwd=self.desktop.place.path("cwd"))
-        self._processes.append(process)
-        return process
-
     def run(self, *arguments: str, stdin: bytes = b"") -> ProgramResult:
         """Run a verb of the command line; assert that it succeeds."""
-        argv = [sys.executable, "-m", "trayproxy", *arguments]
-        started = monotonic()
-        env, cwd = self._environment, self.desktop.place.path("cwd")
-        process = Process(argv, env=env, cwd=cwd, stdin=stdin)
-        self._processes.append(process)
-        code = process.wait()
-        process.end()
-        result = ProgramResult(code, process.out.text, process.err.text, monotonic() - started)
-        assert code == 0, result
+        result = Job(self.start(*arguments, stdin=stdin)).result()
+        assert result.code == 0, result
         return result
+
+    def start(self, *arguments: str, stdin: bytes = b"") -> Process:
+        """Start ``trayproxy``, which is the tray, or another verb."""
+        argv = [sys.executable, "-m", "trayproxy", *arguments]
+        cwd = self.desktop.place.path("cwd")
+        process = Process(argv, env=self._environment, cwd=cwd, stdin=stdin)
+        self._processes.append(process)
+        return process
 
     def status(self) -> Status | None:
         """Return the status of the service; None if no service is running."""
         try:
-            with connect(self.paths) as client:
-                client.hello("cli", can_prompt=False)
-                status = client.request(GetStatus())
+            return status_of(self.paths)
         except (NotRunningError, DisconnectedError, NoReplyError, OSError):
             return None
-        assert isinstance(status, Status), status
-        return status
 
     def wait_for_service(self, *, instead_of: int = 0, timeout: float = PATIENCE) -> Status:
         """Wait until programs can connect; return the status of the service.

@@ -70,7 +70,7 @@ everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
 
 
 @everywhere
-def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
+def test_a_right_login_needs_one_prompt_and_no_log_on_fails(
     proxy: Counterpart, user: UserSession
 ) -> None:
     front_end = user.front_end

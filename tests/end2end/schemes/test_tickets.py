@@ -51,7 +51,7 @@ def test_a_ticket_signs_in_without_a_prompt(
     assert proxy.squid.verdicts("negotiate") == ["yes"]
 
 
-def test_without_a_ticket_that_reports_missing_ticket_and_nobody_is_asked(
+def test_a_missing_ticket_is_reported_without_a_prompt(
     proxy: Counterpart, user: UserSession
 ) -> None:
     said = user.fetch()
@@ -95,7 +95,7 @@ def test_a_restarted_sign_in_server_is_used_within_seconds(
     assert user.front_end.prompts == []
 
 
-def test_a_ticket_that_has_ended_reports_missing_ticket_as_such(
+def test_an_expired_ticket_is_reported(
     proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
 ) -> None:
     tunnel = (

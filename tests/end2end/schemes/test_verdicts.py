@@ -234,7 +234,7 @@ def post(user: UserSession, size: int) -> Job:
     return user.curl(*STATUS, *data, user.origin.url("/sha256"))
 
 
-def test_content_that_is_too_large_to_be_signed_is_refused_by_the_service(
+def test_content_too_large_to_be_signed_is_refused_by_the_service(
     start_with_profile: StartWithProfile, account: SearchableSecret
 ) -> None:
     """``qop=auth-int`` alone: without the content of the request, the login cannot be tried."""
@@ -255,7 +255,7 @@ def wait_for_doubt(user: UserSession) -> Prompt:
     )
 
 
-def test_a_farm_that_refuses_its_own_nonces_calls_no_password_wrong(
+def test_no_password_is_called_wrong_when_a_farm_refuses_its_own_nonces(
     start_with_profile: StartWithProfile, account: SearchableSecret
 ) -> None:
     """Two proxies share a name. Each closes the connection after its 407, so the other proxy gets
