@@ -71,11 +71,11 @@ def test_a_profile_row_activates_the_profile(app: App, service: FakeService) -> 
 def test_a_middle_click_toggles_the_direct_connection(
     app: App, service: FakeService, qtbot: QtBot
 ) -> None:
-    app.tray.direct_toggled.emit()
+    app.actions.toggle_direct.emit()
     assert service.requests == [UseProfile(DIRECT_ID)]
     service.set_status(structs.replace(NEEDED, profile=None, direct=True))
     qtbot.waitUntil(lambda: "irectly" in heading(app))
-    app.tray.direct_toggled.emit()
+    app.actions.toggle_direct.emit()
     assert service.requests[-1] == UseProfile("office")
 
 

@@ -1,4 +1,4 @@
-"""Carries out the actions of the menu, the window and the notifications."""
+"""Carries out the user's actions that need the service."""
 
 from PySide6.QtCore import QObject, QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QGuiApplication
@@ -20,6 +20,7 @@ from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.prompts import PromptDialogs
 from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.state_display import StateDisplay
+from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.window_questions import Deletion
 
 DIRECT_FOR_S = 300
@@ -27,7 +28,7 @@ DIRECT_FOR_S = 300
 
 
 class ActionRequests(QObject):
-    """Sends the requests for the user's actions; the window shows the problems."""
+    """Sends the requests for the `UserActions`; the window shows the problems."""
 
     def __init__(
         self,
@@ -35,41 +36,41 @@ class ActionRequests(QObject):
         prompts: PromptDialogs,
         window: ProfilesWindow,
         display: StateDisplay,
+        actions: UserActions,
         parent: QObject,
     ) -> None:
-        """Create the object.
-
-        Args:
-            client: The connection to the service.
-            prompts: The prompts.
-            window: The window.
-            display: Keeps and shows the status.
-            parent: The Qt parent.
-        """
         super().__init__(parent)
         self._client = client
         self._prompts = prompts
         self._window = window
         self._display = display
+        actions.copy_address.connect(self._copy_address)
+        actions.sign_in.connect(self._sign_in)
+        actions.sign_in_to_profile.connect(self._sign_in_to_profile)
+        actions.use_profile.connect(self._use_profile)
+        actions.toggle_direct.connect(self._toggle_direct)
+        actions.connect_directly_for_now.connect(self._connect_directly_for_now)
+        actions.use_port.connect(self._use_port)
+        actions.open_page.connect(self._open_page)
+        actions.save_profile.connect(self._save_profile)
+        actions.delete_profile.connect(self._delete_profile)
+        actions.check_profile.connect(self._check_profile)
+        actions.forget_login.connect(self._forget_login)
 
     @Slot(str)
-    def open_page(self, url: str) -> None:
-        """Open a URL in the browser if its scheme is http or https. The URL is untrusted."""
+    def _open_page(self, url: str) -> None:
+        # The URL is untrusted.
         page_url = QUrl(url, QUrl.ParsingMode.StrictMode)
         if page_url.isValid() and page_url.scheme() in ("http", "https"):
             QDesktopServices.openUrl(page_url)
 
     @Slot()
-    def copy_address(self) -> None:
-        """Copy the local address."""
+    def _copy_address(self) -> None:
         if self._display.status is not None:
             QGuiApplication.clipboard().setText(self._display.status.address)
 
-    # --- Sign-in ---------------------------------------------------------------------------------
-
     @Slot()
-    def sign_in(self) -> None:
-        """Open the sign-in dialog of the active profile."""
+    def _sign_in(self) -> None:
         if self._prompts.present():
             return
         status = self._display.status
@@ -81,14 +82,12 @@ class ActionRequests(QObject):
                 self._window.present()
 
     @Slot(str)
-    def sign_in_to_profile(self, profile_id: str) -> None:
-        """Open the sign-in dialog of a profile."""
+    def _sign_in_to_profile(self, profile_id: str) -> None:
         if not self._prompts.present():
             self._client.request(SignInNow(profile_id), self._on_reply)
 
     @Slot(str)
-    def forget_login(self, profile_id: str) -> None:
-        """Remove the saved password of a profile."""
+    def _forget_login(self, profile_id: str) -> None:
         self._client.request(ForgetLogin(profile_id), self._on_forget_reply)
 
     def _on_forget_reply(self, reply: Reply) -> None:
@@ -97,16 +96,12 @@ class ActionRequests(QObject):
         else:
             self._on_reply(reply)
 
-    # --- Connections -----------------------------------------------------------------------------
-
     @Slot(str)
-    def use_profile(self, profile_id: str) -> None:
-        """Activate a profile."""
+    def _use_profile(self, profile_id: str) -> None:
         self._request_switch(UseProfile(profile_id))
 
     @Slot()
-    def connect_directly_for_now(self) -> None:
-        """Connect directly for a limited time."""
+    def _connect_directly_for_now(self) -> None:
         self._request_switch(UseProfile(DIRECT_ID, DIRECT_FOR_S))
 
     def _request_switch(self, request: UseProfile) -> None:
@@ -114,26 +109,21 @@ class ActionRequests(QObject):
         self._client.request(request, self._on_reply)
 
     @Slot()
-    def toggle_direct(self) -> None:
-        """Connect directly, or return to the previous profile."""
+    def _toggle_direct(self) -> None:
         status = self._display.status
         if status is None or not status.profiles:
             return
         known_ids = [profile.id for profile in status.profiles]
         last = self._display.last_profile
         previous_id = last if last in known_ids else known_ids[0]
-        self.use_profile(previous_id if status.direct else DIRECT_ID)
+        self._use_profile(previous_id if status.direct else DIRECT_ID)
 
     @Slot(int)
-    def use_port(self, port: int) -> None:
-        """Listen on a port; 0: return to the configured port."""
+    def _use_port(self, port: int) -> None:
         self._client.request(UsePort(port), self._on_reply)
 
-    # --- Profiles --------------------------------------------------------------------------------
-
     @Slot(object)
-    def save_profile(self, profile: Profile) -> None:
-        """Add or change a profile; activate the profile if no entry is active."""
+    def _save_profile(self, profile: Profile) -> None:
         status = self._display.status
         is_first = status is not None and status.profile is None and not status.direct
         self._client.request(
@@ -146,16 +136,14 @@ class ActionRequests(QObject):
             return
         self._window.show_saved(profile)
         if use:
-            self.use_profile(profile.id)
+            self._use_profile(profile.id)
 
     @Slot(object)
-    def delete_profile(self, deletion: Deletion) -> None:
-        """Delete a profile."""
+    def _delete_profile(self, deletion: Deletion) -> None:
         self._client.request(DeleteProfile(deletion.profile_id, deletion.forget), self._on_reply)
 
     @Slot(object)
-    def check_profile(self, request: CheckProfile) -> None:
-        """Test a profile."""
+    def _check_profile(self, request: CheckProfile) -> None:
         self._client.request(request, lambda reply: self._window.show_check(request, reply))
 
     def _on_reply(self, reply: Reply) -> None:

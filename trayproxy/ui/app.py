@@ -73,8 +73,8 @@ class App(QObject):
         """Create the parts of the user interface; `start` connects to the service.
 
         Args:
-            connect: Connects to the service (`trayproxy.ui.service_client.ServiceClient`).
-            start_service: Starts the service (`trayproxy.ui.service_supervisor.ServiceSupervisor`).
+            connect: See `ServiceClient`.
+            start_service: See `ServiceSupervisor`.
             is_background: True if the tray was started with the session and should open no window.
             channel: Shows notifications about sign-in; None: the channel of this desktop.
             page_channel: The same for notifications about a sign-in page, which do not replace
@@ -91,17 +91,15 @@ class App(QObject):
         self.prompts = PromptDialogs(self.client, self.notifier, self)
         self.tray_host = TrayHost(self)
         self.menu = TrayMenu(self.actions, self)
-        self.tray = Tray(self.tray_host, self.menu, self)
+        self.tray = Tray(self.tray_host, self.menu, self.actions, self)
         self.window = ProfilesWindow(self.actions)
         self._display = StateDisplay(self.tray, self.menu, self.window, self.prompts, self)
-        self._requests = ActionRequests(
-            self.client, self.prompts, self.window, self._display, parent=self
+        ActionRequests(
+            self.client, self.prompts, self.window, self._display, self.actions, parent=self
         )
         self.shutdown = Shutdown(self.client, self.supervisor, self)
         self._no_tray_timer = QTimer(self, singleShot=True)
-        self._connect_client()
-        self._connect_tray()
-        self._connect_actions()
+        self._connect()
 
     @Slot()
     def start(self) -> None:
@@ -115,11 +113,7 @@ class App(QObject):
     @Slot()
     @Slot(str)
     def show_window(self, token: str = "") -> None:
-        """Show the window and activate it.
-
-        Args:
-            token: An XDG activation token, which some compositors require for activation.
-        """
+        """Show and activate the window; some compositors require an XDG activation token."""
         if token:
             os.environ["XDG_ACTIVATION_TOKEN"] = token
         self.window.present()
@@ -143,36 +137,19 @@ class App(QObject):
             return self.findChild(TrayMessages) or TrayMessages(self)
         return DesktopNotifications(self)
 
-    def _connect_client(self) -> None:
+    def _connect(self) -> None:
         self.client.status_changed.connect(self._on_status)
         self.client.lost.connect(self._on_lost)
         self.client.refused.connect(self._on_refused)
         self.client.show_requested.connect(self.show_window)
         self.supervisor.restarted.connect(self._on_restarted)
-        self._no_tray_timer.timeout.connect(self._on_no_tray_timeout)
-
-    def _connect_tray(self) -> None:
         self.menu.opening.connect(self._on_menu_opening)
         self.tray.primary_activated.connect(self._on_primary_click)
-        self.tray.window_requested.connect(self.show_window)
-        self.tray.direct_toggled.connect(self._requests.toggle_direct)
         self.tray.created.connect(self._on_tray_created)
         self.tray_host.visibility_changed.connect(self._on_tray_visibility_changed)
-
-    def _connect_actions(self) -> None:
+        self._no_tray_timer.timeout.connect(self._on_no_tray_timeout)
         self.actions.show_window.connect(self.show_window)
-        self.actions.copy_address.connect(self._requests.copy_address)
-        self.actions.sign_in.connect(self._requests.sign_in)
-        self.actions.sign_in_to_profile.connect(self._requests.sign_in_to_profile)
         self.actions.decline.connect(self.prompts.decline)
-        self.actions.use_profile.connect(self._requests.use_profile)
-        self.actions.connect_directly_for_now.connect(self._requests.connect_directly_for_now)
-        self.actions.use_port.connect(self._requests.use_port)
-        self.actions.open_page.connect(self._requests.open_page)
-        self.actions.save_profile.connect(self._requests.save_profile)
-        self.actions.delete_profile.connect(self._requests.delete_profile)
-        self.actions.check_profile.connect(self._requests.check_profile)
-        self.actions.forget_login.connect(self._requests.forget_login)
         self.actions.retry.connect(self.supervisor.retry_now)
         self.actions.quit.connect(self.shutdown.quit)
 
@@ -295,15 +272,12 @@ def _try_request(paths: Paths, request: Request) -> Reply | None:
 
 
 def run(paths: Paths, start: Callable[[], object], *, is_background: bool = False) -> int:
-    """Run the tray until it exits; the caller holds the lock file.
+    """Run the tray until it exits, and return the exit code; the caller holds the lock file.
 
     Args:
         paths: The paths of the control socket.
-        start: Starts the service (`trayproxy.ui.service_supervisor.ServiceSupervisor`).
+        start: See `ServiceSupervisor`.
         is_background: See `App`.
-
-    Returns:
-        The exit code.
     """
     set_application_id(APP_ID)
     application = QApplication([sys.argv[0]])

@@ -12,7 +12,7 @@ from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
 from trayproxy.ui.text_sanitizer import breakable, clean, elide, host_text, isolate, shorten
 from trayproxy.ui.user_actions import UserActions
-from trayproxy.ui.widgets import named, plain_label
+from trayproxy.ui.widgets import named, plain_label, push_button
 
 translate = QCoreApplication.translate
 translated = QCoreApplication.translate
@@ -25,6 +25,9 @@ _NAME, _DETAIL = 1, 2
 class CheckPanel(QDialog):
     """Dialog with the steps and the result of a test of a profile.
 
+    Attributes:
+        request: The request of the test.
+
     Signals:
         repeat_requested: Repeat the test; the receiver calls `restart`.
         sign_in_requested: Open the sign-in dialog of the tested profile.
@@ -34,39 +37,30 @@ class CheckPanel(QDialog):
     sign_in_requested = Signal()
 
     def __init__(self, request: CheckProfile, parent: QWidget | None = None) -> None:
-        """Create the dialog for a running test.
-
-        Args:
-            request: The request of the test.
-            parent: The window of the dialog.
-        """
+        """Create the dialog for a running test; the parent is the window of the dialog."""
         super().__init__(parent)
         self.setObjectName("check_panel")
-        self.request = request
-        """The request of the test."""
         name = elide(clean(request.profile.name), 40)
         self.setWindowTitle(translate("Check", "Test “{profile}”").format(profile=isolate(name)))
         self._steps = QGridLayout()
         self._steps.setColumnStretch(_NAME, 3)
         self._steps.setColumnStretch(_DETAIL, 2)
-        self._verdict_label = plain_label("verdict", translate("Check", "Testing…"))
+        self._verdict_label = plain_label("verdict")
         self._report_text = ""
         box = named(QDialogButtonBox(), "check_buttons")
         role = QDialogButtonBox.ButtonRole
-        copy = box.addButton(translate("Check", "Copy report"), role.ActionRole)
-        self._copy_button = named(copy, "copy_report")
-        self._copy_button.setEnabled(False)
-        self._copy_button.clicked.connect(self._on_copy)
-        self._sign_in_button = box.addButton(translate("Check", "Sign in…"), role.ActionRole)
-        self._sign_in_button.setObjectName("sign_in")
-        self._sign_in_button.setVisible(False)
-        self._sign_in_button.clicked.connect(self.sign_in_requested)
-        self._repeat_button = box.addButton(translate("Check", "Test again"), role.ActionRole)
-        self._repeat_button.setObjectName("test_again")
-        self._repeat_button.setEnabled(False)
-        self._repeat_button.clicked.connect(self.repeat_requested)
-        close = box.addButton(translate("Check", "Close"), role.RejectRole)
-        named(close, "close_check")
+        self._copy_button = push_button(
+            "copy_report", translate("Check", "Copy report"), self._on_copy
+        )
+        self._sign_in_button = push_button(
+            "sign_in", translate("Check", "Sign in…"), self.sign_in_requested
+        )
+        self._repeat_button = push_button(
+            "test_again", translate("Check", "Test again"), self.repeat_requested
+        )
+        for button in (self._copy_button, self._sign_in_button, self._repeat_button):
+            box.addButton(button, role.ActionRole)
+        close = named(box.addButton(translate("Check", "Close"), role.RejectRole), "close_check")
         box.rejected.connect(self.close)
         layout = QVBoxLayout(self)
         layout.addLayout(self._steps)
@@ -75,13 +69,10 @@ class CheckPanel(QDialog):
         layout.addWidget(box)
         close.setDefault(True)
         self.setMinimumWidth(self.fontMetrics().averageCharWidth() * 80)
+        self.restart(request)
 
     def restart(self, request: CheckProfile) -> None:
-        """Clear the result and show that a test is running.
-
-        Args:
-            request: The request of the new test.
-        """
+        """Clear the result and show that a test is running."""
         self.request = request
         while (item := self._steps.takeAt(0)) is not None:
             if (label := item.widget()) is not None:
@@ -129,7 +120,6 @@ class ProfileChecks(QObject):
     """Tests profiles, and shows the panel of the last test."""
 
     def __init__(self, window: QWidget, actions: UserActions) -> None:
-        """Create the object without a panel; the window is also the Qt parent."""
         super().__init__(window)
         self._window = window
         self._actions = actions

@@ -36,12 +36,6 @@ class LoginFields(QWidget):
     resized = Signal()
 
     def __init__(self, user: str, keyring: KeyringStatus) -> None:
-        """Build the fields.
-
-        Args:
-            user: The initial user name.
-            keyring: The password store.
-        """
         super().__init__()
         self._user = named(QLineEdit(user), "user")
         self._user.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
@@ -97,12 +91,7 @@ class LoginFields(QWidget):
         self._no_remember.setVisible(bool(self._no_remember.text()))
 
     def update_enabled(self, keyring: KeyringStatus, *, is_asking: bool) -> None:
-        """Enable the fields while the user can enter a login.
-
-        Args:
-            keyring: The password store.
-            is_asking: True if the user can enter a login.
-        """
+        """Enable the fields while the user can enter a login (`is_asking`)."""
         can_remember = texts.can_remember(keyring)
         self._user.setEnabled(is_asking)
         self._password.setEnabled(is_asking)
@@ -146,7 +135,6 @@ class SignInButtons(QWidget):
     snoozed = Signal(object)
 
     def __init__(self) -> None:
-        """Build the buttons."""
         super().__init__()
         self._not_now = named(QPushButton(translate("SignIn", "Not now")), "not_now")
         self._not_now.setAutoDefault(False)

@@ -30,19 +30,9 @@ COPIED_ICON_MS = 2000
 
 
 class MenuRows(QObject):
-    """Adds rows to a menu, and escapes their texts for the desktop.
-
-    Attributes:
-        menu: The menu.
-    """
+    """Adds rows to a menu, and escapes their texts for the desktop."""
 
     def __init__(self, menu: QMenu, parent: QObject) -> None:
-        """Create the object for a menu without rows.
-
-        Args:
-            menu: The menu.
-            parent: The Qt parent.
-        """
         super().__init__(parent)
         self.menu = menu
         self._over_dbus = False
@@ -56,14 +46,7 @@ class MenuRows(QObject):
         *,
         enabled: bool = True,
     ) -> QAction:
-        """Add a row.
-
-        Args:
-            name: The object name.
-            slot: Called when the user chooses the row.
-            text: The text, if it does not change.
-            enabled: False for a heading.
-        """
+        """Add a row; choosing the row calls the slot. `text` is for a text that does not change."""
         action = named(QAction(self), name)
         action.setEnabled(enabled)
         if slot is not None:
@@ -102,7 +85,6 @@ class MenuAddressRow(QObject):
     """The row with the local address and the traffic."""
 
     def __init__(self, rows: MenuRows, actions: UserActions) -> None:
-        """Add the row to the rows of the menu, which are also the Qt parent."""
         super().__init__(rows)
         self._rows = rows
         self._actions = actions
@@ -143,7 +125,6 @@ class NotNowMenu(QObject):
     """The submenu *Not now*."""
 
     def __init__(self, rows: MenuRows, actions: UserActions) -> None:
-        """Add the submenu to the rows of the menu, which are also the Qt parent."""
         super().__init__(rows)
         self._actions = actions
         self._menu = rows.add_menu("not_now", translate("Tray", "Not now"))
@@ -169,7 +150,6 @@ class ProfileRows(QObject):
     """The section with the profiles and *Connect directly*; at most one row is checked."""
 
     def __init__(self, rows: MenuRows, actions: UserActions) -> None:
-        """Add the section to the rows of the menu, which are also the Qt parent."""
         super().__init__(rows)
         self._rows = rows
         self._actions = actions
@@ -188,13 +168,7 @@ class ProfileRows(QObject):
     def show_profiles(
         self, profiles: tuple[Profile, ...], active: Profile | None, *, is_direct: bool
     ) -> None:
-        """Show the profiles.
-
-        Args:
-            profiles: All profiles.
-            active: The active profile, None if no profile is active.
-            is_direct: True if programs connect directly.
-        """
+        """Show all profiles, and check the active profile or *Connect directly*."""
         if tuple(self._profiles) != tuple(profile.id for profile in profiles):
             self._replace_rows(profiles)
         for profile in profiles:

@@ -46,6 +46,11 @@ class Notification:
     body: str
     actions: tuple[tuple[str, str], ...]
 
+    @property
+    def first_action(self) -> str:
+        """The key of the first action, `DEFAULT_ACTION` if there is no action."""
+        return self.actions[0][0] if self.actions else DEFAULT_ACTION
+
 
 class NotificationChannel(Protocol):
     """Shows a notification on the screen; a new notification replaces the previous one."""
@@ -64,7 +69,8 @@ class NotificationChannel(Protocol):
 class Notifier(QObject):
     """Shows notifications within the limits of `NotificationPolicy`.
 
-    No notification is shown while a window of TrayProxy is active.
+    No notification is shown while a window of TrayProxy is active. The clock is monotonic, in
+    seconds.
 
     Signals:
         chosen(str, str): The key of the chosen action, and an XDG activation token or "".
@@ -78,13 +84,6 @@ class Notifier(QObject):
         clock: Callable[[], float] = time.monotonic,
         parent: QObject | None = None,
     ) -> None:
-        """Create a notifier.
-
-        Args:
-            channel: Shows the notifications.
-            clock: A monotonic clock, in seconds.
-            parent: The Qt parent.
-        """
         super().__init__(parent)
         self._channel = channel
         self._clock = clock
@@ -146,7 +145,7 @@ class TrayMessages(QObject):
 
     def post(self, notification: Notification) -> None:
         """Show a notification, if the tray icon exists."""
-        self._first_action = notification.actions[0][0] if notification.actions else DEFAULT_ACTION
+        self._first_action = notification.first_action
         if self._icon is not None:
             # Windows keeps at most 63 and 255 characters.
             kind = QSystemTrayIcon.MessageIcon.NoIcon
@@ -255,7 +254,7 @@ class DesktopNotifications(QObject):
         try:
             connection.send(message, serial=serial)
         except OSError:
-            self._on_disconnected()
+            self.close()
             return False
         return True
 
@@ -267,13 +266,9 @@ class DesktopNotifications(QObject):
             except TimeoutError:
                 return
             except OSError:
-                self._on_disconnected()
+                self.close()
                 return
             self._on_message(message)
-
-    def _on_disconnected(self) -> None:
-        """Handle a lost connection to the session bus."""
-        self.close()
 
     def _on_message(self, message: "Message") -> None:
         from jeepney import HeaderFields, MessageType
@@ -306,7 +301,7 @@ class DesktopNotifications(QObject):
 
     def _notify(self, notification: Notification, capabilities: frozenset[str]) -> None:
         self._sent = notification
-        self._first_action = notification.actions[0][0] if notification.actions else DEFAULT_ACTION
+        self._first_action = notification.first_action
         self._activation_token = ""
         icon = str(resource_path("icons/trayproxy.svg"))
         has_markup = "body-markup" in capabilities
@@ -317,14 +312,8 @@ class DesktopNotifications(QObject):
             "resident": ("b", True),
             "suppress-sound": ("b", True),
         }
-        content = (
-            icon,
-            notification.title,
-            body,
-            _actions(notification, capabilities),
-            hints,
-            _NEVER_EXPIRES,
-        )
+        actions = _actions(notification, capabilities)
+        content = (icon, notification.title, body, actions, hints, _NEVER_EXPIRES)
         self._call("Notify", "susssasa{sv}i", (APP_NAME, self._shown_id, *content), self._on_shown)
 
     def _on_shown(self, reply: "Message") -> None:

@@ -1,6 +1,6 @@
 """The editor of a profile, in the right half of the window: the form and its buttons."""
 
-from PySide6.QtCore import QCoreApplication, Qt, Signal
+from PySide6.QtCore import QCoreApplication, Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from trayproxy.ui.profile_edits import EntryActions
@@ -14,48 +14,33 @@ translate = QCoreApplication.translate
 class EditorButtons(QWidget):
     """The buttons below the form.
 
-    Signals:
-        test_requested: Test the profile.
-        use_requested: Activate the entry.
-        revert_requested: Discard the unsaved changes.
-        save_requested: Save the profile.
+    Attributes:
+        test: Test the profile.
+        use: Activate the entry.
+        revert: Discard the unsaved changes.
+        save: Save the profile.
     """
 
-    test_requested = Signal()
-    use_requested = Signal()
-    revert_requested = Signal()
-    save_requested = Signal()
-
     def __init__(self) -> None:
-        """Build the buttons."""
         super().__init__()
-        self._test = named(QPushButton(translate("Profiles", "&Test connection")), "test")
-        self._test.clicked.connect(self.test_requested)
-        self._use = named(QPushButton(translate("Profiles", "Use this profile")), "use")
-        self._use.clicked.connect(self.use_requested)
-        self._revert = named(QPushButton(translate("Profiles", "Revert")), "revert")
-        self._revert.clicked.connect(self.revert_requested)
-        self._save = named(QPushButton(translate("Profiles", "&Save")), "save")
-        self._save.clicked.connect(self.save_requested)
+        self.test = named(QPushButton(translate("Profiles", "&Test connection")), "test")
+        self.use = named(QPushButton(translate("Profiles", "Use this profile")), "use")
+        self.revert = named(QPushButton(translate("Profiles", "Revert")), "revert")
+        self.save = named(QPushButton(translate("Profiles", "&Save")), "save")
         row = without_margins(QHBoxLayout(self))
-        row.addWidget(self._test)
-        row.addWidget(self._use)
+        row.addWidget(self.test)
+        row.addWidget(self.use)
         row.addStretch()
-        row.addWidget(self._revert)
-        row.addWidget(self._save)
+        row.addWidget(self.revert)
+        row.addWidget(self.save)
 
     def show_actions(self, actions: EntryActions, *, is_connected: bool) -> None:
-        """Show and enable the buttons.
-
-        Args:
-            actions: The actions that apply to the entry.
-            is_connected: True while the service is connected.
-        """
-        for button in (self._test, self._revert, self._save):
+        """Show and enable the buttons for the actions that apply to the entry."""
+        for button in (self.test, self.revert, self.save):
             button.setVisible(actions.edit)
-        self._use.setVisible(actions.use)
-        self._revert.setEnabled(actions.revert)
-        for button in (self._test, self._use, self._save):
+        self.use.setVisible(actions.use)
+        self.revert.setEnabled(actions.revert)
+        for button in (self.test, self.use, self.save):
             button.setEnabled(is_connected)
         hide_if_empty(self)
 
@@ -63,14 +48,9 @@ class EditorButtons(QWidget):
 class ProfileEditor(QWidget):
     """The form of a profile, a message, and the buttons; a note in place of the form for *Connect
     directly*.
-
-    Attributes:
-        form: The form.
-        buttons: The buttons.
     """
 
     def __init__(self) -> None:
-        """Build the editor with empty fields."""
         super().__init__()
         self.form = ProfileForm()
         self.buttons = EditorButtons()
@@ -97,7 +77,7 @@ class ProfileEditor(QWidget):
         column.addWidget(self.buttons)
 
     def show_actions(self, actions: EntryActions, *, is_connected: bool) -> None:
-        """Show the form or the note, and the buttons; see `EditorButtons.show_actions`."""
+        """Show the form or the note, and the buttons."""
         self._scroll.setVisible(actions.edit)
         self._direct_note.setVisible(not actions.edit)
         self.buttons.show_actions(actions, is_connected=is_connected)

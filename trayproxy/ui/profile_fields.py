@@ -32,7 +32,7 @@ class CheckedLine(QLineEdit):
     """Line edit with a label for its error.
 
     Attributes:
-        error: The label, hidden while the input has no error.
+        error: The label, which is in no layout yet, hidden while the input has no error.
 
     Signals:
         input_ended(CheckedLine): The focus has left this line edit, or its text was chosen.
@@ -41,7 +41,6 @@ class CheckedLine(QLineEdit):
     input_ended = Signal(object)
 
     def __init__(self, name: str) -> None:
-        """Create the line edit with its object name; the label is not in a layout yet."""
         super().__init__()
         self.setObjectName(name)
         self.error = error_label(name)
@@ -89,7 +88,6 @@ class AddressRow(QWidget):
     scheme_chosen = Signal()
 
     def __init__(self) -> None:
-        """Build the row with empty fields."""
         super().__init__()
         self.host = CheckedLine("host")
         self.host.setPlaceholderText("proxy.corp.example")
@@ -141,12 +139,6 @@ class SignInRows(QObject):
     forget_requested = Signal()
 
     def __init__(self, form: QFormLayout, parent: QWidget) -> None:
-        """Add the rows to a form.
-
-        Args:
-            form: The layout of the form.
-            parent: The Qt parent.
-        """
         super().__init__(parent)
         self._may_forget = False
         self._buttons = {
@@ -266,7 +258,6 @@ class AdvancedRows(QWidget):
     chosen = Signal()
 
     def __init__(self) -> None:
-        """Build the rows, hidden, with empty fields."""
         super().__init__()
         self.button = _advanced_button()
         self.button.toggled.connect(self._on_toggled)

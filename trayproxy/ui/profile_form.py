@@ -29,7 +29,6 @@ class ProfileForm(QWidget):
     forget_requested = Signal()
 
     def __init__(self) -> None:
-        """Build the form with empty fields."""
         super().__init__()
         self.setObjectName("profile_form")
         self._profiles: tuple[Profile, ...] = ()
@@ -68,13 +67,7 @@ class ProfileForm(QWidget):
     # --- Display ---------------------------------------------------------------------------------
 
     def show_draft(self, draft: ProfileDraft, profile_id: str, profiles: Iterable[Profile]) -> None:
-        """Show a draft and hide all errors.
-
-        Args:
-            draft: The draft.
-            profile_id: The id of the edited profile, empty for a new profile.
-            profiles: All profiles; the name of the draft must differ from their names.
-        """
+        """Show a draft and hide all errors; see `DraftReader` for the arguments."""
         self._profiles, self._profile_id = tuple(profiles), profile_id
         self._set_fields(draft)
         for line in self._lines():
@@ -114,10 +107,7 @@ class ProfileForm(QWidget):
         )
 
     def profile(self) -> Profile | None:
-        """Return the edited profile, or None if the input is invalid.
-
-        If the input is invalid, the errors are shown below the fields.
-        """
+        """Return the edited profile; if the input is invalid, show the errors and return None."""
         self._normalize()
         reader = self._reader()
         errors = [self._check_line(line, check) for line, check in self._checks(reader)]

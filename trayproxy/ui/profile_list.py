@@ -1,6 +1,6 @@
 """The list of profiles, in the left half of the window."""
 
-from PySide6.QtCore import QCoreApplication, QEvent, QModelIndex, Qt, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QEvent, Qt, Signal
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QListWidget,
@@ -24,35 +24,32 @@ _KEY_ROLE = Qt.ItemDataRole.UserRole
 class ProfileListPane(QWidget):
     """The list of profiles, with buttons to add and delete a profile.
 
+    Attributes:
+        add: The button to add a profile.
+        delete: The button to delete the selected profile.
+
     Signals:
         selection_changed: The user has selected another entry.
         activated: The user has activated the selected entry.
-        add_requested: Add a profile.
-        delete_requested: Delete the selected profile.
     """
 
     selection_changed = Signal()
     activated = Signal()
-    add_requested = Signal()
-    delete_requested = Signal()
 
     def __init__(self) -> None:
-        """Build an empty list."""
         super().__init__()
         self._list = named(QListWidget(), "profile_list")
         self._list.setAccessibleName(translate("Profiles", "Profiles"))
         self._list.currentItemChanged.connect(self.selection_changed)
-        self._list.activated.connect(self._on_activated)
+        self._list.activated.connect(self.activated)
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self._list.setFixedWidth(self.fontMetrics().averageCharWidth() * 30)
-        self._add = _tool_button("add_profile", translate("Profiles", "Add a profile"))
-        self._add.clicked.connect(self.add_requested)
-        self._delete = _tool_button("delete_profile", translate("Profiles", "Delete this profile"))
-        self._delete.clicked.connect(self.delete_requested)
+        self.add = _tool_button("add_profile", translate("Profiles", "Add a profile"))
+        self.delete = _tool_button("delete_profile", translate("Profiles", "Delete this profile"))
         buttons = QHBoxLayout()
-        buttons.addWidget(self._add)
-        buttons.addWidget(self._delete)
+        buttons.addWidget(self.add)
+        buttons.addWidget(self.delete)
         buttons.addStretch()
         column = without_margins(QVBoxLayout(self))
         column.addWidget(self._list, 1)
@@ -66,12 +63,7 @@ class ProfileListPane(QWidget):
         return str(item.data(_KEY_ROLE)) if item is not None else NEW_PROFILE
 
     def fill(self, edits: ProfileEdits, select: str) -> None:
-        """Show the entries and select one of them, without a signal.
-
-        Args:
-            edits: The profiles.
-            select: The key of the entry to select; if there is none, the active entry is selected.
-        """
+        """Show the entries, and select one of them or else the active entry, without a signal."""
         entries = edits.entries
         self._list.blockSignals(True)
         self._list.clear()
@@ -81,10 +73,6 @@ class ProfileListPane(QWidget):
         self._list.setCurrentRow(entries.index(selected) if selected in entries else 0)
         self._list.blockSignals(False)
 
-    def set_delete_enabled(self, enabled: bool) -> None:
-        """Enable or disable the button to delete a profile."""
-        self._delete.setEnabled(enabled)
-
     def changeEvent(self, event: QEvent) -> None:
         """Repaint the icons when the palette changes."""
         super().changeEvent(event)
@@ -92,12 +80,8 @@ class ProfileListPane(QWidget):
             self._paint_icons()
 
     def _paint_icons(self) -> None:
-        self._add.setIcon(action_icon("add", self.palette()))
-        self._delete.setIcon(action_icon("remove", self.palette()))
-
-    @Slot(QModelIndex)
-    def _on_activated(self, _: QModelIndex) -> None:
-        self.activated.emit()
+        self.add.setIcon(action_icon("add", self.palette()))
+        self.delete.setIcon(action_icon("remove", self.palette()))
 
 
 def _tool_button(name: str, text: str) -> QToolButton:

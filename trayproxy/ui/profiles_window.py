@@ -78,14 +78,14 @@ class ProfilesWindow(QWidget):
         quit_key.activated.connect(self._actions.quit)
         self._list.selection_changed.connect(self._show_selected)
         self._list.activated.connect(self._on_use)
-        self._list.add_requested.connect(self.add_profile)
-        self._list.delete_requested.connect(self._on_delete)
+        self._list.add.clicked.connect(self.add_profile)
+        self._list.delete.clicked.connect(self._on_delete)
         self._editor.form.edited.connect(self._on_edited)
         self._editor.form.forget_requested.connect(self._on_forget)
-        self._editor.buttons.test_requested.connect(self._on_test)
-        self._editor.buttons.use_requested.connect(self._on_use)
-        self._editor.buttons.revert_requested.connect(self._on_revert)
-        self._editor.buttons.save_requested.connect(self._on_save)
+        self._editor.buttons.test.clicked.connect(self._on_test)
+        self._editor.buttons.use.clicked.connect(self._on_use)
+        self._editor.buttons.revert.clicked.connect(self._on_revert)
+        self._editor.buttons.save.clicked.connect(self._on_save)
 
     # --- Display ---------------------------------------------------------------------------------
 
@@ -94,10 +94,7 @@ class ProfilesWindow(QWidget):
     ) -> None:
         """Update the state, the address, the notices and the list of profiles.
 
-        Args:
-            state: The state of the icon.
-            status: The status of the service, None while the service is not connected.
-            has_prompt: True if a prompt is open.
+        Without a service the status is None.
         """
         self._state.show_state(state, status, has_prompt=has_prompt)
         self._address.show_status(status)
@@ -194,7 +191,7 @@ class ProfilesWindow(QWidget):
         selected = self._list.selected
         actions = self._edits.actions(selected)
         self._editor.show_actions(actions, is_connected=self._is_connected)
-        self._list.set_delete_enabled(actions.edit and self._is_connected)
+        self._list.delete.setEnabled(actions.edit and self._is_connected)
         # The status reports a saved password for the active profile only.
         has_password = self._has_saved_password if selected == self._edits.active else None
         self._editor.form.show_password(

@@ -35,7 +35,6 @@ class FactRows(QWidget):
     """The rows that name the proxy, its realm, the method and the waiting program."""
 
     def __init__(self) -> None:
-        """Build the rows without a prompt."""
         super().__init__()
         self._form = QFormLayout(self)
         self._form.setContentsMargins(_indent(self), 0, 0, 0)
@@ -85,7 +84,6 @@ class TransportRows(QWidget):
     resized = Signal()
 
     def __init__(self) -> None:
-        """Build the rows without a prompt."""
         super().__init__()
         self._icon = picture_label("transport_icon", QPixmap())
         self._text = plain_label("transport")
@@ -128,7 +126,6 @@ class ErrorRows(QWidget):
     """The rows with the error and the warning about locked accounts; hidden without a text."""
 
     def __init__(self) -> None:
-        """Build the rows, hidden."""
         super().__init__()
         self._error = named(QWidget(), "error")
         critical = standard_pixmap(self, QStyle.StandardPixmap.SP_MessageBoxCritical)

@@ -38,13 +38,6 @@ class PromptDialogs(QObject):
     def __init__(
         self, client: ServiceClient, notifier: Notifier, parent: QObject | None = None
     ) -> None:
-        """Create the object; prompts come from the signals of the client.
-
-        Args:
-            client: The connection to the service.
-            notifier: Shows a notification if the dialog is in the background.
-            parent: The Qt parent.
-        """
         super().__init__(parent)
         self._client = client
         self._notifier = notifier
@@ -61,11 +54,7 @@ class PromptDialogs(QObject):
         return self._prompts[min(self._prompts)] if self._prompts else None
 
     def present(self, token: str = "") -> bool:
-        """Activate the dialog; return whether there is a dialog.
-
-        Args:
-            token: An XDG activation token, which some compositors require for activation.
-        """
+        """Activate the dialog, with an XDG activation token; return whether there is a dialog."""
         if self.dialog is None:
             return False
         # Qt reads the token from the environment at the next activation (QTBUG-95714).
@@ -76,9 +65,7 @@ class PromptDialogs(QObject):
 
     @Slot(object)
     def decline(self, snooze: Snooze) -> None:
-        """Decline the prompt of the dialog for the time of the snooze, as its *Not now* button
-        does.
-        """
+        """Decline the prompt of the dialog for the time of the snooze."""
         if self.dialog is not None:
             self.dialog.decline(snooze)
 
@@ -126,13 +113,11 @@ class PromptDialogs(QObject):
 
     @Slot(object, bool)
     def _on_answered(self, login: Login, remember: bool) -> None:
-        dialog = self.dialog
-        if dialog is None:
-            return
-        number = dialog.prompt.number
-        self._client.request(
-            AnswerPrompt(number, login, remember), lambda reply: self._on_reply(number, reply)
-        )
+        if self.dialog is not None:
+            number = self.dialog.prompt.number
+            self._client.request(
+                AnswerPrompt(number, login, remember), lambda reply: self._on_reply(number, reply)
+            )
 
     def _on_reply(self, number: int, reply: Reply) -> None:
         dialog = self.dialog

@@ -43,23 +43,31 @@ SERVICE_LOST = Problem(
 
 
 class ControlConnection(Protocol):
-    """A connection to the service, such as `trayproxy.control.client.Client`."""
+    """The methods of `trayproxy.control.client.Client` that the tray calls."""
 
     def fileno(self) -> int:
-        """Return the file descriptor; it becomes readable when messages have arrived."""
+        """See `Client.fileno`."""
 
     def send(self, message: Request) -> int:
-        """Send a request without blocking and return its number; raise `DisconnectedError`."""
+        """See `Client.send`."""
 
     def receive_ready(self) -> list[Envelope]:
-        """Return the received messages, without blocking; raise `DisconnectedError`."""
+        """See `Client.receive_ready`."""
 
     def close(self) -> None:
-        """Close the connection."""
+        """See `Client.close`."""
+
+
+def _ignore_reply(reply: Reply) -> None:
+    """Ignore the reply to a request without a callback."""
 
 
 class ServiceClient(QObject):
     """The connection to the service; it can be closed and opened again.
+
+    Its `connect` function opens a connection without blocking. The function raises
+    `NotRunningError`, `UntrustedPeerError` or `OSError`, and `ConnectPendingError` if it must be
+    called again later.
 
     Signals:
         opened: The connection is open; events follow.
@@ -87,14 +95,6 @@ class ServiceClient(QObject):
     def __init__(
         self, connect: Callable[[], ControlConnection], parent: QObject | None = None
     ) -> None:
-        """Create a client without a connection.
-
-        Args:
-            connect: Opens a connection without blocking. Raises `NotRunningError`,
-                `UntrustedPeerError` or `OSError`, and `ConnectPendingError` if it must be called
-                again later.
-            parent: The Qt parent.
-        """
         super().__init__(parent)
         self._connect = connect
         self._connection: ControlConnection | None = None
@@ -146,25 +146,21 @@ class ServiceClient(QObject):
         if not self.open() and not self.is_opening:
             self.unreachable.emit()
 
-    def request(self, message: Request, on_reply: OnReply | None = None) -> None:
+    def request(self, message: Request, on_reply: OnReply = _ignore_reply) -> None:
         """Send a request.
 
-        Args:
-            message: The request.
-            on_reply: Called once with the reply, or with `Failed` if the connection is lost first.
-                Never called before this method returns.
+        `on_reply` is called once, after this method has returned: with the reply, or with `Failed`
+        if the connection is lost first.
         """
-        reply = on_reply if on_reply is not None else _ignore_reply
-        if self._connection is None:
-            QTimer.singleShot(0, self, lambda: reply(Failed(SERVICE_LOST)))
-            return
-        try:
-            number = self._connection.send(message)
-        except DisconnectedError:
-            QTimer.singleShot(0, self, lambda: reply(Failed(SERVICE_LOST)))
-            self._on_disconnected()
-            return
-        self._reply_callbacks[number] = reply
+        if self._connection is not None:
+            try:
+                number = self._connection.send(message)
+            except DisconnectedError:
+                self._on_disconnected()
+            else:
+                self._reply_callbacks[number] = on_reply
+                return
+        QTimer.singleShot(0, self, lambda: on_reply(Failed(SERVICE_LOST)))
 
     def close(self) -> None:
         """Close the connection without emitting a signal."""
@@ -226,7 +222,3 @@ class ServiceClient(QObject):
         for reply in callbacks:
             reply(Failed(SERVICE_LOST))
         self.lost.emit()
-
-
-def _ignore_reply(reply: Reply) -> None:
-    """Ignore the reply to a request without a callback."""

@@ -17,7 +17,10 @@ START_TIMEOUT_S = 10.0
 
 
 class ServiceSupervisor(QObject):
-    """Keeps a `ServiceClient` connected until `stop` or `stop_starting` is called.
+    """Keeps a `ServiceClient` connected from `ensure_running` until `stop` or `stop_starting`.
+
+    Its `start_service` function starts the service and returns, or raises `OSError`; its clock is
+    monotonic, in seconds.
 
     Signals:
         restarted: The service is connected again after it had ended (TP-901).
@@ -34,14 +37,6 @@ class ServiceSupervisor(QObject):
         clock: Callable[[], float] = time.monotonic,
         parent: QObject | None = None,
     ) -> None:
-        """Create a supervisor; `ensure_running` connects for the first time.
-
-        Args:
-            client: The client to keep connected.
-            start_service: Starts the service and returns; raises `OSError` if the start fails.
-            clock: A monotonic clock, in seconds.
-            parent: The Qt parent.
-        """
         super().__init__(parent)
         self._client = client
         self._start_service = start_service
@@ -86,9 +81,7 @@ class ServiceSupervisor(QObject):
 
     @Slot()
     def retry_now(self) -> None:
-        """Connect or start the service without waiting for the back-off, because the user has
-        requested it.
-        """
+        """Connect or start the service without waiting for the back-off: the user has asked."""
         self._policy.reset()
         self.ensure_running()
 

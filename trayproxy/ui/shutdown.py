@@ -19,13 +19,6 @@ class Shutdown(QObject):
     def __init__(
         self, client: ServiceClient, supervisor: ServiceSupervisor, parent: QObject
     ) -> None:
-        """Create the object; nothing ends yet.
-
-        Args:
-            client: The connection to the service.
-            supervisor: Starts the service.
-            parent: The Qt parent.
-        """
         super().__init__(parent)
         self._client = client
         self._supervisor = supervisor

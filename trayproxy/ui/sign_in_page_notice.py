@@ -72,11 +72,7 @@ class SignInPageNotice(QObject):
 
 
 def sign_in_page_notification(*, offers_direct: bool) -> Notification:
-    """Return the notification. It contains no text from the network.
-
-    Args:
-        offers_direct: True if the notification offers to connect directly for a limited time.
-    """
+    """Return the notification, which contains no text from the network."""
     actions = [(OPEN_PAGE, translate("Notification", "Open sign-in page…"))]
     if offers_direct:
         text = translate("Notification", "Connect directly for 5 minutes")

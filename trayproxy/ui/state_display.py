@@ -30,15 +30,6 @@ class StateDisplay(QObject):
         prompts: PromptDialogs,
         parent: QObject,
     ) -> None:
-        """Create the object for a service that is not connected yet.
-
-        Args:
-            tray: The icon.
-            menu: The menu.
-            window: The window.
-            prompts: The prompts.
-            parent: The Qt parent.
-        """
         super().__init__(parent)
         self.status: Status | None = None
         self.last_profile = ""

@@ -28,10 +28,10 @@ class TextLine:
         self._cursor = 0
 
     def layout_text(self, field: QLineEdit, text: str, cursor: int, composed: str = "") -> None:
-        """Lay out a text; `index_at` and `paint` use this layout.
+        """Lay out the text of a line edit; `index_at` and `paint` use this layout.
 
         Args:
-            field: The line edit in which the text will be drawn.
+            field: The line edit.
             text: The text. Invisible characters are drawn as U+FFFD.
             cursor: The index of the cursor in `text`.
             composed: The uncommitted text of an input method, shown at the cursor.
@@ -59,23 +59,13 @@ class TextLine:
             self._scroll = max(0.0, min(self._scroll, line.naturalTextWidth() - room))
 
     def index_at(self, x: float) -> int:
-        """Return the cursor index nearest to a point.
-
-        Args:
-            x: The horizontal position in the line edit, in pixels.
-        """
+        """Return the cursor index nearest to a horizontal position in the line edit, in pixels."""
         line = self._layout.lineAt(0)
         unit = line.xToCursor(x - self._box.left() + self._scroll)
         return min(range(len(self._units)), key=lambda index: abs(self._units[index] - unit))
 
     def paint(self, field: QLineEdit, painter: QPainter, selected: tuple[int, int]) -> None:
-        """Draw the frame of the line edit and the text.
-
-        Args:
-            field: The line edit.
-            painter: A painter for the line edit.
-            selected: The indexes of the start and the end of the selection.
-        """
+        """Draw the frame and the text; `selected` has the start and the end of the selection."""
         frame = QStyleOptionFrame()
         field.initStyleOption(frame)
         field.style().drawPrimitive(QStyle.PrimitiveElement.PE_PanelLineEdit, frame, painter, field)

@@ -34,10 +34,9 @@ def clean(text: str) -> str:
 
     - White space and line ends become single spaces.
     - Control, format (including all bidirectional controls), surrogate, private-use and unassigned
-      characters are removed. The zero-width joiners are kept, because Persian text and emoji need
-      them.
-    - After four combining marks in a row, further marks are removed: they would overlap the lines
-      above and below.
+      characters are removed, except the zero-width joiners of Persian text and emoji.
+    - After four combining marks in a row, further marks, which would overlap the lines above and
+      below, are removed.
     """
     return "".join(_limit_marks(single_line(text, kept=_JOINERS)))
 
@@ -93,7 +92,7 @@ def isolate(text: str) -> str:
     """Enclose a text with right-to-left letters in bidirectional isolates.
 
     FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE prevent the letters from reordering the
-    sentence around the text. A text without such letters is returned unchanged.
+    sentence around the text.
     """
     has_rtl = any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)
     return f"\u2068{text}\u2069" if has_rtl else text

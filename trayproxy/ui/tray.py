@@ -10,6 +10,7 @@ from trayproxy.control.icon_state import IconState
 from trayproxy.ui.icons import tray_icon
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.tray_host import TrayHost
+from trayproxy.ui.user_actions import UserActions
 
 DOUBLE_CLICK_TIMEOUT_MS = 150
 """Milliseconds within which a click may become a double click on Windows; Qt does not report the
@@ -63,25 +64,21 @@ class Tray(QObject):
 
     Signals:
         primary_activated: The user requests the sign-in dialog or the window (`Gesture.PRIMARY`).
-        window_requested: The user requests the window.
-        direct_toggled: The user requests to connect directly, or to return to the profile.
         created(QSystemTrayIcon): The icon was created.
     """
 
     primary_activated = Signal()
-    window_requested = Signal()
-    direct_toggled = Signal()
     created = Signal(object)
 
-    def __init__(self, tray_host: TrayHost, menu: TrayMenu, parent: QObject | None = None) -> None:
-        """Create the object without an icon.
-
-        Args:
-            tray_host: Signals when a tray is available.
-            menu: The context menu of the icon.
-            parent: The Qt parent.
-        """
+    def __init__(
+        self,
+        tray_host: TrayHost,
+        menu: TrayMenu,
+        actions: UserActions,
+        parent: QObject | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._actions = actions
         self._tray_host = tray_host
         self._menu = menu
         self._icon: QSystemTrayIcon | None = None
@@ -131,6 +128,6 @@ class Tray(QObject):
                 self._double_click_timer.start()
             case Gesture.WINDOW:
                 self._double_click_timer.stop()
-                self.window_requested.emit()
+                self._actions.show_window.emit()
             case Gesture.TOGGLE_DIRECT:
-                self.direct_toggled.emit()
+                self._actions.toggle_direct.emit()

@@ -40,7 +40,6 @@ class TrayHost(QObject):
     visibility_changed = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Create the object; `watch` starts the detection."""
         super().__init__(parent)
         self._has_appeared = False
         self._has_host = False

@@ -13,11 +13,12 @@ class UserActions(QObject):
         sign_in_to_profile(str): Open the sign-in dialog of the profile with this id.
         decline(Snooze): Close the prompt and show none for this time.
         use_profile(str): Activate the profile with this id.
+        toggle_direct: Connect directly, or return to the previous profile.
         connect_directly_for_now: Connect directly for a limited time.
         use_port(int): Listen on this port, because the configured port is taken; 0: return to the
             configured port.
         open_page(str): Open the page with this URL in the browser. The URL is untrusted.
-        save_profile(Profile): Add or change this profile.
+        save_profile(Profile): Add or change this profile; activate the profile if none is active.
         delete_profile(Deletion): Delete a profile.
         check_profile(CheckProfile): Test a profile.
         forget_login(str): Remove the saved password of the profile with this id.
@@ -31,6 +32,7 @@ class UserActions(QObject):
     sign_in_to_profile = Signal(str)
     decline = Signal(object)
     use_profile = Signal(str)
+    toggle_direct = Signal()
     connect_directly_for_now = Signal()
     use_port = Signal(int)
     open_page = Signal(str)

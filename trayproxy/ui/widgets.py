@@ -1,10 +1,11 @@
 """Functions to create widgets with object names for tests and assistive technology."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
-from PySide6.QtCore import QObject, Qt
+from PySide6.QtCore import QObject, Qt, SignalInstance
 from PySide6.QtGui import QPixmap
-from PySide6.QtWidgets import QLabel, QLayout, QSizePolicy, QStyle, QWidget
+from PySide6.QtWidgets import QLabel, QLayout, QPushButton, QSizePolicy, QStyle, QWidget
 
 Named = TypeVar("Named", bound=QObject)
 AnyLayout = TypeVar("AnyLayout", bound=QLayout)
@@ -14,6 +15,15 @@ def named(target: Named, name: str) -> Named:
     """Set the object name of an object and return the object."""
     target.setObjectName(name)
     return target
+
+
+def push_button(
+    name: str, text: str, clicked: SignalInstance | Callable[[], object]
+) -> QPushButton:
+    """Create a button; a click emits a signal or calls a function."""
+    button = named(QPushButton(text), name)
+    button.clicked.connect(clicked)
+    return button
 
 
 def without_margins(layout: AnyLayout) -> AnyLayout:

@@ -31,7 +31,7 @@ class Deletion:
 
 class WindowQuestions(QObject):
     """Asks one question at a time in a message box, which is modal to the window and does not block
-    the program.
+    the program. The window is also the Qt parent.
 
     Signals:
         close_confirmed: The user has chosen to close the window and keep TrayProxy running.
@@ -40,20 +40,13 @@ class WindowQuestions(QObject):
     close_confirmed = Signal()
 
     def __init__(self, window: QWidget, actions: UserActions) -> None:
-        """Create the object without a question; the window is also the Qt parent."""
         super().__init__(window)
         self._window = window
         self._actions = actions
         self._box: QMessageBox | None = None
 
     def ask_delete(self, profile: Profile, keyring: KeyringStatus, *, is_active: bool) -> None:
-        """Ask whether to delete a profile.
-
-        Args:
-            profile: The profile.
-            keyring: The password store, which is named in the question.
-            is_active: True if the profile is active.
-        """
+        """Ask whether to delete a profile, and its password from the password store."""
         name = isolate(elide(clean(profile.name), NAME_WIDTH))
         box = self._make_box(translate("Profiles", "Delete “{name}”?").format(name=name))
         if is_active:
