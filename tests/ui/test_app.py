@@ -30,7 +30,6 @@ from trayproxy.control.messages import (
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.profile import DIRECT_ID, SignIn
 from trayproxy.ui.app import App
-from trayproxy.ui.window_questions import Deletion
 
 REFUSED = Failed(Problem("TP-805", "There is no such profile any more", "Choose another one."))
 
@@ -174,7 +173,7 @@ def test_a_profile_that_cannot_be_saved_keeps_the_input(
 def test_a_profile_is_deleted_with_its_password(
     app: App, service: FakeService, qtbot: QtBot
 ) -> None:
-    app.actions.delete_profile.emit(Deletion("lab", forget=True))
+    app.actions.delete_profile.emit(DeleteProfile("lab", forget=True))
     assert service.requests == [DeleteProfile("lab", forget=True)]
 
 

@@ -28,6 +28,7 @@ from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
+    DeleteProfile,
     Failed,
     ListenerState,
     Step,
@@ -48,7 +49,6 @@ from trayproxy.ui.check_panel import CheckPanel, report, verdict
 from trayproxy.ui.profile_draft import draft_from_profile
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.user_actions import UserActions
-from trayproxy.ui.window_questions import Deletion
 
 
 class WindowDriver:
@@ -539,7 +539,7 @@ def test_deleting_asks_first_and_offers_to_remove_the_password(
     too.setChecked(forget)
     with ui.qtbot.waitSignal(ui.actions.delete_profile) as emitted:
         choose(box, "Delete")
-    assert emitted.args == [Deletion("office", forget)]
+    assert emitted.args == [DeleteProfile("office", forget)]
 
 
 @pytest.mark.parametrize(("row", "warns"), [(0, True), (1, False)])

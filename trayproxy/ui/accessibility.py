@@ -5,12 +5,9 @@ from PySide6.QtWidgets import QWidget
 
 
 def announce(widget: QWidget, text: str, *, assertive: bool = False) -> None:
-    """Announce a text to assistive technology such as a screen reader.
+    """Announce a sentence about a widget to assistive technology such as a screen reader.
 
-    Args:
-        widget: The widget that the announcement is about.
-        text: Plain text, a sentence.
-        assertive: Interrupt the current speech output; for errors.
+    An assertive announcement, for an error, interrupts the current speech output.
     """
     event = QAccessibleAnnouncementEvent(widget, text)
     politeness = QAccessible.AnnouncementPoliteness

@@ -21,7 +21,6 @@ from trayproxy.ui.prompts import PromptDialogs
 from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.state_display import StateDisplay
 from trayproxy.ui.user_actions import UserActions
-from trayproxy.ui.window_questions import Deletion
 
 DIRECT_FOR_S = 300
 """Seconds of a temporary direct connection, for signing in on the network's own page (ux §3.8)."""
@@ -139,8 +138,8 @@ class ActionRequests(QObject):
             self._use_profile(profile.id)
 
     @Slot(object)
-    def _delete_profile(self, deletion: Deletion) -> None:
-        self._client.request(DeleteProfile(deletion.profile_id, deletion.forget), self._on_reply)
+    def _delete_profile(self, request: DeleteProfile) -> None:
+        self._client.request(request, self._on_reply)
 
     @Slot(object)
     def _check_profile(self, request: CheckProfile) -> None:

@@ -77,8 +77,7 @@ class App(QObject):
             start_service: See `ServiceSupervisor`.
             is_background: True if the tray was started with the session and should open no window.
             channel: Shows notifications about sign-in; None: the channel of this desktop.
-            page_channel: The same for notifications about a sign-in page, which do not replace
-                those about sign-in.
+            page_channel: The same for notifications about a sign-in page, which are independent.
         """
         super().__init__()
         self._is_background = is_background
@@ -222,9 +221,7 @@ class App(QObject):
 def main(arguments: Sequence[str] = ()) -> int:
     """Run the tray, or show the window of the running tray.
 
-    Args:
-        arguments: ``--background`` if the tray was started with the session and should open no
-            window.
+    With ``--background``, for a start with the session, no window is opened.
 
     Returns:
         The exit code: 0; 1 if the running tray cannot be reached; 130 after Ctrl+C.
@@ -272,13 +269,7 @@ def _try_request(paths: Paths, request: Request) -> Reply | None:
 
 
 def run(paths: Paths, start: Callable[[], object], *, is_background: bool = False) -> int:
-    """Run the tray until it exits, and return the exit code; the caller holds the lock file.
-
-    Args:
-        paths: The paths of the control socket.
-        start: See `ServiceSupervisor`.
-        is_background: See `App`.
-    """
+    """Run the tray until it exits, and return the exit code; the caller holds the lock file."""
     set_application_id(APP_ID)
     application = QApplication([sys.argv[0]])
     hide_from_dock()

@@ -34,9 +34,7 @@ class CycleCollector(QObject):
 def due_generation(counts: tuple[int, int, int], thresholds: tuple[int, int, int]) -> int | None:
     """Return the generation that the automatic collection would collect, None if none is due.
 
-    Args:
-        counts: For each generation, the value of `gc.get_count`.
-        thresholds: For each generation, the value of `gc.get_threshold`.
+    The arguments are values of `gc.get_count` and `gc.get_threshold`.
     """
     due = [generation for generation in range(3) if counts[generation] > thresholds[generation]]
     return due[-1] if 0 in due else None

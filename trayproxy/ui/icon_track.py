@@ -25,10 +25,7 @@ _TIMER_RESOLUTION_S = 0.001
 
 
 class IconTrack:
-    """The icon state over time.
-
-    All times are seconds of a monotonic clock, which the caller passes in.
-    """
+    """The icon state over time; all times are seconds of a monotonic clock."""
 
     def __init__(self, now: float) -> None:
         self.shown = IconState.STARTING
@@ -43,11 +40,8 @@ class IconTrack:
     def update(self, status: Status | None, now: float, wall: float) -> None:
         """Store a new status, None if the service has disconnected.
 
-        Args:
-            status: The new status.
-            now: The time of the monotonic clock.
-            wall: Seconds since the epoch. This time is compared with the status only when the
-                upstream becomes unreachable, so that a clock set back does not hide trouble.
+        `wall` is in seconds since the epoch. This time is compared with the status only when the
+        upstream becomes unreachable, so that a clock set back does not hide trouble.
         """
         before, self._status = self._status, status
         if _is_waiting(status) and not _is_waiting(before):
@@ -77,11 +71,7 @@ class IconTrack:
         )
 
     def update_shown(self, now: float) -> float | None:
-        """Update `shown`.
-
-        Returns:
-            The seconds until `shown` may change without a new status, None if it will not.
-        """
+        """Update `shown`; return the seconds until it may change without a new status, or None."""
         new_state = icon_state(self.facts(now))
         if new_state is not self.shown:
             hold_time = self._hold_time_s(new_state) - (now - self._shown_since)

@@ -62,13 +62,7 @@ def action_icon(name: str, palette: QPalette) -> QIcon:
 
 
 def render(name: str, size: int, colour: QColor | None = None) -> QImage:
-    """Render an SVG file.
-
-    Args:
-        name: The path of the SVG file below ``resources``.
-        size: Width and height in pixels.
-        colour: Replaces every colour of the drawing; None: keep the colours.
-    """
+    """Render an SVG file below ``resources``, `size` pixels wide and high, in one colour if given."""
     image = QImage(QSize(size, size), QImage.Format.Format_ARGB32_Premultiplied)
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)

@@ -56,9 +56,7 @@ class TrayMenu(QObject):
         self.update(IconState.STARTING, None)
 
     def set_over_dbus(self, *, over_dbus: bool) -> None:
-        """Set whether the desktop draws the menu from D-Bus. Call this before the menu is first
-        shown.
-        """
+        """Set whether the desktop draws the menu from D-Bus, before the menu is first shown."""
         self._rows.set_over_dbus(over_dbus=over_dbus)
 
     def update(
@@ -69,13 +67,9 @@ class TrayMenu(QObject):
         has_prompt: bool = False,
         received_per_s: float | None = None,
     ) -> None:
-        """Update the rows.
+        """Update the rows; without a service the status is None.
 
-        Args:
-            state: The state of the icon.
-            status: The status of the service; None while the service is not connected.
-            has_prompt: True if a prompt is open.
-            received_per_s: Octets per second received from upstreams and targets, None if unknown.
+        `received_per_s` are the octets per second from upstreams and targets, None if unknown.
         """
         self._rows.set_text(self._heading, texts.heading(state, status))
         self._try_again.setVisible(status is None and state is IconState.STOPPED)

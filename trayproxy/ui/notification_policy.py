@@ -9,7 +9,7 @@ MIN_INTERVAL_S = 60.0
 class NotificationPolicy:
     """The limits of a category of notifications: no repetition, and a minimum interval.
 
-    All times are seconds of a monotonic clock, which the caller passes in.
+    All times are seconds of a monotonic clock.
     """
 
     def __init__(self) -> None:
@@ -19,10 +19,7 @@ class NotificationPolicy:
     def delay_s(self, state: Hashable, now: float) -> float | None:
         """Return the seconds until a notification may be shown; 0: now, None: it was shown already.
 
-        Args:
-            state: The content of the notification, not None. A notification with the content of the
-                last one is not shown again.
-            now: The current time.
+        `state` is the content of the notification, not None.
         """
         if self._last_shown_at is None:
             return 0.0

@@ -94,10 +94,7 @@ class Notifier(QObject):
         channel.chosen.connect(self.chosen)
 
     def notify(self, notification: Notification) -> None:
-        """Show a notification now, or later if the policy requires a delay.
-
-        `withdraw` cancels a delayed notification.
-        """
+        """Show a notification now, or later if the policy requires a delay."""
         self._pending = notification
         self._post_pending()
 
@@ -125,11 +122,7 @@ class Notifier(QObject):
 
 
 class TrayMessages(QObject):
-    """Notification channel for Windows and macOS: the messages of the tray icon.
-
-    Signals:
-        chosen(str, str): See `NotificationChannel`.
-    """
+    """Notification channel for Windows and macOS: the messages of the tray icon."""
 
     chosen = Signal(str, str)
 
@@ -163,9 +156,6 @@ class DesktopNotifications(QObject):
     """Notification channel for Linux: the notification service of the desktop, over D-Bus.
 
     Without a session bus or a notification service, nothing is shown and no error is raised.
-
-    Signals:
-        chosen(str, str): See `NotificationChannel`.
     """
 
     chosen = Signal(str, str)
@@ -185,9 +175,7 @@ class DesktopNotifications(QObject):
 
     @property
     def is_shown(self) -> bool:
-        """True if a notification is on the screen, according to the replies and signals of the
-        service.
-        """
+        """True if a notification is on the screen, as far as the service has reported."""
         return self._shown_id != 0
 
     def post(self, notification: Notification) -> None:

@@ -42,9 +42,8 @@ class PasswordField(QLineEdit):
     """Line edit for passwords: masks the text, can show it temporarily, and detects Caps Lock.
 
     For Qt, and thus for screen readers and input methods, the text consists of bullets, even while
-    the password is visible: a screen reader would otherwise read the password aloud, and every
-    program on the accessibility bus could receive it. The signals of `QLineEdit` also carry
-    bullets; `text` returns the password.
+    the password is visible: a screen reader would otherwise read the password aloud. The signals of
+    `QLineEdit` also carry bullets; `text` returns the password.
 
     Signals:
         caps_lock_changed(bool): The detected state of Caps Lock has changed.
@@ -316,16 +315,10 @@ class PasswordField(QLineEdit):
 
 
 def infer_caps_lock(before: bool | None, text: str, *, shift: bool) -> bool | None:
-    """Infer the state of Caps Lock from a key press.
+    """Return the state of Caps Lock after a key press; None: unknown, as may be the state before.
 
-    Args:
-        before: The state known so far; None: unknown.
-        text: The text of the key.
-        shift: True if Shift was pressed.
-
-    Returns:
-        The new state; None: unknown. A capital letter with Shift does not change the state, because
-        macOS produces it with and without Caps Lock.
+    A capital letter with Shift does not change the state, because macOS produces it with and
+    without Caps Lock.
     """
     if len(text) != 1 or text.lower() == text.upper():
         return before

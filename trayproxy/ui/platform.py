@@ -10,14 +10,10 @@ _PLUGINS = {"WAYLAND_DISPLAY": "libqwayland.so", "DISPLAY": "libqxcb.so"}
 
 
 def load_error() -> str:
-    """Load the platform plugin and return the error, empty if a plugin was loaded.
+    """Load the platform plugin; return the error of the dynamic loader, empty for a loaded plugin.
 
     Qt tries all plugins, so a single loadable plugin is sufficient. A plugin chosen by the user
-    with ``QT_QPA_PLATFORM`` is not checked.
-
-    Returns:
-        The error message of the dynamic loader with the name of a missing library, or an empty
-        string.
+    with ``QT_QPA_PLATFORM`` is not checked. The error names a missing library.
     """
     if os.environ.get("QT_QPA_PLATFORM"):
         return ""

@@ -12,14 +12,7 @@ translate = QCoreApplication.translate
 
 
 class EditorButtons(QWidget):
-    """The buttons below the form.
-
-    Attributes:
-        test: Test the profile.
-        use: Activate the entry.
-        revert: Discard the unsaved changes.
-        save: Save the profile.
-    """
+    """The buttons below the form."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,9 +39,7 @@ class EditorButtons(QWidget):
 
 
 class ProfileEditor(QWidget):
-    """The form of a profile, a message, and the buttons; a note in place of the form for *Connect
-    directly*.
-    """
+    """The form of a profile or the note for *Connect directly*, a message, and the buttons."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -76,8 +76,7 @@ class ProfileEdits:
     def update(self, status: Status) -> bool:
         """Replace the profiles by those of a status; drop the drafts of deleted profiles.
 
-        Returns:
-            True if the profiles or the active entry have changed.
+        Return True if the profiles or the active entry have changed.
         """
         profiles = {profile.id: profile for profile in status.profiles}
         active = status.profile.id if status.profile is not None else ""
@@ -125,9 +124,7 @@ class ProfileEdits:
     def finish_save(self) -> PendingSave | None:
         """Delete the draft of a saved profile once the status contains the profile.
 
-        Returns:
-            The finished save, None if no save was finished. The last status may be older than the
-            confirmation of the save.
+        Return the finished save, or None. The last status may be older than the confirmation.
         """
         pending = self._pending
         if pending is None or not pending.is_done:

@@ -24,10 +24,6 @@ _KEY_ROLE = Qt.ItemDataRole.UserRole
 class ProfileListPane(QWidget):
     """The list of profiles, with buttons to add and delete a profile.
 
-    Attributes:
-        add: The button to add a profile.
-        delete: The button to delete the selected profile.
-
     Signals:
         selection_changed: The user has selected another entry.
         activated: The user has activated the selected entry.

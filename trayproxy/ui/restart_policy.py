@@ -30,9 +30,7 @@ class RestartPolicy:
     def next_delay_s(self, now: float, uptime_s: float) -> float:
         """Return the seconds until the next start, and double the delay of the start after that.
 
-        Args:
-            now: The time of a monotonic clock, in seconds.
-            uptime_s: Seconds for which the service was connected, 0 if it never was.
+        `now` is of a monotonic clock; `uptime_s` is 0 if the service never was connected.
         """
         if uptime_s >= STABLE_UPTIME_S:
             self._delay_s = MIN_DELAY_S

@@ -114,11 +114,9 @@ class ServiceClient(QObject):
         return self._connection is not None
 
     def open(self) -> bool:
-        """Connect, send `Hello` and subscribe to events.
+        """Connect, send `Hello` and subscribe to events; return True if the connection is open.
 
-        Returns:
-            True if the connection is open. False if the attempt has failed or is in progress
-            (`is_opening`).
+        If the connection is not open, the attempt has failed or is in progress (`is_opening`).
         """
         if self._connection is not None:
             return True

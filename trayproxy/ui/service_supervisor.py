@@ -95,9 +95,7 @@ class ServiceSupervisor(QObject):
     def stop_starting(self) -> bool:
         """Start no service from now on; finish a connection attempt in progress.
 
-        Returns:
-            True if a connection attempt is in progress. `ServiceClient.opened` or `gave_up`
-            follows.
+        Return True if there is an attempt. `ServiceClient.opened` or `gave_up` follows.
         """
         self._is_stopped = True
         self._restart_timer.stop()

@@ -18,9 +18,7 @@ SHOW_DELAY_MS = 5000
 
 
 class SignInPageNotice(QObject):
-    """Shows a notification about a sign-in page and withdraws it when the page is no longer
-    required.
-    """
+    """Shows a notification about a sign-in page while the page is required."""
 
     def __init__(
         self,

@@ -79,10 +79,8 @@ def tooltip(lines: list[str]) -> str:
 def menu_text(text: str, *, over_dbus: bool) -> str:
     """Escape the characters for mnemonics in a menu.
 
-    Args:
-        text: The text as the user should read it.
-        over_dbus: True if the desktop draws the menu from D-Bus. There an underscore marks a
-            mnemonic, and Qt does not escape it; in Qt's own menus an underscore has no meaning.
+    In a menu that the desktop draws from D-Bus, an underscore marks a mnemonic, and Qt does not
+    escape it; in Qt's own menus an underscore has no meaning.
     """
     escaped = text.replace("&", "&&")
     return escaped.replace("_", "__") if over_dbus else escaped

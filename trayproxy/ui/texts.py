@@ -107,16 +107,12 @@ def _stopped_line(state: IconState, status: Status | None) -> str:
 
 
 def _as_clause(title: str) -> str:
-    """Return the title of a problem for use within a sentence; the name TrayProxy keeps its
-    capital.
-    """
+    """Return a title for use within a sentence; the name TrayProxy keeps its capital."""
     return title if title.startswith("TrayProxy") else title[:1].lower() + title[1:]
 
 
 def _fill_name_and_other(template: str, name: str, other: str) -> str:
-    """Fill ``{name}``, and ``{host}`` or ``{user}``; the name is shortened first, down to 16
-    characters.
-    """
+    """Fill the placeholders; the name is shortened first, down to 16 characters."""
     room = MENU_WIDTH - len(template.format(name="", host="", user=""))
     name = elide(clean(name), max(min(16, len(name)), room - len(other)))
     other = isolate(elide(other, max(1, room - len(name))))
@@ -141,10 +137,9 @@ def warning_row(status: Status | None) -> str:
 
 
 def sign_in_page(status: Status | None) -> str:
-    """Return the URL of the page on which the network requires signing in, empty if there is no
-    page.
+    """Return the http or https URL of the page on which the network requires signing in, or "".
 
-    The URL is untrusted; only http and https URLs are returned.
+    The URL is untrusted.
     """
     for problem in status.notices if status is not None else ():
         if problem.url.startswith(("http://", "https://")):
@@ -346,9 +341,7 @@ def rejection_line(prompt: Prompt) -> str:
 def encoding_line(prompt: Prompt, typed: str) -> str:
     """Return a hint about the text encoding of a rejected login, empty if it does not apply.
 
-    Args:
-        prompt: The prompt.
-        typed: User name and password, as they were typed.
+    `typed` contains the user name and the password.
     """
     if typed.isascii() or not needs_encoding_hint(prompt):
         return ""

@@ -9,10 +9,7 @@ MAX_SAMPLE_AGE_S = 6.0
 
 
 class TrafficRate:
-    """The current traffic rate in octets per second.
-
-    All times are seconds of a monotonic clock, which the caller passes in.
-    """
+    """The current traffic rate; all times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque()

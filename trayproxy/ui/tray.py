@@ -36,14 +36,10 @@ class Gesture(Enum):
 
 
 def gesture_of(reason: QSystemTrayIcon.ActivationReason, platform: str) -> Gesture:
-    """Return the action of a click on a platform (the table of ux §3.2).
+    """Return the action of a click with a Qt platform plugin (the table of ux §3.2).
 
     GNOME shows the menu at the first click and reports a second click as an ordinary activation, so
     GNOME needs no case of its own.
-
-    Args:
-        reason: The kind of click.
-        platform: The name of the Qt platform plugin.
     """
     match platform, reason:
         case "cocoa", _:

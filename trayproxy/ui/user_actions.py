@@ -19,7 +19,7 @@ class UserActions(QObject):
             configured port.
         open_page(str): Open the page with this URL in the browser. The URL is untrusted.
         save_profile(Profile): Add or change this profile; activate the profile if none is active.
-        delete_profile(Deletion): Delete a profile.
+        delete_profile(DeleteProfile): Delete a profile.
         check_profile(CheckProfile): Test a profile.
         forget_login(str): Remove the saved password of the profile with this id.
         retry: Start the service now.

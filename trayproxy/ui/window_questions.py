@@ -1,10 +1,9 @@
 """The questions that the window asks the user, in message boxes."""
 
-from dataclasses import dataclass
-
 from PySide6.QtCore import QCoreApplication, QObject, Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QMessageBox, QWidget
 
+from trayproxy.control.messages import DeleteProfile
 from trayproxy.domain.signin import KeyringStatus
 from trayproxy.profiles.profile import Profile
 from trayproxy.ui.text_sanitizer import NAME_WIDTH, clean, elide, isolate
@@ -14,19 +13,6 @@ from trayproxy.ui.widgets import named
 translate = QCoreApplication.translate
 
 _Role = QMessageBox.ButtonRole
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """A request to delete a profile.
-
-    Attributes:
-        profile_id: The id of the profile.
-        forget: True if the saved password is removed as well.
-    """
-
-    profile_id: str
-    forget: bool
 
 
 class WindowQuestions(QObject):
@@ -67,7 +53,7 @@ class WindowQuestions(QObject):
         box.setEscapeButton(keep_button)
 
         def on_click() -> None:
-            self._actions.delete_profile.emit(Deletion(profile.id, forget.isChecked()))
+            self._actions.delete_profile.emit(DeleteProfile(profile.id, forget.isChecked()))
 
         delete_button.clicked.connect(on_click)
         box.open()
