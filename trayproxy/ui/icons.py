@@ -62,7 +62,7 @@ def action_icon(name: str, palette: QPalette) -> QIcon:
 
 
 def render(name: str, size: int, colour: QColor | None = None) -> QImage:
-    """Render an SVG file below ``resources``, `size` pixels wide and high, in one colour if given."""
+    """Render an SVG file below ``resources`` in a size in pixels; a colour replaces all colours."""
     image = QImage(QSize(size, size), QImage.Format.Format_ARGB32_Premultiplied)
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)
