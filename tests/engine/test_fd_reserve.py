@@ -14,6 +14,7 @@ import pytest
 from tests.engine.wire import ProxyClient, get
 from trayproxy.desktop.socket_owner.base import Endpoint, NullOwnerLookup
 from trayproxy.desktop.users import own_user
+from trayproxy.engine.server import fd_reserve
 from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.engine.server.fd_reserve import DescriptorReserve
 
@@ -163,12 +164,15 @@ def test_without_a_reserve_accepting_pauses_until_it_can_be_opened(
 
 
 def test_the_shortage_is_logged_once_a_minute(
-    reserve: DescriptorReserve, listener: socket.socket, caplog: pytest.LogCaptureFixture
+    reserve: DescriptorReserve,
+    listener: socket.socket,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    message = "out of descriptors, clients are answered with 503: Too many open files"
     with caplog.at_level(logging.WARNING):
-        for _ in range(3):
+        for now, count in ((0.0, 1), (59.5, 1), (60.0, 2), (119.5, 2), (120.0, 3)):
+            monkeypatch.setattr(fd_reserve, "monotonic", lambda now=now: now)
             with connect(listener):
                 reserve.refuse_client(NO_MORE, listener, LOCAL)
-    assert caplog.messages == [
-        "out of descriptors, clients are answered with 503: Too many open files"
-    ]
+            assert caplog.messages == [message] * count

@@ -3,9 +3,11 @@
 import asyncio
 import socket
 from asyncio import AbstractEventLoop
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.engine.running import NewLoop, Running
 from tests.engine.wire import connect, get, post
 from tests.support.process_output import PATIENCE
 from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
+from trayproxy.engine.error_pages import ErrorPage, write_page
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.engine.server.refused_connections import RefusedConnections
@@ -176,6 +179,36 @@ def test_above_the_limit_the_oldest_connection_is_closed(
             assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
 
 
+def test_each_connection_is_closed_at_its_own_time() -> None:
+    timers: list[tuple[float, Callable[[], None]]] = []
+    clock = SimpleNamespace(now=100.0)
+    cancelled: list[bool] = []
+
+    def call_at(when: float, callback: Callable[[], None]) -> SimpleNamespace:
+        timers.append((when, callback))
+        return SimpleNamespace(cancel=lambda: cancelled.append(True))
+
+    loop: Any = SimpleNamespace(
+        time=lambda: clock.now,
+        call_at=call_at,
+        call_later=lambda delay, callback: call_at(clock.now + delay, callback),
+    )
+    refused_connections = RefusedConnections(loop, EngineLimits(), lambda: ADDRESS)
+    with refuse_client(refused_connections):
+        clock.now += 0.5
+        with refuse_client(refused_connections):
+            for when, left in ((102.0, 1), (102.5, 0)):
+                clock.now, (due, close_old) = when, timers.pop()
+                assert (due, timers) == (when, [])
+                close_old()
+                assert len(refused_connections) == left
+            assert timers == []
+            with refuse_client(refused_connections):
+                assert [due for due, _ in timers] == [104.5]
+                refused_connections.close()
+                assert cancelled == [True]
+
+
 def test_a_disconnected_client_is_not_kept(refused_connections: RefusedConnections) -> None:
     client, accepted = pair()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -212,7 +245,16 @@ def test_the_limit_depends_on_the_maximum_number_of_clients(clients: int, kept: 
         assert len(refused_connections) == kept
 
 
-def test_the_page_shows_the_current_address() -> None:
+def test_the_page_shows_the_current_address_and_is_written_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+
+    def counted(page: ErrorPage, *, address: str, **others: Any) -> bytes:
+        written.append(address)
+        return write_page(page, address=address, **others)
+
+    monkeypatch.setattr("trayproxy.engine.server.refused_connections.write_page", counted)
     loop, addresses = asyncio.new_event_loop(), ["127.0.0.1:3128", "127.0.0.1:3129"]
     with ExitStack() as stack:
         stack.callback(loop.close)
@@ -226,8 +268,8 @@ def test_the_page_shows_the_current_address() -> None:
                 page = theirs.recv(1 << 16)
                 assert addresses[0].encode() in page
                 assert theirs.recv(1) == b""  # No further octets are written.
-            addresses.pop(0)
-            addresses.append("127.0.0.1:3130")
+            addresses.append(addresses.pop(0))
+    assert written == addresses
 
 
 def test_a_connection_after_the_first_timer_is_closed_too(

@@ -1,21 +1,21 @@
 """Profiles with several upstreams: requests use a fallback while the first upstream is dead."""
 
+import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Start
 from tests.engine.fakes import LOGIN, FakeBroker
 from tests.engine.recorder import Recorder
 from tests.engine.wire import connect, get, post
 from tests.support.scripted_upstream import (
     OK,
-    ScriptedUpstream,
     answering,
     challenge,
     closing_early,
@@ -24,12 +24,12 @@ from tests.support.socks import SocksServer
 from tests.support.tls import CertificateAuthority
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.net.resolver import Address
+from trayproxy.engine.upstream.connector import Connector
+from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 URL = b"http://origin.test/"
 GET = get(URL)
-
-Play = Callable[..., ScriptedUpstream]
 
 
 def several(first: Upstream | int, *others: Upstream | int) -> Profile:
@@ -121,7 +121,7 @@ def test_a_missing_route_is_reported_with_the_systems_message(
 
 
 def test_a_dead_upstream_is_not_used_until_it_is_back(
-    start: Start, script: Play, recorder: Recorder
+    start: Start, script: MakeUpstream, recorder: Recorder
 ) -> None:
     first = script(closing_early, closing_early, answering(OK))
     engine = start(several(first.port, recorder.port), limits=replace(LIMITS, dead_upstream_s=0.3))
@@ -173,7 +173,7 @@ def test_a_returning_upstream_is_found_immediately_if_all_are_dead(
 
 
 def test_each_upstream_has_its_own_login_and_prompt(
-    start: Start, script: Play, unused_port: int
+    start: Start, script: MakeUpstream, unused_port: int
 ) -> None:
     """A login for the first upstream is not sent to the second, whatever its realm is."""
     realm = challenge('Basic realm="Same"')
@@ -187,7 +187,7 @@ def test_each_upstream_has_its_own_login_and_prompt(
 
 
 def test_a_rejected_login_makes_no_upstream_dead(
-    start: Start, script: Play, recorder: Recorder
+    start: Start, script: MakeUpstream, recorder: Recorder
 ) -> None:
     first = script(answering(challenge('Basic realm="x"')))
     desk = FakeBroker(LOGIN)
@@ -216,7 +216,7 @@ def test_a_timeout_is_no_rejection_of_the_login(
 
 
 def test_an_error_response_of_an_upstream_is_forwarded(
-    start: Start, script: Play, recorder: Recorder
+    start: Start, script: MakeUpstream, recorder: Recorder
 ) -> None:
     error = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
     with start(several(script(answering(error)).port, recorder.port)).connect() as client:
@@ -225,7 +225,7 @@ def test_an_error_response_of_an_upstream_is_forwarded(
 
 
 def test_two_connections_without_a_response_make_an_upstream_dead(
-    start: Start, script: Play, recorder: Recorder
+    start: Start, script: MakeUpstream, recorder: Recorder
 ) -> None:
     first = script(closing_early)
     with start(several(first.port, recorder.port)).connect() as client:
@@ -234,7 +234,7 @@ def test_two_connections_without_a_response_make_an_upstream_dead(
 
 
 def test_a_sent_request_is_not_sent_to_a_fallback(
-    start: Start, script: Play, recorder: Recorder
+    start: Start, script: MakeUpstream, recorder: Recorder
 ) -> None:
     first = script(closing_early)
     with start(several(first.port, recorder.port)).connect() as client:
@@ -288,7 +288,7 @@ def test_a_disconnected_client_ends_the_failover(
         client.send(GET)
         engine.until(lambda: bool(engine.engine.executor.works), "the request")
         client.reset()
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     assert not recorder.requests
 
 
@@ -311,3 +311,32 @@ def test_addresses_of_returns_only_cached_addresses(
     assert connector.addresses_of("http://proxy.test:3129") == ()
     assert connector.addresses_of("http://proxy.test") == ()
     assert connector.addresses_of("direct:") == ()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "known", "is_own", "expected"),
+    [
+        (ProxyScheme.HTTP, 1, False, True),
+        (ProxyScheme.HTTP, 2, False, False),
+        (ProxyScheme.HTTP, None, False, False),
+        (ProxyScheme.HTTP, 1, True, False),
+        (ProxyScheme.HTTPS, 1, False, False),
+        (ProxyScheme.SOCKS5, 1, False, False),
+    ],
+)
+def test_only_an_http_upstream_with_one_cached_address_has_a_sole_address(
+    loop: asyncio.AbstractEventLoop,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: ProxyScheme,
+    known: int | None,
+    is_own: bool,
+    expected: bool,
+) -> None:
+    connector = Connector(loop, LIMITS, FakeBroker(), lambda found: is_own)
+    address = (socket.AF_INET, ("192.0.2.7", 3128))
+    found = None if known is None else (address,) * known
+    monkeypatch.setattr(connector.resolver, "known", lambda *name: found)
+    route = Route.via_profile(several(Upstream("proxy.test", 3128, scheme)))
+    for _ in range(2):
+        assert connector.sole_address(route) == (address if expected else None)
+    assert connector.sole_address(Route.direct()) is None

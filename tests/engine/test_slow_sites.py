@@ -14,10 +14,11 @@ from tests.support.scripted_upstream import (
     ScriptedUpstream,
     answering,
     challenge,
+    echoing,
     hanging,
 )
 from trayproxy.engine.limits import LIMITS, EngineLimits
-from trayproxy.engine.server.client_connection import ClientConnection
+from trayproxy.engine.server.client_connection import ClientConnection, SilenceTimer
 
 QUICK = get(b"http://quick.test/")
 SLOW = get(b"http://slow.test/")
@@ -131,7 +132,7 @@ def test_the_fast_path_names_the_same_party(start: Start, octets: bytes, others:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:
             assert client.ask(octets, method).status == 200
-        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+        engine.until_clients_left()
         engine.until_pool_is_empty()
         if others:
             reply = ask_while_another_is_answered(engine, octets)
@@ -159,6 +160,30 @@ def test_keep_alive_is_enabled_while_a_response_is_awaited(start: Start) -> None
         with engine.connect() as client:
             client.send(SLOW)
             engine.until(lambda: has_keepalive(engine), "the kernel's probing")
+
+
+def test_keep_alive_is_enabled_in_a_tunnel(start: Start) -> None:
+    with ScriptedUpstream(echoing) as upstream:
+        engine = start(office(upstream.port))
+        with engine.connect() as client:
+            assert client.ask(TUNNEL, b"CONNECT").status == 200
+            engine.until(lambda: has_keepalive(engine), "the kernel's probing")
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        ([(0, 0.5), (0, 1.0), (0, 2.0)], [False, True, False]),
+        ([(1, 1.0), (1, 1.5), (1, 2.0), (1, 9.0)], [False, False, True, False]),
+        ([(0, 1.0), (1, 1.5), (1, 2.0), (1, 2.5)], [True, False, False, True]),
+    ],
+    ids=["silent", "after a response", "again"],
+)
+def test_a_silence_is_reported_once_until_the_next_response(
+    looks: list[tuple[int, float]], expected: list[bool]
+) -> None:
+    timer = SilenceTimer(0, 0.0)
+    assert [timer.is_over(responses, now, 1.0) for responses, now in looks] == expected
 
 
 def has_keepalive(engine: Running) -> bool:

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import socket
@@ -205,8 +206,57 @@ def test_the_pipe_pool_is_shared_and_limited() -> None:
         assert pipe is not None
         pipes.release(pipe)
     assert sum(map(is_open, taken)) == MAX_IDLE_PIPES
+    assert pipes.acquire() in taken
     pipes.close()
-    assert not any(map(is_open, taken))
+    assert sum(map(is_open, taken)) == 1  # The pipe in use.
+
+
+@pytest.mark.parametrize("missing", ["splice", "pipe2"])
+def test_octets_are_copied_without_splice_or_descriptors(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def fail(flags: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    if missing == "splice":
+        monkeypatch.delattr(os, "splice")
+    else:
+        monkeypatch.setattr(os, "pipe2", fail)
+    assert PipePool().acquire() is None
+    ends = open_ends(stack)
+    ends.client.sendall(BULK[: 3 * CHUNK])
+    assert receive_all(ends, ends.upstream, 3 * CHUNK) == BULK[: 3 * CHUNK]
+
+
+class EncryptedStream(SocketStream):
+    """A stream whose octets the kernel cannot move."""
+
+    plain = False
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["client", "upstream"])
+@pytest.mark.parametrize(
+    ("state", "expected"), [("quiet", False), ("octets", True), ("end", True), ("tls", True)]
+)
+def test_a_tunnel_may_have_data_if_a_side_has_octets_or_an_end_without_an_event(
+    stack: ExitStack, side: int, state: str, expected: bool
+) -> None:
+    kinds = [EncryptedStream if state == "tls" and n == side else SocketStream for n in range(2)]
+    streams = [kind(tcp_pair(stack)[1]) for kind in kinds]
+    if state == "octets":
+        streams[side].inbox += b"early"
+    elif state == "end":
+        streams[side].ended = True
+    assert Tunnel(streams[0], streams[1], PipePool()).may_have_data is expected
+
+
+def test_has_moved_compares_with_the_previous_call(ends: TunnelEnds) -> None:
+    assert not ends.tunnel.has_moved()
+    for sender in (ends.client, ends.upstream):
+        sender.sendall(b"x")
+        ends.settle()
+        assert ends.tunnel.has_moved()
+        assert not ends.tunnel.has_moved()
 
 
 def test_a_full_pipe_of_a_closed_tunnel_is_not_reused(stack: ExitStack) -> None:
@@ -339,7 +389,10 @@ def undelivered(end: socket.socket) -> int:
 
 
 def test_keep_alive_is_enabled_on_both_sides(ends: TunnelEnds) -> None:
+    ends.streams[1].enable_keepalive()  # After a slow response of the next hop.
+    before = ends.tunnel.has_keepalive
     ends.tunnel.enable_keepalive()
+    assert (before, ends.tunnel.has_keepalive) == (False, True)
     for stream in ends.streams:
         assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60

@@ -1,6 +1,7 @@
 """Tests for trayproxy.engine.forward.attempts: the next attempt after each answer of the desk."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.engine.wire import get
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Offer
-from trayproxy.desk.credentials import Outcome
+from trayproxy.desk.credentials import Outcome, PendingRequest
 from trayproxy.engine.error_pages import RequestRefusedError
 from trayproxy.engine.forward.attempts import Attempts
 from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthChallenge
@@ -21,9 +22,10 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.heads import find_head
 from trayproxy.http.request import parse_request
-from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.test", 3128))
+SOCKS = Upstream("socks.test", 1080, ProxyScheme.SOCKS5)
 BASIC = Challenge("basic", params=(("realm", "corp"),))
 OFFER = Offer(Basic(), BASIC)
 URL = b"http://origin.test/"
@@ -35,11 +37,17 @@ class AnsweringBroker(FakeBroker):
 
     Attributes:
         outcome: The answer.
+        pending: The request of each challenge.
     """
 
     outcome: Outcome = None
 
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.pending: list[PendingRequest] = []
+
     def challenged(self, *arguments: Any, **keywords: Any) -> "asyncio.Future[Outcome]":
+        self.pending.append(arguments[3])
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         future.set_result(self.outcome)
         return future
@@ -54,13 +62,13 @@ class Choice:
         known: The login known to the desk.
     """
 
-    def __init__(self, octets: bytes = b"") -> None:
+    def __init__(self, octets: bytes = b"", profile: Profile = OFFICE) -> None:
         end = find_head(octets or get(URL))
         assert end is not None
         request = parse_request((octets or get(URL))[:end])
         self.broker = AnsweringBroker(LOGIN, schemes=(Basic(),), is_known=True)
         self._sites = ExemptSites()
-        self._route, self._site = Route.via_profile(OFFICE), request.target.authority
+        self._route, self._site = Route.via_profile(profile), request.target.authority
         client = SimpleNamespace(
             getsockname=lambda: ("127.0.0.1", 3128), getpeername=lambda: ("127.0.0.1", 50000)
         )
@@ -102,11 +110,44 @@ def test_the_first_attempt_for_an_exempt_site_withholds_the_login_r_086() -> Non
     assert choice.attempts.unchallenged() == Attempt(None, withheld=choice.known)
 
 
-@pytest.mark.parametrize("octets", [b"Content-Length: %d" % (MAX_IN_MEMORY + 1), CHUNKED])
-def test_unrepeatable_content_carries_the_login_to_an_exempt_site_too_r_086(octets: bytes) -> None:
-    choice = Choice(b"POST %b HTTP/1.1\r\nHost: origin.test\r\n%b\r\n\r\n" % (URL, octets))
+@pytest.mark.parametrize(
+    ("framing", "withholds"),
+    [
+        (b"Content-Length: %d" % MAX_IN_MEMORY, True),
+        (b"Content-Length: %d" % (MAX_IN_MEMORY + 1), False),
+        (CHUNKED, False),
+    ],
+)
+def test_unrepeatable_content_carries_the_login_to_an_exempt_site_too_r_086(
+    framing: bytes, withholds: bool
+) -> None:
+    choice = Choice(b"POST %b HTTP/1.1\r\nHost: origin.test\r\n%b\r\n\r\n" % (URL, framing))
     choice.exempt_site()
+    withheld = Attempt(None, withheld=choice.known)
+    assert choice.attempts.unchallenged() == (withheld if withholds else Attempt(choice.known))
+
+
+def test_the_login_of_a_socks_server_is_never_withheld() -> None:
+    """It is sent before the request, so the site does not matter."""
+    choice = Choice(profile=replace(OFFICE, upstream=SOCKS))
+    choice.exempt_site()
+    assert choice.known is not None
     assert choice.attempts.unchallenged() == Attempt(choice.known)
+
+
+def test_a_profile_without_sign_in_uses_no_known_login() -> None:
+    choice = Choice(profile=replace(OFFICE, sign_in=SignIn.NONE))
+    assert choice.known is not None
+    assert choice.attempts.unchallenged() == Attempt(None)
+
+
+def test_all_challenges_of_a_request_are_one_pending_request() -> None:
+    choice = Choice()
+    for _ in range(2):
+        choice.after(choice.known)
+    first, second = choice.broker.pending
+    assert first is second
+    assert first.connection == (("127.0.0.1", 3128), ("127.0.0.1", 50000))
 
 
 def test_a_request_is_sent_without_a_login_on_a_new_connection_if_the_desk_has_none() -> None:

@@ -1,5 +1,9 @@
 """Which responses prove that a proxy accepted the login in their request."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +12,7 @@ from tests.engine.fakes import LOGIN, FakeBroker
 from tests.engine.wire import connect, get
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.scheme import Offer
+from trayproxy.desk.broker import Accepted, Report, Unproved
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.proxy_auth.challenge_detection import (
@@ -16,6 +21,7 @@ from trayproxy.engine.proxy_auth.challenge_detection import (
     captive_portal_url,
     evidence,
     has_reached_site,
+    report_evidence,
 )
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.request import parse_request
@@ -204,6 +210,50 @@ def test_the_number_of_remembered_servers_is_limited() -> None:
         assert sum(remembered) <= 64
 
 
+@pytest.mark.parametrize("verb", ["upload_cut_off", "kept_open"])
+def test_each_upstream_has_its_own_record_and_their_number_is_limited(verb: str) -> None:
+    detector = ChallengeDetector()
+    note = getattr(detector, f"note_{verb}")
+    has = detector.take_upload_cut_off if verb == "upload_cut_off" else detector.was_kept_open
+    note(None)
+    assert not has(None)
+    upstreams = [UpstreamId(f"profile-{number}", "http://proxy.test:1") for number in range(65)]
+    assert not any(map(has, upstreams))
+    for upstream_id in upstreams:
+        note(upstream_id)
+    assert [has(upstream_id) for upstream_id in upstreams] == [True] * 64 + [False]
+    is_kept = verb == "kept_open"  # The record of an upload is cleared by its use.
+    assert [has(upstream_id) for upstream_id in upstreams] == [is_kept] * 64 + [False]
+
+
+# --- reports to the desk ---
+
+
+@pytest.mark.parametrize(
+    ("status", "on_trial", "permit", "expected"),
+    [
+        (200, False, 0, Accepted("site.test:80")),
+        (200, True, 0, Accepted("site.test:80")),
+        (404, False, 0, Accepted("site.test:80")),
+        (404, False, 1, Accepted("site.test:80")),
+        (404, True, 0, Unproved("site.test:80", is_doubtful=False)),
+        (403, False, 0, None),
+        (403, False, 1, Unproved("site.test:80", is_doubtful=True)),
+        (403, True, 0, Unproved("site.test:80", is_doubtful=True)),
+    ],
+)
+@pytest.mark.parametrize("is_recent", [False, True])
+def test_evidence_is_reported_about_a_login_not_accepted_recently(
+    status: int, on_trial: bool, permit: int, expected: Report | None, is_recent: bool
+) -> None:
+    reports: list[tuple[Credentials, Report]] = []
+    broker: Any = SimpleNamespace(report=lambda *report: reports.append(report))
+    carried = replace(credentials_in("r"), permit=permit)
+    carried.acceptance.is_recent = is_recent
+    report_evidence(broker, carried, parse_request(GET), response(status), on_trial=on_trial)
+    assert reports == ([] if is_recent or expected is None else [(carried, expected)])
+
+
 # --- captive portals ---
 
 
@@ -234,6 +284,11 @@ def test_a_too_long_url_is_not_opened() -> None:
     assert portal_of(302, b"Location: " + longest + b"x", request=CONNECT) == ""
 
 
+def test_a_511_to_a_request_without_a_host_names_a_page_without_encryption() -> None:
+    options = b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert portal_of(511, request=options) == "http://example.com/"
+
+
 def test_a_redirect_to_connect_names_a_captive_portal() -> None:
     portal = b"Location: http://portal.test/"
     assert portal_of(302, portal, request=CONNECT) == "http://portal.test/"
@@ -251,11 +306,11 @@ def test_a_redirect_to_connect_names_a_captive_portal() -> None:
         b"https://[x/",
         b"http://p\xf6rtal.test/",
         b"http://" + b"x" * 3000,
+        b"http:///login",
+        b"http://portal.test/a b",
+        b"http://portal.test/a\tb",
     ],
 )
 def test_an_unsafe_url_is_not_opened(location: bytes) -> None:
     assert portal_of(307, b"Location: " + location, request=CONNECT) == ""
     assert portal_of(511, b"Location: " + location) == "http://site.test/"
-
-
-# --- in the engine ---

@@ -52,13 +52,16 @@ def test_a_dead_upstream_is_not_chosen_for_a_while(
     failover: Failover, route: Route, clock: FakeClock
 ) -> None:
     failover.mark_dead(FIRST)
+    assert failover.is_dead(route)
+    assert not failover.is_dead(route.fallbacks[0])
     assert chosen(failover, route) == SECOND
-    clock.now += 29.9
+    clock.now += 29.5
     assert chosen(failover, route) == SECOND
     failover.mark_dead(SECOND)
     assert chosen(failover, route) == THIRD
-    clock.now += 0.2
+    clock.now += 0.5
     assert chosen(failover, route) == FIRST
+    assert failover.is_dead(route)
 
 
 def test_a_single_request_tries_a_dead_upstream_again(
@@ -78,7 +81,9 @@ def test_after_an_unfinished_try_another_request_tries(
     failover.mark_dead(FIRST)
     clock.now += 31
     assert chosen(failover, route) == FIRST
-    clock.now += LIMITS.connect_total_s + 0.1
+    clock.now += LIMITS.connect_total_s - 0.5
+    assert chosen(failover, route) == SECOND
+    clock.now += 0.5
     assert chosen(failover, route) == FIRST
 
 
@@ -102,6 +107,21 @@ def test_simultaneous_failures_count_once(
     for _ in range(50):
         failover.mark_dead(FIRST)
     clock.now += 31
+    assert chosen(failover, route) == FIRST
+
+
+@pytest.mark.parametrize(("seconds", "pause"), [(29.5, 30), (30.0, 90)])
+def test_a_failure_counts_again_after_the_pause_of_the_last_failure(
+    failover: Failover, route: Route, clock: FakeClock, seconds: float, pause: float
+) -> None:
+    """A request may have been waiting for the upstream since before the pause."""
+    begin = clock.now
+    failover.mark_dead(FIRST)
+    clock.now += seconds
+    failover.mark_dead(FIRST)
+    clock.now = begin + pause - 0.5
+    assert chosen(failover, route) == SECOND
+    clock.now = begin + pause
     assert chosen(failover, route) == FIRST
 
 

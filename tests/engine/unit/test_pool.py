@@ -3,6 +3,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from threading import Event
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -173,6 +174,91 @@ def test_put_closes_a_connection_above_the_limit_per_key(pool: Pool, stack: Exit
     for pair in pairs:
         pool.put(pair.connection)
     assert [pair.is_closed for pair in pairs] == [False] * MAX_IDLE_PER_KEY + [True]
+
+
+class FakeLoop:
+    """The part of an event loop that the pool uses, with a clock of the test.
+
+    Attributes:
+        now: The time.
+        timers: The delays and the callbacks of all timers.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> SimpleNamespace:
+        self.timers.append((delay_s, callback))
+        return SimpleNamespace(cancel=lambda: None)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
+    """A loop with a clock of the test; a connection counts as recently used for half a second."""
+    monkeypatch.setattr("trayproxy.engine.upstream.pool.RECENT_USE_S", 0.5)
+    return FakeLoop()
+
+
+@pytest.mark.parametrize(("pause_s", "checks"), [(0.0, 1), (0.5, 1), (0.75, 2)])
+@pytest.mark.parametrize("by", ["is_current", "check_for_suspend"])
+def test_a_suspend_is_checked_again_after_a_moment(
+    poller: Poller, fake: FakeLoop, pause_s: float, checks: int, by: str
+) -> None:
+    made: list[float] = []
+    loop = cast(asyncio.AbstractEventLoop, fake)
+    pool = Pool(loop, EngineLimits(), poller, lambda: made.append(fake.now))
+    pool.check_for_suspend()
+    assert pool.is_current(KEY)
+    fake.now += pause_s
+    for _ in range(2):
+        pool.is_current(KEY) if by == "is_current" else pool.check_for_suspend()
+    assert made == [1000.0, fake.now][:checks]
+
+
+@pytest.mark.parametrize(("pause_s", "is_taken"), [(0.25, True), (0.5, False)])
+def test_only_a_recently_used_connection_is_taken_without_reading_its_socket(
+    stack: ExitStack, fake: FakeLoop, pause_s: float, is_taken: bool
+) -> None:
+    poller = SimpleNamespace(
+        register=lambda *arguments: None,
+        discard=lambda descriptor: None,
+        may_be_ready=lambda descriptor: False,
+    )
+    pool = Pool(cast(asyncio.AbstractEventLoop, fake), EngineLimits(), cast(Poller, poller))
+    pair = ConnectionPair(stack)
+    pool.put(pair.connection)
+    pair.far.send(b"unasked")
+    fake.now += pause_s
+    assert (pool.take(KEY) is not None) is is_taken
+
+
+def test_an_idle_connection_is_closed_exactly_at_its_limit(
+    poller: Poller, stack: ExitStack, fake: FakeLoop
+) -> None:
+    pool = Pool(cast(asyncio.AbstractEventLoop, fake), EngineLimits(), poller)
+    first, second = ConnectionPair(stack), ConnectionPair(stack)
+    pool.put(first.connection)
+    fake.now += 1.0
+    pool.put(second.connection)
+    [(delay_s, close_expired)] = fake.timers
+    assert delay_s == EngineLimits().idle_upstream_s
+    fake.now = 1000.0 + delay_s
+    close_expired()
+    assert (first.is_closed, second.is_closed) == (True, False)
+    fake.now += 1.0
+    fake.timers[1][1]()
+    assert second.is_closed
+    assert len(fake.timers) == 2  # An empty pool has no timer.
+    pool.put(ConnectionPair(stack).connection)
+    assert len(fake.timers) == 3
+    pool.clear()
+    pool.put(ConnectionPair(stack, KEY._replace(epoch=1)).connection)
+    assert len(fake.timers) == 4
+    pool.clear()
 
 
 def test_clear_closes_all_connections(pool: Pool, stack: ExitStack) -> None:

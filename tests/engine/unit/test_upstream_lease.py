@@ -1,0 +1,296 @@
+"""The choice of the connection of a request, without sockets."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.engine.fakes import LOGIN, FakeBroker
+from tests.engine.schemes import ntlm_like_scheme
+from tests.engine.wire import connect, get
+from trayproxy.auth.basic import Basic
+from trayproxy.auth.scheme import Offer, Scheme
+from trayproxy.desk.credentials import Credentials
+from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
+from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
+from trayproxy.engine.upstream.route import Route
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.request import parse_request
+from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
+
+FIRST, SECOND = Upstream("first.test", 3128), Upstream("second.test", 3128)
+HTTP = Route.via_profile(Profile("office", "Office", FIRST, fallbacks=(SECOND,)))
+SINGLE = Route.via_profile(Profile("office", "Office", FIRST))
+SOCKS = Route.via_profile(
+    Profile("office", "Office", Upstream("socks.test", 1080, ProxyScheme.SOCKS5))
+)
+DIRECT = Route.direct()
+GET, CONNECT = get(b"http://origin.test/"), connect(b"origin.test:443")
+
+
+class FakeStream:
+    """A stream to the next hop, quiet or closed by the next hop."""
+
+    descriptor = 7
+
+    def __init__(self, *, is_quiet: bool = True) -> None:
+        self._is_quiet = is_quiet
+        self.is_closed = False
+
+    def is_quiet(self) -> bool:
+        return self._is_quiet
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def connection(key: PoolKey, *, is_quiet: bool = True) -> UpstreamConnection:
+    return UpstreamConnection(cast(SocketStream, FakeStream(is_quiet=is_quiet)), key)
+
+
+class FakeDownstream:
+    """The client side of a request."""
+
+    connecting = None
+
+    def __init__(self, context: object) -> None:
+        self.context = context
+        self.upstream: UpstreamConnection | None = None
+
+    def release(self, descriptor: int) -> None: ...
+
+    def drop_connecting(self) -> None: ...
+
+    forget_connecting = drop_connecting
+
+    def use_upstream(self, upstream: UpstreamConnection) -> None:
+        self.upstream = upstream
+
+    def take_upstream(self) -> UpstreamConnection | None:
+        taken, self.upstream = self.upstream, None
+        return taken
+
+
+class LeaseScenario:
+    """A lease, and everything it uses.
+
+    Attributes:
+        lease: The lease.
+        downstream: The client side, with the connection in use.
+        pooled: The idle connections of the pool, by their keys.
+        events: The calls of the failover and of the preconnector.
+        connects: The number of new connections.
+    """
+
+    def __init__(
+        self, route: Route = HTTP, octets: bytes = GET, preferred: Route | None = None
+    ) -> None:
+        self.pooled: dict[PoolKey, UpstreamConnection] = {}
+        self.events: list[tuple[str, object]] = []
+        self.connects = 0
+
+        async def open_stream(request: object) -> FakeStream:
+            self.connects += 1
+            return FakeStream()
+
+        def recording(name: str) -> Any:
+            return lambda *arguments: self.events.append((name, arguments[0]))
+
+        pool = SimpleNamespace(
+            epoch=3,
+            check_for_suspend=lambda: None,
+            take=lambda key: self.pooled.pop(key, None),
+            put=lambda put: self.pooled.__setitem__(put.key, put),
+        )
+        context = SimpleNamespace(
+            pool=pool,
+            connector=SimpleNamespace(open=open_stream),
+            failover=SimpleNamespace(
+                mark_alive=recording("alive"), mark_silent=recording("silent")
+            ),
+            observer=SimpleNamespace(reached=recording("reached")),
+        )
+        downstream: Any = FakeDownstream(context)
+        self.downstream = downstream
+        preconnects = SimpleNamespace(
+            demand_started=recording("started"),
+            demand_ended=recording("ended"),
+            preconnect_used=recording("used"),
+        )
+        auth: Any = SimpleNamespace(preconnects=preconnects)
+        request = parse_request(octets)
+        self.lease = UpstreamLease(downstream, auth, request, preferred or route, route)
+        name = route.connection_name(request.target.authority)
+        self.bare = PoolKey(name, epoch=3)
+
+    def key(self, credentials: Credentials, *, is_authenticated: bool = False) -> PoolKey:
+        """Return the key of the connections for a request with these credentials."""
+        key = PoolKey(self.bare.url, "office", credentials.generation, 3)
+        return key._replace(authenticated_as=credentials.login_id) if is_authenticated else key
+
+    def obtain(self, credentials: Credentials | None, **choices: bool) -> UpstreamConnection:
+        """Return the connection for a request with these credentials."""
+        parts = {"fresh": False, **choices}
+        coroutine = self.lease.obtain_connection(credentials, **parts)  # type: ignore[arg-type]
+        with pytest.raises(StopIteration) as result:
+            coroutine.send(None)
+        found: UpstreamConnection = result.value.value
+        return found
+
+
+def credentials_of(scheme: Scheme, route: Route = HTTP) -> Credentials:
+    """Return credentials for a scheme."""
+    assert route.upstream_id is not None
+    offer = Offer(scheme, Challenge(scheme.name))
+    return FakeBroker(LOGIN).answer_with(route.upstream_id, offer, LOGIN)
+
+
+BASIC, NTLM = credentials_of(Basic()), credentials_of(ntlm_like_scheme())
+KEYS = ["bare", "login", "authenticated", "other"]
+
+
+def key_of(kind: str, scenario: LeaseScenario, credentials: Credentials | None) -> PoolKey:
+    """Return the key of a kind of connection."""
+    if kind == "other" or (credentials is None and kind != "bare"):
+        return PoolKey("http://other.test:1", epoch=3)
+    if kind == "bare" or credentials is None:
+        return scenario.bare
+    return scenario.key(credentials, is_authenticated=kind == "authenticated")
+
+
+@pytest.mark.parametrize(
+    ("route", "credentials", "reused"),
+    [
+        (HTTP, None, {"bare"}),
+        (HTTP, BASIC, {"bare", "login", "authenticated"}),
+        (HTTP, NTLM, {"bare", "login", "authenticated"}),
+        (SOCKS, credentials_of(Basic(), SOCKS), {"login"}),
+    ],
+    ids=["no login", "basic", "ntlm", "socks"],
+)
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("state", ["quiet", "closed", "fresh"])
+def test_the_connection_in_use_carries_the_next_message_if_its_key_allows(
+    route: Route, credentials: Credentials | None, reused: set[str], kind: str, state: str
+) -> None:
+    scenario = LeaseScenario(route)
+    key = key_of(kind, scenario, credentials)
+    current = scenario.downstream.upstream = connection(key, is_quiet=state != "closed")
+    found = scenario.obtain(credentials, fresh=state == "fresh")
+    is_reused = kind in reused and state == "quiet"
+    assert (found is current, scenario.connects) == ((True, 0) if is_reused else (False, 1))
+    if not is_reused:
+        # The connection in use goes back to the pool unless it is closed.
+        assert (current in scenario.pooled.values()) is (state != "closed")
+
+
+@pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize(
+    ("credentials", "for_get", "for_connect"),
+    [
+        (None, {"bare"}, set[str]()),
+        (BASIC, {"bare", "login"}, set[str]()),
+        (NTLM, {"bare", "login", "authenticated"}, {"authenticated"}),
+    ],
+    ids=["no login", "basic", "ntlm"],
+)
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"fresh": True}, {"on_trial": True}, {"on_trial": True, "challenge_first": True}],
+    ids=["", "fresh", "on trial", "challenge first"],
+)
+def test_an_idle_connection_is_taken_if_its_key_and_the_attempt_allow(
+    octets: bytes,
+    kind: str,
+    credentials: Credentials | None,
+    for_get: set[str],
+    for_connect: set[str],
+    choices: dict[str, bool],
+) -> None:
+    """A tunnel would consume an idle connection, unless the tunnel needs its authentication."""
+    scenario = LeaseScenario(octets=octets)
+    key = key_of(kind, scenario, credentials)
+    idle = scenario.pooled[key] = connection(key)
+    found = scenario.obtain(credentials, **choices)
+    is_allowed = choices in ({}, {"on_trial": True, "challenge_first": True})
+    suitable = for_get if octets is GET or "challenge_first" in choices else for_connect
+    is_taken = is_allowed and kind in suitable
+    assert (found is idle, scenario.connects) == ((True, 0) if is_taken else (False, 1))
+    scenario.lease.end_authentication()
+    is_used = is_taken and credentials is NTLM and kind == "authenticated"
+    assert scenario.events == ([("used", key)] if is_used else [])
+
+
+@pytest.mark.parametrize(
+    ("route", "credentials", "kind", "kept"),
+    [
+        (HTTP, None, "bare", None),
+        (HTTP, BASIC, "login", BASIC),
+        (HTTP, NTLM, "bare", None),
+        (HTTP, NTLM, "authenticated", NTLM),
+    ],
+)
+def test_a_connection_in_use_has_the_route_and_the_reusable_credentials_of_its_request(
+    route: Route, credentials: Credentials | None, kind: str, kept: Credentials | None
+) -> None:
+    scenario = LeaseScenario(route)
+    key = key_of(kind, scenario, credentials)
+    scenario.pooled[key] = connection(key)
+    route.activity.responses += 5
+    found = scenario.obtain(credentials)
+    assert (found.route, found.credentials) == (route, kept)
+    is_bare = credentials is None or kind == "authenticated"
+    assert found.key == (key if is_bare or credentials is None else scenario.key(credentials))
+    assert found.is_upstream_silent
+    # Responses to other messages of the same request do not count as silence.
+    route.activity.responses += 1
+    assert not scenario.obtain(credentials).is_upstream_silent
+
+
+@pytest.mark.parametrize("responses", [0, 1])
+@pytest.mark.parametrize(
+    ("route", "preferred", "is_marked"),
+    [
+        (HTTP, HTTP, True),
+        (HTTP.fallbacks[0], HTTP, True),
+        (SINGLE, SINGLE, False),
+        (DIRECT, HTTP, False),
+    ],
+    ids=["first", "fallback", "without a fallback", "direct"],
+)
+def test_only_the_first_response_of_a_connection_marks_its_upstream_as_alive(
+    route: Route, preferred: Route, is_marked: bool, responses: int
+) -> None:
+    """An upstream may be dead to new connections, and answer on old connections."""
+    scenario = LeaseScenario(route, preferred=preferred)
+    upstream = connection(scenario.bare)
+    upstream.response_count = responses
+    before = route.activity.responses
+    scenario.lease.record_response(upstream)
+    alive = [("alive", route.upstream)] if is_marked and not responses else []
+    assert scenario.events == [*alive, ("reached", route)]
+    assert (upstream.response_count, route.activity.responses) == (responses + 1, before + 1)
+    scenario.events.clear()
+    scenario.lease.record_silence()
+    assert scenario.events == ([("silent", route.upstream)] if is_marked else [])
+
+
+@pytest.mark.parametrize("current", [None, "login", "authenticated"])
+def test_the_demand_for_an_authenticated_connection_is_registered_once(
+    current: str | None,
+) -> None:
+    scenario = LeaseScenario()
+    key = scenario.key(NTLM, is_authenticated=True)
+    if current is not None:
+        scenario.downstream.upstream = connection(key_of(current, scenario, NTLM))
+    events: Sequence[tuple[str, object]] = []
+    if current != "authenticated":
+        events = [("started", key), ("ended", key)]
+    for _ in range(2):
+        scenario.lease.register_demand(NTLM)
+    for _ in range(2):
+        scenario.lease.end_authentication()
+    assert scenario.events == events
