@@ -6,8 +6,10 @@ from contextlib import ExitStack
 import pytest
 
 from tests.engine.fakes import LOGIN, FakeBroker, office
+from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.recorder import Recorder
 from tests.engine.running import FASTEST_LOOP, LOOPS, NewLoop, Running
+from tests.engine.schemes import ntlm_like_scheme
 from tests.engine.wire import ProxyClient
 from tests.support.scripted_upstream import Script, ScriptedUpstream
 from trayproxy.engine.limits import EngineLimits
@@ -17,8 +19,17 @@ from trayproxy.profiles.profile import Profile
 Start = Callable[..., Running]
 """Starts an engine; see `Running`."""
 
-Connect = Callable[[], ProxyClient]
-"""Connects a client to the engine."""
+MakeUpstream = Callable[..., ScriptedUpstream]
+"""Starts a scripted upstream; see `ScriptedUpstream`."""
+
+StartScripted = Callable[..., tuple[Running, ScriptedUpstream]]
+"""Starts an engine in front of a scripted upstream."""
+
+Serve = Callable[..., tuple[ProxyClient, ScriptedUpstream]]
+"""Connects a client to an engine in front of a scripted upstream."""
+
+StartNtlm = Callable[..., tuple[Running, NtlmUpstream]]
+"""Starts an engine in front of an upstream with NTLM-like handshakes; see `NtlmBehaviour`."""
 
 
 @pytest.fixture
@@ -97,13 +108,43 @@ def client(engine: Running, stack: ExitStack) -> ProxyClient:
 
 
 @pytest.fixture
-def script(stack: ExitStack) -> Callable[..., ScriptedUpstream]:
+def script(stack: ExitStack) -> MakeUpstream:
     """Starts scripted upstreams."""
 
     def script(*scripts: Script) -> ScriptedUpstream:
         return stack.enter_context(ScriptedUpstream(*scripts))
 
     return script
+
+
+@pytest.fixture
+def start_scripted(start: Start, script: MakeUpstream) -> StartScripted:
+    def start_scripted(*scripts: Script, **parts: object) -> tuple[Running, ScriptedUpstream]:
+        upstream = script(*scripts)
+        return start(office(upstream.port), **parts), upstream
+
+    return start_scripted
+
+
+@pytest.fixture
+def serve(start_scripted: StartScripted, stack: ExitStack) -> Serve:
+    def serve(*scripts: Script, **parts: object) -> tuple[ProxyClient, ScriptedUpstream]:
+        engine, upstream = start_scripted(*scripts, **parts)
+        return stack.enter_context(engine.connect()), upstream
+
+    return serve
+
+
+@pytest.fixture
+def start_ntlm(start: Start, stack: ExitStack) -> StartNtlm:
+    def start_ntlm(
+        desk: FakeBroker | None = None, limits: EngineLimits | None = None, **behaviour: object
+    ) -> tuple[Running, NtlmUpstream]:
+        upstream = stack.enter_context(NtlmUpstream(NtlmBehaviour(**behaviour)))  # type: ignore[arg-type]
+        desk = desk or FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),))
+        return start(office(upstream.port), desk, limits), upstream
+
+    return start_ntlm
 
 
 @pytest.fixture

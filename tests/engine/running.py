@@ -181,6 +181,17 @@ class Running(Closeable):
         pool = self.engine.context.pool
         self.until(lambda: not pool.idle_connections(), "the end of the idle connections")
 
+    # --- clients ---
+
+    def until_clients_left(self) -> None:
+        """Wait until no client is connected."""
+        self.until(lambda: not self.engine.executor.works, "the end of all connections")
+
+    def until_withdrawn(self) -> None:
+        """Wait until the first request at the desk is withdrawn."""
+        requests = self.desk.challenged_requests
+        self.until(lambda: requests[0].future.cancelled(), "the end of the turn")
+
     # --- resources ---
 
     def connect(self) -> ProxyClient:
@@ -189,7 +200,7 @@ class Running(Closeable):
 
     def settle(self) -> None:
         """Wait until no client is connected, then close idle connections."""
-        self.until(lambda: not self.engine.executor.works, "the end of all connections")
+        self.until_clients_left()
         self.call(self._let_go)
 
     def _let_go(self) -> None:

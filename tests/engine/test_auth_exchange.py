@@ -16,9 +16,8 @@ from time import monotonic
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Serve, Start, StartNtlm, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
-from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.schemes import (
@@ -54,19 +53,6 @@ GET = get(URL)
 CONNECT = connect(b"origin.test:443")
 BASIC = challenge('Basic realm="corp"')
 
-StartScripted = Callable[..., ScriptedUpstream]
-StartNtlm = Callable[..., NtlmUpstream]
-
-
-@pytest.fixture
-def start_ntlm(stack: ExitStack) -> StartNtlm:
-    """Return a function to start upstreams with NTLM-like handshakes."""
-
-    def start_ntlm(**behaviour: object) -> NtlmUpstream:
-        return stack.enter_context(NtlmUpstream(NtlmBehaviour(**behaviour)))  # type: ignore[arg-type]
-
-    return start_ntlm
-
 
 def desk_for(*schemes: ScriptedScheme | Basic, is_known: bool = False) -> FakeBroker:
     """Return a desk with these schemes, or with the NTLM-like scheme."""
@@ -81,15 +67,39 @@ def tunnel(client: ProxyClient) -> None:
     assert client.take(8) == b"through?"
 
 
+class SignInServer:
+    """A sign-in server, responding only after a call of `answer`."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.received_request = Event()
+        self._may_respond = Event()
+        stack.callback(self._may_respond.set)
+
+    def scheme(self) -> ScriptedScheme:
+        return ScriptedScheme((TYPE_1, TYPE_3, REJECTED), blocks=True, before_step=self._wait)
+
+    def answer(self) -> None:
+        self._may_respond.set()
+
+    def _wait(self) -> None:
+        self.received_request.set()
+        self._may_respond.wait()
+
+
+@pytest.fixture
+def server(stack: ExitStack) -> SignInServer:
+    return SignInServer(stack)
+
+
 # --- legs ---
 
 
 def test_large_chunked_content_is_sent_complete_with_the_last_leg_r_125(
-    start: Start, start_ntlm: StartNtlm
+    start_ntlm: StartNtlm,
 ) -> None:
-    upstream = start_ntlm()
+    engine, upstream = start_ntlm()
     length = 3 << 20
-    with start(office(upstream.port), desk_for()).connect() as client:
+    with engine.connect() as client:
         client.send(get(URL, b"Transfer-Encoding: chunked", method=b"POST"))
         for piece in octets(length):
             client.send(b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -99,11 +109,9 @@ def test_large_chunked_content_is_sent_complete_with_the_last_leg_r_125(
     assert sha256(upstream.requests[-1].body).digest() == sha256(b"".join(octets(length))).digest()
 
 
-def test_only_the_last_leg_expects_a_100_for_the_client_r_064(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    with start(office(upstream.port), desk_for(is_known=True)).connect() as client:
+def test_only_the_last_leg_expects_a_100_for_the_client_r_064(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(desk_for(is_known=True))
+    with engine.connect() as client:
         assert client.ask(GET).status == 200
         client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
         while b" 100 Continue" not in client.octets:
@@ -116,18 +124,18 @@ def test_only_the_last_leg_expects_a_100_for_the_client_r_064(
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "known"])
 @pytest.mark.parametrize("length", [5, 5_000, 200_000])
 def test_a_407_to_head_may_have_content_during_a_handshake(
-    start: Start, start_ntlm: StartNtlm, length: int, is_known: bool
+    start_ntlm: StartNtlm, length: int, is_known: bool
 ) -> None:
-    upstream = start_ntlm(sends_body_to_head=True, refusal_body=b"<" * length)
-    with start(office(upstream.port), desk_for(is_known=is_known)).connect() as client:
+    engine, upstream = start_ntlm(
+        desk_for(is_known=is_known), sends_body_to_head=True, refusal_body=b"<" * length
+    )
+    with engine.connect() as client:
         assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
         assert client.ask(GET).body == b"ok"
     assert [message for _, _, message in upstream.messages][-3:] == ["type 1", "type 3", "none"]
 
 
-def test_the_content_of_a_407_to_head_may_arrive_late_and_in_chunks(
-    start: Start, script: StartScripted
-) -> None:
+def test_the_content_of_a_407_to_head_may_arrive_late_and_in_chunks(serve: Serve) -> None:
     def play(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM dHdv\r\n")
@@ -138,8 +146,8 @@ def test_the_content_of_a_407_to_head_may_arrive_late_and_in_chunks(
         peer.send(OK.replace(b"HT", b"", 1).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
         peer.read_all()
 
-    with start(office(script(play).port), desk_for(is_known=True)).connect() as client:
-        assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
+    client, _ = serve(play, desk=desk_for(is_known=True))
+    assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
 
 
 # --- proxies that close the connection after a 407 without announcing it ---
@@ -191,11 +199,11 @@ class ClosingUpstream:
     "octets", [GET, CONNECT, post(URL, b"content")], ids=["get", "connect", "post"]
 )
 def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
-    start: Start, script: StartScripted, octets: bytes, challenged: str, is_late: bool
+    start_scripted: StartScripted, octets: bytes, challenged: str, is_late: bool
 ) -> None:
     upstream, method = ClosingUpstream(challenged, is_late=is_late), octets.partition(b" ")[0]
     desk = FakeBroker(LOGIN, schemes=(CHALLENGES[challenged](),))
-    engine = start(office(script(upstream.play).port), desk)
+    engine, _ = start_scripted(upstream.play, desk=desk)
     with engine.connect() as client:
         client.send(octets)
         reply = client.reply(method)
@@ -210,7 +218,7 @@ def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
     ids=["basic", "ntlm"],
 )
 def test_a_login_answered_with_resets_is_sent_at_most_twice(
-    start: Start, script: StartScripted, scheme: Basic | ScriptedScheme, challenged: str, most: int
+    start_scripted: StartScripted, scheme: Basic | ScriptedScheme, challenged: str, most: int
 ) -> None:
     """After a reset it is unknown whether the upstream has read the login."""
     carried: list[bytes] = []
@@ -224,7 +232,7 @@ def test_a_login_answered_with_resets_is_sent_at_most_twice(
                 return
             peer.send(challenge("NTLM dHdv" if b"NTLM b25l" in head else challenged))
 
-    engine = start(office(script(play).port), desk_for(scheme))
+    engine, _ = start_scripted(play, desk=desk_for(scheme))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     assert len(carried) <= most
@@ -234,36 +242,27 @@ def test_a_login_answered_with_resets_is_sent_at_most_twice(
 # --- authenticated connections ---
 
 
-def test_a_tunnel_uses_an_idle_authenticated_connection(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), desk_for())
+def test_a_tunnel_uses_an_idle_authenticated_connection(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm()
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     with engine.connect() as client:
         tunnel(client)
     assert upstream.messages[-1] == (1, "CONNECT", "none")
 
 
-def test_the_next_client_uses_the_authenticated_connection(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), desk_for())
+def test_the_next_client_uses_the_authenticated_connection(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm()
     for _ in range(3):
         with engine.connect() as client:
             assert client.ask(GET).status == 200
-        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+        engine.until_clients_left()
     assert upstream.messages[3:] == [(1, "GET", "none")] * 2
 
 
-def test_an_authenticated_connection_serves_no_other_login_r_121(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), desk_for())
+def test_an_authenticated_connection_serves_no_other_login_r_121(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm()
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         engine.call(lambda: engine.desk.begin(Login("other", "pass")))
@@ -271,11 +270,8 @@ def test_an_authenticated_connection_serves_no_other_login_r_121(
     assert upstream.messages[3:] == [(2, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
 
 
-def test_an_authenticated_connection_serves_no_other_profile_r_121(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), desk_for())
+def test_an_authenticated_connection_serves_no_other_profile_r_121(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm()
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         other = Profile("other", "Other", Upstream("127.0.0.1", upstream.port), SignIn.PASSWORD)
@@ -285,16 +281,12 @@ def test_an_authenticated_connection_serves_no_other_profile_r_121(
 
 
 def test_a_handshake_continues_with_its_upstream_after_a_profile_switch(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, script: MakeUpstream, server: SignInServer
 ) -> None:
     """The request is completed through the old upstream; the next request uses the new upstream
     (F25)."""
-    old, new, server = (
-        start_ntlm(),
-        stack.enter_context(ScriptedUpstream(answering(OK))),
-        SignInServer(stack),
-    )
-    engine = start(office(old.port), desk_for(server.scheme()))
+    new = script(answering(OK))
+    engine, old = start_ntlm(desk_for(server.scheme()))
     with engine.connect() as client:
         client.send(GET)
         assert server.received_request.wait(10)
@@ -323,32 +315,12 @@ def closing(answer: bytes) -> bytes:
 # --- blocking steps ---
 
 
-class SignInServer:
-    """A sign-in server, responding only after a call of `answer`."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.received_request = Event()
-        self._may_respond = Event()
-        stack.callback(self._may_respond.set)
-
-    def scheme(self) -> ScriptedScheme:
-        return ScriptedScheme((TYPE_1, TYPE_3, REJECTED), blocks=True, before_step=self._wait)
-
-    def answer(self) -> None:
-        self._may_respond.set()
-
-    def _wait(self) -> None:
-        self.received_request.set()
-        self._may_respond.wait()
-
-
 def test_only_the_requests_of_the_handshake_wait_for_a_sign_in_server(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, script: MakeUpstream, server: SignInServer
 ) -> None:
-    upstream, server = start_ntlm(), SignInServer(stack)
-    engine = start(office(upstream.port), desk_for(server.scheme()))
+    engine, _ = start_ntlm(desk_for(server.scheme()))
     engine.routes.direct.add("127.0.0.1")
-    elsewhere = stack.enter_context(ScriptedUpstream(answering(OK)))
+    elsewhere = script(answering(OK))
     with engine.connect() as client, engine.connect() as other:
         client.send(GET)
         assert server.received_request.wait(10)
@@ -358,23 +330,20 @@ def test_only_the_requests_of_the_handshake_wait_for_a_sign_in_server(
 
 
 def test_a_client_may_disconnect_while_a_step_blocks(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, server: SignInServer
 ) -> None:
-    upstream, server = start_ntlm(), SignInServer(stack)
-    engine = start(office(upstream.port), desk_for(server.scheme()))
+    engine, _ = start_ntlm(desk_for(server.scheme()))
     with engine.connect() as client:
         client.send(GET)
         assert server.received_request.wait(10)
-    engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
+    engine.until_clients_left()
     assert engine.desk.login_was_sent == [False]
 
 
 def test_a_silent_sign_in_server_is_no_rejection(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, server: SignInServer
 ) -> None:
-    upstream, server = start_ntlm(), SignInServer(stack)
-    desk = desk_for(server.scheme())
-    engine = start(office(upstream.port), desk, EngineLimits(auth_step_s=0.1))
+    engine, _ = start_ntlm(desk_for(server.scheme()), EngineLimits(auth_step_s=0.1))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     verdict = engine.desk.challenged_requests[-1].verdict
@@ -383,10 +352,9 @@ def test_a_silent_sign_in_server_is_no_rejection(
 
 
 def test_more_blocking_steps_than_threads_are_queued(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, stack: ExitStack, server: SignInServer
 ) -> None:
-    upstream, server = start_ntlm(), SignInServer(stack)
-    engine = start(office(upstream.port), desk_for(server.scheme()))
+    engine, upstream = start_ntlm(desk_for(server.scheme()))
     clients = [stack.enter_context(engine.connect()) for _ in range(3 * MAX_THREADS)]
     for client in clients:
         client.send(GET)
@@ -430,10 +398,11 @@ def digest_response(head: bytes, content: bytes) -> str:
 @pytest.mark.parametrize("expects", [False, True], ids=["", "100"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_the_content_is_read_ahead_for_auth_int(
-    start: Start, script: StartScripted, is_known: bool, expects: bool, chunked: bool
+    start_scripted: StartScripted, is_known: bool, expects: bool, chunked: bool
 ) -> None:
-    upstream = script(require_auth_int)
-    engine = start(office(upstream.port), FakeBroker(LOGIN, schemes=(Digest(os.urandom),)))
+    engine, _ = start_scripted(
+        require_auth_int, desk=FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
+    )
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 5"
     fields = (framing, *([b"Expect: 100-continue"] if expects else []))
     pieces = (b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n") if chunked else (b"he", b"llo")
@@ -454,14 +423,15 @@ def test_the_content_is_read_ahead_for_auth_int(
 
 
 def test_an_upstream_may_close_while_content_is_read_ahead(
-    start: Start, script: StartScripted, recorder: Recorder
+    start_scripted: StartScripted, recorder: Recorder
 ) -> None:
     """The idle connection for the request closes while the client still sends content."""
-    upstream = script(require_auth_int)
-    engine = start(office(upstream.port), FakeBroker(LOGIN, schemes=(Digest(os.urandom),)))
+    engine, upstream = start_scripted(
+        require_auth_int, desk=FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
+    )
     with engine.connect() as client:
         assert client.ask(post(URL, b"first"), b"POST").status == 200
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     with engine.connect() as client, engine.connect() as other:
         client.send(get(URL, b"Content-Length: 5", method=b"POST"))
         engine.until_pool_is_empty()
@@ -476,23 +446,21 @@ def test_an_upstream_may_close_while_content_is_read_ahead(
     assert len(upstream.peers) == before + 1
 
 
-def test_missing_content_for_auth_int_is_a_408(start: Start, script: StartScripted) -> None:
-    upstream = script(require_auth_int)
+def test_missing_content_for_auth_int_is_a_408(serve: Serve) -> None:
     desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
     limits = replace(EngineLimits(), body_s=0.2)
-    with start(office(upstream.port), desk, limits=limits).connect() as client:
-        client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
-        assert client.reply(b"POST").status == 408
+    client, _ = serve(require_auth_int, desk=desk, limits=limits)
+    client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
+    assert client.reply(b"POST").status == 408
     assert desk.login_was_sent == [False]
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
 def test_malformed_chunks_for_auth_int_close_the_client_connection(
-    start: Start, script: StartScripted, is_known: bool
+    start_scripted: StartScripted, is_known: bool
 ) -> None:
-    upstream = script(require_auth_int)
     desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    engine = start(office(upstream.port), desk)
+    engine, upstream = start_scripted(require_auth_int, desk=desk)
     with engine.connect() as client:
         if is_known:
             assert client.ask(post(URL, b"first"), b"POST").status == 200
@@ -508,10 +476,9 @@ def test_malformed_chunks_for_auth_int_close_the_client_connection(
 
 
 def test_the_response_timeout_does_not_limit_a_sign_in_server(
-    start: Start, script: StartScripted
+    start_scripted: StartScripted,
 ) -> None:
     closing = challenge("Negotiate").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    upstream = script(answering(challenge("Negotiate"), closing), answering(OK))
     legs = (Leg(b"Negotiate eA=="), Leg(b"Negotiate eQ=="), REJECTED)
     scheme = ScriptedScheme(legs, name="negotiate", binds_connection=False, blocks=True)
     steps, goes_on = [0], Event()
@@ -523,7 +490,12 @@ def test_the_response_timeout_does_not_limit_a_sign_in_server(
 
     scheme.before_step = wait_at_the_second_step
     limits = replace(EngineLimits(), response_head_s=0.1)
-    engine = start(office(upstream.port), desk_for(scheme), limits)
+    engine, _ = start_scripted(
+        answering(challenge("Negotiate"), closing),
+        answering(OK),
+        desk=desk_for(scheme),
+        limits=limits,
+    )
     with engine.connect() as client:
         client.send(GET)
         engine.until(lambda: steps[0] == 2, "the second step")
@@ -534,7 +506,7 @@ def test_the_response_timeout_does_not_limit_a_sign_in_server(
 
 
 def test_a_login_refused_during_a_connect_is_not_sent(
-    start: Start, script: StartScripted, monkeypatch: pytest.MonkeyPatch
+    start: Start, script: MakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The login was refused to another request; this request would cost a second log-on."""
     goes_on, looked_up = Event(), list[str]()
@@ -581,11 +553,10 @@ def test_a_login_refused_during_a_connect_is_not_sent(
 )
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
 def test_malformed_content_for_auth_int_is_a_400_and_is_not_sent(
-    start: Start, script: StartScripted, chunks: bytes, status: int, is_known: bool
+    start_scripted: StartScripted, chunks: bytes, status: int, is_known: bool
 ) -> None:
-    upstream = script(require_auth_int)
     desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    engine = start(office(upstream.port), desk)
+    engine, upstream = start_scripted(require_auth_int, desk=desk)
     with engine.connect() as client:
         if is_known:
             client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"first")
@@ -601,21 +572,18 @@ def test_malformed_content_for_auth_int_is_a_400_and_is_not_sent(
     assert not any(desk.login_was_sent)
 
 
-def test_a_client_may_disconnect_during_content_for_auth_int(
-    start: Start, script: StartScripted
-) -> None:
-    upstream = script(require_auth_int)
+def test_a_client_may_disconnect_during_content_for_auth_int(start_scripted: StartScripted) -> None:
     desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    engine = start(office(upstream.port), desk)
+    engine, _ = start_scripted(require_auth_int, desk=desk)
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
         desk.wait_for_challenged(1)
-    engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
+    engine.until_clients_left()
     assert not any(desk.login_was_sent)
 
 
 def test_a_handshake_over_tls_has_a_channel_binding_r_127(
-    start: Start, script: StartScripted, stack: ExitStack, tmp_path: Path
+    start: Start, script: MakeUpstream, stack: ExitStack, tmp_path: Path
 ) -> None:
     authority = CertificateAuthority(tmp_path)
     certificate = authority.issue("localhost")
@@ -668,11 +636,11 @@ class SlowUpstream:
 
 
 def test_a_changed_password_costs_one_failed_log_on(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     """One log-on, however many programs send the old password at once (T14)."""
     upstream, count = SlowUpstream(stack), 30
-    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, is_known=True))
+    engine, _ = start_scripted(upstream.play, desk=FakeBroker(LOGIN, is_known=True))
     clients = [stack.enter_context(engine.connect()) for _ in range(count)]
     for client in clients:
         client.send(GET)
@@ -686,10 +654,10 @@ def test_a_changed_password_costs_one_failed_log_on(
 
 
 def test_a_right_password_releases_all_requests(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     upstream = SlowUpstream(stack, is_right=True)
-    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, is_known=True))
+    engine, _ = start_scripted(upstream.play, desk=FakeBroker(LOGIN, is_known=True))
     clients = [stack.enter_context(engine.connect()) for _ in range(10)]
     for client in clients:
         client.send(GET)
@@ -700,13 +668,11 @@ def test_a_right_password_releases_all_requests(
 
 
 def test_a_slow_response_does_not_block_other_requests(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     """The desk releases another request after a while, see trayproxy.desk.machine.pacing."""
     upstream = SlowUpstream(stack, is_right=True)
-    engine = start(
-        office(script(upstream.play, answering(OK)).port), FakeBroker(LOGIN, is_known=True)
-    )
+    engine, _ = start_scripted(upstream.play, answering(OK), desk=FakeBroker(LOGIN, is_known=True))
     with engine.connect() as slow, engine.connect() as other:
         slow.send(GET)
         assert upstream.login_received.wait(10)
@@ -719,12 +685,10 @@ def test_a_slow_response_does_not_block_other_requests(
 
 
 def test_a_disconnected_first_request_releases_the_next(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     upstream = SlowUpstream(stack, is_right=True)
-    engine = start(
-        office(script(upstream.play, answering(OK)).port), FakeBroker(LOGIN, is_known=True)
-    )
+    engine, _ = start_scripted(upstream.play, answering(OK), desk=FakeBroker(LOGIN, is_known=True))
     with engine.connect() as other:
         with engine.connect() as first:
             first.send(get(URL, b"X: first"))
@@ -745,13 +709,12 @@ def refusal(body: bytes, *lines: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("length", [0, 200_000, 256 << 10])
-def test_the_connection_is_reused_after_a_short_refusal_r_084(
-    start: Start, script: StartScripted, length: int
-) -> None:
+def test_the_connection_is_reused_after_a_short_refusal_r_084(serve: Serve, length: int) -> None:
     body = b"x" * length
-    upstream = script(answering(refusal(body, b"Content-Length: %d" % len(body)), OK))
-    with start(office(upstream.port), FakeBroker(LOGIN)).connect() as client:
-        assert client.ask(GET).status == 200
+    client, upstream = serve(
+        answering(refusal(body, b"Content-Length: %d" % len(body)), OK), desk=FakeBroker(LOGIN)
+    )
+    assert client.ask(GET).status == 200
     assert len(upstream.peers) == 1
 
 
@@ -765,24 +728,20 @@ def test_the_connection_is_reused_after_a_short_refusal_r_084(
     ],
     ids=["too long", "too slow", "without an end", "with something behind it"],
 )
-def test_the_connection_is_closed_after_a_long_refusal_r_084(
-    start: Start, script: StartScripted, octets: bytes
-) -> None:
+def test_the_connection_is_closed_after_a_long_refusal_r_084(serve: Serve, octets: bytes) -> None:
     def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(octets)
         peer.read_all()
 
-    upstream = script(refuse, answering(OK))
     limits = EngineLimits(drain_407_s=0.2)
-    with start(office(upstream.port), FakeBroker(LOGIN), limits).connect() as client:
-        assert client.ask(GET).status == 200
+    client, upstream = serve(refuse, answering(OK), desk=FakeBroker(LOGIN), limits=limits)
+    assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2
 
 
-def test_a_parked_request_holds_no_connection(start: Start, script: StartScripted) -> None:
-    upstream = script(answering(BASIC))
-    engine = start(office(upstream.port))
+def test_a_parked_request_holds_no_connection(start_scripted: StartScripted) -> None:
+    engine, upstream = start_scripted(answering(BASIC))
     with engine.connect() as first, engine.connect() as second:
         for number, client in enumerate((first, second), 1):
             client.send(GET)
@@ -826,12 +785,11 @@ def upload(client: ProxyClient, method: bytes) -> tuple[int, tuple[int, ...]]:
     return reply.status, reply.interim
 
 
-def test_a_put_is_resent_with_an_expectation_after_a_reset(
-    start: Start, script: StartScripted
-) -> None:
+def test_a_put_is_resent_with_an_expectation_after_a_reset(start_scripted: StartScripted) -> None:
     """PUT is idempotent (RFC 9110, section 9.2.2), so it may be sent again."""
-    upstream = script(reset_upload, challenge_upload, accept_upload)
-    engine = start(office(upstream.port), FakeBroker(LOGIN))
+    engine, _ = start_scripted(
+        reset_upload, challenge_upload, accept_upload, desk=FakeBroker(LOGIN)
+    )
     with engine.connect() as client:
         assert upload(client, b"PUT") == (200, ())
 
@@ -839,11 +797,15 @@ def test_a_put_is_resent_with_an_expectation_after_a_reset(
 @pytest.mark.parametrize("method", [b"POST", b"PATCH"])
 @pytest.mark.parametrize("is_known", [False, True], ids=["bare", "with a login"])
 def test_a_post_is_not_resent_after_a_reset_r_073(
-    start: Start, script: StartScripted, method: bytes, is_known: bool
+    start_scripted: StartScripted, method: bytes, is_known: bool
 ) -> None:
     """The next upload of the client expects a 100 first."""
-    upstream = script(reset_upload, accept_upload if is_known else challenge_upload, accept_upload)
-    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=is_known))
+    engine, upstream = start_scripted(
+        reset_upload,
+        accept_upload if is_known else challenge_upload,
+        accept_upload,
+        desk=FakeBroker(LOGIN, is_known=is_known),
+    )
     with engine.connect() as client:
         assert upload(client, method)[0] == 502
     assert len(upstream.peers) == 1
@@ -852,7 +814,7 @@ def test_a_post_is_not_resent_after_a_reset_r_073(
 
 
 def test_an_upload_is_resent_without_an_expectation_after_a_417(
-    start: Start, script: StartScripted, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trayproxy.engine.forward.forwarder.MAX_REPLAYABLE", 1000)
 
@@ -868,10 +830,9 @@ def test_an_upload_is_resent_without_an_expectation_after_a_417(
         peer.read_all()
 
     length = 1001
-    upstream = script(refuse, take)
-    with start(office(upstream.port), FakeBroker(LOGIN)).connect() as client:
-        client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
-        assert client.reply(b"POST").status == 200
+    client, _ = serve(refuse, take, desk=FakeBroker(LOGIN))
+    client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
+    assert client.reply(b"POST").status == 200
 
 
 # --- parked clients ---
@@ -887,7 +848,7 @@ def parked_client(engine: Running, *parts: bytes, finish: bool = False) -> Proxy
     return client
 
 
-def test_a_parked_upload_detects_a_disconnected_client(start: Start, script: StartScripted) -> None:
+def test_a_parked_upload_detects_a_disconnected_client(start_scripted: StartScripted) -> None:
     """The inbox of the client is full, so reading does not detect its disconnection."""
 
     def refuse(peer: ScriptedConnection) -> None:
@@ -895,20 +856,18 @@ def test_a_parked_upload_detects_a_disconnected_client(start: Start, script: Sta
         peer.send(BASIC)
         peer.read_all()
 
-    engine = start(office(script(refuse).port), limits=EngineLimits(max_early_octets=1000))
+    engine, _ = start_scripted(refuse, limits=EngineLimits(max_early_octets=1000))
     head = get(URL, b"Content-Length: 10000000", method=b"POST")
     client = parked_client(engine, head, b"x" * 500_000)
     client.close()
-    engine.until(
-        lambda: engine.desk.challenged_requests[0].future.cancelled(), "the end of the turn"
-    )
+    engine.until_withdrawn()
 
 
 @pytest.mark.parametrize("when", ["before", "while"])
 def test_a_parked_client_may_close_its_sending_side(
-    start: Start, script: StartScripted, when: str
+    start_scripted: StartScripted, when: str
 ) -> None:
-    engine = start(office(script(answering(BASIC), answering(OK)).port))
+    engine, _ = start_scripted(answering(BASIC), answering(OK))
     client = parked_client(engine, GET, finish=when == "before")
     if when == "while":
         client.finish()
@@ -919,7 +878,7 @@ def test_a_parked_client_may_close_its_sending_side(
 
 
 def test_a_client_disconnected_before_the_refusal_is_soon_dropped(
-    start: Start, script: StartScripted
+    start_scripted: StartScripted,
 ) -> None:
     gone = Event()
 
@@ -929,23 +888,20 @@ def test_a_client_disconnected_before_the_refusal_is_soon_dropped(
         peer.send(BASIC)
         peer.read_all()
 
-    upstream = script(refuse)
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(refuse)
     with engine.connect() as client:
         client.send(GET)
         upstream.peer(1).wait_for(b"\r\n\r\n")
     gone.set()
     engine.desk.wait_for_challenged(1)
-    engine.until(
-        lambda: engine.desk.challenged_requests[0].future.cancelled(), "the end of the turn"
-    )
+    engine.until_withdrawn()
 
 
-def test_content_in_single_octets_times_out(start: Start, script: StartScripted) -> None:
+def test_content_in_single_octets_times_out(start_scripted: StartScripted) -> None:
     def read(peer: ScriptedConnection) -> None:
         peer.read_all()
 
-    engine = start(office(script(read).port), limits=EngineLimits(body_s=1.0))
+    engine, _ = start_scripted(read, limits=EngineLimits(body_s=1.0))
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: 1000", method=b"POST"))
         begun = monotonic()
@@ -960,16 +916,30 @@ def test_content_in_single_octets_times_out(start: Start, script: StartScripted)
     assert client.octets.startswith(b"HTTP/1.1 408 ")
 
 
+def test_content_that_stalls_after_a_sign_in_times_out(start_scripted: StartScripted) -> None:
+    """The request had no time limit while it waited at the desk."""
+
+    def refuse(peer: ScriptedConnection) -> None:
+        peer.read_head()
+        peer.send(BASIC)
+        peer.read_all()
+
+    engine, _ = start_scripted(
+        refuse, lambda peer: peer.read_all(), limits=EngineLimits(body_s=0.5)
+    )
+    with parked_client(engine, get(URL, b"Content-Length: 1000", method=b"POST"), b"x") as client:
+        engine.call(engine.desk.release_all)
+        assert client.reply(b"POST").status == 408
+
+
 @pytest.mark.parametrize("is_known", [True, False], ids=["known", "on trial"])
 def test_a_silent_next_hop_is_reported_to_the_desk(
-    start: Start, script: StartScripted, stack: ExitStack, is_known: bool
+    start_scripted: StartScripted, stack: ExitStack, is_known: bool
 ) -> None:
     """Some upstreams do not respond to a wrong password, so other requests must not send it."""
     upstream = SlowUpstream(stack)
     desk = FakeBroker(LOGIN, is_known=is_known)
-    engine = start(
-        office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
-    )
+    engine, _ = start_scripted(upstream.play, desk=desk, limits=EngineLimits(silent_upstream_s=0.1))
     with engine.connect() as client:
         client.send(GET)
         assert upstream.login_received.wait(10)
@@ -993,10 +963,10 @@ def reset_before(engine: Running, client: ProxyClient, serve: Callable[[], None]
 
 
 def test_credentials_for_a_disconnected_client_are_returned_to_the_desk(
-    start: Start, script: StartScripted
+    start_scripted: StartScripted,
 ) -> None:
     """Otherwise all other requests would wait for a verdict forever."""
-    engine = start(office(script(answering(BASIC)).port))
+    engine, _ = start_scripted(answering(BASIC))
     client = parked_client(engine, GET)
     reset_before(engine, client, lambda: engine.desk.release_all(flight=1))
     engine.until(lambda: bool(engine.desk.without_verdict), "that the desk has the login back")
@@ -1004,10 +974,10 @@ def test_credentials_for_a_disconnected_client_are_returned_to_the_desk(
 
 
 def test_a_permit_for_a_disconnected_client_is_returned_to_the_desk(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     upstream = SlowUpstream(stack)
-    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN, is_known=True))
+    engine, _ = start_scripted(upstream.play, desk=FakeBroker(LOGIN, is_known=True))
     with engine.connect() as first, engine.connect() as second:
         first.send(GET)
         assert upstream.login_received.wait(10)
@@ -1021,11 +991,11 @@ def test_a_permit_for_a_disconnected_client_is_returned_to_the_desk(
 
 
 def test_the_verdict_is_read_after_the_client_disconnected(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     """Otherwise the login would be sent again to obtain a verdict (T14)."""
     upstream = SlowUpstream(stack)
-    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN))
+    engine, _ = start_scripted(upstream.play, desk=FakeBroker(LOGIN))
     with engine.connect() as client:
         client.send(GET)
         assert upstream.login_received.wait(10)
@@ -1041,7 +1011,7 @@ def test_the_verdict_is_read_after_the_client_disconnected(
 
 
 def test_the_verdict_of_a_handshake_is_read_after_the_client_disconnected(
-    start: Start, start_ntlm: StartNtlm
+    start_ntlm: StartNtlm,
 ) -> None:
     """As in NTLM, only the last leg may cost a log-on."""
     received, may_respond = Event(), Event()
@@ -1051,8 +1021,7 @@ def test_the_verdict_of_a_handshake_is_read_after_the_client_disconnected(
             received.set()
             may_respond.wait()
 
-    upstream = start_ntlm(rejects_all=True, before_response=hold)
-    engine = start(office(upstream.port), desk_for())
+    engine, upstream = start_ntlm(rejects_all=True, before_response=hold)
     try:
         with engine.connect() as client:
             client.send(GET)
@@ -1104,10 +1073,10 @@ class ClosingDigestUpstream:
     ids=["unclear", "clear"],
 )
 def test_a_late_digest_refusal_has_the_same_verdict(
-    start: Start, script: StartScripted, stack: ExitStack, refusal: bytes, kind: VerdictKind
+    start_scripted: StartScripted, stack: ExitStack, refusal: bytes, kind: VerdictKind
 ) -> None:
     upstream = ClosingDigestUpstream(stack, refusal)
-    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN))
+    engine, _ = start_scripted(upstream.play, desk=FakeBroker(LOGIN))
     with engine.connect() as client:
         client.send(GET)
         assert upstream.login_received.wait(10)
@@ -1120,11 +1089,11 @@ def test_a_late_digest_refusal_has_the_same_verdict(
 
 
 def test_a_stale_nonce_is_no_late_rejection(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     stale = challenge('Digest realm="c", nonce="other", qop="auth", stale=true')
     upstream = ClosingDigestUpstream(stack, stale)
-    engine = start(office(script(upstream.play).port), FakeBroker(LOGIN))
+    engine, _ = start_scripted(upstream.play, desk=FakeBroker(LOGIN))
     with engine.connect() as client:
         client.send(GET)
         assert upstream.login_received.wait(10)
@@ -1157,13 +1126,11 @@ class SilentAfterLoginUpstream(SlowUpstream):
 
 
 def test_all_requests_at_a_silent_next_hop_are_reported_together(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     """Their login was proved just now, so they needed no permit."""
     upstream, desk = SilentAfterLoginUpstream(stack), FakeBroker(LOGIN)
-    engine = start(
-        office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
-    )
+    engine, _ = start_scripted(upstream.play, desk=desk, limits=EngineLimits(silent_upstream_s=0.1))
     clients = [stack.enter_context(engine.connect()) for _ in range(4)]
     assert clients[0].ask(GET).status == 200
     for client in clients:
@@ -1174,13 +1141,11 @@ def test_all_requests_at_a_silent_next_hop_are_reported_together(
 
 
 def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     upstream, desk = SilentAfterLoginUpstream(stack), FakeBroker(LOGIN)
     upstream.answers_b = True
-    engine = start(
-        office(script(upstream.play).port), desk, limits=EngineLimits(silent_upstream_s=0.1)
-    )
+    engine, _ = start_scripted(upstream.play, desk=desk, limits=EngineLimits(silent_upstream_s=0.1))
     clients = [stack.enter_context(engine.connect()) for _ in range(4)]
     assert clients[0].ask(GET).status == 200
     for client in clients[1:]:
@@ -1193,12 +1158,12 @@ def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
 
 @pytest.mark.parametrize("is_proved", [True, False], ids=["proved lately", "on its turn"])
 def test_a_missing_verdict_is_reported_soon_after_the_client_disconnected(
-    start: Start, script: StartScripted, stack: ExitStack, is_proved: bool
+    start_scripted: StartScripted, stack: ExitStack, is_proved: bool
 ) -> None:
     upstream, desk = SilentAfterLoginUpstream(stack), FakeBroker(LOGIN)
     desk.wants_all_reports = not is_proved
     limits = EngineLimits(silent_upstream_s=0.1, missing_response_s=0.2)
-    engine = start(office(script(upstream.play).port), desk, limits=limits)
+    engine, _ = start_scripted(upstream.play, desk=desk, limits=limits)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     with engine.connect() as client:

@@ -176,7 +176,7 @@ def test_the_verdict_is_read_after_the_only_client_has_left(
         client.send(octets)
         assert came.wait(10)
         client.reset()
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     assert desk.login_was_sent == []
     may_answer.set()
     if status[1] == 0:
@@ -360,5 +360,5 @@ def test_a_client_that_leaves_during_the_dialogue_leaks_nothing(
         client.send(get(url))
         upstream.peer(1).wait_for(b"\x05\x02")
         client.reset()
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     engine.until_it_holds(base)

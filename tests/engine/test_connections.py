@@ -3,13 +3,12 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import ANSWER, Recorder
 from tests.engine.running import NewLoop, Running
@@ -17,7 +16,6 @@ from tests.engine.wire import ProxyClient, connect, get, post
 from tests.support.scripted_upstream import (
     OK,
     ScriptedConnection,
-    ScriptedUpstream,
     answering,
     resetting,
 )
@@ -27,8 +25,6 @@ from trayproxy.engine.server.client_connection import ClientConnection
 
 URL = b"http://origin.test/"
 GET = get(URL)
-
-Play = Callable[..., ScriptedUpstream]
 
 
 @pytest.fixture
@@ -58,8 +54,19 @@ def test_a_connection_is_pooled_for_the_next_client(engine: Running, recorder: R
     for _ in range(2):
         with engine.connect() as client:
             assert client.ask(GET).status == 200
-        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+        engine.until_clients_left()
     assert [request.connection for request in recorder.requests] == [1, 1]
+
+
+def test_a_tunnel_leaves_the_idle_connection_to_the_next_request(
+    engine: Running, recorder: Recorder
+) -> None:
+    """Otherwise the next request would have to connect."""
+    for octets in (GET, connect(b"origin.test:443"), GET):
+        with engine.connect() as client:
+            assert client.ask(octets, octets.split(b" ")[0]).status == 200
+        engine.until_clients_left()
+    assert [request.connection for request in recorder.requests] == [1, 2, 1]
 
 
 def test_direct_requests_to_two_hosts_reach_their_hosts(start: Start, stack: ExitStack) -> None:
@@ -80,7 +87,7 @@ def test_direct_requests_to_two_hosts_reach_their_hosts(start: Start, stack: Exi
 
 @pytest.mark.parametrize("when", ["before the answer", "in its body"])
 def test_the_connection_of_a_request_whose_client_left_is_not_reused(
-    start: Start, script: Play, when: str
+    start_scripted: StartScripted, when: str
 ) -> None:
     read, late = Event(), Event()
 
@@ -93,8 +100,7 @@ def test_the_connection_of_a_request_whose_client_left_is_not_reused(
         peer.send(OK.replace(b"ok\n", b"no\n") if when == "before the answer" else b"theirs")
         peer.read_all()
 
-    upstream = script(slow, answering(OK))
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(slow, answering(OK))
     client = engine.connect()
     client.send(GET)
     if when == "in its body":
@@ -102,7 +108,7 @@ def test_the_connection_of_a_request_whose_client_left_is_not_reused(
             client.more()
     assert read.wait(20)
     client.reset()
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     with engine.connect() as other:
         other.send(GET)
         upstream.peer(2)
@@ -110,7 +116,7 @@ def test_the_connection_of_a_request_whose_client_left_is_not_reused(
         assert other.reply().body == b"ok\n"
 
 
-def test_unsolicited_octets_are_no_response_r_049(start: Start, script: Play) -> None:
+def test_unsolicited_octets_are_no_response_r_049(start_scripted: StartScripted) -> None:
     """Both sockets become ready in the same turn of the loop, the client first (RFC 9112, section
     9.2)."""
     asked, said = Event(), Event()
@@ -124,8 +130,7 @@ def test_unsolicited_octets_are_no_response_r_049(start: Start, script: Play) ->
         said.set()
         peer.read_all()
 
-    upstream = script(talk, answering(OK))
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(talk, answering(OK))
     with engine.connect() as client:
         for _ in range(2):
             assert client.ask(GET).body == b"ok\n"
@@ -143,7 +148,7 @@ def test_unsolicited_octets_are_no_response_r_049(start: Start, script: Play) ->
 @pytest.mark.parametrize("answers", [1, 2, 3])
 @pytest.mark.parametrize("end", ["closed", "reset"])
 def test_a_get_on_a_connection_that_just_ended_is_sent_again(
-    start: Start, script: Play, answers: int, end: str
+    start_scripted: StartScripted, answers: int, end: str
 ) -> None:
     def leave(peer: ScriptedConnection) -> None:
         for _ in range(answers):
@@ -153,22 +158,20 @@ def test_a_get_on_a_connection_that_just_ended_is_sent_again(
         if end == "reset":
             peer.reset()
 
-    upstream = script(leave, answering(OK))
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(leave, answering(OK))
     with engine.connect() as client:
         for _ in range(answers + 1):
             assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2
 
 
-def test_a_retry_that_fails_is_not_retried_r_073(start: Start, script: Play) -> None:
+def test_a_retry_that_fails_is_not_retried_r_073(start_scripted: StartScripted) -> None:
     def leave(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(OK)
         peer.read_head()
 
-    upstream = script(leave, resetting)
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(leave, resetting)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         assert client.ask(GET).status == 502
@@ -176,15 +179,14 @@ def test_a_retry_that_fails_is_not_retried_r_073(start: Start, script: Play) -> 
 
 
 def test_a_post_on_a_connection_that_just_ended_is_not_sent_again_r_073(
-    start: Start, script: Play
+    start_scripted: StartScripted,
 ) -> None:
     def leave(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(OK)
         peer.read_head()
 
-    upstream = script(leave, answering(OK))
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(leave, answering(OK))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         assert client.ask(post(URL, b"once")).status == 502
@@ -192,7 +194,7 @@ def test_a_post_on_a_connection_that_just_ended_is_not_sent_again_r_073(
 
 
 def test_quitting_answers_the_running_request_and_not_the_pipelined_one(
-    start: Start, script: Play
+    start_scripted: StartScripted,
 ) -> None:
     goes_on = Event()
 
@@ -202,8 +204,7 @@ def test_quitting_answers_the_running_request_and_not_the_pipelined_one(
         peer.send(OK)
         peer.read_all()
 
-    upstream = script(wait)
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(wait)
     with engine.connect() as client:
         client.send(GET)
         upstream.peer(1).wait_for(b"\r\n\r\n")
@@ -218,15 +219,14 @@ def test_quitting_answers_the_running_request_and_not_the_pipelined_one(
 
 
 @pytest.mark.parametrize("requests", [1, 2, 3])
-def test_a_silent_upstream_is_a_504(start: Start, script: Play, requests: int) -> None:
+def test_a_silent_upstream_is_a_504(start_scripted: StartScripted, requests: int) -> None:
     def go_quiet(peer: ScriptedConnection) -> None:
         for _ in range(requests - 1):
             peer.read_head()
             peer.send(OK)
         peer.hang()
 
-    upstream = script(go_quiet)
-    engine = start(office(upstream.port), limits=EngineLimits(response_head_s=0.2))
+    engine, _ = start_scripted(go_quiet, limits=EngineLimits(response_head_s=0.2))
     with engine.connect() as client:
         for _ in range(requests - 1):
             assert client.ask(GET).status == 200
@@ -234,7 +234,7 @@ def test_a_silent_upstream_is_a_504(start: Start, script: Play, requests: int) -
 
 
 def test_an_unsolicited_response_closes_an_idle_connection_r_049(
-    engine: Running, start: Start, script: Play
+    engine: Running, start_scripted: StartScripted
 ) -> None:
     more = Event()
 
@@ -245,11 +245,10 @@ def test_an_unsolicited_response_closes_an_idle_connection_r_049(
         peer.send(OK.replace(b"ok\n", b"no\n"))
         peer.read_all()
 
-    upstream = script(talk, answering(OK))
-    engine = start(office(upstream.port))
+    engine, _ = start_scripted(talk, answering(OK))
     with engine.connect() as client:
         client.ask(GET)
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     assert len(engine.idle_connections()) == 1
     more.set()
     engine.until_pool_is_empty()
@@ -257,9 +256,8 @@ def test_an_unsolicited_response_closes_an_idle_connection_r_049(
         assert client.ask(GET).body == b"ok\n"
 
 
-def test_surplus_octets_close_their_connection_r_049(start: Start, script: Play) -> None:
-    upstream = script(answering(OK + OK.replace(b"ok\n", b"no\n")), answering(OK))
-    engine = start(office(upstream.port))
+def test_surplus_octets_close_their_connection_r_049(start_scripted: StartScripted) -> None:
+    engine, upstream = start_scripted(answering(OK + OK.replace(b"ok\n", b"no\n")), answering(OK))
     with engine.connect() as client:
         assert client.ask(GET).body == b"ok\n"
         assert client.ask(GET).body == b"ok\n"
@@ -276,7 +274,7 @@ def test_idle_connections_are_closed_after_a_network_change(
             assert client.ask(GET).status == 200
         if who == "the next client":
             client.close()
-            engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+            engine.until_clients_left()
             client = stack.enter_context(engine.connect())
         engine.call(engine.engine.forget_connections)
         for _ in range(2):
@@ -291,7 +289,7 @@ def test_a_connection_that_fails_when_taken_is_unregistered(
     descriptor."""
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
 
     near, far = (stack.enter_context(end) for end in socket.socketpair())
     ready: list[tuple[int, int]] = []
@@ -323,7 +321,7 @@ def test_a_connection_that_fails_when_taken_is_unregistered(
         assert client.ask(GET).status == 200
 
 
-def test_a_running_request_survives_a_network_change(start: Start, script: Play) -> None:
+def test_a_running_request_survives_a_network_change(start_scripted: StartScripted) -> None:
     go_on = Event()
 
     def slow(peer: ScriptedConnection) -> None:
@@ -331,8 +329,7 @@ def test_a_running_request_survives_a_network_change(start: Start, script: Play)
         assert go_on.wait(20)
         peer.send(OK)
 
-    upstream = script(slow)
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(slow)
     with engine.connect() as client:
         client.send(GET)
         upstream.peer(1).wait_for(b"\r\n\r\n")
@@ -369,7 +366,7 @@ def test_the_next_request_uses_the_switched_profile(start: Start, stack: ExitSta
         assert len(request.values(b"proxy-authorization")) == 1
 
 
-def test_a_connect_on_a_direct_route_opens_a_tunnel(start: Start, script: Play) -> None:
+def test_a_connect_on_a_direct_route_opens_a_tunnel(start: Start, script: MakeUpstream) -> None:
     def echo(peer: ScriptedConnection) -> None:
         peer.send(peer.read(5))
         peer.read_all()
@@ -386,7 +383,7 @@ def test_a_connect_on_a_direct_route_opens_a_tunnel(start: Start, script: Play) 
 
 
 def test_octets_sent_with_a_connect_on_a_direct_route_reach_the_host(
-    start: Start, script: Play
+    start: Start, script: MakeUpstream
 ) -> None:
     origin = script(lambda peer: peer.send(peer.read(5)))
     engine = start(office(1))
@@ -397,7 +394,9 @@ def test_octets_sent_with_a_connect_on_a_direct_route_reach_the_host(
         assert client.take(5) == b"early"
 
 
-def test_a_connect_on_a_direct_route_sends_the_host_no_head(start: Start, script: Play) -> None:
+def test_a_connect_on_a_direct_route_sends_the_host_no_head(
+    start: Start, script: MakeUpstream
+) -> None:
     origin = script(lambda peer: peer.send(ANSWER + peer.read_all()))
     engine = start(office(1), FakeBroker(LOGIN, is_known=True))
     engine.routes.direct.add("127.0.0.1")

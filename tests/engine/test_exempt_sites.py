@@ -1,14 +1,13 @@
 """Requests are first sent without a login to sites for which an upstream requires none (R-086)."""
 
 import re
-from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
 from typing import Any
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.running import Running
 from tests.engine.schemes import ntlm_like_scheme
@@ -17,7 +16,6 @@ from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
     ScriptedConnection,
-    ScriptedUpstream,
     challenge,
 )
 from trayproxy.auth.basic import Basic
@@ -32,8 +30,6 @@ from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import parse_request
 from trayproxy.http.target import Authority
-
-StartScripted = Callable[..., ScriptedUpstream]
 
 UPSTREAM, OTHER = (
     UpstreamId("office", "http://proxy.test:3128"),
@@ -166,7 +162,7 @@ def send_each(engine: Running, *requests: bytes) -> None:
     for request_octets in requests:
         with engine.connect() as client:
             assert is_served_by(client, request_octets)
-        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+        engine.until_clients_left()
 
 
 @EACH_REQUEST
@@ -176,15 +172,11 @@ def send_each(engine: Running, *requests: bytes) -> None:
     ids=["GET", "HEAD", "POST", "CONNECT"],
 )
 def test_an_exempt_site_receives_no_known_login_r_086(
-    start: Start,
-    script: StartScripted,
-    asks: str,
-    schemes: tuple[Scheme, ...],
-    request_octets: bytes,
+    start_scripted: StartScripted, asks: str, schemes: tuple[Scheme, ...], request_octets: bytes
 ) -> None:
     upstream = PartlyExemptUpstream(asks)
     desk = FakeBroker(LOGIN, schemes=schemes)
-    engine = start(office(script(upstream).port), desk)
+    engine, _ = start_scripted(upstream, desk=desk)
     send_each(engine, request_octets, get(ASKED), request_octets, request_octets)
     assert [has_login(head) for head in upstream.heads] == [False, False, True, False, False]
     assert (len(desk.challenged_requests), len(desk.accepted), desk.permit_count) == (1, 1, 0)
@@ -192,22 +184,22 @@ def test_an_exempt_site_receives_no_known_login_r_086(
 
 
 def test_a_request_without_a_login_needs_no_permit_to_carry_one(
-    start: Start, script: StartScripted
+    start_scripted: StartScripted,
 ) -> None:
     """The login is known but not proved, so only one request at a time may carry it."""
     upstream = PartlyExemptUpstream()
     desk = FakeBroker(LOGIN, schemes=(Basic(),))
     desk.wants_all_reports = True
-    engine = start(office(script(upstream).port), desk)
+    engine, _ = start_scripted(upstream, desk=desk)
     send_each(engine, get(FREE), get(ASKED), get(FREE), get(FREE), get(FREE, b"Accept: b"))
     assert (desk.permit_count, len(desk.accepted)) == (0, 1)
 
 
 def test_a_program_keeps_one_connection_for_exempt_sites_and_others(
-    start: Start, script: StartScripted
+    start_scripted: StartScripted,
 ) -> None:
     upstream = PartlyExemptUpstream()
-    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(Basic(),)))
+    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(Basic(),)))
     with engine.connect() as client:
         for url in (FREE, ASKED, FREE, ASKED, FREE, ASKED):
             assert is_served_by(client, get(url))
@@ -217,8 +209,7 @@ def test_a_program_keeps_one_connection_for_exempt_sites_and_others(
 @EACH_REQUEST
 @pytest.mark.parametrize("request_octets", [get(FREE), TUNNEL], ids=["GET", "CONNECT"])
 def test_a_request_for_an_exempt_site_uses_the_fast_path(
-    start: Start,
-    script: StartScripted,
+    start_scripted: StartScripted,
     monkeypatch: pytest.MonkeyPatch,
     asks: str,
     schemes: tuple[Scheme, ...],
@@ -233,7 +224,7 @@ def test_a_request_for_an_exempt_site_uses_the_fast_path(
 
     monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", Counted)
     upstream = PartlyExemptUpstream(asks)
-    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=schemes))
+    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=schemes))
     send_each(engine, request_octets, get(ASKED), request_octets)
     before = len(request_loops)
     send_each(engine, request_octets, request_octets, request_octets)
@@ -249,15 +240,11 @@ def test_a_request_for_an_exempt_site_uses_the_fast_path(
     "request_octets", [get(FREE), post(FREE, b"content"), TUNNEL], ids=["GET", "POST", "CONNECT"]
 )
 def test_a_challenge_ends_the_exemption_of_a_site_r_086(
-    start: Start,
-    script: StartScripted,
-    asks: str,
-    schemes: tuple[Scheme, ...],
-    request_octets: bytes,
+    start_scripted: StartScripted, asks: str, schemes: tuple[Scheme, ...], request_octets: bytes
 ) -> None:
     upstream = PartlyExemptUpstream(asks)
     desk = FakeBroker(LOGIN, schemes=schemes)
-    engine = start(office(script(upstream).port), desk)
+    engine, _ = start_scripted(upstream, desk=desk)
     send_each(engine, request_octets, get(ASKED), request_octets)
     upstream.asks_everywhere.set()
     upstream.heads.clear()
@@ -268,11 +255,11 @@ def test_a_challenge_ends_the_exemption_of_a_site_r_086(
 
 
 def test_after_a_challenge_every_request_for_the_site_carries_the_login(
-    start: Start, script: StartScripted
+    start_scripted: StartScripted,
 ) -> None:
     """This is also true for requests on the fast path."""
     upstream = PartlyExemptUpstream()
-    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(Basic(),)))
+    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(Basic(),)))
     other = get(FREE + b"other")
     send_each(engine, get(FREE), get(ASKED), get(FREE), other, other)
     upstream.asks_everywhere.set()
@@ -293,7 +280,7 @@ def test_after_a_challenge_every_request_for_the_site_carries_the_login(
     ],
 )
 def test_a_possible_response_of_the_upstream_exempts_no_site(
-    start: Start, script: StartScripted, status: bytes
+    start: Start, script: MakeUpstream, status: bytes
 ) -> None:
     """The upstream may serve the site with a login although it did not require one."""
     upstream = PartlyExemptUpstream()
@@ -313,9 +300,9 @@ def test_a_possible_response_of_the_upstream_exempts_no_site(
 
 
 @pytest.mark.parametrize("change", ["a login or a profile", "the network"])
-def test_after_a_change_no_site_is_exempt(start: Start, script: StartScripted, change: str) -> None:
+def test_after_a_change_no_site_is_exempt(start_scripted: StartScripted, change: str) -> None:
     upstream = PartlyExemptUpstream()
-    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(Basic(),)))
+    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(Basic(),)))
     send_each(engine, get(FREE), get(ASKED), get(FREE), get(FREE))
     forget = engine.engine.forget_connections
     engine.call(engine.engine.network_changed if change == "the network" else forget)
@@ -325,9 +312,7 @@ def test_after_a_change_no_site_is_exempt(start: Start, script: StartScripted, c
     assert [has_login(head) for head in upstream.heads] == [True]
 
 
-def test_a_response_from_before_a_change_exempts_no_site(
-    start: Start, script: StartScripted
-) -> None:
+def test_a_response_from_before_a_change_exempts_no_site(start_scripted: StartScripted) -> None:
     asked, go_on = Event(), Event()
 
     def respond_late(peer: ScriptedConnection) -> None:
@@ -338,9 +323,7 @@ def test_a_response_from_before_a_change_exempts_no_site(
 
     upstream = PartlyExemptUpstream()
     upstream.asks_everywhere.set()
-    engine = start(
-        office(script(respond_late, upstream).port), FakeBroker(LOGIN, schemes=(Basic(),))
-    )
+    engine, _ = start_scripted(respond_late, upstream, desk=FakeBroker(LOGIN, schemes=(Basic(),)))
     with engine.connect() as client:
         client.send(get(FREE))
         assert asked.wait(20)
@@ -364,7 +347,7 @@ def test_a_response_from_before_a_change_exempts_no_site(
     ids=["of unknown length", "large", "very large"],
 )
 def test_unrepeatable_content_is_sent_with_the_login(
-    start: Start, script: StartScripted, stack: ExitStack, request_octets: bytes
+    start: Start, script: MakeUpstream, stack: ExitStack, request_octets: bytes
 ) -> None:
     upstream = PartlyExemptUpstream()
     scripted = script(upstream)
@@ -380,11 +363,9 @@ def test_unrepeatable_content_is_sent_with_the_login(
 # --- authenticated connections ---
 
 
-def test_a_new_connection_carries_no_leg_to_an_exempt_site(
-    start: Start, script: StartScripted
-) -> None:
+def test_a_new_connection_carries_no_leg_to_an_exempt_site(start_scripted: StartScripted) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
     send_each(engine, get(FREE), TUNNEL, get(ASKED))
     upstream.heads.clear()
     # Over the authenticated connection, and over a new connection for the tunnel.
@@ -397,10 +378,10 @@ def test_a_new_connection_carries_no_leg_to_an_exempt_site(
 
 
 def test_an_unauthenticated_connection_carries_no_leg_to_an_exempt_site(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
     send_each(engine, get(FREE))
     holder = stack.enter_context(engine.connect())
     assert is_served_by(holder, get(ASKED))  # This client keeps the only authenticated connection.
@@ -413,10 +394,10 @@ def test_an_unauthenticated_connection_carries_no_leg_to_an_exempt_site(
 
 
 def test_a_site_served_over_an_authenticated_connection_is_not_exempt(
-    start: Start, script: StartScripted, stack: ExitStack
+    start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
     holder = stack.enter_context(engine.connect())
     for request_octets in (get(ASKED), get(ASKED), get(ASKED + b"more")):
         assert is_served_by(holder, request_octets)
@@ -428,10 +409,10 @@ def test_a_site_served_over_an_authenticated_connection_is_not_exempt(
 
 
 def test_a_challenge_of_an_exempt_site_authenticates_the_connection(
-    start: Start, script: StartScripted
+    start_scripted: StartScripted,
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine = start(office(script(upstream).port), FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
     send_each(engine, TUNNEL, get(ASKED), TUNNEL)
     upstream.asks_everywhere.set()
     upstream.heads.clear()

@@ -1,7 +1,6 @@
 """The fast path has the same results as the request loop, including races with other events."""
 
 import socket
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from errno import ECONNREFUSED, ENOTCONN
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
@@ -20,7 +19,6 @@ from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
     ScriptedConnection,
-    ScriptedUpstream,
     answering,
     challenge,
 )
@@ -41,8 +39,6 @@ from trayproxy.profiles.profile import Profile, Upstream
 URL = b"http://origin.test/"
 GET = get(URL)
 CONNECT = connect(b"origin.test:443")
-
-Play = Callable[..., ScriptedUpstream]
 
 
 @pytest.fixture
@@ -67,8 +63,7 @@ def only_connection(engine: Running) -> ClientConnection:
 @pytest.mark.parametrize("octets", [GET, CONNECT], ids=["GET", "CONNECT"])
 @pytest.mark.parametrize("login", [None, LOGIN], ids=["without a login", "with one"])
 def test_a_repeated_request_takes_the_fast_path(
-    start: Start,
-    script: Play,
+    start_scripted: StartScripted,
     monkeypatch: pytest.MonkeyPatch,
     octets: bytes,
     login: Login | None,
@@ -89,11 +84,11 @@ def test_a_repeated_request_takes_the_fast_path(
             super().__init__(*args, **kwargs)
 
     monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", CountedRequestLoop)
-    engine = start(office(script(answer).port), FakeBroker(login))
+    engine, _ = start_scripted(answer, desk=FakeBroker(login))
     for expected in (1, 1, 1):
         with engine.connect() as client:
             assert client.ask(octets, method).status == 200
-        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+        engine.until_clients_left()
         assert len(request_loops) == expected
 
 
@@ -127,7 +122,7 @@ def test_a_pooled_connection_closed_immediately_frees_its_descriptor_for_others(
 # --- tunnels of clients that have left ---
 
 
-def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start: Start, script: Play) -> None:
+def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start_scripted: StartScripted) -> None:
     """A request on this connection would reach the site, with the login."""
     asked, go_on = Event(), Event()
 
@@ -143,11 +138,12 @@ def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start: Start, scrip
         peer.send(ESTABLISHED)
         peer.read_all()
 
-    upstream = script(open_at_once, open_late, answering(OK))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
+    engine, upstream = start_scripted(
+        open_at_once, open_late, answering(OK), desk=FakeBroker(LOGIN, is_known=True)
+    )
     with engine.connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     client = engine.connect()
     client.send(CONNECT)
     assert asked.wait(20)
@@ -163,7 +159,7 @@ def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start: Start, scrip
         client.reset()
 
     engine.call(both_at_once)
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     assert not engine.idle_connections()
     with engine.connect() as other:
         assert other.ask(GET).status == 200
@@ -323,7 +319,7 @@ def test_a_slow_connection_is_waited_for_and_no_second_connection_is_opened(
         client.send(octets)
         upstream.answer_one().close()
         assert client.reply(method).status == 200
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     engine.until_pool_is_empty()
     begun: list[object] = []
 
@@ -346,14 +342,14 @@ def test_a_slow_connection_is_waited_for_and_no_second_connection_is_opened(
 
 @pytest.mark.parametrize(("error", "begun"), [(ENOTCONN, 1), (ECONNREFUSED, 2)])
 def test_a_connection_is_closed_after_every_error_except_not_connected(
-    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch, error: int, begun: int
+    start_scripted: StartScripted, monkeypatch: pytest.MonkeyPatch, error: int, begun: int
 ) -> None:
     """On Linux, sending to a connecting socket succeeds or blocks; on other systems it fails with
     ENOTCONN."""
-    engine = start(office(script(answer_once).port))
+    engine, _ = start_scripted(answer_once)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     engine.until_pool_is_empty()
     made: list[object] = []
     send = SocketStream.send
@@ -376,7 +372,7 @@ def test_a_connection_is_closed_after_every_error_except_not_connected(
 
 
 def test_a_connecting_socket_of_an_upstream_is_not_used_for_its_fallback(
-    start: Start, script: Play, stack: ExitStack
+    start: Start, script: MakeUpstream, stack: ExitStack
 ) -> None:
     """The first upstream is tried again after its pause, and does not accept the connection."""
     first, second = FullQueueUpstream(stack), script(answer_once)
@@ -396,7 +392,7 @@ def test_a_connecting_socket_of_an_upstream_is_not_used_for_its_fallback(
 
 
 def test_a_connecting_socket_is_not_used_for_the_next_request(
-    start: Start, script: Play, stack: ExitStack
+    start: Start, script: MakeUpstream, stack: ExitStack
 ) -> None:
     """Its request was sent on another connection meanwhile, and the next request has another
     route."""
@@ -431,11 +427,11 @@ def test_a_connecting_socket_is_not_used_for_the_next_request(
     assert origin.peers[0].received.startswith(b"GET / ")
 
 
-def test_a_slow_client_gets_the_whole_response(start: Start, script: Play) -> None:
+def test_a_slow_client_gets_the_whole_response(start_scripted: StartScripted) -> None:
     """The response arrived completely on the fast path, and only a part of it could be sent."""
     body = bytes(range(256)) * 100
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    engine = start(office(script(answering(answer)).port))
+    engine, _ = start_scripted(answering(answer))
     with engine.connect() as client:
         assert client.ask(GET).body == body
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -457,12 +453,13 @@ def test_a_slow_client_gets_the_whole_response(start: Start, script: Play) -> No
 
 
 def test_quitting_waits_until_a_slow_client_has_the_whole_response(
-    start: Start, script: Play
+    start_scripted: StartScripted,
 ) -> None:
     """The response arrived completely on the fast path, and only a part of it could be sent."""
     body = b"x" * 30_000
-    upstream = script(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + body))
-    engine = start(office(upstream.port))
+    engine, _ = start_scripted(
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + body)
+    )
     with engine.connect() as client:
         assert client.ask(GET).body == body
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -518,7 +515,7 @@ def test_a_client_with_many_pipelined_requests_does_not_block_others(start: Star
 
 
 def test_a_download_that_never_blocks_does_not_block_others(
-    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+    start_scripted: StartScripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the next hop nor the client blocks, as if both were faster than the engine."""
     size, passed_on = 5000, 0
@@ -544,8 +541,7 @@ def test_a_download_that_never_blocks_does_not_block_others(
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
         peer.read_all()
 
-    upstream = script(long)
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(long)
     ways = engine.engine.context.route_for
 
     def look(target: Authority) -> Route | None:

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import Serve, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office, scaled_limits
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
@@ -31,7 +31,6 @@ from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
     ScriptedConnection,
-    ScriptedUpstream,
     answering,
     challenge,
     closing_early,
@@ -51,8 +50,6 @@ TRIGGERS = {"GET": GET, "CONNECT": CONNECT}
 
 UNRESOLVABLE = "a" * 64 + ".test"
 """No label is that long (RFC 1035, section 2.3.4), so nobody is asked."""
-
-Play = Callable[..., ScriptedUpstream]
 
 
 def closed_port() -> int:
@@ -115,9 +112,9 @@ class SilentNameServerLoop:
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 def test_a_silent_name_server_is_a_502_and_does_not_delay_others(
-    start: Start, script: Play, method: str
+    start_scripted: StartScripted, method: str
 ) -> None:
-    engine = start(office(script(echoing).port), limits=EngineLimits(resolve_s=0.5))
+    engine, _ = start_scripted(echoing, limits=EngineLimits(resolve_s=0.5))
     with engine.connect() as tunnel, engine.connect() as client:
         tunnel.ask(CONNECT, b"CONNECT")
         names = SilentNameServerLoop(engine.loop)
@@ -161,9 +158,10 @@ def test_a_connection_timeout_is_a_504(start: Start, nowhere: int, method: str) 
         assert client.ask(TRIGGERS[method], method.encode()).status == 504
 
 
-def test_a_hanging_upstream_does_not_delay_others(start: Start, script: Play, nowhere: int) -> None:
-    upstream = script(echoing)
-    engine = start(office(upstream.port))
+def test_a_hanging_upstream_does_not_delay_others(
+    start_scripted: StartScripted, nowhere: int
+) -> None:
+    engine, _ = start_scripted(echoing)
     with ExitStack() as stack:
         tunnel = stack.enter_context(engine.connect())
         tunnel.ask(CONNECT, b"CONNECT")
@@ -194,9 +192,9 @@ def test_a_client_that_leaves_during_a_connection_attempt_leaks_nothing(
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 @pytest.mark.parametrize("script_", [closing_early, resetting], ids=["closes", "resets"])
 def test_an_upstream_that_closes_before_its_response_is_a_502(
-    start: Start, script: Play, script_: Callable[[ScriptedConnection], None], method: str
+    start_scripted: StartScripted, script_: Callable[[ScriptedConnection], None], method: str
 ) -> None:
-    engine = start(office(script(script_).port))
+    engine, _ = start_scripted(script_)
     with engine.connect() as client:
         reply = client.ask(TRIGGERS[method], method.encode())
     assert reply.status == 502
@@ -204,13 +202,13 @@ def test_an_upstream_that_closes_before_its_response_is_a_502(
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200"])
-def test_an_incomplete_response_head_is_a_502(start: Start, script: Play, head: bytes) -> None:
+def test_an_incomplete_response_head_is_a_502(serve: Serve, head: bytes) -> None:
     def cut(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(head)
 
-    with start(office(script(cut).port)).connect() as client:
-        assert client.ask(GET).status == 502
+    client, _ = serve(cut)
+    assert client.ask(GET).status == 502
 
 
 @pytest.mark.parametrize(
@@ -223,7 +221,9 @@ def test_an_incomplete_response_head_is_a_502(start: Start, script: Play, head: 
     ids=["body", "chunk", "trailer"],
 )
 @pytest.mark.parametrize("end", ["closes", "resets", "hangs"])
-def test_a_stalled_response_is_reset(start: Start, script: Play, octets: bytes, end: str) -> None:
+def test_a_stalled_response_is_reset(
+    start_scripted: StartScripted, octets: bytes, end: str
+) -> None:
     go_on = Event()
 
     def cut(peer: ScriptedConnection) -> None:
@@ -235,7 +235,7 @@ def test_a_stalled_response_is_reset(start: Start, script: Play, octets: bytes, 
         elif end == "hangs":
             peer.hang()
 
-    engine = start(office(script(cut).port), limits=EngineLimits(response_body_s=0.2))
+    engine, _ = start_scripted(cut, limits=EngineLimits(response_body_s=0.2))
     with engine.connect() as client:
         client.send(GET)
         while b"hello" not in client.octets:
@@ -248,9 +248,8 @@ def test_a_stalled_response_is_reset(start: Start, script: Play, octets: bytes, 
 # --- slow clients: F09; F08 is in test_faults_of_others ---
 
 
-def test_stalled_content_is_a_408(start: Start, script: Play) -> None:
-    upstream = script(lambda peer: peer.read_all())
-    engine = start(office(upstream.port), limits=EngineLimits(body_s=0.2))
+def test_stalled_content_is_a_408(start_scripted: StartScripted) -> None:
+    engine, upstream = start_scripted(lambda peer: peer.read_all(), limits=EngineLimits(body_s=0.2))
     with engine.connect() as client:
         client.send(post(URL, b"hello")[:-1])
         assert client.reply(b"POST").status == 408
@@ -264,8 +263,8 @@ def test_the_connection_of_a_silent_client_is_closed(start: Start) -> None:
         assert client.take_all() == b""
 
 
-def test_an_idle_client_connection_is_closed(start: Start, script: Play) -> None:
-    engine = start(office(script(answering(OK)).port), limits=EngineLimits(idle_s=0.1))
+def test_an_idle_client_connection_is_closed(start_scripted: StartScripted) -> None:
+    engine, _ = start_scripted(answering(OK), limits=EngineLimits(idle_s=0.1))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         assert client.take_all() == b""
@@ -273,7 +272,7 @@ def test_an_idle_client_connection_is_closed(start: Start, script: Play) -> None
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 def test_clients_that_do_not_read_use_little_memory(
-    start: Start, script: Play, method: str
+    start_scripted: StartScripted, method: str
 ) -> None:
     block = bytes(1 << 20)
     clients = 16
@@ -285,8 +284,7 @@ def test_clients_that_do_not_read_use_little_memory(
             for _ in range(1024):
                 peer.send(block)
 
-    upstream = script(flood)
-    engine = start(office(upstream.port))
+    engine, upstream = start_scripted(flood)
     memory = psutil.Process().memory_info
     with ExitStack() as stack:
         for _ in range(clients):
@@ -322,21 +320,19 @@ class NoProgress:
 
 
 def test_a_request_is_withdrawn_from_the_desk_when_its_client_leaves(
-    start: Start, script: Play
+    start_scripted: StartScripted,
 ) -> None:
-    engine = start(office(script(answering(challenge("Basic realm=a"))).port))
+    engine, _ = start_scripted(answering(challenge("Basic realm=a")))
     with engine.connect() as client:
         client.send(GET)
         engine.desk.wait_for_challenged(1)
-    engine.until(
-        lambda: engine.desk.challenged_requests[0].future.cancelled(), "the end of the turn"
-    )
-    engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
+    engine.until_withdrawn()
+    engine.until_clients_left()
 
 
 @pytest.mark.parametrize("end", ["closes", "resets"])
 def test_the_upstream_connection_of_an_upload_closes_when_its_client_leaves(
-    start: Start, script: Play, end: str
+    serve: Serve, end: str
 ) -> None:
     ended = Event()
 
@@ -345,17 +341,16 @@ def test_the_upstream_connection_of_an_upload_closes_when_its_client_leaves(
             peer.read_all()
         ended.set()
 
-    upstream = script(read)
-    with start(office(upstream.port)).connect() as client:
-        client.send(post(URL, b"hello")[:-1])
-        upstream.peer(1).wait_for(b"hell")
-        client.reset() if end == "resets" else client.close()
-        assert ended.wait(20)
+    client, upstream = serve(read)
+    client.send(post(URL, b"hello")[:-1])
+    upstream.peer(1).wait_for(b"hell")
+    client.reset() if end == "resets" else client.close()
+    assert ended.wait(20)
 
 
 @pytest.mark.parametrize("octets", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nquiet"])
 def test_the_upstream_connection_of_a_download_closes_when_its_client_resets(
-    start: Start, script: Play, octets: bytes
+    serve: Serve, octets: bytes
 ) -> None:
     ended = Event()
 
@@ -366,18 +361,17 @@ def test_the_upstream_connection_of_a_download_closes_when_its_client_resets(
             peer.read_all()
         ended.set()
 
-    upstream = script(be_quiet)
-    with start(office(upstream.port)).connect() as client:
-        client.send(GET)
-        upstream.peer(1).wait_for(b"\r\n\r\n")
-        while octets[-5:] not in client.octets:
-            client.more()
-        client.reset()
-        assert ended.wait(20)
+    client, upstream = serve(be_quiet)
+    client.send(GET)
+    upstream.peer(1).wait_for(b"\r\n\r\n")
+    while octets[-5:] not in client.octets:
+        client.more()
+    client.reset()
+    assert ended.wait(20)
 
 
 def test_the_upstream_connection_of_a_download_closes_with_the_next_octets_after_its_client_closed(
-    start: Start, script: Play
+    serve: Serve,
 ) -> None:
     ended = Event()
 
@@ -389,12 +383,11 @@ def test_the_upstream_connection_of_a_download_closes_with_the_next_octets_after
                 peer.send(bytes(1 << 16))
         ended.set()
 
-    upstream = script(flood)
-    with start(office(upstream.port)).connect() as client:
-        client.send(GET)
-        client.take(1 << 16)
-        client.close()
-        assert ended.wait(20)
+    client, _ = serve(flood)
+    client.send(GET)
+    client.take(1 << 16)
+    client.close()
+    assert ended.wait(20)
 
 
 # --- descriptors: F23 ---
@@ -427,7 +420,7 @@ def test_a_connection_with_a_rejected_registration_ends_and_others_continue(
 
 
 def test_a_tunnel_with_an_internal_error_is_reset_and_others_continue(
-    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+    start_scripted: StartScripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the tunnel stayed registered, the error would recur in every turn and delay other
     connections."""
@@ -435,7 +428,7 @@ def test_a_tunnel_with_an_internal_error_is_reset_and_others_continue(
     def fail(tunnel: Tunnel, descriptor: int, mask: int) -> bool:
         raise RuntimeError("a mistake of ours")
 
-    engine = start(office(script(echoing).port))
+    engine, _ = start_scripted(echoing)
     with engine.connect() as client, engine.connect() as other:
         client.ask(CONNECT, b"CONNECT")
         other.ask(CONNECT, b"CONNECT")
@@ -513,8 +506,8 @@ def test_a_lack_of_descriptors_is_not_reported_as_a_fault_of_the_next_hop(
         assert out == b"\n", "the upstream was told as dead"
 
 
-def test_clients_above_the_limit_get_an_error_page(start: Start, script: Play) -> None:
-    engine = start(office(script(answering(OK)).port), limits=EngineLimits(max_clients=2))
+def test_clients_above_the_limit_get_an_error_page(start_scripted: StartScripted) -> None:
+    engine, _ = start_scripted(answering(OK), limits=EngineLimits(max_clients=2))
     with ExitStack() as stack:
         for _ in range(2):
             client = stack.enter_context(engine.connect())
@@ -528,7 +521,7 @@ def test_clients_above_the_limit_get_an_error_page(start: Start, script: Play) -
 # --- quitting: F29 ---
 
 
-def test_quitting_waits_for_running_requests_only(start: Start, script: Play) -> None:
+def test_quitting_waits_for_running_requests_only(start_scripted: StartScripted) -> None:
     go_on = Event()
 
     def slow(peer: ScriptedConnection) -> None:
@@ -537,8 +530,7 @@ def test_quitting_waits_for_running_requests_only(start: Start, script: Play) ->
         assert go_on.wait(20)
         peer.send(b"complete")
 
-    upstream = script(answering(OK), slow)
-    engine = start(office(upstream.port))
+    engine, _ = start_scripted(answering(OK), slow)
     idle, busy = engine.connect(), engine.connect()
     with idle, busy:
         idle.ask(GET)
@@ -556,8 +548,8 @@ def test_quitting_waits_for_running_requests_only(start: Start, script: Play) ->
         quitting.join()
 
 
-def test_quitting_resets_connections_after_its_limit(start: Start, script: Play) -> None:
-    engine = start(office(script(echoing).port), limits=EngineLimits(shutdown_s=0.2))
+def test_quitting_resets_connections_after_its_limit(start_scripted: StartScripted) -> None:
+    engine, _ = start_scripted(echoing, limits=EngineLimits(shutdown_s=0.2))
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
         before = monotonic()
@@ -568,7 +560,9 @@ def test_quitting_resets_connections_after_its_limit(start: Start, script: Play)
     assert engine.holdings().connections == 0
 
 
-def test_a_response_aborted_by_quitting_does_not_look_complete(start: Start, script: Play) -> None:
+def test_a_response_aborted_by_quitting_does_not_look_complete(
+    start_scripted: StartScripted,
+) -> None:
     """R-044: the response to an HTTP/1.0 client ends with its connection."""
 
     def stop_in_the_middle(peer: ScriptedConnection) -> None:
@@ -576,7 +570,7 @@ def test_a_response_aborted_by_quitting_does_not_look_complete(start: Start, scr
         peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
         peer.read_all()
 
-    engine = start(office(script(stop_in_the_middle).port), limits=EngineLimits(shutdown_s=0.2))
+    engine, _ = start_scripted(stop_in_the_middle, limits=EngineLimits(shutdown_s=0.2))
     with engine.connect() as client:
         client.send(get(URL, version=b"1.0"))
         while b"half" not in client.octets:
@@ -617,7 +611,7 @@ def test_random_octets_after_a_head_leak_nothing(engine: Running) -> None:
         assert client.ask(GET).status == 200
 
 
-def test_random_octets_of_upstreams_are_a_502(start: Start, script: Play) -> None:
+def test_random_octets_of_upstreams_are_a_502(start_scripted: StartScripted) -> None:
     count = iter(range(1000))
 
     def rave(peer: ScriptedConnection) -> None:
@@ -625,7 +619,7 @@ def test_random_octets_of_upstreams_are_a_502(start: Start, script: Play) -> Non
         with suppress(OSError):
             peer.send(noise(next(count)))
 
-    engine = start(office(script(rave).port))
+    engine, _ = start_scripted(rave)
     for method in ("GET", "CONNECT") * 15:
         with engine.connect() as client:
             assert client.ask(TRIGGERS[method], method.encode()).status == 502
@@ -645,7 +639,7 @@ def test_a_clients_own_credentials_are_not_forwarded(start: Start, stack: ExitSt
     assert b"uthorization" not in recorder.octets
 
 
-def test_content_is_forwarded_as_it_arrives(start: Start, script: Play) -> None:
+def test_content_is_forwarded_as_it_arrives(serve: Serve) -> None:
     half = bytes(range(256)) * 16_000
 
     def read_half(peer: ScriptedConnection) -> None:
@@ -654,19 +648,18 @@ def test_content_is_forwarded_as_it_arrives(start: Start, script: Play) -> None:
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         peer.read_all()
 
-    with start(office(script(read_half).port)).connect() as client:
-        client.send(get(URL, b"Content-Length: %d" % (2 * len(half)), method=b"POST"), half)
-        while b" 100 Continue" not in client.octets:
-            assert client.more()
+    client, _ = serve(read_half)
+    client.send(get(URL, b"Content-Length: %d" % (2 * len(half)), method=b"POST"), half)
+    while b" 100 Continue" not in client.octets:
+        assert client.more()
 
 
-def test_a_407_that_closes_without_a_login_does_not_loop(start: Start, script: Play) -> None:
+def test_a_407_that_closes_without_a_login_does_not_loop(start_scripted: StartScripted) -> None:
     def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(challenge("Basic realm=a")[:-2] + b"Connection: close\r\n\r\n")
 
-    upstream = script(refuse)
-    engine = start(office(upstream.port), FakeBroker(LOGIN))
+    engine, upstream = start_scripted(refuse, desk=FakeBroker(LOGIN))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
     assert len(upstream.peers) == 2
@@ -675,12 +668,11 @@ def test_a_407_that_closes_without_a_login_does_not_loop(start: Start, script: P
 @pytest.mark.parametrize(
     "value", [b"", b"Bearer realm=x", b"NTLM", b"Negotiate, NTLM", b'Digest realm="a, Basic"']
 )
-def test_an_unsupported_challenge_gets_no_login(start: Start, script: Play, value: bytes) -> None:
+def test_an_unsupported_challenge_gets_no_login(serve: Serve, value: bytes) -> None:
     head = b"HTTP/1.1 407 No\r\nProxy-Authenticate: %b\r\nContent-Length: 0\r\n\r\n" % value
-    upstream = script(answering(head))
     desk = FakeBroker(LOGIN, schemes=(Basic(),))
-    with start(office(upstream.port), desk).connect() as client:
-        assert client.ask(GET).status == 503
+    client, upstream = serve(answering(head), desk=desk)
+    assert client.ask(GET).status == 503
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
@@ -698,9 +690,9 @@ def test_field_values_are_forwarded_as_octets(client: ProxyClient, recorder: Rec
     assert recorder.requests[0].values(b"x-old") == [b"J\xf6rg"]
 
 
-def test_a_quiet_tunnel_has_no_time_limit(start: Start, script: Play) -> None:
+def test_a_quiet_tunnel_has_no_time_limit(start_scripted: StartScripted) -> None:
     limits = scaled_limits(1 / 1000)
-    engine = start(office(script(echoing).port), limits=limits)
+    engine, _ = start_scripted(echoing, limits=limits)
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
         # Two of the executor's sweeps.
@@ -709,14 +701,14 @@ def test_a_quiet_tunnel_has_no_time_limit(start: Start, script: Play) -> None:
         assert client.take(1) == b"?"
 
 
-def test_a_half_closed_tunnel_has_a_time_limit(start: Start, script: Play) -> None:
+def test_a_half_closed_tunnel_has_a_time_limit(start_scripted: StartScripted) -> None:
     def stay(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         peer.read_all()
         peer.hang()
 
-    engine = start(office(script(stay).port), limits=EngineLimits(half_closed_s=0.1))
+    engine, _ = start_scripted(stay, limits=EngineLimits(half_closed_s=0.1))
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
         client.finish()
@@ -724,7 +716,7 @@ def test_a_half_closed_tunnel_has_a_time_limit(start: Start, script: Play) -> No
         assert client.was_reset  # The upstream has not sent its end of the stream.
 
 
-def test_a_half_closed_tunnel_continues_while_octets_move(start: Start, script: Play) -> None:
+def test_a_half_closed_tunnel_continues_while_octets_move(start_scripted: StartScripted) -> None:
     """R-035: the limit is for silence, not for a long download after a short request."""
 
     def talk_on(peer: ScriptedConnection) -> None:
@@ -736,7 +728,7 @@ def test_a_half_closed_tunnel_continues_while_octets_move(start: Start, script: 
             assert not Event().wait(0.1)
             peer.send(b"more")
 
-    engine = start(office(script(talk_on).port), limits=EngineLimits(half_closed_s=1.2))
+    engine, _ = start_scripted(talk_on, limits=EngineLimits(half_closed_s=1.2))
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
         client.finish()

@@ -7,7 +7,7 @@ test_error_pages.
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from threading import Event, Thread
@@ -15,7 +15,7 @@ from time import monotonic
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
@@ -23,7 +23,6 @@ from tests.engine.wire import CutError, ProxyClient, connect, get
 from tests.support.scripted_upstream import (
     OK,
     ScriptedConnection,
-    ScriptedUpstream,
     answering,
     challenge,
 )
@@ -36,8 +35,6 @@ from trayproxy.engine.limits import EngineLimits
 URL = b"http://origin.test/"
 GET = get(URL)
 CONNECT = connect(b"origin.test:443")
-
-Play = Callable[..., ScriptedUpstream]
 
 
 # --- T2: web pages ---
@@ -102,7 +99,7 @@ def test_no_other_socket_can_bind_the_port(engine: Running, option: str) -> None
 @pytest.mark.parametrize("status", [b"302 Found", b"305 Use Proxy", b"308 Permanent Redirect"])
 @pytest.mark.parametrize("request_", [GET, CONNECT], ids=["GET", "CONNECT"])
 def test_redirections_are_not_followed(
-    start: Start, script: Play, status: bytes, request_: bytes
+    start: Start, script: MakeUpstream, status: bytes, request_: bytes
 ) -> None:
     elsewhere = script(answering(OK))
     location = b"Location: http://127.0.0.1:%d/\r\n" % elsewhere.port
@@ -114,7 +111,7 @@ def test_redirections_are_not_followed(
     assert not elsewhere.peers
 
 
-def test_a_redirection_in_a_407_is_not_followed(start: Start, script: Play) -> None:
+def test_a_redirection_in_a_407_is_not_followed(start: Start, script: MakeUpstream) -> None:
     elsewhere = script(answering(OK))
     location = f"Location: http://127.0.0.1:{elsewhere.port}/"
     refusal = challenge("Basic realm=a").replace(b"\r\n", b"\r\n" + location.encode() + b"\r\n", 1)
@@ -127,7 +124,7 @@ def test_a_redirection_in_a_407_is_not_followed(start: Start, script: Play) -> N
 # --- T8: a 407 from another server than the upstream ---
 
 
-def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: Play) -> None:
+def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: MakeUpstream) -> None:
     site = script(answering(challenge("Basic realm=office")))
     engine = start(office(1), FakeBroker(LOGIN, is_known=True))
     engine.routes.direct.add("127.0.0.1")
@@ -139,7 +136,7 @@ def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: Play
     assert b"authorization" not in site.peer(1).received.lower()
 
 
-def test_a_407_inside_a_tunnel_is_relayed_unchanged(start: Start, script: Play) -> None:
+def test_a_407_inside_a_tunnel_is_relayed_unchanged(start_scripted: StartScripted) -> None:
     refusal = challenge("Basic realm=office")
 
     def site(peer: ScriptedConnection) -> None:
@@ -149,8 +146,7 @@ def test_a_407_inside_a_tunnel_is_relayed_unchanged(start: Start, script: Play) 
         peer.send(refusal)
         peer.read_all()
 
-    upstream = script(site)
-    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
+    engine, upstream = start_scripted(site, desk=FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
         client.send(b"GET / HTTP/1.1\r\nHost: origin.test\r\n\r\n")
@@ -183,9 +179,10 @@ def test_a_thousand_slow_heads_time_out_and_others_are_served(
             assert client.reply().status == 408
 
 
-def test_slow_content_does_not_delay_others(start: Start, script: Play, stack: ExitStack) -> None:
-    upstream = script(answering_gets)
-    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
+def test_slow_content_does_not_delay_others(
+    start_scripted: StartScripted, stack: ExitStack
+) -> None:
+    engine, upstream = start_scripted(answering_gets, desk=FakeBroker(LOGIN, is_known=True))
     quick = stack.enter_context(engine.connect())
     seconds_of_a_get(quick)  # The login is proved: from now on requests do not take turns with it.
     slow = [stack.enter_context(engine.connect()) for _ in range(SLOW // 10)]
@@ -200,7 +197,9 @@ def test_slow_content_does_not_delay_others(start: Start, script: Play, stack: E
 
 
 @pytest.mark.parametrize("is_signed", [False, True], ids=["sent on", "to be signed first"])
-def test_content_sent_octet_by_octet_times_out(start: Start, script: Play, is_signed: bool) -> None:
+def test_content_sent_octet_by_octet_times_out(
+    start_scripted: StartScripted, is_signed: bool
+) -> None:
     wanted = challenge('Digest realm="r", nonce="n", qop="auth-int"')
 
     def play(peer: ScriptedConnection) -> None:
@@ -213,8 +212,7 @@ def test_content_sent_octet_by_octet_times_out(start: Start, script: Play, is_si
         peer.read_all()
 
     desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    upstream = script(play)
-    engine = start(office(upstream.port), desk, replace(EngineLimits(), body_s=0.5))
+    engine, _ = start_scripted(play, desk=desk, limits=replace(EngineLimits(), body_s=0.5))
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: 100000", method=b"POST"))
         with slow_senders([client]):
@@ -229,7 +227,7 @@ def wait_in_loop(engine: Running, seconds: float) -> None:
     engine.until(lambda: engine.loop.time() > end, "the time")
 
 
-def test_steady_slow_content_does_not_time_out(start: Start, script: Play) -> None:
+def test_steady_slow_content_does_not_time_out(start_scripted: StartScripted) -> None:
     """Each part arrives within the limit, and all parts together do not."""
     pieces, least = 4, EngineLimits().min_body_octets
 
@@ -238,7 +236,7 @@ def test_steady_slow_content_does_not_time_out(start: Start, script: Play) -> No
         peer.read(pieces * least)
         peer.send(OK)
 
-    engine = start(office(script(play).port), limits=replace(EngineLimits(), body_s=1.2))
+    engine, _ = start_scripted(play, limits=replace(EngineLimits(), body_s=1.2))
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: %d" % (pieces * least), method=b"POST"))
         for _ in range(pieces):
@@ -261,10 +259,13 @@ def test_a_negative_chunk_size_of_a_client_does_not_block_the_engine(
 
 
 def test_a_negative_chunk_size_of_an_upstream_does_not_block_the_engine(
-    start: Start, script: Play
+    start_scripted: StartScripted,
 ) -> None:
-    upstream = script(answering(b"HTTP/1.1 200 OK\r\n" + NEVER_ENDING), answering(OK))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
+    engine, _ = start_scripted(
+        answering(b"HTTP/1.1 200 OK\r\n" + NEVER_ENDING),
+        answering(OK),
+        desk=FakeBroker(LOGIN, is_known=True),
+    )
     with engine.connect() as client:
         assert client.ask(GET).status == 502
         assert seconds_of_a_get(client) < 1
@@ -311,7 +312,7 @@ def answering_gets(peer: ScriptedConnection) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 def test_a_request_running_at_a_profile_switch_ends_at_its_old_upstream(
-    start: Start, script: Play, stack: ExitStack, method: str
+    start: Start, script: MakeUpstream, stack: ExitStack, method: str
 ) -> None:
     go_on = Event()
 

@@ -4,12 +4,11 @@ Parsing and writing are tested in tests/http; the reuse of connections in test_c
 authentication schemes with several legs in unit.test_auth_plays and test_auth_exchange.
 """
 
-from collections.abc import Callable
 from threading import Event
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Serve, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
@@ -18,7 +17,6 @@ from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
     ScriptedConnection,
-    ScriptedUpstream,
     answering,
     challenge,
 )
@@ -32,16 +30,10 @@ CONNECT = connect(b"origin.test:443")
 CHALLENGE = challenge('Basic realm="corp"')
 CREDENTIALS = b"Proxy-Authorization: " + basic_credentials(LOGIN)
 
-Play = Callable[..., ScriptedUpstream]
-
 
 @pytest.fixture
 def engines_loop(new_loop: NewLoop) -> NewLoop:
     return new_loop
-
-
-def start_with(start: Start, upstream: ScriptedUpstream, desk: FakeBroker | None = None) -> Running:
-    return start(office(upstream.port), desk)
 
 
 def body(length: int) -> bytes:
@@ -143,17 +135,14 @@ def test_without_a_profile_a_503_says_what_to_do(start: Start) -> None:
 # --- CONNECT ---
 
 
-def test_octets_after_the_200_reach_the_client_r_033(start: Start, script: Play) -> None:
-    upstream = script(lambda peer: (peer.read_head(), peer.send(ESTABLISHED + b"banner")))
-    with start_with(start, upstream).connect() as client:
-        assert client.ask(CONNECT, b"CONNECT").status == 200
-        assert client.take(6) == b"banner"
+def test_octets_after_the_200_reach_the_client_r_033(serve: Serve) -> None:
+    client, _ = serve(lambda peer: (peer.read_head(), peer.send(ESTABLISHED + b"banner")))
+    assert client.ask(CONNECT, b"CONNECT").status == 200
+    assert client.take(6) == b"banner"
 
 
 @pytest.mark.parametrize("length", [5, 60_000, 300_000])
-def test_octets_sent_with_connect_wait_for_the_200_r_034(
-    start: Start, script: Play, length: int
-) -> None:
+def test_octets_sent_with_connect_wait_for_the_200_r_034(serve: Serve, length: int) -> None:
     early, answer = body(length), Event()
 
     def delay(peer: ScriptedConnection) -> None:
@@ -163,97 +152,84 @@ def test_octets_sent_with_connect_wait_for_the_200_r_034(
         peer.send(ESTABLISHED)
         peer.read(length)
 
-    upstream = script(delay)
-    with start_with(start, upstream).connect() as client:
-        client.socket.setblocking(False)
-        sent = client.socket.send(CONNECT + early)
-        client.socket.settimeout(20)
-        upstream.peer(1).wait_for(b"\r\n\r\n")
-        answer.set()
-        client.send((CONNECT + early)[sent:])
-        assert client.reply(b"CONNECT").status == 200
-        assert upstream.peer(1).wait_for(early[-16:]).endswith(b"\r\n\r\n" + early)
+    client, upstream = serve(delay)
+    client.socket.setblocking(False)
+    sent = client.socket.send(CONNECT + early)
+    client.socket.settimeout(20)
+    upstream.peer(1).wait_for(b"\r\n\r\n")
+    answer.set()
+    client.send((CONNECT + early)[sent:])
+    assert client.reply(b"CONNECT").status == 200
+    assert upstream.peer(1).wait_for(early[-16:]).endswith(b"\r\n\r\n" + early)
 
 
-def test_octets_sent_with_a_refused_connect_are_not_forwarded_r_034(
-    start: Start, script: Play
-) -> None:
-    upstream = script(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
-    with start_with(start, upstream).connect() as client:
-        client.send(CONNECT + b"\x16\x03\x01 hello")
-        assert client.reply(b"CONNECT").status == 403
-        client.take_all()
+def test_octets_sent_with_a_refused_connect_are_not_forwarded_r_034(serve: Serve) -> None:
+    client, upstream = serve(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
+    client.send(CONNECT + b"\x16\x03\x01 hello")
+    assert client.reply(b"CONNECT").status == 403
+    client.take_all()
     assert b"hello" not in upstream.peer(1).received
 
 
-def test_a_refused_connect_opens_no_tunnel_and_keeps_the_connection_r_036(
-    start: Start, script: Play
-) -> None:
+def test_a_refused_connect_opens_no_tunnel_and_keeps_the_connection_r_036(serve: Serve) -> None:
     refusal = b"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\nnever"
-    upstream = script(answering(refusal, OK))
-    with start_with(start, upstream).connect() as client:
-        assert client.ask(CONNECT, b"CONNECT").body == b"never"
-        assert client.ask(GET).body == b"ok\n"
+    client, _ = serve(answering(refusal, OK))
+    assert client.ask(CONNECT, b"CONNECT").body == b"never"
+    assert client.ask(GET).body == b"ok\n"
 
 
-def test_a_200_to_connect_has_no_length_and_no_close_r_032(start: Start, script: Play) -> None:
-    upstream = script(
+def test_a_200_to_connect_has_no_length_and_no_close_r_032(serve: Serve) -> None:
+    client, _ = serve(
         answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
     )
-    with start_with(start, upstream).connect() as client:
-        reply = client.ask(CONNECT, b"CONNECT")
-        for name in (b"connection", b"transfer-encoding", b"content-length"):
-            assert not reply.values(name)
+    reply = client.ask(CONNECT, b"CONNECT")
+    for name in (b"connection", b"transfer-encoding", b"content-length"):
+        assert not reply.values(name)
 
 
-def test_a_client_still_receives_after_its_half_close_r_035(start: Start, script: Play) -> None:
+def test_a_client_still_receives_after_its_half_close_r_035(serve: Serve) -> None:
     def reply_after_the_end(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         peer.send(b"got " + peer.read_all())
 
-    upstream = script(reply_after_the_end)
-    with start_with(start, upstream).connect() as client:
-        client.ask(CONNECT, b"CONNECT")
-        client.send(b"all")
-        client.finish()
-        assert client.take_all() == b"got all"
+    client, _ = serve(reply_after_the_end)
+    client.ask(CONNECT, b"CONNECT")
+    client.send(b"all")
+    client.finish()
+    assert client.take_all() == b"got all"
 
 
-def test_an_upstream_still_receives_after_its_half_close_r_035(start: Start, script: Play) -> None:
+def test_an_upstream_still_receives_after_its_half_close_r_035(serve: Serve) -> None:
     def end_first(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED + b"bye")
         peer.half_close()
         peer.read_all()
 
-    upstream = script(end_first)
-    with start_with(start, upstream).connect() as client:
-        client.ask(CONNECT, b"CONNECT")
-        assert client.take_all() == b"bye"
-        client.send(b"last words")
-        client.finish()
-        assert upstream.peer(1).wait_for(b"last words")
+    client, upstream = serve(end_first)
+    client.ask(CONNECT, b"CONNECT")
+    assert client.take_all() == b"bye"
+    client.send(b"last words")
+    client.finish()
+    assert upstream.peer(1).wait_for(b"last words")
 
 
-def test_a_client_that_still_sends_to_a_closed_upstream_is_not_reset(
-    start: Start, script: Play
-) -> None:
+def test_a_client_that_still_sends_to_a_closed_upstream_is_not_reset(serve: Serve) -> None:
     sent = body(200_000)
 
     def send_and_go(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED + sent)
 
-    upstream = script(send_and_go)
-    with start_with(start, upstream).connect() as client:
-        client.ask(CONNECT, b"CONNECT")
-        assert client.take_all() == sent
-        for _ in range(3):
-            client.try_to_send(b"goodbye")
-        client.finish()
-        assert client.take_all() == b""
-        assert not client.was_reset
+    client, _ = serve(send_and_go)
+    client.ask(CONNECT, b"CONNECT")
+    assert client.take_all() == sent
+    for _ in range(3):
+        client.try_to_send(b"goodbye")
+    client.finish()
+    assert client.take_all() == b""
+    assert not client.was_reset
 
 
 # --- framing ---
@@ -264,15 +240,12 @@ def test_a_client_that_still_sends_to_a_closed_upstream_is_not_reset(
     [post(URL, b"hello")[:-2], chunked(URL, b"hello")[:-5]],
     ids=["counted", "chunked"],
 )
-def test_an_incomplete_request_does_not_look_complete_r_044(
-    start: Start, script: Play, octets: bytes
-) -> None:
-    upstream = script(lambda peer: peer.read_all())
-    with start_with(start, upstream).connect() as client:
-        client.send(octets)
-        upstream.peer(1).wait_for(b"hel")
-        client.finish()
-        client.take_all()
+def test_an_incomplete_request_does_not_look_complete_r_044(serve: Serve, octets: bytes) -> None:
+    client, upstream = serve(lambda peer: peer.read_all())
+    client.send(octets)
+    upstream.peer(1).wait_for(b"hel")
+    client.finish()
+    client.take_all()
     received = upstream.peer(1).received
     assert not received.endswith((b"hello", b"0\r\n\r\n"))
 
@@ -286,9 +259,7 @@ def test_an_incomplete_request_does_not_look_complete_r_044(
     ],
     ids=["counted", "chunked", "malformed"],
 )
-def test_an_incomplete_response_does_not_look_complete_r_044(
-    start: Start, script: Play, answer: bytes
-) -> None:
+def test_an_incomplete_response_does_not_look_complete_r_044(serve: Serve, answer: bytes) -> None:
     go_on = Event()
 
     def cut(peer: ScriptedConnection) -> None:
@@ -297,15 +268,14 @@ def test_an_incomplete_response_does_not_look_complete_r_044(
         assert go_on.wait(20)
         peer.send(answer[-1:])
 
-    upstream = script(cut)
-    with start_with(start, upstream).connect() as client:
-        client.send(GET)
-        while b"hell" not in client.octets:
-            assert client.more()
-        go_on.set()
-        client.take_all()
-        assert client.was_reset
-        assert not client.octets.endswith(b"0\r\n\r\n")
+    client, _ = serve(cut)
+    client.send(GET)
+    while b"hell" not in client.octets:
+        assert client.more()
+    go_on.set()
+    client.take_all()
+    assert client.was_reset
+    assert not client.octets.endswith(b"0\r\n\r\n")
 
 
 @pytest.mark.parametrize(
@@ -318,68 +288,61 @@ def test_an_incomplete_response_does_not_look_complete_r_044(
     ],
 )
 def test_responses_without_content_do_not_delay_the_next_response_r_045(
-    start: Start, script: Play, method: bytes, head: bytes
+    serve: Serve, method: bytes, head: bytes
 ) -> None:
-    upstream = script(answering(head, OK))
-    with start_with(start, upstream).connect() as client:
-        assert client.ask(get(URL, method=method), method).body == b""
-        assert client.ask(GET).body == b"ok\n"
+    client, upstream = serve(answering(head, OK))
+    assert client.ask(get(URL, method=method), method).body == b""
+    assert client.ask(GET).body == b"ok\n"
     assert len(upstream.peers) == 1
 
 
-def test_trailers_stay_trailers_both_ways_r_047(start: Start, script: Play) -> None:
+def test_trailers_stay_trailers_both_ways_r_047(serve: Serve) -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
         b"0\r\nX-Sum: 9\r\nSet-Cookie: no=1\r\n\r\n"
     )
-    upstream = script(answering(answer))
-    with start_with(start, upstream).connect() as client:
-        client.send(chunked(URL, b"hello")[:-2] + b"X-Check: 7\r\nHost: no\r\n\r\n")
-        reply = client.reply(b"POST")
-        assert reply.body == b"ok"
-        assert client.octets.endswith(b"0\r\nX-Sum: 9\r\n\r\n")
-        assert upstream.peer(1).wait_for(b"X-Check: 7").endswith(b"\r\n0\r\nX-Check: 7\r\n\r\n")
+    client, upstream = serve(answering(answer))
+    client.send(chunked(URL, b"hello")[:-2] + b"X-Check: 7\r\nHost: no\r\n\r\n")
+    reply = client.reply(b"POST")
+    assert reply.body == b"ok"
+    assert client.octets.endswith(b"0\r\nX-Sum: 9\r\n\r\n")
+    assert upstream.peer(1).wait_for(b"X-Check: 7").endswith(b"\r\n0\r\nX-Check: 7\r\n\r\n")
 
 
-def test_content_streams_before_it_is_complete(start: Start, script: Play) -> None:
+def test_content_streams_before_it_is_complete(serve: Serve) -> None:
     def answer_in_parts(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
         peer.send(peer.read(3))
         peer.send(peer.read(3))
 
-    upstream = script(answer_in_parts)
-    with start_with(start, upstream).connect() as client:
-        client.send(post(URL, b"onetwo")[:-3])
-        while not client.octets.endswith(b"\r\n\r\none"):
-            assert client.more()
-        client.send(b"two")
-        assert client.reply(b"POST").body == b"onetwo"
+    client, _ = serve(answer_in_parts)
+    client.send(post(URL, b"onetwo")[:-3])
+    while not client.octets.endswith(b"\r\n\r\none"):
+        assert client.more()
+    client.send(b"two")
+    assert client.reply(b"POST").body == b"onetwo"
 
 
-def test_an_early_response_closes_the_connection_r_048(start: Start, script: Play) -> None:
-    upstream = script(answering(b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno"))
-    with start_with(start, upstream).connect() as client:
-        client.send(post(URL, body(100_000))[:-1])
-        reply = client.reply(b"POST")
-        assert (reply.status, reply.body, reply.closes) == (413, b"no", True)
-        assert client.take_all() == b""
-        assert not client.was_reset
+def test_an_early_response_closes_the_connection_r_048(serve: Serve) -> None:
+    client, _ = serve(answering(b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno"))
+    client.send(post(URL, body(100_000))[:-1])
+    reply = client.reply(b"POST")
+    assert (reply.status, reply.body, reply.closes) == (413, b"no", True)
+    assert client.take_all() == b""
+    assert not client.was_reset
 
 
-def test_the_response_of_an_upstream_that_reads_no_more_is_not_lost_r_075(
-    start: Start, script: Play
-) -> None:
+def test_the_response_of_an_upstream_that_reads_no_more_is_not_lost_r_075(serve: Serve) -> None:
     """Squid does so above 200 kB; other proxies reset the connection (RFC 9112, section 9.6)."""
 
     def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 413 Too large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
 
-    upstream = script(refuse)
-    with start_with(start, upstream).connect() as client:
-        client.try_to_send(post(URL, body(3_000_000)))
-        assert client.reply(b"POST").status == 413
+    client, _ = serve(refuse)
+    client.try_to_send(post(URL, body(3_000_000)))
+    assert client.reply(b"POST").status == 413
 
 
 # --- Max-Forwards, TRACE ---
@@ -411,28 +374,26 @@ UPGRADE = get(URL, b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocke
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
-def test_a_websocket_passes_both_ways_r_061(start: Start, script: Play) -> None:
+def test_a_websocket_passes_both_ways_r_061(serve: Serve) -> None:
     def echo(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(SWITCHED + b"first")
         peer.send(peer.read(4))
 
-    upstream = script(echo)
-    with start_with(start, upstream).connect() as client:
-        client.send(UPGRADE)
-        assert client.reply(upgrade=True).status == 101
-        assert client.take(5) == b"first"
-        client.send(b"ping")
-        assert client.take(4) == b"ping"
+    client, upstream = serve(echo)
+    client.send(UPGRADE)
+    assert client.reply(upgrade=True).status == 101
+    assert client.take(5) == b"first"
+    client.send(b"ping")
+    assert client.take(4) == b"ping"
     head = upstream.peer(1).received.lower()
     assert b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n" in head
 
 
-def test_a_declined_upgrade_is_an_ordinary_response(start: Start, script: Play) -> None:
-    upstream = script(answering(OK))
-    with start_with(start, upstream).connect() as client:
-        assert client.ask(UPGRADE).status == 200
-        assert client.ask(GET).status == 200
+def test_a_declined_upgrade_is_an_ordinary_response(serve: Serve) -> None:
+    client, _ = serve(answering(OK))
+    assert client.ask(UPGRADE).status == 200
+    assert client.ask(GET).status == 200
 
 
 def test_an_upgrade_not_named_in_connection_is_removed_r_060(
@@ -445,37 +406,31 @@ def test_an_upgrade_not_named_in_connection_is_removed_r_060(
 # --- Expect and 1xx ---
 
 
-def test_a_head_with_expect_continue_is_forwarded_before_its_content_r_062(
-    start: Start, script: Play
-) -> None:
+def test_a_head_with_expect_continue_is_forwarded_before_its_content_r_062(serve: Serve) -> None:
     def expect(peer: ScriptedConnection) -> None:
         assert b"Expect: 100-continue" in peer.read_head()
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         assert peer.read(5) == b"hello"
         peer.send(OK)
 
-    upstream = script(expect)
-    with start_with(start, upstream).connect() as client:
-        client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
-        while b" 100 Continue" not in client.octets:
-            assert client.more()
-        client.send(b"hello")
-        reply = client.reply(b"PUT")
-        assert (reply.interim, reply.status) == ((100,), 200)
+    client, _ = serve(expect)
+    client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
+    while b" 100 Continue" not in client.octets:
+        assert client.more()
+    client.send(b"hello")
+    reply = client.reply(b"PUT")
+    assert (reply.interim, reply.status) == ((100,), 200)
 
 
-def test_a_final_response_instead_of_a_100_is_relayed(start: Start, script: Play) -> None:
-    upstream = script(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
-    with start_with(start, upstream).connect() as client:
-        client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
-        reply = client.reply(b"PUT")
-        # The content may or may not follow, so no other request can follow.
-        assert (reply.status, reply.closes) == (403, True)
+def test_a_final_response_instead_of_a_100_is_relayed(serve: Serve) -> None:
+    client, _ = serve(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
+    client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
+    reply = client.reply(b"PUT")
+    # The content may or may not follow, so no other request can follow.
+    assert (reply.status, reply.closes) == (403, True)
 
 
-def test_a_100_is_relayed_only_from_the_authenticated_upstream_r_064(
-    start: Start, script: Play
-) -> None:
+def test_a_100_is_relayed_only_from_the_authenticated_upstream_r_064(serve: Serve) -> None:
     def sign_in(peer: ScriptedConnection) -> None:
         if CREDENTIALS not in peer.read_head():
             peer.send(CHALLENGE)
@@ -485,31 +440,32 @@ def test_a_100_is_relayed_only_from_the_authenticated_upstream_r_064(
         peer.read(5)
         peer.send(OK)
 
-    upstream = script(sign_in)
-    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
-        client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
-        while b" 100 Continue" not in client.octets:
-            assert client.more()
-        assert len(upstream.peers) == 2
-        client.send(b"hello")
-        assert client.reply(b"PUT").status == 200
+    client, upstream = serve(sign_in, desk=FakeBroker(LOGIN))
+    client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
+    while b" 100 Continue" not in client.octets:
+        assert client.more()
+    assert len(upstream.peers) == 2
+    client.send(b"hello")
+    assert client.reply(b"PUT").status == 200
     assert upstream.peer(1).received.endswith(b"\r\n\r\n")
 
 
-def test_interim_responses_are_relayed_in_order(start: Start, script: Play) -> None:
+def test_interim_responses_are_relayed_in_order(serve: Serve) -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-    upstream = script(answering(b"HTTP/1.1 102 Processing\r\n\r\n" + hints + OK))
-    with start_with(start, upstream).connect() as client:
-        reply = client.ask(GET)
-        assert (reply.interim, reply.status) == ((102, 103), 200)
+    client, _ = serve(answering(b"HTTP/1.1 102 Processing\r\n\r\n" + hints + OK))
+    reply = client.ask(GET)
+    assert (reply.interim, reply.status) == ((102, 103), 200)
 
 
-def test_interim_responses_are_not_relayed_to_an_http_1_0_client_r_063(
-    start: Start, script: Play
-) -> None:
-    upstream = script(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK))
-    with start_with(start, upstream).connect() as client:
-        assert client.ask(get(URL, version=b"1.0")).interim == ()
+@pytest.mark.parametrize(("interim", "status"), [(100, 200), (101, 502)])
+def test_a_hundred_interim_responses_are_accepted(serve: Serve, interim: int, status: int) -> None:
+    client, _ = serve(answering(b"HTTP/1.1 102 Processing\r\n\r\n" * interim + OK))
+    assert client.ask(GET).status == status
+
+
+def test_interim_responses_are_not_relayed_to_an_http_1_0_client_r_063(serve: Serve) -> None:
+    client, _ = serve(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK))
+    assert client.ask(get(URL, version=b"1.0")).interim == ()
 
 
 # --- HTTP/1.0 ---
@@ -526,13 +482,12 @@ def test_the_connection_of_an_http_1_0_client_closes_after_the_response_r_070(
     assert client.take_all() == b""
 
 
-def test_an_http_1_0_client_gets_no_chunks(start: Start, script: Play) -> None:
-    upstream = script(
+def test_an_http_1_0_client_gets_no_chunks(serve: Serve) -> None:
+    client, _ = serve(
         answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
     )
-    with start_with(start, upstream).connect() as client:
-        reply = client.ask(get(URL, version=b"1.0"))
-        assert (reply.body, reply.values(b"transfer-encoding")) == (b"ok", [])
+    reply = client.ask(get(URL, version=b"1.0"))
+    assert (reply.body, reply.values(b"transfer-encoding")) == (b"ok", [])
 
 
 def test_an_http_1_0_connect_without_fields_opens_a_tunnel(client: ProxyClient) -> None:
@@ -542,26 +497,22 @@ def test_an_http_1_0_connect_without_fields_opens_a_tunnel(client: ProxyClient) 
     assert client.take(5) == b"hello"
 
 
-def test_the_response_of_an_http_1_0_upstream_ends_with_its_connection(
-    start: Start, script: Play
-) -> None:
+def test_the_response_of_an_http_1_0_upstream_ends_with_its_connection(serve: Serve) -> None:
     def old(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
 
-    upstream = script(old)
-    with start_with(start, upstream).connect() as client:
-        reply = client.ask(GET)
-        assert (reply.body, reply.closes) == (b"until the end", True)
+    client, _ = serve(old)
+    reply = client.ask(GET)
+    assert (reply.body, reply.closes) == (b"until the end", True)
 
 
 def test_a_response_with_a_length_of_an_http_1_0_upstream_keeps_the_client_connection(
-    start: Start, script: Play
+    serve: Serve,
 ) -> None:
-    upstream = script(answering(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"))
-    with start_with(start, upstream).connect() as client:
-        for _ in range(2):
-            assert client.ask(GET).body == b"ok"
+    client, upstream = serve(answering(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+    for _ in range(2):
+        assert client.ask(GET).body == b"ok"
     assert len(upstream.peers) == 2
 
 
@@ -578,12 +529,11 @@ def test_pipelined_responses_arrive_in_the_order_of_the_requests_r_072(
     assert [request.target for request in recorder.requests] == targets
 
 
-def test_pipelined_octets_beyond_the_limit_wait_in_the_kernel(start: Start, script: Play) -> None:
-    upstream = script(answering(OK))
-    with start_with(start, upstream).connect() as client:
-        many = 300
-        client.send(get(URL, b"X: " + b"x" * 1000) * many)
-        assert [client.reply().body for _ in range(many)] == [b"ok\n"] * many
+def test_pipelined_octets_beyond_the_limit_wait_in_the_kernel(serve: Serve) -> None:
+    client, _ = serve(answering(OK))
+    many = 300
+    client.send(get(URL, b"X: " + b"x" * 1000) * many)
+    assert [client.reply().body for _ in range(many)] == [b"ok\n"] * many
 
 
 def test_a_pipelined_post_after_a_get_is_read_from_its_start(
@@ -604,15 +554,14 @@ def test_connection_close_of_the_client_is_honoured_r_071(
 
 
 def test_connection_close_of_the_upstream_does_not_close_the_client_connection(
-    start: Start, script: Play
+    serve: Serve,
 ) -> None:
-    upstream = script(
+    client, upstream = serve(
         answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
     )
-    with start_with(start, upstream).connect() as client:
-        for _ in range(2):
-            reply = client.ask(GET)
-            assert (reply.body, reply.closes) == (b"ok", False)
+    for _ in range(2):
+        reply = client.ask(GET)
+        assert (reply.body, reply.closes) == (b"ok", False)
     assert len(upstream.peers) == 2
 
 
@@ -650,31 +599,28 @@ def test_a_request_followed_by_a_half_close_is_answered(
 )
 @pytest.mark.parametrize("request_octets", [GET, CONNECT], ids=["get", "connect"])
 def test_a_407_without_a_supported_scheme_gets_no_credentials_r_080(
-    start: Start, script: Play, request_octets: bytes, lines: bytes
+    serve: Serve, request_octets: bytes, lines: bytes
 ) -> None:
     refusal = b"HTTP/1.1 407 x\r\n%bContent-Length: 0\r\n\r\n" % lines
-    upstream = script(answering(refusal))
-    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
-        client.send(request_octets)
-        assert client.reply(request_octets.split(b" ")[0]).status == 503
+    client, upstream = serve(answering(refusal), desk=FakeBroker(LOGIN))
+    client.send(request_octets)
+    assert client.reply(request_octets.split(b" ")[0]).status == 503
     assert all(b"Proxy-Authorization" not in peer.received for peer in upstream.peers)
 
 
-def test_no_octet_of_a_407_reaches_the_client_r_057_r_083(start: Start, script: Play) -> None:
+def test_no_octet_of_a_407_reaches_the_client_r_057_r_083(serve: Serve) -> None:
     refusal = (
         b"HTTP/1.1 407 Secret Reason\r\nProxy-Authenticate: Basic realm=secret\r\n"
         b"Set-Cookie: secret=1\r\nContent-Length: 11\r\n\r\nsecret page"
     )
-    upstream = script(answering(refusal, OK))
-    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
-        assert client.ask(GET).status == 200
-        assert b"secret" not in client.octets.lower()
+    client, _ = serve(answering(refusal, OK), desk=FakeBroker(LOGIN))
+    assert client.ask(GET).status == 200
+    assert b"secret" not in client.octets.lower()
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_a_declined_sign_in_is_a_503_r_083(start: Start, script: Play, method: str) -> None:
-    upstream = script(answering(CHALLENGE))
-    engine = start_with(start, upstream)
+def test_a_declined_sign_in_is_a_503_r_083(start_scripted: StartScripted, method: str) -> None:
+    engine, upstream = start_scripted(answering(CHALLENGE))
     with engine.connect() as client:
         client.send(GET if method == "GET" else CONNECT)
         engine.desk.wait_for_challenged(1)
@@ -685,7 +631,9 @@ def test_a_declined_sign_in_is_a_503_r_083(start: Start, script: Play, method: s
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
-def test_a_407_in_a_profile_without_sign_in_is_a_502_r_083(start: Start, script: Play) -> None:
+def test_a_407_in_a_profile_without_sign_in_is_a_502_r_083(
+    start: Start, script: MakeUpstream
+) -> None:
     upstream = script(answering(CHALLENGE))
     engine = start(office(upstream.port, sign_in=SignIn.NONE), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
@@ -694,21 +642,19 @@ def test_a_407_in_a_profile_without_sign_in_is_a_502_r_083(start: Start, script:
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
-def test_every_request_of_a_connection_contains_the_login_once(start: Start, script: Play) -> None:
-    upstream = script(answering(CHALLENGE, OK))
-    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
-        foreign = b"Proxy-Authorization: Basic Zm9vOmJhcg=="
-        for octets in (GET, get(URL, foreign), get(b"http://other.test/")):
-            assert client.ask(octets).status == 200
-        client.send(GET + get(URL, foreign))
-        assert [client.reply().status for _ in range(2)] == [200, 200]
+def test_every_request_of_a_connection_contains_the_login_once(serve: Serve) -> None:
+    client, upstream = serve(answering(CHALLENGE, OK), desk=FakeBroker(LOGIN))
+    foreign = b"Proxy-Authorization: Basic Zm9vOmJhcg=="
+    for octets in (GET, get(URL, foreign), get(b"http://other.test/")):
+        assert client.ask(octets).status == 200
+    client.send(GET + get(URL, foreign))
+    assert [client.reply().status for _ in range(2)] == [200, 200]
     received = upstream.peer(1).received
     assert received.count(CREDENTIALS) == received.count(b"Proxy-Authorization") == 5
 
 
-def test_a_407_on_an_accepted_connection_asks_the_desk_again(start: Start, script: Play) -> None:
-    upstream = script(answering(CHALLENGE, OK, OK, CHALLENGE))
-    engine = start_with(start, upstream, FakeBroker(LOGIN))
+def test_a_407_on_an_accepted_connection_asks_the_desk_again(start_scripted: StartScripted) -> None:
+    engine, _ = start_scripted(answering(CHALLENGE, OK, OK, CHALLENGE), desk=FakeBroker(LOGIN))
     with engine.connect() as client:
         assert [client.ask(GET).status for _ in range(3)] == [200, 200, 503]
     assert [request.refused is not None for request in engine.desk.challenged_requests] == [
@@ -732,7 +678,7 @@ BASIC_LINE = b'Proxy-Authenticate: Basic realm="corp"\r\n'
     ids=["close", "proxy-close", "1.0", "1.0 until its end", "1.1 until its end"],
 )
 def test_a_407_that_closes_is_answered_on_a_new_connection_r_085(
-    start: Start, script: Play, refusal: bytes, ends: bool
+    serve: Serve, refusal: bytes, ends: bool
 ) -> None:
     def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
@@ -741,18 +687,16 @@ def test_a_407_that_closes_is_answered_on_a_new_connection_r_085(
             peer.half_close()
         peer.read_all()
 
-    upstream = script(refuse, answering(OK))
-    with start_with(start, upstream, FakeBroker(LOGIN)).connect() as client:
-        assert client.ask(GET).status == 200
+    client, upstream = serve(refuse, answering(OK), desk=FakeBroker(LOGIN))
+    assert client.ask(GET).status == 200
     assert CREDENTIALS not in upstream.peer(1).received
     assert CREDENTIALS in upstream.peer(2).received
 
 
 def test_a_parked_request_continues_after_the_prompt_was_answered(
-    start: Start, script: Play
+    start_scripted: StartScripted,
 ) -> None:
-    upstream = script(answering(CHALLENGE), answering(OK))
-    engine = start_with(start, upstream)
+    engine, _ = start_scripted(answering(CHALLENGE), answering(OK))
     with engine.connect() as client:
         client.send(GET)
         engine.desk.wait_for_challenged(1)
@@ -763,7 +707,7 @@ def test_a_parked_request_continues_after_the_prompt_was_answered(
 
 @pytest.mark.parametrize("end", ["closes", "resets", "says nothing", "speaks gibberish"])
 def test_an_attempt_without_a_response_is_no_rejection(
-    start: Start, script: Play, end: str
+    start_scripted: StartScripted, end: str
 ) -> None:
     def fail(peer: ScriptedConnection) -> None:
         # After a reset, the proxy may not have read the login, which is then sent again.
@@ -777,8 +721,9 @@ def test_an_attempt_without_a_response_is_no_rejection(
         elif end == "speaks gibberish":
             peer.send(b"gibberish\r\n\r\n")
 
-    upstream = script(fail)
-    engine = start(office(upstream.port), FakeBroker(LOGIN), EngineLimits(response_head_s=0.2))
+    engine, _ = start_scripted(
+        fail, desk=FakeBroker(LOGIN), limits=EngineLimits(response_head_s=0.2)
+    )
     with engine.connect() as client:
         # 503: the request went back to the desk, which has no login for it.
         assert client.ask(GET).status in (502, 503, 504)

@@ -2,18 +2,17 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Start
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import connect, get
-from tests.support.scripted_upstream import ScriptedConnection, ScriptedUpstream
+from tests.support.scripted_upstream import ScriptedConnection
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import Pause
 from trayproxy.engine.net.resolver import Address, Resolver
@@ -22,8 +21,6 @@ from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 NAME = "proxy.office.test"
 GET = get(b"http://origin.test/")
-
-Play = Callable[..., ScriptedUpstream]
 
 
 class FakeResolver(Resolver):
@@ -145,7 +142,9 @@ def test_a_connection_attempt_is_restarted_after_a_network_change(
     assert resolver.asked == 2
 
 
-def test_a_sent_login_is_not_repeated_after_a_network_change(start: Start, script: Play) -> None:
+def test_a_sent_login_is_not_repeated_after_a_network_change(
+    start: Start, script: MakeUpstream
+) -> None:
     """The server may count the login as failed although its response never arrives."""
 
     def read_login(peer: ScriptedConnection) -> None:

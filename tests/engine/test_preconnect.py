@@ -1,14 +1,13 @@
 """Preconnects: their requests, their time, and their results."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
 
 import pytest
 
-from tests.engine.conftest import Start
-from tests.engine.fakes import LOGIN, FakeBroker, office
-from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
+from tests.engine.conftest import StartNtlm, StartScripted
+from tests.engine.fakes import LOGIN, FakeBroker
+from tests.engine.ntlm_upstream import NtlmUpstream
 from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.schemes import REJECTED, ScriptedScheme, TicketScheme, ntlm_like_scheme
 from tests.engine.wire import ProxyClient, connect, get
@@ -16,7 +15,6 @@ from tests.support.exchange import ReceivedHead
 from tests.support.scripted_upstream import (
     ESTABLISHED,
     ScriptedConnection,
-    ScriptedUpstream,
     challenge,
     closing_early,
 )
@@ -38,24 +36,11 @@ HANDSHAKE = [("CONNECT", "type 1"), ("CONNECT", "type 3")]
 PRECONNECT = [("HEAD", "type 1"), ("HEAD", "type 3")]
 REUSE = [("CONNECT", "none")]
 
-StartNtlm = Callable[..., NtlmUpstream]
-StartScripted = Callable[..., ScriptedUpstream]
-
 
 @pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
 def engines_loop(request: pytest.FixtureRequest) -> NewLoop:
     found: NewLoop = request.param
     return found
-
-
-@pytest.fixture
-def start_ntlm(stack: ExitStack) -> StartNtlm:
-    """Return a function that starts upstreams with NTLM-like handshakes."""
-
-    def start_ntlm(**behaviour: object) -> NtlmUpstream:
-        return stack.enter_context(NtlmUpstream(NtlmBehaviour(**behaviour)))  # type: ignore[arg-type]
-
-    return start_ntlm
 
 
 def proving_desk(*schemes: ScriptedScheme | TicketScheme) -> FakeBroker:
@@ -176,11 +161,10 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> ScaledPauses:
 
 
 def test_back_to_back_tunnels_cost_two_messages_each(
-    start: Start, start_ntlm: StartNtlm, pauses: ScaledPauses
+    start_ntlm: StartNtlm, pauses: ScaledPauses
 ) -> None:
     """With a preconnect, each tunnel would cost three messages and wait for them."""
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+    engine, upstream = start_ntlm(proving_desk())
     pauses.short()
     open_tunnels(engine, 60)
     settle(engine)
@@ -188,10 +172,9 @@ def test_back_to_back_tunnels_cost_two_messages_each(
 
 
 def test_back_to_back_tunnels_consume_the_ready_connection(
-    start: Start, start_ntlm: StartNtlm, pauses: ScaledPauses
+    start_ntlm: StartNtlm, pauses: ScaledPauses
 ) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+    engine, upstream = start_ntlm(proving_desk())
     open_tunnels(engine, 1)
     wait_until_ready(engine)
     before = len(upstream.messages)
@@ -203,10 +186,9 @@ def test_back_to_back_tunnels_consume_the_ready_connection(
 
 
 def test_the_first_tunnel_after_a_burst_starts_a_preconnect(
-    start: Start, start_ntlm: StartNtlm, pauses: ScaledPauses
+    start_ntlm: StartNtlm, pauses: ScaledPauses
 ) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+    engine, upstream = start_ntlm(proving_desk())
     pauses.short()
     open_tunnels(engine, 10)
     settle(engine)
@@ -226,11 +208,10 @@ def test_the_first_tunnel_after_a_burst_starts_a_preconnect(
 
 
 def test_a_request_waiting_for_a_preconnect_counts_as_back_to_back(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack, pauses: ScaledPauses
+    start_ntlm: StartNtlm, stack: ExitStack, pauses: ScaledPauses
 ) -> None:
-    upstream = start_ntlm()
+    engine, upstream = start_ntlm(proving_desk())
     held = HeldResponse(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), proving_desk())
     open_tunnels(engine, 1)
     assert held.received.wait(10)
     pauses.short()
@@ -245,11 +226,10 @@ def test_a_request_waiting_for_a_preconnect_counts_as_back_to_back(
 
 
 def test_a_scheduled_preconnect_is_cancelled_after_a_change(
-    start: Start, start_ntlm: StartNtlm, pauses: ScaledPauses
+    start_ntlm: StartNtlm, pauses: ScaledPauses
 ) -> None:
     pauses.short()
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+    engine, _ = start_ntlm(proving_desk())
     open_tunnels(engine, 1)
     # The pause before the preconnect is longer than the test, so it is scheduled.
     engine.until(lambda: not is_idle(engine), "a scheduled preconnect")
@@ -260,9 +240,8 @@ def test_a_scheduled_preconnect_is_cancelled_after_a_change(
 # --- round trips saved ---
 
 
-def test_the_next_tunnel_takes_one_round_trip(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+def test_the_next_tunnel_takes_one_round_trip(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk())
     for _ in range(3):
         with engine.connect() as client:
             tunnel(client)
@@ -277,11 +256,8 @@ def test_the_next_tunnel_takes_one_round_trip(start: Start, start_ntlm: StartNtl
     ]
 
 
-def test_the_tunnel_uses_the_connection_of_the_preconnect(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+def test_the_tunnel_uses_the_connection_of_the_preconnect(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk())
     with engine.connect() as first, engine.connect() as second:
         tunnel(first)
         wait_until_ready(engine)
@@ -290,11 +266,8 @@ def test_the_tunnel_uses_the_connection_of_the_preconnect(
         assert numbers[:5] == [1, 1, 2, 2, 2]
 
 
-def test_a_request_uses_a_connection_preconnected_for_tunnels(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+def test_a_request_uses_a_connection_preconnected_for_tunnels(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk())
     open_tunnels(engine, 1)
     wait_until_ready(engine)
     with engine.connect() as client:
@@ -302,7 +275,7 @@ def test_a_request_uses_a_connection_preconnected_for_tunnels(
     assert messages_from(upstream)[:5] == [*HANDSHAKE, *PRECONNECT, ("GET", "none")]
 
 
-def test_a_preconnect_contains_no_data_of_the_client(start: Start, script: StartScripted) -> None:
+def test_a_preconnect_contains_no_data_of_the_client(start_scripted: StartScripted) -> None:
     scheme = ntlm_like_scheme()
     heads: list[bytes] = []
 
@@ -313,8 +286,7 @@ def test_a_preconnect_contains_no_data_of_the_client(start: Start, script: Start
             final = ESTABLISHED if head.startswith(b"CONNECT") else b"HTTP/1.1 504 No\r\n\r\n"
             peer.send(final if b"dGhyZWU=" in head else challenge("NTLM dHdv"))
 
-    upstream = script(play)
-    engine = start(office(upstream.port), proving_desk(scheme))
+    engine, _ = start_scripted(play, desk=proving_desk(scheme))
     with engine.connect() as client:
         client.send(connect(b"origin.test:443", b"Cookie: secret", b"User-Agent: program"))
         assert client.reply(b"CONNECT").status == 200
@@ -329,9 +301,8 @@ def test_a_preconnect_contains_no_data_of_the_client(start: Start, script: Start
 # --- when a preconnect starts ---
 
 
-def test_without_new_demand_there_is_no_preconnect(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk(), EngineLimits(idle_upstream_s=0.1))
+def test_without_new_demand_there_is_no_preconnect(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk(), limits=EngineLimits(idle_upstream_s=0.1))
     open_tunnels(engine, 1)
     wait_until_ready(engine)
     engine.until(lambda: not is_ready(engine), "the end of what nobody took")
@@ -339,11 +310,8 @@ def test_without_new_demand_there_is_no_preconnect(start: Start, start_ntlm: Sta
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT]
 
 
-def test_there_is_no_preconnect_while_a_connection_is_ready(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+def test_there_is_no_preconnect_while_a_connection_is_ready(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk())
     with engine.connect() as client:
         tunnel(client)
         wait_until_ready(engine)
@@ -359,7 +327,7 @@ def test_there_is_no_preconnect_while_a_connection_is_ready(
 
 
 def test_there_is_no_preconnect_for_a_handshake_of_one_message(
-    start: Start, script: StartScripted
+    start_scripted: StartScripted,
 ) -> None:
     """Kerberos sends its token with the first request of a connection."""
 
@@ -367,8 +335,7 @@ def test_there_is_no_preconnect_for_a_handshake_of_one_message(
         peer.send(ESTABLISHED if b"dGlja2V0" in peer.read_head() else challenge("Negotiate"))
         peer.read_all()
 
-    upstream = script(play)
-    engine = start(office(upstream.port), proving_desk(TicketScheme()))
+    engine, upstream = start_scripted(play, desk=proving_desk(TicketScheme()))
     for _ in range(3):
         with engine.connect() as client:
             client.send(CONNECT)
@@ -378,20 +345,16 @@ def test_there_is_no_preconnect_for_a_handshake_of_one_message(
     assert b"HEAD" not in b"".join(peer.received for peer in upstream.peers)
 
 
-def test_an_unproved_login_is_not_preconnected(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm()
+def test_an_unproved_login_is_not_preconnected(start_ntlm: StartNtlm) -> None:
     desk = proving_desk()
     desk.allows_preconnects = False
-    engine = start(office(upstream.port), desk)
+    engine, upstream = start_ntlm(desk)
     open_tunnels_slowly(engine, tunnels=2)
     assert messages_from(upstream) == [*HANDSHAKE, *HANDSHAKE]
 
 
-def test_waiting_requests_go_before_a_preconnect(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+def test_waiting_requests_go_before_a_preconnect(start_ntlm: StartNtlm, stack: ExitStack) -> None:
+    engine, upstream = start_ntlm(proving_desk())
     with engine.connect() as client:
         assert client.ask(GET).status == 200  # The login is proved now.
         wait_until_ready(engine)
@@ -415,11 +378,10 @@ def test_waiting_requests_go_before_a_preconnect(
 
 
 def test_a_request_waits_for_the_preconnect_in_progress(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream = start_ntlm()
+    engine, upstream = start_ntlm(proving_desk())
     held = HeldResponse(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as first, engine.connect() as second:
         tunnel(first)
         assert held.received.wait(10)
@@ -431,11 +393,10 @@ def test_a_request_waits_for_the_preconnect_in_progress(
 
 
 def test_a_client_may_disconnect_while_waiting_for_a_preconnect(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream = start_ntlm()
+    engine, upstream = start_ntlm(proving_desk())
     held = HeldResponse(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as first:
         tunnel(first)
         assert held.received.wait(10)
@@ -456,11 +417,8 @@ def is_head(head: ReceivedHead) -> bool:
     return head.method == "HEAD"
 
 
-def test_a_refused_preconnect_is_one_failed_log_on_and_is_reported(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(rejects_request=is_head)
-    engine = start(office(upstream.port), proving_desk())
+def test_a_refused_preconnect_is_one_failed_log_on_and_is_reported(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk(), rejects_request=is_head)
     open_tunnels(engine, 1)
     engine.desk.wait_for_challenged(1)
     settle(engine)
@@ -476,12 +434,9 @@ def test_a_refused_preconnect_is_one_failed_log_on_and_is_reported(
     assert not is_ready(engine)
 
 
-def test_a_refused_preconnect_does_not_wait_at_the_desk(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(rejects_request=is_head)
+def test_a_refused_preconnect_does_not_wait_at_the_desk(start_ntlm: StartNtlm) -> None:
     desk = proving_desk()
-    engine = start(office(upstream.port), desk)
+    engine, _ = start_ntlm(desk, rejects_request=is_head)
     with engine.connect() as client:
         client.send(CONNECT)
         assert client.reply(b"CONNECT").status == 200
@@ -490,20 +445,18 @@ def test_a_refused_preconnect_does_not_wait_at_the_desk(
     assert not any(request.is_waiting for request in desk.challenged_requests)
 
 
-def test_there_is_no_preconnect_with_a_refused_login(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm(rejects_request=is_head)
-    engine = start(office(upstream.port), proving_desk())
+def test_there_is_no_preconnect_with_a_refused_login(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk(), rejects_request=is_head)
     open_tunnels_slowly(engine, tunnels=3)
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE, *HANDSHAKE]
 
 
 def test_requests_waiting_for_a_refused_preconnect_do_not_resend_the_login(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
     count = 20
-    upstream = start_ntlm(rejects_request=is_head)
+    engine, upstream = start_ntlm(proving_desk(), rejects_request=is_head)
     held = HeldResponse(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), proving_desk())
     with engine.connect() as first:
         tunnel(first)
         assert held.received.wait(10)
@@ -521,10 +474,9 @@ def test_requests_waiting_for_a_refused_preconnect_do_not_resend_the_login(
 
 
 def test_a_login_refused_during_a_handshake_is_not_sent(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
+    engine, upstream = start_ntlm(proving_desk())
     with engine.connect() as first, engine.connect() as second:
         tunnel(first)
         wait_until_ready(engine)
@@ -541,10 +493,7 @@ def test_a_login_refused_during_a_handshake_is_not_sent(
     assert messages_from(upstream, count) == [("GET", "type 1"), ("GET", "none")]
 
 
-def test_other_credentials_for_a_preconnect_are_returned_to_the_desk(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(rejects_request=is_head)
+def test_other_credentials_for_a_preconnect_are_returned_to_the_desk(start_ntlm: StartNtlm) -> None:
 
     class OfferingDesk(FakeBroker):
         def challenged(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
@@ -558,7 +507,7 @@ def test_other_credentials_for_a_preconnect_are_returned_to_the_desk(
 
     desk = OfferingDesk(LOGIN, schemes=(ntlm_like_scheme(),), is_known=True)
     desk.allows_preconnects = True
-    engine = start(office(upstream.port), desk)
+    engine, _ = start_ntlm(desk, rejects_request=is_head)
     open_tunnels(engine, 1)
     desk.wait_for_challenged(1)
     settle(engine)
@@ -570,10 +519,9 @@ def test_other_credentials_for_a_preconnect_are_returned_to_the_desk(
 
 @pytest.mark.parametrize("status", [200, 301, 400, 403, 404, 405, 501, 502, 503, 504])
 def test_any_status_after_the_handshake_completes_a_preconnect(
-    start: Start, start_ntlm: StartNtlm, status: int
+    start_ntlm: StartNtlm, status: int
 ) -> None:
-    upstream = start_ntlm(head_status=status)
-    engine = start(office(upstream.port), proving_desk())
+    engine, upstream = start_ntlm(proving_desk(), head_status=status)
     for _ in range(2):
         with engine.connect() as client:
             tunnel(client)
@@ -581,253 +529,33 @@ def test_any_status_after_the_handshake_completes_a_preconnect(
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *REUSE, *PRECONNECT]
 
 
-def test_a_preconnect_without_a_407_authenticates_nothing(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(needs_no_login=is_head)
-    engine = start(office(upstream.port), proving_desk())
+def test_a_preconnect_without_a_407_authenticates_nothing(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk(), needs_no_login=is_head)
     for _ in range(3):
         open_tunnels_slowly(engine, tunnels=1)
         assert not is_ready(engine)
     assert messages_from(upstream) == [*HANDSHAKE, ("HEAD", "type 1"), *HANDSHAKE, *HANDSHAKE]
 
 
-def test_there_is_no_further_preconnect_if_the_connection_closes(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm(head_fields=(("Connection", "close"),))
-    engine = start(office(upstream.port), proving_desk())
+def test_there_is_no_further_preconnect_if_the_connection_closes(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk(), head_fields=(("Connection", "close"),))
     open_tunnels_slowly(engine, tunnels=3)
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE, *HANDSHAKE]
 
 
 def test_a_silent_preconnect_times_out_and_is_not_retried(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
+    start_ntlm: StartNtlm, stack: ExitStack
 ) -> None:
-    upstream = start_ntlm()
+    engine, upstream = start_ntlm(proving_desk(), limits=EngineLimits(preconnect_s=0.2))
     HeldResponse(stack, upstream, "HEAD", "type 1")
-    engine = start(office(upstream.port), proving_desk(), EngineLimits(preconnect_s=0.2))
     open_tunnels_slowly(engine, tunnels=3)
     assert messages_from(upstream) == [*HANDSHAKE, ("HEAD", "type 1"), *HANDSHAKE, *HANDSHAKE]
     assert engine.observer.failures == []
 
 
 def test_requests_wait_for_a_silent_preconnect_only_briefly(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+    start_ntlm: StartNtlm, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trayproxy.engine.proxy_auth.preconnect.MAX_WAIT_S", 0.2)
     upstream = start_ntlm()
-    held = HeldResponse(stack, upstream, "HEAD", "type 1")
-    engine = start(office(upstream.port), proving_desk())
-    with engine.connect() as first, engine.connect() as second:
-        tunnel(first)
-        assert held.received.wait(10)
-        tunnel(second)
-
-
-def test_a_failed_preconnect_backs_off_and_is_not_reported(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-
-    def reset_heads(head: ReceivedHead, message: str) -> None:
-        if head.method == "HEAD":
-            raise ConnectionResetError
-
-    upstream.behaviour.before_response = reset_heads
-    engine = start(office(upstream.port), proving_desk())
-    open_tunnels_slowly(engine, tunnels=2)
-    assert messages_from(upstream) == [*HANDSHAKE, ("HEAD", "type 1"), *HANDSHAKE]
-    assert engine.observer.failures == []
-
-
-def test_no_request_fails_after_a_ready_connection_was_closed(
-    start: Start, start_ntlm: StartNtlm
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
-    open_tunnels(engine, 1)
-    wait_until_ready(engine)
-    upstream.cut()
-    engine.until(lambda: not is_ready(engine), "the end of the connection")
-    open_tunnels(engine, 1)
-    settle(engine)
-    # No preconnect follows at once.
-    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE]
-
-
-def test_no_request_fails_if_a_ready_connection_closes_on_use(
-    start: Start, script: StartScripted
-) -> None:
-    def sign_in(peer: ScriptedConnection) -> None:
-        peer.read_head()
-        peer.send(challenge("NTLM dHdv"))
-        head = peer.read_head()
-        peer.send(ESTABLISHED if head.startswith(b"CONNECT") else b"HTTP/1.1 504 No\r\n\r\n")
-        if head.startswith(b"HEAD"):
-            closing_early(peer)  # The next request gets no response.
-        else:
-            peer.read_all()
-
-    upstream = script(sign_in)
-    engine = start(office(upstream.port), proving_desk())
-    for _ in range(2):
-        with engine.connect() as client:
-            client.send(CONNECT)
-            assert client.reply(b"CONNECT").status == 200
-        if not len(upstream.peers) > 2:
-            wait_until_ready(engine)
-    assert [peer.received.split(b" ")[0] for peer in upstream.peers[:3]] == [
-        b"CONNECT",
-        b"HEAD",
-        b"CONNECT",
-    ]
-
-
-# --- changes ---
-
-
-@pytest.mark.parametrize("message", ["type 1", "type 3"])
-def test_a_preconnect_in_progress_is_cancelled_after_a_change(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack, message: str
-) -> None:
-    upstream = start_ntlm()
-    held = HeldResponse(stack, upstream, "HEAD", message)
-    engine = start(office(upstream.port), proving_desk(), EngineLimits(preconnect_s=1000.0))
-    with engine.connect() as client:
-        tunnel(client)
-        assert held.received.wait(10)
-        engine.call(engine.engine.forget_connections)
-        settle(engine)
-        held.release()
-        assert not is_ready(engine)
-        assert engine.desk.challenged_requests == []
-
-
-def test_a_preconnect_cancelled_before_its_start_blocks_no_request(
-    start: Start, start_ntlm: StartNtlm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk(), EngineLimits(preconnect_s=1000.0))
-    may_preconnect = engine.desk.may_preconnect
-    checked: list[bool] = []
-
-    def forget_soon(credentials: Credentials) -> bool:
-        checked.append(may_preconnect(credentials))
-        # Before the first step of the task, which is created after this call.
-        engine.loop.call_soon(engine.engine.forget_connections)
-        return checked[-1]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.desk, "may_preconnect", forget_soon)
-        open_tunnels(engine, 1)
-        settle(engine)
-    assert checked == [True]
-    assert messages_from(upstream) == HANDSHAKE
-    open_tunnels(engine, 1)
-    assert messages_from(upstream)[: 2 * len(HANDSHAKE)] == HANDSHAKE * 2
-
-
-def test_a_refused_preconnect_blocks_no_later_request(start: Start, start_ntlm: StartNtlm) -> None:
-    """The preconnect was sent although the login was no longer proved."""
-    upstream = start_ntlm(rejects_request=is_head)
-    desk = proving_desk()
-
-    desk.wants_all_reports = True
-    desk.may_preconnect = lambda credentials: True  # type: ignore[method-assign]
-    engine = start(office(upstream.port), desk)
-    open_tunnels(engine, 1)
-    desk.wait_for_challenged(1)
-    settle(engine)
-    assert not engine.desk.is_permit_used
-
-
-def test_a_ready_connection_is_not_used_after_a_change(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
-    open_tunnels(engine, 1)
-    wait_until_ready(engine)
-    engine.call(engine.engine.forget_connections)
-    open_tunnels(engine, 1)
-    assert messages_from(upstream)[:6] == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE]
-
-
-def test_preconnects_are_tried_again_after_a_change(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm(head_fields=(("Connection", "close"),))
-    engine = start(office(upstream.port), proving_desk())
-    open_tunnels(engine, 1)
-    settle(engine)
-    upstream.behaviour.head_fields = ()
-    engine.call(engine.engine.forget_connections)
-    open_tunnels(engine, 1)
-    wait_until_ready(engine)
-
-
-def test_closing_the_engine_cancels_a_preconnect(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
-) -> None:
-    upstream = start_ntlm()
-    held = HeldResponse(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), proving_desk())
-    open_tunnels(engine, 1)
-    assert held.received.wait(10)
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    engine.wait(engine.engine.close(), timeout=2.0)
-    assert is_idle(engine)
-
-
-# --- no client, no traffic ---
-
-
-def test_a_preconnect_counts_neither_as_a_client_nor_as_traffic(
-    start: Start, start_ntlm: StartNtlm, stack: ExitStack
-) -> None:
-    upstream = start_ntlm()
-    held = HeldResponse(stack, upstream, "HEAD")
-    engine = start(office(upstream.port), proving_desk())
-    open_tunnels(engine, 1)
-    assert held.received.wait(10)
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    counters = engine.engine.context.counters
-    moved = (counters.received, counters.sent)
-    assert counters.active == 0
-    held.release()
-    wait_until_ready(engine)
-    assert (counters.received, counters.sent) == moved == (8, 8)
-
-
-def test_preconnects_leave_no_resources(start: Start, start_ntlm: StartNtlm) -> None:
-    upstream = start_ntlm()
-    engine = start(office(upstream.port), proving_desk())
-    base = engine.holdings()
-    for _ in range(3):
-        with engine.connect() as client:
-            tunnel(client)
-        wait_until_ready(engine)
-    engine.settle()
-    engine.until_it_holds(base)
-
-
-def test_a_preconnect_takes_no_idle_connection(start: Start, start_ntlm: StartNtlm) -> None:
-    """The pool still watches the idle connection, so two tasks would wait on it."""
-    upstream = start_ntlm(needs_no_login=lambda head: True)
-    engine = start(office(upstream.port), proving_desk())
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-
-    [idle] = engine.idle_connections()
-    credentials = engine.desk.known(UpstreamId(idle.key.profile_id, idle.key.url))
-
-    async def takes_idle_connection(kind: type[UpstreamLease]) -> bool:
-        downstream = NullDownstream(engine.engine.context)
-        request = preconnect_request(Authority("origin.test", 443))
-        route = engine.routes(Authority("origin.test", 443))
-        assert route is not None
-        lease = kind(downstream, engine.engine.auth, request, route, route)
-        taken = await run_in_task(lease.obtain_connection(credentials, fresh=False))
-        downstream.drop_upstream()
-        return taken.response_count > 0
-
-    assert not engine.wait(takes_idle_connection(PreconnectLease))
-    assert engine.wait(takes_idle_connection(UpstreamLease))
+    engine, upstream = start_ntlm(proving_desk())

@@ -1,19 +1,18 @@
 """After a suspend, connections and findings from before are not used (F12)."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Start, StartScripted
 from tests.engine.driving import pause
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import get
 from tests.support.process_output import PATIENCE
-from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, answering
+from tests.support.scripted_upstream import OK, ScriptedConnection, answering
 from trayproxy.desktop.suspend_clock import sleep_clock
 from trayproxy.engine.net.fd_task import run_in_task
 from trayproxy.engine.net.suspend_detector import SuspendDetector
@@ -22,8 +21,6 @@ from trayproxy.http.target import Authority
 
 URL = b"http://origin.test/"
 GET = get(URL)
-
-Play = Callable[..., ScriptedUpstream]
 
 
 class FakeSuspendClock:
@@ -87,14 +84,16 @@ def test_an_idle_connection_from_before_a_suspend_is_not_used(
     engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True), sleep_clock=clock)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     suspend(engine, clock)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert [request.connection for request in recorder.requests] == [1, 2]
 
 
-def test_the_connection_of_a_suspended_client_is_not_used(start: Start, script: Play) -> None:
+def test_the_connection_of_a_suspended_client_is_not_used(
+    start: Start, script: MakeUpstream
+) -> None:
     clock = FakeSuspendClock()
     # The upstream has dropped the first connection during the suspend, without a visible event.
     upstream = script(answering(OK, b""), answering(OK))
@@ -149,7 +148,7 @@ def test_a_connection_busy_at_a_profile_switch_is_not_pooled(
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         engine.call(engine.engine.forget_connections)
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert [request.connection for request in recorder.requests] == [1, 2]
@@ -169,7 +168,7 @@ def test_a_connection_from_before_a_switch_is_not_used_for_the_next_request_of_i
 
 @pytest.mark.parametrize("same", [True, False], ids=["its client", "another client"])
 def test_a_connection_with_a_response_after_a_switch_is_not_reused(
-    start: Start, script: Callable[..., ScriptedUpstream], same: bool
+    start_scripted: StartScripted, same: bool
 ) -> None:
     """A request was on its way at the switch, so the connection could not be closed then."""
     asked, go_on = Event(), Event()
@@ -181,8 +180,7 @@ def test_a_connection_with_a_response_after_a_switch_is_not_reused(
         peer.send(OK)
         answering(OK)(peer)
 
-    upstream = script(slow, answering(OK))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
+    engine, upstream = start_scripted(slow, answering(OK), desk=FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         client.send(GET)
         assert asked.wait(PATIENCE)
@@ -191,7 +189,7 @@ def test_a_connection_with_a_response_after_a_switch_is_not_reused(
         assert client.reply().status == 200
         if same:
             assert client.ask(GET).status == 200
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2

@@ -83,7 +83,7 @@ def test_a_tls_connection_is_pooled_for_the_next_client(
     for _ in range(3):
         with engine.connect() as client:
             assert client.ask(GET).status == 200
-        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+        engine.until_clients_left()
     assert {request.connection for request in https_upstream.requests} == {1}
 
 
@@ -312,7 +312,7 @@ def test_a_client_that_leaves_during_the_handshake_leaks_nothing(
         client.send(GET)
         upstream.peer(1)
         client.reset()
-    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_clients_left()
     engine.until_it_holds(base)
 
 
