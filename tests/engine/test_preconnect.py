@@ -557,5 +557,199 @@ def test_requests_wait_for_a_silent_preconnect_only_briefly(
     start_ntlm: StartNtlm, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trayproxy.engine.proxy_auth.preconnect.MAX_WAIT_S", 0.2)
-    upstream = start_ntlm()
     engine, upstream = start_ntlm(proving_desk())
+    held = HeldResponse(stack, upstream, "HEAD", "type 1")
+    with engine.connect() as first, engine.connect() as second:
+        tunnel(first)
+        assert held.received.wait(10)
+        tunnel(second)
+
+
+def test_a_failed_preconnect_backs_off_and_is_not_reported(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk())
+
+    def reset_heads(head: ReceivedHead, message: str) -> None:
+        if head.method == "HEAD":
+            raise ConnectionResetError
+
+    upstream.behaviour.before_response = reset_heads
+    open_tunnels_slowly(engine, tunnels=2)
+    assert messages_from(upstream) == [*HANDSHAKE, ("HEAD", "type 1"), *HANDSHAKE]
+    assert engine.observer.failures == []
+
+
+def test_no_request_fails_after_a_ready_connection_was_closed(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk())
+    open_tunnels(engine, 1)
+    wait_until_ready(engine)
+    upstream.cut()
+    engine.until(lambda: not is_ready(engine), "the end of the connection")
+    open_tunnels(engine, 1)
+    settle(engine)
+    # No preconnect follows at once.
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE]
+
+
+def test_no_request_fails_if_a_ready_connection_closes_on_use(
+    start_scripted: StartScripted,
+) -> None:
+    def sign_in(peer: ScriptedConnection) -> None:
+        peer.read_head()
+        peer.send(challenge("NTLM dHdv"))
+        head = peer.read_head()
+        peer.send(ESTABLISHED if head.startswith(b"CONNECT") else b"HTTP/1.1 504 No\r\n\r\n")
+        if head.startswith(b"HEAD"):
+            closing_early(peer)  # The next request gets no response.
+        else:
+            peer.read_all()
+
+    engine, upstream = start_scripted(sign_in, desk=proving_desk())
+    for _ in range(2):
+        with engine.connect() as client:
+            client.send(CONNECT)
+            assert client.reply(b"CONNECT").status == 200
+        if not len(upstream.peers) > 2:
+            wait_until_ready(engine)
+    assert [peer.received.split(b" ")[0] for peer in upstream.peers[:3]] == [
+        b"CONNECT",
+        b"HEAD",
+        b"CONNECT",
+    ]
+
+
+# --- changes ---
+
+
+@pytest.mark.parametrize("message", ["type 1", "type 3"])
+def test_a_preconnect_in_progress_is_cancelled_after_a_change(
+    start_ntlm: StartNtlm, stack: ExitStack, message: str
+) -> None:
+    engine, upstream = start_ntlm(proving_desk(), limits=EngineLimits(preconnect_s=1000.0))
+    held = HeldResponse(stack, upstream, "HEAD", message)
+    with engine.connect() as client:
+        tunnel(client)
+        assert held.received.wait(10)
+        engine.call(engine.engine.forget_connections)
+        settle(engine)
+        held.release()
+        assert not is_ready(engine)
+        assert engine.desk.challenged_requests == []
+
+
+def test_a_preconnect_cancelled_before_its_start_blocks_no_request(
+    start_ntlm: StartNtlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, upstream = start_ntlm(proving_desk(), limits=EngineLimits(preconnect_s=1000.0))
+    may_preconnect = engine.desk.may_preconnect
+    checked: list[bool] = []
+
+    def forget_soon(credentials: Credentials) -> bool:
+        checked.append(may_preconnect(credentials))
+        # Before the first step of the task, which is created after this call.
+        engine.loop.call_soon(engine.engine.forget_connections)
+        return checked[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.desk, "may_preconnect", forget_soon)
+        open_tunnels(engine, 1)
+        settle(engine)
+    assert checked == [True]
+    assert messages_from(upstream) == HANDSHAKE
+    open_tunnels(engine, 1)
+    assert messages_from(upstream)[: 2 * len(HANDSHAKE)] == HANDSHAKE * 2
+
+
+def test_a_refused_preconnect_blocks_no_later_request(start_ntlm: StartNtlm) -> None:
+    """The preconnect was sent although the login was no longer proved."""
+    desk = proving_desk()
+
+    desk.wants_all_reports = True
+    desk.may_preconnect = lambda credentials: True  # type: ignore[method-assign]
+    engine, _ = start_ntlm(desk, rejects_request=is_head)
+    open_tunnels(engine, 1)
+    desk.wait_for_challenged(1)
+    settle(engine)
+    assert not engine.desk.is_permit_used
+
+
+def test_a_ready_connection_is_not_used_after_a_change(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk())
+    open_tunnels(engine, 1)
+    wait_until_ready(engine)
+    engine.call(engine.engine.forget_connections)
+    open_tunnels(engine, 1)
+    assert messages_from(upstream)[:6] == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE]
+
+
+def test_preconnects_are_tried_again_after_a_change(start_ntlm: StartNtlm) -> None:
+    engine, upstream = start_ntlm(proving_desk(), head_fields=(("Connection", "close"),))
+    open_tunnels(engine, 1)
+    settle(engine)
+    upstream.behaviour.head_fields = ()
+    engine.call(engine.engine.forget_connections)
+    open_tunnels(engine, 1)
+    wait_until_ready(engine)
+
+
+def test_closing_the_engine_cancels_a_preconnect(start_ntlm: StartNtlm, stack: ExitStack) -> None:
+    engine, upstream = start_ntlm(proving_desk())
+    held = HeldResponse(stack, upstream, "HEAD")
+    open_tunnels(engine, 1)
+    assert held.received.wait(10)
+    engine.until_clients_left()
+    engine.wait(engine.engine.close(), timeout=2.0)
+    assert is_idle(engine)
+
+
+# --- no client, no traffic ---
+
+
+def test_a_preconnect_counts_neither_as_a_client_nor_as_traffic(
+    start_ntlm: StartNtlm, stack: ExitStack
+) -> None:
+    engine, upstream = start_ntlm(proving_desk())
+    held = HeldResponse(stack, upstream, "HEAD")
+    open_tunnels(engine, 1)
+    assert held.received.wait(10)
+    engine.until_clients_left()
+    counters = engine.engine.context.counters
+    moved = (counters.received, counters.sent)
+    assert counters.active == 0
+    held.release()
+    wait_until_ready(engine)
+    assert (counters.received, counters.sent) == moved == (8, 8)
+
+
+def test_preconnects_leave_no_resources(start_ntlm: StartNtlm) -> None:
+    engine, _ = start_ntlm(proving_desk())
+    base = engine.holdings()
+    for _ in range(3):
+        with engine.connect() as client:
+            tunnel(client)
+        wait_until_ready(engine)
+    engine.settle()
+    engine.until_it_holds(base)
+
+
+def test_a_preconnect_takes_no_idle_connection(start_ntlm: StartNtlm) -> None:
+    """The pool still watches the idle connection, so two tasks would wait on it."""
+    engine, _ = start_ntlm(proving_desk(), needs_no_login=lambda head: True)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    engine.until_clients_left()
+
+    [idle] = engine.idle_connections()
+    credentials = engine.desk.known(UpstreamId(idle.key.profile_id, idle.key.url))
+
+    async def takes_idle_connection(kind: type[UpstreamLease]) -> bool:
+        downstream = NullDownstream(engine.engine.context)
+        request = preconnect_request(Authority("origin.test", 443))
+        route = engine.routes(Authority("origin.test", 443))
+        assert route is not None
+        lease = kind(downstream, engine.engine.auth, request, route, route)
+        taken = await run_in_task(lease.obtain_connection(credentials, fresh=False))
+        downstream.drop_upstream()
+        return taken.response_count > 0
+
+    assert not engine.wait(takes_idle_connection(PreconnectLease))
+    assert engine.wait(takes_idle_connection(UpstreamLease))

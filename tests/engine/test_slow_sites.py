@@ -18,7 +18,7 @@ from tests.support.scripted_upstream import (
     hanging,
 )
 from trayproxy.engine.limits import LIMITS, EngineLimits
-from trayproxy.engine.server.client_connection import ClientConnection, SilenceTimer
+from trayproxy.engine.server.client_connection import ClientConnection
 
 QUICK = get(b"http://quick.test/")
 SLOW = get(b"http://slow.test/")
@@ -168,22 +168,6 @@ def test_keep_alive_is_enabled_in_a_tunnel(start: Start) -> None:
         with engine.connect() as client:
             assert client.ask(TUNNEL, b"CONNECT").status == 200
             engine.until(lambda: has_keepalive(engine), "the kernel's probing")
-
-
-@pytest.mark.parametrize(
-    ("looks", "expected"),
-    [
-        ([(0, 0.5), (0, 1.0), (0, 2.0)], [False, True, False]),
-        ([(1, 1.0), (1, 1.5), (1, 2.0), (1, 9.0)], [False, False, True, False]),
-        ([(0, 1.0), (1, 1.5), (1, 2.0), (1, 2.5)], [True, False, False, True]),
-    ],
-    ids=["silent", "after a response", "again"],
-)
-def test_a_silence_is_reported_once_until_the_next_response(
-    looks: list[tuple[int, float]], expected: list[bool]
-) -> None:
-    timer = SilenceTimer(0, 0.0)
-    assert [timer.is_over(responses, now, 1.0) for responses, now in looks] == expected
 
 
 def has_keepalive(engine: Running) -> bool:

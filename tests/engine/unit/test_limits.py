@@ -62,7 +62,7 @@ CONSTANTS = {
     "net.tls.MAX_CA_FILE": 4 << 20,
     "net.tls.MAX_RECORD": 16 << 10,  # RFC 8446, section 5.1.
     "proxy_auth.auth_exchange.MAX_LOST_CONNECTIONS": 1,
-    "proxy_auth.client_watch.CLIENT_CHECK_INTERVAL_S": 0.5,
+    "proxy_auth.upstream_lease.CLIENT_CHECK_INTERVAL_S": 0.5,
     "proxy_auth.exempt_sites.MAX_SITES": 1000,
     "proxy_auth.handshake_legs.MAX_LEGS": 8,
     "proxy_auth.handshake_threads.MAX_THREADS": 8,
@@ -73,7 +73,7 @@ CONSTANTS = {
     "proxy_auth.preconnect_policy.MAX_KEYS": 64,
     "proxy_auth.preconnect_policy.MAX_SHORT_PAUSES": 4,
     "proxy_auth.preconnect_policy.MIN_LONG_PAUSES": 2,
-    "proxy_auth.single_flight.WAIT_S": 2,
+    "proxy_auth.preconnect.MAX_WAIT_S": 2,
     "server.executor.ACCEPT_PAUSE_S": 1,
     "server.executor.MAX_ACCEPTS_PER_EVENT": 64,
     "server.executor.SWEEP_S": 1,
