@@ -135,6 +135,8 @@ class FakeService:
         requests: All received requests except `Hello` and `Subscribe`.
         replies: For a type of request, a function from the request to its reply; None: no reply.
         is_running: True if connections are accepted.
+        starts: The number of calls of `start`.
+        can_start: True if `start` starts the service.
     """
 
     def __init__(self, status: Status = STATUS) -> None:
@@ -142,7 +144,13 @@ class FakeService:
         self.requests: list[Request] = []
         self.replies: dict[type, Callable[[Request], Reply | None]] = {}
         self.is_running = True
+        self.starts = 0
+        self.can_start = True
         self._client: FakeConnection | None = None
+
+    def start(self) -> None:
+        self.starts += 1
+        self.is_running = self.is_running or self.can_start
 
     def connect(self) -> FakeConnection:
         if not self.is_running:

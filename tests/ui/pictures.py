@@ -21,7 +21,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
-from trayproxy.profiles.profile import Encoding, Method, SignIn
+from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.profiles_window import ProfilesWindow
@@ -81,10 +81,10 @@ FAILED_STEPS = CheckResult(
                 "Something answers at this address, but not on port 8080.",
             ),
         ),
-        Step("encryption", StepState.NOT_TRIED),
-        Step("challenge", StepState.NOT_TRIED),
-        Step("sign-in", StepState.NOT_TRIED),
-        Step("fetch", StepState.NOT_TRIED),
+        *(
+            Step(name, StepState.NOT_TRIED)
+            for name in ("encryption", "challenge", "sign-in", "fetch")
+        ),
     )
 )
 
@@ -109,95 +109,37 @@ def _menu(state: IconState, status: Status, *, has_prompt: bool = False) -> QWid
     return widget.menu
 
 
-def sign_in() -> QWidget:
-    """Return the dialog of a new prompt."""
-    return SignInDialog(PROMPT)
+def _window_of(profile: Profile) -> ProfilesWindow:
+    return _window(IconState.OK, structs.replace(STATUS, profile=profile, profiles=(profile,)))
 
 
-def rejected() -> QWidget:
-    """Return the dialog after the second rejected password."""
-    return SignInDialog(structs.replace(PROMPT, reason=PromptReason.TYPED_REJECTED, rejections=2))
-
-
-def downgrade() -> QWidget:
-    """Return the dialog of a proxy after a change to a weaker method."""
-    return SignInDialog(structs.replace(PROMPT, reason=PromptReason.DOWNGRADE, before="Negotiate"))
-
-
-def renamed() -> QWidget:
-    """Return the dialog of a proxy with a changed realm."""
-    return SignInDialog(RENAMED)
-
-
-def hostile() -> QWidget:
-    """Return the dialog of a proxy with hostile texts."""
-    return SignInDialog(HOSTILE)
-
-
-def window() -> QWidget:
-    """Return the window with two profiles."""
-    return _window(IconState.OK, STATUS)
-
-
-def window_with_port_taken() -> QWidget:
-    """Return the window while another program uses the port."""
-    return _window(IconState.STOPPED, PORT_TAKEN)
-
-
-def menu_with_port_taken() -> QWidget:
-    """Return the menu while another program uses the port."""
-    return _menu(IconState.STOPPED, PORT_TAKEN)
-
-
-def window_with_all_fields() -> QWidget:
-    """Return the window with a profile with advanced fields."""
-    latin = replace(OFFICE, encoding=Encoding.LATIN_1)
-    widget = _window(IconState.OK, structs.replace(STATUS, profile=latin, profiles=(latin,)))
+def _window_with_all_fields() -> QWidget:
+    widget = _window_of(replace(OFFICE, encoding=Encoding.LATIN_1))
     widget.resize(widget.width(), 640)
     return widget
 
 
-def window_without_password() -> QWidget:
-    """Return the window with a profile that uses SSO."""
-    own = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
-    return _window(IconState.OK, structs.replace(STATUS, profile=own, profiles=(own,)))
-
-
-def failed_check_panel() -> QWidget:
-    """Return the panel of a failed test."""
-    return _check_panel(FAILED_STEPS)
-
-
-def snoozed_check_panel() -> QWidget:
-    """Return the panel of a test that failed because a sign-in is needed first."""
-    return _check_panel(SNOOZED_STEPS)
-
-
-def check_panel() -> QWidget:
-    """Return the panel of a successful test."""
-    return _check_panel(STEPS)
-
-
-def menu() -> QWidget:
-    """Return the menu while a sign-in is needed."""
-    return _menu(IconState.SIGNIN, NEEDED, has_prompt=True)
-
-
 PICTURES: dict[str, Callable[[], QWidget]] = {
-    "sign-in": sign_in,
-    "sign-in-rejected": rejected,
-    "sign-in-downgrade": downgrade,
-    "sign-in-renamed": renamed,
-    "sign-in-hostile": hostile,
-    "window": window,
-    "window-without-password": window_without_password,
-    "window-port-taken": window_with_port_taken,
-    "window-advanced": window_with_all_fields,
-    "test": check_panel,
-    "test-failed": failed_check_panel,
-    "test-snoozed": snoozed_check_panel,
-    "menu": menu,
-    "menu-port-taken": menu_with_port_taken,
+    "sign-in": lambda: SignInDialog(PROMPT),
+    "sign-in-rejected": lambda: SignInDialog(
+        structs.replace(PROMPT, reason=PromptReason.TYPED_REJECTED, rejections=2)
+    ),
+    "sign-in-downgrade": lambda: SignInDialog(
+        structs.replace(PROMPT, reason=PromptReason.DOWNGRADE, before="Negotiate")
+    ),
+    "sign-in-renamed": lambda: SignInDialog(RENAMED),
+    "sign-in-hostile": lambda: SignInDialog(HOSTILE),
+    "window": lambda: _window(IconState.OK, STATUS),
+    "window-without-password": lambda: _window_of(
+        replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
+    ),
+    "window-port-taken": lambda: _window(IconState.STOPPED, PORT_TAKEN),
+    "window-advanced": _window_with_all_fields,
+    "test": lambda: _check_panel(STEPS),
+    "test-failed": lambda: _check_panel(FAILED_STEPS),
+    "test-snoozed": lambda: _check_panel(SNOOZED_STEPS),
+    "menu": lambda: _menu(IconState.SIGNIN, NEEDED, has_prompt=True),
+    "menu-port-taken": lambda: _menu(IconState.STOPPED, PORT_TAKEN),
 }
 
 

@@ -1,6 +1,6 @@
 """Tests of every window: keyboard navigation, accessible names and large fonts (ux §6.1)."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -41,16 +41,15 @@ def panel() -> QWidget:
     return CheckPanel(CheckProfile(OFFICE))
 
 
-all_windows = pytest.mark.parametrize("make", [dialog, window, panel])
-
-
-def shown(make: Callable[[], QWidget], qtbot: QtBot) -> QWidget:
-    window = make()
-    qtbot.addWidget(window)
-    window.show()
-    window.activateWindow()
-    qtbot.waitUntil(window.isActiveWindow)
-    return window
+@pytest.fixture(params=[dialog, window, panel])
+def shown(request: pytest.FixtureRequest, qtbot: QtBot) -> QWidget:
+    """Return a shown window, for every kind of window."""
+    shown: QWidget = request.param()
+    qtbot.addWidget(shown)
+    shown.show()
+    shown.activateWindow()
+    qtbot.waitUntil(shown.isActiveWindow)
+    return shown
 
 
 def focusable_widgets(widget: QWidget) -> list[QWidget]:
@@ -64,65 +63,56 @@ def focusable_widgets(widget: QWidget) -> list[QWidget]:
     ]
 
 
-@all_windows
-def test_focusable_widgets_have_a_name_and_a_role(
-    make: Callable[[], QWidget], qtbot: QtBot
-) -> None:
-    window = shown(make, qtbot)
-    for widget in focusable_widgets(window):
+def test_focusable_widgets_have_a_name_and_a_role(shown: QWidget) -> None:
+    for widget in focusable_widgets(shown):
         interface = QAccessible.queryAccessibleInterface(widget)
         assert interface.text(QAccessible.Text.Name), widget.objectName() or widget
         assert interface.role() not in (QAccessible.Role.NoRole, QAccessible.Role.Client)
 
 
-@all_windows
-def test_tab_reaches_every_focusable_widget(make: Callable[[], QWidget], qtbot: QtBot) -> None:
-    window = shown(make, qtbot)
-    expected = {id(widget) for widget in focusable_widgets(window)}
+def test_tab_reaches_every_focusable_widget(shown: QWidget, qtbot: QtBot) -> None:
+    expected = {id(widget) for widget in focusable_widgets(shown)}
     seen: set[int] = set()
     for _ in range(2 * len(expected) + 2):
         focused = QApplication.focusWidget()
         if focused is not None:
             seen.add(id(focused))
-        qtbot.keyClick(focused or window, Qt.Key.Key_Tab)
-    missed = [w.objectName() for w in focusable_widgets(window) if id(w) not in seen]
+        qtbot.keyClick(focused or shown, Qt.Key.Key_Tab)
+    missed = [w.objectName() for w in focusable_widgets(shown) if id(w) not in seen]
     # The tab key stops at one radio button of a group.
     assert set(missed) <= {"without_sign_in", "with_password"}
 
 
-@all_windows
-@pytest.mark.parametrize("points", [9, 20])
-def test_no_label_is_clipped(make: Callable[[], QWidget], points: int, qtbot: QtBot) -> None:
+@pytest.fixture(params=[9, 20])
+def points(request: pytest.FixtureRequest, qapp: QApplication) -> Iterator[None]:
+    """Set the text size of all windows."""
     before = QApplication.font()
     larger = QApplication.font()
-    larger.setPointSize(points)
+    larger.setPointSize(request.param)
     QApplication.setFont(larger)
-    try:
-        window = shown(make, qtbot)
-        QApplication.processEvents()
-        for label in window.findChildren(QLabel):
-            if label.isVisible() and label.text():
-                assert label.width() >= label.minimumSizeHint().width(), label.objectName()
-                if label.wordWrap():
-                    needed = label.heightForWidth(label.width())
-                    assert label.height() >= needed, (label.objectName(), label.text())
-    finally:
-        QApplication.setFont(before)
+    yield
+    QApplication.setFont(before)
 
 
-@all_windows
-def test_labels_are_plain_text(make: Callable[[], QWidget], qtbot: QtBot) -> None:
+def test_no_label_is_clipped(points: None, shown: QWidget) -> None:
+    QApplication.processEvents()
+    for label in shown.findChildren(QLabel):
+        if label.isVisible() and label.text():
+            assert label.width() >= label.minimumSizeHint().width(), label.objectName()
+            if label.wordWrap():
+                needed = label.heightForWidth(label.width())
+                assert label.height() >= needed, (label.objectName(), label.text())
+
+
+def test_labels_are_plain_text(shown: QWidget) -> None:
     own = {"scheme", ""}
-    window = shown(make, qtbot)
-    for label in window.findChildren(QLabel):
+    for label in shown.findChildren(QLabel):
         is_plain = label.textFormat() is Qt.TextFormat.PlainText
         assert is_plain or label.objectName() in own or not label.text(), label.objectName()
 
 
-@all_windows
-def test_focusable_widgets_are_large_enough(make: Callable[[], QWidget], qtbot: QtBot) -> None:
-    window = shown(make, qtbot)
-    for widget in focusable_widgets(window):
+def test_focusable_widgets_are_large_enough(shown: QWidget) -> None:
+    for widget in focusable_widgets(shown):
         assert widget.height() >= (20 if isinstance(widget, QLineEdit) else 16), widget.objectName()
 
 

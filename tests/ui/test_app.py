@@ -200,10 +200,7 @@ def test_show_requested_shows_the_window(app: App, service: FakeService, qtbot: 
 
 
 def test_a_crashed_service_is_shown_and_restarted(service: FakeService, qtbot: QtBot) -> None:
-    def start() -> None:
-        service.is_running = True
-
-    app = App(service.connect, start, channel=RecordingChannel())
+    app = App(service.connect, service.start, channel=RecordingChannel())
     app.start()
     qtbot.waitUntil(lambda: heading(app).startswith("Office"))
     service.crash()

@@ -39,157 +39,133 @@ class RecordingChannel(QObject):
         self.shown = None
 
 
-@pytest.fixture
-def channel(qapp: object) -> RecordingChannel:
-    return RecordingChannel()
+class PromptFixture:
+    """A `PromptDialogs` with a fake service and a recording channel."""
+
+    def __init__(self, service: FakeService, qtbot: QtBot) -> None:
+        self.service = service
+        self.qtbot = qtbot
+        self.channel = RecordingChannel()
+        self.client = ServiceClient(service.connect)
+        self.client.open()
+        self.prompts = PromptDialogs(self.client, Notifier(self.channel))
+
+    def open_dialog(self) -> SignInDialog:
+        """Open the prompt `PROMPT`; return its dialog."""
+        self.service.open_prompt(PROMPT)
+        return self.dialog()
+
+    def dialog(self, number: int = 1) -> SignInDialog:
+        """Return the dialog of a prompt, as soon as the dialog is open."""
+
+        def is_open() -> bool:
+            dialog = self.prompts.dialog
+            return dialog is not None and dialog.prompt.number == number
+
+        self.qtbot.waitUntil(is_open)
+        assert self.prompts.dialog
+        return self.prompts.dialog
 
 
 @pytest.fixture
-def prompts(
-    service: FakeService, channel: RecordingChannel, qtbot: QtBot
-) -> Iterator[PromptDialogs]:
-    client = ServiceClient(service.connect)
-    client.open()
-    notifier = Notifier(channel)
-    dialogs = PromptDialogs(client, notifier)
-    yield dialogs
-    dialogs.close()
-    client.close()
+def ui(service: FakeService, qtbot: QtBot) -> Iterator[PromptFixture]:
+    fixture = PromptFixture(service, qtbot)
+    yield fixture
+    fixture.prompts.close()
+    fixture.client.close()
 
 
-def dialog_for(prompts: PromptDialogs, qtbot: QtBot, number: int = 1) -> SignInDialog:
-    def is_open() -> bool:
-        return prompts.dialog is not None and prompts.dialog.prompt.number == number
-
-    qtbot.waitUntil(is_open)
-    assert prompts.dialog
-    return prompts.dialog
+def test_a_prompt_opens_a_dialog(ui: PromptFixture) -> None:
+    assert ui.open_dialog().isVisible()
+    assert ui.prompts.pending == PROMPT
 
 
-def test_a_prompt_opens_a_dialog(
-    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    assert dialog_for(prompts, qtbot).isVisible()
-    assert prompts.pending == PROMPT
+def test_a_changed_prompt_updates_the_dialog(ui: PromptFixture) -> None:
+    dialog = ui.open_dialog()
+    ui.service.open_prompt(replace(PROMPT, waiting=9))
+    ui.qtbot.waitUntil(lambda: dialog.prompt.waiting == 9)
+    assert ui.prompts.dialog is dialog
 
 
-def test_a_changed_prompt_updates_the_dialog(
-    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    dialog = dialog_for(prompts, qtbot)
-    service.open_prompt(replace(PROMPT, waiting=9))
-    qtbot.waitUntil(lambda: dialog.prompt.waiting == 9)
-    assert prompts.dialog is dialog
-
-
-def test_an_answer_is_sent_to_the_service(
-    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    dialog = dialog_for(prompts, qtbot)
-    qtbot.keyClicks(child(dialog, PasswordField, "password"), "secret")
+def test_an_answer_is_sent_to_the_service(ui: PromptFixture) -> None:
+    dialog = ui.open_dialog()
+    ui.qtbot.keyClicks(child(dialog, PasswordField, "password"), "secret")
     press(dialog, "accept")
-    assert service.requests == [
+    assert ui.service.requests == [
         KeepPromptOpen(1),
         AnswerPrompt(1, Login("CORP\\jdoe", "secret"), remember=True),
     ]
 
 
-def test_an_accepted_answer_closes_the_dialog(
-    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    press(dialog_for(prompts, qtbot), "accept")
-    service.close_prompt(1, Ending.ACCEPTED)
-    qtbot.waitUntil(lambda: prompts.dialog is None)
-    assert not service.requests_of(DeclinePrompt)
+def test_an_accepted_answer_closes_the_dialog(ui: PromptFixture) -> None:
+    press(ui.open_dialog(), "accept")
+    ui.service.close_prompt(1, Ending.ACCEPTED)
+    ui.qtbot.waitUntil(lambda: ui.prompts.dialog is None)
+    assert not ui.service.requests_of(DeclinePrompt)
 
 
-def test_a_failed_answer_enables_the_dialog(
-    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
-) -> None:
+def test_a_failed_answer_enables_the_dialog(ui: PromptFixture) -> None:
     problem = Problem("TP-302", "No", "It has a colon.")
-    service.replies[AnswerPrompt] = lambda _: Failed(problem)
-    service.open_prompt(PROMPT)
-    dialog = dialog_for(prompts, qtbot)
+    ui.service.replies[AnswerPrompt] = lambda _: Failed(problem)
+    dialog = ui.open_dialog()
     press(dialog, "accept")
-    qtbot.waitUntil(child(dialog, QPushButton, "accept").isEnabled)
+    ui.qtbot.waitUntil(child(dialog, QPushButton, "accept").isEnabled)
 
 
-def test_cancel_declines_for_a_minute(
-    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    press(dialog_for(prompts, qtbot), "cancel")
-    assert service.requests == [DeclinePrompt(1, Snooze.A_MINUTE)]
-    assert prompts.dialog is None
-    assert prompts.pending is None
+def test_cancel_declines_for_a_minute(ui: PromptFixture) -> None:
+    press(ui.open_dialog(), "cancel")
+    assert ui.service.requests == [DeclinePrompt(1, Snooze.A_MINUTE)]
+    assert ui.prompts.dialog is None
+    assert ui.prompts.pending is None
 
 
-def test_a_closed_prompt_closes_the_dialog_without_a_request(
-    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    dialog_for(prompts, qtbot)
-    service.close_prompt(1, Ending.ABANDONED)
-    qtbot.waitUntil(lambda: prompts.dialog is None)
-    assert not service.requests
+def test_a_closed_prompt_closes_the_dialog_without_a_request(ui: PromptFixture) -> None:
+    ui.open_dialog()
+    ui.service.close_prompt(1, Ending.ABANDONED)
+    ui.qtbot.waitUntil(lambda: ui.prompts.dialog is None)
+    assert not ui.service.requests
 
 
-def test_prompts_are_shown_one_after_another(
-    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    service.open_prompt(replace(PROMPT, number=2, profile="Lab"))
-    first = dialog_for(prompts, qtbot)
+def test_prompts_are_shown_one_after_another(ui: PromptFixture) -> None:
+    ui.service.open_prompt(PROMPT)
+    ui.service.open_prompt(replace(PROMPT, number=2, profile="Lab"))
+    first = ui.dialog()
     press(first, "cancel")
-    assert dialog_for(prompts, qtbot, number=2).isVisible()
+    assert ui.dialog(number=2).isVisible()
 
 
-def test_the_dialog_closes_when_the_service_is_lost(
-    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
+def test_the_dialog_closes_when_the_service_is_lost(ui: PromptFixture) -> None:
+    ui.open_dialog()
+    ui.service.crash()
+    ui.qtbot.waitUntil(lambda: ui.prompts.dialog is None)
+    assert ui.prompts.pending is None
+
+
+def test_a_dialog_in_the_background_has_a_notification_until_it_closes(
+    ui: PromptFixture,
 ) -> None:
-    service.open_prompt(PROMPT)
-    dialog_for(prompts, qtbot)
-    service.crash()
-    qtbot.waitUntil(lambda: prompts.dialog is None)
-    assert prompts.pending is None
-
-
-def test_a_dialog_in_the_background_has_a_notification_until_its_prompt_closes(
-    prompts: PromptDialogs, service: FakeService, channel: RecordingChannel, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    dialog = dialog_for(prompts, qtbot)
+    dialog = ui.open_dialog()
     dialog.hide()
     dialog.not_activated.emit()
-    assert channel.shown == notification_for(PROMPT)
-    service.close_prompt(1, Ending.ABANDONED)
-    qtbot.waitUntil(lambda: channel.shown is None)
+    assert ui.channel.shown == notification_for(PROMPT)
+    ui.service.close_prompt(1, Ending.ABANDONED)
+    ui.qtbot.waitUntil(lambda: ui.channel.shown is None)
 
 
-def test_the_same_prompt_has_one_notification(
-    prompts: PromptDialogs, service: FakeService, channel: RecordingChannel, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    dialog = dialog_for(prompts, qtbot)
+def test_the_same_prompt_has_one_notification(ui: PromptFixture) -> None:
+    dialog = ui.open_dialog()
     dialog.hide()
     dialog.not_activated.emit()
     dialog.not_activated.emit()
-    assert channel.posts == 1
+    assert ui.channel.posts == 1
 
 
-def test_no_notification_is_shown_while_a_window_is_active(
-    prompts: PromptDialogs, service: FakeService, channel: RecordingChannel, qtbot: QtBot
-) -> None:
-    service.open_prompt(PROMPT)
-    dialog = dialog_for(prompts, qtbot)
+def test_no_notification_is_shown_while_a_window_is_active(ui: PromptFixture) -> None:
+    dialog = ui.open_dialog()
     dialog.activateWindow()
-    qtbot.waitUntil(dialog.isActiveWindow)
+    ui.qtbot.waitUntil(dialog.isActiveWindow)
     dialog.not_activated.emit()
-    assert channel.shown is None
+    assert ui.channel.shown is None
 
 
 @pytest.mark.parametrize(
@@ -198,17 +174,13 @@ def test_no_notification_is_shown_while_a_window_is_active(
 def test_the_actions_of_the_notification(
     action: str,
     requests: list[object],
-    prompts: PromptDialogs,
-    service: FakeService,
-    channel: RecordingChannel,
-    qtbot: QtBot,
+    ui: PromptFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_ACTIVATION_TOKEN", "")
-    service.open_prompt(PROMPT)
-    dialog_for(prompts, qtbot)
-    channel.chosen.emit(action, "token")
-    assert service.requests == requests
+    ui.open_dialog()
+    ui.channel.chosen.emit(action, "token")
+    assert ui.service.requests == requests
 
 
 def test_the_notification_is_n1() -> None:

@@ -114,67 +114,67 @@ class BlockedConnect:
         return cast("Client", self._service.connect())
 
 
-def test_a_slow_connection_attempt_does_not_block(service: FakeService, qtbot: QtBot) -> None:
-    connect = BlockedConnect(service)
+@pytest.fixture
+def connect(service: FakeService) -> BlockedConnect:
+    return BlockedConnect(service)
+
+
+@pytest.fixture
+def slow_client(connect: BlockedConnect, qtbot: QtBot) -> Iterator[ServiceClient]:
     client = ServiceClient(ThreadedConnector(connect))
-    with qtbot.waitSignal(client.status_changed), qtbot.waitSignal(client.opened):
-        assert not client.open()
-        assert not client.open()
-        connect.is_released.set()
-    assert client.is_open
-    assert not client.is_opening
+    yield client
     client.close()
+
+
+def supervised(client: ServiceClient, service: FakeService) -> ServiceSupervisor:
+    """Return the supervisor of a client after its first attempt to connect."""
+    supervisor = ServiceSupervisor(client, service.start, parent=client)
+    supervisor.ensure_running()
+    return supervisor
+
+
+def test_a_slow_connection_attempt_does_not_block(
+    connect: BlockedConnect, slow_client: ServiceClient, qtbot: QtBot
+) -> None:
+    with qtbot.waitSignals([slow_client.status_changed, slow_client.opened]):
+        assert not slow_client.open()
+        assert not slow_client.open()
+        connect.is_released.set()
+    assert slow_client.is_open
+    assert not slow_client.is_opening
 
 
 def test_the_service_is_started_after_a_slow_attempt_fails(
-    service: FakeService, qtbot: QtBot
+    service: FakeService, connect: BlockedConnect, slow_client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
-    connect = BlockedConnect(service)
-    client = ServiceClient(ThreadedConnector(connect))
-    starts: list[None] = []
-
-    def start() -> None:
-        starts.append(None)
-        service.is_running = True
-
-    supervisor = ServiceSupervisor(client, start, parent=client)
-    supervisor.ensure_running()
-    supervisor.ensure_running()
-    assert client.is_opening
-    assert not starts
-    with qtbot.waitSignal(client.opened):
+    supervised(slow_client, service).ensure_running()
+    assert slow_client.is_opening
+    assert service.starts == 0
+    with qtbot.waitSignal(slow_client.opened):
         connect.is_released.set()
-    assert len(starts) == 1
-    client.close()
+    assert service.starts == 1
 
 
 def test_a_stopped_supervisor_does_not_start_the_service(
-    service: FakeService, qtbot: QtBot
+    service: FakeService, connect: BlockedConnect, slow_client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
-    connect = BlockedConnect(service)
-    client = ServiceClient(ThreadedConnector(connect))
-    starts: list[None] = []
-    supervisor = ServiceSupervisor(client, lambda: starts.append(None), parent=client)
-    supervisor.ensure_running()
-    supervisor.stop()
-    with qtbot.waitSignal(client.unreachable):
+    supervised(slow_client, service).stop()
+    with qtbot.waitSignal(slow_client.unreachable):
         connect.is_released.set()
-    assert not starts
+    assert service.starts == 0
 
 
-def test_after_stop_starting_a_failed_attempt_gives_up(service: FakeService, qtbot: QtBot) -> None:
+def test_after_stop_starting_a_failed_attempt_gives_up(
+    service: FakeService, connect: BlockedConnect, slow_client: ServiceClient, qtbot: QtBot
+) -> None:
     service.is_running = False
-    connect = BlockedConnect(service)
-    client = ServiceClient(ThreadedConnector(connect))
-    starts: list[None] = []
-    supervisor = ServiceSupervisor(client, lambda: starts.append(None), parent=client)
-    supervisor.ensure_running()
+    supervisor = supervised(slow_client, service)
     assert supervisor.stop_starting()
     with qtbot.waitSignal(supervisor.gave_up):
         connect.is_released.set()
-    assert not starts
+    assert service.starts == 0
 
 
 # --- ServiceSupervisor ---------------------------------------------------------------------------
@@ -184,30 +184,20 @@ def test_the_service_is_started_if_it_is_not_running(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
-
-    def start() -> None:
-        service.is_running = True
-
     with qtbot.waitSignal(client.opened):
-        ServiceSupervisor(client, start, parent=client).ensure_running()
+        supervised(client, service)
 
 
-def test_a_running_service_is_not_started(client: ServiceClient, qtbot: QtBot) -> None:
-    starts: list[None] = []
-    ServiceSupervisor(client, lambda: starts.append(None), parent=client).ensure_running()
+def test_a_running_service_is_not_started(service: FakeService, client: ServiceClient) -> None:
+    supervised(client, service)
     assert client.is_open
-    assert not starts
+    assert service.starts == 0
 
 
 def test_a_crashed_service_is_restarted(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
-    def start() -> None:
-        service.is_running = True
-
-    supervisor = ServiceSupervisor(client, start, parent=client)
-    supervisor.ensure_running()
-    with qtbot.waitSignal(supervisor.restarted):
+    with qtbot.waitSignal(supervised(client, service).restarted):
         service.crash()
     assert client.is_open
 
@@ -215,8 +205,7 @@ def test_a_crashed_service_is_restarted(
 def test_a_reconnection_without_a_start_is_no_restart(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
-    supervisor = ServiceSupervisor(client, lambda: None, parent=client)
-    supervisor.ensure_running()
+    supervisor = supervised(client, service)
     with qtbot.assertNotEmitted(supervisor.restarted), qtbot.waitSignal(client.opened):
         service.crash()
         service.is_running = True
@@ -226,38 +215,32 @@ def test_a_failed_start_is_retried(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
-    starts: list[None] = []
 
     def start() -> None:
-        starts.append(None)
-        if len(starts) == 1:
+        service.start()
+        if service.starts == 1:
+            service.is_running = False
             raise OSError("no such program")
-        service.is_running = True
 
     with qtbot.waitSignal(client.opened):
         ServiceSupervisor(client, start, parent=client).ensure_running()
-    assert len(starts) == 2
+    assert service.starts == 2
 
 
 def test_a_stopped_supervisor_does_not_restart_the_service(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
-    starts: list[None] = []
-    supervisor = ServiceSupervisor(client, lambda: starts.append(None), parent=client)
-    supervisor.ensure_running()
-    supervisor.stop()
+    supervised(client, service).stop()
     with qtbot.waitSignal(client.lost):
         service.crash()
-    assert not starts
+    assert service.starts == 0
 
 
 def test_after_stop_starting_the_started_service_is_connected(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
-    service.is_running = False
-    supervisor = ServiceSupervisor(client, lambda: None, parent=client)
-    supervisor.ensure_running()
-    assert supervisor.stop_starting()
+    service.is_running = service.can_start = False
+    assert supervised(client, service).stop_starting()
     with qtbot.waitSignal(client.opened):
         service.is_running = True
 
@@ -265,9 +248,9 @@ def test_after_stop_starting_the_started_service_is_connected(
 def test_after_stop_starting_a_start_that_times_out_gives_up(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
-    service.is_running = False
+    service.is_running = service.can_start = False
     now = 0.0
-    supervisor = ServiceSupervisor(client, lambda: None, clock=lambda: now, parent=client)
+    supervisor = ServiceSupervisor(client, service.start, clock=lambda: now, parent=client)
     supervisor.ensure_running()
     assert supervisor.stop_starting()
     with qtbot.waitSignal(supervisor.gave_up):
@@ -278,10 +261,8 @@ def test_after_stop_starting_a_start_that_times_out_gives_up(
 def test_stop_starting_returns_false_during_the_back_off(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
-    starts: list[None] = []
-    supervisor = ServiceSupervisor(client, lambda: starts.append(None), parent=client)
-    supervisor.ensure_running()
+    supervisor = supervised(client, service)
     with qtbot.waitSignal(client.lost):
         service.crash()
     assert not supervisor.stop_starting()
-    assert not starts
+    assert service.starts == 0
