@@ -1,9 +1,8 @@
 """HTTP/1.1 parsing and serialization for a forwarding proxy (RFC 9110, RFC 9112), without I/O.
 
-The functions convert octets to values and values to octets. Each head is parsed strictly and
-serialized again; a received head is never forwarded unchanged. Therefore neither the upstream nor
-the client can parse the forwarded head as another message than the checked message. All functions
-are pure and take linear time.
+Each head is parsed strictly and serialized again; a received head is never forwarded unchanged.
+Therefore neither the upstream nor the client can parse the forwarded head as another message than
+the checked message. All functions are pure and take linear time.
 
     heads          the end of a head, and early refusal of anything other than HTTP
     fields         the field lines of a head or of trailers

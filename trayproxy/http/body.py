@@ -61,12 +61,7 @@ class Body(Protocol):
 
 
 def request_body_reader(framing: Framing, limits: MessageLimits = DEFAULT_LIMITS) -> Body:
-    """Return a reader for the content of a request. Its MessageErrors have status 400.
-
-    Args:
-        framing: The framing of the request.
-        limits: The limits for chunk sizes and trailers.
-    """
+    """Return a reader for the content of a request. Its MessageErrors have status 400."""
     return _reader(framing, limits, 400)
 
 
@@ -150,13 +145,9 @@ class ChunkedBody:
     def __init__(
         self, limits: MessageLimits = DEFAULT_LIMITS, status: int = 400, *, lenient: bool = False
     ) -> None:
-        """Create a reader for content before its first chunk.
+        """Create a reader whose MessageErrors have this status.
 
-        Args:
-            limits: The limits for chunk sizes and trailers.
-            status: The status of the MessageErrors.
-            lenient: True to accept blanks after a size, a bare LF as a line end, and folded
-                trailers.
+        A lenient reader accepts blanks after a size, a bare LF as a line end, and folded trailers.
         """
         self.done = False
         self.is_unambiguous = True
@@ -283,14 +274,16 @@ class ChunkedBody:
         end = octets.find(b"\n", position, position + left) + 1
         taken = octets[position : end or position + left]
         self._line += taken
-        if not end and len(taken) == left:
+        position += len(taken)
+        if end:
+            line = bytes(self._line)
+            self._line.clear()
+            return line, position
+        if len(taken) == left:
             raise TooLargeError(
                 self._status, "a chunk size or the trailers are longer than TrayProxy's own limit"
             )
-        line = bytes(self._line) if end else None
-        if end:
-            self._line.clear()
-        return line, position + len(taken)
+        return None, position
 
 
 def write_chunk(data: Octets) -> bytes:

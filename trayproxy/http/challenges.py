@@ -48,10 +48,9 @@ class Challenge:
     token68: str = field(default="", repr=False)
 
     def param(self, name: str) -> str | None:
-        """Return the value of a parameter with its octets unchanged, or None if it is missing.
+        """Return the value of a parameter by its name in lower case, its octets unchanged.
 
-        Args:
-            name: The name in lower case.
+        None if the parameter is missing.
         """
         return next((value for key, value in self.params if key == name), None)
 
@@ -66,14 +65,10 @@ class Challenge:
 
 
 def parse_challenges(values: Iterable[bytes]) -> tuple[Challenge, ...]:
-    """Parse the challenges of a response.
+    """Parse the challenges of a response from the value of each Proxy-Authenticate line.
 
-    Args:
-        values: The value of each Proxy-Authenticate line. Together they form a single list, so a
-            line may begin with parameters of the previous challenge (RFC 9110, section 5.3).
-
-    Returns:
-        The challenges in order, limited in number; empty for unparsable input.
+    The values form a single list: a line may begin with parameters of the previous challenge (RFC
+    9110, section 5.3). The number of challenges is limited; unparsable input gives none.
     """
     reader = _Reader()
     for value in values:

@@ -89,20 +89,12 @@ class Fields:
         return tuple([element.lower() for element in self.elements(name)])
 
     def without(self, names: Collection[bytes]) -> "Fields":
-        """Return the lines without the given names.
-
-        Args:
-            names: The names in lower case.
-        """
+        """Return the lines without these names, given in lower case."""
         return Fields(tuple(line for line in self.lines if line[0].lower() not in names))
 
 
 def parse_fields(lines: Iterable[bytes], limits: MessageLimits = DEFAULT_LIMITS) -> Fields:
-    """Parse the field lines of a request, or of trailers.
-
-    Args:
-        lines: The lines without their line ends.
-        limits: The limits for the number and length of lines.
+    """Parse the field lines of a request, or of trailers, without their line ends.
 
     Raises:
         MessageError: 400 a line is malformed: no colon, whitespace before the colon, a folded line,
@@ -171,11 +163,7 @@ def _without_controls(line: bytes) -> bytes:
 
 
 def _check_lists(fields: Fields, limits: MessageLimits) -> None:
-    """Check that the list fields do not exceed the limit for a line in total.
-
-    Raises:
-        TooLargeError: The list fields exceed the limit.
-    """
+    """Raise an error if the list fields exceed the limit for a line in total."""
     values = [value for name in _LIST_FIELDS for value in fields.get_all(name)]
     if sum(map(len, values)) > limits.line:
         raise header_too_large(limits)

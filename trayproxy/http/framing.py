@@ -55,11 +55,9 @@ Framing = NoBody | Length | Chunked | UntilClose
 def request_framing(method: bytes, minor: int, fields: Fields) -> Framing:
     """Return the framing of a request.
 
-    Args:
-        method: CONNECT and TRACE have no content (RFC 9110, sections 9.3.6 and 9.3.8). CONNECT may
-            have a length of zero: Internet Explorer always sends ``Content-Length: 0``.
-        minor: The minor version; Transfer-Encoding in HTTP/1.0 is invalid (RFC 9112, section 6.1).
-        fields: The fields as received.
+    CONNECT and TRACE have no content (RFC 9110, sections 9.3.6 and 9.3.8). CONNECT may have a
+    length of zero: Internet Explorer always sends ``Content-Length: 0``. Transfer-Encoding in
+    HTTP/1.0 is invalid (RFC 9112, section 6.1).
 
     Raises:
         MessageError: 400 the framing is invalid or ambiguous; 501 a transfer coding is unknown.
@@ -81,13 +79,9 @@ def request_framing(method: bytes, minor: int, fields: Fields) -> Framing:
 
 
 def response_framing(method: bytes, status: int, fields: Fields) -> Framing:
-    """Return the framing of a response (RFC 9112, section 6.3).
+    """Return the framing of a response to a request with this method (RFC 9112, section 6.3).
 
-    Args:
-        method: The method of the request. A 2xx to CONNECT opens a tunnel, regardless of its
-            fields.
-        status: The status of the response.
-        fields: The fields as received.
+    A 2xx to CONNECT opens a tunnel, regardless of its fields.
 
     Raises:
         MessageError: The framing is invalid or ambiguous, or contains a coding that was not

@@ -27,9 +27,6 @@ servers omit it so often that every client accepts its absence."""
 _OWN_LIMIT = "which is TrayProxy's own limit"
 
 _END = b"\r\n\r\n"
-_REQUEST_ENDS = (_END,)
-_RESPONSE_ENDS = (b"\n\r\n", b"\n\n")
-_MAX_END_LENGTH = len(_END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +50,13 @@ class _HeadSyntax:
 _REQUEST = _HeadSyntax(
     re.compile(rb"[%b]|\r?\Z" % TCHAR),
     REQUEST_LINE,
-    _REQUEST_ENDS,
+    (_END,),
     re.compile(rb"[^\r]\n|\r[^\n]|\x00"),
 )
 _RESPONSE = _HeadSyntax(
     re.compile(rb"HTTP/|(?:HTTP|HTT|HT|H|\r)?\Z"),
     STATUS_LINE,
-    _RESPONSE_ENDS,
+    (b"\n\r\n", b"\n\n"),
     re.compile(rb"\r[^\n]|\x00"),
 )
 
@@ -74,7 +71,7 @@ def find_head(
 
     Args:
         buffer: The octets received.
-        limits: The limits for the size of a head.
+        limits: See `MessageLimits`.
         start: The index in the buffer at which the message begins.
         seen: The length of the buffer at the previous call for this message. With it, a head that
             arrives octet by octet takes linear time.
@@ -102,11 +99,7 @@ def find_response_head(
 
 
 def split_head(head: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> list[bytes]:
-    """Split a complete head into its start line and field lines, without line ends.
-
-    Args:
-        head: The octets delimited by `find_head`, with the empty line at the end.
-        limits: The limits for the size of a head.
+    """Split a head delimited by `find_head` into its start line and field lines, without line ends.
 
     Raises:
         MessageError: 400 the octets are not exactly one complete head; 414, 431, 501 the head is
@@ -119,15 +112,11 @@ def split_head(head: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> list[byte
 def split_response_head(
     head: bytes, limits: MessageLimits = DEFAULT_LIMITS
 ) -> tuple[list[bytes], bool]:
-    """Split a complete response head into its status line and field lines, without line ends.
-
-    Args:
-        head: The octets delimited by `find_response_head`, with the empty line at the end.
-        limits: The limits for the size of a head.
+    """Split a head delimited by `find_response_head` into its status line and field lines.
 
     Returns:
-        The lines, with folded lines joined, and whether the head had the strict form: no bare LF
-        and no folded line.
+        The lines without line ends, with folded lines joined, and whether the head had the strict
+        form: no bare LF and no folded line.
 
     Raises:
         MessageError: The octets are not exactly one complete head, or the head is too long.
@@ -163,11 +152,7 @@ def _split(head: bytes, limits: MessageLimits) -> list[bytes]:
 
 
 def _check_count(head: bytes, limits: MessageLimits) -> None:
-    """Check the number of lines before splitting, which takes memory for each line.
-
-    Raises:
-        TooLargeError: There are too many lines.
-    """
+    """Check the number of lines before splitting, which takes memory for each line."""
     if head.count(b"\n") > limits.lines + 2:  # Plus the start line and the empty line.
         raise header_too_large(limits)
 
@@ -176,7 +161,7 @@ def _find(
     buffer: bytes | bytearray, syntax: _HeadSyntax, limits: MessageLimits, start: int, seen: int
 ) -> int | None:
     begin = _skip_empty_lines(buffer, start, syntax, limits)
-    end = _end_of_head(buffer, syntax.ends, max(begin, seen - _MAX_END_LENGTH + 1))
+    end = _end_of_head(buffer, syntax.ends, max(begin, seen - len(_END) + 1))
     if (end or len(buffer)) - begin > limits.head:
         raise _too_long(buffer, begin, limits)
     if not end:

@@ -50,9 +50,7 @@ def end_to_end(
 ) -> list[tuple[bytes, bytes]]:
     """Return the lines to forward: all except hop-by-hop fields and fields named by Connection.
 
-    Args:
-        fields: The fields as received.
-        excluded: Further names to leave out, in lower case, because the caller writes these fields.
+    Fields written by the caller are `excluded` too; their names are in lower case.
     """
     left_out = _HOP_BY_HOP.union(excluded, fields.tokens(b"connection"))
     return [line for line in fields if line[0].lower() not in left_out]
@@ -74,9 +72,7 @@ def connection_options(fields: Fields) -> frozenset[bytes]:
 def upgrade_protocols(fields: Fields, minor: int) -> tuple[bytes, ...]:
     """Return the protocols of Upgrade if Connection has the upgrade option (section 7.8).
 
-    Args:
-        fields: The fields as received.
-        minor: The minor version received; Upgrade is ignored in HTTP/1.0.
+    Upgrade is ignored in HTTP/1.0, minor version 0.
     """
     if minor < 1 or b"upgrade" not in fields.tokens(b"connection"):
         return ()
@@ -84,21 +80,11 @@ def upgrade_protocols(fields: Fields, minor: int) -> tuple[bytes, ...]:
 
 
 def is_loop(fields: Fields, pseudonym: bytes) -> bool:
-    """Return whether Via contains this proxy's pseudonym, which means a loop (section 7.6.3).
-
-    Args:
-        fields: The fields as received.
-        pseudonym: The pseudonym of this proxy in Via.
-    """
+    """Return whether Via contains this proxy's pseudonym, which means a loop (section 7.6.3)."""
     elements = (element.split() for element in fields.tokens(b"via"))
     return any(len(words) > 1 and words[1] == pseudonym.lower() for words in elements)
 
 
 def via_line(minor: int, pseudonym: bytes) -> tuple[bytes, bytes]:
-    """Return the Via line of this proxy.
-
-    Args:
-        minor: The minor version in which the message was received.
-        pseudonym: The pseudonym of this proxy, a token.
-    """
+    """Return the Via line of this proxy for a message received with this minor version."""
     return b"Via", b"1.%d %b" % (minor, pseudonym)

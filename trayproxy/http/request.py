@@ -72,10 +72,7 @@ class Request:
 
 
 def parse_request(head: bytes) -> Request:
-    """Parse the head of a request.
-
-    Args:
-        head: The octets delimited by `heads.find_head`.
+    """Parse the head of a request, delimited by `heads.find_head`.
 
     Raises:
         MessageError: 400 malformed, ambiguous or not for a proxy; 414, 431 too long; 417 an unknown
@@ -103,10 +100,6 @@ def parse_request(head: bytes) -> Request:
 
 def request_target(request: Request, *, direct: bool = False) -> bytes:
     """Return the request-target sent by `write_request`, which Digest includes in its hash.
-
-    Args:
-        request: A request in absolute-form or authority-form.
-        direct: True if the request is sent to the origin itself.
 
     Raises:
         ValueError: The request cannot be forwarded.

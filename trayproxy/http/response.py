@@ -54,11 +54,9 @@ class Response:
 
 
 def parse_response(head: bytes, method: bytes) -> Response:
-    """Parse the head of a response.
+    """Parse the head of a response, delimited by `heads.find_response_head`.
 
-    Args:
-        head: The octets delimited by `heads.find_response_head`.
-        method: The method of the request, on which the framing depends.
+    The framing depends on the method of the request.
 
     Raises:
         MessageError: 502 the head is invalid.
@@ -91,11 +89,10 @@ def client_framing(response: Response, client_minor: int) -> Framing:
 
 
 def write_response(response: Response, *, via: bytes, client_minor: int, close: bool) -> bytes:
-    """Return the head sent to the client.
+    """Return the head sent to the client. The content must follow with the `client_framing`.
 
     Args:
-        response: The response of the upstream. The content must follow with the framing of
-            `client_framing`.
+        response: The response of the upstream.
         via: The pseudonym of this proxy in Via, a token.
         client_minor: The minor version of the client's request. The response has version 1.1 in any
             case (RFC 9112, section 2.3).

@@ -111,10 +111,8 @@ def parse_target(method: bytes, raw: bytes) -> Target:
 
 
 def is_host_field(value: bytes) -> bool:
-    """Return whether this is a valid value of Host (RFC 9110, section 7.2).
-
-    A valid value is a host, possibly empty, and an optional port.
-    """
+    """Return whether a value of Host is a host, possibly empty, and an optional port (RFC 9110,
+    section 7.2)."""
     try:
         _split_authority(value)
     except MessageError:
@@ -131,11 +129,7 @@ def is_host_of(value: bytes, target: Target) -> bool:
 
 
 def host_field(target: Target) -> bytes:
-    """Return the value of Host for this target (RFC 9112, section 3.2.2).
-
-    Args:
-        target: A target in absolute-form or authority-form.
-    """
+    """Return the value of Host for a target with an authority (RFC 9112, section 3.2.2)."""
     assert target.authority
     if target.form is Form.AUTHORITY:
         return raw_authority(target.authority)
