@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.http.refusals import refusal_status
 from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import (
     Fields,
@@ -78,9 +79,13 @@ def test_too_many_or_too_long_lines_are_a_431_r_010() -> None:
     limits = MessageLimits(lines=2, line=10)
     assert len(parse_fields([b"A: 1", b"B: 3456789"], limits)) == 2
     for lines in ([b"A: 1"] * 3, [b"A: 34567890"]):
-        with pytest.raises(MessageError) as refused:
-            parse_fields(lines, limits)
-        assert refused.value.status == 431
+        assert refusal_status(parse_fields, lines, limits) == 431
+
+
+def test_list_fields_are_limited_in_total_r_010() -> None:
+    limits = MessageLimits(line=10)
+    assert len(parse_fields([b"TE: 12345", b"Via: 12345", b"X: 1234567"], limits)) == 3
+    assert refusal_status(parse_fields, [b"TE: 123456", b"Via: 12345"], limits) == 431
 
 
 def test_empty_list_elements_are_removed_r_016() -> None:

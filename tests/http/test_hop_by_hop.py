@@ -39,36 +39,15 @@ def test_trailers_that_would_change_the_message_are_dropped_r_047() -> None:
 
 
 HOP_BY_HOP = (
-    b"Connection",
-    b"Proxy-Connection",
-    b"Keep-Alive",
-    b"TE",
-    b"Transfer-Encoding",
-    b"Upgrade",
-    b"Proxy-Authorization",
-    b"Proxy-Authenticate",
-    b"Proxy-Authentication-Info",
-    b"Content-Length",
-)
-"""RFC 9110, sections 7.6.1, 11.7.1 to 11.7.3 and 8.6: what never goes on as it came."""
+    b"Connection Proxy-Connection Keep-Alive TE Transfer-Encoding Upgrade Proxy-Authorization "
+    b"Proxy-Authenticate Proxy-Authentication-Info Content-Length"
+).split()
+"""RFC 9110, sections 7.6.1, 11.7.1 to 11.7.3 and 8.6: fields that are never forwarded unchanged."""
 
 NOT_IN_TRAILERS = (
-    b"Authorization",
-    b"Cache-Control",
-    b"Content-Encoding",
-    b"Content-Range",
-    b"Content-Type",
-    b"Cookie",
-    b"Expect",
-    b"Host",
-    b"Location",
-    b"Max-Forwards",
-    b"Range",
-    b"Set-Cookie",
-    b"Trailer",
-    b"Via",
-    b"WWW-Authenticate",
-)
+    b"Authorization Cache-Control Content-Encoding Content-Range Content-Type Cookie Expect Host "
+    b"Location Max-Forwards Range Set-Cookie Trailer Via WWW-Authenticate"
+).split()
 """RFC 9110, section 6.5.1: framing, routing, request modifiers, authentication, content."""
 
 
