@@ -92,6 +92,36 @@ def test_a_repeated_request_takes_the_fast_path(
         assert len(request_loops) == expected
 
 
+@pytest.mark.parametrize(
+    ("octets", "head", "is_cached"),
+    [
+        (GET, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", True),
+        (GET, b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\n", True),
+        (GET, b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\n", False),
+        (GET, b"HTTP/1.1 511 No\r\nContent-Length: 2\r\n\r\n", False),
+        (GET, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n", False),
+        (GET, b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n", False),
+        (GET, b"HTTP/1.1 200 OK\r\n\r\n", False),
+        (get(URL, b"Connection: close"), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", False),
+        (post(URL, b"x"), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", False),
+    ],
+)
+def test_only_the_head_of_a_response_that_keeps_both_connections_open_is_cached(
+    start_scripted: StartScripted, octets: bytes, head: bytes, is_cached: bool
+) -> None:
+    def answer(peer: ScriptedConnection) -> None:
+        peer.read_head()
+        peer.send(head + b"ok")
+        if b"Content-Length" in head:
+            peer.read_all()
+
+    engine, _ = start_scripted(answer)
+    with engine.connect() as client:
+        assert client.ask(octets, octets.split(b" ")[0]).body == b"ok"
+    responses = engine.engine.context.caches.responses
+    assert engine.call(lambda: responses.get(head) is not None) is is_cached
+
+
 # --- reused descriptors ---
 
 

@@ -652,6 +652,20 @@ def test_an_old_nonce_is_not_used_with_an_unproved_login() -> None:
     assert [b'nonce="b"' in one.head for one in play.received] == [False, False, False, True]
 
 
+@pytest.mark.parametrize("answer", [OK, BASIC, b""], ids=["accepted", "refused", "lost"])
+def test_the_desk_gets_back_the_credentials_with_its_permit(answer: bytes) -> None:
+    def respond(message: Received) -> bytes:
+        if not answer:
+            raise ConnectionClosedError
+        return answer
+
+    desk = FakeBroker(LOGIN, schemes=(Basic(),), is_known=True)
+    Play(respond, desk, when_parked=FakeBroker.refuse_all).ask(post(URL, b"once"))
+    refused = [one.refused for one in desk.challenged_requests if one.refused is not None]
+    reported = [*desk.accepted, *refused, *desk.without_verdict]
+    assert [one.permit for one in reported] == [1]
+
+
 def test_a_request_without_a_challenge_needs_no_permit() -> None:
     desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
     desk.wants_all_reports = desk.is_permit_used = True
