@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -59,9 +60,9 @@ PROMPT = Prompt(
 class FakePromptService(SessionHandler):
     """A handler that keeps its prompt open until the password is right."""
 
-    def __init__(self, question: Prompt) -> None:
+    def __init__(self, prompt: Prompt) -> None:
         super().__init__()
-        self.prompt: Prompt | None = question
+        self.prompt: Prompt | None = prompt
         self.requests: list[Request] = []
 
     async def handle(self, session: Session, request: Request) -> Reply:
@@ -70,8 +71,8 @@ class FakePromptService(SessionHandler):
                 session.send_event(PromptChanged(self.prompt))
                 if not self.prompt.programs[0].name:
                     # The program's name follows the prompt, as in the real service.
-                    named = replace(self.prompt, programs=PROMPT.programs)
-                    asyncio.get_running_loop().call_soon(self.change_to, named)
+                    named = partial(self.change, programs=PROMPT.programs)
+                    asyncio.get_running_loop().call_soon(named)
             return Status("0", os.getpid(), ListenerState.UP, "127.0.0.1:1")
         self.requests.append(request)
         match request:
@@ -89,20 +90,12 @@ class FakePromptService(SessionHandler):
         if accepted:
             self.close(Ending.ACCEPTED)
         else:
-            count = self.prompt.rejections + 1
-            self.change(
-                checking=False,
-                rejections=count,
-                reason=PromptReason.TYPED_REJECTED,
-                confirm_retry=count >= 3,
-            )
+            count, reason = self.prompt.rejections + 1, PromptReason.TYPED_REJECTED
+            self.change(checking=False, rejections=count, reason=reason, confirm_retry=count >= 3)
 
     def change(self, **changes: object) -> None:
         assert self.prompt is not None
-        self.change_to(replace(self.prompt, **changes))
-
-    def change_to(self, question: Prompt) -> None:
-        self.prompt = question
+        self.prompt = replace(self.prompt, **changes)
         self.broadcast(PromptChanged(self.prompt))
 
     def close(self, ending: Ending) -> None:

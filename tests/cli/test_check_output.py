@@ -6,10 +6,10 @@ from msgspec.structs import replace
 
 from tests.cli.check_results import WELL, failed
 from tests.cli.conftest import Cli
+from tests.cli.fake_prompt_service import PROMPT
 from tests.cli.fake_service import LAB, OFFICE, FakeServiceHandler
 from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Step, StepState
 from trayproxy.domain.problem import Problem
-from trayproxy.domain.signin import Prompt, PromptReason, Transport
 
 
 def test_each_step_is_printed_with_its_duration(cli: Cli, service: FakeServiceHandler) -> None:
@@ -53,13 +53,8 @@ def test_json_has_a_schema_and_the_exit_code(cli: Cli, service: FakeServiceHandl
     assert (code, err, out.count("\n")) == (4, "", 1)
     assert (told["schema"], told["profile"], told["works"]) == (1, "office", False)
     assert told["exit_code"] == 4
-    assert told["steps"][0] == {
-        "name": "find",
-        "state": "ok",
-        "detail": "10.0.0.41",
-        "took": 12.3,
-        "problem": None,
-    }
+    find = {"name": "find", "state": "ok", "detail": "10.0.0.41", "took": 12.3, "problem": None}
+    assert told["steps"][0] == find
     assert told["steps"][1]["problem"]["id"] == "TP-302"
 
 
@@ -74,23 +69,9 @@ def test_json_is_printable_ascii_for_any_text_of_a_proxy(
     assert json.loads(out)["steps"][0]["detail"] == detail
 
 
-def test_a_test_that_waits_for_a_prompt_reports_it_once(
-    cli: Cli, service: FakeServiceHandler
-) -> None:
+def test_a_test_reports_a_prompt_once(cli: Cli, service: FakeServiceHandler) -> None:
     service.result = WELL
-    service.prompt = Prompt(
-        1,
-        "office",
-        "Office",
-        "http://p:1",
-        "",
-        "Basic",
-        Transport.READABLE,
-        "",
-        PromptReason.NEEDED,
-        (),
-        1,
-    )
+    service.prompt = PROMPT
     assert cli("test")[2] == (
         "TrayProxy asks for the sign-in in its window; the test continues after the sign-in.\n"
     )
@@ -99,7 +80,7 @@ def test_a_test_that_waits_for_a_prompt_reports_it_once(
     assert cli("test")[2] == ""
 
 
-def test_a_test_that_cannot_run_is_reported(cli: Cli, service: FakeServiceHandler) -> None:
+def test_a_failed_start_of_a_test_is_reported(cli: Cli, service: FakeServiceHandler) -> None:
     service.failure = Failed(Problem("TP-807", "This address cannot be fetched", "ftp://x."))
     assert cli("test", "--url", "ftp://x")[0] == 1
     service.failure = None

@@ -41,9 +41,8 @@ def test_a_real_shell_accepts_the_set_and_unset_commands(shell: str) -> None:
 
 def test_each_shell_has_its_own_syntax() -> None:
     assert set_commands("bash", "[::1]:1").startswith("export http_proxy='http://[::1]:1' ")
-    assert set_commands("nu", "127.0.0.1:1").startswith(
-        'load-env {http_proxy: "http://127.0.0.1:1", '
-    )
+    nu = 'load-env {http_proxy: "http://127.0.0.1:1", '
+    assert set_commands("nu", "127.0.0.1:1").startswith(nu)
     assert "$env:HTTPS_PROXY = 'http://127.0.0.1:1'" in set_commands("powershell", "127.0.0.1:1")
     assert 'set "HTTP_PROXY=http://127.0.0.1:1"' in set_commands("cmd", "127.0.0.1:1")
     assert unset_commands("cmd").splitlines()[0] == 'set "HTTP_PROXY="'

@@ -15,9 +15,10 @@ from tests.support.squid import Squid, SquidSetup, squid
 SECRET = "canary-a07b"
 
 
-def trayproxy(
-    session: KeyringSession, *arguments: str, stdin: str = ""
-) -> "subprocess.CompletedProcess[str]":
+Result = subprocess.CompletedProcess[str]
+
+
+def trayproxy(session: KeyringSession, *arguments: str, stdin: str = "") -> Result:
     return subprocess.run(
         [sys.executable, "-m", "trayproxy", *arguments],
         cwd=ROOT,
@@ -29,6 +30,14 @@ def trayproxy(
     )
 
 
+def add_profile(session: KeyringSession, address: str, name: str = "Office") -> None:
+    trayproxy(session, "profiles", "add", name, address, "--user", "jdoe")
+
+
+def log_in(session: KeyringSession, password: str, *arguments: str) -> Result:
+    return trayproxy(session, "login", *arguments, "--stdin", stdin=f"{password}\n")
+
+
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Squid]:
     """A proxy that accepts the password."""
@@ -38,8 +47,8 @@ def proxy() -> Iterator[Squid]:
 
 def test_a_saved_password_is_stored_only_in_the_keyring(place: Home, proxy: Squid) -> None:
     with keyring_session(place) as session:
-        trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
-        saved = trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
+        add_profile(session, proxy.address)
+        saved = log_in(session, SECRET)
         assert (saved.returncode, saved.stdout) == (0, "")
         (entry,) = session.entries()
         assert (entry.secret, entry.attributes["username"]) == (SECRET, "jdoe")
@@ -53,8 +62,8 @@ def test_a_saved_password_is_stored_only_in_the_keyring(place: Home, proxy: Squi
 def test_removing_a_profile_deletes_its_password(place: Home, proxy: Squid) -> None:
     with keyring_session(place) as session:
         for name in ("Office", "Lab"):
-            trayproxy(session, "profiles", "add", name, proxy.address, "--user", "jdoe")
-            trayproxy(session, "login", name, "--stdin", stdin=f"{SECRET}\n")
+            add_profile(session, proxy.address, name)
+            log_in(session, SECRET, name)
         assert len(session.entries()) == 2
         removed = trayproxy(session, "profiles", "remove", "Lab")
         assert removed.returncode == 0
@@ -64,8 +73,8 @@ def test_removing_a_profile_deletes_its_password(place: Home, proxy: Squid) -> N
 @pytest.mark.parametrize("state", [DaemonState.LOCKED, DaemonState.ABSENT])
 def test_an_unusable_keyring_is_reported(place: Home, state: DaemonState, proxy: Squid) -> None:
     with keyring_session(place, state) as session:
-        trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
-        saved = trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
+        add_profile(session, proxy.address)
+        saved = log_in(session, SECRET)
     assert saved.returncode == 6
     assert "(TP-40" in saved.stderr
     assert "stays in memory" not in saved.stderr
@@ -73,12 +82,14 @@ def test_an_unusable_keyring_is_reported(place: Home, state: DaemonState, proxy:
     assert "Traceback" not in saved.stderr
 
 
-def test_a_wrong_password_causes_one_failed_log_on_and_keeps_the_saved_one(place: Home) -> None:
+def test_a_wrong_password_causes_one_failed_log_on_and_keeps_the_saved_password(
+    place: Home,
+) -> None:
     with keyring_session(place) as session, squid(SquidSetup(users={"jdoe": SECRET})) as proxy:
-        trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
-        assert trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n").returncode == 0
+        add_profile(session, proxy.address)
+        assert log_in(session, SECRET).returncode == 0
         for _ in range(3):
-            wrong = trayproxy(session, "login", "--stdin", stdin="wrong\n")
+            wrong = log_in(session, "wrong")
             assert (wrong.returncode, wrong.stdout) == (4, "")
             assert "did not accept this password" in wrong.stderr
             assert "(TP-302)" in wrong.stderr
@@ -89,15 +100,12 @@ def test_a_wrong_password_causes_one_failed_log_on_and_keeps_the_saved_one(place
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["same name", "another name"])
-def test_a_password_that_was_rejected_for_another_profile_is_not_sent_again(
-    place: Home, host: str
-) -> None:
-    """The message does not claim that the proxy has just rejected the password either."""
+def test_a_password_rejected_for_another_profile_is_not_sent_again(place: Home, host: str) -> None:
     with keyring_session(place) as session, squid(SquidSetup(users={"jdoe": SECRET})) as proxy:
         for name, at in (("Office", "127.0.0.1"), ("Lab", host)):
-            trayproxy(session, "profiles", "add", name, f"{at}:{proxy.port}", "--user", "jdoe")
-        assert trayproxy(session, "login", "Office", "--stdin", stdin="wrong\n").returncode == 4
-        again = trayproxy(session, "login", "Lab", "--stdin", stdin="wrong\n")
+            add_profile(session, f"{at}:{proxy.port}", name)
+        assert log_in(session, "wrong", "Office").returncode == 4
+        again = log_in(session, "wrong", "Lab")
         assert again.returncode == 4
         assert "did not accept this password for “Office”" in again.stderr
         assert "This is the same password; it was not sent again" in again.stderr
@@ -108,10 +116,9 @@ def test_a_password_that_was_rejected_for_another_profile_is_not_sent_again(
 def test_an_accepted_login_changes_the_user_name_of_the_profile(place: Home) -> None:
     users = {"jdoe": SECRET, "asmith": "another"}
     with keyring_session(place) as session, squid(SquidSetup(users=users)) as proxy:
-        trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
-        trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
-        other = ("login", "--user", "asmith", "--stdin")
-        assert trayproxy(session, *other, stdin="another\n").returncode == 0
+        add_profile(session, proxy.address)
+        log_in(session, SECRET)
+        assert log_in(session, "another", "--user", "asmith").returncode == 0
         (entry,) = session.entries()
         assert (entry.secret, entry.attributes["username"]) == ("another", "asmith")
         assert "asmith" in (session.home / "tp" / "config" / "config.toml").read_text()
@@ -119,9 +126,8 @@ def test_an_accepted_login_changes_the_user_name_of_the_profile(place: Home) -> 
 
 def test_an_unverified_password_is_not_saved(place: Home) -> None:
     with keyring_session(place) as session:
-        address = f"127.0.0.1:{free_port()}"
-        trayproxy(session, "profiles", "add", "Office", address, "--user", "jdoe")
-        saved = trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
+        add_profile(session, f"127.0.0.1:{free_port()}")
+        saved = log_in(session, SECRET)
         assert saved.returncode == 5
         assert "Nothing was saved. (TP-307)" in saved.stderr
         assert session.entries() == []

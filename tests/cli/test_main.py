@@ -30,7 +30,7 @@ def test_the_version_is_printed_as_one_line(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "verbs", [[], *[[verb] for verb in VERBS], *[["profiles", verb] for verb in INNER]]
 )
-def test_help_has_one_example_that_parses(cli: Cli, verbs: list[str]) -> None:
+def test_help_has_one_valid_example(cli: Cli, verbs: list[str]) -> None:
     code, out, err = cli(*verbs, "--help")
     assert (code, err) == (0, "")
     examples = re.findall(r"^Example: (.+)$", out, re.MULTILINE)
@@ -162,7 +162,7 @@ def test_an_extra_argument_refers_to_the_help_of_the_verb(
 
 
 @pytest.mark.parametrize("verb", ["status", "show", "quit", "test"])
-def test_a_verb_that_needs_a_service_reports_that_none_is_running(cli: Cli, verb: str) -> None:
+def test_a_verb_for_the_service_reports_a_missing_service(cli: Cli, verb: str) -> None:
     assert cli(verb) == (3, "", "TrayProxy is not running. Start it with “trayproxy”.\n")
 
 
@@ -198,12 +198,8 @@ def test_status_takes_little_more_than_python_itself(paths: object) -> None:
         before = os.times()
         subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, check=False)
         after = os.times()
-        return (
-            after.children_user
-            + after.children_system
-            - before.children_user
-            - before.children_system
-        )
+        # The user and the system time of ended child processes.
+        return sum(after[2:4]) - sum(before[2:4])
 
     bare = min(cpu_s("-c", least) for _ in range(3))
     status = min(cpu_s("-m", "trayproxy", "status") for _ in range(3))
@@ -254,10 +250,7 @@ def test_debug_info_contains_versions_and_no_names(
             {"sign_in": SignInState.OK, "user": "jdoe", "upstream": UpstreamState.OK},
             "ok (sign-in ok, proxy ok)",
         ),
-        (
-            {"upstream": UpstreamState.UNREACHABLE},
-            "trouble (sign-in none, proxy unreachable)",
-        ),
+        ({"upstream": UpstreamState.UNREACHABLE}, "trouble (sign-in none, proxy unreachable)"),
         ({"direct": True}, "direct (sign-in none, proxy unknown)"),
     ],
 )
@@ -271,7 +264,7 @@ def test_debug_info_contains_the_state_and_no_names(
     assert not any(name in out for name in ("Office", "proxy.example", "jdoe"))
 
 
-def test_a_home_that_cannot_be_made_private_is_refused(
+def test_a_home_of_another_user_is_refused(
     cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(paths: Paths) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +12,7 @@ from msgspec import structs
 from tests.cli.conftest import Cli
 from tests.cli.fake_service import LAB, LOCKED, OFFICE, FakeServiceHandler
 from tests.cli.terminal_screen import TerminalScreen
+from tests.desk.test_desk import FakeCredentialStore
 from trayproxy.auth.login import Login
 from trayproxy.cli.output import CommandError
 from trayproxy.cli.settings import OfflineSettings
@@ -35,18 +35,6 @@ from trayproxy.profiles.store import SettingsStore
 SECRET = "canary-51c7"
 ADD_OFFICE = ["profiles", "add", "Office", "proxy.example:8080", "--user", "CORP\\jdoe"]
 ADD_LAB = ["profiles", "add", "Lab", "lab.example:3128"]
-
-
-class FakeKeyring:
-    def __init__(self, problem: Problem | None = None) -> None:
-        self.problem = problem
-        self.calls: list[object] = []
-
-    def forget(self, profile: Profile) -> "Future[Problem | None]":
-        self.calls.append(profile)
-        future: Future[Problem | None] = Future()
-        future.set_result(self.problem)
-        return future
 
 
 def active_profile(config: Path) -> Profile:
@@ -374,7 +362,7 @@ def test_an_interrupted_login_saves_nothing(
 
 def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
-    keyring = FakeKeyring()
+    keyring = FakeCredentialStore()
     tried: list[object] = []
 
     def save(paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool) -> None:
@@ -387,7 +375,7 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
     assert tried == [("office", Login("jdoe", SECRET), True)]
     # The profile has the accepted user name, under which the keyring stores the login.
     assert at.profiles().find(None).user == "jdoe"
-    assert keyring.calls == [office]
+    assert keyring.forgotten == ["office"]
     cli(*ADD_LAB)
     at.save_login(at.profiles().find("Lab"), Login("jdoe", SECRET), is_typed=True)
     assert at.profiles().find("Lab").user == "jdoe"
@@ -398,9 +386,8 @@ def test_the_exit_code_states_why_a_password_was_not_saved(
     problem: str, code: int, cli: Cli, paths: Paths
 ) -> None:
     cli(*ADD_OFFICE)
-    at = OfflineSettings(
-        paths, FakeKeyring, lambda *_: Problem(problem, "It was not saved", "Try again.")
-    )
+    failure = Problem(problem, "It was not saved", "Try again.")
+    at = OfflineSettings(paths, FakeCredentialStore, lambda *_: failure)
     with pytest.raises(CommandError, match=problem) as caught:
         at.save_login(at.profiles().find(None), Login("a", "b"), is_typed=False)
     assert caught.value.exit_code == code
@@ -408,7 +395,7 @@ def test_the_exit_code_states_why_a_password_was_not_saved(
 
 def test_a_keyring_error_is_reported(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
-    at = OfflineSettings(paths, lambda: FakeKeyring(LOCKED.problem))
+    at = OfflineSettings(paths, lambda: FakeCredentialStore(problem=LOCKED.problem))
     office = at.profiles().find(None)
     with pytest.raises(CommandError, match="TP-401") as caught:
         at.forget_login(office)

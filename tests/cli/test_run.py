@@ -17,7 +17,7 @@ CREDENTIALS = base64.b64encode(f"jdoe:{SECRET}".encode())
 REQUEST = b"GET http://origin.example/ HTTP/1.1\r\nHost: origin.example\r\n\r\n"
 
 
-def sign_in_wanted(peer: ScriptedConnection) -> None:
+def require_sign_in(peer: ScriptedConnection) -> None:
     while True:
         head = peer.read_head()
         accepted = b"Proxy-Authorization: Basic " + CREDENTIALS in head
@@ -49,7 +49,7 @@ def sign_in(at: TerminalScreen, password: str) -> None:
 def test_a_login_typed_at_the_terminal_lets_the_request_pass(
     screen: Callable[..., TerminalScreen], paths: Paths
 ) -> None:
-    with ScriptedUpstream(sign_in_wanted) as upstream, ThreadPoolExecutor(1) as pool:
+    with ScriptedUpstream(require_sign_in) as upstream, ThreadPoolExecutor(1) as pool:
         at, port = start(screen, upstream)
         answer: Future[bytes] = pool.submit(fetch, port)
         at.wait_for(re.escape(f"Proxy:      http://127.0.0.1:{upstream.port}"))
@@ -69,7 +69,7 @@ def test_a_login_typed_at_the_terminal_lets_the_request_pass(
 def test_without_prompts_the_terminal_shows_no_prompt(
     screen: Callable[..., TerminalScreen],
 ) -> None:
-    with ScriptedUpstream(sign_in_wanted) as upstream:
+    with ScriptedUpstream(require_sign_in) as upstream:
         at, port = start(screen, upstream, "--no-prompt")
         assert fetch(port).startswith(b"HTTP/1.1 503 ")
         at.type("\x03")
@@ -89,7 +89,7 @@ def test_without_prompts_the_terminal_shows_no_prompt(
 def test_the_log_is_printed_only_if_the_terminal_shows_no_prompts(
     screen: Callable[..., TerminalScreen], paths: Paths, options: list[str], is_shown: bool
 ) -> None:
-    with ScriptedUpstream(sign_in_wanted) as upstream:
+    with ScriptedUpstream(require_sign_in) as upstream:
         at, port = start(screen, upstream, *options)
         at.type("\x03")
         assert at.end() == 0

@@ -40,7 +40,7 @@ def test_problems_are_shown_with_their_ids(cli: Cli, service: FakeServiceHandler
     assert "  Notice:         The settings file has a mistake. line 3. (TP-801)\n" in out
 
 
-def test_every_text_of_the_desk_is_shown_whole(cli: Cli, service: FakeServiceHandler) -> None:
+def test_every_text_of_the_desk_is_shown_in_full(cli: Cli, service: FakeServiceHandler) -> None:
     # The end of a text tells the user what to do.
     sentence = "The proxy accepted Digest (SHA-512-256) before, which protects the password better."
     profile = dataclasses.replace(OFFICE, name="x" * 64)
@@ -72,13 +72,8 @@ def test_refused_clients_are_shown(cli: Cli, service: FakeServiceHandler) -> Non
     service.status = replace(service.status, refused_clients=known)
     _, out, _ = cli("status")
     assert "  Refused:        3 connections, the last one of user nobody (nc) at 12:05\n" in out
-    told = json.loads(cli("status", "--json")[1])["strangers"]
-    assert told == {"count": 3, "user": "nobody", "program": "nc", "last": known.last}
-
-
-def test_a_refused_client_without_a_user_name_is_shown(
-    cli: Cli, service: FakeServiceHandler
-) -> None:
+    refused = json.loads(cli("status", "--json")[1])["strangers"]
+    assert refused == {"count": 3, "user": "nobody", "program": "nc", "last": known.last}
     service.status = replace(service.status, refused_clients=RefusedClients(1, last=1e9))
     _, out, _ = cli("status")
     assert "1 connection, the last one of a program that had already ended at " in out
@@ -103,10 +98,7 @@ def test_json_is_versioned(cli: Cli, service: FakeServiceHandler) -> None:
     assert known["schema"] == 1
     assert known["state"] == "ok"
     assert known["address"] == "127.0.0.1:4128"
-    assert known["profile"]["upstream"] == {
-        "host": "proxy.example",
-        "port": 8080,
-        "scheme": "http",
-    }
+    upstream = {"host": "proxy.example", "port": 8080, "scheme": "http"}
+    assert known["profile"]["upstream"] == upstream
     assert [profile["id"] for profile in known["profiles"]] == ["office", "lab"]
     assert known["keyring"] == {"state": "ok", "name": "GNOME Keyring"}

@@ -32,11 +32,7 @@ UP = Status("0.1.0", 7, ListenerState.UP, "127.0.0.1:3128", profile=OFFICE, prof
             "signin",
             "Office — sign-in needed (1 request waiting)",
         ),
-        (
-            {"upstream": UpstreamState.UNREACHABLE},
-            "trouble",
-            "Office — cannot reach proxy.example",
-        ),
+        ({"upstream": UpstreamState.UNREACHABLE}, "trouble", "Office — cannot reach proxy.example"),
         (
             {"sign_in": SignInState.UNUSABLE, "upstream": UpstreamState.OK},
             "trouble",
