@@ -14,7 +14,6 @@ from trayproxy.control.messages import (
     GetStatus,
     ListenerState,
     PromptChanged,
-    Quit,
     Reply,
     Request,
     Status,
@@ -62,9 +61,7 @@ class RecordingHandler(SessionHandler):
                 await self.finish_checks.wait()
                 return CheckResult(())
             case UseProfile("broken"):
-                raise RuntimeError("no such thing")
-            case Quit():
-                return Done()
+                raise RuntimeError("a mistake in the handler")
         return Done()
 
     def attached(self, session: Session) -> None:
@@ -83,16 +80,14 @@ class RunningServer(Closeable):
         self,
         address: ControlAddress,
         paths: Paths,
-        new_loop: Callable[[], object],
+        new_loop: Callable[[], asyncio.AbstractEventLoop],
         handler: Handler | None = None,
     ) -> None:
         self.address = address
         self.paths = paths
         self.handler = RecordingHandler()
         self.server = Server(paths, handler or self.handler, address)
-        self._loop = new_loop()
-        assert isinstance(self._loop, asyncio.AbstractEventLoop)
-        self.loop = self._loop
+        self.loop = new_loop()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         self.call(self.server.start)
@@ -101,11 +96,11 @@ class RunningServer(Closeable):
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def call(self, what: Callable[[], object]) -> object:
+    def call(self, function: Callable[[], object]) -> object:
         """Call a function on the event loop; return its result, or the result of its coroutine."""
 
         async def call() -> object:
-            result = what()
+            result = function()
             return await result if asyncio.iscoroutine(result) else result
 
         return asyncio.run_coroutine_threadsafe(call(), self.loop).result(10)

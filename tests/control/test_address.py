@@ -43,12 +43,9 @@ except (BrokenPipeError, ConnectionResetError):
 """
 
 
-def test_own_uid_is_accepted() -> None:
-    require_own_uid(os.geteuid())
-
-
 @pytest.mark.parametrize("uid", [None, os.geteuid() + 1, OTHER_UID])
-def test_any_other_uid_is_rejected(uid: int | None) -> None:
+def test_only_the_own_uid_is_accepted(uid: int | None) -> None:
+    require_own_uid(os.geteuid())
     with pytest.raises(UntrustedPeerError):
         require_own_uid(uid)
 
@@ -77,8 +74,8 @@ def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyP
             pass
         with running.client() as client:
             assert client.request(GetStatus()) == STATUS
-        assert stat.S_IMODE(paths.runtime.stat().st_mode) == 0o700
-        assert stat.S_IMODE(paths.socket.stat().st_mode) == 0o600
+        assert mode_of(paths.runtime) == 0o700
+        assert mode_of(paths.socket) == 0o600
 
 
 def test_connecting_to_the_port_of_a_dead_service_has_a_short_timeout(
@@ -99,9 +96,7 @@ def test_connecting_to_the_port_of_a_dead_service_has_a_short_timeout(
     assert limits[0] <= 0.5
 
 
-def test_an_address_file_that_is_held_open_is_written_later(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_open_address_file_is_written_later(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = LoopbackAddress(home / "file")
 
     def held(self: Path, target: Path) -> Path:
@@ -156,8 +151,8 @@ def test_a_service_of_another_user_receives_no_octets(home: Path) -> None:
 
 
 def test_the_socket_and_its_folder_are_private(running: RunningServer) -> None:
-    assert stat.S_IMODE(running.paths.socket.stat().st_mode) == 0o600
-    assert stat.S_IMODE(running.paths.runtime.stat().st_mode) == 0o700
+    assert mode_of(running.paths.socket) == 0o600
+    assert mode_of(running.paths.runtime) == 0o700
 
 
 @pytest.fixture
@@ -170,11 +165,15 @@ def long_paths(home: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     return paths
 
 
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
 def run_and_request_status(paths: Paths) -> None:
     with RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop):
         assert paths.socket.is_symlink()
-        assert stat.S_IMODE(paths.socket.stat().st_mode) == 0o600
-        assert stat.S_IMODE(paths.socket.readlink().parent.stat().st_mode) == 0o700
+        assert mode_of(paths.socket) == 0o600
+        assert mode_of(paths.socket.readlink().parent) == 0o700
         with connect(paths) as client:
             client.hello("cli", can_prompt=False)
             assert client.request(GetStatus()) == STATUS
@@ -229,17 +228,16 @@ def test_a_folder_for_temporary_files_with_a_long_path_is_not_used(
     assert list(long_folder.iterdir()) == []
 
 
-def test_a_missing_address_means_not_running(home: Path) -> None:
-    for nothing in (UnixAddress(home / "none"), LoopbackAddress(home / "none")):
-        with pytest.raises(NotRunningError):
-            nothing.connect(5)
-
-
-def test_the_address_of_a_dead_service_means_not_running(home: Path) -> None:
-    for dead in (UnixAddress(home / "a"), LoopbackAddress(home / "b")):
-        dead.listen().close()
-        with pytest.raises(NotRunningError):
-            dead.connect(5)
+@pytest.mark.parametrize("kind", [UnixAddress, LoopbackAddress])
+def test_the_address_of_no_service_or_a_dead_service_means_not_running(
+    home: Path, kind: type[UnixAddress] | type[LoopbackAddress]
+) -> None:
+    address = kind(home / "address")
+    with pytest.raises(NotRunningError):
+        address.connect(5)
+    address.listen().close()
+    with pytest.raises(NotRunningError):
+        address.connect(5)
 
 
 @pytest.mark.parametrize("text", ["", "x y", "99999999 00", "1 2 3", "\xff", "80 zz"])
@@ -261,9 +259,7 @@ def test_a_process_without_the_key_receives_no_messages(home: Path, running: Run
     with pytest.raises(UntrustedPeerError):
         LoopbackAddress(home / "guess").connect(5)
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
-        connection.sendall(
-            b"\0" * 16 + b"\0" * 32 + b'{"type":"GetStatus","number":1,"message":{}}\n'
-        )
+        connection.sendall(b"\0" * 48 + b'{"type":"GetStatus","number":1,"message":{}}\n')
         received = b""
         with contextlib.suppress(ConnectionResetError):
             while more := connection.recv(100):
@@ -280,18 +276,17 @@ def test_the_proof_may_arrive_in_several_reads(home: Path) -> None:
         thread.start()
         connection, _ = listener.accept()
         with connection:
-            guard = address.check_peer(connection)
+            check = address.check_peer(connection)
             rest = None
             while rest is None:
-                reply, rest = guard.receive(connection.recv(1))
+                reply, rest = check.receive(connection.recv(1))
                 connection.sendall(reply)
         thread.join(5)
     assert rest == b""
 
 
-def test_a_process_that_took_over_the_port_is_rejected(home: Path) -> None:
-    impostor = socket.create_server(("127.0.0.1", 0))
-    with impostor:
+def test_a_process_at_the_port_of_a_dead_service_is_rejected(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as impostor:
         (home / "file").write_text(f"{impostor.getsockname()[1]} {secrets.token_hex(32)}\n")
         received = bytearray()
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.control.running import STATUS, RecordingHandler, RunningServer
 from trayproxy.control import server as server_module
-from trayproxy.control.client import Client, DisconnectedError, ServiceRefusedError, connect
+from trayproxy.control.client import Client, DisconnectedError, ServiceRefusedError
 from trayproxy.control.codec import MAX_LINE
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import GetStatus, Hello, StatusChanged, Subscribe
@@ -85,11 +85,8 @@ def test_a_front_end_of_another_version_receives_failed(running: RunningServer) 
     with Client(running.address.connect(5)) as client:
         reply = client.request(Hello("tray", True, schema=999))
     assert type(reply).__name__ == "Failed"
-    with (
-        Client(running.address.connect(5)) as client,
-        pytest.raises(ServiceRefusedError, match="another"),
-    ):
-        client.hello("", can_prompt=True)
+    with pytest.raises(ServiceRefusedError, match="another"):
+        Client(running.address.connect(5)).hello("", can_prompt=True)
 
 
 def test_a_connection_without_hello_is_closed(
@@ -99,7 +96,7 @@ def test_a_connection_without_hello_is_closed(
     assert exchange(running, b"") == b""
 
 
-def test_a_front_end_that_does_not_read_is_disconnected(running: RunningServer) -> None:
+def test_a_front_end_with_unread_events_is_disconnected(running: RunningServer) -> None:
     with running.client("tray") as client:
         client.request(Subscribe())
 
@@ -165,22 +162,13 @@ def test_the_socket_of_a_killed_service_is_replaced(paths: Paths) -> None:
         assert caught.value.pid == child.pid
         child.send_signal(signal.SIGKILL)
     assert paths.socket.exists()
-    with (
-        RunningServer(UnixAddress(paths.socket), paths, asyncio.new_event_loop),
-        connect(paths) as client,
-    ):
-        client.hello("cli", can_prompt=False)
+    address = UnixAddress(paths.socket)
+    with RunningServer(address, paths, asyncio.new_event_loop) as again, again.client() as client:
         assert client.request(GetStatus()) == STATUS
 
 
-def test_a_stale_pid_in_the_lock_file_is_ignored(paths: Paths) -> None:
+def test_the_lock_can_be_acquired_after_a_release_and_with_a_stale_pid(paths: Paths) -> None:
     paths.lock.write_text(f"{os.getpid()}\n")
-    lock = InstanceLock(paths.lock)
-    lock.acquire()
-    lock.release()
-
-
-def test_the_lock_can_be_acquired_after_a_release(paths: Paths) -> None:
     first, second = InstanceLock(paths.lock), InstanceLock(paths.lock)
     first.acquire()
     with pytest.raises(AlreadyRunningError):

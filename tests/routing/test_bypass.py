@@ -90,7 +90,9 @@ def test_a_rule_matches_a_host(rule: str, host: str) -> None:
         ("<local>", "2130706433"),
         ("<local>", "0x7f000001"),
         ("localhost", "127.0.0.1"),
+        # No name is resolved.
         ("127.0.0.1", "localhost"),
+        ("127.0.0.0/8", "localhost"),
     ],
 )
 def test_a_rule_does_not_match_other_hosts(rule: str, host: str) -> None:
@@ -132,10 +134,6 @@ def test_an_almost_valid_address_is_a_name(host: str) -> None:
 def test_a_port_restricts_a_rule(rule: str, port: int, expected: bool) -> None:
     host = {"1": "10.0.0.1", "[": "fd00::1", ".": "www.corp.example"}.get(rule[0], "intranet")
     assert is_direct(rule, host, port) is expected
-
-
-def test_a_name_is_not_resolved_for_a_rule_about_addresses() -> None:
-    assert not is_direct("127.0.0.0/8", "localhost")
 
 
 def test_known_addresses_match_rules_about_addresses() -> None:
@@ -202,7 +200,7 @@ def test_an_invalid_rule_is_refused_with_the_valid_form(rule: str, text: str) ->
 
 
 @pytest.mark.parametrize("rule", ["http://u:canary@proxy/", "u:canary@proxy", "https://canary"])
-def test_a_refused_address_is_not_quoted_because_of_passwords(rule: str) -> None:
+def test_a_refused_address_with_a_password_is_not_quoted(rule: str) -> None:
     with pytest.raises(ProfileError) as refused:
         Rule.parse(rule)
     assert "canary" not in str(refused.value)
@@ -256,13 +254,10 @@ def test_a_range_matches_exactly_its_addresses(base: Address, host: Address, len
 
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_is_equal_in_every_notation(address: IPv4Address) -> None:
-    spellings = (
-        str(int(address)),
-        hex(int(address)),
-        f"::ffff:{address}",
-        f"0{oct(address.packed[0])[2:]}.{int(address) & 0xFFFFFF}",
-    )
-    assert {parse_address(spelling) for spelling in spellings} == {address}
+    number = int(address)
+    short = f"0{oct(address.packed[0])[2:]}.{number & 0xFFFFFF}"
+    notations = (str(number), hex(number), f"::ffff:{address}", short)
+    assert {parse_address(notation) for notation in notations} == {address}
 
 
 @given(

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from tests.control.unit.test_icon_state import LAB, READY, STATUSES, UNREACHABLE, WORKS
+from tests.control.unit.test_icon_state import READY, STATUSES, UNREACHABLE, WORKS
+from tests.support.values import LAB
 from trayproxy.control.icon_state import STARTING_TIMEOUT_S, IconState, icon_state
 from trayproxy.control.messages import Status
 from trayproxy.domain.signin import SignInState

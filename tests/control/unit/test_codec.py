@@ -155,10 +155,8 @@ def test_a_message_that_cannot_be_encoded_raises_a_protocol_error(text: str) -> 
 def test_lines_are_split_for_any_chunk_size(lines: list[bytes], size: int) -> None:
     stream = b"".join(line + b"\n" for line in lines)
     reader = LineSplitter()
-    out = [
-        line for at in range(0, len(stream), size) for line in reader.feed(stream[at : at + size])
-    ]
-    assert out == lines
+    chunks = (stream[at : at + size] for at in range(0, len(stream), size))
+    assert list(itertools.chain.from_iterable(map(reader.feed, chunks))) == lines
 
 
 def test_a_line_has_a_maximum_length() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from tests.support.values import LAB, OFFICE
 from trayproxy.control.icon_state import (
     STARTING_TIMEOUT_S,
     TROUBLE_AFTER_S,
@@ -16,10 +17,7 @@ from trayproxy.control.icon_state import (
 )
 from trayproxy.control.messages import ListenerState, Status, UpstreamState
 from trayproxy.domain.signin import SignInState
-from trayproxy.profiles.profile import Profile, Upstream
 
-OFFICE = Profile("office", "Office", Upstream("proxy.corp", 8080))
-LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
 READY = Status("0.1.0", 1, ListenerState.UP, "127.0.0.1:3128", OFFICE, (OFFICE,))
 WORKS = structs.replace(READY, upstream=UpstreamState.OK, sign_in=SignInState.OK)
 DIRECT = structs.replace(READY, profile=None, direct=True)
@@ -104,10 +102,8 @@ def test_a_needed_sign_in_has_precedence_while_the_listener_is_up(
         assert icon_state(replace(facts, status=status)) is IconState.SIGNIN
 
 
-ORDER = list(IconState)
-
-
 @given(FACTS, st.floats(0, 10))
 def test_longer_unreachability_never_improves_the_state(facts: IconFacts, more: float) -> None:
     later = replace(facts, unreachable_s=facts.unreachable_s + more)
-    assert ORDER.index(icon_state(later)) <= ORDER.index(icon_state(facts))
+    order = list(IconState)
+    assert order.index(icon_state(later)) <= order.index(icon_state(facts))
