@@ -54,7 +54,6 @@ class ScriptedHandler(SessionHandler):
         self.changed = threading.Condition()
 
     async def handle(self, session: Session, request: Request) -> Reply:
-        """Record a request and return its reply."""
         reply = self._reply(session, request)
         with self.changed:
             self.requests.append(request)
@@ -82,13 +81,11 @@ class ScriptedHandler(SessionHandler):
         return Done()
 
     def attached(self, session: Session) -> None:
-        """Add a session."""
         with self.changed:
             super().attached(session)
             self.changed.notify_all()
 
     def detached(self, session: Session) -> None:
-        """Remove a session."""
         with self.changed:
             super().detached(session)
             self.changed.notify_all()
@@ -98,7 +95,6 @@ class ScriptedService(Closeable):
     """A control server in a thread, controlled from the thread of the test."""
 
     def __init__(self, paths: Paths, status: Status = STATUS) -> None:
-        """Start the server."""
         self.paths = paths
         self._is_running = True
         self.handler = ScriptedHandler(status)
@@ -109,7 +105,6 @@ class ScriptedService(Closeable):
         self._run(self._server.start())
 
     def set_status(self, status: Status) -> None:
-        """Set the status and send it to all sessions."""
         self.handler.status = status
         self._call(lambda: self.handler.broadcast(StatusChanged(status)))
 
@@ -119,7 +114,6 @@ class ScriptedService(Closeable):
         self._call(lambda: self.handler.broadcast(PromptChanged(prompt)))
 
     def send(self, event: Event) -> None:
-        """Send an event to all sessions."""
         self._call(lambda: self.handler.broadcast(event))
 
     def wait_for(self, kind: type[Message], timeout: float = PATIENCE) -> Message:
@@ -159,13 +153,11 @@ class ScriptedService(Closeable):
 
 
 def paths_of(desktop: Desktop) -> Paths:
-    """Return the paths of TrayProxy on a desktop."""
     return locate({"TRAYPROXY_HOME": str(desktop.place.root / "tp")})
 
 
 @contextmanager
 def scripted_service(desktop: Desktop, status: Status = STATUS) -> Iterator[ScriptedService]:
-    """Run a scripted service for the tray of a desktop."""
     with ScriptedService(paths_of(desktop), status) as service:
         yield service
 

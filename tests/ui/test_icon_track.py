@@ -13,13 +13,17 @@ from trayproxy.domain.signin import SignInState
 from trayproxy.ui.icon_track import MIN_STATE_S, MIN_SWAP_INTERVAL_S, IconTrack
 
 
+@pytest.fixture
+def track() -> IconTrack:
+    return IconTrack(0)
+
+
 def shown(track: IconTrack, now: float) -> IconState:
     track.update_shown(now)
     return track.shown
 
 
-def test_trouble_is_shown_after_exactly_five_seconds() -> None:
-    track = IconTrack(0)
+def test_trouble_is_shown_after_exactly_five_seconds(track: IconTrack) -> None:
     track.update(WORKS, 1, wall=1000)
     assert track.update_shown(1) is None
     track.update(structs.replace(UNREACHABLE, upstream_since=1001), 2, wall=1001)
@@ -28,24 +32,19 @@ def test_trouble_is_shown_after_exactly_five_seconds() -> None:
     assert shown(track, 7) is IconState.TROUBLE
 
 
-def test_trouble_older_than_the_tray_is_shown_at_once() -> None:
-    track = IconTrack(0)
+def test_trouble_older_than_the_tray_is_shown_at_once(track: IconTrack) -> None:
     track.update(structs.replace(UNREACHABLE, upstream_since=900), 1, wall=1000)
-    track.update_shown(1)
-    assert track.shown is IconState.TROUBLE
+    assert shown(track, 1) is IconState.TROUBLE
 
 
-def test_a_clock_set_back_hides_no_trouble() -> None:
-    track = IconTrack(0)
+def test_a_clock_set_back_hides_no_trouble(track: IconTrack) -> None:
     status = structs.replace(UNREACHABLE, upstream_since=1000)
     track.update(status, 1, wall=1000)
     track.update(structs.replace(status, active=1), 7, wall=10)
-    track.update_shown(7)
-    assert track.shown is IconState.TROUBLE
+    assert shown(track, 7) is IconState.TROUBLE
 
 
-def test_trouble_and_ok_stay_for_a_second_each() -> None:
-    track = IconTrack(0)
+def test_trouble_and_ok_stay_for_a_second_each(track: IconTrack) -> None:
     track.update(structs.replace(UNREACHABLE, upstream_since=0), 10, wall=1000)
     track.update_shown(10)
     track.update(structs.replace(WORKS, upstream_since=1000), 10.5, wall=1000)
@@ -54,24 +53,20 @@ def test_trouble_and_ok_stay_for_a_second_each() -> None:
     assert shown(track, 11) is IconState.OK
 
 
-def test_a_needed_sign_in_is_shown_at_once() -> None:
-    track = IconTrack(0)
+def test_a_needed_sign_in_is_shown_at_once(track: IconTrack) -> None:
     track.update(WORKS, 1, wall=0)
     track.update_shown(1)
     track.update(structs.replace(WORKS, sign_in=SignInState.NEEDED), 2, wall=0)
-    track.update_shown(2)
-    assert track.shown is IconState.SIGNIN
+    assert shown(track, 2) is IconState.SIGNIN
 
 
-def test_a_start_that_takes_too_long_shows_stopped() -> None:
-    track = IconTrack(0)
+def test_a_start_that_takes_too_long_shows_stopped(track: IconTrack) -> None:
     assert track.update_shown(0) == pytest.approx(STARTING_TIMEOUT_S, abs=0.01)
     track.update_shown(STARTING_TIMEOUT_S + 0.01)
     assert track.shown is IconState.STOPPED
 
 
-def test_a_switch_shows_until_it_has_happened() -> None:
-    track = IconTrack(0)
+def test_a_switch_shows_until_it_has_happened(track: IconTrack) -> None:
     track.update(WORKS, 1, wall=0)
     track.update_shown(1)
     track.start_switch(2)

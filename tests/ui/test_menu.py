@@ -203,21 +203,25 @@ def test_profile_rows_are_added_and_removed(ui: MenuDriver) -> None:
     assert ui.rows()[0] == "No profile yet"
 
 
-def test_the_heading_says_no_profile_is_in_use(ui: MenuDriver) -> None:
-    ui.show(IconState.STOPPED, profile=None)
-    assert ui.rows()[0] == "No profile is in use — choose one"
-
-
-def test_the_heading_says_no_sign_in_is_possible(ui: MenuDriver) -> None:
-    ui.show(IconState.TROUBLE, sign_in=SignInState.UNUSABLE)
-    assert ui.rows()[0] == "Office: no common way to sign in"
+@pytest.mark.parametrize(
+    ("state", "profile", "heading"),
+    [
+        (IconState.STOPPED, None, "No profile is in use — choose one"),
+        (IconState.TROUBLE, OFFICE, "Office: no common way to sign in"),
+        (
+            IconState.TROUBLE,
+            replace(OFFICE, sign_in=SignIn.NONE),
+            "Office: the proxy wants a sign-in",
+        ),
+    ],
+    ids=["no-profile", "no-common-method", "profile-without-sign-in"],
+)
+def test_the_heading_shows_why_programs_cannot_sign_in(
+    state: IconState, profile: Profile | None, heading: str, ui: MenuDriver
+) -> None:
+    ui.show(state, profile=profile, sign_in=SignInState.UNUSABLE)
+    assert ui.rows()[0] == heading
     assert not ui.row("sign_in").isVisible()
-
-
-def test_the_heading_says_that_a_profile_without_sign_in_needs_one(ui: MenuDriver) -> None:
-    profile = replace(OFFICE, sign_in=SignIn.NONE)
-    ui.show(IconState.TROUBLE, profile=profile, sign_in=SignInState.UNUSABLE)
-    assert ui.rows()[0] == "Office: the proxy wants a sign-in"
 
 
 def test_more_than_seven_profiles_are_in_a_submenu(ui: MenuDriver) -> None:

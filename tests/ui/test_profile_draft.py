@@ -13,38 +13,26 @@ PROFILES = OFFICE, LAB
 
 
 @pytest.mark.parametrize(
-    ("typed", "host", "port"),
+    ("typed", "host", "port", "scheme"),
     [
-        ("http://proxy.corp.example:8080", "proxy.corp.example", "8080"),
-        ("proxy:3128", "proxy", "3128"),
-        ("[::1]:3128", "::1", "3128"),
-        ("::1", "::1", ""),
-        ("proxy", "proxy", ""),
+        ("http://proxy.corp.example:8080", "proxy.corp.example", "8080", ProxyScheme.HTTP),
+        ("https://proxy:8443", "proxy", "8443", ProxyScheme.HTTPS),
+        ("socks5://proxy:1080", "proxy", "1080", ProxyScheme.SOCKS5),
+        # Without a scheme in the address, the scheme is unchanged.
+        ("proxy:3128", "proxy", "3128", ProxyScheme.SOCKS5),
+        ("[::1]:3128", "::1", "3128", ProxyScheme.SOCKS5),
+        ("::1", "::1", "", ProxyScheme.SOCKS5),
+        ("proxy", "proxy", "", ProxyScheme.SOCKS5),
     ],
 )
-def test_a_pasted_address_is_split(typed: str, host: str, port: str) -> None:
-    draft = normalized(ProfileDraft(name="x", host=typed))
-    assert (draft.host, draft.port) == (host, port)
+def test_a_pasted_address_is_split(typed: str, host: str, port: str, scheme: ProxyScheme) -> None:
+    draft = normalized(ProfileDraft(name="x", host=typed, scheme=ProxyScheme.SOCKS5))
+    assert (draft.host, draft.port, draft.scheme) == (host, port, scheme)
 
 
 def test_a_profile_becomes_a_draft() -> None:
     assert draft_from_profile(OFFICE) == ProfileDraft(
         "Office", "proxy.corp.example", "8080", SignIn.PASSWORD, "CORP\\jdoe", ""
-    )
-
-
-@pytest.mark.parametrize(
-    ("typed", "scheme"),
-    [
-        ("https://proxy:8443", ProxyScheme.HTTPS),
-        ("socks5://proxy:1080", ProxyScheme.SOCKS5),
-        ("http://proxy:8080", ProxyScheme.HTTP),
-        ("proxy:8080", ProxyScheme.SOCKS5),  # The scheme is unchanged.
-    ],
-)
-def test_a_pasted_address_sets_the_scheme(typed: str, scheme: ProxyScheme) -> None:
-    assert (
-        normalized(ProfileDraft(name="x", host=typed, scheme=ProxyScheme.SOCKS5)).scheme is scheme
     )
 
 

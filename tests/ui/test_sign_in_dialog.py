@@ -43,6 +43,11 @@ def texts(dialog: SignInDialog) -> list[str]:
     return [label.text().replace("\u200b", "") for label in labels if label.text()]
 
 
+def shows(dialog: SignInDialog, part: str) -> bool:
+    """Return whether a text of the dialog contains this part."""
+    return any(part in text for text in texts(dialog))
+
+
 def password(dialog: SignInDialog) -> PasswordField:
     return child(dialog, PasswordField, "password")
 
@@ -82,51 +87,37 @@ def test_rows_without_content_are_hidden(qtbot: QtBot) -> None:
     ],
 )
 def test_the_transport_line(transport: Transport, method: str, line: str, qtbot: QtBot) -> None:
-    dialog = shown(qtbot, replace(PROMPT, transport=transport, method=method))
-    assert [text for text in texts(dialog) if line in text]
+    assert shows(shown(qtbot, replace(PROMPT, transport=transport, method=method)), line)
 
 
 def test_why_shows_an_explanation(dialog: SignInDialog, qtbot: QtBot) -> None:
     before = dialog.height()
     child(dialog, QPushButton, "why").click()
-    assert [text for text in texts(dialog) if "Your company chose this method" in text]
+    assert shows(dialog, "Your company chose this method")
     assert dialog.height() > before
 
 
 @pytest.mark.parametrize(
-    ("prompt", "line"),
+    ("reason", "before", "line"),
     [
-        (
-            replace(PROMPT, reason=PromptReason.SAVED_REJECTED, rejections=1),
-            "the saved password. Did you",
-        ),
-        (REJECTED, "did not accept this password"),
-        (replace(PROMPT, reason=PromptReason.UNCHECKED), "could not be checked"),
-        (replace(PROMPT, reason=PromptReason.UNRECORDED), "was not sent: the folder"),
-        (replace(PROMPT, reason=PromptReason.KEYRING_LOCKED), "GNOME Keyring is locked"),
-        (replace(PROMPT, reason=PromptReason.KEYRING_SILENT), "GNOME Keyring does not answer"),
-        (replace(PROMPT, reason=PromptReason.EXPIRED), "expired or must be changed"),
-        (replace(PROMPT, reason=PromptReason.LOCKED), "Your account is locked."),
-        (
-            replace(PROMPT, reason=PromptReason.FALLBACK, before="NTLM"),
-            "NTLM could not be used here",
-        ),
-        (
-            replace(PROMPT, reason=PromptReason.DOWNGRADE, before="NTLM"),
-            "accept NTLM and now wants Basic",
-        ),
-        (
-            replace(PROMPT, reason=PromptReason.REALM_CHANGED, before="Corp"),
-            "itself “Corp” before",
-        ),
-        (
-            replace(PROMPT, reason=PromptReason.REALM_CHANGED),
-            "did not give itself this name before",
-        ),
+        (PromptReason.SAVED_REJECTED, "", "the saved password. Did you"),
+        (PromptReason.TYPED_REJECTED, "", "did not accept this password"),
+        (PromptReason.UNCHECKED, "", "could not be checked"),
+        (PromptReason.UNRECORDED, "", "was not sent: the folder"),
+        (PromptReason.KEYRING_LOCKED, "", "GNOME Keyring is locked"),
+        (PromptReason.KEYRING_SILENT, "", "GNOME Keyring does not answer"),
+        (PromptReason.EXPIRED, "", "expired or must be changed"),
+        (PromptReason.LOCKED, "", "Your account is locked."),
+        (PromptReason.FALLBACK, "NTLM", "NTLM could not be used here"),
+        (PromptReason.DOWNGRADE, "NTLM", "accept NTLM and now wants Basic"),
+        (PromptReason.REALM_CHANGED, "Corp", "itself “Corp” before"),
+        (PromptReason.REALM_CHANGED, "", "did not give itself this name before"),
     ],
 )
-def test_the_dialog_shows_the_reason_of_the_prompt(prompt: Prompt, line: str, qtbot: QtBot) -> None:
-    assert [text for text in texts(shown(qtbot, prompt)) if line in text]
+def test_the_dialog_shows_the_reason_of_the_prompt(
+    reason: PromptReason, before: str, line: str, qtbot: QtBot
+) -> None:
+    assert shows(shown(qtbot, replace(PROMPT, reason=reason, before=before, rejections=1)), line)
 
 
 def test_the_lock_out_line_is_shown_after_the_second_rejection(qtbot: QtBot) -> None:
@@ -147,14 +138,14 @@ def test_a_repeated_password_is_explained_and_not_counted_as_rejection(qtbot: Qt
         qtbot, replace(REJECTED, reason=PromptReason.REPEATED, rejections=1, confirm_retry=True)
     )
     assert [text for text in texts(dialog) if "same password" in text and "not sent again" in text]
-    assert not [text for text in texts(dialog) if "account may be locked" in text]
+    assert not shows(dialog, "account may be locked")
     assert accept(dialog).text() == "Try anyway"
 
 
 def test_rejections_in_quick_succession_ask_the_user_to_wait(qtbot: QtBot) -> None:
     dialog = shown(qtbot, replace(REJECTED, rejections=3, confirm_retry=True))
     assert accept(dialog).text() == "Try anyway"
-    assert [text for text in texts(dialog) if "rejected 3 passwords in a row" in text]
+    assert shows(dialog, "rejected 3 passwords in a row")
 
 
 @pytest.mark.parametrize(
@@ -265,10 +256,7 @@ def test_a_rejection_enables_the_fields_and_selects_the_password(
     dialog.show_prompt(CHECKING)
     dialog.show_prompt(REJECTED)
     assert password(dialog).isEnabled()
-    assert (
-        password(dialog).selectedText() == "\N{BLACK CIRCLE}" * 5
-        or password(dialog).hasSelectedText()
-    )
+    assert password(dialog).hasSelectedText()
     assert dialog.focusWidget() is password(dialog)
     assert "The proxy did not accept this password." in texts(dialog)
     assert accept(dialog).text() == "Sign in"
@@ -437,13 +425,6 @@ def test_no_label_is_clipped_at_any_text_size(prompt: Prompt, points: int, qtbot
 
 
 # --- Accessibility -------------------------------------------------------------------------------
-
-
-def test_every_field_has_a_name_and_a_role(dialog: SignInDialog) -> None:
-    for widget in dialog.findChildren(QLineEdit) + dialog.findChildren(QPushButton):
-        interface = QAccessible.queryAccessibleInterface(widget)
-        assert interface.text(QAccessible.Text.Name), widget.objectName()
-        assert interface.role() not in (QAccessible.Role.NoRole, QAccessible.Role.Client)
 
 
 def test_the_password_field_is_a_password_edit_for_assistive_technology(

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from tests.support.display import Desktop, desktop
 from tests.support.processes import Home, Process, running
-from tests.support.tray_host import FakeTrayHost
+from tests.support.tray_host import FakeTrayHost, TrayItem
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, PROMPT, STATUS
 from tests.ui.scripted_service import ScriptedService, scripted_service, tray
 from trayproxy.auth.login import Login
@@ -50,20 +50,25 @@ def program(here: Desktop, service: ScriptedService, host: FakeTrayHost) -> Iter
         assert not process.err.text
 
 
+@pytest.fixture
+def item(program: Process, host: FakeTrayHost) -> TrayItem:
+    return host.wait_for_item()
+
+
 # --- Icon and menu -------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("program")
-def test_the_icon_has_all_sizes_and_a_tooltip_with_the_state(host: FakeTrayHost) -> None:
-    item = host.wait_for_item()
+def test_the_icon_has_all_sizes_and_a_tooltip_with_the_state(
+    item: TrayItem, host: FakeTrayHost
+) -> None:
     host.wait_until(lambda: "connected" in item.tooltip)
     assert item.pixmap_sizes == set(TRAY_SIZES)
     assert item.tooltip == "Office — connected as CORP\\jdoe\n127.0.0.1:3128"
 
 
-@pytest.mark.usefixtures("program")
-def test_another_state_changes_the_picture(host: FakeTrayHost, service: ScriptedService) -> None:
-    item = host.wait_for_item()
+def test_another_state_changes_the_picture(
+    item: TrayItem, host: FakeTrayHost, service: ScriptedService
+) -> None:
     host.wait_until(lambda: "connected" in item.tooltip)
     before = item.pixels
     service.set_status(NEEDED)
@@ -71,9 +76,7 @@ def test_another_state_changes_the_picture(host: FakeTrayHost, service: Scripted
     assert item.pixels != before
 
 
-@pytest.mark.usefixtures("program")
-def test_the_exported_menu_has_the_designed_rows(host: FakeTrayHost) -> None:
-    item = host.wait_for_item()
+def test_the_exported_menu_has_the_designed_rows(item: TrayItem, host: FakeTrayHost) -> None:
     host.wait_until(lambda: item.labels()[0].startswith("Office"))
     assert item.labels() == [
         "Office — connected as CORP\\jdoe",
@@ -90,19 +93,17 @@ def test_the_exported_menu_has_the_designed_rows(host: FakeTrayHost) -> None:
     assert not item.row("Profile").properties.get("enabled", True)
 
 
-@pytest.mark.usefixtures("program")
-def test_names_are_exported_unescaped(host: FakeTrayHost, service: ScriptedService) -> None:
-    item = host.wait_for_item()
+def test_names_are_exported_unescaped(
+    item: TrayItem, host: FakeTrayHost, service: ScriptedService
+) -> None:
     profile = replace(OFFICE, name="R&D corp_proxy")
     service.set_status(structs.replace(STATUS, profile=profile, profiles=(profile,)))
     host.wait_until(lambda: item.labels()[0].startswith("R&D corp_proxy — connected"))
 
 
-@pytest.mark.usefixtures("program")
 def test_a_profile_is_switched_from_the_exported_menu(
-    host: FakeTrayHost, service: ScriptedService
+    item: TrayItem, host: FakeTrayHost, service: ScriptedService
 ) -> None:
-    item = host.wait_for_item()
     host.wait_until(lambda: "Lab — lab-px:3128" in item.labels())
     item.click("Lab — lab-px")
     assert service.wait_for(UseProfile) == UseProfile("lab")
@@ -110,33 +111,27 @@ def test_a_profile_is_switched_from_the_exported_menu(
     assert not item.row("Office — proxy").is_checked
 
 
-@pytest.mark.usefixtures("program")
 def test_profile_rows_are_replaced_in_the_exported_menu(
-    host: FakeTrayHost, service: ScriptedService
+    item: TrayItem, host: FakeTrayHost, service: ScriptedService
 ) -> None:
-    item = host.wait_for_item()
     branch = replace(LAB, id="branch", name="Branch")
     service.set_status(structs.replace(STATUS, profiles=(OFFICE, branch)))
     host.wait_until(lambda: "Branch — lab-px:3128" in item.labels())
     assert "Lab — lab-px:3128" not in item.labels()
 
 
-@pytest.mark.usefixtures("program")
 def test_sign_in_is_requested_from_the_exported_menu(
-    host: FakeTrayHost, service: ScriptedService
+    item: TrayItem, host: FakeTrayHost, service: ScriptedService
 ) -> None:
-    item = host.wait_for_item()
     service.set_status(NEEDED)
     host.wait_until(lambda: "Sign in to Office…" in item.labels())
     item.click("Sign in to Office")
     assert service.wait_for(SignInNow) == SignInNow("office")
 
 
-@pytest.mark.usefixtures("program")
 def test_not_now_is_in_the_menu_while_a_prompt_is_open(
-    host: FakeTrayHost, service: ScriptedService
+    item: TrayItem, host: FakeTrayHost, service: ScriptedService
 ) -> None:
-    item = host.wait_for_item()
     service.open_prompt(PROMPT)
     host.wait_until(lambda: "Not now" in item.labels())
     item.click("Until I choose")
