@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.auth.steps import SECRET
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Leg, RequestToAuthenticate, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge, parse_challenges
-
-CANARY = "Zx9-canary-secret"
 
 
 @pytest.mark.parametrize(
@@ -45,11 +44,8 @@ def answer_to(text: str, encoding: str, login: Login) -> bytes:
     (challenge,) = parse_challenges([text.encode()])
     scheme = Basic(encoding)
     assert scheme.understands(challenge)
-    leg = (
-        scheme.authenticator(challenge, login, "")
-        .begin(RequestToAuthenticate(b"GET", b"http://a/"))
-        .step(())
-    )
+    authenticator = scheme.authenticator(challenge, login, "")
+    leg = authenticator.begin(RequestToAuthenticate(b"GET", b"http://a/")).step(())
     assert isinstance(leg, Leg)
     return b64decode(leg.credentials.removeprefix(b"Basic "), validate=True)
 
@@ -82,19 +78,19 @@ def test_without_charset_the_encoding_of_the_profile_is_used_r_091_r_092(
 
 def test_a_character_outside_the_encoding_is_reported_and_not_replaced_r_092() -> None:
     with pytest.raises(LoginError, match="lacks") as refused:
-        Basic("latin-1").authenticator(Challenge("basic"), Login("jdoe", CANARY + "€"), "")
-    assert CANARY not in f"{refused.value!r}{refused.value.__context__!r}"
+        Basic("latin-1").authenticator(Challenge("basic"), Login("jdoe", SECRET + "€"), "")
+    assert SECRET not in f"{refused.value!r}{refused.value.__context__!r}"
 
 
 @pytest.mark.parametrize(
     ("user", "password", "text"),
     [
-        ("CORP:jdoe", CANARY, "colon"),
-        ("jdoe\n", CANARY, "user name contains a control character"),
-        ("jdoe", CANARY + "\r\n", "password contains a control character"),
-        ("jdoe", CANARY + "\x7f", "password contains a control character"),
-        ("jdoe", CANARY + "\0", "password contains a control character"),
-        ("jdoe", CANARY + "\udc80", "password contains an invalid character"),
+        ("CORP:jdoe", SECRET, "colon"),
+        ("jdoe\n", SECRET, "user name contains a control character"),
+        ("jdoe", SECRET + "\r\n", "password contains a control character"),
+        ("jdoe", SECRET + "\x7f", "password contains a control character"),
+        ("jdoe", SECRET + "\0", "password contains a control character"),
+        ("jdoe", SECRET + "\udc80", "password contains an invalid character"),
     ],
 )
 def test_logins_that_basic_cannot_carry_are_refused_with_the_reason_r_090(
@@ -102,7 +98,7 @@ def test_logins_that_basic_cannot_carry_are_refused_with_the_reason_r_090(
 ) -> None:
     with pytest.raises(LoginError, match=text) as refused:
         basic_credentials(Login(user, password))
-    assert CANARY not in f"{refused.value!r}{refused.value.__context__!r}"
+    assert SECRET not in f"{refused.value!r}{refused.value.__context__!r}"
 
 
 @pytest.mark.parametrize("special", ["@", "#", '"', "\\", "%40", "§", " lead", "trail ", ";", "😀"])
@@ -116,24 +112,17 @@ def test_a_long_password_is_not_truncated() -> None:
     assert len(octets) == 5002
 
 
-def test_every_request_has_the_same_credentials() -> None:
-    authenticator = Basic().authenticator(
-        Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example"
-    )
-    leg = Leg(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
-    assert authenticator.is_constant
-    assert authenticator.begin(RequestToAuthenticate(b"GET", b"http://a.example/")).step(()) == leg
-    assert authenticator.begin(RequestToAuthenticate(b"CONNECT", b"b.example:443")).step(()) == leg
-
-
 @pytest.mark.parametrize("challenges", [(Challenge("basic"),), ()])
-def test_a_second_407_is_a_rejection(challenges: tuple[Challenge, ...]) -> None:
-    authenticator = Basic().authenticator(
-        Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example"
-    )
-    handshake = authenticator.begin(RequestToAuthenticate(b"GET", b"http://a.example/"))
-    handshake.step(())
-    assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
+def test_every_request_has_the_same_credentials_and_a_second_407_is_a_rejection(
+    challenges: tuple[Challenge, ...],
+) -> None:
+    login = Login("Aladdin", "open sesame")
+    authenticator = Basic().authenticator(Challenge("basic"), login, "proxy.example")
+    assert authenticator.is_constant
+    for method, target in ((b"GET", b"http://a.example/"), (b"CONNECT", b"b.example:443")):
+        handshake = authenticator.begin(RequestToAuthenticate(method, target))
+        assert handshake.step(()) == Leg(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
+        assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
 
 
 def test_basic_needs_a_login() -> None:

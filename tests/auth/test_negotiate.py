@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.auth.steps import second_step, verdict_kind
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.negotiate import kerberos_scheme, spnego_init
 from trayproxy.auth.scheme import Authenticator, Leg, RequestToAuthenticate, Verdict, VerdictKind
@@ -37,21 +38,13 @@ def authenticator_with(tickets: FakeTickets, login: Login | None = None) -> Auth
     return scheme.authenticator(BARE, login, "proxy.corp.example")
 
 
-def kind(step: Leg | Verdict) -> VerdictKind:
-    assert isinstance(step, Verdict)
-    return step.kind
-
-
-def test_the_handshake_is_one_leg_with_content() -> None:
+def test_the_handshake_is_a_single_leg_with_content() -> None:
     tickets = FakeTickets()
     authenticator = authenticator_with(tickets)
     leg = authenticator.begin(GET).step(())
     assert isinstance(leg, Leg)
-    assert (leg.with_content, leg.same_connection, authenticator.is_constant) == (
-        True,
-        False,
-        False,
-    )
+    assert (leg.with_content, leg.same_connection) == (True, False)
+    assert not authenticator.is_constant
     assert leg.credentials.startswith(b"Negotiate ")
     assert b"token 1" in b64decode(leg.credentials.removeprefix(b"Negotiate "), validate=True)
     assert tickets.end_points == [b"end point"]
@@ -70,14 +63,12 @@ def test_a_refused_ticket_is_not_sent_again_r_122(
 ) -> None:
     # Corpus U153.
     handshake = authenticator_with(FakeTickets()).begin(GET)
-    handshake.step(())
-    assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
+    assert second_step(handshake, *challenges) == Verdict(VerdictKind.REJECTED)
 
 
 def test_a_password_accepted_by_the_kdc_is_not_rejected_by_the_proxy() -> None:
     handshake = authenticator_with(FakeTickets(), LOGIN).begin(GET)
-    handshake.step(())
-    assert kind(handshake.step((BARE,))) is VerdictKind.UNUSABLE
+    assert verdict_kind(second_step(handshake, BARE)) is VerdictKind.UNUSABLE
 
 
 def test_a_407_after_an_accepted_ticket_is_a_rejection() -> None:
@@ -87,8 +78,7 @@ def test_a_407_after_an_accepted_ticket_is_a_rejection() -> None:
     first.step(())
     first.finish(Fields())
     second = authenticator.begin(GET)
-    second.step(())
-    assert kind(second.step((BARE,))) is VerdictKind.REJECTED
+    assert verdict_kind(second_step(second, BARE)) is VerdictKind.REJECTED
 
 
 def response(state: int, size: int = 0) -> str:
@@ -111,37 +101,31 @@ def test_a_completed_token_in_a_407_does_not_continue_the_handshake(size: int) -
     first, second = authenticator.begin(GET), authenticator.begin(GET)
     for handshake in (first, second):
         handshake.step(())
-    told = first.step((taken,))
-    assert isinstance(told, Verdict)
-    assert (told.kind, "has accepted the Kerberos ticket" in told.text) == (
-        VerdictKind.UNUSABLE,
-        True,
-    )
+    verdict = first.step((taken,))
+    assert isinstance(verdict, Verdict)
+    assert verdict.kind is VerdictKind.UNUSABLE
+    assert "has accepted the Kerberos ticket" in verdict.text
     second.finish(Fields())
-    third = authenticator.begin(GET)
-    third.step(())
-    assert third.step((taken,)) == Verdict(VerdictKind.REJECTED)
+    assert second_step(authenticator.begin(GET), taken) == Verdict(VerdictKind.REJECTED)
     # Another mechanism would need a further token.
-    fourth = authenticator.begin(GET)
-    fourth.step(())
-    assert kind(fourth.step((Challenge("negotiate", token68=response(1, size)),))) is (
-        VerdictKind.UNUSABLE
-    )
+    incomplete = Challenge("negotiate", token68=response(1, size))
+    fourth = second_step(authenticator.begin(GET), incomplete)
+    assert verdict_kind(fourth) is VerdictKind.UNUSABLE
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda octets: b64encode(octets).decode()))
 def test_no_token_of_a_proxy_raises(token: str) -> None:
     handshake = authenticator_with(FakeTickets(), LOGIN).begin(GET)
-    handshake.step(())
-    assert kind(handshake.step((Challenge("negotiate", token68=token),))) is VerdictKind.UNUSABLE
+    step = second_step(handshake, Challenge("negotiate", token68=token))
+    assert verdict_kind(step) is VerdictKind.UNUSABLE
 
 
 @pytest.mark.parametrize("value", [b"Negotiate oYIBhjCC", b"Negotiate ???"])
 def test_another_mechanism_of_negotiate_is_unusable(value: bytes) -> None:
     # Corpus U149, U150: NTLM inside Negotiate is a scheme of its own.
     handshake = authenticator_with(FakeTickets()).begin(GET)
-    handshake.step(())
-    assert kind(handshake.step(parse_challenges([value]))) is VerdictKind.UNUSABLE
+    step = second_step(handshake, *parse_challenges([value]))
+    assert verdict_kind(step) is VerdictKind.UNUSABLE
 
 
 @pytest.mark.parametrize("reason", VerdictKind)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.auth.steps import SECRET, second_step, verdict_kind
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.ntlm import MAX_TYPE2_SIZE, ntlm_in_negotiate, ntlm_scheme, read_type2
 from trayproxy.auth.scheme import Handshake, Leg, RequestToAuthenticate, Verdict, VerdictKind
@@ -19,7 +20,6 @@ from trayproxy.http.fields import Fields
 
 spnego = pytest.importorskip("spnego")
 
-SECRET = "Zx9-canary-secret"
 LOGIN = Login("CORP\\jdoe", SECRET)
 GET = RequestToAuthenticate(b"GET", b"http://a.example/", b"")
 REJECTED = Verdict(VerdictKind.REJECTED)
@@ -29,14 +29,7 @@ TYPE_2 = (
     "8AUgBQAAcACAAAAAAAAADaAQAAAAA="
 )
 """Of the corpus (U140)."""
-
-
-@pytest.fixture
-def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Create the user file of pyspnego's server."""
-    file = tmp_path / "users"
-    file.write_text(f"CORP:jdoe:{SECRET}\n")
-    monkeypatch.setenv("NTLM_USER_FILE", str(file))
+TYPE_2_CHALLENGE = Challenge("ntlm", token68=TYPE_2)
 
 
 def begin(scheme: WindowsScheme, login: Login = LOGIN, end_point: bytes = b"") -> Handshake:
@@ -56,11 +49,6 @@ def challenge(message: bytes, scheme: str = "ntlm") -> tuple[Challenge, ...]:
     return parse_challenges([f"{scheme} ".encode() + b64encode(message)])
 
 
-def kind(step: Leg | Verdict) -> VerdictKind:
-    assert isinstance(step, Verdict)
-    return step.kind
-
-
 # --- the two legs -------------------------------------------------------------------------------
 
 
@@ -70,7 +58,7 @@ def kind(step: Leg | Verdict) -> VerdictKind:
     ("scheme", "title", "name"),
     [(ntlm_scheme(), b"NTLM ", "ntlm"), (ntlm_in_negotiate(), b"Negotiate ", "negotiate")],
 )
-def test_a_login_is_accepted_in_two_legs_on_one_connection_r_120_r_125_r_127(
+def test_a_login_is_accepted_in_two_legs_on_the_same_connection_r_120_r_125_r_127(
     scheme: WindowsScheme, title: bytes, name: str, end_point: bytes
 ) -> None:
     # Corpus U140.
@@ -106,16 +94,13 @@ def test_any_407_after_the_response_is_a_rejection_r_122(
     challenges: tuple[Challenge, ...],
 ) -> None:
     handshake = begin(ntlm_scheme())
-    handshake.step(())
-    assert isinstance(handshake.step((Challenge("ntlm", token68=TYPE_2),)), Leg)
+    assert isinstance(second_step(handshake, TYPE_2_CHALLENGE), Leg)
     assert handshake.step(challenges) == REJECTED
     assert handshake.step(challenges) == REJECTED
 
 
 def test_the_response_is_ntlmv2_and_has_no_lm_part() -> None:
-    handshake = begin(ntlm_scheme())
-    handshake.step(())
-    type_3 = sent(handshake.step((Challenge("ntlm", token68=TYPE_2),)))
+    type_3 = sent(second_step(begin(ntlm_scheme()), TYPE_2_CHALLENGE))
     lm_size, nt_size = (int.from_bytes(type_3[at : at + 2], "little") for at in (12, 20))
     lm_start = int.from_bytes(type_3[16:20], "little")
     assert nt_size > 24, "24 octets are NTLMv1"
@@ -131,11 +116,8 @@ def test_the_type_1_message_contains_nothing_of_the_login() -> None:
 
 def test_every_connection_has_an_exchange_of_its_own_r_121() -> None:
     authenticator = ntlm_scheme().authenticator(BARE, LOGIN, "proxy.corp.example")
-    type_2 = (Challenge("ntlm", token68=TYPE_2),)
     handshakes = [authenticator.begin(GET) for _ in range(3)]
-    for handshake in handshakes:
-        handshake.step(())
-    assert len({sent(handshake.step(type_2)) for handshake in handshakes}) == 3
+    assert len({sent(second_step(each, TYPE_2_CHALLENGE)) for each in handshakes}) == 3
 
 
 # --- invalid type-2 messages --------------------------------------------------------------------
@@ -156,9 +138,8 @@ def test_every_connection_has_an_exchange_of_its_own_r_121() -> None:
 def test_without_a_type_2_message_nothing_of_the_login_is_sent_r_124(
     challenges: tuple[Challenge, ...],
 ) -> None:
-    handshake = begin(ntlm_scheme())
-    handshake.step(())
-    assert kind(handshake.step(challenges)) is VerdictKind.UNUSABLE
+    step = second_step(begin(ntlm_scheme()), *challenges)
+    assert verdict_kind(step) is VerdictKind.UNUSABLE
 
 
 def changed(at: int, value: int, size: int = 2) -> bytes:
@@ -198,10 +179,8 @@ def test_a_challenge_without_target_information_is_valid() -> None:
 
 @given(st.binary(max_size=200), st.booleans())
 def test_no_challenge_makes_the_handshake_raise_r_124(octets: bytes, has_header: bool) -> None:
-    handshake = begin(ntlm_scheme())
-    handshake.step(())
     header = b64decode(TYPE_2)[:40] if has_header else b""
-    step = handshake.step(challenge(header + octets))
+    step = second_step(begin(ntlm_scheme()), *challenge(header + octets))
     assert isinstance(step, Leg) or step.kind is VerdictKind.UNUSABLE
 
 
@@ -229,9 +208,7 @@ def nearly_valid_messages(draw: st.DrawFn) -> bytes:
 @given(nearly_valid_messages())
 def test_a_nearly_valid_challenge_gives_a_leg_or_a_verdict_r_124(message: bytes) -> None:
     """Even if the message passes TrayProxy's checks and not those of the library."""
-    handshake = begin(ntlm_scheme())
-    handshake.step(())
-    step = handshake.step(challenge(message))
+    step = second_step(begin(ntlm_scheme()), *challenge(message))
     assert isinstance(step, Leg) or step.kind is VerdictKind.UNUSABLE
     if isinstance(step, Leg):
         assert len(message) <= MAX_TYPE2_SIZE
@@ -250,7 +227,7 @@ def test_no_text_in_place_of_a_challenge_raises_r_124(text: str) -> None:
 def test_a_token_in_the_first_challenge_is_no_beginning_r_123() -> None:
     # Corpus U152.
     assert ntlm_scheme().understands(BARE)
-    assert not ntlm_scheme().understands(Challenge("ntlm", token68=TYPE_2))
+    assert not ntlm_scheme().understands(TYPE_2_CHALLENGE)
 
 
 @pytest.mark.parametrize(
@@ -273,8 +250,7 @@ def test_logins_that_windows_cannot_carry_are_refused_without_quoting_them(
 @pytest.mark.parametrize("user", ["jdoe", "CORP\\jdoe", "jdoe@corp.example", "a:b", "jörg"])
 def test_user_names_are_accepted_in_every_form_of_windows(user: str) -> None:
     handshake = begin(ntlm_scheme(), Login(user, "pässword"))
-    handshake.step(())
-    type_3 = sent(handshake.step((Challenge("ntlm", token68=TYPE_2),)))
+    type_3 = sent(second_step(handshake, TYPE_2_CHALLENGE))
     assert user.rpartition("\\")[2].encode("utf-16-le") in type_3
 
 
@@ -299,7 +275,7 @@ def nt_hash(password: str) -> str:
     return str(ntowfv1(password).hex())
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there one is signed in to Windows")
+@pytest.mark.skipif(os.name == "nt", reason="the user is signed in to Windows")
 def test_ntlm_without_a_login_needs_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NTLM_USER_FILE", raising=False)
     authenticator = ntlm_scheme().authenticator(BARE, None, "proxy.corp.example")
@@ -318,7 +294,7 @@ def test_a_missing_library_is_named_by_its_extra(monkeypatch: pytest.MonkeyPatch
 def test_no_representation_contains_the_password() -> None:
     handshake = begin(ntlm_scheme())
     first = handshake.step(())
-    second = handshake.step((Challenge("ntlm", token68=TYPE_2),))
+    second = handshake.step((TYPE_2_CHALLENGE,))
     assert isinstance(second, Leg)
     shown = f"{first!r}{second!r}{handshake!r}{handshake.step(())!r}"
     assert SECRET not in shown
@@ -333,5 +309,5 @@ def test_a_failure_of_the_library_is_the_verdict() -> None:
 
     handshake = begin(ntlm_scheme(lambda login, host, end_point: fail_on_a_challenge))
     assert handshake.step(()) == Leg(b"NTLM MQ==", with_content=False)
-    step = handshake.step((Challenge("ntlm", token68=TYPE_2),))
+    step = handshake.step((TYPE_2_CHALLENGE,))
     assert step == Verdict(VerdictKind.UNUSABLE, "broken")

@@ -3,12 +3,13 @@
 import os
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.auth.steps import SECRET, second_step, verdict_kind
 from trayproxy.auth.login import Login
 from trayproxy.auth.ntlm import ntlm_scheme
 from trayproxy.auth.ntlmv2 import (
@@ -20,12 +21,11 @@ from trayproxy.auth.ntlmv2 import (
     md4,
     rc4,
 )
-from trayproxy.auth.scheme import Handshake, Leg, RequestToAuthenticate, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToAuthenticate, VerdictKind
 from trayproxy.http.challenges import Challenge
 
 spnego = pytest.importorskip("spnego")
 
-SECRET = "Zx9-canary-secret"
 HOST = "proxy.corp.example"
 COMPUTER = "LAPTOP-7"
 FLAGS = 0x6289_8205
@@ -67,6 +67,12 @@ def type_2(flags: int, pairs: bytes, name: bytes = b"C\0O\0R\0P\0") -> bytes:
     )
 
 
+def gss_bindings(end_point: bytes) -> Any:
+    return spnego.channel_bindings.GssChannelBindings(
+        application_data=b"tls-server-end-point:" + end_point
+    )
+
+
 def pyspnego_messages(
     monkeypatch: pytest.MonkeyPatch, login: Login, challenge: bytes, end_point: bytes
 ) -> tuple[bytes, bytes]:
@@ -78,11 +84,7 @@ def pyspnego_messages(
     def now(tz: object = None) -> messages.FileTime:
         return messages.FileTime.from_datetime(moment)
 
-    binding = None
-    if end_point:
-        binding = spnego.channel_bindings.GssChannelBindings(
-            application_data=b"tls-server-end-point:" + end_point
-        )
+    binding = gss_bindings(end_point) if end_point else None
     with monkeypatch.context() as patched:
         patched.setattr(os, "urandom", random)
         patched.setattr(messages.FileTime, "now", now)
@@ -188,12 +190,10 @@ def test_rc4_matches_the_test_vectors(key: bytes, text: bytes, encrypted: str) -
 
 
 def test_channel_bindings_equal_those_of_pyspnego() -> None:
-    other = spnego.channel_bindings.GssChannelBindings(
-        application_data=b"tls-server-end-point:" + bytes(range(48))
-    )
     from spnego._ntlm_raw.crypto import md5
 
-    assert channel_bindings(bytes(range(48))) == md5(other.pack())
+    end_point = bytes(range(48))
+    assert channel_bindings(end_point) == md5(gss_bindings(end_point).pack())
 
 
 def test_a_password_that_looks_like_hashes_is_a_password() -> None:
@@ -234,10 +234,8 @@ def test_no_representation_contains_the_key() -> None:
 # --- instead of the library ---------------------------------------------------------------------
 
 
-def respond(handshake: Handshake, challenge: bytes) -> Leg | Verdict:
-    """Return the second step of a handshake, after the challenge."""
-    assert isinstance(handshake.step(()), Leg)
-    return handshake.step((Challenge("ntlm", token68=b64encode(challenge).decode()),))
+def challenge_with(message: bytes) -> Challenge:
+    return Challenge("ntlm", token68=b64encode(message).decode())
 
 
 def handshakes(count: int) -> list[Handshake]:
@@ -252,30 +250,25 @@ def handshakes(count: int) -> list[Handshake]:
 
 
 def test_every_connection_has_random_numbers_of_its_own() -> None:
-    steps = [respond(one, type_2(FLAGS | SIGN, PLAIN + END)) for one in handshakes(3)]
+    challenge = challenge_with(type_2(FLAGS | SIGN, PLAIN + END))
+    steps = [second_step(handshake, challenge) for handshake in handshakes(3)]
     assert len({step.credentials for step in steps if isinstance(step, Leg)}) == 3
 
 
 def test_an_unusable_challenge_is_not_a_rejection() -> None:
     (handshake,) = handshakes(1)
-    step = respond(handshake, type_2(FLAGS, pair(7, b"short") + END))
-    assert isinstance(step, Verdict)
-    assert step.kind is VerdictKind.UNUSABLE
+    step = second_step(handshake, challenge_with(type_2(FLAGS, pair(7, b"short") + END)))
+    assert verdict_kind(step) is VerdictKind.UNUSABLE
 
 
-def test_pyspnegos_server_accepts_the_response(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "users"
-    file.write_text(f"CORP:jdoe:{SECRET}\n")
-    monkeypatch.setenv("NTLM_USER_FILE", str(file))
+@pytest.mark.usefixtures("users")
+def test_pyspnegos_server_accepts_the_response() -> None:
     for handshake in handshakes(2):
         server = spnego.server(protocol="ntlm")
         first = handshake.step(())
         assert isinstance(first, Leg)
         challenge = server.step(b64decode(first.credentials.removeprefix(b"NTLM ")))
-        token = b64encode(challenge).decode()
-        second = handshake.step((Challenge("ntlm", token68=token),))
+        second = handshake.step((challenge_with(challenge),))
         assert isinstance(second, Leg)
         server.step(b64decode(second.credentials.removeprefix(b"NTLM ")))
         assert server.client_principal == "CORP\\jdoe"

@@ -1,53 +1,21 @@
 """Tests for trayproxy.auth.scheme."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pytest
 
 from trayproxy.auth.basic import Basic
-from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Authenticator, ConstantAuthenticator, choose
-from trayproxy.http.challenges import Challenge, parse_challenges
-
-
-@dataclass(frozen=True, slots=True)
-class FakeDigest:
-    """A scheme that needs a nonce, like Digest."""
-
-    name: str = "digest"
-    title: str = "Digest"
-    family: str = "digest"
-    sends_password: bool = False
-    binds_connection: bool = False
-    blocks: bool = False
-    needs_login: bool = True
-
-    def check(self, login: Login) -> None:
-        pass
-
-    def understands(self, challenge: Challenge) -> bool:
-        return "nonce" in dict(challenge.params)
-
-    def authenticator(self, challenge: Challenge, login: Login | None, host: str) -> Authenticator:
-        return ConstantAuthenticator(b"Digest")
+from trayproxy.auth.digest import Digest
+from trayproxy.auth.scheme import choose
+from trayproxy.http.challenges import parse_challenges
 
 
 def chosen(lines: Sequence[bytes]) -> str:
-    offer = choose(parse_challenges(lines), [FakeDigest(), Basic()])
+    offer = choose(parse_challenges(lines), [Digest(bytes), Basic()])
     return offer.scheme.name if offer else ""
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        [],
-        [b""],
-        [b'Bearer realm="x"'],
-        [b"NTLM"],
-        [b"Negotiate"],
-    ],
-)
+@pytest.mark.parametrize("lines", [[], [b""], [b'Bearer realm="x"'], [b"NTLM"], [b"Negotiate"]])
 def test_a_407_without_known_schemes_gets_no_credentials_r_080(lines: list[bytes]) -> None:
     # Corpus U069, U070, U097.
     assert chosen(lines) == ""

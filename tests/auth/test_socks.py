@@ -27,8 +27,9 @@ def test_a_colon_is_allowed() -> None:
     assert b"CORP:jdoe" in socks_credentials(Login("CORP:jdoe", "x"))
 
 
-def test_an_empty_password_is_allowed() -> None:
+def test_an_empty_password_and_255_octets_are_allowed() -> None:
     assert socks_credentials(Login("jdoe", "")) == b"\x01\x04jdoe\x00"
+    assert socks_credentials(Login("u" * 255, "")) == b"\x01\xff" + b"u" * 255 + b"\x00"
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ MAX_STALE = 3
 MAX_IDLE = 64
 """The maximum number of free nonces; the nonce that has been free for longest is dropped first."""
 
-_LAST_COUNT = 0xFFFFFFFF
+LAST_COUNT = 0xFFFFFFFF
+"""The highest number of uses of a nonce: ``nc`` has eight hexadecimal digits (section 3.4)."""
+
 _ATTR_CHARS = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&+-.^_`|~"
 )
@@ -256,7 +258,7 @@ class DigestAuthenticator:
         if next_nonce is not None and next_nonce != nonce.value:
             nonce.value, nonce.count = next_nonce, 0
             self._nonces[next_nonce] = nonce
-        if nonce.count < _LAST_COUNT and nonce not in self._idle:
+        if nonce.count < LAST_COUNT and nonce not in self._idle:
             self._idle.append(nonce)
             del self._idle[:-MAX_IDLE]
 
