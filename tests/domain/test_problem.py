@@ -6,7 +6,6 @@ from trayproxy.domain.problem import (
     ExitCode,
     Problem,
     exit_code_for,
-    replace_unprintable,
     single_line,
 )
 
@@ -47,7 +46,3 @@ def test_a_single_line_has_no_invisible_characters(untrusted: str, line: str) ->
 
 def test_some_invisible_characters_can_be_kept() -> None:
     assert single_line("\u200cx\u200d\u202e", kept="\u200c\u200d") == "\u200cx\u200d"
-
-
-def test_unprintable_characters_become_question_marks() -> None:
-    assert replace_unprintable("git\x1b\n\u202eü") == "git???ü"

@@ -12,7 +12,7 @@ from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import LAB, OFFICE, URL, CompanyNetwork
 from trayproxy.demo.surroundings import SurroundingsError
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
-from trayproxy.domain.problem import replace_unprintable
+from trayproxy.domain.problem import single_line
 from trayproxy.domain.signin import Ending, PromptReason
 
 PrintLine = Callable[[str], None]
@@ -107,7 +107,7 @@ def describe_proxy_entry(event: DemoEvent) -> str:
     if not isinstance(event, ProxyLogEntry):
         return ""
     decision = _DECISION_TEXTS[event.decision]
-    return f"{event.proxy}: {decision:<24} {replace_unprintable(event.request[:_REQUEST_LENGTH])}"
+    return f"{event.proxy}: {decision:<24} {single_line(event.request[:_REQUEST_LENGTH])}"
 
 
 def describe_event(event: DemoEvent) -> str:

@@ -70,11 +70,6 @@ def single_line(untrusted: str, *, kept: str = "") -> str:
     return " ".join("".join(visible).split())
 
 
-def replace_unprintable(untrusted: str) -> str:
-    """Return a text with a question mark in place of each unprintable character."""
-    return "".join(char if char.isprintable() else "?" for char in untrusted)
-
-
 def utf16_units(text: str) -> int:
     """Return the length of a text in UTF-16 code units, in which Qt and Windows count."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import psutil
 
-from trayproxy.domain.problem import replace_unprintable
+from trayproxy.domain.problem import single_line
 
 NAME_LENGTH = 60
 """The largest length of a shown name, in characters."""
@@ -27,7 +27,7 @@ def program_name(process: psutil.Process) -> str:
         with contextlib.suppress(psutil.Error):
             name = script_name(process.cmdline()) or name
     name = _HELPER_PROGRAMS.get(name.removesuffix(".exe"), name)
-    return replace_unprintable(name)[:NAME_LENGTH] or "?"
+    return single_line(name)[:NAME_LENGTH] or "?"
 
 
 def script_name(command: Sequence[str]) -> str:
