@@ -15,7 +15,7 @@ from tests.cli.terminal_screen import TerminalScreen
 from tests.desk.test_desk import FakeCredentialStore
 from trayproxy.auth.login import Login
 from trayproxy.cli.output import CommandError
-from trayproxy.cli.settings import OfflineSettings
+from trayproxy.cli.settings import OfflineSettings, find_profile
 from trayproxy.control.messages import (
     DeleteProfile,
     ForgetLogin,
@@ -369,16 +369,16 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
         tried.append((profile.id, login, is_typed))
 
     at = OfflineSettings(paths, lambda: keyring, save)
-    office = at.profiles().find(None)
+    office = find_profile(at.load(), None)
     at.save_login(office, Login("jdoe", SECRET), is_typed=True)
     at.forget_login(office)
     assert tried == [("office", Login("jdoe", SECRET), True)]
     # The profile has the accepted user name, under which the keyring stores the login.
-    assert at.profiles().find(None).user == "jdoe"
+    assert find_profile(at.load(), None).user == "jdoe"
     assert keyring.forgotten == ["office"]
     cli(*ADD_LAB)
-    at.save_login(at.profiles().find("Lab"), Login("jdoe", SECRET), is_typed=True)
-    assert at.profiles().find("Lab").user == "jdoe"
+    at.save_login(find_profile(at.load(), "Lab"), Login("jdoe", SECRET), is_typed=True)
+    assert find_profile(at.load(), "Lab").user == "jdoe"
 
 
 @pytest.mark.parametrize(("problem", "code"), [("TP-302", 4), ("TP-307", 5), ("TP-404", 6)])
@@ -389,20 +389,20 @@ def test_the_exit_code_states_why_a_password_was_not_saved(
     failure = Problem(problem, "It was not saved", "Try again.")
     at = OfflineSettings(paths, FakeCredentialStore, lambda *_: failure)
     with pytest.raises(CommandError, match=problem) as caught:
-        at.save_login(at.profiles().find(None), Login("a", "b"), is_typed=False)
+        at.save_login(find_profile(at.load(), None), Login("a", "b"), is_typed=False)
     assert caught.value.exit_code == code
 
 
 def test_a_keyring_error_is_reported(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
     at = OfflineSettings(paths, lambda: FakeCredentialStore(problem=LOCKED.problem))
-    office = at.profiles().find(None)
+    office = find_profile(at.load(), None)
     with pytest.raises(CommandError, match="TP-401") as caught:
         at.forget_login(office)
     assert caught.value.exit_code == 6
     with pytest.raises(CommandError, match="is removed, but its password may be left"):
         at.delete(office, forget=True)
-    assert at.profiles().all == ()
+    assert at.load().profiles == ()
 
 
 def test_show_requests_the_window(

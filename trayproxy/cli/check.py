@@ -8,7 +8,7 @@ import msgspec
 from trayproxy.cli.arguments import add_optional_profile
 from trayproxy.cli.output import CommandError, json_line, print_line, print_message, printable_line
 from trayproxy.cli.service_client import fetch_status, require_service
-from trayproxy.cli.settings import ProfileList
+from trayproxy.cli.settings import config_of, find_profile
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.client import Client
 from trayproxy.control.messages import (
@@ -49,8 +49,7 @@ def declare_test(parser: VerbParser) -> None:
 def _test(paths: Paths, arguments: Arguments) -> ExitCode:
     url = arguments.url
     with require_service(paths) as client:
-        status = fetch_status(client)
-        profile = ProfileList.of(status).find(arguments.profile)
+        profile = find_profile(config_of(fetch_status(client)), arguments.profile)
         request = CheckProfile(profile) if url is None else CheckProfile(profile, url)
         if not arguments.json:
             print_line(f"Test of “{printable_line(profile.name)}”")

@@ -11,7 +11,7 @@ from trayproxy.auth.login import Login
 from trayproxy.cli.arguments import add_optional_profile, validated
 from trayproxy.cli.output import CommandError, print_message, printable_line, problem_line
 from trayproxy.cli.password_input import read_password_line
-from trayproxy.cli.settings import open_settings
+from trayproxy.cli.settings import find_profile, open_settings
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.desktop.hardening import harden
 from trayproxy.domain.problem import ExitCode, exit_code_for
@@ -56,7 +56,7 @@ def _login(paths: Paths, arguments: Arguments) -> None:
     if not from_stdin and not sys.stdin.isatty():
         raise CommandError("There is no terminal for a prompt. Use --stdin.", ExitCode.USAGE)
     with open_settings(paths) as settings:
-        profile = settings.profiles().find(arguments.profile)
+        profile = find_profile(settings.load(), arguments.profile)
     name = f"“{printable_line(profile.name)}”"
     if profile.sign_in is not SignIn.PASSWORD:
         raise CommandError(f"{name} {_NO_PASSWORD_TEXTS[profile.sign_in]}")
@@ -90,7 +90,7 @@ def _login(paths: Paths, arguments: Arguments) -> None:
 
 def _logout(paths: Paths, arguments: Arguments) -> None:
     with open_settings(paths) as settings:
-        profile = settings.profiles().find(arguments.profile)
+        profile = find_profile(settings.load(), arguments.profile)
         settings.forget_login(profile)
     print_message(f"TrayProxy no longer keeps a password of “{printable_line(profile.name)}”.")
 

@@ -13,12 +13,12 @@ from trayproxy.cli.arguments import (
     validated,
 )
 from trayproxy.cli.output import CommandError, print_line, print_message, printable_line
-from trayproxy.cli.settings import ProfileList, open_settings
+from trayproxy.cli.settings import find_profile, open_settings
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.texts import METHOD_NAMES
 from trayproxy.domain.problem import ExitCode
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import DIRECT_NAME, Encoding, Method, Profile, SignIn
+from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME, Encoding, Method, Profile, SignIn
 from trayproxy.profiles.validate import make_id
 
 _SIGN_IN_TEXTS = {
@@ -84,18 +84,18 @@ def _declare_list(parser: VerbParser) -> None:
 def _list(paths: Paths, arguments: Arguments) -> None:
     """Print all profiles; an asterisk marks the active profile."""
     with open_settings(paths) as settings:
-        profiles = settings.profiles()
-    if not profiles.all:
+        config = settings.load()
+    if not config.profiles:
         print_message(
             "There are no profiles yet. Add one: trayproxy profiles add Office proxy.example:8080"
         )
         return
-    width = max(len(printable_line(profile.name)) for profile in profiles.all)
-    for profile in profiles.all:
-        mark = "*" if _is_active(profile, profiles) else " "
+    width = max(len(printable_line(profile.name)) for profile in config.profiles)
+    for profile in config.profiles:
+        mark = "*" if profile.id == config.active else " "
         name, user = printable_line(profile.name), printable_line(profile.user)
         print_line(f"{mark} {name:<{width}}  {profile.upstream}  {user}".rstrip())
-    print_line(f"{'*' if profiles.direct else ' '} {DIRECT_NAME}")
+    print_line(f"{'*' if config.is_direct else ' '} {DIRECT_NAME}")
 
 
 def _declare_show(parser: VerbParser) -> None:
@@ -106,8 +106,8 @@ def _declare_show(parser: VerbParser) -> None:
 def _show(paths: Paths, arguments: Arguments) -> None:
     """Print one profile; without a name, the active profile."""
     with open_settings(paths) as settings:
-        profiles = settings.profiles()
-    profile = profiles.find(arguments.profile)
+        config = settings.load()
+    profile = find_profile(config, arguments.profile)
     rows = {
         "Name": printable_line(profile.name),
         "Proxy": str(profile.upstream),
@@ -118,7 +118,7 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "Encoding": _ENCODING_TEXTS.get(profile.encoding, ""),
         "User name": printable_line(profile.user) or "not set",
         "Not used for": ", ".join(map(printable_line, profile.bypass)) or "nothing",
-        "In use": "yes" if _is_active(profile, profiles) else "no",
+        "In use": "yes" if profile.id == config.active else "no",
         "Id": profile.id,
     }
     for title, text in rows.items():
@@ -143,12 +143,12 @@ def _add(paths: Paths, arguments: Arguments) -> None:
     name = arguments.name
     changes = _given(arguments, _PROFILE_OPTIONS)
     with open_settings(paths) as settings:
-        taken = [profile.id for profile in settings.profiles().all]
+        taken = [profile.id for profile in settings.load().profiles]
         made = replace(Profile(make_id(name, taken), name, arguments.upstream), **changes)
         settings.save(made)
         if arguments.use:
-            settings.use(made)
-        in_use = _is_active(made, settings.profiles())
+            settings.use(made.id)
+        in_use = made.id == settings.load().active
     ending = ", which is in use now." if in_use else "."
     print_message(f"Added “{printable_line(made.name)}”{ending}")
 
@@ -183,7 +183,7 @@ def _edit(paths: Paths, arguments: Arguments) -> None:
             "Give at least one change; see: trayproxy profiles edit --help", ExitCode.USAGE
         )
     with open_settings(paths) as settings:
-        changed = replace(settings.profiles().find(arguments.profile), **changes)
+        changed = replace(find_profile(settings.load(), arguments.profile), **changes)
         settings.save(changed)
     print_message(f"Changed “{printable_line(changed.name)}”.")
 
@@ -199,21 +199,21 @@ def _declare_remove(parser: VerbParser) -> None:
 def _remove(paths: Paths, arguments: Arguments) -> None:
     """Delete a profile; at a terminal, delete the active profile only after a confirmation."""
     with open_settings(paths) as settings:
-        profiles = settings.profiles()
-    profile = profiles.find(arguments.profile)
-    if _is_active(profile, profiles) and sys.stdin.isatty():
+        config = settings.load()
+    profile = find_profile(config, arguments.profile)
+    if profile.id == config.active and sys.stdin.isatty():
         _confirm_removal(profile)
     # Opened again: other commands must not wait for the lock while the user decides.
     with open_settings(paths) as settings:
-        profile = settings.profiles().find(arguments.profile)
+        profile = find_profile(settings.load(), arguments.profile)
         settings.delete(profile, forget=not arguments.keep_password)
-        remaining = settings.profiles()
+        remaining = settings.load()
     print_message(f"Removed “{printable_line(profile.name)}”.")
-    if not remaining.all:
+    if not remaining.profiles:
         print_message(
             "No profile is left. Add one: trayproxy profiles add Office proxy.example:8080"
         )
-    elif remaining.active is None and not remaining.direct:
+    elif not remaining.active:
         print_message("No profile is in use now. Choose one: trayproxy profiles use")
 
 
@@ -235,15 +235,11 @@ def _declare_use(parser: VerbParser) -> None:
 def _use(paths: Paths, arguments: Arguments) -> None:
     """Activate a profile, or make programs connect directly."""
     with open_settings(paths) as settings:
-        profiles = settings.profiles()
-        if profiles.means_direct(arguments.profile):
-            settings.connect_directly()
+        config = settings.load()
+        if config.names_direct(arguments.profile):
+            settings.use(DIRECT_ID)
             print_message("Programs connect directly now, without a proxy.")
             return
-        profile = profiles.find(arguments.profile)
-        settings.use(profile)
+        profile = find_profile(config, arguments.profile)
+        settings.use(profile.id)
     print_message(f"“{printable_line(profile.name)}” is in use.")
-
-
-def _is_active(profile: Profile, profiles: ProfileList) -> bool:
-    return profiles.active is not None and profile.id == profiles.active.id

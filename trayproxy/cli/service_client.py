@@ -1,4 +1,8 @@
-"""Connect the command line to the running service, or report that no service is running."""
+"""Connect the command line to the running service, or report that no service is running.
+
+Each function raises `CommandError` if the service is another user's, has another version, does not
+respond or rejects the request.
+"""
 
 from trayproxy.cli.output import CommandError
 from trayproxy.control.client import Client, ServiceRefusedError, connect
@@ -11,11 +15,7 @@ NOT_RUNNING = "TrayProxy is not running. Start it with “trayproxy”."
 
 
 def connect_if_running(paths: Paths) -> Client | None:
-    """Return a connection to the service, None if no service is running.
-
-    Raises:
-        CommandError: The service is another user's, has another version, or does not respond.
-    """
+    """Return a connection to the service, None if no service is running."""
     try:
         client = connect(paths)
     except NotRunningError:
@@ -34,11 +34,7 @@ def connect_if_running(paths: Paths) -> Client | None:
 
 
 def require_service(paths: Paths) -> Client:
-    """Return a connection to the service.
-
-    Raises:
-        CommandError: No service is running (exit code 3), or it cannot be used.
-    """
+    """Return a connection to the service; raise `CommandError` (exit code 3) if none is running."""
     client = connect_if_running(paths)
     if client is None:
         raise CommandError(NOT_RUNNING, ExitCode.NOT_RUNNING)
@@ -46,11 +42,7 @@ def require_service(paths: Paths) -> Client:
 
 
 def request(client: Client, message: Request, timeout_s: float = 30.0) -> Reply:
-    """Send a request and return its reply; the keyring may ask the user to unlock it meanwhile.
-
-    Raises:
-        CommandError: The request failed, or there was no reply.
-    """
+    """Send a request and return its reply; the keyring may ask the user to unlock it meanwhile."""
     try:
         reply = client.request(message, timeout_s)
     except ControlError as error:
@@ -61,11 +53,7 @@ def request(client: Client, message: Request, timeout_s: float = 30.0) -> Reply:
 
 
 def fetch_status(client: Client) -> Status:
-    """Return the status of the service.
-
-    Raises:
-        CommandError: The service did not reply.
-    """
+    """Return the status of the service."""
     reply = request(client, GetStatus(), 5.0)
     if not isinstance(reply, Status):
         raise CommandError("TrayProxy sent an unexpected reply.")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from trayproxy.auth.login import Login
@@ -36,50 +36,22 @@ _LOGIN_TIMEOUT_S = 150.0
 """The timeout of `SaveLogin`: the login is verified at the proxy, which may be slow."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileList:
-    """The current profiles.
+def config_of(status: Status) -> Config:
+    """Return the settings of the running service, without the local address."""
+    active = DIRECT_ID if status.direct else status.profile.id if status.profile else ""
+    return Config(active=active, profiles=status.profiles)
 
-    Attributes:
-        all: All profiles in menu order.
-        active: The active profile, None if no profile is active.
-        direct: True if programs connect directly.
-    """
 
-    all: tuple[Profile, ...]
-    active: Profile | None
-    direct: bool = False
-
-    @classmethod
-    def of(cls, status: Status) -> "ProfileList":
-        """Return the profiles of the running service."""
-        return cls(status.profiles, status.profile, status.direct)
-
-    def find(self, name: str | None) -> Profile:
-        """Return the profile with a name or id; without a name, the active profile.
-
-        Raises:
-            CommandError: There is no such profile.
-        """
-        if name is None:
-            if self.active is None:
-                raise CommandError(
-                    "No profile is in use. Name one, or choose: trayproxy profiles use."
-                )
-            return self.active
-        found = Config(profiles=self.all).find(name)
-        if found is None:
-            raise CommandError(f"There is no profile “{printable_line(name)}”. {self._available()}")
+def find_profile(config: Config, name: str | None) -> Profile:
+    """Return the profile with a name or id; without a name, the active profile."""
+    found = config.profile if name is None else config.find(name)
+    if found is not None:
         return found
-
-    def means_direct(self, name: str) -> bool:
-        """Return True if a name stands for *Connect directly*."""
-        return Config(profiles=self.all).names_direct(name)
-
-    def _available(self) -> str:
-        if not self.all:
-            return "There are none yet; add one: trayproxy profiles add."
-        return f"There are: {', '.join(printable_line(profile.name) for profile in self.all)}."
+    if name is None:
+        raise CommandError("No profile is in use. Name one, or choose: trayproxy profiles use.")
+    names = ", ".join(printable_line(profile.name) for profile in config.profiles)
+    known = f"are: {names}" if names else "are none yet; add one: trayproxy profiles add"
+    raise CommandError(f"There is no profile “{printable_line(name)}”. There {known}.")
 
 
 class PasswordStore(Protocol):
@@ -101,9 +73,9 @@ class ServiceSettings:
         """Use a connection after its `Hello`."""
         self._client = client
 
-    def profiles(self) -> ProfileList:
-        """Return the profiles."""
-        return ProfileList.of(fetch_status(self._client))
+    def load(self) -> Config:
+        """Return the settings; the local address is the default."""
+        return config_of(fetch_status(self._client))
 
     def save(self, profile: Profile) -> None:
         """Add a profile, or replace the profile with the same id."""
@@ -113,13 +85,9 @@ class ServiceSettings:
         """Delete a profile, and its saved password if `forget` is True."""
         request(self._client, DeleteProfile(profile.id, forget), _KEYRING_TIMEOUT_S)
 
-    def use(self, profile: Profile) -> None:
-        """Activate a profile."""
-        request(self._client, UseProfile(profile.id))
-
-    def connect_directly(self) -> None:
-        """Make programs connect directly instead of through a profile."""
-        request(self._client, UseProfile(DIRECT_ID))
+    def use(self, profile_id: str) -> None:
+        """Activate a profile, or *Connect directly* for `DIRECT_ID`."""
+        request(self._client, UseProfile(profile_id))
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
         """Save a login, just typed or not, in the keyring after the proxy has accepted it.
@@ -154,10 +122,12 @@ class OfflineSettings:
         self._open_keyring = open_keyring
         self._save = save or _save_login_offline
 
-    def profiles(self) -> ProfileList:
-        """Return the profiles."""
-        config = self._load()
-        return ProfileList(config.profiles, config.profile, config.is_direct)
+    def load(self) -> Config:
+        """Return the settings."""
+        try:
+            return self._store.load()
+        except SettingsError as error:
+            raise _settings_error(error) from None
 
     def save(self, profile: Profile) -> None:
         """Add a profile, or replace the profile with the same id."""
@@ -174,17 +144,13 @@ class OfflineSettings:
             text = f"“{printable_line(profile.name)}” is removed, but its password may be left. "
             raise CommandError(text + error.message, error.exit_code) from None
 
-    def use(self, profile: Profile) -> None:
-        """Activate a profile."""
-        self._change(lambda config: config.with_active(profile.id))
-
-    def connect_directly(self) -> None:
-        """Make programs connect directly instead of through a profile."""
-        self._change(lambda config: config.with_active(DIRECT_ID))
+    def use(self, profile_id: str) -> None:
+        """Activate a profile, or *Connect directly* for `DIRECT_ID`."""
+        self._change(lambda config: config.with_active(profile_id))
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
         """Save a login in the keyring after the proxy has accepted it."""
-        problem = self._save(self._paths, self._load(), profile, login, is_typed)
+        problem = self._save(self._paths, self.load(), profile, login, is_typed)
         if problem is not None:
             raise CommandError.from_problem(problem, exit_code_for(problem))
         if profile.user != login.user:
@@ -196,15 +162,9 @@ class OfflineSettings:
         for upstream in profile.upstreams:
             _wait_for_keyring(keyring.forget(profile.with_only(str(upstream))))
 
-    def _load(self) -> Config:
-        try:
-            return self._store.load()
-        except SettingsError as error:
-            raise _settings_error(error) from None
-
     def _change(self, change: Callable[[Config], Config]) -> None:
         try:
-            self._store.save(change(self._load()))
+            self._store.save(change(self.load()))
         except SettingsError as error:
             raise _settings_error(error) from None
         except ProfileError as error:
@@ -217,11 +177,7 @@ Settings = ServiceSettings | OfflineSettings
 
 @contextmanager
 def open_settings(paths: Paths) -> Iterator[Settings]:
-    """Yield the settings of the running service; without a service, those of the settings file.
-
-    Raises:
-        CommandError: The settings cannot be opened.
-    """
+    """Yield the settings of the running service; without a service, those of the settings file."""
     client = connect_if_running(paths)
     if client is not None:
         with client:
