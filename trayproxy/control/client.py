@@ -48,7 +48,12 @@ class ConnectPendingError(Exception):
 
 
 class Client:
-    """A connection to the service. Call `hello` before any other method."""
+    """A connection to the service. Call `hello` before any other method.
+
+    A method that sends or receives raises `DisconnectedError` if the connection is closed. A method
+    that receives raises `ProtocolError` if a received line is not a message; the stream cannot be
+    read any further.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         """Use a connection opened and checked by `ControlAddress.connect`."""
@@ -68,7 +73,6 @@ class Client:
 
         Raises:
             ServiceRefusedError: The service uses another version of the protocol.
-            DisconnectedError: The connection is closed.
             NoReplyError: No reply arrived before the timeout.
         """
         try:
@@ -80,10 +84,7 @@ class Client:
             raise
 
     def send(self, message: Request) -> int:
-        """Send a request without waiting for its reply.
-
-        Returns:
-            The number of the request, which the envelope of its reply repeats.
+        """Send a request; return its number, which the envelope of its reply repeats.
 
         Raises:
             DisconnectedError: The connection is closed, or the service has stopped reading.
@@ -102,7 +103,6 @@ class Client:
         """Send a request and return its reply; other received messages are queued.
 
         Raises:
-            DisconnectedError: The connection is closed.
             NoReplyError: No reply arrived before the timeout.
             ProtocolError: The request cannot be encoded, or a received line is not a message.
         """
@@ -121,12 +121,7 @@ class Client:
             self._received.extendleft(reversed(others))
 
     def events(self, timeout_s: float | None = None) -> Iterator[Event]:
-        """Yield events as they arrive, until none arrives for `timeout_s`; discard replies.
-
-        Raises:
-            DisconnectedError: The connection is closed.
-            ProtocolError: A received line is not a message.
-        """
+        """Yield events as they arrive, until none arrives for `timeout_s`; discard replies."""
         while True:
             deadline = None if timeout_s is None else time.monotonic() + timeout_s
             try:
@@ -149,7 +144,6 @@ class Client:
 
         Raises:
             DisconnectedError: The connection is closed, and all messages have been returned before.
-            ProtocolError: A received line is not a message; the stream cannot be read any further.
         """
         self._socket.settimeout(0)
         disconnected: DisconnectedError | None = None
@@ -223,8 +217,7 @@ class ThreadedConnector:
 
         Raises:
             ConnectPendingError: The attempt is not complete; the first call always raises this.
-            NotRunningError: No service is running (`trayproxy.control.transport`).
-            UntrustedPeerError: A process of another user listens at the address.
+            ControlError: The attempt failed, see `connect`.
             OSError: The connection could not be opened.
         """
         if self._result is None:

@@ -76,20 +76,12 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def decode_request(line: bytes) -> tuple[Request, int]:
-    """Return the request in a line, and the request's number.
-
-    Raises:
-        ProtocolError: The line is not a request.
-    """
+    """Return the request in a line, and its number; raise `ProtocolError` for another line."""
     return _decode(line, _REQUESTS)
 
 
 def decode_service_message(line: bytes) -> Envelope:
-    """Return the reply or event in a line.
-
-    Raises:
-        ProtocolError: The line is neither a reply nor an event.
-    """
+    """Return the reply or event in a line; raise `ProtocolError` for another line."""
     return Envelope(*_decode(line, _SERVICE_MESSAGES))
 
 

@@ -47,10 +47,10 @@ class RefusedClients(Struct, frozen=True):
 
     Attributes:
         count: The number of refused connections since the start.
-        user: The user of the last refused connection, ``nobody``; empty if unknown, because the
-            connection had closed.
+        user: The user of the last refused connection, ``nobody``; empty if the connection had
+            closed.
         program: The program of the last refused connection; empty if unknown.
-        last: The time of the last refused connection, 0 if no connection was refused.
+        last: The time of the last refused connection.
     """
 
     count: int = 0
@@ -160,14 +160,13 @@ class DeleteProfile(Struct, frozen=True):
 
 
 class UseProfile(Struct, frozen=True):
-    """Make a profile the active one for new requests. Reply: `Done` or `Failed`.
+    """Activate a profile for new requests, or *Connect directly* for `DIRECT_ID`. Reply: `Done` or
+    `Failed`.
 
     Attributes:
-        profile_id: The id of the profile; `trayproxy.profiles.profile.DIRECT_ID` to connect
-            directly.
+        profile_id: The id of the profile.
         for_s: With `DIRECT_ID`, the number of seconds, at most an hour, after which the present
-            profile becomes active again, without a change of the settings; 0 to connect directly
-            permanently.
+            profile becomes active again, without a change of the settings; 0 for permanently.
     """
 
     profile_id: str
@@ -175,22 +174,17 @@ class UseProfile(Struct, frozen=True):
 
 
 class UsePort(Struct, frozen=True):
-    """Listen on another port in this run, because the configured port is in use. Reply: `Done` or
-    `Failed`.
-
-    Attributes:
-        port: 1 to 65535; 0 to listen on the configured port again. The settings do not change.
+    """Listen on another port in this run, because the configured port is in use; port 0: listen on
+    the configured port again. The settings do not change. Reply: `Done` or `Failed`.
     """
 
     port: int
 
 
 class CheckProfile(Struct, frozen=True):
-    """Test a profile, saved or not, step by step. Reply: `CheckResult`.
+    """Test a profile, saved or not, step by step; fetch the URL. Reply: `CheckResult`.
 
-    Attributes:
-        profile: The profile to test; its saved password is used at most once.
-        url: The URL to fetch through the profile's upstream.
+    The saved password of the profile is used at most once.
     """
 
     profile: Profile
@@ -302,7 +296,7 @@ class Step(Struct, frozen=True):
             ``fallback`` for the reachability of each other upstream of the profile.
         detail: An address, a status, a scheme and realm. Untrusted.
         took: The duration in milliseconds, None if the step was not tried.
-        problem: The problem to show to the user if the step failed.
+        problem: The reason of a failure.
     """
 
     name: str

@@ -61,18 +61,16 @@ class Handler(Protocol):
     """Carries out requests for the server. All methods are called on the event loop."""
 
     async def handle(self, session: "Session", request: Request) -> Reply:
-        """Carry out a request and return its reply; never called with `Hello`.
+        """Carry out a request other than `Hello`, and return its reply.
 
-        While `Subscribe` is handled, events sent to the session are held back until its
-        reply is sent.
+        Events sent to the session are held back until the reply to `Subscribe` is sent.
         """
 
     def attached(self, session: "Session") -> None:
         """Handle the connection of a front end after its `Hello`."""
 
     def detached(self, session: "Session") -> None:
-        """Handle the disconnection of a front end after its `Hello`; its requests may still
-        run."""
+        """Handle the disconnection of a front end; its requests may still run."""
 
 
 class Session(asyncio.Protocol):
@@ -274,8 +272,7 @@ class Server:
         self._maintain_address()
 
     async def close(self) -> None:
-        """Close the listener, flush and close the sessions, and release the lock; harmless before
-        `start`."""
+        """Close the listener and the sessions, and release the lock; harmless before `start`."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -311,10 +308,7 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     def admit(self, session: Session, connection: socket.socket) -> PeerCheck | None:
-        """Register a session.
-
-        Returns:
-            The remaining check of the connection; None if it has passed.
+        """Register a session, and return the remaining check of its connection, None if none.
 
         Raises:
             UntrustedPeerError: The connection belongs to another user, or there are too many

@@ -88,21 +88,14 @@ _SCHEMES_WITH_ENCODING = frozenset({"basic", "digest"})
 
 
 def reason_text(reason: PromptReason, before: str) -> str:
-    """Return the sentence for the reason of a prompt, empty if the reason needs no sentence.
-
-    Args:
-        reason: The reason.
-        before: `Prompt.before`, sanitized.
-    """
+    """Return the sentence for a reason and a sanitized `Prompt.before`; it may be empty."""
     if reason is PromptReason.REALM_CHANGED and not before:
         return NO_PREVIOUS_REALM_TEXT
     return REASON_TEXTS.get(reason, "")
 
 
 def needs_encoding_hint(prompt: Prompt) -> bool:
-    """Return True if the upstream rejected a login and may decode non-ASCII characters in its own
-    way.
-    """
+    """Return True if the upstream rejected a login, which it may have decoded differently."""
     is_rejected = prompt.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
     return is_rejected and prompt.method.lower() in _SCHEMES_WITH_ENCODING
 
@@ -141,12 +134,7 @@ def state_text(state: IconState, status: Status) -> str:
 
 
 def transport_text(transport: Transport, method: str) -> str:
-    """Return the sentence for the protection of a password on its way to the proxy.
-
-    Args:
-        transport: The protection.
-        method: The sign-in method of the proxy.
-    """
+    """Return the sentence for the protection of a password on its way to the proxy."""
     match transport:
         case Transport.READABLE:
             return QT_TRANSLATE_NOOP("SignIn", "The password travels unencrypted to this proxy.")

@@ -49,8 +49,7 @@ class ControlAddress(Protocol):
         """
 
     def maintain(self) -> float | None:
-        """Restore the address if another program has removed it; the caller must hold the instance
-        lock.
+        """Restore the address if another program has removed it; the caller must hold the lock.
 
         Returns:
             The seconds until the next call; None if no further call is needed.

@@ -93,11 +93,7 @@ class UnixAddress:
         return place if place.parent.name.startswith(_FOLDER_PREFIX) else None
 
     def _link_to_short_path(self) -> Path:
-        """Create a private folder with a short path, and a link to the future socket in it.
-
-        Raises:
-            OSError: No folder for temporary files can be used.
-        """
+        """Create a private folder with a short path, and a link to the future socket in it."""
         # Imported here: a front end does not need it.
         import tempfile
 
@@ -116,13 +112,9 @@ def _is_short(path: Path) -> bool:
 
 
 def require_own_uid(uid: int | None) -> None:
-    """Raise unless a user id is this user's; root's is rejected too: root has its own TrayProxy.
+    """Raise `UntrustedPeerError` unless a peer's user id, None if unknown, is this user's.
 
-    Args:
-        uid: The user id of the peer; None if unknown.
-
-    Raises:
-        UntrustedPeerError: The user id is unknown or another user's.
+    Root's user id is rejected, too: root has its own TrayProxy.
     """
     if uid is None:
         raise UntrustedPeerError("the system does not report the user id of the other end")

@@ -1,4 +1,7 @@
-"""A program without support for proxy authentication: it fetches the page through a proxy."""
+"""A program without support for proxy authentication: it fetches the page through a proxy.
+
+Without an HTTP response, the functions raise OSError, or `http.client.HTTPException`.
+"""
 
 import http.client
 from dataclasses import dataclass
@@ -18,12 +21,7 @@ class FetchedPage:
 
 
 def fetch(proxy_port: int) -> FetchedPage:
-    """Fetch the page with a request in absolute form (RFC 9112, section 3.2.2).
-
-    Raises:
-        OSError: There was no response.
-        http.client.HTTPException: The response was not HTTP.
-    """
+    """Fetch the page with a request in absolute form (RFC 9112, section 3.2.2)."""
     connection = http.client.HTTPConnection(LOOPBACK, proxy_port, _TIMEOUT_S)
     return _get(connection, URL)
 
@@ -31,9 +29,7 @@ def fetch(proxy_port: int) -> FetchedPage:
 def fetch_through_tunnel(proxy_port: int) -> FetchedPage:
     """Fetch the page through a tunnel (CONNECT), as for https.
 
-    Raises:
-        OSError: There was no response, or the tunnel was refused; the text contains the status.
-        http.client.HTTPException: The response was not HTTP.
+    If the tunnel is refused, the text of the OSError contains the status.
     """
     connection = http.client.HTTPConnection(LOOPBACK, proxy_port, _TIMEOUT_S)
     connection.set_tunnel(*SITE)

@@ -57,10 +57,8 @@ class DemoScript:
     """The steps of the script, in order; each step returns a sentence about its result.
 
     Attributes:
-        network: The company's network.
         log: The log of the proxies; it grows while the script runs.
         home: The home of the service.
-        service: The service.
         client: A connection to the service as a front end that answers prompts.
         programs: The executor for the programs, with at least two threads.
     """

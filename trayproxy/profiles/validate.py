@@ -1,7 +1,7 @@
 """Strict checks of user input: names, addresses, user names.
 
-Each `ProfileError` has a text that fits below the input field and gives the valid form. No text
-quotes input that may contain a password.
+Each function raises `ProfileError` for invalid input. The text of the error fits below the input
+field, gives the valid form, and quotes no input that may contain a password.
 """
 
 import ipaddress
@@ -107,11 +107,7 @@ def check_rule(text: str) -> str:
 
 
 def parse_rules(text: str) -> tuple[str, ...]:
-    """Return the entries of *Do not use for*, separated by commas or blanks.
-
-    Raises:
-        ProfileError: An entry is invalid.
-    """
+    """Return the entries of *Do not use for*, separated by commas or blanks."""
     return tuple(check_rule(rule) for rule in re.split(r"[,\s]+", text) if rule)
 
 
@@ -142,20 +138,12 @@ def parse_upstream(text: str) -> Upstream:
 
 
 def parse_upstreams(text: str) -> tuple[Upstream, ...]:
-    """Return several upstream proxies, separated by commas or blanks.
-
-    Raises:
-        ProfileError: An address is invalid.
-    """
+    """Return several upstream proxies, separated by commas or blanks."""
     return tuple(parse_upstream(address) for address in re.split(r"[,\s]+", text) if address)
 
 
 def check_scheme(text: str) -> ProxyScheme:
-    """Return the protocol for an upstream proxy.
-
-    Raises:
-        ProfileError: The protocol is not supported.
-    """
+    """Return the protocol for an upstream proxy."""
     name = text.lower()
     try:
         return ProxyScheme.SOCKS5 if name == "socks5h" else ProxyScheme(name)
@@ -193,11 +181,7 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def check_listen_host(text: str) -> str:
-    """Return a loopback address; ``localhost`` is 127.0.0.1, without name resolution.
-
-    Raises:
-        ProfileError: The text is another address, or a name.
-    """
+    """Return a loopback address; ``localhost`` is 127.0.0.1, without name resolution."""
     if text.lower() == "localhost":
         return "127.0.0.1"
     try:
@@ -215,11 +199,7 @@ def check_listen_host(text: str) -> str:
 def check_host(text: str) -> str:
     """Return a host in its canonical form: ASCII, lower case, IP literals in their shortest form.
 
-    Args:
-        text: A DNS name, which may be international, or an IP literal without brackets.
-
-    Raises:
-        ProfileError: The text is not a valid host.
+    The text is a DNS name, which may be international, or an IP literal without brackets.
     """
     with suppress(ValueError):
         return _ip_literal(text)
@@ -234,11 +214,7 @@ def check_host(text: str) -> str:
 
 
 def check_port(text: str | int, lowest: int = 1) -> int:
-    """Return a port number; the lowest valid number is 0 where it means any free port.
-
-    Raises:
-        ProfileError: The text is not a port number.
-    """
+    """Return a port number; the lowest valid number is 0 where it means any free port."""
     digits = str(text)
     if digits.isascii() and digits.isdigit() and len(digits) <= 5 and lowest <= int(digits) < 65536:
         return int(digits)
@@ -246,11 +222,7 @@ def check_port(text: str | int, lowest: int = 1) -> int:
 
 
 def check_profile(profile: Profile) -> Profile:
-    """Return the profile with every part in its canonical form.
-
-    Raises:
-        ProfileError: A part is invalid.
-    """
+    """Return the profile with every part in its canonical form."""
     if not _ID.fullmatch(profile.id):
         raise ProfileError("The id of a profile has lower-case letters, digits and hyphens only.")
     if profile.id == DIRECT_ID:
@@ -273,11 +245,7 @@ def check_profile(profile: Profile) -> Profile:
 
 
 def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]) -> None:
-    """Check that this kind of sign-in is possible with this method and these upstreams.
-
-    Raises:
-        ProfileError: The kind of sign-in is not possible.
-    """
+    """Check that this kind of sign-in is possible with this method and these upstreams."""
     by_socks = any(upstream.scheme is ProxyScheme.SOCKS5 for upstream in upstreams)
     if sign_in is SignIn.SSO and by_socks:
         raise ProfileError("A SOCKS5 proxy needs a user name and a password, or no sign-in.")
@@ -286,11 +254,7 @@ def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]
 
 
 def check_upstream(upstream: Upstream) -> Upstream:
-    """Return an upstream proxy with every part in its canonical form.
-
-    Raises:
-        ProfileError: A part is invalid.
-    """
+    """Return an upstream proxy with every part in its canonical form."""
     return Upstream(check_host(upstream.host), check_port(upstream.port), upstream.scheme)
 
 

@@ -24,11 +24,7 @@ def listen_problem(
 ) -> Problem:
     """Return the problem of an address at which TrayProxy cannot listen.
 
-    Args:
-        error: The exception of the system.
-        address: The address.
-        listener_at: Returns the program that listens at an address.
-        hint: The advice if another program uses the address.
+    `hint` is the advice if another program, returned by `listener_at`, uses the address.
     """
     if is_taken(error):
         owner = listener_at(address)

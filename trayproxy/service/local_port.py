@@ -42,14 +42,8 @@ class LocalPort:
     ) -> None:
         """Create an instance; `listen` opens the port.
 
-        Args:
-            engine: Listens.
-            publisher: Receives the state of the listener.
-            names: Looks up the program that uses a port.
-            other_loopback: Listens on the other address of ``localhost``, too.
-            on_ready: Called with the local address once programs can connect.
-            stop: Set when the service is to quit.
-            waits: True to wait for a port that is in use; False to report it as an error.
+        `on_ready` is called with the local address once programs can connect. A port that is in use
+        is an error unless `waits` is True; the service waits for the port until `stop` is set.
         """
         self._engine = engine
         self._publisher = publisher
@@ -66,8 +60,7 @@ class LocalPort:
     async def listen(self) -> Problem | None:
         """Accept connections; return why this failed, unless the service waits for the port.
 
-        A tray shows the reason while its service waits; a service cannot be asked after it has
-        exited.
+        A service that waits can report the reason to its tray.
         """
         while not self._stop.is_set():
             try:

@@ -170,11 +170,7 @@ class OwnRequests:
     upstream: UpstreamStatus
 
     def check(self, profile: Profile, url: str) -> "ProfileCheck":
-        """Return a test of a profile, which fetches the URL.
-
-        Raises:
-            MessageError: The URL is not a plain http URL.
-        """
+        """Return a test of a profile, which fetches the URL; see `ProfileCheck`."""
         from trayproxy.service.own_requests.profile_check import ProfileCheck
 
         return ProfileCheck(profile, url, self._tools())
@@ -222,11 +218,9 @@ class Service:
         on_ready: Callable[[str], None],
         limits: EngineLimits,
     ) -> None:
-        """Load the settings and create the parts; `run` starts them. See `run` for the arguments.
+        """Load the settings and create the parts; `run` starts them.
 
-        Raises:
-            OwnerUnknownError: The system does not report the owner of a connection, and the
-                settings do not allow all users.
+        See the function `run` for the arguments, and `make_access_control` for `OwnerUnknownError`.
         """
         self._options = options
         self._stop = asyncio.Event()

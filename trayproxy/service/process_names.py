@@ -84,11 +84,20 @@ class ProcessNames:
 
     def listener_at(self, address: str) -> ListeningProgram:
         """Return the program that listens at an address of this computer, ``127.0.0.1:3128``."""
-        return _find_listener(address)
+        from trayproxy.desktop.process_lookup.programs import listener_at
+
+        host, _, port = address.rpartition(":")
+        end = host.strip("[]"), int(port)
+        user, program = user_listening(end), listener_at(end)
+        return ListeningProgram(
+            "" if user is None else name_of(user),
+            program.name if program is not None else "",
+            program.pid if program is not None else 0,
+        )
 
     async def find_listener(self, address: str) -> ListeningProgram:
         """Return the same as `listener_at`, without blocking the event loop."""
-        return await self._loop.run_in_executor(self._thread, _find_listener, address)
+        return await self._loop.run_in_executor(self._thread, self.listener_at, address)
 
     def close(self) -> None:
         """Cancel all look-ups."""
@@ -114,16 +123,3 @@ def _names_of_refused(connection: socket.SocketType, user: User) -> tuple[str, s
         return name, ""
     [program] = _programs([(local, peer)])
     return name, program.name if program is not None else ""
-
-
-def _find_listener(address: str) -> ListeningProgram:
-    from trayproxy.desktop.process_lookup.programs import listener_at
-
-    host, _, port = address.rpartition(":")
-    end = host.strip("[]"), int(port)
-    user, program = user_listening(end), listener_at(end)
-    return ListeningProgram(
-        "" if user is None else name_of(user),
-        program.name if program is not None else "",
-        program.pid if program is not None else 0,
-    )

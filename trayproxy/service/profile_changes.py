@@ -68,7 +68,11 @@ def starts_directly(options: RunOptions, config: Config) -> bool:
 
 
 class ProfileChanges:
-    """Changes the settings, the active profile, and the parts of the service that depend on it."""
+    """Changes the settings, the active profile, and the parts of the service that depend on it.
+
+    The methods raise `UnknownProfileError` for an unknown id of a profile, `ProfileError` for an
+    invalid profile, and `SettingsError` if the settings file was not written.
+    """
 
     def __init__(
         self,
@@ -96,20 +100,13 @@ class ProfileChanges:
         """Start with this profile. A profile outside the settings is for this run only.
 
         Without a profile, programs connect directly if `directly` is True.
-
-        Raises:
-            ProfileError: A bypass rule of the profile is invalid.
         """
         if profile is not None and self._store.config.by_id(profile.id) is None:
             self._temporary = profile
         self._switch(profile, directly=directly)
 
     def get(self, profile_id: str) -> Profile:
-        """Return a profile of the settings, or the profile for this run only.
-
-        Raises:
-            UnknownProfileError: There is no such profile.
-        """
+        """Return a profile of the settings, or the profile for this run only."""
         if self._temporary is not None and self._temporary.id == profile_id:
             return self._temporary
         return self._saved(profile_id)
@@ -121,12 +118,7 @@ class ProfileChanges:
         return profile
 
     async def save(self, profile: Profile) -> None:
-        """Save a new or changed profile in the settings.
-
-        Raises:
-            ProfileError: The profile is invalid.
-            SettingsError: The settings file was not written.
-        """
+        """Save a new or changed profile in the settings."""
         profile = check_profile(profile)
         Bypass.parse(profile.bypass)  # Refuses an invalid bypass rule before the profile is saved.
         active = self._router.profile
@@ -179,10 +171,6 @@ class ProfileChanges:
 
         Returns:
             Why the login was not removed, None if it was.
-
-        Raises:
-            UnknownProfileError: The settings have no such profile.
-            SettingsError: The settings file was not written.
         """
         profile = self._saved(profile_id)
         problem = await self._desk.forget(profile) if forget else None
@@ -194,18 +182,7 @@ class ProfileChanges:
         return problem
 
     async def use(self, profile_id: str, for_s: int) -> None:
-        """Switch to a profile, or to direct connections.
-
-        Args:
-            profile_id: The id of the profile; `DIRECT_ID` to connect directly.
-            for_s: The number of seconds after which the present profile is used again after direct
-                connections; 0 to switch permanently.
-
-        Raises:
-            UnknownProfileError: There is no such profile.
-            ProfileError: A bypass rule of the profile is invalid.
-            SettingsError: The settings file was not written.
-        """
+        """Switch to a profile, or to direct connections; see `UseProfile` for the arguments."""
         directly = profile_id == DIRECT_ID
         if directly and for_s > 0 and self._router.profile is not None:
             self._start_detour(self._router.profile, min(for_s, MAX_DETOUR_S))
@@ -241,9 +218,7 @@ class ProfileChanges:
     def reload(self) -> None:
         """Load the settings again after they were changed outside (SIGHUP).
 
-        Raises:
-            SettingsError: The settings have a mistake; nothing has changed.
-            ProfileError: A bypass rule is invalid.
+        If they have a mistake, raise `SettingsError` and change nothing.
         """
         before = self._store.config
         config = self._store.load()

@@ -61,11 +61,7 @@ class RefusedClientReporter:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def record(self, connection: socket.SocketType, user: User | None) -> asyncio.Task[None] | None:
-        """Record a refused connection. The caller answers and closes the connection.
-
-        Returns:
-            The look-up of the program; None if no look-up is needed.
-        """
+        """Record a refused connection, which the caller closes; return the look-up, if any."""
         report = self._reports.get(user)
         now = self._loop.time()
         task = None

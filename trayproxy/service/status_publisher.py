@@ -51,13 +51,7 @@ class StatusPublisher:
         send: Callable[[Status], None],
         has_subscribers: Callable[[], bool],
     ) -> None:
-        """Create a publisher with an empty status.
-
-        Args:
-            loop: The event loop.
-            send: Called with the status after it has changed.
-            has_subscribers: Returns True if a front end has subscribed to events.
-        """
+        """Create a publisher, which calls `send` with a changed status if it `has_subscribers`."""
         self.upstream = UpstreamStatus(self.publish_soon)
         self.notices: tuple[Problem, ...] = ()
         self._loop = loop

@@ -79,11 +79,7 @@ class ProfileCheck:
     """One test of a profile."""
 
     def __init__(self, profile: Profile, url: str, tools: OwnRequestTools) -> None:
-        """Create a test, which fetches a URL through the profile.
-
-        Raises:
-            MessageError: The URL is not a plain http URL.
-        """
+        """Create a test, which fetches a URL through the profile; see `request_for` for errors."""
         self._profile = profile
         self._tools = tools
         self._own = OwnRequest(profile, request_for(url), tools)

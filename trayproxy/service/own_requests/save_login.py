@@ -200,11 +200,6 @@ class _RecordingStore:
 class _NullListener:
     """A listener that ignores all changes: there is no front end."""
 
-    def prompt_changed(self, prompt: Prompt) -> None:
-        """Do nothing."""
-
-    def prompt_closed(self, number: int, ending: Ending) -> None:
-        """Do nothing."""
-
-    def facts_changed(self) -> None:
-        """Do nothing."""
+    def prompt_changed(self, prompt: Prompt) -> None: ...
+    def prompt_closed(self, number: int, ending: Ending) -> None: ...
+    def facts_changed(self) -> None: ...

@@ -22,13 +22,10 @@ _CHECK_PATHS = dict(zip(CHECK_PAGES, ("/success.txt", "/connecttest.txt"), stric
 
 
 def request_to(target: str) -> Request:
-    """Return a request that changes nothing at its target.
-
-    Args:
-        target: ``github.com:443``; empty for `DEFAULT_PAGE`.
+    """Return a request that changes nothing at its target, by default `DEFAULT_PAGE`.
 
     Raises:
-        MessageError: The target is invalid.
+        MessageError: The target is not of the form ``github.com:443``.
     """
     if not target:
         head = f"HEAD {DEFAULT_PAGE} HTTP/1.1\r\nHost: example.com\r\n"
