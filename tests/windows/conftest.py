@@ -1,4 +1,4 @@
-"""What the tests on Windows share: the real TrayProxy in processes of this Windows Python."""
+"""Runs TrayProxy in processes of this Windows Python."""
 
 import os
 import subprocess
@@ -12,22 +12,17 @@ import pytest
 from tests.support.process_output import PATIENCE, LineReader
 from tests.windows.upstream import WindowsUpstream
 from trayproxy.control.client import Client, connect
-from trayproxy.control.messages import Quit
 from trayproxy.paths import HOME_VARIABLE, Paths, locate
 
 SETTINGS = 'schema = 1\n\n[listen]\nallow_users = ["*"]\n'
-"""Wine does not tell the process at the other end of a connection: every user is let in."""
+"""Wine does not report the process at the other end of a connection, so every user is allowed."""
 
 LONG = 8 * PATIENCE
-"""Seconds. A Python takes two to start under Wine, and many times as long on a busy machine."""
+"""Seconds. Python takes two to start under Wine, and many times as long on a busy machine."""
 
 
 class WindowsProgram:
-    """A process of TrayProxy.
-
-    Attributes:
-        out: The lines of its standard output and its standard error.
-    """
+    """A process of TrayProxy; `out` has the lines of its standard output and standard error."""
 
     def __init__(self, home: Path, arguments: tuple[str, ...]) -> None:
         self._popen = subprocess.Popen(
@@ -39,18 +34,14 @@ class WindowsProgram:
         )
         assert self._popen.stdout
         self.out = LineReader(self._popen.stdout, " ".join(arguments) or "the tray")
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._popen.pid
+        self.pid = self._popen.pid
 
     def wait(self) -> int:
-        """Wait for its end; return its exit code."""
+        """Wait until the process has ended; return its exit code."""
         return self._popen.wait(LONG)
 
     def end(self) -> None:
-        """End it, unless it has ended."""
+        """Kill the process, unless it has ended."""
         with suppress(OSError):
             self._popen.kill()
         self._popen.wait(LONG)
@@ -59,7 +50,7 @@ class WindowsProgram:
 
 @contextmanager
 def program(home: Path, *arguments: str) -> Iterator[WindowsProgram]:
-    """Run ``trayproxy`` with these arguments in a home."""
+    """Run ``trayproxy`` with these arguments and this home during a ``with`` block."""
     started = WindowsProgram(home, arguments)
     try:
         yield started
@@ -68,7 +59,7 @@ def program(home: Path, *arguments: str) -> Iterator[WindowsProgram]:
 
 
 def trayproxy(home: Path, *arguments: str) -> tuple[int, str]:
-    """Run ``trayproxy`` to its end; return its exit code and what it wrote."""
+    """Run ``trayproxy`` until it ends; return its exit code and its output."""
     with program(home, *arguments) as started:
         code = started.wait()
         started.out.join()
@@ -76,13 +67,7 @@ def trayproxy(home: Path, *arguments: str) -> tuple[int, str]:
 
 
 class WindowsService:
-    """``trayproxy run``, which accepts connections.
-
-    Attributes:
-        program: Its process.
-        paths: Where its files are.
-        port: Where programs connect, on 127.0.0.1.
-    """
+    """A running ``trayproxy run``; `port` is its port on 127.0.0.1."""
 
     def __init__(self, program: WindowsProgram, paths: Paths) -> None:
         self.program = program
@@ -90,21 +75,15 @@ class WindowsService:
         self.port = int(program.out.wait_for(r"^listening on 127\.0\.0\.1:(\d+)", LONG)[1])
 
     def client(self) -> Client:
-        """Return a connection to its control address."""
+        """Return a connection to the control address."""
         client = connect(self.paths)
         client.hello("cli", can_prompt=False)
         return client
 
-    def quit(self) -> int:
-        """Have it end, as the menu does; return its exit code."""
-        with self.client() as client:
-            client.request(Quit())
-        return self.program.wait()
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for one TrayProxy, with settings."""
+    """The home of the service, with settings."""
     home = tmp_path_factory.mktemp("home")
     (home / "config").mkdir()
     (home / "config" / "config.toml").write_text(SETTINGS, "utf-8")
@@ -113,7 +92,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[WindowsUpstream]:
-    """An upstream that wants no sign-in."""
+    """An upstream that requires no sign-in."""
     with WindowsUpstream() as started:
         yield started
 

@@ -5,33 +5,28 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 
 from tests.windows.conftest import trayproxy
 from trayproxy.desktop.private_folder.windows import make_private_by_acl
 from trayproxy.desktop.users import own_user
+from trayproxy.desktop.windows_library import load_library
 from trayproxy.paths import PathError
 
 _FILE_OBJECT = 1
 _DACL, _PROTECTED_DACL = 0x4, 0x80000000
 
 
-def advapi32() -> Any:
-    load: Any = getattr(ctypes, "WinDLL", None)
-    return load("advapi32")
-
-
 def access(folder: Path) -> str:
     """Return the access control list of a folder in the security descriptor string format."""
     descriptor, text = ctypes.c_void_p(), ctypes.c_wchar_p()
-    code = advapi32().GetNamedSecurityInfoW(
-        *(ctypes.c_wchar_p(str(folder)), _FILE_OBJECT, _DACL),
+    code = load_library("advapi32").GetNamedSecurityInfoW(
+        *(str(folder), _FILE_OBJECT, _DACL),
         *(None, None, None, None, ctypes.byref(descriptor)),
     )
     assert code == 0
-    assert advapi32().ConvertSecurityDescriptorToStringSecurityDescriptorW(
+    assert load_library("advapi32").ConvertSecurityDescriptorToStringSecurityDescriptorW(
         descriptor, 1, _DACL, ctypes.byref(text), None
     )
     return str(text.value)
@@ -40,10 +35,10 @@ def access(folder: Path) -> str:
 def set_access(folder: Path, entries: str) -> None:
     """Set the access control list of a folder."""
     descriptor = ctypes.c_void_p()
-    make = advapi32().ConvertStringSecurityDescriptorToSecurityDescriptorW
+    make = load_library("advapi32").ConvertStringSecurityDescriptorToSecurityDescriptorW
     assert make(f"D:P{entries}", 1, ctypes.byref(descriptor), None)
-    what = ctypes.c_uint32(_DACL | _PROTECTED_DACL)
-    assert advapi32().SetFileSecurityW(ctypes.c_wchar_p(str(folder)), what, descriptor)
+    parts = ctypes.c_uint32(_DACL | _PROTECTED_DACL)
+    assert load_library("advapi32").SetFileSecurityW(str(folder), parts, descriptor)
 
 
 @pytest.fixture
@@ -89,7 +84,7 @@ def test_a_path_that_is_a_file_is_an_error(folder: Path) -> None:
 
 
 def test_every_command_makes_the_home_private(folder: Path) -> None:
-    code, said = trayproxy(folder, "profiles", "list")
-    assert code == 0, said
+    code, output = trayproxy(folder, "profiles", "list")
+    assert code == 0, output
     assert ";;;WD)" not in access(folder)
     assert os.listdir(folder)

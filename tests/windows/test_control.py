@@ -15,19 +15,19 @@ from trayproxy.paths import locate
 
 
 def test_a_command_reaches_the_service(service: WindowsService, home: Path) -> None:
-    code, said = trayproxy(home, "status", "--json")
-    assert code == 0, said
-    assert json.loads(said)["address"] == f"127.0.0.1:{service.port}"
+    code, output = trayproxy(home, "status", "--json")
+    assert code == 0, output
+    assert json.loads(output)["address"] == f"127.0.0.1:{service.port}"
 
 
 def test_a_second_service_ends_by_itself(service: WindowsService, home: Path) -> None:
-    code, said = trayproxy(home, "run", "--listen", "127.0.0.1:0")
-    assert (code, "already running" in said) == (1, True), said
+    code, output = trayproxy(home, "run", "--listen", "127.0.0.1:0")
+    assert (code, "already running" in output) == (1, True), output
     with service.client():
         pass
 
 
-def test_the_address_lies_outside_the_folder_that_windows_empties() -> None:
+def test_the_address_is_outside_the_folder_for_temporary_files() -> None:
     runtime = locate({}).runtime
     assert runtime.parts[-4:] == ("AppData", "Local", "trayproxy", "run")
 
@@ -46,7 +46,7 @@ def test_a_removed_address_is_written_again(service: WindowsService) -> None:
         pass
 
 
-def test_the_port_of_a_dead_service_is_no_service(tmp_path: Path) -> None:
+def test_the_port_of_an_ended_service_is_not_a_service(tmp_path: Path) -> None:
     at = LoopbackAddress(tmp_path / "ipc.sock")
     at.listen().close()
     with pytest.raises(NotRunningError):

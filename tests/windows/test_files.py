@@ -1,12 +1,12 @@
-"""Files that other programs have open, as virus scanners have new ones."""
+"""Files that another program has open, such as a virus scanner."""
 
 import ctypes
 from ctypes import wintypes
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from trayproxy.desktop.windows_library import load_library
 from trayproxy.profiles.store import replace_file
 
 _GENERIC_READ = 0x80000000
@@ -16,11 +16,10 @@ _INVALID = ctypes.c_void_p(-1).value
 
 
 class Scanner:
-    """Another program: it has a file open and lets nobody replace or remove it."""
+    """A program that has a file open, so that no other program can replace or remove the file."""
 
     def __init__(self, path: Path) -> None:
-        windll: Any = getattr(ctypes, "WinDLL", None)
-        self._kernel32 = windll("kernel32", use_last_error=True)
+        self._kernel32 = load_library("kernel32")
         self._kernel32.CreateFileW.restype = wintypes.HANDLE
         self._handle = self._kernel32.CreateFileW(
             str(path), _GENERIC_READ, _FILE_SHARE_READ, None, _OPEN_EXISTING, 0, None
@@ -28,13 +27,10 @@ class Scanner:
         assert self._handle != _INVALID
 
     def close(self) -> None:
-        """Have it read the file to its end."""
-        if self._handle is not None:
-            self._kernel32.CloseHandle(wintypes.HANDLE(self._handle))
-            self._handle = None
+        self._kernel32.CloseHandle(wintypes.HANDLE(self._handle))
 
 
-def test_a_file_that_a_scanner_has_open_is_replaced_when_it_is_closed(
+def test_a_file_is_replaced_when_a_scanner_has_closed_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "config.toml"
@@ -54,7 +50,7 @@ def test_a_file_that_a_scanner_has_open_is_replaced_when_it_is_closed(
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
 
 
-def test_a_file_that_stays_open_is_as_it_was(tmp_path: Path) -> None:
+def test_a_file_that_stays_open_is_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(b"old")
     scanner = Scanner(path)

@@ -23,21 +23,21 @@ def store() -> Iterator[KeyringStore]:
 
 
 @pytest.mark.parametrize("password", ["hunter2", "pässwörd €", "\U0001f511 key", "x" * MAX_UNITS])
-def test_a_password_comes_back_as_it_was(store: KeyringStore, password: str) -> None:
+def test_a_saved_password_is_found_unchanged(store: KeyringStore, password: str) -> None:
     assert store.save(OFFICE, Login("CORP\\jdoe", password)).result(PATIENCE) is None
     found = KeyringStore().find(OFFICE).result(PATIENCE)
     assert found.login == Login("CORP\\jdoe", password)
     assert found.keyring.state is KeyringState.OK
 
 
-def test_a_password_that_is_too_long_is_refused_in_words(store: KeyringStore) -> None:
+def test_a_password_that_is_too_long_is_a_problem_of_the_keyring(store: KeyringStore) -> None:
     problem = store.save(OFFICE, Login("jdoe", "x" * (MAX_UNITS + 1))).result(PATIENCE)
     assert problem is not None
     assert problem.id.startswith("TP-4")
     assert store.find(OFFICE).result(PATIENCE).login is None
 
 
-def test_a_forgotten_password_is_gone(store: KeyringStore) -> None:
+def test_a_forgotten_password_is_not_found(store: KeyringStore) -> None:
     store.save(OFFICE, Login("jdoe", "hunter2")).result(PATIENCE)
     assert store.forget(OFFICE).result(PATIENCE) is None
     assert store.find(OFFICE).result(PATIENCE).login is None

@@ -17,6 +17,7 @@ from tests.windows.conftest import LONG, SETTINGS, WindowsProgram, program
 from trayproxy.control.client import DisconnectedError, NoReplyError, connect
 from trayproxy.control.messages import Done, Quit, Reply, Request, SaveProfile, ShowWindow
 from trayproxy.control.transport import NotRunningError
+from trayproxy.desktop.windows_library import load_library
 from trayproxy.paths import HOME_VARIABLE, Paths, locate
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -25,15 +26,9 @@ _WM_NULL = 0
 _SMTO_ABORTIFHUNG = 2
 
 
-def windows() -> Any:
-    """Return user32."""
-    load: Any = getattr(ctypes, "WinDLL", None)
-    return load("user32", use_last_error=True)
-
-
 def visible_windows(pid: int) -> dict[str, int]:
     """Return the handles of a process's visible windows by their titles."""
-    user32, found = windows(), {}
+    user32, found = load_library("user32"), {}
     kind: Any = getattr(ctypes, "WINFUNCTYPE", None)
 
     def look(window: int, _: int) -> bool:
@@ -50,17 +45,17 @@ def visible_windows(pid: int) -> dict[str, int]:
 
 
 def responds(window: int) -> bool:
-    """Return whether a window's thread takes messages."""
+    """Return whether the thread of a window processes messages."""
     answer = ctypes.c_size_t()
     return bool(
-        windows().SendMessageTimeoutW(
+        load_library("user32").SendMessageTimeoutW(
             ctypes.c_void_p(window), _WM_NULL, 0, 0, _SMTO_ABORTIFHUNG, 5000, ctypes.byref(answer)
         )
     )
 
 
 def screen() -> QImage:
-    """Return what the X server under Wine shows, from its frame buffer (XWD, 32 bits a pixel)."""
+    """Return the screen of the X server under Wine, from its frame buffer (XWD, 32-bit pixels)."""
     octets = Path(os.environ["TRAYPROXY_FRAME_BUFFER"]).read_bytes()
     header, _, _, _, width, height = struct.unpack_from(">6I", octets)
     (colours,) = struct.unpack_from(">I", octets, 19 * 4)
@@ -68,18 +63,18 @@ def screen() -> QImage:
     return QImage(pixels, width, height, 4 * width, QImage.Format.Format_RGB32).copy()
 
 
-def wait_until(holds: Any, what: str) -> Any:
-    """Wait until a function returns something; return that."""
+def wait_until(holds: Any, expected: str) -> Any:
+    """Wait until the result of a function is true; return the result."""
     deadline, pause = monotonic() + LONG, Event()
     while not (found := holds()):
-        assert monotonic() < deadline, what
+        assert monotonic() < deadline, expected
         pause.wait(0.1)
     return found
 
 
 @pytest.fixture(scope="module")
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home where no service runs yet."""
+    """A home without a running service."""
     home = tmp_path_factory.mktemp("tray")
     (home / "config").mkdir()
     with socket.socket() as free:
@@ -96,7 +91,7 @@ def paths(own_home: Path) -> Paths:
 
 @pytest.fixture(scope="module")
 def tray(own_home: Path, paths: Paths) -> Iterator[WindowsProgram]:
-    """The tray, which starts its service itself, though an address of a dead one is there."""
+    """The tray, which starts its service although there is an address of an ended service."""
     paths.runtime.mkdir()
     paths.socket.write_text(f"9 {'00' * 32}\n", "ascii")
     with program(own_home) as started:
@@ -105,7 +100,7 @@ def tray(own_home: Path, paths: Paths) -> Iterator[WindowsProgram]:
 
 
 def ask(paths: Paths, request: Request) -> Reply | None:
-    """Ask the service; return its reply, None if it does not run."""
+    """Return the reply of the service, None if the service does not run."""
     try:
         with connect(paths) as client:
             client.hello("cli", can_prompt=False)
@@ -115,13 +110,13 @@ def ask(paths: Paths, request: Request) -> Reply | None:
 
 
 def window_of(tray: WindowsProgram) -> int | None:
-    """Return the tray's window, None if it shows none."""
+    """Return the window of the tray, None if it is not shown."""
     found = [handle for title, handle in visible_windows(tray.pid).items() if "TrayProxy" in title]
     return found[0] if found else None
 
 
 def drawn() -> QImage | None:
-    """Return the screen once there is text on it, which has many shades."""
+    """Return the screen if it shows text, which has many shades; otherwise None."""
     picture = screen()
     columns, rows = range(0, picture.width(), 3), range(0, picture.height(), 3)
     shades = {picture.pixel(x, y) for x in columns for y in rows}
@@ -131,16 +126,16 @@ def drawn() -> QImage | None:
 def test_the_tray_starts_its_service_and_shows_its_window(
     tray: WindowsProgram, paths: Paths
 ) -> None:
-    # The service tells the tray, which has to have read that from its socket.
+    # Done: the service has a tray as its client.
     wait_until(lambda: isinstance(ask(paths, ShowWindow()), Done), "a tray at the service")
     window = wait_until(lambda: window_of(tray), "a window")
     assert responds(window)
-    picture = wait_until(drawn, "something on the screen")
+    picture = wait_until(drawn, "text on the screen")
     PICTURE.parent.mkdir(exist_ok=True)
     assert picture.save(str(PICTURE))
 
 
-def test_the_window_takes_messages_while_the_service_sends_events(
+def test_the_window_processes_messages_while_the_service_sends_events(
     tray: WindowsProgram, paths: Paths
 ) -> None:
     window = wait_until(lambda: window_of(tray), "a window")

@@ -1,4 +1,4 @@
-"""An upstream proxy that answers by itself, for many connections at a time."""
+"""An upstream proxy that answers without an origin, for many connections at a time."""
 
 import asyncio
 from hashlib import sha256
@@ -15,13 +15,10 @@ def body(size: int) -> bytes:
 
 
 class WindowsUpstream:
-    """Answers requests by their path, and sends back what comes through a tunnel.
+    """Answers a GET of ``/bytes/N`` with `body`, and a POST with the SHA-256 of its body.
 
-    A GET of ``/bytes/N`` is answered with `body`, a POST with the SHA-256 of its body. A tunnel
-    ends when the client has sent all: then `LAST_WORDS` follow.
-
-    Attributes:
-        port: Where it listens, on 127.0.0.1.
+    A tunnel sends received octets back, and `LAST_WORDS` after the client has ended its sending.
+    The port is on 127.0.0.1.
     """
 
     def __init__(self) -> None:
