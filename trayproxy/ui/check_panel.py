@@ -12,7 +12,7 @@ from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
 from trayproxy.ui.text_sanitizer import breakable, clean, elide, host_text, isolate, shorten
 from trayproxy.ui.user_actions import UserActions
-from trayproxy.ui.widgets import named, plain_label, push_button
+from trayproxy.ui.widgets import add_parts, named, plain_label, push_button
 
 translate = QCoreApplication.translate
 translated = QCoreApplication.translate
@@ -62,11 +62,7 @@ class CheckPanel(QDialog):
             box.addButton(button, role.ActionRole)
         close = named(box.addButton(translate("Check", "Close"), role.RejectRole), "close_check")
         box.rejected.connect(self.close)
-        layout = QVBoxLayout(self)
-        layout.addLayout(self._steps)
-        layout.addWidget(self._verdict_label)
-        layout.addStretch()
-        layout.addWidget(box)
+        add_parts(QVBoxLayout(self), self._steps, self._verdict_label, None, box)
         close.setDefault(True)
         self.setMinimumWidth(self.fontMetrics().averageCharWidth() * 80)
         self.restart(request)

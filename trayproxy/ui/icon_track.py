@@ -51,7 +51,11 @@ class IconTrack:
             return
         if before is None or _reachability(before) != _reachability(status):
             self._unreachable_since = now - max(0.0, wall - status.upstream_since)
-            self._responded_before = before is not None and _responded_until(before, status)
+            self._responded_before = (
+                before is not None
+                and before.profile == status.profile
+                and before.upstream is UpstreamState.OK
+            )
         if before is not None and _route_choice(before) != _route_choice(status):
             self._switching = False
 
@@ -101,10 +105,6 @@ def _route_choice(status: Status) -> tuple[Profile | None, bool]:
 
 def _is_waiting(status: Status | None) -> bool:
     return status is None or status.listener is ListenerState.STARTING
-
-
-def _responded_until(before: Status, status: Status) -> bool:
-    return before.profile == status.profile and before.upstream is UpstreamState.OK
 
 
 def _reachability(status: Status) -> tuple[UpstreamState, float, str]:

@@ -6,7 +6,6 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QDialogButtonBox,
     QFormLayout,
-    QHBoxLayout,
     QLineEdit,
     QMenu,
     QPushButton,
@@ -19,7 +18,14 @@ from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.password_field import PasswordField
-from trayproxy.ui.widgets import named, picture_label, plain_label, without_margins
+from trayproxy.ui.widgets import (
+    named,
+    picture_label,
+    plain_label,
+    row,
+    show_or_hide,
+    without_margins,
+)
 
 translate = QCoreApplication.translate
 
@@ -49,9 +55,8 @@ class LoginFields(QWidget):
         self._caps_lock_row = named(QWidget(), "caps_lock")
         self._caps_lock_text = plain_label("caps_lock_text", translate("SignIn", "Caps Lock is on"))
         arrow = action_icon("caps-lock", self.palette()).pixmap(self.fontMetrics().height())
-        row = without_margins(QHBoxLayout(self._caps_lock_row))
-        row.addWidget(picture_label("caps_lock_icon", arrow))
-        row.addWidget(self._caps_lock_text, 1)
+        picture = picture_label("caps_lock_icon", arrow)
+        row(self._caps_lock_row, picture, self._caps_lock_text, grows=self._caps_lock_text)
         self._caps_lock_row.setVisible(False)
         self._remember = named(QCheckBox(), "remember")
         self._remember.setChecked(texts.can_remember(keyring))
@@ -87,8 +92,7 @@ class LoginFields(QWidget):
     def show_keyring(self, keyring: KeyringStatus) -> None:
         """Show the password store, or why the login cannot be saved."""
         self._remember.setText(texts.remember_text(keyring))
-        self._no_remember.setText(texts.no_remember_reason(keyring))
-        self._no_remember.setVisible(bool(self._no_remember.text()))
+        show_or_hide(self._no_remember, texts.no_remember_reason(keyring))
 
     def update_enabled(self, keyring: KeyringStatus, *, is_asking: bool) -> None:
         """Enable the fields while the user can enter a login (`is_asking`)."""
@@ -154,10 +158,7 @@ class SignInButtons(QWidget):
         self._cancel = named(cancel, "cancel")
         box.accepted.connect(self.accepted)
         box.rejected.connect(self.rejected)
-        row = without_margins(QHBoxLayout(self))
-        row.addWidget(self._not_now)
-        row.addStretch()
-        row.addWidget(box)
+        row(self, self._not_now, None, box)
         self.setTabOrder(self._not_now, self._cancel)
         self.setTabOrder(self._cancel, self._accept)
 

@@ -1,12 +1,11 @@
 """The editor of a profile, in the right half of the window: the form and its buttons."""
 
 from PySide6.QtCore import QCoreApplication, Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QWidget
 
 from trayproxy.ui.profile_edits import EntryActions
-from trayproxy.ui.profile_fields import show_error
 from trayproxy.ui.profile_form import ProfileForm
-from trayproxy.ui.widgets import hide_if_empty, named, plain_label, without_margins
+from trayproxy.ui.widgets import column, hide_if_empty, named, plain_label, row, show_or_hide
 
 translate = QCoreApplication.translate
 
@@ -20,12 +19,7 @@ class EditorButtons(QWidget):
         self.use = named(QPushButton(translate("Profiles", "Use this profile")), "use")
         self.revert = named(QPushButton(translate("Profiles", "Revert")), "revert")
         self.save = named(QPushButton(translate("Profiles", "&Save")), "save")
-        row = without_margins(QHBoxLayout(self))
-        row.addWidget(self.test)
-        row.addWidget(self.use)
-        row.addStretch()
-        row.addWidget(self.revert)
-        row.addWidget(self.save)
+        row(self, self.test, self.use, None, self.revert, self.save)
 
     def show_actions(self, actions: EntryActions, *, is_connected: bool) -> None:
         """Show and enable the buttons for the actions that apply to the entry."""
@@ -61,11 +55,9 @@ class ProfileEditor(QWidget):
         self._direct_note.hide()
         self._message = plain_label("message")
         self._message.hide()
-        column = without_margins(QVBoxLayout(self))
-        column.addWidget(self._scroll, 1)
-        column.addWidget(self._direct_note, 1)
-        column.addWidget(self._message)
-        column.addWidget(self.buttons)
+        box = column(self, self._scroll, self._direct_note, self._message, self.buttons)
+        box.setStretchFactor(self._scroll, 1)
+        box.setStretchFactor(self._direct_note, 1)
 
     def show_actions(self, actions: EntryActions, *, is_connected: bool) -> None:
         """Show the form or the note, and the buttons."""
@@ -75,4 +67,4 @@ class ProfileEditor(QWidget):
 
     def show_message(self, text: str) -> None:
         """Show a message above the buttons; an empty text hides the message."""
-        show_error(self._message, text)
+        show_or_hide(self._message, text)

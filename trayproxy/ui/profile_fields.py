@@ -7,14 +7,11 @@ from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPushButton,
     QRadioButton,
     QSizePolicy,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -23,7 +20,15 @@ from trayproxy.profiles.profile import Encoding, Method, ProxyScheme, SignIn
 from trayproxy.ui import texts
 from trayproxy.ui.profile_draft import ProfileDraft
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.widgets import named, plain_label, without_margins
+from trayproxy.ui.widgets import (
+    column,
+    named,
+    plain_label,
+    push_button,
+    row,
+    show_or_hide,
+    without_margins,
+)
 
 translate = QCoreApplication.translate
 
@@ -40,9 +45,10 @@ class CheckedLine(QLineEdit):
 
     input_ended = Signal(object)
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, placeholder: str = "") -> None:
         super().__init__()
         self.setObjectName(name)
+        self.setPlaceholderText(placeholder)
         self.error = error_label(name)
 
     def focusOutEvent(self, event: QFocusEvent) -> None:
@@ -57,7 +63,7 @@ class CheckedLine(QLineEdit):
 
     def show_error(self, text: str) -> None:
         """Show an error; an empty text hides the label."""
-        show_error(self.error, text)
+        show_or_hide(self.error, text)
         self.setAccessibleDescription(text)
 
 
@@ -71,13 +77,6 @@ def error_label(field: str) -> QLabel:
     return label
 
 
-def show_error(label: QLabel, text: str) -> None:
-    """Show an error in its label; an empty text hides the label."""
-    if text:
-        label.setText(breakable(text))
-    label.setVisible(bool(text))
-
-
 class AddressRow(QWidget):
     """The row with the scheme, the host and the port of the upstream.
 
@@ -89,11 +88,9 @@ class AddressRow(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.host = CheckedLine("host")
-        self.host.setPlaceholderText("proxy.corp.example")
+        self.host = CheckedLine("host", "proxy.corp.example")
         self.host.setAccessibleName(translate("Profiles", "Address of the proxy"))
-        self.port = CheckedLine("port")
-        self.port.setPlaceholderText("8080")
+        self.port = CheckedLine("port", "8080")
         self.port.setAccessibleName(translate("Profiles", "Port of the proxy"))
         self.port.setMaxLength(5)
         self.port.setFixedWidth(self.fontMetrics().averageCharWidth() * 12)
@@ -105,11 +102,7 @@ class AddressRow(QWidget):
         for scheme in ProxyScheme:
             self._scheme.addItem(f"{scheme}://", scheme)
         self._scheme.activated.connect(self.scheme_chosen)
-        parts = without_margins(QHBoxLayout(self))
-        parts.addWidget(self._scheme)
-        parts.addWidget(self.host, 1)
-        parts.addWidget(QLabel(":"))
-        parts.addWidget(self.port)
+        row(self, self._scheme, self.host, QLabel(":"), self.port, grows=self.host)
 
     @property
     def scheme(self) -> ProxyScheme:
@@ -148,11 +141,9 @@ class SignInRows(QObject):
             SignIn.SSO: named(QRadioButton(texts.own_sign_in_text()), "with_own_sign_in"),
             SignIn.NONE: named(QRadioButton(translate("Profiles", "N&one")), "without_sign_in"),
         }
-        column = QVBoxLayout()
         group = QButtonGroup(self)
         for button in self._buttons.values():
             group.addButton(button)
-            column.addWidget(button)
             button.clicked.connect(self.chosen)
         self._buttons[SignIn.PASSWORD].setChecked(True)
         self._method = named(QComboBox(), "method")
@@ -167,20 +158,16 @@ class SignInRows(QObject):
         self.user = CheckedLine("profile_user")
         self.user.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._password_status = plain_label("password_kept")
-        self._forget_button = named(
-            QPushButton(translate("Profiles", "&Forget password")), "forget_password"
+        self._forget_button = push_button(
+            "forget_password", translate("Profiles", "&Forget password"), self.forget_requested
         )
-        self._forget_button.clicked.connect(self.forget_requested)
-        form.addRow(translate("Profiles", "Sign-in:"), column)
+        form.addRow(translate("Profiles", "Sign-in:"), column(None, *self._buttons.values()))
         form.addRow(translate("Profiles", "&Method:"), self._method)
         form.addRow("", self.method_error)
         form.addRow(translate("Profiles", "&User name:"), self.user)
         form.addRow("", self.user.error)
         form.addRow(translate("Profiles", "Password:"), self._password_status)
-        forget = QHBoxLayout()
-        forget.addWidget(self._forget_button)
-        forget.addStretch()
-        form.addRow("", forget)
+        form.addRow("", row(None, self._forget_button, None))
 
     @property
     def sign_in(self) -> SignIn:
@@ -205,7 +192,7 @@ class SignInRows(QObject):
 
     def show_method_error(self, text: str) -> None:
         """Show why the sign-in and the method cannot be combined; an empty text hides the label."""
-        show_error(self.method_error, text)
+        show_or_hide(self.method_error, text)
         for button in (self.button,) if text else self._buttons.values():
             button.setAccessibleDescription(text)
 
@@ -261,23 +248,20 @@ class AdvancedRows(QWidget):
         super().__init__()
         self.button = _advanced_button()
         self.button.toggled.connect(self._on_toggled)
-        self.fallbacks = CheckedLine("fallbacks")
-        self.fallbacks.setPlaceholderText("proxy2.corp.example:8080")
+        self.fallbacks = CheckedLine("fallbacks", "proxy2.corp.example:8080")
         self.fallbacks.setToolTip(
             translate("Profiles", "Used while the proxy above cannot be reached, in this order")
         )
-        self.ca_file = CheckedLine("ca_file")
-        self.ca_file.setPlaceholderText(translate("Profiles", "The system's authorities"))
+        self.ca_file = CheckedLine("ca_file", translate("Profiles", "The system's authorities"))
         for field in (self.fallbacks, self.ca_file):
             field.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._encoding = _encoding_box()
         self._encoding.activated.connect(self.chosen)
-        choose_button = named(QPushButton(translate("Profiles", "&Choose…")), "choose_ca_file")
-        choose_button.clicked.connect(self._on_choose_ca_file)
+        choose_button = push_button(
+            "choose_ca_file", translate("Profiles", "&Choose…"), self._on_choose_ca_file
+        )
         file = QWidget()
-        parts = without_margins(QHBoxLayout(file))
-        parts.addWidget(self.ca_file, 1)
-        parts.addWidget(choose_button)
+        row(file, self.ca_file, choose_button, grows=self.ca_file)
         label = QLabel(translate("Profiles", "Cert&ificate:"))
         label.setBuddy(self.ca_file)
         self.rows = without_margins(QFormLayout(self))

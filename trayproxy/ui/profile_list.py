@@ -1,20 +1,13 @@
 """The list of profiles, in the left half of the window."""
 
 from PySide6.QtCore import QCoreApplication, QEvent, Qt, Signal
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QListWidget,
-    QListWidgetItem,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QListWidget, QListWidgetItem, QToolButton, QWidget
 
 from trayproxy.profiles.profile import DIRECT_ID
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.profile_edits import NEW_PROFILE, ProfileEdits
 from trayproxy.ui.text_sanitizer import NAME_WIDTH, clean, elide, isolate
-from trayproxy.ui.widgets import named, plain_tooltip, without_margins
+from trayproxy.ui.widgets import column, named, plain_tooltip, row
 
 translate = QCoreApplication.translate
 
@@ -43,13 +36,8 @@ class ProfileListPane(QWidget):
         self._list.setFixedWidth(self.fontMetrics().averageCharWidth() * 30)
         self.add = _tool_button("add_profile", translate("Profiles", "Add a profile"))
         self.delete = _tool_button("delete_profile", translate("Profiles", "Delete this profile"))
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.add)
-        buttons.addWidget(self.delete)
-        buttons.addStretch()
-        column = without_margins(QVBoxLayout(self))
-        column.addWidget(self._list, 1)
-        column.addLayout(buttons)
+        buttons = row(None, self.add, self.delete, None)
+        column(self, self._list, buttons, grows=self._list)
         self._paint_icons()
 
     @property

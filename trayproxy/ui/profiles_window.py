@@ -7,7 +7,7 @@ profile.
 
 from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import CheckProfile, Reply, Status
@@ -23,7 +23,7 @@ from trayproxy.ui.profile_list import ProfileListPane
 from trayproxy.ui.status_rows import LocalAddressRow, NoticeRows, StateRow
 from trayproxy.ui.text_sanitizer import breakable
 from trayproxy.ui.user_actions import UserActions
-from trayproxy.ui.widgets import bring_to_front, named
+from trayproxy.ui.widgets import add_parts, bring_to_front, named, row
 from trayproxy.ui.window_questions import WindowQuestions
 
 translate = QCoreApplication.translate
@@ -57,17 +57,11 @@ class ProfilesWindow(QWidget):
         self.show_state(IconState.STARTING, None)
 
     def _lay_out(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.addWidget(self._state)
-        layout.addWidget(self._address)
-        layout.addWidget(self._notices)
         line = named(QFrame(), "line")
         line.setFrameShape(QFrame.Shape.HLine)
-        layout.addWidget(line)
-        columns = QHBoxLayout()
-        columns.addWidget(self._list)
-        columns.addWidget(self._editor, 1)
-        layout.addLayout(columns, 1)
+        columns = row(None, self._list, self._editor, grows=self._editor)
+        rows = (self._state, self._address, self._notices, line, columns)
+        add_parts(QVBoxLayout(self), *rows, grows=columns)
         character_width = self.fontMetrics().averageCharWidth()
         self.resize(character_width * 110, self.fontMetrics().height() * 30)
 

@@ -2,27 +2,21 @@
 
 from PySide6.QtCore import QCoreApplication, Qt, Signal, Slot
 from PySide6.QtGui import QPixmap
-from PySide6.QtWidgets import (
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QStyle,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QFormLayout, QLabel, QPushButton, QStyle, QWidget
 
 from trayproxy.domain.signin import Prompt, Transport
 from trayproxy.ui import texts
 from trayproxy.ui.text_sanitizer import breakable, clean, shorten
 from trayproxy.ui.widgets import (
+    column,
     hide_if_empty,
     named,
     picture_label,
     plain_label,
     plain_tooltip,
+    row,
+    show_or_hide,
     standard_pixmap,
-    without_margins,
 )
 
 translate = QCoreApplication.translate
@@ -97,13 +91,9 @@ class TransportRows(QWidget):
         self._details = plain_label("transport_why")
         self._details.setContentsMargins(_indent(self), 0, 0, 0)
         self._details.setVisible(False)
-        row = QHBoxLayout()
-        row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignVCenter)
-        row.addWidget(self._text, 1)
-        row.addWidget(why_button)
-        rows = without_margins(QVBoxLayout(self))
-        rows.addLayout(row)
-        rows.addWidget(self._details)
+        line = row(None, self._icon, self._text, why_button, grows=self._text)
+        line.setAlignment(self._icon, Qt.AlignmentFlag.AlignVCenter)
+        column(self, line, self._details)
 
     @property
     def summary(self) -> list[str]:
@@ -130,15 +120,12 @@ class ErrorRows(QWidget):
         self._error = named(QWidget(), "error")
         critical = standard_pixmap(self, QStyle.StandardPixmap.SP_MessageBoxCritical)
         self._text = plain_label("error_text")
-        row = without_margins(QHBoxLayout(self._error))
-        row.addWidget(picture_label("error_icon", critical))
-        row.addWidget(self._text, 1)
+        row(self._error, picture_label("error_icon", critical), self._text, grows=self._text)
         self._lock_out = plain_label("lock_out")
         self._lock_out.setContentsMargins(_indent(self), 0, 0, 0)
-        rows = without_margins(QVBoxLayout(self))
-        for widget in (self._error, self._lock_out):
-            rows.addWidget(widget)
-            widget.hide()
+        column(self, self._error, self._lock_out)
+        self._error.hide()
+        self._lock_out.hide()
         hide_if_empty(self)
 
     @property
@@ -159,8 +146,7 @@ class ErrorRows(QWidget):
 
     def show_lock_out(self, text: str) -> None:
         """Show the warning about locked accounts; an empty text hides the row."""
-        self._lock_out.setText(text)
-        self._lock_out.setVisible(bool(text))
+        show_or_hide(self._lock_out, text)
         hide_if_empty(self)
 
 

@@ -19,7 +19,7 @@ from trayproxy.ui.accessibility import announce
 from trayproxy.ui.login_fields import LoginFields, SignInButtons
 from trayproxy.ui.prompt_rows import ErrorRows, FactRows, TransportRows
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.widgets import bring_to_front, plain_label
+from trayproxy.ui.widgets import add_parts, bring_to_front, plain_label
 
 translate = QCoreApplication.translate
 
@@ -90,11 +90,8 @@ class SignInDialog(QDialog):
         self.show_prompt(prompt)
 
     def _lay_out(self) -> None:
-        layout = QVBoxLayout(self)
-        for row in (self._heading, self._facts, self._transport, self._errors, self._fields):
-            layout.addWidget(row)
-        layout.addStretch()
-        layout.addWidget(self._buttons)
+        rows = (self._heading, self._facts, self._transport, self._errors, self._fields)
+        add_parts(QVBoxLayout(self), *rows, None, self._buttons)
         # Set after the button is in the dialog: otherwise Qt makes the first button in tab order
         # the default.
         self._buttons.make_default()

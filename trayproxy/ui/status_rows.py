@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QPixmap
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from trayproxy.control.icon_state import IconState, needs_sign_in
 from trayproxy.control.messages import Status
@@ -11,12 +11,15 @@ from trayproxy.ui.icons import render
 from trayproxy.ui.text_sanitizer import breakable
 from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import (
+    column,
     hide_if_empty,
     named,
     picture_label,
     plain_label,
     plain_tooltip,
-    without_margins,
+    push_button,
+    row,
+    show_or_hide,
 )
 
 translate = QCoreApplication.translate
@@ -34,17 +37,15 @@ class StateRow(QWidget):
         font = self._state.font()
         font.setBold(True)
         self._state.setFont(font)
-        self._sign_in = named(QPushButton(translate("Window", "Sign in…")), "sign_in_now")
-        self._sign_in.clicked.connect(actions.sign_in)
-        self._use_port = named(QPushButton(), "use_port_now")
-        self._use_port.clicked.connect(self._on_use_port)
-        self._try_again = named(QPushButton(translate("Window", "Try again")), "try_again_now")
-        self._try_again.clicked.connect(actions.retry)
-        row = without_margins(QHBoxLayout(self))
-        row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignVCenter)
-        row.addWidget(self._state, 1, Qt.AlignmentFlag.AlignVCenter)
-        for button in (self._sign_in, self._use_port, self._try_again):
-            row.addWidget(button)
+        self._sign_in = push_button("sign_in_now", translate("Window", "Sign in…"), actions.sign_in)
+        self._use_port = push_button("use_port_now", "", self._on_use_port)
+        self._try_again = push_button(
+            "try_again_now", translate("Window", "Try again"), actions.retry
+        )
+        buttons = (self._sign_in, self._use_port, self._try_again)
+        line = row(self, self._icon, self._state, *buttons, grows=self._state)
+        for label in (self._icon, self._state):
+            line.setAlignment(label, Qt.AlignmentFlag.AlignVCenter)
 
     def show_state(self, state: IconState, status: Status | None, *, has_prompt: bool) -> None:
         """Show the state; see `trayproxy.ui.profiles_window.ProfilesWindow.show_state`."""
@@ -81,14 +82,10 @@ class LocalAddressRow(QWidget):
         self._address.setTextFormat(Qt.TextFormat.PlainText)
         self._address.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._address.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        copy = named(QPushButton(translate("Window", "Copy")), "copy_address")
+        copy = push_button("copy_address", translate("Window", "Copy"), actions.copy_address)
         copy.setAccessibleDescription(translate("Window", "Copies the local address"))
-        copy.clicked.connect(actions.copy_address)
-        row = without_margins(QHBoxLayout(self))
-        row.addWidget(QLabel(translate("Window", "Local address")))
-        row.addWidget(self._address)
-        row.addWidget(copy)
-        row.addStretch()
+        label = QLabel(translate("Window", "Local address"))
+        row(self, label, self._address, copy, None)
 
     def show_status(self, status: Status | None) -> None:
         """Show the address; hide the row while programs cannot connect."""
@@ -109,20 +106,14 @@ class NoticeRows(QWidget):
         self._page_url = ""
         self._notices = plain_label("notices")
         self._note = plain_label("note")
-        self._open_page = named(
-            QPushButton(translate("Window", "Open sign-in page…")), "open_page_now"
+        self._open_page = push_button(
+            "open_page_now", translate("Window", "Open sign-in page…"), self._on_open_page
         )
-        self._open_page.clicked.connect(self._on_open_page)
-        self._direct_for_now = named(QPushButton(texts.direct_offer()), "direct_for_now")
-        self._direct_for_now.clicked.connect(actions.connect_directly_for_now)
-        buttons = QHBoxLayout()
-        for button in (self._open_page, self._direct_for_now):
-            buttons.addWidget(button)
-        buttons.addStretch()
-        rows = without_margins(QVBoxLayout(self))
-        rows.addWidget(self._notices)
-        rows.addLayout(buttons)
-        rows.addWidget(self._note)
+        self._direct_for_now = push_button(
+            "direct_for_now", texts.direct_offer(), actions.connect_directly_for_now
+        )
+        buttons = row(None, self._open_page, self._direct_for_now, None)
+        column(self, self._notices, buttons, self._note)
         for widget in (self._notices, self._open_page, self._direct_for_now, self._note):
             widget.hide()
         hide_if_empty(self)
@@ -131,8 +122,7 @@ class NoticeRows(QWidget):
         """Show the problem and the notices of a status."""
         problems = (status.problem, *status.notices)
         lines = [texts.problem_text(problem) for problem in problems if problem is not None]
-        self._notices.setText(breakable("\n".join(lines)))
-        self._notices.setVisible(bool(lines))
+        show_or_hide(self._notices, "\n".join(lines))
         self._page_url = texts.sign_in_page(status)
         self._open_page.setVisible(bool(self._page_url))
         self._open_page.setToolTip(plain_tooltip(self._page_url))
@@ -141,8 +131,7 @@ class NoticeRows(QWidget):
 
     def show_note(self, text: str) -> None:
         """Show a note until it is replaced; an empty text hides the note."""
-        self._note.setText(breakable(text))
-        self._note.setVisible(bool(text))
+        show_or_hide(self._note, text)
         hide_if_empty(self)
 
     @Slot()

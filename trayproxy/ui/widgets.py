@@ -5,10 +5,24 @@ from typing import TypeVar
 
 from PySide6.QtCore import QObject, Qt, SignalInstance
 from PySide6.QtGui import QPixmap
-from PySide6.QtWidgets import QLabel, QLayout, QPushButton, QSizePolicy, QStyle, QWidget
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QSizePolicy,
+    QStyle,
+    QVBoxLayout,
+    QWidget,
+)
+
+from trayproxy.ui.text_sanitizer import breakable
 
 Named = TypeVar("Named", bound=QObject)
 AnyLayout = TypeVar("AnyLayout", bound=QLayout)
+AnyBox = TypeVar("AnyBox", bound=QBoxLayout)
+Part = QWidget | QLayout
 
 
 def named(target: Named, name: str) -> Named:
@@ -30,6 +44,39 @@ def without_margins(layout: AnyLayout) -> AnyLayout:
     """Remove the margins of the layout of a part, and return the layout."""
     layout.setContentsMargins(0, 0, 0, 0)
     return layout
+
+
+def row(parent: QWidget | None, *parts: Part | None, grows: Part | None = None) -> QHBoxLayout:
+    """Return a horizontal layout without margins; see `add_parts`."""
+    box = QHBoxLayout() if parent is None else QHBoxLayout(parent)
+    return add_parts(without_margins(box), *parts, grows=grows)
+
+
+def column(parent: QWidget | None, *parts: Part | None, grows: Part | None = None) -> QVBoxLayout:
+    """Return a vertical layout without margins; see `add_parts`."""
+    box = QVBoxLayout() if parent is None else QVBoxLayout(parent)
+    return add_parts(without_margins(box), *parts, grows=grows)
+
+
+def add_parts(box: AnyBox, *parts: Part | None, grows: Part | None = None) -> AnyBox:
+    """Add parts to a layout and return the layout.
+
+    None, or the part `grows`, takes the free space.
+    """
+    for part in parts:
+        if part is None:
+            box.addStretch()
+        elif isinstance(part, QWidget):
+            box.addWidget(part, int(part is grows))
+        else:
+            box.addLayout(part, int(part is grows))
+    return box
+
+
+def show_or_hide(label: QLabel, text: str) -> None:
+    """Show a text, with line breaks in long words; hide the label if the text is empty."""
+    label.setText(breakable(text))
+    label.setVisible(bool(text))
 
 
 def hide_if_empty(part: QWidget) -> None:
