@@ -9,10 +9,9 @@ from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Reply,
 from trayproxy.control.texts import STEP_MARKS, STEP_TEXTS
 from trayproxy.profiles.profile import Profile
 from trayproxy.ui import texts
-from trayproxy.ui.accessibility import announce
 from trayproxy.ui.text_sanitizer import breakable, clean, elide, host_text, isolate, shorten
 from trayproxy.ui.user_actions import UserActions
-from trayproxy.ui.widgets import add_parts, named, plain_label, push_button
+from trayproxy.ui.widgets import add_parts, announce, named, plain_label, push_button
 
 translate = QCoreApplication.translate
 translated = QCoreApplication.translate

@@ -15,10 +15,10 @@ from PySide6.QtWidgets import (
 from trayproxy.auth.login import Login
 from trayproxy.domain.signin import KeyringStatus, Snooze
 from trayproxy.ui import texts
-from trayproxy.ui.accessibility import announce
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.password_field import PasswordField
 from trayproxy.ui.widgets import (
+    announce,
     named,
     picture_label,
     plain_label,

@@ -10,35 +10,18 @@ from trayproxy.ui.widgets import column, hide_if_empty, named, plain_label, row,
 translate = QCoreApplication.translate
 
 
-class EditorButtons(QWidget):
-    """The buttons below the form."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.test = named(QPushButton(translate("Profiles", "&Test connection")), "test")
-        self.use = named(QPushButton(translate("Profiles", "Use this profile")), "use")
-        self.revert = named(QPushButton(translate("Profiles", "Revert")), "revert")
-        self.save = named(QPushButton(translate("Profiles", "&Save")), "save")
-        row(self, self.test, self.use, None, self.revert, self.save)
-
-    def show_actions(self, actions: EntryActions, *, is_connected: bool) -> None:
-        """Show and enable the buttons for the actions that apply to the entry."""
-        for button in (self.test, self.revert, self.save):
-            button.setVisible(actions.edit)
-        self.use.setVisible(actions.use)
-        self.revert.setEnabled(actions.revert)
-        for button in (self.test, self.use, self.save):
-            button.setEnabled(is_connected)
-        hide_if_empty(self)
-
-
 class ProfileEditor(QWidget):
-    """The form of a profile or the note for *Connect directly*, a message, and the buttons."""
+    """The form of a profile or the note for *Connect directly*, a message, and buttons."""
 
     def __init__(self) -> None:
         super().__init__()
         self.form = ProfileForm()
-        self.buttons = EditorButtons()
+        self.test = named(QPushButton(translate("Profiles", "&Test connection")), "test")
+        self.use = named(QPushButton(translate("Profiles", "Use this profile")), "use")
+        self.revert = named(QPushButton(translate("Profiles", "Revert")), "revert")
+        self.save = named(QPushButton(translate("Profiles", "&Save")), "save")
+        self._buttons = QWidget()
+        row(self._buttons, self.test, self.use, None, self.revert, self.save)
         self._scroll = named(QScrollArea(), "form_scroll")
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setWidgetResizable(True)
@@ -55,15 +38,21 @@ class ProfileEditor(QWidget):
         self._direct_note.hide()
         self._message = plain_label("message")
         self._message.hide()
-        box = column(self, self._scroll, self._direct_note, self._message, self.buttons)
-        box.setStretchFactor(self._scroll, 1)
-        box.setStretchFactor(self._direct_note, 1)
+        parts = column(self, self._scroll, self._direct_note, self._message, self._buttons)
+        parts.setStretchFactor(self._scroll, 1)
+        parts.setStretchFactor(self._direct_note, 1)
 
     def show_actions(self, actions: EntryActions, *, is_connected: bool) -> None:
-        """Show the form or the note, and the buttons."""
+        """Show the form or the note, and the buttons for the actions that apply to the entry."""
         self._scroll.setVisible(actions.edit)
         self._direct_note.setVisible(not actions.edit)
-        self.buttons.show_actions(actions, is_connected=is_connected)
+        for button in (self.test, self.revert, self.save):
+            button.setVisible(actions.edit)
+        self.use.setVisible(actions.use)
+        self.revert.setEnabled(actions.revert)
+        for button in (self.test, self.use, self.save):
+            button.setEnabled(is_connected)
+        hide_if_empty(self._buttons)
 
     def show_message(self, text: str) -> None:
         """Show a message above the buttons; an empty text hides the message."""

@@ -15,13 +15,9 @@ NEW_PROFILE = ""
 
 @dataclass(frozen=True, slots=True)
 class PendingSave:
-    """A profile sent to the service, to be saved.
+    """A profile sent to the service, with its draft at the time of the request.
 
-    Attributes:
-        key: The key of the profile.
-        draft: The draft at the time of the request; the current draft may differ.
-        profile: The profile as sent to the service.
-        is_done: True if the service has confirmed the request.
+    `is_done` is True if the service has confirmed the request.
     """
 
     key: str
@@ -35,7 +31,7 @@ class EntryActions:
     """The actions that apply to an entry of the list.
 
     Attributes:
-        edit: True if the entry is a profile, False for *Connect directly*.
+        edit: False for *Connect directly*.
         use: True if the entry can be activated.
         revert: True if there are unsaved changes that can be discarded.
         forget: True if the profile may have a saved password.

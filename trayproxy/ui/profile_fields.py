@@ -119,10 +119,6 @@ class AddressRow(QWidget):
 class SignInRows(QObject):
     """The rows with the sign-in, the method, the user name and the password.
 
-    Attributes:
-        user: The line edit for the user name.
-        method_error: The label for the error of the method.
-
     Signals:
         chosen: The user has chosen a sign-in or a method.
         forget_requested: Remove the saved password.
@@ -138,7 +134,11 @@ class SignInRows(QObject):
             SignIn.PASSWORD: named(
                 QRadioButton(translate("Profiles", "User name and &password")), "with_password"
             ),
-            SignIn.SSO: named(QRadioButton(texts.own_sign_in_text()), "with_own_sign_in"),
+            SignIn.SSO: named(
+                # A Kerberos ticket or the log-on to Windows.
+                QRadioButton(translate("Profiles", "My Windows/&Kerberos sign-in (no password)")),
+                "with_own_sign_in",
+            ),
             SignIn.NONE: named(QRadioButton(translate("Profiles", "N&one")), "without_sign_in"),
         }
         group = QButtonGroup(self)
@@ -230,13 +230,7 @@ class SignInRows(QObject):
 
 
 class AdvancedRows(QWidget):
-    """The rows that few profiles need, shown by a button.
-
-    Attributes:
-        button: The button, which is not in a layout yet.
-        rows: The layout of the rows.
-        fallbacks: The line edit for the fallbacks.
-        ca_file: The line edit for the certificate.
+    """The rows that few profiles need, shown by `button`, which is not in a layout yet.
 
     Signals:
         chosen: The user has chosen a certificate or an encoding.
@@ -336,7 +330,7 @@ def _encoding_box() -> QComboBox:
             "if a right password with letters such as ä or é is not accepted.",
         )
     )
-    for encoding in Encoding:
-        box.addItem(texts.encoding_name(encoding), encoding)
+    for name, encoding in (("UTF-8", Encoding.UTF_8), ("Latin-1", Encoding.LATIN_1)):
+        box.addItem(name, encoding)
     box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
     return box

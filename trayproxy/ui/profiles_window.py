@@ -15,7 +15,6 @@ from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
-from trayproxy.ui.accessibility import announce
 from trayproxy.ui.check_panel import ProfileChecks
 from trayproxy.ui.profile_editor import ProfileEditor
 from trayproxy.ui.profile_edits import NEW_PROFILE, ProfileEdits
@@ -23,7 +22,7 @@ from trayproxy.ui.profile_list import ProfileListPane
 from trayproxy.ui.status_rows import LocalAddressRow, NoticeRows, StateRow
 from trayproxy.ui.text_sanitizer import breakable
 from trayproxy.ui.user_actions import UserActions
-from trayproxy.ui.widgets import add_parts, bring_to_front, named, row
+from trayproxy.ui.widgets import add_parts, announce, bring_to_front, named, row
 from trayproxy.ui.window_questions import WindowQuestions
 
 translate = QCoreApplication.translate
@@ -76,10 +75,10 @@ class ProfilesWindow(QWidget):
         self._list.delete.clicked.connect(self._on_delete)
         self._editor.form.edited.connect(self._on_edited)
         self._editor.form.forget_requested.connect(self._on_forget)
-        self._editor.buttons.test.clicked.connect(self._on_test)
-        self._editor.buttons.use.clicked.connect(self._on_use)
-        self._editor.buttons.revert.clicked.connect(self._on_revert)
-        self._editor.buttons.save.clicked.connect(self._on_save)
+        self._editor.test.clicked.connect(self._on_test)
+        self._editor.use.clicked.connect(self._on_use)
+        self._editor.revert.clicked.connect(self._on_revert)
+        self._editor.save.clicked.connect(self._on_save)
 
     # --- Display ---------------------------------------------------------------------------------
 

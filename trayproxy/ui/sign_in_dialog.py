@@ -15,11 +15,10 @@ from trayproxy.desktop.window import exclude_from_capture
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import Prompt, PromptReason, Snooze
 from trayproxy.ui import texts
-from trayproxy.ui.accessibility import announce
 from trayproxy.ui.login_fields import LoginFields, SignInButtons
 from trayproxy.ui.prompt_rows import ErrorRows, FactRows, TransportRows
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.widgets import add_parts, bring_to_front, plain_label
+from trayproxy.ui.widgets import add_parts, announce, bring_to_front, plain_label
 
 translate = QCoreApplication.translate
 
@@ -249,20 +248,14 @@ class SignInDialog(QDialog):
         self._heading.setText(breakable(texts.prompt_heading(prompt)))
         self._facts.show_prompt(prompt)
         self._transport.show_prompt(prompt)
-        self._show_error("" if prompt.checking else self._error_text_for_prompt())
+        lines = (texts.rejection_line(prompt), texts.encoding_line(prompt, self._fields.typed))
+        self._show_error("" if prompt.checking else " ".join(filter(None, lines)))
         self._errors.show_lock_out(texts.lock_out_line(prompt))
         self._fields.show_keyring(prompt.keyring)
         self._update_fields()
         self._update_button()
         self._update_accessible_description()
         self._resize_to_fit()
-
-    def _error_text_for_prompt(self) -> str:
-        lines = (
-            texts.rejection_line(self.prompt),
-            texts.encoding_line(self.prompt, self._fields.typed),
-        )
-        return " ".join(filter(None, lines))
 
     def _show_error(self, text: str) -> None:
         is_new = bool(text) and text != self._errors.error

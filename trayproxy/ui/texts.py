@@ -26,7 +26,7 @@ from trayproxy.domain.signin import (
     PromptReason,
     Transport,
 )
-from trayproxy.profiles.profile import Encoding, Method, Profile, ProxyScheme, Upstream
+from trayproxy.profiles.profile import Method, Profile, ProxyScheme, Upstream
 from trayproxy.ui.plurals import Plurals
 from trayproxy.ui.text_sanitizer import (
     MENU_WIDTH,
@@ -420,19 +420,9 @@ def waiting_text(prompt: Prompt) -> str:
 # --- Sign-in methods -----------------------------------------------------------------------------
 
 
-def own_sign_in_text() -> str:
-    """Return the name of signing in with a Kerberos ticket or the log-on to Windows."""
-    return translate("Profiles", "My Windows/&Kerberos sign-in (no password)")
-
-
 def method_name(method: Method) -> str:
     """Return the name of an authentication scheme; only *Automatic* is translated."""
     return METHOD_NAMES.get(method) or translate("Profiles", "Automatic")
-
-
-def encoding_name(encoding: Encoding) -> str:
-    """Return the name of a text encoding, which is not translated."""
-    return "Latin-1" if encoding is Encoding.LATIN_1 else "UTF-8"
 
 
 # --- Problems ------------------------------------------------------------------------------------

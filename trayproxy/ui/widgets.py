@@ -1,10 +1,10 @@
-"""Functions to create widgets with object names for tests and assistive technology."""
+"""Functions for widgets; object names are for tests and assistive technology."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from PySide6.QtCore import QObject, Qt, SignalInstance
-from PySide6.QtGui import QPixmap
+from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QPixmap
 from PySide6.QtWidgets import (
     QBoxLayout,
     QHBoxLayout,
@@ -83,6 +83,17 @@ def hide_if_empty(part: QWidget) -> None:
     """Hide a widget if all its children are hidden; in a layout it would have space around it."""
     children = part.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
     part.setVisible(not all(child.isHidden() for child in children))
+
+
+def announce(widget: QWidget, text: str, *, assertive: bool = False) -> None:
+    """Announce a sentence about a widget to assistive technology such as a screen reader.
+
+    An assertive announcement, for an error, interrupts the current speech output.
+    """
+    event = QAccessibleAnnouncementEvent(widget, text)
+    politeness = QAccessible.AnnouncementPoliteness
+    event.setPoliteness(politeness.Assertive if assertive else politeness.Polite)
+    QAccessible.updateAccessibility(event)
 
 
 def bring_to_front(window: QWidget) -> None:
