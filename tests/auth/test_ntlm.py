@@ -142,11 +142,9 @@ def test_without_a_type_2_message_nothing_of_the_login_is_sent_r_124(
     assert verdict_kind(step) is VerdictKind.UNUSABLE
 
 
-def changed(at: int, value: int, size: int = 2) -> bytes:
-    """Return the valid message with one number changed."""
-    message = bytearray(b64decode(TYPE_2))
-    message[at : at + size] = value.to_bytes(size, "little")
-    return bytes(message)
+def changed(at: int, value: int, size: int = 2, message: bytes = b64decode(TYPE_2)) -> bytes:
+    """Return the message, by default a valid message, with a number changed."""
+    return message[:at] + value.to_bytes(size, "little") + message[at + size :]
 
 
 @pytest.mark.parametrize(
@@ -171,9 +169,16 @@ def test_a_malformed_challenge_does_not_reach_the_library_r_124(message: bytes) 
     assert refused.value.verdict.kind is VerdictKind.UNUSABLE
 
 
-def test_a_challenge_without_target_information_is_valid() -> None:
-    """Squid's ntlm_fake_auth and Windows NT 4 send such challenges."""
-    message = changed(40, 0)[:64]
+@pytest.mark.parametrize(
+    "message",
+    [
+        # Squid's ntlm_fake_auth and Windows NT 4 send such challenges.
+        pytest.param(changed(40, 0)[:64], id="no target information"),
+        pytest.param(changed(16, 0, 4, changed(12, 0)), id="empty name with an offset of 0"),
+        pytest.param(changed(16, 48, 4), id="name directly after the fixed part"),
+    ],
+)
+def test_a_challenge_with_unusual_parts_is_valid(message: bytes) -> None:
     assert read_type2("ntlm", challenge(message)) == message
 
 

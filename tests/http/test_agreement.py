@@ -10,6 +10,7 @@ from collections.abc import Callable
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.http.feeding import feed
 from tests.http.readers import (
     Reading,
     RefusedError,
@@ -20,6 +21,7 @@ from tests.http.readers import (
 )
 from tests.support.examples import examples
 from trayproxy.http.body import (
+    Body,
     ChunkedBody,
     request_body_reader,
     response_body_reader,
@@ -30,7 +32,7 @@ from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import Fields
 from trayproxy.http.heads import find_head, find_response_head
 from trayproxy.http.request import parse_request, write_request
-from trayproxy.http.response import parse_response, write_response
+from trayproxy.http.response import Response, parse_response, write_response
 
 VIA = b"tray-5f0c"
 STRICTER_RULES = {
@@ -59,41 +61,40 @@ def read_request(octets: bytes) -> Reading:
         raise RefusedError("incomplete")
     request = parse_request(octets[:end])
     body = request_body_reader(request.framing)
-    pieces, _ = body.feed(octets[end:])
+    content, _ = feed(body, octets[end:])
     body.eof()
     fields = tuple((name.lower(), value) for name, value in request.fields)
-    return Reading((request.method, request.target.raw), fields, b"".join(pieces))
+    return Reading((request.method, request.target.raw), fields, content)
 
 
 def read_response(octets: bytes) -> Reading:
     """Parse a response to a GET with TrayProxy; the connection ends after it."""
+    response, body, content = parsed_response(octets)
+    body.eof()
+    fields = tuple((name.lower(), value) for name, value in response.fields)
+    return Reading((b"%d" % response.status, response.reason), fields, content)
+
+
+def parsed_response(octets: bytes) -> tuple[Response, Body, bytes]:
+    """Return a response to a GET, the reader of its content and the content."""
     end = find_response_head(octets)
     if end is None:
         raise RefusedError("incomplete")
     response = parse_response(octets[:end], b"GET")
     body = response_body_reader(response.framing)
-    pieces, _ = body.feed(octets[end:])
-    body.eof()
-    fields = tuple((name.lower(), value) for name, value in response.fields)
-    start = (b"%d" % response.status, response.reason)
-    return Reading(start, fields, b"".join(pieces))
+    content, _ = feed(body, octets[end:])
+    return response, body, content
 
 
 def is_connection_reused(octets: bytes) -> bool:
     """Return whether the connection would be reused after this response to a GET."""
-    end = find_response_head(octets)
-    response = parse_response(octets[:end], b"GET")
-    body = response_body_reader(response.framing)
-    body.feed(octets[end:])
+    response, body, _ = parsed_response(octets)
     return response.keep_alive and body.is_unambiguous
 
 
 def rewritten(octets: bytes) -> bytes:
     """Return the octets sent to the client for this response to a GET."""
-    end = find_response_head(octets)
-    response = parse_response(octets[:end], b"GET")
-    body = response_body_reader(response.framing)
-    content = b"".join(body.feed(octets[end:])[0])
+    response, body, content = parsed_response(octets)
     if isinstance(body, ChunkedBody):
         content = write_chunk(content) + write_last_chunk(Fields())
     return write_response(response, via=VIA, client_minor=1, close=False) + content
@@ -126,56 +127,24 @@ METHODS = st.sampled_from([b"GET", b"POST"] * 5 + [b"OPTIONS", b"TRACE", b"G(T",
 TARGETS = st.sampled_from(
     [
         *[b"http://a/", b"http://a/b?c"] * 6,
-        b"http://A:8080",
-        b"http://[::1]/",
-        b"http://u@a/",
-        b"https://a/",
-        b"http://a/#b",
-        b"http://a:b/",
-        b"http://a/\x00",
-        b"http://a/ b",
-        b"http://a/caf\xc3\xa9?\xff",
-        b"http://caf\xe9/",
-        b"ftp://u@a/",
-        b"urn:a:b",
-        b"/b",
-        b"*",
-        b"",
+        *b"http://A:8080 http://[::1]/ http://u@a/ https://a/ http://a/#b http://a:b/".split(),
+        *(b"http://a/\x00", b"http://a/ b", b"http://a/caf\xc3\xa9?\xff", b"http://caf\xe9/"),
+        *(b"ftp://u@a/", b"urn:a:b", b"/b", b"*", b""),
     ]
 )
 VERSIONS = st.sampled_from(
     [b"HTTP/1.1"] * 12 + [b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.", b"HTTP/1.1 "]
 )
 LINES = st.sampled_from(
-    [
-        b"Host: a",
-        b"Content-Length: 5",
-        b"Content-Length: 05",
-        b"Content-Length: 6",
-        b"Content-Length: +5",
-        b"Content-Length: 5, 5",
-        b"Content-Length: 5 5",
-        b"Content-Length: ",
-        b"Content-Length: 18446744073709551616",
-        b"Transfer-Encoding: chunked",
-        b"Transfer-Encoding: identity",
-        b"Transfer-Encoding: gzip, chunked",
-        b"Transfer-Encoding: chunked, chunked",
-        b"Transfer-Encoding: chunked\x0b",
-        b"Transfer-Encoding : chunked",
-        b"Expect: 100-continue",
-        b"X: caf\xe9",
-        b"X:",
-        b"X\t: y",
-        b"X y: z",
-        b" folded",
-        b"nocolon",
-        b": y",
-        b"X: a\rb",
-        b"X: a\nb",
-        b"X: a\x00b",
-        b"X(: y",
-    ]
+    (
+        b"Host: a|Content-Length: 5|Content-Length: 05|Content-Length: 6|Content-Length: +5|"
+        b"Content-Length: 5, 5|Content-Length: 5 5|Content-Length: |"
+        b"Content-Length: 18446744073709551616|"
+        b"Transfer-Encoding: chunked|Transfer-Encoding: identity|Transfer-Encoding: gzip, chunked|"
+        b"Transfer-Encoding: chunked, chunked|Transfer-Encoding: chunked\x0b|"
+        b"Transfer-Encoding : chunked|Expect: 100-continue|"
+        b"X: caf\xe9|X:|X\t: y|X y: z| folded|nocolon|: y|X: a\rb|X: a\nb|X: a\x00b|X(: y"
+    ).split(b"|")
 )
 ENDS = st.sampled_from([b"\r\n"] * 60 + [b"\n", b"\r", b"\r\r\n", b""])
 BODIES = st.sampled_from(

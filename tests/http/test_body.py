@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.http.feeding import feed, single_octets
 from tests.http.readers import h11_request, llhttp_request
 from tests.http.refusals import refusal_status
 from tests.support.examples import examples
@@ -24,34 +25,17 @@ from trayproxy.http.limits import MessageLimits
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def feed(body: Body, *parts: bytes | memoryview) -> tuple[bytes, bytes]:
-    """Feed parts; return the content and the surplus."""
-    content, surplus = b"", b""
-    for part in parts:
-        pieces, taken = body.feed(part)
-        content += b"".join(pieces)
-        surplus += bytes(part[taken:])
-    return content, surplus
-
-
 def chunked(*parts: bytes, limits: MessageLimits | None = None) -> tuple[Body, bytes, bytes]:
     body = request_body_reader(Chunked(), limits or MessageLimits())
     return body, *feed(body, *parts)
 
 
-def octets(data: bytes) -> list[bytes]:
-    return [data[i : i + 1] for i in range(len(data))]
-
-
-def test_no_content_is_complete_at_once() -> None:
-    body = request_body_reader(NoBody())
+@pytest.mark.parametrize("framing", [NoBody(), Length(0)])
+def test_no_content_is_complete_at_once(framing: Framing) -> None:
+    body = request_body_reader(framing)
     assert body.done
     assert body.feed(b"next") == ([], 0)
     body.eof()
-
-
-def test_a_length_of_zero_is_complete_at_once() -> None:
-    assert request_body_reader(Length(0)).done
 
 
 def test_counted_content_ends_after_its_length() -> None:
@@ -115,7 +99,7 @@ def test_an_early_end_is_an_error_r_044(
     ],
 )
 def test_chunks_are_decoded_whole_and_octet_by_octet(data: bytes, content: bytes) -> None:
-    for parts in ([data + b"GET"], [*octets(data), b"GET"], [memoryview(data + b"GET")]):
+    for parts in ([data + b"GET"], [*single_octets(data), b"GET"], [memoryview(data + b"GET")]):
         body = request_body_reader(Chunked())
         assert feed(body, *parts) == (content, b"GET")
         assert body.done
@@ -157,7 +141,7 @@ def test_chunks_are_decoded_whole_and_octet_by_octet(data: bytes, content: bytes
     ],
 )
 def test_malformed_chunks_are_refused_r_046(data: bytes) -> None:
-    for parts in ([data], octets(data)):
+    for parts in ([data], single_octets(data)):
         assert refusal_status(chunked, *parts) == 400
 
 
@@ -180,7 +164,7 @@ def test_extensions_and_trailers_are_limited_r_046() -> None:
         b"0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n",
         b"0\r\nA: 1\r\nA: 1\r\nA: 1\r\nA: 1\r\n",
     ):
-        for parts in ([data], octets(data)):
+        for parts in ([data], single_octets(data)):
             with pytest.raises(MessageError):
                 chunked(*parts, limits=limits)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.http.feeding import feed, single_octets
 from tests.http.readers import h11_request, h11_response, llhttp_request, llhttp_response
 from trayproxy.http.body import (
     Body,
@@ -76,16 +77,6 @@ class RequestOutcome:
     closes: bool = False
 
 
-def feed(body: Body, octets: bytes, piecewise: bool) -> tuple[bytes, int]:
-    step = 1 if piecewise else max(len(octets), 1)
-    content, position = b"", 0
-    while position < len(octets) and not body.done:
-        pieces, taken = body.feed(octets[position : position + step])
-        content += b"".join(pieces)
-        position += taken
-    return content, position
-
-
 Finder = Callable[[bytes | bytearray, MessageLimits, int, int], int | None]
 
 
@@ -143,14 +134,14 @@ def forward_body(
 ) -> tuple[str, bytes]:
     body = request_body_reader(request.framing)
     try:
-        content, taken = feed(body, octets, piecewise)
+        content, surplus = feed(body, *(single_octets(octets) if piecewise else [octets]))
         body.eof()
     except MessageError:
         outcome.closes = True
         return "abort", b""
     outcome.bodies.append(content)
     outcome.sent.append(head + rewrite_body(body, content))
-    return "forward-normalised", octets[taken:]
+    return "forward-normalised", surplus
 
 
 def answered_locally(request: Request) -> str | None:
@@ -284,7 +275,7 @@ def forward_response(case: dict[str, Any], request: Request) -> ResponseOutcome:
 def forward_response_body(response: Response, octets: bytes, result: ResponseOutcome) -> None:
     body = response_body_reader(response.framing)
     try:
-        result.body, _ = feed(body, octets, piecewise=False)
+        result.body, _ = feed(body, octets)
         body.eof()
     except MessageError:
         result.word = "truncate"

@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 
+from tests.http.feeding import feed, single_octets
 from tests.http.readers import h11_response, llhttp_response
 from tests.http.refusals import refusal_status
 from trayproxy.http.body import (
@@ -176,14 +177,10 @@ def test_a_request_with_a_bare_lf_or_a_folded_line_is_refused(line: bytes) -> No
 def test_chunks_of_a_response_may_have_blanks_and_bare_lf(
     octets: bytes, is_unambiguous: bool
 ) -> None:
-    for parts in ([octets + b"HTTP/"], [bytes([octet]) for octet in octets + b"HTTP/"]):
-        body, content, used = response_body_reader(Chunked()), b"", 0
-        for part in parts:
-            if not body.done:
-                pieces, taken = body.feed(part)
-                content += b"".join(pieces)
-                used += taken
-        assert (content, used, body.done) == (b"ok", len(octets), True)
+    for parts in ([octets + b"HTTP/"], single_octets(octets + b"HTTP/")):
+        body = response_body_reader(Chunked())
+        content, surplus = feed(body, *parts)
+        assert (content, surplus, body.done) == (b"ok", b"HTTP/", True)
         assert body.trailers.lines == ((b"X", b"y"),)
         assert body.is_unambiguous is is_unambiguous
         again = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -210,7 +207,7 @@ def test_chunks_of_a_response_may_have_blanks_and_bare_lf(
     ],
 )
 def test_octets_refused_by_every_parser_are_a_502(octets: bytes) -> None:
-    for parts in ([octets], [bytes([octet]) for octet in octets]):
+    for parts in ([octets], single_octets(octets)):
         body = response_body_reader(Chunked())
         with pytest.raises(MessageError) as refused:
             list(map(body.feed, parts))
