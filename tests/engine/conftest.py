@@ -2,17 +2,19 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from tests.engine.fakes import LOGIN, FakeBroker, office
+from tests.engine.fakes import LOGIN, FakeBroker, desk_for, office
 from tests.engine.ntlm_upstream import NtlmBehaviour, NtlmUpstream
 from tests.engine.recorder import Recorder
 from tests.engine.running import FASTEST_LOOP, LOOPS, NewLoop, Running
-from tests.engine.schemes import ntlm_like_scheme
 from tests.engine.wire import ProxyClient
 from tests.support.scripted_upstream import Script, ScriptedUpstream
+from trayproxy.engine.forward.request_loop import RequestLoop
 from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.server import client_connection
 from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.profiles.profile import Profile
 
@@ -141,10 +143,23 @@ def start_ntlm(start: Start, stack: ExitStack) -> StartNtlm:
         desk: FakeBroker | None = None, limits: EngineLimits | None = None, **behaviour: object
     ) -> tuple[Running, NtlmUpstream]:
         upstream = stack.enter_context(NtlmUpstream(NtlmBehaviour(**behaviour)))  # type: ignore[arg-type]
-        desk = desk or FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),))
-        return start(office(upstream.port), desk, limits), upstream
+        return start(office(upstream.port), desk or desk_for(), limits), upstream
 
     return start_ntlm
+
+
+@pytest.fixture
+def request_loops(monkeypatch: pytest.MonkeyPatch) -> list[RequestLoop]:
+    """Every request loop created from now on."""
+    created: list[RequestLoop] = []
+
+    class CountedRequestLoop(RequestLoop):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            created.append(self)
+
+    monkeypatch.setattr(client_connection, "RequestLoop", CountedRequestLoop)
+    return created
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from time import monotonic
 
+from tests.engine.schemes import ntlm_like_scheme
 from tests.support.process_output import PATIENCE
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
@@ -78,11 +79,7 @@ class FakeBroker:
     """
 
     def __init__(
-        self,
-        login: Login | None = None,
-        *,
-        is_known: bool = False,
-        schemes: Sequence[Scheme] = (),
+        self, login: Login | None = None, *, is_known: bool = False, schemes: Sequence[Scheme] = ()
     ) -> None:
         self.login = login
         self.uses_own_sign_in = False
@@ -107,6 +104,11 @@ class FakeBroker:
         self.permit_count = 0
         self._is_known = is_known
         self._changed = threading.Condition()
+
+    @property
+    def verdicts(self) -> list[VerdictKind | None]:
+        """The kind of the verdict of each request sent to the desk; None without a verdict."""
+        return [one.verdict.kind if one.verdict else None for one in self.challenged_requests]
 
     def known(self, upstream_id: UpstreamId) -> Credentials | None:
         credentials = self._accepted.get(upstream_id)
@@ -284,6 +286,11 @@ class FakeBroker:
         )
         self._credentials[upstream_id] = credentials
         return credentials
+
+
+def desk_for(*schemes: Scheme, is_known: bool = False) -> FakeBroker:
+    """Return a desk with a login and these schemes, by default with a scheme like NTLM."""
+    return FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), is_known=is_known)
 
 
 @dataclass

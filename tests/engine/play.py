@@ -498,11 +498,7 @@ class Play:
     def _exchange(self, request: Request, content: bytes) -> AuthExchange:
         """Return the exchange of a request."""
         port = PlayPort(
-            request,
-            content,
-            self.connections,
-            self._detector,
-            is_repeatable=self._is_repeatable,
+            request, content, self.connections, self._detector, is_repeatable=self._is_repeatable
         )
         downstream: Any = SimpleNamespace(
             context=SimpleNamespace(broker=self.desk), clear_deadline=lambda: None, upstream=None

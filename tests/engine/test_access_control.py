@@ -185,9 +185,7 @@ def test_a_reset_connection_is_not_mistaken_for_the_next_from_its_port(
             assert access_control.is_held(second)
 
 
-def test_a_client_reset_during_its_look_up_is_not_admitted(
-    listener: socket.socket,
-) -> None:
+def test_a_client_reset_during_its_look_up_is_not_admitted(listener: socket.socket) -> None:
     with socket.socket() as client:
         client.connect(listener.getsockname())
         accepted, peer = listener.accept()

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from hashlib import md5, sha256
 from itertools import count
 from pathlib import Path
@@ -17,16 +16,10 @@ from time import monotonic
 import pytest
 
 from tests.engine.conftest import MakeUpstream, Serve, Start, StartNtlm, StartScripted
-from tests.engine.fakes import LOGIN, FakeBroker, office
+from tests.engine.fakes import LOGIN, FakeBroker, desk_for, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
-from tests.engine.schemes import (
-    REJECTED,
-    TYPE_1,
-    TYPE_3,
-    ScriptedScheme,
-    ntlm_like_scheme,
-)
+from tests.engine.schemes import REJECTED, TYPE_1, TYPE_3, ScriptedScheme, ntlm_like_scheme
 from tests.engine.wire import ProxyClient, connect, get, post
 from tests.support.octets import octets
 from tests.support.scripted_upstream import (
@@ -36,6 +29,8 @@ from tests.support.scripted_upstream import (
     ScriptedUpstream,
     answering,
     challenge,
+    closing,
+    digest_challenge,
 )
 from tests.support.tls import CertificateAuthority
 from trayproxy.auth.basic import Basic
@@ -43,8 +38,6 @@ from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, Scheme, VerdictKind
 from trayproxy.engine.limits import EngineLimits
-from trayproxy.engine.net.fd_task import IoWait, Pause
-from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.proxy_auth.handshake_threads import MAX_THREADS
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
@@ -52,19 +45,6 @@ URL = b"http://origin.test/"
 GET = get(URL)
 CONNECT = connect(b"origin.test:443")
 BASIC = challenge('Basic realm="corp"')
-
-
-def desk_for(*schemes: ScriptedScheme | Basic, is_known: bool = False) -> FakeBroker:
-    """Return a desk with these schemes, or with the NTLM-like scheme."""
-    return FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), is_known=is_known)
-
-
-def tunnel(client: ProxyClient) -> None:
-    """Open a tunnel and send octets through it."""
-    client.send(CONNECT)
-    assert client.reply(b"CONNECT").status == 200
-    client.send(b"through?")
-    assert client.take(8) == b"through?"
 
 
 class SignInServer:
@@ -199,14 +179,13 @@ class ClosingUpstream:
     "octets", [GET, CONNECT, post(URL, b"content")], ids=["get", "connect", "post"]
 )
 def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
-    start_scripted: StartScripted, octets: bytes, challenged: str, is_late: bool
+    serve: Serve, octets: bytes, challenged: str, is_late: bool
 ) -> None:
     upstream, method = ClosingUpstream(challenged, is_late=is_late), octets.partition(b" ")[0]
     desk = FakeBroker(LOGIN, schemes=(CHALLENGES[challenged](),))
-    engine, _ = start_scripted(upstream.play, desk=desk)
-    with engine.connect() as client:
-        client.send(octets)
-        reply = client.reply(method)
+    client, _ = serve(upstream.play, desk=desk)
+    client.send(octets)
+    reply = client.reply(method)
     assert reply.status == 200
     assert len(upstream.logins) == 1
     assert not desk.without_verdict
@@ -248,7 +227,7 @@ def test_a_tunnel_uses_an_idle_authenticated_connection(start_ntlm: StartNtlm) -
         assert client.ask(GET).status == 200
     engine.until_clients_left()
     with engine.connect() as client:
-        tunnel(client)
+        client.open_tunnel(CONNECT)
     assert upstream.messages[-1] == (1, "CONNECT", "none")
 
 
@@ -299,19 +278,6 @@ def test_a_handshake_continues_with_its_upstream_after_a_profile_switch(
     assert b"Proxy-Authorization" not in new.peer(1).received
 
 
-# --- messages of upstreams ---
-
-
-def digest_challenge(nonce: str, realm: str = "c") -> bytes:
-    """Return a 407 with a Digest challenge."""
-    return challenge(f'Digest realm="{realm}", nonce="{nonce}", qop="auth"')
-
-
-def closing(answer: bytes) -> bytes:
-    """Return a response after which the connection is closed."""
-    return answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
-
-
 # --- blocking steps ---
 
 
@@ -346,9 +312,7 @@ def test_a_silent_sign_in_server_is_no_rejection(
     engine, _ = start_ntlm(desk_for(server.scheme()), EngineLimits(auth_step_s=0.1))
     with engine.connect() as client:
         assert client.ask(GET).status == 503
-    verdict = engine.desk.challenged_requests[-1].verdict
-    assert verdict is not None
-    assert verdict.kind is VerdictKind.UNUSABLE
+    assert engine.desk.verdicts[-1] is VerdictKind.UNUSABLE
 
 
 def test_more_blocking_steps_than_threads_are_queued(
@@ -400,9 +364,7 @@ def digest_response(head: bytes, content: bytes) -> str:
 def test_the_content_is_read_ahead_for_auth_int(
     start_scripted: StartScripted, is_known: bool, expects: bool, chunked: bool
 ) -> None:
-    engine, _ = start_scripted(
-        require_auth_int, desk=FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    )
+    engine, _ = start_scripted(require_auth_int, desk=desk_for(Digest(os.urandom)))
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 5"
     fields = (framing, *([b"Expect: 100-continue"] if expects else []))
     pieces = (b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n") if chunked else (b"he", b"llo")
@@ -426,9 +388,7 @@ def test_an_upstream_may_close_while_content_is_read_ahead(
     start_scripted: StartScripted, recorder: Recorder
 ) -> None:
     """The idle connection for the request closes while the client still sends content."""
-    engine, upstream = start_scripted(
-        require_auth_int, desk=FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    )
+    engine, upstream = start_scripted(require_auth_int, desk=desk_for(Digest(os.urandom)))
     with engine.connect() as client:
         assert client.ask(post(URL, b"first"), b"POST").status == 200
     engine.until_clients_left()
@@ -447,8 +407,8 @@ def test_an_upstream_may_close_while_content_is_read_ahead(
 
 
 def test_missing_content_for_auth_int_is_a_408(serve: Serve) -> None:
-    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    limits = replace(EngineLimits(), body_s=0.2)
+    desk = desk_for(Digest(os.urandom))
+    limits = EngineLimits(body_s=0.2)
     client, _ = serve(require_auth_int, desk=desk, limits=limits)
     client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
     assert client.reply(b"POST").status == 408
@@ -457,19 +417,18 @@ def test_missing_content_for_auth_int_is_a_408(serve: Serve) -> None:
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
 def test_malformed_chunks_for_auth_int_close_the_client_connection(
-    start_scripted: StartScripted, is_known: bool
+    serve: Serve, is_known: bool
 ) -> None:
-    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    engine, upstream = start_scripted(require_auth_int, desk=desk)
-    with engine.connect() as client:
-        if is_known:
-            assert client.ask(post(URL, b"first"), b"POST").status == 200
-        octets = get(URL, b"Transfer-Encoding: chunked", method=b"POST")
-        client.send(octets + b"2\r\nhe\r\nnonsense\r\n" + GET)
-        reply = client.reply(b"POST")
-        assert reply.status == 400
-        assert b"a chunk size is malformed" in reply.body
-        assert client.take_all() == b""  # The following octets are content, not a request.
+    desk = desk_for(Digest(os.urandom))
+    client, upstream = serve(require_auth_int, desk=desk)
+    if is_known:
+        assert client.ask(post(URL, b"first"), b"POST").status == 200
+    octets = get(URL, b"Transfer-Encoding: chunked", method=b"POST")
+    client.send(octets + b"2\r\nhe\r\nnonsense\r\n" + GET)
+    reply = client.reply(b"POST")
+    assert reply.status == 400
+    assert b"a chunk size is malformed" in reply.body
+    assert client.take_all() == b""  # The following octets are content, not a request.
     assert not desk.without_verdict or desk.login_was_sent == [False]
     received = b"".join(peer.received for peer in upstream.peers)
     assert b"GET " not in received
@@ -478,7 +437,6 @@ def test_malformed_chunks_for_auth_int_close_the_client_connection(
 def test_the_response_timeout_does_not_limit_a_sign_in_server(
     start_scripted: StartScripted,
 ) -> None:
-    closing = challenge("Negotiate").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     legs = (Leg(b"Negotiate eA=="), Leg(b"Negotiate eQ=="), REJECTED)
     scheme = ScriptedScheme(legs, name="negotiate", binds_connection=False, blocks=True)
     steps, goes_on = [0], Event()
@@ -489,9 +447,9 @@ def test_the_response_timeout_does_not_limit_a_sign_in_server(
             goes_on.wait(20)
 
     scheme.before_step = wait_at_the_second_step
-    limits = replace(EngineLimits(), response_head_s=0.1)
+    limits = EngineLimits(response_head_s=0.1)
     engine, _ = start_scripted(
-        answering(challenge("Negotiate"), closing),
+        answering(challenge("Negotiate"), closing(challenge("Negotiate"))),
         answering(OK),
         desk=desk_for(scheme),
         limits=limits,
@@ -505,75 +463,38 @@ def test_the_response_timeout_does_not_limit_a_sign_in_server(
         assert client.reply().status == 200
 
 
-def test_a_login_refused_during_a_connect_is_not_sent(
-    start: Start, script: MakeUpstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The login was refused to another request; this request would cost a second log-on."""
-    goes_on, looked_up = Event(), list[str]()
-    real = Resolver.look_up
-
-    async def look_up(
-        self: Resolver, host: str, port: int, pause: Pause, limit_s: float
-    ) -> tuple[Address, ...]:
-        looked_up.append(host)
-        while len(looked_up) == 2 and not goes_on.is_set():
-            await pause(IoWait({}, timeout=0.01))
-        return await real(self, host, port, pause, limit_s)
-
-    monkeypatch.setattr(Resolver, "look_up", look_up)
-    closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    asks = challenge('Basic realm="r"')
-    upstream = script(answering(asks, closing), answering(asks))
-    desk = FakeBroker(LOGIN)
-    engine = start(office(upstream.port, host="localhost"), desk)
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-        engine.until_pool_is_empty()
-        engine.call(engine.engine.context.connector.forget)
-        client.send(get(b"http://other.test/"))
-        engine.until(lambda: len(looked_up) == 2, "the second connection")
-        engine.call(desk.forget_login)
-        goes_on.set()
-        desk.wait_for_challenged(2)
-        engine.call(desk.refuse_all)
-        assert client.reply().status == 503
-    assert b"Proxy-Authorization" not in upstream.peers[-1].received
-    assert [request.refused for request in desk.challenged_requests] == [None, None]
-
-
 @pytest.mark.parametrize(
-    ("chunks", "status"),
+    "chunks",
     [
-        (b"zz\r\nhello\r\n0\r\n\r\n", 400),
-        (b"5\r\nhelloX\r\n0\r\n\r\n", 400),
-        (b"-5\r\nhello\r\n0\r\n\r\n", 400),
-        (b"5\r\nhello\r\n0\r\nno trailer\r\n\r\n", 400),
-        (b"ffffffffffffffffff\r\n", 400),
+        b"zz\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhelloX\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nno trailer\r\n\r\n",
+        b"ffffffffffffffffff\r\n",
     ],
 )
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
 def test_malformed_content_for_auth_int_is_a_400_and_is_not_sent(
-    start_scripted: StartScripted, chunks: bytes, status: int, is_known: bool
+    serve: Serve, chunks: bytes, is_known: bool
 ) -> None:
-    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    engine, upstream = start_scripted(require_auth_int, desk=desk)
-    with engine.connect() as client:
-        if is_known:
-            client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"first")
-            assert client.reply(b"POST").status == 200
-        turns = len(desk.challenged_requests)
-        client.send(get(URL, b"Transfer-Encoding: chunked", method=b"POST"))
-        if not is_known:
-            desk.wait_for_challenged(turns + 1)
-        client.send(chunks)
-        assert client.reply(b"POST").status == status
-        assert not client.more()
+    desk = desk_for(Digest(os.urandom))
+    client, upstream = serve(require_auth_int, desk=desk)
+    if is_known:
+        client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"first")
+        assert client.reply(b"POST").status == 200
+    turns = len(desk.challenged_requests)
+    client.send(get(URL, b"Transfer-Encoding: chunked", method=b"POST"))
+    if not is_known:
+        desk.wait_for_challenged(turns + 1)
+    client.send(chunks)
+    assert client.reply(b"POST").status == 400
+    assert not client.more()
     assert b"hello" not in b"".join(peer.received for peer in upstream.peers)
     assert not any(desk.login_was_sent)
 
 
 def test_a_client_may_disconnect_during_content_for_auth_int(start_scripted: StartScripted) -> None:
-    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
+    desk = desk_for(Digest(os.urandom))
     engine, _ = start_scripted(require_auth_int, desk=desk)
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
@@ -785,13 +706,10 @@ def upload(client: ProxyClient, method: bytes) -> tuple[int, tuple[int, ...]]:
     return reply.status, reply.interim
 
 
-def test_a_put_is_resent_with_an_expectation_after_a_reset(start_scripted: StartScripted) -> None:
+def test_a_put_is_resent_with_an_expectation_after_a_reset(serve: Serve) -> None:
     """PUT is idempotent (RFC 9110, section 9.2.2), so it may be sent again."""
-    engine, _ = start_scripted(
-        reset_upload, challenge_upload, accept_upload, desk=FakeBroker(LOGIN)
-    )
-    with engine.connect() as client:
-        assert upload(client, b"PUT") == (200, ())
+    client, _ = serve(reset_upload, challenge_upload, accept_upload, desk=FakeBroker(LOGIN))
+    assert upload(client, b"PUT") == (200, ())
 
 
 @pytest.mark.parametrize("method", [b"POST", b"PATCH"])
@@ -897,22 +815,21 @@ def test_a_client_disconnected_before_the_refusal_is_soon_dropped(
     engine.until_withdrawn()
 
 
-def test_content_in_single_octets_times_out(start_scripted: StartScripted) -> None:
+def test_content_in_single_octets_times_out(serve: Serve) -> None:
     def read(peer: ScriptedConnection) -> None:
         peer.read_all()
 
-    engine, _ = start_scripted(read, limits=EngineLimits(body_s=1.0))
-    with engine.connect() as client:
-        client.send(get(URL, b"Content-Length: 1000", method=b"POST"))
-        begun = monotonic()
-        client.socket.settimeout(0.1)
-        while True:
-            client.try_to_send(b"x")
-            try:
-                if not client.more() or b"408" in client.octets:
-                    break
-            except TimeoutError:
-                assert monotonic() - begun < 8
+    client, _ = serve(read, limits=EngineLimits(body_s=1.0))
+    client.send(get(URL, b"Content-Length: 1000", method=b"POST"))
+    begun = monotonic()
+    client.socket.settimeout(0.1)
+    while True:
+        client.try_to_send(b"x")
+        try:
+            if not client.more() or b"408" in client.octets:
+                break
+        except TimeoutError:
+            assert monotonic() - begun < 8
     assert client.octets.startswith(b"HTTP/1.1 408 ")
 
 
@@ -990,22 +907,25 @@ def test_a_permit_for_a_disconnected_client_is_returned_to_the_desk(
     assert len(upstream.logins) == 1
 
 
+def reset_after_login(engine: Running, received: Event) -> None:
+    """Send a request, and reset its client connection after the upstream has received the login."""
+    with engine.connect() as client:
+        client.send(GET)
+        assert received.wait(10)
+        client.reset()
+
+
 def test_the_verdict_is_read_after_the_client_disconnected(
     start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     """Otherwise the login would be sent again to obtain a verdict (T14)."""
     upstream = SlowUpstream(stack)
     engine, _ = start_scripted(upstream.play, desk=FakeBroker(LOGIN))
-    with engine.connect() as client:
-        client.send(GET)
-        assert upstream.login_received.wait(10)
-        client.reset()
+    reset_after_login(engine, upstream.login_received)
     upstream.may_respond.set()
     engine.desk.wait_for_challenged(2)
-    (_, request) = engine.desk.challenged_requests
-    assert request.refused is not None
-    assert request.verdict is not None
-    assert request.verdict.kind is VerdictKind.REJECTED
+    assert engine.desk.challenged_requests[1].refused is not None
+    assert engine.desk.verdicts == [None, VerdictKind.REJECTED]
     assert engine.desk.without_verdict == []
     assert len(upstream.logins) == 1
 
@@ -1023,16 +943,11 @@ def test_the_verdict_of_a_handshake_is_read_after_the_client_disconnected(
 
     engine, upstream = start_ntlm(rejects_all=True, before_response=hold)
     try:
-        with engine.connect() as client:
-            client.send(GET)
-            assert received.wait(10)
-            client.reset()
+        reset_after_login(engine, received)
     finally:
         may_respond.set()
     engine.desk.wait_for_challenged(2)
-    (_, request) = engine.desk.challenged_requests
-    assert request.verdict is not None
-    assert request.verdict.kind is VerdictKind.REJECTED
+    assert engine.desk.verdicts == [None, VerdictKind.REJECTED]
     assert engine.desk.without_verdict == []
     assert [message for _, _, message in upstream.messages].count("type 3") == 1
 
@@ -1077,15 +992,10 @@ def test_a_late_digest_refusal_has_the_same_verdict(
 ) -> None:
     upstream = ClosingDigestUpstream(stack, refusal)
     engine, _ = start_scripted(upstream.play, desk=FakeBroker(LOGIN))
-    with engine.connect() as client:
-        client.send(GET)
-        assert upstream.login_received.wait(10)
-        client.reset()
+    reset_after_login(engine, upstream.login_received)
     upstream.may_respond.set()
     engine.desk.wait_for_challenged(2)
-    verdict = engine.desk.challenged_requests[-1].verdict
-    assert verdict is not None
-    assert verdict.kind is kind
+    assert engine.desk.verdicts[-1] is kind
 
 
 def test_a_stale_nonce_is_no_late_rejection(
@@ -1094,10 +1004,7 @@ def test_a_stale_nonce_is_no_late_rejection(
     stale = challenge('Digest realm="c", nonce="other", qop="auth", stale=true')
     upstream = ClosingDigestUpstream(stack, stale)
     engine, _ = start_scripted(upstream.play, desk=FakeBroker(LOGIN))
-    with engine.connect() as client:
-        client.send(GET)
-        assert upstream.login_received.wait(10)
-        client.reset()
+    reset_after_login(engine, upstream.login_received)
     upstream.may_respond.set()
     engine.until(lambda: bool(engine.desk.without_verdict), "the verdict")
     assert len(engine.desk.challenged_requests) == 1
@@ -1166,10 +1073,7 @@ def test_a_missing_verdict_is_reported_soon_after_the_client_disconnected(
     engine, _ = start_scripted(upstream.play, desk=desk, limits=limits)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-    with engine.connect() as client:
-        client.send(GET)
-        assert upstream.login_received.wait(10)
-        client.reset()
+    reset_after_login(engine, upstream.login_received)
     engine.until(lambda: bool(desk.without_verdict), "that no verdict has come")
     assert desk.login_was_sent == [True]
     assert desk.silent_counts[:1] == [1]

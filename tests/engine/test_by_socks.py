@@ -1,13 +1,11 @@
 """Requests through SOCKS5 upstreams, and signing in there."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from threading import Event
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Start
 from tests.engine.fakes import LOGIN, FakeBroker
 from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS
@@ -132,7 +130,7 @@ def test_a_rejected_login_is_reported_to_the_desk(
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
 def test_a_login_without_a_reply_counts_as_sent(
-    start: Start, script: Callable[..., ScriptedUpstream], url: bytes, is_tunnel: bool
+    start: Start, script: MakeUpstream, url: bytes, is_tunnel: bool
 ) -> None:
     def leave(peer: ScriptedConnection) -> None:
         peer.read(4)
@@ -149,12 +147,7 @@ def test_a_login_without_a_reply_counts_as_sent(
 @pytest.mark.parametrize("is_tunnel", [False, True])
 @pytest.mark.parametrize("status", [b"\x01\x00", b"\x01\x01"], ids=["right", "wrong"])
 def test_the_verdict_is_read_after_the_only_client_has_left(
-    start: Start,
-    script: Callable[..., ScriptedUpstream],
-    stack: ExitStack,
-    url: bytes,
-    status: bytes,
-    is_tunnel: bool,
+    start: Start, script: MakeUpstream, stack: ExitStack, url: bytes, status: bytes, is_tunnel: bool
 ) -> None:
     """A wrong login has cost a failed log-on: it must not be sent again to learn the verdict."""
     came, may_answer = Event(), Event()
@@ -189,11 +182,7 @@ def test_the_verdict_is_read_after_the_only_client_has_left(
 
 @pytest.mark.parametrize("is_tunnel", [False, True])
 def test_a_changed_password_costs_one_failed_log_on(
-    start: Start,
-    script: Callable[..., ScriptedUpstream],
-    stack: ExitStack,
-    url: bytes,
-    is_tunnel: bool,
+    start: Start, script: MakeUpstream, stack: ExitStack, url: bytes, is_tunnel: bool
 ) -> None:
     """T14: independent of the number of programs sending requests at once."""
     came, may_answer = Event(), Event()
@@ -277,7 +266,7 @@ def test_a_profile_without_sign_in_offers_no_login_and_gives_an_error_page(
 
 
 def test_a_server_that_accepts_no_offered_method_gives_an_error_page(
-    start: Start, script: Callable[..., ScriptedUpstream], url: bytes
+    start: Start, script: MakeUpstream, url: bytes
 ) -> None:
     def play(peer: ScriptedConnection) -> None:
         peer.read(4)
@@ -325,7 +314,7 @@ def test_the_page_names_the_servers_reason(
     ],
 )
 def test_a_server_that_does_not_speak_socks5_gives_an_error_page(
-    start: Start, script: Callable[..., ScriptedUpstream], url: bytes, answer: bytes, code: bytes
+    start: Start, script: MakeUpstream, url: bytes, answer: bytes, code: bytes
 ) -> None:
     def play(peer: ScriptedConnection) -> None:
         peer.read(4)
@@ -341,17 +330,15 @@ def test_a_server_that_does_not_speak_socks5_gives_an_error_page(
     assert engine.observer.failures
 
 
-def test_a_silent_server_times_out(
-    start: Start, script: Callable[..., ScriptedUpstream], url: bytes
-) -> None:
-    limits = replace(EngineLimits(), handshake_s=0.2)
+def test_a_silent_server_times_out(start: Start, script: MakeUpstream, url: bytes) -> None:
+    limits = EngineLimits(handshake_s=0.2)
     with start(socks_profile(script(silent).port), limits=limits).connect() as client:
         reply = client.ask(get(url))
     assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)
 
 
 def test_a_client_that_leaves_during_the_dialogue_leaks_nothing(
-    start: Start, script: Callable[..., ScriptedUpstream], url: bytes
+    start: Start, script: MakeUpstream, url: bytes
 ) -> None:
     upstream = script(silent)
     engine = start(socks_profile(upstream.port))

@@ -8,17 +8,12 @@ from threading import Event
 
 import pytest
 
-from tests.engine.conftest import MakeUpstream, Start, StartScripted
+from tests.engine.conftest import MakeUpstream, Serve, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import ANSWER, Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import ProxyClient, connect, get, post
-from tests.support.scripted_upstream import (
-    OK,
-    ScriptedConnection,
-    answering,
-    resetting,
-)
+from tests.support.scripted_upstream import OK, ScriptedConnection, answering, resetting
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.server.client_connection import ClientConnection
@@ -148,7 +143,7 @@ def test_unsolicited_octets_are_no_response_r_049(start_scripted: StartScripted)
 @pytest.mark.parametrize("answers", [1, 2, 3])
 @pytest.mark.parametrize("end", ["closed", "reset"])
 def test_a_get_on_a_connection_that_just_ended_is_sent_again(
-    start_scripted: StartScripted, answers: int, end: str
+    serve: Serve, answers: int, end: str
 ) -> None:
     def leave(peer: ScriptedConnection) -> None:
         for _ in range(answers):
@@ -158,38 +153,33 @@ def test_a_get_on_a_connection_that_just_ended_is_sent_again(
         if end == "reset":
             peer.reset()
 
-    engine, upstream = start_scripted(leave, answering(OK))
-    with engine.connect() as client:
-        for _ in range(answers + 1):
-            assert client.ask(GET).status == 200
+    client, upstream = serve(leave, answering(OK))
+    for _ in range(answers + 1):
+        assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2
 
 
-def test_a_retry_that_fails_is_not_retried_r_073(start_scripted: StartScripted) -> None:
+def test_a_retry_that_fails_is_not_retried_r_073(serve: Serve) -> None:
     def leave(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(OK)
         peer.read_head()
 
-    engine, upstream = start_scripted(leave, resetting)
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-        assert client.ask(GET).status == 502
+    client, upstream = serve(leave, resetting)
+    assert client.ask(GET).status == 200
+    assert client.ask(GET).status == 502
     assert len(upstream.peers) == 2
 
 
-def test_a_post_on_a_connection_that_just_ended_is_not_sent_again_r_073(
-    start_scripted: StartScripted,
-) -> None:
+def test_a_post_on_a_connection_that_just_ended_is_not_sent_again_r_073(serve: Serve) -> None:
     def leave(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(OK)
         peer.read_head()
 
-    engine, upstream = start_scripted(leave, answering(OK))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-        assert client.ask(post(URL, b"once")).status == 502
+    client, upstream = serve(leave, answering(OK))
+    assert client.ask(GET).status == 200
+    assert client.ask(post(URL, b"once")).status == 502
     assert len(upstream.peers) == 1
 
 
@@ -219,18 +209,17 @@ def test_quitting_answers_the_running_request_and_not_the_pipelined_one(
 
 
 @pytest.mark.parametrize("requests", [1, 2, 3])
-def test_a_silent_upstream_is_a_504(start_scripted: StartScripted, requests: int) -> None:
+def test_a_silent_upstream_is_a_504(serve: Serve, requests: int) -> None:
     def go_quiet(peer: ScriptedConnection) -> None:
         for _ in range(requests - 1):
             peer.read_head()
             peer.send(OK)
         peer.hang()
 
-    engine, _ = start_scripted(go_quiet, limits=EngineLimits(response_head_s=0.2))
-    with engine.connect() as client:
-        for _ in range(requests - 1):
-            assert client.ask(GET).status == 200
-        assert client.ask(GET).status == 504
+    client, _ = serve(go_quiet, limits=EngineLimits(response_head_s=0.2))
+    for _ in range(requests - 1):
+        assert client.ask(GET).status == 200
+    assert client.ask(GET).status == 504
 
 
 def test_an_unsolicited_response_closes_an_idle_connection_r_049(
@@ -256,11 +245,10 @@ def test_an_unsolicited_response_closes_an_idle_connection_r_049(
         assert client.ask(GET).body == b"ok\n"
 
 
-def test_surplus_octets_close_their_connection_r_049(start_scripted: StartScripted) -> None:
-    engine, upstream = start_scripted(answering(OK + OK.replace(b"ok\n", b"no\n")), answering(OK))
-    with engine.connect() as client:
-        assert client.ask(GET).body == b"ok\n"
-        assert client.ask(GET).body == b"ok\n"
+def test_surplus_octets_close_their_connection_r_049(serve: Serve) -> None:
+    client, upstream = serve(answering(OK + OK.replace(b"ok\n", b"no\n")), answering(OK))
+    assert client.ask(GET).body == b"ok\n"
+    assert client.ask(GET).body == b"ok\n"
     assert len(upstream.peers) == 2
 
 
@@ -380,6 +368,20 @@ def test_a_connect_on_a_direct_route_opens_a_tunnel(start: Start, script: MakeUp
         client.send(b"hello")
         assert client.take(5) == b"hello"
     assert origin.peer(1).received == b"hello"
+
+
+def test_a_connect_on_a_direct_route_opens_a_new_connection(
+    start: Start, script: MakeUpstream
+) -> None:
+    origin = script(answering(OK), lambda peer: peer.send(peer.read(5)))
+    engine = start(office(1))
+    engine.routes.direct.add("127.0.0.1")
+    authority = b"127.0.0.1:%d" % origin.port
+    with engine.connect() as client:
+        assert client.ask(get(b"http://%b/" % authority)).body == b"ok\n"
+        assert client.ask(connect(authority), b"CONNECT").status == 200
+        client.send(b"hello")
+        assert client.take(5) == b"hello"
 
 
 def test_octets_sent_with_a_connect_on_a_direct_route_reach_the_host(

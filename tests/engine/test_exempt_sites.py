@@ -3,21 +3,14 @@
 import re
 from contextlib import ExitStack
 from threading import Event
-from typing import Any
 
 import pytest
 
-from tests.engine.conftest import MakeUpstream, Start, StartScripted
-from tests.engine.fakes import LOGIN, FakeBroker, office
+from tests.engine.conftest import MakeUpstream, Serve, Start, StartScripted
+from tests.engine.fakes import LOGIN, FakeBroker, desk_for, office
 from tests.engine.running import Running
-from tests.engine.schemes import ntlm_like_scheme
 from tests.engine.wire import ProxyClient, chunked, connect, get, post
-from tests.support.scripted_upstream import (
-    ESTABLISHED,
-    OK,
-    ScriptedConnection,
-    challenge,
-)
+from tests.support.scripted_upstream import ESTABLISHED, OK, ScriptedConnection, challenge
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Scheme
@@ -97,7 +90,7 @@ class PartlyExemptUpstream:
     request for free.test with a login.
 
     Attributes:
-        heads: The heads of all requests.
+        logins: For each request, True if it had a login.
         asks_everywhere: Set to require and accept a login for free.test as well.
         connections: The number of connections.
     """
@@ -105,7 +98,7 @@ class PartlyExemptUpstream:
     def __init__(self, challenge: str = 'Basic realm="r"') -> None:
         self.challenge = challenge
         self.response = OK
-        self.heads: list[bytes] = []
+        self.logins: list[bool] = []
         self.asks_everywhere = Event()
         self.connections = 0
 
@@ -114,10 +107,10 @@ class PartlyExemptUpstream:
         is_authenticated = False
         while True:
             head = peer.read_head()
-            self.heads.append(head)
+            sent = b"\r\nProxy-Authorization:" in head
+            self.logins.append(sent)
             length = re.search(rb"(?i)content-length: (\d+)", head)
             peer.read(int(length[1]) if length else 0)
-            sent = has_login(head)
             if b"//free.test" in head or head.startswith(b"CONNECT free.test"):
                 if sent and not self.asks_everywhere.is_set():
                     peer.hang()
@@ -134,11 +127,6 @@ class PartlyExemptUpstream:
                 return
             else:
                 peer.send(self.response)
-
-
-def has_login(head: bytes) -> bool:
-    """Return whether a request carries a login."""
-    return b"\r\nProxy-Authorization:" in head
 
 
 BASIC: tuple[str, tuple[Scheme, ...]] = ('Basic realm="r"', (Basic(),))
@@ -175,10 +163,10 @@ def test_an_exempt_site_receives_no_known_login_r_086(
     start_scripted: StartScripted, asks: str, schemes: tuple[Scheme, ...], request_octets: bytes
 ) -> None:
     upstream = PartlyExemptUpstream(asks)
-    desk = FakeBroker(LOGIN, schemes=schemes)
+    desk = desk_for(*schemes)
     engine, _ = start_scripted(upstream, desk=desk)
     send_each(engine, request_octets, get(ASKED), request_octets, request_octets)
-    assert [has_login(head) for head in upstream.heads] == [False, False, True, False, False]
+    assert upstream.logins == [False, False, True, False, False]
     assert (len(desk.challenged_requests), len(desk.accepted), desk.permit_count) == (1, 1, 0)
     assert (desk.without_verdict, desk.unproved, desk.silent) == ([], [], [])
 
@@ -188,21 +176,18 @@ def test_a_request_without_a_login_needs_no_permit_to_carry_one(
 ) -> None:
     """The login is known but not proved, so only one request at a time may carry it."""
     upstream = PartlyExemptUpstream()
-    desk = FakeBroker(LOGIN, schemes=(Basic(),))
+    desk = desk_for(Basic())
     desk.wants_all_reports = True
     engine, _ = start_scripted(upstream, desk=desk)
     send_each(engine, get(FREE), get(ASKED), get(FREE), get(FREE), get(FREE, b"Accept: b"))
     assert (desk.permit_count, len(desk.accepted)) == (0, 1)
 
 
-def test_a_program_keeps_one_connection_for_exempt_sites_and_others(
-    start_scripted: StartScripted,
-) -> None:
+def test_a_program_keeps_one_connection_for_exempt_sites_and_others(serve: Serve) -> None:
     upstream = PartlyExemptUpstream()
-    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(Basic(),)))
-    with engine.connect() as client:
-        for url in (FREE, ASKED, FREE, ASKED, FREE, ASKED):
-            assert is_served_by(client, get(url))
+    client, _ = serve(upstream, desk=desk_for(Basic()))
+    for url in (FREE, ASKED, FREE, ASKED, FREE, ASKED):
+        assert is_served_by(client, get(url))
     assert upstream.connections == 1
 
 
@@ -210,26 +195,18 @@ def test_a_program_keeps_one_connection_for_exempt_sites_and_others(
 @pytest.mark.parametrize("request_octets", [get(FREE), TUNNEL], ids=["GET", "CONNECT"])
 def test_a_request_for_an_exempt_site_uses_the_fast_path(
     start_scripted: StartScripted,
-    monkeypatch: pytest.MonkeyPatch,
+    request_loops: list[RequestLoop],
     asks: str,
     schemes: tuple[Scheme, ...],
     request_octets: bytes,
 ) -> None:
-    request_loops = list[object]()
-
-    class Counted(RequestLoop):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            request_loops.append(self)
-            super().__init__(*args, **kwargs)
-
-    monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", Counted)
     upstream = PartlyExemptUpstream(asks)
-    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=schemes))
+    engine, _ = start_scripted(upstream, desk=desk_for(*schemes))
     send_each(engine, request_octets, get(ASKED), request_octets)
     before = len(request_loops)
     send_each(engine, request_octets, request_octets, request_octets)
     assert len(request_loops) == before
-    assert not any(map(has_login, upstream.heads[3:]))
+    assert not any(upstream.logins[3:])
 
 
 # --- a site that is no longer exempt ---
@@ -243,13 +220,13 @@ def test_a_challenge_ends_the_exemption_of_a_site_r_086(
     start_scripted: StartScripted, asks: str, schemes: tuple[Scheme, ...], request_octets: bytes
 ) -> None:
     upstream = PartlyExemptUpstream(asks)
-    desk = FakeBroker(LOGIN, schemes=schemes)
+    desk = desk_for(*schemes)
     engine, _ = start_scripted(upstream, desk=desk)
     send_each(engine, request_octets, get(ASKED), request_octets)
     upstream.asks_everywhere.set()
-    upstream.heads.clear()
+    upstream.logins.clear()
     send_each(engine, request_octets, request_octets, request_octets)
-    assert [has_login(head) for head in upstream.heads] == [False, True, True, True]
+    assert upstream.logins == [False, True, True, True]
     tried = [request.refused for request in desk.challenged_requests]
     assert tried == [None, None]  # A 407 to a request without a login is no verdict.
 
@@ -259,14 +236,14 @@ def test_after_a_challenge_every_request_for_the_site_carries_the_login(
 ) -> None:
     """This is also true for requests on the fast path."""
     upstream = PartlyExemptUpstream()
-    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(Basic(),)))
+    engine, _ = start_scripted(upstream, desk=desk_for(Basic()))
     other = get(FREE + b"other")
     send_each(engine, get(FREE), get(ASKED), get(FREE), other, other)
     upstream.asks_everywhere.set()
     send_each(engine, get(FREE))
-    upstream.heads.clear()
+    upstream.logins.clear()
     send_each(engine, other, other)
-    assert all(map(has_login, upstream.heads))
+    assert all(upstream.logins)
 
 
 @pytest.mark.parametrize(
@@ -292,24 +269,24 @@ def test_a_possible_response_of_the_upstream_exempts_no_site(
 
     first, *_ = status.split(b" ")
     port = script(answer_without_asking, upstream).port
-    engine = start(office(port), FakeBroker(LOGIN, schemes=(Basic(),)))
+    engine = start(office(port), desk_for(Basic()))
     with engine.connect() as client:
         assert client.ask(get(FREE)).status == int(first)
     send_each(engine, get(ASKED), get(FREE))
-    assert [has_login(head) for head in upstream.heads] == [False, True, True]
+    assert upstream.logins == [False, True, True]
 
 
 @pytest.mark.parametrize("change", ["a login or a profile", "the network"])
 def test_after_a_change_no_site_is_exempt(start_scripted: StartScripted, change: str) -> None:
     upstream = PartlyExemptUpstream()
-    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(Basic(),)))
+    engine, _ = start_scripted(upstream, desk=desk_for(Basic()))
     send_each(engine, get(FREE), get(ASKED), get(FREE), get(FREE))
     forget = engine.engine.forget_connections
     engine.call(engine.engine.network_changed if change == "the network" else forget)
     upstream.asks_everywhere.set()
-    upstream.heads.clear()
+    upstream.logins.clear()
     send_each(engine, get(FREE))
-    assert [has_login(head) for head in upstream.heads] == [True]
+    assert upstream.logins == [True]
 
 
 def test_a_response_from_before_a_change_exempts_no_site(start_scripted: StartScripted) -> None:
@@ -323,7 +300,7 @@ def test_a_response_from_before_a_change_exempts_no_site(start_scripted: StartSc
 
     upstream = PartlyExemptUpstream()
     upstream.asks_everywhere.set()
-    engine, _ = start_scripted(respond_late, upstream, desk=FakeBroker(LOGIN, schemes=(Basic(),)))
+    engine, _ = start_scripted(respond_late, upstream, desk=desk_for(Basic()))
     with engine.connect() as client:
         client.send(get(FREE))
         assert asked.wait(20)
@@ -331,7 +308,7 @@ def test_a_response_from_before_a_change_exempts_no_site(start_scripted: StartSc
         go_on.set()
         assert client.reply().status == 200
     send_each(engine, get(ASKED), get(FREE))
-    assert [has_login(head) for head in upstream.heads] == [False, True, True]
+    assert upstream.logins == [False, True, True]
 
 
 # --- unrepeatable content ---
@@ -351,13 +328,13 @@ def test_unrepeatable_content_is_sent_with_the_login(
 ) -> None:
     upstream = PartlyExemptUpstream()
     scripted = script(upstream)
-    engine = start(office(scripted.port), FakeBroker(LOGIN, schemes=(Basic(),)))
+    engine = start(office(scripted.port), desk_for(Basic()))
     send_each(engine, get(FREE), get(ASKED))
-    upstream.heads.clear()
+    upstream.logins.clear()
     client = stack.enter_context(engine.connect())
     client.send(request_octets)
-    engine.until(lambda: bool(upstream.heads), "the head of the upload")
-    assert has_login(upstream.heads[0])
+    engine.until(lambda: bool(upstream.logins), "the head of the upload")
+    assert upstream.logins[0]
 
 
 # --- authenticated connections ---
@@ -365,60 +342,60 @@ def test_unrepeatable_content_is_sent_with_the_login(
 
 def test_a_new_connection_carries_no_leg_to_an_exempt_site(start_scripted: StartScripted) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine, _ = start_scripted(upstream, desk=desk_for())
     send_each(engine, get(FREE), TUNNEL, get(ASKED))
-    upstream.heads.clear()
+    upstream.logins.clear()
     # Over the authenticated connection, and over a new connection for the tunnel.
     send_each(engine, get(FREE), TUNNEL, post(FREE, b"content"))
-    assert not any(map(has_login, upstream.heads))
+    assert not any(upstream.logins)
     used = upstream.connections
     send_each(engine, get(ASKED))
     assert upstream.connections == used  # The tunnel has not consumed the authenticated connection.
-    assert not any(map(has_login, upstream.heads))
+    assert not any(upstream.logins)
 
 
 def test_an_unauthenticated_connection_carries_no_leg_to_an_exempt_site(
     start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine, _ = start_scripted(upstream, desk=desk_for())
     send_each(engine, get(FREE))
     holder = stack.enter_context(engine.connect())
     assert is_served_by(holder, get(ASKED))  # This client keeps the only authenticated connection.
-    upstream.heads.clear()
+    upstream.logins.clear()
     with engine.connect() as client:
         for request_octets in (get(FREE), post(FREE, b"content"), get(FREE), get(FREE)):
             assert is_served_by(client, request_octets)
     assert upstream.connections == 2
-    assert [has_login(head) for head in upstream.heads] == [False] * 4
+    assert upstream.logins == [False] * 4
 
 
 def test_a_site_served_over_an_authenticated_connection_is_not_exempt(
     start_scripted: StartScripted, stack: ExitStack
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine, _ = start_scripted(upstream, desk=desk_for())
     holder = stack.enter_context(engine.connect())
     for request_octets in (get(ASKED), get(ASKED), get(ASKED + b"more")):
         assert is_served_by(holder, request_octets)
-    assert [has_login(head) for head in upstream.heads] == [False, True, True, False, False]
-    upstream.heads.clear()
+    assert upstream.logins == [False, True, True, False, False]
+    upstream.logins.clear()
     other = stack.enter_context(engine.connect())
     assert is_served_by(other, get(ASKED + b"other"))
-    assert [has_login(head) for head in upstream.heads] == [True, True]
+    assert upstream.logins == [True, True]
 
 
 def test_a_challenge_of_an_exempt_site_authenticates_the_connection(
     start_scripted: StartScripted,
 ) -> None:
     upstream = PartlyExemptUpstream("NTLM")
-    engine, _ = start_scripted(upstream, desk=FakeBroker(LOGIN, schemes=(ntlm_like_scheme(),)))
+    engine, _ = start_scripted(upstream, desk=desk_for())
     send_each(engine, TUNNEL, get(ASKED), TUNNEL)
     upstream.asks_everywhere.set()
-    upstream.heads.clear()
+    upstream.logins.clear()
     with engine.connect() as client:
         assert is_served_by(client, TUNNEL)
-    assert [has_login(head) for head in upstream.heads] == [False, True, True]
+    assert upstream.logins == [False, True, True]
     used = upstream.connections
     with engine.connect() as client:
         assert is_served_by(client, TUNNEL)

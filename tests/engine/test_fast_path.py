@@ -3,10 +3,8 @@
 import socket
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from errno import ECONNREFUSED, ENOTCONN
 from threading import Event, Thread
 from time import monotonic
-from typing import Any
 
 import pytest
 
@@ -14,7 +12,7 @@ from tests.engine.conftest import MakeUpstream, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
-from tests.engine.wire import chunked, connect, get, post
+from tests.engine.wire import ProxyClient, chunked, connect, get, post
 from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
@@ -29,7 +27,6 @@ from trayproxy.engine.net.fd_task import Pause
 from trayproxy.engine.net.happy_eyeballs import start_connect
 from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
-from trayproxy.engine.server import client_connection as client_module
 from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.engine.upstream.route import Route
@@ -64,7 +61,7 @@ def only_connection(engine: Running) -> ClientConnection:
 @pytest.mark.parametrize("login", [None, LOGIN], ids=["without a login", "with one"])
 def test_a_repeated_request_takes_the_fast_path(
     start_scripted: StartScripted,
-    monkeypatch: pytest.MonkeyPatch,
+    request_loops: list[RequestLoop],
     octets: bytes,
     login: Login | None,
 ) -> None:
@@ -76,14 +73,7 @@ def test_a_repeated_request_takes_the_fast_path(
             else:
                 peer.send(ESTABLISHED if head.startswith(b"CONNECT") else OK)
 
-    method, request_loops = octets.split(b" ")[0], list[object]()
-
-    class CountedRequestLoop(RequestLoop):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            request_loops.append(self)
-            super().__init__(*args, **kwargs)
-
-    monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", CountedRequestLoop)
+    method = octets.split(b" ")[0]
     engine, _ = start_scripted(answer, desk=FakeBroker(login))
     for expected in (1, 1, 1):
         with engine.connect() as client:
@@ -199,37 +189,11 @@ def test_a_tunnel_opened_after_its_client_left_is_not_pooled(start_scripted: Sta
 # --- tunnels ---
 
 
-@pytest.fixture
-def request_loops(monkeypatch: pytest.MonkeyPatch) -> list[RequestLoop]:
-    """Every request loop created from now on."""
-    count: list[RequestLoop] = []
-
-    class CountedRequestLoop(RequestLoop):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            count.append(self)
-
-    monkeypatch.setattr(client_module, "RequestLoop", CountedRequestLoop)
-    return count
-
-
 def open_tunnel(engine: Running) -> None:
     with engine.connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
         client.send(b"ping")
         assert client.take(4) == b"ping"
-
-
-def test_a_repeated_tunnel_takes_the_fast_path(
-    start: Start, recorder: Recorder, request_loops: list[RequestLoop]
-) -> None:
-    engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True))
-    for _ in range(2):
-        open_tunnel(engine)  # Now the login is known and the tunnel reply is cached.
-    count = len(request_loops)
-    for _ in range(3):
-        open_tunnel(engine)
-    assert len(request_loops) == count
 
 
 def test_a_tunnel_is_opened_after_the_cached_name_of_the_proxy_expired(
@@ -259,18 +223,6 @@ def test_a_request_uses_the_second_address_of_a_proxy_if_the_first_has_no_route(
     engine = start(office(recorder.port, host="proxy.test"), FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-
-
-def test_the_fast_path_is_taken_also_with_fallbacks(
-    start: Start, recorder: Recorder, request_loops: list[RequestLoop]
-) -> None:
-    first, other = (Upstream("127.0.0.1", port) for port in (recorder.port, 1))
-    engine = start(Profile("office", "Office", first, fallbacks=(other,)))
-    for _ in range(2):
-        leave_idle_connection(engine)
-    count = len(request_loops)
-    leave_idle_connection(engine)
-    assert len(request_loops) == count
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
@@ -370,37 +322,6 @@ def test_a_slow_connection_is_waited_for_and_no_second_connection_is_opened(
     assert len(begun) == 1
 
 
-@pytest.mark.parametrize(("error", "begun"), [(ENOTCONN, 1), (ECONNREFUSED, 2)])
-def test_a_connection_is_closed_after_every_error_except_not_connected(
-    start_scripted: StartScripted, monkeypatch: pytest.MonkeyPatch, error: int, begun: int
-) -> None:
-    """On Linux, sending to a connecting socket succeeds or blocks; on other systems it fails with
-    ENOTCONN."""
-    engine, _ = start_scripted(answer_once)
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-    engine.until_clients_left()
-    engine.until_pool_is_empty()
-    made: list[object] = []
-    send = SocketStream.send
-
-    def counted(address: Address) -> socket.SocketType:
-        made.append(address)
-        return start_connect(address)
-
-    def fail_once(self: SocketStream, data: bytes) -> int:
-        monkeypatch.setattr(SocketStream, "send", send)
-        raise OSError(error, "so says the system")
-
-    monkeypatch.setattr("trayproxy.engine.forward.fast_path.start_connect", counted)
-    monkeypatch.setattr("trayproxy.engine.net.happy_eyeballs.start_connect", counted)
-    monkeypatch.setattr(SocketStream, "send", fail_once)
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-    assert SocketStream.send is send
-    assert len(made) == begun
-
-
 def test_a_connecting_socket_of_an_upstream_is_not_used_for_its_fallback(
     start: Start, script: MakeUpstream, stack: ExitStack
 ) -> None:
@@ -457,6 +378,22 @@ def test_a_connecting_socket_is_not_used_for_the_next_request(
     assert origin.peers[0].received.startswith(b"GET / ")
 
 
+def send_until_blocked(engine: Running, client: ProxyClient) -> int:
+    """Send requests of a client that reads nothing, until a response could be sent only partly.
+    Return the number of the requests."""
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    work = only_connection(engine)
+    work.downstream.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    engine.until(lambda: not work.is_on_slow_path, "the end of the request loop")
+    asked = 0
+    while not work.is_on_slow_path and asked < 1000:
+        client.send(GET)
+        asked += 1
+        engine.until(lambda: work.is_on_slow_path or work.is_between_requests, "an answer")
+    assert asked
+    return asked
+
+
 def test_a_slow_client_gets_the_whole_response(start_scripted: StartScripted) -> None:
     """The response arrived completely on the fast path, and only a part of it could be sent."""
     body = bytes(range(256)) * 100
@@ -464,16 +401,7 @@ def test_a_slow_client_gets_the_whole_response(start_scripted: StartScripted) ->
     engine, _ = start_scripted(answering(answer))
     with engine.connect() as client:
         assert client.ask(GET).body == body
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        work = only_connection(engine)
-        work.downstream.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        engine.until(lambda: not work.is_on_slow_path, "the end of the request loop")
-        asked = 0
-        while not work.is_on_slow_path and asked < 1000:
-            client.send(GET)
-            asked += 1
-            engine.until(lambda: work.is_on_slow_path or work.is_between_requests, "an answer")
-        assert asked
+        asked = send_until_blocked(engine, client)
         for _ in range(asked):
             assert client.reply().body == body
         assert client.ask(GET).body == body
@@ -492,19 +420,10 @@ def test_quitting_waits_until_a_slow_client_has_the_whole_response(
     )
     with engine.connect() as client:
         assert client.ask(GET).body == body
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        work = only_connection(engine)
-        work.downstream.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        engine.until(lambda: not work.is_on_slow_path, "the end of the request loop")
-        asked = 0
-        while not work.is_on_slow_path and asked < 1000:
-            client.send(GET)
-            asked += 1
-            engine.until(lambda: work.is_on_slow_path or work.is_between_requests, "an answer")
+        asked = send_until_blocked(engine, client)
         quitting = Thread(target=engine.wait, args=(engine.engine.close(),))
         quitting.start()
         engine.until(lambda: engine.engine.context.closing, "the beginning of the end")
-        assert asked
         for _ in range(asked):
             assert client.reply().body == body
         before = monotonic()

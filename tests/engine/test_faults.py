@@ -12,8 +12,8 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -192,11 +192,10 @@ def test_a_client_that_leaves_during_a_connection_attempt_leaks_nothing(
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 @pytest.mark.parametrize("script_", [closing_early, resetting], ids=["closes", "resets"])
 def test_an_upstream_that_closes_before_its_response_is_a_502(
-    start_scripted: StartScripted, script_: Callable[[ScriptedConnection], None], method: str
+    serve: Serve, script_: Callable[[ScriptedConnection], None], method: str
 ) -> None:
-    engine, _ = start_scripted(script_)
-    with engine.connect() as client:
-        reply = client.ask(TRIGGERS[method], method.encode())
+    client, _ = serve(script_)
+    reply = client.ask(TRIGGERS[method], method.encode())
     assert reply.status == 502
     assert b"error=connection_terminated" in reply.values(b"proxy-status")[0]
 
@@ -221,9 +220,7 @@ def test_an_incomplete_response_head_is_a_502(serve: Serve, head: bytes) -> None
     ids=["body", "chunk", "trailer"],
 )
 @pytest.mark.parametrize("end", ["closes", "resets", "hangs"])
-def test_a_stalled_response_is_reset(
-    start_scripted: StartScripted, octets: bytes, end: str
-) -> None:
+def test_a_stalled_response_is_reset(serve: Serve, octets: bytes, end: str) -> None:
     go_on = Event()
 
     def cut(peer: ScriptedConnection) -> None:
@@ -235,14 +232,13 @@ def test_a_stalled_response_is_reset(
         elif end == "hangs":
             peer.hang()
 
-    engine, _ = start_scripted(cut, limits=EngineLimits(response_body_s=0.2))
-    with engine.connect() as client:
-        client.send(GET)
-        while b"hello" not in client.octets:
-            assert client.more()
-        go_on.set()
-        client.take_all()
-        assert client.was_reset
+    client, _ = serve(cut, limits=EngineLimits(response_body_s=0.2))
+    client.send(GET)
+    while b"hello" not in client.octets:
+        assert client.more()
+    go_on.set()
+    client.take_all()
+    assert client.was_reset
 
 
 # --- slow clients: F09; F08 is in test_faults_of_others ---
@@ -263,11 +259,10 @@ def test_the_connection_of_a_silent_client_is_closed(start: Start) -> None:
         assert client.take_all() == b""
 
 
-def test_an_idle_client_connection_is_closed(start_scripted: StartScripted) -> None:
-    engine, _ = start_scripted(answering(OK), limits=EngineLimits(idle_s=0.1))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 200
-        assert client.take_all() == b""
+def test_an_idle_client_connection_is_closed(serve: Serve) -> None:
+    client, _ = serve(answering(OK), limits=EngineLimits(idle_s=0.1))
+    assert client.ask(GET).status == 200
+    assert client.take_all() == b""
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
@@ -444,24 +439,26 @@ def test_a_tunnel_with_an_internal_error_is_reset_and_others_continue(
     engine.complaints.errors.clear()
 
 
-def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recorder) -> None:
-    descriptors = 48
-    program = [
-        sys.executable,
-        "-m",
-        "tests.engine.few_descriptors",
-        str(recorder.port),
-        str(descriptors),
-    ]
+@contextmanager
+def engine_with_few_descriptors(
+    upstream: Recorder, descriptors: int, host: str = "127.0.0.1"
+) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """Run an engine in a process with a limit of descriptors; yield the process and the port."""
+    arguments = (str(upstream.port), str(descriptors), host)
     with subprocess.Popen(
-        program,
+        [sys.executable, "-m", "tests.engine.few_descriptors", *arguments],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout
-        port = int(process.stdout.readline())
+        yield process, int(process.stdout.readline())
+
+
+def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recorder) -> None:
+    descriptors = 48
+    with engine_with_few_descriptors(recorder, descriptors) as (process, port):
         with ExitStack() as stack:
             crowd = [stack.enter_context(ProxyClient(port)) for _ in range(2 * descriptors)]
             assert crowd[0].ask(GET).status in (200, 503)
@@ -484,16 +481,7 @@ def test_a_lack_of_descriptors_is_not_reported_as_a_fault_of_the_next_hop(
 ) -> None:
     """Each client uses one descriptor, and none is left to connect or to resolve a name."""
     descriptors = 64
-    arguments = [str(recorder.port), str(descriptors), host]
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.engine.few_descriptors", *arguments],
-        cwd=Path(__file__).parents[2],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout
-        port = int(process.stdout.readline())
+    with engine_with_few_descriptors(recorder, descriptors, host) as (process, port):
         with ExitStack() as stack:
             crowd = [stack.enter_context(ProxyClient(port)) for _ in range(descriptors)]
             for client in crowd:
@@ -654,14 +642,13 @@ def test_content_is_forwarded_as_it_arrives(serve: Serve) -> None:
         assert client.more()
 
 
-def test_a_407_that_closes_without_a_login_does_not_loop(start_scripted: StartScripted) -> None:
+def test_a_407_that_closes_without_a_login_does_not_loop(serve: Serve) -> None:
     def refuse(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(challenge("Basic realm=a")[:-2] + b"Connection: close\r\n\r\n")
 
-    engine, upstream = start_scripted(refuse, desk=FakeBroker(LOGIN))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 503
+    client, upstream = serve(refuse, desk=FakeBroker(LOGIN))
+    assert client.ask(GET).status == 503
     assert len(upstream.peers) == 2
 
 
@@ -690,33 +677,31 @@ def test_field_values_are_forwarded_as_octets(client: ProxyClient, recorder: Rec
     assert recorder.requests[0].values(b"x-old") == [b"J\xf6rg"]
 
 
-def test_a_quiet_tunnel_has_no_time_limit(start_scripted: StartScripted) -> None:
+def test_a_quiet_tunnel_has_no_time_limit(serve: Serve) -> None:
     limits = scaled_limits(1 / 1000)
-    engine, _ = start_scripted(echoing, limits=limits)
-    with engine.connect() as client:
-        client.ask(CONNECT, b"CONNECT")
-        # Two of the executor's sweeps.
-        assert not Event().wait(2.2)
-        client.send(b"?")
-        assert client.take(1) == b"?"
+    client, _ = serve(echoing, limits=limits)
+    client.ask(CONNECT, b"CONNECT")
+    # Two of the executor's sweeps.
+    assert not Event().wait(2.2)
+    client.send(b"?")
+    assert client.take(1) == b"?"
 
 
-def test_a_half_closed_tunnel_has_a_time_limit(start_scripted: StartScripted) -> None:
+def test_a_half_closed_tunnel_has_a_time_limit(serve: Serve) -> None:
     def stay(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
         peer.read_all()
         peer.hang()
 
-    engine, _ = start_scripted(stay, limits=EngineLimits(half_closed_s=0.1))
-    with engine.connect() as client:
-        client.ask(CONNECT, b"CONNECT")
-        client.finish()
-        assert client.take_all() == b""
-        assert client.was_reset  # The upstream has not sent its end of the stream.
+    client, _ = serve(stay, limits=EngineLimits(half_closed_s=0.1))
+    client.ask(CONNECT, b"CONNECT")
+    client.finish()
+    assert client.take_all() == b""
+    assert client.was_reset  # The upstream has not sent its end of the stream.
 
 
-def test_a_half_closed_tunnel_continues_while_octets_move(start_scripted: StartScripted) -> None:
+def test_a_half_closed_tunnel_continues_while_octets_move(serve: Serve) -> None:
     """R-035: the limit is for silence, not for a long download after a short request."""
 
     def talk_on(peer: ScriptedConnection) -> None:
@@ -728,12 +713,11 @@ def test_a_half_closed_tunnel_continues_while_octets_move(start_scripted: StartS
             assert not Event().wait(0.1)
             peer.send(b"more")
 
-    engine, _ = start_scripted(talk_on, limits=EngineLimits(half_closed_s=1.2))
-    with engine.connect() as client:
-        client.ask(CONNECT, b"CONNECT")
-        client.finish()
-        assert client.take_all() == b"more" * 35
-        assert not client.was_reset
+    client, _ = serve(talk_on, limits=EngineLimits(half_closed_s=1.2))
+    client.ask(CONNECT, b"CONNECT")
+    client.finish()
+    assert client.take_all() == b"more" * 35
+    assert not client.was_reset
 
 
 def test_a_socket_reset_before_its_first_octet_leaks_nothing(engine: Running) -> None:

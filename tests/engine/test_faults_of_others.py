@@ -15,17 +15,12 @@ from time import monotonic
 
 import pytest
 
-from tests.engine.conftest import MakeUpstream, Start, StartScripted
+from tests.engine.conftest import MakeUpstream, Serve, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import CutError, ProxyClient, connect, get
-from tests.support.scripted_upstream import (
-    OK,
-    ScriptedConnection,
-    answering,
-    challenge,
-)
+from tests.support.scripted_upstream import OK, ScriptedConnection, answering, challenge
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
@@ -41,11 +36,7 @@ CONNECT = connect(b"origin.test:443")
 
 
 REBOUND = b"POST /%b HTTP/1.1\r\nHost: attacker.test:%d\r\nContent-Length: %d\r\n\r\n%b"
-PAGES = {
-    "a form": b"a=b",
-    "a request inside its body": GET,
-    "a tunnel inside its body": CONNECT,
-}
+PAGES = {"a form": b"a=b", "a request inside its body": GET, "a tunnel inside its body": CONNECT}
 
 
 @pytest.mark.parametrize("inside", PAGES)
@@ -197,9 +188,7 @@ def test_slow_content_does_not_delay_others(
 
 
 @pytest.mark.parametrize("is_signed", [False, True], ids=["sent on", "to be signed first"])
-def test_content_sent_octet_by_octet_times_out(
-    start_scripted: StartScripted, is_signed: bool
-) -> None:
+def test_content_sent_octet_by_octet_times_out(serve: Serve, is_signed: bool) -> None:
     wanted = challenge('Digest realm="r", nonce="n", qop="auth-int"')
 
     def play(peer: ScriptedConnection) -> None:
@@ -212,13 +201,12 @@ def test_content_sent_octet_by_octet_times_out(
         peer.read_all()
 
     desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    engine, _ = start_scripted(play, desk=desk, limits=replace(EngineLimits(), body_s=0.5))
-    with engine.connect() as client:
-        client.send(get(URL, b"Content-Length: 100000", method=b"POST"))
-        with slow_senders([client]):
-            reply = client.reply(b"POST")
-        assert reply.status == 408
-        assert reply.closes
+    client, _ = serve(play, desk=desk, limits=replace(EngineLimits(), body_s=0.5))
+    client.send(get(URL, b"Content-Length: 100000", method=b"POST"))
+    with slow_senders([client]):
+        reply = client.reply(b"POST")
+    assert reply.status == 408
+    assert reply.closes
 
 
 def wait_in_loop(engine: Running, seconds: float) -> None:
@@ -258,17 +246,14 @@ def test_a_negative_chunk_size_of_a_client_does_not_block_the_engine(
         assert seconds_of_a_get(other) < 1
 
 
-def test_a_negative_chunk_size_of_an_upstream_does_not_block_the_engine(
-    start_scripted: StartScripted,
-) -> None:
-    engine, _ = start_scripted(
+def test_a_negative_chunk_size_of_an_upstream_does_not_block_the_engine(serve: Serve) -> None:
+    client, _ = serve(
         answering(b"HTTP/1.1 200 OK\r\n" + NEVER_ENDING),
         answering(OK),
         desk=FakeBroker(LOGIN, is_known=True),
     )
-    with engine.connect() as client:
-        assert client.ask(GET).status == 502
-        assert seconds_of_a_get(client) < 1
+    assert client.ask(GET).status == 502
+    assert seconds_of_a_get(client) < 1
 
 
 SLOW = 1_000

@@ -108,9 +108,7 @@ def test_a_client_that_sends_later_reads_the_response(
         assert client.reply().status == 503
 
 
-def test_a_silent_unknown_client_does_not_block(
-    listener: socket.socket,
-) -> None:
+def test_a_silent_unknown_client_does_not_block(listener: socket.socket) -> None:
     """The check for received octets does not wait for octets."""
     nobody_knows = AccessControl(NullOwnerLookup(), own_user())
     reserve = DescriptorReserve(nobody_knows.admits, refuse, lambda: "127.0.0.1:3128")

@@ -236,9 +236,7 @@ def test_a_client_that_still_sends_to_a_closed_upstream_is_not_reset(serve: Serv
 
 
 @pytest.mark.parametrize(
-    "octets",
-    [post(URL, b"hello")[:-2], chunked(URL, b"hello")[:-5]],
-    ids=["counted", "chunked"],
+    "octets", [post(URL, b"hello")[:-2], chunked(URL, b"hello")[:-5]], ids=["counted", "chunked"]
 )
 def test_an_incomplete_request_does_not_look_complete_r_044(serve: Serve, octets: bytes) -> None:
     client, upstream = serve(lambda peer: peer.read_all())

@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.engine.conftest import Start
-from tests.engine.fakes import office
+from tests.engine.conftest import Serve, StartScripted
 from tests.engine.wire import get
-from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, answering
+from tests.support.scripted_upstream import OK, ScriptedConnection, answering
 
 GET = get(b"http://origin.test/")
 CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
@@ -30,60 +29,53 @@ ODD = {
 @pytest.mark.parametrize("behind", [b"", SPLIT], ids=["alone", "with more behind it"])
 @pytest.mark.parametrize("octets", ODD.values(), ids=ODD)
 def test_a_malformed_but_readable_response_arrives_and_its_connection_closes(
-    start: Start, octets: bytes, behind: bytes
+    serve: Serve, octets: bytes, behind: bytes
 ) -> None:
     def odd(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(octets + behind)
         peer.hang()
 
-    with ScriptedUpstream(odd, answering(OK)) as upstream:
-        engine = start(office(upstream.port))
-        with engine.connect() as client:
-            reply = client.ask(GET)
-            assert (reply.status, reply.body) == (200, b"hello")
-            assert client.ask(GET).body == b"ok\n"
-            assert client.ask(GET).body == b"ok\n"
-        assert len(upstream.peers) == 2
-        assert upstream.peers[0].received.count(b"GET ") == 1
+    client, upstream = serve(odd, answering(OK))
+    reply = client.ask(GET)
+    assert (reply.status, reply.body) == (200, b"hello")
+    assert client.ask(GET).body == b"ok\n"
+    assert client.ask(GET).body == b"ok\n"
+    assert len(upstream.peers) == 2
+    assert upstream.peers[0].received.count(b"GET ") == 1
 
 
-def test_an_http_1_0_client_gets_all_chunks_of_a_packet_without_framing(
-    start: Start,
-) -> None:
+def test_an_http_1_0_client_gets_all_chunks_of_a_packet_without_framing(serve: Serve) -> None:
     """The chunks arrive in one packet, and HTTP/1.0 has no chunked coding (RFC 9112, section
     7.1.2)."""
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with ScriptedUpstream(answering(chunked + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")) as upstream:
-        engine = start(office(upstream.port))
-        with engine.connect() as client:
-            client.send(get(b"http://origin.test/", version=b"1.0"))
-            head, _, body = client.take_all().partition(b"\r\n\r\n")
+    client, _ = serve(answering(chunked + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"))
+    client.send(get(b"http://origin.test/", version=b"1.0"))
+    head, _, body = client.take_all().partition(b"\r\n\r\n")
     assert b"chunked" not in head
     assert body == b"hello"
 
 
-def test_the_page_for_a_too_large_header_names_trayproxys_own_limit(start: Start) -> None:
+def test_the_page_for_a_too_large_header_names_trayproxys_own_limit(
+    start_scripted: StartScripted,
+) -> None:
     large = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n"
-    with ScriptedUpstream(answering(large)) as upstream:
-        engine = start(office(upstream.port))
-        with engine.connect() as client:
-            reply = client.ask(GET)
-        assert reply.status == 502
-        assert b"TrayProxy&#x27;s own limit" in reply.body
-        assert b"not a proper HTTP answer" not in reply.body
-        with engine.connect() as client:
-            reply = client.ask(get(b"http://origin.test/", b"X: " + b"x" * 70_000))
-        assert reply.status == 431
-        assert b"TrayProxy&#x27;s own limit" in reply.body
+    engine, _ = start_scripted(answering(large))
+    with engine.connect() as client:
+        reply = client.ask(GET)
+    assert reply.status == 502
+    assert b"TrayProxy&#x27;s own limit" in reply.body
+    assert b"not a proper HTTP answer" not in reply.body
+    with engine.connect() as client:
+        reply = client.ask(get(b"http://origin.test/", b"X: " + b"x" * 70_000))
+    assert reply.status == 431
+    assert b"TrayProxy&#x27;s own limit" in reply.body
 
 
-def test_a_header_of_64_kib_passes_both_ways(start: Start) -> None:
+def test_a_header_of_64_kib_passes_both_ways(serve: Serve) -> None:
     field = b"X: " + b"x" * 65_000
     large = b"HTTP/1.1 200 OK\r\n" + field + b"\r\nContent-Length: 2\r\n\r\nok"
-    with ScriptedUpstream(answering(large)) as upstream:
-        engine = start(office(upstream.port))
-        with engine.connect() as client:
-            reply = client.ask(get(b"http://origin.test/", *[field] * 4))
-        assert reply.values(b"x") == [field[3:]]
-        assert upstream.peers[0].received.count(field) == 4
+    client, upstream = serve(answering(large))
+    reply = client.ask(get(b"http://origin.test/", *[field] * 4))
+    assert reply.values(b"x") == [field[3:]]
+    assert upstream.peers[0].received.count(field) == 4

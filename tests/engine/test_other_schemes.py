@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import Serve, Start
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.wire import get
-from tests.support.scripted_upstream import OK, ScriptedUpstream, answering, challenge
+from tests.support.scripted_upstream import OK, answering, challenge
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
@@ -14,13 +14,11 @@ URLS = [b"ftp://me:x%40y@files.test/a", b"https://files.test/a", b"gopher://file
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_an_http_proxy_gets_the_url_as_it_is_with_the_login(start: Start, url: bytes) -> None:
-    with ScriptedUpstream(answering(challenge('Basic realm="r"'), OK)) as upstream:
-        engine = start(office(upstream.port), FakeBroker(LOGIN))
-        with engine.connect() as client:
-            octets = get(url).replace(b"Host: me:x%40y@", b"Host: ")
-            assert client.ask(octets).body == b"ok\n"
-        heads = upstream.peers[0].received.split(b"\r\n\r\n")[:-1]
+def test_an_http_proxy_gets_the_url_as_it_is_with_the_login(serve: Serve, url: bytes) -> None:
+    client, upstream = serve(answering(challenge('Basic realm="r"'), OK), desk=FakeBroker(LOGIN))
+    octets = get(url).replace(b"Host: me:x%40y@", b"Host: ")
+    assert client.ask(octets).body == b"ok\n"
+    heads = upstream.peers[0].received.split(b"\r\n\r\n")[:-1]
     assert [head.split(b"\r\n")[:2] for head in heads] == [
         [b"GET %b HTTP/1.1" % url, b"Host: files.test"]
     ] * 2
@@ -53,13 +51,11 @@ def test_without_an_http_proxy_a_page_says_what_to_do(
     assert not recorder.octets
 
 
-def test_octets_above_ascii_pass(start: Start) -> None:
+def test_octets_above_ascii_pass(serve: Serve) -> None:
     url = b"http://origin.test/caf\xc3\xa9?q=\xe9"
-    with ScriptedUpstream(answering(OK)) as upstream:
-        engine = start(office(upstream.port))
-        with engine.connect() as client:
-            assert client.ask(get(url)).body == b"ok\n"
-        assert upstream.peers[0].received.startswith(b"GET %b HTTP/1.1\r\n" % url)
+    client, upstream = serve(answering(OK))
+    assert client.ask(get(url)).body == b"ok\n"
+    assert upstream.peers[0].received.startswith(b"GET %b HTTP/1.1\r\n" % url)
 
 
 def test_a_url_of_another_scheme_to_ourselves_is_a_loop(start: Start) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
@@ -45,12 +45,6 @@ from trayproxy.service.own_requests.trial import request_to
 T = TypeVar("T")
 
 URL = "http://origin.test/"
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def played(
@@ -209,9 +203,7 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
     assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
 
 
-def test_a_silent_sign_in_server_delays_neither_the_verdict_nor_the_exit(
-    stack: ExitStack,
-) -> None:
+def test_a_silent_sign_in_server_delays_neither_the_verdict_nor_the_exit(stack: ExitStack) -> None:
     upstream = stack.enter_context(ScriptedUpstream(answering(challenge("NTLM"))))
     over = Event()
     stack.callback(over.set)

@@ -1,5 +1,6 @@
 """Preconnects: their requests, their time, and their results."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
 
@@ -10,7 +11,7 @@ from tests.engine.fakes import LOGIN, FakeBroker
 from tests.engine.ntlm_upstream import NtlmUpstream
 from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.schemes import REJECTED, ScriptedScheme, TicketScheme, ntlm_like_scheme
-from tests.engine.wire import ProxyClient, connect, get
+from tests.engine.wire import connect, get
 from tests.support.exchange import ReceivedHead
 from tests.support.scripted_upstream import (
     ESTABLISHED,
@@ -23,10 +24,7 @@ from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import run_in_task
-from trayproxy.engine.proxy_auth.preconnect import (
-    PreconnectLease,
-    preconnect_request,
-)
+from trayproxy.engine.proxy_auth.preconnect import PreconnectLease, preconnect_request
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.http.target import Authority
 
@@ -78,26 +76,25 @@ def waiting(engine: Running, count: int = 1) -> bool:
     return engine.engine.preconnector.waiting == count
 
 
-def tunnel(client: ProxyClient) -> None:
-    """Open a tunnel and send octets through it."""
-    client.send(CONNECT)
-    assert client.reply(b"CONNECT").status == 200
-    client.send(b"through?")
-    assert client.take(8) == b"through?"
-
-
 def open_tunnels(engine: Running, tunnels: int) -> None:
     """Open tunnels in sequence, without pauses."""
     for _ in range(tunnels):
         with engine.connect() as client:
-            tunnel(client)
+            client.open_tunnel(CONNECT)
+
+
+def open_ready_tunnels(engine: Running, tunnels: int) -> None:
+    """Open tunnels in sequence, each after the preconnect for the next tunnel has ended."""
+    for _ in range(tunnels):
+        open_tunnels(engine, 1)
+        wait_until_ready(engine)
 
 
 def open_tunnels_slowly(engine: Running, *, tunnels: int) -> None:
     """Open tunnels in sequence, each after everything triggered by the last tunnel is done."""
     for _ in range(tunnels):
         with engine.connect() as client:
-            tunnel(client)
+            client.open_tunnel(CONNECT)
         settle(engine)
 
 
@@ -136,49 +133,36 @@ class HeldResponse:
 # --- bursts ---
 
 
-class ScaledPauses:
-    """Sets how pauses between requests count, independently of the speed of the machine."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-
-    def short(self) -> None:
-        """Count all later pauses as short."""
-        self._monkeypatch.setattr(
-            "trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S", 60.0
-        )
-
-    def long(self) -> None:
-        """Count all later pauses as long."""
-        self._monkeypatch.setattr(
-            "trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S", 0.0
-        )
+SetBurstPause = Callable[[float], None]
+ALL_SHORT, ALL_LONG = 60.0, 0.0
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> ScaledPauses:
-    return ScaledPauses(monkeypatch)
+def set_burst_pause(monkeypatch: pytest.MonkeyPatch) -> SetBurstPause:
+    """Set the longest pause within a burst, so all later pauses of a test count as short or as
+    long, whatever the speed of the machine."""
+    name = "trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S"
+    return lambda seconds: monkeypatch.setattr(name, seconds)
 
 
 def test_back_to_back_tunnels_cost_two_messages_each(
-    start_ntlm: StartNtlm, pauses: ScaledPauses
+    start_ntlm: StartNtlm, set_burst_pause: SetBurstPause
 ) -> None:
     """With a preconnect, each tunnel would cost three messages and wait for them."""
     engine, upstream = start_ntlm(proving_desk())
-    pauses.short()
+    set_burst_pause(ALL_SHORT)
     open_tunnels(engine, 60)
     settle(engine)
     assert messages_from(upstream) == HANDSHAKE * 60
 
 
 def test_back_to_back_tunnels_consume_the_ready_connection(
-    start_ntlm: StartNtlm, pauses: ScaledPauses
+    start_ntlm: StartNtlm, set_burst_pause: SetBurstPause
 ) -> None:
     engine, upstream = start_ntlm(proving_desk())
-    open_tunnels(engine, 1)
-    wait_until_ready(engine)
+    open_ready_tunnels(engine, 1)
     before = len(upstream.messages)
-    pauses.short()
+    set_burst_pause(ALL_SHORT)
     open_tunnels(engine, 10)
     settle(engine)
     assert messages_from(upstream, before) == [*REUSE, *HANDSHAKE * 9]
@@ -186,35 +170,26 @@ def test_back_to_back_tunnels_consume_the_ready_connection(
 
 
 def test_the_first_tunnel_after_a_burst_starts_a_preconnect(
-    start_ntlm: StartNtlm, pauses: ScaledPauses
+    start_ntlm: StartNtlm, set_burst_pause: SetBurstPause
 ) -> None:
     engine, upstream = start_ntlm(proving_desk())
-    pauses.short()
+    set_burst_pause(ALL_SHORT)
     open_tunnels(engine, 10)
     settle(engine)
     before = len(upstream.messages)
-    pauses.long()
-    for _ in range(3):
-        open_tunnels(engine, 1)
-        wait_until_ready(engine)
-    assert messages_from(upstream, before) == [
-        *HANDSHAKE,
-        *PRECONNECT,
-        *REUSE,
-        *PRECONNECT,
-        *REUSE,
-        *PRECONNECT,
-    ]
+    set_burst_pause(ALL_LONG)
+    open_ready_tunnels(engine, 3)
+    assert messages_from(upstream, before) == [*HANDSHAKE, *PRECONNECT, *(REUSE + PRECONNECT) * 2]
 
 
 def test_a_request_waiting_for_a_preconnect_counts_as_back_to_back(
-    start_ntlm: StartNtlm, stack: ExitStack, pauses: ScaledPauses
+    start_ntlm: StartNtlm, stack: ExitStack, set_burst_pause: SetBurstPause
 ) -> None:
     engine, upstream = start_ntlm(proving_desk())
     held = HeldResponse(stack, upstream, "HEAD")
     open_tunnels(engine, 1)
     assert held.received.wait(10)
-    pauses.short()
+    set_burst_pause(ALL_SHORT)
     with engine.connect() as client:
         client.send(CONNECT)
         engine.until(lambda: waiting(engine), "a waiting client")
@@ -226,9 +201,9 @@ def test_a_request_waiting_for_a_preconnect_counts_as_back_to_back(
 
 
 def test_a_scheduled_preconnect_is_cancelled_after_a_change(
-    start_ntlm: StartNtlm, pauses: ScaledPauses
+    start_ntlm: StartNtlm, set_burst_pause: SetBurstPause
 ) -> None:
-    pauses.short()
+    set_burst_pause(ALL_SHORT)
     engine, _ = start_ntlm(proving_desk())
     open_tunnels(engine, 1)
     # The pause before the preconnect is longer than the test, so it is scheduled.
@@ -242,34 +217,23 @@ def test_a_scheduled_preconnect_is_cancelled_after_a_change(
 
 def test_the_next_tunnel_takes_one_round_trip(start_ntlm: StartNtlm) -> None:
     engine, upstream = start_ntlm(proving_desk())
-    for _ in range(3):
-        with engine.connect() as client:
-            tunnel(client)
-        wait_until_ready(engine)
-    assert messages_from(upstream) == [
-        *HANDSHAKE,
-        *PRECONNECT,
-        *REUSE,
-        *PRECONNECT,
-        *REUSE,
-        *PRECONNECT,
-    ]
+    open_ready_tunnels(engine, 3)
+    assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *(REUSE + PRECONNECT) * 2]
 
 
 def test_the_tunnel_uses_the_connection_of_the_preconnect(start_ntlm: StartNtlm) -> None:
     engine, upstream = start_ntlm(proving_desk())
     with engine.connect() as first, engine.connect() as second:
-        tunnel(first)
+        first.open_tunnel(CONNECT)
         wait_until_ready(engine)
-        tunnel(second)
+        second.open_tunnel(CONNECT)
         numbers = [number for number, _, _ in upstream.messages]
         assert numbers[:5] == [1, 1, 2, 2, 2]
 
 
 def test_a_request_uses_a_connection_preconnected_for_tunnels(start_ntlm: StartNtlm) -> None:
     engine, upstream = start_ntlm(proving_desk())
-    open_tunnels(engine, 1)
-    wait_until_ready(engine)
+    open_ready_tunnels(engine, 1)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert messages_from(upstream)[:5] == [*HANDSHAKE, *PRECONNECT, ("GET", "none")]
@@ -303,8 +267,7 @@ def test_a_preconnect_contains_no_data_of_the_client(start_scripted: StartScript
 
 def test_without_new_demand_there_is_no_preconnect(start_ntlm: StartNtlm) -> None:
     engine, upstream = start_ntlm(proving_desk(), limits=EngineLimits(idle_upstream_s=0.1))
-    open_tunnels(engine, 1)
-    wait_until_ready(engine)
+    open_ready_tunnels(engine, 1)
     engine.until(lambda: not is_ready(engine), "the end of what nobody took")
     settle(engine)
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT]
@@ -313,7 +276,7 @@ def test_without_new_demand_there_is_no_preconnect(start_ntlm: StartNtlm) -> Non
 def test_there_is_no_preconnect_while_a_connection_is_ready(start_ntlm: StartNtlm) -> None:
     engine, upstream = start_ntlm(proving_desk())
     with engine.connect() as client:
-        tunnel(client)
+        client.open_tunnel(CONNECT)
         wait_until_ready(engine)
         with engine.connect() as other:
             assert other.ask(GET).status == 200
@@ -321,7 +284,7 @@ def test_there_is_no_preconnect_while_a_connection_is_ready(start_ntlm: StartNtl
         engine.until(lambda: len(engine.engine.executor.works) == 1, "the end of the other")
         count = len(upstream.requests)
         with engine.connect() as third:
-            tunnel(third)
+            third.open_tunnel(CONNECT)
         settle(engine)
     assert messages_from(upstream, count) == REUSE
 
@@ -364,7 +327,7 @@ def test_waiting_requests_go_before_a_preconnect(start_ntlm: StartNtlm, stack: E
         with engine.connect() as waiting, engine.connect() as other:
             waiting.send(GET)
             assert held.received.wait(10)
-            tunnel(other)
+            other.open_tunnel(CONNECT)
             settle(engine)
             assert messages_from(upstream, count) == [
                 ("GET", "type 1"),
@@ -383,7 +346,7 @@ def test_a_request_waits_for_the_preconnect_in_progress(
     engine, upstream = start_ntlm(proving_desk())
     held = HeldResponse(stack, upstream, "HEAD")
     with engine.connect() as first, engine.connect() as second:
-        tunnel(first)
+        first.open_tunnel(CONNECT)
         assert held.received.wait(10)
         second.send(CONNECT)
         engine.until(lambda: len(engine.engine.executor.works) == 2, "the second client")
@@ -398,7 +361,7 @@ def test_a_client_may_disconnect_while_waiting_for_a_preconnect(
     engine, upstream = start_ntlm(proving_desk())
     held = HeldResponse(stack, upstream, "HEAD")
     with engine.connect() as first:
-        tunnel(first)
+        first.open_tunnel(CONNECT)
         assert held.received.wait(10)
         with engine.connect() as second:
             second.send(CONNECT)
@@ -458,7 +421,7 @@ def test_requests_waiting_for_a_refused_preconnect_do_not_resend_the_login(
     engine, upstream = start_ntlm(proving_desk(), rejects_request=is_head)
     held = HeldResponse(stack, upstream, "HEAD")
     with engine.connect() as first:
-        tunnel(first)
+        first.open_tunnel(CONNECT)
         assert held.received.wait(10)
         clients = [stack.enter_context(engine.connect()) for _ in range(count)]
         for client in clients:
@@ -478,7 +441,7 @@ def test_a_login_refused_during_a_handshake_is_not_sent(
 ) -> None:
     engine, upstream = start_ntlm(proving_desk())
     with engine.connect() as first, engine.connect() as second:
-        tunnel(first)
+        first.open_tunnel(CONNECT)
         wait_until_ready(engine)
         engine.call(engine.engine.forget_connections)
         count = len(upstream.requests)
@@ -522,10 +485,7 @@ def test_any_status_after_the_handshake_completes_a_preconnect(
     start_ntlm: StartNtlm, status: int
 ) -> None:
     engine, upstream = start_ntlm(proving_desk(), head_status=status)
-    for _ in range(2):
-        with engine.connect() as client:
-            tunnel(client)
-        wait_until_ready(engine)
+    open_ready_tunnels(engine, 2)
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT, *REUSE, *PRECONNECT]
 
 
@@ -560,9 +520,9 @@ def test_requests_wait_for_a_silent_preconnect_only_briefly(
     engine, upstream = start_ntlm(proving_desk())
     held = HeldResponse(stack, upstream, "HEAD", "type 1")
     with engine.connect() as first, engine.connect() as second:
-        tunnel(first)
+        first.open_tunnel(CONNECT)
         assert held.received.wait(10)
-        tunnel(second)
+        second.open_tunnel(CONNECT)
 
 
 def test_a_failed_preconnect_backs_off_and_is_not_reported(start_ntlm: StartNtlm) -> None:
@@ -580,8 +540,7 @@ def test_a_failed_preconnect_backs_off_and_is_not_reported(start_ntlm: StartNtlm
 
 def test_no_request_fails_after_a_ready_connection_was_closed(start_ntlm: StartNtlm) -> None:
     engine, upstream = start_ntlm(proving_desk())
-    open_tunnels(engine, 1)
-    wait_until_ready(engine)
+    open_ready_tunnels(engine, 1)
     upstream.cut()
     engine.until(lambda: not is_ready(engine), "the end of the connection")
     open_tunnels(engine, 1)
@@ -627,7 +586,7 @@ def test_a_preconnect_in_progress_is_cancelled_after_a_change(
     engine, upstream = start_ntlm(proving_desk(), limits=EngineLimits(preconnect_s=1000.0))
     held = HeldResponse(stack, upstream, "HEAD", message)
     with engine.connect() as client:
-        tunnel(client)
+        client.open_tunnel(CONNECT)
         assert held.received.wait(10)
         engine.call(engine.engine.forget_connections)
         settle(engine)
@@ -674,8 +633,7 @@ def test_a_refused_preconnect_blocks_no_later_request(start_ntlm: StartNtlm) -> 
 
 def test_a_ready_connection_is_not_used_after_a_change(start_ntlm: StartNtlm) -> None:
     engine, upstream = start_ntlm(proving_desk())
-    open_tunnels(engine, 1)
-    wait_until_ready(engine)
+    open_ready_tunnels(engine, 1)
     engine.call(engine.engine.forget_connections)
     open_tunnels(engine, 1)
     assert messages_from(upstream)[:6] == [*HANDSHAKE, *PRECONNECT, *HANDSHAKE]
@@ -687,8 +645,7 @@ def test_preconnects_are_tried_again_after_a_change(start_ntlm: StartNtlm) -> No
     settle(engine)
     upstream.behaviour.head_fields = ()
     engine.call(engine.engine.forget_connections)
-    open_tunnels(engine, 1)
-    wait_until_ready(engine)
+    open_ready_tunnels(engine, 1)
 
 
 def test_closing_the_engine_cancels_a_preconnect(start_ntlm: StartNtlm, stack: ExitStack) -> None:
@@ -723,10 +680,7 @@ def test_a_preconnect_counts_neither_as_a_client_nor_as_traffic(
 def test_preconnects_leave_no_resources(start_ntlm: StartNtlm) -> None:
     engine, _ = start_ntlm(proving_desk())
     base = engine.holdings()
-    for _ in range(3):
-        with engine.connect() as client:
-            tunnel(client)
-        wait_until_ready(engine)
+    open_ready_tunnels(engine, 3)
     engine.settle()
     engine.until_it_holds(base)
 

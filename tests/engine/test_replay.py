@@ -1,7 +1,7 @@
 """Requests with content which is sent again after a 407 (R-074, RFC 9110, section 15.5.8)."""
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from enum import Enum, auto
@@ -86,6 +86,22 @@ class HashingUpstream(LoopbackServer):
         return False
 
 
+StartHashing = Callable[..., tuple[Running, HashingUpstream]]
+
+
+@pytest.fixture
+def start_hashing(start: Start, stack: ExitStack) -> StartHashing:
+    """Start an engine with a login in front of a `HashingUpstream`."""
+
+    def start_hashing(
+        timing: RefusalTiming, desk: FakeBroker | None = None, limits: EngineLimits | None = None
+    ) -> tuple[Running, HashingUpstream]:
+        upstream = stack.enter_context(HashingUpstream(timing))
+        return start(office(upstream.port), desk or FakeBroker(LOGIN), limits), upstream
+
+    return start_hashing
+
+
 def digest_of(pieces: Iterable[bytes]) -> bytes:
     found = sha256()
     for piece in pieces:
@@ -112,10 +128,9 @@ def framed(length: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["counted", "chunked"])
 @pytest.mark.parametrize("length", [1_000, 70_000, (2 << 20) + 7])
 def test_the_whole_content_is_sent_again_r_074(
-    start: Start, stack: ExitStack, length: int, in_chunks: bool, timing: RefusalTiming
+    start_hashing: StartHashing, length: int, in_chunks: bool, timing: RefusalTiming
 ) -> None:
-    upstream = stack.enter_context(HashingUpstream(timing))
-    engine = start(office(upstream.port), FakeBroker(LOGIN))
+    engine, upstream = start_hashing(timing)
     reply = upload(engine, length, in_chunks=in_chunks)
     assert (reply.status, reply.body.decode()) == (200, digest(length))
     assert upstream.heads == [(False, False), (True, False)]
@@ -149,9 +164,8 @@ def test_content_of_a_refused_request_is_not_parsed_as_the_next_request_r_048(
         assert client.octets.count(b"HTTP/1.1 ") == 1
 
 
-def test_content_is_kept_while_the_user_types_a_login(start: Start, stack: ExitStack) -> None:
-    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
-    engine = start(office(upstream.port))
+def test_content_is_kept_while_the_user_types_a_login(start_hashing: StartHashing) -> None:
+    engine, _ = start_hashing(RefusalTiming.AFTER_CONTENT, FakeBroker())
     length = 3 << 20
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
@@ -164,10 +178,9 @@ def test_content_is_kept_while_the_user_types_a_login(start: Start, stack: ExitS
     "timing", [RefusalTiming.IMMEDIATELY, RefusalTiming.IMMEDIATELY_AND_CLOSES]
 )
 def test_content_too_large_to_keep_waits_for_a_100_r_074(
-    start: Start, stack: ExitStack, timing: RefusalTiming
+    start_hashing: StartHashing, timing: RefusalTiming
 ) -> None:
-    upstream = stack.enter_context(HashingUpstream(timing))
-    engine = start(office(upstream.port), FakeBroker(LOGIN))
+    engine, upstream = start_hashing(timing)
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
     # A login on trial may be refused, so the second upload expects a 100 as well.
@@ -197,10 +210,9 @@ def test_content_too_large_to_keep_is_sent_after_a_timeout_without_a_100(
 
 
 def test_an_unrepeatable_upload_gets_a_503_and_succeeds_after_the_sign_in(
-    start: Start, stack: ExitStack
+    start_hashing: StartHashing,
 ) -> None:
-    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
-    engine = start(office(upstream.port), FakeBroker(LOGIN))
+    engine, _ = start_hashing(RefusalTiming.AFTER_CONTENT)
     assert upload(engine, TOO_LARGE, in_chunks=True).status == 503
     assert upload(engine, 0, in_chunks=False).status == 200
     reply = upload(engine, TOO_LARGE, in_chunks=True)
@@ -211,12 +223,11 @@ def test_an_unrepeatable_upload_gets_a_503_and_succeeds_after_the_sign_in(
     "timing", [RefusalTiming.AFTER_CONTENT, RefusalTiming.AFTER_100_AND_CONTENT]
 )
 def test_an_own_request_signs_in_before_a_large_upload_r_074(
-    start: Start, stack: ExitStack, timing: RefusalTiming
+    start_hashing: StartHashing, timing: RefusalTiming
 ) -> None:
     """The proxy reads the whole content before its 407, and the content cannot be sent again
     then."""
-    upstream = stack.enter_context(HashingUpstream(timing))
-    engine = start(office(upstream.port), FakeBroker(LOGIN), EngineLimits(expect_continue_s=0.2))
+    engine, upstream = start_hashing(timing, limits=EngineLimits(expect_continue_s=0.2))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
     asked, own, signed, sent = upstream.heads
@@ -226,11 +237,10 @@ def test_an_own_request_signs_in_before_a_large_upload_r_074(
     assert len(engine.desk.challenged_requests) == 1
 
 
-def test_a_large_upload_is_not_sent_if_the_sign_in_is_refused(
-    start: Start, stack: ExitStack
-) -> None:
-    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
-    engine = start(office(upstream.port), limits=EngineLimits(expect_continue_s=0.2))
+def test_a_large_upload_is_not_sent_if_the_sign_in_is_refused(start_hashing: StartHashing) -> None:
+    engine, _ = start_hashing(
+        RefusalTiming.AFTER_CONTENT, FakeBroker(), EngineLimits(expect_continue_s=0.2)
+    )
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: %d" % TOO_LARGE, method=b"POST"))
         engine.desk.wait_for_challenged(1)
@@ -239,10 +249,9 @@ def test_a_large_upload_is_not_sent_if_the_sign_in_is_refused(
     assert engine.call(lambda: engine.engine.context.counters.sent) < 10_000
 
 
-def test_the_login_is_known_after_an_unrepeatable_upload(start: Start, stack: ExitStack) -> None:
+def test_the_login_is_known_after_an_unrepeatable_upload(start_hashing: StartHashing) -> None:
     """The length of chunked content is known too late; the second try succeeds."""
-    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
-    engine = start(office(upstream.port), FakeBroker(LOGIN))
+    engine, _ = start_hashing(RefusalTiming.AFTER_CONTENT)
     refused = upload(engine, TOO_LARGE, in_chunks=True)
     assert refused.status == 503
     # TrayProxy has signed in with an own request, so the page does not ask to open another page.
@@ -271,11 +280,8 @@ def test_the_page_of_an_unrepeatable_upload_says_what_to_do_if_the_own_request_f
     assert b"Open any page with this program first" in refused.body
 
 
-def test_a_large_upload_with_a_known_login_is_sent_immediately(
-    start: Start, stack: ExitStack
-) -> None:
-    upstream = stack.enter_context(HashingUpstream(RefusalTiming.AFTER_CONTENT))
-    engine = start(office(upstream.port), FakeBroker(LOGIN, is_known=True))
+def test_a_large_upload_with_a_known_login_is_sent_immediately(start_hashing: StartHashing) -> None:
+    engine, upstream = start_hashing(RefusalTiming.AFTER_CONTENT, FakeBroker(LOGIN, is_known=True))
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert reply.body.decode() == digest(TOO_LARGE)
     assert upstream.heads == [(True, False)]

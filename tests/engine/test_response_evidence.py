@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.wire import get
 from tests.support.scripted_upstream import ScriptedUpstream, answering, challenge
@@ -11,13 +11,12 @@ from trayproxy.auth.basic import Basic
 GET = get(b"http://site.test/page")
 
 
-def test_a_captive_portal_is_reported_each_time(start: Start) -> None:
+def test_a_captive_portal_is_reported_each_time(start_scripted: StartScripted) -> None:
     no = b"HTTP/1.1 511 Sign in\r\nContent-Length: 2\r\n\r\nno"
-    with ScriptedUpstream(answering(no)) as upstream:
-        engine = start(office(upstream.port))
-        with engine.connect() as client:
-            for _ in range(3):
-                assert client.ask(GET).status == 511
+    engine, _ = start_scripted(answering(no))
+    with engine.connect() as client:
+        for _ in range(3):
+            assert client.ask(GET).status == 511
     assert engine.observer.pages == ["http://site.test/"] * 3
 
 
@@ -30,12 +29,14 @@ def test_a_captive_portal_is_reported_each_time(start: Start) -> None:
     ids=["500", "404"],
 )
 def test_a_response_without_proof_is_relayed_and_reported(
-    start: Start, answer: bytes, is_doubtful: bool
+    start_scripted: StartScripted, answer: bytes, is_doubtful: bool
 ) -> None:
-    with ScriptedUpstream(answering(challenge('Basic realm="corp"'), answer)) as upstream:
-        engine = start(office(upstream.port), FakeBroker(LOGIN, schemes=[Basic()]))
-        with engine.connect() as client:
-            assert client.ask(GET).body == b"no"
+    engine, _ = start_scripted(
+        answering(challenge('Basic realm="corp"'), answer),
+        desk=FakeBroker(LOGIN, schemes=[Basic()]),
+    )
+    with engine.connect() as client:
+        assert client.ask(GET).body == b"no"
     assert engine.desk.unproved == [("site.test:80", is_doubtful)]
     assert engine.desk.accepted == []
 

@@ -14,12 +14,7 @@ from tests.engine.conftest import MakeUpstream, Start
 from tests.engine.fakes import LOGIN, FakeBroker
 from tests.engine.recorder import Recorder
 from tests.engine.wire import connect, get, post
-from tests.support.scripted_upstream import (
-    OK,
-    answering,
-    challenge,
-    closing_early,
-)
+from tests.support.scripted_upstream import OK, answering, challenge, closing_early
 from tests.support.socks import SocksServer
 from tests.support.tls import CertificateAuthority
 from trayproxy.engine.limits import LIMITS
@@ -46,20 +41,6 @@ def unused_port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-@pytest.fixture
-def black_hole() -> Iterator[int]:
-    """A port that never responds, because its backlog is full."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(3):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-
-
 @pytest.mark.parametrize("octets", [GET, connect(b"origin.test:443"), post(URL, b"the body")])
 def test_a_dead_first_upstream_is_skipped(
     start: Start, recorder: Recorder, unused_port: int, octets: bytes
@@ -73,9 +54,9 @@ def test_a_dead_first_upstream_is_skipped(
 
 @pytest.mark.parametrize("kind", ["not found", "silent"])
 def test_an_unresolvable_or_silent_upstream_is_skipped(
-    start: Start, recorder: Recorder, black_hole: int, kind: str
+    start: Start, recorder: Recorder, nowhere: int, kind: str
 ) -> None:
-    dead = Upstream("no.such.host.invalid", 80) if kind == "not found" else black_hole
+    dead = Upstream("no.such.host.invalid", 80) if kind == "not found" else nowhere
     limits = replace(LIMITS, connect_s=0.3, connect_total_s=0.3)
     with start(several(dead, recorder.port), limits=limits).connect() as client:
         assert client.ask(GET).status == 200
@@ -198,11 +179,11 @@ def test_a_rejected_login_makes_no_upstream_dead(
 
 
 def test_a_timeout_is_no_rejection_of_the_login(
-    start: Start, black_hole: int, recorder: Recorder
+    start: Start, nowhere: int, recorder: Recorder
 ) -> None:
     limits = replace(LIMITS, connect_s=0.2, connect_total_s=0.2)
     desk = FakeBroker(LOGIN, is_known=True)
-    with start(several(black_hole, recorder.port), desk, limits=limits).connect() as client:
+    with start(several(nowhere, recorder.port), desk, limits=limits).connect() as client:
         assert client.ask(GET).status == 200
     assert not desk.challenged_requests
     # No request carried the login of the first upstream; the second got its own.
@@ -280,10 +261,10 @@ def test_a_hundred_concurrent_requests_use_the_fallback(
 
 
 def test_a_disconnected_client_ends_the_failover(
-    start: Start, black_hole: int, recorder: Recorder
+    start: Start, nowhere: int, recorder: Recorder
 ) -> None:
     limits = replace(LIMITS, connect_s=0.5, connect_total_s=0.5)
-    engine = start(several(black_hole, recorder.port), limits=limits)
+    engine = start(several(nowhere, recorder.port), limits=limits)
     with engine.connect() as client:
         client.send(GET)
         engine.until(lambda: bool(engine.engine.executor.works), "the request")
@@ -301,10 +282,7 @@ def test_addresses_of_returns_only_cached_addresses(
     connector = start(None).engine.context.connector
     url = "http://proxy.test:3128"
     assert connector.addresses_of(url) == ()
-    found = (
-        (socket.AF_INET6, ("2001:db8::1", 3128, 0, 0)),
-        (socket.AF_INET, ("192.0.2.7", 3128)),
-    )
+    found = ((socket.AF_INET6, ("2001:db8::1", 3128, 0, 0)), (socket.AF_INET, ("192.0.2.7", 3128)))
     cached = {("proxy.test", 3128): found}
     monkeypatch.setattr(connector.resolver, "known", lambda *name: cached.get(name))
     assert connector.addresses_of(url) == ("192.0.2.7:3128", "2001:db8::1:3128")

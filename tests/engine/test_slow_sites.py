@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import Serve, Start, StartScripted
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.running import Running
 from tests.engine.wire import Reply, connect, get
@@ -55,69 +55,71 @@ def has_waiting_request(engine: Running) -> bool:
 
 @pytest.mark.parametrize("octets", [SLOW, TUNNEL], ids=["GET", "CONNECT"])
 def test_a_slow_site_is_named_if_the_proxy_answers_other_requests(
-    start: Start, octets: bytes
+    start_scripted: StartScripted, octets: bytes
 ) -> None:
-    with ScriptedUpstream(slow_sites) as upstream:
-        engine = start(office(upstream.port), limits=SOON)
-        reply = ask_while_another_is_answered(engine, octets)
-        assert reply.status == 504
-        assert b"<h1>slow.test does not answer</h1>" in reply.body
-        assert b"The proxy answers" in reply.body
-        assert b"TP-203" not in reply.body
-        assert b"error=http_response_timeout;" in reply.values(b"proxy-status")[0]
-        assert not engine.observer.failures
+    engine, _ = start_scripted(slow_sites, limits=SOON)
+    reply = ask_while_another_is_answered(engine, octets)
+    assert reply.status == 504
+    assert b"<h1>slow.test does not answer</h1>" in reply.body
+    assert b"The proxy answers" in reply.body
+    assert b"TP-203" not in reply.body
+    assert b"error=http_response_timeout;" in reply.values(b"proxy-status")[0]
+    assert not engine.observer.failures
 
 
-def test_a_slow_site_is_named_if_the_proxy_has_just_sent_a_407(start: Start) -> None:
+def test_a_slow_site_is_named_if_the_proxy_has_just_sent_a_407(
+    start_scripted: StartScripted,
+) -> None:
     def ask_and_wait(peer: ScriptedConnection) -> None:
         peer.read_head()
         peer.send(challenge('Basic realm="r"'))
         peer.read_head()
         peer.hang()
 
-    with ScriptedUpstream(ask_and_wait) as upstream:
-        engine = start(office(upstream.port), FakeBroker(LOGIN), SOON)
-        with engine.connect() as client:
-            assert b"<h1>slow.test does not answer</h1>" in client.ask(SLOW).body
-        assert not engine.observer.failures
+    engine, _ = start_scripted(ask_and_wait, desk=FakeBroker(LOGIN), limits=SOON)
+    with engine.connect() as client:
+        assert b"<h1>slow.test does not answer</h1>" in client.ask(SLOW).body
+    assert not engine.observer.failures
 
 
-def test_the_page_names_site_and_proxy_if_the_proxy_answers_no_request(start: Start) -> None:
-    with ScriptedUpstream(hanging) as upstream:
-        engine = start(office(upstream.port), limits=SOON)
-        with engine.connect() as client:
-            reply = client.ask(SLOW)
-        assert reply.status == 504
-        assert b"<h1>No answer came from slow.test</h1>" in reply.body
-        assert b"The proxy 127.0.0.1 took the request" in reply.body
-        assert b"error=http_response_timeout;" in reply.values(b"proxy-status")[0]
-        assert not engine.observer.failures
+def test_the_page_names_site_and_proxy_if_the_proxy_answers_no_request(
+    start_scripted: StartScripted,
+) -> None:
+    engine, _ = start_scripted(hanging, limits=SOON)
+    with engine.connect() as client:
+        reply = client.ask(SLOW)
+    assert reply.status == 504
+    assert b"<h1>No answer came from slow.test</h1>" in reply.body
+    assert b"The proxy 127.0.0.1 took the request" in reply.body
+    assert b"error=http_response_timeout;" in reply.values(b"proxy-status")[0]
+    assert not engine.observer.failures
 
 
-def test_a_proxy_is_named_if_it_answers_no_connect_and_no_other_request(start: Start) -> None:
+def test_a_proxy_is_named_if_it_answers_no_connect_and_no_other_request(
+    start_scripted: StartScripted,
+) -> None:
     limits = EngineLimits(response_head_s=1000, connect_response_head_s=0.3)
-    with ScriptedUpstream(hanging) as upstream:
-        engine = start(office(upstream.port), limits=limits)
-        with engine.connect() as client:
-            reply = client.ask(TUNNEL, b"CONNECT")
-        assert reply.status == 504
-        assert b"<h1>127.0.0.1 does not answer</h1>" in reply.body
-        assert [page.code for page in engine.observer.failures] == ["TP-203"]
+    engine, _ = start_scripted(hanging, limits=limits)
+    with engine.connect() as client:
+        reply = client.ask(TUNNEL, b"CONNECT")
+    assert reply.status == 504
+    assert b"<h1>127.0.0.1 does not answer</h1>" in reply.body
+    assert [page.code for page in engine.observer.failures] == ["TP-203"]
 
 
-def test_a_get_has_a_longer_limit_than_a_connect(start: Start) -> None:
+def test_a_get_has_a_longer_limit_than_a_connect(serve: Serve) -> None:
     limits = EngineLimits(response_head_s=0.3, connect_response_head_s=1000)
-    with ScriptedUpstream(hanging) as upstream:
-        engine = start(office(upstream.port), limits=limits)
-        with engine.connect() as client:
-            assert client.ask(SLOW).status == 504
+    client, _ = serve(hanging, limits=limits)
+    assert client.ask(SLOW).status == 504
     assert LIMITS.response_head_limit_s(b"GET") == LIMITS.response_head_limit_s(b"POST") == 900
     assert LIMITS.response_head_limit_s(b"CONNECT") == 60
 
 
 @pytest.mark.parametrize("octets", [SLOW, TUNNEL], ids=["GET", "CONNECT"])
 @pytest.mark.parametrize("others", [True, False], ids=["others are answered", "nobody is"])
-def test_the_fast_path_names_the_same_party(start: Start, octets: bytes, others: bool) -> None:
+def test_the_fast_path_names_the_same_party(
+    start_scripted: StartScripted, octets: bytes, others: bool
+) -> None:
     opened = b"HTTP/1.1 200 OK\r\n\r\n"
 
     def first(peer: ScriptedConnection) -> None:
@@ -128,20 +130,19 @@ def test_the_fast_path_names_the_same_party(start: Start, octets: bytes, others:
     # The limit of the other method is never reached.
     get_s, tunnel_s = (1000.0, 0.3) if method == b"CONNECT" else (0.3, 1000.0)
     limits = EngineLimits(response_head_s=get_s, connect_response_head_s=tunnel_s)
-    with ScriptedUpstream(first, slow_sites) as upstream:
-        engine = start(office(upstream.port), limits=limits)
+    engine, _ = start_scripted(first, slow_sites, limits=limits)
+    with engine.connect() as client:
+        assert client.ask(octets, method).status == 200
+    engine.until_clients_left()
+    engine.until_pool_is_empty()
+    if others:
+        reply = ask_while_another_is_answered(engine, octets)
+        assert b"<h1>slow.test does not answer</h1>" in reply.body
+    else:
         with engine.connect() as client:
-            assert client.ask(octets, method).status == 200
-        engine.until_clients_left()
-        engine.until_pool_is_empty()
-        if others:
-            reply = ask_while_another_is_answered(engine, octets)
-            assert b"<h1>slow.test does not answer</h1>" in reply.body
-        else:
-            with engine.connect() as client:
-                reply = client.ask(octets, method)
-            assert b"<h1>slow.test does not answer</h1>" not in reply.body
-        assert reply.status == 504
+            reply = client.ask(octets, method)
+        assert b"<h1>slow.test does not answer</h1>" not in reply.body
+    assert reply.status == 504
 
 
 def test_a_silent_site_on_a_direct_route_is_named(start: Start) -> None:
@@ -154,20 +155,18 @@ def test_a_silent_site_on_a_direct_route_is_named(start: Start) -> None:
         assert b"<h1>127.0.0.1 does not answer</h1>" in reply.body
 
 
-def test_keep_alive_is_enabled_while_a_response_is_awaited(start: Start) -> None:
-    with ScriptedUpstream(hanging) as upstream:
-        engine = start(office(upstream.port))
-        with engine.connect() as client:
-            client.send(SLOW)
-            engine.until(lambda: has_keepalive(engine), "the kernel's probing")
+def test_keep_alive_is_enabled_while_a_response_is_awaited(start_scripted: StartScripted) -> None:
+    engine, _ = start_scripted(hanging)
+    with engine.connect() as client:
+        client.send(SLOW)
+        engine.until(lambda: has_keepalive(engine), "the kernel's probing")
 
 
-def test_keep_alive_is_enabled_in_a_tunnel(start: Start) -> None:
-    with ScriptedUpstream(echoing) as upstream:
-        engine = start(office(upstream.port))
-        with engine.connect() as client:
-            assert client.ask(TUNNEL, b"CONNECT").status == 200
-            engine.until(lambda: has_keepalive(engine), "the kernel's probing")
+def test_keep_alive_is_enabled_in_a_tunnel(start_scripted: StartScripted) -> None:
+    engine, _ = start_scripted(echoing)
+    with engine.connect() as client:
+        assert client.ask(TUNNEL, b"CONNECT").status == 200
+        engine.until(lambda: has_keepalive(engine), "the kernel's probing")
 
 
 def has_keepalive(engine: Running) -> bool:
@@ -182,7 +181,7 @@ def has_keepalive(engine: Running) -> bool:
     )
 
 
-def test_a_response_before_the_request_is_no_evidence(start: Start) -> None:
+def test_a_response_before_the_request_is_no_evidence(serve: Serve) -> None:
     # What the proxy answered before the request says nothing about the time since.
     def one_answer(peer: ScriptedConnection) -> None:
         peer.read_head()
@@ -190,16 +189,12 @@ def test_a_response_before_the_request_is_no_evidence(start: Start) -> None:
         peer.read_head()
         peer.hang()
 
-    with ScriptedUpstream(one_answer) as upstream:
-        engine = start(office(upstream.port), limits=SOON)
-        with engine.connect() as client:
-            assert client.ask(QUICK).status == 200
-            assert b"<h1>No answer came from slow.test</h1>" in client.ask(SLOW).body
+    client, _ = serve(one_answer, limits=SOON)
+    assert client.ask(QUICK).status == 200
+    assert b"<h1>No answer came from slow.test</h1>" in client.ask(SLOW).body
 
 
-def test_the_client_connection_is_kept_after_a_504(start: Start) -> None:
-    with ScriptedUpstream(hanging, answering(OK)) as upstream:
-        engine = start(office(upstream.port), limits=SOON)
-        with engine.connect() as client:
-            assert client.ask(SLOW).status == 504
-            assert client.ask(QUICK).body == b"ok\n"
+def test_the_client_connection_is_kept_after_a_504(serve: Serve) -> None:
+    client, _ = serve(hanging, answering(OK), limits=SOON)
+    assert client.ask(SLOW).status == 504
+    assert client.ask(QUICK).body == b"ok\n"

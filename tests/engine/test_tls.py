@@ -2,14 +2,13 @@
 
 import socket
 import ssl
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Start
+from tests.engine.conftest import MakeUpstream, Serve, Start
 from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS, Running
@@ -18,6 +17,7 @@ from tests.support.octets import octets
 from tests.support.scripted_upstream import (
     ESTABLISHED,
     OK,
+    Script,
     ScriptedConnection,
     ScriptedUpstream,
     answering,
@@ -44,6 +44,22 @@ def certificate(authority: CertificateAuthority) -> Certificate:
 def https_upstream(stack: ExitStack, certificate: Certificate) -> Recorder:
     """An upstream which answers every request, inside TLS."""
     return stack.enter_context(Recorder(certificate.context()))
+
+
+@pytest.fixture
+def serve_tls(
+    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
+) -> Serve:
+    """Connect a client to an engine in front of a scripted https upstream."""
+
+    def serve_tls(
+        *scripts: Script, desk: FakeBroker | None = None, sign_in: SignIn = SignIn.PASSWORD
+    ) -> tuple[ProxyClient, ScriptedUpstream]:
+        upstream = stack.enter_context(ScriptedUpstream(*scripts, tls=certificate.context()))
+        profile = replace(company_profile(upstream.port, authority.pem), sign_in=sign_in)
+        return stack.enter_context(start(profile, desk).connect()), upstream
+
+    return serve_tls
 
 
 def company_profile(port: int, ca_file: Path | str, *, host: str = HOST) -> Profile:
@@ -226,11 +242,7 @@ def test_an_untrusted_proxy_is_sent_nothing(
     ids=["HTTP", "SSH", "an alert", "nothing"],
 )
 def test_a_proxy_without_tls_is_sent_nothing_in_plain(
-    start: Start,
-    script: Callable[..., ScriptedUpstream],
-    authority: CertificateAuthority,
-    answer: bytes,
-    words: bytes,
+    start: Start, script: MakeUpstream, authority: CertificateAuthority, answer: bytes, words: bytes
 ) -> None:
     def play(peer: ScriptedConnection) -> None:
         peer.read(5)
@@ -252,7 +264,7 @@ def test_a_proxy_without_tls_is_sent_nothing_in_plain(
 
 
 def test_a_reset_during_the_handshake_gives_an_error_page(
-    start: Start, script: Callable[..., ScriptedUpstream], authority: CertificateAuthority
+    start: Start, script: MakeUpstream, authority: CertificateAuthority
 ) -> None:
     def play(peer: ScriptedConnection) -> None:
         peer.read(5)
@@ -264,10 +276,10 @@ def test_a_reset_during_the_handshake_gives_an_error_page(
 
 
 def test_a_handshake_without_a_response_times_out(
-    start: Start, script: Callable[..., ScriptedUpstream], authority: CertificateAuthority
+    start: Start, script: MakeUpstream, authority: CertificateAuthority
 ) -> None:
     upstream = script(ScriptedConnection.hang)
-    limits = replace(EngineLimits(), handshake_s=0.2)
+    limits = EngineLimits(handshake_s=0.2)
     with start(company_profile(upstream.port, authority.pem), limits=limits).connect() as client:
         reply = client.ask(GET)
     assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)
@@ -303,7 +315,7 @@ def test_a_file_that_cannot_be_used_is_named_as_the_reason(
 
 
 def test_a_client_that_leaves_during_the_handshake_leaks_nothing(
-    start: Start, script: Callable[..., ScriptedUpstream], authority: CertificateAuthority
+    start: Start, script: MakeUpstream, authority: CertificateAuthority
 ) -> None:
     upstream = script(silent)
     engine = start(company_profile(upstream.port, authority.pem))
@@ -319,25 +331,19 @@ def test_a_client_that_leaves_during_the_handshake_leaks_nothing(
 # --- traffic -------------------------------------------------------------------------------------
 
 
-def test_signing_in_works_inside_tls(
-    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
-) -> None:
-    script = answering(challenge('Basic realm="x"'), OK)
-    upstream = stack.enter_context(
-        ScriptedUpstream(script, answering(OK), tls=certificate.context())
-    )
+def test_signing_in_works_inside_tls(serve_tls: Serve) -> None:
     desk = FakeBroker(LOGIN)
-    with start(company_profile(upstream.port, authority.pem), desk).connect() as client:
-        assert client.ask(GET).status == 200
+    client, upstream = serve_tls(
+        answering(challenge('Basic realm="x"'), OK), answering(OK), desk=desk
+    )
+    assert client.ask(GET).status == 200
     assert [request.upstream_id.upstream for request in desk.challenged_requests] == [
         f"https://{HOST}:{upstream.port}"
     ]
     assert len(desk.accepted) == 1
 
 
-def test_bulk_data_passes_a_tunnel_both_ways_and_its_ends_are_relayed(
-    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
-) -> None:
+def test_bulk_data_passes_a_tunnel_both_ways_and_its_ends_are_relayed(serve_tls: Serve) -> None:
     length = 2_000_000
 
     def play(peer: ScriptedConnection) -> None:
@@ -348,34 +354,25 @@ def test_bulk_data_passes_a_tunnel_both_ways_and_its_ends_are_relayed(
             peer.send(block)
         peer.send(b"%d" % len(got))
 
-    upstream = stack.enter_context(ScriptedUpstream(play, tls=certificate.context()))
-    with start(company_profile(upstream.port, authority.pem)).connect() as client:
-        assert client.ask(CONNECT, b"CONNECT").status == 200
-        for block in octets(length):
-            client.send(block)
-        client.finish()
-        got = client.take_all()
-    assert got == b"".join(octets(length)) + b"%d" % length
+    client, _ = serve_tls(play)
+    assert client.ask(CONNECT, b"CONNECT").status == 200
+    for block in octets(length):
+        client.send(block)
+    client.finish()
+    assert client.take_all() == b"".join(octets(length)) + b"%d" % length
     assert not client.was_reset
 
 
-def test_a_large_response_arrives_completely(
-    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
-) -> None:
+def test_a_large_response_arrives_completely(serve_tls: Serve) -> None:
     body = b"".join(octets(1_500_000))
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    upstream = stack.enter_context(ScriptedUpstream(answering(answer), tls=certificate.context()))
-    with start(company_profile(upstream.port, authority.pem)).connect() as client:
-        assert client.ask(GET).body == body
+    client, _ = serve_tls(answering(answer))
+    assert client.ask(GET).body == body
 
 
 @pytest.mark.parametrize("sends_close_notify", [True, False])
 def test_a_response_that_ends_with_the_connection_is_complete_only_after_close_notify(
-    start: Start,
-    stack: ExitStack,
-    certificate: Certificate,
-    authority: CertificateAuthority,
-    sends_close_notify: bool,
+    serve_tls: Serve, sends_close_notify: bool
 ) -> None:
     def play(peer: ScriptedConnection) -> None:
         peer.read_head()
@@ -383,25 +380,20 @@ def test_a_response_that_ends_with_the_connection_is_complete_only_after_close_n
         if sends_close_notify:
             peer.close_tls()
 
-    upstream = stack.enter_context(ScriptedUpstream(play, tls=certificate.context()))
-    with start(company_profile(upstream.port, authority.pem)).connect() as client:
-        client.send(GET)
-        if sends_close_notify:
-            assert client.reply().body == b"all of it?"
-        else:
-            with pytest.raises(CutError):
-                client.reply()
+    client, _ = serve_tls(play)
+    client.send(GET)
+    if sends_close_notify:
+        assert client.reply().body == b"all of it?"
+    else:
+        with pytest.raises(CutError):
+            client.reply()
 
 
 def test_the_page_of_a_profile_without_sign_in_says_that_the_proxy_wants_a_sign_in(
-    start: Start, stack: ExitStack, certificate: Certificate, authority: CertificateAuthority
+    serve_tls: Serve,
 ) -> None:
-    upstream = stack.enter_context(
-        ScriptedUpstream(answering(challenge('Basic realm="x"')), tls=certificate.context())
-    )
-    profile = replace(company_profile(upstream.port, authority.pem), sign_in=SignIn.NONE)
-    with start(profile).connect() as client:
-        assert b"wants a sign-in" in client.ask(GET).body
+    client, _ = serve_tls(answering(challenge('Basic realm="x"')), sign_in=SignIn.NONE)
+    assert b"wants a sign-in" in client.ask(GET).body
 
 
 def test_http_upstreams_do_not_load_the_trust_store(start: Start, recorder: Recorder) -> None:

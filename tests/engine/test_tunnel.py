@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from select import select
@@ -69,12 +69,6 @@ def tcp_pair(stack: ExitStack, *, narrow: bool = False) -> tuple[socket.socket, 
 def has_undelivered(direction: TunnelDirection) -> bool:
     """Return whether octets wait until the sink accepts them."""
     return direction.pending is not None or direction.octets_in_pipe > 0
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture(params=["splice", "copy"])
@@ -274,30 +268,22 @@ def test_a_full_pipe_of_a_closed_tunnel_is_not_reused(stack: ExitStack) -> None:
     ends.pipes.release(fresh)
 
 
-def test_a_slow_client_blocks_the_upstream(stack: ExitStack) -> None:
-    ends = open_ends(stack, narrow=True)
-    ends.upstream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
-    ends.upstream.setblocking(False)
+@pytest.mark.parametrize("slow", ["client", "upstream"])
+def test_a_slow_side_blocks_the_other_side(stack: ExitStack, slow: str) -> None:
+    is_client = slow == "client"
+    ends = open_ends(stack, narrow=is_client, narrow_upstream=not is_client)
+    sender, receiver = ends.upstream, ends.client
+    if not is_client:
+        sender, receiver = receiver, sender
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
+    sender.setblocking(False)
     sent = bytearray()
     with suppress(BlockingIOError):
         while True:
-            sent += BULK[: ends.upstream.send(BULK)]
+            sent += BULK[: sender.send(BULK)]
             ends.settle()
-    assert ends.tunnel.events == {ends.streams[0].descriptor: READ | WRITE}
-    assert receive_all(ends, ends.client, len(sent)) == sent
-
-
-def test_a_slow_upstream_blocks_the_client(stack: ExitStack) -> None:
-    ends = open_ends(stack, narrow_upstream=True)
-    ends.client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
-    ends.client.setblocking(False)
-    sent = bytearray()
-    with suppress(BlockingIOError):
-        while True:
-            sent += BULK[: ends.client.send(BULK)]
-            ends.settle()
-    assert ends.tunnel.events == {ends.streams[1].descriptor: READ | WRITE}
-    assert receive_all(ends, ends.upstream, len(sent)) == sent
+    assert ends.tunnel.events == {ends.streams[0 if is_client else 1].descriptor: READ | WRITE}
+    assert receive_all(ends, receiver, len(sent)) == sent
 
 
 def test_a_half_close_leaves_the_other_direction_open(ends: TunnelEnds) -> None:

@@ -208,6 +208,12 @@ class ProxyClient(Closeable):
         self.send(octets)
         return self.reply(method)
 
+    def open_tunnel(self, octets: bytes) -> None:
+        """Send a CONNECT request, and octets through its tunnel to an upstream that echoes them."""
+        assert self.ask(octets, b"CONNECT").status == 200
+        self.send(b"through?")
+        assert self.take(8) == b"through?"
+
     def seconds_until_end(self) -> float:
         """Return the seconds until the peer ends the connection."""
         start = monotonic()

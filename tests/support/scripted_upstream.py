@@ -39,6 +39,16 @@ def challenge(*values: str, status: str = "407 Proxy Authentication Required") -
     return ("\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode("latin-1")
 
 
+def digest_challenge(nonce: str, realm: str = "c") -> bytes:
+    """Return a 407 with a Digest challenge."""
+    return challenge(f'Digest realm="{realm}", nonce="{nonce}", qop="auth"')
+
+
+def closing(answer: bytes) -> bytes:
+    """Return a response that announces the end of its connection."""
+    return answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+
+
 class ScriptedConnection:
     """One connection of a scripted upstream, with the octets received."""
 

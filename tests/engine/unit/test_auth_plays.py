@@ -4,11 +4,12 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
 
-from tests.engine.fakes import LOGIN, FakeBroker
+from tests.engine.fakes import LOGIN, FakeBroker, desk_for
 from tests.engine.play import (
     ClosingResponse,
     ConnectionClosedError,
@@ -28,7 +29,7 @@ from tests.engine.schemes import (
     ntlm_like_scheme,
 )
 from tests.engine.wire import connect, get, post
-from tests.support.scripted_upstream import ESTABLISHED, OK, challenge
+from tests.support.scripted_upstream import ESTABLISHED, OK, challenge, closing, digest_challenge
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme, Verdict, VerdictKind
@@ -50,21 +51,12 @@ TYPE_2 = challenge("NTLM dHdv")
 MESSAGES = {b"": "none", b"NTLM b25l": "type 1", b"NTLM dGhyZWU=": "type 3"}
 
 
-def desk_for(*schemes: Scheme, is_known: bool = False) -> FakeBroker:
-    """Return a desk with these schemes, or with the NTLM-like scheme."""
-    return FakeBroker(LOGIN, schemes=schemes or (ntlm_like_scheme(),), is_known=is_known)
-
-
-def closing(answer: bytes) -> bytes:
-    """Return a response that announces the end of the connection."""
-    return answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
-
-
 def success(message: Received) -> bytes:
     """Return the response to an accepted request."""
     return ESTABLISHED if message.method == b"CONNECT" else OK
 
 
+@dataclass(kw_only=True)
 class NtlmPlay:
     """An upstream that authenticates connections with NTLM-like handshakes, as strictly as Squid.
 
@@ -77,24 +69,14 @@ class NtlmPlay:
         minor: The minor HTTP version of refusals.
     """
 
-    def __init__(
-        self,
-        *,
-        rejects_all: bool = False,
-        needs_no_login: Callable[[Received], bool] = lambda message: False,
-        authenticated_requests: int = 1 << 30,
-        closes_after: str = "",
-        type_2_field: bytes = b"",
-        minor: int = 1,
-    ) -> None:
-        self.rejects_all = rejects_all
-        self.needs_no_login = needs_no_login
-        self.authenticated_requests = authenticated_requests
-        self.closes_after = closes_after
-        self.type_2_field = type_2_field
-        self.minor = minor
-        self._left: dict[int, int] = {}
-        self._is_begun: dict[int, bool] = {}
+    rejects_all: bool = False
+    needs_no_login: Callable[[Received], bool] = lambda message: False
+    authenticated_requests: int = 1 << 30
+    closes_after: str = ""
+    type_2_field: bytes = b""
+    minor: int = 1
+    _left: dict[int, int] = field(default_factory=dict)
+    _is_begun: dict[int, bool] = field(default_factory=dict)
 
     def __call__(self, message: Received) -> bytes:
         """Return the response to a message."""
@@ -174,12 +156,7 @@ def test_the_response_to_a_leg_without_content_is_not_relayed() -> None:
     )
     play = Play(upstream, desk_for())
     assert play.ask(POST) == [503]
-    assert [
-        request.verdict and request.verdict.kind for request in play.desk.challenged_requests
-    ] == [
-        None,
-        VerdictKind.UNUSABLE,
-    ]
+    assert play.desk.verdicts == [None, VerdictKind.UNUSABLE]
 
 
 @pytest.mark.parametrize("minor", [0, 1])
@@ -327,12 +304,7 @@ def test_a_connection_is_closed_after_a_rejected_handshake_r_122() -> None:
     """Squid accepts no second handshake on a connection after a failed handshake."""
     play = Play(NtlmPlay(rejects_all=True), desk_for())
     assert play.ask(GET, GET) == [503, 503]
-    assert [request.verdict for request in play.desk.challenged_requests] == [
-        None,
-        REJECTED,
-        None,
-        REJECTED,
-    ]
+    assert play.desk.verdicts == [None, VerdictKind.REJECTED] * 2
     assert {connection for connection, _, _ in messages(play)[3:]} == {2}
     assert not play.desk.accepted
 
@@ -400,9 +372,7 @@ def test_the_next_scheme_uses_a_new_connection() -> None:
 def test_an_endless_handshake_is_ended() -> None:
     play = Play(in_turn(NTLM), desk_for(ScriptedScheme((TYPE_1,))))
     assert play.ask(GET) == [503]
-    verdict = play.desk.challenged_requests[-1].verdict
-    assert verdict is not None
-    assert verdict.kind is VerdictKind.UNUSABLE
+    assert play.desk.verdicts[-1] is VerdictKind.UNUSABLE
     assert len(play.logins) == MAX_LEGS
 
 
@@ -423,11 +393,6 @@ def test_a_fallback_upstream_first_gets_the_request_without_a_login() -> None:
 
 
 # --- nonces behind a load balancer ---
-
-
-def digest_challenge(nonce: str, realm: str = "c") -> bytes:
-    """Return a 407 with a Digest challenge."""
-    return challenge(f'Digest realm="{realm}", nonce="{nonce}", qop="auth"')
 
 
 def nonces(play: Play) -> list[bytes]:
@@ -466,12 +431,9 @@ def test_a_login_is_not_sent_to_a_connection_with_another_realm() -> None:
     )
     play = Play(upstream, FakeBroker())
     assert play.ask(GET) == [503]
-    assert len(play.desk.challenged_requests) == 2
     assert not play.logins
-    request = play.desk.challenged_requests[1]
-    assert request.verdict is not None
-    assert request.verdict.kind is VerdictKind.UNUSABLE
-    assert request.challenges[0].realm == "other"
+    assert play.desk.verdicts == [None, VerdictKind.UNUSABLE]
+    assert play.desk.challenged_requests[1].challenges[0].realm == "other"
 
 
 class LoadBalancedUpstream:
@@ -502,9 +464,7 @@ def methods(play: Play) -> list[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("octets", [POST, post(URL, b"")], ids=["content", "no content"])
-def test_a_post_with_a_login_on_trial_uses_the_connection_of_a_head_request(
-    octets: bytes,
-) -> None:
+def test_a_post_with_a_login_on_trial_uses_the_connection_of_a_head_request(octets: bytes) -> None:
     play = Play(LoadBalancedUpstream(), FakeBroker())
     assert play.ask(octets) == [200]
     # The first time, the second HEAD proves that the connection stays open after a 407.
@@ -519,9 +479,7 @@ def test_a_wrong_login_of_a_post_is_rejected_after_one_log_on() -> None:
     play = Play(LoadBalancedUpstream(wrong=True), FakeBroker())
     assert play.ask(POST) == [503]
     assert len(play.logins) == 1
-    verdict = play.desk.challenged_requests[-1].verdict
-    assert verdict is not None
-    assert verdict.kind is VerdictKind.REJECTED
+    assert play.desk.verdicts[-1] is VerdictKind.REJECTED
     # The upstream is known to keep connections open: no second HEAD is sent.
     assert play.ask(POST) == [503]
     assert [method for _, method in methods(play)[4:]] == [b"POST", b"HEAD", b"POST"]
@@ -532,9 +490,7 @@ def test_a_post_obtains_the_challenge_itself_if_head_needs_no_login() -> None:
     assert play.ask(POST) == [503]
     assert [method for _, method in methods(play)] == [b"POST", b"HEAD", b"POST", b"POST"]
     assert len(play.logins) == 1
-    verdict = play.desk.challenged_requests[-1].verdict
-    assert verdict is not None
-    assert verdict.kind is VerdictKind.UNCLEAR
+    assert play.desk.verdicts[-1] is VerdictKind.UNCLEAR
 
 
 def test_a_post_with_the_nonce_of_another_proxy_succeeds() -> None:
@@ -569,7 +525,7 @@ def test_a_stale_nonce_is_replaced_without_a_head_request(
             return OK
         return challenge(f'Digest realm="c", nonce="b", qop="auth"{stale}')
 
-    play = Play(answer, FakeBroker(LOGIN, schemes=(Digest(os.urandom),)))
+    play = Play(answer, desk_for(Digest(os.urandom)))
     assert play.ask(GET) == [200]
     del play.received[:]
     assert play.ask(POST) == [200]
@@ -643,7 +599,7 @@ def test_a_wrong_password_costs_one_failed_log_on_by_digest() -> None:
 def test_an_old_nonce_is_not_used_with_an_unproved_login() -> None:
     """If the password was changed, the old nonce and the new nonce would each cost a log-on."""
     upstream = in_turn(digest_challenge("a"), OK, digest_challenge("b"), digest_challenge("c"))
-    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
+    desk = desk_for(Digest(os.urandom))
     desk.wants_all_reports = True
     play = Play(upstream, desk, when_parked=FakeBroker.refuse_all)
     assert play.ask(GET, GET) == [200, 503]
@@ -667,7 +623,7 @@ def test_the_desk_gets_back_the_credentials_with_its_permit(answer: bytes) -> No
 
 
 def test_a_request_without_a_challenge_needs_no_permit() -> None:
-    desk = FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
+    desk = desk_for(Digest(os.urandom))
     desk.wants_all_reports = desk.is_permit_used = True
     play = Play(in_turn(digest_challenge("a"), OK, OK), desk)
     assert play.ask(GET) == [200]
@@ -715,9 +671,7 @@ def test_each_step_of_a_handshake_receives_the_last_challenges() -> None:
 
 def test_the_whole_proxy_is_one_protection_space_r_110() -> None:
     """One 407 is enough for all sites, programs and connections; the nonce count continues."""
-    play = Play(
-        in_turn(digest_challenge("n"), OK), FakeBroker(LOGIN, schemes=(Digest(os.urandom),))
-    )
+    play = Play(in_turn(digest_challenge("n"), OK), desk_for(Digest(os.urandom)))
     for number in range(3):
         assert play.ask(get(b"http://site%d.test/" % number)) == [200]
         play.forget_connections()
@@ -797,12 +751,7 @@ def test_a_401_of_the_proxy_is_a_rejection(request_octets: bytes, scheme: bytes)
     answer = WRONG % (b"WWW-Authenticate: " + scheme + b"\r\n")
     play = Play(tinyproxy_like(answer, scheme=scheme), FakeBroker(LOGIN))
     assert play.ask(request_octets) == [503]
-    assert [
-        request.verdict and request.verdict.kind for request in play.desk.challenged_requests
-    ] == [
-        None,
-        VerdictKind.REJECTED,
-    ]
+    assert play.desk.verdicts == [None, VerdictKind.REJECTED]
     assert not play.desk.accepted
 
 

@@ -54,13 +54,7 @@ def drain(
 
     response = parse_response(head, b"GET")
     draining = connection.drain(
-        response,
-        b"GET",
-        pause,
-        lambda: next(ticks) * tick_s,
-        MAX_OCTETS,
-        MAX_S,
-        in_handshake=False,
+        response, b"GET", pause, lambda: next(ticks) * tick_s, MAX_OCTETS, MAX_S, in_handshake=False
     )
     return asyncio.run(draining)
 

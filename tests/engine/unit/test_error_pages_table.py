@@ -82,9 +82,7 @@ def test_retry_after(page: ErrorPage, seconds: int | None) -> None:
 
 
 @pytest.mark.parametrize("through_upstream", [True, False])
-def test_only_an_unreachable_proxy_suggests_another_network(
-    through_upstream: bool,
-) -> None:
+def test_only_an_unreachable_proxy_suggests_another_network(through_upstream: bool) -> None:
     for page in (
         error_pages.not_found("a.test", through_upstream=through_upstream),
         error_pages.no_response("a.test", 10, through_upstream=through_upstream),

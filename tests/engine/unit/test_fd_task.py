@@ -1,10 +1,9 @@
 import asyncio
 import socket
-from collections.abc import Iterator
+from asyncio import AbstractEventLoop
 
 import pytest
 
-from tests.engine.running import NewLoop
 from trayproxy.engine.net.fd_task import (
     FUTURE_DONE,
     NO_EVENTS,
@@ -17,13 +16,6 @@ from trayproxy.engine.net.fd_task import (
 )
 
 
-@pytest.fixture
-def loop(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
-    loop = new_loop()
-    yield loop
-    loop.close()
-
-
 class RecordedTask:
     """An `FdTask` with given waits, which records the result of each wait.
 
@@ -33,7 +25,7 @@ class RecordedTask:
         closed: True if the ``finally`` block of the coroutine has run.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *waits: IoWait) -> None:
+    def __init__(self, loop: AbstractEventLoop, *waits: IoWait) -> None:
         self.woken: list[int] = []
         self.closed = False
         self.has_ended = False
@@ -56,18 +48,18 @@ class RecordedTask:
         self.resumed.clear()
 
 
-def test_start_runs_the_coroutine_to_its_first_wait(loop: asyncio.AbstractEventLoop) -> None:
+def test_start_runs_the_coroutine_to_its_first_wait(loop: AbstractEventLoop) -> None:
     wait = IoWait({5: READ})
     recorded = RecordedTask(loop, wait)
     assert not recorded.task.start()
     assert recorded.task.events is wait.events
 
 
-def test_start_returns_true_for_a_coroutine_without_a_wait(loop: asyncio.AbstractEventLoop) -> None:
+def test_start_returns_true_for_a_coroutine_without_a_wait(loop: AbstractEventLoop) -> None:
     assert RecordedTask(loop).task.start()
 
 
-def test_a_wait_returns_the_ready_descriptor(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_wait_returns_the_ready_descriptor(loop: AbstractEventLoop) -> None:
     recorded = RecordedTask(loop, IoWait({5: READ, 6: WRITE}), IoWait({5: READ}))
     recorded.task.start()
     assert not recorded.task.step(6)
@@ -75,7 +67,7 @@ def test_a_wait_returns_the_ready_descriptor(loop: asyncio.AbstractEventLoop) ->
     assert recorded.woken == [6, 5]
 
 
-def test_the_same_wait_again_keeps_the_same_events(loop: asyncio.AbstractEventLoop) -> None:
+def test_the_same_wait_again_keeps_the_same_events(loop: AbstractEventLoop) -> None:
     wait = IoWait({5: READ})
     recorded = RecordedTask(loop, wait, wait)
     recorded.task.start()
@@ -83,7 +75,7 @@ def test_the_same_wait_again_keeps_the_same_events(loop: asyncio.AbstractEventLo
     assert recorded.task.events is wait.events
 
 
-def test_a_future_resumes_the_coroutine(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_future_resumes_the_coroutine(loop: AbstractEventLoop) -> None:
     future: asyncio.Future[None] = loop.create_future()
     recorded = RecordedTask(loop, IoWait({}, future=future))
     recorded.task.start()
@@ -92,14 +84,14 @@ def test_a_future_resumes_the_coroutine(loop: asyncio.AbstractEventLoop) -> None
     assert (recorded.woken, recorded.has_ended) == ([FUTURE_DONE], True)
 
 
-def test_a_timeout_resumes_the_coroutine(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_timeout_resumes_the_coroutine(loop: AbstractEventLoop) -> None:
     recorded = RecordedTask(loop, IoWait({}, timeout=0.01))
     recorded.task.start()
     loop.run_until_complete(recorded.wait_until_resumed())
     assert (recorded.woken, recorded.has_ended) == ([TIMED_OUT], True)
 
 
-def test_the_first_event_cancels_the_others(loop: asyncio.AbstractEventLoop) -> None:
+def test_the_first_event_cancels_the_others(loop: AbstractEventLoop) -> None:
     future: asyncio.Future[None] = loop.create_future()
     recorded = RecordedTask(
         loop, IoWait({5: READ}, future=future, timeout=0.01), IoWait({}, timeout=0.05)
@@ -111,9 +103,7 @@ def test_the_first_event_cancels_the_others(loop: asyncio.AbstractEventLoop) -> 
     assert recorded.woken == [5, TIMED_OUT]
 
 
-def test_a_stale_callback_of_a_future_does_not_resume_a_later_wait(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
+def test_a_stale_callback_of_a_future_does_not_resume_a_later_wait(loop: AbstractEventLoop) -> None:
     """The callback of the future was scheduled already when a descriptor resumed the coroutine."""
     first: asyncio.Future[None] = loop.create_future()
     second: asyncio.Future[None] = loop.create_future()
@@ -126,7 +116,7 @@ def test_a_stale_callback_of_a_future_does_not_resume_a_later_wait(
     assert not recorded.has_ended
 
 
-def test_time_out_raises_in_the_coroutine(loop: asyncio.AbstractEventLoop) -> None:
+def test_time_out_raises_in_the_coroutine(loop: AbstractEventLoop) -> None:
     recorded = RecordedTask(loop, IoWait({5: READ}))
     recorded.task.start()
     with pytest.raises(TimeoutError):
@@ -134,9 +124,7 @@ def test_time_out_raises_in_the_coroutine(loop: asyncio.AbstractEventLoop) -> No
     assert recorded.closed
 
 
-def test_a_coroutine_that_catches_the_timeout_continues(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
+def test_a_coroutine_that_catches_the_timeout_continues(loop: AbstractEventLoop) -> None:
     async def catch_timeout() -> None:
         with pytest.raises(TimeoutError):
             await IoWait({5: READ})
@@ -149,7 +137,7 @@ def test_a_coroutine_that_catches_the_timeout_continues(
     assert task.step(6)
 
 
-def test_close_runs_finally_blocks(loop: asyncio.AbstractEventLoop) -> None:
+def test_close_runs_finally_blocks(loop: AbstractEventLoop) -> None:
     future: asyncio.Future[None] = loop.create_future()
     recorded = RecordedTask(loop, IoWait({5: READ}, future=future, timeout=0.01))
     recorded.task.start()
@@ -158,7 +146,7 @@ def test_close_runs_finally_blocks(loop: asyncio.AbstractEventLoop) -> None:
     assert recorded.task.events is NO_EVENTS
 
 
-def test_a_closed_task_is_not_resumed(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_closed_task_is_not_resumed(loop: AbstractEventLoop) -> None:
     future: asyncio.Future[None] = loop.create_future()
     recorded = RecordedTask(loop, IoWait({5: READ}, future=future, timeout=0.01))
     recorded.task.start()
@@ -172,9 +160,7 @@ def test_a_closed_task_is_not_resumed(loop: asyncio.AbstractEventLoop) -> None:
     assert recorded.woken == []
 
 
-def test_a_task_can_be_closed_before_its_start_and_after_its_end(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
+def test_a_task_can_be_closed_before_its_start_and_after_its_end(loop: AbstractEventLoop) -> None:
     begun = RecordedTask(loop, IoWait({5: READ}))
     begun.task.start()
     assert begun.task.step(5)
@@ -183,7 +169,7 @@ def test_a_task_can_be_closed_before_its_start_and_after_its_end(
         assert recorded.task.events is NO_EVENTS
 
 
-def test_an_ended_task_is_not_resumed(loop: asyncio.AbstractEventLoop) -> None:
+def test_an_ended_task_is_not_resumed(loop: AbstractEventLoop) -> None:
     recorded = RecordedTask(loop, IoWait({5: READ}))
     recorded.task.start()
     assert recorded.task.step(5)
@@ -194,7 +180,7 @@ def test_an_ended_task_is_not_resumed(loop: asyncio.AbstractEventLoop) -> None:
 # --- in a task ---
 
 
-def test_run_in_task_runs_a_coroutine_of_waits(loop: asyncio.AbstractEventLoop) -> None:
+def test_run_in_task_runs_a_coroutine_of_waits(loop: AbstractEventLoop) -> None:
     near, far = socket.socketpair()
     near.setblocking(False)
 
@@ -208,9 +194,7 @@ def test_run_in_task_runs_a_coroutine_of_waits(loop: asyncio.AbstractEventLoop) 
         assert woken == [TIMED_OUT, near.fileno()]
 
 
-def test_cancelling_the_asyncio_task_raises_at_the_current_wait(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
+def test_cancelling_the_asyncio_task_raises_at_the_current_wait(loop: AbstractEventLoop) -> None:
     ended: list[str] = []
 
     async def tell() -> None:
@@ -232,9 +216,7 @@ def test_cancelling_the_asyncio_task_raises_at_the_current_wait(
     assert ended == ["first", "then"]
 
 
-def test_the_timeout_of_an_ended_wait_does_not_resume_a_later_wait(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
+def test_the_timeout_of_an_ended_wait_does_not_resume_a_later_wait(loop: AbstractEventLoop) -> None:
     """A descriptor ends the first wait; the next wait has no timeout."""
     has_ended = loop.create_future()
     recorded = RecordedTask(loop, IoWait({5: READ}, timeout=0.02), IoWait({}, future=has_ended))

@@ -38,10 +38,7 @@ class PollerRecorder:
 
 
 @pytest.fixture(params=[open_poller, LoopPoller], ids=["best", "loop"])
-def recorder(
-    new_loop: NewLoop,
-    request: pytest.FixtureRequest,
-) -> Iterator[PollerRecorder]:
+def recorder(new_loop: NewLoop, request: pytest.FixtureRequest) -> Iterator[PollerRecorder]:
     loop = new_loop()
     make: Callable[[asyncio.AbstractEventLoop], Poller] = request.param
     poller = make(loop)

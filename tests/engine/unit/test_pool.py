@@ -1,5 +1,6 @@
 import asyncio
 import socket
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from threading import Event
@@ -38,20 +39,20 @@ class ConnectionPair:
 
 
 @pytest.fixture
-def poller(loop: asyncio.AbstractEventLoop) -> Iterator[Poller]:
+def poller(loop: AbstractEventLoop) -> Iterator[Poller]:
     poller = open_poller(loop)
     yield poller
     poller.close()
 
 
 @pytest.fixture
-def pool(loop: asyncio.AbstractEventLoop, poller: Poller) -> Iterator[Pool]:
+def pool(loop: AbstractEventLoop, poller: Poller) -> Iterator[Pool]:
     pool = Pool(loop, EngineLimits(idle_upstream_s=0.05), poller)
     yield pool
     pool.clear()
 
 
-def run_until(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
+def run_until(loop: AbstractEventLoop, holds: Callable[[], bool]) -> None:
     """Run the loop until the condition is true."""
 
     deadline = loop.time() + 20
@@ -83,7 +84,7 @@ def test_take_returns_no_connection_of_another_key(
 
 @pytest.mark.parametrize("data", [b"unasked", b""], ids=["speaks", "ends"])
 def test_an_idle_connection_with_data_or_eof_is_closed(
-    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop, data: bytes
+    pool: Pool, stack: ExitStack, loop: AbstractEventLoop, data: bytes
 ) -> None:
     pair = ConnectionPair(stack)
     pool.put(pair.connection)
@@ -121,7 +122,7 @@ def test_put_closes_a_connection_of_an_earlier_epoch(pool: Pool, stack: ExitStac
 
 
 def test_take_detects_data_without_an_event(
-    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
+    pool: Pool, stack: ExitStack, loop: AbstractEventLoop
 ) -> None:
     """The loop has not run since the data arrived, so the pool has received no event."""
     pair = ConnectionPair(stack)
@@ -134,16 +135,14 @@ def test_take_detects_data_without_an_event(
     assert pair.is_closed
 
 
-def test_an_idle_connection_expires(
-    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
-) -> None:
+def test_an_idle_connection_expires(pool: Pool, stack: ExitStack, loop: AbstractEventLoop) -> None:
     pair = ConnectionPair(stack)
     pool.put(pair.connection)
     run_until(loop, lambda: pair.is_closed)
 
 
 def test_each_idle_connection_has_its_own_expiry(
-    loop: asyncio.AbstractEventLoop, stack: ExitStack, poller: Poller
+    loop: AbstractEventLoop, stack: ExitStack, poller: Poller
 ) -> None:
     """The expiry timer is started again for the second connection."""
     timers: list[asyncio.TimerHandle] = []
@@ -157,7 +156,7 @@ def test_each_idle_connection_has_its_own_expiry(
             timers.append(loop.call_later(delay_s, callback))
             return timers[-1]
 
-    recording_loop = cast(asyncio.AbstractEventLoop, RecordingLoop())
+    recording_loop = cast(AbstractEventLoop, RecordingLoop())
     pool = Pool(recording_loop, EngineLimits(idle_upstream_s=0.2), poller)
     first, second = ConnectionPair(stack), ConnectionPair(stack)
     pool.put(first.connection)
@@ -209,7 +208,7 @@ def test_a_suspend_is_checked_again_after_a_moment(
     poller: Poller, fake: FakeLoop, pause_s: float, checks: int, by: str
 ) -> None:
     made: list[float] = []
-    loop = cast(asyncio.AbstractEventLoop, fake)
+    loop = cast(AbstractEventLoop, fake)
     pool = Pool(loop, EngineLimits(), poller, lambda: made.append(fake.now))
     pool.check_for_suspend()
     assert pool.is_current(KEY)
@@ -228,7 +227,7 @@ def test_only_a_recently_used_connection_is_taken_without_reading_its_socket(
         discard=lambda descriptor: None,
         may_be_ready=lambda descriptor: False,
     )
-    pool = Pool(cast(asyncio.AbstractEventLoop, fake), EngineLimits(), cast(Poller, poller))
+    pool = Pool(cast(AbstractEventLoop, fake), EngineLimits(), cast(Poller, poller))
     pair = ConnectionPair(stack)
     pool.put(pair.connection)
     pair.far.send(b"unasked")
@@ -239,7 +238,7 @@ def test_only_a_recently_used_connection_is_taken_without_reading_its_socket(
 def test_an_idle_connection_is_closed_exactly_at_its_limit(
     poller: Poller, stack: ExitStack, fake: FakeLoop
 ) -> None:
-    pool = Pool(cast(asyncio.AbstractEventLoop, fake), EngineLimits(), poller)
+    pool = Pool(cast(AbstractEventLoop, fake), EngineLimits(), poller)
     first, second = ConnectionPair(stack), ConnectionPair(stack)
     pool.put(first.connection)
     fake.now += 1.0
@@ -270,7 +269,7 @@ def test_clear_closes_all_connections(pool: Pool, stack: ExitStack) -> None:
 
 
 def test_a_taken_connection_can_be_registered_again(
-    poller: Poller, pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
+    poller: Poller, pool: Pool, stack: ExitStack, loop: AbstractEventLoop
 ) -> None:
     pair = ConnectionPair(stack)
     pool.put(pair.connection)
@@ -285,11 +284,7 @@ def test_a_taken_connection_can_be_registered_again(
 
 @pytest.mark.parametrize("data", [b"unasked", b""], ids=["speaks", "ends"])
 def test_events_of_a_taken_connection_wait_for_its_registration(
-    poller: Poller,
-    pool: Pool,
-    stack: ExitStack,
-    loop: asyncio.AbstractEventLoop,
-    data: bytes,
+    poller: Poller, pool: Pool, stack: ExitStack, loop: AbstractEventLoop, data: bytes
 ) -> None:
     """A request may first have to wait for a Kerberos ticket or for its content."""
     loop_errors: list[dict[str, Any]] = []

@@ -1,26 +1,15 @@
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
 from trayproxy.engine.transfer.replay_buffer import MAX_IN_MEMORY, ReplayBuffer
-from trayproxy.engine.transfer.request_writer import (
-    PARTS_PER_TURN,
-    ClientGoneError,
-    RequestWriter,
-)
+from trayproxy.engine.transfer.request_writer import PARTS_PER_TURN, ClientGoneError, RequestWriter
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody
 
 HEAD = b"POST / HTTP/1.1\r\n\r\n"
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 class WriterSetup:

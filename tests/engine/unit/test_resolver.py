@@ -2,6 +2,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+from asyncio import AbstractEventLoop
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,7 +52,7 @@ class FakeNameServer:
             await self._loop.create_future()
         return [(family, type, 0, "", address) for family, address in answer or ()]
 
-    def on(self, loop: asyncio.AbstractEventLoop) -> "FakeNameServer":
+    def on(self, loop: AbstractEventLoop) -> "FakeNameServer":
         self._loop = loop
         return self
 
@@ -60,7 +61,7 @@ V4: list[Address] = [(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in (1, 2, 3)]
 V6: list[Address] = [(socket.AF_INET6, (f"2001:db8::{n}", 80, 0, 0)) for n in (1, 2)]
 
 
-def make_resolver(name_server: FakeNameServer, loop: asyncio.AbstractEventLoop) -> Resolver:
+def make_resolver(name_server: FakeNameServer, loop: AbstractEventLoop) -> Resolver:
     return Resolver(name_server.on(loop))  # type: ignore[arg-type]  # `Resolver` uses only these methods.
 
 
@@ -116,14 +117,14 @@ def test_a_text_similar_to_an_ip_literal_is_a_name(host: str) -> None:
     assert literal_address(host, 80) == ()
 
 
-def test_address_families_are_interleaved(loop: asyncio.AbstractEventLoop) -> None:
+def test_address_families_are_interleaved(loop: AbstractEventLoop) -> None:
     """RFC 8305, section 4."""
     name_server = FakeNameServer([*V6, *V4])
     found = drive(loop, make_resolver(name_server, loop).look_up("a.test", 80, pause, 5.0))
     assert found == (V6[0], V4[0], V6[1], V4[1], V4[2])
 
 
-def test_results_are_cached_for_some_seconds(loop: asyncio.AbstractEventLoop) -> None:
+def test_results_are_cached_for_some_seconds(loop: AbstractEventLoop) -> None:
     name_server = FakeNameServer(V4, V4[:1])
     resolver = make_resolver(name_server, loop)
     for now in (0.0, CACHE_S / 2, CACHE_S + 1):
@@ -133,7 +134,7 @@ def test_results_are_cached_for_some_seconds(loop: asyncio.AbstractEventLoop) ->
     assert found == (V4[0],)
 
 
-def test_the_cache_is_limited(loop: asyncio.AbstractEventLoop) -> None:
+def test_the_cache_is_limited(loop: AbstractEventLoop) -> None:
     resolver = make_resolver(FakeNameServer(*[V4] * (MAX_CACHED_NAMES + 1)), loop)
     names = [f"{number}.test" for number in range(MAX_CACHED_NAMES + 1)]
     cached: list[str] = []
@@ -145,7 +146,7 @@ def test_the_cache_is_limited(loop: asyncio.AbstractEventLoop) -> None:
     assert cached == names[-1:]
 
 
-def test_forget_discards_cached_names(loop: asyncio.AbstractEventLoop) -> None:
+def test_forget_discards_cached_names(loop: AbstractEventLoop) -> None:
     name_server = FakeNameServer(V4, V4)
     resolver = make_resolver(name_server, loop)
     for _ in range(2):
@@ -154,12 +155,12 @@ def test_forget_discards_cached_names(loop: asyncio.AbstractEventLoop) -> None:
     assert len(name_server.asked) == 2
 
 
-def test_a_silent_name_server_is_a_timeout(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_silent_name_server_is_a_timeout(loop: AbstractEventLoop) -> None:
     with pytest.raises(socket.gaierror):
         drive(loop, make_resolver(FakeNameServer(None), loop).look_up("a.test", 80, pause, 0.05))
 
 
-def test_concurrent_look_ups_share_a_query(loop: asyncio.AbstractEventLoop) -> None:
+def test_concurrent_look_ups_share_a_query(loop: AbstractEventLoop) -> None:
     """Each query would occupy one of the few threads of the loop's executor."""
     name_server = FakeNameServer(V4)
     resolver = make_resolver(name_server, loop)
@@ -172,7 +173,7 @@ def test_concurrent_look_ups_share_a_query(loop: asyncio.AbstractEventLoop) -> N
     assert len(name_server.asked) == 1
 
 
-def test_concurrent_look_ups_share_a_failure(loop: asyncio.AbstractEventLoop) -> None:
+def test_concurrent_look_ups_share_a_failure(loop: AbstractEventLoop) -> None:
     name_server = FakeNameServer(socket.gaierror(socket.EAI_NONAME, "unknown"))
     resolver = make_resolver(name_server, loop)
 
@@ -186,9 +187,7 @@ def test_concurrent_look_ups_share_a_failure(loop: asyncio.AbstractEventLoop) ->
     assert len(name_server.asked) == 1
 
 
-def test_a_cancelled_look_up_does_not_cancel_the_shared_query(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
+def test_a_cancelled_look_up_does_not_cancel_the_shared_query(loop: AbstractEventLoop) -> None:
     name_server = FakeNameServer(None)
     resolver = make_resolver(name_server, loop)
 
@@ -206,7 +205,7 @@ def test_a_cancelled_look_up_does_not_cancel_the_shared_query(
     assert len(name_server.asked) == 1
 
 
-def test_after_a_timeout_a_new_query_is_sent(loop: asyncio.AbstractEventLoop) -> None:
+def test_after_a_timeout_a_new_query_is_sent(loop: AbstractEventLoop) -> None:
     name_server = FakeNameServer(None, V4)
     resolver = make_resolver(name_server, loop)
 
@@ -223,7 +222,7 @@ def test_after_a_timeout_a_new_query_is_sent(loop: asyncio.AbstractEventLoop) ->
     assert len(name_server.asked) == 2
 
 
-def test_an_unknown_name_is_not_cached(loop: asyncio.AbstractEventLoop) -> None:
+def test_an_unknown_name_is_not_cached(loop: AbstractEventLoop) -> None:
     name_server = FakeNameServer(socket.gaierror(socket.EAI_NONAME, "unknown"), V4)
     resolver = make_resolver(name_server, loop)
     with pytest.raises(socket.gaierror):
@@ -231,6 +230,6 @@ def test_an_unknown_name_is_not_cached(loop: asyncio.AbstractEventLoop) -> None:
     assert drive(loop, resolver.look_up("a.test", 80, pause, 5.0))
 
 
-def test_localhost_is_resolved(loop: asyncio.AbstractEventLoop) -> None:
+def test_localhost_is_resolved(loop: AbstractEventLoop) -> None:
     found = drive(loop, Resolver(loop).look_up("localhost", 80, pause, 5.0))
     assert {address[0] for _, address in found} <= {"127.0.0.1", "::1"}

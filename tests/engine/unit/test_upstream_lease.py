@@ -279,9 +279,7 @@ def test_only_the_first_response_of_a_connection_marks_its_upstream_as_alive(
 
 
 @pytest.mark.parametrize("current", [None, "login", "authenticated"])
-def test_the_demand_for_an_authenticated_connection_is_registered_once(
-    current: str | None,
-) -> None:
+def test_the_demand_for_an_authenticated_connection_is_registered_once(current: str | None) -> None:
     scenario = LeaseScenario()
     key = scenario.key(NTLM, is_authenticated=True)
     if current is not None:
