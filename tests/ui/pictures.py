@@ -11,14 +11,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT, STATUS, STEPS
 from trayproxy.control.icon_state import IconState
-from trayproxy.control.messages import (
-    CheckProfile,
-    CheckResult,
-    ListenerState,
-    Status,
-    Step,
-    StepState,
-)
+from trayproxy.control.messages import CheckResult, ListenerState, Status, Step, StepState
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
@@ -97,8 +90,8 @@ def _window(state: IconState, status: Status) -> ProfilesWindow:
 
 
 def _check_panel(result: CheckResult) -> QWidget:
-    widget = CheckPanel(CheckProfile(OFFICE))
-    widget.show_reply(result)
+    widget = CheckPanel(OFFICE, UserActions())
+    widget.show_reply(widget.request, result)
     return widget
 
 

@@ -13,7 +13,6 @@ from pytestqt.qtbot import QtBot
 from tests.ui.contrast import contrast
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT
 from trayproxy.control.icon_state import IconState
-from trayproxy.control.messages import CheckProfile
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import PromptReason
 from trayproxy.ui.check_panel import CheckPanel
@@ -38,7 +37,9 @@ def window() -> QWidget:
 
 
 def panel() -> QWidget:
-    return CheckPanel(CheckProfile(OFFICE))
+    panel = CheckPanel(OFFICE, UserActions())
+    panel.start()
+    return panel
 
 
 @pytest.fixture(params=[dialog, window, panel])

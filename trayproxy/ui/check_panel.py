@@ -1,7 +1,6 @@
 """The dialog with the steps and the result of a connection test (ux §3.3)."""
 
-from msgspec import structs
-from PySide6.QtCore import QCoreApplication, QLocale, QObject, Qt, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QLocale, Qt, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
 
@@ -25,21 +24,18 @@ class CheckPanel(QDialog):
     """Dialog with the steps and the result of a test of a profile.
 
     Attributes:
-        request: The request of the test.
-
-    Signals:
-        repeat_requested: Repeat the test; the receiver calls `restart`.
-        sign_in_requested: Open the sign-in dialog of the tested profile.
+        request: The request of the last test.
     """
 
-    repeat_requested = Signal()
-    sign_in_requested = Signal()
-
-    def __init__(self, request: CheckProfile, parent: QWidget | None = None) -> None:
-        """Create the dialog for a running test; the parent is the window of the dialog."""
+    def __init__(
+        self, profile: Profile, actions: UserActions, parent: QWidget | None = None
+    ) -> None:
+        """Create the dialog; `start` starts the test."""
         super().__init__(parent)
+        self.request = CheckProfile(profile)
+        self._actions = actions
         self.setObjectName("check_panel")
-        name = elide(clean(request.profile.name), 40)
+        name = elide(clean(profile.name), 40)
         self.setWindowTitle(translate("Check", "Test “{profile}”").format(profile=isolate(name)))
         self._steps = QGridLayout()
         self._steps.setColumnStretch(_NAME, 3)
@@ -52,10 +48,10 @@ class CheckPanel(QDialog):
             "copy_report", translate("Check", "Copy report"), self._on_copy
         )
         self._sign_in_button = push_button(
-            "sign_in", translate("Check", "Sign in…"), self.sign_in_requested
+            "sign_in", translate("Check", "Sign in…"), self._on_sign_in
         )
         self._repeat_button = push_button(
-            "test_again", translate("Check", "Test again"), self.repeat_requested
+            "test_again", translate("Check", "Test again"), self.start
         )
         for button in (self._copy_button, self._sign_in_button, self._repeat_button):
             box.addButton(button, role.ActionRole)
@@ -64,11 +60,12 @@ class CheckPanel(QDialog):
         add_parts(QVBoxLayout(self), self._steps, self._verdict_label, None, box)
         close.setDefault(True)
         self.setMinimumWidth(self.fontMetrics().averageCharWidth() * 80)
-        self.restart(request)
 
-    def restart(self, request: CheckProfile) -> None:
-        """Clear the result and show that a test is running."""
-        self.request = request
+    @Slot()
+    def start(self) -> None:
+        """Start the test, or repeat it."""
+        # A new object: `show_reply` identifies the test by its request.
+        self.request = CheckProfile(self.request.profile)
         while (item := self._steps.takeAt(0)) is not None:
             if (label := item.widget()) is not None:
                 label.deleteLater()
@@ -76,9 +73,15 @@ class CheckPanel(QDialog):
         self._sign_in_button.setVisible(False)
         for button in (self._copy_button, self._repeat_button):
             button.setEnabled(False)
+        self._actions.check_profile.emit(self.request)
 
-    def show_reply(self, reply: Reply) -> None:
-        """Show the result of the test, or the problem if the test could not run."""
+    def show_reply(self, request: CheckProfile, reply: Reply) -> None:
+        """Show the result of the test, or the problem if the test could not run.
+
+        A reply to an earlier request is ignored.
+        """
+        if request is not self.request:
+            return
         if isinstance(reply, CheckResult):
             for row, step in enumerate(reply.steps):
                 self._add_row(row, step)
@@ -110,42 +113,9 @@ class CheckPanel(QDialog):
     def _on_copy(self) -> None:
         QGuiApplication.clipboard().setText(self._report_text)
 
-
-class ProfileChecks(QObject):
-    """Tests profiles, and shows the panel of the last test."""
-
-    def __init__(self, window: QWidget, actions: UserActions) -> None:
-        super().__init__(window)
-        self._window = window
-        self._actions = actions
-        self._panel: CheckPanel | None = None
-
-    def start(self, profile: Profile) -> None:
-        """Test a profile; a panel of an earlier test is closed."""
-        if self._panel is not None:
-            self._panel.deleteLater()
-        self._panel = CheckPanel(CheckProfile(profile), self._window)
-        self._panel.repeat_requested.connect(self._on_repeat)
-        self._panel.sign_in_requested.connect(self._on_sign_in)
-        self._panel.show()
-        self._actions.check_profile.emit(self._panel.request)
-
-    def show_reply(self, request: CheckProfile, reply: Reply) -> None:
-        """Show the result of a test, unless another test was started after it."""
-        if self._panel is not None and self._panel.request is request:
-            self._panel.show_reply(reply)
-
-    @Slot()
-    def _on_repeat(self) -> None:
-        if self._panel is not None:
-            # A copy of the request: `show_reply` identifies the test by its request object.
-            self._panel.restart(structs.replace(self._panel.request))
-            self._actions.check_profile.emit(self._panel.request)
-
     @Slot()
     def _on_sign_in(self) -> None:
-        if self._panel is not None:
-            self._actions.sign_in_to_profile.emit(self._panel.request.profile.id)
+        self._actions.sign_in_to_profile.emit(self.request.profile.id)
 
 
 def step_text(step: Step, request: CheckProfile) -> str:

@@ -113,22 +113,6 @@ class DraftReader:
             raise ProfileError(translate("Profiles", "Another profile has this name."))
         return name
 
-    def host(self) -> str:
-        """Return the host of the upstream."""
-        return check_host(self.draft.host)
-
-    def port(self) -> int:
-        """Return the port of the upstream."""
-        return check_port(self.draft.port)
-
-    def user(self) -> str:
-        """Return the user name."""
-        return check_user(self.draft.user)
-
-    def bypass(self) -> tuple[str, ...]:
-        """Return the bypass rules."""
-        return parse_rules(self.draft.bypass)
-
     def fallbacks(self) -> tuple[Upstream, ...]:
         """Return the fallbacks, which differ from each other and from the upstream."""
         upstreams = parse_upstreams(self.draft.fallbacks)
@@ -139,10 +123,6 @@ class DraftReader:
         if len({first, *upstreams}) <= len(upstreams):
             raise ProfileError(translate("Profiles", "The same proxy is listed twice."))
         return upstreams
-
-    def ca_file(self) -> str:
-        """Return the path of the certificate."""
-        return check_ca_file(self.draft.ca_file)
 
     def check_method(self, fallbacks: Iterable[Upstream]) -> None:
         """Check that the sign-in, the method and the upstreams can be combined."""
@@ -157,13 +137,14 @@ class DraftReader:
             name,
             self._upstream(),
             self.draft.sign_in,
-            self.user(),
-            self.bypass(),
+            check_user(self.draft.user),
+            parse_rules(self.draft.bypass),
             fallbacks,
-            self.ca_file(),
+            check_ca_file(self.draft.ca_file),
             self.draft.method,
             self.draft.encoding,
         )
 
     def _upstream(self) -> Upstream:
-        return Upstream(self.host(), self.port(), self.draft.scheme)
+        host, port = check_host(self.draft.host), check_port(self.draft.port)
+        return Upstream(host, port, self.draft.scheme)

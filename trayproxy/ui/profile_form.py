@@ -11,6 +11,13 @@ from PySide6.QtWidgets import QFormLayout, QLabel, QWidget
 
 from trayproxy.domain.signin import KeyringStatus
 from trayproxy.profiles.profile import Encoding, Profile, ProfileError
+from trayproxy.profiles.validate import (
+    check_ca_file,
+    check_host,
+    check_port,
+    check_user,
+    parse_rules,
+)
 from trayproxy.ui.profile_draft import DraftReader, ProfileDraft, normalized
 from trayproxy.ui.profile_fields import AddressRow, AdvancedRows, CheckedLine, SignInRows
 
@@ -122,14 +129,15 @@ class ProfileForm(QWidget):
         return DraftReader(self.draft(), self._profile_id, self._profiles)
 
     def _checks(self, reader: DraftReader) -> list[tuple[CheckedLine, Callable[[], object]]]:
+        draft = reader.draft
         return [
             (self._name, reader.name),
-            (self._address.host, reader.host),
-            (self._address.port, reader.port),
-            (self._sign_in.user, reader.user),
-            (self._bypass, reader.bypass),
+            (self._address.host, lambda: check_host(draft.host)),
+            (self._address.port, lambda: check_port(draft.port)),
+            (self._sign_in.user, lambda: check_user(draft.user)),
+            (self._bypass, lambda: parse_rules(draft.bypass)),
             (self._advanced.fallbacks, reader.fallbacks),
-            (self._advanced.ca_file, reader.ca_file),
+            (self._advanced.ca_file, lambda: check_ca_file(draft.ca_file)),
         ]
 
     def _lines(self) -> list[CheckedLine]:

@@ -15,7 +15,7 @@ from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
-from trayproxy.ui.check_panel import ProfileChecks
+from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.profile_editor import ProfileEditor
 from trayproxy.ui.profile_edits import NEW_PROFILE, ProfileEdits
 from trayproxy.ui.profile_list import ProfileListPane
@@ -49,7 +49,7 @@ class ProfilesWindow(QWidget):
         self._notices = NoticeRows(actions)
         self._list = ProfileListPane()
         self._editor = ProfileEditor()
-        self._checks = ProfileChecks(self, actions)
+        self._check_panel: CheckPanel | None = None
         self._questions = WindowQuestions(self, actions)
         self._lay_out()
         self._connect()
@@ -120,7 +120,8 @@ class ProfilesWindow(QWidget):
 
     def show_check(self, request: CheckProfile, reply: Reply) -> None:
         """Show the result of a test, unless another test was started after it."""
-        self._checks.show_reply(request, reply)
+        if self._check_panel is not None:
+            self._check_panel.show_reply(request, reply)
 
     def show_forgotten(self) -> None:
         """Show that the saved password was removed."""
@@ -221,7 +222,11 @@ class ProfilesWindow(QWidget):
     @Slot()
     def _on_test(self) -> None:
         if (profile := self._editor.form.profile()) is not None:
-            self._checks.start(profile)
+            if self._check_panel is not None:
+                self._check_panel.deleteLater()
+            self._check_panel = CheckPanel(profile, self._actions, self)
+            self._check_panel.show()
+            self._check_panel.start()
 
     @Slot()
     def _on_forget(self) -> None:
