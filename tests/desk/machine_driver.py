@@ -3,13 +3,14 @@ effects."""
 
 from dataclasses import astuple, dataclass, field, replace
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.support import values
 from tests.support.values import GNOME, LAB, RIGHT
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict
 from trayproxy.desk.history import HistoryRecord
+from trayproxy.desk.machine.current_login import CurrentLogin
 from trayproxy.desk.machine.events import (
     ClientLeft,
     Effect,
@@ -36,6 +37,9 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.machine import Machine
+from trayproxy.desk.machine.prompt_state import PromptState
+from trayproxy.desk.machine.space_state import Lookup, SpacePhase, SpaceState
+from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.protection_space import (
     BY_LOGIN,
     LoginId,
@@ -65,6 +69,36 @@ NEGOTIATE = OfferedScheme("negotiate", SignInMethod("Negotiate", Transport.SCRAM
 OFFER_OF_SCHEME = {offer.scheme: offer for offer in (BASIC, DIGEST, NTLM, NEGOTIATE)}
 
 E = TypeVar("E", bound=Effect)
+
+
+def space_state(phase: SpacePhase = SpacePhase.NO_LOGIN, **parts: Any) -> SpaceState:
+    """Return a protection space of the profile "office" in a phase, with the first login."""
+    defaults = {
+        "key": SPACE,
+        "profile": OFFICE,
+        "seen_at": 1000.0,
+        "prompt": PromptState(BASIC_METHOD),
+        "lookup": Lookup(1000.0),
+        "current": CurrentLogin(RIGHT, generation=1),
+        "offers": (BASIC,),
+    }
+    return SpaceState(phase=phase, **{**defaults, **parts})
+
+
+def desk_state(*spaces: SpaceState, fingerprint: str = "", can_send_own: bool = True) -> DeskState:
+    """Return the state of a machine with protection spaces at the time 1000.
+
+    Args:
+        spaces: The protection spaces.
+        fingerprint: The strength label with which the upstream of `SPACE` has accepted a login in
+            the realm of `SPACE`; empty for no fingerprint.
+        can_send_own: True if own requests can be sent.
+    """
+    found = {SPACE.upstream_id: UpstreamFingerprint(fingerprint, ("Corp",))} if fingerprint else {}
+    state = DeskState(DeskLimits(), RejectedLogins(b"0123456789abcdef"), found)
+    state.now, state.can_send_own = 1000.0, can_send_own
+    state.spaces = {space.key: space for space in spaces}
+    return state
 
 
 @dataclass

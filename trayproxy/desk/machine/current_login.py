@@ -6,7 +6,7 @@ request verifies the login if no request of a program can (`trayproxy.desk.machi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import Enum, auto
 from math import inf
 
 from trayproxy.auth.login import Login
@@ -21,13 +21,13 @@ _PENDING_VERDICTS_MAX = 32
 class LoginSource(Enum):
     """The origin of a login."""
 
-    SAVED = "saved"
+    SAVED = auto()
     """The keyring."""
-    TYPED = "typed"
+    TYPED = auto()
     """A prompt."""
-    COMMAND_LINE = "command line"
+    COMMAND_LINE = auto()
     """The command line."""
-    SSO = "own sign-in"
+    SSO = auto()
     """No login: the own sign-in with a Kerberos ticket or the log-on to Windows."""
 
 

@@ -115,7 +115,9 @@ class Queries:
     def is_proved(self, login_id: LoginId) -> bool:
         """Return whether this identifier names a trusted login and its requests got responses."""
         space = self.state.space_of_login(login_id)
-        return self.is_trusted(login_id) and space is not None and not space.doubt.unanswered
+        return (
+            space is not None and space.phase is SpacePhase.TRUSTED and not space.doubt.unanswered
+        )
 
     def is_settled(self, upstream_id: UpstreamId) -> bool:
         """Return whether an upstream has no open prompt, no snooze and no login in doubt.
@@ -218,11 +220,11 @@ class Queries:
         if self.no_common_scheme(profile_id):
             states.add(SignInState.UNUSABLE)
         snooze = [s.prompt.snoozed_until for s in spaces if s.phase is SpacePhase.SNOOZED]
-        trusted = [s for s in spaces if s.phase is SpacePhase.TRUSTED and s.login]
-        latest = max(trusted, key=lambda space: space.seen_at, default=None)
+        trusted = [(s, s.login) for s in spaces if s.phase is SpacePhase.TRUSTED and s.login]
+        latest = max(trusted, key=lambda each: each[0].seen_at, default=None)
         return ProfileFacts(
             next((state for state in _WORST_FIRST if state in states), SignInState.UNTESTED),
-            latest.login.user if latest and latest.login else "",
+            latest[1].user if latest else "",
             max(snooze, default=None),
             sum(len(space.clients) for space in spaces),
         )

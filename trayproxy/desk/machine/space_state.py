@@ -19,7 +19,7 @@ A `SpaceState` consists of frozen parts, each with the changes of its own data. 
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import Enum, auto
 from math import inf
 
 from trayproxy.auth.login import Login
@@ -35,19 +35,19 @@ from trayproxy.profiles.profile import Profile
 class SpacePhase(Enum):
     """The phase of the sign-in to a protection space."""
 
-    NO_LOGIN = "no login"
+    NO_LOGIN = auto()
     """There is no login, and no request has needed one yet."""
-    LOOKING_UP = "looking up"
+    LOOKING_UP = auto()
     """The keyring is being read."""
-    PROMPTING = "prompting"
+    PROMPTING = auto()
     """The user must provide a login. The prompt may be open, queued or abandoned."""
-    UNVERIFIED = "unverified"
+    UNVERIFIED = auto()
     """There is a login, but it is not known to be right; the next request is its canary."""
-    CHECKING = "checking"
+    CHECKING = auto()
     """The canary has been sent with the login, and its verdict is outstanding."""
-    TRUSTED = "trusted"
+    TRUSTED = auto()
     """The login was accepted; all requests carry it."""
-    SNOOZED = "snoozed"
+    SNOOZED = auto()
     """The user has declined the prompt; there is no prompt until the snooze ends."""
 
 
