@@ -1,23 +1,195 @@
 """The frozen parts of a protection space's state, as values."""
 
-from dataclasses import replace
+from dataclasses import MISSING, asdict, fields, replace
 from math import inf
+from typing import Any, get_args
 
 import pytest
 
-from tests.desk.machine_driver import BASIC, BASIC_METHOD, DIGEST, NTLM, OFFICE, SPACE
+from tests.desk.machine_driver import BASIC, BASIC_METHOD, DIGEST, NTLM, OFFICE, SPACE, space_state
 from tests.support.values import RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.machine.current_login import CurrentLogin, Doubt, LoginSource, Trial
-from trayproxy.desk.machine.events import OfferedScheme
+from trayproxy.desk.machine.events import (
+    Effect,
+    Event,
+    LoginUnproved,
+    NoResponse,
+    OfferedScheme,
+    ProfileDeleted,
+    TriedLogin,
+    UpstreamSilent,
+)
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.prompt_state import OpenPrompt, PromptState
-from trayproxy.desk.machine.space_state import Lookup, ParkedRequest, SpacePhase, SpaceState
-from trayproxy.domain.signin import PromptReason
+from trayproxy.desk.machine.queries import ProfileFacts
+from trayproxy.desk.machine.space_state import (
+    Lookup,
+    ParkedRequest,
+    SchemeBackoff,
+    SpacePhase,
+    SpaceState,
+)
+from trayproxy.domain.signin import PromptReason, SignInState
 
 LIMITS = DeskLimits()
 TARGET = "github.com:443"
 PROMPT = PromptState(BASIC_METHOD)
+
+
+# --- Defaults ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        CurrentLogin,
+        Doubt,
+        Lookup,
+        OpenPrompt,
+        ParkedRequest,
+        ProfileFacts,
+        PromptState,
+        SchemeBackoff,
+        Trial,
+    ],
+)
+def test_a_new_part_states_nothing(part: type) -> None:
+    nothing = {False, "", None, (), frozenset(), inf, -inf}
+    first = {LoginSource.SAVED, PromptReason.NEEDED, SignInState.UNTESTED}
+    assert {field.default for field in fields(part)} - {MISSING} <= nothing | first
+
+
+def test_the_defaults_of_events_and_effects() -> None:
+    kinds: tuple[Any, ...] = (TriedLogin, *get_args(Event), *get_args(Effect))
+    defaults = {kind: [each for each in kind.__struct_defaults__ if each] for kind in kinds}
+    assert {kind: found for kind, found in defaults.items() if found} == {
+        TriedLogin: [True],
+        LoginUnproved: [True],
+        NoResponse: [True],
+        UpstreamSilent: [1],
+        ProfileDeleted: [True],
+    }
+
+
+def test_the_limits_of_the_specification() -> None:
+    assert asdict(LIMITS) == {
+        "prompt_delay": 0.15,
+        "canary_overdue": 10,
+        "canary_timeout": 300,
+        "send_interval": 2,
+        "own_requests_max": 2,
+        "lookup_timeout": 8,
+        "parked_timeout": 300,
+        "cancel_snooze": 60,
+        "not_now_snooze": 900,
+        "rejection_window": 600,
+        "refusal_window": 60,
+        "forbidden_ttl": 600,
+        "proof_ttl": 15,
+        "front_end_grace": 30,
+        "prompt_attention": 300,
+        "lookup_ttl": 5,
+        "locked_lookup_ttl": 900,
+        "survey_interval": 1,
+        "realm_ttl": 600,
+        "scheme_backoff": (60, 300, 900),
+        "ticket_interval": 5,
+        "kdc_interval": 3,
+        "scheme_failures_max": 3,
+        "record_timeout": 8,
+        "unanswered_max": 2,
+        "unproved_max": 3,
+        "accepted_targets_max": 8,
+        "saved_login_holds": (3600, 14400, 57600),
+        "login_holds": (30, 900, 3600, 14400, 57600),
+        "rejections_max": 3,
+        "refusals_max": 3,
+        "parked_max": 512,
+        "programs_max": 20,
+        "spaces_max": 64,
+        "forbidden_max": 256,
+    }
+
+
+# --- The protection space ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "trial", "accepted_at", "reason", "expected"),
+    [
+        (SpacePhase.CHECKING, Trial(), -inf, PromptReason.NEEDED, True),
+        (SpacePhase.CHECKING, Trial(), -inf, PromptReason.UNCHECKED, False),
+        (SpacePhase.CHECKING, Trial(), -inf, PromptReason.UNRECORDED, False),
+        (SpacePhase.CHECKING, Trial(), 1000.0, PromptReason.NEEDED, False),
+        (SpacePhase.UNVERIFIED, Trial(), -inf, PromptReason.NEEDED, False),
+        (SpacePhase.UNVERIFIED, Trial(own_request=1), -inf, PromptReason.NEEDED, True),
+        (SpacePhase.UNVERIFIED, Trial(is_blocked=True), -inf, PromptReason.NEEDED, True),
+        (SpacePhase.UNVERIFIED, Trial(record_number=1), -inf, PromptReason.NEEDED, True),
+        (SpacePhase.PROMPTING, Trial(own_request=1), -inf, PromptReason.NEEDED, False),
+    ],
+)
+def test_the_user_waits_for_the_verdict_on_a_new_login(
+    phase: SpacePhase, trial: Trial, accepted_at: float, reason: PromptReason, expected: bool
+) -> None:
+    current = CurrentLogin(RIGHT, accepted_at=accepted_at)
+    prompt = replace(PROMPT, reason=reason)
+    space = space_state(phase, trial=trial, current=current, prompt=prompt)
+    assert space.is_user_waiting is expected
+
+
+@pytest.mark.parametrize(
+    ("phase", "doubt", "age", "expected"),
+    [
+        (SpacePhase.TRUSTED, Doubt(), LIMITS.proof_ttl - 0.1, True),
+        (SpacePhase.TRUSTED, Doubt(), LIMITS.proof_ttl, False),
+        (SpacePhase.TRUSTED, Doubt(unanswered=1), 0.0, False),
+        (SpacePhase.CHECKING, Doubt(), 0.0, False),
+    ],
+)
+def test_an_acceptance_proves_a_login_for_15_seconds(
+    phase: SpacePhase, doubt: Doubt, age: float, expected: bool
+) -> None:
+    space = space_state(phase, current=CurrentLogin(RIGHT, accepted_at=1000.0), doubt=doubt)
+    assert space.is_proved(1000.0 + age, LIMITS) is expected
+
+
+@pytest.mark.parametrize(
+    ("accepted_at", "doubt", "expected"),
+    [
+        (1000.0, Doubt(refusals=1), True),
+        (1000.0, Doubt(unanswered=1), True),
+        (1000.0, Doubt(), False),
+        (-inf, Doubt(refusals=1), False),
+    ],
+)
+def test_only_an_accepted_login_is_in_doubt(
+    accepted_at: float, doubt: Doubt, expected: bool
+) -> None:
+    current = CurrentLogin(RIGHT, accepted_at=accepted_at)
+    space = space_state(SpacePhase.UNVERIFIED, current=current, doubt=doubt)
+    assert space.is_in_doubt() is expected
+    assert (space.sign_in is SignInState.OK) is (expected and doubt.refusals > 0)
+
+
+def test_a_forbidden_host_is_remembered_for_ten_minutes() -> None:
+    space = space_state(forbidden_hosts={"github.com": 1000.0})
+    assert space.is_forbidden(TARGET, 1600.0, LIMITS)
+    assert space.is_inconclusive("github.com:80", 1600.0, LIMITS)
+    assert not space.is_forbidden(TARGET, 1600.1, LIMITS)
+    assert not space.is_forbidden("b.example:443", 1000.0, LIMITS)
+    assert space_state(doubt=Doubt().inconclusive(TARGET)).is_inconclusive(TARGET, 1000.0, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"was_refused": True}, {"objection": PromptReason.DOWNGRADE}, {}]
+)
+def test_a_new_login_may_be_sent_on_every_parked_request(changes: dict[str, Any]) -> None:
+    request = ParkedRequest(4, 1000.0, TARGET, None)
+    space = space_state(parked={4: replace(request, **changes)})
+    space.renew(RIGHT)
+    assert space.parked == {4: request}
+    assert space.current == CurrentLogin(RIGHT, generation=2)
 
 
 # --- The current login ---------------------------------------------------------------------------
@@ -131,6 +303,11 @@ def test_after_silence_the_hosts_of_all_requests_in_flight_are_inconclusive() ->
     assert doubt.inconclusive_hosts == {"github.com", "b.example"}
     assert (doubt.unanswered, doubt.is_overdue) == (LIMITS.unanswered_max, False)
     assert Doubt(unanswered=9).after_silence(LIMITS).unanswered == 9
+
+
+def test_a_login_is_doubted_less_once_an_own_request_got_no_407() -> None:
+    doubt = Doubt(unanswered=3, own_requests_sent=2, refusals=1)
+    assert doubt.without_silence() == Doubt(unanswered=1, refusals=1)
 
 
 def test_a_refusal_counts_for_its_host_for_a_limited_time() -> None:

@@ -25,7 +25,7 @@ from trayproxy.desk.machine.prompt_state import OpenPrompt, PromptState
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
-from trayproxy.desk.machine.verification import CHECK_PAGES, OwnRequests, Verification
+from trayproxy.desk.machine.verification import OwnRequests, Verification
 from trayproxy.desk.protection_space import LoginId
 from trayproxy.domain.signin import Ending, PromptReason
 
@@ -40,6 +40,7 @@ PROMPT = space_state().prompt
 OPEN = replace(PROMPT, open=OpenPrompt(7, NOW, is_touched=True))
 UNTOUCHED = replace(PROMPT, open=OpenPrompt(7))
 INCONCLUSIVE = Doubt(inconclusive_hosts=frozenset({"github.com"}))
+CHECK_PAGES = ("detectportal.firefox.com:80", "www.msftconnecttest.com:80")
 P = SpacePhase
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from trayproxy.auth.scheme import is_password_unchecked
+from trayproxy.auth.scheme import PASSWORD_NOT_CHECKED
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
 from trayproxy.desk.machine.events import RequestChallenged, SendWithoutLogin, TriedLogin
 from trayproxy.desk.machine.outcomes import Outcomes
@@ -106,14 +106,15 @@ class Challenges:
         if event.offers and not tried.is_offered_again and not tried.is_final:
             self._outcomes.handle_other_scheme(space, tried, is_trial=is_trial)
             return self._park_or_refuse(space, request)
-        if tried.verdict and is_password_unchecked(tried.verdict):
+        verdict = tried.verdict
+        if verdict and verdict.kind in PASSWORD_NOT_CHECKED:
             is_offered = not event.offers or any(
                 offer.scheme == tried.scheme for offer in event.offers
             )
             if not self._outcomes.handle_unusable_scheme(
-                space, tried, tried.verdict, is_offered=is_offered, is_trial=is_trial
+                space, tried, verdict, is_offered=is_offered, is_trial=is_trial
             ):
-                return state.refuse(event.request_id, RefusalReason.UNUSABLE, tried.verdict.text)
+                return state.refuse(event.request_id, RefusalReason.UNUSABLE, verdict.text)
             if pick(space, event.offers, state.now) is None:
                 # A 407 within a handshake may omit other schemes of the upstream, and the offers of
                 # an earlier 407 may be outdated.
