@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.desk.machine_driver import OFFICE, SPACE, desk_state, space_state
+from tests.desk.machine_driver import BASIC, OFFICE, SPACE, desk_state, space_state
 from tests.support.values import RIGHT
 from trayproxy.desk.machine.current_login import CurrentLogin, Doubt, LoginSource, Trial
 from trayproxy.desk.machine.events import (
@@ -17,7 +17,10 @@ from trayproxy.desk.machine.events import (
     NotifyPromptChanged,
     NotifyPromptClosed,
     OwnRequestEnded,
+    RecordTrial,
+    ReleaseRequest,
     SendOwnRequest,
+    TrialRecorded,
 )
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.outcomes import Outcomes
@@ -489,3 +492,44 @@ def test_a_record_is_overdue_from_its_deadline(is_overdue: bool) -> None:
     reason = PromptReason.UNRECORDED if is_overdue else PromptReason.NEEDED
     assert space.prompt == PromptState(OPEN.method, open=OPEN.open, reason=reason)
     assert state.effects == (CHANGED if is_overdue else [])
+
+
+@pytest.mark.parametrize(
+    ("source", "retry_rejected", "is_automatic"),
+    [
+        (LoginSource.TYPED, True, False),
+        (LoginSource.SAVED, False, True),
+        (LoginSource.COMMAND_LINE, False, True),
+    ],
+)
+def test_a_new_login_is_recorded_before_it_is_sent(
+    source: LoginSource, retry_rejected: bool, is_automatic: bool
+) -> None:
+    current = replace(CURRENT, source=source, retry_rejected=retry_rejected)
+    space = space_state(P.UNVERIFIED, current=current, parked=parked(TARGET))
+    space.parked[11] = replace(space.parked[11], offers=(BASIC,))
+    state = desk_state(space)
+    verifies = verification(state)
+    verifies.sweep()
+    verifies.sweep()
+    record = RecordTrial(1, SPACE.upstream_id, RIGHT, retry_rejected, is_automatic)
+    assert state.effects == [record]
+    assert space.trial == Trial().recording(1, NOW + LIMITS.record_timeout)
+    verifies.handle_recorded(TrialRecorded(1, SPACE.upstream_id, RIGHT))
+    verifies.sweep()
+    assert state.effects == [record, ReleaseRequest(11, LOGIN_ID, "basic")]
+    assert (space.phase, space.parked) == (P.CHECKING, {})
+    assert space.doubt == Doubt(in_flight={11: TARGET})
+
+
+@pytest.mark.parametrize(
+    ("is_rejected", "hold_s", "is_cancelled"),
+    [(False, 0.0, True), (True, 0.0, False), (False, 0.1, False)],
+)
+def test_the_record_of_a_replaced_login_is_removed(
+    is_rejected: bool, hold_s: float, is_cancelled: bool
+) -> None:
+    state = desk_state(space_state(P.UNVERIFIED, trial=Trial(record_number=2)))
+    event = TrialRecorded(1, SPACE.upstream_id, RIGHT, is_rejected, hold_s)
+    verification(state).handle_recorded(event)
+    assert state.effects == ([CancelTrial(SPACE.upstream_id, RIGHT)] if is_cancelled else [])

@@ -167,7 +167,7 @@ class OwnRequests:
         is_inconclusive = space.doubt.inconclusive_hosts and not current.was_accepted
         if (is_typed or will_be_saved) and not space.trial.was_own_sent:
             self.send(space)
-        elif is_inconclusive and not space.trial.own_request:
+        elif is_inconclusive:
             target = _own_target(space, self._state.now, self._state.limits)
             if target is not None:
                 self.send(space, target)
