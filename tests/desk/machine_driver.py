@@ -10,31 +10,8 @@ from tests.support.values import GNOME, LAB, RIGHT
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict
 from trayproxy.desk.history import HistoryRecord
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.current_login import CurrentLogin
-from trayproxy.desk.machine.events import (
-    ClientLeft,
-    Effect,
-    Event,
-    FrontEndsChanged,
-    LoginAccepted,
-    LoginUnproved,
-    LookupFinished,
-    LookUpLogin,
-    NoResponse,
-    NotifyPromptClosed,
-    OfferedScheme,
-    PromptAnswered,
-    PromptDeclined,
-    PromptTouched,
-    RecordTrial,
-    RefuseRequest,
-    ReleaseRequest,
-    RequestChallenged,
-    SignInMethod,
-    TimePassed,
-    TrialRecorded,
-    TriedLogin,
-)
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.machine import Machine
 from trayproxy.desk.machine.prompt_state import PromptState
@@ -48,27 +25,24 @@ from trayproxy.desk.protection_space import (
     UpstreamId,
 )
 from trayproxy.desk.rejected_logins import RejectedLogins
-from trayproxy.domain.signin import (
-    KeyringStatus,
-    Program,
-    Prompt,
-    SignInState,
-    Snooze,
-    Transport,
-)
+from trayproxy.domain.signin import KeyringStatus, Program, Prompt, SignInState, Snooze, Transport
 from trayproxy.profiles.profile import Profile
 
 OFFICE = replace(values.OFFICE, user="jdoe")
 SPACE = ProtectionSpace(UpstreamId.of(OFFICE), "Corp", BY_LOGIN)
 LAB_SPACE = ProtectionSpace(UpstreamId.of(LAB), "Lab", BY_LOGIN)
-BASIC_METHOD = SignInMethod("Basic", Transport.READABLE)
-BASIC = OfferedScheme("basic", BASIC_METHOD, "basic")
-DIGEST = OfferedScheme("digest", SignInMethod("Digest", Transport.SCRAMBLED), "digest-md5")
-NTLM = OfferedScheme("ntlm", SignInMethod("NTLM", Transport.SCRAMBLED), "ntlm")
-NEGOTIATE = OfferedScheme("negotiate", SignInMethod("Negotiate", Transport.SCRAMBLED), "negotiate")
+BASIC_METHOD = events.SignInMethod("Basic", Transport.READABLE)
+BASIC = events.OfferedScheme("basic", BASIC_METHOD, "basic")
+DIGEST = events.OfferedScheme(
+    "digest", events.SignInMethod("Digest", Transport.SCRAMBLED), "digest-md5"
+)
+NTLM = events.OfferedScheme("ntlm", events.SignInMethod("NTLM", Transport.SCRAMBLED), "ntlm")
+NEGOTIATE = events.OfferedScheme(
+    "negotiate", events.SignInMethod("Negotiate", Transport.SCRAMBLED), "negotiate"
+)
 OFFER_OF_SCHEME = {offer.scheme: offer for offer in (BASIC, DIGEST, NTLM, NEGOTIATE)}
 
-E = TypeVar("E", bound=Effect)
+E = TypeVar("E", bound=events.Effect)
 
 
 def space_state(phase: SpacePhase = SpacePhase.NO_LOGIN, **parts: Any) -> SpaceState:
@@ -108,10 +82,10 @@ class MachineDriver:
     limits: DeskLimits = field(default_factory=DeskLimits)
     now: float = 1000.0
     last_request_id: int = 0
-    effects: list[Effect] = field(default_factory=list)
+    effects: list[events.Effect] = field(default_factory=list)
     targets: dict[int, str] = field(default_factory=dict)
     fingerprints: dict[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
-    offers: tuple[OfferedScheme, ...] = (BASIC,)
+    offers: tuple[events.OfferedScheme, ...] = (BASIC,)
     history: dict[Login, HistoryRecord] = field(default_factory=dict)
     """The records of earlier runs by login."""
     front_ends_left_at: float = inf
@@ -119,37 +93,37 @@ class MachineDriver:
 
     def __post_init__(self) -> None:
         self.machine = Machine(self.limits, RejectedLogins(b"0123456789abcdef"), self.fingerprints)
-        self.handle(FrontEndsChanged(1))
+        self.handle(events.FrontEndsChanged(1))
 
     @property
     def has_front_end(self) -> bool:
         """True if a front end is connected, or was within the grace period."""
         return self.now < self.front_ends_left_at + self.limits.front_end_grace
 
-    def handle(self, event: Event) -> list[Effect]:
-        if isinstance(event, FrontEndsChanged):
+    def handle(self, event: events.Event) -> list[events.Effect]:
+        if isinstance(event, events.FrontEndsChanged):
             left_at = min(self.front_ends_left_at, self.now)
             self.front_ends_left_at = inf if event.count else left_at
         effects = self.machine.handle(self.now, event)
         for effect in effects:  # The list grows in the loop.
-            if isinstance(effect, RecordTrial):
+            if isinstance(effect, events.RecordTrial):
                 found = self.history.get(effect.login, HistoryRecord())
                 if effect.retry_rejected:
                     found = HistoryRecord()
-                event = TrialRecorded(
+                event = events.TrialRecorded(
                     effect.number, effect.upstream_id, effect.login, *astuple(found)
                 )
                 effects += self.machine.handle(self.now, event)
         self.effects += effects
         return effects
 
-    def advance(self, seconds: float) -> list[Effect]:
+    def advance(self, seconds: float) -> list[events.Effect]:
         """Advance the clock, with a `TimePassed` at each deadline as the desk does it."""
-        end, effects = self.now + seconds, list[Effect]()
+        end, effects = self.now + seconds, list[events.Effect]()
         while (deadline := self.machine.deadline()) <= end:
             assert deadline > self.now, "the deadline has passed already"
             self.now = deadline
-            effects += self.handle(TimePassed())
+            effects += self.handle(events.TimePassed())
         self.now = end
         return effects
 
@@ -165,7 +139,7 @@ class MachineDriver:
         has_changed_realm: bool = False,
         verdict: Verdict | None = None,
         scheme: str = "",
-        offers: tuple[OfferedScheme, ...] | None = None,
+        offers: tuple[events.OfferedScheme, ...] | None = None,
         is_final: bool = False,
         is_own: bool = False,
         offers_other_scheme: bool = False,
@@ -199,12 +173,12 @@ class MachineDriver:
             name = scheme or "basic"
             # By default the last released request.
             number = self.permit_of(tried) if permit is None else permit
-            carried = TriedLogin(
+            carried = events.TriedLogin(
                 tried, name, verdict, is_final, has_changed_realm, not offers_other_scheme, number
             )
         offered = self.offers if offers is None else offers
         self.handle(
-            RequestChallenged(
+            events.RequestChallenged(
                 self.last_request_id,
                 space,
                 profile,
@@ -214,7 +188,7 @@ class MachineDriver:
                 program,
                 is_own,
                 frozenset(refused_with),
-            ),
+            )
         )
         return self.last_request_id
 
@@ -222,42 +196,50 @@ class MachineDriver:
         """Return the number of the last request released with a login; 0 if there is none."""
         found = [
             effect.request_id
-            for effect in self.effects_of(ReleaseRequest)
+            for effect in self.effects_of(events.ReleaseRequest)
             if effect.login_id == login_id
         ]
         return found[-1] if found else 0
 
-    def disconnect(self, request: int) -> list[Effect]:
-        return self.handle(ClientLeft(request))
+    def disconnect(self, request: int) -> list[events.Effect]:
+        return self.handle(events.ClientLeft(request))
 
-    def finish_lookup(self, login: Login | None, keyring: KeyringStatus = GNOME) -> list[Effect]:
+    def finish_lookup(
+        self, login: Login | None, keyring: KeyringStatus = GNOME
+    ) -> list[events.Effect]:
         """Finish the last keyring look-up."""
-        return self.handle(LookupFinished(self.effects_of(LookUpLogin)[-1].lookup, login, keyring))
+        return self.handle(
+            events.LookupFinished(self.effects_of(events.LookUpLogin)[-1].lookup, login, keyring)
+        )
 
-    def answer_prompt(self, login: Login, remember: bool = True) -> list[Effect]:
-        return self.handle(PromptAnswered(self.prompt.number, login, remember))
+    def answer_prompt(self, login: Login, remember: bool = True) -> list[events.Effect]:
+        return self.handle(events.PromptAnswered(self.prompt.number, login, remember))
 
-    def touch_prompt(self) -> list[Effect]:
-        return self.handle(PromptTouched(self.prompt.number))
+    def touch_prompt(self) -> list[events.Effect]:
+        return self.handle(events.PromptTouched(self.prompt.number))
 
-    def decline_prompt(self, snooze: Snooze = Snooze.A_MINUTE) -> list[Effect]:
-        return self.handle(PromptDeclined(self.prompt.number, snooze))
+    def decline_prompt(self, snooze: Snooze = Snooze.A_MINUTE) -> list[events.Effect]:
+        return self.handle(events.PromptDeclined(self.prompt.number, snooze))
 
-    def accept(self, request: int) -> list[Effect]:
+    def accept(self, request: int) -> list[events.Effect]:
         """Respond to a released request with a 200."""
         scheme = self.scheme_of(request)
         target, label = self.targets.get(request, ""), OFFER_OF_SCHEME[scheme].label
-        return self.handle(LoginAccepted(self.login_id_of(request), scheme, label, target, request))
-
-    def respond_unproved(self, request: int, *, is_doubtful: bool = True) -> list[Effect]:
-        """Respond to a released request without proof of its login."""
         return self.handle(
-            LoginUnproved(self.login_id_of(request), self.targets[request], is_doubtful, request)
+            events.LoginAccepted(self.login_id_of(request), scheme, label, target, request)
         )
 
-    def end_without_response(self, request: int, *, was_sent: bool = False) -> list[Effect]:
+    def respond_unproved(self, request: int, *, is_doubtful: bool = True) -> list[events.Effect]:
+        """Respond to a released request without proof of its login."""
+        return self.handle(
+            events.LoginUnproved(
+                self.login_id_of(request), self.targets[request], is_doubtful, request
+            )
+        )
+
+    def end_without_response(self, request: int, *, was_sent: bool = False) -> list[events.Effect]:
         """End a released request without a response."""
-        return self.handle(NoResponse(self.login_id_of(request), was_sent, request))
+        return self.handle(events.NoResponse(self.login_id_of(request), was_sent, request))
 
     def reject(self, request: int, space: ProtectionSpace = SPACE, target: str = "") -> int:
         """Respond to a released request with a 407; return its new number."""
@@ -303,12 +285,12 @@ class MachineDriver:
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
     def released(self) -> list[int]:
-        return [effect.request_id for effect in self.effects_of(ReleaseRequest)]
+        return [effect.request_id for effect in self.effects_of(events.ReleaseRequest)]
 
     def login_id_of(self, request: int) -> LoginId:
         (login_id,) = [
             effect.login_id
-            for effect in self.effects_of(ReleaseRequest)
+            for effect in self.effects_of(events.ReleaseRequest)
             if effect.request_id == request
         ]
         return login_id
@@ -316,16 +298,19 @@ class MachineDriver:
     def scheme_of(self, request: int) -> str:
         (scheme,) = [
             effect.scheme
-            for effect in self.effects_of(ReleaseRequest)
+            for effect in self.effects_of(events.ReleaseRequest)
             if effect.request_id == request
         ]
         return scheme
 
     def refused(self) -> dict[int, str]:
-        return {effect.request_id: effect.reason.name for effect in self.effects_of(RefuseRequest)}
+        return {
+            effect.request_id: effect.reason.name
+            for effect in self.effects_of(events.RefuseRequest)
+        }
 
     def endings(self) -> list[str]:
-        return [effect.ending.name for effect in self.effects_of(NotifyPromptClosed)]
+        return [effect.ending.name for effect in self.effects_of(events.NotifyPromptClosed)]
 
 
 def sign_in_state(driver: MachineDriver) -> SignInState:

@@ -9,13 +9,7 @@ from tests.support.stub_scheme import StubScheme
 from tests.support.values import RIGHT
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import (
-    Authenticator,
-    ConstantAuthenticator,
-    Scheme,
-    Verdict,
-    VerdictKind,
-)
+from trayproxy.auth.scheme import Authenticator, ConstantAuthenticator, Scheme, Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.challenge_reader import (
     SOCKS_SCHEMES,
@@ -64,11 +58,7 @@ def credentials(scheme: Scheme, challenge: str = "") -> Credentials:
 
 @pytest.mark.parametrize(
     ("installed", "offered"),
-    [
-        (("ntlm", "basic"), [NTLM, BASIC]),
-        (("basic",), [BASIC]),
-        ((), [NTLM, BASIC]),
-    ],
+    [(("ntlm", "basic"), [NTLM, BASIC]), (("basic",), [BASIC]), ((), [NTLM, BASIC])],
 )
 def test_a_scheme_without_its_library_is_used_only_if_there_is_no_other(
     installed: tuple[str, ...], offered: list[Scheme]

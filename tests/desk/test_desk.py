@@ -585,9 +585,7 @@ def test_an_unknown_program_is_looked_up_once(harness: DeskHarness, found: OSErr
     assert calls == [2]
 
 
-def test_closing_the_desk_cancels_program_lookups_without_an_error(
-    harness: DeskHarness,
-) -> None:
+def test_closing_the_desk_cancels_program_lookups_without_an_error(harness: DeskHarness) -> None:
     searches: list[asyncio.Future[Program | None]] = []
 
     def identify(pending: PendingRequest) -> Awaitable[Program | None]:
@@ -695,9 +693,7 @@ def test_a_login_from_the_command_line_is_saved_and_used_next(harness: DeskHarne
     assert harness.store.lookups == []
 
 
-def test_an_unusable_login_from_the_command_line_is_not_saved(
-    harness: DeskHarness,
-) -> None:
+def test_an_unusable_login_from_the_command_line_is_not_saved(harness: DeskHarness) -> None:
     saving = harness.desk.save_login(OFFICE, Login("a:b", "x"))
     problem = harness.loop.run_until_complete(saving)
     assert problem
@@ -734,9 +730,7 @@ def test_a_result_after_the_loop_was_closed_is_ignored() -> None:
 # --- Profiles -------------------------------------------------------------------------------------
 
 
-def test_parked_requests_survive_a_profile_switch(
-    harness: DeskHarness,
-) -> None:
+def test_parked_requests_survive_a_profile_switch(harness: DeskHarness) -> None:
     (future,) = harness.send_requests()
     harness.desk.profile_switched(LAB)
     harness.type_login()
@@ -917,9 +911,7 @@ def test_a_socks_proxy_is_not_asked_again_after_a_refusal(harness: DeskHarness) 
     assert harness.listener.prompt.reason is PromptReason.SAVED_REJECTED
 
 
-def test_a_login_refused_by_a_site_is_verified_at_another_site(
-    harness: DeskHarness,
-) -> None:
+def test_a_login_refused_by_a_site_is_verified_at_another_site(harness: DeskHarness) -> None:
     """The refusal may be due to a used-up quota and not to the password."""
     tries: list[str] = []
 
@@ -943,9 +935,7 @@ def test_a_login_refused_by_a_site_is_verified_at_another_site(
 # --- Preconnects ----------------------------------------------------------------------------------
 
 
-def test_a_recently_accepted_login_may_be_used_for_preconnects(
-    harness: DeskHarness,
-) -> None:
+def test_a_recently_accepted_login_may_be_used_for_preconnects(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     assert harness.desk.broker.may_preconnect(credentials)
     harness.wait(16)
@@ -998,9 +988,7 @@ def test_a_login_in_this_state_is_not_used_for_preconnects(
     assert not harness.desk.broker.may_preconnect(credentials)
 
 
-def test_a_snoozed_login_is_not_used_for_preconnects(
-    harness: DeskHarness,
-) -> None:
+def test_a_snoozed_login_is_not_used_for_preconnects(harness: DeskHarness) -> None:
     credentials = harness.sign_in()
     see_another_realm(harness, credentials)
     harness.wait()
@@ -1051,9 +1039,7 @@ def test_a_recently_accepted_login_is_not_proved_after_a_lost_response(
 # --- A silent upstream ----------------------------------------------------------------------------
 
 
-def test_a_login_is_not_proved_while_its_upstream_is_silent(
-    harness: DeskHarness,
-) -> None:
+def test_a_login_is_not_proved_while_its_upstream_is_silent(harness: DeskHarness) -> None:
     """Only requests that share the proved login count, not the request that tries it."""
     tried = harness.sign_in()
     shared = harness.desk.broker.known(SPACE)

@@ -202,9 +202,7 @@ def send_request(harness: SchemesHarness, offered: str = ALL) -> OutcomeFuture:
     return future
 
 
-def test_the_strongest_scheme_uses_the_name_of_the_upstream_r_127(
-    harness: SchemesHarness,
-) -> None:
+def test_the_strongest_scheme_uses_the_name_of_the_upstream_r_127(harness: SchemesHarness) -> None:
     future = send_request(harness)
     assert harness.listener.prompt.method == "Negotiate"
     harness.type_login()
@@ -223,9 +221,7 @@ def test_the_second_of_two_schemes_with_the_same_name_is_tried_next(
     assert credentials_in(again).scheme is WRAPPED
 
 
-def test_the_scheme_does_not_change_the_protection_space(
-    harness: SchemesHarness,
-) -> None:
+def test_the_scheme_does_not_change_the_protection_space(harness: SchemesHarness) -> None:
     future = send_request(harness)
     assert harness.listener.prompt.realm == "Corp"
     harness.type_login()
@@ -314,9 +310,7 @@ def test_a_user_name_invalid_for_a_scheme_may_fit_another_scheme(harness: Scheme
     assert harness.desk.answer_prompt(1, loop_login, remember=False) is None
 
 
-def test_alternating_challenges_end_with_a_refusal(
-    harness: SchemesHarness,
-) -> None:
+def test_alternating_challenges_end_with_a_refusal(harness: SchemesHarness) -> None:
     """No login was sent, so nothing is known about it; but the proxy could continue forever."""
     pending = PendingRequest("github.com:443")
 
@@ -426,9 +420,7 @@ def test_each_reason_why_kerberos_gives_no_token_has_its_own_title(
     assert [notice.title for notice in harness.desk.notices] == [title]
 
 
-def test_an_expired_ticket_is_reported_even_if_ntlm_is_offered(
-    harness: SchemesHarness,
-) -> None:
+def test_an_expired_ticket_is_reported_even_if_ntlm_is_offered(harness: SchemesHarness) -> None:
     credentials = credentials_in(harness.challenge(profile=SSO, challenges="Negotiate"))
     harness.desk.broker.report(credentials, Accepted())
     told = refusal_in(harness.back(credentials, NO_TICKET, "Negotiate", SSO))
@@ -489,9 +481,7 @@ def test_a_password_refused_by_the_keyring_is_reported_and_works(harness: Scheme
     assert harness.desk.broker.known(SPACE) is not None
 
 
-def test_a_second_password_to_be_saved_replaces_the_first(
-    harness: SchemesHarness,
-) -> None:
+def test_a_second_password_to_be_saved_replaces_the_first(harness: SchemesHarness) -> None:
     harness.desk.send_own_request = harness.try_own
     first = harness.desk.save_login(OFFICE, WRONG)
     second = harness.desk.save_login(OFFICE, RIGHT)
@@ -637,9 +627,7 @@ def credentials_of(credentials: Credentials) -> bytes:
     return credentials.header_value(b"GET", b"http://a.example/")
 
 
-def test_a_login_is_encoded_only_as_the_profile_says_r_092(
-    harness: SchemesHarness,
-) -> None:
+def test_a_login_is_encoded_only_as_the_profile_says_r_092(harness: SchemesHarness) -> None:
     """Another encoding would cost a failed log-on, too: the user must choose the encoding."""
     login = Login("jörg", "ü")
     future = send_request(harness, 'Basic realm="Corp"')
@@ -672,9 +660,7 @@ def test_a_working_login_is_encoded_again_after_the_profile_was_edited_r_092(
     assert credentials_of(later) == basic_credentials(login, "latin-1")
 
 
-def test_a_login_whose_trial_cannot_be_recorded_is_reported(
-    harness: SchemesHarness,
-) -> None:
+def test_a_login_whose_trial_cannot_be_recorded_is_reported(harness: SchemesHarness) -> None:
     harness.history.hangs = True
     harness.desk.send_own_request = harness.try_own
     problem = harness.save(RIGHT)

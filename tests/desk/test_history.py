@@ -13,11 +13,7 @@ from typing import Any
 import pytest
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.history import (
-    HistoryFile,
-    HistoryRecord,
-    NullHistory,
-)
+from trayproxy.desk.history import HistoryFile, HistoryRecord, NullHistory
 from trayproxy.desk.history_records import HOLD_S, MAX_REJECTED, MAX_SIZE, UNHASHED
 from trayproxy.desk.machine.events import (
     CancelTrial,

@@ -464,9 +464,7 @@ def test_a_failed_call_is_not_repeated_unless_an_entry_was_removed_meanwhile(
     assert calls == ["jdoe"]
 
 
-def test_a_hanging_keyring_does_not_keep_the_process_from_exiting(
-    run_python: RunPython,
-) -> None:
+def test_a_hanging_keyring_does_not_keep_the_process_from_exiting(run_python: RunPython) -> None:
     program = """
 from threading import Event
 from trayproxy.desk.keyring_store import KeyringStore

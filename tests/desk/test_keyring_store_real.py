@@ -123,17 +123,13 @@ def test_a_locked_keyring_is_reported_without_waiting(session: KeyringSession) -
     assert problem.id == "TP-404"
 
 
-def test_a_locked_keyring_without_an_entry_is_not_unlocked(
-    session: KeyringSession,
-) -> None:
+def test_a_locked_keyring_without_an_entry_is_not_unlocked(session: KeyringSession) -> None:
     session.lock()
     assert KeyringStore().find(OFFICE).result(SOON) == LookupResult(None, LOCKED)
     assert KeyringStore().forget(OFFICE).result(SOON) is None
 
 
-def test_a_stopped_keyring_is_silent_and_used_when_it_continues(
-    session: KeyringSession,
-) -> None:
+def test_a_stopped_keyring_is_silent_and_used_when_it_continues(session: KeyringSession) -> None:
     store = KeyringStore(limit=0.3)
     store.save(OFFICE, RIGHT).result(SOON)
     with session.frozen():

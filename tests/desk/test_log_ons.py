@@ -270,9 +270,7 @@ PACING_EVENTS = st.tuples(
 
 @MANY_EXAMPLES
 @given(st.lists(PACING_EVENTS, max_size=40))
-def test_an_unproved_login_is_sent_on_one_request_at_a_time(
-    events: list[tuple[str, str]],
-) -> None:
+def test_an_unproved_login_is_sent_on_one_request_at_a_time(events: list[tuple[str, str]]) -> None:
     """Another permit is granted every two seconds, but none after a refusal. The own request does
     not go to the refusing host."""
     driver = PacingModel()

@@ -13,15 +13,7 @@ from tests.desk.machine_driver import (
     sign_in_state,
 )
 from tests.support.values import GNOME, LAB, RIGHT, WRONG
-from trayproxy.desk.machine.events import (
-    FrontEndsChanged,
-    LookUpLogin,
-    NetworkChanged,
-    ProfileSwitched,
-    ProgramIdentified,
-    SaveLoginToKeyring,
-    SignInRequested,
-)
+from trayproxy.desk.machine import events
 from trayproxy.desk.protection_space import ProtectionSpace
 from trayproxy.domain.signin import Program, PromptReason, SignInState, Snooze
 
@@ -29,10 +21,10 @@ from trayproxy.domain.signin import Program, PromptReason, SignInState, Snooze
 
 
 def test_the_keyring_is_read_only_after_a_407(driver: MachineDriver) -> None:
-    driver.handle(ProfileSwitched(OFFICE))
-    assert driver.effects_of(LookUpLogin) == []
+    driver.handle(events.ProfileSwitched(OFFICE))
+    assert driver.effects_of(events.LookUpLogin) == []
     driver.challenge()
-    assert [(look.profile.id, look.user) for look in driver.effects_of(LookUpLogin)] == [
+    assert [(look.profile.id, look.user) for look in driver.effects_of(events.LookUpLogin)] == [
         ("office", "jdoe")
     ]
 
@@ -47,11 +39,9 @@ def test_a_prompt_opens_after_a_delay_for_further_requests(driver: MachineDriver
     assert driver.prompt.waiting == 2
 
 
-def test_500_requests_cost_one_keyring_lookup_and_one_prompt(
-    driver: MachineDriver,
-) -> None:
+def test_500_requests_cost_one_keyring_lookup_and_one_prompt(driver: MachineDriver) -> None:
     driver.open_prompt(500)
-    assert len(driver.effects_of(LookUpLogin)) == 1
+    assert len(driver.effects_of(events.LookUpLogin)) == 1
     assert driver.prompt.number == 1
     assert driver.prompt.waiting == 500
     assert len(driver.prompt.programs) == 20
@@ -74,7 +64,7 @@ def test_a_prompt_describes_upstream_programs_and_reason(driver: MachineDriver) 
 def test_a_program_identified_later_is_named_in_the_prompt(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     assert driver.machine.unidentified_requests(1) == (request,)
-    driver.handle(ProgramIdentified(request, Program("git", 1, "x:443")))
+    driver.handle(events.ProgramIdentified(request, Program("git", 1, "x:443")))
     assert driver.prompt.programs == (Program("git", 1, "x:443"),)
     assert driver.machine.unidentified_requests(1) == ()
 
@@ -186,10 +176,16 @@ def test_snooze_until_chosen_does_not_end_automatically(driver: MachineDriver) -
 
 
 @pytest.mark.parametrize(
-    "event", [ProfileSwitched(LAB), NetworkChanged(), SignInRequested(OFFICE, BASIC_METHOD)]
+    "event",
+    [
+        events.ProfileSwitched(LAB),
+        events.NetworkChanged(),
+        events.SignInRequested(OFFICE, BASIC_METHOD),
+    ],
 )
 def test_not_now_ends_with_a_network_or_profile_change_or_sign_in(
-    driver: MachineDriver, event: ProfileSwitched | NetworkChanged | SignInRequested
+    driver: MachineDriver,
+    event: events.ProfileSwitched | events.NetworkChanged | events.SignInRequested,
 ) -> None:
     driver.open_prompt()
     driver.decline_prompt(Snooze.UNTIL_CHOSEN)
@@ -201,7 +197,7 @@ def test_not_now_ends_with_a_network_or_profile_change_or_sign_in(
 def test_cancel_snooze_outlasts_a_network_change(driver: MachineDriver) -> None:
     driver.open_prompt()
     driver.decline_prompt(Snooze.A_MINUTE)
-    driver.handle(NetworkChanged())
+    driver.handle(events.NetworkChanged())
     late = driver.challenge()
     assert driver.refused()[late] == "DECLINED"
 
@@ -211,7 +207,7 @@ def test_cancel_during_the_check_discards_the_login(driver: MachineDriver) -> No
     driver.answer_prompt(RIGHT)
     driver.decline_prompt()
     driver.accept(first)
-    assert driver.effects_of(SaveLoginToKeyring) == []
+    assert driver.effects_of(events.SaveLoginToKeyring) == []
     assert sign_in_state(driver) is SignInState.SNOOZED
 
 
@@ -240,12 +236,14 @@ def test_typed_login_without_a_request_is_kept_for_the_next_request(driver: Mach
     driver.touch_prompt()
     driver.disconnect(request)
     driver.answer_prompt(RIGHT)
-    assert driver.effects_of(SaveLoginToKeyring) == []
+    assert driver.effects_of(events.SaveLoginToKeyring) == []
     assert not driver.is_prompting
     retry = driver.challenge()
     assert driver.released() == [retry]
     driver.accept(retry)
-    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.effects_of(events.SaveLoginToKeyring) == [
+        events.SaveLoginToKeyring(OFFICE, RIGHT)
+    ]
 
 
 def test_typed_login_kept_for_later_is_sent_on_one_request_only(driver: MachineDriver) -> None:
@@ -257,9 +255,7 @@ def test_typed_login_kept_for_later_is_sent_on_one_request_only(driver: MachineD
     assert driver.released() == [first]
 
 
-def test_a_touched_but_abandoned_prompt_stops_blocking_other_prompts(
-    driver: MachineDriver,
-) -> None:
+def test_a_touched_but_abandoned_prompt_stops_blocking_other_prompts(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     driver.touch_prompt()
     driver.disconnect(request)
@@ -276,7 +272,7 @@ def test_a_touched_but_abandoned_prompt_stops_blocking_other_prompts(
 
 
 def test_without_a_front_end_the_keyring_is_read_before_the_refusal(driver: MachineDriver) -> None:
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(31)
     request = driver.challenge()
     assert driver.refused() == {}
@@ -286,7 +282,7 @@ def test_without_a_front_end_the_keyring_is_read_before_the_refusal(driver: Mach
 
 
 def test_without_a_front_end_a_saved_login_is_used(driver: MachineDriver) -> None:
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(31)
     request = driver.challenge()
     driver.finish_lookup(RIGHT)
@@ -295,7 +291,7 @@ def test_without_a_front_end_a_saved_login_is_used(driver: MachineDriver) -> Non
 
 
 def test_without_a_front_end_a_rejected_login_refuses_all_requests(driver: MachineDriver) -> None:
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(31)
     first, second = driver.challenge(), driver.challenge()
     driver.finish_lookup(WRONG)
@@ -306,16 +302,16 @@ def test_without_a_front_end_a_rejected_login_refuses_all_requests(driver: Machi
 def test_a_restarted_tray_finds_the_same_prompt(driver: MachineDriver) -> None:
     driver.open_prompt(2)
     before = driver.prompt
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(20)
-    driver.handle(FrontEndsChanged(1))
+    driver.handle(events.FrontEndsChanged(1))
     assert driver.prompt == before
     assert driver.refused() == {}
 
 
 def test_requests_are_refused_if_the_tray_does_not_restart(driver: MachineDriver) -> None:
     requests = driver.open_prompt(2)
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(30)
     assert driver.refused() == dict.fromkeys(requests, "UNATTENDED")
     assert not driver.is_prompting
@@ -325,17 +321,15 @@ def test_a_prompt_opened_by_the_user_stays_if_the_tray_does_not_restart(
     driver: MachineDriver,
 ) -> None:
     driver.sign_in()
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(60)
     assert driver.prompt.reason is PromptReason.ASKED_FOR
 
 
-def test_grace_starts_when_the_last_front_end_disconnects(
-    driver: MachineDriver,
-) -> None:
+def test_grace_starts_when_the_last_front_end_disconnects(driver: MachineDriver) -> None:
     driver.advance(3600)
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     request = driver.challenge()
     driver.finish_lookup(None)
     driver.advance(29)

@@ -7,18 +7,7 @@ import pytest
 from tests.desk.machine_driver import BASIC_METHOD, OFFICE, SPACE, MachineDriver, sign_in_state
 from tests.support.values import GNOME, LAB, LOCKED, RIGHT, WRONG
 from trayproxy.auth.login import Login
-from trayproxy.desk.machine.events import (
-    FrontEndsChanged,
-    KeyringSurveyed,
-    LoginProvided,
-    LoginsForgotten,
-    LookUpLogin,
-    ProfileSwitched,
-    SaveLoginToKeyring,
-    SaveUserName,
-    SignInRequested,
-    SurveyKeyring,
-)
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.space_state import SpaceState
 from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason, SignInState
@@ -57,9 +46,7 @@ def test_a_late_lookup_result_is_used(driver: MachineDriver) -> None:
     assert driver.endings() == ["ACCEPTED"]
 
 
-def test_a_late_lookup_result_is_ignored_after_a_login_was_typed(
-    driver: MachineDriver,
-) -> None:
+def test_a_late_lookup_result_is_ignored_after_a_login_was_typed(driver: MachineDriver) -> None:
     request = driver.challenge()
     driver.advance(20)
     driver.answer_prompt(RIGHT)
@@ -80,13 +67,13 @@ def test_a_locked_keyring_is_not_read_for_every_request(driver: MachineDriver) -
     for _ in range(10):
         request = driver.challenge()
         if (
-            len(driver.effects_of(LookUpLogin)) == 1
+            len(driver.effects_of(events.LookUpLogin)) == 1
             and driver.machine.keyring.state is KeyringState.UNKNOWN
         ):
             driver.finish_lookup(None, LOCKED)
         driver.disconnect(request)
         driver.advance(30)
-    assert len(driver.effects_of(LookUpLogin)) == 1
+    assert len(driver.effects_of(events.LookUpLogin)) == 1
 
 
 def test_lookup_result_is_kept_after_all_clients_disconnected(driver: MachineDriver) -> None:
@@ -97,16 +84,16 @@ def test_lookup_result_is_kept_after_all_clients_disconnected(driver: MachineDri
 
 
 def test_only_the_active_profiles_login_is_read(driver: MachineDriver) -> None:
-    driver.handle(ProfileSwitched(LAB))
+    driver.handle(events.ProfileSwitched(LAB))
     driver.challenge()
     driver.advance(0.15)
-    assert driver.effects_of(LookUpLogin) == []
+    assert driver.effects_of(events.LookUpLogin) == []
     assert driver.prompt.profile == "Office"
 
 
 def test_an_open_prompt_shows_a_new_keyring_state(driver: MachineDriver) -> None:
     driver.open_prompt()
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     missing = KeyringStatus(KeyringState.MISSING)
     driver.finish_lookup(None, missing)
     assert driver.prompt.keyring == missing
@@ -115,18 +102,16 @@ def test_an_open_prompt_shows_a_new_keyring_state(driver: MachineDriver) -> None
 # --- Sign in from the menu, logins from the command line -----------------------------------------
 
 
-def test_sign_in_from_the_menu_opens_a_prompt_without_requests(
-    driver: MachineDriver,
-) -> None:
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+def test_sign_in_from_the_menu_opens_a_prompt_without_requests(driver: MachineDriver) -> None:
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     assert driver.prompt.reason is PromptReason.ASKED_FOR
-    assert driver.effects_of(SurveyKeyring) == [SurveyKeyring()]
+    assert driver.effects_of(events.SurveyKeyring) == [events.SurveyKeyring()]
     driver.advance(1000)
     assert driver.is_prompting
 
 
 def test_the_first_challenge_completes_a_prompt_opened_from_the_menu(driver: MachineDriver) -> None:
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     driver.challenge()
     assert (driver.prompt.realm, driver.prompt.reason) == ("Corp", PromptReason.NEEDED)
 
@@ -134,23 +119,25 @@ def test_the_first_challenge_completes_a_prompt_opened_from_the_menu(driver: Mac
 def test_login_typed_before_any_challenge_is_used_at_the_first_challenge(
     driver: MachineDriver,
 ) -> None:
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     driver.answer_prompt(RIGHT)
     request = driver.challenge()
     driver.accept(request)
-    assert driver.effects_of(LookUpLogin) == []
-    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.effects_of(events.LookUpLogin) == []
+    assert driver.effects_of(events.SaveLoginToKeyring) == [
+        events.SaveLoginToKeyring(OFFICE, RIGHT)
+    ]
 
 
 def test_sign_in_from_the_menu_replaces_an_accepted_login(driver: MachineDriver) -> None:
     driver.sign_in()
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     assert driver.prompt.reason is PromptReason.ASKED_FOR
     driver.advance(61)
     driver.answer_prompt(Login("jdoe", "newer"))
     request = driver.challenge()
     driver.accept(request)
-    assert driver.effects_of(SaveLoginToKeyring)[-1] == SaveLoginToKeyring(
+    assert driver.effects_of(events.SaveLoginToKeyring)[-1] == events.SaveLoginToKeyring(
         OFFICE, Login("jdoe", "newer")
     )
 
@@ -160,16 +147,16 @@ def test_a_login_from_the_command_line_is_needed_after_a_cancelled_prompt(
 ) -> None:
     """The keyring may not have responded yet when the prompt was cancelled."""
     driver.challenge()
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     driver.decline_prompt()
     assert sign_in_state(driver) is SignInState.SNOOZED
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
     assert sign_in_state(driver) is SignInState.NEEDED
 
 
 def test_cancelling_a_change_keeps_the_accepted_login(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     driver.decline_prompt()
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
@@ -177,19 +164,19 @@ def test_cancelling_a_change_keeps_the_accepted_login(driver: MachineDriver) -> 
 def test_a_login_from_the_command_line_is_used_at_the_first_407_and_not_saved(
     driver: MachineDriver,
 ) -> None:
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
     first, second = driver.challenge(), driver.challenge()
     assert driver.released() == [first]
     driver.accept(first)
     assert driver.released() == [first, second]
-    assert driver.effects_of(LookUpLogin) == []
-    assert driver.effects_of(SaveLoginToKeyring) == []
+    assert driver.effects_of(events.LookUpLogin) == []
+    assert driver.effects_of(events.SaveLoginToKeyring) == []
 
 
 def test_a_rejected_login_from_the_command_line_is_not_sent_again(driver: MachineDriver) -> None:
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(31)
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, WRONG))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, WRONG))
     first = driver.challenge()
     driver.reject(first)
     driver.finish_lookup(None)
@@ -206,13 +193,13 @@ def test_a_keyring_unlocked_by_another_program_is_detected_while_a_prompt_is_ope
     request = driver.challenge()
     driver.finish_lookup(None, LOCKED)
     assert driver.due_prompt.reason is PromptReason.KEYRING_LOCKED
-    before = len(driver.effects_of(SurveyKeyring))
+    before = len(driver.effects_of(events.SurveyKeyring))
     driver.advance(2)
-    assert len(driver.effects_of(SurveyKeyring)) - before == 2
-    driver.handle(KeyringSurveyed(LOCKED))
-    assert len(driver.effects_of(LookUpLogin)) == 1
-    driver.handle(KeyringSurveyed(GNOME))
-    assert len(driver.effects_of(LookUpLogin)) == 2
+    assert len(driver.effects_of(events.SurveyKeyring)) - before == 2
+    driver.handle(events.KeyringSurveyed(LOCKED))
+    assert len(driver.effects_of(events.LookUpLogin)) == 1
+    driver.handle(events.KeyringSurveyed(GNOME))
+    assert len(driver.effects_of(events.LookUpLogin)) == 2
     driver.finish_lookup(RIGHT)
     driver.accept(request)
     assert driver.endings() == ["ACCEPTED"]
@@ -247,16 +234,14 @@ def open_locked_prompt_after_another_realm(
 
 def reads_when_unlocked(driver: MachineDriver) -> bool:
     """Unlock the keyring; return whether it is read for the open prompt."""
-    before = len(driver.effects_of(LookUpLogin))
-    driver.handle(KeyringSurveyed(GNOME))
-    return len(driver.effects_of(LookUpLogin)) > before
+    before = len(driver.effects_of(events.LookUpLogin))
+    driver.handle(events.KeyringSurveyed(GNOME))
+    return len(driver.effects_of(events.LookUpLogin)) > before
 
 
-def test_an_unlocked_keyring_is_not_read_for_an_inactive_profile(
-    driver: MachineDriver,
-) -> None:
+def test_an_unlocked_keyring_is_not_read_for_an_inactive_profile(driver: MachineDriver) -> None:
     open_locked_prompt(driver)
-    driver.handle(ProfileSwitched(LAB))
+    driver.handle(events.ProfileSwitched(LAB))
     assert driver.is_prompting
     assert not reads_when_unlocked(driver)
 
@@ -294,7 +279,7 @@ def test_locked_keyring_is_not_polled_without_an_open_prompt(driver: MachineDriv
     driver.finish_lookup(None, LOCKED)
     driver.disconnect(request)
     driver.advance(60)
-    assert driver.effects_of(SurveyKeyring) == []
+    assert driver.effects_of(events.SurveyKeyring) == []
 
 
 def test_a_late_result_of_the_keyring_does_not_replace_a_login_accepted_in_the_meantime(
@@ -307,7 +292,7 @@ def test_a_late_result_of_the_keyring_does_not_replace_a_login_accepted_in_the_m
     driver.advance(driver.limits.lookup_timeout)
     driver.accept(first)
     driver.finish_lookup(OTHER)
-    assert len(driver.effects_of(LookUpLogin)) == 2
+    assert len(driver.effects_of(events.LookUpLogin)) == 2
     assert driver.machine.is_trusted(driver.login_id_of(first))
 
 
@@ -377,22 +362,22 @@ def test_missing_responses_to_a_saved_login_count_when_it_is_found_again(
 def test_forgetting_the_login_keeps_requests_waiting_for_a_prompt(driver: MachineDriver) -> None:
     request = driver.challenge()
     driver.finish_lookup(None)
-    driver.handle(LoginsForgotten("office"))
+    driver.handle(events.LoginsForgotten("office"))
     assert driver.due_prompt.waiting == 1
     driver.answer_prompt(RIGHT)
     assert driver.released() == [request]
 
 
 def test_forgetting_the_login_keeps_a_prompt_opened_by_the_user(driver: MachineDriver) -> None:
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
-    driver.handle(LoginsForgotten("office"))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.LoginsForgotten("office"))
     assert driver.prompt.reason is PromptReason.NEEDED
     assert driver.machine.facts("office").sign_in is SignInState.NEEDED
 
 
 def test_a_login_from_the_command_line_answers_the_open_prompt(driver: MachineDriver) -> None:
     first, second = driver.open_prompt(2)
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
     driver.accept(first)
     assert driver.released() == [first, second]
     assert driver.endings() == ["ACCEPTED"]
@@ -400,7 +385,7 @@ def test_a_login_from_the_command_line_answers_the_open_prompt(driver: MachineDr
 
 def test_a_replaced_login_is_not_trusted(driver: MachineDriver) -> None:
     before = driver.sign_in(RIGHT)
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, OTHER))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, OTHER))
     request = driver.challenge()
     driver.accept(request)
     now = driver.login_id_of(request)
@@ -432,15 +417,15 @@ def test_the_accepted_user_name_is_saved_in_the_profile_and_suggested(
     driver: MachineDriver,
 ) -> None:
     nameless = replace(OFFICE, user="")
-    driver.handle(ProfileSwitched(nameless))
+    driver.handle(events.ProfileSwitched(nameless))
     request = driver.challenge(profile=nameless)
     driver.finish_lookup(None)
     assert driver.due_prompt.user == ""
     driver.answer_prompt(RIGHT)
-    assert driver.effects_of(SaveUserName) == []
+    assert driver.effects_of(events.SaveUserName) == []
     driver.accept(request)
-    assert driver.effects_of(SaveUserName) == [SaveUserName("office", RIGHT.user)]
-    driver.handle(LoginsForgotten("office"))
+    assert driver.effects_of(events.SaveUserName) == [events.SaveUserName("office", RIGHT.user)]
+    driver.handle(events.LoginsForgotten("office"))
     driver.challenge(profile=nameless)
     driver.finish_lookup(None)
     assert driver.due_prompt.user == RIGHT.user
@@ -448,22 +433,20 @@ def test_the_accepted_user_name_is_saved_in_the_profile_and_suggested(
 
 def test_a_user_name_of_the_profile_is_not_saved_again(driver: MachineDriver) -> None:
     driver.sign_in(RIGHT)
-    assert driver.effects_of(SaveUserName) == []
+    assert driver.effects_of(events.SaveUserName) == []
 
 
-def test_typed_user_name_replaces_the_user_name_of_the_profile(
-    driver: MachineDriver,
-) -> None:
+def test_typed_user_name_replaces_the_user_name_of_the_profile(driver: MachineDriver) -> None:
     login_id = driver.sign_in(OTHER)
-    assert driver.effects_of(SaveUserName) == [SaveUserName("office", OTHER.user)]
+    assert driver.effects_of(events.SaveUserName) == [events.SaveUserName("office", OTHER.user)]
     # The keyring gets the old profile, so that it can remove the entry of the old name.
-    (saved,) = driver.effects_of(SaveLoginToKeyring)
+    (saved,) = driver.effects_of(events.SaveLoginToKeyring)
     assert (saved.profile.user, saved.login) == (OFFICE.user, OTHER)
     # The login stays in use; further look-ups use the new name.
     assert driver.machine.is_trusted(login_id)
-    driver.handle(LoginsForgotten("office"))
+    driver.handle(events.LoginsForgotten("office"))
     driver.challenge()
-    assert [one.user for one in driver.effects_of(LookUpLogin)][-1] == OTHER.user
+    assert [one.user for one in driver.effects_of(events.LookUpLogin)][-1] == OTHER.user
 
 
 def test_a_rejected_user_name_does_not_replace_the_user_name_of_the_profile(
@@ -472,27 +455,27 @@ def test_a_rejected_user_name_does_not_replace_the_user_name_of_the_profile(
     (request,) = driver.open_prompt()
     driver.answer_prompt(OTHER)
     driver.reject(request)
-    assert driver.effects_of(SaveUserName) == []
+    assert driver.effects_of(events.SaveUserName) == []
 
 
 def test_a_user_name_that_was_not_typed_does_not_replace_the_user_name_of_the_profile(
     driver: MachineDriver,
 ) -> None:
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, OTHER))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, OTHER))
     driver.accept(driver.challenge())
-    assert driver.effects_of(SaveUserName) == []
+    assert driver.effects_of(events.SaveUserName) == []
 
 
 def test_a_login_accepted_by_another_desk_replaces_the_user_name_at_once(
     driver: MachineDriver,
 ) -> None:
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, OTHER, is_proved=True))
-    assert driver.effects_of(SaveUserName) == [SaveUserName("office", OTHER.user)]
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, OTHER, is_proved=True))
+    assert driver.effects_of(events.SaveUserName) == [events.SaveUserName("office", OTHER.user)]
 
 
 def test_the_user_name_is_kept_while_another_upstream_accepts_it(driver: MachineDriver) -> None:
     spare = replace(OFFICE, fallbacks=(SPARE,))
-    driver.handle(ProfileSwitched(spare))
+    driver.handle(events.ProfileSwitched(spare))
     driver.sign_in(RIGHT)
     elsewhere = ProtectionSpace(UpstreamId("office", str(SPARE)), SPACE.realm, SPACE.family)
     request = driver.challenge(profile=spare, space=elsewhere)
@@ -500,4 +483,4 @@ def test_the_user_name_is_kept_while_another_upstream_accepts_it(driver: Machine
     driver.advance(1)
     driver.answer_prompt(OTHER)
     driver.accept(request)
-    assert driver.effects_of(SaveUserName) == []
+    assert driver.effects_of(events.SaveUserName) == []

@@ -262,32 +262,11 @@ ABANDONED = NotifyPromptClosed(7, Ending.ABANDONED)
         ({"phase": P.TRUSTED}, TRIED, 1, P.TRUSTED, IN_FLIGHT, []),
         ({"phase": P.PROMPTING}, TRIED, 1, P.PROMPTING, IN_FLIGHT, []),
         ({}, UNCHECKED, 1, P.UNVERIFIED, IN_FLIGHT, [NotifyPromptChanged(7), ABANDONED]),
-        (
-            {"parked": PARKED},
-            UNCHECKED,
-            1,
-            P.UNVERIFIED,
-            IN_FLIGHT,
-            [NotifyPromptChanged(7)],
-        ),
+        ({"parked": PARKED}, UNCHECKED, 1, P.UNVERIFIED, IN_FLIGHT, [NotifyPromptChanged(7)]),
         ({"phase": P.UNVERIFIED}, UNCHECKED, 1, P.UNVERIFIED, IN_FLIGHT, [ABANDONED]),
-        (
-            {"phase": P.UNVERIFIED, "parked": PARKED},
-            UNCHECKED,
-            1,
-            P.UNVERIFIED,
-            IN_FLIGHT,
-            [],
-        ),
+        ({"phase": P.UNVERIFIED, "parked": PARKED}, UNCHECKED, 1, P.UNVERIFIED, IN_FLIGHT, []),
         # Without a front end.
-        (
-            {},
-            TRIED,
-            0,
-            P.UNVERIFIED,
-            replace(IN_FLIGHT, unanswered=1),
-            [NotifyPromptChanged(7)],
-        ),
+        ({}, TRIED, 0, P.UNVERIFIED, replace(IN_FLIGHT, unanswered=1), [NotifyPromptChanged(7)]),
         ({"phase": P.UNVERIFIED}, TRIED, 0, P.UNVERIFIED, IN_FLIGHT, []),
         # The own sign-in.
         (
@@ -308,14 +287,7 @@ ABANDONED = NotifyPromptClosed(7, Ending.ABANDONED)
             [NotifyPromptChanged(7)],
         ),
         ({"current": ACCEPTED}, LATE, 1, P.CHECKING, IN_FLIGHT, []),
-        (
-            {"current": ACCEPTED},
-            UNCHECKED,
-            1,
-            P.UNVERIFIED,
-            IN_FLIGHT,
-            [NotifyPromptChanged(7)],
-        ),
+        ({"current": ACCEPTED}, UNCHECKED, 1, P.UNVERIFIED, IN_FLIGHT, [NotifyPromptChanged(7)]),
         (
             {"current": ACCEPTED, "doubt": replace(IN_FLIGHT, refusals=1)},
             TRIED,

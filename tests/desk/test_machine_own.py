@@ -17,32 +17,8 @@ from tests.desk.machine_driver import (
 from tests.support.values import GNOME, LAB, RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.history import HistoryRecord
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.current_login import LoginSource
-from trayproxy.desk.machine.events import (
-    ClearRejection,
-    ClientLeft,
-    Event,
-    LoginAccepted,
-    LoginProvided,
-    LoginUnproved,
-    LookupFinished,
-    LookUpLogin,
-    NoResponse,
-    OwnRequestEnded,
-    PermitRequested,
-    ProfileDeleted,
-    ProfileEdited,
-    ProfileSwitched,
-    ProgramIdentified,
-    PromptAnswered,
-    PromptDeclined,
-    PromptTouched,
-    RecordRejection,
-    SaveLoginToKeyring,
-    ScreenLocked,
-    SendOwnRequest,
-    SignInRequested,
-)
 from trayproxy.desk.machine.prompt_state import PromptState
 from trayproxy.desk.machine.prompts import Prompts
 from trayproxy.desk.machine.queries import TrialState
@@ -64,12 +40,14 @@ def driver() -> MachineDriver:
 
 def challenge_own_request(driver: MachineDriver) -> int:
     """Challenge the last own request with its first 407."""
-    tries = driver.effects_of(SendOwnRequest)
+    tries = driver.effects_of(events.SendOwnRequest)
     return driver.challenge(target=tries[-1].target or "example.com:80", is_own=True)
 
 
 def end_own_request(driver: MachineDriver, *, was_challenged: bool = True) -> None:
-    driver.handle(OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, was_challenged))
+    driver.handle(
+        events.OwnRequestEnded(driver.effects_of(events.SendOwnRequest)[-1].number, was_challenged)
+    )
 
 
 def disconnect_while_typing(driver: MachineDriver, login: Login = RIGHT) -> None:
@@ -86,13 +64,17 @@ def test_a_typed_login_is_verified_by_an_own_request_after_its_client_disconnect
     driver: MachineDriver,
 ) -> None:
     disconnect_while_typing(driver)
-    assert driver.effects_of(SendOwnRequest) == [SendOwnRequest(1, OFFICE, "host1.example:443")]
+    assert driver.effects_of(events.SendOwnRequest) == [
+        events.SendOwnRequest(1, OFFICE, "host1.example:443")
+    ]
     assert driver.prompt.checking
     own_request = challenge_own_request(driver)
     assert driver.login_id_of(own_request)
     driver.accept(own_request)
     end_own_request(driver)
-    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.effects_of(events.SaveLoginToKeyring) == [
+        events.SaveLoginToKeyring(OFFICE, RIGHT)
+    ]
     assert driver.endings() == ["ACCEPTED"]
 
 
@@ -119,7 +101,7 @@ def test_an_own_request_replaces_a_client_that_disconnects_during_the_check(
     (request,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     driver.end_without_response(request, was_sent=True)
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
     driver.accept(challenge_own_request(driver))
     assert driver.endings() == ["ACCEPTED"]
 
@@ -130,7 +112,7 @@ def test_the_prompt_stays_open_and_says_why_if_the_upstream_is_unreachable(
     disconnect_while_typing(driver)
     end_own_request(driver)
     assert (driver.prompt.reason, driver.prompt.checking) == (PromptReason.UNCHECKED, False)
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
     retry = driver.challenge()
     driver.accept(retry)
     assert driver.endings() == ["ACCEPTED"]
@@ -149,7 +131,7 @@ def test_typing_the_login_again_sends_another_own_request(driver: MachineDriver)
     disconnect_while_typing(driver)
     end_own_request(driver)
     driver.answer_prompt(RIGHT)
-    assert len(driver.effects_of(SendOwnRequest)) == 2
+    assert len(driver.effects_of(events.SendOwnRequest)) == 2
 
 
 def test_a_new_client_request_may_be_the_canary_instead_of_the_own_request(
@@ -183,12 +165,14 @@ def test_an_own_request_opens_no_prompt(driver: MachineDriver) -> None:
 
 
 def test_signing_in_from_the_menu_is_checked_at_once(driver: MachineDriver) -> None:
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     driver.answer_prompt(RIGHT)
-    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    assert driver.effects_of(events.SendOwnRequest)[-1].target == ""
     driver.accept(challenge_own_request(driver))
     assert driver.endings() == ["ACCEPTED"]
-    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.effects_of(events.SaveLoginToKeyring) == [
+        events.SaveLoginToKeyring(OFFICE, RIGHT)
+    ]
 
 
 def test_an_untouched_prompt_closes_with_its_last_client_and_sends_nothing(
@@ -197,7 +181,7 @@ def test_an_untouched_prompt_closes_with_its_last_client_and_sends_nothing(
     (request,) = driver.open_prompt()
     driver.disconnect(request)
     assert driver.endings() == ["ABANDONED"]
-    assert driver.effects_of(SendOwnRequest) == []
+    assert driver.effects_of(events.SendOwnRequest) == []
     driver.open_prompt()
     assert driver.is_prompting
 
@@ -206,7 +190,7 @@ def test_an_untouched_prompt_closes_with_its_last_client_and_sends_nothing(
 
 
 def provide_login(driver: MachineDriver, login: Login) -> int:
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, login, remember=True))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, login, remember=True))
     return driver.machine.generation(UPSTREAM_ID)
 
 
@@ -220,16 +204,18 @@ def test_a_typed_login_without_clients_is_verified_once_the_user_acts_on_the_pro
     )
     space.renew(RIGHT, LoginSource.TYPED)
     OwnRequests(state, Prompts(state)).verify_without_clients(space)
-    own_requests = [effect for effect in state.effects if isinstance(effect, SendOwnRequest)]
-    assert own_requests == [SendOwnRequest(1, OFFICE, "")] * is_touched
+    own_requests = [effect for effect in state.effects if isinstance(effect, events.SendOwnRequest)]
+    assert own_requests == [events.SendOwnRequest(1, OFFICE, "")] * is_touched
 
 
 def test_a_login_to_be_saved_is_verified_first(driver: MachineDriver) -> None:
     generation = provide_login(driver, RIGHT)
-    assert driver.effects_of(SaveLoginToKeyring) == []
+    assert driver.effects_of(events.SaveLoginToKeyring) == []
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
     driver.accept(challenge_own_request(driver))
-    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.effects_of(events.SaveLoginToKeyring) == [
+        events.SaveLoginToKeyring(OFFICE, RIGHT)
+    ]
 
 
 def test_a_wrong_login_to_be_saved_is_not_saved(driver: MachineDriver) -> None:
@@ -238,23 +224,25 @@ def test_a_wrong_login_to_be_saved_is_not_saved(driver: MachineDriver) -> None:
     driver.challenge(tried=driver.login_id_of(challenge_own_request(driver)), is_own=True)
     end_own_request(driver)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.REJECTED
-    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.effects_of(events.SaveLoginToKeyring) == [
+        events.SaveLoginToKeyring(OFFICE, RIGHT)
+    ]
 
 
-def test_an_unchecked_login_is_saved_once_it_is_accepted(
-    driver: MachineDriver,
-) -> None:
+def test_an_unchecked_login_is_saved_once_it_is_accepted(driver: MachineDriver) -> None:
     generation = provide_login(driver, RIGHT)
     end_own_request(driver)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNKNOWN
     driver.accept(driver.challenge())
-    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.effects_of(events.SaveLoginToKeyring) == [
+        events.SaveLoginToKeyring(OFFICE, RIGHT)
+    ]
 
 
 def test_a_command_line_login_is_not_under_way_before_a_request_needs_it(
     driver: MachineDriver,
 ) -> None:
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
     assert (
         driver.machine.trial_state(UPSTREAM_ID, driver.machine.generation(UPSTREAM_ID))
         is TrialState.UNKNOWN
@@ -286,7 +274,9 @@ def test_a_login_to_be_saved_on_trial_since_an_earlier_run_is_sent_only_if_typed
     assert driver.released() == []
     end_own_request(driver)
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is trial
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, WRONG, remember=True, retry_rejected=True))
+    driver.handle(
+        events.LoginProvided(OFFICE, BASIC_METHOD, WRONG, remember=True, retry_rejected=True)
+    )
     again = challenge_own_request(driver)
     assert driver.released() == [again]
 
@@ -308,13 +298,13 @@ def test_a_refusal_is_resolved_by_an_own_request_to_an_accepted_target(
     good = trusted(driver)
     login_id = driver.login_id_of(1)
     blocked = driver.challenge(tried=login_id, target="blocked.example:443")
-    assert driver.effects_of(SendOwnRequest)[-1].target == good
+    assert driver.effects_of(events.SendOwnRequest)[-1].target == good
     assert blocked not in driver.refused()
     driver.accept(challenge_own_request(driver))
     assert driver.refused() == {blocked: "FORBIDDEN"}
     assert driver.machine.is_trusted(login_id)
     assert not driver.is_prompting
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
 
 
 @pytest.mark.parametrize("was_challenged", [True, False])
@@ -324,7 +314,7 @@ def test_the_prompt_from_the_menu_survives_an_own_request_without_a_verdict_on_a
     trusted(driver)
     blocked = driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
     driver.disconnect(blocked)
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     end_own_request(driver, was_challenged=was_challenged)
     assert driver.prompt.reason is PromptReason.ASKED_FOR
 
@@ -345,28 +335,26 @@ def test_a_changed_password_costs_two_log_ons_at_most(driver: MachineDriver) -> 
     requests = [driver.challenge(tried=login_id) for _ in range(20)]
     own_request = challenge_own_request(driver)
     driver.challenge(
-        tried=login_id, target=driver.effects_of(SendOwnRequest)[-1].target, is_own=True
+        tried=login_id, target=driver.effects_of(events.SendOwnRequest)[-1].target, is_own=True
     )
     end_own_request(driver)
     assert [request for request in driver.released() if request in requests] == []
     assert driver.released()[-1] == own_request
     prompt = driver.due_prompt
     assert (prompt.reason, prompt.waiting) == (PromptReason.SAVED_REJECTED, 20)
-    assert driver.effects_of(RecordRejection) == [RecordRejection(UPSTREAM_ID, RIGHT)]
+    assert driver.effects_of(events.RecordRejection) == [events.RecordRejection(UPSTREAM_ID, RIGHT)]
 
 
-def test_a_refusal_by_an_accepting_host_is_resolved_at_another_host(
-    driver: MachineDriver,
-) -> None:
+def test_a_refusal_by_an_accepting_host_is_resolved_at_another_host(driver: MachineDriver) -> None:
     """The quota of the host may be used up, so an earlier acceptance there proves nothing."""
     login_id = driver.sign_in()
-    driver.handle(LoginAccepted(login_id, "basic", "basic", "github.com:443"))
-    driver.handle(LoginAccepted(login_id, "basic", "basic", "site.example:443"))
+    driver.handle(events.LoginAccepted(login_id, "basic", "basic", "github.com:443"))
+    driver.handle(events.LoginAccepted(login_id, "basic", "basic", "site.example:443"))
     blocked = driver.challenge(tried=login_id, target="site.example:80")
-    assert driver.effects_of(SendOwnRequest)[-1].target == "github.com:443"
+    assert driver.effects_of(events.SendOwnRequest)[-1].target == "github.com:443"
     driver.accept(challenge_own_request(driver))
     assert driver.refused() == {blocked: "FORBIDDEN"}
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
 
 
 def test_a_login_refused_at_its_only_accepted_host_is_verified_without_a_target(
@@ -375,12 +363,12 @@ def test_a_login_refused_at_its_only_accepted_host_is_verified_without_a_target(
     good = trusted(driver)
     login_id = driver.login_id_of(1)
     driver.challenge(tried=login_id, target=good)
-    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    assert driver.effects_of(events.SendOwnRequest)[-1].target == ""
     driver.accept(challenge_own_request(driver))
     again = driver.challenge(tried=login_id, target=good)
     assert driver.refused()[again] == "FORBIDDEN"
     assert driver.machine.is_trusted(login_id)
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
 
 
 @pytest.mark.parametrize("requests", [1, 50])
@@ -396,7 +384,7 @@ def test_a_changed_password_costs_two_log_ons_whichever_hosts_accepted_it_before
     driver.challenge(tried=driver.login_id_of(own_request), target="example.com:80", is_own=True)
     end_own_request(driver)
     assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
-    assert driver.effects_of(RecordRejection) == [RecordRejection(UPSTREAM_ID, RIGHT)]
+    assert driver.effects_of(events.RecordRejection) == [events.RecordRejection(UPSTREAM_ID, RIGHT)]
     assert len(driver.released()) == before
 
 
@@ -407,10 +395,10 @@ def test_a_second_refusal_of_a_request_sent_before_the_first_is_no_rejection(
     login_id = driver.sign_in()
     hosts = ("a.example:443", "b.example:443")
     for host in hosts:
-        driver.handle(LoginAccepted(login_id, "basic", "basic", host))
+        driver.handle(events.LoginAccepted(login_id, "basic", "basic", host))
     for host in hosts:
         driver.challenge(tried=login_id, target=host)
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
     assert not driver.is_prompting
 
 
@@ -423,7 +411,7 @@ def test_a_refusal_by_an_unknown_host_is_no_rejection(driver: MachineDriver) -> 
     end_own_request(driver)
     second = driver.challenge(target="ad2.example:443")
     driver.challenge(tried=driver.login_id_of(second), target="ad2.example:443")
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
 
 
 def test_a_host_stays_forbidden_for_the_next_login(driver: MachineDriver) -> None:
@@ -433,9 +421,9 @@ def test_a_host_stays_forbidden_for_the_next_login(driver: MachineDriver) -> Non
     driver.challenge(tried=login_id, target="blocked.example:443")
     driver.accept(challenge_own_request(driver))
     end_own_request(driver)
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     driver.answer_prompt(Login("jdoe", "new"))
-    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    assert driver.effects_of(events.SendOwnRequest)[-1].target == ""
     waiting = driver.challenge(target="blocked.example:80")
     assert waiting not in driver.released()
     driver.accept(challenge_own_request(driver))
@@ -450,7 +438,7 @@ def test_a_refusal_by_a_forbidden_host_is_no_verdict_on_the_next_login(
     driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
     driver.accept(challenge_own_request(driver))
     end_own_request(driver)
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     new = Login("jdoe", "new")
     driver.answer_prompt(new)
     waiting = driver.challenge(target="blocked.example:80")
@@ -458,7 +446,7 @@ def test_a_refusal_by_a_forbidden_host_is_no_verdict_on_the_next_login(
     assert driver.released()[-1] == waiting
     back = driver.reject(waiting, target="blocked.example:80")
     assert driver.refused()[back] == "FORBIDDEN"
-    assert RecordRejection(UPSTREAM_ID, new) not in driver.effects_of(RecordRejection)
+    assert events.RecordRejection(UPSTREAM_ID, new) not in driver.effects_of(events.RecordRejection)
     assert driver.prompt.reason is PromptReason.UNCHECKED
 
 
@@ -475,12 +463,14 @@ def test_an_inconclusive_response_saves_and_releases_nothing(driver: MachineDriv
     driver.answer_prompt(RIGHT)
     driver.respond_unproved(first)
     assert driver.released() == [first]
-    assert (driver.effects_of(SaveLoginToKeyring), driver.endings()) == ([], [])
+    assert (driver.effects_of(events.SaveLoginToKeyring), driver.endings()) == ([], [])
     assert driver.machine.trusted_logins() == {}
-    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    assert driver.effects_of(events.SendOwnRequest)[-1].target == ""
     driver.accept(challenge_own_request(driver))
     assert second in driver.released()
-    assert driver.effects_of(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
+    assert driver.effects_of(events.SaveLoginToKeyring) == [
+        events.SaveLoginToKeyring(OFFICE, RIGHT)
+    ]
     assert driver.endings() == ["ACCEPTED"]
 
 
@@ -498,7 +488,7 @@ def test_a_parked_request_to_another_host_may_be_the_canary(driver: MachineDrive
     driver.answer_prompt(RIGHT)
     driver.respond_unproved(first)
     assert driver.released() == [first, second]
-    assert driver.effects_of(SendOwnRequest) == []
+    assert driver.effects_of(events.SendOwnRequest) == []
 
 
 def test_a_wrong_password_is_sent_three_times_to_a_proxy_that_always_responds_500(
@@ -513,7 +503,7 @@ def test_a_wrong_password_is_sent_three_times_to_a_proxy_that_always_responds_50
     end_own_request(driver)
     assert driver.released() == [*requests[:2], own_request]
     assert (driver.prompt.reason, driver.prompt.waiting) == (PromptReason.UNCHECKED, 18)
-    assert driver.effects_of(SaveLoginToKeyring) == []
+    assert driver.effects_of(events.SaveLoginToKeyring) == []
 
 
 def test_the_first_own_request_goes_to_the_target_of_a_program(driver: MachineDriver) -> None:
@@ -523,7 +513,9 @@ def test_the_first_own_request_goes_to_the_target_of_a_program(driver: MachineDr
     driver.finish_lookup(RIGHT)
     driver.disconnect(left)
     driver.respond_unproved(first)
-    assert [effect.target for effect in driver.effects_of(SendOwnRequest)] == ["b.example:443"]
+    assert [effect.target for effect in driver.effects_of(events.SendOwnRequest)] == [
+        "b.example:443"
+    ]
 
 
 def test_the_last_attempt_before_the_prompt_goes_to_no_particular_target(
@@ -534,7 +526,7 @@ def test_the_last_attempt_before_the_prompt_goes_to_no_particular_target(
     driver.answer_prompt(RIGHT)
     for _ in range(2):
         driver.respond_unproved(driver.released()[-1])
-    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    assert driver.effects_of(events.SendOwnRequest)[-1].target == ""
     driver.accept(challenge_own_request(driver))
     assert set(driver.released()) >= set(requests)
     assert driver.endings() == ["ACCEPTED"]
@@ -546,27 +538,28 @@ def test_responses_given_only_by_sites_open_no_prompt(driver: MachineDriver) -> 
     for _ in requests:
         driver.respond_unproved(driver.released()[-1], is_doubtful=False)
     assert driver.released() == requests
-    assert driver.effects_of(SaveLoginToKeyring) == []
+    assert driver.effects_of(events.SaveLoginToKeyring) == []
 
 
-def test_an_inconclusive_own_request_goes_to_each_target_once(
-    driver: MachineDriver,
-) -> None:
+def test_an_inconclusive_own_request_goes_to_each_target_once(driver: MachineDriver) -> None:
     generation = provide_login(driver, RIGHT)
     for _ in range(driver.limits.unproved_max):
         assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNDER_WAY
         driver.respond_unproved(challenge_own_request(driver))
         end_own_request(driver)
-    assert [attempt.target for attempt in driver.effects_of(SendOwnRequest)] == ["", *CHECK_PAGES]
+    assert [attempt.target for attempt in driver.effects_of(events.SendOwnRequest)] == [
+        "",
+        *CHECK_PAGES,
+    ]
     assert driver.machine.trial_state(UPSTREAM_ID, generation) is TrialState.UNKNOWN
-    assert driver.effects_of(SaveLoginToKeyring) == []
+    assert driver.effects_of(events.SaveLoginToKeyring) == []
 
 
 def test_a_login_typed_without_clients_is_verified_at_another_target(driver: MachineDriver) -> None:
     disconnect_while_typing(driver)
     driver.respond_unproved(challenge_own_request(driver))
     end_own_request(driver)
-    assert [attempt.target for attempt in driver.effects_of(SendOwnRequest)] == [
+    assert [attempt.target for attempt in driver.effects_of(events.SendOwnRequest)] == [
         "host1.example:443",
         "",
     ]
@@ -589,17 +582,15 @@ def test_an_accepted_login_stays_accepted_after_inconclusive_responses(
 ) -> None:
     good = trusted(driver)
     login_id = driver.login_id_of(1)
-    driver.handle(LoginUnproved(login_id, good))
+    driver.handle(events.LoginUnproved(login_id, good))
     assert driver.machine.is_trusted(login_id)
 
 
-def test_many_simultaneous_refusals_are_resolved_by_one_own_request(
-    driver: MachineDriver,
-) -> None:
+def test_many_simultaneous_refusals_are_resolved_by_one_own_request(driver: MachineDriver) -> None:
     trusted(driver)
     login_id = driver.login_id_of(1)
     blocked = [driver.challenge(tried=login_id, target=f"ad{n}.example:443") for n in range(50)]
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
     driver.accept(challenge_own_request(driver))
     assert driver.refused() == dict.fromkeys(blocked, "FORBIDDEN")
     assert driver.machine.facts("office").sign_in is SignInState.OK
@@ -614,10 +605,10 @@ def test_a_forbidden_host_is_found_out_once(driver: MachineDriver) -> None:
     again = driver.challenge(tried=login_id, target="blocked.example:443")
     assert driver.refused()[again] == "FORBIDDEN"
     assert driver.machine.is_trusted(login_id)
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
     driver.advance(601)
     driver.challenge(tried=login_id, target="blocked.example:443")
-    assert len(driver.effects_of(SendOwnRequest)) == 2
+    assert len(driver.effects_of(events.SendOwnRequest)) == 2
 
 
 def test_a_host_that_accepts_the_login_is_no_longer_forbidden(driver: MachineDriver) -> None:
@@ -629,7 +620,7 @@ def test_a_host_that_accepts_the_login_is_no_longer_forbidden(driver: MachineDri
     driver.accept(driver.challenge(target="blocked.example:80"))
     back = driver.challenge(tried=login_id, target="blocked.example:443")
     assert back not in driver.refused()
-    assert len(driver.effects_of(SendOwnRequest)) == 2
+    assert len(driver.effects_of(events.SendOwnRequest)) == 2
 
 
 def test_without_a_response_to_the_own_request_the_hosts_count_as_forbidden(
@@ -638,15 +629,13 @@ def test_without_a_response_to_the_own_request_the_hosts_count_as_forbidden(
     trusted(driver)
     blocked = driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
     end_own_request(driver)
-    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    assert driver.effects_of(events.SendOwnRequest)[-1].target == ""
     assert driver.refused() == {}
     end_own_request(driver)
     assert driver.refused() == {blocked: "FORBIDDEN"}
 
 
-def test_a_forbidden_first_request_is_resolved_when_the_user_retries(
-    driver: MachineDriver,
-) -> None:
+def test_a_forbidden_first_request_is_resolved_when_the_user_retries(driver: MachineDriver) -> None:
     first = driver.challenge(target="blocked.example:443")
     driver.finish_lookup(RIGHT)
     back = driver.reject(first, target="blocked.example:443")
@@ -654,7 +643,7 @@ def test_a_forbidden_first_request_is_resolved_when_the_user_retries(
     driver.answer_prompt(RIGHT)
     assert driver.prompt.confirm_retry
     driver.answer_prompt(RIGHT)
-    assert driver.effects_of(SendOwnRequest)[-1].target == ""
+    assert driver.effects_of(events.SendOwnRequest)[-1].target == ""
     assert driver.prompt.checking
     driver.accept(challenge_own_request(driver))
     assert back in driver.released()
@@ -671,14 +660,14 @@ def test_a_retried_login_is_sent_on_one_own_request(driver: MachineDriver) -> No
     driver.advance(0.15)
     driver.answer_prompt(RIGHT)
     driver.answer_prompt(RIGHT)
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
     driver.challenge(target="blocked.example:443")  # An event before the own request is challenged.
     assert driver.released() == [first]
     own_request = challenge_own_request(driver)
     driver.end_without_response(own_request, was_sent=True)
     end_own_request(driver)
     driver.advance(30)
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
 
 
 def test_a_login_with_an_outstanding_own_request_is_under_way(driver: MachineDriver) -> None:
@@ -707,17 +696,17 @@ def test_a_login_on_trial_in_another_realm_is_under_way(driver: MachineDriver) -
 @pytest.mark.parametrize(
     "late",
     [
-        lambda login_id: NoResponse(login_id, was_sent=True),
-        lambda login_id: LoginAccepted(login_id, "basic", "basic", "github.com:443"),
-        lambda login_id: LoginUnproved(login_id, "github.com:443"),
-        lambda login_id: OwnRequestEnded(1, was_challenged=True),
-        lambda login_id: OwnRequestEnded(1, was_challenged=False),
+        lambda login_id: events.NoResponse(login_id, was_sent=True),
+        lambda login_id: events.LoginAccepted(login_id, "basic", "basic", "github.com:443"),
+        lambda login_id: events.LoginUnproved(login_id, "github.com:443"),
+        lambda login_id: events.OwnRequestEnded(1, was_challenged=True),
+        lambda login_id: events.OwnRequestEnded(1, was_challenged=False),
     ],
     ids=["inconclusive", "accepted", "unproved", "own, asked", "own, not asked"],
 )
 @pytest.mark.parametrize("is_own", [True, False], ids=["own", "client"])
 def test_an_outcome_after_the_profile_was_deleted_changes_nothing(
-    driver: MachineDriver, late: Callable[[LoginId], Event], is_own: bool
+    driver: MachineDriver, late: Callable[[LoginId], events.Event], is_own: bool
 ) -> None:
     if is_own:
         disconnect_while_typing(driver)
@@ -726,7 +715,7 @@ def test_an_outcome_after_the_profile_was_deleted_changes_nothing(
         first = driver.challenge()
         driver.finish_lookup(RIGHT)
         login_id = driver.login_id_of(first)
-    driver.handle(ProfileDeleted("office"))
+    driver.handle(events.ProfileDeleted("office"))
     before = len(driver.effects)
     driver.handle(late(login_id))
     assert driver.effects[before:] == []
@@ -737,20 +726,20 @@ def test_an_outcome_after_the_profile_was_deleted_changes_nothing(
 @pytest.mark.parametrize(
     "late",
     [
-        PromptAnswered(1, RIGHT, remember=True),
-        PromptDeclined(1, Snooze.A_WHILE),
-        PromptTouched(1),
-        ProgramIdentified(1, Program("git", 4312, "github.com:443")),
-        LookupFinished(1, RIGHT, GNOME),
-        ClientLeft(1),
+        events.PromptAnswered(1, RIGHT, remember=True),
+        events.PromptDeclined(1, Snooze.A_WHILE),
+        events.PromptTouched(1),
+        events.ProgramIdentified(1, Program("git", 4312, "github.com:443")),
+        events.LookupFinished(1, RIGHT, GNOME),
+        events.ClientLeft(1),
     ],
     ids=lambda event: type(event).__name__,
 )
 def test_an_action_on_the_prompt_of_a_deleted_profile_changes_nothing(
-    driver: MachineDriver, late: Event
+    driver: MachineDriver, late: events.Event
 ) -> None:
     driver.open_prompt()
-    driver.handle(ProfileDeleted("office"))
+    driver.handle(events.ProfileDeleted("office"))
     assert driver.handle(late) == []
     assert driver.machine.state.spaces == {}
 
@@ -761,10 +750,10 @@ def test_a_refused_request_of_a_deleted_profile_learns_of_the_deletion(
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     login_id = driver.login_id_of(first)
-    driver.handle(ProfileDeleted("office"))
+    driver.handle(events.ProfileDeleted("office"))
     late = driver.challenge(tried=login_id)
     assert driver.refused() == {late: "WITHDRAWN"}
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
     assert driver.machine.state.spaces == {}
 
 
@@ -777,7 +766,7 @@ def test_a_retried_login_is_sent_to_another_target_first(driver: MachineDriver) 
     driver.answer_prompt(RIGHT)
     driver.answer_prompt(RIGHT)
     assert driver.released()[-1] == other
-    assert driver.effects_of(SendOwnRequest) == []
+    assert driver.effects_of(events.SendOwnRequest) == []
 
 
 def test_an_unreachable_site_does_not_stop_other_requests_while_a_login_is_in_doubt(
@@ -796,11 +785,9 @@ def test_an_unreachable_site_does_not_stop_other_requests_while_a_login_is_in_do
     assert driver.refused() == {blocked: "FORBIDDEN"}
 
 
-def test_another_login_can_be_typed_while_a_login_is_in_doubt(
-    driver: MachineDriver,
-) -> None:
+def test_another_login_can_be_typed_while_a_login_is_in_doubt(driver: MachineDriver) -> None:
     trusted(driver)
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     driver.challenge(tried=driver.login_id_of(1), target="blocked.example:443")
     challenge_own_request(driver)
     assert not driver.prompt.checking
@@ -811,9 +798,7 @@ def test_another_login_can_be_typed_while_a_login_is_in_doubt(
 # --- One log-on per password ---------------------------------------------------------------------
 
 
-def test_a_login_typed_again_while_in_flight_is_not_sent_twice(
-    driver: MachineDriver,
-) -> None:
+def test_a_login_typed_again_while_in_flight_is_not_sent_twice(driver: MachineDriver) -> None:
     never, other = WRONG, Login("jdoe", "other")
     first, second, third = driver.open_prompt(3)
     driver.answer_prompt(never)
@@ -847,7 +832,7 @@ def test_a_saved_login_typed_while_in_flight_is_not_sent_twice_and_counts_as_typ
 ) -> None:
     request = driver.challenge()
     driver.finish_lookup(WRONG)
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     driver.advance(driver.limits.canary_overdue)
     driver.answer_prompt(WRONG)
     assert driver.prompt.checking
@@ -885,10 +870,10 @@ def test_a_rejection_is_recorded_and_an_acceptance_clears_it(driver: MachineDriv
     (request,) = driver.open_prompt()
     driver.answer_prompt(WRONG)
     again = driver.reject(request)
-    assert driver.effects_of(RecordRejection) == [RecordRejection(UPSTREAM_ID, WRONG)]
+    assert driver.effects_of(events.RecordRejection) == [events.RecordRejection(UPSTREAM_ID, WRONG)]
     driver.answer_prompt(RIGHT)
     driver.accept(again)
-    assert driver.effects_of(ClearRejection) == [ClearRejection(UPSTREAM_ID, RIGHT)]
+    assert driver.effects_of(events.ClearRejection) == [events.ClearRejection(UPSTREAM_ID, RIGHT)]
 
 
 def test_a_saved_login_rejected_in_an_earlier_run_is_not_sent(driver: MachineDriver) -> None:
@@ -909,27 +894,27 @@ def test_a_saved_login_rejected_in_an_earlier_run_is_not_sent(driver: MachineDri
 
 
 def test_no_prompt_opens_while_the_screen_is_locked(driver: MachineDriver) -> None:
-    driver.handle(ScreenLocked(True))
+    driver.handle(events.ScreenLocked(True))
     request = driver.challenge()
     driver.finish_lookup(None)
     driver.advance(60)
     assert not driver.is_prompting
     assert request not in driver.refused()
-    driver.handle(ScreenLocked(False))
+    driver.handle(events.ScreenLocked(False))
     assert driver.prompt.waiting == 1
 
 
 def test_no_prompt_opens_after_unlocking_if_no_request_is_parked(driver: MachineDriver) -> None:
-    driver.handle(ScreenLocked(True))
+    driver.handle(events.ScreenLocked(True))
     request = driver.challenge()
     driver.finish_lookup(None)
     driver.disconnect(request)
-    driver.handle(ScreenLocked(False))
+    driver.handle(events.ScreenLocked(False))
     assert not driver.is_prompting
 
 
 def test_a_saved_login_is_used_while_the_screen_is_locked(driver: MachineDriver) -> None:
-    driver.handle(ScreenLocked(True))
+    driver.handle(events.ScreenLocked(True))
     request = driver.challenge()
     driver.finish_lookup(RIGHT)
     assert driver.released() == [request]
@@ -944,7 +929,7 @@ def test_two_profiles_with_one_upstream_have_separate_users(driver: MachineDrive
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     driver.accept(first)
-    driver.handle(ProfileSwitched(twin))
+    driver.handle(events.ProfileSwitched(twin))
     second = driver.challenge(space, twin)
     driver.finish_lookup(Login("admin", "other"))
     driver.accept(second)
@@ -964,7 +949,7 @@ def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstr
     first = driver.challenge()
     driver.finish_lookup(WRONG)
     driver.disconnect(driver.reject(first))
-    driver.handle(ProfileSwitched(twin))
+    driver.handle(events.ProfileSwitched(twin))
     driver.challenge(replace(SPACE, upstream_id=UpstreamId.of(twin)), twin)
     driver.finish_lookup(WRONG)
     assert driver.released() == [first]
@@ -974,13 +959,13 @@ def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstr
 def test_each_upstream_of_a_profile_has_its_own_prompt(driver: MachineDriver) -> None:
     spare = Upstream("spare.corp.example", 8080)
     both = replace(OFFICE, fallbacks=(spare,))
-    driver.handle(ProfileSwitched(both))
+    driver.handle(events.ProfileSwitched(both))
     other = replace(SPACE, upstream_id=UpstreamId("office", str(spare)))
     first = driver.challenge(profile=both)
     driver.finish_lookup(RIGHT)
     driver.accept(first)
     second = driver.challenge(other, both)
-    assert driver.effects_of(LookUpLogin)[-1].profile == replace(OFFICE, upstream=spare)
+    assert driver.effects_of(events.LookUpLogin)[-1].profile == replace(OFFICE, upstream=spare)
     driver.finish_lookup(None)
     driver.advance(0.15)
     assert driver.prompt.upstream == str(spare)
@@ -989,24 +974,20 @@ def test_each_upstream_of_a_profile_has_its_own_prompt(driver: MachineDriver) ->
     assert driver.machine.login(driver.login_id_of(second)) == WRONG
 
 
-def test_editing_a_profile_keeps_its_prompt_if_the_upstream_stays(
-    driver: MachineDriver,
-) -> None:
+def test_editing_a_profile_keeps_its_prompt_if_the_upstream_stays(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     number = driver.prompt.number
     renamed = replace(OFFICE, name="Headquarters", user="admin")
-    driver.handle(ProfileEdited(renamed))
+    driver.handle(events.ProfileEdited(renamed))
     assert (driver.prompt.number, driver.prompt.profile) == (number, "Headquarters")
     driver.answer_prompt(RIGHT)
     assert driver.released() == [request]
 
 
-def test_a_login_typed_after_its_upstream_was_removed_is_discarded(
-    driver: MachineDriver,
-) -> None:
+def test_a_login_typed_after_its_upstream_was_removed_is_discarded(driver: MachineDriver) -> None:
     (request,) = driver.open_prompt()
     number = driver.prompt.number
-    driver.handle(ProfileEdited(replace(OFFICE, upstream=Upstream("else.example", 8080))))
+    driver.handle(events.ProfileEdited(replace(OFFICE, upstream=Upstream("else.example", 8080))))
     assert driver.refused() == {request: "WITHDRAWN"}
     assert driver.endings() == ["WITHDRAWN"]
     driver.machine.prompt(number)
@@ -1016,7 +997,7 @@ def test_a_login_typed_after_its_upstream_was_removed_is_discarded(
 def test_a_handshake_continues_after_the_profile_is_switched(driver: MachineDriver) -> None:
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
-    driver.handle(ProfileSwitched(LAB))
+    driver.handle(events.ProfileSwitched(LAB))
     second = driver.challenge(LAB_SPACE, LAB)
     driver.accept(first)
     assert driver.machine.is_trusted(driver.login_id_of(first))
@@ -1027,7 +1008,7 @@ def test_a_profile_deleted_during_a_handshake_gets_no_verdict(driver: MachineDri
     first = driver.challenge()
     driver.finish_lookup(WRONG)
     login_id = driver.login_id_of(first)
-    driver.handle(ProfileDeleted("office"))
+    driver.handle(events.ProfileDeleted("office"))
     late = driver.challenge(tried=login_id)
     assert driver.refused() == {late: "WITHDRAWN"}
     assert not driver.is_prompting
@@ -1051,13 +1032,13 @@ def test_a_refused_request_waits_for_the_last_own_request_after_its_deadline() -
     driver.machine.state.can_send_own = True
     login_id = driver.sign_in()
     refused = driver.challenge(tried=login_id, target="blocked.example:443")
-    (first,) = driver.effects_of(SendOwnRequest)
-    driver.handle(OwnRequestEnded(first.number, was_challenged=True))
-    last = driver.effects_of(SendOwnRequest)[-1]
+    (first,) = driver.effects_of(events.SendOwnRequest)
+    driver.handle(events.OwnRequestEnded(first.number, was_challenged=True))
+    last = driver.effects_of(events.SendOwnRequest)[-1]
     assert last.number != first.number
     driver.advance(driver.limits.canary_overdue + 1)
     assert driver.refused() == {}
-    driver.handle(OwnRequestEnded(last.number, was_challenged=True))
+    driver.handle(events.OwnRequestEnded(last.number, was_challenged=True))
     assert driver.refused() == {refused: "FORBIDDEN"}
 
 
@@ -1067,14 +1048,14 @@ def test_after_two_own_requests_without_a_verdict_a_program_verifies_an_accepted
     login_id = driver.sign_in()
     driver.advance(driver.limits.proof_ttl + 1)
     for number in (50, 51):
-        driver.handle(PermitRequested(number, login_id, "a.example:443"))
+        driver.handle(events.PermitRequested(number, login_id, "a.example:443"))
         driver.advance(driver.limits.send_interval)
     for number in (50, 51):
-        driver.handle(NoResponse(login_id, permit=number))
+        driver.handle(events.NoResponse(login_id, permit=number))
     waiting = driver.challenge(target="a.example:443")
     for _ in range(driver.limits.own_requests_max):
-        own = driver.effects_of(SendOwnRequest)[-1]
+        own = driver.effects_of(events.SendOwnRequest)[-1]
         driver.end_without_response(driver.challenge(target="page.example:80", is_own=True))
-        driver.handle(OwnRequestEnded(own.number, was_challenged=True))
-    assert len(driver.effects_of(SendOwnRequest)) == driver.limits.own_requests_max
+        driver.handle(events.OwnRequestEnded(own.number, was_challenged=True))
+    assert len(driver.effects_of(events.SendOwnRequest)) == driver.limits.own_requests_max
     assert driver.released()[-1] == waiting

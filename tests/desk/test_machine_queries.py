@@ -21,12 +21,7 @@ from trayproxy.desk.machine.current_login import CurrentLogin, Doubt, LoginSourc
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.prompt_state import PromptState
 from trayproxy.desk.machine.queries import ProfileFacts, Queries, SignInTrouble, TrialState
-from trayproxy.desk.machine.space_state import (
-    ParkedRequest,
-    SchemeBackoff,
-    SpacePhase,
-    SpaceState,
-)
+from trayproxy.desk.machine.space_state import ParkedRequest, SchemeBackoff, SpacePhase, SpaceState
 from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import Program, PromptReason, RefusalReason, SignInState
@@ -123,11 +118,7 @@ REPEATED = replace(PROMPT, reason=PromptReason.REPEATED, needs_user=True)
         ({"phase": P.PROMPTING, "trial": Trial(own_request=1)}, TrialState.UNKNOWN),
         ({"phase": P.PROMPTING, "prompt": REPEATED}, TrialState.REJECTED),
         (
-            {
-                "phase": P.PROMPTING,
-                "prompt": REPEATED,
-                "current": replace(CURRENT, is_unsent=True),
-            },
+            {"phase": P.PROMPTING, "prompt": REPEATED, "current": replace(CURRENT, is_unsent=True)},
             TrialState.UNSENT,
         ),
     ],
@@ -197,8 +188,7 @@ def test_the_user_name_of_the_last_login_comes_before_the_name_in_the_profile(
 
 
 @pytest.mark.parametrize(
-    ("reason", "before"),
-    [(PromptReason.DOWNGRADE, "N" * 1024), (PromptReason.NEEDED, "")],
+    ("reason", "before"), [(PromptReason.DOWNGRADE, "N" * 1024), (PromptReason.NEEDED, "")]
 )
 def test_a_prompt_names_the_earlier_scheme_of_a_changed_upstream(
     reason: PromptReason, before: str

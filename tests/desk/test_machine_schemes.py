@@ -17,22 +17,7 @@ from tests.desk.machine_driver import (
 )
 from tests.support.values import LAB, RIGHT
 from trayproxy.auth.scheme import PASSWORD_NOT_CHECKED, Verdict, VerdictKind
-from trayproxy.desk.machine.events import (
-    ClearHistory,
-    FrontEndsChanged,
-    LoginsForgotten,
-    LookUpLogin,
-    NetworkChanged,
-    OfferedScheme,
-    OwnRequestEnded,
-    ProfileEdited,
-    RecordFingerprint,
-    RecordRejection,
-    RefuseRequest,
-    SendOwnRequest,
-    SendWithoutLogin,
-    SignInRequested,
-)
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.queries import SignInTrouble
 from trayproxy.desk.protection_space import (
     BY_SSO,
@@ -54,7 +39,7 @@ SSO_SPACE = ProtectionSpace(UPSTREAM_ID, "Corp", BY_SSO)
 
 
 def new_driver(
-    *offers: OfferedScheme, fingerprint: UpstreamFingerprint | None = None
+    *offers: events.OfferedScheme, fingerprint: UpstreamFingerprint | None = None
 ) -> MachineDriver:
     return MachineDriver(
         offers=offers or ALL, fingerprints={UPSTREAM_ID: fingerprint} if fingerprint else {}
@@ -151,11 +136,7 @@ def test_a_password_shown_as_hidden_is_not_sent_readable_without_a_prompt() -> N
     fail_scheme(driver, first)
     assert driver.released() == [first]
     prompt = driver.prompt
-    assert (prompt.reason, prompt.method, prompt.before) == (
-        PromptReason.FALLBACK,
-        "Basic",
-        "NTLM",
-    )
+    assert (prompt.reason, prompt.method, prompt.before) == (PromptReason.FALLBACK, "Basic", "NTLM")
     driver.answer_prompt(RIGHT)
     assert driver.scheme_of(driver.released()[-1]) == "basic"
 
@@ -172,9 +153,9 @@ def test_without_a_usable_scheme_the_request_is_refused_and_the_login_is_kept() 
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     again = fail_scheme(driver, first)
-    assert driver.effects_of(SendWithoutLogin) == [SendWithoutLogin(again)]
+    assert driver.effects_of(events.SendWithoutLogin) == [events.SendWithoutLogin(again)]
     bare = driver.challenge()
-    (refused,) = driver.effects_of(RefuseRequest)
+    (refused,) = driver.effects_of(events.RefuseRequest)
     assert (refused.request_id, refused.reason.name) == (bare, "UNUSABLE")
     assert refused.text == "The library is missing."
     driver.advance(60)
@@ -201,7 +182,7 @@ def test_network_change_ends_the_back_off_of_a_scheme() -> None:
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     fail_scheme(driver, first)
-    driver.handle(NetworkChanged())
+    driver.handle(events.NetworkChanged())
     assert driver.scheme_of(driver.challenge()) == "ntlm"
 
 
@@ -210,7 +191,7 @@ def test_request_is_sent_without_a_login_after_an_aborted_handshake() -> None:
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     driver.challenge(tried=driver.login_id_of(first), scheme="ntlm", verdict=UNUSABLE, offers=())
-    assert len(driver.effects_of(SendWithoutLogin)) == 1
+    assert len(driver.effects_of(events.SendWithoutLogin)) == 1
     assert driver.scheme_of(driver.challenge()) == "digest"
 
 
@@ -259,10 +240,7 @@ def test_prompt_shows_the_upstreams_verdict_on_the_account(
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     driver.challenge(tried=driver.login_id_of(first), scheme="negotiate", verdict=Verdict(kind))
-    assert (driver.prompt.reason, driver.prompt.confirm_retry) == (
-        reason,
-        needs_confirmation,
-    )
+    assert (driver.prompt.reason, driver.prompt.confirm_retry) == (reason, needs_confirmation)
     assert driver.machine.facts("office").sign_in is SignInState.REJECTED
 
 
@@ -281,7 +259,7 @@ def test_basic_instead_of_ntlm_opens_a_prompt() -> None:
     driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.challenge()
     driver.advance(0.15)
-    assert driver.effects_of(LookUpLogin) == []
+    assert driver.effects_of(events.LookUpLogin) == []
     prompt = driver.prompt
     assert (prompt.reason, prompt.before, prompt.method) == (
         PromptReason.DOWNGRADE,
@@ -313,8 +291,8 @@ def test_stronger_scheme_than_before_is_used_and_recorded() -> None:
     first = driver.challenge()
     driver.finish_lookup(RIGHT)
     driver.accept(first)
-    assert driver.effects_of(RecordFingerprint) == [
-        RecordFingerprint(UPSTREAM_ID, UpstreamFingerprint("ntlm", ("Corp",)))
+    assert driver.effects_of(events.RecordFingerprint) == [
+        events.RecordFingerprint(UPSTREAM_ID, UpstreamFingerprint("ntlm", ("Corp",)))
     ]
 
 
@@ -330,7 +308,7 @@ def test_consent_to_a_weaker_scheme_is_asked_for_once() -> None:
 def test_a_method_chosen_in_the_profile_needs_no_consent() -> None:
     driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
     driver.challenge(profile=replace(OFFICE, method=Method.BASIC))
-    assert len(driver.effects_of(LookUpLogin)) == 1
+    assert len(driver.effects_of(events.LookUpLogin)) == 1
 
 
 def test_request_with_a_weaker_scheme_does_not_stop_other_requests() -> None:
@@ -355,7 +333,10 @@ PAIRS = [(one, other) for one in ALL for other in ALL if one is not other]
 
 
 def challenge_with_other_scheme(
-    driver: MachineDriver, login_id: LoginId, first: OfferedScheme, second: OfferedScheme
+    driver: MachineDriver,
+    login_id: LoginId,
+    first: events.OfferedScheme,
+    second: events.OfferedScheme,
 ) -> int:
     """Challenge a request sent with one scheme with a 407 that offers only another scheme."""
     return driver.challenge(
@@ -372,11 +353,11 @@ def challenge_with_other_scheme(
 )
 @pytest.mark.parametrize("front_ends", [0, 1])
 def test_a_stronger_scheme_is_used_without_a_prompt(
-    first: OfferedScheme, second: OfferedScheme, front_ends: int
+    first: events.OfferedScheme, second: events.OfferedScheme, front_ends: int
 ) -> None:
     driver = new_driver(first)
     login_id = driver.sign_in()
-    driver.handle(FrontEndsChanged(front_ends))
+    driver.handle(events.FrontEndsChanged(front_ends))
     back = challenge_with_other_scheme(driver, login_id, first, second)
     assert (driver.scheme_of(back), driver.login_id_of(back)) == (second.scheme, login_id)
     driver.accept(back)
@@ -390,7 +371,7 @@ def test_a_stronger_scheme_is_used_without_a_prompt(
 )
 class TestAWeakerScheme:
     def test_opens_one_prompt_and_then_neither_scheme_is_refused(
-        self, first: OfferedScheme, second: OfferedScheme
+        self, first: events.OfferedScheme, second: events.OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
@@ -413,27 +394,27 @@ class TestAWeakerScheme:
         assert (driver.refused(), driver.is_prompting) == ({}, False)
 
     def test_is_refused_with_a_reason_without_a_front_end(
-        self, first: OfferedScheme, second: OfferedScheme
+        self, first: events.OfferedScheme, second: events.OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
-        driver.handle(FrontEndsChanged(0))
+        driver.handle(events.FrontEndsChanged(0))
         driver.advance(60)
         weak = challenge_with_other_scheme(driver, login_id, first, second)
-        (refused,) = driver.effects_of(RefuseRequest)
+        (refused,) = driver.effects_of(events.RefuseRequest)
         assert (refused.request_id, refused.reason.name) == (weak, "WEAKER")
         assert f"by {second.method.title} " in refused.text
         assert driver.machine.is_trusted(login_id)
 
     def test_is_reported_without_a_front_end_until_a_login_is_accepted(
-        self, first: OfferedScheme, second: OfferedScheme
+        self, first: events.OfferedScheme, second: events.OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
-        driver.handle(FrontEndsChanged(0))
+        driver.handle(events.FrontEndsChanged(0))
         driver.advance(60)
         challenge_with_other_scheme(driver, login_id, first, second)
-        (refused,) = driver.effects_of(RefuseRequest)
+        (refused,) = driver.effects_of(events.RefuseRequest)
         (trouble,) = driver.machine.troubles()
         assert (trouble.reason.name, trouble.text) == ("WEAKER", refused.text)
         assert driver.machine.facts("office").sign_in is SignInState.NEEDED
@@ -442,7 +423,7 @@ class TestAWeakerScheme:
         assert driver.machine.facts("office").sign_in is SignInState.OK
 
     def test_opens_no_prompt_for_a_while_after_a_decline(
-        self, first: OfferedScheme, second: OfferedScheme
+        self, first: events.OfferedScheme, second: events.OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
@@ -458,7 +439,7 @@ class TestAWeakerScheme:
         assert driver.due_prompt.reason is PromptReason.DOWNGRADE
 
     def test_opens_no_prompt_while_the_login_is_in_doubt(
-        self, first: OfferedScheme, second: OfferedScheme
+        self, first: events.OfferedScheme, second: events.OfferedScheme
     ) -> None:
         driver = new_driver(first)
         driver.machine.state.can_send_own = True
@@ -467,18 +448,20 @@ class TestAWeakerScheme:
         driver.challenge(tried=login_id, scheme=first.scheme)
         driver.advance(1)
         assert not driver.is_prompting
-        own = driver.challenge(target=driver.effects_of(SendOwnRequest)[-1].target, is_own=True)
+        own = driver.challenge(
+            target=driver.effects_of(events.SendOwnRequest)[-1].target, is_own=True
+        )
         driver.accept(own)
         assert driver.due_prompt.reason is PromptReason.DOWNGRADE
 
     def test_is_refused_after_the_last_front_end_disconnected(
-        self, first: OfferedScheme, second: OfferedScheme
+        self, first: events.OfferedScheme, second: events.OfferedScheme
     ) -> None:
         driver = new_driver(first)
         login_id = driver.sign_in()
         weak = challenge_with_other_scheme(driver, login_id, first, second)
         driver.advance(0.15)
-        driver.handle(FrontEndsChanged(0))
+        driver.handle(events.FrontEndsChanged(0))
         driver.advance(30)
         assert driver.refused() == {weak: "WEAKER"}
         assert not driver.is_prompting
@@ -486,21 +469,21 @@ class TestAWeakerScheme:
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_a_407_for_another_scheme_is_no_verdict_on_a_login_on_trial(
-    first: OfferedScheme, second: OfferedScheme
+    first: events.OfferedScheme, second: events.OfferedScheme
 ) -> None:
     driver = new_driver(first)
     request = driver.challenge()
     driver.finish_lookup(RIGHT)
     back = challenge_with_other_scheme(driver, driver.login_id_of(request), first, second)
     assert driver.scheme_of(back) == second.scheme
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
     driver.accept(back)
     assert driver.machine.facts("office").sign_in is SignInState.OK
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_request_refused_with_the_offered_scheme_is_forbidden(
-    first: OfferedScheme, second: OfferedScheme
+    first: events.OfferedScheme, second: events.OfferedScheme
 ) -> None:
     driver = new_driver(first, second)
     login_id = driver.sign_in()
@@ -518,7 +501,7 @@ def test_request_refused_with_the_offered_scheme_is_forbidden(
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_a_login_on_trial_is_sent_once_with_each_scheme(
-    first: OfferedScheme, second: OfferedScheme
+    first: events.OfferedScheme, second: events.OfferedScheme
 ) -> None:
     driver = new_driver(first)
     request = driver.challenge()
@@ -569,7 +552,7 @@ def test_a_407_without_a_realm_belongs_to_the_known_realm() -> None:
 
 def test_a_login_from_the_menu_is_not_sent_with_a_weaker_scheme() -> None:
     driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
-    driver.handle(SignInRequested(OFFICE, BASIC.method))
+    driver.handle(events.SignInRequested(OFFICE, BASIC.method))
     driver.answer_prompt(RIGHT)
     driver.challenge()
     assert driver.released() == []
@@ -583,7 +566,7 @@ def test_another_realm_than_in_an_earlier_run_opens_a_prompt() -> None:
     driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("basic", ("Headquarters",)))
     first = driver.challenge()
     driver.advance(0.15)
-    assert driver.effects_of(LookUpLogin) == []
+    assert driver.effects_of(events.LookUpLogin) == []
     assert (driver.prompt.reason, driver.prompt.before) == (
         PromptReason.REALM_CHANGED,
         "Headquarters",
@@ -595,7 +578,7 @@ def test_another_realm_than_in_an_earlier_run_opens_a_prompt() -> None:
 
 def test_without_a_front_end_a_changed_realm_is_not_reported_as_a_weaker_scheme() -> None:
     driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("basic", ("Headquarters",)))
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(31)
     request = driver.challenge()
     assert driver.refused() == {request: "WEAKER"}
@@ -607,8 +590,8 @@ def test_without_a_front_end_a_changed_realm_is_not_reported_as_a_weaker_scheme(
 def test_the_first_realm_is_trusted_and_recorded() -> None:
     driver = new_driver(BASIC)
     driver.sign_in()
-    assert driver.effects_of(RecordFingerprint) == [
-        RecordFingerprint(UPSTREAM_ID, UpstreamFingerprint("basic", ("Corp",)))
+    assert driver.effects_of(events.RecordFingerprint) == [
+        events.RecordFingerprint(UPSTREAM_ID, UpstreamFingerprint("basic", ("Corp",)))
     ]
 
 
@@ -617,7 +600,7 @@ def test_another_realm_with_a_stronger_scheme_gets_the_accepted_login(front_ends
     """The upstream has already received the password itself."""
     driver = new_driver(BASIC)
     driver.sign_in()
-    driver.handle(FrontEndsChanged(front_ends))
+    driver.handle(events.FrontEndsChanged(front_ends))
     request = driver.challenge(replace(SPACE, realm="Other"), offers=(DIGEST,))
     assert (driver.scheme_of(request), driver.machine.login(driver.login_id_of(request))) == (
         "digest",
@@ -660,16 +643,16 @@ def test_a_realm_with_another_login_replaces_the_pinned_realm() -> None:
 
 def test_forgetting_the_login_clears_the_fingerprint() -> None:
     driver = new_driver(BASIC, fingerprint=UpstreamFingerprint("ntlm", ("Corp",)))
-    driver.handle(LoginsForgotten("office"))
-    assert driver.effects_of(ClearHistory) == [ClearHistory("office")]
+    driver.handle(events.LoginsForgotten("office"))
+    assert driver.effects_of(events.ClearHistory) == [events.ClearHistory("office")]
     driver.challenge()
-    assert len(driver.effects_of(LookUpLogin)) == 1
+    assert len(driver.effects_of(events.LookUpLogin)) == 1
 
 
 # --- Own sign-in ---------------------------------------------------------------------------------
 
 
-def sso(*offers: OfferedScheme) -> MachineDriver:
+def sso(*offers: events.OfferedScheme) -> MachineDriver:
     return MachineDriver(offers=offers or (NEGOTIATE, NTLM))
 
 
@@ -680,7 +663,7 @@ def test_own_sign_in_needs_neither_keyring_nor_prompt() -> None:
     assert driver.machine.login(driver.login_id_of(first)) is None
     driver.accept(first)
     assert driver.released() == [first, second]
-    assert driver.effects_of(LookUpLogin) == []
+    assert driver.effects_of(events.LookUpLogin) == []
     assert driver.machine.facts("office").sign_in is SignInState.OK
 
 
@@ -723,9 +706,7 @@ SILENT = Verdict(VerdictKind.UNUSABLE, "It does not answer.", is_transient=True)
 
 
 @pytest.mark.parametrize("verdict", [UNREACHABLE, SILENT])
-def test_an_unreachable_sign_in_server_is_retried_every_few_seconds(
-    verdict: Verdict,
-) -> None:
+def test_an_unreachable_sign_in_server_is_retried_every_few_seconds(verdict: Verdict) -> None:
     """The server is used within 5 s after it is reachable again, however long it was
     unreachable."""
     driver = sso(NEGOTIATE)
@@ -753,7 +734,7 @@ def test_a_password_login_waits_for_the_sign_in_server_without_a_prompt() -> Non
     driver.advance(3)
     driver.accept(driver.challenge())
     assert not driver.is_prompting
-    assert not driver.effects_of(RecordRejection)
+    assert not driver.effects_of(events.RecordRejection)
 
 
 def test_an_unreachable_sign_in_server_does_not_forbid_a_request() -> None:
@@ -790,8 +771,9 @@ def test_rejected_own_sign_in_is_backed_off(kind: VerdictKind | None) -> None:
     )
     reported = driver.challenge(SSO_SPACE, SSO)
     text = "The proxy refuses." if kind else ""
-    assert driver.effects_of(RefuseRequest) == [
-        RefuseRequest(request, RefusalReason.NOT_ACCEPTED, text) for request in (back, reported)
+    assert driver.effects_of(events.RefuseRequest) == [
+        events.RefuseRequest(request, RefusalReason.NOT_ACCEPTED, text)
+        for request in (back, reported)
     ]
     assert driver.machine.troubles() == (SignInTrouble(SSO, RefusalReason.NOT_ACCEPTED, text),)
     driver.advance(60)
@@ -834,7 +816,7 @@ def test_try_again_retries_the_ticket_at_once() -> None:
     driver = sso(NEGOTIATE)
     first = driver.challenge(SSO_SPACE, SSO)
     fail_scheme(driver, first, NO_TICKET, SSO_SPACE)
-    driver.handle(SignInRequested(SSO, NEGOTIATE.method))
+    driver.handle(events.SignInRequested(SSO, NEGOTIATE.method))
     assert driver.scheme_of(driver.challenge(SSO_SPACE, SSO)) == "negotiate"
     assert not driver.is_prompting
 
@@ -844,18 +826,18 @@ def test_try_again_verifies_only_an_own_sign_in_that_is_not_accepted() -> None:
     driver.machine.state.can_send_own = True
     first = driver.challenge(SSO_SPACE, SSO)
     fail_scheme(driver, first, NO_TICKET, SSO_SPACE)
-    driver.handle(SignInRequested(SSO, NEGOTIATE.method))
-    assert [effect.number for effect in driver.effects_of(SendOwnRequest)] == [1]
-    driver.handle(OwnRequestEnded(1, was_challenged=False))
+    driver.handle(events.SignInRequested(SSO, NEGOTIATE.method))
+    assert [effect.number for effect in driver.effects_of(events.SendOwnRequest)] == [1]
+    driver.handle(events.OwnRequestEnded(1, was_challenged=False))
     driver.accept(driver.challenge(SSO_SPACE, SSO))
-    driver.handle(SignInRequested(SSO, NEGOTIATE.method))
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    driver.handle(events.SignInRequested(SSO, NEGOTIATE.method))
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
 
 
 def test_a_profile_changed_to_the_own_sign_in_forgets_the_login() -> None:
     driver = new_driver(NEGOTIATE)
     login_id = driver.sign_in()
-    driver.handle(ProfileEdited(SSO))
+    driver.handle(events.ProfileEdited(SSO))
     assert driver.machine.login(login_id) is None
     assert driver.login_id_of(driver.challenge(SSO_SPACE, SSO)).space == SSO_SPACE
 
@@ -863,7 +845,7 @@ def test_a_profile_changed_to_the_own_sign_in_forgets_the_login() -> None:
 def test_another_method_in_the_profile_is_used_for_the_next_request() -> None:
     driver = new_driver(NTLM, BASIC)
     login_id = driver.sign_in()
-    driver.handle(ProfileEdited(replace(OFFICE, method=Method.BASIC)))
+    driver.handle(events.ProfileEdited(replace(OFFICE, method=Method.BASIC)))
     assert driver.machine.trusted_logins() == {}
     request = driver.challenge(profile=replace(OFFICE, method=Method.BASIC), offers=(BASIC,))
     assert (driver.scheme_of(request), driver.login_id_of(request)) == ("basic", login_id)

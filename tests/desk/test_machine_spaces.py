@@ -17,21 +17,7 @@ from tests.desk.machine_driver import (
 from tests.support.values import GNOME, LAB, RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.desk.machine.events import (
-    FrontEndsChanged,
-    GrantPermit,
-    LoginProvided,
-    LoginsForgotten,
-    LookupFinished,
-    LookUpLogin,
-    OfferedScheme,
-    PermitRequested,
-    ProfileDeleted,
-    ProfileEdited,
-    RecordRejection,
-    SendOwnRequest,
-    SignInRequested,
-)
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.protection_space import (
     MAX_REALM_LENGTH,
@@ -68,9 +54,7 @@ def test_a_request_without_a_login_gets_the_login_found_in_the_meantime(
     assert request in driver.released()
 
 
-def test_a_407_shortly_after_an_acceptance_elsewhere_means_forbidden(
-    driver: MachineDriver,
-) -> None:
+def test_a_407_shortly_after_an_acceptance_elsewhere_means_forbidden(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
     driver.advance(30)
     request = driver.challenge(tried=login_id, target="blocked.example:443")
@@ -99,7 +83,7 @@ def test_refusals_of_requests_sent_before_the_login_came_into_doubt_do_not_rejec
     canary = driver.challenge()
     for _ in range(driver.limits.refusals_max):
         driver.challenge(tried=login_id, permit=0)
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
     assert sign_in_state(driver) is SignInState.OK
     driver.accept(canary)
     assert driver.machine.is_trusted(login_id)
@@ -180,7 +164,7 @@ def test_another_realm_of_the_upstream_does_not_get_the_saved_login_automaticall
     driver.accept(driver.released()[-1])
     driver.challenge(OTHER, tried=driver.login_id_of(1))
     driver.advance(0.15)
-    assert len(driver.effects_of(LookUpLogin)) == 1
+    assert len(driver.effects_of(events.LookUpLogin)) == 1
     assert driver.prompt.realm == "Other"
 
 
@@ -212,9 +196,9 @@ def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(driver: Mac
     driver.finish_lookup(WRONG)
     driver.disconnect(driver.reject(request))
     driver.advance(driver.limits.lookup_ttl + 1)
-    before = len(driver.effects_of(LookUpLogin))
+    before = len(driver.effects_of(events.LookUpLogin))
     driver.challenge(OTHER)
-    assert len(driver.effects_of(LookUpLogin)) == before
+    assert len(driver.effects_of(events.LookUpLogin)) == before
 
 
 def test_an_upstream_with_two_realms_gets_no_login_without_a_407(driver: MachineDriver) -> None:
@@ -226,16 +210,14 @@ def test_an_upstream_with_two_realms_gets_no_login_without_a_407(driver: Machine
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
-def test_a_refusal_by_another_realm_is_no_verdict_on_the_login(
-    driver: MachineDriver,
-) -> None:
+def test_a_refusal_by_another_realm_is_no_verdict_on_the_login(driver: MachineDriver) -> None:
     """RFC 9110, section 11.5. The refusal may have cost a log-on all the same, so the login is not
     sent automatically."""
     (first,) = driver.open_prompt()
     driver.answer_prompt(WRONG)
     other = driver.challenge(OTHER, tried=driver.login_id_of(first))
     assert sign_in_state(driver) is SignInState.NEEDED
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
     driver.finish_lookup(None)
     assert driver.due_prompt.realm == "Other"
     driver.disconnect(other)
@@ -245,9 +227,7 @@ def test_a_refusal_by_another_realm_is_no_verdict_on_the_login(
     assert len(driver.released()) == 1
 
 
-def test_a_login_not_sent_to_another_realm_is_kept_for_its_own(
-    driver: MachineDriver,
-) -> None:
+def test_a_login_not_sent_to_another_realm_is_kept_for_its_own(driver: MachineDriver) -> None:
     """The proxies behind a load balancer may have different realms."""
     (first,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
@@ -271,14 +251,14 @@ def test_a_login_not_sent_to_another_realm_is_kept_for_its_own(
     ("offer", "goes"), [(DIGEST, True), (BASIC, False)], ids=["digest", "basic"]
 )
 def test_without_a_front_end_a_command_line_login_is_used_in_another_realm(
-    offer: OfferedScheme, goes: bool
+    offer: events.OfferedScheme, goes: bool
 ) -> None:
     """Proxies behind one address may each have their own realm. A password that would be readable
     is not sent to another realm (threat T4)."""
     driver = MachineDriver(offers=(offer,))
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(60)
-    driver.handle(LoginProvided(OFFICE, offer.method, RIGHT))
+    driver.handle(events.LoginProvided(OFFICE, offer.method, RIGHT))
     first = driver.challenge()
     driver.accept(first)
     other = driver.challenge(OTHER)
@@ -288,7 +268,7 @@ def test_without_a_front_end_a_command_line_login_is_used_in_another_realm(
 
 def test_with_a_front_end_another_realm_of_a_command_line_login_opens_a_prompt() -> None:
     driver = MachineDriver(offers=(DIGEST,))
-    driver.handle(LoginProvided(OFFICE, DIGEST.method, RIGHT))
+    driver.handle(events.LoginProvided(OFFICE, DIGEST.method, RIGHT))
     driver.accept(driver.challenge())
     other = driver.challenge(OTHER)
     assert other not in driver.released()
@@ -297,9 +277,9 @@ def test_with_a_front_end_another_realm_of_a_command_line_login_opens_a_prompt()
 
 def test_without_a_front_end_a_login_refused_by_another_realm_is_sent_three_times() -> None:
     driver = MachineDriver()
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(60)
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, WRONG))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, WRONG))
     for _ in range(10):
         sent = driver.challenge()
         if sent in driver.released():
@@ -310,7 +290,7 @@ def test_without_a_front_end_a_login_refused_by_another_realm_is_sent_three_time
 def test_a_login_on_trial_in_one_realm_is_not_sent_in_another(driver: MachineDriver) -> None:
     other = driver.challenge(OTHER)
     driver.open_prompt()
-    driver.handle(LookupFinished(1, WRONG, GNOME))
+    driver.handle(events.LookupFinished(1, WRONG, GNOME))
     driver.answer_prompt(WRONG)
     assert driver.released() == [other]
     driver.challenge(OTHER, tried=driver.login_id_of(other))
@@ -322,7 +302,7 @@ def test_a_login_on_trial_in_one_realm_is_not_sent_in_another(driver: MachineDri
 def test_a_login_accepted_in_one_realm_is_sent_in_another(driver: MachineDriver) -> None:
     other = driver.challenge(OTHER)
     (request,) = driver.open_prompt()
-    driver.handle(LookupFinished(1, RIGHT, GNOME))
+    driver.handle(events.LookupFinished(1, RIGHT, GNOME))
     driver.answer_prompt(RIGHT)
     driver.accept(other)
     assert driver.released() == [other, request]
@@ -340,7 +320,7 @@ def test_costless_refusals_by_another_realm_do_not_reject_a_login_in_doubt(
         other = driver.challenge(OTHER, tried=login_id, permit=canary, verdict=verdict)
         driver.disconnect(other)
     driver.reject(driver.challenge())
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
     driver.accept(driver.challenge())
     assert driver.machine.is_trusted(login_id)
 
@@ -351,7 +331,7 @@ def test_refusals_by_another_realm_reject_a_login_in_doubt(
 ) -> None:
     """A front end makes no difference: each refusal may have been a failed log-on."""
     login_id = driver.sign_in()
-    driver.handle(FrontEndsChanged(front_ends))
+    driver.handle(events.FrontEndsChanged(front_ends))
     driver.advance(driver.limits.front_end_grace)
     driver.challenge(tried=login_id)
     first, second = driver.challenge(), driver.challenge()
@@ -359,7 +339,7 @@ def test_refusals_by_another_realm_reject_a_login_in_doubt(
     assert driver.released()[1:] == [first, second]
     driver.challenge(OTHER, tried=login_id)
     assert sign_in_state(driver) is SignInState.NEEDED
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
     before = len(driver.released())
     driver.challenge()
     assert len(driver.released()) == before
@@ -450,14 +430,16 @@ def test_invented_realms_do_not_evict_a_login_in_flight() -> None:
     driver.advance(1)
     challenge_new_realms(driver)
     driver.reject(request)
-    assert driver.effects_of(RecordRejection) == [RecordRejection(SPACE.upstream_id, WRONG)]
+    assert driver.effects_of(events.RecordRejection) == [
+        events.RecordRejection(SPACE.upstream_id, WRONG)
+    ]
 
 
 def test_invented_realms_do_not_evict_a_login_with_an_own_request() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=2))
     driver.machine.state.can_send_own = True
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT, remember=True))
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, RIGHT, remember=True))
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
     driver.advance(1)
     challenge_new_realms(driver)
     assert driver.challenge(is_own=True) in driver.released()
@@ -468,15 +450,15 @@ def test_invented_realms_do_not_evict_queued_requests() -> None:
     driver = MachineDriver(DeskLimits(spaces_max=2))
     login_id = driver.sign_in()
     driver.advance(driver.limits.proof_ttl + 1)
-    driver.handle(LoginProvided(LAB, BASIC_METHOD, RIGHT))
+    driver.handle(events.LoginProvided(LAB, BASIC_METHOD, RIGHT))
     driver.accept(driver.challenge(LAB_SPACE, LAB))
     for number in (901, 902):
-        driver.handle(PermitRequested(number, login_id, "github.com:443"))
-    assert driver.effects_of(GrantPermit) == [GrantPermit(901, 901)]
+        driver.handle(events.PermitRequested(number, login_id, "github.com:443"))
+    assert driver.effects_of(events.GrantPermit) == [events.GrantPermit(901, 901)]
     driver.advance(1)
     driver.disconnect(driver.challenge(lab_space("invented"), LAB))
     driver.advance(driver.limits.send_interval)
-    assert driver.effects_of(GrantPermit)[1:] == [GrantPermit(902, 902)]
+    assert driver.effects_of(events.GrantPermit)[1:] == [events.GrantPermit(902, 902)]
 
 
 def test_a_refusal_in_another_realm_after_the_first_realm_was_removed_rejects_nothing(
@@ -485,10 +467,10 @@ def test_a_refusal_in_another_realm_after_the_first_realm_was_removed_rejects_no
     (request,) = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     login_id = driver.login_id_of(request)
-    driver.handle(ProfileEdited(replace(OFFICE, sign_in=SignIn.NONE)))
-    driver.handle(ProfileEdited(OFFICE))
+    driver.handle(events.ProfileEdited(replace(OFFICE, sign_in=SignIn.NONE)))
+    driver.handle(events.ProfileEdited(OFFICE))
     other = driver.challenge(OTHER, tried=login_id)
-    assert driver.effects_of(RecordRejection) == []
+    assert driver.effects_of(events.RecordRejection) == []
     driver.finish_lookup(None)
     assert (driver.due_prompt.realm, driver.prompt.reason) == ("Other", PromptReason.NEEDED)
     assert [r for s in driver.machine.state.spaces.values() for r in s.parked] == [other]
@@ -501,7 +483,7 @@ def test_sign_in_from_the_menu_shows_the_open_prompt(driver: MachineDriver) -> N
     driver.challenge(OTHER)
     driver.advance(1)
     number = driver.prompt.number
-    driver.handle(SignInRequested(OFFICE, BASIC_METHOD))
+    driver.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
     assert driver.machine.prompt_numbers() == (number,)
 
 
@@ -531,14 +513,14 @@ def test_requests_of_too_many_realms_in_use_are_refused() -> None:
 
 def test_deleting_a_profile_closes_its_prompt(driver: MachineDriver) -> None:
     requests = driver.open_prompt(2)
-    driver.handle(ProfileDeleted("office"))
+    driver.handle(events.ProfileDeleted("office"))
     assert driver.endings() == ["WITHDRAWN"]
     assert driver.refused() == dict.fromkeys(requests, "WITHDRAWN")
 
 
 def test_a_request_of_a_deleted_profile_opens_no_prompt(driver: MachineDriver) -> None:
     driver.open_prompt()
-    driver.handle(ProfileDeleted("office"))
+    driver.handle(events.ProfileDeleted("office"))
     request = driver.challenge()
     assert driver.refused()[request] == "WITHDRAWN"
 
@@ -554,22 +536,22 @@ def test_typed_login_is_not_sent_to_an_upstream_other_than_shown(
     driver: MachineDriver, edited: Profile
 ) -> None:
     driver.open_prompt()
-    driver.handle(ProfileEdited(edited))
+    driver.handle(events.ProfileEdited(edited))
     assert driver.endings() == ["WITHDRAWN"]
 
 
 def test_a_renamed_profile_keeps_its_prompt_and_its_login(driver: MachineDriver) -> None:
     login_id = driver.sign_in()
-    driver.handle(ProfileEdited(replace(OFFICE, name="Head office")))
+    driver.handle(events.ProfileEdited(replace(OFFICE, name="Head office")))
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
 def test_a_profile_is_known_as_configured_until_it_is_deleted(driver: MachineDriver) -> None:
     assert driver.machine.profile(OFFICE) is OFFICE
     renamed = replace(OFFICE, name="Head office")
-    driver.handle(ProfileEdited(renamed))
+    driver.handle(events.ProfileEdited(renamed))
     assert driver.machine.profile(OFFICE) is renamed
-    driver.handle(ProfileDeleted("office"))
+    driver.handle(events.ProfileDeleted("office"))
     assert driver.machine.profile(OFFICE) is OFFICE
 
 
@@ -577,16 +559,16 @@ def test_the_user_name_of_an_accepted_login_may_be_saved_in_the_profile(
     driver: MachineDriver,
 ) -> None:
     login_id = driver.sign_in(Login("CORP\\jdoe", "right"))
-    driver.handle(ProfileEdited(replace(OFFICE, user="CORP\\jdoe")))
+    driver.handle(events.ProfileEdited(replace(OFFICE, user="CORP\\jdoe")))
     assert driver.machine.trusted_logins() == {SPACE.upstream_id: login_id}
 
 
 def test_another_user_name_in_the_profile_needs_another_login(driver: MachineDriver) -> None:
     driver.sign_in()
-    driver.handle(ProfileEdited(replace(OFFICE, user="bob")))
+    driver.handle(events.ProfileEdited(replace(OFFICE, user="bob")))
     assert driver.machine.trusted_logins() == {}
     driver.challenge(profile=replace(OFFICE, user="bob"))
-    assert driver.effects_of(LookUpLogin)[-1].user == "bob"
+    assert driver.effects_of(events.LookUpLogin)[-1].user == "bob"
 
 
 def test_profiles_with_the_same_upstream_do_not_share_a_login(driver: MachineDriver) -> None:
@@ -598,7 +580,7 @@ def test_profiles_with_the_same_upstream_do_not_share_a_login(driver: MachineDri
 
 def test_forgetting_logins_clears_the_protection_space(driver: MachineDriver) -> None:
     driver.sign_in()
-    driver.handle(LoginsForgotten("office"))
+    driver.handle(events.LoginsForgotten("office"))
     assert driver.machine.trusted_logins() == {}
     assert sign_in_state(driver) is SignInState.UNTESTED
     assert driver.machine.login(driver.login_id_of(1)) is None
@@ -616,7 +598,7 @@ def test_a_refusal_in_the_same_realm_after_a_change_of_the_realm_is_a_rejection(
 def test_an_accepted_login_without_responses_needs_the_user() -> None:
     driver = MachineDriver()
     driver.sign_in()
-    driver.handle(ProfileEdited(replace(OFFICE, method=Method.BASIC)))
+    driver.handle(events.ProfileEdited(replace(OFFICE, method=Method.BASIC)))
     for _ in range(driver.limits.unanswered_max + 1):
         driver.end_without_response(driver.challenge(), was_sent=True)
     driver.challenge()

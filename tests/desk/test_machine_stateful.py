@@ -20,35 +20,7 @@ from tests.support.examples import examples
 from tests.support.values import GNOME, LAB, LOCKED
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.desk.machine.events import (
-    ClientLeft,
-    Effect,
-    Event,
-    FrontEndsChanged,
-    LoginAccepted,
-    LoginProvided,
-    LoginsForgotten,
-    LoginUnproved,
-    LookupFinished,
-    LookUpLogin,
-    NetworkChanged,
-    NoResponse,
-    NotifyPromptChanged,
-    NotifyPromptClosed,
-    OfferedScheme,
-    OwnRequestEnded,
-    ProfileSwitched,
-    PromptAnswered,
-    PromptDeclined,
-    PromptTouched,
-    RecordFingerprint,
-    RefuseRequest,
-    ReleaseRequest,
-    SaveLoginToKeyring,
-    SendOwnRequest,
-    SendWithoutLogin,
-    SignInRequested,
-)
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.space_state import SpacePhase
 from trayproxy.desk.protection_space import (
@@ -91,7 +63,7 @@ class UpstreamModel(RuleBasedStateMachine):
         self.sent: list[SentRequest] = []
         self.lookups: list[int] = []
         self.parked: dict[int, Profile] = {}
-        self.own_requests: list[SendOwnRequest] = []
+        self.own_requests: list[events.SendOwnRequest] = []
         self.own_number_of: dict[int, int] = {}
         self.confirmed: set[tuple[Login, str]] = set()
         self.failed: Counter[tuple[str, Login]] = Counter()
@@ -146,16 +118,16 @@ class UpstreamModel(RuleBasedStateMachine):
         sent = next(s for s in self.sent if s.login_id)
         self.sent.remove(sent)
         if sent.login_id:
-            self.handle(NoResponse(sent.login_id, permit=sent.permit))
+            self.handle(events.NoResponse(sent.login_id, permit=sent.permit))
         if sent.own_number:
-            self.handle(OwnRequestEnded(sent.own_number, was_challenged=True))
+            self.handle(events.OwnRequestEnded(sent.own_number, was_challenged=True))
 
     @precondition(lambda self: self.own_requests)
     @rule(reached=st.booleans())
     def an_own_request_is_sent(self, reached: bool) -> None:
         attempt = self.own_requests.pop(0)
         if not reached:
-            self.handle(OwnRequestEnded(attempt.number, was_challenged=True))
+            self.handle(events.OwnRequestEnded(attempt.number, was_challenged=True))
             return
         nothing = SentRequest(
             attempt.profile, None, None, is_canary=False, own_number=attempt.number
@@ -168,12 +140,12 @@ class UpstreamModel(RuleBasedStateMachine):
         for _ in range(len(self.parked) if all_of_them else 1):
             if clients := set(self.parked) - set(self.own_number_of):
                 del self.parked[min(clients)]
-                self.handle(ClientLeft(min(clients)))
+                self.handle(events.ClientLeft(min(clients)))
 
     @precondition(lambda self: self.lookups)
     @rule(login=st.none() | st.sampled_from(LOGINS))
     def the_keyring_answers(self, login: Login | None) -> None:
-        self.handle(LookupFinished(self.lookups.pop(0), login, GNOME))
+        self.handle(events.LookupFinished(self.lookups.pop(0), login, GNOME))
 
     @rule()
     def the_prompt_delay_passes(self) -> None:
@@ -198,30 +170,26 @@ class UpstreamModel(RuleBasedStateMachine):
             self.retries[prompt.profile_id, login] += 1
         self.touched_prompts.add(number)
         self.confirmed.add((login, prompt.method.lower()))
-        self.handle(PromptAnswered(number, login, remember))
+        self.handle(events.PromptAnswered(number, login, remember))
         if at_once:
             self.answer_all()
 
     @precondition(lambda self: self.driver.is_prompting)
     @rule(snooze=st.sampled_from(Snooze))
     def the_user_declines(self, snooze: Snooze) -> None:
-        self.handle(PromptDeclined(self.driver.machine.prompt_numbers()[0], snooze))
+        self.handle(events.PromptDeclined(self.driver.machine.prompt_numbers()[0], snooze))
 
     @precondition(lambda self: self.driver.is_prompting)
     @rule()
     def the_user_touches_the_prompt(self) -> None:
         number = self.driver.machine.prompt_numbers()[0]
         self.touched_prompts.add(number)
-        self.handle(PromptTouched(number))
+        self.handle(events.PromptTouched(number))
 
     # --- Effects ---------------------------------------------------------------------------------
 
     def challenge(
-        self,
-        sent: SentRequest,
-        realm: str,
-        target: str = "",
-        verdict: Verdict | None = None,
+        self, sent: SentRequest, realm: str, target: str = "", verdict: Verdict | None = None
     ) -> None:
         space = ProtectionSpace(UpstreamId.of(sent.profile), realm, BY_LOGIN)
         at = len(self.driver.effects)
@@ -241,39 +209,39 @@ class UpstreamModel(RuleBasedStateMachine):
         )
         self.take(self.driver.effects[at:])
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         self.take(self.driver.handle(event))
 
-    def take(self, effects: list[Effect]) -> None:
+    def take(self, effects: list[events.Effect]) -> None:
         for effect in effects:
             match effect:
-                case ReleaseRequest(request, login_id, scheme):
+                case events.ReleaseRequest(request, login_id, scheme):
                     profile = self.parked.pop(request)
                     self.release(
                         profile, login_id, scheme, self.own_number_of.pop(request, 0), request
                     )
-                case SendWithoutLogin(request):
+                case events.SendWithoutLogin(request):
                     profile = self.parked.pop(request)
                     own_request = self.own_number_of.pop(request, 0)
                     self.sent.append(
                         SentRequest(profile, None, None, is_canary=False, own_number=own_request)
                     )
-                case RefuseRequest(request, _):
+                case events.RefuseRequest(request, _):
                     del self.parked[request]
                     if number := self.own_number_of.pop(request, 0):
                         self.ended_own.append(number)
-                case SendOwnRequest():
+                case events.SendOwnRequest():
                     self.own_requests.append(effect)
-                case LookUpLogin(lookup, _, _):
+                case events.LookUpLogin(lookup, _, _):
                     self.lookups.append(lookup)
-                case SaveLoginToKeyring(_, login):
+                case events.SaveLoginToKeyring(_, login):
                     assert login in self.accepted_logins
-                case NotifyPromptChanged(number):
+                case events.NotifyPromptChanged(number):
                     self.seen_prompts.add(number)
-                case NotifyPromptClosed(number, _):
+                case events.NotifyPromptClosed(number, _):
                     assert number in self.seen_prompts
         while self.ended_own:
-            self.handle(OwnRequestEnded(self.ended_own.pop(), was_challenged=True))
+            self.handle(events.OwnRequestEnded(self.ended_own.pop(), was_challenged=True))
 
     def send(self, profile: Profile) -> None:
         login_id = self.driver.machine.trusted_logins().get(UpstreamId.of(profile))
@@ -289,9 +257,11 @@ class UpstreamModel(RuleBasedStateMachine):
     def answer(self, sent: SentRequest, realm: str) -> None:
         """Respond to a request as the upstream does."""
         if sent.login == self.right and sent.login_id:
-            self.handle(LoginAccepted(sent.login_id, sent.scheme, sent.scheme, permit=sent.permit))
+            self.handle(
+                events.LoginAccepted(sent.login_id, sent.scheme, sent.scheme, permit=sent.permit)
+            )
             if sent.own_number:
-                self.handle(OwnRequestEnded(sent.own_number, was_challenged=True))
+                self.handle(events.OwnRequestEnded(sent.own_number, was_challenged=True))
             return
         if sent.login:
             self.failed[sent.profile.id, sent.login] += 1
@@ -389,20 +359,20 @@ class InconclusiveUpstream(UpstreamModel):
             super().answer(sent, realm)
             return
         where = f"host{len(self.driver.effects) % 5}.example:443"
-        self.handle(LoginUnproved(sent.login_id, where, self.is_doubtful, sent.permit))
+        self.handle(events.LoginUnproved(sent.login_id, where, self.is_doubtful, sent.permit))
         if sent.own_number:
-            self.handle(OwnRequestEnded(sent.own_number, was_challenged=True))
+            self.handle(events.OwnRequestEnded(sent.own_number, was_challenged=True))
 
-    def handle(self, event: Event) -> None:
-        if isinstance(event, LoginAccepted) and (
+    def handle(self, event: events.Event) -> None:
+        if isinstance(event, events.LoginAccepted) and (
             login := self.driver.machine.login(event.login_id)
         ):
             self.proved.add(login)
         super().handle(event)
 
-    def take(self, effects: list[Effect]) -> None:
+    def take(self, effects: list[events.Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, SaveLoginToKeyring):
+            if isinstance(effect, events.SaveLoginToKeyring):
                 assert effect.login in self.proved
         super().take(effects)
 
@@ -421,7 +391,7 @@ class ChangingSchemes(UpstreamModel):
         self.strongest: dict[UpstreamId, str] = {}
 
     @rule(offers=st.sampled_from(((NTLM, BASIC), (NTLM,), (BASIC,))))
-    def the_upstream_offers(self, offers: tuple[OfferedScheme, ...]) -> None:
+    def the_upstream_offers(self, offers: tuple[events.OfferedScheme, ...]) -> None:
         self.driver.offers = offers
 
     @precondition(lambda self: any(sent.scheme == "ntlm" for sent in self.sent))
@@ -435,12 +405,12 @@ class ChangingSchemes(UpstreamModel):
             sent, sent.login_id.space.realm if sent.login_id else "Corp", "", Verdict(kind)
         )
 
-    def take(self, effects: list[Effect]) -> None:
+    def take(self, effects: list[events.Effect]) -> None:
         for effect in effects:
             match effect:
-                case RecordFingerprint(upstream_id, UpstreamFingerprint(label, _)):
+                case events.RecordFingerprint(upstream_id, UpstreamFingerprint(label, _)):
                     self.strongest[upstream_id] = label
-                case ReleaseRequest(_, login_id, "basic") if (
+                case events.ReleaseRequest(_, login_id, "basic") if (
                     self.strongest.get(login_id.space.upstream_id) == "ntlm"
                 ):
                     login = self.driver.machine.login(login_id)
@@ -458,7 +428,7 @@ class TwoProfiles(UpstreamModel):
 
     @rule(profile=st.sampled_from((*PROFILES, None)))
     def the_profile_is_switched(self, profile: Profile | None) -> None:
-        self.handle(ProfileSwitched(profile))
+        self.handle(events.ProfileSwitched(profile))
 
 
 class TwoRealms(UpstreamModel):
@@ -472,7 +442,7 @@ class TwoRealms(UpstreamModel):
     @precondition(lambda self: self.lookups)
     @rule()
     def the_keyring_is_locked(self) -> None:
-        self.handle(LookupFinished(self.lookups.pop(0), None, LOCKED))
+        self.handle(events.LookupFinished(self.lookups.pop(0), None, LOCKED))
 
 
 class WithoutFrontEnds(UpstreamModel):
@@ -480,12 +450,12 @@ class WithoutFrontEnds(UpstreamModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.driver.handle(FrontEndsChanged(0))
+        self.driver.handle(events.FrontEndsChanged(0))
         self.driver.advance(60.0)
 
     @rule(count=st.sampled_from((0, 1)))
     def front_ends_connect_and_disconnect(self, count: int) -> None:
-        self.handle(FrontEndsChanged(count))
+        self.handle(events.FrontEndsChanged(count))
 
 
 class WithUserCommands(UpstreamModel):
@@ -495,23 +465,23 @@ class WithUserCommands(UpstreamModel):
     def the_user_requests_a_sign_in(self) -> None:
         self.may_retry.add("office")
         before = set(self.driver.machine.prompt_numbers())
-        self.handle(SignInRequested(OFFICE, BASIC_METHOD))
+        self.handle(events.SignInRequested(OFFICE, BASIC_METHOD))
         self.user_prompts |= set(self.driver.machine.prompt_numbers()) - before
         self.touched_prompts |= set(self.driver.machine.prompt_numbers())
 
     @rule(login=st.sampled_from(LOGINS))
     def the_command_line_gives_a_login(self, login: Login) -> None:
         self.retries["office", login] += 1
-        self.handle(LoginProvided(OFFICE, BASIC_METHOD, login))
+        self.handle(events.LoginProvided(OFFICE, BASIC_METHOD, login))
 
     @rule()
     def the_login_is_forgotten(self) -> None:
         self.retries.update(("office", login) for login in LOGINS)
-        self.handle(LoginsForgotten("office"))
+        self.handle(events.LoginsForgotten("office"))
 
     @rule()
     def the_network_changes(self) -> None:
-        self.handle(NetworkChanged())
+        self.handle(events.NetworkChanged())
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,7 @@ def test_typed_login_is_sent_on_the_oldest_request_only(driver: MachineDriver) -
     assert driver.prompt.checking
 
 
-def test_the_canary_is_the_oldest_request_with_a_connected_client(
-    driver: MachineDriver,
-) -> None:
+def test_the_canary_is_the_oldest_request_with_a_connected_client(driver: MachineDriver) -> None:
     first, second, _ = driver.open_prompt(3)
     driver.disconnect(first)
     driver.answer_prompt(WRONG)
@@ -204,9 +202,7 @@ def test_an_accepted_saved_login_needs_no_prompt_and_is_not_saved_again(
     assert sign_in_state(driver) is SignInState.OK
 
 
-def test_a_rejected_saved_login_is_not_sent_on_the_next_request(
-    driver: MachineDriver,
-) -> None:
+def test_a_rejected_saved_login_is_not_sent_on_the_next_request(driver: MachineDriver) -> None:
     first = driver.challenge()
     driver.finish_lookup(WRONG)
     driver.disconnect(driver.reject(first))
@@ -251,9 +247,7 @@ def test_the_rejected_saved_login_typed_by_hand_is_not_sent(driver: MachineDrive
     assert driver.released() == [first]
 
 
-def test_a_login_replaced_before_its_rejection_is_not_sent_again(
-    driver: MachineDriver,
-) -> None:
+def test_a_login_replaced_before_its_rejection_is_not_sent_again(driver: MachineDriver) -> None:
     first, _ = driver.open_prompt(2)
     driver.answer_prompt(WRONG)
     driver.decline_prompt()
@@ -273,11 +267,7 @@ def test_a_network_error_is_not_a_rejection(driver: MachineDriver) -> None:
     driver.answer_prompt(RIGHT)
     driver.end_without_response(first)
     prompt = driver.prompt
-    assert (prompt.reason, prompt.rejections, prompt.checking) == (
-        PromptReason.UNCHECKED,
-        0,
-        False,
-    )
+    assert (prompt.reason, prompt.rejections, prompt.checking) == (PromptReason.UNCHECKED, 0, False)
     second = driver.challenge()
     driver.accept(second)
     assert driver.endings() == ["ACCEPTED"]
@@ -325,9 +315,7 @@ def test_a_late_rejection_of_a_slow_canary_costs_one_log_on(driver: MachineDrive
     assert driver.released() == [first]
 
 
-def test_a_lost_canary_is_given_up_and_the_user_is_prompted(
-    driver: MachineDriver,
-) -> None:
+def test_a_lost_canary_is_given_up_and_the_user_is_prompted(driver: MachineDriver) -> None:
     first, *_ = driver.open_prompt()
     driver.answer_prompt(RIGHT)
     driver.advance(299)
@@ -350,9 +338,7 @@ def test_a_login_without_a_response_twice_opens_the_prompt(driver: MachineDriver
     assert len(driver.released()) == 3
 
 
-def test_a_saved_login_without_a_response_twice_is_put_on_hold(
-    driver: MachineDriver,
-) -> None:
+def test_a_saved_login_without_a_response_twice_is_put_on_hold(driver: MachineDriver) -> None:
     first, second, third = (driver.challenge() for _ in range(3))
     driver.finish_lookup(RIGHT)
     driver.end_without_response(first, was_sent=True)
@@ -398,9 +384,7 @@ def test_a_changed_saved_login_is_sent_although_the_old_one_is_on_hold(
     assert driver.released()[-1] == third
 
 
-def test_network_change_ends_the_hold_of_a_login(
-    driver: MachineDriver,
-) -> None:
+def test_network_change_ends_the_hold_of_a_login(driver: MachineDriver) -> None:
     first, second, third = (driver.challenge() for _ in range(3))
     driver.finish_lookup(RIGHT)
     driver.end_without_response(first, was_sent=True)

@@ -372,11 +372,7 @@ LOST = Doubt(unanswered=1, inconclusive_hosts=frozenset({"github.com"}))
     ],
 )
 def test_a_request_without_a_response(
-    changes: dict[str, Any],
-    event: NoResponse,
-    phase: SpacePhase,
-    doubt: Doubt,
-    is_cancelled: bool,
+    changes: dict[str, Any], event: NoResponse, phase: SpacePhase, doubt: Doubt, is_cancelled: bool
 ) -> None:
     is_trusted = changes.get("phase") is P.TRUSTED
     current = ACCEPTED if is_trusted else CURRENT

@@ -15,46 +15,18 @@ from math import inf
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Scheme
-from trayproxy.desk.challenge_reader import (
-    ChallengeReader,
-)
+from trayproxy.desk.challenge_reader import ChallengeReader
 from trayproxy.desk.credential_store import CredentialStore
 from trayproxy.desk.desk_broker import DeskBroker, IdentifyProgram, RequestEffect
 from trayproxy.desk.history import History, HistoryChange, HistoryRecord, NullHistory
 from trayproxy.desk.keyring_io import KeyringEffect, KeyringIo
-from trayproxy.desk.machine.events import (
-    Effect,
-    Event,
-    FrontEndsChanged,
-    LoginProvided,
-    LoginsForgotten,
-    NetworkChanged,
-    NotifyPromptChanged,
-    NotifyPromptClosed,
-    ProfileDeleted,
-    ProfileEdited,
-    ProfileSwitched,
-    PromptAnswered,
-    PromptDeclined,
-    PromptTouched,
-    RecordTrial,
-    SaveUserName,
-    ScreenLocked,
-    SendOwnRequest,
-    SignInRequested,
-    TrialRecorded,
-)
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.machine import Machine
 from trayproxy.desk.machine.queries import ProfileFacts
 from trayproxy.desk.machine_loop import MachineLoop
 from trayproxy.desk.own_requests import OwnRequestTasks, SendOwnRequestFunction
-from trayproxy.desk.problems import (
-    PROMPT_CLOSED,
-    password_not_used,
-    problem_of,
-    sign_in_disabled,
-)
+from trayproxy.desk.problems import PROMPT_CLOSED, password_not_used, problem_of, sign_in_disabled
 from trayproxy.desk.prompt_feed import ChangeListener, PromptFeed
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.domain.problem import Problem
@@ -141,16 +113,16 @@ class Desk:
             return PROMPT_CLOSED
         problem = self._reader.check_login(login, prompt.upstream, prompt.method)
         if problem is None:
-            self._handle(PromptAnswered(number, login, remember))
+            self._handle(events.PromptAnswered(number, login, remember))
         return problem
 
     def decline_prompt(self, number: int, snooze: Snooze) -> None:
         """Close a prompt after *Cancel* or *Not now*."""
-        self._handle(PromptDeclined(number, snooze))
+        self._handle(events.PromptDeclined(number, snooze))
 
     def keep_prompt_open(self, number: int) -> None:
         """Keep a prompt open, because the user has begun to type."""
-        self._handle(PromptTouched(number))
+        self._handle(events.PromptTouched(number))
 
     def sign_in_now(self, profile: Profile) -> Problem | None:
         """Open the prompt of a profile although no request waits.
@@ -162,7 +134,7 @@ class Desk:
             return sign_in_disabled(profile).problem
         if not self._front_ends and profile.sign_in is SignIn.PASSWORD:
             return problem_of(RefusalReason.UNATTENDED, profile)
-        self._handle(SignInRequested(profile, self._reader.guess_method(profile)))
+        self._handle(events.SignInRequested(profile, self._reader.guess_method(profile)))
         return None
 
     def preload(self, profile: Profile, login: Login, *, is_proved: bool = False) -> Problem | None:
@@ -193,7 +165,9 @@ class Desk:
         problem = self._reader.check_login(login, str(profile.upstream))
         if problem is None:
             method = self._reader.guess_method(profile)
-            self._handle(LoginProvided(profile, method, login, remember, retry_rejected, is_proved))
+            self._handle(
+                events.LoginProvided(profile, method, login, remember, retry_rejected, is_proved)
+            )
         return problem
 
     def save_login(
@@ -225,7 +199,7 @@ class Desk:
         Returns:
             Why a login could not be removed, None if all were.
         """
-        self._handle(LoginsForgotten(profile.id))
+        self._handle(events.LoginsForgotten(profile.id))
         return self._keyring.forget(profile)
 
     def set_front_end_count(self, count: int) -> None:
@@ -235,7 +209,7 @@ class Desk:
         last front end has just disconnected, only some time later.
         """
         self._front_ends = count
-        self._handle(FrontEndsChanged(count))
+        self._handle(events.FrontEndsChanged(count))
 
     def facts(self, profile_id: str) -> ProfileFacts:
         """Return the sign-in state of a profile.
@@ -269,7 +243,7 @@ class Desk:
 
     def profile_switched(self, profile: Profile | None) -> None:
         """Set the active profile. Only the saved login of the active profile is read."""
-        self._handle(ProfileSwitched(profile))
+        self._handle(events.ProfileSwitched(profile))
 
     def profile_changed(self, profile: Profile) -> None:
         """Update a new or edited profile.
@@ -277,19 +251,19 @@ class Desk:
         If the profile has lost an upstream, its waiting requests are refused with a request to
         retry.
         """
-        self._handle(ProfileEdited(profile))
+        self._handle(events.ProfileEdited(profile))
 
     def profile_deleted(self, profile_id: str) -> None:
         """Remove a deleted profile."""
-        self._handle(ProfileDeleted(profile_id))
+        self._handle(events.ProfileDeleted(profile_id))
 
     def network_changed(self) -> None:
         """End all snoozes of *Not now* after a change of the network or a wake-up."""
-        self._handle(NetworkChanged())
+        self._handle(events.NetworkChanged())
 
     def screen_locked(self, is_locked: bool) -> None:
         """Record whether the screen is locked: no prompt opens while it is."""
-        self._handle(ScreenLocked(is_locked))
+        self._handle(events.ScreenLocked(is_locked))
 
     @property
     def send_own_request(self) -> SendOwnRequestFunction | None:
@@ -304,7 +278,7 @@ class Desk:
     def close(self) -> None:
         """Withdraw all prompts and refuse all waiting requests; the service quits."""
         for profile_id in self._machine.profile_ids():
-            self._handle(ProfileDeleted(profile_id, for_good=False))
+            self._handle(events.ProfileDeleted(profile_id, for_good=False))
         for part in (self.broker, self._own_requests, self._feed):
             part.close()
         self._close_history()
@@ -312,7 +286,7 @@ class Desk:
 
     # --- Events and effects ------------------------------------------------------------------
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: events.Event) -> None:
         self._machine_loop.handle(event)
 
     def _settle(self) -> None:
@@ -321,7 +295,7 @@ class Desk:
         self._keyring.report_unsaved()
         self._feed.publish_soon()
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out(self, effect: events.Effect) -> None:
         if isinstance(effect, RequestEffect):
             self.broker.carry_out(effect)
         elif isinstance(effect, KeyringEffect):
@@ -330,24 +304,24 @@ class Desk:
             self._history.update(effect)
         else:
             match effect:
-                case SendOwnRequest():
+                case events.SendOwnRequest():
                     self._own_requests.start(effect)
-                case RecordTrial():
+                case events.RecordTrial():
                     self._record_trial(effect)
-                case NotifyPromptChanged(number):
+                case events.NotifyPromptChanged(number):
                     self._feed.prompt_changed(number)
-                case NotifyPromptClosed(number, ending):
+                case events.NotifyPromptClosed(number, ending):
                     self._feed.prompt_closed(number, ending)
-                case SaveUserName(profile_id, user):
+                case events.SaveUserName(profile_id, user):
                     if self.on_user_name is not None:
                         self.on_user_name(profile_id, user)
 
-    def _record_trial(self, effect: RecordTrial) -> None:
+    def _record_trial(self, effect: events.RecordTrial) -> None:
         """Record a trial in the history; the machine learns of the result."""
         identity = effect.number, effect.upstream_id, effect.login
 
         def report(record: HistoryRecord) -> None:
-            self._handle(TrialRecorded(*identity, record.is_rejected, record.hold_s))
+            self._handle(events.TrialRecorded(*identity, record.is_rejected, record.hold_s))
 
         recorded = self._history.begin_trial(
             effect.upstream_id,

@@ -25,23 +25,7 @@ from trayproxy.desk.credentials import (
     PendingRequest,
 )
 from trayproxy.desk.history import History
-from trayproxy.desk.machine.events import (
-    ClientLeft,
-    DenyPermit,
-    GrantPermit,
-    LoginAccepted,
-    LoginUnproved,
-    NoCommonScheme,
-    NoResponse,
-    PermitRequested,
-    ProgramIdentified,
-    RefuseRequest,
-    ReleaseRequest,
-    RequestChallenged,
-    SendWithoutLogin,
-    TriedLogin,
-    UpstreamSilent,
-)
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.queries import Queries
 from trayproxy.desk.machine_loop import MachineLoop
 from trayproxy.desk.problems import no_common_scheme, refusal, sign_in_disabled
@@ -58,7 +42,13 @@ MAX_REALM_MISMATCHES = 4
 IdentifyProgram = Callable[[PendingRequest], Awaitable[Program | None]]
 """Identifies the program that sent a request; called only for requests that a prompt names."""
 
-RequestEffect = ReleaseRequest | GrantPermit | DenyPermit | SendWithoutLogin | RefuseRequest
+RequestEffect = (
+    events.ReleaseRequest
+    | events.GrantPermit
+    | events.DenyPermit
+    | events.SendWithoutLogin
+    | events.RefuseRequest
+)
 """The effects that complete the future of a request."""
 
 
@@ -227,7 +217,7 @@ class DeskBroker:
         elif not offers and not refused:
             usable = self._reader.usable_schemes(upstream_id, profile)
             refusal_to_send = no_common_scheme(challenges, usable)
-            self._handle(NoCommonScheme(upstream_id, refusal_to_send.problem))
+            self._handle(events.NoCommonScheme(upstream_id, refusal_to_send.problem))
             future.set_result(refusal_to_send)
         else:
             space = self._reader.protection_space(challenges, upstream_id, profile, refused)
@@ -236,7 +226,7 @@ class DeskBroker:
             )
             self._parked[number] = _Parked(future, pending, profile, offers, changes_realm)
             self._handle(
-                RequestChallenged(
+                events.RequestChallenged(
                     number,
                     space,
                     profile,
@@ -258,7 +248,7 @@ class DeskBroker:
         """
         number, future = self._new_future()
         self._permit_requests[number] = (future, credentials)
-        self._handle(PermitRequested(number, credentials.login_id, target))
+        self._handle(events.PermitRequested(number, credentials.login_id, target))
         return future
 
     def withdraw(self, future: Future[Outcome]) -> None:
@@ -277,7 +267,9 @@ class DeskBroker:
         match report:
             case Accepted(target):
                 name = scheme_id(credentials.scheme)
-                self._handle(LoginAccepted(login_id, name, credentials.label, target, permit))
+                self._handle(
+                    events.LoginAccepted(login_id, name, credentials.label, target, permit)
+                )
                 if self._machine.is_proved(login_id):
                     credentials.acceptance.refresh(self._loop, self._proof_ttl)
             case Unproved(target, is_doubtful):
@@ -286,7 +278,7 @@ class DeskBroker:
                         "profile %s: a sign-in could not be checked yet",
                         login_id.space.upstream_id.profile_id,
                     )
-                    self._handle(LoginUnproved(login_id, target, is_doubtful, permit))
+                    self._handle(events.LoginUnproved(login_id, target, is_doubtful, permit))
             case NoVerdict(reason, was_sent):
                 if was_sent or not credentials.is_recently_accepted:
                     _log.info(
@@ -294,26 +286,26 @@ class DeskBroker:
                         login_id.space.upstream_id.profile_id,
                         reason,
                     )
-                    self._handle(NoResponse(login_id, was_sent, permit))
+                    self._handle(events.NoResponse(login_id, was_sent, permit))
             case SilentUpstream(waiting):
                 if credentials.login is not None and not permit:
-                    self._handle(UpstreamSilent(login_id, waiting))
+                    self._handle(events.UpstreamSilent(login_id, waiting))
 
     # --- For the desk ------------------------------------------------------------------------
 
     def carry_out(self, effect: RequestEffect) -> None:
         """Complete the future of a request."""
         match effect:
-            case ReleaseRequest(number, login_id, scheme):
+            case events.ReleaseRequest(number, login_id, scheme):
                 self._release(number, login_id, scheme)
-            case GrantPermit(number, permit):
+            case events.GrantPermit(number, permit):
                 future, credentials = self._permit_requests.pop(number)
                 future.set_result(replace(credentials, permit=permit) if permit else credentials)
-            case DenyPermit(number):
+            case events.DenyPermit(number):
                 self._permit_requests.pop(number)[0].set_result(None)
-            case SendWithoutLogin(number):
+            case events.SendWithoutLogin(number):
                 self._parked.pop(number).future.set_result(None)
-            case RefuseRequest(number, reason, text):
+            case events.RefuseRequest(number, reason, text):
                 parked = self._parked.pop(number)
                 parked.future.set_result(refusal(reason, parked.profile, text))
 
@@ -348,7 +340,7 @@ class DeskBroker:
         elif program := lookup.result():
             if parked := self._parked.get(request_id):
                 parked.pending.program = program
-            self._handle(ProgramIdentified(request_id, program))
+            self._handle(events.ProgramIdentified(request_id, program))
 
     # --- Requests ----------------------------------------------------------------------------
 
@@ -386,16 +378,16 @@ class DeskBroker:
         parked = self._parked.get(number)
         verdict = Verdict(VerdictKind.UNUSABLE, reason)
         if parked is None:
-            self._handle(NoResponse(login_id, was_sent=False, permit=number))
+            self._handle(events.NoResponse(login_id, was_sent=False, permit=number))
             return
         self._handle(
-            RequestChallenged(
+            events.RequestChallenged(
                 number,
                 login_id.space,
                 parked.profile,
                 offered_schemes(parked.offers, login_id.space.upstream_id),
                 parked.pending.target,
-                TriedLogin(login_id, scheme_id(offer.scheme), verdict, permit=number),
+                events.TriedLogin(login_id, scheme_id(offer.scheme), verdict, permit=number),
                 parked.pending.program,
                 parked.pending.is_own,
                 parked.pending.refused_with,
@@ -404,7 +396,7 @@ class DeskBroker:
 
     def _client_left(self, number: int) -> None:
         if self._parked.pop(number, None) or self._permit_requests.pop(number, None):
-            self._handle(ClientLeft(number))
+            self._handle(events.ClientLeft(number))
 
 
 def _record_refusal(

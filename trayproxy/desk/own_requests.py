@@ -58,9 +58,7 @@ class OwnRequestTasks:
         error = task.exception()
         if error:
             _log.info(
-                "profile %s: an own request failed: %s",
-                effect.profile.id,
-                type(error).__name__,
+                "profile %s: an own request failed: %s", effect.profile.id, type(error).__name__
             )
         self._handle(
             OwnRequestEnded(effect.number, was_challenged=error is not None or task.result())

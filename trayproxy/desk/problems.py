@@ -49,9 +49,7 @@ _REFUSALS = {
         "Too many requests are already waiting for a sign-in. Sign in, then try again.",
     ),
     RefusalReason.WITHDRAWN: Problem(
-        "TP-301",
-        _SIGN_IN_NEEDED,
-        "The profile was changed while this request waited. Try again.",
+        "TP-301", _SIGN_IN_NEEDED, "The profile was changed while this request waited. Try again."
     ),
     RefusalReason.FORBIDDEN: Problem(
         "TP-306",

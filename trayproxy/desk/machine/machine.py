@@ -28,38 +28,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import inf
 
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.challenges import Challenges
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
-from trayproxy.desk.machine.events import (
-    ClientLeft,
-    Effect,
-    Event,
-    FrontEndsChanged,
-    KeyringSurveyed,
-    LoginAccepted,
-    LoginProvided,
-    LoginsForgotten,
-    LoginUnproved,
-    LookupFinished,
-    NetworkChanged,
-    NoCommonScheme,
-    NoResponse,
-    OwnRequestEnded,
-    PermitRequested,
-    ProfileDeleted,
-    ProfileEdited,
-    ProfileSwitched,
-    ProgramIdentified,
-    PromptAnswered,
-    PromptDeclined,
-    PromptTouched,
-    RequestChallenged,
-    ScreenLocked,
-    SignInRequested,
-    TimePassed,
-    TrialRecorded,
-    UpstreamSilent,
-)
 from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.machine.outcomes import Acceptances, Outcomes
 from trayproxy.desk.machine.pacing import Pacing
@@ -108,7 +79,7 @@ class Machine(Queries):
 
     # --- Events ----------------------------------------------------------------------------------
 
-    def handle(self, now: float, event: Event) -> list[Effect]:
+    def handle(self, now: float, event: events.Event) -> list[events.Effect]:
         """Handle an event and return the effects in order.
 
         Args:
@@ -130,61 +101,61 @@ class Machine(Queries):
         effects, state.effects = state.effects, []
         return effects
 
-    def _dispatch(self, event: Event) -> None:
+    def _dispatch(self, event: events.Event) -> None:
         match event:
-            case RequestChallenged():
+            case events.RequestChallenged():
                 self._challenges.handle(event)
-            case NoCommonScheme(upstream_id, problem):
+            case events.NoCommonScheme(upstream_id, problem):
                 self.state.no_common_scheme[upstream_id] = problem
-            case LoginAccepted():
+            case events.LoginAccepted():
                 self.state.no_common_scheme.pop(event.login_id.space.upstream_id, None)
                 self._acceptances.record(event)
-            case LoginUnproved():
+            case events.LoginUnproved():
                 self._verification.handle_unproved(event)
-            case NoResponse():
+            case events.NoResponse():
                 self._verification.handle_no_response(event)
-            case PermitRequested():
+            case events.PermitRequested():
                 self._pacing.request_permit(event)
-            case UpstreamSilent():
+            case events.UpstreamSilent():
                 self._pacing.handle_overdue(event)
-            case OwnRequestEnded():
+            case events.OwnRequestEnded():
                 self._own_requests.handle_ended(event)
-            case ClientLeft(request_id):
+            case events.ClientLeft(request_id):
                 self.state.unpark(request_id)
                 self._pacing.remove(request_id)
-            case ProgramIdentified(request_id, program):
+            case events.ProgramIdentified(request_id, program):
                 self._challenges.set_program(request_id, program)
-            case LookupFinished():
+            case events.LookupFinished():
                 self._lookup.handle_found(event)
-            case TrialRecorded():
+            case events.TrialRecorded():
                 self._verification.handle_recorded(event)
-            case KeyringSurveyed(keyring):
+            case events.KeyringSurveyed(keyring):
                 self._set_keyring(keyring)
-            case TimePassed():
+            case events.TimePassed():
                 pass
-            case NetworkChanged():
+            case events.NetworkChanged():
                 self._handle_network_change()
-            case ScreenLocked(locked):
+            case events.ScreenLocked(locked):
                 self.state.screen_locked = locked
-            case FrontEndsChanged(count):
+            case events.FrontEndsChanged(count):
                 self._prompts.set_front_ends(count)
-            case PromptAnswered():
+            case events.PromptAnswered():
                 self._user_actions.handle_answer(event)
-            case PromptDeclined(number, snooze):
+            case events.PromptDeclined(number, snooze):
                 self._user_actions.handle_decline(number, snooze)
-            case PromptTouched(number):
+            case events.PromptTouched(number):
                 self._user_actions.handle_touch(number)
-            case SignInRequested(profile, method):
+            case events.SignInRequested(profile, method):
                 self._user_actions.open_prompt(profile, method)
-            case LoginProvided():
+            case events.LoginProvided():
                 self._user_actions.use_login(event)
-            case LoginsForgotten(profile_id):
+            case events.LoginsForgotten(profile_id):
                 self._user_actions.forget_logins(profile_id)
-            case ProfileEdited(profile):
+            case events.ProfileEdited(profile):
                 self._user_actions.edit_profile(profile)
-            case ProfileDeleted(profile_id, for_good):
+            case events.ProfileDeleted(profile_id, for_good):
                 self._user_actions.delete_profile(profile_id, for_good=for_good)
-            case ProfileSwitched(profile):
+            case events.ProfileSwitched(profile):
                 self._user_actions.switch_profile(profile)
 
     # --- Queries ---------------------------------------------------------------------------------

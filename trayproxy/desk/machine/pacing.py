@@ -16,12 +16,7 @@ unanswered.
 
 from collections.abc import Iterator
 
-from trayproxy.desk.machine.events import (
-    DenyPermit,
-    GrantPermit,
-    PermitRequested,
-    UpstreamSilent,
-)
+from trayproxy.desk.machine.events import DenyPermit, GrantPermit, PermitRequested, UpstreamSilent
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.verification import OwnRequests

@@ -468,12 +468,7 @@ def _own_target(space: SpaceState, now: float, limits: DeskLimits) -> str | None
     """
     doubt, is_new = space.doubt, not space.current.was_accepted
     programs = [space.trial.last_target] if is_new and space.trial.last_target else []
-    for target in (
-        *reversed(space.current.accepted_targets),
-        *programs,
-        NO_TARGET,
-        *CHECK_PAGES,
-    ):
+    for target in (*reversed(space.current.accepted_targets), *programs, NO_TARGET, *CHECK_PAGES):
         is_used_up = target in doubt.own_targets and (
             is_new or (doubt.own_requests_sent > 0 and target != NO_TARGET)
         )
