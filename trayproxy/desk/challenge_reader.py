@@ -30,11 +30,9 @@ class ChallengeReader:
     """Reads challenges: finds the offers in them, the protection space and the usable schemes."""
 
     def __init__(self, schemes: Sequence[Scheme], is_installed: Callable[[str], bool]) -> None:
-        """Create a reader.
+        """Create a reader of challenges for HTTP authentication schemes, the strongest first.
 
-        Args:
-            schemes: The HTTP authentication schemes of TrayProxy, the strongest first.
-            is_installed: Returns True if the library for a family of schemes is installed.
+        `is_installed` returns True if the library for a family of schemes is installed.
         """
         self._schemes = tuple(schemes)
         # Created once: credentials are compared by the identity of their scheme.
@@ -56,12 +54,8 @@ class ChallengeReader:
         return self._by_encoding.get(profile.encoding, self._schemes)
 
     def with_current_scheme(self, profile: Profile, offer: Offer) -> Offer:
-        """Return an offer with its scheme as the profile configures it now.
-
-        Args:
-            profile: The profile; it may have been edited since the request was parked.
-            offer: An offer to the parked request.
-        """
+        """Return an offer to a parked request with its scheme as the profile configures it now:
+        the profile may have been edited since."""
         name = scheme_id(offer.scheme)
         present = (scheme for scheme in self._encoded_schemes(profile) if scheme_id(scheme) == name)
         return replace(offer, scheme=next(present, offer.scheme))
@@ -100,12 +94,8 @@ class ChallengeReader:
         return ProtectionSpace(upstream_id, bounded_realm(next(filter(None, realms), "")), family)
 
     def check_login(self, login: Login, upstream: str, method: str = "") -> Problem | None:
-        """Return why a login cannot be used; None if a scheme can encode it.
-
-        Args:
-            login: The login.
-            upstream: The URL of the upstream.
-            method: The title of the scheme for the login; empty if the scheme is not known.
+        """Return why a login cannot be used at the URL of an upstream; None if a scheme can encode
+        the login. `method` is the title of the scheme for the login, empty if it is not known.
         """
         schemes = self._all_schemes(upstream)
         meant = [scheme for scheme in schemes if scheme.title == method]

@@ -48,12 +48,7 @@ class AcceptanceRecord:
     _timer: TimerHandle | None = field(default=None, repr=False)
 
     def refresh(self, loop: AbstractEventLoop, seconds: float) -> None:
-        """Record an acceptance of the login at this moment.
-
-        Args:
-            loop: The event loop; its clock is used.
-            seconds: For how long the acceptance counts as recent.
-        """
+        """Record an acceptance of the login, which counts as recent for some seconds."""
         if self._timer is not None:
             self._timer.cancel()
         self.is_recent = True
@@ -120,13 +115,9 @@ class Credentials:
         return Offer(self.scheme, self.challenge).label
 
     def header_value(self, method: bytes, target: bytes) -> bytes:
-        """Return the value of ``Proxy-Authorization`` for a request.
+        """Return the value of ``Proxy-Authorization`` for a method and a request-target as sent.
 
         The scheme must have a single leg.
-
-        Args:
-            method: The request's method.
-            target: The request-target as sent.
         """
         leg = self.authenticator.begin(RequestToAuthenticate(method, target)).step(())
         assert isinstance(leg, Leg), "this scheme has more than one leg"
@@ -169,12 +160,7 @@ class CredentialsFuture(Future[Outcome]):
     """
 
     def __init__(self, loop: AbstractEventLoop, on_cancel: Callable[[], None]) -> None:
-        """Create the future.
-
-        Args:
-            loop: The desk's event loop.
-            on_cancel: Called when the future is cancelled before it has a result.
-        """
+        """Create the future; `on_cancel` is called when it is cancelled before it has a result."""
         super().__init__(loop=loop)
         self._on_cancel = on_cancel
 

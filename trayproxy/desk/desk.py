@@ -62,7 +62,7 @@ class Desk:
         Args:
             store: Where logins are saved.
             listener: Receives changes of prompts and facts.
-            loop: The event loop; only its thread calls the desk.
+            loop: The event loop.
             clock: Returns seconds on a monotonic clock; the loop's clock if None.
             schemes: The HTTP authentication schemes, the strongest first.
             limits: Times and limits.
@@ -98,12 +98,8 @@ class Desk:
         return tuple(prompt for prompt in found if prompt)
 
     def answer_prompt(self, number: int, login: Login, remember: bool) -> Problem | None:
-        """Try a login typed in a prompt.
-
-        Args:
-            number: The number of the prompt.
-            login: The user name and the password.
-            remember: True to save the login in the keyring once it was accepted.
+        """Try a login typed in a prompt, and save it in the keyring after its acceptance if
+        `remember` is True.
 
         Returns:
             Why the login cannot be used; None if it is being tried, or will be by the next request.
@@ -140,11 +136,8 @@ class Desk:
     def preload(self, profile: Profile, login: Login, *, is_proved: bool = False) -> Problem | None:
         """Set a login without a prompt. It is used for the next 407 and not saved.
 
-        Args:
-            profile: The profile of the login.
-            login: The login.
-            is_proved: True if the upstream has just accepted the login on a request of another
-                desk; the profile then keeps the user name.
+        If the upstream has just accepted the login on a request of another desk (`is_proved`), the
+        profile keeps the user name.
 
         Returns:
             Why the login cannot be used, None if it will be.
@@ -176,12 +169,8 @@ class Desk:
         """Save a login in the keyring, and use it for the next request.
 
         The login is saved once the upstream has accepted it, which is verified at once. If it
-        cannot be verified (`send_own_request` is None), it is saved unverified.
-
-        Args:
-            profile: The profile of the login.
-            login: The login.
-            is_typed: True if a user has just typed the login: it is sent regardless of any record.
+        cannot be verified (`send_own_request` is None), it is saved unverified. A login that a user
+        has just typed is sent regardless of any record.
 
         Returns:
             Why the login was not saved, None if it was. An unverified login is saved once a request

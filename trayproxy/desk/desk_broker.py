@@ -80,12 +80,7 @@ class CurrentCredentials:
         """Return the credentials for a login and a scheme.
 
         Requests with the same login and scheme share the object, and with it the counters of the
-        authenticator.
-
-        Args:
-            offer: The offer of the scheme.
-            login_id: The login.
-            offers: All offers from which the scheme was chosen.
+        authenticator. `offers` are all offers from which the scheme was chosen.
 
         Raises:
             LoginError: The scheme cannot use the login.
@@ -119,16 +114,11 @@ class CurrentCredentials:
                 credentials.acceptance.is_recent = False
             if not self._queries.is_current(credentials.login_id):
                 del self._credentials[key]
-        candidates = (
-            (
-                upstream_id,
-                self._credentials.get((login_id.space, self._queries.login_scheme(login_id))),
-            )
-            for upstream_id, login_id in self._queries.trusted_logins().items()
-        )
-        self.known = {
-            upstream_id: credentials for upstream_id, credentials in candidates if credentials
-        }
+        self.known = {}
+        for upstream_id, login_id in self._queries.trusted_logins().items():
+            key = login_id.space, self._queries.login_scheme(login_id)
+            if known := self._credentials.get(key):
+                self.known[upstream_id] = known
 
 
 class DeskBroker:
@@ -147,15 +137,8 @@ class DeskBroker:
         history: History,
         proof_ttl: float,
     ) -> None:
-        """Create a broker without a request.
-
-        Args:
-            loop: The event loop.
-            machine_loop: Runs the machine.
-            reader: Reads challenges.
-            history: Receives the addresses of upstreams.
-            proof_ttl: The seconds for which an acceptance proves a login.
-        """
+        """Create a broker; the history receives the addresses of upstreams, and an acceptance
+        proves a login for `proof_ttl` seconds."""
         self.addresses_of: Callable[[str], tuple[str, ...]] = lambda upstream: ()
         self.identify_program: IdentifyProgram | None = None
         self._loop = loop
@@ -171,17 +154,11 @@ class DeskBroker:
         self._last_number = 0
 
     def known(self, upstream_id: UpstreamId) -> Credentials | None:
-        """Return the credentials to send before this upstream asks, None if there are none.
-
-        See `CredentialBroker.known`.
-        """
+        """See `CredentialBroker.known`."""
         return self._credentials.known.get(upstream_id)
 
     def may_preconnect(self, credentials: Credentials) -> bool:
-        """Return whether these credentials may be sent without a client's request.
-
-        See `CredentialBroker.may_preconnect`.
-        """
+        """See `CredentialBroker.may_preconnect`."""
         known = self.known(credentials.upstream_id)
         return (
             credentials.is_recently_accepted
@@ -199,7 +176,7 @@ class DeskBroker:
         refused: Credentials | None,
         verdict: Verdict | None = None,
     ) -> Future[Outcome]:
-        """Park a request after a 407. See `CredentialBroker.challenged`."""
+        """See `CredentialBroker.challenged`."""
         number, future = self._new_future()
         profile = self._machine.profile(profile)
         offers = self._reader.read_offers(challenges, upstream_id, profile)
@@ -242,27 +219,21 @@ class DeskBroker:
         return future
 
     def request_permit(self, credentials: Credentials, target: str) -> Future[Outcome]:
-        """Request a send permit for a login that is not proved.
-
-        See `CredentialBroker.request_permit`.
-        """
+        """See `CredentialBroker.request_permit`."""
         number, future = self._new_future()
         self._permit_requests[number] = (future, credentials)
         self._handle(events.PermitRequested(number, credentials.login_id, target))
         return future
 
     def withdraw(self, future: Future[Outcome]) -> None:
-        """Withdraw a waiting request, for example because its client has left.
-
-        See `CredentialBroker.withdraw`.
-        """
+        """See `CredentialBroker.withdraw`."""
         if future.cancel() or future.cancelled():
             return
         if isinstance(credentials := future.result(), Credentials):
             self.report(credentials, NoVerdict("the request was withdrawn", was_sent=False))
 
     def report(self, credentials: Credentials, report: Report) -> None:
-        """Record the result of a request with credentials. See `CredentialBroker.report`."""
+        """See `CredentialBroker.report`."""
         login_id, permit = credentials.login_id, credentials.permit
         match report:
             case Accepted(target):
@@ -408,15 +379,8 @@ def _record_refusal(
 ) -> bool:
     """Record in a request that its credentials were refused.
 
-    Args:
-        pending: The request.
-        refused: The refused credentials.
-        space: The protection space of the refusal.
-        verdict: How the handshake ended, if this is known.
-        challenges: The challenges of the refusal.
-
     Returns:
-        True if the login is moved to the realm of the refusal.
+        True if the login is moved to the protection space of the refusal.
     """
     is_unchecked, is_other_realm = is_password_unchecked(verdict), refused.login_id.space != space
     pending.realm_mismatches += is_other_realm

@@ -53,13 +53,8 @@ class KeyringIo:
     ) -> None:
         """Start to watch the state of the keyring.
 
-        Args:
-            store: The store of logins.
-            loop: The event loop.
-            machine_loop: Runs the machine.
-            reader: Checks logins.
-            write_timeout: The seconds after which a write counts as failed until it ends.
-            on_notices: Called after `notices` was set.
+        A write counts as failed after `write_timeout` seconds, until it ends; `on_notices` is
+        called after `notices` was set.
         """
         self.notices: tuple[Problem, ...] = ()
         self._store = store
@@ -95,8 +90,7 @@ class KeyringIo:
             saved.set_result(kept_in_memory(problem) if problem else None)
 
         self._store.save(profile, login).add_done_callback(report)
-        written = self._when_written(saved)
-        return written
+        return self._when_written(saved)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Remove the logins for all upstreams of a profile.
@@ -110,16 +104,11 @@ class KeyringIo:
     def expect_save(
         self, upstream_id: UpstreamId, problem: Problem | None
     ) -> Future[Problem | None]:
-        """Return a future for the save of the current login of an upstream.
+        """Return a future for the save of the current login of an upstream, which the machine
+        requests once the upstream has accepted the login.
 
-        The machine saves the login once the upstream has accepted it.
-
-        Args:
-            upstream_id: The upstream.
-            problem: Why the login is not even tried; None if it is.
-
-        Returns:
-            Why the login was not saved, None if it was.
+        The result is why the login was not saved, None if it was. It is the problem, if the login
+        is not even tried.
         """
         future: Future[Problem | None] = self._loop.create_future()
         if problem is not None:

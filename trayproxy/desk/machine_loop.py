@@ -33,7 +33,7 @@ class MachineLoop:
 
         Args:
             machine: The state machine.
-            loop: The event loop; its timers wake the machine.
+            loop: The event loop.
             clock: Returns seconds on a monotonic clock.
             carry_out: Carries out an effect of the machine; may call `handle`.
             on_handled: Called after an event, and the events caused by its effects, were handled.

@@ -28,12 +28,7 @@ class OwnRequestTasks:
     """
 
     def __init__(self, loop: AbstractEventLoop, handle: Callable[[Event], None]) -> None:
-        """Create the requests.
-
-        Args:
-            loop: The event loop.
-            handle: Lets the machine handle an event.
-        """
+        """Create the set without a request; `handle` passes events to the machine."""
         self.send: SendOwnRequestFunction | None = None
         self._loop = loop
         self._handle = handle

@@ -144,19 +144,14 @@ UNRECORDED = _REFUSALS[RefusalReason.UNRECORDED]
 
 
 def refusal(reason: RefusalReason, profile: Profile, text: str = "") -> Refusal:
-    """Return the refusal of a parked request.
-
-    Args:
-        reason: Why the request is not sent.
-        profile: The request's profile.
-        text: More information, whole sentences of TrayProxy's own.
-    """
+    """Return the refusal of a parked request; see `problem_of`."""
     retry_after = None if reason is RefusalReason.FORBIDDEN else RETRY_AFTER_S
     return Refusal(problem_of(reason, profile, text), retry_after, reason.value, reason)
 
 
 def problem_of(reason: RefusalReason, profile: Profile, text: str = "") -> Problem:
-    """Return the problem of a refusal, for the front ends."""
+    """Return the problem of a refusal; the text is more information in whole sentences of
+    TrayProxy's own."""
     problem = _REFUSALS[reason]
     title = problem.title.format(profile=profile.name)
     if len(title) > _MAX_TITLE_LENGTH:
@@ -192,11 +187,8 @@ def password_not_used(profile: Profile) -> Problem:
 
 
 def rejected_before(name: str = "") -> Problem:
-    """Return the problem that a login was not sent, because the same proxy rejected it before.
-
-    Args:
-        name: The name of the other profile for which it was rejected; empty for this profile.
-    """
+    """Return the problem that a login was not sent, because the same proxy rejected it before, for
+    the other profile with this name if it is not empty."""
     title = "The proxy did not accept this password before"
     if name:
         title = f"The proxy did not accept this password for “{name}”"
@@ -208,31 +200,21 @@ def rejected_before(name: str = "") -> Problem:
 
 
 def unusable_login(reason: str) -> Problem:
-    """Return the problem of an unusable login.
-
-    Args:
-        reason: A whole sentence for the user who typed the login.
-    """
+    """Return the problem of an unusable login; the reason is a sentence for the user who typed
+    the login."""
     return Problem("TP-302", "This sign-in cannot be used", f"{reason} You can correct it.")
 
 
 def keyring_silent(store: str) -> Problem:
-    """Return the problem that the keyring does not answer.
-
-    Args:
-        store: The name of the keyring (`trayproxy.domain.signin.KeyringStatus`); empty if
-            unknown.
-    """
+    """Return the problem that the keyring of this name, empty if unknown, does not answer."""
     name = store or "The keyring"
     return Problem("TP-403", f"{name} does not answer", "It may be waiting for you in a window.")
 
 
 def not_saved(store: str, reason: str) -> Problem:
-    """Return the problem that the keyring did not save a password.
+    """Return the problem that the keyring of this name, empty if unknown, did not save a password.
 
-    Args:
-        store: The name of the keyring; empty if unknown.
-        reason: The keyring's reason, without a full stop.
+    The reason is the keyring's, without a full stop.
     """
     body = f"{store or 'The keyring'} said: {reason}."
     return Problem("TP-404", "The password could not be saved", body)
@@ -245,12 +227,8 @@ def kept_in_memory(problem: Problem) -> Problem:
 
 
 def not_removed(store: str, reason: str) -> Problem:
-    """Return the problem that the keyring did not remove a password.
-
-    Args:
-        store: The name of the keyring; empty if unknown.
-        reason: The keyring's reason, without a full stop.
-    """
+    """Return the problem that the keyring did not remove a password; arguments as of
+    `not_saved`."""
     body = f"{store or 'The keyring'} said: {reason}. The password is still there."
     return Problem("TP-404", "The password could not be removed", body)
 

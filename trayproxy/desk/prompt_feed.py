@@ -44,14 +44,7 @@ class PromptFeed:
         loop: AbstractEventLoop,
         on_published: Callable[[int], None],
     ) -> None:
-        """Create a feed; the listener has received nothing yet.
-
-        Args:
-            queries: The state of the machine, with the prompts to publish.
-            listener: Receives the changes.
-            loop: The event loop; its timers delay a publication.
-            on_published: Called with the number of each published prompt.
-        """
+        """Create a feed; `on_published` is called with the number of each published prompt."""
         self._queries = queries
         self._listener = listener
         self._loop = loop

@@ -34,9 +34,10 @@ class CredentialLookup:
             return self.set_login(space, None, LoginSource.SSO)
         if other_realm := self._reusable_realm(space):
             self.set_login(space, other_realm.login, other_realm.current.source)
-            space.current = space.current.accepted_elsewhere(other_realm.current.accepted_labels)
+            labels = other_realm.current.accepted_labels
+            space.current = replace(space.current, accepted_labels=labels)
             return None
-        is_unchecked = space.login and space.prompt.reason is PromptReason.UNCHECKED
+        is_unchecked = space.prompt.reason is PromptReason.UNCHECKED
         if is_unchecked and space.current.source is LoginSource.COMMAND_LINE:
             return self._retry_unanswered(space)
         if reason := self._objection(space):
@@ -201,13 +202,8 @@ class CredentialLookup:
     # --- The current login -----------------------------------------------------------------------
 
     def set_login(self, space: SpaceState, login: Login | None, source: LoginSource) -> None:
-        """Make a login the current login of a protection space; the next request is its canary.
-
-        Args:
-            space: The protection space.
-            login: The login, None for the own sign-in.
-            source: The origin of the login.
-        """
+        """Make a login, or the own sign-in if None, the current login of a protection space; the
+        next request is its canary."""
         is_same = login is not None and login == space.login
         unanswered = space.doubt.unanswered if is_same and source is LoginSource.SAVED else 0
         is_rejected = login is not None and self._state.is_rejected(space.key.upstream_id, login)

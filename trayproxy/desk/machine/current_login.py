@@ -80,14 +80,8 @@ class CurrentLogin:
         is_in_flight: bool,
         retry_rejected: bool = False,
     ) -> "CurrentLogin":
-        """Return the next generation.
-
-        Args:
-            login: The new login, if there is one.
-            source: The origin of the new login.
-            is_in_flight: True if the canary of the replaced login is in flight.
-            retry_rejected: As in `CurrentLogin`.
-        """
+        """Return the next generation; `is_in_flight` is True if the canary of the replaced login is
+        in flight."""
         pending = dict(self.pending_verdicts)
         if self.login and not self.was_accepted and is_in_flight:
             pending[self.generation] = self.login
@@ -115,15 +109,7 @@ class CurrentLogin:
     def accepted(
         self, now: float, scheme: str, label: str, target: str, limits: DeskLimits
     ) -> "CurrentLogin":
-        """Return the login after its acceptance.
-
-        Args:
-            now: Time of the acceptance.
-            scheme: The scheme used with the login, as in `OfferedScheme`.
-            label: The strength label of the scheme, as in `OfferedScheme`.
-            target: The target of the request; empty if it is unknown.
-            limits: Timeouts and limits.
-        """
+        """Return the login after its acceptance; scheme, label and target as in `LoginAccepted`."""
         labels = {**self.accepted_labels, label: scheme}
         is_known = self.scheme in labels.values() and label != max(labels, key=strength)
         targets = self.accepted_targets
@@ -136,12 +122,6 @@ class CurrentLogin:
             accepted_labels=labels,
             accepted_targets=targets[-limits.accepted_targets_max :],
         )
-
-    def accepted_elsewhere(self, labels: Mapping[str, str]) -> "CurrentLogin":
-        """Return the login with the labels and schemes of its acceptance in another realm."""
-        return replace(self, accepted_labels={**self.accepted_labels, **labels})
-
-    # --- Queries ---------------------------------------------------------------------------------
 
     @property
     def exists(self) -> bool:
@@ -231,11 +211,8 @@ class Doubt:
         return replace(self, refusals=0, refused_hosts={}, in_flight={})
 
     def scheme_failed(self, *, counts: bool) -> "Doubt":
-        """Return the doubt after a failure of the accepted scheme.
-
-        Args:
-            counts: False if the failure does not affect other requests.
-        """
+        """Return the doubt after a failure of the accepted scheme, which counts if it affects other
+        requests."""
         return replace(self, scheme_failures=self.scheme_failures + counts)
 
     # --- No response -----------------------------------------------------------------------------
@@ -245,11 +222,8 @@ class Doubt:
         return replace(self, unanswered=max(self.unanswered, count))
 
     def lost(self, target: str | None) -> "Doubt":
-        """Return the doubt after a request with the login ended without a response.
-
-        Args:
-            target: The target of the request; None if the request was released before the doubt.
-        """
+        """Return the doubt after a request ended without a response; its target is None if it was
+        released before the doubt."""
         doubt = self if target is None else self.inconclusive(target)
         return replace(doubt, unanswered=self.unanswered + 1, is_overdue=False)
 
@@ -275,8 +249,6 @@ class Doubt:
     def inconclusive(self, target: str) -> "Doubt":
         """Return the doubt after an inconclusive response for a target."""
         return replace(self, inconclusive_hosts=self.inconclusive_hosts | {host_of(target)})
-
-    # --- Queries ---------------------------------------------------------------------------------
 
     @property
     def exists(self) -> bool:
@@ -349,11 +321,7 @@ class Trial:
         return replace(self, record_deadline=inf)
 
     def recorded(self, *, may_send: bool) -> "Trial":
-        """Return the trial after its record was written.
-
-        Args:
-            may_send: True if the login may be sent, False if the history forbids the trial.
-        """
+        """Return the trial after its record was written, or forbidden by the history."""
         # An own request refused because of the overdue record is sent again.
         was_own_sent = self.was_own_sent and not self.is_record_overdue
         return replace(
@@ -391,10 +359,6 @@ class Trial:
         """Return the trial after the canary has returned, or was given up."""
         return replace(self, canary_overdue_at=inf, canary_lost_at=inf)
 
-    def typed_again(self, canary_overdue_at: float) -> "Trial":
-        """Return the trial after the user has typed the same login again."""
-        return replace(self, canary_overdue_at=canary_overdue_at, was_own_sent=False)
-
     def accepted(self) -> "Trial":
         """Return the trial after the acceptance of the login."""
         return replace(self.canary_ended(), is_blocked=False, rejecting_target="")
@@ -427,8 +391,6 @@ class Trial:
     def awaits_own_request(self) -> bool:
         """True if other requests wait for the own request."""
         return self.own_request > 0 and self.own_deadline < inf
-
-    # --- Queries ---------------------------------------------------------------------------------
 
     @property
     def is_pending(self) -> bool:

@@ -177,11 +177,7 @@ class Outcomes:
         login.
 
         A login on trial may have cost a failed log-on all the same, so the user is prompted about
-        it; the request is parked in the other realm.
-
-        Args:
-            tried: The login of the request.
-            challenged: The protection space of the 407.
+        it; the request is parked in the challenged protection space.
         """
         space = self._state.space_of_login(tried.login_id)
         if space is None or space.key.upstream_id != challenged.upstream_id:
@@ -220,13 +216,8 @@ class Outcomes:
     def handle_refusal(
         self, space: SpaceState, event: RequestChallenged, tried: TriedLogin, *, is_trial: bool
     ) -> bool:
-        """Handle a 407 to a request with the current login.
-
-        Args:
-            space: The protection space.
-            event: The challenge.
-            tried: The login of the request.
-            is_trial: True if the request was released after the login came into doubt.
+        """Handle a 407 to a request with the current login; `is_trial` is True if the request was
+        released after the login came into doubt.
 
         Returns:
             True if the request is parked with the others; False if the request is forbidden and no
@@ -307,12 +298,8 @@ class Outcomes:
     ) -> bool:
         """Handle the failure of a scheme without a verdict on the login.
 
-        Args:
-            space: The protection space.
-            tried: The login and its scheme.
-            verdict: Why the scheme failed.
-            is_offered: True if the upstream still offers the scheme, as far as is known.
-            is_trial: As in `handle_refusal`.
+        `is_offered` is True if the upstream still offers the scheme, as far as is known;
+        `is_trial` as in `handle_refusal`.
 
         Returns:
             True if the scheme is backed off now. A scheme may fail a few times first if it works
@@ -384,8 +371,8 @@ class Outcomes:
         Args:
             space: The protection space.
             sent: True if the canary may have cost a failed log-on.
-            limit: The number of these after which the user is prompted; `DeskLimits.unanswered_max`
-                if None.
+            limit: The number of these after which the user is prompted about a new login;
+                `DeskLimits.unanswered_max` if None.
         """
         state = self._state
         space.trial = space.trial.canary_ended()
@@ -406,7 +393,6 @@ class Outcomes:
     def hold_login(self, space: SpaceState, seconds: float) -> None:
         """Prompt the user, and do not send the current login automatically for some time."""
         now = self._state.now
-        space.lookup = space.lookup.held(
-            until=now + seconds, next_at=now + self._state.limits.locked_lookup_ttl
-        )
+        next_at = now + self._state.limits.locked_lookup_ttl
+        space.lookup = replace(space.lookup, hold_until=now + seconds, next_at=next_at)
         self._prompts.ask(space, PromptReason.UNCHECKED)

@@ -101,25 +101,16 @@ class PromptState:
         due_at: float,
         method: SignInMethod | None = None,
     ) -> "PromptState":
-        """Return the state in which the prompt opens for a reason at a time.
-
-        Args:
-            reason: The reason for the prompt.
-            previous_name: As in `PromptState`.
-            due_at: Time when the prompt may open.
-            method: The sign-in method demanded by the upstream; unchanged if None.
-        """
+        """Return the state in which the prompt opens for a reason at a time; the method is kept if
+        None."""
         method = method or self.method
         return replace(
             self, reason=reason, previous_name=previous_name, due_at=due_at, method=method
         )
 
     def requested(self, *, is_waiting: bool) -> "PromptState":
-        """Return the state after the user has asked for the prompt.
-
-        Args:
-            is_waiting: True if requests wait for the prompt anyway.
-        """
+        """Return the state after the user has asked for the prompt, for which requests may be
+        waiting."""
         is_reason_kept = is_waiting or self.reason in REJECTION_REASONS
         reason = self.reason if is_reason_kept else PromptReason.ASKED_FOR
         return replace(self, may_retry_rejected=True, reason=reason)
@@ -177,8 +168,6 @@ class PromptState:
             is_repeated=False,
             may_retry_rejected=False,
         )
-
-    # --- Queries ---------------------------------------------------------------------------------
 
     @property
     def lasting_reason(self) -> PromptReason:

@@ -39,16 +39,10 @@ class Prompts:
     def ask_for_request(
         self, space: SpaceState, request: ParkedRequest, reason: PromptReason, method: SignInMethod
     ) -> None:
-        """Start prompting about a single request; the login of its protection space remains in use
-        for others.
+        """Start prompting about a single parked request, which demands this sign-in method; others
+        still use the login of the protection space.
 
         This is called repeatedly while the request is parked.
-
-        Args:
-            space: The protection space.
-            request: The parked request.
-            reason: Why the login is not sent automatically for the request.
-            method: The sign-in method demanded for the request.
         """
         state = self._state
         is_new = request.objection is None

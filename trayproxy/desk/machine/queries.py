@@ -74,11 +74,8 @@ class ProfileFacts:
 
 
 class Queries:
-    """Read-only queries of the desk's state.
-
-    Attributes:
-        state: The shared state; only for the parts of the machine and their tests.
-    """
+    """Read-only queries of the shared state, which only the parts of the machine and their tests
+    use."""
 
     def __init__(self, state: DeskState) -> None:
         self.state = state
@@ -230,11 +227,8 @@ class Queries:
         )
 
     def no_common_scheme(self, profile_id: str = "") -> tuple[Problem, ...]:
-        """Return the problems of upstreams without a usable scheme.
-
-        Args:
-            profile_id: Restricts the result to a profile; all profiles if empty.
-        """
+        """Return the problems of a profile's upstreams without a usable scheme; of all profiles if
+        empty."""
         found = self.state.no_common_scheme.items()
         return tuple(
             problem for upstream_id, problem in found if profile_id in ("", upstream_id.profile_id)
@@ -243,9 +237,8 @@ class Queries:
     def troubles(self, *, is_unattended: bool = False) -> tuple[SignInTrouble, ...]:
         """Return the reasons why no login can be sent, per upstream concerned.
 
-        Args:
-            is_unattended: True if there is no front end, whose prompt would show that an upstream
-                does not match its fingerprint.
+        Without a front end (`is_unattended`), no prompt shows that an upstream does not match its
+        fingerprint, so this is a reason, too.
         """
         spaces = self.state.spaces.values()
         found = [self._trouble(space) for space in spaces]

@@ -77,13 +77,8 @@ def objection(
 ) -> PromptReason | None:
     """Return why a login must not be sent with this scheme without a prompt, or None if it may be.
 
-    The realm does not matter to the own sign-in: a ticket is for the configured host.
-
-    Args:
-        state: Contains the fingerprints of the upstreams.
-        space: The protection space with the login.
-        offer: The scheme to be used.
-        offers: All offered schemes.
+    The realm does not matter to the own sign-in: a ticket is for the configured host. `offers` are
+    all schemes offered with the scheme to be used.
     """
     fingerprint, consent = state.fingerprints.get(space.key.upstream_id), space.current.consent
     if any(strength(label) <= offer.strength for label in space.current.accepted_labels):
@@ -105,11 +100,8 @@ def _required_strength(space: SpaceState, label: str) -> int:
     """Return the minimum strength of a scheme."""
     if space.profile.method is not Method.AUTOMATIC:
         return 0  # The user has chosen the scheme in the settings of the profile.
-    return (
-        min(strength(label), space.current.consent.strength)
-        if space.current.consent
-        else strength(label)
-    )
+    consent = space.current.consent
+    return min(strength(label), consent.strength) if consent else strength(label)
 
 
 def previous_name(state: DeskState, space: SpaceState, reason: PromptReason) -> str:

@@ -13,8 +13,8 @@ The phases of a protection space and the transitions between them::
 The own sign-in (SSO) needs neither the keyring nor a prompt: it goes from NO_LOGIN directly to
 UNVERIFIED, and returns to UNVERIFIED while it cannot be used.
 
-A `SpaceState` consists of frozen parts, each with the changes of its own data. The modules beside
-`trayproxy.desk.machine.machine` decide about the changes and assign the new parts.
+A `SpaceState` consists of frozen parts. The modules beside `trayproxy.desk.machine.machine` decide
+about the changes and assign the new parts.
 """
 
 from collections.abc import Mapping, Set
@@ -157,10 +157,6 @@ class Lookup:
         """Return the state after a check whether the keyring has been unlocked."""
         return replace(self, next_survey_at=now + limits.survey_interval)
 
-    def held(self, until: float, next_at: float) -> "Lookup":
-        """Return the state in which the current login is not sent automatically until a time."""
-        return replace(self, hold_until=until, next_at=next_at)
-
 
 @dataclass(slots=True, eq=False)
 class SpaceState:
@@ -215,13 +211,7 @@ class SpaceState:
         *,
         retry_rejected: bool = False,
     ) -> None:
-        """Replace the current login; nothing known about the replaced login counts any more.
-
-        Args:
-            login: The new login, None if there is none.
-            source: The origin of the new login.
-            retry_rejected: As in `CurrentLogin`.
-        """
+        """Replace the current login; nothing known about the replaced login counts any more."""
         is_checking = self.phase is SpacePhase.CHECKING
         self.current = self.current.replaced(
             login, source, is_in_flight=is_checking, retry_rejected=retry_rejected
@@ -256,11 +246,6 @@ class SpaceState:
     def has_clients(self) -> bool:
         """True if a request of a program is parked, not only an own request."""
         return any(not request.is_own for request in self.parked.values())
-
-    @property
-    def is_idle(self) -> bool:
-        """True if there is neither a parked request nor an open prompt."""
-        return not self.parked and self.prompt.open is None
 
     @property
     def clients(self) -> list[ParkedRequest]:

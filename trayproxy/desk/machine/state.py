@@ -128,12 +128,7 @@ class DeskState:
 
         A profile has a single user name. If another upstream or realm of the profile has accepted
         another user, the profile is not changed: otherwise the other login would have to be typed
-        again.
-
-        Args:
-            space: The protection space with the accepted login.
-            replaces: True if the user has chosen the user name and it therefore replaces the user
-                name of the profile.
+        again. A user name chosen by the user replaces the user name of the profile.
         """
         if space.login is None:
             return
@@ -169,9 +164,8 @@ class DeskState:
         idle = [
             s
             for s in self.spaces.values()
-            if s.is_idle
+            if not (s.parked or s.prompt.open or s.trial.own_request or s.permit_queue)
             and s.phase is not SpacePhase.CHECKING
-            and not (s.trial.own_request or s.permit_queue)
         ]
         if not idle:
             return False
@@ -180,12 +174,8 @@ class DeskState:
         return True
 
     def is_configured(self, upstream_id: UpstreamId, profile: Profile) -> bool:
-        """Return whether a profile, as currently configured, signs in to an upstream.
-
-        Args:
-            upstream_id: The upstream.
-            profile: The profile, with the configuration to be used if the profile is unknown.
-        """
+        """Return whether a profile signs in to an upstream, as currently configured, or as given if
+        the profile is unknown."""
         now = self.profiles.get(profile.id, profile)
         if now is None or now.sign_in is SignIn.NONE:
             return False

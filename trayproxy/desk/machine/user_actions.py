@@ -44,7 +44,7 @@ class UserActions:
     def handle_answer(self, event: PromptAnswered) -> None:
         """Use the login with which the user has answered a prompt."""
         space = self._state.space_of_prompt(event.number)
-        if space is None or space.prompt.open is None or space.is_user_waiting:
+        if space is None or space.is_user_waiting:
             return
         self._prompts.touch(space)
         if self._is_rejected(space, event.login):
@@ -74,8 +74,8 @@ class UserActions:
         """Continue the trial of a login after the user has typed the same login again."""
         space.prompt = replace(space.prompt, reason=PromptReason.NEEDED)
         is_checking = space.phase is SpacePhase.CHECKING
-        overdue_at = self._state.now + self._state.limits.canary_overdue
-        space.trial = space.trial.typed_again(overdue_at if is_checking else inf)
+        overdue_at = self._state.now + self._state.limits.canary_overdue if is_checking else inf
+        space.trial = replace(space.trial, canary_overdue_at=overdue_at, was_own_sent=False)
         self._state.prompt_changed(space)
 
     def _is_rejected(self, space: SpaceState, login: Login) -> bool:

@@ -53,12 +53,8 @@ class OwnRequests:
         self._count = 0
 
     def send(self, space: SpaceState, target: str | None = None) -> None:
-        """Send an own request, if own requests can be sent and none is outstanding.
-
-        Args:
-            space: The protection space with the login.
-            target: The target; the best suited target if None.
-        """
+        """Send an own request, to the best suited target if None, if own requests can be sent and
+        none is outstanding."""
         state = self._state
         if space.trial.own_request or not state.can_send_own:
             return
