@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from tests.support import values
 from tests.support.session_handler import SessionHandler
 from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.control.messages import (
@@ -37,23 +38,16 @@ from trayproxy.domain.signin import (
     Program,
     Prompt,
     PromptReason,
-    Transport,
 )
 from trayproxy.paths import locate
 
-PROMPT = Prompt(
-    number=1,
-    profile_id="office",
-    profile="Office",
-    upstream="http://proxy.example:8080",
+PROMPT = replace(
+    values.PROMPT,
     realm="Corp\x1b[2J \u202eInternet\nForged: line",
-    method="Basic",
-    transport=Transport.READABLE,
     user="CORP\\jdoe",
-    reason=PromptReason.NEEDED,
     programs=(Program("git", 4312, "github.example:443"), Program("", 0, "b.example:80")),
     waiting=4,
-    keyring=KeyringStatus(KeyringState.OK, "GNOME Keyring"),
+    keyring=values.GNOME,
 )
 
 

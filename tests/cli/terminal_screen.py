@@ -61,6 +61,12 @@ class TerminalScreen:
         local: int = termios.tcgetattr(self._master)[3]
         return bool(local & termios.ECHO)
 
+    def wait_for_echo(self) -> None:
+        """Wait until the program has restored the mode of the terminal, which causes no output."""
+        deadline = time.monotonic() + self._limit_s
+        while not self.has_echo():
+            assert time.monotonic() < deadline, "the terminal has no echo"
+
     def end(self) -> int:
         """Wait for the end of the program; return its exit code."""
         code = self.process.wait(self._limit_s)

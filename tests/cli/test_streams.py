@@ -99,9 +99,10 @@ def test_a_failed_message_does_not_change_the_exit_code(paths: Paths, command: s
     assert result.returncode == REFUSED[command]
 
 
-def test_a_reader_that_closes_the_pipe_is_not_a_failure(paths: Paths) -> None:
+@pytest.mark.parametrize("command", ["--help", "env --shell bash"])
+def test_a_pipe_closed_by_its_reader_is_not_a_failure(paths: Paths, command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    result = run(paths, "--help", out=writing)
+    result = run(paths, command, out=writing)
     os.close(writing)
     assert (result.returncode, result.stderr) == (0, b"")

@@ -185,7 +185,7 @@ def test_an_answer_from_another_front_end_closes_the_prompt(
         tray.request(AnswerPrompt(1, Login("jdoe", "right"), remember=True))
     terminal.wait_for("Signing in…\n")
     terminal.wait_for("Signed in.\n")
-    assert terminal.has_echo()
+    terminal.wait_for_echo()
     assert [line for line in received_requests(terminal, paths) if "half" in line] == []
 
 

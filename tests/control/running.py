@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.support.closeable import Closeable
 from tests.support.session_handler import SessionHandler
+from tests.support.values import PROMPT
 from trayproxy.control.client import Client
 from trayproxy.control.messages import (
     CheckProfile,
@@ -22,20 +23,8 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Handler, Server, Session
 from trayproxy.control.transport import ControlAddress
-from trayproxy.domain.signin import Prompt, PromptReason, Transport
 from trayproxy.paths import Paths
 
-PROMPT = Prompt(
-    number=1,
-    profile_id="office",
-    profile="Office",
-    upstream="http://proxy.example:8080",
-    realm="Corp",
-    method="Basic",
-    transport=Transport.READABLE,
-    user="jdoe",
-    reason=PromptReason.NEEDED,
-)
 STATUS = Status("0.1.0", 4711, ListenerState.UP, "127.0.0.1:3128")
 
 

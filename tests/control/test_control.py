@@ -5,8 +5,8 @@ import select
 
 import pytest
 
-from tests.control.running import PROMPT, STATUS, RunningServer
-from tests.support.values import OFFICE
+from tests.control.running import STATUS, RunningServer
+from tests.support.values import OFFICE, PROMPT
 from trayproxy.control.client import DisconnectedError, NoReplyError
 from trayproxy.control.messages import (
     CheckProfile,

@@ -14,6 +14,9 @@ import psutil
 import pytest
 
 from tests.cli.terminal_screen import TerminalScreen
+from tests.support.display import Desktop, x_server
+from tests.support.processes import Home
+from tests.support.window_manager import fluxbox
 from trayproxy.demo.origin import PAGE
 from trayproxy.demo.program import FetchedPage, fetch
 
@@ -144,55 +147,26 @@ def test_without_a_display_the_terminal_shows_the_prompt(
 
 
 @pytest.fixture
-def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the display of an X server with a window manager that hosts tray icons."""
-    reading, writing = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1024x768x24", "-nolisten", "tcp"],
-        pass_fds=(writing,),
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writing)
-    with open(reading, encoding="ascii") as numbers:
-        name = f":{numbers.readline().strip()}"
-    home = tmp_path_factory.mktemp("fluxbox")
-    manager = subprocess.Popen(
-        ["fluxbox"],
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "DISPLAY": name},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    yield name
-    for process in (manager, server):
-        process.kill()
-        process.wait()
-
-
-def xdotool(display: str, *command: str) -> str:
-    """Run an xdotool command on the display."""
-    return subprocess.run(
-        ["xdotool", *command],
-        env={"PATH": os.environ["PATH"], "DISPLAY": display},
-        timeout=TIMEOUT_S,
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    ).stdout
+def desktop(place: Home) -> Iterator[Desktop]:
+    """Run an X server with a window manager that hosts tray icons."""
+    with x_server(place) as display:
+        # An unused address: without an address, libdbus would start a bus that outlives the test.
+        desktop = Desktop(place, display, "unix:path=/nowhere")
+        with fluxbox(desktop):
+            yield desktop
 
 
 def test_with_a_display_the_tray_shows_the_dialog(
-    open_terminal: Callable[..., TerminalScreen], display: str
+    open_terminal: Callable[..., TerminalScreen], desktop: Desktop
 ) -> None:
-    # An unused address: without an address, libdbus would start a bus that outlives the test.
-    terminal = open_terminal(DISPLAY=display, DBUS_SESSION_BUS_ADDRESS="unix:path=/nowhere")
+    terminal = open_terminal(DISPLAY=desktop.display, DBUS_SESSION_BUS_ADDRESS=desktop.bus)
     password, port = password_and_port(terminal, "its icon is")
     with ThreadPoolExecutor() as programs:
         page = programs.submit(fetch, port)
-        found = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^Sign in to")
-        dialog = found.split()[0]
-        xdotool(display, "windowactivate", "--sync", dialog)
-        xdotool(display, "type", password)
-        xdotool(display, "key", "Return")
+        dialog = desktop.wait_for_window("^Sign in to", TIMEOUT_S)
+        desktop.run("xdotool", "windowactivate", "--sync", dialog)
+        desktop.type(password)
+        desktop.press("Return")
         assert page.result(TIMEOUT_S) == FetchedPage(200, PAGE)
     terminal.answer("TrayProxy: signed in", "\x03")
     assert terminal.end() == 0

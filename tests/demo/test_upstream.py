@@ -1,8 +1,8 @@
-import contextlib
-import http.client
 import socket
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 import pytest
@@ -28,24 +28,12 @@ def network(log: list[ProxyLogEntry]) -> Iterator[CompanyNetwork]:
 
 
 @pytest.fixture
-def connect(network: CompanyNetwork) -> Iterator[Callable[[], http.client.HTTPConnection]]:
-    opened = []
-
-    def connect() -> http.client.HTTPConnection:
-        opened.append(http.client.HTTPConnection(LOOPBACK, network.ports.office, TIMEOUT_S))
-        return opened[-1]
-
-    yield connect
-    for connection in opened:
-        connection.close()
+def connection(network: CompanyNetwork) -> Iterator[HTTPConnection]:
+    with closing(HTTPConnection(LOOPBACK, network.ports.office, TIMEOUT_S)) as connection:
+        yield connection
 
 
-Connect = Callable[[], http.client.HTTPConnection]
-
-
-def send(
-    connection: http.client.HTTPConnection, method: str, target: str = URL, **more: Any
-) -> http.client.HTTPResponse:
+def send(connection: HTTPConnection, method: str, target: str = URL, **more: Any) -> HTTPResponse:
     connection.request(method, target, **more)
     return connection.getresponse()
 
@@ -56,52 +44,53 @@ def signed(login: Login) -> dict[str, str]:
 
 
 def test_a_request_without_a_login_is_challenged_with_the_realm(
-    connect: Connect, log: list[ProxyLogEntry]
+    connection: HTTPConnection, log: list[ProxyLogEntry]
 ) -> None:
-    response = send(connect(), "GET")
+    response = send(connection, "GET")
     assert response.status == 407
     assert response.getheader("Proxy-Authenticate") == 'Basic realm="Office", charset="UTF-8"'
     assert log == [ProxyLogEntry(OFFICE, ProxyDecision.CHALLENGED, f"GET {URL}")]
 
 
 def test_the_connection_of_a_challenge_serves_the_next_request(
-    connect: Connect, network: CompanyNetwork
+    connection: HTTPConnection, network: CompanyNetwork
 ) -> None:
-    connection = connect()
     send(connection, "GET").read()
     response = send(connection, "GET", headers=signed(network.login))
     assert (response.status, response.read().decode()) == (200, PAGE)
 
 
-def test_a_challenge_to_a_request_with_a_body_closes_the_connection(connect: Connect) -> None:
-    response = send(connect(), "POST", body=b"GET http://x/ HTTP/1.1\r\n\r\n")
+def test_a_challenge_to_a_request_with_a_body_closes_the_connection(
+    connection: HTTPConnection,
+) -> None:
+    response = send(connection, "POST", body=b"GET http://x/ HTTP/1.1\r\n\r\n")
     assert (response.status, response.getheader("Connection")) == (407, "close")
 
 
 def test_a_wrong_password_is_logged_as_rejected(
-    connect: Connect, network: CompanyNetwork, log: list[ProxyLogEntry]
+    connection: HTTPConnection, network: CompanyNetwork, log: list[ProxyLogEntry]
 ) -> None:
     headers = signed(Login(network.login.user, "wrong"))
-    assert send(connect(), "GET", headers=headers).status == 407
+    assert send(connection, "GET", headers=headers).status == 407
     assert [entry.decision for entry in log] == [ProxyDecision.REJECTED]
 
 
-def test_the_scheme_is_recognised_in_any_case(connect: Connect, network: CompanyNetwork) -> None:
+def test_the_scheme_is_recognised_in_any_case(
+    connection: HTTPConnection, network: CompanyNetwork
+) -> None:
     value = signed(network.login)["Proxy-Authorization"].replace("Basic", "bASIC")
-    assert send(connect(), "GET", headers={"Proxy-Authorization": value}).status == 200
+    assert send(connection, "GET", headers={"Proxy-Authorization": value}).status == 200
 
 
-def test_a_tunnel_needs_the_login_too(connect: Connect) -> None:
-    connection = connect()
+def test_a_tunnel_needs_the_login_too(connection: HTTPConnection) -> None:
     connection.set_tunnel(*SITE)
     with pytest.raises(OSError, match="407 Proxy Authentication Required"):
         connection.request("GET", "/")
 
 
 def test_a_tunnel_reaches_the_site_again_and_again(
-    connect: Connect, network: CompanyNetwork
+    connection: HTTPConnection, network: CompanyNetwork
 ) -> None:
-    connection = connect()
     connection.set_tunnel(*SITE, headers=signed(network.login))
     for _ in range(2):
         assert send(connection, "GET", "/").read().decode() == PAGE
@@ -118,19 +107,20 @@ def test_a_half_closed_tunnel_still_delivers_the_response(network: CompanyNetwor
 
 
 def test_the_lab_proxy_requires_no_login(network: CompanyNetwork, log: list[ProxyLogEntry]) -> None:
-    connection = http.client.HTTPConnection(LOOPBACK, network.ports.lab, TIMEOUT_S)
-    assert send(connection, "HEAD").status == 200
-    connection.close()
+    with closing(HTTPConnection(LOOPBACK, network.ports.lab, TIMEOUT_S)) as connection:
+        assert send(connection, "HEAD").status == 200
     assert log == [ProxyLogEntry(LAB, ProxyDecision.PASSED, f"HEAD {URL}")]
 
 
 @pytest.mark.parametrize("target", ["http://example.com/", "/", "http://x:99999/"])
-def test_other_hosts_are_refused(connect: Connect, network: CompanyNetwork, target: str) -> None:
-    assert send(connect(), "GET", target, headers=signed(network.login)).status == 403
+def test_other_hosts_are_refused(
+    connection: HTTPConnection, network: CompanyNetwork, target: str
+) -> None:
+    assert send(connection, "GET", target, headers=signed(network.login)).status == 403
 
 
-def test_the_site_accepts_no_uploads(connect: Connect, network: CompanyNetwork) -> None:
-    assert send(connect(), "POST", body=b"x", headers=signed(network.login)).status == 405
+def test_the_site_accepts_no_uploads(connection: HTTPConnection, network: CompanyNetwork) -> None:
+    assert send(connection, "POST", body=b"x", headers=signed(network.login)).status == 405
 
 
 @pytest.mark.parametrize(
@@ -140,7 +130,7 @@ def test_a_malformed_request_closes_the_connection(network: CompanyNetwork, octe
     with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as connection:
         connection.sendall(octets)
         # Unread octets make the system reset the connection, which also ends it.
-        with contextlib.suppress(ConnectionError):
+        with suppress(ConnectionError):
             assert connection.recv(1) == b""
 
 

@@ -2,7 +2,11 @@
 
 import itertools
 import tomllib
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from operator import methodcaller
 
 import pytest
 from hypothesis import given
@@ -270,19 +274,20 @@ PROFILES = st.builds(
     method=st.sampled_from(Method),
     encoding=st.sampled_from(Encoding),
 )
-EDITS = st.one_of(
-    st.tuples(st.just("put"), PROFILES),
-    st.tuples(st.just("use"), st.sampled_from(IDS)),
-    st.tuples(
-        st.just("listen"),
-        st.builds(
-            ListenAddress,
-            st.just("::1"),
-            st.integers(0, 65535),
-            st.lists(st.sampled_from(["_apt", "105", "*"]), max_size=2).map(tuple),
-        ),
-    ),
+LISTEN_ADDRESSES = st.builds(
+    ListenAddress,
+    st.just("::1"),
+    st.integers(0, 65535),
+    st.lists(st.sampled_from(["_apt", "105", "*"]), max_size=2).map(tuple),
 )
+Edit = Callable[[Config], Config]
+EDITS: st.SearchStrategy[Edit] = st.one_of(
+    st.builds(methodcaller, st.just("with_profile"), PROFILES),
+    st.builds(methodcaller, st.just("with_active"), st.sampled_from(IDS)),
+    st.builds(partial, st.just(replace), listen=LISTEN_ADDRESSES),
+)
+COMMENTS = st.lists(COMMENT, min_size=1, max_size=20)
+KEYS = st.lists(st.booleans(), min_size=1, max_size=9)
 
 
 def lay_out(config: Config, comments: list[str], keys: list[bool]) -> str:
@@ -333,44 +338,22 @@ def quoted(text: str) -> str:
 
 
 def comments_of(text: str) -> list[str]:
-    return sorted(
-        line.strip() for line in text.splitlines() if line.strip().startswith("# comment")
-    )
+    lines = map(str.strip, text.splitlines())
+    return sorted(line for line in lines if line.startswith("# comment"))
 
 
 def config_with(profiles: list[Profile]) -> Config:
     """Return settings with the profiles, without profiles of a taken name."""
     config = Config()
     for profile in profiles:
-        try:
+        with suppress(ProfileError):
             config = config.with_profile(profile)
-        except ProfileError:
-            continue
     return config
 
 
-def apply(config: Config, edit: tuple[str, object]) -> Config:
-    match edit:
-        case ("put", Profile() as profile):
-            return config.with_profile(profile)
-        case ("use", str(profile_id)):
-            return config.with_active(profile_id)
-        case ("listen", ListenAddress() as listen):
-            return replace(config, listen=listen)
-    raise AssertionError(edit)
-
-
-@given(
-    st.lists(PROFILES, max_size=3),
-    st.lists(COMMENT, min_size=1, max_size=20),
-    st.lists(st.booleans(), min_size=1, max_size=9),
-    st.lists(EDITS, max_size=6),
-)
+@given(st.lists(PROFILES, max_size=3), COMMENTS, KEYS, st.lists(EDITS, max_size=6))
 def test_edits_keep_every_comment_and_round_trip(
-    profiles: list[Profile],
-    comments: list[str],
-    keys: list[bool],
-    edits: list[tuple[str, object]],
+    profiles: list[Profile], comments: list[str], keys: list[bool], edits: list[Edit]
 ) -> None:
     config = config_with(profiles)
     text = lay_out(config, comments, keys)
@@ -378,7 +361,7 @@ def test_edits_keep_every_comment_and_round_trip(
     before = comments_of(text)
     for edit in edits:
         try:
-            config = apply(config, edit)
+            config = edit(config)
         except ProfileError:
             continue
         text = rewrite_settings(text, config)
@@ -387,12 +370,7 @@ def test_edits_keep_every_comment_and_round_trip(
     assert tomllib.loads(text)["last"] == {"x": 1}
 
 
-@given(
-    st.lists(PROFILES, min_size=1, max_size=3),
-    st.lists(COMMENT, min_size=1, max_size=20),
-    st.lists(st.booleans(), min_size=1, max_size=9),
-    st.permutations(IDS),
-)
+@given(st.lists(PROFILES, min_size=1, max_size=3), COMMENTS, KEYS, st.permutations(IDS))
 def test_removing_profiles_keeps_the_rest(
     profiles: list[Profile], comments: list[str], keys: list[bool], gone: list[str]
 ) -> None:

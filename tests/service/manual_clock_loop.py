@@ -10,3 +10,8 @@ class ManualClockLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+    def run_ready(self) -> None:
+        """Run the tasks that wait for nothing: they need a few iterations of the loop."""
+        for _ in range(4):
+            self.run_until_complete(asyncio.sleep(0))

@@ -14,26 +14,28 @@ SOURCES = Path(__file__).parents[2]
 PACKAGES = list(SOURCES.glob("trayproxy/*/*/**/__init__.py"))
 
 NOT_NEEDED = (
-    "PySide6",
-    "_hashlib",
-    "_ssl",
-    "email",
-    "hashlib",
-    "html",
-    "jeepney",
-    "keyring",
-    "multiprocessing",
-    "proxy.http",
-    "proxy.plugin",
-    "proxy.proxy",
-    "psutil",
-    "secrets",
-    "secretstorage",
-    "spnego",
-    "ssl",
-    "tomlkit",
-    "truststore",
-    "unittest",
+    *(
+        "_hashlib",
+        "_ssl",
+        "email",
+        "hashlib",
+        "html",
+        "multiprocessing",
+        "secrets",
+        "ssl",
+        "unittest",
+    ),
+    *(
+        "PySide6",
+        "jeepney",
+        "keyring",
+        "psutil",
+        "secretstorage",
+        "spnego",
+        "tomlkit",
+        "truststore",
+    ),
+    *("proxy.http", "proxy.plugin", "proxy.proxy"),
 )
 
 

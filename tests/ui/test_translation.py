@@ -6,12 +6,14 @@ from pathlib import Path
 
 import PySide6
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QTranslator
 from PySide6.QtWidgets import QApplication
 
 import trayproxy.ui
+from tests.support.values import PROMPT
 from trayproxy.control import texts as shared
-from trayproxy.domain.signin import Prompt, PromptReason, Transport
+from trayproxy.domain.signin import PromptReason
 from trayproxy.ui.texts import rejection_line
 
 SOURCES = [*sorted(Path(trayproxy.ui.__file__).parent.glob("*.py")), Path(shared.__file__)]
@@ -59,17 +61,7 @@ def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> Non
         ) -> str:
             return text[::-1] if context == "SignIn" else ""
 
-    prompt = Prompt(
-        number=1,
-        profile_id="1",
-        profile="Office",
-        upstream="http://proxy.example:8080",
-        realm="",
-        method="Basic",
-        transport=Transport.READABLE,
-        user="",
-        reason=PromptReason.TYPED_REJECTED,
-    )
+    prompt = replace(PROMPT, reason=PromptReason.TYPED_REJECTED)
     translator = Reversed()
     qapp.installTranslator(translator)
     try:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.control.running import PROMPT, STATUS
+from tests.control.running import STATUS
 from tests.support.examples import examples
+from tests.support.values import PROMPT
 from trayproxy.auth.login import Login
 from trayproxy.control.codec import (
     MAX_LINE,

@@ -1,5 +1,7 @@
 import pytest
+from msgspec.structs import replace
 
+from tests.support.values import PROMPT
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import PromptChanged, PromptClosed, Quitting
 from trayproxy.demo.company_network import CompanyNetwork, Ports
@@ -11,16 +13,10 @@ from trayproxy.demo.guide import (
     introduction,
 )
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
-from trayproxy.domain.signin import Ending, Prompt, PromptReason, Transport
+from trayproxy.domain.signin import Ending, PromptReason
 
 PROXY = "http://127.0.0.1:3128"
 NETWORK = CompanyNetwork(Login("demo", "qwertyui"), Ports(office=8080, lab=8081))
-
-
-def question(why: PromptReason) -> Prompt:
-    return Prompt(
-        1, "office", "Office", NETWORK.url, "Office", "Basic", Transport.READABLE, "demo", why
-    )
 
 
 def test_the_introduction_contains_the_login_and_the_addresses() -> None:
@@ -51,22 +47,19 @@ def test_the_command_is_python_without_curl() -> None:
 
 
 @pytest.mark.parametrize(
-    ("happening", "words"),
+    ("event", "words"),
     [
-        (
-            ProxyLogEntry("Office", ProxyDecision.CHALLENGED, "GET http://x/"),
-            "407, wants a sign-in",
-        ),
-        (ProxyLogEntry("Office", ProxyDecision.REJECTED, "GET http://x/"), "407, wrong password"),
-        (ProxyLogEntry("Lab", ProxyDecision.PASSED, "GET http://x/"), "Lab: passed"),
-        (PromptChanged(question(PromptReason.NEEDED)), "asks you to sign in to “Office”"),
-        (PromptChanged(question(PromptReason.TYPED_REJECTED)), "did not accept"),
+        (ProxyLogEntry("Office", ProxyDecision.CHALLENGED, "GET /"), "407, wants a sign-in"),
+        (ProxyLogEntry("Office", ProxyDecision.REJECTED, "GET /"), "407, wrong password"),
+        (ProxyLogEntry("Lab", ProxyDecision.PASSED, "GET /"), "Lab: passed"),
+        (PromptChanged(PROMPT), "asks you to sign in to “Office”"),
+        (PromptChanged(replace(PROMPT, reason=PromptReason.TYPED_REJECTED)), "did not accept"),
         (PromptClosed(1, Ending.ACCEPTED), "signed in"),
         (PromptClosed(1, Ending.DECLINED), "closed"),
     ],
 )
-def test_an_event_is_described_in_one_line(happening: DemoEvent, words: str) -> None:
-    assert words in describe_event(happening)
+def test_an_event_is_described_in_one_line(event: DemoEvent, words: str) -> None:
+    assert words in describe_event(event)
 
 
 def test_an_unreported_event_has_an_empty_description() -> None:
@@ -74,12 +67,11 @@ def test_an_unreported_event_has_an_empty_description() -> None:
 
 
 def test_a_request_cannot_inject_control_characters() -> None:
-    told = describe_event(
-        ProxyLogEntry("Office", ProxyDecision.CHALLENGED, "GET \x1b]0;evil\x07" + "x" * 1000)
-    )
-    assert told.isprintable()
-    assert len(told) < 200
+    request = "GET \x1b]0;evil\x07" + "x" * 1000
+    line = describe_event(ProxyLogEntry("Office", ProxyDecision.CHALLENGED, request))
+    assert line.isprintable()
+    assert len(line) < 200
 
 
 def test_a_terminal_with_prompts_gets_no_lines_about_prompts() -> None:
-    assert describe_proxy_entry(PromptChanged(question(PromptReason.NEEDED))) == ""
+    assert describe_proxy_entry(PromptChanged(PROMPT)) == ""

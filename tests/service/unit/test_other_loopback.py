@@ -1,6 +1,5 @@
 """Tests for trayproxy.service.other_loopback: the program at the other address of ``localhost``."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -47,13 +46,9 @@ class LoopbackHarness:
             self.loop, self.listener, self.names, self.problems.append
         )
 
-    def run_loop(self) -> None:
-        for _ in range(4):
-            self.loop.run_until_complete(asyncio.sleep(0))
-
     def wait(self, seconds: float) -> None:
         self.loop.now += seconds
-        self.run_loop()
+        self.loop.run_ready()
 
 
 @pytest.fixture
@@ -61,13 +56,13 @@ def harness() -> Iterator[LoopbackHarness]:
     harness = LoopbackHarness()
     yield harness
     harness.other_loopback.close()
-    harness.run_loop()
+    harness.loop.run_ready()
     harness.loop.close()
 
 
 def test_the_holder_is_reported_until_trayproxy_listens(harness: LoopbackHarness) -> None:
     harness.other_loopback.try_now()
-    harness.run_loop()
+    harness.loop.run_ready()
     [problem] = harness.problems
     assert problem is not None
     assert (problem.id, problem.title) == ("TP-110", "nc of user nobody listens on [::1]:3128")
@@ -91,7 +86,7 @@ def test_a_free_address_causes_no_report_and_no_retry(harness: LoopbackHarness) 
 
 def test_the_holder_is_looked_up_again_after_a_minute(harness: LoopbackHarness) -> None:
     harness.other_loopback.try_now()
-    harness.run_loop()
+    harness.loop.run_ready()
     harness.names.listener = ListeningProgram("jdoe", "ssh", 12)
     for _ in range(int(LOOKUP_INTERVAL_S / RETRY_INTERVAL_S) - 1):
         harness.wait(RETRY_INTERVAL_S)
@@ -106,13 +101,13 @@ def test_a_holder_found_too_late_is_not_reported(harness: LoopbackHarness) -> No
     harness.other_loopback.try_now()
     harness.listener.taken = ""
     harness.other_loopback.try_now()
-    harness.run_loop()
+    harness.loop.run_ready()
     assert harness.problems == []
 
 
 def test_closing_ends_the_retries(harness: LoopbackHarness) -> None:
     harness.other_loopback.try_now()
-    harness.run_loop()
+    harness.loop.run_ready()
     harness.other_loopback.close()
     harness.wait(RETRY_INTERVAL_S)
     assert harness.listener.tries == 1

@@ -1,6 +1,5 @@
 """Tests for trayproxy.service.refused_clients."""
 
-import asyncio
 import logging
 import socket
 from collections.abc import Iterator
@@ -28,14 +27,12 @@ class ReporterHarness:
     def refuse(self, user: User | None, times: int = 1) -> RefusedClients:
         for _ in range(times):
             self.reporter.record(self.connection, user)
-        # Let the tasks finish: they need a few iterations of the loop.
-        for _ in range(3):
-            self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_ready()
         return self.totals[-1]
 
     def close(self) -> None:
         self.reporter.close()
-        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_ready()
         self.loop.close()
         self.connection.close()
 
