@@ -131,7 +131,7 @@ def test_basic_needs_a_login() -> None:
 
 
 @given(st.text(), st.text())
-def test_credentials_are_one_line_of_ascii_or_refused(user: str, password: str) -> None:
+def test_credentials_are_a_single_line_of_ascii_or_refused(user: str, password: str) -> None:
     try:
         credentials = basic_credentials(Login(user, password))
     except LoginError:

@@ -1,6 +1,7 @@
-"""Fixtures for tests of screen lock watches and of network watches."""
+"""Fixtures for tests of connections, network watches and screen lock watches."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -8,6 +9,12 @@ import pytest
 
 from tests.desktop.lock_reports import LockReports, Start
 from trayproxy.desktop.screen_lock.base import ScreenLockWatch
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCES = Path(__file__).parents[2]
+HARDEN = "from trayproxy.desktop.hardening import harden\nharden()\n"
 
 
 def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -92,10 +93,8 @@ def test_the_tray_is_hardened_before_its_other_start_up_steps(tmp_path: Path) ->
 
 
 def test_a_hardened_process_can_inspect_itself() -> None:
-    code = (
+    code = HARDEN + (
         "import os, psutil\n"
-        "from trayproxy.desktop.hardening import harden\n"
-        "harden()\n"
         "process = psutil.Process()\n"
         "assert process.name() and process.cmdline()\n"
         "assert process.memory_info().rss\n"
@@ -107,12 +106,10 @@ def test_a_hardened_process_can_inspect_itself() -> None:
 
 
 def test_a_crash_prints_function_names_without_values() -> None:
-    code = (
+    code = HARDEN + (
         "import faulthandler\n"
-        "from trayproxy.desktop.hardening import harden\n"
         "def crash(password):\n"
         "    faulthandler._sigsegv()\n"
-        "harden()\n"
         "crash('canary-' + '7f3a')\n"
     )
     result = run(code)
@@ -122,13 +119,7 @@ def test_a_crash_prints_function_names_without_values() -> None:
 
 
 def test_hardening_works_without_standard_error() -> None:
-    code = (
-        "import sys\n"
-        "from trayproxy.desktop.hardening import harden\n"
-        "sys.stderr = None\n"
-        "harden()\n"
-        "print('done')\n"
-    )
+    code = f"import sys\nsys.stderr = None\n{HARDEN}print('done')\n"
     assert run(code).stdout == "done\n"
 
 

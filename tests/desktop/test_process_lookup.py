@@ -28,12 +28,6 @@ def program_of(local: Endpoint, peer: Endpoint) -> RunningProgram | None:
 
 
 @pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener
-
-
-@pytest.fixture
 def accepted(listener: socket.socket) -> Iterator[socket.socket]:
     """The accepted end of a connection within this process."""
     with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:

@@ -2,11 +2,10 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from struct import pack
-from typing import Any
 
 import pytest
 
@@ -44,54 +43,44 @@ def lookup(request: pytest.FixtureRequest) -> Iterator[OwnerLookup]:
     made.close()
 
 
-@pytest.fixture
-def accept() -> Iterator[Callable[[], tuple[socket.socket, Endpoint]]]:
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-
-        def accept() -> tuple[socket.socket, Endpoint]:
-            connection, peer = listener.accept()
-            return stack.enter_context(connection), peer
-
-        accept.address = listener.getsockname()  # type: ignore[attr-defined]  # a test's own name
-        yield accept
+def owner_of_next(lookup: OwnerLookup, listener: socket.socket) -> SocketOwner | None:
+    """Accept a connection, and return the owner of its other end."""
+    connection, peer = listener.accept()
+    with connection:
+        return lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
 
 
-Accept = Any
-"""A function that accepts a connection; its attribute `address` is the address of the listener."""
-
-
-def test_a_program_of_this_user_has_this_user(lookup: OwnerLookup, accept: Accept) -> None:
-    with client_program(accept.address):
-        connection, peer = accept()
-        assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) == OWN_SOCKET
+def test_a_program_of_this_user_has_this_user(lookup: OwnerLookup, listener: socket.socket) -> None:
+    with client_program(listener.getsockname()):
+        assert owner_of_next(lookup, listener) == OWN_SOCKET
 
 
 @needs_root
 @pytest.mark.parametrize("after", [AfterSending.STAYS, AfterSending.HALF_CLOSES])
 def test_an_open_or_half_closed_program_of_another_user_has_the_other_user(
-    lookup: OwnerLookup, accept: Accept, after: AfterSending
+    lookup: OwnerLookup, listener: socket.socket, after: AfterSending
 ) -> None:
-    with client_program(accept.address, after, user=NOBODY):
-        connection, peer = accept()
-        found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
-    assert found == SocketOwner(NOBODY, is_open=True)
+    with client_program(listener.getsockname(), after, user=NOBODY):
+        assert owner_of_next(lookup, listener) == SocketOwner(NOBODY, is_open=True)
 
 
 @needs_root
-def test_a_connection_without_a_process_is_not_open(lookup: OwnerLookup, accept: Accept) -> None:
+def test_a_connection_without_a_process_is_not_open(
+    lookup: OwnerLookup, listener: socket.socket
+) -> None:
     """For a connection without a process, the kernel reports user 0."""
-    with client_program(accept.address, AfterSending.CLOSES, user=NOBODY, octets=b"GET"):
-        connection, peer = accept()
-        found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
-        assert connection.recv(3, socket.MSG_PEEK) == b"GET"
+    address = listener.getsockname()
+    with client_program(address, AfterSending.CLOSES, user=NOBODY, octets=b"GET"):
+        connection, peer = listener.accept()
+        with connection:
+            found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
+            assert connection.recv(3, socket.MSG_PEEK) == b"GET"
     assert found is None or not found.is_open
 
 
-def test_a_reset_connection_is_unknown(lookup: OwnerLookup, accept: Accept) -> None:
-    with client_program(accept.address, AfterSending.RESETS, octets=b"GET"):
-        connection, peer = accept()
-        assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) is None
+def test_a_reset_connection_is_unknown(lookup: OwnerLookup, listener: socket.socket) -> None:
+    with client_program(listener.getsockname(), AfterSending.RESETS, octets=b"GET"):
+        assert owner_of_next(lookup, listener) is None
 
 
 def test_a_listener_at_the_port_of_the_peer_is_not_the_peer(lookup: OwnerLookup) -> None:
@@ -156,30 +145,27 @@ def test_an_ipv6_connection_has_an_owner(lookup: OwnerLookup) -> None:
 
 @needs_ipv6
 def test_an_ipv4_connection_of_a_dual_stack_socket_has_an_owner(
-    lookup: OwnerLookup, accept: Accept
+    lookup: OwnerLookup, listener: socket.socket
 ) -> None:
     with socket.socket(socket.AF_INET6) as client:
-        client.connect((f"::ffff:{accept.address[0]}", accept.address[1]))
-        connection, peer = accept()
-        assert peer[0] == "127.0.0.1"
-        assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) == OWN_SOCKET
+        client.connect(("::ffff:127.0.0.1", listener.getsockname()[1]))
+        assert owner_of_next(lookup, listener) == OWN_SOCKET
 
 
 def test_a_connection_that_does_not_exist_is_unknown(lookup: OwnerLookup) -> None:
     assert lookup.owner_of(("127.0.0.1", 1), ("127.0.0.1", 2), socket.AF_INET) is None
 
 
-def test_a_closed_look_up_opens_a_new_socket(accept: Accept) -> None:
+def test_a_closed_look_up_opens_a_new_socket(listener: socket.socket) -> None:
     lookup = SockDiagLookup()
-    with client_program(accept.address):
-        connection, peer = accept()
-        for _ in range(2):
-            assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) == OWN_SOCKET
-            lookup.close()
+    for _ in range(2):
+        with client_program(listener.getsockname()):
+            assert owner_of_next(lookup, listener) == OWN_SOCKET
+        lookup.close()
 
 
 class SendTwiceSocket(socket.socket):
-    """A netlink socket that precedes each request by one for a connection that does not exist."""
+    """A netlink socket that sends a request for an unknown connection before each request."""
 
     def send(self, request: bytes, *flags: int) -> int:  # type: ignore[override]
         # The sequence number of struct nlmsghdr, and the source port of struct inet_diag_req_v2.
@@ -188,15 +174,16 @@ class SendTwiceSocket(socket.socket):
 
 
 def test_a_response_to_an_earlier_request_is_skipped(
-    accept: Accept, monkeypatch: pytest.MonkeyPatch
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookup = SockDiagLookup()
-    with client_program(accept.address):
-        connection, peer = accept()
+    with client_program(listener.getsockname()):
+        connection, peer = listener.accept()
         monkeypatch.setattr(socket, "socket", SendTwiceSocket)
-        for _ in range(2):
-            found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
-            assert found == OWN_SOCKET
+        with connection:
+            for _ in range(2):
+                found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
+                assert found == OWN_SOCKET
     lookup.close()
 
 

@@ -109,17 +109,17 @@ def reading_of(read: Reader, octets: bytes) -> Reading | None:
 
 def compare(read: Reader, octets: bytes, others: tuple[Reader, Reader]) -> None:
     """Check that TrayProxy agrees with the other parsers wherever these agree."""
-    one, two = (reading_of(other, octets) for other in others)
+    first, second = (reading_of(other, octets) for other in others)
     refusal = ""
     try:
         ours = read(octets)
     except (MessageError, RefusedError) as error:
         refusal = str(error)
-    if one is None and two is None:
+    if first is None and second is None:
         assert refusal
-    elif one == two and not refusal:
-        assert ours == one
-    elif one == two:
+    elif first == second and not refusal:
+        assert ours == first
+    elif first == second:
         assert refusal in STRICTER_RULES
 
 

@@ -42,13 +42,13 @@ def test_scheme_and_names_are_in_any_case_and_the_realm_quoted_or_not_r_081(valu
     assert only(value) == BASIC
 
 
-def test_several_challenges_may_be_in_one_line_or_in_several_r_081() -> None:
-    one = parse(b'Negotiate, NTLM, Digest realm="d", nonce="n", Basic realm="corp"')
+def test_several_challenges_may_be_in_the_same_line_or_in_several_lines_r_081() -> None:
+    same = parse(b'Negotiate, NTLM, Digest realm="d", nonce="n", Basic realm="corp"')
     several = parse(b"Negotiate", b"NTLM", b'Digest realm="d", nonce="n"', b'Basic realm="corp"')
-    assert one == several
-    assert [challenge.scheme for challenge in one] == ["negotiate", "ntlm", "digest", "basic"]
-    assert one[2].params == (("realm", "d"), ("nonce", "n"))
-    assert one[3] == BASIC
+    assert same == several
+    assert [challenge.scheme for challenge in same] == ["negotiate", "ntlm", "digest", "basic"]
+    assert same[2].params == (("realm", "d"), ("nonce", "n"))
+    assert same[3] == BASIC
 
 
 def test_a_line_may_continue_the_previous_challenge_rfc9110_5_3() -> None:

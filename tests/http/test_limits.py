@@ -54,7 +54,7 @@ def trailer_section(octets: int) -> None:
         (trailer_section, 66_560),
     ],
 )
-def test_the_limit_is_allowed_and_one_more_is_refused_r_009_r_010(
+def test_the_limit_is_allowed_and_the_next_larger_size_is_refused_r_009_r_010(
     use: Callable[[int], None], most: int
 ) -> None:
     use(most)

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from tests.http.refusals import refusal_status
+from trayproxy.http.fields import Fields
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody
 from trayproxy.http.request import Request, parse_request, request_target, write_request
+from trayproxy.http.target import parse_target
 
 VIA = b"tray-5f0c"
 MINE = b"Basic b3VyczpvbmzX"
@@ -41,16 +43,10 @@ def status_of(octets: bytes) -> int:
 
 
 def test_a_request_is_parsed() -> None:
-    request = parse_request(get(b"Accept: */*"))
-    assert request.method == b"GET"
-    assert request.target.raw == b"http://a/"
-    assert request.minor == 1
-    assert request.fields.lines == ((b"Host", b"a"), (b"Accept", b"*/*"))
-    assert request.framing == NoBody()
-    assert request.keep_alive
-    assert not request.expects_continue
-    assert request.upgrade == ()
-    assert request.max_forwards is None
+    target = parse_target(b"GET", b"http://a/")
+    fields = Fields(((b"Host", b"a"), (b"Accept", b"*/*")))
+    expected = Request(b"GET", target, 1, fields, NoBody(), keep_alive=True)
+    assert parse_request(get(b"Accept: */*")) == expected
 
 
 def test_a_request_is_serialized_again() -> None:
@@ -166,29 +162,21 @@ def test_framing_is_parsed_and_serialized_again_r_043_r_052(
     [
         ((b"Content-Length: 5", b"Transfer-Encoding: chunked"), 400),
         ((b"Content-Length: 5", b"Content-Length: 6"), 400),
-        ((b"Content-Length: 5, 6",), 400),
-        ((b"Content-Length: 5,",), 400),
-        ((b"Content-Length: 5, 05",), 400),
-        ((b"Content-Length:",), 400),
-        ((b"Content-Length: +5",), 400),
-        ((b"Content-Length: -5",), 400),
-        ((b"Content-Length: 0x5",), 400),
-        ((b"Content-Length: 1_0",), 400),
-        ((b"Content-Length: 5.0",), 400),
-        ((b"Content-Length: 5 5",), 400),
-        ((b"Content-Length: \xb2",), 400),
-        ((b"Content-Length: \xa05",), 400),
-        ((b"Content-Length: 99999999999999999999",), 400),
-        ((b"Transfer-Encoding:",), 400),
-        ((b"Transfer-Encoding: identity",), 400),
-        ((b"Transfer-Encoding: gzip",), 400),
-        ((b"Transfer-Encoding: chunked, chunked",), 400),
-        ((b"Transfer-Encoding: chunked, gzip",), 400),
+        *(
+            ((b"Content-Length:" + value,), 400)
+            for value in (
+                *(b" 5, 6", b" 5,", b" 5, 05", b"", b" +5", b" -5", b" 0x5", b" 1_0", b" 5.0"),
+                *(b" 5 5", b" \xb2", b" \xa05", b" 99999999999999999999"),
+            )
+        ),
         ((b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity"), 400),
-        ((b"Transfer-Encoding: chunked;q=1",), 400),
-        ((b"Transfer-Encoding: xchunked",), 400),
-        ((b'Transfer-Encoding: "chunked"',), 400),
-        ((b"Transfer-Encoding: \xa0chunked",), 400),
+        *(
+            ((b"Transfer-Encoding:" + value,), 400)
+            for value in (
+                *(b"", b" identity", b" gzip", b" chunked, chunked", b" chunked, gzip"),
+                *(b" chunked;q=1", b" xchunked", b' "chunked"', b" \xa0chunked"),
+            )
+        ),
         ((b"Transfer-Encoding: gzip, chunked",), 501),
         ((b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked"), 501),
     ],

@@ -4,6 +4,7 @@ import pytest
 
 from tests.http.readers import h11_response
 from tests.http.refusals import refusal_status
+from trayproxy.http.fields import Fields
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody, UntilClose
 from trayproxy.http.request import parse_request
 from trayproxy.http.response import (
@@ -35,12 +36,9 @@ def write(octets: bytes, method: bytes = b"GET", minor: int = 1, *, close: bool 
 
 def test_a_response_is_parsed() -> None:
     response = parse_response(head(b"HTTP/1.1 404 Not  Found", b"Content-Length: 0"), b"GET")
-    assert (response.minor, response.status, response.reason) == (1, 404, b"Not  Found")
-    assert response.fields.lines == ((b"Content-Length", b"0"),)
-    assert response.framing == Length(0)
-    assert response.keep_alive
+    fields = Fields(((b"Content-Length", b"0"),))
+    assert response == Response(1, 404, b"Not  Found", fields, Length(0), keep_alive=True)
     assert not response.is_interim
-    assert not response.opens_tunnel
 
 
 @pytest.mark.parametrize(
@@ -152,11 +150,10 @@ def test_method_and_status_decide_the_framing_r_032_r_045(
     "fields",
     [
         (FIVE, b"Content-Length: 6"),
-        (b"Content-Length: 5,6",),
-        (b"Content-Length:",),
-        (b"Content-Length: +5",),
-        (b"Content-Length: 0x5",),
-        (b"Content-Length: 99999999999999999999999",),
+        *(
+            (b"Content-Length:" + value,)
+            for value in (b" 5,6", b"", b" +5", b" 0x5", b" 99999999999999999999999")
+        ),
         (b"Transfer-Encoding: chunked, gzip",),
         (b"Transfer-Encoding: gzip, chunked",),
         (b"Transfer-Encoding: chunked, identity",),
