@@ -17,6 +17,7 @@ from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import ServiceProcess, service
 from tests.support.squid import Squid, SquidSetup, squid
 from tests.support.tls import Certificate, CertificateAuthority
+from trayproxy.auth.login import Login
 
 
 @pytest.fixture
@@ -48,11 +49,11 @@ def run(place: Home, reports: Reports) -> Iterator[StartService]:
             *arguments: str,
             session: KeyringSession | None = None,
             environment: Mapping[str, str] | None = None,
-            stdin: bytes = b"",
+            login: Login | None = None,
             program: Sequence[str] = ("trayproxy",),
         ) -> ServiceProcess:
             found = session.environment if session else environment
-            running = service(place, *arguments, environment=found, stdin=stdin, program=program)
+            running = service(place, *arguments, environment=found, login=login, program=program)
             started = stack.enter_context(running)
             reports["service"] = started.log
             return started

@@ -35,7 +35,7 @@ class StartService(Protocol):
         *arguments: str,
         session: KeyringSession | None = None,
         environment: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
+        login: Login | None = None,
         program: Sequence[str] = ("trayproxy",),
     ) -> ServiceProcess: ...
 

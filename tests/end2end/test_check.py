@@ -259,8 +259,7 @@ def test_a_login_with_an_unclear_verdict_is_not_kept(
 def test_a_check_with_an_unclear_verdict_says_so(
     run: StartService, run_verb: RunCommand, vague: ScriptedUpstream
 ) -> None:
-    login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
-    run("--upstream", vague.url, *login, stdin=b"wrong\n")
+    run("--upstream", vague.url, "--no-prompt", login=Login("jdoe", "wrong"))
     done = run_verb("test", "--url", "http://site.test/")
     assert done.returncode == 5
     assert "✖ Sign-in" in done.stdout

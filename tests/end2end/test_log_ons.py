@@ -15,7 +15,7 @@ from trayproxy.auth.basic import basic_credentials
 from trayproxy.auth.login import Login
 
 ASKS = challenge('Basic realm="Corp"')
-WRONG = ("--user", "jdoe", "--password-stdin", "--no-prompt")
+WRONG, RIGHT = Login("jdoe", "wrong"), Login("jdoe", "right")
 
 
 class CountingProxy:
@@ -27,8 +27,8 @@ class CountingProxy:
         spared: For this number of requests with a login, right or wrong, it closes the connection.
     """
 
-    def __init__(self, says: str = "407", right: str = "right") -> None:
-        self.right = basic_credentials(Login("jdoe", right), "utf-8")
+    def __init__(self, says: str = "407") -> None:
+        self.right = basic_credentials(RIGHT, "utf-8")
         self.says = says
         self.failed = 0
         self.spared = 0
@@ -78,7 +78,7 @@ def test_repeated_starts_do_not_repeat_a_wrong_password(
     upstream = serve(stack, proxy)
     for name in ("127.0.0.1", "localhost", "127.0.0.1"):
         url = f"http://{name}:{upstream.port}"
-        service = run("--upstream", url, *WRONG, stdin=b"wrong\n")
+        service = run("--upstream", url, "--no-prompt", login=WRONG)
         curls = [clients.curl("-x", service.url, "http://site.test/") for _ in range(5)]
         assert all("503" in str(curl.result()) or curl.result().out for curl in curls)
         assert service.stop() == 0
@@ -91,14 +91,14 @@ def test_a_service_ended_during_a_trial_does_not_repeat_the_login(
 ) -> None:
     proxy = CountingProxy("nothing")
     upstream = serve(stack, proxy)
-    first = run("--upstream", upstream.url, *WRONG, stdin=b"wrong\n")
+    first = run("--upstream", upstream.url, "--no-prompt", login=WRONG)
     waiting = clients.curl("-x", first.url, "http://site.test/")
     assert proxy.came.wait(PATIENCE)
     first.process.signal(ending)
     first.process.wait(PATIENCE)
     waiting.result()
     for _ in range(2):
-        service = run("--upstream", upstream.url, *WRONG, stdin=b"wrong\n")
+        service = run("--upstream", upstream.url, "--no-prompt", login=WRONG)
         clients.curl("-x", service.url, "http://site.test/").result()
         assert service.stop() == 0
     assert proxy.failed == 1
@@ -110,16 +110,16 @@ def test_a_typed_password_is_sent_after_an_interrupted_trial(
     """The login of the second start is held back, because the hash of the first is not recorded."""
     proxy = CountingProxy("nothing")
     upstream = serve(stack, proxy)
-    first = run("--upstream", upstream.url, *WRONG, stdin=b"wrong\n")
+    first = run("--upstream", upstream.url, "--no-prompt", login=WRONG)
     waiting = clients.curl("-x", first.url, "http://site.test/")
     assert proxy.came.wait(PATIENCE)
     first.process.signal(signal.SIGKILL)
     first.process.wait(PATIENCE)
     waiting.result()
-    second = run("--upstream", upstream.url, *WRONG[:-1], stdin=b"wrong\n")
+    second = run("--upstream", upstream.url, login=WRONG)
     front_end = attach(second)
     got = clients.curl("-x", second.url, "-i", "http://site.test/")
-    front_end.answer(front_end.wait_for_prompt(), Login("jdoe", "right"))
+    front_end.answer(front_end.wait_for_prompt(), RIGHT)
     assert "200 OK" in got.result().out
     front_end.close()
     assert second.stop() == 0
@@ -133,7 +133,7 @@ def test_a_right_password_is_sent_again_after_a_closed_connection(
     proxy = CountingProxy()
     proxy.spared = 1
     upstream = serve(stack, proxy)
-    service = run("--upstream", upstream.url, *WRONG, stdin=b"right\n")
+    service = run("--upstream", upstream.url, "--no-prompt", login=RIGHT)
     got = clients.curl("-x", service.url, "-i", "http://site.test/").result()
     assert "200 OK" in got.out
     assert service.stop() == 0

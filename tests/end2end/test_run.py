@@ -16,6 +16,7 @@ from tests.support.origin import Origin
 from tests.support.processes import Home, running
 from tests.support.searchable_secret import SearchableSecret
 from tests.support.squid import Squid
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import Failed, ListenerState, Quit, UsePort
 from trayproxy.paths import locate
 
@@ -56,8 +57,7 @@ def test_a_password_from_standard_input_needs_no_prompt(
     clients: Clients,
     origin: Origin,
 ) -> None:
-    login = ("--user", account.user, "--password-stdin")
-    service = run("--upstream", proxy.url, *login, stdin=f"{account.password}\n".encode())
+    service = run("--upstream", proxy.url, login=account.login)
     front_end = attach(service)
     assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
     assert front_end.prompts == []
@@ -66,8 +66,7 @@ def test_a_password_from_standard_input_needs_no_prompt(
 def test_a_wrong_password_from_standard_input_costs_one_failed_log_on(
     run: StartService, proxy: Squid, account: SearchableSecret, origin: Origin
 ) -> None:
-    login = ("--user", account.user, "--password-stdin", "--no-prompt")
-    service = run("--upstream", proxy.url, *login, stdin=b"wrong\n")
+    service = run("--upstream", proxy.url, "--no-prompt", login=Login(account.user, "wrong"))
     with ConcurrentConnects(service.address, origin.authority, 20) as connects:
         assert connects.statuses() == [503] * 20
     assert proxy.failed_logons() == 1

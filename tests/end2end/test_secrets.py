@@ -50,8 +50,7 @@ def test_a_password_from_standard_input_is_left_nowhere(
     origin: Origin,
     place: Home,
 ) -> None:
-    login = ("--user", account.user, "--password-stdin")
-    service = run("--upstream", proxy.url, *login, stdin=f"{account.password}\n".encode())
+    service = run("--upstream", proxy.url, login=account.login)
     assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
     account.assert_absent(process_and_children(service.pid))
     assert service.stop() == 0
@@ -63,8 +62,7 @@ def test_a_response_other_than_http_does_not_put_the_password_into_the_log(
 ) -> None:
     strange = b"\x00\x01garbage\r\n\r\n"
     with ScriptedUpstream(answering(challenge('Basic realm="x"'), strange)) as upstream:
-        login = ("--user", account.user, "--password-stdin", "--no-prompt")
-        service = run("--upstream", upstream.url, *login, stdin=f"{account.password}\n".encode())
+        service = run("--upstream", upstream.url, "--no-prompt", login=account.login)
         got = clients.curl("-x", service.url, "-i", origin.url("/hello")).result()
     assert service.stop() == 0
     found = [text("log", service.log()), text("page", got.out), *files_below(place.root)]

@@ -1,6 +1,5 @@
 """Access control, secrets in memory, the port, and the end of the service (security.md)."""
 
-import asyncio
 import json
 import re
 import resource
@@ -8,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -31,13 +29,19 @@ from tests.support.clients import Clients
 from tests.support.origin import Origin
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
-from tests.support.scripted_upstream import ESTABLISHED, OK, ScriptedUpstream, answering
+from tests.support.scripted_upstream import (
+    ESTABLISHED,
+    OK,
+    ScriptedConnection,
+    ScriptedUpstream,
+    answering,
+)
 from tests.support.searchable_secret import SearchableSecret, files_below, text
 from tests.support.service import ServiceProcess, run_command, service
 from tests.support.squid import SquidSetup, squid
+from tests.support.values import OFFICE
 from trayproxy.control.messages import Failed, SaveProfile, Status
 from trayproxy.domain.signin import SignInState, Snooze
-from trayproxy.profiles.profile import Profile, Upstream
 
 GET = b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n"
 SERVED, REFUSED = "HTTP/1.1 200", "HTTP/1.1 403"
@@ -50,13 +54,28 @@ def upstream() -> Iterator[ScriptedUpstream]:
         yield upstream
 
 
+@pytest.fixture
+def running(run: StartService, upstream: ScriptedUpstream) -> ServiceProcess:
+    """A service for the upstream, without prompts."""
+    return run("--upstream", upstream.url, "--no-prompt")
+
+
 def at(service: ServiceProcess) -> tuple[str, int]:
     return "127.0.0.1", service.port
 
 
-def settings_of(place: Home) -> Path:
-    """Return where the settings of a service in this home are, before it has run."""
-    return place.path("trayproxy") / "config" / "config.toml"
+def response(address: tuple[str, int], user: int | None = None) -> str:
+    """Return the beginning of the response to a GET of a program of this user."""
+    with client_program(address, user=user, octets=GET) as program:
+        return program.answer()
+
+
+@pytest.fixture
+def settings(place: Home) -> Path:
+    """The path of the settings of the service; its folder exists."""
+    path = place.path("trayproxy") / "config" / "config.toml"
+    path.parent.mkdir()
+    return path
 
 
 # --- who may connect: T1 -------------------------------------------------------------------------
@@ -64,14 +83,11 @@ def settings_of(place: Home) -> Path:
 
 @needs_root
 def test_a_program_of_another_user_is_refused_with_the_reason(
-    run: StartService, upstream: ScriptedUpstream, place: Home
+    running: ServiceProcess, upstream: ScriptedUpstream, place: Home
 ) -> None:
-    running = run("--upstream", upstream.url, "--no-prompt")
     for _ in range(3):
-        with client_program(at(running), user=NOBODY, octets=GET) as stranger:
-            assert stranger.answer() == REFUSED
-    with client_program(at(running), octets=GET) as ours:
-        assert ours.answer() == SERVED
+        assert response(at(running), NOBODY) == REFUSED
+    assert response(at(running)) == SERVED
     assert len(upstream.peers) == 1
     running.process.err.wait_for("refused a connection of user nobody, program python")
     told = running.status().refused_clients
@@ -86,9 +102,8 @@ def test_a_program_of_another_user_is_refused_with_the_reason(
 
 @needs_root
 def test_curl_of_another_user_shows_the_setting_for_permission(
-    run: StartService, upstream: ScriptedUpstream
+    running: ServiceProcess, upstream: ScriptedUpstream
 ) -> None:
-    running = run("--upstream", upstream.url, "--no-prompt")
     curl = ["curl", "-sS", "-x", running.url, "--max-time", "20"]
     plain = as_nobody([*curl, "http://origin.test/"])
     assert "allow_users = [&quot;name&quot;] below [listen]" in plain.stdout, plain
@@ -103,10 +118,9 @@ def test_curl_of_another_user_shows_the_setting_for_permission(
 
 @needs_root
 def test_apt_shows_the_setting_for_permission(
-    run: StartService, upstream: ScriptedUpstream, open_folder: Path
+    running: ServiceProcess, upstream: ScriptedUpstream, open_folder: Path
 ) -> None:
     """Its downloads run as the user _apt, if that user may enter the folders."""
-    running = run("--upstream", upstream.url, "--no-prompt")
     sources = open_folder / "sources.list"
     sources.write_text("deb [trusted=yes] http://origin.test/debian stable main\n")
     for folder in ("lists/partial", "cache/archives/partial"):
@@ -151,41 +165,33 @@ def as_nobody(command: Sequence[str], octets: bytes = b"") -> "subprocess.Comple
 
 @needs_root
 def test_a_user_added_to_the_settings_is_served(
-    run: StartService, upstream: ScriptedUpstream, place: Home
+    run: StartService, upstream: ScriptedUpstream, settings: Path
 ) -> None:
-    settings = settings_of(place)
-    settings.parent.mkdir(exist_ok=True)
     settings.write_text("[listen]\nallow_users = ['no-such-user']\n")
     running = run("--upstream", upstream.url, "--no-prompt")
     assert running.paths.config_file == settings
     assert [notice.id for notice in running.status().notices] == ["TP-107"]
-    with client_program(at(running), user=NOBODY, octets=GET) as other:
-        assert other.answer() == REFUSED
+    assert response(at(running), NOBODY) == REFUSED
     settings.write_text(f"[listen]\nallow_users = [{NOBODY}]\n")
     running.process.signal(signal.SIGHUP)
     wait_for_status(running, lambda status: not status.notices)
-    with client_program(at(running), user=NOBODY, octets=GET) as other:
-        assert other.answer() == SERVED
+    assert response(at(running), NOBODY) == SERVED
 
 
 @needs_root
 def test_the_status_reports_a_setting_open_to_every_user(
-    run: StartService, upstream: ScriptedUpstream, place: Home
+    run: StartService, upstream: ScriptedUpstream, place: Home, settings: Path
 ) -> None:
-    settings = settings_of(place)
-    settings.parent.mkdir(exist_ok=True)
     settings.write_text("[listen]\nallow_users = ['*']\n")
     running = run("--upstream", upstream.url, "--no-prompt")
-    with client_program(at(running), user=NOBODY, octets=GET) as other:
-        assert other.answer() == SERVED
+    assert response(at(running), NOBODY) == SERVED
     assert "Every user of this computer may connect" in run_command(place, "status").stdout
 
 
 @needs_root
 def test_a_request_of_another_user_is_not_forwarded_after_its_program_has_gone(
-    run: StartService, upstream: ScriptedUpstream
+    running: ServiceProcess, upstream: ScriptedUpstream
 ) -> None:
-    running = run("--upstream", upstream.url, "--no-prompt")
     # Stopped, it comes to accept the connection only after its maker has gone.
     running.process.signal(signal.SIGSTOP)
     with client_program(at(running), AfterSending.CLOSES, user=NOBODY, octets=GET):
@@ -209,8 +215,7 @@ def wait_for_status(running: ServiceProcess, holds: Callable[[Status], bool]) ->
 def test_a_crash_leaves_no_core_and_no_password(
     run: StartService, account: SearchableSecret, upstream: ScriptedUpstream, place: Home
 ) -> None:
-    login = ("--user", account.user, "--password-stdin", "--no-prompt")
-    running = run("--upstream", upstream.url, *login, stdin=f"{account.password}\n".encode())
+    running = run("--upstream", upstream.url, "--no-prompt", login=account.login)
     limits = Path(f"/proc/{running.pid}/limits").read_text()
     assert "Max core file size        0                    0 " in limits
     running.process.signal(signal.SIGSEGV)
@@ -223,10 +228,7 @@ def test_a_crash_leaves_no_core_and_no_password(
     account.assert_absent([*files_below(place.root), text("log", running.log())])
 
 
-def test_the_service_raises_its_limit_of_descriptors(
-    run: StartService, upstream: ScriptedUpstream
-) -> None:
-    running = run("--upstream", upstream.url, "--no-prompt")
+def test_the_service_raises_its_limit_of_descriptors(running: ServiceProcess) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, _ = psutil.Process(running.pid).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
@@ -288,8 +290,7 @@ def test_a_port_taken_only_on_the_other_loopback_address_is_used(
         port = taken.getsockname()[1]
         running = run("--upstream", upstream.url, "--no-prompt", "--listen", f"127.0.0.1:{port}")
         assert running.port == port
-        with client_program(at(running), octets=GET) as ours:
-            assert ours.answer() == SERVED
+        assert response(at(running)) == SERVED
 
 
 @needs_root
@@ -311,8 +312,7 @@ def test_the_program_on_the_other_loopback_address_is_named_until_it_ends(
         told = json.loads(run_command(place, "status", "--json").stdout)["notices"]
         assert [problem["id"] for problem in told] == ["TP-110"]
     wait_for_status(running, lambda status: not status.notices)
-    with client_program(("::1", port), octets=GET) as ours:
-        assert ours.answer() == SERVED
+    assert response(("::1", port)) == SERVED
 
 
 LISTEN = """
@@ -345,16 +345,13 @@ def listener_of(user: int) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
 
 @pytest.mark.parametrize("broken", [b"[[profiles]\n", b"\x00\xff" * 500, b"schema = 99\n"])
 def test_unreadable_settings_are_reported_and_not_changed(
-    run: StartService, upstream: ScriptedUpstream, place: Home, broken: bytes
+    run: StartService, upstream: ScriptedUpstream, settings: Path, broken: bytes
 ) -> None:
-    settings = settings_of(place)
-    settings.parent.mkdir(exist_ok=True)
     settings.write_bytes(broken)
     running = run()
     assert running.status().notices[0].id in ("TP-801", "TP-803")
     # Not silently direct: without a profile it says so.
-    with client_program(at(running), octets=GET) as ours:
-        assert ours.answer() == "HTTP/1.1 503"
+    assert response(at(running)) == "HTTP/1.1 503"
     assert settings.read_bytes() == broken
 
 
@@ -366,73 +363,32 @@ def test_a_failure_to_save_settings_is_reported_and_the_service_continues(
     # Even root cannot write a file where there is a folder.
     blocked = running.paths.config / ".config.toml.new"
     blocked.mkdir(parents=True)
-    reply = front_end.request(
-        SaveProfile(Profile("office", "Office", Upstream("proxy.example", 8080)))
-    )
+    reply = front_end.request(SaveProfile(OFFICE))
     assert isinstance(reply, Failed)
     assert reply.problem.id == "TP-802"
-    with client_program(at(running), octets=GET) as ours:
-        assert ours.answer() == SERVED
+    assert response(at(running)) == SERVED
     blocked.rmdir()
-    front_end.request_done(
-        SaveProfile(Profile("office", "Office", Upstream("proxy.example", 8080)))
-    )
+    front_end.request_done(SaveProfile(OFFICE))
 
 
-def test_an_unwritable_log_costs_no_request(run: StartService, upstream: ScriptedUpstream) -> None:
-    running = run("--upstream", upstream.url, "--no-prompt")
+def test_an_unwritable_log_costs_no_request(running: ServiceProcess) -> None:
     for path in running.paths.log.iterdir():
         path.unlink()
     running.paths.log.rmdir()
     running.paths.log.write_text("in the way")
     running.process.signal(signal.SIGHUP)  # Something to log about.
-    with client_program(at(running), octets=GET) as ours:
-        assert ours.answer() == SERVED
+    assert response(at(running)) == SERVED
     assert running.stop() == 0
 
 
 # --- its end: F29, SIGKILL -----------------------------------------------------------------------
 
 
-class TunnelHoldingUpstream:
-    """An upstream that opens each tunnel and keeps it open, in a separate thread and event loop."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.open = 0
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._over = asyncio.Event()
-        async with await asyncio.start_server(self._hold, "127.0.0.1", 0, backlog=1024) as server:
-            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            self._ready.set()
-            await self._over.wait()
-
-    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(ESTABLISHED)
-            self.open += 1
-            await reader.read()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    @contextmanager
-    def running(self) -> Iterator["TunnelHoldingUpstream"]:
-        self._thread.start()
-        assert self._ready.wait(PATIENCE)
-        yield self
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(PATIENCE)
+def hold_tunnel(peer: ScriptedConnection) -> None:
+    """Open a tunnel, and read until the client closes it."""
+    peer.read_head()
+    peer.send(ESTABLISHED)
+    peer.read_all()
 
 
 CONNECT = b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n"
@@ -458,7 +414,7 @@ def test_a_service_with_a_thousand_tunnels_ends_in_time_with_its_children(
         if soft < 4000:
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(4000, hard), hard))
             stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        upstream = stack.enter_context(TunnelHoldingUpstream().running())
+        upstream = stack.enter_context(ScriptedUpstream(hold_tunnel))
         running = run("--upstream", upstream.url, "--no-prompt")
         open_tunnels = tunnels(stack, running, 1000)
         children = psutil.Process(running.pid).children(recursive=True)
@@ -487,8 +443,7 @@ def test_a_killed_service_starts_again_on_the_same_port(
             *("--listen", f"127.0.0.1:{first.port}"),
         )
         assert second.port == first.port
-        with client_program(at(second), octets=GET) as ours:
-            assert ours.answer() == SERVED
+        assert response(at(second)) == SERVED
     assert second.status().pid == second.pid
 
 

@@ -5,10 +5,12 @@ import json
 from tests.end2end.scenario import HELLO, AttachFrontEnd, Scenario, StartService
 from tests.support.clients import Clients
 from tests.support.scripted_upstream import OK, ScriptedConnection, ScriptedUpstream, challenge
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import Status, UseProfile
 from trayproxy.domain.signin import SignInState
 from trayproxy.profiles.profile import DIRECT_ID
 
+LOGIN = Login("jdoe", "right")
 PORTAL = "https://portal.example/login"
 
 
@@ -34,9 +36,8 @@ def page(status: Status) -> list[str]:
 def test_a_511_response_is_reported_until_another_response(
     run: StartService, attach: AttachFrontEnd, clients: Clients
 ) -> None:
-    login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
     with portal(b"511") as upstream:
-        service = run("--upstream", upstream.url, *login, stdin=b"right\n")
+        service = run("--upstream", upstream.url, "--no-prompt", login=LOGIN)
         clients.curl("-x", service.url, "http://site.example/").result()
         status = service.status()
         assert page(status) == [PORTAL]
@@ -83,8 +84,7 @@ def test_a_redirect_to_a_log_in_page_is_reported(
     run: StartService, attach: AttachFrontEnd, clients: Clients
 ) -> None:
     """A page that is always there redirects to no other host: the network does."""
-    login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
     with portal(b"307") as upstream:
-        service = run("--upstream", upstream.url, *login, stdin=b"right\n")
+        service = run("--upstream", upstream.url, "--no-prompt", login=LOGIN)
         clients.curl("-x", service.url, "http://site.example/").result()
         assert page(attach(service).wait_for_status(lambda now: bool(page(now)))) == [PORTAL]

@@ -15,7 +15,6 @@ from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import ServiceProcess
 from tests.support.squid import Squid
 from tests.support.upstreams import UpstreamKind, bare_upstream
-from trayproxy.auth.login import Login
 
 SIZE = 300_000_000
 GROWTH = 32 * MIB
@@ -48,8 +47,7 @@ def upstream(
     Squid 5.7, Debian 12's, now and then ends the connection in the middle of a large plain PUT.
     """
     if (direction, way) == ("upload", "plain"):
-        login = Login(account.user, account.password)
-        with bare_upstream(UpstreamKind.APACHE_BASIC, login) as port:
+        with bare_upstream(UpstreamKind.APACHE_BASIC, account.login) as port:
             yield f"http://127.0.0.1:{port}"
     else:
         proxy: Squid = request.getfixturevalue("proxy")
@@ -61,9 +59,7 @@ def service(
     run: StartService, upstream: str, account: SearchableSecret, clients: Clients, origin: Origin
 ) -> ServiceProcess:
     """A service that has signed in."""
-    login = ("--user", account.user, "--password-stdin")
-    stdin = f"{account.password}\n".encode()
-    running = run("--upstream", upstream, *login, stdin=stdin, program=DUMPABLE)
+    running = run("--upstream", upstream, login=account.login, program=DUMPABLE)
     got = clients.curl("-x", running.url, origin.url("/hello")).result()
     assert got.out == "hello", got
     running.reset_peak()

@@ -109,10 +109,9 @@ class _Soak:
     async def run(self, place: Home) -> Report:
         await self._upstream.start()
         arguments = ("--upstream", f"http://127.0.0.1:{self._upstream.port}")
-        login = ("--user", USER, "--password-stdin")
-        stdin = f"{self._upstream.password}\n".encode()
+        login = Login(USER, self._upstream.password)
         try:
-            with service(place, *arguments, *login, stdin=stdin, program=DUMPABLE) as running:
+            with service(place, *arguments, login=login, program=DUMPABLE) as running:
                 with FrontEnd(running.paths, remember=False) as front_end:
                     await self._use(running, front_end)
                 self._report.peak = running.memory().peak

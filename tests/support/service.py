@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from tests.support.memory import Memory, memory_of, reset_peak
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, Process, running
+from trayproxy.auth.login import Login
 from trayproxy.control.client import connect
 from trayproxy.control.messages import GetStatus, Status
 from trayproxy.paths import Paths, locate
@@ -115,7 +116,7 @@ def service(
     place: Home,
     *arguments: str,
     environment: Mapping[str, str] | None = None,
-    stdin: bytes = b"",
+    login: Login | None = None,
     program: Sequence[str] = ("trayproxy",),
 ) -> Iterator[ServiceProcess]:
     """Run a service on a free port; it accepts connections when the block begins.
@@ -124,11 +125,14 @@ def service(
         place: The home of the service; a later run finds the files of earlier runs.
         arguments: The arguments after ``trayproxy run``.
         environment: The environment of a session; None for neither session bus nor display.
-        stdin: The standard input.
+        login: The login given with ``--password-stdin``.
         program: The module to run, and arguments before those of TrayProxy.
     """
     environ = place.trayproxy_environment(environment)
     argv = [sys.executable, "-m", *program, "run", "--listen", "127.0.0.1:0", *arguments]
+    if login:
+        argv += ["--user", login.user, "--password-stdin"]
+    stdin = f"{login.password}\n".encode() if login else b""
     # The working directory is in the home: files written there are found by searches of the home.
     with running(argv, env=environ, cwd=place.path("cwd"), stdin=stdin) as process:
         yield ServiceProcess(process, locate(environ))
