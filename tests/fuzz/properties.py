@@ -66,16 +66,13 @@ Property = Callable[[bytes], None]
 
 def request_is_read_the_same_in_pieces(octets: bytes) -> None:
     """A head received in pieces is parsed like the head received at once."""
-    whole = _request(octets, find_head(octets)) if _is_complete(octets) else None
-    pieces = _found_piecewise(octets, find_head)
-    in_pieces = _request(octets, pieces) if pieces is not None else None
-    assert in_pieces == whole
+    in_pieces = _request(octets, _found_piecewise(octets, find_head))
+    assert in_pieces == _request(octets, _end(octets, find_head))
 
 
 def forwarded_request_is_valid(octets: bytes) -> None:
     """A forwarded request is a single valid request with the same meaning."""
-    end = find_head(octets) if _is_complete(octets) else None
-    request = _request(octets, end)
+    request = _request(octets, _end(octets, find_head))
     if request is None or request.has_max_forwards_zero:
         return
     if request.target.form in (Form.ORIGIN, Form.ASTERISK):
@@ -134,16 +131,14 @@ def forwarded_request_is_read_as_by_h11(octets: bytes) -> None:
 def response_is_read_the_same_in_pieces(octets: bytes) -> None:
     """A head received in pieces is parsed like the head received at once."""
     method = METHODS[len(octets) % len(METHODS)]
-    whole = _response(octets, find_response_head(octets), method) if _ends(octets) else None
-    pieces = _found_piecewise(octets, find_response_head)
-    in_pieces = _response(octets, pieces, method) if pieces is not None else None
-    assert in_pieces == whole
+    in_pieces = _response(octets, _found_piecewise(octets, find_response_head), method)
+    assert in_pieces == _response(octets, _end(octets, find_response_head), method)
 
 
 def relayed_response_is_valid(octets: bytes) -> None:
     """A relayed response is a single valid response without the upstream's challenges."""
     for method in METHODS:
-        response = _response(octets, find_response_head(octets), method) if _ends(octets) else None
+        response = _response(octets, _end(octets, find_response_head), method)
         if response is None:
             return
         for minor in (0, 1):
@@ -289,35 +284,30 @@ PROPERTIES: dict[str, Property] = {
 # --- reading -------------------------------------------------------------------------------------
 
 
-def _is_complete(octets: bytes) -> bool:
-    try:
-        return find_head(octets) is not None
-    except MessageError:
-        return False
+Finder = Callable[..., int | None]
 
 
-def _ends(octets: bytes) -> bool:
+def _end(octets: bytes, find: Finder) -> int | None:
+    """Return the end of a head; None if the head is refused or incomplete."""
     try:
-        return find_response_head(octets) is not None
+        return find(octets)
     except MessageError:
-        return False
+        return None
 
 
 def _request(octets: bytes, end: int | None) -> Request | None:
-    if end is None:
-        return None
+    """Parse a request head; return None if it is refused or has no end."""
     try:
-        return parse_request(octets[:end])
+        return None if end is None else parse_request(octets[:end])
     except MessageError as error:
         _check_status(error, range(400, 600))
         return None
 
 
 def _response(octets: bytes, end: int | None, method: bytes) -> Response | None:
-    if end is None:
-        return None
+    """Parse a response head; return None if it is refused or has no end."""
     try:
-        return parse_response(octets[:end], method)
+        return None if end is None else parse_response(octets[:end], method)
     except MessageError as error:
         _check_status(error, range(502, 503))
         return None
@@ -325,9 +315,6 @@ def _response(octets: bytes, end: int | None, method: bytes) -> Response | None:
 
 def _check_status(error: MessageError, statuses: range) -> None:
     assert error.status in statuses
-
-
-Finder = Callable[..., int | None]
 
 
 def _found_piecewise(octets: bytes, find: Finder) -> int | None:
@@ -347,7 +334,7 @@ def _found_piecewise(octets: bytes, find: Finder) -> int | None:
 
 def _whole_request(octets: bytes) -> Reading | None:
     """Parse a complete request; return None if it is refused, incomplete or followed by octets."""
-    end = find_head(octets) if _is_complete(octets) else None
+    end = _end(octets, find_head)
     request = _request(octets, end)
     if request is None or end is None:
         return None
@@ -361,7 +348,7 @@ def _whole_request(octets: bytes) -> Reading | None:
 def _whole_response(octets: bytes) -> Reading | None:
     """Parse a complete response to a GET; return None if it is refused, incomplete or followed by
     octets."""
-    end = find_response_head(octets) if _ends(octets) else None
+    end = _end(octets, find_response_head)
     response = _response(octets, end, b"GET")
     if response is None or end is None:
         return None

@@ -6,14 +6,14 @@ a path is a number of octets. The password changes while requests are in progres
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from random import Random
-from typing import Any
 
+from tests.soak.wire import Wire
 from tests.support.octets import octets
 from tests.support.server import reset_on_close
 
@@ -100,12 +100,9 @@ class SoakRequest:
     fields: dict[str, str] = field(repr=False)
 
     @classmethod
-    def read(cls, octets: bytes) -> "SoakRequest":
-        """Parse a head with its final empty line."""
-        first, *lines = octets.decode("latin-1").split("\r\n")[:-2]
-        method, target, _ = first.split(" ")
-        found = dict(line.split(":", 1) for line in lines)
-        fields = {name.lower(): value.strip() for name, value in found.items()}
+    def of(cls, line: str, fields: dict[str, str]) -> "SoakRequest":
+        """Return the request with a request line and fields."""
+        method, target, _ = line.split(" ")
         if method == "CONNECT":
             return cls(method, Act(target.partition(".")[0]), 0, fields)
         act, _, size = target.removeprefix("http://soak.test/").partition("/")
@@ -162,7 +159,7 @@ class SoakUpstream:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            while await self._answer(reader, writer):
+            while await self._answer(Wire(reader, writer)):
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass  # The client has disconnected, or `cut` closed the connection.
@@ -170,15 +167,15 @@ class SoakUpstream:
             self._writers.discard(writer)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, wire: Wire) -> bool:
         """Answer a request. Return whether the connection stays open."""
-        head = SoakRequest.read(await reader.readuntil(b"\r\n\r\n"))
+        head = SoakRequest.of(*await wire.head())
         if not self._is_authenticated(head):
             self.denied += 1
-            return await self._deny(head, reader, writer)
+            return await self._deny(head, wire)
         if "expect" in head.fields:
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        acts: dict[Act, Callable[..., Coroutine[Any, Any, bool]]] = {
+            wire.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        acts = {
             Act.UPGRADE: self._upgrade,
             Act.ECHO: self._tunnel,
             Act.RESET_TUNNEL: self._tunnel,
@@ -188,21 +185,19 @@ class SoakUpstream:
             Act.HANG_BODY: self._hang,
         }
         act = acts.get(head.act, self._respond)
-        return await act(head, reader, writer)
+        return await act(head, wire)
 
     def _is_authenticated(self, head: SoakRequest) -> bool:
         credentials = b64encode(f"{USER}:{self.password}".encode()).decode()
         return head.fields.get("proxy-authorization") == f"Basic {credentials}"
 
-    async def _deny(
-        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _deny(self, head: SoakRequest, wire: Wire) -> bool:
         """Respond with 407, and sometimes close the connection afterwards, as some proxies do."""
         if "expect" not in head.fields:
-            await _digest(head, reader)
+            await _digest(head, wire)
         closes = "expect" in head.fields or self._random.random() < 0.3
         end = b"Connection: close\r\n\r\n" if closes else b"\r\n"
-        writer.write(
+        wire.writer.write(
             b"HTTP/1.1 407 Proxy Authentication Required\r\n"
             b'Proxy-Authenticate: Basic realm="soak"\r\nContent-Length: 0\r\n' + end
         )
@@ -210,11 +205,9 @@ class SoakUpstream:
 
     # --- acts
 
-    async def _respond(
-        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _respond(self, head: SoakRequest, wire: Wire) -> bool:
         """Read the content of the request, and send the response of the act."""
-        digest = await _digest(head, reader)
+        digest = await _digest(head, wire)
         content = self._content.first(head.size)
         half = content[: len(content) // 2]
         plain = {
@@ -225,7 +218,7 @@ class SoakUpstream:
             Act.CHUNKED: _chunked(content, self._random) + b"0\r\nX-Trailer: t\r\n\r\n",
         }
         if head.act in plain:
-            writer.write(plain[head.act])
+            wire.writer.write(plain[head.act])
             return True
         last = {
             Act.UNTIL_CLOSE: b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + content,
@@ -236,72 +229,55 @@ class SoakUpstream:
             Act.RESET_BODY: _with_length(content)[: -len(content) + len(half)],
             Act.CUT_CHUNK: _chunked(half, self._random),
         }
-        writer.write(last.get(head.act, b""))
-        await writer.drain()
+        wire.writer.write(last.get(head.act, b""))
+        await wire.writer.drain()
         if head.act in (Act.RESET_BEFORE, Act.RESET_BODY, Act.RESET_UNTIL_CLOSE):
-            reset(writer)
+            reset(wire.writer)
         return False
 
-    async def _hang(
-        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
-        await _digest(head, reader)
+    async def _hang(self, head: SoakRequest, wire: Wire) -> bool:
+        await _digest(head, wire)
         if head.act is Act.HANG_BODY:
             content = self._content.first(head.size)
-            writer.write(_with_length(content)[: -(len(content) // 2)])
-        await writer.drain()
+            wire.writer.write(_with_length(content)[: -(len(content) // 2)])
+        await wire.writer.drain()
         await asyncio.sleep(HANG_S)
         return False
 
-    async def _reset_upload(
-        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _reset_upload(self, head: SoakRequest, wire: Wire) -> bool:
         """Read the beginning of the content, and reset the connection with unread octets."""
-        await reader.read(1000)
-        reset(writer)
+        await wire.reader.read(1000)
+        reset(wire.writer)
         return False
 
-    async def _upgrade(
-        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
-        writer.write(
+    async def _upgrade(self, head: SoakRequest, wire: Wire) -> bool:
+        wire.writer.write(
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
         )
-        return await self._echo(reader, writer)
+        return await self._echo(wire)
 
-    async def _tunnel(
-        self, head: SoakRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    async def _tunnel(self, head: SoakRequest, wire: Wire) -> bool:
+        wire.writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         if head.act is Act.ECHO:
-            return await self._echo(reader, writer)
-        await reader.read(1)
+            return await self._echo(wire)
+        await wire.reader.read(1)
         if head.act is Act.RESET_TUNNEL:
-            reset(writer)
+            reset(wire.writer)
         return False
 
-    async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        while piece := await reader.read(1 << 16):
-            writer.write(piece)
-            await writer.drain()
-        writer.write_eof()
+    async def _echo(self, wire: Wire) -> bool:
+        while piece := await wire.reader.read(1 << 16):
+            wire.writer.write(piece)
+            await wire.writer.drain()
+        wire.writer.write_eof()
         return False
 
 
-async def _digest(head: SoakRequest, reader: asyncio.StreamReader) -> bytes:
+async def _digest(head: SoakRequest, wire: Wire) -> bytes:
     """Read the content of a request; return its digest."""
     found = sha256()
-    if head.fields.get("transfer-encoding") == "chunked":
-        while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
-            found.update((await reader.readexactly(size + 2))[:-2])
-        while await reader.readuntil(b"\r\n") != b"\r\n":
-            pass
-    else:
-        left = int(head.fields.get("content-length", 0))
-        while left:
-            piece = await reader.readexactly(min(left, 1 << 16))
-            found.update(piece)
-            left -= len(piece)
+    async for piece in wire.content(head.fields):
+        found.update(piece)
     return found.hexdigest().encode()
 
 

@@ -1,7 +1,7 @@
-"""An HTTP/1.1 client on asyncio, which distinguishes complete from incomplete responses."""
+"""An HTTP/1.1 connection on asyncio, which distinguishes complete from incomplete responses."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -37,7 +37,7 @@ class SoakResponse:
 
 
 class Wire:
-    """A connection to the proxy."""
+    """A connection of a program to the proxy, or of the proxy to the upstream."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -73,12 +73,9 @@ class Wire:
         content = bytearray()
         try:
             while 100 <= status < 200 and status != 101:
-                head = await self.reader.readuntil(b"\r\n\r\n")
-                first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+                first, fields = await self.head()
                 _, code, reason = first.split(" ", 2)
                 status = int(code)
-                found = dict(line.split(":", 1) for line in lines)
-                fields = {name.lower(): value.strip() for name, value in found.items()}
         except (OSError, asyncio.IncompleteReadError):
             return SoakResponse()
         if request.startswith(b"CONNECT") and status == 200:
@@ -89,23 +86,38 @@ class Wire:
             return SoakResponse(status, reason, fields, bytes(content))
         return SoakResponse(status, reason, fields, bytes(content), is_complete=True)
 
-    async def _read_content(self, status: int, fields: dict[str, str], content: bytearray) -> None:
-        """Read the content of a response (RFC 9112, section 6.3)."""
-        if status in (101, 204, 304):
-            return
+    async def head(self) -> tuple[str, dict[str, str]]:
+        """Read a head; return its first line, and the fields by their names in lower case."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+        found = dict(line.split(":", 1) for line in lines)
+        return first, {name.lower(): value.strip() for name, value in found.items()}
+
+    async def content(self, fields: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """Yield the content of a message with a length or in chunks (RFC 9112, section 6.3)."""
         if fields.get("transfer-encoding") == "chunked":
             while size := int((await self.reader.readuntil(b"\r\n")).partition(b";")[0], 16):
-                content += (await self.reader.readexactly(size + 2))[:-2]
+                yield (await self.reader.readexactly(size + 2))[:-2]
             while await self.reader.readuntil(b"\r\n") != b"\r\n":
                 pass
-        elif "content-length" in fields:
-            left = int(fields["content-length"])
+        else:
+            left = int(fields.get("content-length", 0))
             while left:
                 piece = await self.reader.read(min(left, 1 << 16))
                 if not piece:
                     raise asyncio.IncompleteReadError(b"", left)
-                content += piece
+                yield piece
                 left -= len(piece)
+
+    async def _read_content(
+        self, status: int, fields: Mapping[str, str], content: bytearray
+    ) -> None:
+        """Read the content of a response."""
+        if status in (101, 204, 304):
+            return
+        if fields.keys() & {"transfer-encoding", "content-length"}:
+            async for piece in self.content(fields):
+                content += piece
         else:
             while piece := await self.reader.read(1 << 16):
                 content += piece
