@@ -44,11 +44,7 @@ _QT_OPTIONS = ("qt_api", "qt_log_level_fail", "qt_log_ignore")
 
 
 class _Running:
-    """The running test.
-
-    Attributes:
-        tier: The tier of the test; None between tests.
-    """
+    """The tier of the running test; None between tests."""
 
     def __init__(self) -> None:
         self.tier: Tier | None = None

@@ -27,9 +27,7 @@ class Contestant:
         name: The row in the tables.
         argv: The program and its arguments; empty for a direct connection, with the login sent by
             the load.
-        files: The files in its directory.
         environment: Environment variables in addition to those of a home.
-        stdin: The standard input.
         ready: The line of standard output after which the proxy listens; empty to try connecting.
     """
 
@@ -176,7 +174,6 @@ class Entrant:
     """A running contestant with its own upstream.
 
     Attributes:
-        contestant: The contestant.
         port: The port for the load.
         pid: The process id of the proxy; None without a proxy.
         upstream_pid: The process id of the upstream.
@@ -222,13 +219,7 @@ def entered(contestant: Contestant, tools: Tools) -> Iterator[Entrant]:
 
 @contextmanager
 def started(contestant: Contestant, place: Home, words: Mapping[str, str]) -> Iterator[Process]:
-    """Run the program of a contestant.
-
-    Args:
-        contestant: The contestant.
-        place: The home of the program.
-        words: The words to replace, see `Contestant`.
-    """
+    """Run the program of a contestant, with the words replaced (see `Contestant`)."""
 
     def fill(text: str) -> str:
         return re.sub(r"@([A-Z]+)@", lambda found: words[found[1]], text)

@@ -18,7 +18,6 @@ class ResourceUse:
             leaves out ended threads, which idle programs do not have.
         wakeups: The number of voluntary context switches of the threads.
         pss: Octets of memory, with each shared page divided by its number of users.
-        descriptors: The number of open descriptors.
     """
 
     cpu_s: float
@@ -68,9 +67,7 @@ def machine_busy_s() -> float:
 def wait_until_calm(pids: Iterable[int], limit: float) -> None:
     """Wait until processes have finished the work after a load, so that it is counted.
 
-    Args:
-        pids: The processes.
-        limit: The longest wait in seconds; some processes are never idle.
+    The wait ends after `limit` seconds; some processes are never idle.
     """
     end = monotonic() + limit
     processes = [process for pid in pids for process in family(pid)]

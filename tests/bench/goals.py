@@ -13,7 +13,6 @@ class Goal:
     """A figure and its bound.
 
     Attributes:
-        what: The description.
         value: Returns the figure from results; None if it was not measured.
         bound: The minimum or maximum of the figure.
         at_least: True if the bound is a minimum.

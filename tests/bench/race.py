@@ -45,11 +45,9 @@ class Sample:
     """The measurement of one contestant in one round.
 
     Attributes:
-        contestant: The name of the contestant.
         workload: The id of the workload; for W6, W8 and W9 followed by the number of tunnels.
         round: The round, from 0.
         figures: The figures by name; the name contains the unit.
-        failures: The number of failed operations.
         noise: The share of the machine used by other processes.
         trouble: The failure of the whole sample; empty if there was none.
     """
@@ -67,20 +65,10 @@ Say = Callable[[str], None]
 
 
 class Race:
-    """Measures contestants.
-
-    Attributes:
-        samples: The samples so far.
-    """
+    """Measures contestants."""
 
     def __init__(self, tools: Tools, scale: Scale, say: Say) -> None:
-        """Prepare a measurement.
-
-        Args:
-            tools: The compiled programs.
-            scale: The scale of the measurement.
-            say: Called with a line about each sample.
-        """
+        """Prepare a measurement; `say` is called with a line about each sample."""
         self.samples: list[Sample] = []
         self._tools = tools
         self._scale = scale

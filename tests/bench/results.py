@@ -7,11 +7,7 @@ from tests.bench.race import Sample
 
 
 class Results:
-    """The results.
-
-    Attributes:
-        samples: All samples.
-    """
+    """The results."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples

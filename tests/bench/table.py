@@ -13,14 +13,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table.
-
-    Attributes:
-        title: The heading.
-        workload: The id of the workload.
-        figure: The name of the figure.
-        digits: The number of decimal places.
-    """
+    """A column of a table, with a number of decimal places."""
 
     title: str
     workload: str

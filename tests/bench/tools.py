@@ -112,11 +112,7 @@ class Tools:
 
 
 class IdleTunnels:
-    """Idle tunnels.
-
-    Attributes:
-        opened: The result of opening the tunnels.
-    """
+    """Idle tunnels; `opened` is the result of opening them."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

@@ -48,14 +48,7 @@ class AttachFrontEnd(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UserSession:
-    """A user of one run of the service.
-
-    Attributes:
-        service: The service.
-        front_end: The user's front end.
-        clients: The user's programs.
-        origin: The origin server that the programs request.
-    """
+    """A user of one run of the service."""
 
     service: ServiceProcess
     front_end: FrontEnd
@@ -112,10 +105,6 @@ class Scenario:
         run: Starts services.
         attach: Attaches front ends to services.
         keyring: The unlocked keyring, and the session of the services.
-        proxy: The upstream.
-        account: The accepted login.
-        clients: The user's programs.
-        origin: The origin server that the programs request.
     """
 
     run: StartService
@@ -142,11 +131,7 @@ class Scenario:
         return self._profile(self.proxy, "Office")
 
     def start(self, *reactions: Reaction) -> UserSession:
-        """Start a service, and use the profile.
-
-        Args:
-            reactions: The reactions to prompts, in order.
-        """
+        """Start a service, use the profile, and react to prompts in this order."""
         return self.begin(self.run(session=self.keyring), *reactions)
 
     def begin(self, service: ServiceProcess, *reactions: Reaction) -> UserSession:

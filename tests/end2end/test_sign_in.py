@@ -24,7 +24,6 @@ class Site:
     """The origins that programs request, and the certificates to trust.
 
     Attributes:
-        clients: The programs.
         plain: The origin for requests without a tunnel.
         secure: The origin for requests through tunnels.
         authority: The authority that signed the certificate of `secure`.

@@ -85,10 +85,6 @@ class DesktopUser:
 
     Attributes:
         tray: TrayProxy, not started yet.
-        desktop: The desktop.
-        proxy: The upstream of the office.
-        clients: The programs.
-        origin: The origin server that the programs request.
         observers: Closes the front ends of `observe`.
     """
 

@@ -55,11 +55,7 @@ class Mutant:
         return source[: self.start] + self.text.encode() + source[self.end :]
 
     def describe(self, source: bytes) -> str:
-        """Return the location of the change and its diff.
-
-        Args:
-            source: The original source of the module.
-        """
+        """Return the location of the change and its diff to the source of the module."""
         before, after = source.decode().splitlines(), self.apply(source).decode().splitlines()
         diff = list(difflib.unified_diff(before, after, lineterm="", n=0))[3:]
         return "\n".join((f"{self.path}:{self.line} {self.kind.value}", *diff))
@@ -97,12 +93,7 @@ _UNCHECKED_FUNCTIONS = {"__repr__", "__str__"}
 
 
 def mutants_of(path: str, source: bytes) -> list[Mutant]:
-    """Return all mutants of a module, in the order of the source.
-
-    Args:
-        path: The path for the mutants.
-        source: The source of the module, in UTF-8.
-    """
+    """Return all mutants of a module from its source in UTF-8, in the order of the source."""
     return sorted(_Finder(path, source).find(), key=lambda one: (one.start, one.end, one.text))
 
 

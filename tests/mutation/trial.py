@@ -99,7 +99,6 @@ class Outcome:
     """The result for a mutant.
 
     Attributes:
-        mutant: The mutant.
         change: The location of the change and its diff.
         detected_by: The failed test, or the reason of another end of the run; empty if none.
         tests: The tests that were run.
@@ -172,7 +171,6 @@ class Copy:
         """Try a mutant with the tests that execute its lines.
 
         Args:
-            mutant: The mutant.
             coverage: The coverage of the tests of the package.
             whole: True to run all other tests too if those pass.
         """

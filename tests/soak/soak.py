@@ -50,12 +50,9 @@ class Report:
     """The result of a soak test.
 
     Attributes:
-        done: The number of operations of each kind.
         errors: The errors, each with the number of its occurrences.
         samples: The resources of the idle service, the first sample after the warm-up.
-        passwords: The number of passwords.
         denied: The number of 407 responses of the upstream.
-        prompts: The number of prompts.
         wrongly_forbidden: The number of requests that TrayProxy wrongly called forbidden.
         peak: The peak of the resident memory of the service, in octets.
     """
@@ -86,8 +83,6 @@ def soak(place: Home, seconds: float, seed: int, say: Callable[[str], None]) -> 
     """Run the soak test.
 
     Args:
-        place: The home folder of the service.
-        seconds: The duration.
         seed: The seed of the random operations. Their order also depends on the machine.
         say: Called with each progress message.
     """

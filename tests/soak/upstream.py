@@ -89,8 +89,6 @@ class SoakRequest:
 
     Attributes:
         method: The method, ``GET``.
-        act: The requested behaviour.
-        size: The requested number of octets.
         fields: The value of each field by its name in lower case.
     """
 
@@ -117,7 +115,6 @@ class SoakUpstream:
 
     Attributes:
         port: The port on 127.0.0.1.
-        password: The accepted password.
         passwords: The number of passwords up to now.
         denied: The number of 407 responses.
     """

@@ -14,9 +14,7 @@ class SoakResponse:
 
     Attributes:
         status: The status code; 0 without a complete head.
-        reason: The reason phrase.
         fields: The value of each field by its name in lower case.
-        content: The received octets of the content.
         is_complete: True if the response was received completely.
     """
 

@@ -36,12 +36,7 @@ _EVENTS = ("object:text-changed", "object:text-caret-moved", "object:property-ch
 
 @dataclass(frozen=True, slots=True)
 class AccessibilityBus:
-    """A running accessibility bus.
-
-    Attributes:
-        session: The address of the session bus, on which programs request the address of this bus.
-        address: The address of this bus.
-    """
+    """A running accessibility bus; programs request its address on the session bus."""
 
     session: str
     address: str
@@ -57,11 +52,7 @@ class AccessibilityBus:
 
 @contextmanager
 def accessibility_bus(place: Home) -> Iterator[AccessibilityBus]:
-    """Run a session bus and an accessibility bus, like a desktop.
-
-    Args:
-        place: The home of the session.
-    """
+    """Run a session bus and an accessibility bus, like a desktop."""
     with session_bus(place) as session:
         environment = place.environment(DBUS_SESSION_BUS_ADDRESS=session)
         argv = [_LAUNCHER, "--launch-immediately", "--a11y=1"]
@@ -75,13 +66,7 @@ def accessibility_bus(place: Home) -> Iterator[AccessibilityBus]:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """An object with text in a window.
-
-    Attributes:
-        program: The bus name of the program.
-        path: The path of the object.
-        role: The AtspiRole.
-    """
+    """An object with text in a window: the bus name of the program, the path and the AtspiRole."""
 
     program: str
     path: str
@@ -90,16 +75,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class TextChange:
-    """A reported change of a text.
+    """A reported change of a text; the kind is ``insert`` or ``delete``."""
 
-    Attributes:
-        program: The bus name of the program.
-        path: The path of the object.
-        kind: ``insert`` or ``delete``.
-        text: The inserted or deleted text.
-    """
-
-    program: str
     path: str
     kind: str
     text: str
@@ -196,8 +173,7 @@ def _text_change(message: Message) -> TextChange | None:
     ):
         return None
     kind, _, _, (_, text), *_ = message.body
-    sender, path = fields[HeaderFields.sender], fields[HeaderFields.path]
-    return TextChange(sender, path, kind.partition("/")[0], text)
+    return TextChange(fields[HeaderFields.path], kind.partition("/")[0], text)
 
 
 def _walk(connection: DBusConnection, program: str, path: str) -> Iterator[Field]:

@@ -22,7 +22,6 @@ def artefact(name: str, suffix: str, folder: Path = ARTEFACTS) -> Path:
     Args:
         name: The name of the content, ``test_x[y] squid``.
         suffix: The end of the file's name, ``.png``.
-        folder: The folder of the file.
     """
     folder.mkdir(exist_ok=True)
     safe = "".join(c if c.isalnum() or c in "-_.[]" else "-" for c in name)
@@ -33,9 +32,7 @@ def keep_pictures(name: str, fixtures: Iterable[object], folder: Path = ARTEFACT
     """Take pictures of the screens of a failed test.
 
     Args:
-        name: The name of the test.
         fixtures: The values of its fixtures. Each `Screen` among them is kept.
-        folder: The folder of the pictures.
 
     Returns:
         The pictures. An X server that has ended gives none.

@@ -28,11 +28,7 @@ _BARE_BUS = """\
 
 @contextmanager
 def session_bus(place: Home) -> Iterator[str]:
-    """Run a session bus that starts no programs on demand; yield its address.
-
-    Args:
-        place: The home of the session.
-    """
+    """Run a session bus that starts no programs on demand; yield its address."""
     configuration = place.root / "session-bus.conf"
     configuration.write_text(_BARE_BUS.format(directory=place.path("run")))
     argv = ["dbus-daemon", "--nofork", "--nosyslog", "--print-address=1"]

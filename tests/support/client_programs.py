@@ -68,11 +68,7 @@ with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as connec
 
 
 class ClientProgram:
-    """A program that has connected and sent its octets.
-
-    Attributes:
-        pid: The process id.
-    """
+    """A program that has connected and sent its octets."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.pid = process.pid
@@ -100,9 +96,7 @@ def client_program(
 
     Args:
         address: An IP literal and a port.
-        then: The action after sending.
         user: The user id of the program; None for the user of the tests.
-        octets: The octets to send.
         source: The local port, which other sockets may reuse at once; 0 for any.
         device: The network interface to which the socket is bound; empty for none.
     """

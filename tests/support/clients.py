@@ -22,12 +22,7 @@ sys.stdout.write(answer.text)
 
 @dataclass(slots=True)
 class Clients:
-    """Starts clients, and ends them.
-
-    Attributes:
-        home: The home of the clients.
-        jobs: All clients started.
-    """
+    """Starts clients, and ends them."""
 
     home: Home
     jobs: list[Job] = field(default_factory=list)
@@ -57,7 +52,6 @@ class Clients:
         """Load a page in headless Chromium; the output is the resulting document.
 
         Args:
-            url: The page.
             proxy: The URL of the proxy.
             pin: Accept certificates for this public key (`Certificate.pin`).
         """

@@ -15,7 +15,6 @@ class ConcurrentConnects(Closeable):
         Args:
             proxy: The address of the proxy, ``127.0.0.1:3128``.
             target: The target of the tunnels, ``www.test.lan:443``.
-            count: The number of requests.
         """
         host, _, port = proxy.rpartition(":")
         self._address = (host, int(port))

@@ -35,7 +35,6 @@ class Demands:
     Attributes:
         algorithms: The algorithms of the challenges, in order: ``SHA-256``, ``MD5-sess``.
         qop: The offered qop; empty for none, as before RFC 2617.
-        realm: The realm.
         userhash: True if user names are to be hashed.
         utf8: True to send ``charset``; names and passwords are UTF-8 in any case.
         opaque: The parameter that requests must return unchanged.
@@ -69,7 +68,6 @@ class DigestVerdict:
     Attributes:
         right: True if the request was accepted.
         stale: True if only the nonce was too old.
-        algorithm: The algorithm of the credentials.
         fault: The violation of RFC 7616; empty if there is none.
     """
 
@@ -80,15 +78,7 @@ class DigestVerdict:
 
 
 def expected(login: Login, said: dict[str, str], algorithm: str, method: str, body: bytes) -> str:
-    """Return the right response (section 3.4.1 and following).
-
-    Args:
-        login: The accepted login.
-        said: The parameters of the request.
-        algorithm: The algorithm as in a challenge, ``SHA-256-sess``.
-        method: The method of the request.
-        body: The content of the request.
-    """
+    """Return the right response (section 3.4.1) for an algorithm such as ``SHA-256-sess``."""
     name = _ALGORITHMS[algorithm.removesuffix("-sess")]
 
     def digest(octets: bytes) -> str:
@@ -114,19 +104,10 @@ def expected(login: Login, said: dict[str, str], algorithm: str, method: str, bo
 
 
 class DigestProxy(LoopbackServer):
-    """A running proxy.
-
-    Attributes:
-        demands: The requirements.
-    """
+    """A running proxy."""
 
     def __init__(self, login: Login, demands: Demands) -> None:
-        """Start the proxy.
-
-        Args:
-            login: The accepted login.
-            demands: The requirements.
-        """
+        """Start the proxy."""
         self.demands = demands
         self._login = login
         self._state = Lock()

@@ -13,13 +13,7 @@ from tests.support.processes import Home, Job, Process, ProgramResult, running
 
 @dataclass(frozen=True, slots=True)
 class Desktop:
-    """A display and a session bus.
-
-    Attributes:
-        place: The home.
-        display: The X display, ``:7``.
-        bus: The address of the session bus.
-    """
+    """An X display, such as ``:7``, and a session bus."""
 
     place: Home
     display: str
@@ -90,12 +84,7 @@ class Desktop:
 
 @contextmanager
 def desktop(place: Home, size: str = "1280x800") -> Iterator[Desktop]:
-    """Run an X server and a session bus.
-
-    Args:
-        place: The home of the programs.
-        size: The size of the screen in pixels.
-    """
+    """Run an X server, with a screen of this size in pixels, and a session bus."""
     with x_server(place, size) as display, session_bus(place) as bus:
         yield Desktop(place, display, bus)
 
@@ -105,7 +94,6 @@ def x_server(place: Home, size: str = "1280x800", *options: str) -> Iterator[str
     """Run an X server without a screen; yield its display, ``:7``.
 
     Args:
-        place: The home of the server.
         size: The size of the screen in pixels.
         options: Further arguments of the server.
     """

@@ -7,11 +7,7 @@ _USUAL = 100
 
 
 def examples(count: int) -> settings:
-    """Return the settings for a number of examples; the profile ``unit`` runs a part of them.
-
-    Args:
-        count: The number in a profile with the usual ``max_examples``.
-    """
+    """Return the settings for a number of examples; the profile ``unit`` runs a part of them."""
     assert settings.default is not None
     part = settings.default.max_examples / _USUAL
     return settings(max_examples=max(1, round(count * part)), deadline=None)

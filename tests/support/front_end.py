@@ -42,11 +42,7 @@ Reaction = Login | Snooze
 
 
 class FrontEnd(Closeable):
-    """A front end that is connected to the service until `close`.
-
-    Attributes:
-        remember: True if logins are to be saved in the keyring.
-    """
+    """A front end that is connected to the service until `close`."""
 
     def __init__(
         self,
@@ -59,7 +55,6 @@ class FrontEnd(Closeable):
         """Connect to the service.
 
         Args:
-            paths: The paths of the service.
             reactions: The reactions to prompts, in order: one each time that a prompt opens or is
                 shown again after a rejection. After the last reaction, prompts stay open.
             remember: True if logins are to be saved in the keyring.

@@ -53,12 +53,7 @@ _SERVER = """\
 
 
 class Kdc:
-    """A running KDC.
-
-    Attributes:
-        process: The process.
-        configuration: The value of ``KRB5_CONFIG`` for its clients.
-    """
+    """A running KDC; `configuration` is the value of ``KRB5_CONFIG`` for its clients."""
 
     def __init__(self, place: Home, process: Process) -> None:
         self.process = process
@@ -96,10 +91,9 @@ class Kdc:
         wait_until_accepting(self.process, int(port[1]))
 
     def add_user(self, name: str, password: str, *options: str) -> None:
-        """Add a user.
+        """Add a user by the name without the realm.
 
         Args:
-            name: The name without the realm.
             password: The password, without double quotes.
             options: For kadmin's ``addprinc``: ``-pwexpire "1 hour ago"``, ``-policy strict``.
         """
@@ -134,11 +128,7 @@ class Kdc:
     def ticket(self, name: str, password: str, cache: Path, *options: str) -> dict[str, str]:
         """Get a ticket for a user, like the log-on to a desktop; return the environment with it.
 
-        Args:
-            name: The name of the user.
-            password: The password of the user.
-            cache: The file for the ticket.
-            options: Options of ``kinit``: ``-l 2s`` for a ticket that expires soon.
+        The options are for ``kinit``: ``-l 2s`` for a ticket that expires soon.
         """
         environment = {**self.environment, "KRB5CCNAME": f"FILE:{cache}"}
         done = self._run(["kinit", *options, name], f"{password}\n", **environment)
@@ -183,8 +173,7 @@ class Kdc:
 def kdc(*, skew_s: int = 300) -> Iterator[Kdc]:
     """Run a KDC for `REALM`; it answers when the block begins.
 
-    Args:
-        skew_s: The accepted clock skew; an expired ticket is accepted for this time.
+    An expired ticket is accepted for the clock skew.
     """
     with home("kdc-") as place:
         # The helpers of a proxy, which run as another user, read the configuration and their keys.

@@ -38,13 +38,7 @@ class DaemonState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyringEntry:
-    """An entry of a keyring.
-
-    Attributes:
-        label: The name in the keyring program of the desktop.
-        attributes: The attributes for searches.
-        secret: The password.
-    """
+    """An entry of a keyring; a keyring program of the desktop shows its label."""
 
     label: str
     attributes: dict[str, str]
@@ -56,13 +50,7 @@ def _read(item: secretstorage.Item) -> KeyringEntry:
 
 
 class KeyringSession:
-    """A running session.
-
-    Attributes:
-        environment: The environment of programs in the session.
-        bus: The address of the session bus.
-        home: The home, which contains the files of the keyring.
-    """
+    """A running session, whose home contains the files of the keyring."""
 
     def __init__(
         self, place: Home, environment: dict[str, str], bus: str, daemon: Process | None
@@ -167,9 +155,7 @@ def keyring_session(
 ) -> Iterator[KeyringSession]:
     """Run a session bus with a keyring, unless the keyring is to be absent.
 
-    Args:
-        place: The home of the session. The next session in this home finds the same entries.
-        state: The state of the keyring.
+    The next session in the same home finds the same entries.
     """
     with ExitStack() as stack:
         bus = stack.enter_context(session_bus(place))

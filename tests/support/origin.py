@@ -56,11 +56,7 @@ class Gate:
 
 
 class Origin(LoopbackServer):
-    """A running origin server.
-
-    Attributes:
-        name: The host name by which proxies reach it.
-    """
+    """A running origin server, reached by proxies under the host name `name`."""
 
     def __init__(
         self,
@@ -263,7 +259,6 @@ def make_repository(repositories: Home, name: str, content: Path) -> None:
     Args:
         repositories: The parent folder, and the home of Git.
         name: The name of the repository, ``demo.git``.
-        content: The file.
     """
     bare = repositories.root / name
     work = repositories.path("work")

@@ -26,8 +26,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Home:
     """A home directory, and an environment with this home.
 
-    Attributes:
-        root: The directory. Its path is short, since Unix sockets are created there.
+    The path is short, since Unix sockets are created there.
     """
 
     root: Path
@@ -53,8 +52,7 @@ class Home:
     def trayproxy_environment(self, session: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return an environment with which TrayProxy has its files in this home.
 
-        Args:
-            session: The environment of a session; None for neither session bus nor display.
+        Without the environment of a session, it has neither session bus nor display.
         """
         return {
             **(self.environment() if session is None else session),
@@ -78,13 +76,7 @@ def home(prefix: str = "tp-") -> Iterator[Home]:
 
 
 class Process:
-    """A running program with its output.
-
-    Attributes:
-        name: The name of the program for messages.
-        out: The lines of its standard output.
-        err: The lines of its standard error.
-    """
+    """A running program with its output."""
 
     def __init__(
         self,
@@ -94,14 +86,7 @@ class Process:
         cwd: Path,
         stdin: bytes = b"",
     ) -> None:
-        """Start a program in a process group of its own.
-
-        Args:
-            argv: The program and its arguments.
-            env: The whole environment.
-            cwd: The working directory.
-            stdin: The whole standard input.
-        """
+        """Start a program in a process group of its own."""
         self.name = Path(argv[0]).name
         self._popen = subprocess.Popen(
             [str(word) for word in argv],
@@ -185,14 +170,7 @@ def wait_until_accepting(process: Process, port: int, timeout: float = PATIENCE)
 
 @dataclass(frozen=True, slots=True)
 class ProgramResult:
-    """The result of a program.
-
-    Attributes:
-        code: The exit code, negative for a signal.
-        out: The standard output.
-        err: The standard error.
-        seconds: The run time.
-    """
+    """The result of a program; the exit code is negative for a signal."""
 
     code: int
     out: str
@@ -201,11 +179,7 @@ class ProgramResult:
 
 
 class Job:
-    """A program in the background with a result.
-
-    Attributes:
-        process: The program.
-    """
+    """A program in the background with a result."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -214,8 +188,7 @@ class Job:
     def result(self, timeout: float = 60.0) -> ProgramResult:
         """Wait for the end of the program; return its result.
 
-        Args:
-            timeout: In seconds. After it, the program is killed and the test fails.
+        After the timeout in seconds, the program is killed and the test fails.
         """
         process = self.process
         ended = process.ended_within(timeout)

@@ -68,11 +68,7 @@ class RecordingRelay(LoopbackServer):
     """A running relay."""
 
     def __init__(self, port: int) -> None:
-        """Start a relay to a port of 127.0.0.1.
-
-        Args:
-            port: The port of the upstream.
-        """
+        """Start a relay to a port of 127.0.0.1."""
         self._port = port
         self._connections_seen: list[_RelayedConnection] = []
         self._state = Lock()

@@ -12,16 +12,9 @@ _PROPERTIES = "org.freedesktop.DBus.Properties"
 
 
 class ScreenSaver(BusProgram):
-    """The screen saver of a desktop."""
+    """The screen saver of a desktop; the name on the bus is also the name of its interface."""
 
     def __init__(self, bus: str, name: str, *, active: bool = False) -> None:
-        """Connect to the bus.
-
-        Args:
-            bus: The address of the bus.
-            name: The bus name and the name of the interface.
-            active: The initial state.
-        """
         self._name = name
         self.active = active
         self.asked = 0
@@ -45,12 +38,7 @@ class Logind(BusProgram):
     """A logind with one session."""
 
     def __init__(self, bus: str, *, locked: bool = False) -> None:
-        """Connect to the bus.
-
-        Args:
-            bus: The address of the bus.
-            locked: The initial ``LockedHint`` of the session.
-        """
+        """Connect to the bus; `locked` is the initial ``LockedHint`` of the session."""
         self.locked = locked
         self.asked = 0
         super().__init__(bus, LOGIND)

@@ -34,11 +34,7 @@ _STATE_SHOWING = 25
 
 
 class ScreenReader(BusProgram):
-    """The registry with its programs.
-
-    Attributes:
-        programs: The bus names of the registered programs, oldest first.
-    """
+    """The registry, and the bus names of the registered programs, oldest first."""
 
     def __init__(self, bus: str) -> None:
         """Connect to the bus."""
@@ -75,7 +71,6 @@ class ScreenReader(BusProgram):
         Args:
             step: Moves the focus, like a key.
             to: The beginning of the text.
-            steps: The maximum number of steps.
         """
         passed = []
         for number in range(len(self._focused), len(self._focused) + steps):

@@ -12,12 +12,7 @@ from tests.support.process_output import PATIENCE
 
 
 class LoopbackServer(Closeable):
-    """Listens on a free port of 127.0.0.1 from its creation until `close`.
-
-    Attributes:
-        host: The address.
-        port: The port, chosen by the system.
-    """
+    """Listens on a free port of 127.0.0.1 from its creation until `close`."""
 
     host = "127.0.0.1"
 

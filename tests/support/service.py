@@ -40,13 +40,7 @@ def run_command(
 
 
 class ServiceProcess:
-    """A running service that accepts connections.
-
-    Attributes:
-        process: The process.
-        paths: The paths of its files.
-        address: The address of the proxy for programs, ``127.0.0.1:40123``.
-    """
+    """A running service that accepts connections at its address, ``127.0.0.1:40123``."""
 
     def __init__(self, process: Process, paths: Paths) -> None:
         self.process = process

@@ -27,12 +27,7 @@ class SettingsPortal(BusProgram):
     """Variables with which a Qt program reads the portal on any desktop."""
 
     def __init__(self, bus: str, appearance: ColorScheme) -> None:
-        """Connect to the bus.
-
-        Args:
-            bus: The address of the bus.
-            appearance: The colour scheme to report.
-        """
+        """Connect to the bus."""
         self._appearance = appearance
         super().__init__(bus, _NAME)
 

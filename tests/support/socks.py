@@ -20,7 +20,6 @@ class SocksRequest:
     Attributes:
         kind: 1 for an IPv4 address, 3 for a name, 4 for an IPv6 address.
         host: The host as received.
-        port: The port.
     """
 
     kind: int
@@ -52,7 +51,6 @@ class SocksServer(LoopbackServer):
 
         Args:
             users: Passwords by user name; None if no login is required.
-            names: The known names.
             refuses: Reply codes by host, for hosts to which it does not connect.
             slowly: True to send each octet separately.
         """

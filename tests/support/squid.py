@@ -176,12 +176,9 @@ class AccessLogEntry:
     """A line of the access log.
 
     Attributes:
-        status: The status of the response.
-        method: The method of the request.
         target: The target of the request: a URL, or ``host:port`` for CONNECT.
         user: The user name in the request, accepted or not; empty without credentials.
         scheme: The scheme of the credentials, in lower case; empty without credentials.
-        kind: The kind of credentials.
         stale: True if the response says that the nonce was too old and the login was not checked.
         size: The number of octets that the client sent.
     """
@@ -257,13 +254,7 @@ _VERDICTS = {"AF": "yes", "OK": "yes", "NA": "no", "ERR": "no"}
 
 
 class Squid:
-    """A running Squid.
-
-    Attributes:
-        host: The address at which it listens.
-        port: The port.
-        process: The process.
-    """
+    """A running Squid, which listens on `host` and `port`."""
 
     host = "127.0.0.1"
 

@@ -43,11 +43,7 @@ class Certificate:
 
 
 class CertificateAuthority:
-    """Signs certificates for invented names.
-
-    Attributes:
-        pem: The file with the certificate of the authority, for clients.
-    """
+    """Signs certificates for invented names; `pem` has the authority's own, for clients."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -22,20 +22,12 @@ from trayproxy.paths import locate
 
 
 class TrayProcesses:
-    """A TrayProxy on a desktop: its settings, trays and service.
-
-    Attributes:
-        desktop: The desktop.
-        paths: The paths of its files.
-        address: The address of the proxy for programs, ``127.0.0.1:14123``.
-    """
+    """A TrayProxy on a desktop: its settings, trays, service and address, ``127.0.0.1:14123``."""
 
     def __init__(self, desktop: Desktop, more: Mapping[str, str]) -> None:
         """Write the settings; no program is started yet.
 
-        Args:
-            desktop: The desktop.
-            more: Environment variables in addition to those of the desktop.
+        `more` are environment variables in addition to those of the desktop.
         """
         self.desktop = desktop
         home = desktop.place

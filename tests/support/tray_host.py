@@ -112,12 +112,7 @@ class FakeTrayHost(BusProgram):
     """Owns the bus name of the watcher."""
 
     def __init__(self, bus: str, *, has_host: bool = True) -> None:
-        """Connect to the bus.
-
-        Args:
-            bus: The address of the bus.
-            has_host: True if a panel draws registered items.
-        """
+        """Connect to the bus; `has_host` is True if a panel draws registered items."""
         self.has_host = has_host
         self.items: list[str] = []
         super().__init__(bus, WATCHER)
@@ -166,13 +161,7 @@ class FakeTrayHost(BusProgram):
 
 @dataclass(frozen=True, slots=True)
 class MenuRow:
-    """An entry of an exported menu.
-
-    Attributes:
-        id: The number of the entry.
-        properties: The exported properties, without default values.
-        rows: The entries of the submenu.
-    """
+    """An entry of an exported menu; default values of properties are left out."""
 
     id: int
     properties: dict[str, Any]
@@ -283,12 +272,8 @@ class ShownNotification:
     """A requested notification.
 
     Attributes:
-        number: The id.
         replaces: The id of the replaced notification, 0 for none.
-        title: The summary.
-        body: The text.
         actions: Keys and texts alternately.
-        hints: The hints by name.
         expires: The timeout in milliseconds, 0 for none.
     """
 

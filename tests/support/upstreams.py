@@ -117,7 +117,6 @@ def upstream(kind: UpstreamKind, login: Login, behind: int = 0) -> Iterator[Reco
     """Run an upstream with a relay to it; it accepts connections when the block begins.
 
     Args:
-        kind: The program.
         login: The accepted login; see `bare_upstream`.
         behind: The port of an open proxy; see `bare_upstream`.
     """
@@ -130,7 +129,6 @@ def bare_upstream(kind: UpstreamKind, login: Login, behind: int = 0) -> Iterator
     """Run an upstream; yield its port of 127.0.0.1, which accepts connections.
 
     Args:
-        kind: The program.
         login: The accepted login, of letters and digits: the configuration files differ in the
             meaning of other characters.
         behind: The port of an open proxy of 127.0.0.1, to which HAProxy forwards requests.

@@ -50,12 +50,7 @@ def fluxbox(desktop: Desktop) -> Iterator[None]:
 
 
 def open_menu(desktop: Desktop, name: str) -> str:
-    """Click on a tray icon with the right button; return the window id of its menu.
-
-    Args:
-        desktop: The desktop of the window manager.
-        name: The name of the program.
-    """
+    """Click on a tray icon with the right button; return the window id of its menu."""
     left, top = _middle(_wait_for(desktop, name, _is_icon))
     desktop.run("xdotool", "mousemove", left, top, "click", "3")
     return _wait_for(desktop, name, _is_menu).window
