@@ -97,12 +97,7 @@ def _affordable(scale: Scale) -> Scale:
 
 
 def caption(scale: Scale, load: float) -> str:
-    """Return the time and the machine of a measurement.
-
-    Args:
-        scale: The scale of the measurement.
-        load: The load average of the machine (1 minute) before.
-    """
+    """Return the time, the machine, and the load average (1 minute) before a measurement."""
     today = datetime.now().astimezone().date().isoformat()
     return (
         f"Measured {today} on {_machine()}; load before {load:.1f}. Medians of {scale.rounds} "

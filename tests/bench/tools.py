@@ -75,9 +75,7 @@ class Result:
 class Tools:
     """The compiled programs.
 
-    Attributes:
-        load: Simulates programs that use a proxy.
-        upstream: Simulates the company's proxy and the sites behind it.
+    `load` simulates programs that use a proxy, `upstream` the company's proxy and its sites.
     """
 
     load: Path

@@ -9,7 +9,6 @@ class Workload:
 
     Attributes:
         id: ``W1-50``; the number after the hyphen is that of the connections.
-        what: The description.
         mode: The name in ``load.c``.
         connections: The number of concurrent connections; each repeats the operation.
     """

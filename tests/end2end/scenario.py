@@ -99,13 +99,7 @@ class UserSession:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A computer behind an upstream that requires a sign-in.
-
-    Attributes:
-        run: Starts services.
-        attach: Attaches front ends to services.
-        keyring: The unlocked keyring, and the session of the services.
-    """
+    """A computer behind an upstream that requires a sign-in, with an unlocked keyring."""
 
     run: StartService
     attach: AttachFrontEnd

@@ -38,11 +38,7 @@ class LineRecorder:
     """
 
     def __init__(self, package: str) -> None:
-        """Create a recorder without records.
-
-        Args:
-            package: The folder whose modules are recorded, with a separator at its end.
-        """
+        """Create a recorder of the modules in a folder, given with a separator at its end."""
         self.lines: defaultdict[str, defaultdict[str, set[int]]] = defaultdict(
             lambda: defaultdict(set)
         )

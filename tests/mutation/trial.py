@@ -116,12 +116,7 @@ class Copy:
     """A copy of the sources for one mutant at a time."""
 
     def __init__(self, sources: Path, folder: Path) -> None:
-        """Copy all files that git tracks or would add.
-
-        Args:
-            sources: The root of the sources.
-            folder: The folder of the copy; it must not exist.
-        """
+        """Copy all files that git tracks or would add to a new folder."""
         self._top = folder / "sources"
         self._notes = folder
         listed = subprocess.run(
@@ -168,12 +163,7 @@ class Copy:
         return {test for test in failed if self._first_failure([test], limit_s=300.0)}
 
     def outcome_of(self, mutant: Mutant, coverage: Coverage, *, whole: bool) -> Outcome:
-        """Try a mutant with the tests that execute its lines.
-
-        Args:
-            coverage: The coverage of the tests of the package.
-            whole: True to run all other tests too if those pass.
-        """
+        """Try a mutant with the tests that execute its lines, then if `whole` with all others."""
         begin = time.monotonic()
         tests = coverage.tests_of(mutant)
         noticed = ""

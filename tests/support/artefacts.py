@@ -19,9 +19,7 @@ class Screen(Protocol):
 def artefact(name: str, suffix: str, folder: Path = ARTEFACTS) -> Path:
     """Return the path of a file to be written; its folder exists.
 
-    Args:
-        name: The name of the content, ``test_x[y] squid``.
-        suffix: The end of the file's name, ``.png``.
+    The name describes the content, ``test_x[y] squid``; the suffix is, for example, ``.png``.
     """
     folder.mkdir(exist_ok=True)
     safe = "".join(c if c.isalnum() or c in "-_.[]" else "-" for c in name)

@@ -51,9 +51,7 @@ class Clients:
     def chromium(self, url: str, proxy: str, *, pin: str = "") -> Job:
         """Load a page in headless Chromium; the output is the resulting document.
 
-        Args:
-            proxy: The URL of the proxy.
-            pin: Accept certificates for this public key (`Certificate.pin`).
+        Certificates for the public key `pin` (`Certificate.pin`) are accepted.
         """
         profile = self.home.path(f"chromium-{len(self.jobs)}")
         return self._start(

@@ -10,12 +10,7 @@ class ConcurrentConnects(Closeable):
     """Sends CONNECT requests, each on its own connection and thread."""
 
     def __init__(self, proxy: str, target: str, count: int) -> None:
-        """Send the requests.
-
-        Args:
-            proxy: The address of the proxy, ``127.0.0.1:3128``.
-            target: The target of the tunnels, ``www.test.lan:443``.
-        """
+        """Send requests for tunnels to a target, ``www.test.lan:443``."""
         host, _, port = proxy.rpartition(":")
         self._address = (host, int(port))
         self._target = target

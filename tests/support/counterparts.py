@@ -74,12 +74,7 @@ NAMES = (*_SQUIDS, *_OTHERS, *_DIGESTS, "socks5")
 
 @contextmanager
 def counterpart(name: str, directory: Kdc) -> Iterator[Counterpart]:
-    """Run a counterpart.
-
-    Args:
-        name: One of `NAMES`.
-        directory: The directory of the users of Kerberos.
-    """
+    """Run one of `NAMES`, with a directory of the users of Kerberos."""
     with ExitStack() as stack:
         if name in _SQUIDS:
             yield _squid(stack, name, directory)

@@ -91,12 +91,7 @@ def desktop(place: Home, size: str = "1280x800") -> Iterator[Desktop]:
 
 @contextmanager
 def x_server(place: Home, size: str = "1280x800", *options: str) -> Iterator[str]:
-    """Run an X server without a screen; yield its display, ``:7``.
-
-    Args:
-        size: The size of the screen in pixels.
-        options: Further arguments of the server.
-    """
+    """Run an X server with a virtual screen of this size in pixels; yield its display, ``:7``."""
     # The server chooses a free number, and writes it when it accepts connections.
     argv = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset"]
     argv += options

@@ -30,9 +30,6 @@ def squid_rules(port: int) -> str:
     """Return the configuration lines with which a Squid fetches the page from an `ExampleSite`.
 
     The lines belong after the line that requires a sign-in.
-
-    Args:
-        port: The port of the `ExampleSite`.
     """
     return (
         f"cache_peer 127.0.0.1 parent {port} 0 originserver no-query no-digest name=example_site\n"

@@ -70,8 +70,7 @@ class Kdc:
     def elsewhere(self, port: int = 9) -> dict[str, str]:
         """Return variables with which a program does not reach the KDC, as outside the company.
 
-        Args:
-            port: The wrong port of the KDC; by default that of "discard", which is closed.
+        The default port is that of "discard", which is closed.
         """
         path = self._place.root / f"elsewhere-{port}.conf"
         text = re.sub(r"kdc = \S+", f"kdc = 127.0.0.1:{port}", self.configuration.read_text())

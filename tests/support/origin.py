@@ -254,12 +254,7 @@ _PAGES: dict[str, Callable[..., None]] = {
 
 
 def make_repository(repositories: Home, name: str, content: Path) -> None:
-    """Create a bare repository with one commit of one file.
-
-    Args:
-        repositories: The parent folder, and the home of Git.
-        name: The name of the repository, ``demo.git``.
-    """
+    """Create a bare repository, named ``demo.git``, with one commit of one file."""
     bare = repositories.root / name
     work = repositories.path("work")
     environment = repositories.environment(

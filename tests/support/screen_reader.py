@@ -66,12 +66,7 @@ class ScreenReader(BusProgram):
             return "\n".join(_walk(connection, self.programs[-1], _ROOT))
 
     def follow(self, step: Callable[[], object], to: str, steps: int = 20) -> None:
-        """Move the focus until an object with a text that starts with `to` has the focus.
-
-        Args:
-            step: Moves the focus, like a key.
-            to: The beginning of the text.
-        """
+        """Move the focus by `step`, such as a key, to a text that starts with `to`."""
         passed = []
         for number in range(len(self._focused), len(self._focused) + steps):
             step()

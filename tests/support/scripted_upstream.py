@@ -29,12 +29,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 def challenge(*values: str, status: str = "407 Proxy Authentication Required") -> bytes:
-    """Return a 407 without content; the connection stays open.
-
-    Args:
-        values: The values of the Proxy-Authenticate field lines.
-        status: The status line without the version.
-    """
+    """Return a 407 with these challenges, without content; the connection stays open."""
     lines = [f"HTTP/1.1 {status}", *(f"Proxy-Authenticate: {value}" for value in values)]
     return ("\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode("latin-1")
 
@@ -170,12 +165,7 @@ class ScriptedUpstream(LoopbackServer):
         return f"http://{self.host}:{self.port}"
 
     def peer(self, number: int, timeout: float = PATIENCE) -> ScriptedConnection:
-        """Wait for a connection; return it.
-
-        Args:
-            number: The number of the connection, counted from 1.
-            timeout: In seconds.
-        """
+        """Wait for a connection, counted from 1; return it."""
         with self._changed:
             has_arrived = self._changed.wait_for(lambda: len(self._peers) >= number, timeout)
             assert has_arrived, f"{len(self._peers)} connections arrived, not {number}"

@@ -18,12 +18,7 @@ Place = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class SearchableSecret:
-    """A login with a unique password.
-
-    Attributes:
-        user: The user name, which is not searched for.
-        password: A random password that differs in every encoding.
-    """
+    """A login with a random password that differs in every encoding."""
 
     user: str = "alice"
     password: str = field(default_factory=lambda: f"Kanari/ü {token_hex(12)}+&", repr=False)

@@ -42,9 +42,7 @@ exec "$@"
 def socks_proxy(users: Mapping[str, str], *names: str) -> Iterator[int]:
     """Run a SOCKS5 proxy; yield its port of 127.0.0.1, which accepts connections.
 
-    Args:
-        users: Passwords by user name, at most one; empty if no login is required.
-        names: Host names that the proxy resolves to 127.0.0.1.
+    It requires the login of the only user, or none, and resolves the names to 127.0.0.1.
     """
     with home("socks-") as place:
         (place.root / "hosts").write_text(f"127.0.0.1 {' '.join(('localhost', *names))}\n")

@@ -23,11 +23,9 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The certificate and the key of a server.
+    """The certificate and the key of a server in one file.
 
-    Attributes:
-        pem: A file with both.
-        pin: The hash of the public key, in the format of Chromium.
+    `pin` is the hash of the public key, in the format of Chromium.
     """
 
     pem: Path

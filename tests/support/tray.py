@@ -68,9 +68,7 @@ class TrayProcesses:
     def wait_for_service(self, *, instead_of: int = 0, timeout: float = PATIENCE) -> Status:
         """Wait until programs can connect; return the status of the service.
 
-        Args:
-            instead_of: The process id of the previous service.
-            timeout: In seconds.
+        `instead_of` is the process id of the previous service.
         """
         deadline = monotonic() + timeout
         while monotonic() < deadline:

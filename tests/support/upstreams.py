@@ -114,12 +114,7 @@ class UpstreamKind(Enum):
 
 @contextmanager
 def upstream(kind: UpstreamKind, login: Login, behind: int = 0) -> Iterator[RecordingRelay]:
-    """Run an upstream with a relay to it; it accepts connections when the block begins.
-
-    Args:
-        login: The accepted login; see `bare_upstream`.
-        behind: The port of an open proxy; see `bare_upstream`.
-    """
+    """Run a `bare_upstream` with a relay to it; it accepts connections when the block begins."""
     with bare_upstream(kind, login, behind) as port, RecordingRelay(port) as relay:
         yield relay
 
