@@ -29,11 +29,16 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "log" / "trayproxy.log"
 
 
+def start_logs(file: Path, *, to_stderr: bool = False, level: str = "") -> Logs:
+    logs = Logs()
+    logs.start(file, to_stderr=to_stderr, environ={"TRAYPROXY_LOG_LEVEL": level} if level else {})
+    return logs
+
+
 @pytest.fixture
 def logs(file: Path) -> Iterator[Logs]:
     raises, level = logging.raiseExceptions, logging.getLogger().level
-    logs = Logs()
-    logs.start(file, to_stderr=False, environ={})
+    logs = start_logs(file)
     yield logs
     logs.stop()
     logging.raiseExceptions = raises
@@ -116,8 +121,7 @@ def test_the_log_is_written_by_the_handlers_of_later_pythons(
             if self.stream:
                 self.stream.flush()
 
-    logs = Logs()
-    logs.start(file, to_stderr=True, environ={})
+    logs = start_logs(file, to_stderr=True)
     with monkeypatch.context() as changed:
         changed.setattr(logging.Handler, "handle", handle)
         changed.setattr(logging.StreamHandler, "flush", flush)
@@ -206,8 +210,7 @@ def test_a_long_untrusted_text_is_truncated_quickly(logs: Logs, file: Path, piec
 
 
 def test_at_most_five_files_are_kept(file: Path) -> None:
-    logs = Logs()
-    logs.start(file, to_stderr=False, environ={})
+    logs = start_logs(file)
     try:
         for _ in range(700):
             logging.warning("x" * 9_000)
@@ -319,8 +322,7 @@ def test_a_blocked_standard_error_delays_neither_logging_nor_exit() -> None:
 
 def test_a_missing_log_folder_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    logs = Logs()
-    logs.start(tmp_path / "file" / "trayproxy.log", to_stderr=False, environ={})
+    logs = start_logs(tmp_path / "file" / "trayproxy.log")
     logging.warning("x")
     logs.stop()
     logs.stop()
@@ -329,16 +331,14 @@ def test_a_missing_log_folder_is_not_an_error(tmp_path: Path) -> None:
 def test_a_fifo_in_place_of_the_log_does_not_block(file: Path) -> None:
     file.parent.mkdir(mode=0o700, parents=True)
     os.mkfifo(file)
-    logs = Logs()
-    logs.start(file, to_stderr=False, environ={})
+    logs = start_logs(file)
     logging.warning("x")
     logs.stop()
 
 
 def test_the_environment_sets_the_level(file: Path) -> None:
     for level, lines in (("debug", 2), ("ERROR", 0), ("nonsense", 1)):
-        logs = Logs()
-        logs.start(file, to_stderr=False, environ={"TRAYPROXY_LOG_LEVEL": level})
+        logs = start_logs(file, level=level)
         logging.getLogger("t").debug("x")
         logging.getLogger("t").info("x")
         logs.stop()

@@ -30,6 +30,12 @@ def contracts(root: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def output(*command: str) -> str:
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    ).stdout
+
+
 def project_table() -> dict[str, object]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert isinstance(project, dict)
@@ -357,13 +363,7 @@ def test_the_readme_names_existing_files() -> None:
 
 
 def test_the_verbs_of_the_readme_exist() -> None:
-    helped = subprocess.run(
-        [sys.executable, "-m", "trayproxy", "--help"],
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-        cwd=ROOT,
-    ).stdout
+    helped = output(sys.executable, "-m", "trayproxy", "--help")
     table = re.findall(r"^\| (`.*?) \|", readme(), re.MULTILINE)
     verbs = set(re.findall(r"`trayproxy ([a-z]+)", " ".join(table)))
     assert verbs
@@ -380,13 +380,7 @@ def test_exactly_the_existing_problems_are_explained() -> None:
 
 
 def test_the_version_is_printed() -> None:
-    told = subprocess.run(
-        [sys.executable, "-m", "trayproxy", "--version"],
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-        cwd=ROOT,
-    ).stdout
+    told = output(sys.executable, "-m", "trayproxy", "--version")
     assert told == f"trayproxy {trayproxy.__version__}\n"
 
 
@@ -396,14 +390,7 @@ def test_the_changelog_starts_with_unreleased_changes() -> None:
 
 
 def test_the_top_folder_contains_only_known_files() -> None:
-    tracked = subprocess.run(
-        ["git", "ls-tree", "--name-only", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert set(tracked.stdout.split()) <= {
+    assert set(output("git", "ls-tree", "--name-only", "HEAD").split()) <= {
         ".ci",
         ".github",
         ".gitignore",

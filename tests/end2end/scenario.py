@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -58,6 +59,10 @@ class UserSession:
     def curl(self, *arguments: str) -> Job:
         """Run curl through the service."""
         return self.clients.curl("-x", self.service.url, *arguments)
+
+    def git(self, *arguments: str, trust: Path | None = None) -> Job:
+        """Run a Git command through the service."""
+        return self.clients.git(self.service.url, *arguments, trust=trust)
 
     def get(self, url: str, *options: str) -> str:
         """Return the output of curl for a URL."""

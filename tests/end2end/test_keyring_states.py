@@ -7,35 +7,44 @@ from time import monotonic
 
 import pytest
 
-from tests.end2end.scenario import HELLO, KEYRING_LIMIT_S, Scenario
+from tests.end2end.scenario import HELLO, KEYRING_LIMIT_S, Scenario, UserSession
+from tests.support.bus import wait_for_name
 from tests.support.display import Desktop, x_server
 from tests.support.keyring_session import MASTER_PASSWORD, KeyringSession
-from tests.support.processes import Home, running
+from tests.support.processes import Home, Job, running
 from tests.support.window_manager import fluxbox
 from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.domain.signin import KeyringState, PromptReason
 
 PROMPTER = Path("/usr/libexec/gcr-prompter")
-PROMPT = "^Unlock"
 
 
 @pytest.fixture
 def saved(scenario: Scenario) -> None:
-    """The password lies in the keyring since an earlier run."""
+    """An earlier run has saved the password in the keyring."""
     scenario.sign_in_earlier()
 
 
 @pytest.fixture
 def screen(keyring: KeyringSession, place: Home) -> Iterator[Desktop]:
-    """Where the desktop can ask for the keyring's password."""
+    """A desktop that can prompt for the password of the keyring."""
     with x_server(place) as display:
         desktop = Desktop(place, display, keyring.bus)
         with (
             fluxbox(desktop),
             running([PROMPTER], env=desktop.environment(), cwd=place.root),
         ):
-            keyring.wait_for_name("org.gnome.keyring.SystemPrompter")
+            wait_for_name(keyring.bus, "org.gnome.keyring.SystemPrompter")
             yield desktop
+
+
+def visit_with_locked_keyring(scenario: Scenario, screen: Desktop) -> tuple[UserSession, Job]:
+    """Start a request that needs the locked keyring; the desktop prompts for its password."""
+    scenario.keyring.lock()
+    user = scenario.restart()
+    waiting = user.visit()
+    screen.wait_until_active(screen.wait_for_window("^Unlock"))
+    return user, waiting
 
 
 @pytest.mark.xdist_group("display")
@@ -43,10 +52,7 @@ def screen(keyring: KeyringSession, place: Home) -> Iterator[Desktop]:
 def test_a_locked_keyring_is_unlocked_by_the_desktop_and_used(
     scenario: Scenario, screen: Desktop
 ) -> None:
-    scenario.keyring.lock()
-    user = scenario.restart()
-    waiting = user.visit()
-    screen.wait_until_active(screen.wait_for_window(PROMPT))
+    user, waiting = visit_with_locked_keyring(scenario, screen)
     screen.type(MASTER_PASSWORD)
     screen.press("Return")
     assert waiting.result().out == HELLO
@@ -57,10 +63,7 @@ def test_a_locked_keyring_is_unlocked_by_the_desktop_and_used(
 @pytest.mark.xdist_group("display")
 @pytest.mark.usefixtures("saved")
 def test_a_keyring_left_locked_leads_to_a_prompt(scenario: Scenario, screen: Desktop) -> None:
-    scenario.keyring.lock()
-    user = scenario.restart()
-    waiting = user.visit()
-    screen.wait_until_active(screen.wait_for_window(PROMPT))
+    user, waiting = visit_with_locked_keyring(scenario, screen)
     screen.press("Escape")
     question = user.front_end.wait_for_prompt()
     assert question.reason is PromptReason.KEYRING_LOCKED
@@ -75,11 +78,7 @@ def test_a_keyring_left_locked_leads_to_a_prompt(scenario: Scenario, screen: Des
 def test_a_prompt_is_answered_by_a_keyring_unlocked_by_another_program(
     scenario: Scenario, screen: Desktop, is_dismissed: bool
 ) -> None:
-    """Whether the person has dismissed the window of the keyring or left it open."""
-    scenario.keyring.lock()
-    user = scenario.restart()
-    waiting = user.visit()
-    screen.wait_until_active(screen.wait_for_window(PROMPT))
+    user, waiting = visit_with_locked_keyring(scenario, screen)
     if is_dismissed:
         screen.press("Escape")
     user.front_end.wait_for_prompt()

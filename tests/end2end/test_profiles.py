@@ -28,7 +28,7 @@ def lab(lab_account: SearchableSecret) -> Iterator[Squid]:
 
 @pytest.fixture
 def user(scenario: Scenario, lab_account: SearchableSecret) -> UserSession:
-    """A person who uses the office's upstream, and is asked for that of the laboratory after it."""
+    """A user of the upstream of the office, with the logins of both upstreams."""
     return scenario.begin(scenario.run(), scenario.login, lab_account.login)
 
 

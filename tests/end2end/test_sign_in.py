@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
-from tests.end2end.scenario import HELLO, Scenario
-from tests.support.clients import Clients
+from tests.end2end.scenario import HELLO, Scenario, UserSession
 from tests.support.concurrent_connects import ConcurrentConnects
 from tests.support.dumpable_service import DUMPABLE
 from tests.support.memory import MIB, memory_of
@@ -20,100 +20,89 @@ from trayproxy.domain.signin import Ending, PromptReason, SignInState, Snooze, T
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """The origins that programs request, and the certificates to trust.
+class SecureSite:
+    """An origin that programs request through tunnels.
 
     Attributes:
-        plain: The origin for requests without a tunnel.
-        secure: The origin for requests through tunnels.
-        authority: The authority that signed the certificate of `secure`.
-        certificate: The certificate of `secure`.
+        trust: The file with the authority of its certificate.
+        pin: The hash of its public key.
     """
 
-    clients: Clients
-    plain: Origin
-    secure: Origin
-    authority: CertificateAuthority
-    certificate: Certificate
+    origin: Origin
+    trust: Path
+    pin: str
+
+    def url(self, path: str) -> str:
+        """Return the URL of a path."""
+        return self.origin.url(path)
 
 
 @pytest.fixture
 def site(
-    clients: Clients,
-    origin: Origin,
-    secure_origin: Origin,
-    authority: CertificateAuthority,
-    certificate: Certificate,
-) -> Site:
-    return Site(clients, origin, secure_origin, authority, certificate)
+    secure_origin: Origin, authority: CertificateAuthority, certificate: Certificate
+) -> SecureSite:
+    return SecureSite(secure_origin, authority.pem, certificate.pin)
 
 
-Program = Callable[[Site, str], Job]
-"""Starts a program that fetches something through a proxy."""
+Program = Callable[[UserSession, SecureSite], Job]
+"""Starts a program that fetches something through the service."""
+
+REFS, PAGE = "refs/heads/main", '<p id="said">hello browser</p>'
 
 PROGRAMS: dict[str, tuple[Program, str]] = {
-    "curl": (
-        lambda site, proxy: site.clients.curl("-x", proxy, site.plain.url("/hello")),
-        "hello",
-    ),
+    "curl": (lambda user, site: user.curl(user.origin.url("/hello")), "hello"),
     "curl, tunnel": (
-        lambda site, proxy: site.clients.curl(
-            "-x", proxy, "--cacert", str(site.authority.pem), site.secure.url("/hello")
-        ),
+        lambda user, site: user.curl("--cacert", str(site.trust), site.url("/hello")),
         "hello",
     ),
     "requests": (
-        lambda site, proxy: site.clients.requests(site.plain.url("/hello"), proxy),
+        lambda user, site: user.clients.requests(user.origin.url("/hello"), user.service.url),
         "200\nhello",
     ),
     "requests, tunnel": (
-        lambda site, proxy: site.clients.requests(
-            site.secure.url("/hello"), proxy, trust=site.authority.pem
+        lambda user, site: user.clients.requests(
+            site.url("/hello"), user.service.url, trust=site.trust
         ),
         "200\nhello",
     ),
     "git": (
-        lambda site, proxy: site.clients.git(proxy, "ls-remote", site.plain.url("/git/demo.git")),
-        "refs/heads/main",
+        lambda user, site: user.git("ls-remote", user.origin.url("/git/demo.git")),
+        REFS,
     ),
     "git, tunnel": (
-        lambda site, proxy: site.clients.git(
-            proxy, "ls-remote", site.secure.url("/git/demo.git"), trust=site.authority.pem
-        ),
-        "refs/heads/main",
+        lambda user, site: user.git("ls-remote", site.url("/git/demo.git"), trust=site.trust),
+        REFS,
     ),
     "chromium": (
-        lambda site, proxy: site.clients.chromium(site.plain.url("/page"), proxy),
-        '<p id="said">hello browser</p>',
+        lambda user, site: user.clients.chromium(user.origin.url("/page"), user.service.url),
+        PAGE,
     ),
     "chromium, tunnel": (
-        lambda site, proxy: site.clients.chromium(
-            site.secure.url("/page"), proxy, pin=site.certificate.pin
-        ),
-        '<p id="said">hello browser</p>',
+        lambda user, site: user.clients.chromium(site.url("/page"), user.service.url, pin=site.pin),
+        PAGE,
     ),
 }
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_waits_for_one_sign_in_and_gets_its_response(
-    scenario: Scenario, site: Site, name: str
+    scenario: Scenario, site: SecureSite, name: str
 ) -> None:
     start, expected = PROGRAMS[name]
     user = scenario.start(scenario.login)
-    got = start(site, user.service.url).result()
+    got = start(user, site).result()
     assert expected in got.out, got
     assert len(user.front_end.prompts) == 1
     assert scenario.proxy.failed_logons() == 0
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_next_program_is_not_kept_waiting(scenario: Scenario, site: Site, name: str) -> None:
+def test_the_next_program_needs_no_prompt(scenario: Scenario, site: SecureSite, name: str) -> None:
     start, expected = PROGRAMS[name]
     user = scenario.start(scenario.login)
     user.fetch()
     before = len(scenario.proxy.accesses())
-    got = start(site, user.service.url).result()
+    got = start(user, site).result()
     assert expected in got.out, got
     assert len(user.front_end.prompts) == 1
     assert 407 not in [access.status for access in scenario.proxy.accesses()[before:]]
@@ -128,7 +117,7 @@ def test_git_clones_and_pushes_megabytes_with_the_407_first(scenario: Scenario) 
         ("-C", work, "commit", "--allow-empty", "-m", "another"),
         ("-C", work, "push", "origin", "HEAD:refs/heads/pushed"),
     ):
-        got = scenario.clients.git(user.service.url, *arguments).result()
+        got = user.git(*arguments).result()
         assert got.code == 0, got
 
 
@@ -228,11 +217,11 @@ def test_credentials_of_a_program_are_not_forwarded(scenario: Scenario) -> None:
     assert {access.user for access in scenario.proxy.accesses()} == {"", scenario.login.user}
 
 
-def test_the_origin_receives_no_credentials(scenario: Scenario, site: Site) -> None:
+def test_the_origin_receives_no_credentials(scenario: Scenario, site: SecureSite) -> None:
     user = scenario.start(scenario.login)
     for name in ("curl", "curl, tunnel"):
-        PROGRAMS[name][0](site, user.service.url).result()
-    heads = (*site.plain.received, *site.secure.received)
+        PROGRAMS[name][0](user, site).result()
+    heads = (*user.origin.received, *site.origin.received)
     assert len(heads) == 2
     assert not [head for head in heads if head.values("proxy-authorization")]
 

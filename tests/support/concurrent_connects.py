@@ -34,10 +34,6 @@ class ConcurrentConnects(Closeable):
         with socket.create_connection(self._address, timeout=60) as connection:
             request = f"CONNECT {self._target} HTTP/1.1\r\nHost: {self._target}\r\n\r\n"
             connection.sendall(request.encode("ascii"))
-            head = b""
-            while b"\r\n\r\n" not in head:
-                octets = connection.recv(4096)
-                if not octets:
-                    return 0
-                head += octets
-            return int(head.split(b" ", 2)[1])
+            with connection.makefile("rb") as stream:
+                line = stream.readline()
+            return int(line.split(b" ", 2)[1]) if line else 0

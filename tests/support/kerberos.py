@@ -130,14 +130,14 @@ class Kdc:
         The options are for ``kinit``: ``-l 2s`` for a ticket that expires soon.
         """
         environment = {**self.environment, "KRB5CCNAME": f"FILE:{cache}"}
-        done = self._run(["kinit", *options, name], f"{password}\n", **environment)
+        done = _run(self._place, ["kinit", *options, name], f"{password}\n", **environment)
         assert done.returncode == 0, done.stderr
         return environment
 
     def is_valid(self, cache: Path) -> bool:
         """Return True if the file has a ticket that has not expired."""
         environment = {**self.environment, "KRB5CCNAME": f"FILE:{cache}"}
-        return self._run(["klist", "-s"], **environment).returncode == 0
+        return _run(self._place, ["klist", "-s"], **environment).returncode == 0
 
     def failed_logons(self, name: str) -> int:
         """Return the number of failed log-ons of a user so far."""
@@ -151,21 +151,16 @@ class Kdc:
         mark = f"mark-{next(self._numbers)}"
         # The KDC serves requests in order, and logs each before the response: after the line about
         # this unknown name, all earlier lines are there.
-        self._run(["kinit", mark], "\n", **self.environment)
+        _run(self._place, ["kinit", mark], "\n", **self.environment)
         self.process.err.wait_for(f"CLIENT_NOT_FOUND: {mark}@")
         lines = [line for process in (*self._before, self.process) for line in process.err.lines]
         return sum(bool(re.search(pattern, line)) for line in lines)
 
     def _administer(self, command: str, *, may_exist: bool = False) -> None:
-        done = self._run(["kadmin.local", "-q", command])
+        done = _run(self._place, ["kadmin.local", "-q", command])
         # The exit code is 0 even after an error.
         failed = [line for line in done.stderr.splitlines() if " while " in line]
         assert not failed or (may_exist and "already exists" in failed[0]), (command, failed)
-
-    def _run(
-        self, argv: Sequence[str], stdin: str = "", **more: str
-    ) -> "subprocess.CompletedProcess[str]":
-        return _run(self._place, argv, stdin, **more)
 
 
 @contextmanager

@@ -93,10 +93,6 @@ class KeyringSession:
                 connection.recv_until_filtered(changed, timeout=max(0.0, deadline - monotonic()))
             return entries
 
-    def wait_for_name(self, name: str) -> None:
-        """Wait until a program of the session owns a name on its bus."""
-        wait_for_name(self.bus, name)
-
     def check_default_collection(self) -> None:
         """Make a first call to the default collection.
 

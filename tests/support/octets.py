@@ -1,7 +1,7 @@
 """A reproducible stream of octets of any length, in which all blocks differ."""
 
 from collections.abc import Iterator
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 _BLOCK = 1 << 16
@@ -25,11 +25,8 @@ def digest(length: int) -> str:
 
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
-    found = sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 def write(path: Path, length: int) -> Path:

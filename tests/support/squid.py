@@ -18,15 +18,15 @@ import os
 import select
 import shlex
 import shutil
-import socket
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import md5
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPSConnection
 from itertools import count
 from pathlib import Path
 from urllib.parse import unquote
@@ -352,24 +352,19 @@ class Squid:
 
     def _request(self, path: str, login: str = "") -> int:
         """Send a request; return the status, 407 unless the login is right."""
-        request = f"GET http://{self._setup.name}{path} HTTP/1.0\r\n"
-        if login:
-            request += f"Proxy-Authorization: Basic {b64encode(login.encode()).decode()}\r\n"
-        raw = socket.create_connection((self.host, self.port), timeout=PATIENCE)
-        with self._encrypted(raw) as connection:
-            connection.sendall(f"{request}\r\n".encode("ascii"))
-            answer = b""
-            while octets := connection.recv(65536):
-                answer += octets
-        return int(answer.split(b" ", 2)[1])
+        coded = b64encode(login.encode()).decode()
+        fields = {"Proxy-Authorization": f"Basic {coded}"} if login else {}
+        with closing(self._connection()) as connection:
+            connection.request("GET", f"http://{self._setup.name}{path}", headers=fields)
+            return connection.getresponse().status
 
-    def _encrypted(self, raw: socket.socket) -> socket.socket:
+    def _connection(self) -> HTTPConnection:
         if self._setup.pem is None:
-            return raw
+            return HTTPConnection(self.host, self.port, timeout=PATIENCE)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        return context.wrap_socket(raw)
+        return HTTPSConnection(self.host, self.port, timeout=PATIENCE, context=context)
 
 
 @contextmanager
