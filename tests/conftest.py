@@ -14,7 +14,7 @@ from hypothesis import settings
 from tests.support.artefacts import artefact, keep_pictures, keep_windows
 from tests.support.clients import Clients
 from tests.support.origin import Origin
-from tests.support.processes import Home, RunPython, home
+from tests.support.processes import SOURCES, Home, RunPython, home
 from tests.support.reports import Reports
 from tests.support.tiers import DESCRIPTIONS, UNIT_FOLDER, Tier, folder_tier, tier_of, unit_guard
 
@@ -69,9 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for tier, description in DESCRIPTIONS.items():
         config.addinivalue_line("markers", f"{tier}: {description}; given by folder or fixture")
     running = config.stash[_RUNNING] = _Running()
-    if (
-        sys.platform != "win32"
-    ):  # On Windows, an event loop connects to itself with loopback sockets.
+    # On Windows, an event loop connects to itself with loopback sockets.
+    if sys.platform != "win32":
         sys.addaudithook(unit_guard(lambda: running.tier is Tier.UNIT))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -120,9 +119,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the descriptions of the counterparts to the report of a failed test and to files."""
     report = yield
-    if report.skipped and _must_run(report.longrepr):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, although everything is installed: {report.longrepr}"
+    _forbid_skip(report)
     if report.failed and call.when != "teardown":
         for title, describe in item.stash.get(_REPORTS, {}).items():
             text = describe()
@@ -146,15 +143,18 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Fail a module that skips all its tests if every test must run."""
     report = yield
-    if report.skipped and _must_run(report.longrepr):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, although everything is installed: {report.longrepr}"
+    _forbid_skip(report)
     return report
 
 
-def _must_run(skipped: object) -> bool:
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Change the outcome of a skipped test to failed if everything is installed."""
+    skipped = report.longrepr
     reason = str(skipped[2]) if isinstance(skipped, tuple) else str(skipped)
-    return _EVERYTHING in os.environ and not any(part in reason for part in _CANNOT_BE_INSTALLED)
+    can_run = not any(part in reason for part in _CANNOT_BE_INSTALLED)
+    if report.skipped and _EVERYTHING in os.environ and can_run:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, although everything is installed: {skipped}"
 
 
 @pytest.fixture
@@ -173,10 +173,7 @@ def run_python() -> RunPython:
 
     def run(program: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", program, *map(str, arguments)]
-        root = Path(__file__).parents[1]
-        return subprocess.run(
-            command, cwd=root, capture_output=True, text=True, timeout=60, check=False
-        )
+        return subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, timeout=60)
 
     return run
 

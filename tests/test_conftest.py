@@ -20,9 +20,7 @@ def outcome_of(reason: str) -> str:
     return str(report.outcome)
 
 
-def test_a_skip_is_a_failure_if_everything_is_installed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_skip_is_a_failure_if_everything_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "1")
     assert outcome_of("Skipped: needs ip") == "failed"
     assert outcome_of("Skipped: only root may give files away") == "skipped"

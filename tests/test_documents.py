@@ -211,9 +211,7 @@ def test_the_guide_is_complete_and_linked_from_the_readme() -> None:
     assert {f"resources/docs/{name}.md" for name in names} <= links
 
 
-def test_the_verbs_and_options_in_the_guide_exist(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_verbs_and_options_in_the_guide_exist(capsys: pytest.CaptureFixture[str]) -> None:
     code = [
         piece
         for path in GUIDE

@@ -33,35 +33,20 @@ def _figure(what: str, workload: str, figure: str, bound: float, *, at_least: bo
 
 
 def _rate(workload: str, other: str, bound: float) -> Goal:
-    def value(results: Results) -> float | None:
-        return results.ratio(US, other, workload, "rate")
-
-    return Goal(f"{workload}: rate, relative to {other}", value, bound, at_least=True)
+    title = f"{workload}: rate, relative to {other}"
+    return Goal(title, lambda found: found.ratio(US, other, workload, "rate"), bound, at_least=True)
 
 
 def _p50(workload: str, other: str, bound: float) -> Goal:
-    def value(results: Results) -> float | None:
-        return results.ratio(US, other, workload, "p50_us")
-
-    return Goal(f"{workload}: p50, relative to {other}", value, bound)
+    title = f"{workload}: p50, relative to {other}"
+    return Goal(title, lambda found: found.ratio(US, other, workload, "p50_us"), bound)
 
 
-def _beside(tunnels: int, what: str, figure: str, bound: float) -> Goal:
-    def value(results: Results) -> float | None:
-        return results.ratio_between(US, f"W8-{tunnels}", "W8-0", figure)
-
-    return Goal(
-        f"W8: {what} p50 beside {tunnels:,} idle tunnels, relative to beside none", value, bound
-    )
-
-
-def _crowd(figure: str, bound: float) -> Goal:
-    def value(results: Results) -> float | None:
-        return results.ratio_between(US, "W9-5000", "W9-0", f"ping_{figure}_us")
-
-    return Goal(
-        f"W9: {figure} of 50 pings beside 5,000 idle, relative to beside none", value, bound
-    )
+def _beside(workload: str, tunnels: int, what: str, figure: str, bound: float) -> Goal:
+    """Return a goal for a figure beside idle tunnels, relative to the figure beside none."""
+    ours, alone = f"{workload}-{tunnels}", f"{workload}-0"
+    title = f"{workload}: {what} beside {tunnels:,} idle tunnels, relative to beside none"
+    return Goal(title, lambda found: found.ratio_between(US, ours, alone, figure), bound)
 
 
 BULK = ("W4-d1", "W4-u1", "W4-d8", "W4-u8")
@@ -80,10 +65,10 @@ GOALS = (
     _figure("W5-split: p50 in µs, 0.3 ms of it the sender's", "W5-split", "p50_us", 1000.0),
     _p50("W1-1", "haproxy", 1.3),
     _p50("W3-1", "haproxy", 1.3),
-    _beside(1000, "ping", "ping_p50_us", 1.2),
-    _beside(1000, "CONNECT", "connect_p50_us", 1.2),
-    _crowd("p50", 1.2),
-    _crowd("p99", 1.5),
+    _beside("W8", 1000, "ping p50", "ping_p50_us", 1.2),
+    _beside("W8", 1000, "CONNECT p50", "connect_p50_us", 1.2),
+    _beside("W9", 5000, "p50 of 50 pings", "ping_p50_us", 1.2),
+    _beside("W9", 5000, "p99 of 50 pings", "ping_p99_us", 1.5),
     _figure("W9: p99 of 50 pings beside 5,000 idle, µs", "W9-5000", "ping_p99_us", 20_000.0),
     _figure("W6: of 5,000 tunnels opened", "W6-5000", "opened", 5000.0, at_least=True),
     _figure("W6: opened per second", "W6-5000", "opened_per_s", 1000.0, at_least=True),

@@ -36,8 +36,7 @@ Auth NTLMv2
     },
 )
 WITH_DOMAIN = replace(
-    TRAYPROXY,
-    argv=tuple(rf"{DOMAIN}\@USER@" if one == "@USER@" else one for one in TRAYPROXY.argv),
+    TRAYPROXY, argv=tuple(rf"{DOMAIN}\@USER@" if one == "@USER@" else one for one in TRAYPROXY.argv)
 )
 PAUSES_S = (0.0, 0.1, 0.3)
 CONNECT = b"CONNECT site.test:443 HTTP/1.1\r\nHost: site.test:443\r\n\r\n"

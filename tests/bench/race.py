@@ -159,10 +159,7 @@ class Race:
     def _live(self, number: int, contestant: Contestant, wanted: Sequence[str]) -> None:
         if contestant.is_direct:
             return
-        with (
-            self._telling(number, contestant, LIFE),
-            entered(contestant, self._tools) as entrant,
-        ):
+        with self._telling(number, contestant, LIFE), entered(contestant, self._tools) as entrant:
             life = self._life(number, entrant)
             if LIFE in wanted:
                 self._add(life)

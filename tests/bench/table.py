@@ -72,26 +72,12 @@ def held(workload: str) -> tuple[Column, ...]:
     )
 
 
-def beside(workloads: Sequence[str]) -> tuple[Column, ...]:
-    """Return the columns of a ping and a CONNECT beside idle tunnels."""
-    kinds = (("ping", "ping_p50_us"), ("CONNECT", "connect_p50_us"))
+def beside(workloads: Sequence[str], kind: str, figure: str) -> tuple[Column, ...]:
+    """Return the columns of a figure beside idle tunnels."""
     return tuple(
-        Column(f"W8: {kind} p50 µs beside {int(workload.rpartition('-')[2]):,}", workload, figure)
-        for kind, figure in kinds
+        Column(f"{name}: {kind} µs beside {int(number):,}", workload, figure)
         for workload in workloads
-    )
-
-
-def crowd(workloads: Sequence[str]) -> tuple[Column, ...]:
-    """Return the columns of 50 pings beside idle tunnels."""
-    return tuple(
-        Column(
-            f"W9: 50 pings {figure} µs beside {int(workload.rpartition('-')[2]):,}",
-            workload,
-            f"ping_{figure}_us",
-        )
-        for figure in ("p50", "p99")
-        for workload in workloads
+        for name, _, number in [workload.partition("-")]
     )
 
 
@@ -100,13 +86,19 @@ def render(results: Results, caption: str) -> str:
     idle = [name for name in results.workloads if name.startswith(f"{IDLE}-")]
     next_to = [name for name in results.workloads if name.startswith(f"{BESIDE}-")]
     crowded = [name for name in results.workloads if name.startswith(f"{CROWD}-")]
+    columns = (
+        *beside(next_to, "ping p50", "ping_p50_us"),
+        *beside(next_to, "CONNECT p50", "connect_p50_us"),
+        *beside(crowded, "50 pings p50", "ping_p50_us"),
+        *beside(crowded, "50 pings p99", "ping_p99_us"),
+    )
     parts = [
         caption,
         _table("Requests", REQUESTS, results),
         _table("Tunnels", TUNNELS, results),
         _table("Start and rest", REST, results),
         _table("Idle tunnels", [column for name in idle for column in held(name)], results),
-        _table("Beside idle tunnels", (*beside(next_to), *crowd(crowded)), results),
+        _table("Beside idle tunnels", columns, results),
         _goals(results),
         _trouble(results),
         _noise(results),

@@ -30,10 +30,7 @@ def screen(keyring: KeyringSession, place: Home) -> Iterator[Desktop]:
     """A desktop that can prompt for the password of the keyring."""
     with x_server(place) as display:
         desktop = Desktop(place, display, keyring.bus)
-        with (
-            fluxbox(desktop),
-            running([PROMPTER], env=desktop.environment(), cwd=place.root),
-        ):
+        with fluxbox(desktop), running([PROMPTER], env=desktop.environment(), cwd=place.root):
             wait_for_name(keyring.bus, "org.gnome.keyring.SystemPrompter")
             yield desktop
 

@@ -69,9 +69,7 @@ def test_a_right_saved_password_is_not_replaced_by_a_wrong_password(scenario: Sc
     assert scenario.proxy.failed_logons() == 1
 
 
-def test_a_wrong_saved_password_costs_one_log_on_in_all_runs_together(
-    scenario: Scenario,
-) -> None:
+def test_a_wrong_saved_password_costs_one_log_on_in_all_runs_together(scenario: Scenario) -> None:
     first = scenario.start()
     save(scenario, first)
     first.end()

@@ -438,10 +438,8 @@ def test_a_killed_service_starts_again_on_the_same_port(
             stack.enter_context(client_program(at(first), octets=b"GET"))
         first.kill()
         # Its clients' connections still linger.
-        second = run(
-            *("--upstream", upstream.url, "--no-prompt"),
-            *("--listen", f"127.0.0.1:{first.port}"),
-        )
+        address = f"127.0.0.1:{first.port}"
+        second = run("--upstream", upstream.url, "--no-prompt", "--listen", address)
         assert second.port == first.port
         assert response(at(second)) == SERVED
     assert second.status().pid == second.pid

@@ -65,10 +65,7 @@ PROGRAMS: dict[str, tuple[Program, str]] = {
         ),
         "200\nhello",
     ),
-    "git": (
-        lambda user, site: user.git("ls-remote", user.origin.url("/git/demo.git")),
-        REFS,
-    ),
+    "git": (lambda user, site: user.git("ls-remote", user.origin.url("/git/demo.git")), REFS),
     "git, tunnel": (
         lambda user, site: user.git("ls-remote", site.url("/git/demo.git"), trust=site.trust),
         REFS,

@@ -53,11 +53,7 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def test_installed_packages_are_not_installed_again(shell: Shell) -> None:
-    done = shell(
-        ENSURE,
-        dpkg_query=EVERYTHING_INSTALLED,
-        apt_get="echo called; exit 1",
-    )
+    done = shell(ENSURE, dpkg_query=EVERYTHING_INSTALLED, apt_get="echo called; exit 1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -77,23 +73,15 @@ def test_root_installs_all_missing_packages_without_questions(shell: Shell) -> N
 
 def test_sudo_without_a_password_is_used(shell: Shell) -> None:
     done = shell(
-        "ensure_packages 'the tests' \"$(missing_packages squid)\"",
-        id=NOT_ROOT,
-        sudo=SUDO_ALLOWS,
-        dpkg_query=NOTHING_INSTALLED,
-        apt_get='echo "$*"',
+        ENSURE, id=NOT_ROOT, sudo=SUDO_ALLOWS, dpkg_query=NOTHING_INSTALLED, apt_get='echo "$*"'
     )
     assert done.returncode == 0
-    assert "install -y --no-install-recommends squid" in done.stderr
+    assert "install -y --no-install-recommends squid git" in done.stderr
 
 
 def test_without_permission_the_command_is_printed(shell: Shell) -> None:
     done = shell(
-        ENSURE,
-        id=NOT_ROOT,
-        sudo=SUDO_REFUSES,
-        dpkg_query=NOTHING_INSTALLED,
-        apt_get="exit 0",
+        ENSURE, id=NOT_ROOT, sudo=SUDO_REFUSES, dpkg_query=NOTHING_INSTALLED, apt_get="exit 0"
     )
     assert done.returncode == 1
     assert "  sudo apt-get install -y --no-install-recommends squid git\n" in done.stderr

@@ -117,13 +117,13 @@ class BusListener:
         with self._heard:
             return "\n".join(repr(message.body) for message in self._messages)
 
-    def wait_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait until a condition holds; it is evaluated after each message."""
-        deadline = monotonic() + timeout
+        deadline = monotonic() + PATIENCE
         while not holds():
             with self._heard:
                 left = deadline - monotonic()
-                assert left > 0, f"the condition does not hold after {timeout} s"
+                assert left > 0, f"the condition does not hold after {PATIENCE} s"
                 self._heard.wait(min(left, 0.5))
 
     def wait_for_field(self, role: int) -> Field:

@@ -21,9 +21,9 @@ class ConcurrentConnects(Closeable):
         """Wait until all requests are answered."""
         self._pool.shutdown()
 
-    def statuses(self, timeout: float = 60.0) -> list[int]:
+    def statuses(self) -> list[int]:
         """Wait until all requests are answered; return the status codes, 0 for an early end."""
-        return [answer.result(timeout) for answer in self._answers]
+        return [answer.result(60) for answer in self._answers]
 
     @property
     def waiting(self) -> int:

@@ -56,7 +56,7 @@ _SQUIDS: dict[str, tuple[tuple[str, ...], NegotiateHelper, str]] = {
 
 _OPTIONS = {
     # The first 407 ends its connection: the handshake begins on a new connection.
-    "squid-ntlm-closing": ("auth_param ntlm keep_alive off",),
+    "squid-ntlm-closing": ("auth_param ntlm keep_alive off",)
 }
 
 _DIGESTS = {

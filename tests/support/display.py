@@ -1,7 +1,7 @@
 """A desktop for one test: an X server without a screen, and a session bus."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,18 +37,14 @@ class Desktop:
         """Return the ids of the visible windows with a title that contains the pattern."""
         return self.run("xdotool", "search", "--onlyvisible", "--name", title).out.split()
 
-    def wait_for_window(self, title: str, timeout: float = PATIENCE) -> str:
+    def wait_for_window(self, title: str) -> str:
         """Wait for a visible window with a title; return its id."""
-        deadline = time.monotonic() + timeout
-        while not (found := self.windows(title)):
-            assert time.monotonic() < deadline, f"no window {title!r} after {timeout} s"
-        return found[-1]
+        self._wait_until(lambda: self.windows(title), f"no window {title!r}")
+        return self.windows(title)[-1]
 
-    def wait_until_gone(self, title: str, timeout: float = PATIENCE) -> None:
+    def wait_until_gone(self, title: str) -> None:
         """Wait until no visible window has a title that contains the pattern."""
-        deadline = time.monotonic() + timeout
-        while self.windows(title):
-            assert time.monotonic() < deadline, f"a window {title!r} after {timeout} s"
+        self._wait_until(lambda: not self.windows(title), f"a window {title!r}")
 
     def type(self, text: str) -> None:
         """Type a text into the focused widget."""
@@ -58,23 +54,27 @@ class Desktop:
         """Press keys, given by their X11 names."""
         self.run("xdotool", "key", *keys)
 
-    def wait_for_icon(self, name: str, timeout: float = PATIENCE) -> None:
+    def wait_for_icon(self, name: str) -> None:
         """Wait until a tray icon, a window embedded by XEmbed, is visible."""
-        deadline = time.monotonic() + timeout
-        while "IsViewable" not in self.run("xwininfo", "-name", name).out:
-            assert time.monotonic() < deadline, f"no icon {name!r} after {timeout} s"
+        command = ("xwininfo", "-name", name)
+        self._wait_until(lambda: "IsViewable" in self.run(*command).out, f"no icon {name!r}")
 
-    def wait_for_manager(self, timeout: float = PATIENCE) -> None:
+    def wait_for_manager(self) -> None:
         """Wait until a window manager is running."""
-        deadline = time.monotonic() + timeout
-        while "window id" not in self.run("xprop", "-root", "_NET_SUPPORTING_WM_CHECK").out:
-            assert time.monotonic() < deadline, f"no window manager after {timeout} s"
+        command = ("xprop", "-root", "_NET_SUPPORTING_WM_CHECK")
+        self._wait_until(lambda: "window id" in self.run(*command).out, "no window manager")
 
-    def wait_until_active(self, window: str, timeout: float = PATIENCE) -> None:
+    def wait_until_active(self, window: str) -> None:
         """Wait until a window has the keyboard focus."""
-        deadline = time.monotonic() + timeout
-        while self.run("xdotool", "getactivewindow").out.strip() != window:
-            assert time.monotonic() < deadline, f"window {window} is not active after {timeout} s"
+        command = ("xdotool", "getactivewindow")
+        self._wait_until(
+            lambda: self.run(*command).out.strip() == window, f"window {window} is not active"
+        )
+
+    def _wait_until(self, holds: Callable[[], object], otherwise: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            assert time.monotonic() < deadline, f"{otherwise} after {PATIENCE} s"
 
     def shoot(self, path: Path, window: str = "root") -> None:
         """Take a picture of a window or of the whole screen."""

@@ -136,9 +136,7 @@ class FrontEnd(Closeable):
         return bytes(self._socket.received)
 
     def wait_for_prompt(
-        self,
-        holds: Callable[[Prompt], bool] = lambda question: True,
-        timeout: float = PATIENCE,
+        self, holds: Callable[[Prompt], bool] = lambda question: True, timeout: float = PATIENCE
     ) -> Prompt:
         """Wait for an open prompt that fulfils a condition; return the prompt."""
 
@@ -148,16 +146,16 @@ class FrontEnd(Closeable):
 
         return self._wait(find, "question", timeout)
 
-    def wait_for_ending(self, question: Prompt, timeout: float = PATIENCE) -> Ending:
+    def wait_for_ending(self, question: Prompt) -> Ending:
         """Wait until a prompt has closed; return its ending."""
-        return self._wait(lambda: self._endings.get(question.number), "ending", timeout)
+        return self._wait(lambda: self._endings.get(question.number), "ending")
 
-    def wait_for_status(self, holds: Callable[[Status], bool], timeout: float = PATIENCE) -> Status:
+    def wait_for_status(self, holds: Callable[[Status], bool]) -> Status:
         """Wait until the status fulfils a condition; return the status."""
         newest = self._statuses
-        return self._wait(lambda: newest[-1] if holds(newest[-1]) else None, "such status", timeout)
+        return self._wait(lambda: newest[-1] if holds(newest[-1]) else None, "such status")
 
-    def _wait(self, find: Callable[[], T | None], what: str, timeout: float) -> T:
+    def _wait(self, find: Callable[[], T | None], what: str, timeout: float = PATIENCE) -> T:
         deadline = monotonic() + timeout
         with self._changed:
             while (found := find()) is None:

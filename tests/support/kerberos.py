@@ -110,10 +110,6 @@ class Kdc:
         """Disable the account of a user."""
         self._administer(f"modify_principal -allow_tix {name}")
 
-    def lock_after(self, policy: str, failures: int) -> None:
-        """Create a policy that locks an account after a number of failed log-ons."""
-        self._administer(f"addpol -maxfailure {failures} {policy}")
-
     def keytab(self, *hosts: str) -> Path:
         """Return a file with the keys of the proxies with these host names, readable by helpers."""
         path = self._place.root / f"http-{next(self._numbers)}.keytab"

@@ -75,20 +75,18 @@ class KeyringSession:
                         for item in collection.get_all_items()
                     ]
 
-    def wait_for_entries(self, count: int, timeout: float = PATIENCE) -> list[KeyringEntry]:
+    def wait_for_entries(self, count: int) -> list[KeyringEntry]:
         """Wait until the keyring has this number of entries; return them."""
-        return self.wait_until(lambda entries: len(entries) >= count, timeout)
+        return self.wait_until(lambda entries: len(entries) >= count)
 
-    def wait_until(
-        self, holds: Callable[[list[KeyringEntry]], bool], timeout: float = PATIENCE
-    ) -> list[KeyringEntry]:
+    def wait_until(self, holds: Callable[[list[KeyringEntry]], bool]) -> list[KeyringEntry]:
         """Wait until the entries of the keyring meet a condition; return them."""
-        deadline = monotonic() + timeout
+        deadline = monotonic() + PATIENCE
         # ItemCreated, ItemChanged and ItemDeleted.
         rule = MatchRule(type="signal", interface="org.freedesktop.Secret.Collection")
         with self._connected() as connection, connection.filter(rule) as changed:
             # In this order: a change between a query and the match rule would be missed.
-            Proxy(message_bus, connection, timeout=timeout).AddMatch(rule)
+            Proxy(message_bus, connection, timeout=PATIENCE).AddMatch(rule)
             while not holds(entries := self.entries()):
                 connection.recv_until_filtered(changed, timeout=max(0.0, deadline - monotonic()))
             return entries

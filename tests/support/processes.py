@@ -79,12 +79,7 @@ class Process:
     """A running program with its output."""
 
     def __init__(
-        self,
-        argv: Sequence[str | Path],
-        *,
-        env: Mapping[str, str],
-        cwd: Path,
-        stdin: bytes = b"",
+        self, argv: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, stdin: bytes = b""
     ) -> None:
         """Start a program in a process group of its own."""
         self.name = Path(argv[0]).name

@@ -52,9 +52,9 @@ class ScreenReader(BusProgram):
             "QT_LINUX_ACCESSIBILITY_ALWAYS_ON": "1",
         }
 
-    def wait_until_said(self, text: str, timeout: float = PATIENCE) -> None:
+    def wait_until_said(self, text: str) -> None:
         """Wait until a text on the screen contains this text."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE
         while text not in (seen := self.read()):
             assert time.monotonic() < deadline, f"nobody says {text!r}, but:\n{seen}"
 

@@ -60,10 +60,10 @@ class ScriptedConnection:
         with self._changed:
             return bytes(self._received)
 
-    def wait_for(self, octets: bytes, timeout: float = PATIENCE) -> bytes:
+    def wait_for(self, octets: bytes) -> bytes:
         """Wait, in the test, until these octets have arrived; return all octets so far."""
         with self._changed:
-            has_arrived = self._changed.wait_for(lambda: octets in self._received, timeout)
+            has_arrived = self._changed.wait_for(lambda: octets in self._received, PATIENCE)
             assert has_arrived, f"{octets!r} did not arrive, but {bytes(self._received)!r}"
             return bytes(self._received)
 
@@ -164,10 +164,10 @@ class ScriptedUpstream(LoopbackServer):
         """The URL of the upstream, as entered in a profile."""
         return f"http://{self.host}:{self.port}"
 
-    def peer(self, number: int, timeout: float = PATIENCE) -> ScriptedConnection:
+    def peer(self, number: int) -> ScriptedConnection:
         """Wait for a connection, counted from 1; return it."""
         with self._changed:
-            has_arrived = self._changed.wait_for(lambda: len(self._peers) >= number, timeout)
+            has_arrived = self._changed.wait_for(lambda: len(self._peers) >= number, PATIENCE)
             assert has_arrived, f"{len(self._peers)} connections arrived, not {number}"
             return self._peers[number - 1]
 

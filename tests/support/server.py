@@ -17,9 +17,7 @@ class LoopbackServer(Closeable):
     host = "127.0.0.1"
 
     def __init__(
-        self,
-        serve: Callable[[socket.socket], None],
-        tls: ssl.SSLContext | None = None,
+        self, serve: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None
     ) -> None:
         """Start listening.
 

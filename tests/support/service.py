@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tests.support.memory import Memory, memory_of, reset_peak
-from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, Process, running
 from trayproxy.auth.login import Login
 from trayproxy.control.client import connect
@@ -74,10 +73,10 @@ class ServiceProcess:
         """Reset the peak of the memory."""
         reset_peak(self.pid)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = PATIENCE) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal to end the service, like the system at log-out; return the exit code."""
         self.process.signal(number)
-        return self.process.wait(timeout)
+        return self.process.wait()
 
     def kill(self) -> None:
         """Kill the service, like a crash."""

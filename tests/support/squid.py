@@ -49,8 +49,6 @@ class NegotiateHelper(Enum):
 
     KERBEROS = "kerberos"
     """Kerberos only, with the keys of a real KDC."""
-    WRAPPER = "wrapper"
-    """Kerberos, or bare NTLM messages: Squid's ``negotiate_wrapper_auth`` accepts both."""
     SPNEGO_NTLM = "spnego-ntlm"
     """NTLM inside SPNEGO (RFC 4178), as in a domain without Kerberos; Samba checks it."""
 
@@ -461,15 +459,9 @@ def _ntlm(setup: SquidSetup, protocol: str = "squid-2.5-ntlmssp") -> str:
 
 
 def _negotiate(directory: Path, setup: SquidSetup) -> str:
-    kerberos = f"/usr/lib/squid/negotiate_kerberos_auth -k {directory}/http.keytab -s GSS_C_NO_NAME"
-    match setup.negotiate:
-        case NegotiateHelper.KERBEROS:
-            return kerberos
-        case NegotiateHelper.WRAPPER:
-            wrapper = "/usr/lib/squid/negotiate_wrapper_auth"
-            return f"{wrapper} --ntlm {_ntlm(setup)} --kerberos {kerberos}"
-        case NegotiateHelper.SPNEGO_NTLM:
-            return _ntlm(setup, "gss-spnego")
+    if setup.negotiate is NegotiateHelper.SPNEGO_NTLM:
+        return _ntlm(setup, "gss-spnego")
+    return f"/usr/lib/squid/negotiate_kerberos_auth -k {directory}/http.keytab -s GSS_C_NO_NAME"
 
 
 def _configuration(directory: Path, setup: SquidSetup, port: int, site: int) -> str:

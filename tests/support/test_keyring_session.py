@@ -133,11 +133,7 @@ def test_a_frozen_keyring_answers_when_thawed(place: Home) -> None:
 
 
 def test_two_sessions_know_nothing_of_each_other(place: Home) -> None:
-    with (
-        home() as other,
-        keyring_session(place) as first,
-        keyring_session(other) as second,
-    ):
+    with home() as other, keyring_session(place) as first, keyring_session(other) as second:
         keep(first, place)
         assert second.entries() == []
 

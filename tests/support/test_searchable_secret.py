@@ -68,9 +68,7 @@ def test_files_are_searched_with_their_names(place: Home) -> None:
     assert "contains it as hexadecimal" in str(failed.value)
 
 
-def test_arguments_and_environment_of_a_process_and_its_children_are_searched(
-    place: Home,
-) -> None:
+def test_arguments_and_environment_of_a_process_and_its_children_are_searched(place: Home) -> None:
     account = SearchableSecret()
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1], 'child'])"
     idle = "import os, sys; print('up', flush=True); sys.stdin.read(); os.read(0, 1)"

@@ -71,8 +71,7 @@ class CertificateAuthority:
         certificate = (
             _builder(_name(names[0]), issuer, key, ended=ended)
             .add_extension(
-                x509.SubjectAlternativeName([_alternative(name) for name in names]),
-                critical=False,
+                x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(certificates=False), critical=True)
@@ -103,11 +102,7 @@ def _alternative(name: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    *,
-    ended: bool = False,
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, ended: bool = False
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC) - timedelta(days=3 if ended else 0)
     return (

@@ -65,19 +65,19 @@ class TrayProcesses:
         except (NotRunningError, DisconnectedError, NoReplyError, OSError):
             return None
 
-    def wait_for_service(self, *, instead_of: int = 0, timeout: float = PATIENCE) -> Status:
+    def wait_for_service(self, *, instead_of: int = 0) -> Status:
         """Wait until programs can connect; return the status of the service.
 
         `instead_of` is the process id of the previous service.
         """
-        deadline = monotonic() + timeout
+        deadline = monotonic() + PATIENCE
         while monotonic() < deadline:
             status = self.status()
             if status and status.pid != instead_of and status.listener is ListenerState.UP:
                 return status
             # The tray starts the service: without a tray there is no service to wait for.
             assert not self._processes[-1].ended_within(0.05), self.describe()
-        raise AssertionError(f"no service after {timeout} s:\n{self.describe()}")
+        raise AssertionError(f"no service after {PATIENCE} s:\n{self.describe()}")
 
     def describe(self) -> str:
         """Return the output of all programs for the report of a failed test."""
@@ -112,13 +112,13 @@ def tray_on(desktop: Desktop, more: Mapping[str, str]) -> Iterator[TrayProcesses
 
 
 @contextmanager
-def ending(pid: int, timeout: float = PATIENCE) -> Iterator[None]:
+def ending(pid: int) -> Iterator[None]:
     """Wait, at the end of the block, for the end of a process that is not a child process."""
     descriptor = os.pidfd_open(pid)
     try:
         yield
         # The descriptor becomes readable even if the parent has not collected the exit code yet.
-        ready, _, _ = select.select([descriptor], [], [], timeout)
-        assert ready, f"process {pid} still runs after {timeout} s"
+        ready, _, _ = select.select([descriptor], [], [], PATIENCE)
+        assert ready, f"process {pid} still runs after {PATIENCE} s"
     finally:
         os.close(descriptor)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from jeepney import (
@@ -286,30 +286,25 @@ class ShownNotification:
     expires: int
 
 
-@dataclass
-class _Shown:
-    all: list[ShownNotification] = field(default_factory=list)
-    open: dict[int, ShownNotification] = field(default_factory=dict)
-
-
 class NotificationService(BusProgram):
     """Owns ``org.freedesktop.Notifications``."""
 
     def __init__(self, bus: str, capabilities: tuple[str, ...] = ("actions", "body")) -> None:
         """Connect to the bus."""
         self._capabilities = capabilities
-        self._shown = _Shown()
+        self._all: list[ShownNotification] = []
+        self._open: dict[int, ShownNotification] = {}
         super().__init__(bus, NOTIFICATIONS)
 
     @property
     def open(self) -> list[ShownNotification]:
         """The notifications on the screen."""
-        return list(self._shown.open.values())
+        return list(self._open.values())
 
     @property
     def all(self) -> list[ShownNotification]:
         """All notifications so far."""
-        return list(self._shown.all)
+        return list(self._all)
 
     def wait_for_one(self) -> ShownNotification:
         """Wait for a notification on the screen; return it."""
@@ -336,7 +331,7 @@ class NotificationService(BusProgram):
                 return "u", (self._notify(message),)
             case "CloseNotification":
                 [number] = message.body
-                if self._shown.open.pop(number, None) is not None:
+                if self._open.pop(number, None) is not None:
                     self._signal("NotificationClosed", "uu", (number, 3))
                 return "", ()
         return None
@@ -344,9 +339,9 @@ class NotificationService(BusProgram):
     def _notify(self, message: Message) -> int:
         assert message.header.fields[HeaderFields.signature] == "susssasa{sv}i"
         _, replaces, _, title, body, actions, hints, expires = message.body
-        number = replaces or len(self._shown.all) + 1
+        number = replaces or len(self._all) + 1
         values = {name: value for name, (_, value) in hints.items()}
         made = ShownNotification(number, replaces, title, body, tuple(actions), values, expires)
-        self._shown.all.append(made)
-        self._shown.open[number] = made
+        self._all.append(made)
+        self._open[number] = made
         return number

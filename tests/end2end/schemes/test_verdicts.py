@@ -43,10 +43,7 @@ class StartBehindSquid(Protocol):
     """Runs a Squid, and starts a service for it (`StartWithProfile`)."""
 
     def __call__(
-        self,
-        setup: SquidSetup,
-        environment: Mapping[str, str] = MappingProxyType({}),
-        **more: Any,
+        self, setup: SquidSetup, environment: Mapping[str, str] = MappingProxyType({}), **more: Any
     ) -> tuple[Squid, UserSession]: ...
 
 
@@ -57,9 +54,7 @@ def start_behind(
     with ExitStack() as stack:
 
         def start(
-            setup: SquidSetup,
-            environment: Mapping[str, str] = MappingProxyType({}),
-            **more: Any,
+            setup: SquidSetup, environment: Mapping[str, str] = MappingProxyType({}), **more: Any
         ) -> tuple[Squid, UserSession]:
             running = stack.enter_context(squid(setup))
             reports["squid"] = running.describe
