@@ -141,7 +141,7 @@ def _pictures(item: pytest.Item) -> list[Path]:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Fail a module that skips all its tests if every test must run."""
+    """Fail a module without any executed test if every test must run."""
     report = yield
     _forbid_skip(report)
     return report
@@ -159,14 +159,14 @@ def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 @pytest.fixture
 def reports(request: pytest.FixtureRequest) -> Reports:
-    """Functions that describe counterparts, by title; called if the test fails."""
+    """Functions for descriptions of counterparts, by title; called if the test fails."""
     found: Reports = request.node.stash.setdefault(_REPORTS, {})
     return found
 
 
 @pytest.fixture
 def run_python() -> RunPython:
-    """Return a function that runs a program in a new Python process and returns its result.
+    """Return a function: it runs a program in a new Python process and returns its result.
 
     The function takes the program and its arguments, which it converts to text.
     """

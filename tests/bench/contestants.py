@@ -188,7 +188,7 @@ class Entrant:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """The credentials that the load sends itself."""
+        """The credentials for the load to send."""
         return (CREDENTIALS,) if self.contestant.is_direct else ()
 
 

@@ -1,4 +1,4 @@
-"""Tests that the benchmarks work; no measured value is asserted."""
+"""Tests for the benchmarks; no measured value is asserted."""
 
 from collections.abc import Sequence
 
@@ -62,7 +62,7 @@ def sample(contestant: str, number: int, rate: float) -> Sample:
 
 
 def test_ratios_are_taken_within_a_round() -> None:
-    """A machine that is slower in one round does not look like a faster proxy."""
+    """A slow round of the machine changes the figures of both proxies."""
     rounds = [(100.0, 50.0), (10.0, 5.0), (40.0, 20.0)]
     ours = [sample("trayproxy", number, rates[0]) for number, rates in enumerate(rounds)]
     theirs = [sample("haproxy", number, rates[1]) for number, rates in enumerate(rounds)]

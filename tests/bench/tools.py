@@ -37,8 +37,8 @@ class Result:
 
     Attributes:
         seconds: The measured time.
-        done: The operations in that time.
-        octets: The octets of bulk transfers in that time.
+        done: The operations in the measured time.
+        octets: The octets of bulk transfers in the measured time.
         all: All operations, including those before and after the measured time.
         all_octets: All octets.
         p50_us: The median duration of an operation in microseconds.
@@ -75,7 +75,7 @@ class Result:
 class Tools:
     """The compiled programs.
 
-    `load` simulates programs that use a proxy, `upstream` the company's proxy and its sites.
+    `load` simulates programs with a proxy, `upstream` the company's proxy and its sites.
     """
 
     load: Path

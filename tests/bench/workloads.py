@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """An operation that programs repeat through the proxy.
+    """A repeated operation of programs through the proxy.
 
     Attributes:
-        id: ``W1-50``; the number after the hyphen is that of the connections.
+        id: ``W1-50``; the hyphen precedes the number of connections.
         mode: The name in ``load.c``.
         connections: The number of concurrent connections; each repeats the operation.
     """
@@ -72,7 +72,7 @@ class Scale:
     Attributes:
         rounds: The number of rounds; the results are medians.
         seconds: The duration of each timed workload.
-        warm_up: The seconds before it that are not measured.
+        warm_up: The preceding seconds, which are not measured.
         idle_s: The duration of the observation of idleness.
         tunnels: The numbers of idle tunnels in W6.
         beside: The numbers of idle tunnels in W8.

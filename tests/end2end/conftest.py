@@ -22,7 +22,7 @@ from trayproxy.auth.login import Login
 
 @pytest.fixture
 def account() -> SearchableSecret:
-    """The login that the upstream accepts."""
+    """The login accepted by the upstream."""
     return SearchableSecret()
 
 

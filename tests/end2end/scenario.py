@@ -26,7 +26,7 @@ KEYRING_LIMIT_S = 8.0
 
 
 class StartService(Protocol):
-    """Starts a service in the home of the test; later services find the files of earlier ones.
+    """Starts a service in the home of the test; later services find the files of earlier services.
 
     The service gets the environment of a session or the given environment.
     """
@@ -69,11 +69,11 @@ class UserSession:
         return self.curl(*options, url).result().out
 
     def visit(self) -> Job:
-        """Start a program that fetches a text; it may have to wait."""
+        """Start a program to fetch a text; it may have to wait."""
         return self.curl("-w", "\n%{http_code}", self.origin.url("/hello"))
 
     def fetch(self) -> str:
-        """Return the output of a program that fetches a text; `HELLO` if it succeeds."""
+        """Fetch a text with a program; return its output, `HELLO` if it succeeds."""
         return self.visit().result().out
 
     def sign_in(self, login: Login) -> str:
@@ -104,7 +104,7 @@ class UserSession:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A computer behind an upstream that requires a sign-in, with an unlocked keyring."""
+    """A computer with an unlocked keyring, behind an upstream with a sign-in."""
 
     run: StartService
     attach: AttachFrontEnd
@@ -140,7 +140,7 @@ class Scenario:
         return user
 
     def restart(self, *reactions: Reaction) -> UserSession:
-        """Start a service with the files of the previous one, and attach a user."""
+        """Start a service with the files of the previous service, and attach a user."""
         return self.attach_user(self.run(session=self.keyring), *reactions)
 
     def attach_user(self, service: ServiceProcess, *reactions: Reaction) -> UserSession:

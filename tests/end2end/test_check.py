@@ -34,7 +34,7 @@ def run_verb(place: Home) -> RunCommand:
 
 
 def move_to(user: UserSession, scenario: Scenario, port: int) -> None:
-    """Let the person change the profile: the upstream is on another port."""
+    """Change the port of the upstream in the profile."""
     user.front_end.request_done(
         SaveProfile(replace(scenario.profile, upstream=Upstream("127.0.0.1", port)))
     )
@@ -227,7 +227,7 @@ def test_an_unverifiable_login_is_not_saved(scenario: Scenario, run_verb: RunCom
 
 @pytest.fixture(params=[302, 401, 403, 500, 511])
 def vague(request: pytest.FixtureRequest) -> Iterator[ScriptedUpstream]:
-    """A proxy that answers every login, right or wrong, with a status that tells nothing."""
+    """A proxy with the same vague response to every login, right or wrong."""
 
     def play(peer: ScriptedConnection) -> None:
         while b"\r\nProxy-Authorization:" not in peer.read_head():
@@ -271,7 +271,7 @@ RIGHT = basic_credentials(Login("jdoe", "right"))
 
 
 def blocking(blocked: str, *, before_login: bool) -> ScriptedUpstream:
-    """A proxy that answers 403 for hosts with this in their name, and to a wrong login 407."""
+    """A proxy with 403 for hosts with this text in their name, and 407 for a wrong login."""
 
     def play(peer: ScriptedConnection) -> None:
         while True:

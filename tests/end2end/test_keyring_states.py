@@ -1,4 +1,4 @@
-"""Requests that need no password do not wait for a keyring that is locked, slow or crashing."""
+"""Requests without a password do not wait for a locked, slow or crashing keyring."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +27,7 @@ def saved(scenario: Scenario) -> None:
 
 @pytest.fixture
 def screen(keyring: KeyringSession, place: Home) -> Iterator[Desktop]:
-    """A desktop that can prompt for the password of the keyring."""
+    """A desktop with a prompter for the password of the keyring."""
     with x_server(place) as display:
         desktop = Desktop(place, display, keyring.bus)
         with fluxbox(desktop), running([PROMPTER], env=desktop.environment(), cwd=place.root):
@@ -36,7 +36,7 @@ def screen(keyring: KeyringSession, place: Home) -> Iterator[Desktop]:
 
 
 def visit_with_locked_keyring(scenario: Scenario, screen: Desktop) -> tuple[UserSession, Job]:
-    """Start a request that needs the locked keyring; the desktop prompts for its password."""
+    """Start a request for which the desktop prompts for the password of the locked keyring."""
     scenario.keyring.lock()
     user = scenario.restart()
     waiting = user.visit()

@@ -57,13 +57,13 @@ class CountingProxy(ScriptedUpstream):
                 peer.send(ASKS)
 
     def get_through(self, service: ServiceProcess, clients: Clients) -> Job:
-        """Start a program that uses a service in front of this proxy."""
+        """Start a program with a service in front of this proxy."""
         return clients.curl("-x", service.url, "-i", "http://site.test/")
 
     def end_during_trial(
         self, service: ServiceProcess, clients: Clients, ending: signal.Signals
     ) -> None:
-        """End a service that waits for the verdict on a login."""
+        """End a service during the verification of a login."""
         waiting = self.get_through(service, clients)
         assert self.came.wait(PATIENCE)
         service.stop(ending)

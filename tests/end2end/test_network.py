@@ -1,4 +1,4 @@
-"""A computer that moves to another network, as the real service sees it (security.md, F12)."""
+"""The real service on a computer with a change of the network (security.md, F12)."""
 
 import subprocess
 import sys

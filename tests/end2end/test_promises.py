@@ -1,4 +1,4 @@
-"""Nothing that a person typed is lost, and no password costs a log-on twice."""
+"""No typed login is lost, and no password costs a log-on twice."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def was_rejected(question: Prompt) -> bool:
 
 
 def save(scenario: Scenario, user: UserSession) -> None:
-    """Let the person save the right password before anything asks for it."""
+    """Save the right password before any prompt."""
     assert isinstance(user.front_end.request(SaveLogin(scenario.profile.id, scenario.login)), Done)
 
 
@@ -88,7 +88,7 @@ def test_a_password_changed_after_its_acceptance_costs_two_failed_log_ons(
 ) -> None:
     """A refusal may be about the address alone, also where the address was reached before.
 
-    So a second try, at another address, tells whether it is the password. Requests that are on
+    So a second try, at another address, tells whether it is the password. Requests on
     their way together in the seconds after an acceptance all carry it.
     """
     user = scenario.begin(scenario.run())

@@ -49,7 +49,7 @@ SERVED, REFUSED = "HTTP/1.1 200", "HTTP/1.1 403"
 
 @pytest.fixture
 def upstream() -> Iterator[ScriptedUpstream]:
-    """An upstream that requires no login."""
+    """An upstream without a login."""
     with ScriptedUpstream(answering(OK)) as upstream:
         yield upstream
 
@@ -146,7 +146,7 @@ def test_apt_shows_the_setting_for_permission(
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user may enter; those of pytest are its user's alone."""
+    """A folder with access for every user; other users cannot enter the folders of pytest."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -395,7 +395,7 @@ CONNECT = b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n"
 
 
 def tunnels(stack: ExitStack, service: ServiceProcess, count: int) -> list[socket.socket]:
-    """Open that many tunnels."""
+    """Open this number of tunnels."""
     made = []
     for _ in range(count):
         connection = stack.enter_context(socket.create_connection(at(service), timeout=PATIENCE))

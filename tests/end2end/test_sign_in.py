@@ -1,4 +1,4 @@
-"""A program meets a 407, a person answers once, and everything goes through."""
+"""Programs receive a 407, the user answers a single prompt, and all requests succeed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -160,7 +160,7 @@ def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_promp
 
 
 def test_five_hundred_waiting_tunnels_need_one_prompt_and_little_memory(scenario: Scenario) -> None:
-    """F26 and F27: all of them are told at once when the person says no."""
+    """F26 and F27: all tunnels are refused at once when the user declines."""
     user = scenario.begin(scenario.run(program=DUMPABLE))
     before = memory_of(user.service.pid).proportional
     with ConcurrentConnects(user.service.address, scenario.origin.authority, 500) as connects:

@@ -1,4 +1,4 @@
-"""A network that wants people to sign in on a page of its own is told as such."""
+"""Networks with a sign-in page of their own, and their report in the status."""
 
 import json
 
@@ -83,7 +83,7 @@ def test_choosing_a_profile_ends_the_temporary_direct_connections(scenario: Scen
 def test_a_redirect_to_a_log_in_page_is_reported(
     run: StartService, attach: AttachFrontEnd, clients: Clients
 ) -> None:
-    """A page that is always there redirects to no other host: the network does."""
+    """The test page of the service never redirects to another host, so the network does."""
     with portal(b"307") as upstream:
         service = run("--upstream", upstream.url, "--no-prompt", login=LOGIN)
         clients.curl("-x", service.url, "http://site.example/").result()

@@ -58,7 +58,7 @@ def upstream(
 def service(
     run: StartService, upstream: str, account: SearchableSecret, clients: Clients, origin: Origin
 ) -> ServiceProcess:
-    """A service that has signed in."""
+    """A service with an accepted login."""
     running = run("--upstream", upstream, login=account.login, program=DUMPABLE)
     got = clients.curl("-x", running.url, origin.url("/hello")).result()
     assert got.out == "hello", got

@@ -44,7 +44,7 @@ SIZE = 3_000_000
 
 @pytest.fixture
 def desktop(place: Home, keyring: KeyringSession) -> Iterator[Desktop]:
-    """A desktop in the session that the keyring belongs to, without a panel."""
+    """A desktop in the session of the keyring, without a panel."""
     with x_server(place) as display:
         made = Desktop(place, display, keyring.bus)
         # The letters of the passwords are keys there.
@@ -74,14 +74,14 @@ def window_manager(desktop: Desktop) -> Iterator[None]:
 
 @pytest.fixture
 def host(desktop: Desktop) -> Iterator[FakeTrayHost]:
-    """A panel that speaks D-Bus."""
+    """A panel on D-Bus."""
     with FakeTrayHost(desktop.bus) as made:
         yield made
 
 
 @dataclass(frozen=True, slots=True)
 class DesktopUser:
-    """A user of a desktop with TrayProxy, and with programs that use it.
+    """A user of a desktop with TrayProxy and programs.
 
     Attributes:
         tray: TrayProxy, not started yet.
@@ -104,7 +104,7 @@ class DesktopUser:
         self.tray.run("profiles", "add", "Office", self.proxy.address, *arguments)
 
     def visit(self) -> Job:
-        """Start a program that uses the proxy and prints the status code of the response."""
+        """Start a program with the proxy; its output is the status code of the response."""
         code = ("-o", "/dev/null", "-w", "%{http_code}")
         return self.clients.curl("-x", self.tray.url, *code, self.origin.url("/hello"))
 
@@ -121,7 +121,7 @@ class DesktopUser:
         self.desktop.press("Return")
 
     def observe(self) -> FrontEnd:
-        """Return a front end that receives the status and cannot prompt."""
+        """Return a front end without prompts, for the status."""
         return self.observers.enter_context(FrontEnd(self.tray.paths, can_prompt=False))
 
 

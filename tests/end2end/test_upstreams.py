@@ -37,14 +37,14 @@ def socks_login() -> Login:
 
 @pytest.fixture
 def socks(socks_login: Login) -> Iterator[Upstream]:
-    """An upstream that speaks SOCKS5."""
+    """A SOCKS5 proxy."""
     with socks_proxy({socks_login.user: socks_login.password}, "www.test.lan") as port:
         yield Upstream("127.0.0.1", port, ProxyScheme.SOCKS5)
 
 
 @pytest.fixture
 def unreachable() -> Iterator[Upstream]:
-    """An upstream that refuses connections."""
+    """An upstream on a closed port."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield Upstream("127.0.0.1", bound.getsockname()[1])

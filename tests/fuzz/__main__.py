@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: searches for octets that violate a property, with libFuzzer (atheris).
+"""``python -m tests.fuzz``: searches for violations of the properties, with libFuzzer (atheris).
 
 atheris is not a dependency of TrayProxy, because it has wheels for few versions of Python. This
 program runs where atheris can be installed (``pip install atheris``). The tests check the same
@@ -65,9 +65,9 @@ def prepare(folder: Path) -> None:
 
 
 def holds(name: str, seconds: float, folder: str) -> bool:
-    """Return whether libFuzzer finds no octets that violate the property.
+    """Return whether libFuzzer finds no violation of the property.
 
-    Such octets are printed and stored in the current folder.
+    Octets with a violation are printed and stored in the current folder.
     """
     print(f"== {name}", flush=True)
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""``python -m tests.mutation``: mutates the program, and lists the mutants that no test detects.
+"""``python -m tests.mutation``: mutates the program, and lists the undetected mutants.
 
 Each mutant is tried in a copy of the sources: first with the tests of its package that execute its
 lines, then, with ``--whole``, with all other tests of the package. A first run of the tests records
@@ -75,7 +75,7 @@ def _chosen(package: str, at: Sequence[str], count: int, seed: int) -> list[Muta
 def _tried(
     package: str, mutants: Sequence[Mutant], options: argparse.Namespace
 ) -> Iterator[Outcome]:
-    """Try mutants, each in a copy of the sources that no other mutant uses."""
+    """Try mutants, each in a separate copy of the sources."""
     with TemporaryDirectory(prefix="mutation-") as folder:
         free: SimpleQueue[Copy] = SimpleQueue()
         copies = [Copy(SOURCES, Path(folder) / str(number)) for number in range(options.jobs)]
@@ -121,7 +121,7 @@ def _line(outcome: Outcome) -> str:
 
 
 def _reported(package: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Print a summary; return the mutants that were not detected."""
+    """Print a summary; return the undetected mutants."""
     left = [one for one in outcomes if not one.detected_by]
     for one in left:
         print(one.change)

@@ -1,4 +1,4 @@
-"""A pytest plugin that runs only the tests listed in a file."""
+"""A pytest plugin: runs only the tests listed in a file."""
 
 import json
 import os
@@ -11,7 +11,7 @@ CHOSEN = "TRAYPROXY_CHOSEN_TESTS"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests that are not listed."""
+    """Deselect the other tests."""
     chosen = set(json.loads(Path(os.environ[CHOSEN]).read_text("utf-8")))
     left_out = [item for item in items if item.nodeid not in chosen]
     items[:] = [item for item in items if item.nodeid in chosen]

@@ -1,4 +1,4 @@
-"""A pytest plugin that records the executed lines of the program and the time of each test.
+"""A pytest plugin: records the executed lines of the program and the time of each test.
 
 Loaded by ``PYTEST_PLUGINS``, also in each worker of pytest-xdist. Lines executed by
 other processes of a test are not recorded.

@@ -1,7 +1,7 @@
-"""Finds small changes of a module that should make a test fail.
+"""Finds small changes of a module, each of which should make a test fail.
 
-The changes are typical mistakes: a negated condition, a boundary that is off by one, a missing
-guard. Text that tests are not expected to check is not changed: docstrings, log messages, prose,
+The changes are typical mistakes: a negated condition, a boundary off by one, a missing
+guard. Text without expected checks is not changed: docstrings, log messages, prose,
 annotations, ``__repr__``, ``assert`` and code for type checkers.
 """
 
@@ -264,7 +264,7 @@ def _expressions(statement: ast.stmt) -> Iterator[ast.expr]:
 
 
 def _checked(top: ast.expr) -> Iterator[ast.expr]:
-    """Yield an expression and its parts, without parts that tests are not expected to check."""
+    """Yield an expression and its parts, without parts for which no check is expected."""
     left: list[ast.AST] = [top]
     while left:
         node = left.pop()

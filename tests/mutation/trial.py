@@ -38,7 +38,7 @@ class Coverage:
         lines: The lines of each module, by its path below the top of the sources, by the test or
             the test module.
         seconds: The time of each test.
-        failing: Tests that fail without a mutant; they detect nothing.
+        failing: Tests with a failure without any mutant; they detect nothing.
     """
 
     lines: Mapping[str, Mapping[str, frozenset[int]]]
@@ -68,7 +68,7 @@ class Coverage:
         path.write_text(json.dumps(record), encoding="utf-8")
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """Return the tests that can detect a mutant, those of the fastest files first."""
+        """Return the tests with lines of a mutant, beginning with the fastest files."""
         found = [
             test
             for test in self.seconds.keys() - self.failing
@@ -86,7 +86,7 @@ class Coverage:
         return any(mutant.at_import or first <= line <= last for line in lines)
 
     def rest(self, tests: Iterable[str]) -> list[str]:
-        """Return all other tests, without those that fail without a mutant."""
+        """Return all other tests except `failing`."""
         return sorted(self.seconds.keys() - set(tests) - self.failing)
 
     def duration(self, tests: Iterable[str]) -> float:
@@ -101,7 +101,7 @@ class Outcome:
     Attributes:
         change: The location of the change and its diff.
         detected_by: The failed test, or the reason of another end of the run; empty if none.
-        tests: The tests that were run.
+        tests: The executed tests.
         seconds: The time of the run.
     """
 
@@ -159,7 +159,7 @@ class Copy:
         return Coverage(found, seconds, frozenset(self._fail_again(failed)))
 
     def _fail_again(self, failed: set[str]) -> set[str]:
-        """Return the tests among these that also fail without recording."""
+        """Return the tests among these with a failure also without recording."""
         return {test for test in failed if self._first_failure([test], limit_s=300.0)}
 
     def outcome_of(self, mutant: Mutant, coverage: Coverage, *, whole: bool) -> Outcome:

@@ -25,7 +25,7 @@ Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    """Run a line of shell with the functions of setup.sh, and only the tools that are given."""
+    """Run a line of shell with the functions of setup.sh, and only the given tools."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in (*REAL_TOOLS, "env"):

@@ -1,4 +1,4 @@
-"""What packaging/wine sets up; that it runs, packaging/test --windows shows."""
+"""Tests for the lists of packaging/wine; packaging/test --windows tests its programs."""
 
 import re
 import subprocess

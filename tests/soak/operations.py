@@ -1,4 +1,4 @@
-"""The operations of programs that use the proxy, and checks of the responses."""
+"""The operations of programs, and checks of the responses."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ class UnexpectedResponseError(Exception):
 
 
 class WronglyForbiddenError(Exception):
-    """A program received the error page which says that the proxy forbids its request.
+    """A program received the error page about a request forbidden by the proxy.
 
     TrayProxy first assumes this reason when an upstream refuses a login that was accepted a moment
     before. The assumption is wrong if the password was changed meanwhile
@@ -44,7 +44,7 @@ def unexpected(
 
 @dataclass
 class SoakProgram:
-    """A program that uses the proxy, with one operation at a time.
+    """A program behind the proxy, with a single operation at a time.
 
     Attributes:
         port: The port of the proxy.
@@ -115,19 +115,19 @@ def _head(method: str, act: Act, size: int, fields: Iterable[str]) -> bytes:
 
 
 def check_content(response: SoakResponse, content: bytes, operation: object) -> None:
-    """Check that a response is complete and has this content."""
+    """Check for a complete response with this content."""
     if not (response.is_complete and response.status == 200 and response.content == content):
         raise unexpected(f"{operation}, not 200 with {len(content)} octets, complete", response)
 
 
 def check_error_page(response: SoakResponse, operation: object) -> None:
-    """Check that a response is a 502 error page of TrayProxy."""
+    """Check for a 502 error page of TrayProxy."""
     if not (response.is_error_page and response.status == 502):
         raise unexpected(f"{operation}, not 502 of TrayProxy", response)
 
 
 def check_incomplete(response: SoakResponse, operation: object) -> None:
-    """Check that the client can see that a response is incomplete, or got a 502 error page."""
+    """Check for a visibly incomplete response, or a 502 error page."""
     if response.is_error_page and response.status == 502:
         return  # The fault occurred before the head was relayed.
     if response.is_complete or response.status not in (0, 200):

@@ -53,7 +53,7 @@ class Report:
         errors: The errors, each with the number of its occurrences.
         samples: The resources of the idle service, the first sample after the warm-up.
         denied: The number of 407 responses of the upstream.
-        wrongly_forbidden: The number of requests that TrayProxy wrongly called forbidden.
+        wrongly_forbidden: The number of requests wrongly called forbidden.
         peak: The peak of the resident memory of the service, in octets.
     """
 

@@ -33,7 +33,7 @@ def keep_pictures(name: str, fixtures: Iterable[object], folder: Path = ARTEFACT
         fixtures: The values of its fixtures. Each `Screen` among them is kept.
 
     Returns:
-        The pictures. An X server that has ended gives none.
+        The pictures; none of an X server after its end.
     """
     pictures = []
     for screen in (value for value in fixtures if isinstance(value, Screen)):

@@ -1,4 +1,4 @@
-"""Client programs, of this user or another user, that connect to a port."""
+"""Client programs, of this user or another user, with a connection to a port."""
 
 import os
 import socket

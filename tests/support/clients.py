@@ -78,7 +78,7 @@ class Clients:
         )
 
     def close(self) -> None:
-        """End all clients that are still running."""
+        """End all running clients."""
         for job in self.jobs:
             job.process.end()
 

@@ -27,7 +27,7 @@ class Counterpart:
         wrong: The same user with another password.
         failed_logons: Returns the number of logins checked and rejected so far.
         describe: Returns a text for the report of a failed test.
-        environment: Environment variables that the service needs to sign in.
+        environment: Environment variables of the service for the sign-in.
         squid: The Squid; None for other programs.
     """
 

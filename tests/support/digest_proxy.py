@@ -37,7 +37,7 @@ class Demands:
         qop: The offered qop; empty for none, as before RFC 2617.
         userhash: True if user names are to be hashed.
         utf8: True to send ``charset``; names and passwords are UTF-8 in any case.
-        opaque: The parameter that requests must return unchanged.
+        opaque: The parameter, returned unchanged by requests.
         uses: The number of uses after which a nonce is stale; 0 for no limit.
         announces: True to send the next nonce before the nonce becomes stale.
         strict: True if a nonce count other than the next one makes the nonce stale.
@@ -130,7 +130,7 @@ class DigestProxy(LoopbackServer):
             return list(self._verdicts)
 
     def failed_logons(self) -> int:
-        """Return the number of logins that were checked and rejected."""
+        """Return the number of rejected logins."""
         return sum(not verdict.right and not verdict.stale for verdict in self.verdicts)
 
     def describe(self) -> str:

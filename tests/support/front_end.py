@@ -1,4 +1,4 @@
-"""A front end for tests that answers prompts as the test specifies.
+"""A front end for tests, with the reactions to prompts in a list.
 
 The front end uses the real control protocol over the real socket, on its own thread.
 """
@@ -104,7 +104,7 @@ class FrontEnd(Closeable):
         return order.result(PATIENCE)
 
     def request_done(self, request: Request) -> None:
-        """Send a request and check that its reply is `Done`."""
+        """Send a request, and assert the reply `Done`."""
         reply = self.request(request)
         assert isinstance(reply, Done), reply
 
@@ -138,7 +138,7 @@ class FrontEnd(Closeable):
     def wait_for_prompt(
         self, holds: Callable[[Prompt], bool] = lambda question: True, timeout: float = PATIENCE
     ) -> Prompt:
-        """Wait for an open prompt that fulfils a condition; return the prompt."""
+        """Wait for an open prompt with a condition; return the prompt."""
 
         def find() -> Prompt | None:
             openly = (s[-1] for n, s in self._prompts.items() if n not in self._endings)
@@ -242,7 +242,7 @@ class FrontEnd(Closeable):
 
 
 class _RecordingSocket(socket.socket):
-    """A socket that records the received octets."""
+    """A socket with a record of the received octets."""
 
     def __init__(self, connected: socket.socket) -> None:
         super().__init__(fileno=connected.detach())

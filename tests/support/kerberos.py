@@ -131,7 +131,7 @@ class Kdc:
         return environment
 
     def is_valid(self, cache: Path) -> bool:
-        """Return True if the file has a ticket that has not expired."""
+        """Return True if the file has a valid ticket."""
         environment = {**self.environment, "KRB5CCNAME": f"FILE:{cache}"}
         return _run(self._place, ["klist", "-s"], **environment).returncode == 0
 

@@ -63,7 +63,7 @@ class KeyringSession:
     def entries(self) -> list[KeyringEntry]:
         """Return all entries of the keyring, read over D-Bus.
 
-        An entry that another program removes in the meantime is left out.
+        An entry removed by another program in the meantime is left out.
         """
         with self._connected() as connection:
             while True:

@@ -32,7 +32,7 @@ class Home:
     root: Path
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Return an environment that is independent of the user who runs the tests.
+        """Return an environment independent of the user of the tests.
 
         It has no display, session bus, proxy or keyring.
         """

@@ -28,7 +28,7 @@ class SignInAttempt:
     Attributes:
         scheme: The name of the scheme, in lower case.
         status: The status of the response; 0 if the connection ended before.
-        stale: True if the response says that the nonce was too old and the login was not checked.
+        stale: True if the response reports an old nonce: the login was not checked.
     """
 
     scheme: str
@@ -106,7 +106,7 @@ class RecordingRelay(LoopbackServer):
                     upstream.shutdown(socket.SHUT_RDWR)
 
     def failed_logons(self) -> int:
-        """Return the number of logins that were checked and rejected."""
+        """Return the number of rejected logins."""
         return sum(attempt.refused for attempt in self.attempts())
 
     def failed_socks_logons(self) -> int:

@@ -56,7 +56,7 @@ class ScriptedConnection:
 
     @property
     def received(self) -> bytes:
-        """All octets received so far, including those that the script has not read yet."""
+        """All octets received so far, read by the script or not."""
         with self._changed:
             return bytes(self._received)
 

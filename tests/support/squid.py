@@ -177,8 +177,8 @@ class AccessLogEntry:
         target: The target of the request: a URL, or ``host:port`` for CONNECT.
         user: The user name in the request, accepted or not; empty without credentials.
         scheme: The scheme of the credentials, in lower case; empty without credentials.
-        stale: True if the response says that the nonce was too old and the login was not checked.
-        size: The number of octets that the client sent.
+        stale: True if the response reports an old nonce: the login was not checked.
+        size: The number of octets sent by the client.
     """
 
     status: int
@@ -208,7 +208,7 @@ class AccessLogEntry:
 
     @property
     def refused(self) -> bool:
-        """True if the request carried a login that was checked and rejected."""
+        """True if the request carried a rejected login."""
         return self.kind is MessageKind.CREDENTIALS and self.status == 407 and not self.stale
 
 
@@ -295,7 +295,7 @@ class Squid:
             select.select([], [], [], 0.05)
 
     def accesses(self) -> list[AccessLogEntry]:
-        """Return all requests that have ended so far, oldest first."""
+        """Return all finished requests, oldest first."""
         mark = self._mark()
         # Squid writes its log in order: all earlier requests precede this request.
         self._request(mark)
@@ -303,7 +303,7 @@ class Squid:
         return self._read()
 
     def failed_logons(self) -> int:
-        """Return the number of logins that were checked and rejected, with any scheme."""
+        """Return the number of rejected logins, with any scheme."""
         looked_up = [access for access in self.accesses() if access.scheme in ("basic", "digest")]
         verdicts = [*self.verdicts("ntlm"), *self.verdicts("negotiate")]
         return sum(access.refused for access in looked_up) + verdicts.count("no")
@@ -328,7 +328,7 @@ class Squid:
         self._log.wait_for(rf"^{status} \S+ {target} ")
 
     def wait_for_answers(self, method: str, status: int, count: int) -> None:
-        """Wait until that many requests with this method have ended with this status."""
+        """Wait until this number of requests with this method have ended with this status."""
         self._log.wait_for_count(rf"^{status} {method} ", count)
 
     def describe(self) -> str:

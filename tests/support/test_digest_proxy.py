@@ -58,7 +58,7 @@ def test_the_proxy_agrees_with_the_examples_of_rfc_7616(algorithm: str, response
 
 
 def test_the_proxy_agrees_with_the_example_of_a_hashed_name() -> None:
-    """As its errata have it: the RFC's own numbers are those of SHA-512, cut (errata 4897)."""
+    """With the numbers of errata 4897: those of the RFC are of a truncated SHA-512."""
     said = {
         "username": "793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b",
         "realm": "api@example.org",

@@ -1,4 +1,4 @@
-"""Tests for tests.support.front_end, with the real control server and a service that only plays."""
+"""Tests for tests.support.front_end, with the real control server and a scripted service."""
 
 import asyncio
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ RIGHT, WRONG = Login("alice", "right"), Login("alice", "wrong")
 
 
 class PromptHandler(SessionHandler):
-    """A service that asks one question when a front end subscribes, and knows one password."""
+    """A service with a prompt for each subscriber, and a single right password."""
 
     def __init__(self, paths: Paths) -> None:
         super().__init__()

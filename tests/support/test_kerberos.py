@@ -17,7 +17,7 @@ def directory() -> Iterator[Kdc]:
 
 
 def kinit(directory: Kdc, place: Home, user: str, password: str) -> str:
-    """Return what is said about a log-on."""
+    """Return the output of kinit about a log-on."""
     done = subprocess.run(
         ["kinit", user],
         env=place.environment(**directory.environment),

@@ -27,7 +27,7 @@ except (KeyringError, RuntimeError) as error:
 
 
 def keep(session: KeyringSession, place: Home) -> ProgramResult:
-    """Keep a password in the keyring of the session, by the library that we use."""
+    """Save a password in the keyring of the session, with the library of TrayProxy."""
     argv = [sys.executable, "-c", _SET]
     return Job(Process(argv, env=session.environment, cwd=place.root)).result()
 

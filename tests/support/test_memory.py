@@ -1,4 +1,4 @@
-"""Tests for tests.support.memory: what does not see a peak proves nothing."""
+"""Tests for tests.support.memory: a missed peak would make other tests pass wrongly."""
 
 import signal
 import sys

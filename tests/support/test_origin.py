@@ -16,7 +16,7 @@ from tests.support.tls import CertificateAuthority
 
 
 def at(origin: Origin, path: str) -> str:
-    """Return a URL that needs no proxy to know the origin's name."""
+    """Return a URL without the host name of the origin."""
     return f"http://127.0.0.1:{origin.port}{path}"
 
 

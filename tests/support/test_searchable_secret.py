@@ -1,4 +1,4 @@
-"""Tests for tests.support.searchable_secret: what cannot find a password proves nothing."""
+"""Tests for tests.support.searchable_secret, whose searches must find a password everywhere."""
 
 import json
 import os

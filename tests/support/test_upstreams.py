@@ -18,14 +18,14 @@ SAYS_401 = {UpstreamKind.TINYPROXY}
 
 @pytest.fixture(scope="module")
 def behind() -> Iterator[int]:
-    """The port of a proxy that serves every client."""
+    """The port of a proxy without a sign-in."""
     with squid(SquidSetup(schemes=())) as running:
         yield running.port
 
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    """Their own computer is the only one that they all know by name."""
+    """An origin by its address: not every upstream resolves names of the tests."""
     with Origin("127.0.0.1") as server:
         yield server
 

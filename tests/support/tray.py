@@ -45,7 +45,7 @@ class TrayProcesses:
         return f"http://{self.address}"
 
     def run(self, *arguments: str, stdin: bytes = b"") -> ProgramResult:
-        """Run a verb of the command line; assert that it succeeds."""
+        """Run a verb of the command line, and assert its success."""
         result = Job(self.start(*arguments, stdin=stdin)).result()
         assert result.code == 0, result
         return result
@@ -88,7 +88,7 @@ class TrayProcesses:
         return "\n".join([*said, *(path.read_text("utf-8", "replace") for path in files)])
 
     def close(self) -> None:
-        """End all programs and services that are still running."""
+        """End all running programs and services."""
         services: set[int] = set()
         for process in self._processes:
             with suppress(psutil.NoSuchProcess):
@@ -113,7 +113,7 @@ def tray_on(desktop: Desktop, more: Mapping[str, str]) -> Iterator[TrayProcesses
 
 @contextmanager
 def ending(pid: int) -> Iterator[None]:
-    """Wait, at the end of the block, for the end of a process that is not a child process."""
+    """Wait, at the end of the block, for the end of a process other than a child process."""
     descriptor = os.pidfd_open(pid)
     try:
         yield

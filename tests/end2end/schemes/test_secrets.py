@@ -68,7 +68,7 @@ def forms(account: SearchableSecret) -> dict[str, bytes]:
 
 
 def assert_absent(secrets: dict[str, bytes], places: Iterable[Place]) -> None:
-    """Assert that no secret is present; the failure shows the names of secrets, not the secrets."""
+    """Assert the absence of secrets; the failure shows only the names of secrets."""
     found = [
         f"{place} holds {name}"
         for place, octets in places

@@ -32,7 +32,7 @@ def cache(place: Home) -> Path:
 
 @pytest.fixture
 def user(proxy: Counterpart, cache: Path, start_with_profile: StartWithProfile) -> UserSession:
-    """A user with a profile that uses the own sign-in."""
+    """A user with a profile for the own sign-in."""
     environment = {**proxy.environment, "KRB5CCNAME": f"FILE:{cache}"}
     return start_with_profile(proxy.upstream, "", environment, sign_in=SignIn.SSO)
 

@@ -223,7 +223,7 @@ def test_exhausted_nonces_are_renewed_without_a_prompt(
 
 
 def post(user: UserSession, size: int) -> Job:
-    """Start an upload that sends its content at once."""
+    """Start an upload, with its content sent at once."""
     body = write(user.clients.home.root / "body", size)
     data = ("--data-binary", f"@{body}", "-H", "Expect:")
     return user.curl(*STATUS, *data, user.origin.url("/sha256"))
