@@ -26,13 +26,9 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_home_contains_all_folders(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="tp-") as folder:
-        home = Path(folder)
-        paths = locate({"TRAYPROXY_HOME": folder})
-        assert paths == Paths(
-            home / "config", home / "state", home / "cache", home / "log", home / "runtime"
-        )
+def test_a_home_contains_all_folders(short_home: Path) -> None:
+    names = ("config", "state", "cache", "log", "runtime")
+    assert locate({"TRAYPROXY_HOME": str(short_home)}) == Paths(*(short_home / n for n in names))
 
 
 def test_prepare_creates_private_folders(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,7 +15,7 @@ from tests.support.clients import Clients
 from tests.support.concurrent_connects import ConcurrentConnects
 from tests.support.front_end import FrontEnd
 from tests.support.origin import Origin
-from tests.support.processes import Home, running
+from tests.support.processes import Home, Process, running
 from tests.support.searchable_secret import SearchableSecret
 from tests.support.squid import Squid
 from trayproxy.auth.login import Login
@@ -135,62 +137,70 @@ def test_an_unreachable_upstream_is_reported(
         assert tunnel.out == "000 502"
 
 
+@contextmanager
+def without_port(place: Home, *arguments: str) -> Iterator[Process]:
+    """Run the service of a tray on a port of another program."""
+    argv = [sys.executable, "-m", "trayproxy", "run", "--stay", *arguments]
+    with running(argv, env=place.trayproxy_environment(), cwd=place.path("cwd")) as process:
+        process.err.wait_for("is taken")
+        yield process
+
+
 def test_a_service_of_a_tray_names_the_program_on_its_port_and_listens_when_the_port_is_free(
     place: Home,
 ) -> None:
-    environ = place.trayproxy_environment()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        argv = [sys.executable, "-m", "trayproxy", "run", "--stay", "--listen", address]
-        with running(argv, env=environ, cwd=place.path("cwd")) as process:
-            process.err.wait_for("is taken")
-            with FrontEnd(locate(environ), can_prompt=False) as front_end:
-                status = front_end.wait_for_status(lambda told: told.problem is not None)
-                assert status.listener is ListenerState.FAILED
-                assert status.problem is not None
-                assert status.problem.id == "TP-101"
-                assert f"PID {os.getpid()}" in status.problem.body
-                assert status.spare_port > taken.getsockname()[1]
-                taken.close()
-                assert process.out.wait_for("^listening on (.+)$")[1] == address
-                up = front_end.wait_for_status(lambda told: told.listener is ListenerState.UP)
-                assert up.spare_port == 0
-                reply = front_end.request(UsePort(status.spare_port))
-                assert isinstance(reply, Failed)
-                assert reply.problem.id == "TP-103"
+        paths = locate(place.trayproxy_environment())
+        with (
+            without_port(place, "--listen", address) as process,
+            FrontEnd(paths, can_prompt=False) as front_end,
+        ):
+            status = front_end.wait_for_status(lambda told: told.problem is not None)
+            assert status.listener is ListenerState.FAILED
+            assert status.problem is not None
+            assert status.problem.id == "TP-101"
+            assert f"PID {os.getpid()}" in status.problem.body
+            assert status.spare_port > taken.getsockname()[1]
+            taken.close()
+            assert process.out.wait_for("^listening on (.+)$")[1] == address
+            up = front_end.wait_for_status(lambda told: told.listener is ListenerState.UP)
+            assert up.spare_port == 0
+            reply = front_end.request(UsePort(status.spare_port))
+            assert isinstance(reply, Failed)
+            assert reply.problem.id == "TP-103"
 
 
 def test_a_service_of_a_tray_uses_another_port_for_one_run_and_can_return(place: Home) -> None:
-    environ = place.trayproxy_environment()
-    paths = locate(environ)
+    paths = locate(place.trayproxy_environment())
     paths.prepare()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         wanted = taken.getsockname()[1]
         paths.config_file.write_text(settings := f"[listen]\nport = {wanted}\n")
-        argv = [sys.executable, "-m", "trayproxy", "run", "--stay"]
-        with running(argv, env=environ, cwd=place.path("cwd")) as process:
-            process.err.wait_for("is taken")
-            with FrontEnd(paths, can_prompt=False) as front_end:
-                port = front_end.wait_for_status(lambda told: told.spare_port > 0).spare_port
-                front_end.request_done(UsePort(port))
-                assert process.out.wait_for("^listening on (.+)$")[1] == f"127.0.0.1:{port}"
-                up = front_end.wait_for_status(lambda told: told.listener is ListenerState.UP)
-                assert (up.address, up.wanted_port) == (f"127.0.0.1:{port}", wanted)
-                (notice,) = (notice for notice in up.notices if notice.id == "TP-111")
-                assert f"set to 127.0.0.1:{wanted} do not reach TrayProxy" in notice.body
-                assert f"Set them to 127.0.0.1:{port}" in notice.body
-                # While another program is there nothing changes.
-                reply = front_end.request(UsePort(0))
-                assert isinstance(reply, Failed)
-                assert (reply.problem.id, reply.exit_code) == ("TP-101", 7)
-                assert f"TrayProxy stays at 127.0.0.1:{port}." in reply.problem.body
-                socket.create_connection(("127.0.0.1", port)).close()
-                taken.close()
-                front_end.request_done(UsePort(0))
-                back = front_end.wait_for_status(lambda told: told.wanted_port == 0)
-                assert back.address == f"127.0.0.1:{wanted}"
-                assert "TP-111" not in [notice.id for notice in back.notices]
-                socket.create_connection(("127.0.0.1", wanted)).close()
-                with pytest.raises(ConnectionRefusedError):
-                    socket.create_connection(("127.0.0.1", port))
+        with (
+            without_port(place) as process,
+            FrontEnd(paths, can_prompt=False) as front_end,
+        ):
+            port = front_end.wait_for_status(lambda told: told.spare_port > 0).spare_port
+            front_end.request_done(UsePort(port))
+            assert process.out.wait_for("^listening on (.+)$")[1] == f"127.0.0.1:{port}"
+            up = front_end.wait_for_status(lambda told: told.listener is ListenerState.UP)
+            assert (up.address, up.wanted_port) == (f"127.0.0.1:{port}", wanted)
+            (notice,) = (notice for notice in up.notices if notice.id == "TP-111")
+            assert f"set to 127.0.0.1:{wanted} do not reach TrayProxy" in notice.body
+            assert f"Set them to 127.0.0.1:{port}" in notice.body
+            # While another program is there nothing changes.
+            reply = front_end.request(UsePort(0))
+            assert isinstance(reply, Failed)
+            assert (reply.problem.id, reply.exit_code) == ("TP-101", 7)
+            assert f"TrayProxy stays at 127.0.0.1:{port}." in reply.problem.body
+            socket.create_connection(("127.0.0.1", port)).close()
+            taken.close()
+            front_end.request_done(UsePort(0))
+            back = front_end.wait_for_status(lambda told: told.wanted_port == 0)
+            assert back.address == f"127.0.0.1:{wanted}"
+            assert "TP-111" not in [notice.id for notice in back.notices]
+            socket.create_connection(("127.0.0.1", wanted)).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
     assert paths.config_file.read_text() == settings

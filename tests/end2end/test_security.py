@@ -108,7 +108,7 @@ def test_curl_of_another_user_shows_the_setting_for_permission(
     plain = as_nobody([*curl, "http://origin.test/"])
     assert "allow_users = [&quot;name&quot;] below [listen]" in plain.stdout, plain
     # The response arrives although the content of the request exceeds the socket buffers.
-    upload = as_nobody([*curl, "-T", "-", "http://origin.test/"], octets=bytes(1 << 24))
+    upload = as_nobody([*curl, "-T", "-", "http://origin.test/"], content="\0" * (1 << 24))
     assert "allow_users" in upload.stdout, upload
     tunnel = as_nobody([*curl, "-v", "https://origin.test/"])
     assert "403 TrayProxy serves only its own user; allow_users adds others" in tunnel.stderr
@@ -153,14 +153,12 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
-def as_nobody(command: Sequence[str], octets: bytes = b"") -> "subprocess.CompletedProcess[str]":
+def as_nobody(command: Sequence[str], content: str = "") -> "subprocess.CompletedProcess[str]":
     """Run a program as another user, to its end."""
     become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    result = subprocess.run(
-        [*become, *command], input=octets, capture_output=True, timeout=60, cwd="/"
+    return subprocess.run(
+        [*become, *command], input=content, capture_output=True, text=True, timeout=60, cwd="/"
     )
-    out, err = result.stdout.decode(), result.stderr.decode()
-    return subprocess.CompletedProcess(result.args, result.returncode, out, err)
 
 
 @needs_root

@@ -3,12 +3,9 @@
 For tests that only read windows, `tests.support.screen_reader` has a fake registry instead.
 """
 
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 from jeepney import DBusAddress, HeaderFields, Message, MessageType, new_method_call
@@ -18,6 +15,7 @@ from jeepney.io.blocking import DBusConnection, open_dbus_connection
 from tests.support.bus import session_bus, wait_for_name
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, running
+from tests.support.tray_host import BusReceiver
 
 PASSWORD_TEXT = 40
 """AtspiRole of a field with hidden text."""
@@ -82,7 +80,7 @@ class TextChange:
     text: str
 
 
-class BusListener:
+class BusListener(BusReceiver):
     """Records all messages on the accessibility bus, as any program of the session can."""
 
     def __init__(self, bus: AccessibilityBus) -> None:
@@ -92,39 +90,25 @@ class BusListener:
         for event in _EVENTS:
             _ask(self._asking, new_method_call(registry, "RegisterEvent", "sass", (event, [], "")))
         self._messages: list[Message] = []
-        self._heard = threading.Condition()
-        self._monitor = open_dbus_connection(bus=bus.address)
-        _ask(self._monitor, Monitoring().BecomeMonitor([]))
-        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
-        self._thread.start()
+        monitor = open_dbus_connection(bus=bus.address)
+        _ask(monitor, Monitoring().BecomeMonitor([]))
+        super().__init__(monitor, "listener")
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Disconnect from the bus."""
-        with suppress(OSError):
-            self._monitor.sock.shutdown(socket.SHUT_RDWR)
-        self._thread.join(PATIENCE)
-        self._monitor.close()
+        super().close()
         self._asking.close()
 
     def changes(self, field: Field) -> list[TextChange]:
         """Return the changes of a text so far, in their order."""
-        with self._heard:
+        with self.changed:
             found = map(_text_change, self._messages)
             return [one for one in found if one and one.path == field.path]
 
     def heard(self) -> str:
         """Return all values in messages, including calls and replies."""
-        with self._heard:
+        with self.changed:
             return "\n".join(repr(message.body) for message in self._messages)
-
-    def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Wait until a condition holds; it is evaluated after each message."""
-        deadline = monotonic() + PATIENCE
-        while not holds():
-            with self._heard:
-                left = deadline - monotonic()
-                assert left > 0, f"the condition does not hold after {PATIENCE} s"
-                self._heard.wait(min(left, 0.5))
 
     def wait_for_field(self, role: int) -> Field:
         """Wait until a program shows a field of a role; return it."""
@@ -154,15 +138,9 @@ class BusListener:
     def _fields(self) -> Iterator[Field]:
         yield from _walk(self._asking, _REGISTRY, _ROOT)
 
-    def _listen(self) -> None:
-        while True:
-            try:
-                message = self._monitor.receive()
-            except (OSError, EOFError):
-                return
-            with self._heard:
-                self._messages.append(message)
-                self._heard.notify_all()
+    def _handle(self, message: Message) -> None:
+        with self.changed:
+            self._messages.append(message)
 
 
 def _text_change(message: Message) -> TextChange | None:

@@ -168,24 +168,20 @@ class DigestProxy(LoopbackServer):
         if not signed:
             return None
         with self._state:
-            verdict, fields = self._look_at(signed, head, body, machine)
+            verdict = self._look_at(signed, head, body, machine)
             self._verdicts.append(verdict)
-        return fields if verdict.right else None
+            return self._announce(machine) if verdict.right else None
 
-    def _look_at(
-        self, signed: str, head: ReceivedHead, body: bytes, machine: int
-    ) -> tuple[DigestVerdict, list[tuple[str, str]]]:
+    def _look_at(self, signed: str, head: ReceivedHead, body: bytes, machine: int) -> DigestVerdict:
         scheme, _, rest = signed.partition(" ")
         said, fault = _read_parameters(rest)
         algorithm = said.get("algorithm", "MD5")
-        fault = fault or self._fault(scheme, said, head, machine)
-        if fault:
-            return DigestVerdict(False, algorithm=algorithm, fault=fault), []
+        if fault := fault or self._fault(scheme, said, head, machine):
+            return DigestVerdict(False, algorithm=algorithm, fault=fault)
         if said["response"] != expected(self._login, said, algorithm, head.method, body):
-            return DigestVerdict(False, algorithm=algorithm), []
-        if self._is_stale(said):
-            return DigestVerdict(False, stale=True, algorithm=algorithm), []
-        return DigestVerdict(True, algorithm=algorithm), self._announce(machine)
+            return DigestVerdict(False, algorithm=algorithm)
+        is_stale = self._is_stale(said)
+        return DigestVerdict(not is_stale, is_stale, algorithm)
 
     def _fault(self, scheme: str, said: dict[str, str], head: ReceivedHead, machine: int) -> str:
         """Return the violation of RFC 7616 in a request, for any user."""

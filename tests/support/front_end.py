@@ -220,14 +220,13 @@ class FrontEnd(Closeable):
                 and question.number not in self._endings
             ):
                 self._answered.add(asked)
-                self._client.request(self._request_for(question.number, self._reactions.popleft()))
+                match self._reactions.popleft():
+                    case Login() as login:
+                        self._client.request(AnswerPrompt(question.number, login, self.remember))
+                    case snooze:
+                        self._client.request(DeclinePrompt(question.number, snooze))
                 return True
         return False
-
-    def _request_for(self, number: int, move: Reaction) -> Request:
-        if isinstance(move, Login):
-            return AnswerPrompt(number, move, self.remember)
-        return DeclinePrompt(number, move)
 
     def _send_order(self) -> bool:
         """Send the next request of the test; return False if the test has called `close`."""

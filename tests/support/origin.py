@@ -22,6 +22,7 @@ import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha1, sha256
 from pathlib import Path
 from threading import Event, Lock
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _PAGE = b"""<!doctype html><title>Origin</title><p id=said></p>
 <script>document.getElementById("said").textContent = ["hello", "browser"].join(" ")</script>"""
+_TEXT, _HTML = [("Content-Type", "text/plain")], [("Content-Type", "text/html")]
+_CLOSE = [("Connection", "close")]
 _WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BACKEND = "/usr/lib/git-core/git-http-backend"
 
@@ -145,14 +148,6 @@ class Origin(LoopbackServer):
         exchange.stream(blocks[middle:])
 
 
-def _hello(exchange: Exchange) -> None:
-    exchange.respond(200, b"hello\n", [("Content-Type", "text/plain")])
-
-
-def _page(exchange: Exchange) -> None:
-    exchange.respond(200, _PAGE, [("Content-Type", "text/html")])
-
-
 def _echo(exchange: Exchange) -> None:
     head = exchange.head
     request = {"method": head.method, "target": head.target, "fields": head.fields}
@@ -178,16 +173,8 @@ def _chunked(exchange: Exchange, size: str) -> None:
 
 
 def _until_close(exchange: Exchange, size: str) -> None:
-    exchange.begin(200, [("Connection", "close")])
+    exchange.begin(200, _CLOSE)
     exchange.stream(octets(int(size)))
-
-
-def _refuse(exchange: Exchange) -> None:
-    exchange.respond(403, b"no\n", [("Connection", "close")])
-
-
-def _status(exchange: Exchange, status: str) -> None:
-    exchange.respond(int(status))
 
 
 def _websocket(exchange: Exchange) -> None:
@@ -240,15 +227,15 @@ def _run_git(exchange: Exchange, repositories: Home) -> None:
 
 
 _PAGES: dict[str, Callable[..., None]] = {
-    "hello": _hello,
-    "page": _page,
+    "hello": partial(Exchange.respond, status=200, body=b"hello\n", fields=_TEXT),
+    "page": partial(Exchange.respond, status=200, body=_PAGE, fields=_HTML),
     "echo": _echo,
     "sha256": _digest,
     "bytes": _bytes,
     "chunked": _chunked,
     "until-close": _until_close,
-    "refuse": _refuse,
-    "status": _status,
+    "refuse": partial(Exchange.respond, status=403, body=b"no\n", fields=_CLOSE),
+    "status": lambda exchange, status: exchange.respond(int(status)),
     "websocket": _websocket,
 }
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jeepney import DBusAddress, Message, new_signal
+from jeepney import Message
 
 from tests.support.tray_host import BusProgram
 
@@ -24,8 +24,7 @@ class ScreenSaver(BusProgram):
         """Change the state, and emit a signal."""
         self.active = active
         path = "/" + self._name.replace(".", "/")
-        emitter = DBusAddress(path, interface=self._name)
-        self._send(new_signal(emitter, "ActiveChanged", "b", (active,)))
+        self._emit(path, self._name, "ActiveChanged", "b", active)
 
     def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
         if member != "GetActive":
@@ -47,14 +46,12 @@ class Logind(BusProgram):
         """Change the hint, and emit a signal."""
         self.locked = locked
         changed = {"LockedHint": ("b", locked), "IdleHint": ("b", locked)}
-        emitter = DBusAddress(SESSION, interface=_PROPERTIES)
-        body: tuple[Any, ...] = ("org.freedesktop.login1.Session", changed, [])
-        self._send(new_signal(emitter, "PropertiesChanged", "sa{sv}as", body))
+        signature, interface = "sa{sv}as", "org.freedesktop.login1.Session"
+        self._emit(SESSION, _PROPERTIES, "PropertiesChanged", signature, interface, changed, [])
 
     def ask_to_lock(self) -> None:
         """Request the desktop to lock the session, like ``loginctl lock-session``."""
-        emitter = DBusAddress(SESSION, interface="org.freedesktop.login1.Session")
-        self._send(new_signal(emitter, "Lock"))
+        self._emit(SESSION, "org.freedesktop.login1.Session", "Lock")
 
     def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
         match member, message.body:

@@ -21,13 +21,13 @@ def proxy() -> Iterator[Squid]:
         yield running
 
 
-def test_requests_goes_through_the_proxy(proxy: Squid, origin: Origin, clients: Clients) -> None:
+def test_requests_uses_the_proxy(proxy: Squid, origin: Origin, clients: Clients) -> None:
     got = clients.requests(origin.url("/hello"), proxy.url).result()
     assert (got.code, got.out) == (0, "200\nhello")
     assert [access.method for access in proxy.accesses()] == ["GET"]
 
 
-def test_requests_goes_through_a_tunnel(
+def test_requests_uses_a_tunnel(
     proxy: Squid, secure_origin: Origin, clients: Clients, authority: CertificateAuthority
 ) -> None:
     url = secure_origin.url("/hello")
@@ -36,40 +36,29 @@ def test_requests_goes_through_a_tunnel(
     assert [access.method for access in proxy.accesses()] == ["CONNECT"]
 
 
-def test_git_goes_through_the_proxy(proxy: Squid, clients: Clients, place: Home) -> None:
-    make_repository(place, "demo.git", write(place.root / "content", 1000))
-    with Origin(repositories=place) as origin:
-        got = clients.git(proxy.url, "ls-remote", origin.url("/git/demo.git")).result()
-    assert got.out.endswith("refs/heads/main")
-    assert {access.status for access in proxy.accesses()} == {200}
-
-
-def test_git_goes_through_a_tunnel(
-    proxy: Squid, clients: Clients, place: Home, authority: CertificateAuthority
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tunnel"])
+def test_git_uses_the_proxy(
+    proxy: Squid, clients: Clients, place: Home, authority: CertificateAuthority, is_secure: bool
 ) -> None:
     make_repository(place, "demo.git", write(place.root / "content", 1000))
-    certificate = authority.issue("www.test.lan")
+    certificate = authority.issue("www.test.lan") if is_secure else None
     with Origin(repositories=place, certificate=certificate) as origin:
         url = origin.url("/git/demo.git")
         got = clients.git(proxy.url, "ls-remote", url, trust=authority.pem).result()
     assert got.out.endswith("refs/heads/main")
-    assert {access.method for access in proxy.accesses()} == {"CONNECT"}
+    assert {access.status for access in proxy.accesses()} == {200}
+    assert ({access.method for access in proxy.accesses()} == {"CONNECT"}) is is_secure
 
 
-def test_chromium_goes_through_the_proxy(proxy: Squid, origin: Origin, clients: Clients) -> None:
-    got = clients.chromium(origin.url("/page"), proxy.url).result()
-    assert '<p id="said">hello browser</p>' in got.out, got
-    assert origin.url("/page") in {access.target for access in proxy.accesses()}
-
-
-def test_chromium_goes_through_a_tunnel(
-    proxy: Squid, clients: Clients, authority: CertificateAuthority
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tunnel"])
+def test_chromium_uses_the_proxy(
+    proxy: Squid, clients: Clients, authority: CertificateAuthority, is_secure: bool
 ) -> None:
     certificate = authority.issue("www.test.lan")
-    with Origin(certificate=certificate) as origin:
+    with Origin(certificate=certificate if is_secure else None) as origin:
         got = clients.chromium(origin.url("/page"), proxy.url, pin=certificate.pin).result()
         assert '<p id="said">hello browser</p>' in got.out, got
-        proxy.wait_for(200, origin.authority)
+        proxy.wait_for(200, origin.authority if is_secure else origin.url("/page"))
 
 
 def test_many_tunnels_are_opened_at_once() -> None:

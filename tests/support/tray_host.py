@@ -39,18 +39,12 @@ _WATCHER_PATH = "/StatusNotifierWatcher"
 _NOTIFICATIONS_PATH = "/org/freedesktop/Notifications"
 
 
-class BusProgram(Closeable):
-    """A program on the bus that answers calls in a thread."""
+class BusReceiver(Closeable):
+    """A connection to the bus whose messages are handled in a thread."""
 
-    def __init__(self, bus: str, name: str) -> None:
-        self._connection: DBusConnection = open_dbus_connection(bus=bus)
-        self._sending = threading.Lock()
+    def __init__(self, connection: DBusConnection, name: str) -> None:
+        self._connection = connection
         self.changed = threading.Condition()
-        for rule in self._matches():
-            self._connection.send_and_get_reply(message_bus.AddMatch(rule), timeout=PATIENCE)
-        request = message_bus.RequestName(name)
-        reply = self._connection.send_and_get_reply(request, timeout=PATIENCE)
-        assert reply.body == (1,), f"{name} is taken"
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -70,21 +64,41 @@ class BusProgram(Closeable):
                 assert left > 0, f"the condition does not hold after {timeout} s"
                 self.changed.wait(min(left, 0.5))
 
-    def _matches(self) -> list[MatchRule]:
-        return []
-
     def _work(self) -> None:
         while True:
             try:
                 message = self._connection.receive()
             except (OSError, EOFError):
                 return
-            if message.header.message_type is MessageType.method_call:
-                self._answer(message)
-            elif message.header.message_type is MessageType.signal:
-                self._handle_signal(message)
+            self._handle(message)
             with self.changed:
                 self.changed.notify_all()
+
+    def _handle(self, message: Message) -> None:
+        """Handle a message."""
+        raise NotImplementedError
+
+
+class BusProgram(BusReceiver):
+    """A program on the bus that answers calls in a thread."""
+
+    def __init__(self, bus: str, name: str) -> None:
+        connection = open_dbus_connection(bus=bus)
+        self._sending = threading.Lock()
+        for rule in self._matches():
+            connection.send_and_get_reply(message_bus.AddMatch(rule), timeout=PATIENCE)
+        reply = connection.send_and_get_reply(message_bus.RequestName(name), timeout=PATIENCE)
+        assert reply.body == (1,), f"{name} is taken"
+        super().__init__(connection, name)
+
+    def _matches(self) -> list[MatchRule]:
+        return []
+
+    def _handle(self, message: Message) -> None:
+        if message.header.message_type is MessageType.method_call:
+            self._answer(message)
+        elif message.header.message_type is MessageType.signal:
+            self._handle_signal(message)
 
     def _answer(self, message: Message) -> None:
         fields = message.header.fields
@@ -102,6 +116,13 @@ class BusProgram(Closeable):
 
     def _handle_signal(self, message: Message) -> None:
         """Handle a signal."""
+
+    def _emit(
+        self, path: str, interface: str, member: str, signature: str = "", *body: object
+    ) -> None:
+        """Emit a signal."""
+        emitter = DBusAddress(path, interface=interface)
+        self._send(new_signal(emitter, member, signature or None, body))
 
     def _send(self, message: Message) -> None:
         with self._sending, suppress(OSError):
@@ -126,11 +147,7 @@ class FakeTrayHost(BusProgram):
     def draw(self) -> None:
         """Start drawing registered items, like a panel that has become ready."""
         self.has_host = True
-        self._signal("StatusNotifierHostRegistered", None, ())
-
-    def _signal(self, member: str, signature: str | None, body: tuple[Any, ...]) -> None:
-        emitter = DBusAddress(_WATCHER_PATH, interface=WATCHER)
-        self._send(new_signal(emitter, member, signature, body))
+        self._emit(_WATCHER_PATH, WATCHER, "StatusNotifierHostRegistered")
 
     def _matches(self) -> list[MatchRule]:
         # Signals of items and menus wake up `wait_until`.
@@ -142,7 +159,7 @@ class FakeTrayHost(BusProgram):
                 [service] = message.body
                 sender = message.header.fields[HeaderFields.sender]
                 self.items.append(sender if service.startswith("/") else service)
-                self._signal("StatusNotifierItemRegistered", "s", (service,))
+                self._emit(_WATCHER_PATH, WATCHER, "StatusNotifierItemRegistered", "s", service)
                 return "", ()
             case "Get":
                 return "v", (self._property(message.body[1]),)
@@ -314,12 +331,11 @@ class NotificationService(BusProgram):
     def choose(self, notification: ShownNotification, key: str, token: str = "") -> None:
         """Click an action, with the activation token of the compositor."""
         if token:
-            self._signal("ActivationToken", "us", (notification.number, token))
-        self._signal("ActionInvoked", "us", (notification.number, key))
+            self._signal("ActivationToken", "us", notification.number, token)
+        self._signal("ActionInvoked", "us", notification.number, key)
 
-    def _signal(self, member: str, signature: str, body: tuple[Any, ...]) -> None:
-        emitter = DBusAddress(_NOTIFICATIONS_PATH, interface=NOTIFICATIONS)
-        self._send(new_signal(emitter, member, signature, body))
+    def _signal(self, member: str, signature: str, *body: object) -> None:
+        self._emit(_NOTIFICATIONS_PATH, NOTIFICATIONS, member, signature, *body)
 
     def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
         match member:
@@ -332,7 +348,7 @@ class NotificationService(BusProgram):
             case "CloseNotification":
                 [number] = message.body
                 if self._open.pop(number, None) is not None:
-                    self._signal("NotificationClosed", "uu", (number, 3))
+                    self._signal("NotificationClosed", "uu", number, 3)
                 return "", ()
         return None
 

@@ -65,7 +65,7 @@ def sign_in(place: Home) -> Iterator[DialogOnBus]:
             here.wait_until_active(here.wait_for_window("^Sign in to proxy"))
             password = listener.wait_for_field(PASSWORD_TEXT)
             yield DialogOnBus(here, listener, process, listener.wait_for_field(TEXT), password)
-        listener.stop()
+        listener.close()
 
 
 def texts_on_bus(sign_in: DialogOnBus, field: Field) -> str:
