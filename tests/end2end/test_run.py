@@ -17,12 +17,17 @@ from tests.support.front_end import FrontEnd
 from tests.support.origin import Origin
 from tests.support.processes import Home, Process, running
 from tests.support.searchable_secret import SearchableSecret
+from tests.support.service import ServiceProcess
 from tests.support.squid import Squid
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Failed, ListenerState, Quit, UsePort
 from trayproxy.paths import locate
 
-CODES = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
+
+def codes(clients: Clients, service: ServiceProcess, url: str, *options: str) -> str:
+    """Return the status codes of a request and of its tunnel, 000 for none."""
+    written = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
+    return clients.curl("-x", service.url, "-m", "10", *written, *options, url).result().out
 
 
 def test_a_service_prints_only_its_address(run: StartService, proxy: Squid) -> None:
@@ -35,10 +40,8 @@ def test_a_request_is_refused_at_once_without_a_front_end(
     run: StartService, proxy: Squid, clients: Clients, origin: Origin, arguments: tuple[str, ...]
 ) -> None:
     service = run("--upstream", proxy.url, *arguments)
-    told = ("-x", service.url, "-m", "10", *CODES)
-    assert clients.curl(*told, origin.url("/hello")).result().out == "503 000"
-    tunnel = clients.curl(*told, "--proxytunnel", origin.url("/hello")).result()
-    assert tunnel.out == "000 503"
+    assert codes(clients, service, origin.url("/hello")) == "503 000"
+    assert codes(clients, service, origin.url("/hello"), "--proxytunnel") == "000 503"
 
 
 def test_no_prompt_prevents_prompts_in_an_attached_front_end(
@@ -46,8 +49,7 @@ def test_no_prompt_prevents_prompts_in_an_attached_front_end(
 ) -> None:
     service = run("--upstream", proxy.url, "--no-prompt")
     front_end = attach(service)
-    told = ("-x", service.url, "-m", "10", *CODES)
-    assert clients.curl(*told, origin.url("/hello")).result().out == "503 000"
+    assert codes(clients, service, origin.url("/hello")) == "503 000"
     assert front_end.prompts == []
 
 
@@ -131,19 +133,19 @@ def test_an_unreachable_upstream_is_reported(
         # Bound and not listening: connections are refused, and no other program gets the port.
         taken.bind(("127.0.0.1", 0))
         service = run("--upstream", f"http://127.0.0.1:{taken.getsockname()[1]}")
-        told = ("-x", service.url, *CODES)
-        assert clients.curl(*told, origin.url("/hello")).result().out == "502 000"
-        tunnel = clients.curl(*told, "--proxytunnel", origin.url("/hello")).result()
-        assert tunnel.out == "000 502"
+        assert codes(clients, service, origin.url("/hello")) == "502 000"
+        assert codes(clients, service, origin.url("/hello"), "--proxytunnel") == "000 502"
 
 
 @contextmanager
-def without_port(place: Home, *arguments: str) -> Iterator[Process]:
-    """Run the service of a tray on a port of another program."""
+def without_port(place: Home, *arguments: str) -> Iterator[tuple[Process, FrontEnd]]:
+    """Run the service of a tray, with a front end, on a port of another program."""
+    environ = place.trayproxy_environment()
     argv = [sys.executable, "-m", "trayproxy", "run", "--stay", *arguments]
-    with running(argv, env=place.trayproxy_environment(), cwd=place.path("cwd")) as process:
+    with running(argv, env=environ, cwd=place.path("cwd")) as process:
         process.err.wait_for("is taken")
-        yield process
+        with FrontEnd(locate(environ), can_prompt=False) as front_end:
+            yield process, front_end
 
 
 def test_a_service_of_a_tray_names_the_program_on_its_port_and_listens_when_the_port_is_free(
@@ -151,11 +153,7 @@ def test_a_service_of_a_tray_names_the_program_on_its_port_and_listens_when_the_
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        paths = locate(place.trayproxy_environment())
-        with (
-            without_port(place, "--listen", address) as process,
-            FrontEnd(paths, can_prompt=False) as front_end,
-        ):
+        with without_port(place, "--listen", address) as (process, front_end):
             status = front_end.wait_for_status(lambda told: told.problem is not None)
             assert status.listener is ListenerState.FAILED
             assert status.problem is not None
@@ -177,10 +175,7 @@ def test_a_service_of_a_tray_uses_another_port_for_one_run_and_can_return(place:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         wanted = taken.getsockname()[1]
         paths.config_file.write_text(settings := f"[listen]\nport = {wanted}\n")
-        with (
-            without_port(place) as process,
-            FrontEnd(paths, can_prompt=False) as front_end,
-        ):
+        with without_port(place) as (process, front_end):
             port = front_end.wait_for_status(lambda told: told.spare_port > 0).spare_port
             front_end.request_done(UsePort(port))
             assert process.out.wait_for("^listening on (.+)$")[1] == f"127.0.0.1:{port}"
