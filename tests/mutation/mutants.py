@@ -216,10 +216,8 @@ def _is_negatable(condition: ast.expr) -> bool:
     match condition:
         case ast.UnaryOp(op=ast.Not()):
             return False
-        case ast.Compare(ops=[ast.Eq() | ast.NotEq() | ast.Is() | ast.IsNot()]):
-            return False
-        case ast.Compare(ops=[ast.In() | ast.NotIn()]):
-            return False
+        case ast.Compare(ops=[operator]):
+            return isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE)
     return True
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
+
 from tests.mutation import chosen, lines
 from tests.mutation.mutants import Mutant
 
@@ -48,24 +50,11 @@ class Coverage:
     @classmethod
     def read(cls, path: Path) -> "Coverage":
         """Return the coverage read from a file of `write`."""
-        record = json.loads(path.read_text("utf-8"))
-        found = {
-            test: {name: frozenset(executed) for name, executed in modules.items()}
-            for test, modules in record["lines"].items()
-        }
-        return cls(found, record["seconds"], frozenset(record["failing"]))
+        return msgspec.json.decode(path.read_bytes(), type=cls)
 
     def write(self, path: Path) -> None:
         """Write the coverage to a file."""
-        record = {
-            "lines": {
-                test: {name: sorted(executed) for name, executed in modules.items()}
-                for test, modules in self.lines.items()
-            },
-            "seconds": dict(self.seconds),
-            "failing": sorted(self.failing),
-        }
-        path.write_text(json.dumps(record), encoding="utf-8")
+        path.write_bytes(msgspec.json.encode(self))
 
     def tests_of(self, mutant: Mutant) -> list[str]:
         """Return the tests with lines of a mutant, beginning with the fastest files."""
