@@ -2,11 +2,11 @@
 
 import socket
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from msgspec.structs import replace
 
-from trayproxy.control.client import DisconnectedError
+from trayproxy.control.client import Client, DisconnectedError
 from trayproxy.control.messages import (
     CheckResult,
     Done,
@@ -152,11 +152,12 @@ class FakeService:
         self.starts += 1
         self.is_running = self.is_running or self.can_start
 
-    def connect(self) -> FakeConnection:
+    def connect(self) -> Client:
         if not self.is_running:
             raise NotRunningError("not running")
         self._client = FakeConnection(self)
-        return self._client
+        # A FakeConnection has all methods of a client that `ServiceClient` calls.
+        return cast("Client", self._client)
 
     def receive(self, message: Request) -> Reply | None:
         if isinstance(message, Hello):

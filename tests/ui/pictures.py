@@ -91,6 +91,7 @@ def _window(state: IconState, status: Status) -> ProfilesWindow:
 
 def _check_panel(result: CheckResult) -> QWidget:
     widget = CheckPanel(OFFICE, UserActions())
+    widget.start()
     widget.show_reply(widget.request, result)
     return widget
 

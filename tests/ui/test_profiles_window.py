@@ -654,6 +654,7 @@ def test_the_failing_step_is_explained() -> None:
 
 def test_the_panel_shows_why_a_test_could_not_run(qtbot: QtBot) -> None:
     panel = CheckPanel(OFFICE, UserActions())
+    panel.start()
     qtbot.addWidget(panel)
     panel.show_reply(panel.request, Failed(Problem("TP-901", "Gone", "Try again.")))
     assert "TP-901" in child(panel, QLabel, "verdict").text()

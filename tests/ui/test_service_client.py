@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from typing import cast
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QSocketNotifier
@@ -110,8 +109,7 @@ class BlockedConnect:
 
     def __call__(self) -> Client:
         assert self.is_released.wait(PATIENCE)
-        # A FakeConnection has all methods of a client that `ServiceClient` calls.
-        return cast("Client", self._service.connect())
+        return self._service.connect()
 
 
 @pytest.fixture

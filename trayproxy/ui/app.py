@@ -16,7 +16,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from trayproxy import __version__
-from trayproxy.control.client import ThreadedConnector
+from trayproxy.control.client import Client, ThreadedConnector
 from trayproxy.control.client import connect as connect_to_service
 from trayproxy.control.messages import Done, Failed, GetStatus, Reply, Request, ShowWindow, Status
 from trayproxy.control.transport import ControlError
@@ -38,7 +38,7 @@ from trayproxy.ui.notifications import (
 )
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.prompts import PromptDialogs
-from trayproxy.ui.service_client import ControlConnection, ServiceClient
+from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.service_supervisor import ServiceSupervisor
 from trayproxy.ui.shutdown import Shutdown
 from trayproxy.ui.sign_in_page_notice import SignInPageNotice
@@ -63,7 +63,7 @@ class App(QObject):
 
     def __init__(
         self,
-        connect: Callable[[], ControlConnection],
+        connect: Callable[[], Client],
         start_service: Callable[[], object],
         *,
         is_background: bool = False,

@@ -225,8 +225,8 @@ class ProfilesWindow(QWidget):
             if self._check_panel is not None:
                 self._check_panel.deleteLater()
             self._check_panel = CheckPanel(profile, self._actions, self)
-            self._check_panel.show()
             self._check_panel.start()
+            self._check_panel.show()
 
     @Slot()
     def _on_forget(self) -> None:

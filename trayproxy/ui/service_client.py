@@ -6,11 +6,10 @@ decides when to connect. Everything runs on the GUI thread without blocking.
 
 import os
 from collections.abc import Callable
-from typing import Protocol
 
 from PySide6.QtCore import QObject, QSocketNotifier, QTimer, Signal, Slot
 
-from trayproxy.control.client import ConnectPendingError, DisconnectedError
+from trayproxy.control.client import Client, ConnectPendingError, DisconnectedError
 from trayproxy.control.messages import (
     Envelope,
     Event,
@@ -40,22 +39,6 @@ SERVICE_LOST = Problem(
     "It ended unexpectedly. Connections were cut; settings are unchanged.",
 )
 """The problem of a request whose service disconnects before it replies (ux §5.2)."""
-
-
-class ControlConnection(Protocol):
-    """The methods of `trayproxy.control.client.Client` that the tray calls."""
-
-    def fileno(self) -> int:
-        """See `Client.fileno`."""
-
-    def send(self, message: Request) -> int:
-        """See `Client.send`."""
-
-    def receive_ready(self) -> list[Envelope]:
-        """See `Client.receive_ready`."""
-
-    def close(self) -> None:
-        """See `Client.close`."""
 
 
 def _ignore_reply(reply: Reply) -> None:
@@ -92,12 +75,10 @@ class ServiceClient(QObject):
     show_requested = Signal(str)
     quitting = Signal()
 
-    def __init__(
-        self, connect: Callable[[], ControlConnection], parent: QObject | None = None
-    ) -> None:
+    def __init__(self, connect: Callable[[], Client], parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._connect = connect
-        self._connection: ControlConnection | None = None
+        self._connection: Client | None = None
         self._notifier: QSocketNotifier | None = None
         self._reply_callbacks: dict[int, OnReply] = {}
         self._retry_timer = QTimer(self, interval=_RETRY_INTERVAL_MS)
