@@ -306,6 +306,30 @@ def test_without_resources_accepting_pauses_and_recovers(
     assert caplog.text.count("accepting connections paused") == 1
 
 
+def test_a_pause_of_one_listener_pauses_all_listeners(
+    harness: ExecutorHarness,
+    listener: FailingListener,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Both listeners are ready in the same turn of the event loop."""
+    monkeypatch.setattr("trayproxy.engine.server.executor.ACCEPT_PAUSE_S", 60.0)
+    with FailingListener() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen(64)
+        other.setblocking(False)
+        harness.executor.add_listener(other)
+        listener.error = other.error = errno.EMFILE
+        addresses = (listener.getsockname(), other.getsockname())
+        first, second = (socket.create_connection(address) for address in addresses)
+        with first, second:
+            harness.run(lambda: bool(listener.refusals or other.refusals))
+            harness.run_for(0.05)
+        assert listener.refusals + other.refusals == 1
+        assert caplog.text.count("accepting connections paused") == 1
+        harness.executor.stop_accepting()
+
+
 def test_a_pause_lasts_until_registering_succeeds(
     harness: ExecutorHarness, listener: FailingListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,8 +174,6 @@ class LoopExecutor(LocalFdExecutor):
 
     def _pause_accepting(self, error: OSError) -> None:
         """Stop accepting for `ACCEPT_PAUSE_S`. New connections stay in the backlog meanwhile."""
-        if self._pause_timer is not None:
-            return  # The other listener has failed in the same iteration.
         logger.warning("accepting connections paused: %s", error.strerror)
         for descriptor in self._listeners:
             self._poller.register(descriptor, 0, self._accept)
