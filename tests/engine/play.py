@@ -146,6 +146,8 @@ class Connections:
         current: The connection in use; None without one.
         idle: The connection in the pool; None without one.
         before_open: Called before each new connection.
+        lost_unused: For each request refused after a lost connection, True if no response had
+            arrived on the connection.
     """
 
     upstream: PlayUpstream
@@ -155,6 +157,7 @@ class Connections:
     idle: PlayConnection | None = None
     count: int = 0
     before_open: Callable[[], object] = lambda: None
+    lost_unused: list[bool] = field(default_factory=list)
 
     def release(self) -> None:
         """Return the connection in use to the pool."""
@@ -273,6 +276,7 @@ class PlayPort:
         self._connections.current.authenticated_as = credentials.login_id
 
     def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
+        self._connections.lost_unused.append(was_unused)
         return RequestRefusedError(CONNECTION_CLOSED)
 
     async def send(self, message: Message) -> Response:

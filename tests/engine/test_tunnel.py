@@ -347,6 +347,10 @@ def test_a_side_that_accepts_no_more_octets_is_noticed_immediately(stack: ExitSt
     assert select([ends.streams[0].socket], [], [], 20)[0]
     assert not ends.tunnel.handle_event(ends.streams[0].descriptor, READ)
     assert ends.tunnel.is_over
+    ends.client.sendall(b"more")
+    assert select([ends.streams[0].socket], [], [], 20)[0]
+    assert not ends.tunnel.up.move()
+    assert ends.streams[0].socket.recv(100) == b"more"  # It was not read.
 
 
 def test_a_reset_of_the_source_raises(ends: TunnelEnds) -> None:

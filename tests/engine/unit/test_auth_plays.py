@@ -314,12 +314,36 @@ def test_a_handshake_is_retried_once_after_its_connection_closed_r_126() -> None
     assert play.ask(GET) == [502]
     assert [message for _, _, message in messages(play)] == ["none", "type 1", "type 1"]
     assert play.desk.login_was_sent == [False]
+    assert play.connections.lost_unused == [False]
 
 
 def test_a_handshake_is_retried_once_after_a_lost_first_leg_r_126() -> None:
     play = Play(NtlmPlay(closes_after="type 1"), desk_for())
     assert play.ask(POST) == [502]
     assert [message for _, _, message in messages(play)] == ["none", "type 1", "type 1"]
+
+
+@pytest.mark.parametrize(
+    ("octets", "is_used", "requests", "lost_unused"),
+    [(GET, False, 1, True), (GET, True, 2, True), (POST, False, 1, True), (POST, True, 1, False)],
+)
+def test_a_request_refused_after_a_lost_connection_says_if_the_upstream_has_ever_answered(
+    octets: bytes, is_used: bool, requests: int, lost_unused: bool
+) -> None:
+    """An upstream that never answers counts as dead. A GET is sent again on a new connection."""
+
+    def answer(message: Received) -> bytes:
+        if message.method == b"HEAD":
+            return OK
+        raise ConnectionClosedError
+
+    play = Play(answer, FakeBroker())
+    if is_used:
+        assert play.ask(get(URL, method=b"HEAD")) == [200]
+    del play.received[:]
+    assert play.ask(octets) == [502]
+    assert len(play.received) == requests
+    assert play.connections.lost_unused == [lost_unused]
 
 
 def test_an_ntlm_login_on_trial_is_not_resent_after_a_lost_connection() -> None:

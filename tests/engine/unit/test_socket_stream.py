@@ -1,7 +1,9 @@
 """`SocketStream` without an engine."""
 
 import socket
-from contextlib import closing
+import struct
+from contextlib import ExitStack, closing
+from typing import Any
 
 import pytest
 
@@ -47,3 +49,69 @@ def test_pacing_is_disabled_only_within_this_computer(
         stream.prepare_for_bulk()
         options = [args[1] for args in connection.options_set]
         assert options == [socket.TCP_CONGESTION] * is_pacing_disabled
+
+
+class OptionSocket(socket.socket):
+    """A socket with given values of the options SO_ERROR and TCP_INFO."""
+
+    def __init__(self, error: int | OSError, info: bytes) -> None:
+        super().__init__()
+        self._error, self._info = error, info
+
+    def getsockopt(self, level: int, option: int, length: int = 0) -> Any:
+        if isinstance(self._error, OSError):
+            raise self._error
+        return self._error if option == socket.SO_ERROR else self._info
+
+
+def tcp_info(unacknowledged: int) -> bytes:
+    """Return the begin of Linux's ``struct tcp_info`` with this number of segments."""
+    return struct.pack("24xI", unacknowledged)
+
+
+@pytest.mark.unix
+@pytest.mark.parametrize(
+    ("error", "info", "expected"),
+    [
+        (104, b"", True),
+        (0, tcp_info(2), True),
+        (0, tcp_info(1), True),
+        (0, tcp_info(0), False),
+        (0, tcp_info(1)[:-1], False),
+        (OSError(9, "Bad file descriptor"), b"", False),
+    ],
+)
+@pytest.mark.parametrize("has_info", [True, False])
+def test_octets_are_unread_after_a_reset_or_an_end_without_an_acknowledgement(
+    monkeypatch: pytest.MonkeyPatch,
+    error: int | OSError,
+    info: bytes,
+    expected: bool,
+    has_info: bool,
+) -> None:
+    if not has_info:
+        monkeypatch.delattr(socket, "TCP_INFO")
+    with closing(OptionSocket(error, info)) as connection:
+        is_known = has_info or error == 104
+        assert SocketStream(connection).last_data_was_unread is (expected and is_known)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("open", True), ("data", False), ("end", False), ("inbox", False), ("closed", False)],
+)
+def test_a_quiet_connection_is_open_and_has_no_octets(
+    stack: ExitStack, state: str, expected: bool
+) -> None:
+    near, far = (stack.enter_context(end) for end in socket.socketpair())
+    stream = SocketStream(near)
+    if state == "data":
+        far.send(b"unasked")
+    elif state == "end":
+        far.close()
+    elif state == "inbox":
+        stream.inbox += b"unasked"
+    elif state == "closed":
+        near.close()
+    assert stream.is_quiet() is expected
+    assert bytes(stream.inbox) == (b"unasked" if state == "inbox" else b"")
