@@ -37,9 +37,9 @@ class Desktop:
         """Return the ids of the visible windows with a title that contains the pattern."""
         return self.run("xdotool", "search", "--onlyvisible", "--name", title).out.split()
 
-    def wait_for_window(self, title: str) -> str:
+    def wait_for_window(self, title: str, timeout: float = PATIENCE) -> str:
         """Wait for a visible window with a title; return its id."""
-        self._wait_until(lambda: self.windows(title), f"no window {title!r}")
+        self._wait_until(lambda: self.windows(title), f"no window {title!r}", timeout)
         return self.windows(title)[-1]
 
     def wait_until_gone(self, title: str) -> None:
@@ -71,10 +71,12 @@ class Desktop:
             lambda: self.run(*command).out.strip() == window, f"window {window} is not active"
         )
 
-    def _wait_until(self, holds: Callable[[], object], otherwise: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+    def _wait_until(
+        self, holds: Callable[[], object], otherwise: str, timeout: float = PATIENCE
+    ) -> None:
+        deadline = time.monotonic() + timeout
         while not holds():
-            assert time.monotonic() < deadline, f"{otherwise} after {PATIENCE} s"
+            assert time.monotonic() < deadline, f"{otherwise} after {timeout} s"
 
     def shoot(self, path: Path, window: str = "root") -> None:
         """Take a picture of a window or of the whole screen."""
