@@ -204,11 +204,11 @@ def test_a_removed_profile_is_deleted(cli: Cli, config: Path) -> None:
 def test_at_a_terminal_removing_the_active_profile_needs_a_confirmation(
     answer: str, screen: Callable[..., TerminalScreen], service: FakeServiceHandler
 ) -> None:
-    at = screen("trayproxy", "profiles", "remove", "Office")
-    at.wait_for("is in use. Until you choose another profile, programs cannot connect")
-    at.answer(r"Remove it\? \[y/N\] ", f"{answer}\n")
-    at.wait_for("Removed “Office”." if answer == "y" else "Nothing was removed.")
-    assert at.end() == (0 if answer == "y" else 1)
+    terminal = screen("trayproxy", "profiles", "remove", "Office")
+    terminal.wait_for("is in use. Until you choose another profile, programs cannot connect")
+    terminal.answer(r"Remove it\? \[y/N\] ", f"{answer}\n")
+    terminal.wait_for("Removed “Office”." if answer == "y" else "Nothing was removed.")
+    assert terminal.end() == (0 if answer == "y" else 1)
     assert service.requests == ([DeleteProfile("office", forget=True)] if answer == "y" else [])
 
 
@@ -327,18 +327,18 @@ def test_logout_deletes_the_password(cli: Cli, service: FakeServiceHandler) -> N
 def test_a_typed_password_is_not_echoed(
     screen: Callable[..., TerminalScreen], service: FakeServiceHandler
 ) -> None:
-    at = screen("trayproxy", "login", "Lab")
-    at.answer("User name: ", "jdoe\n")
-    at.wait_for("Password for jdoe: ")
-    assert not at.has_echo()
-    at.type(f"{SECRET}\n")
-    at.wait_for("is saved")
-    assert at.end() == 0
-    assert SECRET not in at.shown
+    terminal = screen("trayproxy", "login", "Lab")
+    terminal.answer("User name: ", "jdoe\n")
+    terminal.wait_for("Password for jdoe: ")
+    assert not terminal.has_echo()
+    terminal.type(f"{SECRET}\n")
+    terminal.wait_for("is saved")
+    assert terminal.end() == 0
+    assert SECRET not in terminal.shown
     assert service.requests == [SaveLogin("lab", Login("jdoe", SECRET))]
 
 
-def test_a_login_that_the_keyring_cannot_keep_is_in_use_until_the_service_ends(
+def test_a_login_without_a_keyring_is_in_use_until_the_service_ends(
     cli: Cli, service: FakeServiceHandler
 ) -> None:
     for problem, exit_code in (("TP-402", 0), ("TP-404", 6)):
@@ -352,11 +352,11 @@ def test_a_login_that_the_keyring_cannot_keep_is_in_use_until_the_service_ends(
 def test_an_interrupted_login_saves_nothing(
     screen: Callable[..., TerminalScreen], service: FakeServiceHandler
 ) -> None:
-    at = screen("trayproxy", "login")
-    at.answer("Password for ", f"{SECRET}\x03")
-    assert at.end() == 130
-    assert at.has_echo()
-    assert "Traceback" not in at.shown
+    terminal = screen("trayproxy", "login")
+    terminal.answer("Password for ", f"{SECRET}\x03")
+    assert terminal.end() == 130
+    assert terminal.has_echo()
+    assert "Traceback" not in terminal.shown
     assert service.requests == []
 
 
@@ -368,17 +368,17 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
     def save(paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool) -> None:
         tried.append((profile.id, login, is_typed))
 
-    at = OfflineSettings(paths, lambda: keyring, save)
-    office = find_profile(at.load(), None)
-    at.save_login(office, Login("jdoe", SECRET), is_typed=True)
-    at.forget_login(office)
+    settings = OfflineSettings(paths, lambda: keyring, save)
+    office = find_profile(settings.load(), None)
+    settings.save_login(office, Login("jdoe", SECRET), is_typed=True)
+    settings.forget_login(office)
     assert tried == [("office", Login("jdoe", SECRET), True)]
     # The profile has the accepted user name, under which the keyring stores the login.
-    assert find_profile(at.load(), None).user == "jdoe"
+    assert find_profile(settings.load(), None).user == "jdoe"
     assert keyring.forgotten == ["office"]
     cli(*ADD_LAB)
-    at.save_login(find_profile(at.load(), "Lab"), Login("jdoe", SECRET), is_typed=True)
-    assert find_profile(at.load(), "Lab").user == "jdoe"
+    settings.save_login(find_profile(settings.load(), "Lab"), Login("jdoe", SECRET), is_typed=True)
+    assert find_profile(settings.load(), "Lab").user == "jdoe"
 
 
 @pytest.mark.parametrize(("problem", "code"), [("TP-302", 4), ("TP-307", 5), ("TP-404", 6)])
@@ -387,22 +387,22 @@ def test_the_exit_code_states_why_a_password_was_not_saved(
 ) -> None:
     cli(*ADD_OFFICE)
     failure = Problem(problem, "It was not saved", "Try again.")
-    at = OfflineSettings(paths, FakeCredentialStore, lambda *_: failure)
+    settings = OfflineSettings(paths, FakeCredentialStore, lambda *_: failure)
     with pytest.raises(CommandError, match=problem) as caught:
-        at.save_login(find_profile(at.load(), None), Login("a", "b"), is_typed=False)
+        settings.save_login(find_profile(settings.load(), None), Login("a", "b"), is_typed=False)
     assert caught.value.exit_code == code
 
 
 def test_a_keyring_error_is_reported(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
-    at = OfflineSettings(paths, lambda: FakeCredentialStore(problem=LOCKED.problem))
-    office = find_profile(at.load(), None)
+    settings = OfflineSettings(paths, lambda: FakeCredentialStore(problem=LOCKED.problem))
+    office = find_profile(settings.load(), None)
     with pytest.raises(CommandError, match="TP-401") as caught:
-        at.forget_login(office)
+        settings.forget_login(office)
     assert caught.value.exit_code == 6
     with pytest.raises(CommandError, match="is removed, but its password may be left"):
-        at.delete(office, forget=True)
-    assert at.load().profiles == ()
+        settings.delete(office, forget=True)
+    assert settings.load().profiles == ()
 
 
 def test_show_requests_the_window(

@@ -33,48 +33,50 @@ def fetch(port: str) -> bytes:
 def start(
     screen: Callable[..., TerminalScreen], upstream: ScriptedUpstream, *more: str
 ) -> tuple[TerminalScreen, str]:
-    at = screen(
+    terminal = screen(
         *("trayproxy", "run", "--listen", "127.0.0.1:0"),
         *("--upstream", f"127.0.0.1:{upstream.port}", "--user", "jdoe", *more),
     )
-    return at, at.wait_for(r"listening on 127\.0\.0\.1:\d+\n").strip().rpartition(":")[2]
+    return terminal, terminal.wait_for(r"listening on 127\.0\.0\.1:\d+\n").strip().rpartition(":")[
+        2
+    ]
 
 
-def sign_in(at: TerminalScreen, password: str) -> None:
-    at.answer(r"User name \[jdoe\]: ", "\n")
-    at.answer("Password", f"{password}\n")
-    at.wait_for("This run keeps no passwords")
+def sign_in(terminal: TerminalScreen, password: str) -> None:
+    terminal.answer(r"User name \[jdoe\]: ", "\n")
+    terminal.answer("Password", f"{password}\n")
+    terminal.wait_for("This run keeps no passwords")
 
 
 def test_a_login_typed_at_the_terminal_lets_the_request_pass(
     screen: Callable[..., TerminalScreen], paths: Paths
 ) -> None:
     with ScriptedUpstream(require_sign_in) as upstream, ThreadPoolExecutor(1) as pool:
-        at, port = start(screen, upstream)
+        terminal, port = start(screen, upstream)
         answer: Future[bytes] = pool.submit(fetch, port)
-        at.wait_for(re.escape(f"Proxy:      http://127.0.0.1:{upstream.port}"))
-        at.wait_for("It says:    “Corp”")
-        sign_in(at, "wrong")
-        at.wait_for("did not accept this password")
-        sign_in(at, SECRET)
-        at.wait_for("Signed in.")
+        terminal.wait_for(re.escape(f"Proxy:      http://127.0.0.1:{upstream.port}"))
+        terminal.wait_for("It says:    “Corp”")
+        sign_in(terminal, "wrong")
+        terminal.wait_for("did not accept this password")
+        sign_in(terminal, SECRET)
+        terminal.wait_for("Signed in.")
         assert answer.result(30).startswith(b"HTTP/1.1 200 ")
-        at.type("\x03")
-        assert at.end() == 0
-    assert at.has_echo()
-    assert "canary" not in at.shown
-    assert "INFO" not in at.shown
+        terminal.type("\x03")
+        assert terminal.end() == 0
+    assert terminal.has_echo()
+    assert "canary" not in terminal.shown
+    assert "INFO" not in terminal.shown
 
 
 def test_without_prompts_the_terminal_shows_no_prompt(
     screen: Callable[..., TerminalScreen],
 ) -> None:
     with ScriptedUpstream(require_sign_in) as upstream:
-        at, port = start(screen, upstream, "--no-prompt")
+        terminal, port = start(screen, upstream, "--no-prompt")
         assert fetch(port).startswith(b"HTTP/1.1 503 ")
-        at.type("\x03")
-        assert at.end() == 0
-    assert "User name" not in at.shown
+        terminal.type("\x03")
+        assert terminal.end() == 0
+    assert "User name" not in terminal.shown
 
 
 @pytest.mark.parametrize(
@@ -90,8 +92,8 @@ def test_the_log_is_printed_only_if_the_terminal_shows_no_prompts(
     screen: Callable[..., TerminalScreen], paths: Paths, options: list[str], is_shown: bool
 ) -> None:
     with ScriptedUpstream(require_sign_in) as upstream:
-        at, port = start(screen, upstream, *options)
-        at.type("\x03")
-        assert at.end() == 0
+        terminal, port = start(screen, upstream, *options)
+        terminal.type("\x03")
+        assert terminal.end() == 0
     assert f"listening on 127.0.0.1:{port}\n" in paths.log_file.read_text()
-    assert ("INFO" in at.shown) is is_shown
+    assert ("INFO" in terminal.shown) is is_shown

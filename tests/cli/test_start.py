@@ -24,17 +24,19 @@ def test_if_the_display_cannot_be_opened_trayproxy_runs_without_a_tray(
     paths.prepare()
     port = free_port()
     paths.config_file.write_text(f"[listen]\nport = {port}\n")
-    at = screen("trayproxy")
-    at.wait_for(f"The display {DEAD} cannot be opened. TrayProxy runs without a tray icon, as ")
-    at.answer(f"listening on 127.0.0.1:{port}\n", "\x03")
-    assert at.end() == 0
+    terminal = screen("trayproxy")
+    terminal.wait_for(
+        f"The display {DEAD} cannot be opened. TrayProxy runs without a tray icon, as "
+    )
+    terminal.answer(f"listening on 127.0.0.1:{port}\n", "\x03")
+    assert terminal.end() == 0
 
 
 def test_without_a_display_the_demonstration_prompts_in_the_terminal(
     screen: Callable[..., TerminalScreen],
 ) -> None:
-    at = screen("trayproxy", "demo")
-    at.wait_for(f"The display {DEAD} cannot be opened. TrayProxy runs without a tray icon")
-    at.wait_for("it asks in this terminal")
-    at.answer("Ctrl\\+C ends the demonstration", "\x03")
-    assert at.end() == 0
+    terminal = screen("trayproxy", "demo")
+    terminal.wait_for(f"The display {DEAD} cannot be opened. TrayProxy runs without a tray icon")
+    terminal.wait_for("it asks in this terminal")
+    terminal.answer("Ctrl\\+C ends the demonstration", "\x03")
+    assert terminal.end() == 0

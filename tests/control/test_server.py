@@ -70,7 +70,7 @@ def exchange(running: RunningServer, octets: bytes) -> bytes:
     ],
     ids=range(12),
 )
-def test_a_connection_that_violates_the_protocol_is_closed(
+def test_a_violation_of_the_protocol_closes_the_connection(
     running: RunningServer, octets: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):

@@ -54,7 +54,7 @@ def test_the_profiles_use_the_two_proxies(network: CompanyNetwork) -> None:
     assert (second.upstream.port, second.sign_in) == (network.ports.lab, SignIn.NONE)
 
 
-def test_a_service_that_does_not_start_is_reported_with_its_output(tmp_path: Path) -> None:
+def test_a_failed_start_of_the_service_is_reported_with_its_output(tmp_path: Path) -> None:
     made = TemporaryHome(tmp_path)
     with (
         service(made, terminal=False),
@@ -64,8 +64,10 @@ def test_a_service_that_does_not_start_is_reported_with_its_output(tmp_path: Pat
         pass
 
 
-def test_a_demonstration_that_cannot_start_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_start_of_the_service_fails_the_demonstration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    said: list[str] = []
-    assert play(said.append) == 1
-    assert said[-1].startswith("  FAILED  TrayProxy ended with code 1")
+    lines: list[str] = []
+    assert play(lines.append) == 1
+    assert lines[-1].startswith("  FAILED  TrayProxy ended with code 1")

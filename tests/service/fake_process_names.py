@@ -7,13 +7,7 @@ from trayproxy.service.process_names import ListeningProgram, ProcessNames
 
 
 class FakeProcessNames(ProcessNames):
-    """Returns given names without a look-up, and records the calls.
-
-    Attributes:
-        listener: The program at each address.
-        asked: The addresses and the users of the look-ups.
-        held: The connections of the look-ups.
-    """
+    """Returns the same names for each address, user and connection, and records the arguments."""
 
     def __init__(self) -> None:
         self.listener = ListeningProgram()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import pytest
 
@@ -39,11 +40,8 @@ def test_hundreds_of_requests_share_a_lookup(
     monkeypatch.setattr(programs, "programs_of", look)
 
     async def ask() -> list[Program | None]:
-        names = ProcessNames(asyncio.get_running_loop())
-        try:
+        with closing(ProcessNames(asyncio.get_running_loop())) as names:
             return await asyncio.gather(*(names.program_of(pending) for _ in range(300)))
-        finally:
-            names.close()
 
     found = asyncio.run(ask())
     assert {program.pid for program in found if program} == {os.getpid()}
@@ -54,15 +52,12 @@ def test_hundreds_of_requests_share_a_lookup(
 
 def test_a_cancelled_request_does_not_delay_the_others(pending: PendingRequest) -> None:
     async def ask() -> Program | None:
-        names = ProcessNames(asyncio.get_running_loop())
-        *cancelled, kept = [asyncio.ensure_future(names.program_of(pending)) for _ in range(4)]
-        await asyncio.sleep(0)
-        for lookup in cancelled:
-            lookup.cancel()
-        try:
+        with closing(ProcessNames(asyncio.get_running_loop())) as names:
+            *cancelled, kept = [asyncio.ensure_future(names.program_of(pending)) for _ in range(4)]
+            await asyncio.sleep(0)
+            for lookup in cancelled:
+                lookup.cancel()
             return await kept
-        finally:
-            names.close()
 
     program = asyncio.run(ask())
     assert program is not None

@@ -147,7 +147,7 @@ def test_unknown_members_of_a_newer_front_end_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("text", ["x" * MAX_LINE, "\udcff"], ids=["long", "surrogate"])
-def test_a_message_that_cannot_be_encoded_raises_a_protocol_error(text: str) -> None:
+def test_an_unencodable_message_raises_a_protocol_error(text: str) -> None:
     with pytest.raises(ProtocolError):
         encode(Envelope(UseProfile(text), 1))
 
