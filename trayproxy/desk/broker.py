@@ -101,7 +101,7 @@ class CredentialBroker(Protocol):
             profile: The request's profile, as it was when the request began.
             challenges: All challenges of the last response; empty if there was no response, or if
                 it contained no challenge.
-            pending: The request's target and program.
+            pending: The request.
             refused: The credentials of the refused request, None if it carried none.
             verdict: How the handshake ended, if this is known.
 
@@ -113,11 +113,8 @@ class CredentialBroker(Protocol):
         """
 
     def request_permit(self, credentials: Credentials, target: str) -> Future[Outcome]:
-        """Request a send permit for a login that is not proved.
-
-        Args:
-            credentials: The credentials of the request, as `known` returned them.
-            target: The request's target, ``github.com:443``.
+        """Request a send permit for a login that is not proved, with the credentials of `known` and
+        the request's target, ``github.com:443``.
 
         Returns:
             The credentials for the request; None if it must not carry this login any more. Cancel
@@ -129,10 +126,8 @@ class CredentialBroker(Protocol):
         """Withdraw a waiting request, for example because its client has left.
 
         If the desk has just released the request, its login was not sent: this is reported to the
-        desk, which would otherwise wait for a verdict.
-
-        Args:
-            future: The request's future, from `challenged` or `request_permit`.
+        desk, which would otherwise wait for a verdict. The future is from `challenged` or
+        `request_permit`.
         """
 
     def report(self, credentials: Credentials, report: Report) -> None:
@@ -140,8 +135,4 @@ class CredentialBroker(Protocol):
 
         A request without the login need not be reported, unless it has a permit
         (`Credentials.permit`).
-
-        Args:
-            credentials: The credentials of the request.
-            report: The result.
         """

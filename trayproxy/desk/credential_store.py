@@ -34,26 +34,13 @@ class CredentialStore(Protocol):
     """Stores logins. No method blocks or raises; a failure is part of the result."""
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Read a profile's login for its upstream.
-
-        Args:
-            profile: The profile.
-            user: The user name; empty for the login of any user.
-        """
+        """Read a profile's login for its upstream; of any user if the user is empty."""
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Save a profile's login, replacing any other.
-
-        Returns:
-            Why the login was not saved, None if it was.
-        """
+        """Save a profile's login, replacing any other; return why not, None if it was saved."""
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove a profile's logins for its upstream.
-
-        Returns:
-            Why the logins were not removed, None if they were.
-        """
+        """Remove a profile's logins for its upstream; return why not, None if they were removed."""
 
     def survey(self) -> Future[KeyringStatus]:
         """Return the keyring's state without reading an entry."""

@@ -109,11 +109,9 @@ class History(Protocol):
         """The fingerprints of upstreams at the start of this run."""
 
     def rejecting_profile(self, upstream_id: UpstreamId, login: Login) -> Future[str | None]:
-        """Return the profile for which an upstream rejected this login, in any run.
+        """Return the id of the profile for which an upstream rejected this login, in any run.
 
-        Returns:
-            The id of the profile (of several, `upstream_id.profile_id`); None if the login was not
-            rejected.
+        Of several, this is `upstream_id.profile_id`; None if the login was not rejected.
         """
 
     def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
@@ -190,10 +188,8 @@ class _Worker:
     ) -> None:
         """Create the worker without a thread.
 
-        Args:
-            idle_timeout: Returns the seconds without a job after which `on_idle` is called; None
-                for never.
-            on_idle: Called on the thread when the worker is idle, and before the thread ends.
+        `on_idle` is called on the thread before the thread ends, and after the seconds without a
+        job that `idle_timeout` returns; None for never.
         """
         self._idle_timeout = idle_timeout
         self._on_idle = on_idle
@@ -279,11 +275,7 @@ class _LoginHasher:
 
 
 class HistoryFile:
-    """A `History` in a file, with a thread for hashing and writing.
-
-    Attributes:
-        rejected: The logins rejected in this run.
-    """
+    """A `History` in a file, with a thread for hashing and writing."""
 
     def __init__(
         self,
@@ -315,7 +307,7 @@ class HistoryFile:
 
     @property
     def fingerprints(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
-        """The fingerprints of upstreams."""
+        """See `History`."""
         if not self._keeps_fingerprints:
             return {}
         return {
@@ -325,7 +317,7 @@ class HistoryFile:
         }
 
     def rejecting_profile(self, upstream_id: UpstreamId, login: Login) -> Future[str | None]:
-        """Return the profile for which an upstream rejected this login, in any run."""
+        """See `History`."""
 
         def find() -> str | None:
             records = self._records.records_at(upstream_id)
@@ -338,7 +330,7 @@ class HistoryFile:
         return self._worker.submit(find) if self._may_have_records else _done(None)
 
     def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
-        """Store the addresses of an upstream; its rejections are found by address, too."""
+        """See `History`."""
         self._records.addresses[upstream_id] = addresses[:MAX_ADDRESSES]
 
     def begin_trial(
@@ -349,7 +341,7 @@ class HistoryFile:
         retry_rejected: bool,
         is_automatic: bool = False,
     ) -> Future[HistoryRecord]:
-        """Record a login as being on trial, unless the records of earlier runs forbid the trial."""
+        """See `History`."""
 
         def write() -> HistoryRecord:
             try:

@@ -84,12 +84,7 @@ class HistoryRecords:
     def __init__(
         self, salt: bytes | None = None, upstreams: dict[UpstreamId, UpstreamRecord] | None = None
     ) -> None:
-        """Create the records.
-
-        Args:
-            salt: The salt; None for a new salt.
-            upstreams: The records; None for none.
-        """
+        """Create the records, with a new salt and without an upstream if None."""
         self.salt = salt or urandom(16)
         self.upstreams = upstreams or {}
         self.addresses: dict[UpstreamId, tuple[str, ...]] = {}
@@ -126,13 +121,10 @@ class HistoryRecords:
         return bool(gone)
 
     def add_trial(self, upstream_id: UpstreamId, hashes: tuple[str, ...], now: float) -> None:
-        """Record a login as being on trial.
+        """Record a login as being on trial since this time, in seconds since the epoch.
 
-        Args:
-            upstream_id: The upstream.
-            hashes: The hash of the login; then `UNHASHED` if this trial replaces a trial without a
-                hash.
-            now: The time in seconds since the epoch.
+        The hashes are the hash of the login, then `UNHASHED` if this trial replaces a trial without
+        a hash.
         """
         count = max((trial.count for trial in self.trials(upstream_id, hashes)), default=0)
         trials = self.upstream(upstream_id).trials

@@ -21,6 +21,7 @@ from time import monotonic
 from typing import Protocol, TypeVar, cast
 
 from trayproxy.auth.login import Login
+from trayproxy.desk import secret_service
 from trayproxy.desk.credential_store import LookupResult
 from trayproxy.desk.keyring_errors import (
     KeyringUnusableError,
@@ -135,7 +136,7 @@ class KeyringStore:
         """Create the store. The keyring is not opened before the first call.
 
         Args:
-            limit: Seconds without an answer after which a keyring counts as silent.
+            limit: As `SILENT_AFTER_S`.
             open_keyring: Opens the back-end; raises `KeyringUnusableError`.
             clock: Returns seconds on a monotonic clock.
         """
@@ -159,17 +160,11 @@ class KeyringStore:
         return keyring
 
     def watch(self, on_change: Callable[[KeyringStatus], None]) -> None:
-        """Register a callback for changes of the keyring's state; the store's thread calls it."""
+        """See `CredentialStore`; the store's thread calls the callback."""
         self._watchers.append(on_change)
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Read a profile's login for its upstream.
-
-        Args:
-            profile: The profile.
-            user: The user name; empty for the entry of any user, which the macOS Keychain cannot
-                find.
-        """
+        """See `CredentialStore`. The macOS Keychain cannot find the login of any user."""
 
         def job(opened: OpenKeyring) -> LookupResult:
             login = _find(opened, service_name(profile), user)
@@ -180,11 +175,7 @@ class KeyringStore:
         return self._submit(job, lambda error: LookupResult(None, self._status))
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Save a profile's login, replacing any other.
-
-        Returns:
-            Why the login was not saved, None if it was.
-        """
+        """See `CredentialStore`."""
 
         def job(opened: OpenKeyring) -> Problem | None:
             reason = _reason_not_savable(opened, login)
@@ -196,14 +187,9 @@ class KeyringStore:
         return self._submit(job, lambda error: self._explain(error, not_saved))
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove a profile's logins for its upstream. A missing login is not a problem.
+        """See `CredentialStore`. A missing login is not a problem.
 
-        Args:
-            profile: The profile. Its user name is used where the back-end cannot find the entry of
-                any user.
-
-        Returns:
-            Why the logins were not removed, None if they were.
+        The profile's user name is used where the back-end cannot find the entry of any user.
         """
 
         def job(opened: OpenKeyring) -> Problem | None:
@@ -294,14 +280,9 @@ class KeyringStore:
             return result
 
     def _bus_name(self) -> str:
-        from trayproxy.desk import secret_service  # Here, because only Linux needs it.
-
-        known = self._status.name
-        return (
-            known
-            if known not in ("", DEFAULT_NAME)
-            else secret_service.display_name() or DEFAULT_NAME
-        )
+        if self._status.name not in ("", DEFAULT_NAME):
+            return self._status.name
+        return secret_service.display_name() or DEFAULT_NAME
 
     def _set_state(self, state: KeyringState, name: str | None = None) -> None:
         keyring = KeyringStatus(state, self._status.name if name is None else name)
@@ -357,20 +338,13 @@ def _save(opened: OpenKeyring, profile: Profile, login: Login) -> None:
     for user in before - {"", login.user}:
         opened.backend.delete_password(service, user)
     if opened.module == _SERVICE_MODULE:
-        from trayproxy.desk import secret_service
-
         label = f"{APP_NAME} — {profile.name} ({login.user})"
         secret_service.set_label(service, login.user, label)
 
 
 def _user_of_entry(opened: OpenKeyring, service: str, user: str | None) -> str:
-    """Return the user name of an entry, empty if the entry does not exist.
-
-    Args:
-        opened: The keyring.
-        service: The service name of the entry.
-        user: The user name; None for any user, where the back-end supports this.
-    """
+    """Return the user name of an entry, empty if the entry does not exist; if None, of the entry of
+    any user, where the back-end supports this."""
     entry = opened.backend.get_credential(service, user) if user != "" else None
     return (entry.username or user or "") if entry else ""
 
@@ -390,27 +364,17 @@ def _forget(opened: OpenKeyring, service: str, user: str) -> None:
 
 def _has_entries(opened: OpenKeyring, service: str) -> bool:
     """Return False if no entry exists. Reading could then prompt the user to unlock in vain."""
-    if opened.module != _SERVICE_MODULE:
-        return True
-    from trayproxy.desk import secret_service
-
-    return secret_service.has_entries(service)
+    return opened.module != _SERVICE_MODULE or secret_service.has_entries(service)
 
 
 def _unlock(opened: OpenKeyring) -> None:
-    if opened.module == _SERVICE_MODULE:
-        from trayproxy.desk import secret_service
-
-        if not secret_service.unlock():
-            raise KeyringUnusableError(KeyringState.LOCKED)
+    if opened.module == _SERVICE_MODULE and not secret_service.unlock():
+        raise KeyringUnusableError(KeyringState.LOCKED)
 
 
 def _state_of(opened: OpenKeyring) -> KeyringState:
-    if opened.module != _SERVICE_MODULE:
-        return KeyringState.OK
-    from trayproxy.desk import secret_service
-
-    return KeyringState.LOCKED if secret_service.is_locked() else KeyringState.OK
+    is_locked = opened.module == _SERVICE_MODULE and secret_service.is_locked()
+    return KeyringState.LOCKED if is_locked else KeyringState.OK
 
 
 def _reason_not_savable(opened: OpenKeyring, login: Login) -> str:

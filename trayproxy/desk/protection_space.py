@@ -72,12 +72,8 @@ class ProtectionSpace:
 
 @dataclass(frozen=True, slots=True)
 class LoginId:
-    """Identifies a login of a protection space, without containing it.
-
-    Attributes:
-        space: The protection space.
-        generation: Grows with every new login of the space.
-    """
+    """Identifies a login of a protection space, without containing it: the generation grows with
+    every new login of the space."""
 
     space: ProtectionSpace
     generation: int

@@ -21,11 +21,7 @@ class RejectedLogins:
     """A set of logins that supports adding, removing and testing, but not reading."""
 
     def __init__(self, key: bytes) -> None:
-        """Create an empty set.
-
-        Args:
-            key: The fingerprints' key, 16 to 64 secret octets.
-        """
+        """Create an empty set; the key of the fingerprints is 16 to 64 secret octets."""
         self._key = key
         self._fingerprints: dict[bytes, None] = {}
 

@@ -46,10 +46,8 @@ def is_locked() -> bool:
 def unlock() -> bool:
     """Prompt the user to unlock the keyring, and wait for the user without a limit.
 
-    The keyring library does the same, but leaks a bus connection if the user declines.
-
-    Returns:
-        True if the keyring is unlocked now, or does not exist yet.
+    The keyring library does the same, but leaks a bus connection if the user declines. Return True
+    if the keyring is unlocked now, or does not exist yet.
     """
     import secretstorage as storage
 
