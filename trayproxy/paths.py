@@ -133,20 +133,15 @@ def _runtime() -> Path:
         # Windows. platformdirs returns a folder below %LOCALAPPDATA%\\Temp; Storage Sense and Disk
         # Cleanup delete its old files, even files of running programs.
         return platformdirs.user_data_path(_APP, appauthor=False) / "run"
+    # Only this user can create files in the state folder.
+    fallback = platformdirs.user_state_path(_APP, appauthor=False) / "run"
     with warnings.catch_warnings():
         # platformdirs warns if XDG_RUNTIME_DIR is missing, which is normal over ssh.
         warnings.simplefilter("ignore")
         try:
             runtime = platformdirs.user_runtime_path(_APP, appauthor=False)
         except PermissionError:
-            return _in_state_folder()
+            return fallback
     # The fallback of platformdirs is in the shared folder for temporary files: another user could
     # create a folder of that name first, and TrayProxy would never start.
-    return _in_state_folder() if runtime.parent.name.startswith("runtime-") else runtime
-
-
-def _in_state_folder() -> Path:
-    """Return a folder in the state directory, in which only this user can create files."""
-    import platformdirs
-
-    return platformdirs.user_state_path(_APP, appauthor=False) / "run"
+    return fallback if runtime.parent.name.startswith("runtime-") else runtime

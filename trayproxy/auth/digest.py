@@ -233,10 +233,10 @@ class DigestAuthenticator:
         """Return the handshake for a request."""
         return _DigestHandshake(self, request)
 
-    def take_nonce(self, challenges: tuple[Challenge, ...]) -> _Nonce | None:
-        """Return a nonce for exclusive use by a request: that of its 407, if there is one, or else
-        a free nonce; None if no nonce is free."""
-        if terms := self.answerable_terms(challenges):
+    def take_nonce(self, terms: _Terms | None) -> _Nonce | None:
+        """Return a nonce for exclusive use by a request: the nonce of its 407, if it has these
+        terms, or else a free nonce; None if no nonce is free."""
+        if terms is not None:
             return self.nonce_of(terms)
         return self._idle.pop() if self._idle else None
 
@@ -270,11 +270,6 @@ class DigestAuthenticator:
                 if terms is not None and terms.is_compatible(self._terms):
                     return terms
         return None
-
-    def asks_only_others(self, challenges: tuple[Challenge, ...]) -> bool:
-        """Return whether there are Digest challenges, but all with other realms or algorithms."""
-        is_asked = any(challenge.scheme == "digest" for challenge in challenges)
-        return is_asked and self.answerable_terms(challenges) is None
 
     def credentials_for(self, nonce: _Nonce, request: RequestToAuthenticate) -> bytes | None:
         """Return the credentials of a request; None if its content is needed and has not been read.
@@ -338,20 +333,21 @@ class _DigestHandshake:
         self._request = request
         self._nonce: _Nonce | None = None
         self._is_pooled = False  # False if a 407 to this request issued the nonce.
-        self._legs = 0
+        self._has_begun = False
         self._stale = 0
 
     def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
         """Return the next leg: at most one without, and at most four with credentials."""
-        self._legs += 1
-        if self._legs == 1:
-            if self._authenticator.asks_only_others(challenges):
+        terms = self._authenticator.answerable_terms(challenges)
+        if not self._has_begun:
+            self._has_begun = True
+            # All Digest challenges have other realms or algorithms.
+            if terms is None and any(challenge.scheme == "digest" for challenge in challenges):
                 return Verdict(VerdictKind.UNUSABLE, _CHANGED)
-            self._nonce = self._authenticator.take_nonce(challenges)
-            self._is_pooled = self._authenticator.answerable_terms(challenges) is None
+            self._nonce = self._authenticator.take_nonce(terms)
+            self._is_pooled = terms is None
             return self._next_leg() if self._nonce else Leg(b"")
         nonce, self._nonce = self._nonce, None
-        terms = self._authenticator.answerable_terms(challenges)
         if nonce is None:
             if terms is None:
                 return Verdict(VerdictKind.UNUSABLE, _CHANGED)

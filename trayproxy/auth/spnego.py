@@ -99,7 +99,6 @@ _KINDS = {
         -2146893022,  # SEC_E_WRONG_PRINCIPAL
     ),
 }
-_KIND_TEXTS = {VerdictKind.UNKNOWN_PROXY: _UNKNOWN_PROXY}
 _TEXTS = {
     WRONG_CLOCK: (
         -1765328347,  # KRB5KRB_AP_ERR_SKEW
@@ -389,7 +388,8 @@ def _explain(error: Exception, host: str, extra: str) -> Verdict | None:
         return Verdict(VerdictKind.TICKET_EXPIRED)
     for kind, codes in _KINDS.items():
         if code in codes:
-            return Verdict(kind, _KIND_TEXTS.get(kind, "").format(host))
+            text = _UNKNOWN_PROXY if kind is VerdictKind.UNKNOWN_PROXY else ""
+            return Verdict(kind, text.format(host))
     for text, codes in _TEXTS.items():
         if code in codes:
             return Verdict(VerdictKind.UNUSABLE, text)

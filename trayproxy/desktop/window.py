@@ -8,31 +8,27 @@ return an error, and nothing changes."""
 _ASFW_ANY = -1
 
 
-def exclude_from_capture(window: int) -> bool:
+def exclude_from_capture(window: int) -> None:
     """Exclude a window, by its native handle (``HWND``), from screenshots and screen recordings.
 
-    Return True if the window is excluded; only Windows supports this.
+    Only Windows supports this.
     """
     if sys.platform == "win32":
         import ctypes
 
-        return bool(ctypes.windll.user32.SetWindowDisplayAffinity(window, _WDA_EXCLUDEFROMCAPTURE))
-    return False
+        ctypes.windll.user32.SetWindowDisplayAffinity(window, _WDA_EXCLUDEFROMCAPTURE)
 
 
-def allow_foreground() -> bool:
+def allow_foreground() -> None:
     """Allow another process to bring its window to the foreground.
 
     Windows grants this right only to the program most recently started by the user; this program
     may pass the right on (AllowSetForegroundWindow). On Linux, an activation token has this effect.
-
-    Return True if the right was passed on; always False on other systems.
     """
     if sys.platform == "win32":
         import ctypes
 
-        return bool(ctypes.windll.user32.AllowSetForegroundWindow(_ASFW_ANY))
-    return False
+        ctypes.windll.user32.AllowSetForegroundWindow(_ASFW_ANY)
 
 
 def set_application_id(app_id: str) -> bool:
@@ -54,14 +50,12 @@ def set_application_id(app_id: str) -> bool:
     return False
 
 
-def hide_from_dock() -> bool:
+def hide_from_dock() -> None:
     """Remove the icon of this process from the Dock. Call this after the `QApplication` is created.
 
-    Qt gives a program without an application bundle an icon in the Dock and a menu bar. Return True
-    if the icon was removed; always False on other systems.
+    Qt gives a program without an application bundle an icon in the Dock and a menu bar.
     """
     if sys.platform == "darwin":
         from trayproxy.desktop.dock_macos import become_accessory
 
-        return become_accessory()
-    return False
+        become_accessory()

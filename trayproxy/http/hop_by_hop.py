@@ -6,39 +6,20 @@ from trayproxy.http.fields import Fields
 # fields are for the next proxy (sections 11.7.1 to 11.7.3); for the client, that is TrayProxy.
 # Content-Length is end-to-end, but the framing fields are always written by TrayProxy.
 _HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"proxy-connection",
-        b"keep-alive",
-        b"te",
-        b"transfer-encoding",
-        b"upgrade",
-        b"proxy-authorization",
-        b"proxy-authenticate",
-        b"proxy-authentication-info",
-        b"content-length",
-    }
+    (
+        b"connection proxy-connection keep-alive te transfer-encoding upgrade "
+        b"proxy-authorization proxy-authenticate proxy-authentication-info content-length"
+    ).split()
 )
 
 # Known fields for framing, routing, authentication or content, which a sender must not put into
 # trailers (RFC 9110, section 6.5.1).
-_NOT_IN_TRAILERS = _HOP_BY_HOP | {
-    b"authorization",
-    b"cache-control",
-    b"content-encoding",
-    b"content-range",
-    b"content-type",
-    b"cookie",
-    b"expect",
-    b"host",
-    b"location",
-    b"max-forwards",
-    b"range",
-    b"set-cookie",
-    b"trailer",
-    b"via",
-    b"www-authenticate",
-}
+_NOT_IN_TRAILERS = _HOP_BY_HOP.union(
+    (
+        b"authorization cache-control content-encoding content-range content-type cookie expect "
+        b"host location max-forwards range set-cookie trailer via www-authenticate"
+    ).split()
+)
 
 # An upgrade to HTTP/2 would open a tunnel of unchecked requests, and its HTTP2-Settings field is
 # hop-by-hop. RFC 9113, section 3.1 has made this upgrade obsolete.

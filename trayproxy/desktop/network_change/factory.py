@@ -22,24 +22,20 @@ def watch_network(loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]
         changes, for example in a sandbox, a `NullNetworkWatch`.
     """
     try:
-        return _system_watch(loop, on_change)
-    except (OSError, NotImplementedError) as error:
+        if sys.platform == "win32":
+            from trayproxy.desktop.network_change.windows import WindowsNetworkWatch
+
+            return WindowsNetworkWatch(loop, on_change)
+        elif sys.platform == "darwin":
+            from trayproxy.desktop.network_change.macos import watch_routing_socket
+
+            return watch_routing_socket(loop, on_change)
+        elif sys.platform == "linux":
+            from trayproxy.desktop.network_change.linux import LinuxNetworkWatch
+
+            return LinuxNetworkWatch(loop, on_change)
+        else:
+            raise OSError(f"there is no watch for {sys.platform}")
+    except OSError as error:
         logger.info("network changes are not reported: %s", error)
         return NullNetworkWatch()
-
-
-def _system_watch(loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> NetworkWatch:
-    if sys.platform == "win32":
-        from trayproxy.desktop.network_change.windows import WindowsNetworkWatch
-
-        return WindowsNetworkWatch(loop, on_change)
-    elif sys.platform == "darwin":
-        from trayproxy.desktop.network_change.macos import watch_routing_socket
-
-        return watch_routing_socket(loop, on_change)
-    elif sys.platform == "linux":
-        from trayproxy.desktop.network_change.linux import LinuxNetworkWatch
-
-        return LinuxNetworkWatch(loop, on_change)
-    else:
-        raise NotImplementedError(sys.platform)
