@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.mutants import Kind, draw, mutants_of
+from tests.mutation.trial import Coverage
 
 PACKAGE = Path(__file__).parents[2] / "trayproxy"
 
@@ -103,3 +104,13 @@ def test_a_sample_is_the_same_for_the_same_seed_and_has_every_kind() -> None:
     assert sample == draw(mutants, 70, seed=1) != draw(mutants, 70, seed=2)
     assert {one.kind for one in sample} == set(Kind)
     assert len(draw(mutants, 10**6, seed=1)) == len(mutants) == len(set(mutants))
+
+
+def test_a_mutant_is_tried_with_the_tests_of_its_lines_and_of_given_files() -> None:
+    [mutant] = mutants_of("one.py", b"a = 1\n")
+    lines = {"test_first.py": {"one.py": frozenset({1})}, "test_other.py::a": {}}
+    seconds = {"test_first.py::a": 2.0, "test_second.py::a": 1.0, "test_other.py::a": 1.0}
+    coverage = Coverage(lines, seconds, frozenset())
+    assert coverage.tests_of(mutant) == ["test_first.py::a"]
+    found = coverage.tests_of(mutant, {"test_second.py"})
+    assert found == ["test_second.py::a", "test_first.py::a"]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,12 +56,15 @@ class Coverage:
         """Write the coverage to a file."""
         path.write_bytes(msgspec.json.encode(self))
 
-    def tests_of(self, mutant: Mutant) -> list[str]:
-        """Return the tests with lines of a mutant, beginning with the fastest files."""
+    def tests_of(self, mutant: Mutant, files: Container[str] = ()) -> list[str]:
+        """Return the tests with lines of a mutant and all tests of some files, beginning with the
+        fastest files."""
         found = [
             test
             for test in self.seconds.keys() - self.failing
-            if self._executes(test, mutant) or self._executes(_file_of(test), mutant)
+            if _file_of(test) in files
+            or self._executes(test, mutant)
+            or self._executes(_file_of(test), mutant)
         ]
         by_file: dict[str, list[str]] = {}
         for test in found:
@@ -154,7 +157,7 @@ class Copy:
     def outcome_of(self, mutant: Mutant, coverage: Coverage, *, whole: bool) -> Outcome:
         """Try a mutant with the tests that execute its lines, then if `whole` with all others."""
         begin = time.monotonic()
-        tests = coverage.tests_of(mutant)
+        tests = coverage.tests_of(mutant, self._importers(mutant) if mutant.at_import else ())
         noticed = ""
         with self._changed(mutant) as change:
             for some in (tests, coverage.rest(tests) if whole else []):
@@ -162,6 +165,19 @@ class Copy:
                     limit = START_S + SLOWER * coverage.duration(some)
                     noticed = self._first_failure(some, limit)
         return Outcome(mutant, change, noticed, f"{len(tests)} tests", time.monotonic() - begin)
+
+    def _importers(self, mutant: Mutant) -> set[str]:
+        """Return the test files which name the module of a mutant.
+
+        Only the first import of a module executes its lines, so no line of the module is recorded
+        for the other files.
+        """
+        name = ".".join(Path(mutant.path).with_suffix("").parts[-2:])
+        return {
+            path.relative_to(self._top).as_posix()
+            for path in (self._top / "tests").rglob("test_*.py")
+            if name in path.read_text("utf-8")
+        }
 
     def outcome_by(self, mutant: Mutant, tests: Sequence[str], limit_s: float) -> Outcome:
         """Try a mutant with tests, named by arguments of pytest."""
