@@ -298,13 +298,13 @@ class FakeRoutes:
     """Where requests go: through an upstream, but to some hosts directly.
 
     Attributes:
-        profile: The active one, None for none.
-        direct: Hosts that are reached directly; with an asterisk all are.
+        profile: The active profile; None without a profile.
+        direct: The hosts with a direct route; ``*`` for all hosts.
     """
 
     profile: Profile | None
     direct: set[str] = field(default_factory=set)
-    _ways: dict[tuple[str, bool], Route] = field(default_factory=dict)
+    _routes: dict[tuple[str, bool], Route] = field(default_factory=dict)
 
     def __call__(self, target: Authority) -> Route | None:
         profile = self.profile
@@ -312,12 +312,12 @@ class FakeRoutes:
             return None
         is_direct = not self.direct.isdisjoint({target.host, "*"})
         key = (profile.id, is_direct)
-        way = self._ways.get(key)
-        if way is None or way.profile is not profile:
+        route = self._routes.get(key)
+        if route is None or route.profile is not profile:
             # One object per route and profile: the engine compares routes by identity.
-            way = Route.direct(profile) if is_direct else Route.via_profile(profile)
-            self._ways[key] = way
-        return way
+            route = Route.direct(profile) if is_direct else Route.via_profile(profile)
+            self._routes[key] = route
+        return route
 
 
 def office(port: int, *, host: str = "127.0.0.1", sign_in: SignIn = SignIn.PASSWORD) -> Profile:
@@ -352,14 +352,14 @@ class Observer:
         self.pages: list[str] = []
         self.demands: list[ErrorPage] = []
 
-    def reached(self, way: Route) -> None:
+    def reached(self, route: Route) -> None:
         self.reaches += 1
 
-    def failed(self, way: Route, page: ErrorPage) -> None:
+    def failed(self, route: Route, page: ErrorPage) -> None:
         self.failures.append(page)
 
-    def captive_portal_found(self, way: Route, url: str) -> None:
+    def captive_portal_found(self, route: Route, url: str) -> None:
         self.pages.append(url)
 
-    def sign_in_not_set(self, way: Route, page: ErrorPage) -> None:
+    def sign_in_not_set(self, route: Route, page: ErrorPage) -> None:
         self.demands.append(page)

@@ -860,7 +860,7 @@ def test_a_silent_next_hop_is_reported_to_the_desk(
     with engine.connect() as client:
         client.send(GET)
         assert upstream.login_received.wait(10)
-        engine.until(lambda: bool(desk.silent), "that it is told")
+        engine.until(lambda: bool(desk.silent), "the report")
         upstream.may_respond.set()
         client.reply()
     assert len(desk.silent) == 1
@@ -886,7 +886,7 @@ def test_credentials_for_a_disconnected_client_are_returned_to_the_desk(
     engine, _ = start_scripted(answering(BASIC))
     client = parked_client(engine, GET)
     reset_before(engine, client, lambda: engine.desk.release_all(flight=1))
-    engine.until(lambda: bool(engine.desk.without_verdict), "that the desk has the login back")
+    engine.until(lambda: bool(engine.desk.without_verdict), "the return of the login")
     assert (len(engine.desk.without_verdict), engine.desk.login_was_sent) == (1, [False])
 
 
@@ -901,7 +901,7 @@ def test_a_permit_for_a_disconnected_client_is_returned_to_the_desk(
         second.send(GET)
         engine.desk.wait_for_permits(2)
         reset_before(engine, second, engine.desk.grant_one_more)
-        engine.until(lambda: bool(engine.desk.without_verdict), "that the desk has the login back")
+        engine.until(lambda: bool(engine.desk.without_verdict), "the return of the login")
         assert engine.desk.login_was_sent == [False]
         upstream.may_respond.set()
     assert len(upstream.logins) == 1
@@ -1042,7 +1042,7 @@ def test_all_requests_at_a_silent_next_hop_are_reported_together(
     assert clients[0].ask(GET).status == 200
     for client in clients:
         client.send(GET)
-    engine.until(lambda: len(clients) in desk.silent_counts, "that all of them are told")
+    engine.until(lambda: len(clients) in desk.silent_counts, "the report of all requests")
     upstream.may_respond.set()
     assert [client.reply().status for client in clients] == [200] * len(clients)
 
@@ -1057,9 +1057,9 @@ def test_a_request_to_a_slow_site_is_not_counted_after_another_response(
     assert clients[0].ask(GET).status == 200
     for client in clients[1:]:
         client.send(GET)
-    engine.until(lambda: len(upstream.logins) == len(clients), "that all are on their way")
+    engine.until(lambda: len(upstream.logins) == len(clients), "the logins of all requests")
     assert clients[0].ask(get(b"http://b.test/")).status == 200
-    engine.until(lambda: desk.silent_counts[-1:] == [1], "that one is told")
+    engine.until(lambda: desk.silent_counts[-1:] == [1], "the report of the slow request")
     upstream.may_respond.set()
 
 
@@ -1074,7 +1074,7 @@ def test_a_missing_verdict_is_reported_soon_after_the_client_disconnected(
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     reset_after_login(engine, upstream.login_received)
-    engine.until(lambda: bool(desk.without_verdict), "that no verdict has come")
+    engine.until(lambda: bool(desk.without_verdict), "the report of the missing verdict")
     assert desk.login_was_sent == [True]
     assert desk.silent_counts[:1] == [1]
     upstream.may_respond.set()

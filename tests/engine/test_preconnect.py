@@ -68,7 +68,7 @@ def settle(engine: Running) -> None:
     """Wait until everything triggered by the last response is done."""
     for _ in range(3):
         engine.call(lambda: None)
-    engine.until(lambda: is_idle(engine), "rest")
+    engine.until(lambda: is_idle(engine), "the end of all preconnects")
 
 
 def waiting(engine: Running, count: int = 1) -> bool:
@@ -268,7 +268,7 @@ def test_a_preconnect_contains_no_data_of_the_client(start_scripted: StartScript
 def test_without_new_demand_there_is_no_preconnect(start_ntlm: StartNtlm) -> None:
     engine, upstream = start_ntlm(proving_desk(), limits=EngineLimits(idle_upstream_s=0.1))
     open_ready_tunnels(engine, 1)
-    engine.until(lambda: not is_ready(engine), "the end of what nobody took")
+    engine.until(lambda: not is_ready(engine), "the end of the unused connection")
     settle(engine)
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT]
 
@@ -366,7 +366,7 @@ def test_a_client_may_disconnect_while_waiting_for_a_preconnect(
         with engine.connect() as second:
             second.send(CONNECT)
             engine.until(lambda: waiting(engine), "the second client")
-        engine.until(lambda: len(engine.engine.executor.works) == 1, "its end")
+        engine.until(lambda: len(engine.engine.executor.works) == 1, "the end of the second client")
         held.release()
         wait_until_ready(engine)
     assert messages_from(upstream) == [*HANDSHAKE, *PRECONNECT]

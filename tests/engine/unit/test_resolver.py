@@ -29,7 +29,7 @@ class FakeNameServer:
 
     Attributes:
         asked: The names and ports of all queries.
-        now: What its clock says.
+        now: The time.
     """
 
     def __init__(self, *answers: list[Address] | OSError | None) -> None:

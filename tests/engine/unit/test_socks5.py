@@ -115,7 +115,8 @@ def test_a_name_too_long_for_socks5_is_not_sent() -> None:
     ],
 )
 def test_the_address_in_the_reply_is_read_exactly(reply: bytes) -> None:
-    run_dialogue(connect_to("a", 1), reply)
+    _, sent = run_dialogue(connect_to("a", 1), reply)
+    assert sent == b"\x05\x01\x00\x03\x01a\x00\x01"
 
 
 @pytest.mark.parametrize("code", range(1, 256, 13))
