@@ -1,4 +1,4 @@
-"""Tests of what the sign-in dialog discloses on the accessibility bus (promise 3)."""
+"""Tests of the sign-in dialog with a listener on the accessibility bus (promise 3)."""
 
 import sys
 from collections.abc import Iterator

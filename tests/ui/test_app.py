@@ -36,12 +36,20 @@ REFUSED = Failed(Problem("TP-805", "There is no such profile any more", "Choose 
 
 @pytest.fixture
 def app(service: FakeService, qtbot: QtBot) -> Iterator[App]:
-    app = App(service.connect, lambda: None, channel=RecordingChannel())
+    app = App(service.connect, service.start, channel=RecordingChannel())
     app.window.has_tray = True
     app.start()
     qtbot.waitUntil(lambda: label(app.window, "local_address") == "127.0.0.1:3128")
     yield app
     app.close()
+
+
+@pytest.fixture
+def exit_codes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the codes with which the program has exited."""
+    codes: list[int] = []
+    monkeypatch.setattr("trayproxy.ui.shutdown.QCoreApplication.exit", codes.append)
+    return codes
 
 
 def row(app: App, name: str) -> QAction:
@@ -170,9 +178,7 @@ def test_a_profile_that_cannot_be_saved_keeps_the_input(
     assert name.text() == "Head office"
 
 
-def test_a_profile_is_deleted_with_its_password(
-    app: App, service: FakeService, qtbot: QtBot
-) -> None:
+def test_a_profile_is_deleted_with_its_password(app: App, service: FakeService) -> None:
     app.actions.delete_profile.emit(DeleteProfile("lab", forget=True))
     assert service.requests == [DeleteProfile("lab", forget=True)]
 
@@ -199,61 +205,53 @@ def test_show_requested_shows_the_window(app: App, service: FakeService, qtbot: 
     qtbot.waitUntil(app.window.isVisible)
 
 
-def test_a_crashed_service_is_shown_and_restarted(service: FakeService, qtbot: QtBot) -> None:
-    app = App(service.connect, service.start, channel=RecordingChannel())
-    app.start()
-    qtbot.waitUntil(lambda: heading(app).startswith("Office"))
+def test_a_crashed_service_is_shown_and_restarted(
+    app: App, service: FakeService, qtbot: QtBot
+) -> None:
     service.crash()
     qtbot.waitUntil(lambda: heading(app) == "Starting…")
     qtbot.waitUntil(lambda: heading(app).startswith("Office"))
     assert "TP-901" in label(app.window, "note")
-    app.close()
 
 
 @pytest.mark.parametrize("how", ["quit", "quitting"])
 def test_quit_exits_the_tray(
-    how: str, app: App, service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    how: str, app: App, service: FakeService, exit_codes: list[int], qtbot: QtBot
 ) -> None:
-    codes: list[int] = []
-    monkeypatch.setattr("trayproxy.ui.shutdown.QCoreApplication.exit", codes.append)
     if how == "quit":
         row(app, "quit").trigger()
         assert service.requests == [Quit()]
     else:
         service.send(Quitting())
-    qtbot.waitUntil(lambda: codes == [0])
+    qtbot.waitUntil(lambda: exit_codes == [0])
     assert not app.client.is_open
 
 
 @pytest.mark.parametrize("is_running", [True, False])
 def test_quit_while_connecting_also_quits_the_service(
-    is_running: bool, service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    is_running: bool, service: FakeService, exit_codes: list[int], qtbot: QtBot
 ) -> None:
-    codes: list[int] = []
-    monkeypatch.setattr("trayproxy.ui.shutdown.QCoreApplication.exit", codes.append)
     service.is_running = is_running
     connect = BlockedConnect(service)
     app = App(ThreadedConnector(connect), lambda: None, channel=RecordingChannel())
     app.start()
     row(app, "quit").trigger()
-    assert codes == []
+    assert exit_codes == []
     connect.is_released.set()
-    qtbot.waitUntil(lambda: codes == [0])
+    qtbot.waitUntil(lambda: exit_codes == [0])
     assert service.requests == ([Quit()] if is_running else [])
     app.close()
 
 
 def test_quit_while_the_service_starts_also_quits_the_service(
-    service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    service: FakeService, exit_codes: list[int], qtbot: QtBot
 ) -> None:
-    codes: list[int] = []
-    monkeypatch.setattr("trayproxy.ui.shutdown.QCoreApplication.exit", codes.append)
     service.is_running = False
     app = App(service.connect, lambda: None, channel=RecordingChannel())
     app.start()
     row(app, "quit").trigger()
-    assert codes == []
+    assert exit_codes == []
     service.is_running = True
-    qtbot.waitUntil(lambda: codes == [0])
+    qtbot.waitUntil(lambda: exit_codes == [0])
     assert service.requests == [Quit()]
     app.close()

@@ -129,7 +129,7 @@ def test_markup_is_escaped_for_a_server_with_body_markup(
 
 
 def test_a_desktop_without_a_notification_service_raises_no_error(
-    channel: DesktopNotifications, qtbot: QtBot
+    channel: DesktopNotifications,
 ) -> None:
     channel.post(NOTIFICATION)
     channel.withdraw()

@@ -233,7 +233,7 @@ def test_a_visible_password_cannot_be_copied(field: PasswordField) -> None:
 
 @pytest.mark.parametrize("text", ["", "secret", "W" * 80, "p😀ss", "שלום", "a\n\u202eb"])
 def test_a_visible_password_is_drawn_and_points_map_to_its_characters(
-    field: PasswordField, text: str, qtbot: QtBot
+    field: PasswordField, text: str
 ) -> None:
     field.setText(text)
     hidden = field.grab().toImage()

@@ -38,7 +38,7 @@ def test_opening_emits_the_status(client: ServiceClient, qtbot: QtBot) -> None:
 
 
 def test_messages_are_read_in_the_slot_of_the_socket_notifier(
-    client: ServiceClient, service: FakeService, qtbot: QtBot
+    client: ServiceClient, service: FakeService
 ) -> None:
     # Qt's dispatcher on Windows delivers no queued call before the socket was read.
     assert client.open()

@@ -90,7 +90,7 @@ def test_the_transport_line(transport: Transport, method: str, line: str, qtbot:
     assert shows(shown(qtbot, replace(PROMPT, transport=transport, method=method)), line)
 
 
-def test_why_shows_an_explanation(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_why_shows_an_explanation(dialog: SignInDialog) -> None:
     before = dialog.height()
     child(dialog, QPushButton, "why").click()
     assert shows(dialog, "Your company chose this method")
