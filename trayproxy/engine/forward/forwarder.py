@@ -2,16 +2,9 @@
 
 import logging
 
+from trayproxy.engine import error_pages
 from trayproxy.engine.downstream import ClientDownstream
-from trayproxy.engine.error_pages import (
-    NO_PROFILE,
-    TOO_LARGE_BUT_SIGNED_IN,
-    ErrorPage,
-    RequestRefusedError,
-    needs_http_proxy,
-    refused_request,
-    sign_in_not_set,
-)
+from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.forward.attempts import Attempts
 from trayproxy.engine.forward.response_relay import ResponseRelay
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
@@ -86,7 +79,7 @@ class Forwarder:
         assert authority is not None  # The request loop answers the forms without an authority.
         route = self._sent.route if self._sent is not None else self._context.route_for(authority)
         if route is None:
-            return await self._refuse(NO_PROFILE)
+            return await self._refuse(error_pages.NO_PROFILE)
         preferred = route
         if route.fallbacks and self._sent is None:
             route = self._context.failover.choose(route) or route
@@ -105,7 +98,7 @@ class Forwarder:
             return await self._refuse(refused.page)
         except RequestBodyError as error:
             self._downstream.drop_upstream()
-            page = refused_request(error.status, str(error))
+            page = error_pages.refused_request(error.status, str(error))
             return await self._downstream.send_page(page, self._request, keep_alive=False)
         except BaseException:
             # The client left, or a deadline passed. The response may still arrive on the upstream
@@ -118,8 +111,6 @@ class Forwarder:
     async def _refuse(self, page: ErrorPage) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
         return await self._downstream.send_page(page, self._request, keep_alive=keep_alive)
-
-    # --- the exchange with the next hop ---
 
     async def _send_until_answered(
         self, writer: RequestWriter, *, may_sign_in_first: bool
@@ -134,7 +125,9 @@ class Forwarder:
             if lease.route.is_direct and not self._request.can_be_sent_directly:
                 target = self._request.target
                 host = target.authority.host if target.authority else ""
-                raise RequestRefusedError(needs_http_proxy(target.scheme.decode("ascii"), host))
+                raise RequestRefusedError(
+                    error_pages.needs_http_proxy(target.scheme.decode("ascii"), host)
+                )
             writer.needs_sign_in_first = (
                 may_sign_in_first
                 and attempt.credentials is None
@@ -150,7 +143,7 @@ class Forwarder:
                 # This upload is refused, but the login is verified for the client's next try.
                 await self._sign_in_before_upload()
                 if attempts.known_credentials() is not None:
-                    raise RequestRefusedError(TOO_LARGE_BUT_SIGNED_IN) from None
+                    raise RequestRefusedError(error_pages.TOO_LARGE_BUT_SIGNED_IN) from None
                 raise
             except UnreachableError as error:
                 self._fail_over(error, writer)
@@ -175,7 +168,7 @@ class Forwarder:
         """Raise `RequestRefusedError` after a challenge if the profile has no sign-in."""
         if not route.may_sign_in:
             assert route.profile is not None  # A direct route has no challenge.
-            page = sign_in_not_set(route.profile.name)
+            page = error_pages.sign_in_not_set(route.profile.name)
             self._context.observer.sign_in_not_set(route, page)
             raise RequestRefusedError(page)
 

@@ -7,15 +7,9 @@ become a tunnel, or is to be closed.
 from collections.abc import Callable
 from contextlib import suppress
 
+from trayproxy.engine import error_pages
 from trayproxy.engine.downstream import ClientDownstream
-from trayproxy.engine.error_pages import (
-    BUSY,
-    LOOP,
-    MAX_FORWARDS_REACHED,
-    NOT_A_PROXY_REQUEST,
-    ErrorPage,
-    refused_request,
-)
+from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.forward.fast_path import SentRequest
 from trayproxy.engine.forward.forwarder import Forwarder
 from trayproxy.engine.net.fd_task import READ, WRITE, FdTask, IoWait
@@ -79,7 +73,7 @@ class RequestLoop:
     async def _refuse(self) -> None:
         """Answer a client above the maximum number of clients."""
         with suppress(OSError):  # The client has left or is too slow.
-            await self._downstream.send_page(BUSY, None, keep_alive=False)
+            await self._downstream.send_page(error_pages.BUSY, None, keep_alive=False)
 
     async def _run(self) -> None:
         """Serve the requests of the client, after the rest of a response of the fast path."""
@@ -119,12 +113,12 @@ class RequestLoop:
             if cached is None:
                 cached = await self._next_request()
         except MessageError as error:
-            page = refused_request(error.status, str(error))
+            page = error_pages.refused_request(error.status, str(error))
             return await downstream.send_page(page, None, keep_alive=False)
         except TimeoutError:
             if not self._head_started:
                 return False
-            page = refused_request(408, "it was not complete in time")
+            page = error_pages.refused_request(408, "it was not complete in time")
             return await downstream.send_page(page, None, keep_alive=False)
         if cached is None:
             return False
@@ -176,14 +170,14 @@ class RequestLoop:
     def _error_page(self, request: Request) -> ErrorPage | None:
         """Return the error page for a request which is not forwarded; None if it is forwarded."""
         if request.target.form in (Form.ORIGIN, Form.ASTERISK):
-            return NOT_A_PROXY_REQUEST
+            return error_pages.NOT_A_PROXY_REQUEST
         if request.method == b"TRACE":
             # The final recipient may send the credentials back (RFC 9110, section 9.3.8).
             return ErrorPage(
                 405, "TRACE is not passed on", "It could reveal your sign-in.", allow="GET"
             )
         if self._context.own_address.is_loop(request):
-            return LOOP
+            return error_pages.LOOP
         if request.has_max_forwards_zero:
-            return MAX_FORWARDS_REACHED
+            return error_pages.MAX_FORWARDS_REACHED
         return None

@@ -138,11 +138,7 @@ class FdTask:
 
     def start(self) -> bool:
         """Run the coroutine to its first wait. Return True if the coroutine has ended already."""
-        try:
-            self._start_wait(self._coroutine.send(None))  # type: ignore[arg-type]  # as PEP 342 says
-        except StopIteration:
-            return True
-        return False
+        return self._advance(self._coroutine.send, None)
 
     def step(self, woken_by: int) -> bool:
         """Resume the coroutine. Return True if the coroutine has ended.
@@ -157,29 +153,14 @@ class FdTask:
             if woken_by == FUTURE_DONE and (wait.future is None or not wait.future.done()):
                 return False  # A stale callback: another event had already ended that wait.
             self._end_wait(wait)
-        try:
-            self._start_wait(self._coroutine.send(woken_by))
-        except StopIteration:
-            self._wait = None
-            return True
-        return False
+        return self._advance(self._coroutine.send, woken_by)
 
     def time_out(self) -> bool:
         """Raise `TimeoutError` in the coroutine. Return True if the coroutine has ended."""
-        return self.throw(TimeoutError())
-
-    def throw(self, error: BaseException) -> bool:
-        """Raise an error at the current wait. Return True if the coroutine has ended."""
-        wait = self._wait
-        if wait is None:
+        if self._wait is None:
             return True
-        self._end_wait(wait)
-        try:
-            self._start_wait(self._coroutine.throw(error))
-        except StopIteration:
-            self._wait = None
-            return True
-        return False
+        self._end_wait(self._wait)
+        return self._advance(self._coroutine.throw, TimeoutError())
 
     def close(self) -> None:
         """Close the coroutine at its current wait; its `finally` blocks run."""
@@ -189,15 +170,21 @@ class FdTask:
         self._coroutine.close()
         self.events = NO_EVENTS
 
-    def _start_wait(self, wait: IoWait) -> None:
-        if wait is self._wait:
-            return
-        self._wait = wait
-        self.events = wait.events
-        if wait.future is not None:
-            wait.future.add_done_callback(self._on_future_done)
-        if wait.timeout is not None:
-            self._timer = self._loop.call_later(wait.timeout, self._on_timeout)
+    def _advance(self, resume: Callable[[Any], IoWait], value: object) -> bool:
+        """Resume the coroutine with this value to its next wait. Return True if it has ended."""
+        try:
+            wait = resume(value)
+        except StopIteration:
+            self._wait = None
+            return True
+        if wait is not self._wait:
+            self._wait = wait
+            self.events = wait.events
+            if wait.future is not None:
+                wait.future.add_done_callback(self._on_future_done)
+            if wait.timeout is not None:
+                self._timer = self._loop.call_later(wait.timeout, self._on_timeout)
+        return False
 
     def _end_wait(self, wait: IoWait) -> None:
         if wait.future is not None:

@@ -86,8 +86,6 @@ class AuthMessages:
         expired."""
         self.challenges, self.challenged_on = (), None
 
-    # --- sending ---
-
     def send_with(
         self,
         connection: ConnectionFacts,
@@ -234,8 +232,6 @@ class AuthMessages:
         """Return the request, with an Expect field if its content is held."""
         return replace(self.request, expects_continue=True) if holds_content else self.request
 
-    # --- content ---
-
     async def read_content_ahead(self) -> bool:
         """Read the content to be covered by the credentials. Return True if all of it was read just
         now.
@@ -256,8 +252,6 @@ class AuthMessages:
             self.request = replace(self.request, expects_continue=False)
         await port.read_content()
         return port.content is not None
-
-    # --- responses ---
 
     def is_challenge(
         self, connection: ConnectionFacts, response: Response, carried: Credentials | None

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
@@ -29,6 +29,8 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.response import Response
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -141,86 +143,73 @@ class LateVerdicts:
 
     async def _read_response(self, unanswered: UnansweredRequest) -> None:
         """Read a response and report its verdict, or the lack of a verdict, to the desk."""
-        context, credentials = self._context, unanswered.login.credentials
-        downstream = NullDownstream(context)
-        downstream.use_upstream(unanswered.connection)
-        timers = []
+        context, connection, login = self._context, unanswered.connection, unanswered.login
+        downstream, timer = NullDownstream(context), None
+        downstream.use_upstream(connection)
         self._waiting.append(unanswered)
-        if not unanswered.login.is_on_trial:
-            # Other requests may carry the login meanwhile, so a missing response is reported early.
-            limits = context.limits
-            timers = [
-                context.loop.call_later(
-                    limits.silent_upstream_s, self._report_if_silent, unanswered
-                ),
-                context.loop.call_later(
-                    limits.missing_response_s, self._report_no_verdict, credentials
-                ),
-            ]
+        if not login.is_on_trial:
+            timer = context.loop.call_later(
+                context.limits.silent_upstream_s, self._report_if_silent, unanswered
+            )
+        writer = writer_without_content(downstream.client)
+        writer.adopt_sent_request(connection.stream)
+        reader = ResponseReader(downstream, unanswered.cached_request)
         try:
-            async with asyncio.timeout(context.limits.orphaned_response_s):
-                response = await run_in_task(self._read_head(downstream, unanswered))
-        except (TimeoutError, OSError, ResponseBrokenError, MessageError) as error:
-            context.broker.report(credentials, NoVerdict(type(error).__name__))
-        except Exception:
-            logger.exception("reading a late verdict failed")
-            context.broker.report(credentials, NoVerdict("an error"))
-        else:
-            self._report(unanswered, response)
+            response = await self._read(login, run_in_task(reader.read_head(writer, connection)))
+            if response is not None:
+                self._report(unanswered, response)
         finally:
-            for timer in timers:
+            if timer is not None:
                 timer.cancel()
             self._waiting.remove(unanswered)
             downstream.drop_upstream()
-
-    async def _read_head(
-        self, downstream: NullDownstream, unanswered: UnansweredRequest
-    ) -> Response:
-        """Return the head of the response."""
-        writer = writer_without_content(downstream.client)
-        writer.adopt_sent_request(unanswered.connection.stream)
-        return await ResponseReader(downstream, unanswered.cached_request).read_head(
-            writer, unanswered.connection
-        )
 
     async def _read_socks_reply(self, unanswered: UnansweredSocksLogin) -> None:
         """Read a SOCKS reply and report its verdict, or the lack of a verdict, to the desk."""
         from trayproxy.engine.net.socks5 import AUTH_REPLY_OCTETS, is_accepted
 
-        context, login, stream = self._context, unanswered.login, unanswered.stream
-        credentials, timer = login.credentials, None
+        async def receive() -> bytearray:
+            while len(stream.inbox) < AUTH_REPLY_OCTETS and not stream.ended:
+                if not stream.fill() and not stream.ended:
+                    await wait_in_task(IoWait({stream.descriptor: READ}))
+            return stream.inbox[:AUTH_REPLY_OCTETS]
+
+        broker, login, stream = self._context.broker, unanswered.login, unanswered.stream
+        credentials, route, target = login.credentials, unanswered.route, unanswered.target
+        try:
+            reply = await self._read(login, receive())
+        finally:
+            stream.close()
+        if reply is None:
+            return
+        if len(reply) < AUTH_REPLY_OCTETS:
+            broker.report(credentials, NoVerdict("the server left"))
+        elif is_accepted(reply):
+            broker.report(credentials, Accepted())
+        else:
+            rejected = Verdict(VerdictKind.REJECTED)
+            report_rejection(broker, route, target, credentials, (socks_challenge(),), rejected)
+
+    async def _read(self, login: PendingLogin, response: Coroutine[Any, Any, T]) -> T | None:
+        """Return a response; None after the lack of a verdict was reported to the desk."""
+        context, credentials, timer = self._context, login.credentials, None
         if not login.is_on_trial:
-            # Other requests may carry the login meanwhile, so a missing reply is reported early.
+            # Other requests may carry the login meanwhile, so a missing response is reported early.
             timer = context.loop.call_later(
                 context.limits.missing_response_s, self._report_no_verdict, credentials
             )
         try:
             async with asyncio.timeout(context.limits.orphaned_response_s):
-                while len(stream.inbox) < AUTH_REPLY_OCTETS:
-                    if not stream.fill() and not stream.ended:
-                        await wait_in_task(IoWait({stream.descriptor: READ}))
-                    if stream.ended:
-                        break
-        except (TimeoutError, OSError) as error:
+                return await response
+        except (TimeoutError, OSError, ResponseBrokenError, MessageError) as error:
             context.broker.report(credentials, NoVerdict(type(error).__name__))
-        else:
-            if len(stream.inbox) < AUTH_REPLY_OCTETS:
-                context.broker.report(credentials, NoVerdict("the server left"))
-            elif is_accepted(stream.inbox[:AUTH_REPLY_OCTETS]):
-                context.broker.report(credentials, Accepted())
-            else:
-                report_rejection(
-                    context.broker,
-                    unanswered.route,
-                    unanswered.target,
-                    credentials,
-                    (socks_challenge(),),
-                    Verdict(VerdictKind.REJECTED),
-                )
+        except Exception:
+            logger.exception("reading a late verdict failed")
+            context.broker.report(credentials, NoVerdict("an error"))
         finally:
             if timer is not None:
                 timer.cancel()
-            stream.close()
+        return None
 
     def _report_if_silent(self, unanswered: UnansweredRequest) -> None:
         """Report an overdue response to the desk if the next hop has not responded at all since the

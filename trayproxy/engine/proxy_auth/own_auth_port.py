@@ -85,8 +85,6 @@ class OwnAuthPort:
         """See `AuthPort`."""
         return self._end_point
 
-    # --- connections ---
-
     def connect_request(self, route: Route, credentials: Credentials | None) -> ConnectRequest:
         """Return the parameters for a connection to the request's target by this route."""
         target = self._request.target.authority
@@ -147,8 +145,6 @@ class OwnAuthPort:
     def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
         """See `AuthPort`. An own request reports no failure."""
         return self._no_response()
-
-    # --- messages ---
 
     async def send(self, message: Message) -> Response:
         """See `AuthPort`."""

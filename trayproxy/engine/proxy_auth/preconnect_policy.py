@@ -164,8 +164,6 @@ class PreconnectPolicy:
         """The number of requests in need of an authenticated connection."""
         return sum(state.waiting for state in self._states.values())
 
-    # --- events of requests ---
-
     def demand_started(self, key: PoolKey) -> None:
         """Register a request in need of an authenticated connection."""
         self._state(key).waiting += 1
@@ -190,8 +188,6 @@ class PreconnectPolicy:
         state = self._states.get(key)
         if state is not None and state.order is not None:
             state.is_wanted = True
-
-    # --- decisions and results ---
 
     def is_wanted(self, key: PoolKey) -> bool:
         """Return True if `next_order` may return an order for the key."""

@@ -3,15 +3,9 @@ preconnects."""
 
 from trayproxy.auth.scheme import Handshake, Leg, Verdict
 from trayproxy.desk.credentials import Credentials
+from trayproxy.engine import error_pages
 from trayproxy.engine.downstream import Downstream
-from trayproxy.engine.error_pages import (
-    CONNECTION_CLOSED,
-    SITE_WANTS_SIGN_IN,
-    RequestRefusedError,
-    no_response,
-    slow_site,
-    slow_site_or_proxy,
-)
+from trayproxy.engine.error_pages import RequestRefusedError
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
 from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
 from trayproxy.engine.proxy_auth.auth_port import (
@@ -97,8 +91,6 @@ class StreamAuthPort:
         """See `AuthPort`."""
         return self._acquired.stream.end_point if self._acquired is not None else b""
 
-    # --- connections ---
-
     async def acquire(
         self,
         credentials: Credentials | None,
@@ -157,10 +149,8 @@ class StreamAuthPort:
         """See `AuthPort`."""
         if was_unused:
             self._lease.record_silence()
-        self._lease.report_failure(CONNECTION_CLOSED)
-        return RequestRefusedError(CONNECTION_CLOSED)
-
-    # --- messages ---
+        self._lease.report_failure(error_pages.CONNECTION_CLOSED)
+        return RequestRefusedError(error_pages.CONNECTION_CLOSED)
 
     async def send(self, message: Message) -> Response:
         """See `AuthPort`."""
@@ -229,7 +219,7 @@ class StreamAuthPort:
         upstream_id = route.upstream_id
         if response.status == 407 and route.is_direct:
             self._downstream.drop_upstream()
-            raise RequestRefusedError(SITE_WANTS_SIGN_IN)
+            raise RequestRefusedError(error_pages.SITE_WANTS_SIGN_IN)
         challenges = self.detector.challenges_in(response, method, upstream_id, carried)
         if (
             challenges is not None
@@ -329,16 +319,18 @@ def _time_out(
     assert target is not None
     limit = downstream.context.limits.response_head_limit_s(request.method)
     if route.upstream is None or route.is_socks:
-        page = no_response(target.host, limit, through_upstream=False)
+        page = error_pages.no_response(target.host, limit, through_upstream=False)
         if route.upstream is None:
             lease.report_failure(page)
         return RequestRefusedError(page)
     if connection is not None and route.activity.responses > connection.responses_before:
-        return RequestRefusedError(slow_site(target.host, limit))
+        return RequestRefusedError(error_pages.slow_site(target.host, limit))
     lease.record_silence()
     if request.method != b"CONNECT":
-        return RequestRefusedError(slow_site_or_proxy(target.host, route.upstream.host, limit))
-    page = no_response(route.upstream.host, limit, through_upstream=True)
+        return RequestRefusedError(
+            error_pages.slow_site_or_proxy(target.host, route.upstream.host, limit)
+        )
+    page = error_pages.no_response(route.upstream.host, limit, through_upstream=True)
     lease.report_failure(page)
     return RequestRefusedError(page)
 

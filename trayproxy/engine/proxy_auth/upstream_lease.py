@@ -237,8 +237,6 @@ class UpstreamLease:
         self.unanswered_stream = stream
         return True
 
-    # --- the state of the next hop ---
-
     def report_failure(self, page: ErrorPage) -> None:
         """Report a failure of the route to the observer."""
         self._context.observer.failed(self.route, page)
@@ -264,8 +262,6 @@ class UpstreamLease:
         silent."""
         if self.preferred_route.fallbacks and self.route.upstream is not None:
             self._context.failover.mark_silent(self.route.upstream)
-
-    # --- waiting ---
 
     async def wait(self, io_wait: IoWait, *, is_parked: bool = False) -> int:
         """Wait for an event. Meanwhile, read early data of the client and detect its disconnection.

@@ -15,23 +15,8 @@ from urllib.parse import urlsplit
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.broker import Accepted, CredentialBroker, NoVerdict
 from trayproxy.desk.credentials import Credentials
-from trayproxy.engine.error_pages import (
-    BUSY,
-    CONNECTION_CLOSED,
-    LOOP,
-    NO_COMMON_METHOD,
-    ErrorPage,
-    RequestRefusedError,
-    no_response,
-    no_route,
-    no_secure_connection,
-    not_found,
-    not_socks,
-    refused_connection,
-    sign_in_not_set,
-    socks_refused,
-    untrusted,
-)
+from trayproxy.engine import error_pages
+from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import FUTURE_DONE, READ, TIMED_OUT, WRITE, IoWait, Pause
 from trayproxy.engine.net.handshake_error import HandshakeError, HandshakeTimeoutError
@@ -234,7 +219,7 @@ class Connector:
                 next_hop.host, next_hop.port, request.pause, limits.resolve_s
             )
             if self._is_own_address(addresses):
-                raise RequestRefusedError(LOOP)
+                raise RequestRefusedError(error_pages.LOOP)
             return await connect(
                 addresses,
                 request.pause,
@@ -245,25 +230,27 @@ class Connector:
             )
         except socket.gaierror as error:
             if lacks_descriptors():
-                raise RequestRefusedError(BUSY) from error
-            page = not_found(next_hop.host, through_upstream=request.route.upstream is not None)
+                raise RequestRefusedError(error_pages.BUSY) from error
+            page = error_pages.not_found(
+                next_hop.host, through_upstream=request.route.upstream is not None
+            )
             raise UnreachableError(page) from error
         except OSError as error:
             if is_shortage(error):
-                raise RequestRefusedError(BUSY) from error
+                raise RequestRefusedError(error_pages.BUSY) from error
             raise UnreachableError(self._connect_error_page(error, request)) from error
 
     def _connect_error_page(self, error: OSError, request: ConnectRequest) -> ErrorPage:
         """Return the error page for a failed TCP connection."""
         next_hop, through_upstream = request.next_hop, request.route.upstream is not None
         if isinstance(error, ConnectionRefusedError):
-            return refused_connection(next_hop.host, next_hop.port)
+            return error_pages.refused_connection(next_hop.host, next_hop.port)
         if isinstance(error, TimeoutError):
-            return no_response(
+            return error_pages.no_response(
                 next_hop.host, self._limits.connect_s, through_upstream=through_upstream
             )
         reason = error.strerror or str(error)
-        return no_route(next_hop.host, reason, through_upstream=through_upstream)
+        return error_pages.no_route(next_hop.host, reason, through_upstream=through_upstream)
 
     # --- TLS ---
 
@@ -295,7 +282,7 @@ class Connector:
             ):
                 # Certificates could not be loaded, for lack of descriptors.
                 self._forget_trust()
-                raise RequestRefusedError(BUSY) from error
+                raise RequestRefusedError(error_pages.BUSY) from error
             if isinstance(error, HandshakeError):
                 self._forget_trust()
                 raise handshake_failure(upstream.host, error) from error
@@ -329,7 +316,7 @@ class Connector:
         except (ImportError, OSError) as error:
             # For lack of descriptors: the modules could not be read.
             stream.close()
-            raise RequestRefusedError(BUSY) from error
+            raise RequestRefusedError(error_pages.BUSY) from error
 
         credentials, limits = request.credentials, self._limits
 
@@ -377,7 +364,9 @@ class Connector:
 
     def _handshake_timeout(self, upstream: Upstream) -> UnreachableError:
         limit_s = self._limits.handshake_s
-        return UnreachableError(no_response(upstream.host, limit_s, through_upstream=True))
+        return UnreachableError(
+            error_pages.no_response(upstream.host, limit_s, through_upstream=True)
+        )
 
 
 def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
@@ -387,7 +376,7 @@ def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
     caused by an attacker: nothing is sent, and the problem is reported to the user
     (`UnusableError`).
     """
-    page = untrusted if error.is_certificate_error else no_secure_connection
+    page = error_pages.untrusted if error.is_certificate_error else error_pages.no_secure_connection
     kind = UnreachableError if error.is_connection_lost else UnusableError
     return kind(page(host, error.reason))
 
@@ -407,13 +396,13 @@ def socks_failure(host: str, request: ConnectRequest, error: BaseException) -> E
         case SocksAuthRequiredError() | SocksAuthRejectedError():
             return AuthRequiredError((socks_challenge(),))
         case NoAcceptableMethodError() if request.route.profile and not request.route.may_sign_in:
-            return UnusableError(sign_in_not_set(request.route.profile.name))
+            return UnusableError(error_pages.sign_in_not_set(request.route.profile.name))
         case NoAcceptableMethodError():
-            return UnusableError(NO_COMMON_METHOD)
+            return UnusableError(error_pages.NO_COMMON_METHOD)
         case SocksConnectionLostError():
-            return UnreachableError(CONNECTION_CLOSED)
+            return UnreachableError(error_pages.CONNECTION_CLOSED)
         case NotSocksError():
-            return UnreachableError(not_socks(host))
+            return UnreachableError(error_pages.not_socks(host))
         case ConnectFailedError(code=code):
-            return TargetRefusedError(socks_refused(request.target.host, code))
+            return TargetRefusedError(error_pages.socks_refused(request.target.host, code))
     return None
