@@ -99,19 +99,7 @@ class EngineContext:
     """The objects shared by all requests of an engine.
 
     Attributes:
-        loop: The event loop of the engine.
-        limits: The limits.
-        broker: Provides credentials.
-        route_for: Returns the route to a target.
-        observer: Receives the state of the next hops.
         own_address: The address of the engine's main listener.
-        poller: Registers descriptors for events.
-        pool: Idle upstream connections.
-        failover: Chooses among the upstreams of a profile.
-        connector: Connects to next hops.
-        caches: The caches of message heads.
-        pipe_pool: Pipes for tunnels.
-        counters: The traffic counters.
         closing: True once the engine is closing: connections end after their current response.
     """
 

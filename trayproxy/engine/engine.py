@@ -36,10 +36,6 @@ class EngineParts:
     """The collaborators and settings of an engine.
 
     Attributes:
-        broker: Provides credentials.
-        route_for: Returns the route to a target.
-        observer: Receives the state of the next hops.
-        limits: The limits.
         sleep_clock: Returns how long the computer has been suspended in total, in seconds.
         access_control: Decides which connections are served; closed with the engine.
         on_network_changed: Called after a network change or a suspend.
@@ -55,15 +51,7 @@ class EngineParts:
 
 
 class Engine:
-    """The forwarding proxy: its listeners, its client connections, and their shared objects.
-
-    Attributes:
-        context: The objects shared by all requests.
-        auth: The objects shared by all authentication exchanges.
-        access_control: Decides which connections are served.
-        preconnector: Opens and authenticates connections ahead.
-        executor: Runs the client connections.
-    """
+    """The forwarding proxy: its listeners, its client connections, and their shared objects."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, parts: EngineParts, host: str, port: int

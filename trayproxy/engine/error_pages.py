@@ -33,11 +33,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;
 
 
 class RequestRefusedError(Exception):
-    """The request is answered with an error page.
-
-    Attributes:
-        page: The error page.
-    """
+    """The request is answered with an error page."""
 
     def __init__(self, page: "ErrorPage") -> None:
         super().__init__(page.title)
@@ -49,7 +45,6 @@ class ErrorPage:
     """A response that TrayProxy generates itself.
 
     Attributes:
-        status: The HTTP status code.
         title: The event, in one line.
         body: The reason and the user's next step. Plain text.
         error: The Proxy-Status error type (RFC 9209, section 2.3), empty if none fits.

@@ -53,11 +53,7 @@ a named tuple for each request takes 1 % of the time of a request."""
 
 @dataclass(frozen=True, slots=True)
 class StillConnecting:
-    """Start the request loop with a socket still connecting to the next hop.
-
-    Attributes:
-        stream: The stream of the socket.
-    """
+    """Start the request loop with a socket still connecting to the next hop."""
 
     stream: SocketStream
 

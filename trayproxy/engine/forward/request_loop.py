@@ -35,7 +35,6 @@ class RequestLoop:
             be closed or has become a tunnel.
         tunnel: The tunnel the connection has become; None if it has not become a tunnel.
         is_between_requests: True while no request is being served.
-        task: Runs the loop.
     """
 
     def __init__(

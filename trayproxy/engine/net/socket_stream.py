@@ -38,7 +38,6 @@ class SocketStream:
         socket: The socket. Nagle's algorithm is off: it delays a message written in two pieces by
             40 ms, until the delayed acknowledgement of the peer. The type is the base type of
             `socket.socket`, since two sockets are created for each new client.
-        descriptor: The file descriptor of the socket.
         inbox: Octets received and not used yet.
         ended: True if the peer will send no more octets.
         has_keepalive: True if TCP keep-alive is on.

@@ -141,9 +141,6 @@ class TlsStream(SocketStream):
 
     Octets count as sent when the kernel has accepted them encrypted. If `send` returns 0, the
     caller waits until the socket is writable and calls `send` again with the same octets.
-
-    Attributes:
-        tls: The TLS object of the ssl module.
     """
 
     __slots__ = (

@@ -38,15 +38,7 @@ class PreconnectDemand:
 
 @dataclass(frozen=True, slots=True)
 class AuthContext:
-    """The objects shared by all authentication exchanges of an engine.
-
-    Attributes:
-        challenge_detector: Decides which responses demand a login.
-        exempt_sites: Sites to which requests go without a login first.
-        handshake_threads: Runs blocking steps of a handshake.
-        late_verdicts: Reads responses to requests of disconnected clients.
-        preconnects: Receives the demand for authenticated connections.
-    """
+    """The objects shared by all authentication exchanges of an engine."""
 
     challenge_detector: ChallengeDetector
     exempt_sites: ExemptSites

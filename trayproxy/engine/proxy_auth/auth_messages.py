@@ -60,7 +60,6 @@ class AuthMessages:
     """The messages of one exchange. Each is sent on the connection in use.
 
     Attributes:
-        request: The request of the exchange.
         has_content: True if the request has content.
         is_sent_once: True if a connection kept open after a refusal may not carry the request: it
             has content or is not idempotent.

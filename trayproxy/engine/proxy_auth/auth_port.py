@@ -62,7 +62,6 @@ class ConnectionLostError(Exception):
     """The connection ended before the response to a message.
 
     Attributes:
-        connection: The connection.
         request_was_unread: True if the next hop had closed the connection before reading the
             message, as far as the system exposes this.
     """
@@ -100,7 +99,6 @@ class Message(NamedTuple):
     """One message to the next hop: the request of the exchange, or a part of a handshake.
 
     Attributes:
-        request: The head of the message.
         credentials: The credentials of the message, in its head or by its connection; None for
             none.
         carried: The credentials in the head, which the next hop may refuse; None without

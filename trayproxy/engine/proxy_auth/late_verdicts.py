@@ -44,9 +44,6 @@ class UnansweredRequest:
 
     Attributes:
         connection: The connection on which the response is expected.
-        cached_request: The request.
-        route: The route of the request.
-        login: The login in the request.
     """
 
     connection: UpstreamConnection
@@ -73,8 +70,6 @@ class UnansweredSocksLogin:
 
     Attributes:
         stream: The connection on which the reply of two octets is expected (RFC 1929, section 2).
-        route: The route through the SOCKS server.
-        login: The login sent to the server.
         target: The target of the client, such as ``github.com:443``.
     """
 

@@ -36,12 +36,7 @@ class OwnRequestTools:
     """The parts of the service and the engine for requests of TrayProxy's own.
 
     Attributes:
-        broker: Provides credentials, and receives the outcomes.
-        connector: Connects to upstreams.
-        handshake_threads: Runs blocking steps of a handshake.
-        limits: The engine's limits.
         via: The pseudonym in ``Via``.
-        clock: The event loop's clock.
         on_portal: Called with the route and the URL of the network's sign-in page.
     """
 

@@ -32,11 +32,7 @@ from trayproxy.profiles.profile import Profile
 
 
 class NotSignedInError(Exception):
-    """The desk refuses the request: it has no credentials for it.
-
-    Attributes:
-        refusal: Why.
-    """
+    """The desk refuses the request: it has no credentials for it."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.problem.title)
@@ -47,7 +43,6 @@ class OwnRequest:
     """One request, which may be sent several times.
 
     Attributes:
-        route: The route of the request.
         is_unproved: True if the last response does not tell whether the login on trial is right.
     """
 

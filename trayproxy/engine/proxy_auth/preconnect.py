@@ -86,7 +86,6 @@ class ReadyConnection:
     """An authenticated connection in the pool, ready for the next request.
 
     Attributes:
-        connection: The connection.
         use_count: The number of requests on the connection when it was put into the pool.
         pooled_at: Loop time when the connection was put into the pool.
     """

@@ -49,8 +49,6 @@ class PreconnectOrder:
     """The parameters of a preconnect.
 
     Attributes:
-        route: The route through the upstream.
-        credentials: The login.
         target: The target of a recent request for which the upstream required a login.
     """
 

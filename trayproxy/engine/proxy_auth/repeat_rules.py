@@ -31,7 +31,6 @@ class LostRequest:
     """A request whose connection was lost before its response.
 
     Attributes:
-        method: The method of the request.
         progress: How much of the request was read and sent.
         carried: The credentials in the head; None without credentials.
         is_on_trial: True if no upstream has ever accepted the login.

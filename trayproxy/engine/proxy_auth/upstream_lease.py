@@ -25,8 +25,6 @@ class UpstreamLease:
     """The use of a connection to the next hop by one request.
 
     Attributes:
-        auth: The objects shared by all authentication exchanges.
-        route: The route of the request.
         preferred_route: The route the request would take if no upstream were down.
         unanswered_stream: The connection to a SOCKS server without a reply to a login, although the
             client has disconnected; None without such a connection.

@@ -54,7 +54,6 @@ class AcceptedConnection(NamedTuple):
     """An accepted connection.
 
     Attributes:
-        connection: The socket.
         peer: The address of the client, in the form of the socket module.
         local: The address of the listener; None if it listens on all addresses, in which case
             the socket must be asked.
@@ -70,10 +69,6 @@ class ConnectionServices:
     """The objects shared by the client connections of an engine.
 
     Attributes:
-        context: The objects shared by all requests.
-        auth: The objects shared by all authentication exchanges.
-        access_control: Decides which connections are served.
-        refused_connections: Answers connections refused by access control.
         finish: Shuts the connection with this client descriptor down.
         count_unanswered: Returns the number of requests with this login waiting at a silent next
             hop.
@@ -91,7 +86,6 @@ class ClientConnection(Work[AcceptedConnection]):
     """A client connection: serves one request after another until a tunnel or the end.
 
     Attributes:
-        downstream: The client side of the requests.
         tunnel: The tunnel of this connection, after a successful CONNECT; None before.
         sent: The pending request of the fast path; None without one.
     """

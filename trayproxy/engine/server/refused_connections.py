@@ -26,7 +26,6 @@ class _Kept:
     """A refused connection, kept open for a moment.
 
     Attributes:
-        connection: The connection.
         until: When to close the connection, in the event loop's time.
         is_answered: Whether the response was written.
     """

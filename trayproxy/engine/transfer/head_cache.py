@@ -54,7 +54,6 @@ class CachedRequest:
     """A request head, the decisions made for it, and the head last written for it.
 
     Attributes:
-        request: The parsed head.
         page: The error page to answer the request with; None if the request is forwarded.
         is_simple: True for a forwarded GET without content and upgrade on a persistent connection:
             it is sent in one piece, and often answered in one piece.
@@ -132,7 +131,6 @@ class ParsedResponse:
     """A response head and its versions written for clients.
 
     Attributes:
-        response: The head.
         client_heads: The heads for clients, by the minor HTTP version of the client and a boolean,
             True if the response closes the client's connection.
     """
@@ -163,11 +161,9 @@ class HeadCaches:
     """The caches of message heads of an engine.
 
     Attributes:
-        requests: Request heads seen before.
         parsed_responses: Response heads parsed before, by the head and the method of the request.
         responses: Responses of the fast path.
         tunnel_replies: Heads of 2xx responses to CONNECT seen before, and the heads for clients.
-        date_field: The Date field for responses without a Date.
     """
 
     requests: HeadCache[bytes, CachedRequest] = field(default_factory=HeadCache)

@@ -74,8 +74,6 @@ class TunnelDirection:
         is_over: True if the source has ended and everything was delivered, or the sink is closed.
         pending: Octets waiting until the sink accepts them; None if there are none.
         octets_in_pipe: The number of octets waiting in the pipe; 0 while `pending` is not None.
-        source: The stream to receive from.
-        sink: The stream to send to.
     """
 
     __slots__ = (

@@ -76,10 +76,7 @@ class ConnectRequest:
     """The parameters of a connection to a next hop.
 
     Attributes:
-        route: The route of the request.
-        target: The target of the request.
         credentials: The credentials to use, None if there are none.
-        pause: Waits for an `IoWait`.
         release: Called with each registered descriptor before the descriptor is closed or
             returned.
         connecting: A socket already connecting to the only address of the next hop.
@@ -107,9 +104,7 @@ class Connector:
     """Opens connections to next hops.
 
     Attributes:
-        resolver: Resolves host names.
         trust_store: The trusted certificates; None until the first https upstream is used.
-        network_grace: The grace period after a network change.
     """
 
     def __init__(

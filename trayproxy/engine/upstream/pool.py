@@ -49,8 +49,6 @@ class UpstreamConnection:
     """A connection to the next hop.
 
     Attributes:
-        stream: The stream to the next hop.
-        key: The pool key of the connection.
         response_count: Number of responses received on the connection.
         route: The route of the last request on the connection.
         credentials: The credentials in the last request, if the next request may carry the same
