@@ -67,7 +67,7 @@ class Downstream:
     def events(
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
     ) -> dict[int, int]:
-        """Return the descriptors and event masks to wait for; see `ReaderDownstream.events`."""
+        """Return the descriptors and event masks to wait for. A mask is 0 for no events."""
         return {upstream.descriptor: upstream_mask} if upstream is not None else {}
 
     def release(self, descriptor: int) -> None:

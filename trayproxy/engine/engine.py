@@ -111,36 +111,20 @@ class Engine:
         return str(self.context.own_address)
 
     def listen(self, port: int | None = None) -> None:
-        """Start to accept connections.
-
-        Args:
-            port: The port to listen on; None for the port given to the constructor.
-
-        Raises:
-            OSError: The address is in use or does not belong to this computer.
-        """
+        """Start to accept connections; see `Listeners.listen`."""
         self._listeners.listen(port)
         self.context.connector.forget()  # The own addresses depend on the port.
 
     def move(self, port: int) -> None:
-        """Listen on another port instead. Open client connections are not affected.
-
-        Raises:
-            OSError: The address is in use. The engine still listens on the old port.
-        """
+        """Listen on another port instead; see `Listeners.move`."""
         self._listeners.move(port)
         self.context.connector.forget()
 
     def listen_on_other_loopback(self) -> str:
-        """Listen on the other loopback address, too, if it is available; see `Listeners`.
-
-        Returns:
-            That address, ``[::1]:3128``, if another program uses it; otherwise an empty string.
-        """
+        """See `Listeners.listen_on_other_loopback`."""
         return self._listeners.listen_on_other_loopback()
 
     def _client_connections(self) -> Iterator[ClientConnection]:
-        """Return the open client connections."""
         return (work for work in self.executor.works.values() if isinstance(work, ClientConnection))
 
     def _count_unanswered(self, credentials: Credentials) -> int:

@@ -125,18 +125,10 @@ def reason_phrase(page: ErrorPage) -> str:
         return quotable(page.title)
 
 
-BAD_REQUEST_BODY = "A program sent a request that TrayProxy does not pass on: {reason}."
-
-
 def refused_request(status: int, reason: str) -> ErrorPage:
-    """Return the page for a request that is not forwarded.
-
-    Args:
-        reason: Why the request is not forwarded; the end of a sentence.
-    """
-    return ErrorPage(
-        status, "The request was not passed on", BAD_REQUEST_BODY.format(reason=reason)
-    )
+    """Return the page for a request that is not forwarded for a reason, the end of a sentence."""
+    body = f"A program sent a request that TrayProxy does not pass on: {reason}."
+    return ErrorPage(status, "The request was not passed on", body)
 
 
 NOT_A_PROXY_REQUEST = ErrorPage(
@@ -261,11 +253,8 @@ def needs_http_proxy(scheme: str, host: str) -> ErrorPage:
 
 
 def sign_in_not_set(profile: str) -> ErrorPage:
-    """Return the page for a proxy that demands a login although its profile has none configured.
-
-    Args:
-        profile: The name of the profile.
-    """
+    """Return the page for a proxy that demands a login although its profile, given by its name,
+    has none configured."""
     return ErrorPage(
         502,
         f"The proxy of {profile} wants a sign-in",
@@ -281,11 +270,13 @@ def not_found(host: str, *, through_upstream: bool) -> ErrorPage:
     Args:
         through_upstream: True if the host is an upstream proxy.
     """
-    hint = " You may be outside the company network or VPN." if through_upstream else ""
     name = "The name of the proxy" if through_upstream else "The name"
-    return ErrorPage(
-        502, f"{host} was not found", f"{name} could not be resolved.{hint}", "dns_error", "TP-201"
-    )
+    body = f"{name} could not be resolved.{_network_hint(through_upstream)}"
+    return ErrorPage(502, f"{host} was not found", body, "dns_error", "TP-201")
+
+
+def _network_hint(through_upstream: bool) -> str:
+    return " You may be outside the company network or VPN." if through_upstream else ""
 
 
 def refused_connection(host: str, port: int) -> ErrorPage:
@@ -300,26 +291,16 @@ def refused_connection(host: str, port: int) -> ErrorPage:
 
 
 def no_route(host: str, reason: str, *, through_upstream: bool) -> ErrorPage:
-    """Return the page for a host that this computer has no network route to.
-
-    Args:
-        reason: The error text of the operating system, ``No route to host``.
-        through_upstream: True if the host is an upstream proxy.
-    """
-    hint = " You may be outside the company network or VPN." if through_upstream else ""
-    body = f"This computer cannot connect to it: {reason}.{hint}"
+    """Return the page for a host that this computer has no network route to. The reason is the
+    error text of the operating system, ``No route to host``."""
+    body = f"This computer cannot connect to it: {reason}.{_network_hint(through_upstream)}"
     title = f"There is no route to {host}"
     return ErrorPage(502, title, body, "destination_ip_unroutable", "TP-208")
 
 
 def no_response(host: str, seconds: float, *, through_upstream: bool) -> ErrorPage:
-    """Return the page for a host that does not respond.
-
-    Args:
-        through_upstream: True if the host is an upstream proxy.
-    """
-    hint = " You may be outside the company network or VPN." if through_upstream else ""
-    body = f"No answer within {seconds:.0f} seconds.{hint}"
+    """Return the page for a host that does not respond."""
+    body = f"No answer within {seconds:.0f} seconds.{_network_hint(through_upstream)}"
     return ErrorPage(504, f"{host} does not answer", body, "connection_timeout", "TP-203")
 
 
@@ -336,11 +317,7 @@ def slow_site(site: str, seconds: float) -> ErrorPage:
 
 def slow_site_or_proxy(site: str, proxy: str, seconds: float) -> ErrorPage:
     """Return the page for a request without a response, if either the site or the upstream proxy
-    may be the cause.
-
-    Args:
-        proxy: The host of the upstream proxy, which has sent no other response in the meantime.
-    """
+    may be the cause: the proxy has sent no other response in the meantime."""
     return ErrorPage(
         504,
         f"No answer came from {site}",
@@ -351,11 +328,8 @@ def slow_site_or_proxy(site: str, proxy: str, seconds: float) -> ErrorPage:
 
 
 def untrusted(host: str, reason: str) -> ErrorPage:
-    """Return the page for an upstream proxy with a certificate that is not trusted.
-
-    Args:
-        reason: Why the certificate is not trusted; a whole sentence.
-    """
+    """Return the page for an upstream proxy with a certificate that is not trusted for a reason, a
+    whole sentence."""
     return ErrorPage(
         502,
         f"The certificate of {host} is not trusted",
@@ -367,11 +341,8 @@ def untrusted(host: str, reason: str) -> ErrorPage:
 
 
 def no_secure_connection(host: str, reason: str) -> ErrorPage:
-    """Return the page for an upstream proxy with which the TLS handshake failed.
-
-    Args:
-        reason: Why the handshake failed; a whole sentence.
-    """
+    """Return the page for an upstream proxy with which the TLS handshake failed for a reason, a
+    whole sentence."""
     return ErrorPage(
         502,
         f"No secure connection to {host}",
@@ -404,11 +375,7 @@ _SOCKS_REPLIES = {
 
 
 def socks_refused(host: str, code: int) -> ErrorPage:
-    """Return the page for a target that a SOCKS proxy did not connect to.
-
-    Args:
-        code: The reply code of the proxy.
-    """
+    """Return the page for a target that a SOCKS proxy did not connect to, with its reply code."""
     status, event, error = _SOCKS_REPLIES.get(
         code, (502, "could not connect to this address", "destination_unavailable")
     )

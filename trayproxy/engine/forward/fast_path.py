@@ -181,10 +181,8 @@ def _send(
 def on_upstream_ready(
     context: EngineContext, client: SocketStream, request: SentRequest
 ) -> FastPathResult | PartlyRelayed | Tunnel:
-    """Handle octets of the next hop: the response to a request.
-
-    Returns:
-        The next step; the tunnel that the connection becomes, if any.
+    """Handle octets of the next hop: the response to a request. Return the next step; the tunnel
+    that the connection becomes, if any.
 
     Raises:
         OSError: The client's connection broke before the response was relayed.
@@ -248,11 +246,7 @@ def _open_tunnel(
 def _record_response(
     context: EngineContext, upstream: UpstreamConnection, *, confirms: bool
 ) -> None:
-    """Record the response to a request.
-
-    Args:
-        confirms: True if the response confirms the login of the request.
-    """
+    """Record the response to a request, and whether it confirms the login of the request."""
     route, credentials = upstream.route, upstream.credentials
     assert route is not None
     if not upstream.response_count and route.fallbacks and route.upstream is not None:

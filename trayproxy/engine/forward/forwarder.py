@@ -66,10 +66,8 @@ class Forwarder:
         self._failure: UnreachableError | None = None
 
     async def forward(self) -> bool | Tunnel:
-        """Forward the request and answer the client.
-
-        Returns:
-            True if the client's connection is kept alive; the tunnel it has become, if any.
+        """Forward the request and answer the client. Return True if the client's connection is kept
+        alive; the tunnel it has become, if any.
 
         Raises:
             ClientGoneError: The client closed its connection.
@@ -174,12 +172,7 @@ class Forwarder:
 
     async def _sign_in_before_upload(self) -> Attempt:
         """Send an own request and sign in if the next hop wants a login (R-074). Return the attempt
-        for the upload.
-
-        Raises:
-            RequestRefusedError: The user declined, or no authentication scheme is supported by both
-                sides.
-        """
+        for the upload; see `Attempts.after_challenge` for the errors."""
         downstream, attempts = self._downstream, self._attempts
         authority = self._request.target.authority
         assert authority is not None
@@ -212,12 +205,8 @@ class Forwarder:
         return await attempts.after_challenge(AuthChallenge(wanted.challenges), None)
 
     def _fail_over(self, error: UnreachableError, writer: RequestWriter) -> None:
-        """Switch to another upstream of the profile: the current upstream is unreachable.
-
-        Raises:
-            UnreachableError: No other upstream is left. This is the error of the first upstream
-                tried.
-        """
+        """Switch to another upstream of the profile: the current upstream is unreachable. If no
+        other upstream is left, raise the error of the first upstream tried."""
         route, preferred = self._lease.route, self._lease.preferred_route
         failover = self._context.failover
         self._failure = self._failure or error

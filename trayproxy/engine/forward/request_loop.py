@@ -70,7 +70,6 @@ class RequestLoop:
         )
 
     async def _refuse(self) -> None:
-        """Answer a client above the maximum number of clients."""
         with suppress(OSError):  # The client has left or is too slow.
             await self._downstream.send_page(error_pages.BUSY, None, keep_alive=False)
 
@@ -160,7 +159,6 @@ class RequestLoop:
                     downstream.check_upstream()
 
     def _parse(self, head: bytes) -> CachedRequest:
-        """Parse a request head and cache it."""
         request = parse_request(head)
         cached = CachedRequest(request, self._error_page(request))
         self._context.caches.requests.store(head, cached, len(head))

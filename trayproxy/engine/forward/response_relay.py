@@ -36,11 +36,8 @@ class ResponseRelay(ResponseReader):
     _downstream: ClientDownstream
 
     async def relay(self, writer: RequestWriter, response: Response) -> bool | Tunnel:
-        """Relay the final response.
-
-        Returns:
-            True if the client's connection is kept alive; the tunnel it becomes after a response
-            that opens a tunnel.
+        """Relay the final response. Return True if the client's connection is kept alive; the
+        tunnel it becomes after a response that opens a tunnel.
 
         Raises:
             RequestRefusedError: The response is malformed or was cut short; nothing was sent to the
@@ -128,13 +125,8 @@ class ResponseRelay(ResponseReader):
         first_octets: bytes,
         chunked: bool,
     ) -> None:
-        """Send the first octets and then the rest of the content, no faster than the client reads.
-
-        Args:
-            writer: The writer of the request, which may still be sending content.
-            body: The reader of the content.
-            first_octets: The head for the client and the content received already.
-            chunked: True if the client gets the content in the chunked coding.
+        """Send the head with the content received already, and then the rest of the content, no
+        faster than the client reads. The writer may still be sending content of the request.
 
         Raises:
             ResponseBrokenError: The connection to the next hop broke.
@@ -167,12 +159,7 @@ class ResponseRelay(ResponseReader):
                 client.fill()
 
     def _next_part(self, stream: SocketStream, body: Body, chunked: bool) -> Octets:
-        """Return the next part of the content, framed for the client; empty if none has arrived.
-
-        Raises:
-            ResponseBrokenError: The connection to the next hop broke.
-            MessageError: The content is malformed or ended early.
-        """
+        """Return the next part of the content, framed for the client; empty if none has arrived."""
         while not body.done:
             if not stream.inbox and not stream.ended:
                 try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -49,19 +50,12 @@ def _zone_index(zone: str) -> int:
         return _NO_INTERFACE
 
 
+@dataclass(eq=False, slots=True)
 class _LookUp:
-    """A pending look-up.
+    """A pending look-up: the result of ``getaddrinfo``, and the number of waiting callers."""
 
-    Attributes:
-        answer: The future result of ``getaddrinfo``.
-        waiting: Number of waiting callers.
-    """
-
-    __slots__ = ("answer", "waiting")
-
-    def __init__(self, answer: "asyncio.Future[list[Any]]") -> None:
-        self.answer = answer
-        self.waiting = 0
+    answer: "asyncio.Future[list[Any]]"
+    waiting: int = 0
 
 
 class Resolver:
@@ -87,12 +81,8 @@ class Resolver:
     async def look_up(
         self, host: str, port: int, pause: Pause, limit_s: float
     ) -> tuple[Address, ...]:
-        """Return the addresses of a name, with the address families interleaved (RFC 8305, section
-        4).
-
-        Args:
-            host: A host name or an IP literal.
-            port: The port in the returned addresses.
+        """Return the addresses of a host name or an IP literal, with this port and with the address
+        families interleaved (RFC 8305, section 4).
 
         Raises:
             socket.gaierror: The name has no address, or no name server has answered in time.
@@ -143,9 +133,7 @@ class Resolver:
         return addresses
 
     def forget(self) -> None:
-        """Discard all cached and pending results, after a network change.
-
-        Callers of a pending look-up keep waiting.
-        """
+        """Discard all cached and pending results, after a network change. Callers of a pending
+        look-up keep waiting."""
         self._cache.clear()
         self._pending.clear()

@@ -74,7 +74,8 @@ class ConnectFailedError(Exception):
 
 
 def negotiate(credentials: bytes | None, *, may_sign_in: bool) -> SocksDialogue[bool]:
-    """Negotiate the authentication method and authenticate (RFC 1928, section 3).
+    """Negotiate the authentication method and authenticate (RFC 1928, section 3). Return True if
+    the login was sent and accepted.
 
     "No authentication" is always offered as well: a login is sent only to a server requiring a
     login.
@@ -82,9 +83,6 @@ def negotiate(credentials: bytes | None, *, may_sign_in: bool) -> SocksDialogue[
     Args:
         credentials: The message of RFC 1929; None if no login is known.
         may_sign_in: True if the method user name and password is offered.
-
-    Returns:
-        True if the login was sent and accepted.
 
     Raises:
         SocksAuthRequiredError: The server requires a login, and none is known.
@@ -122,13 +120,8 @@ def is_accepted(reply: bytes | bytearray) -> bool:
 
 
 def connect_to(host: str, port: int) -> SocksDialogue[None]:
-    """Ask the server to connect to a target (RFC 1928, sections 4 to 6).
-
-    The server resolves the name.
-
-    Args:
-        host: A name, or an IP literal without brackets.
-        port: 1 to 65535.
+    """Ask the server to resolve a name and connect to it, or to an IP literal without brackets (RFC
+    1928, sections 4 to 6).
 
     Raises:
         ConnectFailedError: The server did not connect, or the name is too long for SOCKS5.

@@ -35,8 +35,7 @@ class TrustStore:
     """Creates SSL contexts outside the event loop and caches them by CA file.
 
     A context is created again if `expire` was called and the file has changed since. `expire` is
-    called whenever a certificate was not trusted: the user may have just added the authority and
-    tries again.
+    called whenever a certificate was not trusted: the user may have just added the authority.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -86,10 +85,8 @@ def _load(ca_file: str, previous: _LoadedFile | None) -> _LoadedFile:
 
 
 def private_ca_context(octets: bytes) -> ssl.SSLContext:
-    """Return an SSL context trusting only these authorities.
-
-    Args:
-        octets: The content of a CA file: certificates in PEM, or one certificate in DER.
+    """Return an SSL context trusting only the authorities of a CA file, which contains certificates
+    in PEM, or one certificate in DER.
 
     Raises:
         HandshakeError: The file contains no certificate, or is too large.
@@ -189,11 +186,8 @@ class TlsStream(SocketStream):
             raise _connection_lost() from error
 
     def start_handshake(self) -> None:
-        """Send the first message of the handshake.
-
-        Raises:
-            HandshakeError: The connection is closed already.
-        """
+        """Send the first message of the handshake. Raise `HandshakeError` if the connection is
+        closed already."""
         try:
             self._step_handshake()
         except OSError as error:
@@ -224,9 +218,8 @@ class TlsStream(SocketStream):
     # --- octets ---
 
     def receive(self, limit: int = CHUNK) -> bytes | None:
-        """Return all octets received; `ended` may be set together with the last octets.
-
-        All decrypted octets are returned: the event loop cannot see octets buffered inside TLS.
+        """Return all decrypted octets, since the event loop cannot see octets buffered inside TLS.
+        `ended` may be set together with the last octets.
 
         Raises:
             OSError: The connection was reset, or a record failed to decrypt.
@@ -278,11 +271,7 @@ class TlsStream(SocketStream):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send the octets that the kernel accepts now; return their number.
-
-        Raises:
-            OSError: The connection is closed or was reset.
-        """
+        """See `SocketStream.send`."""
         if not self._flush():
             return 0
         if self._unreported:
@@ -317,10 +306,8 @@ class TlsStream(SocketStream):
     # --- the end ---
 
     def is_quiet(self) -> bool:
-        """Return True if the connection is open and has no unread octets of the application.
-
-        Session tickets and key updates do not count.
-        """
+        """Return True if the connection is open and has no unread octets of the application, which
+        session tickets and key updates are not."""
         if self.inbox or self.ended:
             return False
         try:
@@ -332,10 +319,8 @@ class TlsStream(SocketStream):
         return data is None
 
     def shutdown_write(self) -> None:
-        """Send close_notify and the end of the stream; receiving continues.
-
-        If the kernel cannot accept the close_notify, only the end of the stream is sent.
-        """
+        """Send the end of the stream, after close_notify if the kernel can accept it; receiving
+        continues."""
         self._send_close_notify()
         super().shutdown_write()
 
@@ -369,29 +354,22 @@ class TlsStream(SocketStream):
 
     @property
     def end_point(self) -> bytes:
-        """The channel binding ``tls-server-end-point`` (RFC 5929, section 4.1).
-
-        Empty if it is not defined for the signature algorithm of the certificate.
-        """
+        """The channel binding ``tls-server-end-point`` (RFC 5929, section 4.1); empty if it is not
+        defined for the signature algorithm of the certificate."""
         return tls_server_end_point(self.tls.getpeercert(binary_form=True) or b"")
 
     @property
     def issuer(self) -> str:
-        """The issuer of the server's certificate, as the certificate names it; empty if unknown.
-
-        Untrusted, like every text from the network.
-        """
+        """The issuer of the server's certificate, as the certificate names it, which is untrusted;
+        empty if unknown."""
         parts: Any = (self.tls.getpeercert() or {}).get("issuer", ())
         names: dict[str, str] = dict(pair for part in parts for pair in part)
         return names.get("organizationName") or names.get("commonName") or ""
 
     @classmethod
     def start(cls, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> Self:
-        """Return a stream after sending the first message of the handshake.
-
-        Raises:
-            HandshakeError: The connection is closed already, or the host is not a valid name.
-        """
+        """Return a stream after sending the first message of the handshake. Raise `HandshakeError`
+        if the connection is closed already, or the host is not a valid name."""
         try:
             stream = cls(connection, context, host)
         except ValueError:
@@ -401,11 +379,8 @@ class TlsStream(SocketStream):
 
 
 def _is_truncation(error: ssl.SSLError) -> bool:
-    """Return whether the connection ended without close_notify.
-
-    Python 3.11.2 on OpenSSL 3 raises an `ssl.SSLError` with this reason instead of
-    `ssl.SSLEOFError`.
-    """
+    """Return whether the connection ended without close_notify."""
+    # Python 3.11.2 on OpenSSL 3 raises an `ssl.SSLError` with this reason.
     return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
 
 

@@ -190,7 +190,6 @@ class AuthExchange:
     # --- the connection ---
 
     async def _acquire(self, credentials: Credentials | None, *, fresh: bool) -> ConnectionFacts:
-        """Return the connection to send the request on."""
         port, is_on_trial = self._port, self._attempt.is_on_trial
         if credentials is None or self._route.authenticates_requests or port.is_sent:
             return await port.acquire(
@@ -266,11 +265,7 @@ class AuthExchange:
 
     async def _waited_for_permit(self, credentials: Credentials) -> bool:
         """Obtain the desk's permit to carry the login. Return True if the permit took time; a
-        connection must then be obtained again.
-
-        Raises:
-            LoginSupersededError: The login may not be sent any more.
-        """
+        connection must then be obtained again."""
         port = self._port
         if self._permitted is None and not self._needs_permit(credentials):
             self._permitted = credentials

@@ -92,13 +92,8 @@ class AuthMessages:
         carried: Credentials | None,
         withheld: Credentials | None = None,
     ) -> Awaitable[Response]:
-        """Send the request with constant credentials, or on an authenticated connection.
-
-        Args:
-            credentials: The credentials in the head or of the connection; None for none.
-            carried: The same credentials if the head itself contains them; None otherwise.
-            withheld: The known credentials which are not sent because the site is exempt.
-        """
+        """Send the request with constant credentials, or on an authenticated connection; see
+        `Message` for the credentials."""
         # The next hop will not require other credentials.
         is_settled = connection.is_authenticated or (carried is not None and not self.is_on_trial)
         holds_content = self._holds_content(is_settled=is_settled)
@@ -119,14 +114,10 @@ class AuthMessages:
         """Send the request without a login, to find out whether the next hop requires a login.
 
         Without this request, the first leg of a handshake would reach the site without its content
-        if the next hop requires no login. A verdict also needs the challenges, from which the desk
-        chooses the next scheme.
+        if the next hop requires no login.
 
-        Args:
-            step: The first step of a handshake; a verdict is returned with the challenges.
-
-        Returns:
-            None if the next hop requires a login and there is no verdict yet.
+        Return None if the next hop requires a login. If the first step of a handshake is already a
+        verdict, it is returned with the challenges, from which the desk chooses the next scheme.
         """
         response = await self.send_with(connection, None, None)
         if not self.is_challenge(connection, response, None):
@@ -213,11 +204,7 @@ class AuthMessages:
 
     def _holds_content(self, *, is_settled: bool) -> bool:
         """Return True if unrepeatable content waits for a 100 response, because the next hop may
-        first require a login (RFC 9110, section 10.1.1).
-
-        Args:
-            is_settled: True if the next hop will not require other credentials.
-        """
+        first require a login, or another login if not `is_settled` (RFC 9110, section 10.1.1)."""
         return (
             self.has_content
             and not is_settled
@@ -232,14 +219,8 @@ class AuthMessages:
         return replace(self.request, expects_continue=True) if holds_content else self.request
 
     async def read_content_ahead(self) -> bool:
-        """Read the content to be covered by the credentials. Return True if all of it was read just
-        now.
-
-        Raises:
-            RequestBodyError: The content is malformed, or does not arrive in time.
-            ClientGoneError: The client disconnected before the content was complete.
-            OSError: The client's connection failed.
-        """
+        """Read the content to be covered by the credentials; see `AuthPort.read_content`. Return
+        True if all of it was read just now."""
         port, framing = self._port, self.request.framing
         progress = port.progress
         is_too_large = isinstance(framing, Length) and framing.octets > MAX_IN_MEMORY
@@ -255,13 +236,8 @@ class AuthMessages:
     def is_challenge(
         self, connection: ConnectionFacts, response: Response, carried: Credentials | None
     ) -> bool:
-        """Return True if a response refuses the request for lack of a login or of the right login.
-        Store its challenges.
-
-        Raises:
-            RequestRefusedError: The response comes from a site, which may not require a proxy
-                login.
-        """
+        """Return True if a response refuses the request for lack of a login or of the right login,
+        and store its challenges; see `AuthPort.challenges_in`."""
         challenges = self._port.challenges_in(response, self.request.method, carried)
         if challenges is None:
             return False
@@ -277,6 +253,7 @@ class AuthMessages:
         method: bytes | None = None,
     ) -> bool:
         """Read and discard the rest of a response instead of relaying it, if this is quick (R-084).
+        Return True if the connection can carry the next request; otherwise it is closed.
 
         Args:
             in_handshake: True if the next leg must go over the same connection. HTTP/1.0 proxies
@@ -284,9 +261,6 @@ class AuthMessages:
             was_whole: True if the client's whole request was sent, False for a head without its
                 content.
             method: The method of the answered request; None for the client's request.
-
-        Returns:
-            True if the connection can carry the next request. Otherwise the connection is closed.
         """
         persists = response.keep_alive or (
             in_handshake

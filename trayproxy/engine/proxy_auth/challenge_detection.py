@@ -51,11 +51,7 @@ _SITE_STATUSES = frozenset(
 
 
 def evidence(response: Response, request: Request) -> Evidence:
-    """Return the evidence of a response about the login in its request.
-
-    Args:
-        response: A response, but not a refusal (`ChallengeDetector.challenges_in`).
-    """
+    """Return the evidence of a response, but not of a refusal, about the login in its request."""
     status = response.status
     if request.method == b"CONNECT":  # Only a tunnel connects a site.
         return Evidence.PROOF if response.opens_tunnel else Evidence.NONE
@@ -71,21 +67,14 @@ def evidence(response: Response, request: Request) -> Evidence:
 
 
 def has_reached_site(response: Response, request: Request) -> bool:
-    """Return True if the upstream has forwarded a request without a login to its site.
-
-    A 401 is no proof, because some proxies require a login with a 401.
-
-    Args:
-        response: A response, but not a refusal (`ChallengeDetector.challenges_in`).
-    """
+    """Return True if the upstream has forwarded a request without a login to its site, as a
+    response shows. A 401 is no proof, because some proxies require a login with a 401."""
     return response.status != 401 and evidence(response, request) is not Evidence.NONE
 
 
 def redirects_to_other_host(response: Response, request: Request) -> bool:
-    """Return True if the response redirects to another host than the request's.
-
-    A malformed Location counts as another host.
-    """
+    """Return True if the response redirects to another host than the request's. A malformed
+    Location counts as another host."""
     locations = response.fields.get_all(b"location")
     if not locations:
         return False
@@ -145,14 +134,11 @@ def report_evidence(
     *,
     on_trial: bool,
 ) -> None:
-    """Report to the desk the evidence of a response about the login of its request.
+    """Report to the desk the evidence of a final response, not a 407, about the login of its
+    request, which is on trial if the desk gave the login to this request alone.
 
     An accepted login stays accepted, whatever the response is. But a response which a proxy may
     also give to a wrong login does not confirm the login.
-
-    Args:
-        response: The final response, not a 407.
-        on_trial: True if the desk gave the login to this request alone.
     """
     if credentials.is_recently_accepted:
         return
@@ -220,7 +206,6 @@ class ChallengeDetector:
         return challenges if challenges and is_own else None
 
     def _remember_server(self, upstream_id: UpstreamId, server: bytes) -> None:
-        """Store the Server field of an upstream's last 407."""
         if len(self._servers) >= _MAX_UPSTREAMS:
             self._servers.clear()
         self._servers[upstream_id] = server

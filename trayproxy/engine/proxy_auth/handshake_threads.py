@@ -72,6 +72,5 @@ class HandshakeThreads:
 
 
 def _finish(done: "asyncio.Future[Step]", step: Step) -> None:
-    """Set the result of a step unless its future was cancelled."""
     if not done.done():
         done.set_result(step)

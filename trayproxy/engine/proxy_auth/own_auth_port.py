@@ -95,7 +95,6 @@ class OwnAuthPort:
         )
 
     def _note_login_sent(self) -> None:
-        """Record the sending of a login while connecting."""
         self.login_was_sent = True
 
     async def acquire(
@@ -219,7 +218,6 @@ class OwnAuthPort:
             return SERVER_SILENT
 
     def _no_response(self) -> RequestRefusedError:
-        """Return the error for an upstream without a response."""
         upstream, limits = self.route.upstream, self._tools.limits
         assert upstream is not None
         limit = limits.connect_response_head_s
@@ -227,13 +225,8 @@ class OwnAuthPort:
 
 
 async def _final_head(connection: UpstreamConnection, method: bytes) -> Response:
-    """Return the head of the final response on a connection.
-
-    Raises:
-        EOFError: The connection ended before the response.
-        MessageError: The response is malformed.
-        OSError: The connection was reset.
-    """
+    """Return the head of the final response on a connection. Raise `EOFError` if the connection
+    ended before."""
     stream = connection.stream
     while True:
         connection.skip_leftover()

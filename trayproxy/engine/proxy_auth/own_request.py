@@ -55,11 +55,9 @@ class OwnRequest:
         is_trial: bool = False,
         is_check_page: bool = False,
     ) -> None:
-        """Create a request.
+        """Create a request without content, through the preferred upstream of a profile.
 
         Args:
-            profile: The profile; its preferred upstream is used.
-            request: The request, without content.
             is_trial: True if the request verifies a login: no prompt names it.
             is_check_page: True if the request is for a page that always exists and never redirects
                 to another host.
@@ -96,9 +94,8 @@ class OwnRequest:
         answer the challenge of their own connection. All other attempts begin with a new
         connection.
 
-        Returns:
-            The outcome. It has neither a response nor a challenge after a CONNECT over a direct or
-            SOCKS route, where the connection itself is the result.
+        After a CONNECT over a direct or SOCKS route, the connection itself is the result: the
+        outcome has neither a response nor a challenge.
 
         Raises:
             RequestRefusedError: There is no connection, or no response.
@@ -143,11 +140,10 @@ class OwnRequest:
     ) -> Credentials | None:
         """Send the request until its login is accepted. The desk chooses and follows each login.
 
+        Return the accepted credentials; None if the request needed none after all.
+
         Args:
             credentials: The credentials to begin with; None for the desk's choice.
-
-        Returns:
-            The accepted credentials; None if the request needed none after all.
 
         Raises:
             NotSignedInError: The desk has no credentials.

@@ -258,7 +258,6 @@ class Preconnector(PreconnectDemand):
                 self._timers[key] = self._context.loop.call_later(delay_s, self._check, key)
 
     def _cancel(self, key: PoolKey) -> None:
-        """Cancel the scheduled check of a key."""
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()

@@ -100,7 +100,8 @@ class _KeyState:
 class BurstDetector:
     """Distinguishes back-to-back requests from requests with pauses between them.
 
-    Each key is the pool key of authenticated connections.
+    Each key is the pool key of authenticated connections; each time is in seconds on a monotonic
+    clock.
     """
 
     def __init__(self) -> None:
@@ -109,21 +110,13 @@ class BurstDetector:
         self._long_pauses: dict[PoolKey, int] = {}
 
     def request_ended(self, key: PoolKey, now: float) -> None:
-        """Record the end of a request's need for a connection.
-
-        Args:
-            now: Seconds on a monotonic clock.
-        """
+        """Record the end of a request's need for a connection."""
         if len(self._ended_at) >= MAX_KEYS:
             self.forget()
         self._ended_at[key] = now
 
     def request_arrived(self, key: PoolKey, now: float) -> None:
-        """Record a request in need of a connection.
-
-        Args:
-            now: Seconds on a monotonic clock.
-        """
+        """Record a request in need of a connection."""
         ended_at = self._ended_at.pop(key, None)
         if ended_at is None:
             return  # The first request, or a request concurrent with another.
@@ -149,10 +142,8 @@ class BurstDetector:
 
 
 class PreconnectPolicy:
-    """Decides when to preconnect, from the events reported to it.
-
-    Each key is the pool key of authenticated connections.
-    """
+    """Decides when to preconnect, from the events reported to it; for keys and times see
+    `BurstDetector`."""
 
     def __init__(self) -> None:
         self._states: dict[PoolKey, _KeyState] = {}
@@ -163,11 +154,11 @@ class PreconnectPolicy:
         return sum(state.waiting for state in self._states.values())
 
     def demand_started(self, key: PoolKey) -> None:
-        """Register a request in need of an authenticated connection."""
+        """See `PreconnectDemand`."""
         self._state(key).waiting += 1
 
     def demand_ended(self, key: PoolKey) -> None:
-        """Deregister a request's demand for an authenticated connection."""
+        """See `PreconnectDemand`."""
         state = self._states.get(key)
         if state is None:
             return  # The key is from before a call of `forget`.
@@ -176,13 +167,13 @@ class PreconnectPolicy:
             del self._states[key]
 
     def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
-        """Record that a request needed several messages to authenticate its own connection."""
+        """See `PreconnectDemand`."""
         state = self._state(key)
         state.order = order
         state.is_wanted = True
 
     def preconnect_used(self, key: PoolKey) -> None:
-        """Record that a request has taken a ready connection from the pool."""
+        """See `PreconnectDemand`."""
         state = self._states.get(key)
         if state is not None and state.order is not None:
             state.is_wanted = True
@@ -200,7 +191,6 @@ class PreconnectPolicy:
         While requests wait, the decision is postponed. Otherwise it is made once per demand.
 
         Args:
-            now: Seconds on a monotonic clock.
             is_ready: True if the pool has a ready connection.
             may_carry: Returns True if a login may be sent without a request of a program.
         """

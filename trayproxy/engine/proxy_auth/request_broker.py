@@ -83,11 +83,8 @@ class StreamRequestBroker(RequestBroker):
         self._lease.record_handshake(credentials)
 
     def _hand_over(self, login: PendingLogin) -> bool:
-        """Hand over the response to a login, to be read after its client has disconnected.
-
-        Returns:
-            False if the login was not sent, or if no response can arrive.
-        """
+        """Hand over the response to a login, to be read after its client has disconnected. Return
+        False if the login was not sent, or if no response can arrive."""
         downstream, lease = self._downstream, self._lease
         if lease.unanswered_stream is not None:
             stream, lease.unanswered_stream = lease.unanswered_stream, None

@@ -117,7 +117,6 @@ class StreamAuthPort:
         return self._facts(upstream)
 
     def _note_login_sent(self) -> None:
-        """Record the sending of a login while connecting."""
         self.login_was_sent = True
 
     def _facts(self, upstream: UpstreamConnection) -> ConnectionFacts:

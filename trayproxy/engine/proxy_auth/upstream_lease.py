@@ -172,11 +172,7 @@ class UpstreamLease:
         self.auth.preconnects.handshake_done(key, PreconnectOrder(self.route, credentials, target))
 
     async def wait_for_preconnect(self) -> bool:
-        """Wait for the end of a preconnect that is in progress. Return False if there is none.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
+        """Wait for the end of a preconnect that is in progress. Return False if there is none."""
         if self._demand_key is None:
             return False
         preconnect = self.auth.preconnects.in_progress(self._demand_key)
@@ -295,13 +291,10 @@ class UpstreamLease:
                 raise ClientGoneError from None
 
     def _check_client_present(self) -> None:
-        """Check whether a client is still connected while TrayProxy does not read from it.
+        """Raise `ClientGoneError` if a client from which TrayProxy does not read has disconnected.
 
         The inbox of such a client is full, or the client has closed its sending side, which it may
         do without leaving. Its socket gives no other sign of a disconnection.
-
-        Raises:
-            ClientGoneError: The client has disconnected.
         """
         is_open = self._downstream.is_client_held()
         if is_open is False or (is_open is None and self._downstream.client.ended):

@@ -28,13 +28,12 @@ response and can then not be identified any more; None to answer immediately."""
 
 
 def admits(owner: SocketOwner | None, own: User, allowed: frozenset[User]) -> bool:
-    """Return whether a connection with this owner is served.
+    """Return whether a connection with this owner, None if the system does not know it, is served.
 
-    A socket without a process is not served: its user cannot be verified, and no
-    process waits for the response.
+    A socket without a process is not served: its user cannot be verified, and no process waits for
+    the response.
 
     Args:
-        owner: The owner of the client's socket, None if the system does not know it.
         own: The user that TrayProxy runs as.
         allowed: Other users with access.
     """
@@ -67,8 +66,7 @@ class AccessControl:
         Args:
             owners: Looks up the owner of a socket.
             own: The user that TrayProxy runs as.
-            allowed: See `AccessControl`.
-            open_to_all: See `AccessControl`.
+            allowed, open_to_all: See `AccessControl`.
             on_refused: Called with each refused connection, in the event loop: must be fast. Not
                 called for a connection that was closed before its look-up and has sent nothing:
                 programs probe in this way whether a port is open.
@@ -109,13 +107,8 @@ class AccessControl:
         return False
 
     def is_held(self, connection: socket.SocketType) -> bool | None:
-        """Return whether a process still holds the client's end of a connection.
-
-        A client with a half-closed connection still holds its socket.
-
-        Returns:
-            None if the operating system does not report it.
-        """
+        """Return whether a process still holds the client's end of a connection, as after a
+        half-close; None if the operating system does not report it."""
         try:
             local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
         except OSError:
@@ -145,9 +138,6 @@ def has_unread_octets(connection: socket.SocketType) -> bool:
 
 
 def own_user_only() -> AccessControl:
-    """Return an access control for the own user only.
-
-    Raises:
-        OSError: The owner look-up is not available on this system.
-    """
+    """Return an access control for the own user only. Raise `OSError` if the owner look-up is not
+    available on this system."""
     return AccessControl(open_owner_lookup(), own_user())

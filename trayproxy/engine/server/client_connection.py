@@ -201,12 +201,10 @@ class ClientConnection(Work[AcceptedConnection]):
             self._start(RequestLoop(downstream, self._services.auth, self._resume, sent, rest))
 
     def _start(self, request_loop: RequestLoop) -> None:
-        """Start the request loop."""
         self._request_loop = request_loop
         self._run_step(request_loop, request_loop.task.start)
 
     def _resume(self, woken_by: int) -> None:
-        """Resume the request loop."""
         request_loop = self._request_loop
         if request_loop is not None:
             self._run_step(request_loop, partial(request_loop.task.step, woken_by))
@@ -232,7 +230,6 @@ class ClientConnection(Work[AcceptedConnection]):
             self._finish()
 
     def _start_tunnel(self, tunnel: Tunnel) -> None:
-        """Start to move octets in both directions."""
         self.tunnel, downstream = tunnel, self.downstream
         downstream.clear_deadline()
         if not tunnel.may_have_data:

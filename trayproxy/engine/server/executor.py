@@ -54,11 +54,11 @@ _CLIENT_LEFT = frozenset(
 
 
 def is_client_gone(error: OSError) -> bool:
-    """Return whether accept has failed because the client has already disconnected.
+    """Return whether accept has failed because the client has already disconnected. The next
+    connection can then be accepted.
 
-    That connection has left the queue, and the next connection can be accepted. Linux returns
-    pending errors of the connection (accept(2)); Windows returns WSAECONNRESET for a connection
-    that was reset (accept in the Winsock documentation), and wine returns WSAENOTCONN.
+    Linux returns pending errors of the connection (accept(2)); Windows returns WSAECONNRESET for a
+    connection that was reset (accept in the Winsock documentation), and wine returns WSAENOTCONN.
     """
     return isinstance(error, ConnectionError) or error.errno in _CLIENT_LEFT
 
@@ -110,7 +110,6 @@ class LoopExecutor(LocalFdExecutor):
         """Create an executor without listeners.
 
         Args:
-            poller: Reports when a listener has connections to accept.
             on_sweep: Called once a second while there are works.
             on_accept_error: Called with the error, the listener and its address when accept fails.
                 Returns True if the client was answered; otherwise accepting pauses.

@@ -146,7 +146,7 @@ class Listeners:
         return ""
 
     def _listen_on(self, host: str, port: int) -> int:
-        """Listen on an IP address, and return the port."""
+        """Return the port."""
         listener = Listener(ip_address(host), port, flags=self._flags)
         listener.setup()
         listening = listener._socket

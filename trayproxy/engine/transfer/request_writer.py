@@ -133,16 +133,8 @@ class RequestWriter:
                 return
 
     def read_ahead(self) -> bool:
-        """Read content of the client into the replay buffer without sending it.
-
-        Returns:
-            True if octets were read.
-
-        Raises:
-            ClientGoneError: The client closed its connection in the middle of the content.
-            MessageError: The content is malformed.
-            OSError: The client's connection was reset.
-        """
+        """Read content of the client into the replay buffer without sending it; see `push` for the
+        errors. Return True if octets were read."""
         was_read = self._read_client()
         self._unsent = None  # `start` sends this content from the replay buffer.
         return was_read

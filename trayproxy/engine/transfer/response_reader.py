@@ -46,13 +46,8 @@ class SignInFirstError(Exception):
 class ReaderContext(Protocol):
     """The part of `trayproxy.engine.context.EngineContext` needed to read responses."""
 
-    @property
-    def limits(self) -> EngineLimits:
-        """The limits."""
-
-    @property
-    def caches(self) -> HeadCaches:
-        """The caches of message heads."""
+    limits: EngineLimits
+    caches: HeadCaches
 
     @property
     def via(self) -> bytes:
@@ -62,42 +57,26 @@ class ReaderContext(Protocol):
 class ReaderDownstream(Protocol):
     """The part of `trayproxy.engine.downstream.Downstream` needed to read responses."""
 
-    @property
-    def deadline(self) -> float | None:
-        """When the current wait times out, in the event loop's time; None for no limit."""
+    client: SocketStream
+    deadline: float | None
 
     @property
     def context(self) -> ReaderContext:
         """The objects shared by all requests."""
 
-    @property
-    def client(self) -> SocketStream:
-        """The stream to the client."""
-
     def set_deadline(self, seconds: float) -> None:
-        """Set the deadline to `seconds` from now."""
+        """Set the deadline."""
 
     def events(
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
     ) -> dict[int, int]:
-        """Return the descriptors and event masks to wait for.
-
-        Args:
-            client_mask: The events of the client to wait for; 0 for none.
-            upstream: The stream to the next hop, if any.
-            upstream_mask: The events of `upstream` to wait for; 0 for none.
-        """
+        """Return the descriptors and event masks to wait for."""
 
     def drop_upstream(self) -> None:
-        """Close the connection to the next hop."""
+        """Close the upstream connection."""
 
     async def deliver(self, data: bytes) -> None:
-        """Send octets to the client, and wait until all of them are sent.
-
-        Raises:
-            OSError: The client has disconnected.
-            TimeoutError: The client has read nothing for too long.
-        """
+        """Send octets to the client."""
 
 
 class ResponseReader:

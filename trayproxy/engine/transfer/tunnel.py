@@ -216,7 +216,6 @@ class TunnelDirection:
                 self._release_pipe(self._pipe)
 
     def _release_pipe(self, pipe: tuple[int, int]) -> None:
-        """Return the empty pipe to the pool."""
         assert self._pipes is not None
         self._pipes.release(pipe)
         self._pipe = None

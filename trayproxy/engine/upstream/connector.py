@@ -236,7 +236,6 @@ class Connector:
             raise UnreachableError(self._connect_error_page(error, request)) from error
 
     def _connect_error_page(self, error: OSError, request: ConnectRequest) -> ErrorPage:
-        """Return the error page for a failed TCP connection."""
         next_hop, through_upstream = request.next_hop, request.route.upstream is not None
         if isinstance(error, ConnectionRefusedError):
             return error_pages.refused_connection(next_hop.host, next_hop.port)

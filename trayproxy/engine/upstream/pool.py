@@ -111,15 +111,11 @@ class UpstreamConnection:
         in_handshake: bool,
     ) -> bool:
         """Read and discard the content of a response, so that the connection can carry the next
-        message (R-084).
+        message (R-084). Return True if the content was complete and no octets followed it.
 
         Args:
-            clock: Returns the time in seconds.
             in_handshake: True if the next leg must go over the same connection. The connection is
                 then kept even if another reader may see another end of the content.
-
-        Returns:
-            True if the content was complete and no octets followed it.
         """
         stream = self.stream
         self.leftover = LeftoverContent.of(response, method, max_octets)
@@ -166,8 +162,6 @@ class Pool:
         """Create an empty pool.
 
         Args:
-            limits: How long connections are kept.
-            poller: Reports data or the end of an idle connection.
             check_for_suspend: Called before an idle connection is used; calls `clear` if the
                 computer was suspended.
         """
@@ -183,7 +177,7 @@ class Pool:
 
     def is_current(self, key: PoolKey) -> bool:
         """Return whether a key belongs to the current epoch."""
-        # Inlined condition of `check_for_suspend`, to save the call for most requests.
+        # The condition of `check_for_suspend`, to save the call for most requests.
         if self._loop.time() - self._checked_at > RECENT_USE_S:
             self.check_for_suspend()
         return key.epoch == self.epoch
@@ -198,22 +192,18 @@ class Pool:
             self._check_for_suspend()
 
     def is_quiet(self, connection: UpstreamConnection) -> bool:
-        """Return whether a connection is open and has no unsolicited data.
-
-        The socket is read only if the poller may have a pending event.
-        """
+        """Return whether a connection is open and has no unsolicited data. The socket is read only
+        if the poller may have a pending event."""
         stream = connection.stream
         if self._poller.may_be_ready(stream.descriptor):
             return stream.is_quiet()
         return not (stream.inbox or stream.ended)
 
     def take(self, key: PoolKey) -> UpstreamConnection | None:
-        """Remove the most recently used idle connection from the pool, and return it.
+        """Remove the most recently used idle connection from the pool, and return it; None if the
+        pool has none with this key.
 
         The connection stays registered with the poller; the caller must re-register it.
-
-        Returns:
-            None if the pool has no idle connection with this key.
         """
         idle = self._idle.get(key)
         while idle:
@@ -229,10 +219,8 @@ class Pool:
         return None
 
     def has_idle(self, key: PoolKey) -> bool:
-        """Return whether the pool has an idle connection with this key.
-
-        The upstream may already have closed the connection.
-        """
+        """Return whether the pool has an idle connection with this key; the upstream may already
+        have closed it."""
         return bool(self._idle.get(key))
 
     def idle_connections(self) -> list[UpstreamConnection]:
@@ -280,7 +268,6 @@ class Pool:
         self._close_idle(connection)
 
     def _close_idle(self, connection: UpstreamConnection) -> None:
-        """Close a connection of the pool."""
         del self._by_descriptor[connection.stream.descriptor]
         self.drop(connection)
 
