@@ -37,6 +37,7 @@ class UpstreamObserver(Protocol):
         """Record a demand for a login by the next hop of a profile without sign-in."""
 
 
+@dataclass(eq=False, slots=True)
 class Counters:
     """Traffic counters since the engine was created.
 
@@ -46,10 +47,9 @@ class Counters:
         sent: Octets of content and of tunnels sent to next hops.
     """
 
-    def __init__(self) -> None:
-        self.active = 0
-        self.received = 0
-        self.sent = 0
+    active: int = 0
+    received: int = 0
+    sent: int = 0
 
     def count_tunnel(self, tunnel: Tunnel) -> None:
         """Add the octets of an ended tunnel."""

@@ -10,6 +10,7 @@ directly, without asyncio tasks or futures: an event costs one `send`.
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ TIMED_OUT = -2
 """The result of awaiting an `IoWait` when its timeout has passed."""
 
 
+@dataclass(eq=False, slots=True)
 class IoWait:
     """The events a coroutine waits for; the first event resumes the coroutine.
 
@@ -35,17 +37,9 @@ class IoWait:
             for no timeout. Long timeouts use `ClientDownstream.deadline`.
     """
 
-    __slots__ = ("events", "future", "timeout")
-
-    def __init__(
-        self,
-        events: dict[int, int],
-        future: "asyncio.Future[Any] | None" = None,
-        timeout: float | None = None,
-    ) -> None:
-        self.events = events
-        self.future = future
-        self.timeout = timeout
+    events: dict[int, int]
+    future: "asyncio.Future[Any] | None" = None
+    timeout: float | None = None
 
     def __await__(self) -> Generator["IoWait", int, int]:
         return (yield self)

@@ -24,6 +24,7 @@ the same failure.
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from functools import partial
 
 from trayproxy.auth.scheme import is_password_unchecked
@@ -82,6 +83,7 @@ class PreconnectLease(UpstreamLease):
         """Do nothing: clients find out whether the next hop is alive."""
 
 
+@dataclass(frozen=True, slots=True)
 class ReadyConnection:
     """An authenticated connection in the pool, ready for the next request.
 
@@ -90,12 +92,9 @@ class ReadyConnection:
         pooled_at: Loop time when the connection was put into the pool.
     """
 
-    __slots__ = ("connection", "pooled_at", "use_count")
-
-    def __init__(self, connection: UpstreamConnection, pooled_at: float) -> None:
-        self.connection = connection
-        self.use_count = connection.response_count
-        self.pooled_at = pooled_at
+    connection: UpstreamConnection
+    use_count: int
+    pooled_at: float
 
     def was_lost(self, now: float, idle_upstream_s: float) -> bool:
         """Return True if the next hop closed the connection unused, before its time in the pool was
@@ -147,7 +146,8 @@ class Preconnect:
         if not await exchange.discard(outcome.response):
             return PreconnectResult.FAILED_FOR_GOOD
         downstream.take_upstream()
-        self.ready = ReadyConnection(connection, self._context.loop.time())
+        now = self._context.loop.time()
+        self.ready = ReadyConnection(connection, connection.response_count, now)
         self._context.pool.put(connection)
         return PreconnectResult.POOLED
 

@@ -50,6 +50,7 @@ class HeadCache(Generic[K, V]):
         self._found.clear()
 
 
+@dataclass(eq=False, slots=True)
 class CachedRequest:
     """A request head, the decisions made for it, and the head last written for it.
 
@@ -66,21 +67,19 @@ class CachedRequest:
         pool_key: The key of the connections which may send `wire`.
     """
 
-    __slots__ = (
-        "credentials",
-        "is_simple",
-        "known_credentials",
-        "opens_tunnel",
-        "page",
-        "pool_key",
-        "request",
-        "route",
-        "wire",
-    )
+    request: Request
+    page: ErrorPage | None
+    is_simple: bool = field(init=False)
+    opens_tunnel: bool = field(init=False)
+    wire: bytes = b""
+    route: Route | None = None
+    credentials: Credentials | None = None
+    known_credentials: Credentials | None = None
+    pool_key: PoolKey = NO_KEY
 
-    def __init__(self, request: Request, page: ErrorPage | None) -> None:
-        self.request = request
-        self.page = page
+    def __post_init__(self) -> None:
+        """Decide how to handle the request."""
+        request, page = self.request, self.page
         self.is_simple = (
             page is None
             and request.method == b"GET"
@@ -94,11 +93,6 @@ class CachedRequest:
             and request.framing == NoBody()
             and request.minor == 1
         )
-        self.wire = b""
-        self.route: Route | None = None
-        self.credentials: Credentials | None = None
-        self.known_credentials: Credentials | None = None
-        self.pool_key = NO_KEY
 
     def was_sent_with(
         self,

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from trayproxy.desk.credentials import Credentials
@@ -45,6 +46,7 @@ class PoolKey(NamedTuple):
     authenticated_as: LoginId | None = None
 
 
+@dataclass(eq=False, slots=True)
 class UpstreamConnection:
     """A connection to the next hop.
 
@@ -57,24 +59,13 @@ class UpstreamConnection:
         responses_before: `UpstreamActivity.responses` at the start of the last request.
     """
 
-    __slots__ = (
-        "credentials",
-        "key",
-        "leftover",
-        "response_count",
-        "responses_before",
-        "route",
-        "stream",
-    )
-
-    def __init__(self, stream: SocketStream, key: PoolKey) -> None:
-        self.stream = stream
-        self.key = key
-        self.response_count = 0
-        self.route: Route | None = None
-        self.credentials: Credentials | None = None
-        self.leftover: LeftoverContent | None = None
-        self.responses_before = 0
+    stream: SocketStream
+    key: PoolKey
+    response_count: int = 0
+    route: Route | None = None
+    credentials: Credentials | None = None
+    leftover: LeftoverContent | None = None
+    responses_before: int = 0
 
     @property
     def is_authenticated(self) -> bool:

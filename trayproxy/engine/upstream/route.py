@@ -11,17 +11,11 @@ from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 
+@dataclass(eq=False, slots=True)
 class UpstreamActivity:
-    """The activity of a next hop.
+    """The number of responses to requests on a route."""
 
-    Attributes:
-        responses: Number of responses to requests on this route.
-    """
-
-    __slots__ = ("responses",)
-
-    def __init__(self) -> None:
-        self.responses = 0
+    responses: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
