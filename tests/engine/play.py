@@ -34,7 +34,7 @@ from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.heads import find_head, find_response_head
-from trayproxy.http.request import Request, parse_request, request_target, write_request
+from trayproxy.http.request import Request, parse_request
 from trayproxy.http.response import Response, parse_response
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -282,16 +282,7 @@ class PlayPort:
     async def send(self, message: Message) -> Response:
         connection, request = self._connections.current, message.request
         assert connection is not None
-        value = message.leg or None
-        if message.carried is not None and message.leg is None:
-            value = message.carried.header_value(request.method, request_target(request))
-        head = write_request(
-            request,
-            via=b"play",
-            credentials=value,
-            direct=False,
-            request_keep_alive=message.keeps_connection,
-        )
+        head = message.write_head(b"play", direct=False)
         self._was_sent = True
         self.login_was_sent = self.login_was_sent or message.carried is not None
         try:

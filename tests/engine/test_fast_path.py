@@ -26,7 +26,7 @@ from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.net.fd_task import Pause
 from trayproxy.engine.net.happy_eyeballs import start_connect
 from trayproxy.engine.net.resolver import Address, Resolver
-from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
+from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.engine.upstream.route import Route
@@ -473,12 +473,12 @@ def test_a_download_that_never_blocks_does_not_block_others(
 
     fill, heads = SocketStream.fill, list[bool]()
 
-    def fill_with_octet(stream: SocketStream, limit: int = CHUNK) -> bool:
+    def fill_with_octet(stream: SocketStream) -> bool:
         nonlocal passed_on
         if stream.socket.getpeername()[1] != upstream.port:
-            return fill(stream, limit)
+            return fill(stream)
         if not any(heads):
-            heads.append(fill(stream, limit))
+            heads.append(fill(stream))
             return heads[-1]
         passed_on += 1
         stream.inbox += b"x"

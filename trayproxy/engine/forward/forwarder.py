@@ -85,8 +85,8 @@ class Forwarder:
         self._attempts = Attempts(self._downstream, self._request, self._lease)
         framing = self._request.framing
         is_too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
-        may_be_repeated = any(
-            candidate.authenticates_requests for candidate in (route, *preferred.fallbacks)
+        may_be_repeated = route.authenticates_requests or any(
+            fallback.authenticates_requests for fallback in preferred.fallbacks
         )
         replay_buffer = ReplayBuffer(may_be_repeated and not is_too_large)
         writer = RequestWriter(self._downstream.client, framing, replay_buffer)

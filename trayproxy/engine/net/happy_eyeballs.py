@@ -109,7 +109,7 @@ async def connect(
         OSError: No address has answered. The most informative error; `TimeoutError` if there were
             no errors.
     """
-    queue, attempts, timed_out = deque(addresses), _Attempts(release), _error(errno.ETIMEDOUT)
+    queue, attempts = deque(addresses), _Attempts(release)
     sockets, end, next_start = attempts.sockets, now() + limits.connect_total_s, 0.0
     if connecting is not None and connecting.fileno() >= 0:
         queue.popleft()
@@ -135,7 +135,7 @@ async def connect(
             if ready == TIMED_OUT:
                 moment = inf if now() >= end else now()
                 late = [number for number, (_, limit) in sockets.items() if moment >= limit]
-                attempts.fail(late, timed_out)
+                attempts.fail(late, _error(errno.ETIMEDOUT))
                 if moment == inf:
                     break
             elif ready in sockets:
@@ -143,7 +143,7 @@ async def connect(
                 if code == 0:
                     return attempts.take(ready)
                 attempts.fail([ready], _error(code))
-        raise attempts.failure or timed_out
+        raise attempts.failure or _error(errno.ETIMEDOUT)
     finally:
         for descriptor in list(sockets):
             attempts.take(descriptor).close()

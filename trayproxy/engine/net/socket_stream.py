@@ -92,13 +92,13 @@ class SocketStream:
             self.ended = True
         return data
 
-    def fill(self, limit: int = CHUNK) -> bool:
+    def fill(self) -> bool:
         """Receive octets into the inbox. Return False if there were none.
 
         Raises:
             OSError: The connection was reset.
         """
-        data = self.receive(limit)
+        data = self.receive()
         if not data:
             return False
         self.inbox += data

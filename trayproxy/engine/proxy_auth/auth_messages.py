@@ -72,7 +72,8 @@ class AuthMessages:
     def __init__(self, port: AuthPort, request: Request) -> None:
         self._port = port
         self.request = request
-        self.has_content = request.framing not in (NoBody(), Length(0))
+        framing = request.framing
+        self.has_content = not isinstance(framing, NoBody) and framing != Length(0)
         self.is_sent_once = self.has_content or request.method not in RESENDABLE_METHODS
         self.is_on_trial = False
         self.challenges: tuple[Challenge, ...] = ()
@@ -96,17 +97,15 @@ class AuthMessages:
         `Message` for the credentials."""
         # The next hop will not require other credentials.
         is_settled = connection.is_authenticated or (carried is not None and not self.is_on_trial)
-        holds_content = self._holds_content(is_settled=is_settled)
-        return self.send(
-            Message(
-                self._request_to_send(holds_content),
-                credentials,
-                carried,
-                withheld=withheld if credentials is None else None,
-                holds_content=holds_content,
-                keeps_connection=connection.is_authenticated,
-            ),
+        message = Message(
+            self.request,
+            credentials,
+            carried,
+            withheld=withheld if credentials is None else None,
+            holds_content=self.has_content and self._holds_content(is_settled=is_settled),
+            keeps_connection=connection.is_authenticated,
         )
+        return self.send(message)
 
     async def send_without_login(
         self, connection: ConnectionFacts, step: Leg | Verdict | None = None
@@ -130,14 +129,12 @@ class AuthMessages:
 
     def send_leg(self, credentials: Credentials, leg: Leg) -> Awaitable[Response]:
         """Send the request with the credentials of a leg, without content if the leg has none."""
-        is_bound, is_on_trial = credentials.scheme.binds_connection, self.is_on_trial
+        is_bound, request = credentials.scheme.binds_connection, self.request
         has_content, holds_content = leg.with_content or not self.has_content, False
-        if has_content:
-            is_settled = is_bound and leg.with_content and not is_on_trial
-            holds_content = self._holds_content(is_settled=is_settled)
-            request = self._request_to_send(holds_content)
-        else:
-            request = replace(self.request, framing=Length(0), expects_continue=False)
+        if not has_content:
+            request = replace(request, framing=Length(0), expects_continue=False)
+        elif self.has_content:
+            holds_content = self._holds_content(is_settled=is_bound and not self.is_on_trial)
         message = Message(
             request,
             credentials,
@@ -206,17 +203,12 @@ class AuthMessages:
         """Return True if unrepeatable content waits for a 100 response, because the next hop may
         first require a login, or another login if not `is_settled` (RFC 9110, section 10.1.1)."""
         return (
-            self.has_content
-            and not is_settled
+            not is_settled
             and self._port.route.authenticates_requests
             and self._expectation is not _Expectation.NEVER
             and (self._expectation is _Expectation.ALWAYS or not self._port.progress.is_repeatable)
             and not self.request.expects_continue
         )
-
-    def _request_to_send(self, holds_content: bool) -> Request:
-        """Return the request, with an Expect field if its content is held."""
-        return replace(self.request, expects_continue=True) if holds_content else self.request
 
     async def read_content_ahead(self) -> bool:
         """Read the content to be covered by the credentials; see `AuthPort.read_content`. Return

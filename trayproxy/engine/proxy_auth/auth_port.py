@@ -7,7 +7,7 @@ requests of clients and for preconnects, `trayproxy.engine.proxy_auth.own_auth_p
 requests of TrayProxy itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from trayproxy.auth.scheme import Handshake, Leg, Verdict, VerdictKind
@@ -107,8 +107,8 @@ class Message(NamedTuple):
             value of `carried`.
         withheld: The known credentials which are not sent because the site is exempt.
         has_content: True if the content of the client's request follows the head.
-        holds_content: True if the content waits for a 100 response of the next hop. TrayProxy has
-            added the Expect field.
+        holds_content: True if the content waits for a 100 response of the next hop. TrayProxy adds
+            the Expect field.
         keeps_connection: True if the connection must stay open after the response.
         is_own: True for a HEAD request of TrayProxy's own in place of the client's request.
     """
@@ -131,6 +131,8 @@ class Message(NamedTuple):
             direct: True if the message reaches the target itself.
         """
         request, value = self.request, self.leg or None
+        if self.holds_content:
+            request = replace(request, expects_continue=True)
         if self.carried is not None and self.leg is None:
             value = self.carried.header_value(request.method, request_target(request))
         return write_request(

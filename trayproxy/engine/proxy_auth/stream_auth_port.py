@@ -202,7 +202,8 @@ class StreamAuthPort:
     def _write_head(self, message: Message, key: PoolKey) -> bytes:
         """Return the head of a message; it is the same each time for the same credentials."""
         cached, route, withheld = self._cached, self._lease.route, message.withheld
-        is_cacheable = message.leg is None and message.request is cached.request
+        is_unchanged = message.request is cached.request and not message.holds_content
+        is_cacheable = is_unchanged and message.leg is None
         if is_cacheable and cached.was_sent_with(route, message.credentials, key, withheld):
             return cached.wire
         wire = message.write_head(self._context.own_address.via, direct=route.is_direct)

@@ -31,6 +31,7 @@ class Route:
             profile or a bypass rule matches.
         upstream_id: The upstream for which a login may be sent; None on a direct route.
         fallbacks: The routes to use while the next hop is dead, in order of preference.
+        name: The URL of the next hop; ``direct:`` on a direct route.
         may_sign_in: True if the next hop may demand a login.
         is_socks: True if the next hop is a SOCKS5 proxy, which authenticates before any HTTP is
             sent.
@@ -45,6 +46,7 @@ class Route:
     upstream: Upstream | None
     upstream_id: UpstreamId | None
     fallbacks: tuple["Route", ...] = ()
+    name: str = field(init=False)
     may_sign_in: bool = field(init=False)
     is_socks: bool = field(init=False)
     is_direct: bool = field(init=False)
@@ -61,6 +63,7 @@ class Route:
         )
         is_socks = upstream is not None and upstream.scheme is ProxyScheme.SOCKS5
         for name, value in (
+            ("name", str(upstream or "direct:")),
             ("may_sign_in", may_sign_in),
             ("is_socks", is_socks),
             ("is_direct", upstream is None or is_socks),
@@ -70,8 +73,7 @@ class Route:
 
     def connection_name(self, target: Authority | None) -> str:
         """Return the name shared by all interchangeable connections of the pool to a target."""
-        name = str(self.upstream or "direct:")
-        return f"{name} {target}" if self.is_direct else name
+        return f"{self.name} {target}" if self.is_direct else self.name
 
     @classmethod
     def via_profile(cls, profile: Profile) -> "Route":
