@@ -23,7 +23,6 @@ class Downstream:
     This base class has no client; `ClientDownstream` overrides the methods that need one.
 
     Attributes:
-        upstream: The upstream connection in use; None without one.
         connecting: A socket that the fast path has created and whose connection to the next hop is
             still being established; None without one.
         deadline: When the current wait times out, in the event loop's time, noticed at most a

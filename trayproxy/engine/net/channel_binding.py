@@ -31,15 +31,9 @@ hash function in parameters, and RFC 5929 does not define a binding for EdDSA.""
 
 
 def tls_server_end_point(certificate: bytes) -> bytes:
-    """Return the channel binding ``tls-server-end-point`` without that prefix.
-
-    Args:
-        certificate: The server's certificate, in DER.
-
-    Returns:
-        The hash. It is empty if the signature algorithm has no single hash function, or if the
-        octets are not a certificate.
-    """
+    """Return the channel binding ``tls-server-end-point``, without that prefix, of a certificate in
+    DER; empty if the signature algorithm has no single hash function, or if the octets are not a
+    certificate."""
     try:
         algorithm = _signature_algorithm(certificate)
     except (IndexError, ValueError):

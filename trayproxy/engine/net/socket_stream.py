@@ -78,9 +78,6 @@ class SocketStream:
     def receive(self, limit: int = CHUNK) -> bytes | None:
         """Return received octets; None if there are none yet, empty if the peer has ended.
 
-        Args:
-            limit: The largest number of octets to return.
-
         Raises:
             OSError: The connection was reset.
         """

@@ -32,8 +32,6 @@ class SocksStep:
     """The next step of a dialogue: send octets, if there are any, then read a number of octets.
 
     Attributes:
-        send: The octets to send.
-        read: The number of octets to read.
         sends_login: True if `send` contains a login, which the server may reject.
     """
 

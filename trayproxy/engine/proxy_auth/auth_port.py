@@ -48,8 +48,7 @@ class ConnectionFacts(NamedTuple):
     Attributes:
         number: The number of the connection in this exchange. A connection gets a new number each
             time it is obtained.
-        is_authenticated: True if the connection itself is authenticated, so that requests carry no
-            login.
+        is_authenticated: See `UpstreamConnection.is_authenticated`.
         was_used: True if a response has arrived on the connection.
     """
 
@@ -105,7 +104,7 @@ class Message(NamedTuple):
             credentials, or with a leg which costs no log-on.
         leg: The value of ``Proxy-Authorization`` for a leg of a handshake; None for the constant
             value of `carried`.
-        withheld: The known credentials which are not sent because the site is exempt.
+        withheld: See `Attempt`.
         has_content: True if the content of the client's request follows the head.
         holds_content: True if the content waits for a 100 response of the next hop. TrayProxy adds
             the Expect field.
@@ -124,12 +123,7 @@ class Message(NamedTuple):
     is_own: bool = False
 
     def write_head(self, via: bytes, *, direct: bool) -> bytes:
-        """Return the octets of the head.
-
-        Args:
-            via: The pseudonym of TrayProxy in Via.
-            direct: True if the message reaches the target itself.
-        """
+        """Return the octets of the head, in the form for the target itself if `direct`."""
         request, value = self.request, self.leg or None
         if self.holds_content:
             request = replace(request, expects_continue=True)
@@ -148,7 +142,6 @@ class Attempt(NamedTuple):
     """The parameters of the next attempt to send a request.
 
     Attributes:
-        credentials: The credentials to send; None for none.
         is_on_trial: True if no upstream has ever accepted the login. The login is then sent only
             once, whatever happens.
         is_from_desk: True if the desk gave the credentials to this request and expects an outcome.
@@ -180,8 +173,7 @@ class PendingLogin(NamedTuple):
     """The login of an attempt which was ended by an exception.
 
     Attributes:
-        credentials: The credentials of the attempt.
-        is_on_trial: True if no upstream has ever accepted the login.
+        is_on_trial: See `Attempt`.
         handshake: The handshake that classifies a refusal; None if every refusal rejects the login.
         is_other_connection: True if the credentials left on another connection than their
             challenge.
@@ -200,7 +192,6 @@ class AuthChallenge:
     """The refusal of a request by a next hop.
 
     Attributes:
-        challenges: The challenges in the refusal.
         verdict: The verdict on the login in the request; None if the request carried no login.
     """
 
@@ -213,10 +204,7 @@ class AuthOutcome(NamedTuple):
     has neither a response nor a challenge: the target is connected.
 
     Attributes:
-        response: The response to relay; None without a response.
-        challenge: The refusal of the request; None without a refusal.
-        credentials: The credentials of the attempt, with the permit of the desk; None without a
-            login.
+        credentials: The credentials of the attempt, with the permit of the desk.
         login_was_accepted: True if the response answers a request with the login, or the last leg
             of a handshake.
     """
@@ -233,6 +221,7 @@ class RequestBroker:
 
     This base class is for requests of TrayProxy's own. `OwnRequest` obtains the permit before each
     attempt, and reports the outcome after it; it uses no connection authenticated ahead of need.
+    Each coroutine raises `ClientGoneError` if the client disconnects meanwhile.
     """
 
     def is_superseded(self, credentials: Credentials) -> bool:
@@ -247,9 +236,6 @@ class RequestBroker:
         Returns:
             The credentials with the send permit, None if the login must not be sent; and True if
             the decision took time.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
         """
         return credentials, False
 
@@ -265,11 +251,7 @@ class RequestBroker:
 
     async def await_preconnect(self, credentials: Credentials) -> bool:
         """Register the demand for an authenticated connection, and wait for the end of a preconnect
-        that is in progress, which may be a refusal of the login. Return False if there is none.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
+        that is in progress, which may be a refusal of the login. Return False if there is none."""
         return False
 
     def end_attempt(self) -> None:
@@ -282,12 +264,12 @@ class RequestBroker:
 class AuthPort(Protocol):
     """The connections and messages of the exchange of one request.
 
-    At most one connection is in use at a time.
+    At most one connection is in use at a time. Each coroutine raises `ClientGoneError` if the
+    client disconnects meanwhile.
 
     Attributes:
         login_was_sent: True if the login of the attempt was sent and may have cost a log-on. Set by
             the driver, also if a wait raises an exception. Cleared by the exchange.
-        detector: Decides which responses are refusals.
         is_sent: True if the request was sent before the exchange, and its response is still to be
             read.
     """
@@ -327,7 +309,6 @@ class AuthPort(Protocol):
         """Return the connection for a message with these credentials.
 
         Args:
-            credentials: The credentials; None for a message without a login.
             fresh: True to open a new connection.
             on_trial: True to avoid idle connections, which may be dead: a login on trial is sent
                 only once.
@@ -352,11 +333,7 @@ class AuthPort(Protocol):
 
     def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
         """Report that the next hop closed the connection instead of responding, and return the
-        error to raise.
-
-        Args:
-            was_unused: True if no response had ever arrived on the connection.
-        """
+        error to raise. No response had ever arrived on the connection if it `was_unused`."""
 
     # --- messages ---
 
@@ -384,14 +361,7 @@ class AuthPort(Protocol):
 
     async def drain(self, response: Response, method: bytes, *, in_handshake: bool) -> bool:
         """Read and discard the content of a response, if this is quick. Return True if the
-        connection can carry the next message.
-
-        Args:
-            in_handshake: True if the next leg must go over the same connection.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
+        connection can carry the next message; see `UpstreamConnection.drain`."""
 
     async def send_continue(self) -> None:
         """Send the client a 100 response to ask for its content."""
@@ -402,15 +372,10 @@ class AuthPort(Protocol):
 
         Raises:
             RequestBodyError: The content is malformed, or does not arrive in time.
-            ClientGoneError: The client disconnected before the content was complete.
             OSError: The client's connection failed.
         """
 
     async def run_step(
         self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
-        """Return the next step of a handshake. A blocking step runs in a thread.
-
-        Raises:
-            ClientGoneError: The client disconnected in the meantime.
-        """
+        """Return the next step of a handshake. A blocking step runs in a thread."""

@@ -42,12 +42,8 @@ class HandshakeThreads:
     def run(
         self, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> "asyncio.Future[Step]":
-        """Run the next step of a handshake in a thread. A future cancelled while in the queue skips
-        the step.
-
-        Returns:
-            A future for the result of the step.
-        """
+        """Run the next step of a handshake in a thread, and return the future of its result. A
+        future cancelled while in the queue skips the step."""
         job = _Job(handshake, challenges, self._loop.create_future())
         with self._lock:
             self._jobs.append(job)

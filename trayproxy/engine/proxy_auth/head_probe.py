@@ -8,11 +8,8 @@ from trayproxy.http.target import Authority
 
 
 def head_request_to(target: Authority, field: str = "Content-Length: 0") -> Request:
-    """Return a HEAD request of TrayProxy's own. HEAD changes nothing at the target (RFC 9110,
-    section 9.2.1).
-
-    Args:
-        field: The last field line.
+    """Return a HEAD request of TrayProxy's own, with this last field line. HEAD changes nothing at
+    the target (RFC 9110, section 9.2.1).
 
     Raises:
         MessageError: The target is invalid.
@@ -27,14 +24,12 @@ def head_request_to(target: Authority, field: str = "Content-Length: 0") -> Requ
 async def probe_by_head(
     port: AuthPort, messages: AuthMessages, connection: ConnectionFacts
 ) -> bool:
-    """Obtain a challenge on a connection with a HEAD request.
+    """Obtain a challenge on a connection with a HEAD request. Return True if the next hop requires
+    a login.
 
     Some proxies announce an open connection after a 407, and close it. A request to be sent only
     once would be lost there. So HEAD is sent twice to an upstream for the first time: the second
     407 proves the connection to be open.
-
-    Returns:
-        True if the next hop requires a login.
 
     Raises:
         AttemptBrokenError: The connection was closed before the response.

@@ -88,12 +88,7 @@ class LateVerdicts:
         challenge_detector: ChallengeDetector,
         count_unanswered: Callable[[Credentials], int],
     ) -> None:
-        """Create a reader without responses to read.
-
-        Args:
-            count_unanswered: Returns the number of requests with this login waiting at a silent
-                next hop.
-        """
+        """Create a reader without responses; for `count_unanswered` see `ConnectionServices`."""
         self._context = context
         self._challenge_detector = challenge_detector
         self._count_unanswered = count_unanswered
@@ -245,11 +240,8 @@ def report_rejection(
     challenges: tuple[Challenge, ...],
     verdict: Verdict,
 ) -> None:
-    """Report to the desk a refusal of a login by the next hop, for a request without a client.
-
-    Args:
-        target: The target of the request; empty for no particular target.
-    """
+    """Report to the desk a refusal of a login by the next hop, for a request without a client. The
+    target is empty for no particular target."""
     assert route.profile is not None  # An upstream with a login belongs to a profile.
     future = broker.challenged(
         credentials.upstream_id,

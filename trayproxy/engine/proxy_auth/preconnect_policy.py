@@ -77,7 +77,6 @@ class _KeyState:
         order: The order of the next preconnect; None while no request has needed several messages
             to authenticate its connection.
         is_wanted: True if a request has needed a connection since the last preconnect started.
-        is_in_progress: True while a preconnect is in progress.
         failures: The number of failures since the last success.
         not_before: The time before which no preconnect starts, in seconds on a monotonic clock.
         is_given_up: True if no preconnect is to be started any more.
@@ -191,7 +190,6 @@ class PreconnectPolicy:
         While requests wait, the decision is postponed. Otherwise it is made once per demand.
 
         Args:
-            is_ready: True if the pool has a ready connection.
             may_carry: Returns True if a login may be sent without a request of a program.
         """
         state = self._states.get(key)

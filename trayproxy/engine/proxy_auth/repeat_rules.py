@@ -31,9 +31,8 @@ class LostRequest:
     """A request whose connection was lost before its response.
 
     Attributes:
-        progress: How much of the request was read and sent.
         carried: The credentials in the head; None without credentials.
-        is_on_trial: True if no upstream has ever accepted the login.
+        is_on_trial: See `Attempt`.
         may_be_challenged: True if the next hop may have refused the request for lack of a login.
         was_unread: True if the next hop had closed the connection before reading the request.
         connection_was_used: True if a response had arrived on the connection before.

@@ -114,10 +114,6 @@ async def wait_for_desk(
     The request holds no connection meanwhile, because a person takes longer than a proxy keeps
     an idle connection open.
 
-    Args:
-        future: The future returned by `CredentialBroker.challenged` or
-            `CredentialBroker.request_permit`.
-
     Raises:
         ClientGoneError: The client disconnected. The request is withdrawn from the desk.
     """

@@ -55,8 +55,7 @@ class AcceptedConnection(NamedTuple):
 
     Attributes:
         peer: The address of the client, in the form of the socket module.
-        local: The address of the listener; None if it listens on all addresses, in which case
-            the socket must be asked.
+        local: The address of the listener; None if it listens on all addresses.
     """
 
     connection: socket.SocketType

@@ -39,9 +39,7 @@ class DescriptorReserve:
         """Open the reserved descriptor.
 
         Args:
-            admits: Returns whether a connection is served.
-            refuse: Answers an unserved connection; raises OSError if the client has
-                disconnected.
+            refuse: Answers an unserved connection; raises OSError if the client has disconnected.
             address: Returns the local address of TrayProxy, for the error page.
         """
         self._admits = admits

@@ -123,11 +123,8 @@ class Listeners:
             listener.shutdown()
 
     def listen_on_other_loopback(self) -> str:
-        """Listen on the other loopback address, too, if it is available (`OTHER_LOOPBACK`).
-
-        Returns:
-            That address, ``[::1]:3128``, if another program uses it; otherwise an empty string.
-        """
+        """Listen on the other loopback address, too, if it is available (`OTHER_LOOPBACK`). Return
+        that address, ``[::1]:3128``, if another program uses it; otherwise an empty string."""
         own = self._own_address
         beside = OTHER_LOOPBACK.get(own.host)
         if beside is None or self._has_other_loopback or not self._listeners:
@@ -146,7 +143,7 @@ class Listeners:
         return ""
 
     def _listen_on(self, host: str, port: int) -> int:
-        """Return the port."""
+        """Listen on an IP address, and return the port."""
         listener = Listener(ip_address(host), port, flags=self._flags)
         listener.setup()
         listening = listener._socket

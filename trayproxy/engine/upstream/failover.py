@@ -44,14 +44,8 @@ class Failover:
         self._silent_counts: dict[Upstream, int] = {}
 
     def choose(self, route: Route, tried: Collection[Route] = ()) -> Route | None:
-        """Return the route to use; None if all routes were tried.
-
-        If all upstreams are dead, each of them is tried.
-
-        Args:
-            route: The preferred route, with its fallbacks.
-            tried: Routes already failed for this request.
-        """
+        """Return the route to use among the preferred route and its fallbacks; None if all of them
+        were tried for this request. If all upstreams are dead, each of them is tried."""
         if not self._dead and not tried:
             return route
         untried = [other for other in (route, *route.fallbacks) if other not in tried]
