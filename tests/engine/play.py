@@ -25,6 +25,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     LoginSupersededError,
     Message,
     Progress,
+    Reuse,
     UnansweredError,
 )
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
@@ -222,28 +223,20 @@ class PlayPort:
     def end_point(self) -> bytes:
         return b""
 
-    async def acquire(
-        self,
-        credentials: Credentials | None,
-        *,
-        fresh: bool,
-        on_trial: bool = False,
-        challenge_first: bool = False,
-    ) -> ConnectionFacts:
+    async def acquire(self, credentials: Credentials | None, reuse: Reuse) -> ConnectionFacts:
         connections = self._connections
         login_id = credentials.login_id if credentials is not None else None
         current = connections.current
         if (
             current is not None
-            and not fresh
+            and reuse != "none"
             and not current.is_closed
             and current.authenticated_as in (None, login_id)
         ):
             return self._facts(current)
         connections.release()
-        connections.current = self._take_idle(
-            login_id, is_allowed=not fresh and (not on_trial or challenge_first)
-        )
+        is_allowed = reuse in ("idle", "idle for challenge")
+        connections.current = self._take_idle(login_id, is_allowed=is_allowed)
         if connections.current is None:
             connections.current = connections.open()
         self._number += 1
@@ -350,10 +343,7 @@ class _PlayLease:
     def route(self) -> Route:
         return self._connections.route
 
-    def register_demand(self, credentials: Credentials) -> None:
-        pass
-
-    async def wait_for_preconnect(self) -> bool:
+    async def await_preconnect(self, credentials: Credentials) -> bool:
         return False
 
     def end_authentication(self) -> None:

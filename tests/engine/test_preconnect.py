@@ -701,7 +701,8 @@ def test_a_preconnect_takes_no_idle_connection(start_ntlm: StartNtlm) -> None:
         route = engine.routes(Authority("origin.test", 443))
         assert route is not None
         lease = kind(downstream, engine.engine.auth, request, route, route)
-        taken = await run_in_task(lease.obtain_connection(credentials, fresh=False))
+        obtaining = lease.obtain_connection(credentials, "idle", lambda: None)
+        taken = await run_in_task(obtaining)
         downstream.drop_upstream()
         return taken.response_count > 0
 

@@ -48,8 +48,6 @@ class Downstream:
         self.deadline: float | None = None
         self.pending_credentials: Credentials | None = None
 
-    # --- events ---
-
     def set_deadline(self, seconds: float) -> None:
         """Set the deadline to `seconds` from now. Without a client, the whole exchange has a
         timeout instead."""
@@ -77,8 +75,6 @@ class Downstream:
         """
         self.context.poller.unregister(descriptor)
 
-    # --- the client ---
-
     def is_client_held(self) -> bool | None:
         """Return whether a process still holds the client's end of its connection; None if the
         operating system does not report it."""
@@ -91,8 +87,6 @@ class Downstream:
             OSError: The client has disconnected.
             TimeoutError: The client has read nothing for too long.
         """
-
-    # --- the next hop ---
 
     def use_upstream(self, upstream: UpstreamConnection) -> None:
         """Set the upstream connection in use. The caller has taken or dropped the one before."""
@@ -148,8 +142,6 @@ class ClientDownstream(Downstream):
         self.idle_upstream: UpstreamConnection | None = None
         self._is_held = is_held
         self._registered = NO_EVENTS
-
-    # --- events ---
 
     def set_deadline(self, seconds: float) -> None:
         """See `Downstream`."""
@@ -210,8 +202,6 @@ class ClientDownstream(Downstream):
             self._registered = rest
             self.idle_upstream = None
 
-    # --- the client ---
-
     def is_client_held(self) -> bool | None:
         """See `Downstream`."""
         return self._is_held(self.client.socket)
@@ -266,8 +256,6 @@ class ClientDownstream(Downstream):
             else:
                 left -= len(data)
 
-    # --- the next hop ---
-
     def expect_response(self, upstream: UpstreamConnection, *, opens_tunnel: bool) -> None:
         """Set the upstream connection of the current request, and the deadline of its response."""
         limits = self.context.limits
@@ -284,8 +272,6 @@ class ClientDownstream(Downstream):
     def keep_connecting(self, connecting: socket.SocketType) -> None:
         """Keep a socket still connecting to the next hop, for the next use of a connection."""
         self.connecting = connecting
-
-    # --- the end ---
 
     def reset_on_close(self) -> None:
         """Close both connections by a reset (RST), so that both sides detect an incomplete

@@ -1,8 +1,8 @@
 """The choice of the connection of a request, without sockets."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -12,13 +12,17 @@ from tests.engine.wire import connect, get
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.scheme import Offer, Scheme
 from trayproxy.desk.credentials import Credentials
+from trayproxy.engine.net.fd_task import IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.proxy_auth.auth_port import Reuse
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.request import parse_request
 from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
+
+T = TypeVar("T")
 
 FIRST, SECOND = Upstream("first.test", 3128), Upstream("second.test", 3128)
 HTTP = Route.via_profile(Profile("office", "Office", FIRST, fallbacks=(SECOND,)))
@@ -73,6 +77,14 @@ class FakeDownstream:
         return taken
 
 
+def result_of(coroutine: Coroutine[IoWait, int, T]) -> T:
+    """Return the result of a coroutine that does not wait."""
+    with pytest.raises(StopIteration) as stop:
+        coroutine.send(None)  # type: ignore[arg-type]  # as PEP 342 says
+    result: T = stop.value.value
+    return result
+
+
 class LeaseScenario:
     """A lease, and everything it uses.
 
@@ -118,6 +130,7 @@ class LeaseScenario:
             demand_started=recording("started"),
             demand_ended=recording("ended"),
             preconnect_used=recording("used"),
+            in_progress=lambda key: None,
         )
         auth: Any = SimpleNamespace(preconnects=preconnects)
         request = parse_request(octets)
@@ -130,14 +143,9 @@ class LeaseScenario:
         key = PoolKey(self.bare.url, "office", credentials.generation, 3)
         return key._replace(authenticated_as=credentials.login_id) if is_authenticated else key
 
-    def obtain(self, credentials: Credentials | None, **choices: bool) -> UpstreamConnection:
+    def obtain(self, credentials: Credentials | None, reuse: Reuse = "idle") -> UpstreamConnection:
         """Return the connection for a request with these credentials."""
-        parts = {"fresh": False, **choices}
-        coroutine = self.lease.obtain_connection(credentials, **parts)  # type: ignore[arg-type]
-        with pytest.raises(StopIteration) as result:
-            coroutine.send(None)
-        found: UpstreamConnection = result.value.value
-        return found
+        return result_of(self.lease.obtain_connection(credentials, reuse, lambda: None))
 
 
 def credentials_of(scheme: Scheme, route: Route = HTTP) -> Credentials:
@@ -178,7 +186,7 @@ def test_the_connection_in_use_carries_the_next_message_if_its_key_allows(
     scenario = LeaseScenario(route)
     key = key_of(kind, scenario, credentials)
     current = scenario.downstream.upstream = connection(key, is_quiet=state != "closed")
-    found = scenario.obtain(credentials, fresh=state == "fresh")
+    found = scenario.obtain(credentials, "none" if state == "fresh" else "idle")
     is_reused = kind in reused and state == "quiet"
     assert (found is current, scenario.connects) == ((True, 0) if is_reused else (False, 1))
     if not is_reused:
@@ -197,26 +205,22 @@ def test_the_connection_in_use_carries_the_next_message_if_its_key_allows(
     ],
     ids=["no login", "basic", "ntlm"],
 )
-@pytest.mark.parametrize(
-    "choices",
-    [{}, {"fresh": True}, {"on_trial": True}, {"on_trial": True, "challenge_first": True}],
-    ids=["", "fresh", "on trial", "challenge first"],
-)
+@pytest.mark.parametrize("reuse", ["idle", "none", "current", "idle for challenge"])
 def test_an_idle_connection_is_taken_if_its_key_and_the_attempt_allow(
     octets: bytes,
     kind: str,
     credentials: Credentials | None,
     for_get: set[str],
     for_connect: set[str],
-    choices: dict[str, bool],
+    reuse: Reuse,
 ) -> None:
     """A tunnel would consume an idle connection, unless the tunnel needs its authentication."""
     scenario = LeaseScenario(octets=octets)
     key = key_of(kind, scenario, credentials)
     idle = scenario.pooled[key] = connection(key)
-    found = scenario.obtain(credentials, **choices)
-    is_allowed = choices in ({}, {"on_trial": True, "challenge_first": True})
-    suitable = for_get if octets is GET or "challenge_first" in choices else for_connect
+    found = scenario.obtain(credentials, reuse)
+    is_allowed = reuse in ("idle", "idle for challenge")
+    suitable = for_get if octets is GET or reuse == "idle for challenge" else for_connect
     is_taken = is_allowed and kind in suitable
     assert (found is idle, scenario.connects) == ((True, 0) if is_taken else (False, 1))
     scenario.lease.end_authentication()
@@ -288,7 +292,7 @@ def test_the_demand_for_an_authenticated_connection_is_registered_once(current: 
     if current != "authenticated":
         events = [("started", key), ("ended", key)]
     for _ in range(2):
-        scenario.lease.register_demand(NTLM)
+        assert not result_of(scenario.lease.await_preconnect(NTLM))
     for _ in range(2):
         scenario.lease.end_authentication()
     assert scenario.events == events

@@ -55,12 +55,7 @@ class Attempts:
         """
         known, route, request = self.known_credentials(), self._lease.route, self._request
         framing, site = request.framing, request.target.authority
-        if (
-            known is None
-            or route.upstream_id is None
-            or site is None
-            or not route.authenticates_requests
-        ):
+        if known is None or not route.authenticates_requests:
             return Attempt(known)
         is_repeatable = isinstance(framing, NoBody) or (
             isinstance(framing, Length) and framing.octets <= MAX_IN_MEMORY

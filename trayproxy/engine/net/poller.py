@@ -91,9 +91,7 @@ class LoopPoller:
         if previous_mask & WRITE:
             self._loop.remove_writer(descriptor)
 
-    def discard(self, descriptor: int) -> None:
-        """See `Poller`."""
-        self.unregister(descriptor)
+    discard = unregister
 
     def may_be_ready(self, descriptor: int) -> bool:
         """Return True: the event loop does not expose its pending events."""

@@ -25,6 +25,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     LoginSupersededError,
     PendingLogin,
     RequestBroker,
+    Reuse,
     UnansweredError,
 )
 from trayproxy.engine.proxy_auth.head_probe import probe_by_head
@@ -190,18 +191,17 @@ class AuthExchange:
     # --- the connection ---
 
     async def _acquire(self, credentials: Credentials | None, *, fresh: bool) -> ConnectionFacts:
-        port, is_on_trial = self._port, self._attempt.is_on_trial
+        port = self._port
+        reuse: Reuse = "none" if fresh else "current" if self._attempt.is_on_trial else "idle"
         if credentials is None or self._route.authenticates_requests or port.is_sent:
-            return await port.acquire(
-                credentials or self._attempt.shared_login(self._messages.request.method),
-                fresh=fresh,
-                on_trial=is_on_trial,
-                challenge_first=self._reuses_challenged_connection(credentials),
-            )
+            if not fresh and self._reuses_challenged_connection(credentials):
+                reuse = "idle for challenge"
+            method = self._messages.request.method
+            return await port.acquire(credentials or self._attempt.shared_login(method), reuse)
         # The login is sent while connecting, and its verdict is known once that succeeds or fails.
         while await self._waited_for_permit(credentials):
             pass
-        return await port.acquire(self._permitted, fresh=fresh, on_trial=is_on_trial)
+        return await port.acquire(self._permitted, reuse)
 
     def _reuses_challenged_connection(self, credentials: Credentials | None) -> bool:
         """Return True if the login may go over an idle connection after a new challenge was

@@ -8,7 +8,7 @@ requests of TrayProxy itself.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from trayproxy.auth.scheme import Handshake, Leg, Verdict, VerdictKind
 from trayproxy.desk.credentials import Credentials
@@ -22,6 +22,11 @@ from trayproxy.http.response import Response
 SERVER_SILENT = Verdict(
     VerdictKind.UNUSABLE, "The company's sign-in server does not answer.", is_transient=True
 )
+
+Reuse = Literal["none", "current", "idle", "idle for challenge"]
+"""Which connection a message may use besides a new one: none; the connection in use; also an idle
+connection. An idle connection may be dead, so it carries no login on trial, which is sent only
+once, unless a new challenge is obtained on it before. It is then used even for a tunnel."""
 
 
 class LoginSupersededError(Exception):
@@ -298,22 +303,8 @@ class AuthPort(Protocol):
 
     # --- connections ---
 
-    async def acquire(
-        self,
-        credentials: Credentials | None,
-        *,
-        fresh: bool,
-        on_trial: bool = False,
-        challenge_first: bool = False,
-    ) -> ConnectionFacts:
+    async def acquire(self, credentials: Credentials | None, reuse: Reuse) -> ConnectionFacts:
         """Return the connection for a message with these credentials.
-
-        Args:
-            fresh: True to open a new connection.
-            on_trial: True to avoid idle connections, which may be dead: a login on trial is sent
-                only once.
-            challenge_first: True to use an idle connection nevertheless, because a new challenge is
-                obtained on it before the credentials are sent.
 
         Raises:
             UnreachableError: No connection to the next hop can be opened.

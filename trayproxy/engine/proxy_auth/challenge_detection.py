@@ -197,18 +197,15 @@ class ChallengeDetector:
         """
         if response.status == 407:
             if upstream_id is not None:
-                self._remember_server(upstream_id, b", ".join(response.fields.get_all(b"server")))
+                if len(self._servers) >= _MAX_UPSTREAMS:
+                    self._servers.clear()
+                self._servers[upstream_id] = b", ".join(response.fields.get_all(b"server"))
             return parse_challenges(response.fields.get_all(b"proxy-authenticate"))
         if response.status != 401 or carried is None:
             return None
         challenges = parse_challenges(response.fields.get_all(b"www-authenticate"))
         is_own = method == b"CONNECT" or self._matches_last_407(response, challenges, carried)
         return challenges if challenges and is_own else None
-
-    def _remember_server(self, upstream_id: UpstreamId, server: bytes) -> None:
-        if len(self._servers) >= _MAX_UPSTREAMS:
-            self._servers.clear()
-        self._servers[upstream_id] = server
 
     def _matches_last_407(
         self, response: Response, challenges: tuple[Challenge, ...], carried: Credentials

@@ -17,13 +17,13 @@ class ExemptSites:
     dropped."""
 
     def __init__(self) -> None:
-        self._sites: dict[tuple[UpstreamId, Authority], None] = {}
+        self._sites: dict[tuple[UpstreamId | None, Authority | None], None] = {}
 
-    def has(self, upstream_id: UpstreamId, site: Authority) -> bool:
+    def has(self, upstream_id: UpstreamId | None, site: Authority | None) -> bool:
         """Return True if requests for this site are first sent to this upstream without a login."""
         return (upstream_id, site) in self._sites
 
-    def note_served(self, upstream_id: UpstreamId, site: Authority) -> None:
+    def note_served(self, upstream_id: UpstreamId | None, site: Authority | None) -> None:
         """Record a response of the site to a request without a login."""
         sites, key = self._sites, (upstream_id, site)
         sites.pop(key, None)
@@ -31,7 +31,7 @@ class ExemptSites:
         if len(sites) > MAX_SITES:
             del sites[next(iter(sites))]
 
-    def note_challenged(self, upstream_id: UpstreamId, site: Authority) -> bool:
+    def note_challenged(self, upstream_id: UpstreamId | None, site: Authority | None) -> bool:
         """Record the site as requiring a login. Return True if the site was exempt until now."""
         key = (upstream_id, site)
         was_exempt = key in self._sites

@@ -118,7 +118,7 @@ class HandshakeLegs:
         port, is_on_trial = self._port, self._messages.is_on_trial
         connection = port.open_connection()
         if connection is None and not leg.same_connection:
-            connection = await port.acquire(credentials, fresh=False, on_trial=is_on_trial)
+            connection = await port.acquire(credentials, "current" if is_on_trial else "idle")
         if connection is None:
             raise AttemptBrokenError
         may_cost_logon = leg.same_connection or leg.with_content
@@ -143,7 +143,7 @@ class HandshakeLegs:
         # This is a response to a request without content, which the client has not sent. The next
         # hop has sent a 407 before and is inconsistent: it gets the complete request.
         port.drop()
-        connection = await port.acquire(None, fresh=True)
+        connection = await port.acquire(None, "none")
         response = await messages.send_with(connection, None, None)
         if not messages.is_challenge(connection, response, None):
             return AuthOutcome(response)
@@ -152,7 +152,7 @@ class HandshakeLegs:
 
     async def _obtained_nonce(self, credentials: Credentials) -> bool:
         """Return True if a HEAD request on a new connection has obtained a challenge."""
-        connection = await self._port.acquire(credentials, fresh=True)
+        connection = await self._port.acquire(credentials, "none")
         return await probe_by_head(self._port, self._messages, connection)
 
     def _may_be_unknown_nonce(self, credentials: Credentials) -> bool:

@@ -186,7 +186,10 @@ class LateVerdicts:
         if not login.is_on_trial:
             # Other requests may carry the login meanwhile, so a missing response is reported early.
             timer = context.loop.call_later(
-                context.limits.missing_response_s, self._report_no_verdict, credentials
+                context.limits.missing_response_s,
+                context.broker.report,
+                credentials,
+                NoVerdict("the client has left"),
             )
         try:
             async with asyncio.timeout(context.limits.orphaned_response_s):
@@ -208,9 +211,6 @@ class LateVerdicts:
             credentials = unanswered.login.credentials
             report = SilentUpstream(self._count_unanswered(credentials))
             self._context.broker.report(credentials, report)
-
-    def _report_no_verdict(self, credentials: Credentials) -> None:
-        self._context.broker.report(credentials, NoVerdict("the client has left"))
 
     def _report(self, unanswered: UnansweredRequest, response: Response) -> None:
         """Report the evidence of the response about the login to the desk."""

@@ -17,6 +17,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     ConnectionLostError,
     Message,
     Progress,
+    Reuse,
 )
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
@@ -97,16 +98,9 @@ class OwnAuthPort:
     def _note_login_sent(self) -> None:
         self.login_was_sent = True
 
-    async def acquire(
-        self,
-        credentials: Credentials | None,
-        *,
-        fresh: bool,
-        on_trial: bool = False,
-        challenge_first: bool = False,
-    ) -> ConnectionFacts:
+    async def acquire(self, credentials: Credentials | None, reuse: Reuse) -> ConnectionFacts:
         """See `AuthPort`."""
-        current = None if fresh else self.open_connection()
+        current = None if reuse == "none" else self.open_connection()
         if current is not None:
             return current
         self.drop()

@@ -183,8 +183,6 @@ class Preconnector(PreconnectDemand):
         self._timers: dict[PoolKey, asyncio.Handle] = {}
         self._tasks: set[asyncio.Task[PreconnectResult]] = set()
 
-    # --- events of requests ---
-
     def demand_started(self, key: PoolKey) -> None:
         """See `PreconnectDemand`."""
         self._bursts.request_arrived(key, self._context.loop.time())
@@ -226,8 +224,6 @@ class Preconnector(PreconnectDemand):
         """The number of requests in need of an authenticated connection."""
         return self._policy.waiting
 
-    # --- events of the engine ---
-
     def forget(self) -> None:
         """Cancel the preconnects in progress and drop all records, because the profile, a login or
         the network has changed."""
@@ -245,8 +241,6 @@ class Preconnector(PreconnectDemand):
         self.forget()
         if self._tasks:
             await asyncio.wait(self._tasks)
-
-    # --- running preconnects ---
 
     def _schedule_check(self, key: PoolKey) -> None:
         """Schedule a check whether a preconnect is due. The check runs only after the client of the

@@ -38,8 +38,7 @@ class StreamRequestBroker(RequestBroker):
 
     async def await_preconnect(self, credentials: Credentials) -> bool:
         """See `RequestBroker`."""
-        self._lease.register_demand(credentials)
-        return await self._lease.wait_for_preconnect()
+        return await self._lease.await_preconnect(credentials)
 
     def report_lost(self, credentials: Credentials) -> None:
         """See `RequestBroker`."""

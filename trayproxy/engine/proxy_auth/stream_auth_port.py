@@ -15,6 +15,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     ContentNotRepeatableError,
     Message,
     Progress,
+    Reuse,
 )
 from trayproxy.engine.proxy_auth.challenge_detection import has_reached_site
 from trayproxy.engine.proxy_auth.request_broker import StreamRequestBroker
@@ -30,7 +31,6 @@ from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
-from trayproxy.http.request import Request
 from trayproxy.http.response import Response
 
 CONTENT_TOO_SLOW = "its content did not come in time"
@@ -91,24 +91,13 @@ class StreamAuthPort:
         """See `AuthPort`."""
         return self._acquired.stream.end_point if self._acquired is not None else b""
 
-    async def acquire(
-        self,
-        credentials: Credentials | None,
-        *,
-        fresh: bool,
-        on_trial: bool = False,
-        challenge_first: bool = False,
-    ) -> ConnectionFacts:
+    async def acquire(self, credentials: Credentials | None, reuse: Reuse) -> ConnectionFacts:
         """See `AuthPort`."""
         upstream = self._acquired
         if upstream is None or not self.is_sent:
             before = self._downstream.upstream
             upstream = await self._lease.obtain_connection(
-                credentials,
-                fresh=fresh,
-                on_trial=on_trial,
-                challenge_first=challenge_first,
-                before_login=self._note_login_sent,
+                credentials, reuse, self._note_login_sent
             )
             self._number += upstream is not before  # It may have been closed while idle.
             self._acquired = upstream
@@ -170,13 +159,40 @@ class StreamAuthPort:
         except TimeoutError as error:
             if writer.waits_for_client:
                 raise RequestBodyError(408, CONTENT_TOO_SLOW) from error
-            raise _time_out(downstream, self._lease, self._cached.request) from error
+            raise self._timed_out() from error
         finally:
             downstream.pending_credentials = None
             if message.carried is not None and writer.started:
                 self.login_was_sent = True
         self._lease.record_response(upstream)
         return response
+
+    def _timed_out(self) -> RequestRefusedError:
+        """Close the connection to a silent next hop, and return the error to raise.
+
+        An upstream with another response since the start of the request is alive, and the site is
+        slow. Otherwise either the upstream or the site may be slow. A site needs longer to respond
+        to a GET than a proxy needs to open a tunnel.
+        """
+        lease, request, connection = self._lease, self._cached.request, self._downstream.upstream
+        route, target = lease.route, request.target.authority
+        self._downstream.drop_upstream()
+        assert target is not None
+        limit = self._context.limits.response_head_limit_s(request.method)
+        if route.upstream is None or route.is_socks:
+            page = error_pages.no_response(target.host, limit, through_upstream=False)
+            if route.upstream is None:
+                lease.report_failure(page)
+            return RequestRefusedError(page)
+        if connection is not None and route.activity.responses > connection.responses_before:
+            return RequestRefusedError(error_pages.slow_site(target.host, limit))
+        lease.record_silence()
+        if request.method != b"CONNECT":
+            page = error_pages.slow_site_or_proxy(target.host, route.upstream.host, limit)
+            return RequestRefusedError(page)
+        page = error_pages.no_response(route.upstream.host, limit, through_upstream=True)
+        lease.report_failure(page)
+        return RequestRefusedError(page)
 
     def _start(self, message: Message, upstream: UpstreamConnection) -> ResponseReader:
         """Start sending a message, and return the reader of its responses."""
@@ -185,7 +201,7 @@ class StreamAuthPort:
             self.is_sent = False
             writer.adopt_sent_request(upstream.stream)
             if downstream.take_timeout():
-                raise _time_out(downstream, self._lease, self._cached.request)
+                raise self._timed_out()
             return reader
         head = self._write_head(message, upstream.key)
         if not message.has_content:
@@ -215,39 +231,28 @@ class StreamAuthPort:
         self, response: Response, method: bytes, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
         """See `AuthPort`. A refusal records the site as requiring a login."""
-        route, site = self._lease.route, self._cached.request.target.authority
-        upstream_id = route.upstream_id
-        if response.status == 407 and route.is_direct:
+        lease, site = self._lease, self._cached.request.target.authority
+        upstream_id = lease.route.upstream_id
+        if response.status == 407 and lease.route.is_direct:
             self._downstream.drop_upstream()
             raise RequestRefusedError(error_pages.SITE_WANTS_SIGN_IN)
         challenges = self.detector.challenges_in(response, method, upstream_id, carried)
-        if (
-            challenges is not None
-            and upstream_id is not None
-            and site is not None
-            and self._lease.auth.exempt_sites.note_challenged(upstream_id, site)
-        ):
+        if challenges is not None and lease.auth.exempt_sites.note_challenged(upstream_id, site):
             # Drop the cached requests without a login, so the fast path does not repeat them.
             self._context.caches.requests.clear()
         return challenges
 
     def note_served(self, response: Response) -> None:
         """Record the site as exempt if a request without a login has reached it."""
-        route, request, upstream = (
-            self._lease.route,
-            self._cached.request,
-            self._downstream.upstream,
-        )
-        site = request.target.authority
+        lease, request, upstream = self._lease, self._cached.request, self._downstream.upstream
         if (
             upstream is not None
-            and route.upstream_id is not None
-            and site is not None
-            and route.authenticates_requests
+            and lease.route.authenticates_requests
             and upstream.key.epoch == self._context.pool.epoch
             and has_reached_site(response, request)
         ):
-            self._lease.auth.exempt_sites.note_served(route.upstream_id, site)
+            sites = lease.auth.exempt_sites
+            sites.note_served(lease.route.upstream_id, request.target.authority)
 
     async def drain(self, response: Response, method: bytes, *, in_handshake: bool) -> bool:
         """See `AuthPort`."""
@@ -303,36 +308,6 @@ class StreamAuthPort:
         finally:
             future.cancel()
         return SERVER_SILENT if woken == TIMED_OUT else future.result()
-
-
-def _time_out(
-    downstream: Downstream, lease: UpstreamLease, request: Request
-) -> RequestRefusedError:
-    """Close the connection to a silent next hop, and return the error to raise.
-
-    An upstream with another response since the start of the request is alive, and the site is slow.
-    Otherwise either the upstream or the site may be slow. A site needs longer to respond to a GET
-    than a proxy needs to open a tunnel.
-    """
-    connection, route, target = downstream.upstream, lease.route, request.target.authority
-    downstream.drop_upstream()
-    assert target is not None
-    limit = downstream.context.limits.response_head_limit_s(request.method)
-    if route.upstream is None or route.is_socks:
-        page = error_pages.no_response(target.host, limit, through_upstream=False)
-        if route.upstream is None:
-            lease.report_failure(page)
-        return RequestRefusedError(page)
-    if connection is not None and route.activity.responses > connection.responses_before:
-        return RequestRefusedError(error_pages.slow_site(target.host, limit))
-    lease.record_silence()
-    if request.method != b"CONNECT":
-        return RequestRefusedError(
-            error_pages.slow_site_or_proxy(target.host, route.upstream.host, limit)
-        )
-    page = error_pages.no_response(route.upstream.host, limit, through_upstream=True)
-    lease.report_failure(page)
-    return RequestRefusedError(page)
 
 
 def stream_exchange(

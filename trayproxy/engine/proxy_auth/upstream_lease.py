@@ -9,6 +9,7 @@ from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
+from trayproxy.engine.proxy_auth.auth_port import Reuse
 from trayproxy.engine.proxy_auth.preconnect_policy import PreconnectOrder
 from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.upstream.connector import ConnectRequest, UnusableError
@@ -50,19 +51,12 @@ class UpstreamLease:
         self._preconnect_key: PoolKey | None = None
 
     async def obtain_connection(
-        self,
-        credentials: Credentials | None,
-        *,
-        fresh: bool,
-        on_trial: bool = False,
-        challenge_first: bool = False,
-        before_login: Callable[[], None] = lambda: None,
+        self, credentials: Credentials | None, reuse: Reuse, before_login: Callable[[], None]
     ) -> UpstreamConnection:
         """Return a connection to the next hop for a request; see `AuthPort.acquire`.
 
-        With `challenge_first`, an idle connection is used even for a tunnel: behind a load
-        balancer, it leads to the proxy with the challenge for this request. `before_login` is
-        called before a login is sent while connecting.
+        Behind a load balancer, an idle connection leads to the proxy with the challenge for this
+        request. `before_login` is called before a login is sent while connecting.
         """
         downstream, pool = self._downstream, self._context.pool
         pool.check_for_suspend()
@@ -70,16 +64,16 @@ class UpstreamLease:
         current = downstream.upstream
         if (
             current is not None
-            and not fresh
+            and reuse != "none"
             and self._may_carry(current, key, credentials)
             and current.is_quiet()
         ):
             return self._mark_in_use(current, key, credentials)
         self.release_connection()
-        if fresh or (on_trial and not challenge_first):
-            pooled = None
-        else:
-            pooled = self._take_from_pool(key, credentials, even_for_tunnel=challenge_first)
+        pooled = None
+        if reuse in ("idle", "idle for challenge"):
+            even_for_tunnel = reuse == "idle for challenge"
+            pooled = self._take_from_pool(key, credentials, even_for_tunnel=even_for_tunnel)
         if pooled is not None:
             downstream.drop_connecting()  # Otherwise that attempt would be open, but not watched.
         connection = pooled or UpstreamConnection(
@@ -140,15 +134,21 @@ class UpstreamLease:
             return None  # The tunnel would consume it, and the next request would have to connect.
         return pool.take(key) or (pool.take(self._pool_key(None)) if carries_login else None)
 
-    # --- preconnected connections (see `preconnect`) ---
-
-    def register_demand(self, credentials: Credentials) -> None:
-        """Register this request's demand for a connection authenticated with this login."""
-        key = self._authenticated_key(credentials)
-        current = self._downstream.upstream
+    async def await_preconnect(self, credentials: Credentials) -> bool:
+        """See `RequestBroker.await_preconnect`."""
+        key, current = self._authenticated_key(credentials), self._downstream.upstream
         if self._demand_key is None and (current is None or current.key != key):
             self._demand_key = key
             self.auth.preconnects.demand_started(key)
+        if self._demand_key is None:
+            return False
+        preconnect = self.auth.preconnects.in_progress(self._demand_key)
+        if preconnect is None:
+            return False
+        done, wait_s = preconnect
+        self._downstream.clear_deadline()
+        await self.wait(IoWait({}, future=done, timeout=wait_s), is_parked=True)
+        return True
 
     def deregister_demand(self) -> None:
         """Deregister this request's demand for an authenticated connection."""
@@ -170,18 +170,6 @@ class UpstreamLease:
         assert target is not None
         key = self._authenticated_key(credentials)
         self.auth.preconnects.handshake_done(key, PreconnectOrder(self.route, credentials, target))
-
-    async def wait_for_preconnect(self) -> bool:
-        """Wait for the end of a preconnect that is in progress. Return False if there is none."""
-        if self._demand_key is None:
-            return False
-        preconnect = self.auth.preconnects.in_progress(self._demand_key)
-        if preconnect is None:
-            return False
-        done, wait_s = preconnect
-        self._downstream.clear_deadline()
-        await self.wait(IoWait({}, future=done, timeout=wait_s), is_parked=True)
-        return True
 
     def _mark_in_use(
         self, connection: UpstreamConnection, key: PoolKey, credentials: Credentials | None

@@ -43,19 +43,16 @@ class ReplayBuffer:
             self.close()
             return
         try:
-            self._write(data)
+            if self._file is None:
+                self._file = SpooledTemporaryFile(max_size=MAX_IN_MEMORY)  # noqa: SIM115  # closed below
+            self._file.seek(self._size)
+            self._file.write(data)
+            self._size += len(data)
         except OSError as error:
             # The disk is full or not writable: the upload itself does not need the buffer.
             logger.warning("the content of an upload is not kept for a repeat: %s", error.strerror)
             self.is_complete = False
             self.close()
-
-    def _write(self, data: Octets) -> None:
-        if self._file is None:
-            self._file = SpooledTemporaryFile(max_size=MAX_IN_MEMORY)  # noqa: SIM115  # closed below
-        self._file.seek(self._size)
-        self._file.write(data)
-        self._size += len(data)
 
     def rewind(self) -> None:
         """Make `read` start again at the first octet."""
