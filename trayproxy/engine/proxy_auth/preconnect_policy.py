@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
+from typing import NamedTuple
 
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.upstream.pool import PoolKey
@@ -44,8 +45,7 @@ MAX_KEYS = 64
 """The most pool keys to remember. Keys of old logins are never used again."""
 
 
-@dataclass(frozen=True, slots=True)
-class PreconnectOrder:
+class PreconnectOrder(NamedTuple):
     """The parameters of a preconnect.
 
     Attributes:
