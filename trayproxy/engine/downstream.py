@@ -166,11 +166,8 @@ class ClientDownstream(Downstream):
         return events
 
     def register_idle(self, on_event: ReadyHandler) -> None:
-        """Register for data from the client and from the upstream connection, if any.
-
-        Raises:
-            OSError: The poller cannot register a descriptor.
-        """
+        """Register for data from the client and from the upstream connection, if any. Raise
+        `OSError` if the poller cannot register a descriptor."""
         upstream, events = self.upstream, {self.client.descriptor: READ}
         if upstream is not None:
             events[upstream.stream.descriptor] = READ
@@ -178,11 +175,8 @@ class ClientDownstream(Downstream):
         self.idle_upstream = upstream
 
     def register(self, events: dict[int, int], on_event: ReadyHandler) -> None:
-        """Register for exactly these events.
-
-        Raises:
-            OSError: The poller cannot register a descriptor.
-        """
+        """Register for exactly these events. Raise `OSError` if the poller cannot register a
+        descriptor."""
         self.idle_upstream = None
         registered, poller = self._registered, self.context.poller
         self._registered = events
@@ -219,12 +213,8 @@ class ClientDownstream(Downstream):
     async def send_page(
         self, page: ErrorPage, request: Request | None, *, keep_alive: bool
     ) -> bool:
-        """Send an error page to the client. Return `keep_alive`, which is True if the connection
-        stays open.
-
-        Args:
-            request: The request; None if its head was not parsed.
-        """
+        """Send an error page to the client, whose request is None if its head was not parsed.
+        Return `keep_alive`, which is True if the connection stays open."""
         target = request.target.authority if request is not None else None
         octets = write_page(
             page,

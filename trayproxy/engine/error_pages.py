@@ -265,11 +265,8 @@ def sign_in_not_set(profile: str) -> ErrorPage:
 
 
 def not_found(host: str, *, through_upstream: bool) -> ErrorPage:
-    """Return the page for a host name that could not be resolved.
-
-    Args:
-        through_upstream: True if the host is an upstream proxy.
-    """
+    """Return the page for a host name, that of an upstream proxy if `through_upstream`, that could
+    not be resolved."""
     name = "The name of the proxy" if through_upstream else "The name"
     body = f"{name} could not be resolved.{_network_hint(through_upstream)}"
     return ErrorPage(502, f"{host} was not found", body, "dns_error", "TP-201")

@@ -60,11 +60,7 @@ class StillConnecting:
 
 @dataclass(frozen=True, slots=True)
 class PartlyRelayed:
-    """Start the request loop to deliver the rest of a response.
-
-    Attributes:
-        rest: The unsent octets of the response.
-    """
+    """Start the request loop to deliver the rest of a response."""
 
     rest: bytes
 
@@ -72,14 +68,8 @@ class PartlyRelayed:
 def on_client_ready(
     context: EngineContext, client: SocketStream, own_upstream: UpstreamConnection | None
 ) -> FastPathResult | SentRequest | StillConnecting:
-    """Handle octets of the client while the connection is idle.
-
-    Args:
-        own_upstream: The upstream connection reserved for this client, if any.
-
-    Raises:
-        OSError: The client's connection broke.
-    """
+    """Handle octets of the client while the connection is idle. The own upstream is the connection
+    reserved for this client. Raise `OSError` if the client's connection broke."""
     data = client.receive()
     if not data:
         return WAIT if data is None else END
@@ -182,11 +172,8 @@ def on_upstream_ready(
     context: EngineContext, client: SocketStream, request: SentRequest
 ) -> FastPathResult | PartlyRelayed | Tunnel:
     """Handle octets of the next hop: the response to a request. Return the next step; the tunnel
-    that the connection becomes, if any.
-
-    Raises:
-        OSError: The client's connection broke before the response was relayed.
-    """
+    that the connection becomes, if any. Raise `OSError` if the client's connection broke before the
+    response was relayed."""
     cached, upstream = request
     stream = upstream.stream
     try:

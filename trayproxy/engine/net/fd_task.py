@@ -117,12 +117,9 @@ class FdTask:
         loop: asyncio.AbstractEventLoop,
         resume: Callable[[int], None],
     ) -> None:
-        """Prepare a coroutine; `start` starts it.
-
-        Args:
-            resume: Called with `FUTURE_DONE` or `TIMED_OUT` when the future of the wait is done or
-                its timeout has passed. It must call `step` with this value.
-        """
+        """Prepare a coroutine; `start` starts it. `resume` is called with `FUTURE_DONE` or
+        `TIMED_OUT` when the future of the wait is done or its timeout has passed. It must call
+        `step` with this value."""
         self._coroutine = coroutine
         self._loop = loop
         self._resume = resume
@@ -135,11 +132,8 @@ class FdTask:
         return self._advance(self._coroutine.send, None)
 
     def step(self, woken_by: int) -> bool:
-        """Resume the coroutine. Return True if the coroutine has ended.
-
-        Args:
-            woken_by: The ready descriptor, `FUTURE_DONE` or `TIMED_OUT`.
-        """
+        """Resume the coroutine with the ready descriptor, `FUTURE_DONE` or `TIMED_OUT`. Return True
+        if the coroutine has ended."""
         wait = self._wait
         if wait is None:
             return True

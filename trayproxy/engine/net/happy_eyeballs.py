@@ -17,12 +17,8 @@ NEVER_BLOCKS = getattr(socket, "SOCK_NONBLOCK", 0)
 
 
 def start_connect(address: Address) -> socket.SocketType:
-    """Return a non-blocking socket, connecting or already connected to an address.
-
-    Raises:
-        OSError: Connecting has failed immediately: the system has no IPv6, no free descriptor or no
-            route.
-    """
+    """Return a non-blocking socket, connecting or already connected to an address. Raise `OSError`
+    if connecting has failed immediately: the system has no IPv6, no free descriptor or no route."""
     family, sockaddr = address
     attempt = socket.SocketType(family, socket.SOCK_STREAM | NEVER_BLOCKS)
     if not NEVER_BLOCKS:

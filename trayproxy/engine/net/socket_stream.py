@@ -51,11 +51,7 @@ class SocketStream:
     plain = True
 
     def __init__(self, connection: socket.SocketType, *, has_no_delay: bool = False) -> None:
-        """Wrap a connected socket.
-
-        Args:
-            has_no_delay: True if the socket has inherited TCP_NODELAY from its listener.
-        """
+        """Wrap a connected socket, which may have inherited TCP_NODELAY from its listener."""
         if connection.gettimeout() != 0:
             connection.setblocking(False)
         if not has_no_delay:
@@ -76,11 +72,8 @@ class SocketStream:
         return b""
 
     def receive(self, limit: int = CHUNK) -> bytes | None:
-        """Return received octets; None if there are none yet, empty if the peer has ended.
-
-        Raises:
-            OSError: The connection was reset.
-        """
+        """Return received octets; None if there are none yet, empty if the peer has ended. Raise
+        `OSError` if the connection was reset."""
         try:
             data = self.socket.recv(limit)
         except (BlockingIOError, InterruptedError):
@@ -90,11 +83,8 @@ class SocketStream:
         return data
 
     def fill(self) -> bool:
-        """Receive octets into the inbox. Return False if there were none.
-
-        Raises:
-            OSError: The connection was reset.
-        """
+        """Receive octets into the inbox. Return False if there were none. Raise `OSError` if the
+        connection was reset."""
         data = self.receive()
         if not data:
             return False
@@ -102,11 +92,8 @@ class SocketStream:
         return True
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send the octets that the kernel accepts now; return their number.
-
-        Raises:
-            OSError: The connection is closed or was reset.
-        """
+        """Send the octets that the kernel accepts now; return their number. Raise `OSError` if the
+        connection is closed or was reset."""
         try:
             return self.socket.send(data)
         except (BlockingIOError, InterruptedError):

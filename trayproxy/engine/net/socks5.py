@@ -107,11 +107,8 @@ def negotiate(credentials: bytes | None, *, may_sign_in: bool) -> SocksDialogue[
 
 
 def is_accepted(reply: bytes | bytearray) -> bool:
-    """Return whether a reply accepts a user name and a password (RFC 1929, section 2).
-
-    Args:
-        reply: `AUTH_REPLY_OCTETS` octets. The version in the first octet is ignored: some servers
-            send 5 instead of 1.
+    """Return whether a reply of `AUTH_REPLY_OCTETS` octets accepts a user name and a password (RFC
+    1929, section 2). The version in the first octet is ignored: some servers send 5 instead of 1.
     """
     _, status = reply
     return status == 0

@@ -19,11 +19,7 @@ class SocksConnectionLostError(Exception):
 
 
 class ResponsePendingError(BaseException):
-    """The wait was ended while the response to a login is pending on the connection.
-
-    Attributes:
-        reason: The exception of the wait.
-    """
+    """The wait was ended, for a reason, while the response to a login is pending."""
 
     def __init__(self, reason: BaseException) -> None:
         super().__init__("the response to the login is pending")
@@ -36,10 +32,8 @@ async def run_dialogue(
     wait: Wait,
     before_login: Callable[[], None],
 ) -> T:
-    """Run a dialogue over a stream, and return the result of the dialogue.
-
-    Args:
-        before_login: Called before a login is sent.
+    """Run a dialogue over a stream, and return its result. Call `before_login` before a login is
+    sent.
 
     Raises:
         SocksConnectionLostError: The server has closed the connection.

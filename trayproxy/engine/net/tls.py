@@ -86,11 +86,8 @@ def _load(ca_file: str, previous: _LoadedFile | None) -> _LoadedFile:
 
 def private_ca_context(octets: bytes) -> ssl.SSLContext:
     """Return an SSL context trusting only the authorities of a CA file, which contains certificates
-    in PEM, or one certificate in DER.
-
-    Raises:
-        HandshakeError: The file contains no certificate, or is too large.
-    """
+    in PEM, or one certificate in DER. Raise `HandshakeError` if the file contains no certificate,
+    or is too large."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # An intermediate authority in the file is trusted without the root that has signed it.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -152,12 +149,8 @@ class TlsStream(SocketStream):
     plain = False
 
     def __init__(self, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> None:
-        """Prepare the TLS client; `start_handshake` sends the first message.
-
-        Args:
-            host: The name expected in the certificate: a host name, or an IP literal without
-                brackets.
-        """
+        """Prepare the TLS client; `start_handshake` sends the first message. The host is expected
+        in the certificate: a host name, or an IP literal without brackets."""
         super().__init__(connection)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -219,11 +212,8 @@ class TlsStream(SocketStream):
 
     def receive(self, limit: int = CHUNK) -> bytes | None:
         """Return all decrypted octets, since the event loop cannot see octets buffered inside TLS.
-        `ended` may be set together with the last octets.
-
-        Raises:
-            OSError: The connection was reset, or a record failed to decrypt.
-        """
+        `ended` may be set together with the last octets. Raise `OSError` if the connection was
+        reset, or a record failed to decrypt."""
         if self.ended:
             return b""
         try:

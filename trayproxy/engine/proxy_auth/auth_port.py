@@ -340,12 +340,9 @@ class AuthPort(Protocol):
     def challenges_in(
         self, response: Response, method: bytes, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
-        """Return the challenges of a refusal; None if the response is not a refusal.
-
-        Raises:
-            RequestRefusedError: The response comes from a site, which may not require a proxy
-                login.
-        """
+        """Return the challenges of a refusal; None if the response is not a refusal. Raise
+        `RequestRefusedError` if the response comes from a site, which may not require a proxy
+        login."""
 
     def note_served(self, response: Response) -> None:
         """Record a response other than a refusal to a request without a login."""

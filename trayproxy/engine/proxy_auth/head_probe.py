@@ -9,11 +9,7 @@ from trayproxy.http.target import Authority
 
 def head_request_to(target: Authority, field: str = "Content-Length: 0") -> Request:
     """Return a HEAD request of TrayProxy's own, with this last field line. HEAD changes nothing at
-    the target (RFC 9110, section 9.2.1).
-
-    Raises:
-        MessageError: The target is invalid.
-    """
+    the target (RFC 9110, section 9.2.1). Raise `MessageError` if the target is invalid."""
     head = (
         f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
         f"User-Agent: TrayProxy\r\n{field}\r\n\r\n"

@@ -187,10 +187,8 @@ class PreconnectPolicy:
     ) -> PreconnectOrder | None:
         """Return the order of a preconnect to start now; None to start none.
 
-        While requests wait, the decision is postponed. Otherwise it is made once per demand.
-
-        Args:
-            may_carry: Returns True if a login may be sent without a request of a program.
+        While requests wait, the decision is postponed. Otherwise it is made once per demand. For
+        `may_carry` see `CredentialBroker.may_preconnect`.
         """
         state = self._states.get(key)
         if state is None or not state.is_wanted or not state.is_idle:

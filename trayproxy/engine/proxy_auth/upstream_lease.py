@@ -248,13 +248,8 @@ class UpstreamLease:
     async def wait(self, io_wait: IoWait, *, is_parked: bool = False) -> int:
         """Wait for an event. Meanwhile, read early data of the client and detect its disconnection.
 
-        Args:
-            is_parked: True while the request waits for the desk or for a sign-in server. If the
-                client disconnects meanwhile, the request is dropped.
-
-        Raises:
-            ClientGoneError: The client disconnected while the request was parked, or its connection
-                failed.
+        A request that waits for the desk or for a sign-in server is parked. Raise `ClientGoneError`
+        if the client disconnects while the request is parked, or its connection fails.
         """
         client, loop = self._downstream.client, self._context.loop
         max_octets = self._context.limits.max_early_octets

@@ -67,11 +67,8 @@ OnAcceptError = Callable[[OSError, socket.socket, Endpoint | None], bool]
 
 
 class LoopWork(Protocol):
-    """A work of this executor: the methods of proxy.py's `Work`, and further methods.
-
-    Attributes:
-        uid: The identifier of the work in the log.
-    """
+    """A work of this executor: the methods of proxy.py's `Work`, and further methods. Its `uid`
+    identifies the work in the log."""
 
     uid: str
 
@@ -193,12 +190,8 @@ class LoopExecutor(LocalFdExecutor):
         return work
 
     def work(self, *args: Any) -> None:
-        """Create and initialize a work.
-
-        Args:
-            *args: A descriptor, an address and a connection, as in proxy.py, followed by further
-                arguments of the work's `create`.
-        """
+        """Create and initialize a work from a descriptor, an address and a connection, as in
+        proxy.py, followed by further arguments of the work's `create`."""
         work_id, address, connection, *more = args
         kind = self.flags.work_klass
         work = kind(kind.create(connection, address, *more), self.flags, uid=str(self._total))

@@ -53,11 +53,7 @@ class DescriptorReserve:
         self, error: OSError, listener: socket.socket, local: Endpoint | None
     ) -> bool:
         """Accept the next connection, answer it with 503 and close it. Return False if the client
-        could not be answered, so that accepting must pause.
-
-        Args:
-            local: The address of the listener, if it has a single address.
-        """
+        could not be answered, so that accepting must pause."""
         if error.errno not in NO_DESCRIPTORS:
             return False
         if self._descriptor is None:

@@ -30,11 +30,8 @@ class ListeningSocket(socket.socket):
         self._kind = family, socket.SOCK_STREAM
 
     def accept(self) -> tuple[socket.SocketType, Any]:  # type: ignore[override]
-        """Return an accepted connection and the address of its peer.
-
-        Raises:
-            OSError: No connection is pending, or a resource of the system is exhausted.
-        """
+        """Return an accepted connection and the address of its peer. Raise `OSError` if no
+        connection is pending, or a resource of the system is exhausted."""
         descriptor, address = self._accept()  # type: ignore[attr-defined]  # as its super does
         return socket.SocketType(*self._kind, 0, descriptor), address
 
@@ -89,14 +86,8 @@ class Listeners:
         self._has_other_loopback = False
 
     def listen(self, port: int | None = None) -> None:
-        """Start to accept connections.
-
-        Args:
-            port: The port to listen on; None for the port of the own address.
-
-        Raises:
-            OSError: The address is in use or does not belong to this computer.
-        """
+        """Start to accept connections on this port; None for the port of the own address. Raise
+        `OSError` if the address is in use or does not belong to this computer."""
         own = self._own_address
         if port is not None:
             own.port = port

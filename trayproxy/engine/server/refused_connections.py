@@ -60,11 +60,8 @@ class RefusedConnections:
         return len(self._kept)
 
     def answer(self, connection: socket.SocketType) -> None:
-        """Write the response to a connection without reading from it and without blocking.
-
-        Raises:
-            OSError: The client has disconnected.
-        """
+        """Write the response to a connection without reading from it and without blocking. Raise
+        `OSError` if the client has disconnected."""
         address = self._address()
         if self._page[0] != address:
             page = write_page(

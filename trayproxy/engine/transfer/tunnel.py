@@ -112,11 +112,8 @@ class TunnelDirection:
             self.pending = memoryview(prefix + source.take_inbox())
 
     def move(self) -> bool:
-        """Move available octets. Return True if the direction waits only for its source.
-
-        Raises:
-            OSError: A side was reset.
-        """
+        """Move available octets. Return True if the direction waits only for its source. Raise
+        `OSError` if a side was reset."""
         if self.pending is not None:
             self._flush(self.pending)
             if self.pending is not None:
@@ -271,20 +268,14 @@ class Tunnel:
         return self._moved != before
 
     def start(self) -> None:
-        """Move the octets buffered already.
-
-        Raises:
-            OSError: A side was reset, which ends the tunnel.
-        """
+        """Move the octets buffered already. Raise `OSError` if a side was reset, which ends the
+        tunnel."""
         self.up.move()
         self.down.move()
 
     def handle_event(self, descriptor: int, mask: int) -> bool:
-        """Move octets after an event. Return True if `events` has not changed.
-
-        Raises:
-            OSError: A side was reset, which ends the tunnel.
-        """
+        """Move octets after an event. Return True if `events` has not changed. Raise `OSError` if a
+        side was reset, which ends the tunnel."""
         is_client = descriptor == self._client.descriptor
         if mask == READ:
             return self.up.move() if is_client else self.down.move()

@@ -344,11 +344,8 @@ class Connector:
         return stream
 
     async def _wait(self, pause: Pause, events: dict[int, int], end: float) -> None:
-        """Wait until one of the events occurs.
-
-        Raises:
-            HandshakeTimeoutError: The time `end` has passed.
-        """
+        """Wait until one of the events occurs. Raise `HandshakeTimeoutError` if the time `end` has
+        passed."""
         woken = FUTURE_DONE
         while woken not in events:
             left = end - self._loop.time()

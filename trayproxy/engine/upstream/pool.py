@@ -104,9 +104,8 @@ class UpstreamConnection:
         """Read and discard the content of a response, so that the connection can carry the next
         message (R-084). Return True if the content was complete and no octets followed it.
 
-        Args:
-            in_handshake: True if the next leg must go over the same connection. The connection is
-                then kept even if another reader may see another end of the content.
+        During a handshake, the next leg must go over the same connection, which is then kept even
+        if another reader may see another end of the content.
         """
         stream = self.stream
         self.leftover = LeftoverContent.of(response, method, max_octets)
@@ -150,12 +149,8 @@ class Pool:
         poller: Poller,
         check_for_suspend: Callable[[], None] = lambda: None,
     ) -> None:
-        """Create an empty pool.
-
-        Args:
-            check_for_suspend: Called before an idle connection is used; calls `clear` if the
-                computer was suspended.
-        """
+        """Create an empty pool. `check_for_suspend` is called before an idle connection is used,
+        and calls `clear` if the computer was suspended."""
         self.epoch = 0
         self._check_for_suspend = check_for_suspend
         self._checked_at = -RECENT_USE_S

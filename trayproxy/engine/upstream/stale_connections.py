@@ -41,11 +41,8 @@ def close_stale_connections(connections: Iterable[socket.SocketType]) -> int:
 
 
 def is_local_address(family: int, address: _Address) -> bool:
-    """Return whether this computer has an address.
-
-    Args:
-        address: An address in the form of `socket.getsockname`; the port is ignored.
-    """
+    """Return whether this computer has an address in the form of `socket.getsockname`, whose port
+    is ignored."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((address[0], 0, *address[2:]))
