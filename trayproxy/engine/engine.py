@@ -56,12 +56,7 @@ class Engine:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, parts: EngineParts, host: str, port: int
     ) -> None:
-        """Create an engine without listeners.
-
-        Args:
-            host: The IP address to listen on.
-            port: The port to listen on; 0 for any free port.
-        """
+        """Create an engine without listeners, for an IP address and a port; 0 for any free port."""
         limits, broker = parts.limits, parts.broker
         poller, own_address = open_poller(loop), OwnAddress(host, port)
         self.context = context = EngineContext(

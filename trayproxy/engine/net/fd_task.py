@@ -103,11 +103,8 @@ async def run_in_task(coroutine: Coroutine[IoWait, int, T]) -> T:
 
 
 class FdTask:
-    """Runs one coroutine awaiting only `IoWait`.
-
-    Attributes:
-        events: The descriptors and masks the coroutine waits for now.
-    """
+    """Runs one coroutine awaiting only `IoWait`. `events` are the descriptors and masks the
+    coroutine waits for now."""
 
     __slots__ = ("_coroutine", "_loop", "_resume", "_timer", "_wait", "events")
 

@@ -29,11 +29,8 @@ _ADDRESS_OCTETS = {IPV4: 4, IPV6: 16}
 
 @dataclass(frozen=True, slots=True)
 class SocksStep:
-    """The next step of a dialogue: send octets, if there are any, then read a number of octets.
-
-    Attributes:
-        sends_login: True if `send` contains a login, which the server may reject.
-    """
+    """The next step of a dialogue: send octets, which may contain a login, if there are any, then
+    read a number of octets."""
 
     send: bytes = field(repr=False)
     read: int

@@ -63,12 +63,7 @@ class ConnectionFacts(NamedTuple):
 
 
 class ConnectionLostError(Exception):
-    """The connection ended before the response to a message.
-
-    Attributes:
-        request_was_unread: True if the next hop had closed the connection before reading the
-            message, as far as the system exposes this.
-    """
+    """The connection ended before the response to a message; see `ResponseBrokenError`."""
 
     def __init__(self, connection: ConnectionFacts, *, request_was_unread: bool = False) -> None:
         super().__init__("the connection is lost")
@@ -194,11 +189,8 @@ class PendingLogin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AuthChallenge:
-    """The refusal of a request by a next hop.
-
-    Attributes:
-        verdict: The verdict on the login in the request; None if the request carried no login.
-    """
+    """The refusal of a request by a next hop, with the verdict on the login in the request; None if
+    the request carried no login."""
 
     challenges: tuple[Challenge, ...]
     verdict: Verdict | None = None

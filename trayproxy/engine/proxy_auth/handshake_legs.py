@@ -29,11 +29,8 @@ SPORADIC_CHALLENGE = Verdict(
 
 
 class HandshakeLegs:
-    """Sends the legs of the handshakes of one attempt.
-
-    Attributes:
-        last_sent: The login of the last leg sent; None before the first leg.
-    """
+    """Sends the legs of the handshakes of one attempt. `last_sent` is the login of the last leg
+    sent; None before the first leg."""
 
     def __init__(self, port: AuthPort, broker: RequestBroker, messages: AuthMessages) -> None:
         self._port = port

@@ -40,11 +40,8 @@ MAX_READERS = 64
 
 @dataclass(frozen=True, slots=True)
 class UnansweredRequest:
-    """A request with a login still without a response, although its client has disconnected.
-
-    Attributes:
-        connection: The connection on which the response is expected.
-    """
+    """A request with a login whose client has disconnected. The response is still expected on this
+    connection."""
 
     connection: UpstreamConnection
     cached_request: CachedRequest

@@ -40,11 +40,8 @@ class NotSignedInError(Exception):
 
 
 class OwnRequest:
-    """One request, which may be sent several times.
-
-    Attributes:
-        is_unproved: True if the last response does not tell whether the login on trial is right.
-    """
+    """One request, which may be sent several times. It is unproved if the last response does not
+    tell whether the login on trial is right."""
 
     def __init__(
         self,

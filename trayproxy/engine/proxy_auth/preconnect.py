@@ -105,11 +105,8 @@ class ReadyConnection:
 
 
 class Preconnect:
-    """One connection being authenticated ahead of need.
-
-    Attributes:
-        ready: The connection in the pool; None unless the preconnect has succeeded.
-    """
+    """One connection being authenticated ahead of need. `ready` is the connection in the pool; None
+    unless the preconnect has succeeded."""
 
     def __init__(self, context: EngineContext, auth: AuthContext, order: PreconnectOrder) -> None:
         self._context = context

@@ -46,11 +46,7 @@ MAX_KEYS = 64
 
 
 class PreconnectOrder(NamedTuple):
-    """The parameters of a preconnect.
-
-    Attributes:
-        target: The target of a recent request for which the upstream required a login.
-    """
+    """The parameters of a preconnect. The upstream has recently required a login for the target."""
 
     route: Route
     credentials: Credentials

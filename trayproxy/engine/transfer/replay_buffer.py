@@ -20,11 +20,8 @@ MAX_REPLAYABLE = 64 << 20
 
 
 class ReplayBuffer:
-    """The part of a request's content sent so far.
-
-    Attributes:
-        is_complete: True if all octets sent so far are in the buffer.
-    """
+    """The part of a request's content sent so far; complete if all octets sent so far are in the
+    buffer."""
 
     def __init__(self, enabled: bool) -> None:
         """Create an empty buffer, not `enabled` if the request is never repeated, or its content is

@@ -60,11 +60,8 @@ class TargetRefusedError(RequestRefusedError):
 
 
 class AuthRequiredError(Exception):
-    """The next hop demands a login, or has rejected the login.
-
-    Attributes:
-        challenges: The challenges of the next hop, or an equivalent for SOCKS5.
-    """
+    """The next hop demands a login, or has rejected the login, with challenges or an equivalent for
+    SOCKS5."""
 
     def __init__(self, challenges: tuple[Challenge, ...]) -> None:
         super().__init__("a sign-in is wanted")
@@ -101,11 +98,8 @@ class ConnectRequest:
 
 
 class Connector:
-    """Opens connections to next hops.
-
-    Attributes:
-        trust_store: The trusted certificates; None until the first https upstream is used.
-    """
+    """Opens connections to next hops. There is no trust store until the first https upstream is
+    used."""
 
     def __init__(
         self,
