@@ -22,32 +22,7 @@ from tests.desk.machine_driver import BASIC_METHOD, OFFICE, SPACE, MachineDriver
 from tests.support.examples import examples
 from tests.support.values import RIGHT, WRONG
 from trayproxy.auth.login import Login
-from trayproxy.desk.machine.events import (
-    CancelTrial,
-    ClientLeft,
-    Effect,
-    Event,
-    GrantPermit,
-    LoginAccepted,
-    LoginProvided,
-    LoginUnproved,
-    LookupFinished,
-    LookUpLogin,
-    NetworkChanged,
-    NoResponse,
-    OwnRequestEnded,
-    PermitRequested,
-    ProfileSwitched,
-    RecordRejection,
-    RecordTrial,
-    ReleaseRequest,
-    RequestChallenged,
-    SendOwnRequest,
-    TimePassed,
-    TrialRecorded,
-    TriedLogin,
-    UpstreamSilent,
-)
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.queries import TrialState
 from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
@@ -76,11 +51,13 @@ def driver_on_trial(kind: str) -> tuple[MachineDriver, int]:
     login_id = driver.sign_in()
     if kind == "old":
         driver.advance(driver.limits.proof_ttl + 1)
-        driver.handle(PermitRequested(50, login_id, "host50.example:443"))
-        assert driver.effects_of(GrantPermit) == [GrantPermit(50, 50)]
+        driver.handle(events.PermitRequested(50, login_id, "host50.example:443"))
+        assert driver.effects_of(events.GrantPermit) == [events.GrantPermit(50, 50)]
         return driver, 50
     driver.challenge(tried=login_id, target="blocked.example:443", permit=driver.released()[-1])
-    canary = driver.challenge(target=driver.effects_of(SendOwnRequest)[-1].target, is_own=True)
+    canary = driver.challenge(
+        target=driver.effects_of(events.SendOwnRequest)[-1].target, is_own=True
+    )
     driver.challenge(target="waiting.example:443")
     return driver, canary
 
@@ -132,46 +109,50 @@ UNRELATED_EVENTS = st.sampled_from(
     st.booleans(),
 )
 def test_a_request_that_never_carried_the_login_changes_no_trial(
-    kind: str, events: list[str], is_right: bool
+    kind: str, steps: list[str], is_right: bool
 ) -> None:
     driver, canary = driver_on_trial(kind)
     space = driver.machine.state.spaces[SPACE]
     login_id, before = space.login_id, trial_state(space)
     released = driver.released()
-    for event in events:
+    for event in steps:
         waiting = [number for number in space.parked if number != canary]
         match event:
             case "lost" if kind != "old":
-                driver.handle(NoResponse(login_id, was_sent=True, permit=canary + 1000))
+                driver.handle(events.NoResponse(login_id, was_sent=True, permit=canary + 1000))
             case "lost unsent":
-                driver.handle(NoResponse(login_id, was_sent=False))
+                driver.handle(events.NoResponse(login_id, was_sent=False))
             case "vague":
-                driver.handle(LoginUnproved(login_id, "vague.example:443", permit=canary + 1000))
+                driver.handle(
+                    events.LoginUnproved(login_id, "vague.example:443", permit=canary + 1000)
+                )
             case "an old login":
                 old = replace(login_id, generation=login_id.generation - 1)
                 driver.handle(
-                    LoginAccepted(old, "basic", "basic", "old.example:443", canary + 1000)
+                    events.LoginAccepted(old, "basic", "basic", "old.example:443", canary + 1000)
                 )
-                driver.handle(LoginUnproved(old, "old.example:443", permit=canary + 1000))
-                driver.handle(NoResponse(old, was_sent=True, permit=canary + 1000))
+                driver.handle(events.LoginUnproved(old, "old.example:443", permit=canary + 1000))
+                driver.handle(events.NoResponse(old, was_sent=True, permit=canary + 1000))
                 driver.challenge(tried=old, target="old.example:443", permit=canary + 1000)
                 released = driver.released() if kind == "old" else released
             case "accepted before" if kind == "in doubt":
                 driver.handle(
-                    LoginAccepted(login_id, "basic", "basic", "early.example:443", canary + 1000)
+                    events.LoginAccepted(
+                        login_id, "basic", "basic", "early.example:443", canary + 1000
+                    )
                 )
             case "leaves" if waiting:
                 driver.disconnect(waiting[0])
             case "comes" if kind != "old":
                 driver.challenge()
             case "no such own":
-                driver.handle(OwnRequestEnded(1000, was_challenged=True))
+                driver.handle(events.OwnRequestEnded(1000, was_challenged=True))
             case "waits":
                 driver.advance(0.1)
         assert trial_state(space) == before
         assert driver.released() == released
     if is_right:
-        driver.handle(LoginAccepted(login_id, "basic", "basic", "a.example:443", canary))
+        driver.handle(events.LoginAccepted(login_id, "basic", "basic", "a.example:443", canary))
         assert driver.machine.is_trusted(login_id)
     else:
         driver.challenge(tried=login_id, is_own=kind == "in doubt", permit=canary)
@@ -196,14 +177,14 @@ class PacingModel(MachineDriver):
 
     def __post_init__(self) -> None:
         self.in_flight: list[int] = []
-        self.own_requests: list[SendOwnRequest] = []
+        self.own_requests: list[events.SendOwnRequest] = []
         self.last_permit_at = self.proved_at = 0.0
         self.refused_by: set[str] = set()
         super().__post_init__()
         self.machine.state.can_send_own = True
         self.login_id = self.sign_in()
         for host in self.HOSTS:
-            self.handle(LoginAccepted(self.login_id, "basic", "basic", host))
+            self.handle(events.LoginAccepted(self.login_id, "basic", "basic", host))
         self.record_proof()
 
     def record_proof(self) -> None:
@@ -211,14 +192,14 @@ class PacingModel(MachineDriver):
         self.in_flight.clear()
         self.refused_by.clear()
 
-    def handle(self, event: Event) -> list[Effect]:
+    def handle(self, event: events.Event) -> list[events.Effect]:
         effects = super().handle(event)
         for effect in effects:
             match effect:
-                case GrantPermit(_, 0):
+                case events.GrantPermit(_, 0):
                     assert self.now < self.proved_at + self.limits.proof_ttl
                     assert not self.refused_by
-                case GrantPermit(number, flight):
+                case events.GrantPermit(number, flight):
                     assert number == flight
                     assert not self.refused_by, "none goes after a refusal"
                     assert (
@@ -227,7 +208,7 @@ class PacingModel(MachineDriver):
                     )
                     self.in_flight.append(flight)
                     self.last_permit_at = self.now
-                case SendOwnRequest(_, _, target):
+                case events.SendOwnRequest(_, _, target):
                     assert target not in self.refused_by
                     self.own_requests.append(effect)
         return effects
@@ -237,7 +218,7 @@ class PacingModel(MachineDriver):
             case "depart":
                 self.last_request_id += 1
                 self.targets[self.last_request_id] = host
-                self.handle(PermitRequested(self.last_request_id, self.login_id, host))
+                self.handle(events.PermitRequested(self.last_request_id, self.login_id, host))
             case "a moment":
                 self.advance(0.5)
             case "the pace":
@@ -252,12 +233,12 @@ class PacingModel(MachineDriver):
         match event:
             case "accepted":
                 self.record_proof()
-                self.handle(LoginAccepted(self.login_id, "basic", "basic", target, number))
+                self.handle(events.LoginAccepted(self.login_id, "basic", "basic", target, number))
             case "refused":
                 self.refused_by.add(target)
                 self.challenge(tried=self.login_id, target=target, permit=number)
             case "lost":
-                self.handle(NoResponse(self.login_id, was_sent=True, permit=number))
+                self.handle(events.NoResponse(self.login_id, was_sent=True, permit=number))
 
 
 PACING_EVENTS = st.tuples(
@@ -270,11 +251,11 @@ PACING_EVENTS = st.tuples(
 
 @MANY_EXAMPLES
 @given(st.lists(PACING_EVENTS, max_size=40))
-def test_an_unproved_login_is_sent_on_one_request_at_a_time(events: list[tuple[str, str]]) -> None:
+def test_an_unproved_login_is_sent_on_one_request_at_a_time(steps: list[tuple[str, str]]) -> None:
     """Another permit is granted every two seconds, but none after a refusal. The own request does
     not go to the refusing host."""
     driver = PacingModel()
-    for event, host in events:
+    for event, host in steps:
         driver.play_event(event, host)
         if driver.machine.state.spaces[SPACE].phase is not SpacePhase.TRUSTED:
             break
@@ -295,7 +276,7 @@ def test_an_unproved_login_is_sent_on_one_request_at_a_time(events: list[tuple[s
     st.lists(st.sampled_from(("comes", "leaves", "waits", "lost", "vague")), max_size=20),
 )
 def test_an_unverified_login_is_sent_on_one_request_at_a_time(
-    waiting: int, events: list[str]
+    waiting: int, steps: list[str]
 ) -> None:
     """After two missing responses, or three inconclusive responses, the prompt opens."""
     driver = MachineDriver()
@@ -304,7 +285,7 @@ def test_an_unverified_login_is_sent_on_one_request_at_a_time(
     driver.answer_prompt(WRONG)
     back: list[int] = []
     lost = 0
-    for event in events:
+    for event in steps:
         in_flight = [number for number in driver.released() if number not in back]
         parked = driver.machine.state.spaces[SPACE].parked
         match event:
@@ -338,26 +319,28 @@ class SilentUpstreamDriver(MachineDriver):
     def __post_init__(self) -> None:
         self.sent = 0
         self.in_flight: list[int] = []
-        self.own_requests: list[SendOwnRequest] = []
+        self.own_requests: list[events.SendOwnRequest] = []
         super().__post_init__()
         self.machine.state.can_send_own = True
         self.login_id = self.sign_in()
 
-    def handle(self, event: Event) -> list[Effect]:
+    def handle(self, event: events.Event) -> list[events.Effect]:
         effects = super().handle(event)
         for effect in effects:
             match effect:
-                case GrantPermit(number, flight):
+                case events.GrantPermit(number, flight):
                     self.sent += 1
                     assert flight == number, "only a login that was proved goes on all requests"
                     self.in_flight.append(flight)
-                case ReleaseRequest(request, login_id, _) if self.machine.is_trusted(login_id):
+                case events.ReleaseRequest(request, login_id, _) if self.machine.is_trusted(
+                    login_id
+                ):
                     # The request needs a send permit like all others.
-                    self.handle(PermitRequested(request, login_id, "late.example:443"))
-                case ReleaseRequest(request, _, _):
+                    self.handle(events.PermitRequested(request, login_id, "late.example:443"))
+                case events.ReleaseRequest(request, _, _):
                     self.sent += 1
                     self.in_flight.append(request)
-                case SendOwnRequest():
+                case events.SendOwnRequest():
                     self.own_requests.append(effect)
         return effects
 
@@ -366,7 +349,7 @@ class SilentUpstreamDriver(MachineDriver):
             case "depart":
                 self.last_request_id += 1
                 self.handle(
-                    PermitRequested(
+                    events.PermitRequested(
                         self.last_request_id,
                         self.login_id,
                         f"host{self.last_request_id}.example:443",
@@ -375,16 +358,18 @@ class SilentUpstreamDriver(MachineDriver):
             case "challenge":
                 self.challenge()
             case "lose" if self.in_flight:
-                self.handle(NoResponse(self.login_id, was_sent=True, permit=self.in_flight.pop(0)))
+                self.handle(
+                    events.NoResponse(self.login_id, was_sent=True, permit=self.in_flight.pop(0))
+                )
             case "lose an old one":
-                self.handle(NoResponse(self.login_id, was_sent=True))
+                self.handle(events.NoResponse(self.login_id, was_sent=True))
             case "ours" if self.own_requests:
                 attempt = self.own_requests.pop(0)
                 request = self.challenge(target=attempt.target, is_own=True)
                 if request in self.in_flight:
                     self.in_flight.remove(request)
-                    self.handle(NoResponse(self.login_id, was_sent=True, permit=request))
-                self.handle(OwnRequestEnded(attempt.number, was_challenged=True))
+                    self.handle(events.NoResponse(self.login_id, was_sent=True, permit=request))
+                self.handle(events.OwnRequestEnded(attempt.number, was_challenged=True))
             case "wait":
                 self.advance(1)
 
@@ -397,7 +382,7 @@ SILENT_EVENTS = st.sampled_from(
 @MANY_EXAMPLES
 @given(st.sampled_from((0, 1, 2, 50)), st.booleans(), st.lists(SILENT_EVENTS, max_size=25))
 def test_an_unanswered_login_is_sent_twice_and_on_one_own_request(
-    waiting: int, is_stale: bool, events: list[str]
+    waiting: int, is_stale: bool, steps: list[str]
 ) -> None:
     """The number of requests in flight when the upstream stops responding does not matter."""
     driver = SilentUpstreamDriver()
@@ -405,11 +390,11 @@ def test_an_unanswered_login_is_sent_twice_and_on_one_own_request(
     driver.sent = 0
     driver.in_flight.clear()
     if waiting:
-        driver.handle(UpstreamSilent(driver.login_id, waiting))
+        driver.handle(events.UpstreamSilent(driver.login_id, waiting))
     elif not is_stale:
-        driver.handle(NoResponse(driver.login_id, was_sent=True))
+        driver.handle(events.NoResponse(driver.login_id, was_sent=True))
     before = min(driver.limits.unanswered_max, waiting or not is_stale)
-    for event in events:
+    for event in steps:
         driver.play_event(event)
         assert driver.sent + before <= driver.limits.unanswered_max + 1
 
@@ -424,7 +409,7 @@ EVENTS_DURING_CHECK = st.sampled_from(
 @MANY_EXAMPLES
 @given(st.integers(1, 5), st.lists(EVENTS_DURING_CHECK, max_size=12), st.booleans())
 def test_the_verdict_counts_after_disconnects_and_newly_typed_logins(
-    waiting: int, events: list[str], is_right: bool
+    waiting: int, steps: list[str], is_right: bool
 ) -> None:
     driver = MachineDriver()
     driver.machine.state.can_send_own = True
@@ -434,10 +419,10 @@ def test_the_verdict_counts_after_disconnects_and_newly_typed_logins(
     space = driver.machine.state.spaces[SPACE]
 
     def sends() -> int:
-        return sum(one.login_id in login_ids for one in driver.effects_of(ReleaseRequest))
+        return sum(one.login_id in login_ids for one in driver.effects_of(events.ReleaseRequest))
 
     login_ids = {login_id}
-    for event in events:
+    for event in steps:
         match event:
             case "all leave":
                 driver.disconnect(canary)
@@ -456,7 +441,7 @@ def test_the_verdict_counts_after_disconnects_and_newly_typed_logins(
             case "waits":
                 driver.advance(11)
             case "network":
-                driver.handle(NetworkChanged())
+                driver.handle(events.NetworkChanged())
         if space.login == RIGHT:
             login_ids.add(space.login_id)
         assert sends() == 1, "it is on its way, and nothing is known of it"
@@ -468,7 +453,9 @@ def test_the_verdict_counts_after_disconnects_and_newly_typed_logins(
     else:
         driver.challenge(tried=login_id, permit=canary)
         assert driver.machine.state.is_rejected(SPACE.upstream_id, RIGHT)
-        assert driver.effects_of(RecordRejection) == [RecordRejection(SPACE.upstream_id, RIGHT)]
+        assert driver.effects_of(events.RecordRejection) == [
+            events.RecordRejection(SPACE.upstream_id, RIGHT)
+        ]
         driver.advance(driver.limits.not_now_snooze)
         driver.challenge()
         assert sends() == 1
@@ -486,25 +473,25 @@ class DelayedRecords(MachineDriver):
     """
 
     def __post_init__(self) -> None:
-        self.pending_records: deque[RecordTrial] = deque()
+        self.pending_records: deque[events.RecordTrial] = deque()
         self.lookups: deque[int] = deque()
         self.recorded: list[Login] = []
         self.proved: set[Login] = set()
         super().__post_init__()
 
-    def handle(self, event: Event) -> list[Effect]:
+    def handle(self, event: events.Event) -> list[events.Effect]:
         effects = self.machine.handle(self.now, event)
         self.effects += effects
         for effect in effects:
             match effect:
-                case RecordTrial():
+                case events.RecordTrial():
                     self.pending_records.append(effect)
-                case LookUpLogin(lookup, _, _):
+                case events.LookUpLogin(lookup, _, _):
                     self.lookups.append(lookup)
-                case CancelTrial(_, spared):
+                case events.CancelTrial(_, spared):
                     if spared in self.recorded:
                         self.recorded.remove(spared)
-                case ReleaseRequest(_, login_id, _):
+                case events.ReleaseRequest(_, login_id, _):
                     login = self.machine.login(login_id)
                     assert login in self.proved or login in self.recorded
         return effects
@@ -519,7 +506,7 @@ class DelayedRecords(MachineDriver):
         if not hold_s and not is_rejected:
             self.recorded.append(order.login)
         self.handle(
-            TrialRecorded(order.number, order.upstream_id, order.login, is_rejected, hold_s)
+            events.TrialRecorded(order.number, order.upstream_id, order.login, is_rejected, hold_s)
         )
         return True
 
@@ -531,21 +518,21 @@ RECORD_EVENTS = st.sampled_from(
 
 @MANY_EXAMPLES
 @given(st.lists(RECORD_EVENTS, max_size=30))
-def test_no_login_is_sent_before_its_trial_is_recorded(events: list[str]) -> None:
+def test_no_login_is_sent_before_its_trial_is_recorded(steps: list[str]) -> None:
     driver = DelayedRecords()
     waiting: list[int] = []
-    for event in events:
+    for event in steps:
         space = driver.machine.state.spaces.get(SPACE)
-        in_flight = [r.request_id for r in driver.effects_of(ReleaseRequest)]
+        in_flight = [r.request_id for r in driver.effects_of(events.ReleaseRequest)]
         match event:
             case "request":
                 waiting.append(driver.challenge())
             case "found" if driver.lookups:
                 driver.handle(
-                    LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring)
+                    events.LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring)
                 )
             case "leave" if waiting:
-                driver.handle(ClientLeft(waiting.pop(0)))
+                driver.handle(events.ClientLeft(waiting.pop(0)))
             case "wait":
                 driver.advance(0.2)
             case "long wait":
@@ -566,9 +553,9 @@ def test_no_login_is_sent_before_its_trial_is_recorded(events: list[str]) -> Non
 def test_an_untouched_prompt_closes_if_its_clients_leave_before_the_trial_is_recorded() -> None:
     driver = DelayedRecords()
     request = driver.challenge()
-    driver.handle(LookupFinished(driver.lookups.popleft(), None, driver.machine.keyring))
+    driver.handle(events.LookupFinished(driver.lookups.popleft(), None, driver.machine.keyring))
     assert driver.due_prompt.waiting == 1
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
     assert driver.is_prompting
     driver.disconnect(request)
     assert driver.endings() == ["ABANDONED"]
@@ -580,19 +567,19 @@ def test_an_untouched_prompt_closes_if_its_clients_leave_before_the_trial_is_rec
     st.lists(st.sampled_from(("request", "tick", "wait", "network")), max_size=12),
 )
 def test_a_login_tried_in_an_earlier_run_opens_a_prompt_and_is_not_sent(
-    hold_s: float, is_rejected: bool, events: list[str]
+    hold_s: float, is_rejected: bool, steps: list[str]
 ) -> None:
     driver = DelayedRecords()
     driver.challenge()
-    driver.handle(LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
+    driver.handle(events.LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
     assert driver.finish_record(hold_s=0.0 if is_rejected else hold_s, is_rejected=is_rejected)
-    for event in events:
+    for event in steps:
         if event == "request":
             driver.challenge()
         elif event == "wait":
             driver.advance(0.5)
         else:
-            driver.handle(TimePassed())
+            driver.handle(events.TimePassed())
         assert driver.released() == []
     assert driver.due_prompt
     driver.answer_prompt(RIGHT)
@@ -607,7 +594,7 @@ def test_a_saved_login_is_recorded_as_automatic_and_a_typed_login_is_not(is_save
     driver = DelayedRecords()
     driver.challenge()
     driver.handle(
-        LookupFinished(
+        events.LookupFinished(
             driver.lookups.popleft(), RIGHT if is_saved else None, driver.machine.keyring
         )
     )
@@ -619,7 +606,7 @@ def test_a_saved_login_is_recorded_as_automatic_and_a_typed_login_is_not(is_save
 
 def test_a_login_of_the_command_line_is_recorded_as_automatic() -> None:
     driver = DelayedRecords()
-    driver.handle(LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
+    driver.handle(events.LoginProvided(OFFICE, BASIC_METHOD, RIGHT))
     driver.challenge()
     assert [order.is_automatic for order in driver.pending_records] == [True]
 
@@ -627,7 +614,7 @@ def test_a_login_of_the_command_line_is_recorded_as_automatic() -> None:
 def test_a_login_is_under_way_while_its_trial_is_being_recorded() -> None:
     driver = DelayedRecords()
     driver.challenge()
-    driver.handle(LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
+    driver.handle(events.LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
     generation = driver.machine.generation(SPACE.upstream_id)
     assert driver.machine.trial_state(SPACE.upstream_id, generation) is TrialState.UNDER_WAY
     driver.finish_record()
@@ -638,7 +625,7 @@ def test_a_login_is_under_way_while_its_trial_is_being_recorded() -> None:
 def test_requests_are_refused_if_the_trial_of_the_login_cannot_be_recorded() -> None:
     driver = DelayedRecords()
     first = driver.challenge()
-    driver.handle(LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
+    driver.handle(events.LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
     driver.advance(driver.limits.record_timeout - 0.1)
     assert driver.refused() == {}
     driver.advance(0.2)
@@ -659,17 +646,17 @@ def test_the_prompt_reports_an_unrecorded_login_and_the_login_is_sent_later() ->
     driver = DelayedRecords()
     driver.machine.state.can_send_own = True
     driver.challenge()
-    driver.handle(LookupFinished(driver.lookups.popleft(), None, driver.machine.keyring))
+    driver.handle(events.LookupFinished(driver.lookups.popleft(), None, driver.machine.keyring))
     driver.advance(driver.limits.prompt_delay)
     driver.answer_prompt(RIGHT)
     assert driver.prompt.checking
     driver.advance(driver.limits.record_timeout)
     assert (driver.prompt.reason, driver.prompt.checking) == (PromptReason.UNRECORDED, False)
-    assert driver.effects_of(SendOwnRequest) == []  # An own request would be refused, too.
+    assert driver.effects_of(events.SendOwnRequest) == []  # An own request would be refused, too.
 
     driver.finish_record()
     assert driver.prompt.reason is not PromptReason.UNRECORDED
-    (own_request,) = driver.effects_of(SendOwnRequest)  # The parked request was refused.
+    (own_request,) = driver.effects_of(events.SendOwnRequest)  # The parked request was refused.
     driver.challenge(is_own=True, target=own_request.target)
     assert len(driver.released()) == 1
 
@@ -677,7 +664,7 @@ def test_the_prompt_reports_an_unrecorded_login_and_the_login_is_sent_later() ->
 def test_another_login_typed_in_the_meantime_is_recorded_separately() -> None:
     driver = DelayedRecords()
     driver.challenge()
-    driver.handle(LookupFinished(driver.lookups.popleft(), None, driver.machine.keyring))
+    driver.handle(events.LookupFinished(driver.lookups.popleft(), None, driver.machine.keyring))
     driver.advance(driver.limits.prompt_delay)
     driver.answer_prompt(WRONG)
     driver.advance(driver.limits.record_timeout)
@@ -694,7 +681,7 @@ def test_another_login_typed_in_the_meantime_is_recorded_separately() -> None:
 def test_an_accepted_login_does_not_wait_for_the_state_folder() -> None:
     driver = DelayedRecords()
     driver.challenge()
-    driver.handle(LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
+    driver.handle(events.LookupFinished(driver.lookups.popleft(), RIGHT, driver.machine.keyring))
     driver.finish_record()
     driver.proved.add(RIGHT)
     driver.accept(driver.released()[0])
@@ -742,19 +729,21 @@ def test_a_login_is_rejected_once_per_upstream_in_any_profile(
         space = ProtectionSpace(UpstreamId.of(profile), "Corp", SPACE.family)
         places = known.setdefault(name, {space.upstream_id.upstream})
         places.update(addresses)
-        driver.handle(ProfileSwitched(profile))
+        driver.handle(events.ProfileSwitched(profile))
         for _ in range(1 + more):
             request += 1
             at, where = len(driver.effects), f"host{request}.example:80"
             driver.handle(
-                RequestChallenged(
+                events.RequestChallenged(
                     request, space, profile, driver.offers, where, addresses=addresses
                 )
             )
             for effect in list(driver.effects[at:]):
-                if isinstance(effect, LookUpLogin):
-                    driver.handle(LookupFinished(effect.lookup, login, driver.machine.keyring))
-            sent = [one for one in driver.effects[at:] if isinstance(one, ReleaseRequest)]
+                if isinstance(effect, events.LookUpLogin):
+                    driver.handle(
+                        events.LookupFinished(effect.lookup, login, driver.machine.keyring)
+                    )
+            sent = [one for one in driver.effects[at:] if isinstance(one, events.ReleaseRequest)]
             for one in sent:
                 carried = driver.machine.login(one.login_id)
                 assert carried is not None
@@ -766,20 +755,22 @@ def test_a_login_is_rejected_once_per_upstream_in_any_profile(
 
 
 def respond(
-    driver: MachineDriver, sent: ReleaseRequest, space: ProtectionSpace, login: Login
+    driver: MachineDriver, sent: events.ReleaseRequest, space: ProtectionSpace, login: Login
 ) -> None:
     """Accept the right login, and refuse the wrong one."""
     if login == RIGHT:
         driver.handle(
-            LoginAccepted(sent.login_id, "basic", "basic", "a.example:80", sent.request_id)
+            events.LoginAccepted(sent.login_id, "basic", "basic", "a.example:80", sent.request_id)
         )
         return
-    tried = TriedLogin(LoginId(space, sent.login_id.generation), "basic", permit=sent.request_id)
+    tried = events.TriedLogin(
+        LoginId(space, sent.login_id.generation), "basic", permit=sent.request_id
+    )
     profile = driver.machine.state.profiles[space.upstream_id.profile_id]
     assert profile is not None
     driver.last_request_id += 1
     driver.handle(
-        RequestChallenged(
+        events.RequestChallenged(
             driver.last_request_id, space, profile, driver.offers, "a.example:80", tried
         )
     )

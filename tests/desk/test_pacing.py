@@ -10,23 +10,7 @@ from tests.desk.machine_driver import OFFICE, SPACE, MachineDriver
 from tests.support.values import RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.history import HistoryRecord
-from trayproxy.desk.machine.events import (
-    CancelTrial,
-    DenyPermit,
-    FrontEndsChanged,
-    GrantPermit,
-    LoginAccepted,
-    LoginProvided,
-    NoResponse,
-    OwnRequestEnded,
-    PermitRequested,
-    ProfileDeleted,
-    ProfileSwitched,
-    ReleaseRequest,
-    RequestChallenged,
-    SendOwnRequest,
-    UpstreamSilent,
-)
+from trayproxy.desk.machine import events
 from trayproxy.desk.machine.space_state import SpacePhase
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.domain.signin import PromptReason
@@ -50,25 +34,27 @@ class UnprovedLogin(MachineDriver):
             numbers.append(self.last_request_id)
             target = f"host{self.last_request_id}.example:443"
             self.targets[self.last_request_id] = target
-            self.handle(PermitRequested(self.last_request_id, self.login_id, target))
+            self.handle(events.PermitRequested(self.last_request_id, self.login_id, target))
         return numbers
 
     @property
     def granted(self) -> list[int]:
-        return [effect.request_id for effect in self.effects_of(GrantPermit)]
+        return [effect.request_id for effect in self.effects_of(events.GrantPermit)]
 
     @property
     def denied(self) -> list[int]:
-        return [effect.request_id for effect in self.effects_of(DenyPermit)]
+        return [effect.request_id for effect in self.effects_of(events.DenyPermit)]
 
     def accept_login(self, number: int) -> None:
-        self.handle(LoginAccepted(self.login_id, "basic", "basic", self.targets[number], number))
+        self.handle(
+            events.LoginAccepted(self.login_id, "basic", "basic", self.targets[number], number)
+        )
 
     def refuse_login(self, number: int) -> int:
         return self.challenge(tried=self.login_id, target=self.targets[number], permit=number)
 
     def lose_response(self, number: int = 0) -> None:
-        self.handle(NoResponse(self.login_id, was_sent=True, permit=number))
+        self.handle(events.NoResponse(self.login_id, was_sent=True, permit=number))
 
     @property
     def phase(self) -> SpacePhase:
@@ -76,7 +62,9 @@ class UnprovedLogin(MachineDriver):
 
     def release_own_request(self) -> int:
         """Challenge the last own request; return its number after its release."""
-        request = self.challenge(target=self.effects_of(SendOwnRequest)[-1].target, is_own=True)
+        request = self.challenge(
+            target=self.effects_of(events.SendOwnRequest)[-1].target, is_own=True
+        )
         assert self.released()[-1] == request
         return request
 
@@ -90,7 +78,7 @@ def test_one_permit_is_granted_and_the_others_follow_an_acceptance() -> None:
     assert driver.granted == [first]
     driver.accept_login(first)
     assert driver.granted == [first, *others]
-    assert {effect.permit for effect in driver.effects_of(GrantPermit)[1:]} == {0}
+    assert {effect.permit for effect in driver.effects_of(events.GrantPermit)[1:]} == {0}
 
 
 def test_without_a_verdict_a_second_permit_and_then_an_own_request_follow() -> None:
@@ -102,7 +90,7 @@ def test_without_a_verdict_a_second_permit_and_then_an_own_request_follow() -> N
     assert driver.granted == [first, second]
     driver.advance(2)
     assert driver.granted == [first, second]
-    assert len(driver.effects_of(SendOwnRequest)) == 1
+    assert len(driver.effects_of(events.SendOwnRequest)) == 1
 
 
 def test_without_own_requests_a_permit_is_granted_every_two_seconds() -> None:
@@ -131,7 +119,7 @@ def test_the_own_request_does_not_go_to_the_refusing_target() -> None:
     (again,) = driver.request_permits()
     driver.targets[again] = driver.targets[first]
     driver.refuse_login(again)
-    assert driver.effects_of(SendOwnRequest)[-1].target != driver.targets[first]
+    assert driver.effects_of(events.SendOwnRequest)[-1].target != driver.targets[first]
 
 
 def test_a_changed_password_costs_two_log_ons_however_many_requests_are_parked() -> None:
@@ -166,9 +154,9 @@ def test_a_granted_permit_counts_after_its_client_disconnected() -> None:
 
 def test_permits_are_denied_after_the_profile_was_deleted() -> None:
     driver = UnprovedLogin()
-    driver.handle(ProfileDeleted("office"))
+    driver.handle(events.ProfileDeleted("office"))
     before = len(driver.effects)
-    driver.handle(UpstreamSilent(driver.login_id, 2))
+    driver.handle(events.UpstreamSilent(driver.login_id, 2))
     assert driver.effects[before:] == []
     assert driver.request_permits() == driver.denied
 
@@ -182,25 +170,25 @@ def test_an_acceptance_of_a_request_sent_before_a_refusal_does_not_count() -> No
     first, _ = driver.request_permits(2)
     driver.advance(2)
     driver.refuse_login(first)
-    driver.handle(LoginAccepted(driver.login_id, "basic", "basic"))
+    driver.handle(events.LoginAccepted(driver.login_id, "basic", "basic"))
     assert driver.phase is SpacePhase.UNVERIFIED
 
 
 @given(st.lists(st.sampled_from(("lost", "unsent", "accepted", "left")), max_size=12))
-def test_requests_that_never_carried_the_login_change_no_trial(events: list[str]) -> None:
+def test_requests_that_never_carried_the_login_change_no_trial(steps: list[str]) -> None:
     driver = UnprovedLogin()
     first, second, *_ = driver.request_permits(4)
     driver.refuse_login(first)
     own_request = driver.release_own_request()
     assert driver.phase is SpacePhase.CHECKING
-    for event in events:
+    for event in steps:
         match event:
             case "lost":
-                driver.handle(NoResponse(driver.login_id, was_sent=True, permit=second))
+                driver.handle(events.NoResponse(driver.login_id, was_sent=True, permit=second))
             case "unsent":
-                driver.handle(NoResponse(driver.login_id, was_sent=False))
+                driver.handle(events.NoResponse(driver.login_id, was_sent=False))
             case "accepted":
-                driver.handle(LoginAccepted(driver.login_id, "basic", "basic"))
+                driver.handle(events.LoginAccepted(driver.login_id, "basic", "basic"))
             case "left":
                 driver.disconnect(second)
         assert driver.phase is SpacePhase.CHECKING
@@ -209,11 +197,11 @@ def test_requests_that_never_carried_the_login_change_no_trial(events: list[str]
 
 
 @given(st.lists(st.sampled_from(("depart", "wait", "prove", "refuse", "lose")), max_size=40))
-def test_never_more_permits_are_outstanding_than_may_go_unanswered(events: list[str]) -> None:
+def test_never_more_permits_are_outstanding_than_may_go_unanswered(steps: list[str]) -> None:
     driver = UnprovedLogin()
     in_flight: list[int] = []
-    for event in events:
-        known = len(driver.effects_of(GrantPermit))
+    for event in steps:
+        known = len(driver.effects_of(events.GrantPermit))
         if event == "depart":
             driver.request_permits(3)
         elif event == "wait":
@@ -227,7 +215,9 @@ def test_never_more_permits_are_outstanding_than_may_go_unanswered(events: list[
             else:
                 driver.lose_response(number)
         in_flight += [
-            effect.permit for effect in driver.effects_of(GrantPermit)[known:] if effect.permit
+            effect.permit
+            for effect in driver.effects_of(events.GrantPermit)[known:]
+            if effect.permit
         ]
         space = driver.machine.state.spaces[SPACE]
         assert len(space.doubt.in_flight) <= driver.limits.unanswered_max
@@ -248,9 +238,13 @@ def test_after_two_missing_responses_an_own_request_is_sent_and_then_a_prompt_op
     assert driver.phase is SpacePhase.UNVERIFIED
     own_request = driver.release_own_request()
     driver.challenge()
-    driver.handle(NoResponse(driver.login_id_of(own_request), was_sent=True, permit=own_request))
     driver.handle(
-        OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, was_challenged=True)
+        events.NoResponse(driver.login_id_of(own_request), was_sent=True, permit=own_request)
+    )
+    driver.handle(
+        events.OwnRequestEnded(
+            driver.effects_of(events.SendOwnRequest)[-1].number, was_challenged=True
+        )
     )
     assert driver.due_prompt.reason is PromptReason.UNCHECKED
     assert len(driver.granted) + 1 == 3
@@ -262,7 +256,9 @@ def test_an_own_request_without_a_407_clears_the_login() -> None:
         (number,) = driver.request_permits()
         driver.lose_response(number)
     driver.handle(
-        OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, was_challenged=True)
+        events.OwnRequestEnded(
+            driver.effects_of(events.SendOwnRequest)[-1].number, was_challenged=True
+        )
     )
     assert driver.phase is SpacePhase.TRUSTED
     assert not driver.is_prompting
@@ -287,7 +283,7 @@ def test_an_accepted_own_request_proves_the_login() -> None:
         driver.lose_response(number)
     driver.accept(driver.release_own_request())
     (number,) = driver.request_permits()
-    assert driver.effects_of(GrantPermit)[-1] == GrantPermit(number, 0)
+    assert driver.effects_of(events.GrantPermit)[-1] == events.GrantPermit(number, 0)
 
 
 def test_connections_lost_at_the_same_time_count_as_one() -> None:
@@ -298,7 +294,7 @@ def test_connections_lost_at_the_same_time_count_as_one() -> None:
     for _ in range(20):
         driver.lose_response()
     assert driver.phase is SpacePhase.TRUSTED
-    assert driver.effects_of(SendOwnRequest) == []
+    assert driver.effects_of(events.SendOwnRequest) == []
     (number,) = driver.request_permits()
     assert driver.granted[-1] == number
 
@@ -318,15 +314,15 @@ class ProvedLogin(UnprovedLogin):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.handle(LoginAccepted(self.login_id, "basic", "basic", "a.example:443"))
+        self.handle(events.LoginAccepted(self.login_id, "basic", "basic", "a.example:443"))
 
     def report_silence(self, count: int) -> None:
         """Report that the upstream has responded to none of so many requests with the login."""
-        self.handle(UpstreamSilent(self.login_id, count))
+        self.handle(events.UpstreamSilent(self.login_id, count))
 
     @property
     def has_sent_own_request(self) -> bool:
-        return bool(self.effects_of(SendOwnRequest))
+        return bool(self.effects_of(events.SendOwnRequest))
 
 
 def test_one_missing_response_is_followed_by_one_permit_and_then_an_own_request() -> None:
@@ -350,9 +346,13 @@ def test_several_missing_responses_are_followed_by_an_own_request_alone(count: i
     assert driver.granted == []
     driver.challenge()
     own_request = driver.release_own_request()
-    driver.handle(NoResponse(driver.login_id_of(own_request), was_sent=True, permit=own_request))
     driver.handle(
-        OwnRequestEnded(driver.effects_of(SendOwnRequest)[-1].number, was_challenged=True)
+        events.NoResponse(driver.login_id_of(own_request), was_sent=True, permit=own_request)
+    )
+    driver.handle(
+        events.OwnRequestEnded(
+            driver.effects_of(events.SendOwnRequest)[-1].number, was_challenged=True
+        )
     )
     assert driver.due_prompt.reason is PromptReason.UNCHECKED
 
@@ -361,7 +361,7 @@ def test_silence_does_not_count_for_an_unproved_login() -> None:
     """The queued requests do not carry the login."""
     driver = UnprovedLogin()
     first, second, _ = driver.request_permits(3)
-    driver.handle(UpstreamSilent(driver.login_id, 50))
+    driver.handle(events.UpstreamSilent(driver.login_id, 50))
     driver.advance(driver.limits.send_interval)
     assert driver.granted == [first, second]
 
@@ -370,7 +370,7 @@ def test_a_late_response_of_a_slow_site_grants_all_permits() -> None:
     driver = ProvedLogin()
     driver.report_silence(3)
     numbers = driver.request_permits(3)
-    driver.handle(LoginAccepted(driver.login_id, "basic", "basic", "slow.example:443"))
+    driver.handle(events.LoginAccepted(driver.login_id, "basic", "basic", "slow.example:443"))
     assert driver.granted == numbers
     assert not driver.has_sent_own_request
 
@@ -387,9 +387,9 @@ def test_a_command_line_login_on_hold_is_sent_again_later() -> None:
     """Without a front end the hold must end automatically; the login is in no keyring."""
     driver = MachineDriver()
 
-    driver.handle(FrontEndsChanged(0))
+    driver.handle(events.FrontEndsChanged(0))
     driver.advance(60)
-    driver.handle(LoginProvided(OFFICE, driver.offers[0].method, RIGHT))
+    driver.handle(events.LoginProvided(OFFICE, driver.offers[0].method, RIGHT))
     for _ in range(2):
         driver.end_without_response(driver.challenge(), was_sent=True)
     for seconds in driver.limits.login_holds[:3]:
@@ -419,7 +419,7 @@ def test_the_record_of_a_login_that_was_not_sent_is_removed() -> None:
     request = driver.challenge()
     driver.finish_lookup(RIGHT)
     driver.end_without_response(request, was_sent=False)
-    assert driver.effects_of(CancelTrial) == [CancelTrial(SPACE.upstream_id, RIGHT)]
+    assert driver.effects_of(events.CancelTrial) == [events.CancelTrial(SPACE.upstream_id, RIGHT)]
 
 
 @pytest.mark.parametrize("login", [RIGHT, WRONG])
@@ -429,12 +429,16 @@ def test_a_rejection_at_an_address_applies_to_its_other_names(login: Login) -> N
     driver = MachineDriver()
     alias = replace(OFFICE, id="alias", upstream=Upstream("alias.corp.example", 8080))
     there = ("192.0.2.1:8080",)
-    driver.handle(RequestChallenged(901, SPACE, OFFICE, driver.offers, "a:80", addresses=there))
+    driver.handle(
+        events.RequestChallenged(901, SPACE, OFFICE, driver.offers, "a:80", addresses=there)
+    )
     driver.finish_lookup(WRONG)
-    driver.handle(ProfileSwitched(alias))
+    driver.handle(events.ProfileSwitched(alias))
     space = ProtectionSpace(UpstreamId.of(alias), "Corp", SPACE.family)
     driver.challenge(tried=LoginId(SPACE, 1), permit=901)
-    driver.handle(RequestChallenged(902, space, alias, driver.offers, "b:80", addresses=there))
+    driver.handle(
+        events.RequestChallenged(902, space, alias, driver.offers, "b:80", addresses=there)
+    )
     driver.finish_lookup(login)
-    sent = [effect.request_id for effect in driver.effects_of(ReleaseRequest)]
+    sent = [effect.request_id for effect in driver.effects_of(events.ReleaseRequest)]
     assert (902 in sent) is (login == RIGHT)

@@ -81,6 +81,7 @@ class Desk:
         self._machine_loop = machine_loop = MachineLoop(
             self._machine, loop, clock or loop.time, self._carry_out, self._settle
         )
+        self._handle = machine_loop.handle
         self._reader = reader = ChallengeReader(schemes, is_installed)
         self.broker = DeskBroker(loop, machine_loop, reader, history, limits.proof_ttl)
         self.broker.identify_program = identify_program
@@ -274,9 +275,6 @@ class Desk:
         self._machine_loop.close()
 
     # --- Events and effects ------------------------------------------------------------------
-
-    def _handle(self, event: events.Event) -> None:
-        self._machine_loop.handle(event)
 
     def _settle(self) -> None:
         """Report the changes after the machine has handled an event."""

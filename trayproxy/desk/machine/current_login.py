@@ -210,11 +210,6 @@ class Doubt:
         """Return the doubt after the rejection of the login."""
         return replace(self, refusals=0, refused_hosts={}, in_flight={})
 
-    def scheme_failed(self, *, counts: bool) -> "Doubt":
-        """Return the doubt after a failure of the accepted scheme, which counts if it affects other
-        requests."""
-        return replace(self, scheme_failures=self.scheme_failures + counts)
-
     # --- No response -----------------------------------------------------------------------------
 
     def at_least_unanswered(self, count: int) -> "Doubt":

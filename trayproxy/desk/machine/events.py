@@ -92,7 +92,6 @@ class RequestChallenged(Struct, frozen=True):
         request_id: The number of the request. It is not reused, not even when the same request is
             challenged again.
         space: The protection space of the 407.
-        profile: The profile of the request.
         offers: The offered schemes, strongest first; empty if the 407 can only mean the tried
             scheme.
         target: The target of the request, ``github.com:443``. Untrusted.
@@ -143,11 +142,9 @@ class LoginAccepted(Struct, frozen=True):
 
 
 class LoginUnproved(Struct, frozen=True):
-    """The response to a request neither proves nor rejects the login of the request.
+    """The response to a request for this target neither proves nor rejects the request's login.
 
     Attributes:
-        login_id: The login.
-        target: The target of the request, ``github.com:443``.
         is_doubtful: True if a proxy may give this response to a wrong login and the request may
             have cost a failed log-on; False if only a site gives it.
         permit: As in `TriedLogin`.
@@ -163,7 +160,6 @@ class NoResponse(Struct, frozen=True):
     """A request with a login received no response.
 
     Attributes:
-        login_id: The login.
         was_sent: True if the login may have reached the upstream and cost a log-on.
         permit: As in `TriedLogin`.
     """

@@ -309,7 +309,8 @@ class Outcomes:
         is_general = verdict.kind in _NOT_ABOUT_REQUEST or not is_offered
         if space.phase is SpacePhase.TRUSTED and not is_general:
             # A failure caused by the content of a request does not affect other requests.
-            space.doubt = space.doubt.scheme_failed(counts=not verdict.lacks_content)
+            failures = space.doubt.scheme_failures + (not verdict.lacks_content)
+            space.doubt = replace(space.doubt, scheme_failures=failures)
             if space.doubt.scheme_failures < state.limits.scheme_failures_max:
                 return False
         back_off(state, space, scheme, verdict)

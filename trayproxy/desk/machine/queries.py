@@ -80,8 +80,6 @@ class Queries:
     def __init__(self, state: DeskState) -> None:
         self.state = state
 
-    # --- Queries ---------------------------------------------------------------------------------
-
     @property
     def keyring(self) -> KeyringStatus:
         """The status of the keyring, as far as it is known."""
@@ -148,15 +146,9 @@ class Queries:
         by_upstream: dict[UpstreamId, list[SpaceState]] = {}
         for space in self.state.spaces.values():
             by_upstream.setdefault(space.key.upstream_id, []).append(space)
-        current = {
-            upstream_id: self._only_current_realm(spaces)
-            for upstream_id, spaces in by_upstream.items()
-        }
-        return {
-            upstream_id: s.login_id
-            for upstream_id, s in current.items()
-            if s and s.phase is SpacePhase.TRUSTED
-        }
+        current = map(self._only_current_realm, by_upstream.values())
+        trusted = (space for space in current if space and space.phase is SpacePhase.TRUSTED)
+        return {space.key.upstream_id: space.login_id for space in trusted}
 
     def _only_current_realm(self, spaces: list[SpaceState]) -> SpaceState | None:
         """Return the only realm in use among the realms of an upstream, or None if several are in

@@ -66,18 +66,11 @@ TRANSITIONS: Mapping[SpacePhase, Set[SpacePhase]] = {
 
 @dataclass(frozen=True, slots=True)
 class ParkedRequest:
-    """A request waiting for a login.
+    """A request waiting for a login; the other attributes are as in `RequestChallenged`.
 
     Attributes:
-        request_id: The number of the request.
         parked_at: Time when it was parked.
-        target: The target of the request. Untrusted.
-        program: The program of the request; None while it is unknown.
-        offers: The schemes offered by its 407, strongest first.
-        is_own: True if TrayProxy sends the request itself, to verify a login.
         was_refused: True if the request has been refused with the current login.
-        refused_with: Logins and schemes (`OfferedScheme.name`) with which the request has been
-            refused.
         objection: Why the request waits for the user although the current login was accepted: the
             upstream demands a weaker scheme for this request (threat T5). None if it does not wait
             for the user.
