@@ -1,11 +1,14 @@
-"""A fake service: the peer of a `ServiceClient`, without a control server."""
+"""Fakes of the peers of the tray: the service, without a control server, and a desktop."""
 
 import socket
+import threading
 from collections.abc import Callable
 from typing import TypeVar, cast
 
 from msgspec.structs import replace
+from PySide6.QtCore import QObject, Signal
 
+from tests.support.process_output import PATIENCE
 from trayproxy.control.client import Client, DisconnectedError
 from trayproxy.control.messages import (
     CheckResult,
@@ -37,6 +40,7 @@ from trayproxy.domain.signin import (
     Transport,
 )
 from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.ui.notifications import Notification
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="CORP\\jdoe")
 LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
@@ -190,3 +194,33 @@ class FakeService:
     def requests_of(self, kind: type[Message]) -> list[Message]:
         """Return the received requests of a type."""
         return [request for request in self.requests if isinstance(request, kind)]
+
+
+class BlockedConnect:
+    """Connect function that blocks until the test releases it, like an unresponsive port."""
+
+    def __init__(self, service: FakeService) -> None:
+        self.is_released = threading.Event()
+        self._service = service
+
+    def __call__(self) -> Client:
+        assert self.is_released.wait(PATIENCE)
+        return self._service.connect()
+
+
+class RecordingChannel(QObject):
+    """Notification channel for tests: records the posted notification."""
+
+    chosen = Signal(str, str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: Notification | None = None
+        self.posts = 0
+
+    def post(self, notification: Notification) -> None:
+        self.shown = notification
+        self.posts += 1
+
+    def withdraw(self) -> None:
+        self.shown = None

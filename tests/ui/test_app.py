@@ -9,10 +9,16 @@ from PySide6.QtGui import QAction, QGuiApplication
 from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
-from tests.ui.fake_service import NEEDED, OFFICE, PROMPT, STATUS, FakeService
+from tests.ui.fake_service import (
+    NEEDED,
+    OFFICE,
+    PROMPT,
+    STATUS,
+    BlockedConnect,
+    FakeService,
+    RecordingChannel,
+)
 from tests.ui.named_widgets import child, label, press
-from tests.ui.test_prompts import RecordingChannel
-from tests.ui.test_service_client import BlockedConnect
 from trayproxy.control.client import ThreadedConnector
 from trayproxy.control.messages import (
     CheckProfile,

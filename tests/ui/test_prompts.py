@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
-from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
-from tests.ui.fake_service import PROMPT, FakeService
+from tests.ui.fake_service import PROMPT, FakeService, RecordingChannel
 from tests.ui.named_widgets import child, press
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import AnswerPrompt, DeclinePrompt, Failed, KeepPromptOpen
@@ -19,24 +18,6 @@ from trayproxy.ui.password_field import PasswordField
 from trayproxy.ui.prompts import NOT_NOW, SIGN_IN, PromptDialogs, notification_for
 from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.sign_in_dialog import SignInDialog
-
-
-class RecordingChannel(QObject):
-    """Notification channel for tests: records the posted notification."""
-
-    chosen = Signal(str, str)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown: Notification | None = None
-        self.posts = 0
-
-    def post(self, notification: Notification) -> None:
-        self.shown = notification
-        self.posts += 1
-
-    def withdraw(self) -> None:
-        self.shown = None
 
 
 class PromptFixture:

@@ -1,15 +1,13 @@
 """Tests for trayproxy.ui.service_client and trayproxy.ui.service_supervisor."""
 
-import threading
 from collections.abc import Iterator
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QSocketNotifier
 from pytestqt.qtbot import QtBot
 
-from tests.support.process_output import PATIENCE
-from tests.ui.fake_service import PROMPT, STATUS, FakeService
-from trayproxy.control.client import Client, ThreadedConnector
+from tests.ui.fake_service import PROMPT, STATUS, BlockedConnect, FakeService
+from trayproxy.control.client import ThreadedConnector
 from trayproxy.control.messages import (
     Done,
     Failed,
@@ -98,18 +96,6 @@ def test_a_request_without_a_connection_fails_asynchronously(
     assert not replies
     qtbot.waitUntil(lambda: bool(replies))
     assert replies == [Failed(SERVICE_LOST)]
-
-
-class BlockedConnect:
-    """Connect function that blocks until the test releases it, like an unresponsive port."""
-
-    def __init__(self, service: FakeService) -> None:
-        self.is_released = threading.Event()
-        self._service = service
-
-    def __call__(self) -> Client:
-        assert self.is_released.wait(PATIENCE)
-        return self._service.connect()
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ from PySide6.QtCore import QTimer
 from PySide6.QtGui import QAction
 from pytestqt.qtbot import QtBot
 
-from tests.ui.fake_service import STATUS, FakeService
+from tests.ui.fake_service import STATUS, FakeService, RecordingChannel
 from tests.ui.named_widgets import child
-from tests.ui.test_prompts import RecordingChannel
 from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import Status, UseProfile
 from trayproxy.domain.problem import Problem

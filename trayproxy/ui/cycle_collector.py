@@ -2,7 +2,8 @@
 
 Windows and their slots form reference cycles. Python collects cycles in whichever thread allocates
 an object, and the tray has other threads, such as the thread that connects to the service. A
-`QObject` with a timer must not be destroyed outside its own thread: Qt warns or crashes.
+`QObject` with a timer must not be destroyed outside its own thread: Qt warns or crashes (ux §9,
+47).
 """
 
 import gc
