@@ -51,19 +51,20 @@ def test_every_text_of_the_desk_is_shown_in_full(cli: Cli, service: FakeServiceH
         assert problem.body in out
 
 
-@pytest.mark.parametrize(("saved", "words"), [(True, "saved"), (False, "not saved")])
-def test_the_status_shows_a_known_saved_password(
-    saved: bool, words: str, cli: Cli, service: FakeServiceHandler
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"saved": True}, "  Password:       saved\n"),
+        ({"saved": False}, "  Password:       not saved\n"),
+        ({"screen_locked": True}, "  Screen:         locked; questions wait"),
+    ],
+)
+def test_a_saved_password_and_a_locked_screen_are_shown(
+    changes: dict[str, bool], line: str, cli: Cli, service: FakeServiceHandler
 ) -> None:
-    assert "Password" not in cli("status")[1]
-    service.status = replace(service.status, saved=saved)
-    assert f"  Password:       {words}\n" in cli("status")[1]
-
-
-def test_a_locked_screen_is_shown(cli: Cli, service: FakeServiceHandler) -> None:
-    assert "Screen" not in cli("status")[1]
-    service.status = replace(service.status, screen_locked=True)
-    assert "  Screen:         locked; questions wait" in cli("status")[1]
+    assert line.partition(":")[0] not in cli("status")[1]
+    service.status = replace(service.status, **changes)
+    assert line in cli("status")[1]
 
 
 def test_refused_clients_are_shown(cli: Cli, service: FakeServiceHandler) -> None:

@@ -39,7 +39,7 @@ def test_connecting_directly_is_selected_like_a_profile() -> None:
     assert direct.is_direct
     assert direct.profile is None
     assert not direct.with_active("lab").is_direct
-    assert not Config().is_direct  # Nothing was chosen: nobody may be sent there unasked.
+    assert not Config().is_direct  # Without a choice of the user, no request is sent directly.
     assert direct.without_profile("office").is_direct
     assert direct.with_profile(replace(LAB, id="third", name="Third")).is_direct
 
@@ -57,12 +57,9 @@ def test_a_profile_is_found_by_name_or_id() -> None:
 
 
 def test_a_name_has_precedence_over_an_id() -> None:
-    config = BOTH.with_profile(replace(OFFICE, name="Lab 1")).with_profile(
-        Profile("x", "Office", LAB.upstream)
-    )
-    found = config.find("office")
-    assert found is not None
-    assert found.id == "x"
+    other = Profile("x", "Office", LAB.upstream)
+    config = BOTH.with_profile(replace(OFFICE, name="Lab 1")).with_profile(other)
+    assert config.find("office") == other
 
 
 def test_an_ipv6_address_is_shown_in_brackets() -> None:

@@ -187,11 +187,6 @@ def test_the_own_sign_in_a_method_and_an_encoding_are_kept_r_092() -> None:
     assert parse_settings(text).profile == profile
 
 
-def test_connecting_directly_is_kept() -> None:
-    text = rewrite_settings(TEXT, CONFIG.with_active(DIRECT_ID))
-    assert parse_settings(text).is_direct
-
-
 @pytest.mark.parametrize(
     ("config", "old", "new"),
     [
@@ -208,7 +203,9 @@ def test_connecting_directly_is_kept() -> None:
     ids=["no change", "active", "direct", "port", "new key after the last key"],
 )
 def test_a_change_affects_only_its_own_line(config: Config, old: str, new: str) -> None:
-    assert rewrite_settings(TEXT, config) == TEXT.replace(old, new)
+    changed = TEXT.replace(old, new)
+    assert rewrite_settings(TEXT, config) == changed
+    assert parse_settings(changed) == config
 
 
 def test_a_new_profile_is_appended() -> None:

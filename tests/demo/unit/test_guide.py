@@ -38,11 +38,8 @@ def test_without_a_tray_the_introduction_does_not_mention_its_menu() -> None:
     assert "menu" not in text
 
 
-def test_the_command_is_curl_if_installed() -> None:
+def test_the_command_is_curl_if_installed_and_else_python() -> None:
     assert command(PROXY, "/usr/bin/curl") == f"curl -x {PROXY} http://www.demo.example/"
-
-
-def test_the_command_is_python_without_curl() -> None:
     assert command(PROXY, None).startswith(f"http_proxy={PROXY} python3 -c ")
 
 
