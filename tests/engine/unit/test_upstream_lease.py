@@ -12,10 +12,12 @@ from tests.engine.wire import connect, get
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.scheme import Offer, Scheme
 from trayproxy.desk.credentials import Credentials
-from trayproxy.engine.net.fd_task import IoWait
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_port import Reuse
-from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
+from trayproxy.engine.proxy_auth.upstream_lease import CLIENT_CHECK_INTERVAL_S, UpstreamLease
+from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
@@ -54,6 +56,22 @@ def connection(key: PoolKey, *, is_quiet: bool = True) -> UpstreamConnection:
     return UpstreamConnection(cast(SocketStream, FakeStream(is_quiet=is_quiet)), key)
 
 
+class FakeClient:
+    """The stream of a client: octets arrive with each read, or the connection fails."""
+
+    descriptor = 5
+
+    def __init__(self) -> None:
+        self.inbox = bytearray()
+        self.ended = self.is_broken = False
+
+    def fill(self) -> bool:
+        if self.is_broken:
+            raise ConnectionResetError
+        self.inbox += b"early"
+        return True
+
+
 class FakeDownstream:
     """The client side of a request."""
 
@@ -62,6 +80,11 @@ class FakeDownstream:
     def __init__(self, context: object) -> None:
         self.context = context
         self.upstream: UpstreamConnection | None = None
+        self.client = FakeClient()
+        self.is_held: bool | None = None
+
+    def is_client_held(self) -> bool | None:
+        return self.is_held
 
     def release(self, descriptor: int) -> None: ...
 
@@ -116,7 +139,10 @@ class LeaseScenario:
             take=lambda key: self.pooled.pop(key, None),
             put=lambda put: self.pooled.__setitem__(put.key, put),
         )
+        self.now = 100.0
         context = SimpleNamespace(
+            limits=EngineLimits(max_early_octets=10),
+            loop=SimpleNamespace(time=lambda: self.now),
             pool=pool,
             connector=SimpleNamespace(open=open_stream),
             failover=SimpleNamespace(
@@ -296,3 +322,91 @@ def test_the_demand_for_an_authenticated_connection_is_registered_once(current: 
     for _ in range(2):
         scenario.lease.end_authentication()
     assert scenario.events == events
+
+
+# --- waiting ---
+
+
+def waiting(
+    scenario: LeaseScenario, wait: IoWait, *, is_parked: bool = False
+) -> Coroutine[Any, Any, int]:
+    """Return the coroutine of a wait."""
+    return scenario.lease.wait(wait, is_parked=is_parked)
+
+
+@pytest.mark.parametrize("is_parked", [False, True])
+@pytest.mark.parametrize(
+    ("octets", "ended", "is_read"),
+    [(0, False, True), (9, False, True), (10, False, False), (0, True, False)],
+)
+def test_a_waiting_request_reads_its_client_up_to_a_limit(
+    is_parked: bool, octets: int, ended: bool, is_read: bool
+) -> None:
+    scenario = LeaseScenario()
+    client = scenario.downstream.client
+    client.inbox += b"x" * octets
+    client.ended = ended
+    scenario.downstream.is_held = True
+    task = waiting(scenario, IoWait({7: READ}, timeout=2.0), is_parked=is_parked)
+    wait = task.send(None)
+    assert wait.events == ({7: READ, 5: READ} if is_read else {7: READ})
+    # The presence of a client that is not read is checked from time to time.
+    checks = is_parked and not is_read
+    assert wait.timeout == (CLIENT_CHECK_INTERVAL_S if checks else 2.0)
+    if is_read:
+        scenario.now += 0.5
+        is_full = octets + len(b"early") >= 10
+        assert task.send(5).timeout == (CLIENT_CHECK_INTERVAL_S if is_parked and is_full else 1.5)
+        assert bytes(client.inbox).endswith(b"early")
+    with pytest.raises(StopIteration) as result:
+        task.send(7)
+    assert result.value.value == 7
+
+
+@pytest.mark.parametrize("timeout", [None, 2.0])
+def test_a_check_of_the_client_is_not_the_end_of_the_wait(timeout: float | None) -> None:
+    scenario = LeaseScenario()
+    scenario.downstream.client.ended = scenario.downstream.is_held = True
+    task = waiting(scenario, IoWait({}, timeout=timeout), is_parked=True)
+    waits: list[float | None] = []
+    for pause_s in (0.0, 0.5, 1.25):
+        scenario.now += pause_s
+        waits.append(task.send(None if not waits else TIMED_OUT).timeout)
+    assert waits == [0.5, 0.5, 0.5 if timeout is None else 0.25]
+    scenario.now += 0.25
+    if timeout is None:
+        assert task.send(TIMED_OUT).timeout == 0.5
+        task.close()
+    else:
+        with pytest.raises(StopIteration) as result:
+            task.send(TIMED_OUT)
+        assert result.value.value == TIMED_OUT
+
+
+@pytest.mark.parametrize(
+    ("is_held", "ended", "is_gone"),
+    [(True, True, False), (None, True, True), (None, False, False), (False, False, True)],
+)
+def test_a_parked_client_that_is_not_read_is_gone_if_no_process_holds_it(
+    is_held: bool | None, ended: bool, is_gone: bool
+) -> None:
+    scenario = LeaseScenario()
+    client = scenario.downstream.client
+    client.ended, scenario.downstream.is_held = ended, is_held
+    client.inbox += b"x" * 10
+    task = waiting(scenario, IoWait({7: READ}), is_parked=True)
+    if is_gone:
+        with pytest.raises(ClientGoneError):
+            task.send(None)
+    else:
+        task.send(None)
+        task.close()
+
+
+def test_a_failing_client_connection_ends_the_wait() -> None:
+    scenario = LeaseScenario()
+    scenario.downstream.client.is_broken = True
+    task = waiting(scenario, IoWait({7: READ}))
+    task.send(None)
+    with pytest.raises(ClientGoneError):
+        task.send(5)
