@@ -127,7 +127,7 @@ class ResponseReader:
                 response = self._parse(head)
                 persists = persists and response.keep_alive
                 if not response.is_interim:
-                    is_same = persists or not response.keep_alive
+                    is_same = persists == response.keep_alive
                     return response if is_same else replace(response, keep_alive=False)
                 interim_count += 1
                 if interim_count > MAX_INTERIM:
