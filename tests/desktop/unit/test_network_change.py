@@ -26,7 +26,7 @@ LINK_LOCAL = ip_address("169.254.1.1").packed
 LINK_LOCAL6 = ip_address("fe80::1").packed
 
 
-class FakeLoop:
+class FakeTimerLoop:
     """An event loop with timers, which a test runs by hand."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class FakeLoop:
         call()
 
 
-def debounce_with(loop: FakeLoop, reports: list[str]) -> Debounce:
+def debounce_with(loop: FakeTimerLoop, reports: list[str]) -> Debounce:
     return Debounce(loop, lambda: reports.append("changed"))  # type: ignore[arg-type]  # only timers are used
 
 
@@ -55,7 +55,7 @@ def debounce_with(loop: FakeLoop, reports: list[str]) -> Debounce:
 
 
 def test_simultaneous_changes_are_reported_once() -> None:
-    loop, reports = FakeLoop(), list[str]()
+    loop, reports = FakeTimerLoop(), list[str]()
     debounce = debounce_with(loop, reports)
     for _ in range(100):
         debounce.trigger()
@@ -68,7 +68,7 @@ def test_simultaneous_changes_are_reported_once() -> None:
 
 
 def test_a_closed_debounce_reports_nothing() -> None:
-    loop, reports = FakeLoop(), list[str]()
+    loop, reports = FakeTimerLoop(), list[str]()
     debounce = debounce_with(loop, reports)
     debounce.trigger()
     debounce.close()
@@ -214,7 +214,7 @@ class FakeIphlpapi:
 def test_windows_reports_added_and_removed_addresses(
     kind: int, address: bytes, expected: list[str]
 ) -> None:
-    library, loop, reports = FakeIphlpapi(), FakeLoop(), list[str]()
+    library, loop, reports = FakeIphlpapi(), FakeTimerLoop(), list[str]()
     watch = windows.WindowsNetworkWatch(
         loop,  # type: ignore[arg-type]  # only timers are used
         lambda: reports.append("changed"),

@@ -20,7 +20,7 @@ from trayproxy.desktop.screen_lock.windows import (
 )
 
 
-class FakeWindows:
+class FakeSessionLibraries:
     """The called functions of user32, kernel32 and wtsapi32, with a window and its messages."""
 
     def __init__(self, *, creates_windows: bool = True, registers: bool = True) -> None:
@@ -75,7 +75,7 @@ class FakeWindows:
 
 
 def test_windows_reports_lock_and_unlock(reports: LockReports) -> None:
-    windows = FakeWindows()
+    windows = FakeSessionLibraries()
     watch = windows.watch(reports)
     watch.start()
     for event in (1, WTS_SESSION_LOCK, WTS_SESSION_LOCK, WTS_SESSION_UNLOCK):
@@ -90,7 +90,7 @@ def test_windows_reports_lock_and_unlock(reports: LockReports) -> None:
 def test_a_failed_registration_on_windows_reports_no_lock(
     reports: LockReports, lacking: str
 ) -> None:
-    watch = FakeWindows(**{lacking: False}).watch(reports)
+    watch = FakeSessionLibraries(**{lacking: False}).watch(reports)
     watch.start()
     watch.stop()
     assert reports.is_empty
