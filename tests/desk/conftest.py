@@ -1,4 +1,4 @@
-"""What the tests of the desk share."""
+"""Fixtures of the tests of the desk."""
 
 import sys
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from tests.support.processes import home
 if TYPE_CHECKING:
     from tests.support.keyring_session import KeyringSession
 
-# It is about GNOME Keyring; tests/windows has the Credential Manager.
+# GNOME Keyring runs on Unix only; tests/windows tests the Credential Manager.
 collect_ignore = ["test_keyring_store_real.py"] if sys.platform == "win32" else []
 
 
 @pytest.fixture
 def driver() -> MachineDriver:
-    """A machine at rest, with a face to ask at."""
+    """A machine without protection spaces, with a front end."""
     return MachineDriver()
 
 
@@ -41,7 +41,7 @@ def no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def enter(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
-    """Make this process one of a session, and of no other."""
+    """Set the environment of this process to that of a session."""
     for name in ("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "PYTHON_KEYRING_BACKEND"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():

@@ -16,7 +16,7 @@ from tests.desk.machine_driver import (
     desk_state,
     space_state,
 )
-from tests.support.values import LAB, LOCKED, RIGHT, WRONG
+from tests.support.values import LAB, RIGHT, WRONG
 from trayproxy.auth.login import Login
 from trayproxy.desk.machine import events
 from trayproxy.desk.machine.credential_lookup import CredentialLookup
@@ -28,7 +28,14 @@ from trayproxy.desk.machine.space_state import Lookup, ParkedRequest, SchemeBack
 from trayproxy.desk.machine.state import DeskState
 from trayproxy.desk.machine.user_actions import UserActions
 from trayproxy.desk.machine.verification import OwnRequests
-from trayproxy.domain.signin import Ending, KeyringState, PromptReason, RefusalReason, Snooze
+from trayproxy.domain.signin import (
+    Ending,
+    KeyringState,
+    KeyringStatus,
+    PromptReason,
+    RefusalReason,
+    Snooze,
+)
 from trayproxy.profiles.profile import Encoding, Method, SignIn
 
 NOW = 1000.0
@@ -429,7 +436,7 @@ def test_the_result_of_a_look_up(
     state = desk_state(space)
     state.rejected.add(state.rejection_scopes(UPSTREAM_ID), WRONG)
     looks = lookup(state)
-    status = keyring_status(keyring)
+    status = KeyringStatus(keyring, "GNOME Keyring")
     looks.handle_found(events.LookupFinished(2, RIGHT, status))
     assert (space.phase, state.keyring) == (parts["phase"], status)
     looks.handle_found(events.LookupFinished(1, login, status))
@@ -438,10 +445,6 @@ def test_the_result_of_a_look_up(
     assert space.lookup.next_at == NOW + (
         LIMITS.locked_lookup_ttl if is_blocked else LIMITS.lookup_ttl
     )
-
-
-def keyring_status(state: KeyringState) -> Any:
-    return type(LOCKED)(state, LOCKED.name)
 
 
 @pytest.mark.parametrize(

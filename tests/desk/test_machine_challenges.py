@@ -273,7 +273,7 @@ def test_the_first_challenge_fills_in_the_protection_space_of_a_login_given_befo
         ((), {}, CURRENT, DIGEST),
     ],
 )
-def test_the_prompt_names_the_scheme_that_would_be_used(
+def test_the_prompt_names_the_usable_scheme(
     offers: tuple[OfferedScheme, ...],
     backoffs: dict[str, float],
     current: CurrentLogin,
@@ -347,7 +347,7 @@ def test_another_request_of_an_open_prompt_starts_no_look_up() -> None:
         assert space.phase is P.PROMPTING
 
 
-def test_an_upstream_that_matches_again_serves_only_requests_whose_own_407_matches() -> None:
+def test_a_restored_upstream_serves_only_requests_with_a_matching_407() -> None:
     weaker = ParkedRequest(4, NOW, TARGET, None, offers=(BASIC,))
     space = space_state(P.PROMPTING, current=ACCEPTED, prompt=WEAKER, parked={4: weaker})
     effects = challenge(desk_state(space, fingerprint="ntlm"), offers=(NTLM,))

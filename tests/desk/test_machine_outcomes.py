@@ -154,7 +154,7 @@ def test_a_login_to_be_remembered_is_saved_once_it_is_accepted(remember: bool) -
     assert space.prompt == replace(PROMPT, user="jdoe")
 
 
-def test_an_acceptance_releases_the_requests_that_may_carry_the_login_with_its_scheme() -> None:
+def test_an_acceptance_releases_requests_with_the_accepted_scheme() -> None:
     requests = {
         5: ParkedRequest(5, NOW, "a.example:1", None, (NTLM, BASIC)),
         6: ParkedRequest(6, NOW, "b.example:1", None, (BASIC,), was_refused=True),
@@ -447,7 +447,7 @@ NO_TICKET = Verdict(VerdictKind.NO_TICKET)
     ],
 )
 @pytest.mark.parametrize("current_scheme", ["basic", "ntlm"])
-def test_a_scheme_that_cannot_be_used_is_backed_off(
+def test_an_unusable_scheme_is_backed_off(
     phase: SpacePhase,
     failures: int,
     verdict: Verdict,

@@ -131,7 +131,7 @@ def test_the_result_of_a_trial(changes: dict[str, Any], expected: TrialState) ->
     assert found.trial_state(LAB_SPACE.upstream_id, 1) is TrialState.UNKNOWN
 
 
-def test_the_generation_is_of_the_protection_space_that_the_user_means() -> None:
+def test_the_generation_of_the_login_of_the_most_likely_protection_space() -> None:
     prompted = space_state(P.PROMPTING, key=OTHER_REALM, prompt=opened(), seen_at=1.0)
     prompted.current = replace(CURRENT, generation=5)
     assert queries(space_state(), prompted).generation(UPSTREAM_ID) == 5

@@ -128,7 +128,7 @@ class DeskState:
 
         A profile has a single user name. If another upstream or realm of the profile has accepted
         another user, the profile is not changed: otherwise the other login would have to be typed
-        again. A user name chosen by the user replaces the user name of the profile.
+        again. A user name chosen by the user (`replaces`) replaces the user name of the profile.
         """
         if space.login is None:
             return
