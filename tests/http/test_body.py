@@ -109,38 +109,23 @@ def test_chunks_are_decoded_whole_and_octet_by_octet(data: bytes, content: bytes
 @pytest.mark.parametrize(
     "data",
     [
-        b"0x5\r\nhello\r\n",
-        b"+5\r\nhello\r\n",
-        b"-5\r\nhello\r\n",
-        b"0_5\r\nhello\r\n",
-        b" 5\r\nhello\r\n",
-        b"5 \r\nhello\r\n",
-        b"5 foo\r\nhello\r\n",
-        b"G\r\nhello\r\n",
-        b"\r\nhello\r\n",
-        b";a\r\nhello\r\n",
-        b"5\nhello\r\n",
-        b"5\r\r\nhello\r\n",
-        b"5\rX\r\nhello\r\n",
-        b"5;a\nb\r\nhello\r\n",
-        b"5;a\rb\r\nhello\r\n",
-        b"5;a\x00\r\nhello\r\n",
-        b"\xb2\r\nhe\r\n",
-        b"FFFFFFFFFFFFFFFFF\r\nhello",
-        b"00000000000000005\r\nhello",
-        b"5\r\nhelloX\r\n",
-        b"5\r\nhello\n0\r\n",
-        b"5\r\nhello\rX",
-        b"5\r\nhello0\r\n\r\n",
-        b"0\r\nGET http://evil.test/ HTTP/1.1\r\n\r\n",
-        b"0\r\nX: a\r\n b\r\n\r\n",
-        b"0\r\nX : a\r\n\r\n",
-        b"0\r\nX: a\n\r\n",
-        b"0\r\n\n",
-        b"0\r\nX: a\rb\r\n\r\n",
+        # An invalid size, or a size of more than 16 digits.
+        *(b"0x5\r\nhello\r\n", b"+5\r\nhello\r\n", b"-5\r\nhello\r\n", b"0_5\r\nhello\r\n"),
+        *(b" 5\r\nhello\r\n", b"5 \r\nhello\r\n", b"5 foo\r\nhello\r\n", b"G\r\nhello\r\n"),
+        *(b"\r\nhello\r\n", b";a\r\nhello\r\n", b"\xb2\r\nhe\r\n"),
+        *(b"FFFFFFFFFFFFFFFFF\r\nhello", b"00000000000000005\r\nhello"),
+        # A bare CR or LF, or NUL, in the line of a size.
+        *(b"5\nhello\r\n", b"5\r\r\nhello\r\n", b"5\r\rhello\r\n", b"5\rX\r\nhello\r\n"),
+        *(b"5;a\nb\r\nhello\r\n", b"5;a\rb\r\nhello\r\n", b"5;a\x00\r\nhello\r\n"),
+        b"5\r\nhello\r\n0\n\r\n",
+        # No CRLF after the data.
+        *(b"5\r\nhelloX\r\n", b"5\r\nhello\n0\r\n", b"5\r\nhello\rX", b"5\r\nhello0\r\n\r\n"),
+        # Invalid trailers.
+        *(b"0\r\nGET http://evil.test/ HTTP/1.1\r\n\r\n", b"0\r\nX: a\r\n b\r\n\r\n"),
+        *(b"0\r\nX : a\r\n\r\n", b"0\r\nX: a\n\r\n", b"0\r\n\n", b"0\r\nX: a\rb\r\n\r\n"),
     ],
 )
-def test_malformed_chunks_are_refused_r_046(data: bytes) -> None:
+def test_malformed_chunks_are_refused_r_002_r_003_r_046(data: bytes) -> None:
     for parts in ([data], single_octets(data)):
         assert refusal_status(chunked, *parts) == 400
 

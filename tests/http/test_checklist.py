@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.http.refusals import refusal_status
-from trayproxy.http.body import ChunkedBody
-from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_head, find_response_head
 from trayproxy.http.request import Request, parse_request, write_request
 from trayproxy.http.response import Response, parse_response, write_response
@@ -97,24 +95,6 @@ def test_a_response_with_a_bare_cr_or_a_misplaced_bare_lf_is_a_502_r_002_r_003(
     head: bytes,
 ) -> None:
     assert refusal_status(read_response, head) == 502
-
-
-@pytest.mark.parametrize(
-    "octets",
-    [
-        b"5\nhello\r\n0\r\n\r\n",
-        b"5\r\rhello\r\n0\r\n\r\n",
-        b"5\r\nhello\n0\r\n\r\n",
-        b"5\r\nhello\r\n0\n\r\n",
-        b"5\r\nhello\r\n0\r\n\n",
-        b"5;a\rb\r\nhello\r\n0\r\n\r\n",
-        b"5\r\nhello\r\n0\r\nX: y\n\r\n",
-        b"5\r\nhello\r\n0\r\nX: a\rb\r\n\r\n",
-    ],
-)
-def test_chunks_with_a_bare_cr_or_lf_are_refused_r_002_r_003(octets: bytes) -> None:
-    with pytest.raises(MessageError):
-        ChunkedBody().feed(octets)
 
 
 @pytest.mark.parametrize("space", [b" ", b"\t", b"  \t", b"\x0b", b"\x0c"])
