@@ -124,11 +124,15 @@ def test_an_authenticated_connection_carries_requests_unchanged() -> None:
     assert {connection for connection, _, _ in messages(play)} == {1}
 
 
-def test_content_is_sent_with_the_last_leg_only_r_125() -> None:
+@pytest.mark.parametrize("expected", [b"", b"100-continue"])
+def test_content_is_sent_with_the_last_leg_only_r_125(expected: bytes) -> None:
     play = Play(NtlmPlay(), desk_for())
-    assert play.ask(POST) == [200]
-    told = [(message_of(one), one.value(b"content-length"), one.content) for one in play.received]
-    assert told[1:] == [("type 1", b"0", b""), ("type 3", b"7", b"content")]
+    lines = [b"Expect: " + expected] if expected else []
+    assert play.ask(post(URL, b"content", *lines)) == [200]
+    names = (b"content-length", b"expect")
+    told = [(message_of(one), *map(one.value, names), one.content) for one in play.received]
+    last = ("type 3", b"7", expected, b"content")
+    assert told == [("none", *last[1:]), ("type 1", b"0", b"", b""), last]
 
 
 def test_a_request_with_a_known_login_starts_with_the_first_leg() -> None:
