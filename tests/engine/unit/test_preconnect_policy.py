@@ -146,6 +146,27 @@ def test_after_some_short_pauses_there_is_no_preconnect_until_a_longer_pause(
     assert traffic.request(1.01 * BURST_PAUSE_S) == BURST_PAUSE_S
 
 
+@pytest.mark.parametrize(("pause_s", "delay_s"), [(0.25, None), (0.5, 0.0)])
+def test_a_pause_as_long_as_the_limit_is_a_long_pause(
+    traffic: Traffic, monkeypatch: pytest.MonkeyPatch, pause_s: float, delay_s: float | None
+) -> None:
+    monkeypatch.setattr("trayproxy.engine.proxy_auth.preconnect_policy.BURST_PAUSE_S", 0.5)
+    delays = [traffic.request(pause_s) for _ in range(2 * MAX_SHORT_PAUSES)]
+    assert delays[-1] == delay_s
+
+
+def test_above_the_limit_of_keys_all_bursts_are_forgotten() -> None:
+    bursts = BurstDetector()
+    for generation in range(MAX_KEYS):
+        bursts.request_ended(key(generation), 1000.0)
+    for _ in range(MAX_SHORT_PAUSES):
+        bursts.request_arrived(KEY, 1000.0)
+        bursts.request_ended(KEY, 1000.0)
+    assert bursts.delay_s(KEY) is None
+    bursts.request_ended(key(MAX_KEYS), 1000.0)
+    assert bursts.delay_s(KEY) == BURST_PAUSE_S
+
+
 def test_short_pauses_with_a_long_pause_between_are_no_burst(traffic: Traffic) -> None:
     for _ in range(3):
         assert traffic.request(PAUSE) == BURST_PAUSE_S

@@ -1,0 +1,128 @@
+"""The port of an own request, on socket pairs."""
+
+import asyncio
+import socket
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.engine.fakes import LOGIN, desk_for
+from tests.engine.wire import get
+from tests.support.scripted_upstream import OK
+from trayproxy.auth.basic import Basic, basic_credentials
+from trayproxy.engine.error_pages import RequestRefusedError
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.proxy_auth.auth_port import ConnectionFacts, ConnectionLostError, Message
+from trayproxy.engine.proxy_auth.own_auth_port import OwnAuthPort
+from trayproxy.engine.upstream.route import Route
+from trayproxy.http.request import parse_request
+from trayproxy.profiles.profile import Profile, Upstream
+
+ROUTE = Route.via_profile(Profile("office", "Office", Upstream("proxy.test", 3128)))
+REQUEST = parse_request(get(b"http://origin.test/"))
+
+
+class PortScenario:
+    """A port, and the upstream's ends of its connections.
+
+    Attributes:
+        port: The port.
+        peers: The upstream's ends of all connections.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.peers: list[socket.socket] = []
+        self._stack = stack
+        tools: Any = SimpleNamespace(
+            connector=SimpleNamespace(open=self._open),
+            limits=EngineLimits(connect_response_head_s=0.05),
+            via=b"here",
+        )
+        self.port = OwnAuthPort(ROUTE, REQUEST, tools)
+
+    async def _open(self, request: object) -> SocketStream:
+        near, far = (self._stack.enter_context(end) for end in socket.socketpair())
+        self.peers.append(far)
+        return SocketStream(near)
+
+    async def acquire(self, *, is_fresh: bool = False) -> ConnectionFacts:
+        return await self.port.acquire(None, "none" if is_fresh else "current")
+
+
+@pytest.fixture
+def scenario(stack: ExitStack) -> PortScenario:
+    return PortScenario(stack)
+
+
+@pytest.mark.parametrize(
+    ("state", "number"), [("quiet", 1), ("fresh", 2), ("dropped", 2), ("ended", 2), ("octets", 2)]
+)
+def test_a_connection_is_used_again_while_it_is_quiet(
+    scenario: PortScenario, state: str, number: int
+) -> None:
+    async def play() -> ConnectionFacts:
+        assert scenario.port.open_connection() is None
+        first = await scenario.acquire()
+        assert first == ConnectionFacts(1) == scenario.port.open_connection()
+        if state == "dropped":
+            scenario.port.drop()
+        elif state == "ended":
+            scenario.peers[0].close()
+        elif state == "octets":
+            scenario.peers[0].send(b"unasked")
+        return await scenario.acquire(is_fresh=state == "fresh")
+
+    assert asyncio.run(play()) == ConnectionFacts(number)
+    assert len(scenario.peers) == number
+
+
+@pytest.mark.parametrize("has_login", [False, True])
+def test_a_response_counts_for_its_connection_and_a_login_counts_as_sent(
+    scenario: PortScenario, has_login: bool
+) -> None:
+    desk, upstream_id = desk_for(Basic(), is_known=True), ROUTE.upstream_id
+    assert upstream_id is not None
+    carried = desk.known(upstream_id) if has_login else None
+
+    async def play() -> tuple[int, ConnectionFacts | None]:
+        await scenario.acquire()
+        assert not scenario.port.progress.is_sent
+        scenario.peers[0].send(b"HTTP/1.1 102 Processing\r\n\r\n" + OK[: OK.index(b"ok")])
+        response = await scenario.port.send(Message(REQUEST, carried, carried))
+        return response.status, scenario.port.open_connection()
+
+    assert asyncio.run(play()) == (200, ConnectionFacts(1, was_used=True))
+    assert scenario.port.progress.is_sent
+    assert scenario.port.login_was_sent is has_login
+    sent = scenario.peers[0].recv(1 << 16)
+    assert (b"Proxy-Authorization: " + basic_credentials(LOGIN) in sent) is has_login
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", RequestRefusedError),
+        (b"malformed\r\n\r\n", RequestRefusedError),
+        (b"HTTP/1.1 200", ConnectionLostError),
+    ],
+    ids=["silent", "malformed", "cut off"],
+)
+def test_a_request_without_a_response_is_refused_or_lost(
+    scenario: PortScenario, answer: bytes, error: type[Exception]
+) -> None:
+    async def play() -> None:
+        await scenario.acquire()
+        if answer:
+            scenario.peers[0].send(answer)
+            scenario.peers[0].shutdown(socket.SHUT_WR)
+        with pytest.raises(error) as raised:
+            await scenario.port.send(Message(REQUEST))
+        if isinstance(raised.value, ConnectionLostError):
+            # A part of the response shows that the request was read.
+            assert not raised.value.request_was_unread
+
+    asyncio.run(play())
+    assert not scenario.port.login_was_sent
