@@ -15,11 +15,11 @@ from trayproxy.control.messages import CheckResult, ListenerState, Status, Step,
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.sign_in_dialog import SignInDialog
-from trayproxy.ui.user_actions import UserActions
 
 HOSTILE = structs.replace(
     PROMPT,
@@ -83,21 +83,21 @@ FAILED_STEPS = CheckResult(
 
 
 def _window(state: IconState, status: Status) -> ProfilesWindow:
-    widget = ProfilesWindow(UserActions())
+    widget = ProfilesWindow(ActionSignals())
     widget.has_tray = True
     widget.show_state(state, status)
     return widget
 
 
 def _check_panel(result: CheckResult) -> QWidget:
-    widget = CheckPanel(OFFICE, UserActions())
+    widget = CheckPanel(OFFICE, ActionSignals())
     widget.start()
     widget.show_reply(widget.request, result)
     return widget
 
 
 def _menu(state: IconState, status: Status, *, has_prompt: bool = False) -> QWidget:
-    widget = TrayMenu(UserActions(), QApplication.instance())
+    widget = TrayMenu(ActionSignals(), QApplication.instance())
     widget.update(state, status, has_prompt=has_prompt)
     widget.menu.popup(QPoint(0, 0))
     return widget.menu

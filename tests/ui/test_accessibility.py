@@ -15,10 +15,10 @@ from tests.ui.fake_service import NEEDED, OFFICE, PROMPT
 from trayproxy.control.icon_state import IconState
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import PromptReason
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.sign_in_dialog import SignInDialog
-from trayproxy.ui.user_actions import UserActions
 
 
 def dialog() -> QWidget:
@@ -26,7 +26,7 @@ def dialog() -> QWidget:
 
 
 def window() -> QWidget:
-    window = ProfilesWindow(UserActions())
+    window = ProfilesWindow(ActionSignals())
     window.has_tray = True
     notice = Problem("TP-801", "The settings file has a mistake", "config.toml, line 3: no value.")
     long_name = replace(OFFICE, name="<b>Änderungs & _verwaltung_</b> " * 3)
@@ -37,7 +37,7 @@ def window() -> QWidget:
 
 
 def panel() -> QWidget:
-    panel = CheckPanel(OFFICE, UserActions())
+    panel = CheckPanel(OFFICE, ActionSignals())
     panel.start()
     return panel
 

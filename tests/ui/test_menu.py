@@ -20,11 +20,11 @@ from trayproxy.domain.problem import Problem, utf16_units
 from trayproxy.domain.signin import SignInState, Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
 from trayproxy.ui import texts
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.menu_rows import PROFILES_SHOWN
 from trayproxy.ui.text_sanitizer import MENU_WIDTH, TOOLTIP_UNITS
 from trayproxy.ui.tray import Gesture, gesture_of
-from trayproxy.ui.user_actions import UserActions
 
 Reason = QSystemTrayIcon.ActivationReason
 
@@ -39,7 +39,7 @@ class MenuDriver:
 
     def __init__(self, qtbot: QtBot) -> None:
         self._qtbot = qtbot
-        self.actions = UserActions()
+        self.actions = ActionSignals()
         self.menu = TrayMenu(self.actions)
         qtbot.addWidget(self.menu.menu)
 

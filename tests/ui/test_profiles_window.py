@@ -45,10 +45,10 @@ from trayproxy.profiles.profile import (
     SignIn,
     Upstream,
 )
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.check_panel import CheckPanel, report, verdict
 from trayproxy.ui.profile_draft import draft_from_profile
 from trayproxy.ui.profiles_window import ProfilesWindow
-from trayproxy.ui.user_actions import UserActions
 
 
 class WindowDriver:
@@ -63,7 +63,7 @@ class WindowDriver:
     def __init__(self, qtbot: QtBot, state: IconState = IconState.OK, **changes: object) -> None:
         """Show a window with the `STATUS` after some changes."""
         self.qtbot = qtbot
-        self.actions = UserActions()
+        self.actions = ActionSignals()
         self.window = ProfilesWindow(self.actions)
         self.window.has_tray = True
         qtbot.addWidget(self.window, before_close_func=_allow_closing)
@@ -653,7 +653,7 @@ def test_the_failing_step_is_explained() -> None:
 
 
 def test_the_panel_shows_why_a_test_could_not_run(qtbot: QtBot) -> None:
-    panel = CheckPanel(OFFICE, UserActions())
+    panel = CheckPanel(OFFICE, ActionSignals())
     panel.start()
     qtbot.addWidget(panel)
     panel.show_reply(panel.request, Failed(Problem("TP-901", "Gone", "Try again.")))

@@ -12,12 +12,12 @@ from trayproxy.control.icon_state import IconState
 from trayproxy.control.messages import Status, UseProfile
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.profile import DIRECT_ID
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.app import App
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.notifications import Notifier
 from trayproxy.ui.sign_in_page_notice import CONNECT_DIRECTLY, OPEN_PAGE, SignInPageNotice
 from trayproxy.ui.texts import first_line
-from trayproxy.ui.user_actions import UserActions
 
 URL = "https://portal.example/login?<b>=1"
 PAGE = Problem("TP-310", "This network wants you to sign in on its own page", "Open it.", URL)
@@ -30,7 +30,7 @@ class PageNoticeFixture:
 
     def __init__(self, delay_ms: int = 0) -> None:
         self.channel = RecordingChannel()
-        self.actions = UserActions()
+        self.actions = ActionSignals()
         self.notices = SignInPageNotice(Notifier(self.channel), self.actions, delay_ms=delay_ms)
 
     def update(self, status: Status | None, qtbot: QtBot) -> None:
@@ -100,7 +100,7 @@ def test_the_notification_is_shown_after_the_screen_is_unlocked(
 
 
 def test_the_menu_offers_to_connect_directly(qtbot: QtBot) -> None:
-    actions = UserActions()
+    actions = ActionSignals()
     menu = TrayMenu(actions)
     row = child(menu, QAction, "direct_for_now")
     menu.update(IconState.OK, STATUS)

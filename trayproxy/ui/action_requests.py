@@ -16,18 +16,18 @@ from trayproxy.control.messages import (
     UseProfile,
 )
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.prompts import PromptDialogs
 from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.state_display import StateDisplay
-from trayproxy.ui.user_actions import UserActions
 
 DIRECT_FOR_S = 300
 """Seconds of a temporary direct connection, for signing in on the network's own page (ux §3.8)."""
 
 
 class ActionRequests(QObject):
-    """Sends the requests for the `UserActions`; the window shows the problems."""
+    """Sends the requests for the `ActionSignals`; the window shows the problems."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class ActionRequests(QObject):
         prompts: PromptDialogs,
         window: ProfilesWindow,
         display: StateDisplay,
-        actions: UserActions,
+        actions: ActionSignals,
         parent: QObject,
     ) -> None:
         super().__init__(parent)

@@ -27,6 +27,7 @@ from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.ui import texts
 from trayproxy.ui.action_requests import ActionRequests
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.cycle_collector import CycleCollector
 from trayproxy.ui.icons import app_icon
 from trayproxy.ui.menu import TrayMenu
@@ -46,7 +47,6 @@ from trayproxy.ui.signal_notifier import SignalNotifier
 from trayproxy.ui.state_display import StateDisplay
 from trayproxy.ui.tray import Tray
 from trayproxy.ui.tray_host import TrayHost
-from trayproxy.ui.user_actions import UserActions
 
 BACKGROUND_TRAY_TIMEOUT_S = 30.0
 """Seconds without a system tray after which the window is shown instead of the icon. The panel of
@@ -81,7 +81,7 @@ class App(QObject):
         """
         super().__init__()
         self._is_background = is_background
-        self.actions = UserActions(self)
+        self.actions = ActionSignals(self)
         self.client = ServiceClient(connect, self)
         self.supervisor = ServiceSupervisor(self.client, start_service, parent=self)
         self.notifier = Notifier(channel or self._make_channel(), parent=self)

@@ -8,8 +8,8 @@ from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Reply,
 from trayproxy.control.texts import STEP_MARKS, STEP_TEXTS
 from trayproxy.profiles.profile import Profile
 from trayproxy.ui import texts
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.text_sanitizer import breakable, clean, elide, host_text, isolate, shorten
-from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import add_parts, announce, named, plain_label, push_button
 
 translate = QCoreApplication.translate
@@ -28,7 +28,7 @@ class CheckPanel(QDialog):
     """
 
     def __init__(
-        self, profile: Profile, actions: UserActions, parent: QWidget | None = None
+        self, profile: Profile, actions: ActionSignals, parent: QWidget | None = None
     ) -> None:
         """Create the dialog; `start` starts the test."""
         super().__init__(parent)

@@ -12,8 +12,8 @@ from PySide6.QtWidgets import QMenu
 from trayproxy.control.icon_state import IconState, needs_sign_in
 from trayproxy.control.messages import Status
 from trayproxy.ui import texts
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.menu_rows import MenuAddressRow, MenuRows, NotNowMenu, ProfileRows
-from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
@@ -28,7 +28,7 @@ class TrayMenu(QObject):
 
     opening = Signal()
 
-    def __init__(self, actions: UserActions, parent: QObject | None = None) -> None:
+    def __init__(self, actions: ActionSignals, parent: QObject | None = None) -> None:
         """Build the menu for a service that is not connected yet."""
         super().__init__(parent)
         self.menu = named(QMenu(), "tray_menu")

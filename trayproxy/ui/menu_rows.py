@@ -10,9 +10,9 @@ from trayproxy.control.messages import Status
 from trayproxy.domain.signin import Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.text_sanitizer import menu_text
-from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
@@ -84,7 +84,7 @@ class MenuRows(QObject):
 class MenuAddressRow(QObject):
     """The row with the local address and the traffic."""
 
-    def __init__(self, rows: MenuRows, actions: UserActions) -> None:
+    def __init__(self, rows: MenuRows, actions: ActionSignals) -> None:
         super().__init__(rows)
         self._rows = rows
         self._actions = actions
@@ -124,7 +124,7 @@ class MenuAddressRow(QObject):
 class NotNowMenu(QObject):
     """The submenu *Not now*."""
 
-    def __init__(self, rows: MenuRows, actions: UserActions) -> None:
+    def __init__(self, rows: MenuRows, actions: ActionSignals) -> None:
         super().__init__(rows)
         self._actions = actions
         self._menu = rows.add_menu("not_now", translate("Tray", "Not now"))
@@ -149,7 +149,7 @@ class NotNowMenu(QObject):
 class ProfileRows(QObject):
     """The section with the profiles and *Connect directly*; at most one row is checked."""
 
-    def __init__(self, rows: MenuRows, actions: UserActions) -> None:
+    def __init__(self, rows: MenuRows, actions: ActionSignals) -> None:
         super().__init__(rows)
         self._rows = rows
         self._actions = actions

@@ -15,13 +15,13 @@ from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.profile_editor import ProfileEditor
 from trayproxy.ui.profile_edits import NEW_PROFILE, ProfileEdits
 from trayproxy.ui.profile_list import ProfileListPane
 from trayproxy.ui.status_rows import LocalAddressRow, NoticeRows, StateRow
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import add_parts, announce, bring_to_front, named, row
 from trayproxy.ui.window_questions import WindowQuestions
 
@@ -31,7 +31,7 @@ translate = QCoreApplication.translate
 class ProfilesWindow(QWidget):
     """Window with the status and the profiles."""
 
-    def __init__(self, actions: UserActions) -> None:
+    def __init__(self, actions: ActionSignals) -> None:
         """Build the window, hidden, for a service that is not connected yet."""
         super().__init__()
         self._actions = actions

@@ -4,8 +4,8 @@ from PySide6.QtCore import QCoreApplication, QObject, QTimer, Slot
 
 from trayproxy.control.messages import Status
 from trayproxy.ui import texts
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.notifications import Notification, Notifier
-from trayproxy.ui.user_actions import UserActions
 
 translate = QCoreApplication.translate
 
@@ -23,7 +23,7 @@ class SignInPageNotice(QObject):
     def __init__(
         self,
         notifier: Notifier,
-        actions: UserActions,
+        actions: ActionSignals,
         parent: QObject | None = None,
         delay_ms: int = SHOW_DELAY_MS,
     ) -> None:

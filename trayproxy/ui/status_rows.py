@@ -7,9 +7,9 @@ from PySide6.QtWidgets import QLabel, QWidget
 from trayproxy.control.icon_state import IconState, needs_sign_in
 from trayproxy.control.messages import Status
 from trayproxy.ui import texts
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.icons import render
 from trayproxy.ui.text_sanitizer import breakable
-from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import (
     column,
     hide_if_empty,
@@ -28,7 +28,7 @@ translate = QCoreApplication.translate
 class StateRow(QWidget):
     """The row with the state and the buttons for the user's next step."""
 
-    def __init__(self, actions: UserActions) -> None:
+    def __init__(self, actions: ActionSignals) -> None:
         super().__init__()
         self._actions = actions
         self._port = 0
@@ -75,7 +75,7 @@ class StateRow(QWidget):
 class LocalAddressRow(QWidget):
     """The row with the local address and the button to copy it."""
 
-    def __init__(self, actions: UserActions) -> None:
+    def __init__(self, actions: ActionSignals) -> None:
         super().__init__()
         self.setObjectName("address_row")
         self._address = named(QLabel(), "local_address")
@@ -100,7 +100,7 @@ class NoticeRows(QWidget):
     Rows without content are hidden.
     """
 
-    def __init__(self, actions: UserActions) -> None:
+    def __init__(self, actions: ActionSignals) -> None:
         super().__init__()
         self._actions = actions
         self._page_url = ""

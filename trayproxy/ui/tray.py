@@ -7,10 +7,10 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QSystemTrayIcon
 
 from trayproxy.control.icon_state import IconState
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.icons import tray_icon
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.tray_host import TrayHost
-from trayproxy.ui.user_actions import UserActions
 
 DOUBLE_CLICK_TIMEOUT_MS = 150
 """Milliseconds within which a click may become a double click on Windows; Qt does not report the
@@ -70,7 +70,7 @@ class Tray(QObject):
         self,
         tray_host: TrayHost,
         menu: TrayMenu,
-        actions: UserActions,
+        actions: ActionSignals,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)

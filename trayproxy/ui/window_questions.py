@@ -6,8 +6,8 @@ from PySide6.QtWidgets import QCheckBox, QMessageBox, QWidget
 from trayproxy.control.messages import DeleteProfile
 from trayproxy.domain.signin import KeyringStatus
 from trayproxy.profiles.profile import Profile
+from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.text_sanitizer import NAME_WIDTH, clean, elide, isolate
-from trayproxy.ui.user_actions import UserActions
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
@@ -25,7 +25,7 @@ class WindowQuestions(QObject):
 
     close_confirmed = Signal()
 
-    def __init__(self, window: QWidget, actions: UserActions) -> None:
+    def __init__(self, window: QWidget, actions: ActionSignals) -> None:
         super().__init__(window)
         self._window = window
         self._actions = actions

@@ -3,7 +3,7 @@
 from PySide6.QtCore import QObject, Signal
 
 
-class UserActions(QObject):
+class ActionSignals(QObject):
     """The actions that the menu, the window and a notification offer.
 
     Signals:
