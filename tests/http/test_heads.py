@@ -48,22 +48,15 @@ def test_many_empty_lines_are_refused_r_004() -> None:
 @pytest.mark.parametrize(
     "buffer",
     [
-        b"\x05\x01\x00",
-        b"\x16\x03\x01\x02\x00\x01",
-        b"\x00",
-        b"\n",
-        b"\rG",
-        b" GET",
-        b"\xff\xd8",
-        b"EHLO mail.test\r\n",
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-        b"GET http://a/\r\n",
-        b"GET http://a/ HTTP/1.1\n",
+        # Another protocol.
+        *(b"\x05\x01\x00", b"\x16\x03\x01\x02\x00\x01", b"\x00", b"\xff\xd8", b" GET"),
+        *(b"EHLO mail.test\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"GET http://a/\r\n"),
+        # A bare CR or LF, or NUL.
+        *(b"\n", b"\rG", b"GET http://a/\r", b"GET http://a/ HTTP/1.1\n"),
         b"GET http://a/ HTTP/1.1\nHost: a",
         b"GET http://a/ HTTP/1.1\r\nHost: a\x00",
         b"GET http://a/ HTTP/1.1\r\nHost: a\rX",
         b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\rGET",
-        b"GET http://a/\r",
     ],
 )
 def test_octets_that_cannot_become_a_request_are_refused_at_once_r_006(buffer: bytes) -> None:

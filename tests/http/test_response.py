@@ -60,26 +60,16 @@ def test_any_reason_phrase_is_accepted(line: bytes, reason: bytes) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"",
-        b"220 mail.test ESMTP",
-        b"<html>not http</html>",
-        b"HTTP/1.1 20 OK",
-        b"HTTP/1.1 2000 OK",
-        b"HTTP/1.1 -200 OK",
-        b"HTTP/1.1 099 OK",
-        b"HTTP/1.1 600 OK",
-        b"HTTP/1.1 999 OK",
-        b"HTTP/1.1 2x0 OK",
-        b"HTTP/1.1 200OK",
-        b"HTTP/1.1  200 OK",
-        b"HTTP/1.1\t200\tOK",
-        b"HTTP/2.0 200 OK",
-        b"HTTP/1.12 200 OK",
-        b"http/1.1 200 OK",
-        b"HTTP/1.1 200 O\x00K",
-        b"HTTP/1.1 200 O\rK",
-        b"HTTP/1.1 200 O\nK",
-        b" HTTP/1.1 200 OK",
+        # Another protocol or version.
+        *(b"", b"220 mail.test ESMTP", b"<html>not http</html>"),
+        *(b"HTTP/2.0 200 OK", b"HTTP/1.12 200 OK", b"http/1.1 200 OK"),
+        # A status other than 100 to 599.
+        *(b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 -200 OK", b"HTTP/1.1 2x0 OK"),
+        *(b"HTTP/1.1 099 OK", b"HTTP/1.1 600 OK", b"HTTP/1.1 999 OK"),
+        # Separators other than a single SP.
+        *(b"HTTP/1.1 200OK", b"HTTP/1.1  200 OK", b"HTTP/1.1\t200\tOK", b" HTTP/1.1 200 OK"),
+        # Control octets.
+        *(b"HTTP/1.1 200 O\x00K", b"HTTP/1.1 200 O\rK", b"HTTP/1.1 200 O\nK"),
     ],
 )
 def test_an_invalid_status_line_is_a_502(line: bytes) -> None:
