@@ -21,7 +21,7 @@ from trayproxy.desk.credentials import AcceptanceRecord, Credentials
 from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.domain.signin import Transport
 from trayproxy.http.challenges import Challenge, parse_challenges
-from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
+from trayproxy.profiles.profile import Method, Profile, ProxyScheme, Upstream
 
 OFFICE_ID = UpstreamId.of(OFFICE)
 SOCKS = replace(OFFICE, upstream=Upstream("socks.example", 1080, ProxyScheme.SOCKS5))
@@ -140,6 +140,8 @@ def test_a_login_must_be_usable_with_the_scheme_of_the_prompt_or_with_any_scheme
         (OFFICE, "Basic", Transport.READABLE),
         (TLS, "Basic", Transport.ENCRYPTED),
         (SOCKS, "SOCKS5", Transport.READABLE),
+        (replace(OFFICE, method=Method.DIGEST), "Digest", Transport.SCRAMBLED),
+        (replace(OFFICE, method=Method.NEGOTIATE), "Basic", Transport.READABLE),
     ],
 )
 def test_before_the_first_challenge_the_least_safe_method_is_assumed(

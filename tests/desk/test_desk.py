@@ -1052,6 +1052,22 @@ def test_a_login_is_not_proved_while_its_upstream_is_silent(harness: DeskHarness
     assert not shared.is_recently_accepted
 
 
+def test_a_send_permit_has_a_number_unless_the_login_is_proved(harness: DeskHarness) -> None:
+    harness.sign_in()
+    broker = harness.desk.broker
+    shared = broker.known(SPACE)
+    assert shared is not None
+    assert broker.request_permit(shared, "a.example:443").result() is shared
+    broker.report(shared, SilentUpstream(1))
+    first = credentials_in(broker.request_permit(shared, "b.example:443"))
+    assert first.permit > shared.permit == 0
+    assert is_same(first, shared)
+    second = broker.request_permit(shared, "c.example:443")
+    assert not second.done()
+    harness.desk.profile_deleted(SPACE.profile_id)
+    assert second.result() is None
+
+
 # --- Alternating realms ---------------------------------------------------------------------------
 
 

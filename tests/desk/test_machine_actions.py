@@ -195,6 +195,95 @@ def test_no_protection_space_is_added_to_a_full_desk() -> None:
     assert (list(state.spaces), state.effects) == ([SPACE], [])
 
 
+OWN = {5: ParkedRequest(5, NOW, "", None, is_own=True)}
+TOUCHED = replace(PROMPT, open=OpenPrompt(7, NOW, is_touched=True))
+ABANDONED: events.Effect = events.NotifyPromptClosed(7, Ending.ABANDONED)
+UNATTENDED: events.Effect = events.RefuseRequest(5, RefusalReason.UNATTENDED)
+
+
+@pytest.mark.parametrize(
+    ("phase", "parked", "prompt", "effects"),
+    [
+        (P.PROMPTING, {}, OPEN, [ABANDONED]),
+        (P.PROMPTING, {}, TOUCHED, []),
+        (P.PROMPTING, PARKED, OPEN, []),
+        (P.PROMPTING, OWN, OPEN, [ABANDONED, UNATTENDED]),
+        (P.PROMPTING, OWN, TOUCHED, []),
+        (P.PROMPTING, OWN, PROMPT, [UNATTENDED]),
+        (P.UNVERIFIED, {}, OPEN, [ABANDONED]),
+        (P.UNVERIFIED, OWN, OPEN, []),
+        (P.UNVERIFIED, OWN, PROMPT, []),
+        (P.TRUSTED, {}, OPEN, [ABANDONED]),
+        (P.TRUSTED, {}, TOUCHED, []),
+        (P.CHECKING, {}, OPEN, []),
+    ],
+)
+def test_an_untouched_prompt_closes_without_a_waiting_client(
+    phase: SpacePhase, parked: Any, prompt: Any, effects: list[events.Effect]
+) -> None:
+    prompt = replace(prompt, reason=PromptReason.DOWNGRADE)
+    space = space_state(phase, parked=dict(parked), prompt=prompt)
+    state = desk_state(space)
+    prompts = Prompts(state)
+    prompts.set_front_ends(1)
+    prompts.sweep()
+    assert state.effects == effects
+    is_settled = phase is P.TRUSTED and effects
+    assert space.prompt.reason is (PromptReason.NEEDED if is_settled else PromptReason.DOWNGRADE)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "objection", "due_at"),
+    [
+        (PROMPT, None, NOW + LIMITS.prompt_delay),
+        (OPEN, None, 0.0),
+        (PROMPT, PromptReason.FALLBACK, 0.0),
+    ],
+)
+def test_a_prompt_about_a_single_request(
+    prompt: Any, objection: PromptReason | None, due_at: float
+) -> None:
+    request = replace(PARKED[5], objection=objection)
+    space = space_state(P.TRUSTED, parked={5: request}, prompt=prompt)
+    state = desk_state(space, fingerprint="ntlm")
+    Prompts(state).ask_for_request(space, request, PromptReason.DOWNGRADE, BASIC_METHOD)
+    assert space.parked == {5: replace(request, objection=PromptReason.DOWNGRADE)}
+    expected = replace(prompt, reason=PromptReason.DOWNGRADE, previous_name="NTLM", due_at=due_at)
+    assert space.prompt == expected
+    assert state.effects == ([CHANGED] if prompt is OPEN else [])
+
+
+@pytest.mark.parametrize(
+    ("other", "is_opened"),
+    [
+        ({"prompt": PROMPT}, True),
+        ({"prompt": TOUCHED}, False),
+        ({"prompt": replace(TOUCHED, open=OpenPrompt(7, NOW - 299.9, True))}, False),
+        ({"prompt": replace(TOUCHED, open=OpenPrompt(7, NOW - 300, True))}, True),
+        ({"prompt": OPEN, "parked": dict(PARKED)}, False),
+        ({"prompt": OPEN, "phase": P.CHECKING}, False),
+        ({"is_locked": True}, False),
+        ({"due_at": NOW + 0.1}, False),
+        ({"due_at": NOW}, True),
+        ({"without_client": True}, False),
+    ],
+)
+def test_a_due_prompt_opens_while_the_user_is_not_busy_with_another_prompt(
+    other: dict[str, Any], is_opened: bool
+) -> None:
+    parts = {"phase": P.PROMPTING, "key": OTHER_REALM, **other}
+    is_locked, due_at = parts.pop("is_locked", False), parts.pop("due_at", NOW)
+    parked = {} if parts.pop("without_client", False) else {6: replace(PARKED[5], request_id=6)}
+    space = space_state(P.PROMPTING, parked=parked, prompt=replace(PROMPT, due_at=due_at))
+    state = desk_state(space, space_state(**parts))
+    state.screen_locked = is_locked
+    prompts = Prompts(state)
+    prompts.set_front_ends(1)
+    prompts.sweep()
+    assert (space.prompt.open == OpenPrompt(1)) is is_opened
+    assert (events.NotifyPromptChanged(1) in state.effects) is is_opened
+
+
 # --- Profiles ------------------------------------------------------------------------------------
 
 
