@@ -1036,6 +1036,21 @@ def test_a_recently_accepted_login_is_not_proved_after_a_lost_response(
     assert harness.desk.broker.may_preconnect(credentials) is not was_sent
 
 
+def test_only_prompts_with_changes_are_published(harness: DeskHarness) -> None:
+    harness.send_requests()
+    published = list(harness.listener.prompts)
+    # Reported as changed, but the same as before.
+    harness.desk.profile_changed(OFFICE)
+    harness.wait()
+    assert harness.listener.prompts == published
+    # Changed and closed before the next publication.
+    harness.challenge()
+    harness.desk.decline_prompt(published[-1].number, Snooze.A_MINUTE)
+    harness.wait()
+    assert harness.listener.prompts == published
+    assert harness.listener.closed == [(published[-1].number, Ending.DECLINED)]
+
+
 # --- A silent upstream ----------------------------------------------------------------------------
 
 

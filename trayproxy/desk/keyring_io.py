@@ -144,10 +144,13 @@ class KeyringIo:
 
     def _report_saved(self, saved: Future[Problem | None], profile: Profile) -> None:
         """Complete the future of `expect_save` once the login is saved."""
-        _, future = self._expected.pop(UpstreamId.of(profile), (0, None))
+        expected = self._expected.pop(UpstreamId.of(profile), None)
+        if expected is None:
+            return
+        _, future = expected
 
         def report(done: Future[Problem | None]) -> None:
-            if future and not future.done():
+            if not future.done():
                 future.set_result(done.result())
 
         saved.add_done_callback(report)
