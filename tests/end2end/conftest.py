@@ -1,23 +1,20 @@
 """Fixtures of the end-to-end tests: real Squid, GNOME Keyring, service and client programs."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.end2end.scenario import AttachFrontEnd, Scenario, StartService
 from tests.support.clients import Clients
-from tests.support.front_end import FrontEnd, Reaction
 from tests.support.keyring_session import KeyringSession, keyring_session
 from tests.support.octets import write
 from tests.support.origin import Origin, make_repository
 from tests.support.processes import Home, home
 from tests.support.reports import Reports
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import ServiceProcess, service
 from tests.support.squid import Squid, SquidSetup, squid
 from tests.support.tls import Certificate, CertificateAuthority
-from trayproxy.auth.login import Login
 
 
 @pytest.fixture
@@ -44,33 +41,13 @@ def keyring() -> Iterator[KeyringSession]:
 @pytest.fixture
 def run(place: Home, reports: Reports) -> Iterator[StartService]:
     with ExitStack() as stack:
-
-        def start(
-            *arguments: str,
-            session: KeyringSession | None = None,
-            environment: Mapping[str, str] | None = None,
-            login: Login | None = None,
-            program: Sequence[str] = ("trayproxy",),
-        ) -> ServiceProcess:
-            found = session.environment if session else environment
-            running = service(place, *arguments, environment=found, login=login, program=program)
-            started = stack.enter_context(running)
-            reports["service"] = started.log
-            return started
-
-        yield start
+        yield StartService(place, stack, reports)
 
 
 @pytest.fixture
 def attach(reports: Reports) -> Iterator[AttachFrontEnd]:
     with ExitStack() as stack:
-
-        def make(to: ServiceProcess, reactions: Iterable[Reaction] = ()) -> FrontEnd:
-            front_end = stack.enter_context(FrontEnd(to.paths, reactions))
-            reports["front end"] = front_end.describe
-            return front_end
-
-        yield make
+        yield AttachFrontEnd(stack, reports)
 
 
 @pytest.fixture

@@ -1,18 +1,20 @@
-"""The scenario of most end-to-end tests, and the types of the fixtures."""
+"""The scenario of most end-to-end tests, and the classes of the fixtures."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from tests.support.clients import Clients
 from tests.support.front_end import FrontEnd, Reaction
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
-from tests.support.processes import Job
+from tests.support.processes import Home, Job
+from tests.support.reports import Reports
 from tests.support.searchable_secret import SearchableSecret
-from tests.support.service import ServiceProcess
+from tests.support.service import ServiceProcess, service
 from tests.support.squid import Squid
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeepPromptOpen, SaveProfile, UseProfile
@@ -25,11 +27,17 @@ KEYRING_LIMIT_S = 8.0
 """The longest wait of a user for the keyring (ux.md, section 3.4)."""
 
 
-class StartService(Protocol):
+@dataclass(frozen=True, slots=True)
+class StartService:
     """Starts a service in the home of the test; later services find the files of earlier services.
 
-    The service gets the environment of a session or the given environment.
+    The service gets the environment of a session or the given environment, and runs until the end
+    of the test.
     """
+
+    place: Home
+    stack: ExitStack
+    reports: Reports
 
     def __call__(
         self,
@@ -38,13 +46,25 @@ class StartService(Protocol):
         environment: Mapping[str, str] | None = None,
         login: Login | None = None,
         program: Sequence[str] = ("trayproxy",),
-    ) -> ServiceProcess: ...
+    ) -> ServiceProcess:
+        found = session.environment if session else environment
+        running = service(self.place, *arguments, environment=found, login=login, program=program)
+        started = self.stack.enter_context(running)
+        self.reports["service"] = started.log
+        return started
 
 
-class AttachFrontEnd(Protocol):
+@dataclass(frozen=True, slots=True)
+class AttachFrontEnd:
     """Attaches a front end to a service, with the reactions to its prompts."""
 
-    def __call__(self, to: ServiceProcess, reactions: Iterable[Reaction] = ()) -> FrontEnd: ...
+    stack: ExitStack
+    reports: Reports
+
+    def __call__(self, to: ServiceProcess, reactions: Iterable[Reaction] = ()) -> FrontEnd:
+        front_end = self.stack.enter_context(FrontEnd(to.paths, reactions))
+        self.reports["front end"] = front_end.describe
+        return front_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +185,17 @@ class Scenario:
         return Profile(name.lower(), name, upstream, user=self.account.user)
 
 
-class StartWithProfile(Protocol):
+@dataclass(frozen=True, slots=True)
+class StartWithProfile:
     """Starts a service with an environment, attaches a user and uses a profile named Office.
 
     `user` is the user name in the profile; `more` are further attributes of the profile.
     """
+
+    run: StartService
+    attach: AttachFrontEnd
+    clients: Clients
+    origin: Origin
 
     def __call__(
         self,
@@ -177,4 +203,8 @@ class StartWithProfile(Protocol):
         user: str = "",
         environment: Mapping[str, str] = MappingProxyType({}),
         **more: Any,
-    ) -> UserSession: ...
+    ) -> UserSession:
+        started = self.run(environment=self.run.place.environment(**environment))
+        session = UserSession(started, self.attach(started), self.clients, self.origin)
+        session.use(Profile("office", "Office", upstream, user=user, **more))
+        return session

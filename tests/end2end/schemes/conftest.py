@@ -1,8 +1,6 @@
 """Fixtures: upstreams of every kind, a directory of their users, and a user of the service."""
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,9 +9,7 @@ from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart, counterpart
 from tests.support.kerberos import Kdc, kdc
 from tests.support.origin import Origin
-from tests.support.processes import Home
 from tests.support.reports import Reports
-from trayproxy.profiles.profile import Profile, Upstream
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +38,9 @@ def proxy(
 
 @pytest.fixture
 def start_with_profile(
-    run: StartService, attach: AttachFrontEnd, place: Home, clients: Clients, origin: Origin
+    run: StartService, attach: AttachFrontEnd, clients: Clients, origin: Origin
 ) -> StartWithProfile:
-    def begin(
-        upstream: Upstream,
-        user: str = "",
-        environment: Mapping[str, str] = MappingProxyType({}),
-        **more: Any,
-    ) -> UserSession:
-        started = run(environment=place.environment(**environment))
-        session = UserSession(started, attach(started), clients, origin)
-        session.use(Profile("office", "Office", upstream, user=user, **more))
-        return session
-
-    return begin
+    return StartWithProfile(run, attach, clients, origin)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Each kind of upstream with each scheme: a single prompt, and no unnecessary failed log-on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -49,15 +49,24 @@ REQUESTS: dict[str, tuple[StartRequest, str]] = {
 }
 
 
-def use_another(user: UserSession, proxy: Counterpart, name: str) -> Profile:
-    """Save and use a profile with this name and without a known login."""
-    profile = Profile(name.lower().replace(" ", "-"), name, proxy.upstream, user=proxy.right.user)
-    user.use(profile)
-    return profile
+def prompts_for_requests(
+    user: UserSession, proxy: Counterpart
+) -> Iterator[tuple[str, Job, str, Prompt]]:
+    """Start each request with a new profile, which has no known login.
+
+    Yield the name, the program, its expected output and the prompt.
+    """
+    for name, (start, expected) in REQUESTS.items():
+        profile = Profile(
+            name.lower().replace(" ", "-"), name, proxy.upstream, user=proxy.right.user
+        )
+        user.use(profile)
+        waiting = start(user)
+        yield name, waiting, expected, user.front_end.wait_for_prompt(about(profile))
 
 
 def about(profile: Profile) -> Callable[[Prompt], bool]:
-    return lambda question: question.profile_id == profile.id
+    return lambda prompt: prompt.profile_id == profile.id
 
 
 def rejected(question: Prompt) -> Callable[[Prompt], bool]:
@@ -74,10 +83,7 @@ def test_a_right_login_needs_one_prompt_and_no_log_on_fails(
     proxy: Counterpart, user: UserSession
 ) -> None:
     front_end = user.front_end
-    for name, (start, expected) in REQUESTS.items():
-        profile = use_another(user, proxy, name)
-        waiting = start(user)
-        question = front_end.wait_for_prompt(about(profile))
+    for _, waiting, expected, question in prompts_for_requests(user, proxy):
         assert question.method.startswith(proxy.method)
         front_end.answer(question, proxy.right)
         assert waiting.result().out == expected
@@ -94,10 +100,8 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_login_is_accepted(
     proxy: Counterpart, user: UserSession
 ) -> None:
     front_end = user.front_end
-    for count, (name, (start, expected)) in enumerate(REQUESTS.items(), 1):
-        profile = use_another(user, proxy, name)
-        waiting = start(user)
-        first = front_end.wait_for_prompt(about(profile))
+    requests = prompts_for_requests(user, proxy)
+    for count, (_, waiting, expected, first) in enumerate(requests, 1):
         # Each wrong password is different: a rejected login is never sent again.
         front_end.answer(first, Login(proxy.wrong.user, f"{proxy.wrong.password}{count}"))
         again = front_end.wait_for_prompt(rejected(first))
@@ -114,10 +118,7 @@ def test_a_declined_sign_in_is_answered_with_503_and_without_a_log_on(
     proxy: Counterpart, user: UserSession
 ) -> None:
     front_end = user.front_end
-    for name, (start, _) in REQUESTS.items():
-        profile = use_another(user, proxy, name)
-        waiting = start(user)
-        question = front_end.wait_for_prompt(about(profile))
+    for name, waiting, _, question in prompts_for_requests(user, proxy):
         front_end.decline(question, Snooze.A_MINUTE)
         expected = "000 503" if name == "CONNECT" else "503 000"
         assert waiting.result().out.endswith(expected)

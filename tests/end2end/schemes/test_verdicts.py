@@ -3,9 +3,9 @@
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -39,12 +39,23 @@ def setup(account: SearchableSecret, directory: Kdc) -> SquidSetup:
     )
 
 
-class StartBehindSquid(Protocol):
+@dataclass(frozen=True, slots=True)
+class StartBehindSquid:
     """Runs a Squid, and starts a service for it (`StartWithProfile`)."""
+
+    start: StartWithProfile
+    user: str
+    stack: ExitStack
+    reports: Reports
 
     def __call__(
         self, setup: SquidSetup, environment: Mapping[str, str] = MappingProxyType({}), **more: Any
-    ) -> tuple[Squid, UserSession]: ...
+    ) -> tuple[Squid, UserSession]:
+        running = self.stack.enter_context(squid(setup))
+        self.reports["squid"] = running.describe
+        scheme = ProxyScheme.HTTPS if setup.pem else ProxyScheme.HTTP
+        upstream = Upstream(running.host, running.port, scheme)
+        return running, self.start(upstream, self.user, environment, **more)
 
 
 @pytest.fixture
@@ -52,17 +63,7 @@ def start_behind(
     reports: Reports, start_with_profile: StartWithProfile, account: SearchableSecret
 ) -> Iterator[StartBehindSquid]:
     with ExitStack() as stack:
-
-        def start(
-            setup: SquidSetup, environment: Mapping[str, str] = MappingProxyType({}), **more: Any
-        ) -> tuple[Squid, UserSession]:
-            running = stack.enter_context(squid(setup))
-            reports["squid"] = running.describe
-            scheme = ProxyScheme.HTTPS if setup.pem else ProxyScheme.HTTP
-            upstream = Upstream(running.host, running.port, scheme)
-            return running, start_with_profile(upstream, account.user, environment, **more)
-
-        yield start
+        yield StartBehindSquid(start_with_profile, account.user, stack, reports)
 
 
 # --- The directory -------------------------------------------------------------------------------
