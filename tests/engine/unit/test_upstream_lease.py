@@ -36,7 +36,7 @@ DIRECT = Route.direct()
 GET, CONNECT = get(b"http://origin.test/"), connect(b"origin.test:443")
 
 
-class FakeStream:
+class FakeLeaseStream:
     """A stream to the next hop, quiet or closed by the next hop."""
 
     descriptor = 7
@@ -53,7 +53,7 @@ class FakeStream:
 
 
 def connection(key: PoolKey, *, is_quiet: bool = True) -> UpstreamConnection:
-    return UpstreamConnection(cast(SocketStream, FakeStream(is_quiet=is_quiet)), key)
+    return UpstreamConnection(cast(SocketStream, FakeLeaseStream(is_quiet=is_quiet)), key)
 
 
 class FakeClient:
@@ -126,9 +126,9 @@ class LeaseScenario:
         self.events: list[tuple[str, object]] = []
         self.connects = 0
 
-        async def open_stream(request: object) -> FakeStream:
+        async def open_stream(request: object) -> FakeLeaseStream:
             self.connects += 1
-            return FakeStream()
+            return FakeLeaseStream()
 
         def recording(name: str) -> Any:
             return lambda *arguments: self.events.append((name, arguments[0]))
