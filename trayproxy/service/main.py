@@ -154,7 +154,7 @@ def make_desk(
 
 
 @dataclass(frozen=True, slots=True)
-class OwnRequests:
+class OwnRequestStarter:
     """Starts TrayProxy's own requests; imports their modules on first use: many runs need none.
 
     Attributes:
@@ -294,7 +294,7 @@ class Service:
     def _make_request_handler(self, logins: DeskParts) -> RequestHandler:
         """Return the handler of the front ends' requests, and connect the desk to its parts."""
         desk, engine = logins.desk, self._engine
-        own_requests = OwnRequests(logins, engine, self._store, self._publisher.upstream)
+        own_requests = OwnRequestStarter(logins, engine, self._store, self._publisher.upstream)
         desk.send_own_request = own_requests.verify
         desk.broker.addresses_of = engine.context.connector.addresses_of
         desk.on_user_name = self._profiles.save_user_name
