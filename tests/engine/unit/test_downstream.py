@@ -172,8 +172,9 @@ def test_a_reset_closes_both_connections_without_an_end(scenario: DownstreamScen
     upstream, _ = scenario.add_upstream()
     scenario.downstream.reset_on_close()
     for stream in (scenario.downstream.client, upstream.stream):
+        # `struct linger`, on for zero seconds: two ints, on Windows two shorts.
         linger = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
-        assert linger == b"\1\0\0\0\0\0\0\0"
+        assert linger.rstrip(b"\0") == b"\1"
 
 
 def test_a_connecting_socket_is_closed_unless_it_became_a_connection(

@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
+from collections.abc import Coroutine
 from contextlib import ExitStack
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,8 +22,16 @@ from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import parse_request
 from trayproxy.profiles.profile import Profile, Upstream
 
+T = TypeVar("T")
+
 ROUTE = Route.via_profile(Profile("office", "Office", Upstream("proxy.test", 3128)))
 REQUEST = parse_request(get(b"http://origin.test/"))
+
+
+def run(play: Coroutine[Any, Any, T]) -> T:
+    """Run a play in a loop that watches descriptors; the default loop of Windows does not."""
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(play)
 
 
 class PortScenario:
@@ -75,7 +84,7 @@ def test_a_connection_is_used_again_while_it_is_quiet(
             scenario.peers[0].send(b"unasked")
         return await scenario.acquire(is_fresh=state == "fresh")
 
-    assert asyncio.run(play()) == ConnectionFacts(number)
+    assert run(play()) == ConnectionFacts(number)
     assert len(scenario.peers) == number
 
 
@@ -94,7 +103,7 @@ def test_a_response_counts_for_its_connection_and_a_login_counts_as_sent(
         response = await scenario.port.send(Message(REQUEST, carried, carried))
         return response.status, scenario.port.open_connection()
 
-    assert asyncio.run(play()) == (200, ConnectionFacts(1, was_used=True))
+    assert run(play()) == (200, ConnectionFacts(1, was_used=True))
     assert scenario.port.progress.is_sent
     assert scenario.port.login_was_sent is has_login
     sent = scenario.peers[0].recv(1 << 16)
@@ -124,5 +133,5 @@ def test_a_request_without_a_response_is_refused_or_lost(
             # A part of the response shows that the request was read.
             assert not raised.value.request_was_unread
 
-    asyncio.run(play())
+    run(play())
     assert not scenario.port.login_was_sent
