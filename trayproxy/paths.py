@@ -57,6 +57,16 @@ class Paths:
         return self.state / "sign-in.json"
 
     @property
+    def system_proxy_file(self) -> Path:
+        """The journal of the changed system settings (`trayproxy.system_settings.journal`)."""
+        return self.state / "system-proxy.json"
+
+    @property
+    def system_proxy_lock(self) -> Path:
+        """The file with the lock for changes of system settings."""
+        return self.state / "system-proxy.lock"
+
+    @property
     def socket(self) -> Path:
         """The control socket, or a link to it (see `trayproxy.control.unix_socket`); without Unix
         sockets, the file with the port and the key."""

@@ -48,6 +48,7 @@ FOLDERS = {
     "service": Tier.SOCKET,
     "soak": Tier.COUNTERPART,
     "support": Tier.COUNTERPART,
+    "system_settings": Tier.UNIT,
     "ui": Tier.DESKTOP,
     "windows": Tier.DESKTOP,
 }

@@ -28,9 +28,16 @@ class AlreadyRunningError(Exception):
 class InstanceLock:
     """The single-instance lock, held from `acquire` to `release` or to the end of the process."""
 
-    def __init__(self, path: Path) -> None:
-        """Set the path of the lock file, in an existing folder private to this user."""
+    def __init__(self, path: Path, *, is_inherited: bool = False) -> None:
+        """Set the path of the lock file, in an existing folder private to this user.
+
+        Args:
+            path: The lock file.
+            is_inherited: True if child processes that inherit descriptors hold the lock as well,
+                until they end. Windows cannot do that.
+        """
         self._path = path
+        self._is_inherited = is_inherited
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -51,6 +58,7 @@ class InstanceLock:
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, b"%d\n" % os.getpid())
+        os.set_inheritable(descriptor, self._is_inherited)
         self._descriptor = descriptor
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""Starts the service as a background process, independent of the starting process."""
+"""Starts the service as a background process, and prepares other background processes."""
 
 import os
 import site
@@ -41,7 +41,7 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
             cwd=Path.home().anchor,
             env=environment(environ),
             start_new_session=True,
-            creationflags=_creation_flags(),
+            creationflags=creation_flags(),
         )
     finally:
         os.close(output)
@@ -80,10 +80,10 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _creation_flags() -> int:
-    """Return the flags of CreateProcess on Windows: no console, no Ctrl+C from this console.
+def creation_flags() -> int:
+    """Return the flags of CreateProcess for a background process; 0 if the system is not Windows.
 
-    On other systems, return 0.
+    The process gets no console, and no Ctrl+C from the console of this process.
     """
     names = ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP")
     return sum(getattr(subprocess, name, 0) for name in names)

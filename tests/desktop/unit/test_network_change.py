@@ -4,12 +4,12 @@ import asyncio
 import ctypes
 import socket
 import struct
-from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
+from tests.desktop.timer_loops import FakeTimerLoop
 from trayproxy.desktop.network_change import linux, macos, windows
 from trayproxy.desktop.network_change.base import (
     SETTLE_S,
@@ -24,27 +24,6 @@ OFFICE6 = ip_address("2001:db8::7").packed
 LOOPBACK = ip_address("127.0.0.1").packed
 LINK_LOCAL = ip_address("169.254.1.1").packed
 LINK_LOCAL6 = ip_address("fe80::1").packed
-
-
-class FakeTimerLoop:
-    """An event loop with timers, which a test runs by hand."""
-
-    def __init__(self) -> None:
-        self.timers: list[tuple[float, Callable[[], None]]] = []
-
-    def call_later(self, delay: float, call: Callable[[], None]) -> Any:
-        self.timers.append((delay, call))
-        return self
-
-    def cancel(self) -> None:
-        self.timers.clear()
-
-    def call_soon_threadsafe(self, call: Callable[[], None]) -> None:
-        call()
-
-    def run_timer(self) -> None:
-        (_, call), *self.timers = self.timers
-        call()
 
 
 def debounce_with(loop: FakeTimerLoop, reports: list[str]) -> Debounce:
@@ -72,6 +51,8 @@ def test_a_closed_debounce_reports_nothing() -> None:
     debounce = debounce_with(loop, reports)
     debounce.trigger()
     debounce.close()
+    assert not loop.timers
+    debounce.trigger()
     assert not loop.timers
 
 

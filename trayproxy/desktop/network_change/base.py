@@ -43,10 +43,15 @@ class Debounce:
         self._loop = loop
         self._on_settled = on_settled
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def trigger(self) -> None:
-        """Start the timer, unless it is running already."""
-        if self._timer is None:
+        """Start the timer, unless it is running already.
+
+        After `close`, this does nothing: a call by another thread may still be in the queue of the
+        event loop then (`call_soon_threadsafe`).
+        """
+        if self._timer is None and not self._is_closed:
             self._timer = self._loop.call_later(SETTLE_S, self._settle)
 
     def _settle(self) -> None:
@@ -54,7 +59,8 @@ class Debounce:
         self._on_settled()
 
     def close(self) -> None:
-        """Cancel the timer; the callback is not called."""
+        """Cancel the timer; the callback is not called after this."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,0 +1,186 @@
+"""The protocol of the system proxy's targets, and the values that their users exchange with them.
+
+A target is a store in which programs look for the system proxy. A desktop may have several: on KDE,
+some programs read ``kioslaverc``, others the settings of GNOME.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from trayproxy.system_settings.entries import SettingsTarget, Values
+
+LOOPBACK_EXCEPTIONS = ("localhost", "127.0.0.0/8", "::1")
+"""Hosts that no program should reach through a proxy, whatever the rules of the profile."""
+
+
+class BypassKind(StrEnum):
+    """What a bypass rule matches."""
+
+    NAME = "name"
+    """One host name."""
+    SUBDOMAINS = "subdomains"
+    """Every host below a domain, but not the domain itself."""
+    PATTERN = "pattern"
+    """Host names with ``*`` in another place."""
+    ADDRESS = "address"
+    """One address."""
+    NETWORK = "network"
+    """The addresses of a network."""
+    LOCAL = "local"
+    """Names without a dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class BypassRule:
+    """A host that programs reach without TrayProxy.
+
+    Attributes:
+        text: The rule as the user has written it.
+        kind: What the rule matches.
+        subject: The name in ASCII (RFC 5890) and lower case, the domain without ``*.``, the
+            pattern, the address without brackets, the network as ``10.0.0.0/8``, or ``<local>``.
+        port: The only port; None for all ports.
+    """
+
+    text: str
+    kind: BypassKind
+    subject: str
+    port: int | None = None
+
+    @property
+    def network(self) -> str:
+        """The network, or an address as a network of one address, ``10.1.2.3/32``."""
+        if self.kind is BypassKind.NETWORK:
+            return self.subject
+        return f"{self.subject}/{128 if ':' in self.subject else 32}"
+
+    @property
+    def port_suffix(self) -> str:
+        """The port with its colon; empty for all ports."""
+        return "" if self.port is None else f":{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySetting:
+    """The system proxy that TrayProxy sets.
+
+    Attributes:
+        host: The local address, an IP literal without brackets.
+        port: The local port.
+        pac_url: The URL of TrayProxy's PAC file, which lets programs connect directly while
+            TrayProxy does not run.
+        uses_pac: True to set the URL of the PAC file, False to set the address.
+        bypass: The hosts that programs reach without TrayProxy. `LOOPBACK_EXCEPTIONS` are not in
+            it.
+    """
+
+    host: str
+    port: int
+    pac_url: str
+    uses_pac: bool = False
+    bypass: tuple[BypassRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The values that a target needs for a setting.
+
+    Attributes:
+        values: The new values, for every key of each unit to change.
+        inexpressible: The texts of the bypass rules that the target cannot express. Programs send
+            requests for these hosts to TrayProxy, which then connects to them directly.
+    """
+
+    values: Values
+    inexpressible: tuple[str, ...] = ()
+
+
+class ProxyKind(StrEnum):
+    """How programs find their proxy."""
+
+    NONE = "none"
+    """They connect directly."""
+    MANUAL = "manual"
+    """They use a proxy with a given address."""
+    PAC = "pac"
+    """They load a PAC file from a URL."""
+    DETECT = "detect"
+    """They look for a PAC file in the network (WPAD)."""
+    ENVIRONMENT = "environment"
+    """They read environment variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyView:
+    """What the values of a target mean to the programs that read it.
+
+    Attributes:
+        kind: How programs find their proxy.
+        address: With `ProxyKind.MANUAL`, the proxy for http and https as ``host:port``, as far as
+            it is set; with `ProxyKind.PAC`, the URL. Untrusted.
+    """
+
+    kind: ProxyKind
+    address: str = ""
+
+
+class ProxyTarget(SettingsTarget, Protocol):
+    """A target of the system proxy.
+
+    `describe`, `wanted` and `without_proxy` are pure functions of their arguments.
+    """
+
+    @property
+    def title(self) -> str:
+        """The name of the target for users, ``KDE``."""
+
+    @property
+    def is_managed(self) -> bool:
+        """True if an administrator has locked the settings; `write` would fail."""
+
+    @property
+    def hint(self) -> str:
+        """What users must know about the target, such as “after the next log-in”; may be empty."""
+
+    def wanted(self, setting: ProxySetting, present: Values) -> Wanted:
+        """Return the values for a setting.
+
+        Args:
+            setting: The system proxy to set.
+            present: The present values of all entries.
+        """
+
+    def describe(self, values: Values) -> ProxyView:
+        """Return what the values mean to programs.
+
+        Args:
+            values: Values for all entries, as `read` returns them.
+        """
+
+    def without_proxy(self, values: Values) -> Values:
+        """Return the values with which programs connect directly, with the other entries kept.
+
+        Args:
+            values: Values for all entries, as `read` returns them.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyTargets:
+    """The targets of a desktop, in the order in which they are changed.
+
+    Attributes:
+        required: The targets that most programs of the desktop read. If one of them cannot be
+            changed, none is.
+        optional: Targets that only some programs read, and that may be missing.
+    """
+
+    required: Sequence[ProxyTarget]
+    optional: Sequence[ProxyTarget] = ()
+
+
+def endpoint(host: str, port: str | int) -> str:
+    """Return ``host:port``; IPv6 literals get brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

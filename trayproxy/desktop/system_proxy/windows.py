@@ -1,0 +1,296 @@
+"""The system proxy of Windows: the settings of the LAN and of each dial-up and VPN connection.
+
+Programs use the settings of the active connection (learn.microsoft.com, "Setting and Retrieving
+Internet Options"): without the settings of a VPN connection, programs would leave TrayProxy as soon
+as the VPN is up. Services that use WinHTTP, and store apps, do not follow these settings.
+
+Written from the vendor's documentation and tested with replacements of the calls; under Wine, the
+LAN connection was set and restored. Nothing was run on Windows.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Protocol
+
+from trayproxy.desktop.system_proxy.base import (
+    BypassKind,
+    BypassRule,
+    ProxyKind,
+    ProxySetting,
+    ProxyTargets,
+    ProxyView,
+    Wanted,
+    endpoint,
+)
+from trayproxy.desktop.system_proxy.wininet import (
+    BYPASS,
+    FLAGS,
+    SCRIPT,
+    SERVER,
+    ConnectionSettings,
+    WinInet,
+    load_libraries,
+)
+from trayproxy.system_settings.entries import Change, TargetError, Unit, Value, Values
+
+NAME = "wininet"
+LAN = ""
+"""The name of the LAN connection in keys; Windows passes no name for it."""
+
+_DIRECT, _PROXY, _AUTO_PROXY_URL, _AUTO_DETECT = 1, 2, 4, 8
+"""PROXY_TYPE_DIRECT and others: how programs of a connection find their proxy."""
+_OPTIONS = {"server": SERVER, "bypass": BYPASS, "script": SCRIPT, "flags": FLAGS}
+"""The option of each entry, in the order of changes."""
+_LOOPBACK = ("localhost", "127.*", "[::1]")
+"""Without the brackets, Windows refuses the list (ERROR_INVALID_PARAMETER)."""
+
+_SETTINGS = r"Software\Microsoft\Windows\CurrentVersion\Internet Settings"
+_POLICIES = r"Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings"
+_NOT_CONNECTIONS = frozenset({"DefaultConnectionSettings", "SavedLegacySettings"})
+"""Values below ``Connections`` that are not the settings of a connection with this name."""
+
+
+class Registry(Protocol):
+    """The part of the registry that the target reads."""
+
+    def value_names(self, key: str) -> Sequence[str]:
+        """Return the names of the values of a key of the user; empty if the key is missing."""
+
+    def policy(self, key: str, name: str) -> object:
+        """Return a value of a key of the machine, None if it is missing."""
+
+
+class WinInetCalls(Protocol):
+    """The calls of `WinInet`."""
+
+    def read(self, connection: str) -> ConnectionSettings:
+        """Return the settings of a connection; raise `TargetError` if Windows refuses."""
+
+    def write(self, connection: str, changes: Mapping[int, int | str | None]) -> None:
+        """Change settings of a connection; raise `TargetError` if Windows refuses."""
+
+    def notify(self) -> None:
+        """Tell running programs that the settings have changed."""
+
+    def ras_connections(self) -> tuple[str, ...]:
+        """Return the names of the dial-up and VPN connections."""
+
+
+class WindowsTarget:
+    """The proxy settings of all connections of the user.
+
+    The keys are ``flags of LAN``, and for other connections ``flags of connection NAME``.
+    """
+
+    name = NAME
+    title = "Windows"
+    hint = ""
+
+    def __init__(self, calls: WinInetCalls, registry: Registry) -> None:
+        """Find the connections.
+
+        Args:
+            calls: The calls of WinINET and RAS.
+            registry: The registry.
+        """
+        self._calls = calls
+        self._registry = registry
+        stored = (
+            name
+            for name in registry.value_names(rf"{_SETTINGS}\Connections")
+            if name not in _NOT_CONNECTIONS
+        )
+        self._connections = tuple(dict.fromkeys((LAN, *calls.ras_connections(), *stored)))
+        self.units: Sequence[Unit] = tuple(
+            unit for connection in self._connections for unit in _units(connection)
+        )
+
+    @property
+    def is_managed(self) -> bool:
+        """True if the settings are those of the machine, which only administrators change."""
+        return self._registry.policy(_POLICIES, "ProxySettingsPerUser") == 0
+
+    def read(self) -> Values:
+        """Return the settings of all connections; those that cannot be read are left out.
+
+        Raises:
+            TargetError: The settings of the LAN cannot be read.
+        """
+        values: dict[str, Value] = {}
+        for connection in self._connections:
+            try:
+                found = self._calls.read(connection)
+            except TargetError:
+                if connection == LAN:
+                    raise
+                continue
+            values |= {
+                _key("server", connection): found.server,
+                _key("bypass", connection): found.bypass,
+                _key("script", connection): found.script,
+                _key("flags", connection): str(found.flags),
+            }
+        return values
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """Change settings, one call for successive changes of a connection.
+
+        Raises:
+            TargetError: Windows refuses the change of the LAN connection.
+        """
+        pending: dict[str, dict[int, int | str | None]] = {}
+        for change in changes:
+            option, connection = _parse_key(change.key)
+            value: int | str | None = change.value
+            if option == FLAGS:
+                value = int(change.value or _DIRECT)
+            pending.setdefault(connection, {})[option] = value
+        try:
+            for connection, options in pending.items():
+                self._calls.write(connection, options)
+        finally:
+            self._calls.notify()
+
+    def wanted(self, setting: ProxySetting, present: Values) -> Wanted:
+        """Return the values for a setting; see `ProxyTarget`."""
+        if setting.uses_pac:
+            options = {"script": setting.pac_url, "flags": str(_DIRECT | _AUTO_PROXY_URL)}
+            return Wanted(self._for_all(options))
+        entries: list[str] = []
+        inexpressible: list[str] = []
+        for rule in setting.bypass:
+            entry = _bypass_entry(rule)
+            if entry is None:
+                inexpressible.append(rule.text)
+            else:
+                entries.append(entry)
+        options = {
+            "server": endpoint(setting.host, setting.port),
+            "bypass": ";".join(dict.fromkeys((*_LOOPBACK, *entries))),
+            # A PAC file and automatic detection come before the proxy, so they are switched off;
+            # the URL of the PAC file stays.
+            "flags": str(_DIRECT | _PROXY),
+        }
+        return Wanted(self._for_all(options), tuple(inexpressible))
+
+    def describe(self, values: Values) -> ProxyView:
+        """Return what the settings of the LAN mean to programs; see `ProxyTarget`."""
+        flags = int(values[_key("flags", LAN)] or 0)
+        if flags & _AUTO_DETECT:
+            return ProxyView(ProxyKind.DETECT)
+        if flags & _AUTO_PROXY_URL:
+            return ProxyView(ProxyKind.PAC, values[_key("script", LAN)] or "")
+        if flags & _PROXY:
+            return ProxyView(ProxyKind.MANUAL, values[_key("server", LAN)] or "")
+        return ProxyView(ProxyKind.NONE)
+
+    def without_proxy(self, values: Values) -> Values:
+        """Return the values without proxies; see `ProxyTarget`."""
+        changed = dict(values)
+        for key in values:
+            option, _ = _parse_key(key)
+            if option == SERVER:
+                changed[key] = None
+            elif option == FLAGS:
+                changed[key] = str(int(values[key] or 0) & ~_PROXY | _DIRECT)
+        return changed
+
+    def _for_all(self, options: Mapping[str, str]) -> dict[str, Value]:
+        return {
+            _key(option, connection): value
+            for connection in self._connections
+            for option, value in options.items()
+        }
+
+
+def proxy_targets() -> ProxyTargets:
+    """Return the targets of Windows.
+
+    Raises:
+        TargetError: The libraries cannot be loaded.
+    """
+    return ProxyTargets((find_target(NAME),))
+
+
+def find_target(name: str) -> WindowsTarget:
+    """Return the target with a name from the journal.
+
+    Raises:
+        TargetError: Windows has no target of this name, or the libraries cannot be loaded.
+    """
+    if name != NAME:
+        raise TargetError(f"there is no target “{name}” on Windows")
+    try:
+        return WindowsTarget(WinInet(load_libraries()), WindowsRegistry())
+    except OSError as error:
+        raise TargetError(str(error)) from None
+
+
+class WindowsRegistry:
+    """The registry of this Windows."""
+
+    def value_names(self, key: str) -> Sequence[str]:
+        """Return the names of the values of a key of the user; empty if the key is missing."""
+        import winreg as module
+
+        winreg: ModuleType = module
+        try:
+            with winreg.OpenKey(winreg.HKEY_CURRENT_USER, key) as opened:
+                _, count, _ = winreg.QueryInfoKey(opened)
+                return [winreg.EnumValue(opened, index)[0] for index in range(count)]
+        except OSError:
+            return ()
+
+    def policy(self, key: str, name: str) -> object:
+        """Return a value of a key of the machine, None if it is missing."""
+        import winreg as module
+
+        winreg: ModuleType = module
+        try:
+            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key) as opened:
+                value: object = winreg.QueryValueEx(opened, name)[0]
+                return value
+        except OSError:
+            return None
+
+
+def _units(connection: str) -> tuple[Unit, ...]:
+    names = {option: _key(option, connection) for option in _OPTIONS}
+    return (
+        Unit(names["server"], (names["server"],)),
+        Unit(names["bypass"], (names["bypass"],)),
+        Unit(names["script"], (names["script"],)),
+        Unit(names["flags"], (names["flags"],), used_by=(names["server"], names["script"])),
+    )
+
+
+def _key(option: str, connection: str) -> str:
+    return f"{option} of connection {connection}" if connection else f"{option} of LAN"
+
+
+def _parse_key(key: str) -> tuple[int, str]:
+    """Return the option and the connection of a key."""
+    option, _, rest = key.partition(" of ")
+    return _OPTIONS[option], rest.removeprefix("connection ") if rest != "LAN" else LAN
+
+
+def _bypass_entry(rule: BypassRule) -> str | None:
+    """Return a rule in the syntax of Windows; None if Windows cannot express it.
+
+    The list has names and addresses with ``*``, and ``<local>``. There are no networks, except for
+    those that end at a dot: ``10.0.0.0/8`` is ``10.*``.
+    """
+    if rule.port is not None:
+        return None
+    match rule.kind:
+        case BypassKind.ADDRESS:
+            return f"[{rule.subject}]" if ":" in rule.subject else rule.subject
+        case BypassKind.SUBDOMAINS:
+            return f"*.{rule.subject}"
+        case BypassKind.NETWORK:
+            address, _, prefix = rule.subject.partition("/")
+            octets = int(prefix) // 8
+            if ":" in address or int(prefix) % 8 or not octets:
+                return None
+            return ".".join(address.split(".")[:octets]) + ".*"
+    return rule.subject

@@ -1,0 +1,1 @@
+"""Reports that the settings of the system proxy may have changed."""

@@ -1,0 +1,1 @@
+"""The system proxy: set, watched and restored by the service."""

@@ -1,0 +1,77 @@
+"""The record of what TrayProxy has changed in one target."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trayproxy.system_settings.entries import Unit, Value, Values
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecord:
+    """What TrayProxy has changed in one target.
+
+    Attributes:
+        target: The name of the target.
+        units: The changed units, in the order in which they were changed.
+        original: The values before the first change, for every key of `units`.
+        written: All values that TrayProxy has written or is about to write, by key. While TrayProxy
+            changes a value that it has written before, the entry may have either of the two.
+    """
+
+    target: str
+    units: tuple[Unit, ...]
+    original: Mapping[str, Value]
+    written: Mapping[str, tuple[Value, ...]]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all changed entries, in the order in which they were changed."""
+        return tuple(key for unit in self.units for key in unit.keys)
+
+    def merged(self, newer: "TargetRecord") -> "TargetRecord":
+        """Return the record with the changes of a newer record.
+
+        The original values of this record stay; of the newer record, only the units that were not
+        changed before are added with their original values.
+
+        Args:
+            newer: The record of the next change of the same target.
+        """
+        known = {unit.name for unit in self.units}
+        written = dict(self.written)
+        for key in newer.keys:
+            written[key] = _with_values(written.get(key, ()), newer.written[key])
+        return TargetRecord(
+            self.target,
+            (*self.units, *(unit for unit in newer.units if unit.name not in known)),
+            {**newer.original, **self.original},
+            written,
+        )
+
+
+def new_record(target: str, units: Sequence[Unit], present: Values, wanted: Values) -> TargetRecord:
+    """Return the record of a first change.
+
+    Args:
+        target: The name of the target.
+        units: All units of the target, in the order of changes.
+        present: The present values. Units without a present value do not exist at the moment, and
+            are not changed.
+        wanted: The new values. Units without a key in `wanted` are not changed; of the other
+            units, every key must be in `wanted`.
+    """
+    changed = tuple(
+        unit for unit in units if all(key in wanted and key in present for key in unit.keys)
+    )
+    keys = [key for unit in changed for key in unit.keys]
+    return TargetRecord(
+        target,
+        changed,
+        {key: present[key] for key in keys},
+        {key: (wanted[key],) for key in keys},
+    )
+
+
+def _with_values(values: tuple[Value, ...], last: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Return the values with other values at the end, each value once."""
+    return (*(value for value in values if value not in last), *last)
