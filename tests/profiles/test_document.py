@@ -12,7 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayproxy.profiles.config import Config, ListenAddress
+from trayproxy.profiles.config import (
+    Config,
+    ListenAddress,
+    SystemProxyMode,
+    SystemProxySettings,
+)
 from trayproxy.profiles.document import (
     HEADER,
     InvalidSettingsError,
@@ -110,6 +115,8 @@ def test_an_empty_text_means_the_defaults() -> None:
         ('mood = "good"', 'Password = "canary"', 16, "trayproxy login"),
         ("[listen]\nport", "listen", 7, "listen is a table"),
         ("[[profiles]]", "[profiles]", 19, "annot"),
+        ("[newer]\nx = 1\n", "[system-proxy]\nuse = 1\n", 28, "use is true or false"),
+        ("[newer]\nx = 1\n", '[system-proxy]\nmode = "on"\n', 28, "mode is address or pac"),
     ],
 )
 def test_an_error_is_reported_with_its_line(old: str, new: str, line: int, reason: str) -> None:
@@ -277,11 +284,15 @@ LISTEN_ADDRESSES = st.builds(
     st.integers(0, 65535),
     st.lists(st.sampled_from(["_apt", "105", "*"]), max_size=2).map(tuple),
 )
+SYSTEM_PROXY_SETTINGS = st.builds(
+    SystemProxySettings, st.booleans(), st.sampled_from(SystemProxyMode), st.booleans()
+)
 Edit = Callable[[Config], Config]
 EDITS: st.SearchStrategy[Edit] = st.one_of(
     st.builds(methodcaller, st.just("with_profile"), PROFILES),
     st.builds(methodcaller, st.just("with_active"), st.sampled_from(IDS)),
     st.builds(partial, st.just(replace), listen=LISTEN_ADDRESSES),
+    st.builds(partial, st.just(replace), system_proxy=SYSTEM_PROXY_SETTINGS),
 )
 COMMENTS = st.lists(COMMENT, min_size=1, max_size=20)
 KEYS = st.lists(st.booleans(), min_size=1, max_size=9)

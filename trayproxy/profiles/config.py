@@ -1,6 +1,7 @@
 """The settings as a value: the local address, the profiles and the active profile."""
 
 from dataclasses import dataclass, replace
+from enum import StrEnum, auto
 
 from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME, Profile, ProfileError
 from trayproxy.profiles.validate import check_profile
@@ -35,6 +36,30 @@ class ListenAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class SystemProxyMode(StrEnum):
+    """How the system proxy points programs at TrayProxy."""
+
+    ADDRESS = auto()
+    """By the local address. Without TrayProxy, programs cannot connect."""
+    PAC = auto()
+    """By a PAC file that TrayProxy serves. Without TrayProxy, programs connect directly."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemProxySettings:
+    """The use of TrayProxy as the system proxy.
+
+    Attributes:
+        use: True if TrayProxy sets the system proxy while it runs.
+        mode: How the system proxy points at TrayProxy.
+        restore_on_quit: True to restore the earlier settings when TrayProxy ends.
+    """
+
+    use: bool = False
+    mode: SystemProxyMode = SystemProxyMode.ADDRESS
+    restore_on_quit: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """All settings, immutable.
@@ -45,11 +70,13 @@ class Config:
             was chosen.
         profiles: The profiles in menu order; ids are unique, and names are unique without regard to
             case.
+        system_proxy: The use of TrayProxy as the system proxy.
     """
 
     listen: ListenAddress = ListenAddress()
     active: str = ""
     profiles: tuple[Profile, ...] = ()
+    system_proxy: SystemProxySettings = SystemProxySettings()
 
     @property
     def profile(self) -> Profile | None:

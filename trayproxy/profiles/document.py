@@ -13,7 +13,13 @@ from typing import Any, TypeVar
 
 from msgspec import ValidationError, convert
 
-from trayproxy.profiles.config import MAX_PROFILES, Config, ListenAddress
+from trayproxy.profiles.config import (
+    MAX_PROFILES,
+    Config,
+    ListenAddress,
+    SystemProxyMode,
+    SystemProxySettings,
+)
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     Encoding,
@@ -49,7 +55,13 @@ E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 V = TypeVar("V")
 
-_TYPE_NAMES = {int: "a number", str: "a text", list: "a list", dict: "a table"}
+_TYPE_NAMES = {
+    bool: "true or false",
+    int: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "a table",
+}
 _HEADER_LINE = re.compile(r"\s*\[")
 _REASON_LENGTH = 200
 _TEXTS = re.compile(
@@ -249,7 +261,7 @@ def _config(document: _Table) -> Config:
     active = document.get("active", str, "")
     if active not in {"", DIRECT_ID, *(profile.id for profile in profiles)}:
         raise document.error("active", f"active is not the id of a profile, nor {DIRECT_ID}")
-    return Config(listen, active, profiles)
+    return Config(listen, active, profiles, _system_proxy(document.table("system-proxy")))
 
 
 def _profiles(document: _Table) -> tuple[Profile, ...]:
@@ -275,6 +287,15 @@ def _listen(table: _Table) -> ListenAddress:
         table.check("host", check_listen_host, host),
         table.check("port", lambda number: check_port(number, lowest=0), port),
         table.check("allow_users", _system_users, table.get("allow_users", list, [])),
+    )
+
+
+def _system_proxy(table: _Table) -> SystemProxySettings:
+    default = SystemProxySettings()
+    return SystemProxySettings(
+        table.get("use", bool, default.use),
+        table.choice("mode", SystemProxyMode.ADDRESS),
+        table.get("restore_on_quit", bool, default.restore_on_quit),
     )
 
 

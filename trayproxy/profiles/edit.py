@@ -15,7 +15,7 @@ from tomlkit.container import Container
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT, Comment, Item, Key, SingleKey, Table
 
-from trayproxy.profiles.config import Config, ListenAddress
+from trayproxy.profiles.config import Config, ListenAddress, SystemProxySettings
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
 from trayproxy.profiles.validate import parse_upstream
 
@@ -40,6 +40,7 @@ def apply_settings(text: str, config: Config, schema: int) -> str | None:
         document = tomlkit.parse(text)
         detached = _change_profiles(document, config.profiles)
         _change_listen(document, config.listen)
+        _change_system_proxy(document, config.system_proxy)
         schema = document.get("schema", schema)
         _change_keys(document, {"schema": (schema, None), "active": (config.active, "")})
         _insert_above_profiles(document.body, detached)
@@ -51,18 +52,34 @@ def apply_settings(text: str, config: Config, schema: int) -> str | None:
 
 def _change_listen(document: tomlkit.TOMLDocument, listen: ListenAddress) -> None:
     default = ListenAddress()
-    if "listen" not in document:
-        if listen == default:
-            return
-        # Before the profiles, the table would take over the comments above the first profile.
-        document.append("listen", tomlkit.table())
-    table = document["listen"]
     changes = {
         "host": (listen.host, default.host),
         "port": (listen.port, default.port),
         "allow_users": (list(listen.allow_users), []),
     }
-    _change_keys(_container(table), changes)
+    _change_table(document, "listen", changes)
+
+
+def _change_system_proxy(document: tomlkit.TOMLDocument, settings: SystemProxySettings) -> None:
+    default = SystemProxySettings()
+    changes = {
+        "use": (settings.use, default.use),
+        "mode": (str(settings.mode), str(default.mode)),
+        "restore_on_quit": (settings.restore_on_quit, default.restore_on_quit),
+    }
+    _change_table(document, "system-proxy", changes)
+
+
+def _change_table(
+    document: tomlkit.TOMLDocument, name: str, changes: Mapping[str, tuple[Any, Any]]
+) -> None:
+    """Change a table; add it if it is missing and a value is not the default."""
+    if name not in document:
+        if all(value == default for value, default in changes.values()):
+            return
+        # Before the profiles, the table would take over the comments above the first profile.
+        document.append(name, tomlkit.table())
+    _change_keys(_container(document[name]), changes)
 
 
 def _change_profiles(document: tomlkit.TOMLDocument, profiles: Iterable[Profile]) -> _Body:
