@@ -21,6 +21,7 @@ from tests.support.scripted_upstream import (
     challenge,
 )
 from trayproxy.auth.basic import basic_credentials
+from trayproxy.engine.error_pages import Document
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.profiles.profile import SignIn
 
@@ -77,6 +78,26 @@ def test_origin_form_requests_to_trayproxy_have_no_effect(
     reply = client.ask(b"%b %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % (method, target))
     assert reply.status == 400
     assert not reply.values(b"access-control-allow-origin")
+    assert not recorder.requests
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_document_is_served_at_its_path_only(
+    engine: Running, recorder: Recorder, method: str
+) -> None:
+    document = Document("application/x-ns-proxy-autoconfig", b"function FindProxyForURL() {}")
+    engine.engine.context.own_address.documents[b"/4f1c.pac"] = document
+    request = b"%b %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    for path, status in ((b"/4f1c.pac", 200), (b"/4f1c.pac?x", 400), (b"/4f1d.pac", 400)):
+        with engine.connect() as client:
+            reply = client.ask(request % (method.encode(), path), method.encode())
+            assert reply.status == status
+            if status == 200:
+                assert reply.values(b"content-type") == [b"application/x-ns-proxy-autoconfig"]
+                assert reply.values(b"cache-control") == [b"no-cache"]
+                assert not reply.values(b"access-control-allow-origin")
+                expected = document.content if method == "GET" else b""
+                assert reply.body == expected
     assert not recorder.requests
 
 

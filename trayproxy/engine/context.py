@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
 
 from trayproxy.desk.broker import CredentialBroker
-from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.error_pages import Document, ErrorPage
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.poller import Poller
 from trayproxy.engine.net.resolver import Address, literal_address
@@ -65,12 +65,14 @@ class OwnAddress:
         port: The port of the listener; 0 while any free port is wanted.
         via: The pseudonym of TrayProxy in Via, to detect loops. It is random and created at each
             start, to identify no user.
+        documents: The documents served at the address, by the path and query of their URLs.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
         self.via = b"trayproxy-" + os.urandom(4).hex().encode()
+        self.documents: dict[bytes, Document] = {}
 
     def __str__(self) -> str:
         """Return the address as text: ``127.0.0.1:3128`` or ``[::1]:3128``."""

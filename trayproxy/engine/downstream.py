@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.context import EngineContext
-from trayproxy.engine.error_pages import ErrorPage, write_page
+from trayproxy.engine.error_pages import Document, ErrorPage, write_document, write_page
 from trayproxy.engine.net.fd_task import NO_EVENTS, READ, WRITE, IoWait
 from trayproxy.engine.net.poller import ReadyHandler
 from trayproxy.engine.net.socket_stream import SocketStream
@@ -227,6 +227,12 @@ class ClientDownstream(Downstream):
         if not keep_alive:
             await self.linger()
         return keep_alive
+
+    async def send_document(self, document: Document, request: Request) -> bool:
+        """Send a document of TrayProxy's own to the client; return False: the connection closes."""
+        await self.deliver(write_document(document, with_body=request.method != b"HEAD"))
+        await self.linger()
+        return False
 
     async def linger(self) -> None:
         """Read and discard the data that the client still sends, so that no reset destroys the

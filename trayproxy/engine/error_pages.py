@@ -64,6 +64,37 @@ class ErrorPage:
     details: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that TrayProxy serves at its own address, such as its PAC file.
+
+    Attributes:
+        content_type: The value of Content-Type.
+        content: The content.
+    """
+
+    content_type: str
+    content: bytes
+
+
+def write_document(document: Document, *, with_body: bool) -> bytes:
+    """Return the octets of the response with a document; the connection is closed afterwards.
+
+    Args:
+        document: The document.
+        with_body: False for a response to HEAD.
+    """
+    head = (
+        "HTTP/1.1 200 OK\r\n"
+        f"Content-Type: {document.content_type}\r\n"
+        f"Content-Length: {len(document.content)}\r\n"
+        "Cache-Control: no-cache\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+        "Connection: close\r\n\r\n"
+    ).encode("ascii")
+    return head + document.content if with_body else head
+
+
 def write_page(
     page: ErrorPage, *, address: str, host: str, keep_alive: bool, with_body: bool
 ) -> bytes:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from trayproxy.engine import error_pages
 from trayproxy.engine.downstream import ClientDownstream
-from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.error_pages import Document, ErrorPage
 from trayproxy.engine.forward.fast_path import SentRequest
 from trayproxy.engine.forward.forwarder import Forwarder
 from trayproxy.engine.net.fd_task import READ, WRITE, FdTask, IoWait
@@ -123,6 +123,9 @@ class RequestLoop:
         downstream.clear_deadline()
         self.is_between_requests = False
         if cached.page is not None:
+            document = self._document(cached.request)
+            if document is not None:
+                return await downstream.send_document(document, cached.request)
             return await downstream.send_page(cached.page, cached.request, keep_alive=False)
         return await Forwarder(downstream, self._auth, cached, upstream).forward()
 
@@ -163,6 +166,12 @@ class RequestLoop:
         cached = CachedRequest(request, self._error_page(request))
         self._context.caches.requests.store(head, cached, len(head))
         return cached
+
+    def _document(self, request: Request) -> Document | None:
+        """Return the document of TrayProxy's own that is requested; None if none is."""
+        if request.target.form is not Form.ORIGIN or request.method not in (b"GET", b"HEAD"):
+            return None
+        return self._context.own_address.documents.get(request.target.path)
 
     def _error_page(self, request: Request) -> ErrorPage | None:
         """Return the error page for a request which is not forwarded; None if it is forwarded."""
