@@ -149,7 +149,7 @@ def test_each_cited_invariant_of_the_corpus_exists(sources: Sources) -> None:
 def test_each_cited_notification_exists(sources: Sources) -> None:
     planned = set(NOTIFICATION.findall(document("ux.md").partition("### 4.2")[2]))
     cited = sources.citations(NOTIFICATION)
-    assert {"N1", "N2", "N10"} == numbers("ux.md", r"\| (N\d+) \|") <= cited.keys()
+    assert {"N1", "N2", "N5", "N8", "N10"} == numbers("ux.md", r"\| (N\d+) \|") <= cited.keys()
     assert not without_target(cited, planned)
 
 
@@ -205,7 +205,15 @@ def test_the_flows_are_valid_diagrams() -> None:
 
 
 def test_the_guide_is_complete_and_linked_from_the_readme() -> None:
-    names = ("first-steps", "sign-in", "profiles", "headless", "security", "troubleshooting")
+    names = (
+        "first-steps",
+        "system-proxy",
+        "sign-in",
+        "profiles",
+        "headless",
+        "security",
+        "troubleshooting",
+    )
     assert {path.stem for path in DOCS.glob("*.md")} == set(names)
     links = {name for name, _ in LINK.findall((ROOT / "README.md").read_text("utf-8"))}
     assert {f"resources/docs/{name}.md" for name in names} <= links
@@ -217,10 +225,15 @@ def test_the_verbs_and_options_in_the_guide_exist(capsys: pytest.CaptureFixture[
         for path in GUIDE
         for piece in re.findall(r"```sh\n.*?```|`[^`]+`", path.read_text("utf-8"), re.DOTALL)
     ]
-    verbs = {verb for piece in code for verb in re.findall(r"\btrayproxy ([a-z]+)\b", piece)}
+    verbs = {verb for piece in code for verb in re.findall(r"\btrayproxy ([a-z][a-z-]+)\b", piece)}
     assert {"run", "login", "logout", "env", "test"} <= verbs
     options: set[str] = set()
-    for line in ([], *([verb] for verb in sorted(verbs)), ["profiles", "add"]):
+    for line in (
+        [],
+        *([verb] for verb in sorted(verbs)),
+        ["profiles", "add"],
+        ["system-proxy", "on"],
+    ):
         with pytest.raises(SystemExit) as end:
             main([*line, "--help"])
         assert end.value.code == 0

@@ -16,6 +16,7 @@ from trayproxy.control.messages import (
     Failed,
     ForgetLogin,
     GetStatus,
+    GetSystemProxy,
     KeptInMemory,
     ListenerState,
     PromptChanged,
@@ -27,8 +28,10 @@ from trayproxy.control.messages import (
     ShowWindow,
     Status,
     Subscribe,
+    SystemProxyStatus,
     UpstreamState,
     UseProfile,
+    UseSystemProxy,
 )
 from trayproxy.control.server import Session
 from trayproxy.domain.problem import Problem
@@ -52,6 +55,7 @@ class FakeServiceHandler(SessionHandler):
         self.failure: Failed | None = None
         self.result = CheckResult(())
         self.kept_in_memory: KeptInMemory | None = None
+        self.system_proxy = SystemProxyStatus()
         self.prompt: Prompt | None = None
         self.quit: Callable[[], None] = lambda: None
         self.ending: asyncio.Task[None] | None = None
@@ -69,6 +73,8 @@ class FakeServiceHandler(SessionHandler):
                 return self.result
             case Subscribe():
                 return self.status
+            case GetSystemProxy() | UseSystemProxy():
+                return self.system_proxy
             case SaveProfile(profile):
                 self.config = self.config.with_profile(profile)
             case DeleteProfile(profile_id, _):

@@ -5,6 +5,7 @@ answers the prompt.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,12 +49,20 @@ class Clients:
         environment = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
         return self._start(["git", *options, *arguments], **environment)
 
-    def chromium(self, url: str, proxy: str, *, pin: str = "") -> Job:
+    def chromium(
+        self, url: str, proxy: str = "", *, pin: str = "", session: Mapping[str, str] | None = None
+    ) -> Job:
         """Load a page in headless Chromium; the output is the resulting document.
 
-        Certificates for the public key `pin` (`Certificate.pin`) are accepted.
+        Args:
+            url: The page.
+            proxy: The proxy; empty to use the system proxy.
+            pin: A public key (`Certificate.pin`) for which certificates are accepted.
+            session: The environment of the session with the system proxy.
         """
         profile = self.home.path(f"chromium-{len(self.jobs)}")
+        # Without the list, Chromium connects to 127.0.0.1 and localhost directly.
+        by_option = [f"--proxy-server={proxy}", "--proxy-bypass-list=<-loopback>"]
         return self._start(
             [
                 "chromium",
@@ -68,13 +77,12 @@ class Clients:
                 "--no-first-run",
                 "--password-store=basic",
                 f"--user-data-dir={profile}",
-                f"--proxy-server={proxy}",
-                # Without this, Chromium connects to 127.0.0.1 and localhost directly.
-                "--proxy-bypass-list=<-loopback>",
+                *(by_option if proxy else []),
                 *([f"--ignore-certificate-errors-spki-list={pin}"] if pin else []),
                 "--dump-dom",
                 url,
-            ]
+            ],
+            **(session or {}),
         )
 
     def close(self) -> None:

@@ -24,12 +24,22 @@ def status_of(paths: Paths) -> Status:
 
 
 def run_command(
-    place: Home, *arguments: str, stdin: str = ""
+    place: Home,
+    *arguments: str,
+    stdin: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command line of TrayProxy with the files of a home."""
+    """Run the command line of TrayProxy with the files of a home.
+
+    Args:
+        place: The home.
+        arguments: The arguments after ``trayproxy``.
+        stdin: The standard input.
+        environment: The environment of a session; None for neither session bus nor display.
+    """
     return subprocess.run(
         [sys.executable, "-m", "trayproxy", *arguments],
-        env=place.trayproxy_environment(),
+        env=place.trayproxy_environment(environment),
         cwd=place.root,
         input=stdin,
         capture_output=True,

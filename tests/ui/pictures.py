@@ -7,11 +7,20 @@ from pathlib import Path
 
 from msgspec import structs
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT, STATUS, STEPS
 from trayproxy.control.icon_state import IconState
-from trayproxy.control.messages import CheckResult, ListenerState, Status, Step, StepState
+from trayproxy.control.messages import (
+    CheckResult,
+    ListenerState,
+    Status,
+    Step,
+    StepState,
+    SystemProxyState,
+    SystemProxyStatus,
+    UseSystemProxy,
+)
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
@@ -32,6 +41,9 @@ HOSTILE = structs.replace(
 )
 RENAMED = structs.replace(
     PROMPT, reason=PromptReason.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300
+)
+SYSTEM_PROXY_CHANGED = structs.replace(
+    STATUS, system_proxy=SystemProxyStatus(SystemProxyState.CHANGED, value="10.0.0.1:8888")
 )
 PORT_TAKEN = structs.replace(
     STATUS,
@@ -113,6 +125,20 @@ def _window_with_all_fields() -> QWidget:
     return widget
 
 
+def _leftover_question() -> QWidget:
+    window = _window(IconState.OK, STATUS)
+    problem = Problem(
+        "TP-605",
+        "The present system proxy does not work",
+        "Programs use 127.0.0.1:8888 now, and nothing answers there. It was perhaps left by "
+        "Fiddler or Charles. Forget it, or keep it to get it back when TrayProxy is turned off.",
+    )
+    window.ask_leftover(UseSystemProxy(True), problem)
+    box = window.findChild(QMessageBox)
+    assert box is not None
+    return box
+
+
 PICTURES: dict[str, Callable[[], QWidget]] = {
     "sign-in": lambda: SignInDialog(PROMPT),
     "sign-in-rejected": lambda: SignInDialog(
@@ -134,6 +160,8 @@ PICTURES: dict[str, Callable[[], QWidget]] = {
     "test-snoozed": lambda: _check_panel(SNOOZED_STEPS),
     "menu": lambda: _menu(IconState.SIGNIN, NEEDED, has_prompt=True),
     "menu-port-taken": lambda: _menu(IconState.STOPPED, PORT_TAKEN),
+    "menu-system-proxy-changed": lambda: _menu(IconState.OK, SYSTEM_PROXY_CHANGED),
+    "system-proxy-left-over": _leftover_question,
 }
 
 

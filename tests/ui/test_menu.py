@@ -15,7 +15,15 @@ from pytestqt.qtbot import QtBot
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS
 from tests.ui.named_widgets import child
 from trayproxy.control.icon_state import IconState
-from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
+from trayproxy.control.messages import (
+    ListenerState,
+    RefusedClients,
+    Status,
+    SystemProxyState,
+    SystemProxyStatus,
+    UpstreamState,
+    UseSystemProxy,
+)
 from trayproxy.domain.problem import Problem, utf16_units
 from trayproxy.domain.signin import SignInState, Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
@@ -87,8 +95,78 @@ def test_the_menu_while_connected(ui: MenuDriver) -> None:
         "---",
         "Profiles…",
         "---",
+        "Use as system proxy",
+        "---",
         "Quit TrayProxy",
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "rows", "checked", "enabled"),
+    [
+        (SystemProxyState.OFF, ["Use as system proxy"], False, True),
+        (SystemProxyState.ON, ["Use as system proxy"], True, True),
+        (
+            SystemProxyState.CHANGED,
+            [
+                "Use as system proxy",
+                "Changed by another program — take it back",
+                "Leave it to the other program",
+            ],
+            False,
+            True,
+        ),
+        (
+            SystemProxyState.MANAGED,
+            ["System proxy: managed by your organisation"],
+            False,
+            False,
+        ),
+    ],
+)
+def test_the_system_proxy_in_the_menu(
+    ui: MenuDriver, state: SystemProxyState, rows: list[str], checked: bool, enabled: bool
+) -> None:
+    ui.show(system_proxy=SystemProxyStatus(state))
+    check = ui.row("system_proxy")
+    found = ui.rows()
+    start = found.index(rows[0])
+    assert found[start : start + len(rows) + 1] == [*rows, "---"]
+    assert (check.isChecked(), check.isEnabled()) == (checked, enabled)
+    assert all(len(row) <= MENU_WIDTH for row in rows)
+
+
+def test_a_system_without_a_system_proxy_has_no_row(ui: MenuDriver) -> None:
+    ui.show(system_proxy=SystemProxyStatus(SystemProxyState.UNAVAILABLE))
+    assert not ui.row("system_proxy").isVisible()
+    assert ui.rows()[-3:] == ["Profiles…", "---", "Quit TrayProxy"]
+
+
+def test_without_a_listener_the_system_proxy_can_only_be_turned_off(ui: MenuDriver) -> None:
+    ui.show(listener=ListenerState.FAILED)
+    assert not ui.row("system_proxy").isEnabled()
+    ui.show(listener=ListenerState.FAILED, system_proxy=SystemProxyStatus(SystemProxyState.ON))
+    assert ui.row("system_proxy").isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("row", "state", "use"),
+    [
+        ("system_proxy", SystemProxyState.OFF, True),
+        ("system_proxy", SystemProxyState.ON, False),
+        ("system_proxy", SystemProxyState.CHANGED, True),
+        ("system_proxy_take_back", SystemProxyState.CHANGED, True),
+        ("system_proxy_leave", SystemProxyState.CHANGED, False),
+    ],
+)
+def test_the_check_shows_the_state_and_not_the_click(
+    ui: MenuDriver, row: str, state: SystemProxyState, use: bool
+) -> None:
+    ui.show(system_proxy=SystemProxyStatus(state))
+    check = ui.row("system_proxy")
+    before = check.isChecked()
+    assert ui.emitted(ui.actions.use_system_proxy, ui.row(row)) == [UseSystemProxy(use)]
+    assert check.isChecked() is before
 
 
 def test_connect_directly_is_in_the_profile_group(ui: MenuDriver) -> None:
@@ -229,7 +307,7 @@ def test_more_than_seven_profiles_are_in_a_submenu(ui: MenuDriver) -> None:
     ui.show(IconState.SIGNIN, NEEDED, profile=many[0], profiles=many, has_prompt=True)
     assert "More profiles" in ui.rows()
     assert len([text for text in ui.rows() if "px:3128" in text]) == PROFILES_SHOWN
-    assert len([text for text in ui.rows() if text != "---"]) <= 16
+    assert len([text for text in ui.rows() if text != "---"]) <= 17
 
 
 @pytest.mark.parametrize(

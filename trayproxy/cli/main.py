@@ -39,6 +39,12 @@ _VERBS = (
     ("test", "check", "test a profile step by step", "trayproxy test Office"),
     ("show", "window_commands", "show the window of the running TrayProxy", "trayproxy show"),
     ("quit", "window_commands", "end the running TrayProxy", "trayproxy quit"),
+    (
+        "system-proxy",
+        "system_proxy",
+        "make the computer use TrayProxy, and put its settings back",
+        "trayproxy system-proxy on",
+    ),
     ("env", "env", "print settings that make a shell use TrayProxy", 'eval "$(trayproxy env)"'),
     (
         "demo",
@@ -107,7 +113,9 @@ def make_parser(given: Sequence[str]) -> VerbParser:
 
 def _declared_by(name: str, module: str) -> Callable[[VerbParser], None]:
     def declare(parser: VerbParser) -> None:
-        getattr(import_module(f"trayproxy.cli.{module}"), f"declare_{name}")(parser)
+        getattr(import_module(f"trayproxy.cli.{module}"), f"declare_{name.replace('-', '_')}")(
+            parser
+        )
 
     return declare
 

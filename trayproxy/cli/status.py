@@ -6,6 +6,7 @@ import msgspec
 
 from trayproxy.cli.output import json_line, print_line, printable_line, problem_line
 from trayproxy.cli.service_client import fetch_status, require_service
+from trayproxy.cli.system_proxy import system_proxy_text
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.icon_state import (
     TROUBLE_AFTER_S,
@@ -18,7 +19,13 @@ from trayproxy.control.icon_state import (
     lacks_sign_in,
     needs_sign_in,
 )
-from trayproxy.control.messages import ListenerState, RefusedClients, Status, UpstreamState
+from trayproxy.control.messages import (
+    ListenerState,
+    RefusedClients,
+    Status,
+    SystemProxyState,
+    UpstreamState,
+)
 from trayproxy.control.texts import STARTING_TEXT, state_text
 from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.domain.signin import KeyringState, KeyringStatus, SignInState
@@ -78,6 +85,8 @@ def as_text(status: Status) -> str:
         if status.saved is not None:
             rows.append(("Password", "saved" if status.saved else "not saved"))
     rows.append(("Keyring", keyring_text(status.keyring)))
+    if status.system_proxy.state in (SystemProxyState.ON, SystemProxyState.CHANGED):
+        rows.append(("System proxy", system_proxy_text(status.system_proxy)))
     if status.active:
         rows.append(("Connections", str(status.active)))
     if status.screen_locked:

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from trayproxy.auth.login import Login
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import Ending, KeyringState, KeyringStatus, Prompt, SignInState, Snooze
+from trayproxy.profiles.config import SystemProxyMode
 from trayproxy.profiles.profile import Profile
 
 SCHEMA = 3
@@ -59,6 +60,48 @@ class RefusedClients(Struct, frozen=True):
     last: float = 0.0
 
 
+class SystemProxyState(StrEnum):
+    """Whether programs that follow the system proxy use TrayProxy, as read from the system."""
+
+    OFF = "off"
+    ON = "on"
+    CHANGED = "changed"
+    """TrayProxy has set the system proxy, and another program has changed it since."""
+    MANAGED = "managed"
+    """An administrator has locked the system proxy."""
+    UNAVAILABLE = "unavailable"
+    """This system has no system proxy that TrayProxy can set."""
+
+
+class SystemProxyStatus(Struct, frozen=True):
+    """The state of the system proxy.
+
+    Attributes:
+        state: Whether programs use TrayProxy.
+        mode: How the system proxy points at TrayProxy.
+        value: With `SystemProxyState.CHANGED`, the address or the URL that programs use now; empty
+            if they connect directly. Untrusted.
+        targets: The names of the changed stores of settings, ``KDE``.
+        hints: What users must know about them, whole sentences.
+        inexpressible: The bypass rules that the system proxy cannot express; programs send these
+            requests to TrayProxy.
+        skipped: The names of the stores that could not be read and were left alone.
+        was_repaired: True if this start of the service has restored the settings that an earlier
+            run had left.
+        problem: Why the system proxy could not be set or restored as the settings say.
+    """
+
+    state: SystemProxyState = SystemProxyState.OFF
+    mode: SystemProxyMode = SystemProxyMode.ADDRESS
+    value: str = ""
+    targets: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    inexpressible: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    was_repaired: bool = False
+    problem: Problem | None = None
+
+
 class Status(Struct, frozen=True):
     """The complete state shown by a front end.
 
@@ -88,6 +131,7 @@ class Status(Struct, frozen=True):
         screen_locked: True if the screen is locked: prompts wait until it is unlocked.
         saved: True if the keyring contains a password of the active profile; None if unknown,
             because the keyring is not opened only for this.
+        system_proxy: The state of the system proxy.
     """
 
     version: str
@@ -116,6 +160,7 @@ class Status(Struct, frozen=True):
     screen_locked: bool = False
     saved: bool | None = None
     direct_until: float | None = None
+    system_proxy: SystemProxyStatus = SystemProxyStatus()
 
 
 # --- Requests ------------------------------------------------------------------------------------
@@ -179,6 +224,37 @@ class UsePort(Struct, frozen=True):
     """
 
     port: int
+
+
+class GetSystemProxy(Struct, frozen=True):
+    """Read the system proxy. Reply: `SystemProxyStatus`."""
+
+
+class LeftoverChoice(StrEnum):
+    """What becomes of a present system proxy at which no program listens."""
+
+    ASK = "ask"
+    """The request fails with the problem TP-605."""
+    FORGET = "forget"
+    """The system proxy is not restored later."""
+    KEEP = "keep"
+    """The system proxy is restored later."""
+
+
+class UseSystemProxy(Struct, frozen=True):
+    """Set or restore the system proxy. Reply: `SystemProxyStatus` or `Failed`.
+
+    Attributes:
+        use: True to point the system proxy at TrayProxy, False to restore it.
+        mode: How the system proxy points at TrayProxy; None for the mode of the settings.
+        leftover: What becomes of a present system proxy at which no program listens.
+        everything: With `use` False, True to restore also what other programs have changed.
+    """
+
+    use: bool
+    mode: SystemProxyMode | None = None
+    leftover: LeftoverChoice = LeftoverChoice.ASK
+    everything: bool = False
 
 
 class CheckProfile(Struct, frozen=True):
@@ -357,6 +433,8 @@ Request = (
     | DeleteProfile
     | UseProfile
     | UsePort
+    | GetSystemProxy
+    | UseSystemProxy
     | CheckProfile
     | SignInNow
     | AnswerPrompt
@@ -367,7 +445,7 @@ Request = (
     | ShowWindow
     | Quit
 )
-Reply = Done | Failed | Status | CheckResult | KeptInMemory
+Reply = Done | Failed | Status | SystemProxyStatus | CheckResult | KeptInMemory
 Event = StatusChanged | PromptChanged | PromptClosed | ShowRequested | Quitting
 
 

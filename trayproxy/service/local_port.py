@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from trayproxy.domain.problem import Problem
@@ -36,6 +36,7 @@ class LocalPort:
         names: ProcessNames,
         other_loopback: OtherLoopback,
         on_ready: Callable[[str], None],
+        on_waiting: Callable[[], Awaitable[None]],
         stop: asyncio.Event,
         *,
         waits: bool,
@@ -43,13 +44,15 @@ class LocalPort:
         """Create an instance; `listen` opens the port.
 
         `on_ready` is called with the local address once programs can connect. A port that is in use
-        is an error unless `waits` is True; the service waits for the port until `stop` is set.
+        is an error unless `waits` is True; the service waits for the port until `stop` is set, and
+        calls `on_waiting` after each attempt.
         """
         self._engine = engine
         self._publisher = publisher
         self._names = names
         self._other_loopback = other_loopback
         self._on_ready = on_ready
+        self._on_waiting = on_waiting
         self._stop = stop
         self._waits = waits
         self._port: int | None = None
@@ -72,6 +75,7 @@ class LocalPort:
                 if problem != self._publisher.own_values.problem:
                     logger.error("%s: %s", problem.title, problem.body)
                 self._publisher.set_listen_failed(problem, free_port)
+                await self._on_waiting()
             else:
                 break
             await self._wait_to_listen_again()

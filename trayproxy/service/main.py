@@ -23,6 +23,7 @@ from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.desktop.socket_owner.base import OwnerUnknownError
 from trayproxy.domain.problem import ExitCode, Problem
 from trayproxy.engine.engine import Engine, EngineParts
+from trayproxy.engine.error_pages import Document
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
@@ -41,6 +42,7 @@ from trayproxy.service.request_handler import RequestHandler
 from trayproxy.service.router import Router
 from trayproxy.service.schemes import service_schemes
 from trayproxy.service.status_publisher import StatusPublisher, StatusSources
+from trayproxy.service.system_proxy_access import SystemProxyAccess
 from trayproxy.service.upstream_status import UpstreamStatus
 
 if TYPE_CHECKING:
@@ -258,6 +260,7 @@ class Service:
         self._profiles = ProfileChanges(
             logins.desk, self._store, router, self._publisher, self._engine.forget_connections
         )
+        self._system_proxy = self._make_system_proxy(paths)
         self._server = Server(paths, self._make_request_handler(logins))
 
     def _make_engine(
@@ -281,15 +284,38 @@ class Service:
         other_loopback = OtherLoopback(
             loop, self._engine, self._process_names, self._publisher.set_other_loopback
         )
+
+        def on_listening(address: str) -> None:
+            on_ready(address)
+            self._system_proxy.start(address)
+
         return LocalPort(
             self._engine,
             self._publisher,
             self._process_names,
             other_loopback,
-            on_ready,
+            on_listening,
+            lambda: self._system_proxy.not_listening(),
             self._stop,
             waits=self._options.wait_for_port,
         )
+
+    def _make_system_proxy(self, paths: Paths) -> SystemProxyAccess:
+        """Return the access to the system proxy.
+
+        With an upstream for this run only, the settings neither apply nor change.
+        """
+
+        def serve_pac(path: str, text: str) -> None:
+            document = Document("application/x-ns-proxy-autoconfig", text.encode("ascii"))
+            self._engine.context.own_address.documents[path.encode()] = document
+
+        access = SystemProxyAccess(paths, self._publisher.set_system_proxy, serve_pac)
+        self._profiles.on_bypass_changed = access.bypass_changed
+        if self._options.upstream is None:
+            access.settings = lambda: self._store.config.system_proxy
+            access.save_settings = self._profiles.save_system_proxy
+        return access
 
     def _make_request_handler(self, logins: DeskParts) -> RequestHandler:
         """Return the handler of the front ends' requests, and connect the desk to its parts."""
@@ -304,6 +330,7 @@ class Service:
             self._publisher,
             self._front_ends,
             self._port,
+            self._system_proxy,
             self._presence,
             own_requests.check,
             own_requests.verify_and_save,
@@ -334,15 +361,15 @@ class Service:
             self._profiles.start(profile, directly=starts_directly(options, config))
         except ProfileError as error:
             problem = Problem("TP-806", "The profile cannot be used", str(error))
-            return report_failure(problem, ExitCode.FAILED)
+            return await self._fail(problem, ExitCode.FAILED)
         unusable = self._preload(profile)
         if unusable is not None:
-            return report_failure(unusable, ExitCode.FAILED)
+            return await self._fail(unusable, ExitCode.FAILED)
         loop = asyncio.get_running_loop()
         self._listen_to_signals(loop)
         not_listening = await self._port.listen()
         if not_listening is not None:
-            return report_failure(not_listening, ExitCode.PORT)
+            return await self._fail(not_listening, ExitCode.PORT)
         if self._stop.is_set():
             await self._close()
             return ExitCode.DONE
@@ -357,6 +384,15 @@ class Service:
         watch.close()
         await self._close()
         return ExitCode.DONE
+
+    async def _fail(self, problem: Problem, code: ExitCode) -> int:
+        """Report why the service cannot run; return its exit code.
+
+        What an earlier run has left in the settings of the system is restored.
+        """
+        exit_code = report_failure(problem, code)
+        await self._system_proxy.not_listening()
+        return exit_code
 
     def _preload(self, profile: Profile | None) -> Problem | None:
         """Use the password from standard input; return why it cannot be used, None if it can."""
@@ -394,6 +430,7 @@ class Service:
                 self._apply_access_settings(Problem(error.id, error.title, error.body))
         else:
             self._apply_access_settings(None)
+            self._system_proxy.settings_changed()
         self._publisher.publish_soon()
 
     def _apply_access_settings(self, problem: Problem | None) -> None:
@@ -408,6 +445,8 @@ class Service:
     async def _close(self) -> None:
         """Stop the parts in the order of their dependencies."""
         self._front_ends.broadcast(Quitting())
+        # First, because a session that ends may kill this process soon.
+        await self._system_proxy.close()
         self._presence.close()
         self._desk.close()
         self._port.close()

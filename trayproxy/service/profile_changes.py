@@ -10,7 +10,7 @@ from time import time
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import Problem
 from trayproxy.options import RunOptions
-from trayproxy.profiles.config import Config
+from trayproxy.profiles.config import Config, SystemProxySettings
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, SettingsStore
 from trayproxy.profiles.validate import check_profile
@@ -72,6 +72,10 @@ class ProfileChanges:
 
     The methods raise `UnknownProfileError` for an unknown id of a profile, `ProfileError` for an
     invalid profile, and `SettingsError` if the settings file was not written.
+
+    Attributes:
+        on_bypass_changed: Called with the bypass rules of a profile that becomes active or that
+            was changed; by default, does nothing.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class ProfileChanges:
 
         `forget_connections` closes the idle upstream connections.
         """
+        self.on_bypass_changed: Callable[[tuple[str, ...]], None] = lambda _: None
         self._desk = desk
         self._store = store
         self._router = router
@@ -241,10 +246,20 @@ class ProfileChanges:
             self._forget_connections()
         self._publisher.switch_profile(profile, self._shown_profiles(), direct=directly)
         self._desk.profile_switched(profile)
+        if profile is not None:
+            self.on_bypass_changed(profile.bypass)
 
     def _shown_profiles(self) -> tuple[Profile, ...]:
         profiles = self._store.config.profiles
         return profiles if self._temporary is None else (self._temporary, *profiles)
+
+    async def save_system_proxy(self, settings: SystemProxySettings) -> None:
+        """Save the settings of the system proxy.
+
+        Raises:
+            SettingsError: The settings file was not written.
+        """
+        await self._save(lambda config: replace(config, system_proxy=settings))
 
     async def _save(self, change: Callable[[Config], Config]) -> None:
         """Change the settings file in a thread, because writing waits for the disk.

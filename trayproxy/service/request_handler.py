@@ -16,6 +16,7 @@ from trayproxy.control.messages import (
     Failed,
     ForgetLogin,
     GetStatus,
+    GetSystemProxy,
     Hello,
     KeepPromptOpen,
     KeptInMemory,
@@ -34,6 +35,7 @@ from trayproxy.control.messages import (
     Subscribe,
     UsePort,
     UseProfile,
+    UseSystemProxy,
 )
 from trayproxy.control.server import Session
 from trayproxy.desk.desk import Desk
@@ -47,6 +49,7 @@ from trayproxy.service.local_port import LocalPort
 from trayproxy.service.presence import Presence
 from trayproxy.service.profile_changes import ProfileChanges, UnknownProfileError
 from trayproxy.service.status_publisher import StatusPublisher
+from trayproxy.service.system_proxy_access import SystemProxyAccess
 
 if TYPE_CHECKING:
     from trayproxy.service.own_requests.profile_check import ProfileCheck
@@ -75,6 +78,7 @@ class RequestHandler:
         publisher: Has the status.
         front_ends: The connected front ends.
         port: The local port.
+        system_proxy: Sets and restores the system proxy.
         presence: Receives the names of the connected front ends, and each use of a window.
         make_check: Returns a test of a profile, which fetches the URL.
         verify_and_save: Verifies a profile's login, which was just typed or not, and saves it.
@@ -88,6 +92,7 @@ class RequestHandler:
     publisher: StatusPublisher
     front_ends: FrontEnds
     port: LocalPort
+    system_proxy: SystemProxyAccess
     presence: Presence
     make_check: "Callable[[Profile, str], ProfileCheck]"
     verify_and_save: "Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]"
@@ -150,6 +155,8 @@ class RequestHandler:
                 return Done()
             case UsePort(port):
                 return self._use_port(port)
+            case GetSystemProxy() | UseSystemProxy():
+                return await self.system_proxy.handle(request)
             case CheckProfile(profile, url):
                 return await self._check_profile(session, profile, url)
             case SignInNow(profile_id):

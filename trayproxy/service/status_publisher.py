@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from trayproxy import __version__
-from trayproxy.control.messages import ListenerState, RefusedClients, Status
+from trayproxy.control.messages import ListenerState, RefusedClients, Status, SystemProxyStatus
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import SignInState
@@ -109,6 +109,10 @@ class StatusPublisher:
         """Set the totals of refused connections."""
         self._set(refused_clients=refused_clients)
 
+    def set_system_proxy(self, system_proxy: SystemProxyStatus) -> None:
+        """Set the status of the system proxy."""
+        self._set(system_proxy=system_proxy)
+
     def set_screen_locked(self, is_locked: bool) -> None:
         """Record whether prompts wait until the screen is unlocked."""
         self._set(screen_locked=is_locked)
@@ -156,7 +160,7 @@ class StatusPublisher:
 
     def status(self) -> Status:
         """Return the status."""
-        upstream = self.upstream
+        upstream, system_proxy = self.upstream, self.own_values.system_proxy
         status = replace(
             self.own_values,
             upstream=upstream.state,
@@ -165,6 +169,7 @@ class StatusPublisher:
             notices=(
                 *self._other_port_notices(),
                 *((self._other_loopback,) if self._other_loopback is not None else ()),
+                *((system_proxy.problem,) if system_proxy.problem is not None else ()),
                 *self.notices,
                 *upstream.notices,
             ),

@@ -14,6 +14,7 @@ from trayproxy.control.messages import (
     SignInNow,
     UsePort,
     UseProfile,
+    UseSystemProxy,
 )
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
 from trayproxy.ui.action_signals import ActionSignals
@@ -22,6 +23,8 @@ from trayproxy.ui.prompts import PromptDialogs
 from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.state_display import StateDisplay
 
+LEFTOVER_ID = "TP-605"
+"""The id of the problem of a present system proxy at which no program answers."""
 DIRECT_FOR_S = 300
 """Seconds of a temporary direct connection, for signing in on the network's own page (ux §3.8)."""
 
@@ -50,6 +53,7 @@ class ActionRequests(QObject):
         actions.toggle_direct.connect(self._toggle_direct)
         actions.connect_directly_for_now.connect(self._connect_directly_for_now)
         actions.use_port.connect(self._use_port)
+        actions.use_system_proxy.connect(self._use_system_proxy)
         actions.open_page.connect(self._open_page)
         actions.save_profile.connect(self._save_profile)
         actions.delete_profile.connect(self._delete_profile)
@@ -120,6 +124,17 @@ class ActionRequests(QObject):
     @Slot(int)
     def _use_port(self, port: int) -> None:
         self._client.request(UsePort(port), self._on_reply)
+
+    @Slot(object)
+    def _use_system_proxy(self, request: UseSystemProxy) -> None:
+        self._client.request(request, lambda reply: self._on_system_proxy_reply(request, reply))
+
+    def _on_system_proxy_reply(self, request: UseSystemProxy, reply: Reply) -> None:
+        if isinstance(reply, Failed) and reply.problem.id == LEFTOVER_ID:
+            self._window.present()
+            self._window.ask_leftover(request, reply.problem)
+        else:
+            self._on_reply(reply)
 
     @Slot(object)
     def _save_profile(self, profile: Profile) -> None:

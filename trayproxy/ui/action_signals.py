@@ -17,6 +17,7 @@ class ActionSignals(QObject):
         connect_directly_for_now: Connect directly for a limited time.
         use_port(int): Listen on this port, because the configured port is taken; 0: return to the
             configured port.
+        use_system_proxy(UseSystemProxy): Set or restore the system proxy.
         open_page(str): Open the page with this URL in the browser. The URL is untrusted.
         save_profile(Profile): Add or change this profile; activate the profile if none is active.
         delete_profile(DeleteProfile): Delete a profile.
@@ -35,6 +36,7 @@ class ActionSignals(QObject):
     toggle_direct = Signal()
     connect_directly_for_now = Signal()
     use_port = Signal(int)
+    use_system_proxy = Signal(object)
     open_page = Signal(str)
     save_profile = Signal(object)
     delete_profile = Signal(object)

@@ -18,7 +18,16 @@ from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 from trayproxy import __version__
 from trayproxy.control.client import Client, ThreadedConnector
 from trayproxy.control.client import connect as connect_to_service
-from trayproxy.control.messages import Done, Failed, GetStatus, Reply, Request, ShowWindow, Status
+from trayproxy.control.messages import (
+    Done,
+    Failed,
+    GetStatus,
+    GetSystemProxy,
+    Reply,
+    Request,
+    ShowWindow,
+    Status,
+)
 from trayproxy.control.transport import ControlError
 from trayproxy.desktop.hardening import harden
 from trayproxy.desktop.process import start_service
@@ -45,6 +54,7 @@ from trayproxy.ui.shutdown import Shutdown
 from trayproxy.ui.sign_in_page_notice import SignInPageNotice
 from trayproxy.ui.signal_notifier import SignalNotifier
 from trayproxy.ui.state_display import StateDisplay
+from trayproxy.ui.system_proxy_notice import SystemProxyNotice
 from trayproxy.ui.tray import Tray
 from trayproxy.ui.tray_host import TrayHost
 
@@ -69,6 +79,7 @@ class App(QObject):
         is_background: bool = False,
         channel: NotificationChannel | None = None,
         page_channel: NotificationChannel | None = None,
+        system_proxy_channel: NotificationChannel | None = None,
     ) -> None:
         """Create the parts of the user interface; `start` connects to the service.
 
@@ -78,15 +89,19 @@ class App(QObject):
             is_background: True if the tray was started with the session and should open no window.
             channel: Shows notifications about sign-in; None: the channel of this desktop.
             page_channel: The same for notifications about a sign-in page, which are independent.
+            system_proxy_channel: The same for notifications about the system proxy.
         """
         super().__init__()
         self._is_background = is_background
+        self._has_read_system_proxy = False
         self.actions = ActionSignals(self)
         self.client = ServiceClient(connect, self)
         self.supervisor = ServiceSupervisor(self.client, start_service, parent=self)
         self.notifier = Notifier(channel or self._make_channel(), parent=self)
         pages = Notifier(page_channel or self._make_channel(), parent=self)
         self.page_notices = SignInPageNotice(pages, self.actions, self)
+        settings = Notifier(system_proxy_channel or self._make_channel(), parent=self)
+        self.system_proxy_notices = SystemProxyNotice(settings, self.actions, self)
         self.prompts = PromptDialogs(self.client, self.notifier, self)
         self.tray_host = TrayHost(self)
         self.menu = TrayMenu(self.actions, self)
@@ -158,6 +173,7 @@ class App(QObject):
     def _on_status(self, status: Status) -> None:
         is_first = self._display.status is None
         self.page_notices.update(status)
+        self.system_proxy_notices.update(status)
         self._display.show_status(status)
         if is_first and not status.profiles:
             self.show_window()
@@ -165,6 +181,7 @@ class App(QObject):
     @Slot()
     def _on_lost(self) -> None:
         self.page_notices.update(None)
+        self.system_proxy_notices.update(None)
         self._display.show_status(None)
 
     @Slot(object)
@@ -212,6 +229,10 @@ class App(QObject):
     @Slot()
     def _on_menu_opening(self) -> None:
         self.client.request(GetStatus(), self._on_status_reply)
+        if not self._has_read_system_proxy:
+            # Only now, because the service otherwise never reads it for users who do not use it.
+            self._has_read_system_proxy = True
+            self.client.request(GetSystemProxy(), lambda _: None)
 
     def _on_status_reply(self, reply: Reply) -> None:
         if isinstance(reply, Status):

@@ -14,6 +14,7 @@ from trayproxy.control.messages import Status
 from trayproxy.ui import texts
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.menu_rows import MenuAddressRow, MenuRows, NotNowMenu, ProfileRows
+from trayproxy.ui.system_proxy_rows import SystemProxyRows
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
@@ -52,6 +53,7 @@ class TrayMenu(QObject):
             "profiles", actions.show_window.emit, translate("Tray", "Profiles…")
         )
         self.menu.addSeparator()
+        self._system_proxy = SystemProxyRows(rows, actions)
         rows.add("quit", actions.quit.emit, translate("Tray", "Quit TrayProxy"))
         self.update(IconState.STARTING, None)
 
@@ -93,6 +95,7 @@ class TrayMenu(QObject):
             profile,
             is_direct=status is not None and status.direct,
         )
+        self._system_proxy.show_status(status)
         self._keep_on_screen()
 
     def _show_port(self, offer: tuple[str, int] | None) -> None:

@@ -10,7 +10,7 @@ from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from trayproxy.control.icon_state import IconState
-from trayproxy.control.messages import CheckProfile, Reply, Status
+from trayproxy.control.messages import CheckProfile, Reply, Status, UseSystemProxy
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
 from trayproxy.profiles.profile import DIRECT_ID, Profile
@@ -107,6 +107,10 @@ class ProfilesWindow(QWidget):
         text = texts.problem_text(problem)
         self._editor.show_message(text)
         announce(self, breakable(text), assertive=True)
+
+    def ask_leftover(self, request: UseSystemProxy, problem: Problem) -> None:
+        """Ask what becomes of a present system proxy that does not work."""
+        self._questions.ask_leftover(request, problem)
 
     def show_saved(self, profile: Profile) -> None:
         """Record that the service has saved a profile.

@@ -1,9 +1,13 @@
 """The questions that the window asks the user, in message boxes."""
 
+from functools import partial
+
+from msgspec.structs import replace
 from PySide6.QtCore import QCoreApplication, QObject, Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QMessageBox, QWidget
 
-from trayproxy.control.messages import DeleteProfile
+from trayproxy.control.messages import DeleteProfile, LeftoverChoice, UseSystemProxy
+from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringStatus
 from trayproxy.profiles.profile import Profile
 from trayproxy.ui.action_signals import ActionSignals
@@ -56,6 +60,28 @@ class WindowQuestions(QObject):
             self._actions.delete_profile.emit(DeleteProfile(profile.id, forget.isChecked()))
 
         delete_button.clicked.connect(on_click)
+        box.open()
+
+    def ask_leftover(self, request: UseSystemProxy, problem: Problem) -> None:
+        """Ask what becomes of a present system proxy that does not work, and repeat the request.
+
+        Args:
+            request: The request that has failed.
+            problem: The problem, which contains the address.
+        """
+        box = self._make_box(clean(problem.title))
+        box.setIcon(QMessageBox.Icon.Warning)
+        box.setInformativeText(clean(problem.body))
+        forget_button = box.addButton(translate("Window", "Forget it"), _Role.AcceptRole)
+        keep_button = box.addButton(translate("Window", "Keep it"), _Role.AcceptRole)
+        box.addButton(translate("Window", "Cancel"), _Role.RejectRole)
+        box.setDefaultButton(forget_button)
+        for button, choice in (
+            (forget_button, LeftoverChoice.FORGET),
+            (keep_button, LeftoverChoice.KEEP),
+        ):
+            answer = replace(request, leftover=choice)
+            button.clicked.connect(partial(self._actions.use_system_proxy.emit, answer))
         box.open()
 
     def ask_close(self) -> None:

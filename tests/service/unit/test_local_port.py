@@ -52,21 +52,27 @@ class PortHarness:
         self.publisher = StatusPublisher(loop, lambda status: None, lambda: False)
         self.stop = asyncio.Event()
         self.addresses: list[str] = []
+        self.waits = 0
         self.port = LocalPort(
             self.engine,
             self.publisher,
             FakeProcessNames(),
             cast(OtherLoopback, self.other_loopback),
             self.addresses.append,
+            self.record_waiting,
             self.stop,
             waits=waits,
         )
+
+    async def record_waiting(self) -> None:
+        self.waits += 1
 
     async def start_waiting(self) -> "asyncio.Task[Problem | None]":
         """Listen in a task, and return the task while it waits for the port."""
         task = asyncio.create_task(self.port.listen())
         await asyncio.sleep(0)
         assert self.publisher.status().listener is ListenerState.FAILED
+        assert self.waits == 1
         return task
 
 

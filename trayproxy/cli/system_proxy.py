@@ -1,0 +1,227 @@
+"""``trayproxy system-proxy``: set, restore and show the system proxy (ux §3.7, §7.1)."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+import msgspec
+
+from trayproxy.cli.output import CommandError, json_line, print_line, print_message, printable_line
+from trayproxy.cli.service_client import connect_if_running, request, require_service
+from trayproxy.cli.verb_parser import Arguments, VerbParser
+from trayproxy.control.client import Client
+from trayproxy.control.messages import (
+    GetSystemProxy,
+    LeftoverChoice,
+    SystemProxyState,
+    SystemProxyStatus,
+    UseSystemProxy,
+)
+from trayproxy.paths import Paths
+from trayproxy.profiles.config import SystemProxyMode
+from trayproxy.profiles.store import SettingsError, SettingsStore
+
+JSON_SCHEMA = 1
+"""The version of the ``--json`` output; raised when a member is removed or changes its meaning."""
+
+_RESTORE_TIMEOUT_S = 30.0
+"""The timeout for a service that restores the settings; then ``restore`` does it itself."""
+
+
+def declare_system_proxy(parser: VerbParser) -> None:
+    """Declare ``trayproxy system-proxy`` and its verbs."""
+    parser.set_defaults(verb=_show, json=False)
+    for name, declare, summary in (
+        ("on", _declare_on, "make programs that follow the system settings use TrayProxy"),
+        ("off", _declare_off, "put the settings from before TrayProxy back"),
+        ("status", _declare_status, "show which proxy programs use now"),
+        ("restore", _declare_restore, "like off, even when TrayProxy does not run or answer"),
+    ):
+        parser.add_verb(name, summary, f"trayproxy system-proxy {name}", declare)
+
+
+def _declare_on(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_turn_on)
+    parser.add_argument(
+        "--mode",
+        type=SystemProxyMode,
+        choices=list(SystemProxyMode),
+        help="address: programs need TrayProxy; pac: they connect directly while it does not run",
+    )
+    present = parser.add_mutually_exclusive_group()
+    for choice, summary in (
+        (LeftoverChoice.FORGET, "do not put a present proxy back that does not work"),
+        (LeftoverChoice.KEEP, "put a present proxy back later, although it does not work now"),
+    ):
+        present.add_argument(
+            f"--{choice}",
+            dest="leftover",
+            action="store_const",
+            const=choice,
+            default=LeftoverChoice.ASK,
+            help=summary,
+        )
+    _add_json(parser)
+
+
+def _declare_off(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_turn_off)
+    _add_everything(parser)
+    _add_json(parser)
+
+
+def _declare_status(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_show)
+    _add_json(parser)
+
+
+def _declare_restore(parser: VerbParser) -> None:
+    parser.set_defaults(verb=_restore)
+    _add_everything(parser)
+    _add_json(parser)
+
+
+def _add_everything(parser: VerbParser) -> None:
+    parser.add_argument(
+        "--everything",
+        action="store_true",
+        help="also put back what another program has changed since",
+    )
+
+
+def _add_json(parser: VerbParser) -> None:
+    parser.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
+
+
+def _turn_on(paths: Paths, arguments: Arguments) -> None:
+    message = UseSystemProxy(True, arguments.mode, arguments.leftover)
+    with require_service(paths) as client:
+        _print(_request(client, message), arguments)
+
+
+def _turn_off(paths: Paths, arguments: Arguments) -> None:
+    client = connect_if_running(paths)
+    if client is None:
+        _restore_alone(paths, arguments)
+        return
+    with client:
+        _print(_request(client, UseSystemProxy(False, everything=arguments.everything)), arguments)
+
+
+def _show(paths: Paths, arguments: Arguments) -> None:
+    client = connect_if_running(paths)
+    if client is None:
+        _print(_status_of_files(paths), arguments)
+        return
+    with client:
+        _print(_request(client, GetSystemProxy()), arguments)
+
+
+def _restore(paths: Paths, arguments: Arguments) -> None:
+    # A service that does not answer, or that has another version, must not prevent it.
+    with suppress(CommandError):
+        client = connect_if_running(paths)
+        if client is not None:
+            with client:
+                message = UseSystemProxy(False, everything=arguments.everything)
+                _print(_request(client, message, _RESTORE_TIMEOUT_S), arguments)
+                return
+    _restore_alone(paths, arguments)
+
+
+def _request(
+    client: Client, message: GetSystemProxy | UseSystemProxy, timeout_s: float = 60.0
+) -> SystemProxyStatus:
+    reply = request(client, message, timeout_s)
+    if not isinstance(reply, SystemProxyStatus):
+        raise CommandError("TrayProxy sent an unexpected reply.")
+    return reply
+
+
+def _restore_alone(paths: Paths, arguments: Arguments) -> None:
+    """Restore the system proxy in this process.
+
+    Raises:
+        CommandError: Something could not be restored.
+    """
+    from trayproxy.desktop.system_proxy.repair import repair
+    from trayproxy.service.system_proxy.problems import ERRORS, damaged, not_restored, problem_of
+    from trayproxy.system_settings.journal import JournalFile
+
+    _stop_using(paths)
+    try:
+        paths.prepare()
+        file = JournalFile(paths.system_proxy_file)
+        result = repair(file, paths.system_proxy_lock, everything=arguments.everything)
+    except ERRORS as error:
+        raise CommandError.from_problem(problem_of(error, "")) from None
+    if result.damaged is not None:
+        raise CommandError.from_problem(damaged(result.damaged))
+    if result.restored.failures:
+        raise CommandError.from_problem(not_restored(result.restored.failures))
+    _print(SystemProxyStatus(), arguments)
+    if result.restored.left and not arguments.json:
+        print_message("Another program has changed the system proxy since; its settings stay.")
+
+
+def _stop_using(paths: Paths) -> None:
+    """Change the settings so that the next start does not set the system proxy again."""
+    store = SettingsStore(paths.config_file)
+    with suppress(SettingsError):
+        config = store.load()
+        if config.system_proxy.use:
+            store.save(replace(config, system_proxy=replace(config.system_proxy, use=False)))
+
+
+def _status_of_files(paths: Paths) -> SystemProxyStatus:
+    """Return the state of the system proxy while no service runs."""
+    from trayproxy.desktop.system_proxy.factory import proxy_targets
+    from trayproxy.service.system_proxy.operations import SystemProxyFiles, read_back, status_of
+    from trayproxy.service.system_proxy.problems import ERRORS, problem_of
+    from trayproxy.system_settings.entries import TargetError
+
+    files = SystemProxyFiles(paths.system_proxy_file, paths.system_proxy_lock)
+    try:
+        return status_of(read_back(files, proxy_targets()))
+    except TargetError as error:
+        return SystemProxyStatus(SystemProxyState.UNAVAILABLE, hints=(f"{error}",))
+    except ERRORS as error:
+        raise CommandError.from_problem(problem_of(error, "")) from None
+
+
+def _print(status: SystemProxyStatus, arguments: Arguments) -> None:
+    if arguments.json:
+        print_line(json_line({**msgspec.to_builtins(status), "schema": JSON_SCHEMA}))
+    else:
+        print_line(as_text(status))
+
+
+def as_text(status: SystemProxyStatus) -> str:
+    """Return the status of the system proxy as lines of text."""
+    lines = [system_proxy_text(status)]
+    lines += (f"  {hint}" for hint in status.hints if status.state is SystemProxyState.ON)
+    if status.inexpressible:
+        rules = printable_line(", ".join(status.inexpressible))
+        lines.append(
+            f"  The system cannot express these exceptions: {rules}. Programs send their requests "
+            "to TrayProxy, which connects directly."
+        )
+    if status.skipped:
+        lines.append(f"  Left alone: {', '.join(status.skipped)}")
+    return "\n".join(lines)
+
+
+def system_proxy_text(status: SystemProxyStatus) -> str:
+    """Return the state of the system proxy as one line."""
+    match status.state:
+        case SystemProxyState.ON:
+            through = " (PAC file)" if status.mode is SystemProxyMode.PAC else ""
+            return f"On{through}: {', '.join(status.targets)}"
+        case SystemProxyState.CHANGED if status.value:
+            return f"Changed by another program: it is now {printable_line(status.value)}"
+        case SystemProxyState.CHANGED:
+            return "Changed by another program: programs connect directly now"
+        case SystemProxyState.MANAGED:
+            return "Managed by your organisation: it cannot be changed here"
+        case SystemProxyState.UNAVAILABLE:
+            return "Not available: " + printable_line(", ".join(status.hints))
+    return "Off"

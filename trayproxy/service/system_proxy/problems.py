@@ -1,0 +1,117 @@
+"""The problems of the system proxy (ux §5.2)."""
+
+from pathlib import Path
+
+from trayproxy.domain.problem import Problem
+from trayproxy.service.system_proxy.operations import LeftoverError, ManagedError
+from trayproxy.service.system_proxy.state import Leftover
+from trayproxy.system_settings.apply import NotAppliedError
+from trayproxy.system_settings.entries import TargetError
+from trayproxy.system_settings.journal import JournalError
+from trayproxy.system_settings.lock import SettingsBusyError
+from trayproxy.system_settings.restore import Failure
+
+NOT_LISTENING = Problem(
+    "TP-604",
+    "The system proxy could not be changed",
+    "TrayProxy does not listen at its local address, so programs would not reach it. Free the "
+    "port or choose another one, then try again.",
+)
+
+Error = (
+    JournalError
+    | LeftoverError
+    | ManagedError
+    | NotAppliedError
+    | OSError
+    | SettingsBusyError
+    | TargetError
+)
+"""The exceptions of `trayproxy.service.system_proxy.operations`."""
+
+ERRORS = (
+    JournalError,
+    LeftoverError,
+    ManagedError,
+    NotAppliedError,
+    OSError,
+    SettingsBusyError,
+    TargetError,
+)
+"""The classes of `Error`, for ``except``."""
+
+
+def problem_of(error: Error, address: str) -> Problem:
+    """Return the problem for an exception.
+
+    Args:
+        error: The exception.
+        address: TrayProxy's local address.
+    """
+    match error:
+        case ManagedError():
+            return Problem(
+                "TP-602",
+                "Managed by your organisation",
+                "The system proxy is set by a policy and cannot be changed here. Programs can "
+                f"still use {address}.",
+            )
+        case LeftoverError(leftover=leftover):
+            return _leftover_problem(leftover)
+        case NotAppliedError(is_rolled_back=False):
+            return _not_changed(
+                f"{error.target or 'the journal'}: {error.reason}. Not all settings could be put "
+                "back; TrayProxy tries again when it starts, or with: trayproxy system-proxy "
+                "restore"
+            )
+        case NotAppliedError():
+            return _not_changed(
+                f"{error.target or 'the journal'}: {error.reason}. Nothing was left half-done."
+            )
+        case JournalError():
+            return _not_changed(f"The journal cannot be used: {error.reason}.")
+        case SettingsBusyError():
+            return _not_changed(
+                "Another process of TrayProxy is changing it and does not finish. Try again."
+            )
+        case OSError():
+            return _not_changed(f"{error.strerror or error}.")
+    return _not_changed(f"{error}.")
+
+
+def not_restored(failures: tuple[Failure, ...]) -> Problem:
+    """Return the problem for targets that could not be restored."""
+    reasons = "; ".join(f"{failure.target}: {failure.reason}" for failure in failures)
+    return Problem(
+        "TP-607",
+        "The system proxy could not be restored",
+        f"{reasons}. What it was before is kept. Try again with: trayproxy system-proxy restore",
+    )
+
+
+def damaged(aside: Path) -> Problem:
+    """Return the notice about a damaged journal.
+
+    Args:
+        aside: Where the journal is kept now.
+    """
+    return Problem(
+        "TP-606",
+        "The record of your system proxy is damaged",
+        f"TrayProxy cannot tell what the system proxy was before, and has changed nothing. The "
+        f"record is kept as {aside}. Check the proxy in your network settings.",
+    )
+
+
+def _leftover_problem(leftover: Leftover) -> Problem:
+    by = f" It was perhaps left by {leftover.program}." if leftover.program else ""
+    return Problem(
+        "TP-605",
+        "The present system proxy does not work",
+        f"Programs use {leftover.address} now, and nothing answers there.{by} Forget it, or keep "
+        "it to get it back when TrayProxy is turned off.",
+    )
+
+
+def _not_changed(body: str) -> Problem:
+    return Problem("TP-604", "The system proxy could not be changed", body)

@@ -1,0 +1,356 @@
+"""The switch of the system proxy: on, off, and adapted when TrayProxy or the system changes."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+from trayproxy.control.messages import LeftoverChoice, SystemProxyState, SystemProxyStatus
+from trayproxy.desktop.system_proxy.base import ProxySetting, ProxyTargets, endpoint
+from trayproxy.desktop.system_proxy.repair import Repair, repair
+from trayproxy.domain.problem import Problem
+from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
+from trayproxy.service.system_proxy.bypass_rules import bypass_rules
+from trayproxy.service.system_proxy.operations import (
+    ReadBack,
+    SystemProxyFiles,
+    TurnedOn,
+    read_back,
+    status_of,
+    turn_on,
+)
+from trayproxy.service.system_proxy.pac_file import pac_file
+from trayproxy.service.system_proxy.problems import (
+    ERRORS,
+    NOT_LISTENING,
+    damaged,
+    not_restored,
+    problem_of,
+)
+from trayproxy.system_settings.entries import TargetError
+from trayproxy.system_settings.journal import DamagedJournalError
+
+logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 3.0
+"""Seconds that the end of the service waits for the restoration; then the watchdog restores."""
+
+
+class Watchdog(Protocol):
+    """The process that restores the settings if this process ends without doing so."""
+
+    def start(self) -> None:
+        """Start the process if it does not run; raise OSError if it cannot be started."""
+
+    def stop(self, *, keep: bool = False) -> None:
+        """End the process; with `keep`, it leaves the settings in place."""
+
+
+class SystemWatch(Protocol):
+    """Reports changes of the system proxy."""
+
+    def close(self) -> None:
+        """Stop reporting."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemProxyTools:
+    """What the switch uses of the system.
+
+    Attributes:
+        files: The journal and the lock.
+        find_targets: Returns the targets of this desktop; raises `TargetError` if there are none.
+        watchdog: Restores the settings if this process ends without doing so.
+        watch: Starts to report changes of the system proxy; the argument is called for each.
+        is_dead: Returns True if no program listens at an address of this computer.
+        serve_pac: Serves a PAC file at the local address from now on; the arguments are its path
+            and its text.
+    """
+
+    files: SystemProxyFiles
+    find_targets: Callable[[], ProxyTargets]
+    watchdog: Watchdog
+    watch: Callable[[Callable[[], None]], SystemWatch]
+    is_dead: Callable[[str, int], bool]
+    serve_pac: Callable[[str, str], None]
+
+
+class SystemProxySwitch:
+    """Sets the system proxy while the user wants it and programs can connect.
+
+    All changes run one after the other, each in a thread.
+    """
+
+    def __init__(
+        self,
+        tools: SystemProxyTools,
+        publish: Callable[[SystemProxyStatus], None],
+        settings: SystemProxySettings,
+        address: str,
+        bypass: tuple[str, ...] = (),
+        pac_path: str = "",
+    ) -> None:
+        """Create the switch; `start` reads the journal of an earlier run.
+
+        Args:
+            tools: The system.
+            publish: Called with the status of the system proxy when it changes.
+            settings: The user's settings.
+            address: The local address; empty if programs cannot connect.
+            bypass: The bypass rules of the active profile.
+            pac_path: The path of the PAC file at the local address.
+        """
+        self._tools = tools
+        self._publish = publish
+        self._settings = settings
+        self._bypass = bypass
+        self._address = _split(address)
+        self._pac_path = pac_path
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watch: SystemWatch | None = None
+        self._is_closing = False
+        self._status = SystemProxyStatus(mode=settings.mode)
+
+    @property
+    def status(self) -> SystemProxyStatus:
+        """The status, as last published."""
+        return self._status
+
+    @property
+    def settings(self) -> SystemProxySettings:
+        """The user's settings, as last used."""
+        return self._settings
+
+    # --- requests of front ends ---
+
+    async def read(self) -> SystemProxyStatus:
+        """Read the system proxy, publish its status and return it."""
+        async with self._lock:
+            await self._refresh()
+        return self._status
+
+    async def turn_on(
+        self, mode: SystemProxyMode, leftovers: LeftoverChoice = LeftoverChoice.ASK
+    ) -> Problem | None:
+        """Set the system proxy, and keep it set; return why that failed, None if it did not.
+
+        Args:
+            mode: How the system proxy points at TrayProxy.
+            leftovers: What becomes of an earlier system proxy at which no program listens.
+        """
+        async with self._lock:
+            before = self._settings
+            self._settings = replace(before, use=True, mode=mode)
+            problem = await self._apply(leftovers)
+            if problem is not None:
+                self._settings = before
+            return problem
+
+    async def turn_off(self, *, everything: bool = False) -> Problem | None:
+        """Restore the system proxy; return why that failed, None if it did not.
+
+        Args:
+            everything: True to restore also what other programs have changed.
+        """
+        async with self._lock:
+            self._settings = replace(self._settings, use=False)
+            return await self._take_back(everything=everything)
+
+    # --- events of the service and of the system ---
+
+    def start_soon(self) -> None:
+        """Call `start` in a task of its own."""
+        self._schedule(self.start())
+
+    async def start(self) -> None:
+        """Set the system proxy as the user's settings say, or restore it after a crash.
+
+        It is also restored if programs cannot connect.
+        """
+        async with self._lock:
+            if self._is_closing:
+                return
+            if self._settings.use and self._address is not None:
+                problem = await self._apply(LeftoverChoice.ASK)
+                if problem is not None:
+                    self._set(problem=problem)
+            elif await asyncio.to_thread(self._tools.files.journal.path.exists):
+                await self._take_back()
+                self._set(was_repaired=True)
+
+    def address_changed(self, address: str) -> None:
+        """Let the system proxy follow the local address.
+
+        Args:
+            address: The new address; empty if programs cannot connect any more.
+        """
+        self._address = _split(address)
+        if self._settings.use:
+            self._schedule(self._apply_or_take_back())
+
+    def bypass_changed(self, bypass: tuple[str, ...]) -> None:
+        """Let the exceptions of the system proxy follow the bypass rules of the active profile."""
+        if bypass != self._bypass:
+            self._bypass = bypass
+            if self._settings.use:
+                self._schedule(self._apply_or_take_back())
+
+    def settings_changed(self, settings: SystemProxySettings) -> None:
+        """Follow the settings after they were changed outside."""
+        if settings != self._settings:
+            self._settings = settings
+            self._schedule(self._apply_or_take_back())
+
+    async def close(self) -> None:
+        """Restore the system proxy, unless it is to stay, and end the watchdog."""
+        # A change that has begun is not cancelled: its thread would go on, and could set the system
+        # proxy after it was restored here. Changes that wait for the lock do nothing any more.
+        self._is_closing = True
+        keep = self._settings.use and not self._settings.restore_on_quit
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S), self._lock:
+                if not keep:
+                    await self._take_back()
+        # If the restoration takes longer, the watchdog waits for it, and completes it if necessary.
+        await asyncio.to_thread(partial(self._tools.watchdog.stop, keep=keep))
+        for task in tuple(self._tasks):
+            task.cancel()
+        self._end_watch()
+
+    # --- changes; the lock is held ---
+
+    async def _apply_or_take_back(self) -> None:
+        async with self._lock:
+            if self._is_closing:
+                return
+            wanted = self._settings.use and self._address is not None
+            problem = await (self._apply(LeftoverChoice.KEEP) if wanted else self._take_back())
+            if problem is not None:
+                logger.warning("%s: %s", problem.title, problem.body)
+                self._set(problem=problem)
+
+    async def _apply(self, leftovers: LeftoverChoice) -> Problem | None:
+        if self._address is None or self._is_closing:
+            return NOT_LISTENING
+        host, port = self._address
+        setting = ProxySetting(
+            host,
+            port,
+            f"http://{endpoint(host, port)}{self._pac_path}",
+            uses_pac=self._settings.mode is SystemProxyMode.PAC,
+            bypass=bypass_rules(self._bypass),
+        )
+        self._tools.serve_pac(self._pac_path, pac_file(host, port, setting.bypass))
+        try:
+            result = await asyncio.to_thread(self._turn_on, setting, leftovers)
+        except ERRORS as error:
+            problem = problem_of(error, endpoint(host, port))
+            await self._refresh()
+            return problem
+        await self._refresh()
+        self._set(
+            problem=None,
+            mode=self._settings.mode,
+            inexpressible=result.inexpressible,
+            skipped=result.skipped,
+        )
+        if self._watch is None:
+            self._watch = self._tools.watch(self._on_system_changed)
+        return None
+
+    def _turn_on(self, setting: ProxySetting, leftovers: LeftoverChoice) -> TurnedOn:
+        """Set the system proxy, in a thread."""
+        tools = self._tools
+        targets = tools.find_targets()
+        tools.watchdog.start()
+        try:
+            return turn_on(tools.files, targets, setting, leftovers, tools.is_dead)
+        except DamagedJournalError:
+            # Its values are unknown, and so are the originals: the present values become those.
+            logger.error("the journal is damaged; kept as %s", tools.files.journal.set_aside())
+            return turn_on(tools.files, targets, setting, leftovers, tools.is_dead)
+        finally:
+            if not tools.files.journal.path.exists():
+                tools.watchdog.stop()
+
+    async def _take_back(self, *, everything: bool = False) -> Problem | None:
+        self._end_watch()
+        try:
+            result = await asyncio.to_thread(self._restore, everything)
+        except ERRORS as error:
+            return problem_of(error, "")
+        if result.restored.failures:
+            failure = not_restored(result.restored.failures)
+            await self._refresh()
+            self._set(problem=failure)
+            return failure
+        problem = damaged(result.damaged) if result.damaged is not None else None
+        self._replace(SystemProxyStatus(mode=self._settings.mode, problem=problem))
+        return problem
+
+    def _restore(self, everything: bool) -> Repair:
+        """Restore the system proxy, in a thread."""
+        files = self._tools.files
+        result = repair(files.journal, files.lock, everything=everything)
+        if not result.restored.failures:
+            self._tools.watchdog.stop()
+        return result
+
+    async def _refresh(self) -> None:
+        """Read the system proxy, and publish its state."""
+        try:
+            found = await asyncio.to_thread(self._read)
+        except TargetError as error:
+            self._set(state=SystemProxyState.UNAVAILABLE, hints=(f"{error}",))
+        except ERRORS as error:
+            self._set(problem=problem_of(error, ""))
+        else:
+            status = status_of(found)
+            self._set(
+                state=status.state, value=status.value, targets=status.targets, hints=status.hints
+            )
+
+    def _read(self) -> ReadBack:
+        """Read the system proxy, in a thread."""
+        return read_back(self._tools.files, self._tools.find_targets())
+
+    def _on_system_changed(self) -> None:
+        self._schedule(self._refresh_alone())
+
+    async def _refresh_alone(self) -> None:
+        async with self._lock:
+            if not self._is_closing:
+                await self._refresh()
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _schedule(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _set(self, **fields: object) -> None:
+        self._replace(msgspec.structs.replace(self._status, **fields))
+
+    def _replace(self, status: SystemProxyStatus) -> None:
+        """Replace the status, and publish it if it has changed."""
+        if status != self._status:
+            self._status = status
+            self._publish(status)
+
+
+def _split(address: str) -> tuple[str, int] | None:
+    """Return the host without brackets and the port of a local address, None for an empty text."""
+    if not address:
+        return None
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

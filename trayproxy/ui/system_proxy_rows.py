@@ -1,0 +1,83 @@
+"""The rows of the menu for the system proxy (ux §3.2, §3.7)."""
+
+from PySide6.QtCore import QCoreApplication, QObject, Slot
+
+from trayproxy.control.messages import (
+    ListenerState,
+    Status,
+    SystemProxyState,
+    SystemProxyStatus,
+    UseSystemProxy,
+)
+from trayproxy.ui.action_signals import ActionSignals
+from trayproxy.ui.menu_rows import MenuRows
+
+translate = QCoreApplication.translate
+
+
+class SystemProxyRows(QObject):
+    """The check *Use as system proxy*, and two rows for a change by another program.
+
+    The check shows the state as read from the system, not the user's wish: it does not change by a
+    click, but with the next status.
+    """
+
+    def __init__(self, rows: MenuRows, actions: ActionSignals) -> None:
+        """Add the rows; the rows are also the Qt parent."""
+        super().__init__(rows)
+        self._rows = rows
+        self._actions = actions
+        self._state = SystemProxyState.OFF
+        self._check = rows.add("system_proxy", self._on_check)
+        self._check.setCheckable(True)
+        self._take_back = rows.add(
+            "system_proxy_take_back",
+            self._on_take_back,
+            translate("Tray", "Changed by another program — take it back"),
+        )
+        self._leave = rows.add(
+            "system_proxy_leave",
+            self._on_leave,
+            translate("Tray", "Leave it to the other program"),
+        )
+        self._separator = rows.menu.addSeparator()
+
+    def show_status(self, status: Status | None) -> None:
+        """Show the state; without a service or a profile, there is nothing to choose."""
+        system_proxy = status.system_proxy if status is not None else SystemProxyStatus()
+        self._state = system_proxy.state
+        is_known = status is not None and (bool(status.profiles) or status.direct)
+        is_visible = is_known and self._state is not SystemProxyState.UNAVAILABLE
+        is_on = self._state is SystemProxyState.ON
+        is_up = status is not None and status.listener is ListenerState.UP
+        is_changed = is_visible and self._state is SystemProxyState.CHANGED
+        for row in (self._check, self._separator):
+            row.setVisible(is_visible)
+        for row in (self._take_back, self._leave):
+            row.setVisible(is_changed)
+        self._check.setChecked(is_on)
+        self._check.setEnabled(
+            self._state is not SystemProxyState.MANAGED and (is_up or is_on or is_changed)
+        )
+        self._rows.set_text(self._check, _check_text(self._state))
+
+    @Slot()
+    def _on_check(self) -> None:
+        # Qt has toggled the check before the system proxy has changed.
+        is_on = self._state is SystemProxyState.ON
+        self._check.setChecked(is_on)
+        self._actions.use_system_proxy.emit(UseSystemProxy(not is_on))
+
+    @Slot()
+    def _on_take_back(self) -> None:
+        self._actions.use_system_proxy.emit(UseSystemProxy(True))
+
+    @Slot()
+    def _on_leave(self) -> None:
+        self._actions.use_system_proxy.emit(UseSystemProxy(False))
+
+
+def _check_text(state: SystemProxyState) -> str:
+    if state is SystemProxyState.MANAGED:
+        return translate("Tray", "System proxy: managed by your organisation")
+    return translate("Tray", "Use as system proxy")
