@@ -356,6 +356,20 @@ def test_the_system_proxy_follows_the_local_address(bench: Bench) -> None:
     assert bench.target.values["mode"] == "none"
 
 
+def test_an_address_that_cannot_be_followed_is_taken_back(bench: Bench) -> None:
+    async def scene() -> None:
+        switch = await started(bench)
+        bench.target.refused.add("port")
+        switch.address_changed("127.0.0.1:3129")
+        status = await bench.wait_for(lambda status: status.problem is not None)
+        assert status.problem is not None
+        bench.target.refused.clear()
+        await switch.close()
+
+    play(scene)
+    assert bench.target.values["mode"] == "none"
+
+
 def test_without_a_listener_the_system_proxy_is_not_set(bench: Bench) -> None:
     async def scene() -> Problem | None:
         switch = bench.make(SystemProxySettings(), "")
@@ -528,6 +542,9 @@ def test_with_a_damaged_journal_the_present_values_become_the_original_ones(benc
     async def scene() -> None:
         switch = await started(bench)
         assert bench.ours == OURS
+        problem = bench.published[-1].problem
+        assert problem is not None
+        assert problem.id == "TP-606"
         await switch.close()
 
     play(scene)

@@ -4,8 +4,9 @@ Programs use the settings of the active connection (learn.microsoft.com, "Settin
 Internet Options"): without the settings of a VPN connection, programs would leave TrayProxy as soon
 as the VPN is up. Services that use WinHTTP, and store apps, do not follow these settings.
 
-Written from the vendor's documentation and tested with replacements of the calls; under Wine, the
-LAN connection was set and restored. Nothing was run on Windows.
+Written from the vendor's documentation and tested with replacements of the calls. Under Wine, which
+keeps only the server and whether it is in use, these two were set and restored. Nothing was run on
+Windows.
 """
 
 from collections.abc import Mapping, Sequence

@@ -52,10 +52,12 @@ class TurnedOn:
     Attributes:
         inexpressible: Bypass rules that a target cannot express.
         skipped: The titles of the optional targets that could not be read.
+        damaged: Where a damaged journal is kept now, None if there was none.
     """
 
     inexpressible: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    damaged: Path | None = None
 
 
 class ManagedError(Exception):

@@ -98,8 +98,8 @@ def damaged(aside: Path) -> Problem:
     return Problem(
         "TP-606",
         "The record of your system proxy is damaged",
-        f"TrayProxy cannot tell what the system proxy was before, and has changed nothing. The "
-        f"record is kept as {aside}. Check the proxy in your network settings.",
+        f"TrayProxy cannot tell what the system proxy was before. The record is kept as {aside}. "
+        "Check the proxy in your network settings.",
     )
 
 

@@ -231,6 +231,9 @@ class SystemProxySwitch:
                 return
             wanted = self._settings.use and self._address is not None
             problem = await (self._apply(LeftoverChoice.KEEP) if wanted else self._take_back())
+            if problem is not None and wanted:
+                # Programs must not keep an address at which TrayProxy does not listen any more.
+                await self._take_back()
             if problem is not None:
                 logger.warning("%s: %s", problem.title, problem.body)
                 self._set(problem=problem)
@@ -253,15 +256,16 @@ class SystemProxySwitch:
             problem = problem_of(error, endpoint(host, port))
             await self._refresh()
             return problem
+        # Before the read, so that no later change by another program is missed.
+        if self._watch is None:
+            self._watch = self._tools.watch(self._on_system_changed)
         await self._refresh()
         self._set(
-            problem=None,
+            problem=damaged(result.damaged) if result.damaged is not None else None,
             mode=self._settings.mode,
             inexpressible=result.inexpressible,
             skipped=result.skipped,
         )
-        if self._watch is None:
-            self._watch = self._tools.watch(self._on_system_changed)
         return None
 
     def _turn_on(self, setting: ProxySetting, leftovers: LeftoverChoice) -> TurnedOn:
@@ -273,8 +277,9 @@ class SystemProxySwitch:
             return turn_on(tools.files, targets, setting, leftovers, tools.is_dead)
         except DamagedJournalError:
             # Its values are unknown, and so are the originals: the present values become those.
-            logger.error("the journal is damaged; kept as %s", tools.files.journal.set_aside())
-            return turn_on(tools.files, targets, setting, leftovers, tools.is_dead)
+            aside = tools.files.journal.set_aside()
+            result = turn_on(tools.files, targets, setting, leftovers, tools.is_dead)
+            return replace(result, damaged=aside)
         finally:
             if not tools.files.journal.path.exists():
                 tools.watchdog.stop()
