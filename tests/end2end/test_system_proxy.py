@@ -227,16 +227,6 @@ def kill_and_start(session: SystemProxySession, service: ServiceProcess) -> None
         assert (status.state, status.was_repaired) == (SystemProxyState.OFF, True)
 
 
-def kill_and_fail_to_start(session: SystemProxySession, service: ServiceProcess) -> None:
-    """Kill the service, and start a service whose port another program uses."""
-    kill_with_watchdog(session, service)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        arguments = ("run", "--listen", address)
-        failed = run_command(session.place, *arguments, environment=session.environment)
-    assert failed.returncode == ExitCode.PORT
-
-
 def kill_and_use_again(session: SystemProxySession, service: ServiceProcess) -> None:
     """Kill the service, and start a service that sets the system proxy again, at a new port."""
     kill_with_watchdog(session, service)
@@ -267,7 +257,6 @@ def kill_with_watchdog(session: SystemProxySession, service: ServiceProcess) -> 
         kill,
         kill_and_restore,
         kill_and_start,
-        kill_and_fail_to_start,
         kill_and_use_again,
     ],
 )
@@ -291,6 +280,35 @@ def test_the_settings_are_as_before(
         assert gnome.dconf.dump() == dump
         assert not gnome.has_journal
         assert gnome.watchdogs() == []
+
+
+def test_restore_works_while_the_service_hangs(gnome: SystemProxySession) -> None:
+    gnome.dconf.load(COMPANY)
+    dump = gnome.dconf.dump()
+    with gnome.service() as service:
+        gnome.command("on")
+        service.process.signal(signal.SIGSTOP)
+        assert gnome.command("restore") == "Off\n"
+        assert gnome.dconf.dump() == dump
+        service.process.signal(signal.SIGCONT)
+        assert gnome.command("status") == "Off\n"
+        assert service.stop() == 0
+    assert gnome.dconf.dump() == dump
+    assert gnome.watchdogs() == []
+
+
+def test_a_start_without_a_port_restores_the_settings(gnome: SystemProxySession) -> None:
+    gnome.dconf.load(COMPANY)
+    dump = gnome.dconf.dump()
+    with gnome.service() as service:
+        gnome.command("on")
+        kill_with_watchdog(gnome, service)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        arguments = ("run", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+        failed = run_command(gnome.place, *arguments, environment=gnome.environment)
+    assert failed.returncode == ExitCode.PORT
+    assert gnome.dconf.dump() == dump
+    assert not gnome.has_journal
 
 
 def test_while_the_port_is_taken_the_settings_are_as_before(gnome: SystemProxySession) -> None:
