@@ -208,7 +208,9 @@ def kill(session: SystemProxySession, service: ServiceProcess) -> None:
     """Kill the service; the watchdog ends when it has restored the settings."""
     [watcher] = session.watchdogs()
     with ending(watcher):
-        # With all processes of its group, as when a session or a terminal ends.
+        # The signals of a session or a terminal that ends.
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+            os.kill(watcher, number)
         os.killpg(service.pid, signal.SIGKILL)
     service.process.wait()
 
@@ -365,7 +367,7 @@ def test_a_change_by_another_program_is_shown_and_left(gnome: SystemProxySession
 # --- The watchdog --------------------------------------------------------------------------------
 
 
-def test_the_watchdog_is_small_and_restores_the_settings(
+def test_the_watchdog_is_small(
     gnome: SystemProxySession, record_property: Callable[[str, object], None]
 ) -> None:
     gnome.dconf.load(COMPANY)
@@ -389,20 +391,24 @@ def test_the_watchdog_is_small_and_restores_the_settings(
 def watchdog(
     session: SystemProxySession, service: int
 ) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """Run a watchdog as the service with this process id does.
+    """Run a watchdog like that of a service.
+
+    Args:
+        session: The session of the service.
+        service: The process id of the service.
 
     Yields:
         The process, which waits for the end of the service, and the end of the pipe that the
         service has; the block closes it.
     """
-    files = (session.paths.system_proxy_file, session.paths.system_proxy_lock)
+    files = (str(session.paths.system_proxy_file), str(session.paths.system_proxy_lock))
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as stdin:
         # A full pipe of one page becomes writable when the watchdog reads: it has started then.
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, mmap.PAGESIZE)
         os.write(writer, bytes(mmap.PAGESIZE))
         process = subprocess.Popen(
-            command("--watchdog", str(service), *map(str, files)),
+            command("--watchdog", str(service), *files),
             stdin=stdin,
             env=session.place.trayproxy_environment(session.environment),
         )
