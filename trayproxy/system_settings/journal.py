@@ -14,7 +14,6 @@ The file is JSON (RFC 8259), mode 0600::
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -154,6 +153,8 @@ class JournalFile:
 
 def encode(journal: Journal) -> bytes:
     """Return the journal as JSON."""
+    import json  # Here, because the watchdog waits without it, and must stay small.
+
     members = {"schema": SCHEMA, **asdict(journal)}
     return json.dumps(members, indent=1).encode() + b"\n"
 
@@ -166,6 +167,8 @@ def decode(octets: bytes) -> Journal:
     """
     if len(octets) > MAX_SIZE:
         raise DamagedJournalError("it is too large")
+    import json  # Here, as in `encode`.
+
     try:
         members = json.loads(octets)
     except (ValueError, RecursionError):

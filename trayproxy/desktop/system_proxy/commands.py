@@ -1,6 +1,5 @@
 """Runs the commands of a system that read and change its settings."""
 
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -48,6 +47,9 @@ def command_runner(environ: Mapping[str, str], timeout_s: float = TIMEOUT_S) -> 
     """
 
     def run(argv: Sequence[str]) -> CommandResult:
+        # Here, because the watchdog waits without it, and must stay small.
+        import subprocess
+
         name = PurePath(argv[0]).name
         try:
             done = subprocess.run(

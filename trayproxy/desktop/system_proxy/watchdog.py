@@ -5,8 +5,9 @@ pipe; only the service has the other end, and the operating system closes it whe
 in any way, by kill -9 too. Then the watchdog restores the settings of the journal, and ends. If the
 service has restored the settings itself, there is no journal.
 
-All modules are imported at the start: an update may have replaced their files when the service
-ends. The process uses only the standard library, and less than 15 MB of memory.
+All modules of TrayProxy are imported at the start: an update may have replaced their files when the
+service ends. The process uses only the standard library, and less than 15 MB of memory; it imports
+the largest modules of the standard library when it needs them.
 """
 
 import os
