@@ -23,6 +23,7 @@ from trayproxy.control.messages import (
     Quit,
     Reply,
     Request,
+    Resume,
     SaveLogin,
     SaveProfile,
     ShowWindow,
@@ -62,7 +63,13 @@ class FakeServiceHandler(SessionHandler):
 
     async def handle(self, session: Session, request: Request) -> Reply:
         if isinstance(request, GetStatus):
-            return replace(self.status, profile=self.config.profile, profiles=self.config.profiles)
+            config = self.config
+            return replace(
+                self.status,
+                profile=None if self.status.direct else config.profile,
+                profiles=config.profiles,
+                direct=self.status.direct or config.is_direct,
+            )
         self.requests.append(request)
         if self.failure:
             return self.failure
@@ -79,8 +86,16 @@ class FakeServiceHandler(SessionHandler):
                 self.config = self.config.with_profile(profile)
             case DeleteProfile(profile_id, _):
                 self.config = self.config.without_profile(profile_id)
+            case UseProfile(_, for_s) if for_s:
+                self.status = replace(
+                    self.status, direct=True, direct_until=1_800_000_000.0 + for_s
+                )
             case UseProfile(profile_id):
                 self.config = self.config.with_active(profile_id)
+            case Resume() if self.status.direct:
+                self.status = replace(self.status, direct=False, direct_until=None)
+            case Resume():
+                self.config = self.config.with_active(self.config.previous_profile().id)
             case SaveLogin() if self.kept_in_memory:
                 return self.kept_in_memory
             case SaveLogin() | ForgetLogin() | ShowWindow():

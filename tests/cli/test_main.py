@@ -20,7 +20,10 @@ from trayproxy.control.messages import UpstreamState
 from trayproxy.domain.signin import SignInState
 from trayproxy.paths import PathError, Paths
 
-VERBS = ["run", "status", "profiles", "login", "logout", "test", "show", "quit", "env", "demo"]
+VERBS = [
+    *("run", "status", "profiles", "login", "logout", "test", "show", "quit", "env", "demo"),
+    *("direct", "resume"),
+]
 INNER = ["list", "show", "add", "edit", "remove", "use"]
 
 

@@ -44,6 +44,16 @@ def test_connecting_directly_is_selected_like_a_profile() -> None:
     assert direct.with_profile(replace(LAB, id="third", name="Third")).is_direct
 
 
+def test_the_profile_before_connecting_directly_is_remembered() -> None:
+    direct = BOTH.with_active(DIRECT_ID)
+    assert direct.previous_profile() == OFFICE
+    assert direct.with_active(DIRECT_ID).previous_profile() == OFFICE
+    assert direct.with_active("lab").previous == ""
+    for config in (direct.without_profile("office"), Config().with_active(DIRECT_ID), BOTH):
+        with pytest.raises(ProfileError, match="no earlier profile"):
+            config.previous_profile()
+
+
 def test_only_an_existing_profile_can_become_active() -> None:
     assert BOTH.with_active("lab").profile == LAB
     with pytest.raises(ProfileError):

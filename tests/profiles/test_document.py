@@ -199,7 +199,11 @@ def test_the_own_sign_in_a_method_and_an_encoding_are_kept_r_092() -> None:
     [
         (CONFIG, "", ""),
         (CONFIG.with_active("office"), 'active = "lab"', 'active = "office"'),
-        (CONFIG.with_active(DIRECT_ID), 'active = "lab"', 'active = "direct"'),
+        (
+            CONFIG.with_active(DIRECT_ID),
+            'active = "lab"\ncolour = "blue"\n',
+            'active = "direct"\ncolour = "blue"\nprevious = "lab"\n',
+        ),
         (replace(CONFIG, listen=ListenAddress(port=1)), "port = 8888", "port = 1"),
         (
             CONFIG.with_profile(replace(OFFICE, sign_in=SignIn.NONE)),
@@ -213,6 +217,18 @@ def test_a_change_affects_only_its_own_line(config: Config, old: str, new: str) 
     changed = TEXT.replace(old, new)
     assert rewrite_settings(TEXT, config) == changed
     assert parse_settings(changed) == config
+
+
+@pytest.mark.parametrize("active", ["direct", "lab", ""])
+@pytest.mark.parametrize("previous", ["office", "gone", ""])
+def test_a_previous_profile_is_read_only_with_direct_connections(
+    active: str, previous: str
+) -> None:
+    text = TEXT.replace('active = "lab"', f'active = "{active}"\nprevious = "{previous}"')
+    expected = previous if (active, previous) == ("direct", "office") else ""
+    config = parse_settings(text)
+    assert (config.active, config.previous) == (active, expected)
+    assert parse_settings(rewrite_settings(text, config.with_active("lab"))) == CONFIG
 
 
 def test_a_new_profile_is_appended() -> None:
@@ -290,7 +306,7 @@ SYSTEM_PROXY_SETTINGS = st.builds(
 Edit = Callable[[Config], Config]
 EDITS: st.SearchStrategy[Edit] = st.one_of(
     st.builds(methodcaller, st.just("with_profile"), PROFILES),
-    st.builds(methodcaller, st.just("with_active"), st.sampled_from(IDS)),
+    st.builds(methodcaller, st.just("with_active"), st.sampled_from([*IDS, DIRECT_ID])),
     st.builds(partial, st.just(replace), listen=LISTEN_ADDRESSES),
     st.builds(partial, st.just(replace), system_proxy=SYSTEM_PROXY_SETTINGS),
 )
@@ -312,6 +328,8 @@ def lay_out(config: Config, comments: list[str], keys: list[bool]) -> str:
         line("schema = 1\n")
     if config.active or next(full):
         line(f"active = '{config.active}'\n")
+    if config.previous:
+        line(f"previous = '{config.previous}'\n")
     if config.listen != ListenAddress():
         line("[listen]\n")
         line(f"host = '{config.listen.host}'  # comment in line\n")

@@ -37,6 +37,13 @@ _VERBS = (
     ),
     ("logout", "login", "remove the saved password of a profile", "trayproxy logout Office"),
     ("test", "check", "test a profile step by step", "trayproxy test Office"),
+    (
+        "direct",
+        "direct",
+        "connect directly, without a proxy, for some time or until you resume",
+        "trayproxy direct --for 15m",
+    ),
+    ("resume", "direct", "use the profile again after “direct”", "trayproxy resume"),
     ("show", "window_commands", "show the window of the running TrayProxy", "trayproxy show"),
     ("quit", "window_commands", "end the running TrayProxy", "trayproxy quit"),
     (

@@ -17,6 +17,7 @@ from trayproxy.control.messages import (
     DeleteProfile,
     ForgetLogin,
     KeptInMemory,
+    Resume,
     SaveLogin,
     SaveProfile,
     Status,
@@ -89,6 +90,10 @@ class ServiceSettings:
         """Activate a profile, or *Connect directly* for `DIRECT_ID`."""
         request(self._client, UseProfile(profile_id))
 
+    def resume(self) -> None:
+        """End *Connect directly*: activate the profile that was active before."""
+        request(self._client, Resume())
+
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
         """Save a login, just typed or not, in the keyring after the proxy has accepted it.
 
@@ -147,6 +152,14 @@ class OfflineSettings:
     def use(self, profile_id: str) -> None:
         """Activate a profile, or *Connect directly* for `DIRECT_ID`."""
         self._change(lambda config: config.with_active(profile_id))
+
+    def resume(self) -> None:
+        """End *Connect directly*: activate the profile that was active before."""
+        try:
+            previous = self.load().previous_profile()
+        except ProfileError as error:
+            raise CommandError(str(error)) from None
+        self.use(previous.id)
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
         """Save a login in the keyring after the proxy has accepted it."""

@@ -24,6 +24,10 @@ SCHEMA = 3
 """The version of the protocol; raised when an older front end would misread a changed message."""
 
 
+MAX_DIRECT_S = 3600
+"""The longest time, in seconds, after which a profile becomes active again by itself."""
+
+
 # --- The parts of `Status` (ux §3.1) -------------------------------------------------------------
 
 
@@ -210,12 +214,20 @@ class UseProfile(Struct, frozen=True):
 
     Attributes:
         profile_id: The id of the profile.
-        for_s: With `DIRECT_ID`, the number of seconds, at most an hour, after which the present
-            profile becomes active again, without a change of the settings; 0 for permanently.
+        for_s: With `DIRECT_ID`, the number of seconds, at most `MAX_DIRECT_S`, after which the
+            present profile becomes active again, without a change of the settings; 0 for
+            permanently. While a profile is to become active again, a new number replaces the rest
+            of the time.
     """
 
     profile_id: str
     for_s: int = 0
+
+
+class Resume(Struct, frozen=True):
+    """End *Connect directly*: activate the profile that was active before. Reply: `Done`, also if
+    programs do not connect directly; `Failed` if there was no profile.
+    """
 
 
 class UsePort(Struct, frozen=True):
@@ -432,6 +444,7 @@ Request = (
     | SaveProfile
     | DeleteProfile
     | UseProfile
+    | Resume
     | UsePort
     | GetSystemProxy
     | UseSystemProxy

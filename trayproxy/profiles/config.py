@@ -71,12 +71,15 @@ class Config:
         profiles: The profiles in menu order; ids are unique, and names are unique without regard to
             case.
         system_proxy: The use of TrayProxy as the system proxy.
+        previous: While *Connect directly* is active, the id of the profile that was active before;
+            empty if there was none.
     """
 
     listen: ListenAddress = ListenAddress()
     active: str = ""
     profiles: tuple[Profile, ...] = ()
     system_proxy: SystemProxySettings = SystemProxySettings()
+    previous: str = ""
 
     @property
     def profile(self) -> Profile | None:
@@ -140,7 +143,8 @@ class Config:
         """
         profiles = tuple(p for p in self.profiles if p.id != profile_id)
         active = "" if self.active == profile_id else self.active
-        return replace(self, profiles=profiles, active=active)
+        previous = "" if self.previous == profile_id else self.previous
+        return replace(self, profiles=profiles, active=active, previous=previous)
 
     def with_active(self, profile_id: str) -> "Config":
         """Return the settings with another profile active, or *Connect directly* for `DIRECT_ID`.
@@ -150,4 +154,18 @@ class Config:
         """
         if profile_id != DIRECT_ID and self.by_id(profile_id) is None:
             raise ProfileError("There is no such profile any more.")
-        return replace(self, active=profile_id)
+        previous = ""
+        if profile_id == DIRECT_ID:
+            previous = self.previous if self.is_direct else self.active
+        return replace(self, active=profile_id, previous=previous)
+
+    def previous_profile(self) -> Profile:
+        """Return the profile that was active before *Connect directly*.
+
+        Raises:
+            ProfileError: There is no such profile.
+        """
+        profile = self.by_id(self.previous)
+        if profile is None:
+            raise ProfileError("There is no earlier profile. Choose one: trayproxy profiles use.")
+        return profile

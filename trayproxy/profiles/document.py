@@ -261,7 +261,10 @@ def _config(document: _Table) -> Config:
     active = document.get("active", str, "")
     if active not in {"", DIRECT_ID, *(profile.id for profile in profiles)}:
         raise document.error("active", f"active is not the id of a profile, nor {DIRECT_ID}")
-    return Config(listen, active, profiles, _system_proxy(document.table("system-proxy")))
+    previous = document.get("previous", str, "")
+    if active != DIRECT_ID or previous not in {profile.id for profile in profiles}:
+        previous = ""  # The user may have removed the profile from the file.
+    return Config(listen, active, profiles, _system_proxy(document.table("system-proxy")), previous)
 
 
 def _profiles(document: _Table) -> tuple[Profile, ...]:

@@ -42,7 +42,12 @@ def apply_settings(text: str, config: Config, schema: int) -> str | None:
         _change_listen(document, config.listen)
         _change_system_proxy(document, config.system_proxy)
         schema = document.get("schema", schema)
-        _change_keys(document, {"schema": (schema, None), "active": (config.active, "")})
+        keys = {
+            "schema": (schema, None),
+            "active": (config.active, ""),
+            "previous": (config.previous, ""),
+        }
+        _change_keys(document, keys)
         _insert_above_profiles(document.body, detached)
         return document.as_string()
     except (TOMLKitError, ValueError, TypeError, AttributeError, LookupError):

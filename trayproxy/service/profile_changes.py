@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from time import time
 
+from trayproxy.control.messages import MAX_DIRECT_S
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import Problem
 from trayproxy.options import RunOptions
@@ -22,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 TEMPORARY_ID = "this-run"
 """The id of the profile that the options of the command line define for this run."""
-MAX_DETOUR_S = 3600
-"""Maximum number of seconds after which the profile is used again after direct connections."""
 
 
 class UnknownProfileError(Exception):
@@ -100,6 +99,10 @@ class ProfileChanges:
         self._user_saves: set[asyncio.Task[None]] = set()
         self._temporary: Profile | None = None
         self._detour_timer: asyncio.TimerHandle | None = None
+        self._detour_profile_id = ""
+        """The id of the profile to which the timer returns."""
+        self._previous_id = ""
+        """The id of the profile that was active before permanent direct connections."""
 
     def start(self, profile: Profile | None, *, directly: bool = False) -> None:
         """Start with this profile. A profile outside the settings is for this run only.
@@ -189,19 +192,45 @@ class ProfileChanges:
     async def use(self, profile_id: str, for_s: int) -> None:
         """Switch to a profile, or to direct connections; see `UseProfile` for the arguments."""
         directly = profile_id == DIRECT_ID
-        if directly and for_s > 0 and self._router.profile is not None:
-            self._start_detour(self._router.profile, min(for_s, MAX_DETOUR_S))
+        present = self._router.profile
+        present_id = self._detour_profile_id if present is None else present.id
+        if directly and for_s > 0 and present_id:
+            self._start_detour(present_id, min(for_s, MAX_DIRECT_S))
             return
-        self._end_detour()
         profile = None if directly else self.get(profile_id)
+        self._end_detour()
+        if not directly:
+            self._previous_id = ""
+        elif present_id:
+            self._previous_id = present_id
         self._switch(profile, directly=directly)
         if profile is None or profile is not self._temporary:
             await self._save(lambda config: config.with_active(profile_id))
 
-    def _start_detour(self, profile: Profile, for_s: int) -> None:
+    async def resume(self) -> None:
+        """End direct connections: switch to the profile that was active before.
+
+        Do nothing if programs do not connect directly.
+
+        Raises:
+            ProfileError: No profile was active before, or it was deleted meanwhile.
+        """
+        if self._detour_timer is not None:
+            self._detour_ended(self._detour_profile_id)
+        elif self._router.is_direct:
+            await self.use(self._previous().id, 0)
+
+    def _previous(self) -> Profile:
+        # The profile of this run may be another one than that of the settings.
+        with suppress(UnknownProfileError):
+            return self.get(self._previous_id)
+        return self._store.config.previous_profile()
+
+    def _start_detour(self, profile_id: str, for_s: int) -> None:
         self._end_detour()
+        self._detour_profile_id = profile_id
         self._detour_timer = asyncio.get_running_loop().call_later(
-            for_s, self._detour_ended, profile.id
+            for_s, self._detour_ended, profile_id
         )
         self._publisher.set_direct_until(time() + for_s)
         self._switch(None, directly=True)
@@ -218,6 +247,7 @@ class ProfileChanges:
         if self._detour_timer is not None:
             self._detour_timer.cancel()
         self._detour_timer = None
+        self._detour_profile_id = ""
         self._publisher.set_direct_until(None)
 
     def reload(self) -> None:

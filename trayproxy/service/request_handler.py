@@ -26,6 +26,7 @@ from trayproxy.control.messages import (
     Quitting,
     Reply,
     Request,
+    Resume,
     SaveLogin,
     SaveProfile,
     ShowRequested,
@@ -152,6 +153,9 @@ class RequestHandler:
                 return _reply(problem, ExitCode.KEYRING)
             case UseProfile(profile_id, for_s):
                 await self.profiles.use(profile_id, for_s)
+                return Done()
+            case Resume():
+                await self.profiles.resume()
                 return Done()
             case UsePort(port):
                 return self._use_port(port)

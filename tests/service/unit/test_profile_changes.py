@@ -49,13 +49,17 @@ class FakeDesk:
 
 
 class ChangesHarness:
-    """A `ProfileChanges` that has started with the settings of `CONFIG`, on a running loop."""
+    """A `ProfileChanges` that has started with the settings of `CONFIG`, on a running loop.
 
-    def __init__(self, folder: Path) -> None:
+    After a restart, the settings are those of the folder.
+    """
+
+    def __init__(self, folder: Path, *, is_restart: bool = False) -> None:
         self.desk = FakeDesk()
         self.store = SettingsStore(folder / "config.toml")
         self.store.load()
-        self.store.save(CONFIG)
+        if not is_restart:
+            self.store.save(CONFIG)
         self.router = Router()
         loop = asyncio.get_running_loop()
         self.publisher = StatusPublisher(loop, lambda status: None, lambda: False)
@@ -63,7 +67,8 @@ class ChangesHarness:
         self.profiles = ProfileChanges(
             cast(Desk, self.desk), self.store, self.router, self.publisher, self._forget
         )
-        self.profiles.start(OFFICE)
+        config = self.store.config
+        self.profiles.start(config.profile, directly=config.is_direct)
 
     def _forget(self) -> None:
         self.forgotten += 1
@@ -124,6 +129,80 @@ def test_a_deleted_profile_is_not_used_after_a_direct_connection(tmp_path: Path)
         await asyncio.sleep(1.1)
         assert (harness.router.profile, harness.router.is_direct) == (None, False)
         assert harness.publisher.status().direct_until is None
+
+    asyncio.run(play())
+
+
+def test_a_new_time_for_direct_connections_replaces_the_rest_of_the_old_time(
+    tmp_path: Path,
+) -> None:
+    async def play() -> None:
+        harness = ChangesHarness(tmp_path)
+        await harness.profiles.use(DIRECT_ID, 60)
+        first = harness.publisher.status().direct_until
+        await harness.profiles.use(DIRECT_ID, 7200)
+        last = harness.publisher.status().direct_until
+        assert first is not None
+        assert last is not None
+        assert 3500 < last - first <= 3541
+        assert harness.store.load().active == "office"
+        await harness.profiles.resume()
+        assert harness.router.profile == OFFICE
+        assert harness.publisher.status().direct_until is None
+
+    asyncio.run(play())
+
+
+def test_the_earlier_profile_is_used_again_after_permanent_direct_connections(
+    tmp_path: Path,
+) -> None:
+    async def play() -> None:
+        harness = ChangesHarness(tmp_path)
+        await harness.profiles.resume()
+        assert harness.router.profile == OFFICE
+        await harness.profiles.use("lab", 0)
+        await harness.profiles.use(DIRECT_ID, 60)
+        await harness.profiles.use(DIRECT_ID, 0)
+        assert harness.publisher.status().direct_until is None
+        assert harness.store.load().is_direct
+        await harness.profiles.use(DIRECT_ID, 0)
+        await harness.profiles.resume()
+        assert harness.router.profile == LAB
+        assert harness.store.load().active == "lab"
+
+    asyncio.run(play())
+
+
+def test_the_earlier_profile_is_known_after_a_restart(tmp_path: Path) -> None:
+    async def play() -> None:
+        await ChangesHarness(tmp_path).profiles.use(DIRECT_ID, 0)
+        again = ChangesHarness(tmp_path, is_restart=True)
+        assert again.router.is_direct
+        await again.profiles.resume()
+        assert again.router.profile == OFFICE
+
+    asyncio.run(play())
+
+
+def test_resume_uses_the_profile_of_this_run(tmp_path: Path) -> None:
+    async def play() -> None:
+        harness = ChangesHarness(tmp_path)
+        harness.profiles.start(LAB)  # As with ``run --profile Lab``.
+        await harness.profiles.use(DIRECT_ID, 0)
+        await harness.profiles.resume()
+        assert harness.router.profile == LAB
+
+    asyncio.run(play())
+
+
+def test_a_deleted_earlier_profile_is_not_used_again(tmp_path: Path) -> None:
+    async def play() -> None:
+        harness = ChangesHarness(tmp_path)
+        await harness.profiles.use(DIRECT_ID, 0)
+        await harness.profiles.delete("office", forget=False)
+        with pytest.raises(ProfileError, match="no earlier profile"):
+            await harness.profiles.resume()
+        assert harness.router.is_direct
 
     asyncio.run(play())
 
