@@ -19,6 +19,8 @@ class RunOptions:
         user: The user name for `upstream`; empty to prompt for it.
         password: The password for `upstream`, from standard input; None to prompt for it.
         wait_for_port: True to wait for a port that is in use; False to end with an error.
+        ready_descriptor: An inherited pipe, which gets an octet and is closed as soon as front ends
+            can connect; None if no process waits for that.
         sign_in: The way of signing in to `upstream`.
         method: The authentication scheme to use with `upstream`.
         no_prompt: True to show no prompts, even if front ends are connected: a request that needs a
@@ -32,6 +34,7 @@ class RunOptions:
     password: str | None = field(default=None, repr=False)
     no_prompt: bool = False
     wait_for_port: bool = False
+    ready_descriptor: int | None = None
     ca_file: str = ""
     sign_in: SignIn = SignIn.PASSWORD
     method: Method = Method.AUTOMATIC

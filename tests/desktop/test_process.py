@@ -12,11 +12,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.processes import Home
+from tests.support.processes import Home, RunPython
 from trayproxy.control.client import Client, connect
 from trayproxy.control.messages import Done, GetStatus, Quit, Status
 from trayproxy.control.transport import NotRunningError
-from trayproxy.desktop.process import OUTPUT_FILE, command, environment, start_service
+from trayproxy.desktop.process import (
+    OUTPUT_FILE,
+    command,
+    environment,
+    last_words,
+    launch_service,
+    start_service,
+)
 from trayproxy.paths import Paths, locate
 
 
@@ -107,6 +114,81 @@ def test_a_started_service_answers_and_quits(place: Home) -> None:
     assert not psutil.pid_exists(pid)
     assert "listening on 127.0.0.1:" in paths.log_file.read_text()
     assert "INFO" not in (paths.log / OUTPUT_FILE).read_text()
+
+
+LAUNCH = """
+import os, sys
+from trayproxy.control.client import connect
+from trayproxy.desktop.process import launch_service
+from trayproxy.paths import locate
+paths = locate({"TRAYPROXY_HOME": sys.argv[1]})
+launch_service(paths, lambda: False, 30, os.environ | {"TRAYPROXY_HOME": sys.argv[1]})
+connect(paths).close()
+try:
+    os.wait()
+except ChildProcessError:
+    print(len(os.listdir("/proc/self/fd")))
+"""
+
+
+def test_a_launched_service_accepts_connections_and_is_no_child(
+    place: Home, run_python: RunPython
+) -> None:
+    paths = locate({"TRAYPROXY_HOME": str(place.root)})
+    paths.config.mkdir(parents=True)
+    paths.config_file.write_text("[listen]\nport = 0\n")
+    launched = run_python(LAUNCH, place.root)
+    # 0, 1, 2, and the descriptor of the listed folder: the pipe is closed.
+    assert (launched.stdout, launched.stderr) == ("4\n", "")
+    with attached(paths) as client:
+        status = client.request(GetStatus())
+        assert isinstance(status, Status)
+        pipes = [os.readlink(f"/proc/{status.pid}/fd/{n}") for n in range(3)]
+        assert pipes == ["/dev/null", *[str(paths.log / OUTPUT_FILE)] * 2]
+        assert client.request(Quit()) == Done()
+    wait_for_end(status.pid)
+
+
+def test_a_service_that_ends_at_once_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nprintf 'Title\\nBody. (TP-105)\\n' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "executable", str(program))
+    paths = locate({"TRAYPROXY_HOME": str(tmp_path / "home")})
+    before = time.monotonic()
+    launch_service(paths, lambda: False, 60, os.environ)
+    assert time.monotonic() - before < 30
+    assert last_words(paths) == "Title. Body. (TP-105)"
+
+
+def test_a_program_that_cannot_be_launched_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    paths = locate({"TRAYPROXY_HOME": str(tmp_path / "home")})
+    with pytest.raises(FileNotFoundError):
+        launch_service(paths, lambda: False, 60, os.environ)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("", ""),
+        ("listening on 127.0.0.1:1\nTitle\nBody.\n\n", "Title. Body."),
+        ("Traceback (most recent call last):\n  File x\nValueError: 3\n", "ValueError: 3"),
+    ],
+)
+def test_the_last_words_of_a_service_give_the_reason_of_its_end(
+    tmp_path: Path, output: str, words: str
+) -> None:
+    paths = locate({"TRAYPROXY_HOME": str(tmp_path)})
+    assert last_words(paths) == ""
+    paths.prepare()
+    (paths.log / OUTPUT_FILE).write_text(output)
+    assert last_words(paths) == words
 
 
 def attached(paths: Paths) -> Client:

@@ -50,6 +50,8 @@ def declare_run(parser: VerbParser) -> None:
     )
     # For the tray: it can show the problem only while the service is running.
     parser.add_argument("--stay", action="store_true", help=argparse.SUPPRESS)
+    # For the command that starts the service; see `trayproxy.desktop.process.start_service`.
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
 def _run(paths: Paths, arguments: Arguments) -> int:
@@ -85,6 +87,7 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         user=arguments.user or "",
         no_prompt=arguments.no_prompt,
         wait_for_port=arguments.stay,
+        ready_descriptor=arguments.ready_fd,
         ca_file=arguments.ca_file or "",
         sign_in=SignIn(arguments.sign_in or SignIn.PASSWORD),
         method=Method(arguments.method or Method.AUTOMATIC),

@@ -1,10 +1,12 @@
 """Starts the service as a background process, and prepares other background processes."""
 
 import os
+import select
 import site
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Thread
 
@@ -17,7 +19,13 @@ traceback of a crash. It is in the log folder."""
 _NOT_INHERITED = frozenset({"XDG_ACTIVATION_TOKEN", "DESKTOP_STARTUP_ID", "NOTIFY_SOCKET"})
 
 
-def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
+_POLL_INTERVAL_S = 0.1
+"""Seconds between two checks of a starting service, on a system without inherited descriptors."""
+
+
+def start_service(
+    paths: Paths, environ: Mapping[str, str] = os.environ, *, ready_descriptor: int | None = None
+) -> int:
     """Start ``trayproxy run`` in the background.
 
     The service has a session of its own: it does not receive Ctrl+C or a hang-up from the terminal
@@ -27,14 +35,19 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
     Its output is in the log folder, and its environment is that of `environment`. Return its
     process id.
 
+    The service writes an octet to `ready_descriptor`, the writing end of a pipe, as soon as its
+    control socket accepts connections, and closes it; not on Windows.
+
     Raises:
         OSError: The service cannot be started.
     """
     make_private(paths.log)
+    inherited = () if ready_descriptor is None else (ready_descriptor,)
+    options = (f"--ready-fd={descriptor}" for descriptor in inherited)
     output = os.open(paths.log / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         process = subprocess.Popen(
-            command("run", "--quiet", "--stay"),
+            command("run", "--quiet", "--stay", *options),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -42,12 +55,86 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
             env=environment(environ),
             start_new_session=True,
             creationflags=creation_flags(),
+            pass_fds=inherited,
         )
     finally:
         os.close(output)
     # Waiting removes the zombie process that a child leaves when it ends.
     Thread(target=process.wait, name="service", daemon=True).start()
     return process.pid
+
+
+def launch_service(
+    paths: Paths, is_running: Callable[[], bool], timeout_s: float, environ: Mapping[str, str]
+) -> None:
+    """Start the service like `start_service`, and wait until its control socket accepts connections
+    or the service has ended.
+
+    The service is not a child of this process. This process may become another program by exec(3),
+    and that program must not find a child that it has not started when it calls wait(2).
+
+    On Windows, where processes have no parents in this sense, `is_running` is called until it
+    returns True.
+
+    Args:
+        paths: The paths of the service.
+        is_running: Returns whether the control socket accepts connections.
+        timeout_s: The longest time to wait, in seconds.
+        environ: See `start_service`.
+
+    Raises:
+        OSError: The service cannot be started.
+    """
+    make_private(paths.log)
+    if not hasattr(os, "fork"):
+        start_service(paths, environ)
+        deadline = time.monotonic() + timeout_s
+        while not is_running() and time.monotonic() < deadline:
+            time.sleep(_POLL_INTERVAL_S)
+        return
+    reading, writing = os.pipe()
+    try:
+        try:
+            _start_from_child(paths, environ, writing)
+        finally:
+            os.close(writing)
+        # Readable with the octet of the service, or with the end of the pipe if it has ended.
+        select.select([reading], [], [], timeout_s)
+    finally:
+        os.close(reading)
+
+
+def _start_from_child(paths: Paths, environ: Mapping[str, str], writing: int) -> None:
+    """Start the service from a child of this process that ends at once: init adopts the service."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            start_service(paths, environ, ready_descriptor=writing)
+            code = 0
+        except OSError as error:
+            code = min(error.errno or 1, 255)
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def last_words(paths: Paths) -> str:
+    """Return the end of the output of the last started service, one line; empty if there is none.
+
+    With a problem, the service writes its title and its body; with a crash, Python writes a
+    traceback, whose last line has the reason.
+    """
+    try:
+        text = (paths.log / OUTPUT_FILE).read_text("utf-8", "replace")[-4000:]
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    is_traceback = any(line.startswith("Traceback ") for line in lines)
+    return ". ".join(lines[-1:] if is_traceback else lines[-2:])
 
 
 def command(*arguments: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -349,6 +350,8 @@ class Service:
         except (PathError, OSError) as error:
             problem = Problem("TP-105", "TrayProxy cannot start", f"{error}.")
             return report_failure(problem, ExitCode.FAILED)
+        if self._options.ready_descriptor is not None:
+            report_ready(self._options.ready_descriptor)
         try:
             return await self._run_with_front_ends()
         finally:
@@ -471,6 +474,15 @@ def load_settings(store: SettingsStore) -> Problem | None:
         store.load_last_good()
         return Problem(error.id, error.title, error.body)
     return None
+
+
+def report_ready(descriptor: int) -> None:
+    """Write an octet to an inherited pipe, and close it; its reader may have ended."""
+    with suppress(OSError):
+        try:
+            os.write(descriptor, b"\n")
+        finally:
+            os.close(descriptor)
 
 
 def report_failure(problem: Problem, exit_code: ExitCode) -> int:
