@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from trayproxy.paths import PathError, Paths
 
 VERBS = [
     *("run", "status", "profiles", "login", "logout", "test", "show", "quit", "env", "demo"),
-    *("direct", "resume"),
+    *("exec", "connect", "direct", "resume"),
 ]
 INNER = ["list", "show", "add", "edit", "remove", "use"]
 
@@ -163,6 +164,8 @@ def test_a_verb_for_the_service_reports_a_missing_service(cli: Cli, verb: str) -
     assert cli(verb) == (3, "", "TrayProxy is not running. Start it with “trayproxy”.\n")
 
 
+SLOW = {"asyncio", "PySide6", "keyring", "proxy", "tomlkit", "ssl", "multiprocessing"}
+
 LISTS_MODULES = """
 import sys
 from trayproxy.cli.main import main
@@ -178,8 +181,17 @@ def test_a_short_command_imports_nothing_slow(
     run = run_python(LISTS_MODULES, *arguments)
     modules = set(run.stderr.splitlines()[-1].split())
     assert "trayproxy.control.client" in modules
-    slow = {"asyncio", "PySide6", "keyring", "proxy", "tomlkit", "ssl", "multiprocessing"}
-    assert not modules & slow
+    assert not modules & SLOW
+
+
+def test_connect_imports_nothing_slow(service: FakeServiceHandler, run_python: RunPython) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        service.status = replace(service.status, address=address)
+        run = run_python(LISTS_MODULES, "connect", "git.example:22")
+    assert "cannot be reached" in run.stderr
+    assert not set(run.stderr.splitlines()[-1].split()) & {*SLOW, "html", "subprocess"}
 
 
 def test_status_takes_little_more_than_python_itself(paths: object) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from shlex import quote
 
 from trayproxy.cli.output import CommandError, print_line, print_message
+from trayproxy.cli.proxy_variables import in_both_cases, proxy_variables
 from trayproxy.cli.service_client import NOT_RUNNING, connect_if_running, fetch_status
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.messages import ListenerState
@@ -15,7 +16,6 @@ from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.store import SettingsError, SettingsStore
 
-NO_PROXY = "localhost,127.0.0.1,::1"
 _NAMES = ("http_proxy", "https_proxy", "no_proxy")
 
 _USAGE = {
@@ -57,10 +57,7 @@ def set_commands(shell: str, address: str) -> str:
         shell: One of `trayproxy.desktop.shell.SHELLS`.
         address: The local address.
     """
-    url = f"http://{address}"
-    values = dict(zip(_NAMES, (url, url, NO_PROXY), strict=True))
-    # Most programs read either case, a few only lower case; cmd ignores case.
-    variables = values | {name.upper(): value for name, value in values.items()}
+    variables = in_both_cases(proxy_variables(address))
     match shell:
         case "fish":
             return _lines("set -gx {} {}", variables, quote)
@@ -68,7 +65,7 @@ def set_commands(shell: str, address: str) -> str:
             return f"load-env {{{_lines('{}: {}', variables, _quote_nushell, ', ')}}}"
         case "powershell":
             return _lines("$env:{} = {}", variables, _quote_powershell)
-        case "cmd":
+        case "cmd":  # Windows ignores the case of names.
             return _lines('set "{}={}"', {name.upper(): variables[name] for name in _NAMES}, str)
     return "export " + " ".join(f"{name}={quote(value)}" for name, value in variables.items())
 

@@ -38,6 +38,18 @@ _VERBS = (
     ("logout", "login", "remove the saved password of a profile", "trayproxy logout Office"),
     ("test", "check", "test a profile step by step", "trayproxy test Office"),
     (
+        "exec",
+        "exec_command",
+        "run one program through TrayProxy, and change nothing else",
+        "trayproxy exec -- git clone https://git.example/project.git",
+    ),
+    (
+        "connect",
+        "tunnel",
+        "join standard input and output to a host (ProxyCommand of ssh)",
+        "trayproxy connect git.example:22",
+    ),
+    (
         "direct",
         "direct",
         "connect directly, without a proxy, for some time or until you resume",
