@@ -34,6 +34,10 @@ REFUSED: dict[str, int] = {
     "stauts": 2,
     "profiles use nix“日本”": 1,
     "profiles add Büro proxy.test:8080": 0,
+    "exec -- nix“日本”": 127,
+    "connect [::1": 2,
+    "direct --for 5m": 0,
+    "resume": 0,
     "run --listen 127.0.0.1:0 --no-prompt": 1,
     "login --stdin": 1,
 }
