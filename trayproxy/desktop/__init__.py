@@ -5,6 +5,7 @@ several implementations is a folder: ``base`` has the protocol, the shared code 
 the null implementation; a module for each system implements the protocol; ``factory`` chooses the
 implementation::
 
+    autostart              starts TrayProxy when the user logs in
     network_change         reports that the computer has moved to another network
     private_folder         denies other users access to a folder
     process_lookup         finds the program at the other end of a connection, to name it
@@ -16,6 +17,7 @@ Each other service is a module::
     display                checks whether Qt can open a display
     dock_macos             removes the icon of this process from the Dock
     hardening              protects the memory of this process, and raises its descriptor limit
+    installation           finds the command that starts this installation
     kerberos               stops libkrb5 from replacing the names of proxies
     optional_dependencies  checks whether the modules for NTLM and Kerberos are installed
     ports                  finds free ports

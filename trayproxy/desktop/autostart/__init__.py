@@ -1,0 +1,1 @@
+"""Starts TrayProxy when the user logs in (ux §2g)."""
