@@ -233,6 +233,7 @@ def test_the_verbs_and_options_in_the_guide_exist(capsys: pytest.CaptureFixture[
         *([verb] for verb in sorted(verbs)),
         ["profiles", "add"],
         ["system-proxy", "on"],
+        ["autostart", "on"],
     ):
         with pytest.raises(SystemExit) as end:
             main([*line, "--help"])

@@ -64,6 +64,12 @@ _VERBS = (
         "make the computer use TrayProxy, and put its settings back",
         "trayproxy system-proxy on",
     ),
+    (
+        "autostart",
+        "autostart",
+        "start TrayProxy when you log in",
+        "trayproxy autostart on",
+    ),
     ("env", "env", "print settings that make a shell use TrayProxy", 'eval "$(trayproxy env)"'),
     (
         "demo",
