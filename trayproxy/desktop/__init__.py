@@ -14,6 +14,8 @@ implementation::
 
 Each other service is a module::
 
+    atomic_file            reads and replaces small files of the user
+    commands               runs commands of the system with a time limit
     display                checks whether Qt can open a display
     dock_macos             removes the icon of this process from the Dock
     hardening              protects the memory of this process, and raises its descriptor limit
@@ -22,6 +24,7 @@ Each other service is a module::
     optional_dependencies  checks whether the modules for NTLM and Kerberos are installed
     ports                  finds free ports
     process                starts the service in the background
+    program                finds a program of the user, and runs it in place of this process
     qt_libraries           lists the system libraries needed by PySide6
     shell                  guesses the shell of the user
     suspend_clock          measures how long the computer was suspended

@@ -30,7 +30,7 @@ class SettingsBusyError(Exception):
 def changing_settings(path: Path, timeout_s: float) -> Iterator[None]:
     """Hold the lock while the settings are changed.
 
-    On Unix, commands that inherit descriptors (`trayproxy.desktop.system_proxy.commands`) hold it
+    On Unix, commands that inherit descriptors (`trayproxy.desktop.commands`) hold it
     as well: if this process is killed, a command that it has started may still change a setting.
 
     Args:

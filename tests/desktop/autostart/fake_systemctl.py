@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from trayproxy.desktop.system_proxy.commands import CommandResult
+from trayproxy.desktop.commands import CommandResult
 from trayproxy.system_settings.entries import TargetError
 
 

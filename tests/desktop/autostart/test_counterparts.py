@@ -24,8 +24,8 @@ from trayproxy.control.transport import NotRunningError
 from trayproxy.desktop.autostart.base import StartCommand
 from trayproxy.desktop.autostart.linux import FILE, XdgAutostart
 from trayproxy.desktop.autostart.systemd import UNIT, SystemdAutostart
+from trayproxy.desktop.commands import CommandResult
 from trayproxy.desktop.installation import InstalledProgram
-from trayproxy.desktop.system_proxy.commands import CommandResult
 from trayproxy.paths import Paths, locate
 
 GENERATOR = Path("/usr/lib/systemd/user-generators/systemd-xdg-autostart-generator")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from trayproxy.desktop.system_proxy.commands import CommandResult
+from trayproxy.desktop.commands import CommandResult
 from trayproxy.desktop.system_proxy.gsettings import KEYS, PATH, SCHEMA
 
 GSETTINGS = "/usr/bin/gsettings"

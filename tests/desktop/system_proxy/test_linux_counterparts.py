@@ -15,9 +15,9 @@ from tests.desktop.system_proxy.crash import crash_after, is_crashed
 from tests.support.dconf_session import DconfSession, dconf_session
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, home
+from trayproxy.desktop.commands import CommandResult, Run, command_runner
 from trayproxy.desktop.system_proxy import linux
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting, ProxyTarget, ProxyView
-from trayproxy.desktop.system_proxy.commands import CommandResult, Run, command_runner
 from trayproxy.desktop.system_proxy.gsettings import GSettingsTarget, find_gsettings
 from trayproxy.desktop.system_proxy.kde import KdeTarget
 from trayproxy.desktop.system_proxy.linux_commands import command_finder, session_environment

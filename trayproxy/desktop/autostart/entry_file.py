@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from trayproxy.desktop.system_proxy.atomic_file import read_text
+from trayproxy.desktop.atomic_file import read_text
 from trayproxy.system_settings.entries import TargetError
 
 

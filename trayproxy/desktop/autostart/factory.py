@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trayproxy.desktop.autostart.base import Autostart, StartCommand
+from trayproxy.desktop.commands import command_runner
 from trayproxy.desktop.installation import InstallationError, installed_program
-from trayproxy.desktop.system_proxy.commands import command_runner
 from trayproxy.paths import HOME_VARIABLE
 from trayproxy.system_settings.entries import TargetError
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trayproxy.desktop.atomic_file import remove, replace_text
 from trayproxy.desktop.autostart.base import (
     AutostartState,
     AutostartStatus,
@@ -22,7 +23,6 @@ from trayproxy.desktop.autostart.base import (
 )
 from trayproxy.desktop.autostart.desktop_entry import GROUP, DesktopEntry, exec_line, parse_exec
 from trayproxy.desktop.autostart.entry_file import read_entry
-from trayproxy.desktop.system_proxy.atomic_file import remove, replace_text
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import HOME_VARIABLE
 from trayproxy.system_settings.entries import TargetError

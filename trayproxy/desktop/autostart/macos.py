@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
 
+from trayproxy.desktop.atomic_file import remove, replace_text
 from trayproxy.desktop.autostart.base import (
     AutostartState,
     AutostartStatus,
@@ -24,8 +25,7 @@ from trayproxy.desktop.autostart.base import (
     StartCommand,
 )
 from trayproxy.desktop.autostart.entry_file import read_entry
-from trayproxy.desktop.system_proxy.atomic_file import remove, replace_text
-from trayproxy.desktop.system_proxy.commands import Run
+from trayproxy.desktop.commands import Run
 from trayproxy.identity import APP_ID
 from trayproxy.paths import HOME_VARIABLE
 from trayproxy.system_settings.entries import TargetError

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from trayproxy.desktop.atomic_file import remove, replace_text
 from trayproxy.desktop.autostart.base import (
     AutostartState,
     AutostartStatus,
@@ -16,8 +17,7 @@ from trayproxy.desktop.autostart.base import (
     StartCommand,
 )
 from trayproxy.desktop.autostart.entry_file import read_entry
-from trayproxy.desktop.system_proxy.atomic_file import remove, replace_text
-from trayproxy.desktop.system_proxy.commands import CommandResult, Run
+from trayproxy.desktop.commands import CommandResult, Run
 from trayproxy.paths import HOME_VARIABLE
 from trayproxy.system_settings.entries import TargetError
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from trayproxy.desktop.system_proxy.atomic_file import read_text, remove, replace_text
+from trayproxy.desktop.atomic_file import read_text, remove, replace_text
 from trayproxy.desktop.system_proxy.base import (
     LOOPBACK_EXCEPTIONS,
     BypassKind,

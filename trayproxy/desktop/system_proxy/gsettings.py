@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from trayproxy.desktop.commands import CommandResult, Run
 from trayproxy.desktop.system_proxy.base import (
     LOOPBACK_EXCEPTIONS,
     BypassKind,
@@ -25,7 +26,6 @@ from trayproxy.desktop.system_proxy.base import (
     endpoint,
 )
 from trayproxy.desktop.system_proxy.bypass_rules import ExceptionList, exception_list
-from trayproxy.desktop.system_proxy.commands import CommandResult, Run
 from trayproxy.desktop.system_proxy.linux_commands import Which
 from trayproxy.system_settings.entries import Change, TargetError, Unit, Value, Values
 

@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from trayproxy.desktop.system_proxy.atomic_file import read_text, replace_text
+from trayproxy.desktop.atomic_file import read_text, replace_text
+from trayproxy.desktop.commands import Run
 from trayproxy.desktop.system_proxy.base import (
     LOOPBACK_EXCEPTIONS,
     BypassKind,
@@ -31,7 +32,6 @@ from trayproxy.desktop.system_proxy.base import (
     endpoint,
 )
 from trayproxy.desktop.system_proxy.bypass_rules import ExceptionList, exception_list
-from trayproxy.desktop.system_proxy.commands import Run
 from trayproxy.desktop.system_proxy.linux_commands import Which
 from trayproxy.system_settings.entries import Change, TargetError, Unit, Value, Values
 

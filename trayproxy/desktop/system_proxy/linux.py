@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from trayproxy.desktop.system_proxy.atomic_file import read_text
+from trayproxy.desktop.atomic_file import read_text
+from trayproxy.desktop.commands import command_runner
 from trayproxy.desktop.system_proxy.base import ProxyTarget, ProxyTargets
-from trayproxy.desktop.system_proxy.commands import command_runner
 from trayproxy.desktop.system_proxy.environment_d import (
     EnvironmentTarget,
     config_home,

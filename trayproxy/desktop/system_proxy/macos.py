@@ -13,6 +13,7 @@ import plistlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from trayproxy.desktop.commands import CommandResult, Run, command_runner
 from trayproxy.desktop.system_proxy.base import (
     LOOPBACK_EXCEPTIONS,
     BypassKind,
@@ -24,7 +25,6 @@ from trayproxy.desktop.system_proxy.base import (
     Wanted,
     endpoint,
 )
-from trayproxy.desktop.system_proxy.commands import CommandResult, Run, command_runner
 from trayproxy.system_settings.entries import Change, TargetError, Unit, Value, Values
 
 NAME = "networksetup"

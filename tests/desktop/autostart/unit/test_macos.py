@@ -11,8 +11,8 @@ import pytest
 from tests.desktop.autostart.fake_programs import FakePrograms
 from trayproxy.desktop.autostart.base import AutostartState, AutostartStatus, StartCommand
 from trayproxy.desktop.autostart.macos import FILE, LaunchAgentAutostart
+from trayproxy.desktop.commands import CommandResult
 from trayproxy.desktop.installation import InstalledProgram
-from trayproxy.desktop.system_proxy.commands import CommandResult
 from trayproxy.identity import APP_ID
 from trayproxy.system_settings.entries import TargetError
 

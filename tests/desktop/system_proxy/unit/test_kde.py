@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trayproxy.desktop.commands import CommandResult
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting, ProxyView
-from trayproxy.desktop.system_proxy.commands import CommandResult
 from trayproxy.desktop.system_proxy.kde import (
     GROUP,
     KEYS,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trayproxy.desktop.system_proxy.commands import CommandResult
+from trayproxy.desktop.commands import CommandResult
 from trayproxy.desktop.system_proxy.environment_d import EnvironmentTarget
 from trayproxy.desktop.system_proxy.gsettings import GSettingsTarget
 from trayproxy.desktop.system_proxy.kde import KdeTarget

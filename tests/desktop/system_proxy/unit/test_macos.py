@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from trayproxy.desktop.commands import CommandResult
 from trayproxy.desktop.system_proxy.base import (
     BypassKind,
     BypassRule,
@@ -14,7 +15,6 @@ from trayproxy.desktop.system_proxy.base import (
     ProxySetting,
     ProxyView,
 )
-from trayproxy.desktop.system_proxy.commands import CommandResult
 from trayproxy.desktop.system_proxy.macos import MacTarget
 from trayproxy.system_settings.apply import NotAppliedError, TargetChange, apply
 from trayproxy.system_settings.entries import TargetError

@@ -16,7 +16,7 @@ from trayproxy.system_settings.lock import changing_settings
 _CHANGE = """\
 import os, sys
 from pathlib import Path
-from trayproxy.desktop.system_proxy.commands import command_runner
+from trayproxy.desktop.commands import command_runner
 from trayproxy.system_settings.lock import changing_settings
 
 with changing_settings(Path(sys.argv[1]), 1):
