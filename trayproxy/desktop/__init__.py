@@ -11,6 +11,8 @@ implementation::
     process_lookup         finds the program at the other end of a connection, to name it
     screen_lock            reports whether the screen is locked
     socket_owner           finds the user at the other end of a connection, for access control
+    system_proxy           reads, sets and restores the system proxy of each desktop
+    system_proxy_change    reports that the system proxy may have changed
 
 Each other service is a module::
 
