@@ -86,6 +86,7 @@ def test_the_exported_menu_has_the_designed_rows(item: TrayItem, host: FakeTrayH
         "Lab — lab-px:3128",
         "Connect directly",
         "Profiles…",
+        "Use as system proxy",
         "Quit TrayProxy",
     ]
     assert item.row("Office — proxy").is_checked
