@@ -169,6 +169,15 @@ def test_restore_works_although_the_service_refuses(
     assert left_on.values["mode"] == "none"
 
 
+def test_a_failure_of_the_service_is_told_if_there_is_nothing_left_to_restore(
+    cli: Cli, service: FakeServiceHandler, target: FakeProxyTarget
+) -> None:
+    service.failure = Failed(Problem("TP-606", "The record is damaged", "It is kept."))
+    code, out, err = cli("system-proxy", "restore")
+    assert (code, out) == (1, "")
+    assert "TP-606" in err
+
+
 def test_values_of_another_program_stay_and_are_told(cli: Cli, left_on: FakeProxyTarget) -> None:
     left_on.values |= {"host": "other", "port": "8888"}
     assert cli("system-proxy", "status")[1] == (

@@ -49,8 +49,8 @@ def _declare_on(parser: VerbParser) -> None:
     )
     present = parser.add_mutually_exclusive_group()
     for choice, summary in (
-        (LeftoverChoice.FORGET, "do not put a present proxy back that does not work"),
-        (LeftoverChoice.KEEP, "put a present proxy back later, although it does not work now"),
+        (LeftoverChoice.FORGET, "do not restore the present proxy if it does not work"),
+        (LeftoverChoice.KEEP, "restore the present proxy later, although it does not work now"),
     ):
         present.add_argument(
             f"--{choice}",
@@ -118,14 +118,17 @@ def _show(paths: Paths, arguments: Arguments) -> None:
 
 def _restore(paths: Paths, arguments: Arguments) -> None:
     # A service that does not answer, or that has another version, must not prevent it.
-    with suppress(CommandError):
+    failure: CommandError | None = None
+    try:
         client = connect_if_running(paths)
         if client is not None:
             with client:
                 message = UseSystemProxy(False, everything=arguments.everything)
                 _print(_request(client, message, _RESTORE_TIMEOUT_S), arguments)
                 return
-    _restore_alone(paths, arguments)
+    except CommandError as error:
+        failure = error
+    _restore_alone(paths, arguments, failure)
 
 
 def _request(
@@ -137,11 +140,17 @@ def _request(
     return reply
 
 
-def _restore_alone(paths: Paths, arguments: Arguments) -> None:
+def _restore_alone(paths: Paths, arguments: Arguments, failure: CommandError | None = None) -> None:
     """Restore the system proxy in this process.
 
+    Args:
+        paths: The paths of the service.
+        arguments: The arguments of the verb.
+        failure: Why a running service has not restored it.
+
     Raises:
-        CommandError: Something could not be restored.
+        CommandError: Something could not be restored, or the service has failed and there is
+            nothing to restore any more.
     """
     from trayproxy.desktop.system_proxy.repair import repair
     from trayproxy.service.system_proxy.problems import ERRORS, damaged, not_restored, problem_of
@@ -158,6 +167,8 @@ def _restore_alone(paths: Paths, arguments: Arguments) -> None:
         raise CommandError.from_problem(damaged(result.damaged))
     if result.restored.failures:
         raise CommandError.from_problem(not_restored(result.restored.failures))
+    if failure is not None and not result.restored.had_journal:
+        raise failure
     _print(SystemProxyStatus(), arguments)
     if result.restored.left and not arguments.json:
         print_message("Another program has changed the system proxy since; its settings stay.")

@@ -6,6 +6,7 @@ different file of the same name.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -55,9 +56,10 @@ class InstanceLock:
             pid = _read_pid(descriptor)
             os.close(descriptor)
             raise AlreadyRunningError(pid) from None
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, b"%d\n" % os.getpid())
+        with suppress(OSError):  # A full disk: the process id is for display only.
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, b"%d\n" % os.getpid())
         os.set_inheritable(descriptor, self._is_inherited)
         self._descriptor = descriptor
 

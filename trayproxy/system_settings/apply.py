@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trayproxy.system_settings.entries import Change, SettingsTarget, TargetError, Values
 from trayproxy.system_settings.journal import Journal, JournalError, JournalFile
@@ -73,7 +73,7 @@ def apply(file: JournalFile, changes: Sequence[TargetChange], make_journal: Make
         try:
             write_and_check(change.target, _changes(change, change.present, change.wanted))
         except TargetError as error:
-            is_rolled_back = _roll_back(file, before, begun)
+            is_rolled_back = _roll_back(file, before, journal, begun)
             raise NotAppliedError(
                 change.target.name, str(error), is_rolled_back=is_rolled_back
             ) from None
@@ -108,7 +108,9 @@ def _records(journal: Journal | None, changes: Sequence[TargetChange]) -> tuple[
     return tuple(records.values())
 
 
-def _roll_back(file: JournalFile, before: Journal | None, begun: Sequence[TargetChange]) -> bool:
+def _roll_back(
+    file: JournalFile, before: Journal | None, failed: Journal, begun: Sequence[TargetChange]
+) -> bool:
     """Write the values from before the failed change; return whether all targets have them."""
     for change in reversed(begun):
         try:
@@ -119,7 +121,11 @@ def _roll_back(file: JournalFile, before: Journal | None, begun: Sequence[Target
             return False
     with suppress(JournalError):
         # A journal that stays only mentions values that nothing has: it does no harm.
-        file.remove() if before is None else file.save(before)
+        if before is None:
+            file.remove()
+        else:
+            # This process is responsible for the journal of an earlier one now.
+            file.save(replace(before, pid=failed.pid, boot=failed.boot))
     return True
 
 

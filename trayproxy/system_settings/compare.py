@@ -52,7 +52,7 @@ def restoring_changes(record: TargetRecord, present: Values) -> tuple[Change, ..
 
 
 def original_changes(record: TargetRecord, present: Values) -> tuple[Change, ...]:
-    """Return the changes that restore all original values, those of other programs too.
+    """Return the changes that restore all original values, also over values of other programs.
 
     Args:
         record: What TrayProxy has changed.

@@ -53,8 +53,7 @@ class Journal:
     """The changes of the computer's settings that TrayProxy has to undo.
 
     Attributes:
-        pid: The process that wrote the journal; for display and reports only, because process ids
-            are used again.
+        pid: The process that wrote the journal; its watchdog restores no journal of another one.
         boot: An identification of the computer's run in which the journal was written; empty if
             unknown.
         written_at: The time of writing, in seconds since the epoch.

@@ -12,7 +12,7 @@ import pytest
 from tests.system_settings.fake_proxy_target import FakeProxyTarget
 from trayproxy.control.messages import LeftoverChoice, SystemProxyState, SystemProxyStatus
 from trayproxy.desktop.system_proxy import repair as repair_module
-from trayproxy.desktop.system_proxy.base import ProxyTargets
+from trayproxy.desktop.system_proxy.base import ProxyKind, ProxyTargets, ProxyView, Wanted
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
 from trayproxy.service.system_proxy.operations import SystemProxyFiles
@@ -292,6 +292,30 @@ def test_a_change_by_another_program_is_shown_and_left(bench: Bench) -> None:
     assert bench.target.values["mode"] == "manual"
 
 
+@pytest.mark.parametrize("event", ["bypass", "address", "settings", "start"])
+def test_only_the_user_takes_the_system_proxy_back(bench: Bench, event: str) -> None:
+    async def scene() -> None:
+        switch = await started(bench)
+        bench.target.values |= {"host": "10.0.0.1", "port": "8888"}
+        match event:
+            case "bypass":
+                switch.bypass_changed(("intranet",))
+            case "address":
+                switch.address_changed("127.0.0.1:3129")
+            case "settings":
+                switch.settings_changed(replace(USED, restore_on_quit=False))
+            case "start":
+                switch = await started(bench)
+        status = await bench.wait_for(lambda status: status.state is SystemProxyState.CHANGED)
+        assert status.value == "10.0.0.1:8888"
+        assert bench.target.values["port"] == "8888"
+        assert bench.watch.report is not None
+        await switch.close()
+
+    play(scene)
+    assert bench.target.values["host"] == "10.0.0.1"
+
+
 @pytest.mark.parametrize("everything", [False, True])
 def test_off_leaves_the_change_of_another_program_unless_told(
     bench: Bench, everything: bool
@@ -370,6 +394,63 @@ def test_an_address_that_cannot_be_followed_is_taken_back(bench: Bench) -> None:
     assert bench.target.values["mode"] == "none"
 
 
+def test_a_start_that_fails_leaves_no_address_of_an_earlier_run(bench: Bench) -> None:
+    async def scene() -> None:
+        await started(bench)
+        bench.target.refused.add("exceptions")
+        switch = bench.make(USED, "127.0.0.1:3129")
+        switch.bypass_changed(("intranet",))
+        await switch.start()
+        assert bench.target.values["mode"] == "none"
+        bench.target.refused.clear()
+        await switch.close()
+
+    play(scene)
+    assert bench.target.values["host"] is None
+
+
+def test_after_a_failed_off_the_address_is_followed_by_another_attempt(bench: Bench) -> None:
+    async def scene() -> None:
+        switch = await started(bench)
+        bench.target.refused.add("mode")
+        assert await switch.turn_off() is not None
+        assert bench.published[-1].state is SystemProxyState.ON
+        assert bench.watch.report is not None
+        bench.target.refused.clear()
+        switch.address_changed("127.0.0.1:3129")
+        await bench.wait_for(lambda status: status.state is SystemProxyState.OFF)
+        await switch.close()
+
+    play(scene)
+    assert bench.target.values["mode"] == "none"
+
+
+def test_a_repair_that_fails_is_not_told_as_a_success(bench: Bench) -> None:
+    async def scene() -> None:
+        await started(bench)
+        bench.target.refused.add("mode")
+        await started(bench, SystemProxySettings())
+
+    play(scene)
+    assert not bench.published[-1].was_repaired
+    assert bench.published[-1].problem is not None
+
+
+def test_a_desktop_without_a_setting_for_a_pac_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.target, "wanted", lambda setting, present: Wanted({}))
+
+    async def scene() -> Problem | None:
+        switch = await started(bench, SystemProxySettings())
+        return await switch.turn_on(SystemProxyMode.PAC)
+
+    problem = play(scene)
+    assert problem is not None
+    assert "PAC file" in problem.body
+    assert not bench.files.journal.path.exists()
+
+
 def test_without_a_listener_the_system_proxy_is_not_set(bench: Bench) -> None:
     async def scene() -> Problem | None:
         switch = bench.make(SystemProxySettings(), "")
@@ -422,6 +503,25 @@ def test_a_dead_proxy_is_asked_about(
     assert bench.target.values["mode"] == restored
 
 
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1, 127.0.0.1:8888", "http=127.0.0.1:8888;https=127.0.0.1:8888"]
+)
+def test_a_dead_proxy_among_several_is_asked_about(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    view = ProxyView(ProxyKind.MANUAL, address)
+    monkeypatch.setattr(bench.target, "describe", lambda values: view)
+    bench.dead.add(("127.0.0.1", 8888))
+
+    async def scene() -> Problem | None:
+        switch = await started(bench, SystemProxySettings())
+        return await switch.turn_on(SystemProxyMode.ADDRESS)
+
+    problem = play(scene)
+    assert problem is not None
+    assert problem.id == "TP-605"
+
+
 def test_a_proxy_that_answers_is_not_asked_about(bench: Bench) -> None:
     bench.target.values |= {"host": "localhost", "port": "8888", "mode": "manual"}
 
@@ -434,7 +534,10 @@ def test_a_proxy_that_answers_is_not_asked_about(bench: Bench) -> None:
     assert bench.target.values["port"] == "8888"
 
 
-def test_the_own_address_without_a_journal_is_asked_about(bench: Bench) -> None:
+@pytest.mark.parametrize("choice", [LeftoverChoice.FORGET, LeftoverChoice.KEEP])
+def test_the_own_address_without_a_journal_is_asked_about(
+    bench: Bench, choice: LeftoverChoice
+) -> None:
     bench.target.values |= OURS
 
     async def scene() -> None:
@@ -442,7 +545,7 @@ def test_the_own_address_without_a_journal_is_asked_about(bench: Bench) -> None:
         problem = bench.published[-1].problem
         assert problem is not None
         assert problem.id == "TP-605"
-        assert await switch.turn_on(SystemProxyMode.ADDRESS, LeftoverChoice.FORGET) is None
+        assert await switch.turn_on(SystemProxyMode.ADDRESS, choice) is None
         await switch.close()
 
     play(scene)

@@ -44,8 +44,9 @@ class EnvironmentTarget:
     title = "Environment variables"
     hint = (
         "Programs notice a change of the environment variables only after the next log-in, also "
-        "when the system proxy is turned off. If the log-in screen is LightDM or SDDM, only "
-        "programs started by systemd have the variables."
+        "when the system proxy is turned off; the file must still be there then "
+        "(restore_on_quit = false). If the log-in screen is LightDM or SDDM, only programs started "
+        "by systemd have the variables."
     )
     is_managed = False
     units: Sequence[Unit] = (Unit("file", (KEY,)),)

@@ -108,12 +108,19 @@ class MacTarget:
         if not commands:
             return
         if not self._needs_password():
+            failure: TargetError | None = None
             for arguments in commands:
                 result = self._run((_NETWORKSETUP, *arguments))
                 if "requires admin privileges" in result.out + result.err:
                     break
-                _checked(result)
+                try:
+                    _checked(result)
+                except TargetError as error:
+                    # The other services are changed nevertheless.
+                    failure = failure or error
             else:
+                if failure is not None:
+                    raise failure
                 return
         script = "; ".join(shlex.join((_NETWORKSETUP, *arguments)) for arguments in commands)
         quoted = script.replace("\\", "\\\\").replace('"', '\\"')

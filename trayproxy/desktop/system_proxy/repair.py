@@ -28,7 +28,12 @@ class Repair:
 
 
 def repair(
-    file: JournalFile, lock: Path, *, everything: bool = False, only_of_pid: int = 0
+    file: JournalFile,
+    lock: Path,
+    *,
+    everything: bool = False,
+    only_of_pid: int = 0,
+    timeout_s: float = LOCK_TIMEOUT_S,
 ) -> Repair:
     """Restore the settings of the journal; set a damaged journal aside.
 
@@ -38,13 +43,14 @@ def repair(
         everything: True to restore also what other programs have changed.
         only_of_pid: Restore nothing if another process than this one has written the journal; 0:
             restore in any case.
+        timeout_s: The time to wait for another process that changes the settings, in seconds.
 
     Raises:
         SettingsBusyError: Another process is changing the settings.
         JournalError: The journal cannot be read, renamed or removed.
         OSError: The lock file cannot be created.
     """
-    with changing_settings(lock, LOCK_TIMEOUT_S):
+    with changing_settings(lock, timeout_s):
         try:
             journal = file.load()
             if journal is None or only_of_pid not in (0, journal.pid):

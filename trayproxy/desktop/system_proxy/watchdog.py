@@ -21,6 +21,10 @@ from trayproxy.system_settings.entries import TargetError
 from trayproxy.system_settings.journal import JournalError, JournalFile
 from trayproxy.system_settings.lock import SettingsBusyError
 
+LOCK_TIMEOUT_S = 180.0
+"""Seconds to wait for a command of the service that still changes the settings. The longest one is
+the question of macOS for a password."""
+
 KEEP = b"k"
 """Sent by a service that ends and leaves its settings in place on purpose."""
 
@@ -41,7 +45,12 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         # A new service may have taken over the settings already, and written a journal of its own.
-        result = repair(JournalFile(Path(journal)), Path(lock), only_of_pid=int(service))
+        result = repair(
+            JournalFile(Path(journal)),
+            Path(lock),
+            only_of_pid=int(service),
+            timeout_s=LOCK_TIMEOUT_S,
+        )
         return 1 if result.restored.failures else 0
     except (JournalError, SettingsBusyError, OSError):
         # The next start of the service, or “trayproxy system-proxy restore”, tries again.

@@ -134,10 +134,12 @@ class WindowsTarget:
         return values
 
     def write(self, changes: Sequence[Change]) -> None:
-        """Change settings, one call for successive changes of a connection.
+        """Change settings, one call for each connection.
+
+        A connection that refuses the change does not prevent the change of the others.
 
         Raises:
-            TargetError: Windows refuses the change of the LAN connection.
+            TargetError: Windows refuses the change of a connection.
         """
         pending: dict[str, dict[int, int | str | None]] = {}
         for change in changes:
@@ -146,11 +148,15 @@ class WindowsTarget:
             if option == FLAGS:
                 value = int(change.value or _DIRECT)
             pending.setdefault(connection, {})[option] = value
-        try:
-            for connection, options in pending.items():
+        refused: TargetError | None = None
+        for connection, options in pending.items():
+            try:
                 self._calls.write(connection, options)
-        finally:
-            self._calls.notify()
+            except TargetError as error:
+                refused = TargetError(f"{connection or 'LAN'}: {error}")
+        self._calls.notify()
+        if refused is not None:
+            raise refused
 
     def wanted(self, setting: ProxySetting, present: Values) -> Wanted:
         """Return the values for a setting; see `ProxyTarget`."""

@@ -1,5 +1,6 @@
 """Read, set and restore the system proxy. Every function blocks, so it runs in a thread."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,15 +15,17 @@ from trayproxy.service.system_proxy.state import (
     Foreign,
     Leftover,
     find_foreign,
-    loopback_endpoint,
+    loopback_endpoints,
     program_at,
 )
 from trayproxy.system_settings.apply import TargetChange, apply
 from trayproxy.system_settings.entries import TargetError, Values
-from trayproxy.system_settings.journal import Journal, JournalFile
+from trayproxy.system_settings.journal import DamagedJournalError, Journal, JournalFile
 from trayproxy.system_settings.lock import changing_settings
 from trayproxy.system_settings.record import TargetRecord
 from trayproxy.system_settings.restore import restore
+
+logger = logging.getLogger(__name__)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Linux: a random number of the computer's run (random(4))."""
@@ -95,10 +98,11 @@ def read_back(files: SystemProxyFiles, targets: ProxyTargets) -> ReadBack:
     Raises:
         JournalError: The journal cannot be read.
     """
-    is_managed = any(target.is_managed for target in targets.required)
     journal = files.journal.load()
     if journal is None:
-        return ReadBack(is_managed=is_managed)
+        # Asked only here: the answer needs several commands, and each change of any setting of the
+        # desktop leads to a read while the system proxy is TrayProxy's.
+        return ReadBack(is_managed=any(target.is_managed for target in targets.required))
     changed: list[ProxyTarget] = []
     present: dict[str, Values] = {}
     for target in (*targets.required, *targets.optional):
@@ -113,7 +117,6 @@ def read_back(files: SystemProxyFiles, targets: ProxyTargets) -> ReadBack:
         tuple(target.title for target in changed),
         tuple(target.hint for target in changed if target.hint),
         find_foreign(journal, changed, present),
-        is_managed,
     )
 
 
@@ -147,7 +150,7 @@ def turn_on(
         if any(target.is_managed for target in targets.required):
             raise ManagedError
         usable, skipped = _usable(targets)
-        journal = files.journal.load()
+        journal, damaged = _load_or_set_aside(files.journal)
         if journal is not None and _has_other_units(journal, usable, setting):
             # Entries that the new setting does not need get their original values first.
             restore(files.journal, _finder(usable))
@@ -164,8 +167,23 @@ def turn_on(
                 original = _original(target, present, setting, leftovers, is_dead)
             changes.append(TargetChange(target, present, wanted.values, original))
             inexpressible += (rule for rule in wanted.inexpressible if rule not in inexpressible)
+        if not changes:
+            raise TargetError("this desktop has no setting for a PAC file; use the mode “address”")
         apply(files.journal, changes, _make_journal)
-        return TurnedOn(tuple(inexpressible), skipped)
+        return TurnedOn(tuple(inexpressible), skipped, damaged)
+
+
+def _load_or_set_aside(file: JournalFile) -> tuple[Journal | None, Path | None]:
+    """Return the journal, and where a damaged journal is kept now.
+
+    The values of a damaged journal are unknown, so the present values become the original ones.
+    """
+    try:
+        return file.load(), None
+    except DamagedJournalError:
+        aside = file.set_aside()
+        logger.error("the journal of the system proxy is damaged; it is kept as %s", aside)
+        return None, aside
 
 
 def _usable(targets: ProxyTargets) -> tuple[list[ProxyTarget], tuple[str, ...]]:
@@ -214,14 +232,17 @@ def _original(
         LeftoverError: The user has to decide about the present system proxy.
     """
     view = target.describe(present)
-    found = loopback_endpoint(view)
-    if found is None or leftovers is LeftoverChoice.KEEP:
-        return None
-    # An entry of TrayProxy's own without a journal is a leftover, too: it ends with TrayProxy.
-    if found != (setting.host, setting.port) and not is_dead(*found):
+    found = loopback_endpoints(view)
+    if (setting.host, setting.port) in found:
+        # TrayProxy's own address without a journal: nothing answers there after TrayProxy's end.
+        if leftovers is LeftoverChoice.ASK:
+            raise LeftoverError(Leftover(target.name, view.address, ""))
+        return target.without_proxy(present)
+    dead = [endpoint for endpoint in found if is_dead(*endpoint)]
+    if not dead or leftovers is LeftoverChoice.KEEP:
         return None
     if leftovers is LeftoverChoice.ASK:
-        raise LeftoverError(Leftover(target.name, view.address, program_at(found[1])))
+        raise LeftoverError(Leftover(target.name, view.address, program_at(dead[0][1])))
     return target.without_proxy(present)
 
 

@@ -85,7 +85,7 @@ def not_restored(failures: tuple[Failure, ...]) -> Problem:
     return Problem(
         "TP-607",
         "The system proxy could not be restored",
-        f"{reasons}. What it was before is kept. Try again with: trayproxy system-proxy restore",
+        f"{reasons}. The earlier settings are kept. Try again with: trayproxy system-proxy restore",
     )
 
 
@@ -109,7 +109,7 @@ def _leftover_problem(leftover: Leftover) -> Problem:
         "TP-605",
         "The present system proxy does not work",
         f"Programs use {leftover.address} now, and nothing answers there.{by} Forget it, or keep "
-        "it to get it back when TrayProxy is turned off.",
+        "it: TrayProxy then restores this address when it is turned off.",
     )
 
 

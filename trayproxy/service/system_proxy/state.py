@@ -75,11 +75,21 @@ def find_foreign(
     return None
 
 
-def loopback_endpoint(view: ProxyView) -> tuple[str, int] | None:
-    """Return the host and the port of a manual proxy on this computer, None for other settings."""
+def loopback_endpoints(view: ProxyView) -> tuple[tuple[str, int], ...]:
+    """Return the host and the port of each manual proxy on this computer.
+
+    The address may name several proxies: ``127.0.0.1:7890, 127.0.0.1:7891``, or on Windows
+    ``http=127.0.0.1:8888;https=127.0.0.1:8888``.
+    """
     if view.kind is not ProxyKind.MANUAL:
-        return None
-    host, _, port = view.address.rpartition(":")
+        return ()
+    parts = view.address.replace(";", ",").split(",")
+    found = (_endpoint(part.rpartition("=")[2].strip()) for part in parts)
+    return tuple(dict.fromkeys(endpoint for endpoint in found if endpoint is not None))
+
+
+def _endpoint(address: str) -> tuple[str, int] | None:
+    host, _, port = address.rpartition(":")
     host = host.strip("[]")
     if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         return None

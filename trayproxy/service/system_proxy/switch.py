@@ -33,7 +33,6 @@ from trayproxy.service.system_proxy.problems import (
     problem_of,
 )
 from trayproxy.system_settings.entries import TargetError
-from trayproxy.system_settings.journal import DamagedJournalError
 
 logger = logging.getLogger(__name__)
 
@@ -176,13 +175,17 @@ class SystemProxySwitch:
         async with self._lock:
             if self._is_closing:
                 return
-            if self._settings.use and self._address is not None:
+            has_journal = await asyncio.to_thread(self._tools.files.journal.path.exists)
+            if not self._settings.use or self._address is None:
+                if has_journal:
+                    await self._take_back(is_repair=True)
+            elif not (has_journal and await self._is_left_to_another_program()):
                 problem = await self._apply(LeftoverChoice.ASK)
+                if problem is not None and has_journal:
+                    # Programs must not keep the address of the earlier run.
+                    await self._take_back()
                 if problem is not None:
                     self._set(problem=problem)
-            elif await asyncio.to_thread(self._tools.files.journal.path.exists):
-                await self._take_back()
-                self._set(was_repaired=True)
 
     def address_changed(self, address: str) -> None:
         """Let the system proxy follow the local address.
@@ -191,7 +194,8 @@ class SystemProxySwitch:
             address: The new address; empty if programs cannot connect any more.
         """
         self._address = _split(address)
-        if self._settings.use:
+        # Also after a failed restoration: the system proxy still has an address of TrayProxy.
+        if self._settings.use or self._status.state is SystemProxyState.ON:
             self._schedule(self._apply_or_take_back())
 
     def bypass_changed(self, bypass: tuple[str, ...]) -> None:
@@ -230,6 +234,8 @@ class SystemProxySwitch:
             if self._is_closing:
                 return
             wanted = self._settings.use and self._address is not None
+            if wanted and await self._is_left_to_another_program():
+                return
             problem = await (self._apply(LeftoverChoice.KEEP) if wanted else self._take_back())
             if problem is not None and wanted:
                 # Programs must not keep an address at which TrayProxy does not listen any more.
@@ -237,6 +243,17 @@ class SystemProxySwitch:
             if problem is not None:
                 logger.warning("%s: %s", problem.title, problem.body)
                 self._set(problem=problem)
+
+    async def _is_left_to_another_program(self) -> bool:
+        """Read the system proxy; return whether another program has changed it.
+
+        Only the user's own *on* takes the system proxy back from another program.
+        """
+        await self._refresh()
+        if self._status.state is not SystemProxyState.CHANGED:
+            return False
+        self._begin_watch()
+        return True
 
     async def _apply(self, leftovers: LeftoverChoice) -> Problem | None:
         if self._address is None or self._is_closing:
@@ -257,8 +274,7 @@ class SystemProxySwitch:
             await self._refresh()
             return problem
         # Before the read, so that no later change by another program is missed.
-        if self._watch is None:
-            self._watch = self._tools.watch(self._on_system_changed)
+        self._begin_watch()
         await self._refresh()
         self._set(
             problem=damaged(result.damaged) if result.damaged is not None else None,
@@ -275,28 +291,37 @@ class SystemProxySwitch:
         tools.watchdog.start()
         try:
             return turn_on(tools.files, targets, setting, leftovers, tools.is_dead)
-        except DamagedJournalError:
-            # Its values are unknown, and so are the originals: the present values become those.
-            aside = tools.files.journal.set_aside()
-            result = turn_on(tools.files, targets, setting, leftovers, tools.is_dead)
-            return replace(result, damaged=aside)
         finally:
             if not tools.files.journal.path.exists():
                 tools.watchdog.stop()
 
-    async def _take_back(self, *, everything: bool = False) -> Problem | None:
-        self._end_watch()
+    async def _take_back(
+        self, *, everything: bool = False, is_repair: bool = False
+    ) -> Problem | None:
+        """Restore the system proxy; return why that failed, None if it did not.
+
+        Args:
+            everything: True to restore also what other programs have changed.
+            is_repair: True if an earlier run of the service has left the settings.
+        """
         try:
             result = await asyncio.to_thread(self._restore, everything)
         except ERRORS as error:
-            return problem_of(error, "")
+            failure = problem_of(error, "")
+            await self._refresh()
+            self._set(problem=failure)
+            return failure
         if result.restored.failures:
             failure = not_restored(result.restored.failures)
             await self._refresh()
             self._set(problem=failure)
             return failure
+        self._end_watch()
         problem = damaged(result.damaged) if result.damaged is not None else None
-        self._replace(SystemProxyStatus(mode=self._settings.mode, problem=problem))
+        was_repaired = is_repair and bool(result.restored.changed)
+        self._replace(
+            SystemProxyStatus(mode=self._settings.mode, problem=problem, was_repaired=was_repaired)
+        )
         return problem
 
     def _restore(self, everything: bool) -> Repair:
@@ -332,6 +357,10 @@ class SystemProxySwitch:
         async with self._lock:
             if not self._is_closing:
                 await self._refresh()
+
+    def _begin_watch(self) -> None:
+        if self._watch is None:
+            self._watch = self._tools.watch(self._on_system_changed)
 
     def _end_watch(self) -> None:
         if self._watch is not None:

@@ -133,6 +133,19 @@ def test_after_a_refused_change_nothing_is_changed(
     assert file.load() is None
 
 
+def test_a_connection_that_refuses_does_not_keep_the_others_from_being_restored(
+    wininet: FakeWinInet, target: WindowsTarget, file: JournalFile
+) -> None:
+    turn_on(file, target)
+    wininet.refused.add("VPN of LAN")
+    failure = restore(file, lambda name: target).failures[0]
+    assert failure.reason == "VPN of LAN: error 5"
+    assert wininet.connections[""] == DIRECT
+    wininet.refused.clear()
+    assert not restore(file, lambda name: target).failures
+    assert wininet.connections == {"": DIRECT, "VPN of LAN": COMPANY}
+
+
 @pytest.mark.parametrize("count", range(3))
 def test_a_crash_between_two_writes_is_repaired(
     wininet: FakeWinInet, target: WindowsTarget, file: JournalFile, count: int
