@@ -18,6 +18,7 @@ Each other service is a module::
 
     atomic_file            reads and replaces small files of the user
     commands               runs commands of the system with a time limit
+    config_home            finds the folder of the user's settings on Linux
     display                checks whether Qt can open a display
     dock_macos             removes the icon of this process from the Dock
     hardening              protects the memory of this process, and raises its descriptor limit

@@ -15,6 +15,7 @@ import pytest
 
 from tests.desktop.timer_loops import ThreadsafeTimerLoop
 from tests.support.process_output import PATIENCE
+from trayproxy.desktop.config_home import config_home
 from trayproxy.desktop.system_proxy_change import linux, macos, windows
 from trayproxy.desktop.system_proxy_change.base import NullSystemProxyWatch
 from trayproxy.desktop.system_proxy_change.factory import watch_system_proxy
@@ -82,7 +83,7 @@ def test_a_truncated_event_raises_no_error(length: int) -> None:
 @pytest.mark.parametrize("value", [None, "", "relative/path"])
 def test_without_a_folder_of_configuration_files_the_default_is_used(value: str | None) -> None:
     environ = {} if value is None else {"XDG_CONFIG_HOME": value}
-    assert linux.configuration_folder(environ) == Path.home() / ".config"
+    assert config_home(environ) == Path.home() / ".config"
 
 
 # --- Windows -------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from trayproxy.desktop.autostart.base import (
 )
 from trayproxy.desktop.autostart.desktop_entry import GROUP, DesktopEntry, exec_line, parse_exec
 from trayproxy.desktop.autostart.entry_file import read_entry
+from trayproxy.desktop.config_home import config_home
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import HOME_VARIABLE
 from trayproxy.system_settings.entries import TargetError
@@ -182,7 +183,7 @@ def _is_as_written(entry: DesktopEntry) -> bool:
 
 def xdg_autostart(command: StartCommand, environ: Mapping[str, str]) -> XdgAutostart:
     """Return the autostart file of this user (XDG Base Directory Specification)."""
-    folder = _config_home(environ) / "autostart"
+    folder = config_home(environ) / "autostart"
     system = (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
     return XdgAutostart(
         command,
@@ -190,12 +191,6 @@ def xdg_autostart(command: StartCommand, environ: Mapping[str, str]) -> XdgAutos
         system_folders=[Path(each) / "autostart" for each in system if each.startswith("/")],
         desktops=[name for name in environ.get("XDG_CURRENT_DESKTOP", "").split(":") if name],
     )
-
-
-def _config_home(environ: Mapping[str, str]) -> Path:
-    given = environ.get("XDG_CONFIG_HOME", "")
-    # Relative paths are invalid and ignored.
-    return Path(given) if given.startswith("/") else Path.home() / ".config"
 
 
 def _words(command: StartCommand) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from trayproxy.desktop.autostart.base import (
 )
 from trayproxy.desktop.autostart.entry_file import read_entry
 from trayproxy.desktop.commands import CommandResult, Run
+from trayproxy.desktop.config_home import config_home
 from trayproxy.paths import HOME_VARIABLE
 from trayproxy.system_settings.entries import TargetError
 
@@ -145,9 +146,7 @@ class SystemdAutostart:
 
 def config_folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of the user's units."""
-    given = environ.get("XDG_CONFIG_HOME", "")
-    base = Path(given) if given.startswith("/") else Path.home() / ".config"
-    return base / "systemd" / "user"
+    return config_home(environ) / "systemd" / "user"
 
 
 def _exec_line(command: StartCommand) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from trayproxy.desktop.atomic_file import read_text, remove, replace_text
+from trayproxy.desktop.config_home import config_home
 from trayproxy.desktop.system_proxy.base import (
     LOOPBACK_EXCEPTIONS,
     BypassKind,
@@ -107,15 +108,6 @@ def environment_file(environ: Mapping[str, str]) -> Path:
         environ: The environment with ``HOME`` or ``XDG_CONFIG_HOME``.
     """
     return config_home(environ) / "environment.d" / FILE_NAME
-
-
-def config_home(environ: Mapping[str, str]) -> Path:
-    """Return the folder of the user's settings (XDG Base Directory Specification)."""
-    home = environ.get("XDG_CONFIG_HOME", "")
-    # Relative paths are invalid.
-    if Path(home).is_absolute():
-        return Path(home)
-    return Path(environ.get("HOME") or Path.home()) / ".config"
 
 
 def no_proxy(bypass: Sequence[BypassRule]) -> ExceptionList:

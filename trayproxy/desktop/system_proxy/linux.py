@@ -8,10 +8,10 @@ from pathlib import Path
 
 from trayproxy.desktop.atomic_file import read_text
 from trayproxy.desktop.commands import command_runner
+from trayproxy.desktop.config_home import config_home
 from trayproxy.desktop.system_proxy.base import ProxyTarget, ProxyTargets
 from trayproxy.desktop.system_proxy.environment_d import (
     EnvironmentTarget,
-    config_home,
     environment_file,
 )
 from trayproxy.desktop.system_proxy.gsettings import (

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from trayproxy.desktop.config_home import config_home
 from trayproxy.desktop.system_proxy_change.base import Debounce
 
 WATCHED = {
@@ -55,7 +56,7 @@ class LinuxSystemProxyWatch:
         self._descriptor = self._call("inotify_init1", _IN_CLOEXEC | _IN_NONBLOCK)
         self._names: dict[int, frozenset[str]] = {}
         try:
-            self._watch_folders(configuration_folder(environ))
+            self._watch_folders(config_home(environ))
         except OSError:
             os.close(self._descriptor)
             raise
@@ -96,12 +97,6 @@ class LinuxSystemProxyWatch:
 
     def _is_relevant(self, watch: int, mask: int, name: str) -> bool:
         return bool(mask & _IN_Q_OVERFLOW) or name in self._names.get(watch, ())
-
-
-def configuration_folder(environ: Mapping[str, str]) -> Path:
-    """Return the folder of configuration files (XDG Base Directory Specification)."""
-    folder = environ.get("XDG_CONFIG_HOME", "")
-    return Path(folder) if os.path.isabs(folder) else Path.home() / ".config"
 
 
 def parse_events(octets: bytes) -> list[tuple[int, int, str]]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from trayproxy.desktop.config_home import config_home
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting, ProxyView
 from trayproxy.desktop.system_proxy.environment_d import (
     KEY,
     EnvironmentTarget,
-    config_home,
     environment_file,
     no_proxy,
 )
