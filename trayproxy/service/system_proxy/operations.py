@@ -149,16 +149,16 @@ def turn_on(
     with changing_settings(files.lock, LOCK_TIMEOUT_S):
         if any(target.is_managed for target in targets.required):
             raise ManagedError
-        usable, skipped = _usable(targets)
+        usable, skipped = _read_usable(targets)
         journal, damaged = _load_or_set_aside(files.journal)
         if journal is not None and _has_other_units(journal, usable, setting):
             # Entries that the new setting does not need get their original values first.
-            restore(files.journal, _finder(usable))
+            restore(files.journal, _finder([target for target, _ in usable]))
             journal = files.journal.load()
+            usable = [(target, target.read()) for target, _ in usable]
         changes: list[TargetChange] = []
         inexpressible: list[str] = []
-        for target in usable:
-            present = target.read()
+        for target, present in usable:
             wanted = target.wanted(setting, present)
             if not wanted.values:
                 continue
@@ -186,34 +186,33 @@ def _load_or_set_aside(file: JournalFile) -> tuple[Journal | None, Path | None]:
         return None, aside
 
 
-def _usable(targets: ProxyTargets) -> tuple[list[ProxyTarget], tuple[str, ...]]:
-    """Return the targets that can be read, and the titles of the optional ones that cannot.
+def _read_usable(
+    targets: ProxyTargets,
+) -> tuple[list[tuple[ProxyTarget, Values]], tuple[str, ...]]:
+    """Return the targets that can be read with their present values, and the titles of the optional
+    targets that cannot.
 
     Raises:
         TargetError: A required target cannot be read.
     """
-    usable = list(targets.required)
+    usable = [(target, target.read()) for target in targets.required]
     skipped: list[str] = []
-    for target in targets.required:
-        target.read()
     for target in targets.optional:
         try:
-            target.read()
+            usable.append((target, target.read()))
         except TargetError:
             skipped.append(target.title)
-        else:
-            usable.append(target)
     return usable, tuple(skipped)
 
 
 def _has_other_units(
-    journal: Journal, targets: Sequence[ProxyTarget], setting: ProxySetting
+    journal: Journal, targets: Sequence[tuple[ProxyTarget, Values]], setting: ProxySetting
 ) -> bool:
     """Return whether TrayProxy has changed entries that the setting does not need."""
-    for target in targets:
+    for target, present in targets:
         record = journal.record_of(target.name)
         if record is not None:
-            wanted = target.wanted(setting, target.read()).values
+            wanted = target.wanted(setting, present).values
             if not wanted.keys() >= set(record.keys):
                 return True
     return False
