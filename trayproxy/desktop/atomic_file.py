@@ -1,10 +1,10 @@
 """Reads small settings files, and replaces them as a whole."""
 
 import contextlib
-import os
 import stat
 from pathlib import Path
 
+from trayproxy.system_settings.durable_file import write_new
 from trayproxy.system_settings.entries import TargetError
 
 MAX_SIZE = 1 << 18
@@ -44,14 +44,8 @@ def replace_text(path: Path, text: str) -> None:
         path = path.resolve()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = path.with_name(f".{path.name}.trayproxy-new")
-        # A killed process may have left the temporary file.
-        new.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
-            with open(os.open(new, flags, 0o600), "wb") as file:
-                file.write(text.encode("utf-8", "surrogateescape"))
-                file.flush()
-                os.fsync(file.fileno())
+            write_new(new, text.encode("utf-8", "surrogateescape"), 0o600)
             with contextlib.suppress(FileNotFoundError):
                 new.chmod(stat.S_IMODE(path.stat().st_mode))
             new.replace(path)

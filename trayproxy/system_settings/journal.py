@@ -13,13 +13,12 @@ The file is JSON (RFC 8259), mode 0600::
                   "written": {"http host": ["'127.0.0.1'"], "http port": ["3128"]}}]}
 """
 
-import contextlib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trayproxy.system_settings.durable_file import set_aside, sync_folder, write_durably
 from trayproxy.system_settings.entries import Unit, Value
 from trayproxy.system_settings.record import TargetRecord
 
@@ -103,20 +102,9 @@ class JournalFile:
         Raises:
             JournalError: The journal was not written; an older journal is unchanged.
         """
-        new = self.path.with_name(f".{self.path.name}.new")
         try:
-            # A killed process may have left the temporary file. O_EXCL excludes a planted file.
-            new.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-            with open(os.open(new, flags, 0o600), "wb") as file:
-                file.write(encode(journal))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self.path)
-            _sync_folder(self.path.parent)
+            write_durably(self.path, encode(journal))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink(missing_ok=True)
             raise JournalError(error.strerror or str(error)) from None
 
     def remove(self) -> None:
@@ -127,7 +115,7 @@ class JournalFile:
         """
         try:
             self.path.unlink(missing_ok=True)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise JournalError(error.strerror or str(error)) from None
 
@@ -140,14 +128,10 @@ class JournalFile:
         Raises:
             JournalError: The file cannot be renamed.
         """
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
         try:
-            self.path.rename(aside)
+            return set_aside(self.path)
         except OSError as error:
             raise JournalError(error.strerror or str(error)) from None
-        return aside
 
 
 def encode(journal: Journal) -> bytes:
@@ -225,14 +209,3 @@ def _checked(value: object, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise TypeError(kind.__name__)
     return value
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync a rename to the disk, if the system can open folders for this (not on Windows)."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
