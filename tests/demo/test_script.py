@@ -23,6 +23,7 @@ from trayproxy.demo.program import FetchedPage, fetch
 COMMAND = [sys.executable, "-m", "trayproxy", "demo"]
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
+KIOSLAVERC = "[Proxy Settings]\nProxyType=1\nhttpProxy=http://proxy.example 8080\n"
 SESSION = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "DBUS_SESSION_BUS_ADDRESS")
 
 
@@ -30,14 +31,18 @@ SESSION = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "DBUS_SESSION_BUS_AD
 def env(tmp_path: Path) -> dict[str, str]:
     """Return an environment without a display; temporary files are in the test's folder."""
     kept = {name: value for name, value in os.environ.items() if name not in SESSION}
+    own = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     # A short path, because the path of the control socket has a limit.
-    return kept | {"TMPDIR": tempfile.mkdtemp(prefix="tp-"), "HOME": str(tmp_path)}
+    return kept | {"TMPDIR": tempfile.mkdtemp(prefix="tp-"), **own}
 
 
 @pytest.fixture(autouse=True)
 def no_leftovers(env: dict[str, str], tmp_path: Path) -> Iterator[None]:
-    """Check that the demonstration leaves no file and no process."""
+    """Check that the demonstration leaves no file and no process, and the user's system proxy."""
+    own = tmp_path / "kioslaverc"
+    own.write_text(KIOSLAVERC, "utf-8")
     yield
+    assert own.read_text("utf-8") == KIOSLAVERC
     assert os.listdir(env["TMPDIR"]) == []
     os.rmdir(env["TMPDIR"])
     assert [path for path in tmp_path.rglob("*") if "trayproxy" in path.name] == []
@@ -81,8 +86,11 @@ def test_without_a_terminal_all_steps_run(demonstration: subprocess.Popen[str]) 
         "The right password: ",
         "The next requests pa",
         "After a switch to th",
+        "System proxy on, in ",
+        "System proxy off: th",
         "No keyring was used,",
         "TrayProxy ends when ",
+        "Your own system prox",
     ]
 
 

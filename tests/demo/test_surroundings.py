@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dconf_session import dconf_session
+from tests.support.processes import Home
 from trayproxy.demo.company_network import CompanyNetwork, company_network
 from trayproxy.demo.main import play
 from trayproxy.demo.surroundings import (
@@ -16,7 +18,16 @@ from trayproxy.demo.surroundings import (
     service,
     temporary_home,
 )
+from trayproxy.demo.system_settings import (
+    changed_stores,
+    own_settings,
+    private_store,
+    proxy_port,
+    use_proxy,
+)
+from trayproxy.desktop.system_proxy import linux
 from trayproxy.profiles.profile import SignIn
+from trayproxy.system_settings.entries import Change, TargetError
 
 
 @pytest.fixture
@@ -71,3 +82,28 @@ def test_a_failed_start_of_the_service_fails_the_demonstration(
     lines: list[str] = []
     assert play(lines.append) == 1
     assert lines[-1].startswith("  FAILED  TrayProxy ended with code 1")
+
+
+def test_the_private_settings_exclude_those_of_the_user(place: Home, tmp_path: Path) -> None:
+    with dconf_session(place) as session:
+        dump = session.dump()
+        environ = {**session.environment, **private_store(tmp_path)}
+        targets = linux.proxy_targets(environ)
+        with pytest.raises(TargetError, match=r"No (such schema|schemas installed)"):
+            targets.optional[0].read()
+        use_proxy(tmp_path, 1)
+        [kde] = targets.required
+        kde.write([Change("httpProxy", "=http://127.0.0.1 2")])
+        assert proxy_port(tmp_path) == 2
+        assert session.dump() == dump
+        assert not Path(session.environment["XDG_CONFIG_HOME"], "kioslaverc").exists()
+
+
+def test_a_change_of_the_users_own_settings_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    before = own_settings()
+    assert changed_stores(before, own_settings()) == ""
+    (tmp_path / "kioslaverc").write_text("[Proxy Settings]\nProxyType=4\n", "utf-8")
+    assert changed_stores(before, own_settings()) == "KDE"

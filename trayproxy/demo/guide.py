@@ -11,6 +11,7 @@ from trayproxy.control.messages import Event, PromptChanged, PromptClosed, Quitt
 from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import LAB, OFFICE, URL, CompanyNetwork
 from trayproxy.demo.surroundings import SurroundingsError
+from trayproxy.demo.system_settings import HAS_PRIVATE_STORE
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 from trayproxy.domain.problem import single_line
 from trayproxy.domain.signin import Ending, PromptReason
@@ -63,8 +64,15 @@ def introduction(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> 
     )
     if has_tray:
         yield f"Then choose the profile “{LAB}” in the tray menu: its proxy wants no sign-in."
+        yield f"“Use as system proxy” changes {_system_proxy_of(HAS_PRIVATE_STORE)}."
     yield "Ctrl+C ends the demonstration."
     yield ""
+
+
+def _system_proxy_of(has_private_store: bool) -> str:
+    if has_private_store:
+        return "only a settings file in the temporary folder"
+    return "your own settings until you turn it off, or until the demonstration ends"
 
 
 def command(proxy_url: str, curl: str | None) -> str:

@@ -20,6 +20,12 @@ from trayproxy.demo.surroundings import (
     temporary_home,
     tray,
 )
+from trayproxy.demo.system_settings import (
+    OwnSettings,
+    changed_stores,
+    own_settings,
+    unchanged_text,
+)
 from trayproxy.demo.upstream import ProxyLogEntry
 from trayproxy.desktop.display import display_problem
 from trayproxy.domain.problem import ExitCode
@@ -48,6 +54,7 @@ def main(print_line: PrintLine) -> int:
 def play(print_line: PrintLine) -> int:
     """Run the use case automatically, step by step; return 0, or 1 if a step failed."""
     log: list[ProxyLogEntry] = []
+    own = own_settings()
     print_line(
         "TrayProxy performs its main task automatically, in a temporary folder, on loopback."
     )
@@ -59,7 +66,8 @@ def play(print_line: PrintLine) -> int:
             service(home, terminal=False) as running,
             home.attach(can_prompt=True) as client,
         ):
-            for sentence in DemoScript(network, log, home, running, client, programs).play():
+            script = DemoScript(network, log, home, running, client, programs, own)
+            for sentence in script.play():
                 print_line(f"  ok      {sentence}.")
     except (OSError, StepError, SurroundingsError, ControlError) as error:
         print_line(f"  FAILED  {error}")
@@ -77,6 +85,7 @@ def show(print_line: PrintLine, display: bool) -> int:
         0, or 1 if a part did not start or ended unexpectedly.
     """
     events: SimpleQueue[DemoEvent] = SimpleQueue()
+    own = own_settings()
     try:
         with (
             temporary_home() as home,
@@ -99,7 +108,16 @@ def show(print_line: PrintLine, display: bool) -> int:
         print_line(f"The demonstration ends: {error}")
         return ExitCode.FAILED
     print_line("TrayProxy has ended, and so does the demonstration.")
+    print_line(_own_settings_text(own))
     return ExitCode.DONE
+
+
+def _own_settings_text(before: OwnSettings) -> str:
+    """Read the user's system proxy again; return a sentence about it."""
+    changed = changed_stores(before, own_settings())
+    if changed:
+        return f"Your own system proxy has changed meanwhile: {changed}."
+    return f"{unchanged_text(before)}."
 
 
 @contextlib.contextmanager

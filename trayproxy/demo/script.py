@@ -1,8 +1,9 @@
 """The automatic demonstration: run the use case and check each step.
 
 Two programs receive a 407, TrayProxy opens a single prompt, a wrong and then the right password are
-entered, the programs receive their page, and the next request opens no prompt. Each step returns a
-sentence; the first failed step ends the script.
+entered, the programs receive their page, and the next request opens no prompt. TrayProxy becomes
+the system proxy of a private desktop, which gets its own proxy back. Each step returns a sentence;
+the first failed step ends the script.
 """
 
 import time
@@ -25,7 +26,10 @@ from trayproxy.control.messages import (
     Quit,
     Status,
     Subscribe,
+    SystemProxyState,
+    SystemProxyStatus,
     UseProfile,
+    UseSystemProxy,
 )
 from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import LAB, OFFICE, CompanyNetwork
@@ -39,11 +43,24 @@ from trayproxy.demo.surroundings import (
     request,
     save_profiles,
 )
+from trayproxy.demo.system_settings import (
+    HAS_PRIVATE_STORE,
+    OwnSettings,
+    changed_stores,
+    own_settings,
+    proxy_port,
+    settings_file,
+    unchanged_text,
+    use_proxy,
+)
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 from trayproxy.domain.signin import Ending, KeyringState, PromptReason
+from trayproxy.system_settings.entries import TargetError
 
 STEP_TIMEOUT_S = 20.0
 """The timeout for the expected result of a step."""
+
+_FAILURES = (OSError, HTTPException, SurroundingsError, ControlError, TargetError)
 
 _EventT = TypeVar("_EventT", bound=Event)
 
@@ -61,6 +78,7 @@ class DemoScript:
         home: The home of the service.
         client: A connection to the service as a front end that answers prompts.
         programs: The executor for the programs, with at least two threads.
+        own_settings: The system proxy of the user before the demonstration.
     """
 
     network: CompanyNetwork
@@ -69,8 +87,10 @@ class DemoScript:
     service: RunningService
     client: Client
     programs: Executor
+    own_settings: OwnSettings
     _waiting: list[Future[FetchedPage]] = field(default_factory=list, init=False)
     _prompt_numbers: set[int] = field(default_factory=set, init=False)
+    _private_settings: bytes = field(default=b"", init=False)
 
     def play(self) -> Iterator[str]:
         """Run the steps and yield their sentences; raise `StepError` for an unexpected result."""
@@ -82,12 +102,14 @@ class DemoScript:
             self._right_password_releases_both,
             self._next_requests_need_no_prompt,
             self._switched_profile_is_used,
+            *((self._system_proxy_is_on, self._system_proxy_is_off) if HAS_PRIVATE_STORE else ()),
             self._no_password_is_stored,
             self._service_quits,
+            self._own_settings_are_unchanged,
         ):
             try:
                 yield step()
-            except (OSError, HTTPException, SurroundingsError, ControlError) as error:
+            except _FAILURES as error:
                 raise StepError(str(error) or type(error).__name__) from error
 
     def _direct_request_is_refused(self) -> str:
@@ -145,6 +167,34 @@ class DemoScript:
         _check(self.log[-1].proxy == LAB, f"the request went through “{self.log[-1].proxy}”")
         return f"After a switch to the profile “{LAB}” the next request goes through its proxy"
 
+    def _system_proxy_is_on(self) -> str:
+        folder = self.home.folder
+        use_proxy(folder, self.network.ports.office)
+        self._check_old_system_proxy()
+        self._private_settings = settings_file(folder).read_bytes()
+        status = request(self.client, UseSystemProxy(True))
+        assert isinstance(status, SystemProxyStatus)
+        _check(status.state is SystemProxyState.ON, f"the system proxy is “{status.state}”")
+        _check(proxy_port(folder) == self.service.port, "programs have another proxy")
+        _check_page(fetch(proxy_port(folder)))
+        return (
+            "System proxy on, in the settings of a private desktop: a program that follows them "
+            "gets its page through TrayProxy"
+        )
+
+    def _system_proxy_is_off(self) -> str:
+        request(self.client, UseSystemProxy(False))
+        octets = settings_file(self.home.folder).read_bytes()
+        _check(octets == self._private_settings, "the settings of the desktop are not as before")
+        self._check_old_system_proxy()
+        return "System proxy off: the proxy that the private desktop had before is back"
+
+    def _own_settings_are_unchanged(self) -> str:
+        now = own_settings()
+        changed = changed_stores(self.own_settings, now)
+        _check(not changed, f"your own system proxy has changed meanwhile: {changed}")
+        return unchanged_text(now)
+
     def _no_password_is_stored(self) -> str:
         status = request(self.client, GetStatus())
         assert isinstance(status, Status)
@@ -182,6 +232,11 @@ class DemoScript:
     def _record(self, event: Event) -> None:
         if isinstance(event, PromptChanged):
             self._prompt_numbers.add(event.prompt.number)
+
+    def _check_old_system_proxy(self) -> None:
+        """Check that programs of the private desktop use the proxy “Office” without TrayProxy."""
+        page = fetch(proxy_port(self.home.folder))
+        _check(page.status == 407, f"the system proxy answered {page.status} instead of 407")
 
     def _check_no_new_prompt(self) -> None:
         count_before = len(self._prompt_numbers)

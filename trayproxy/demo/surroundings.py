@@ -20,6 +20,7 @@ from trayproxy.control.client import Client, connect
 from trayproxy.control.messages import Failed, Quit, Reply, Request, SaveProfile, UseProfile
 from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import LAB, OFFICE, CompanyNetwork
+from trayproxy.demo.system_settings import private_store
 from trayproxy.demo.wire import LOOPBACK
 from trayproxy.desktop import process
 from trayproxy.paths import HOME_VARIABLE, Paths, locate
@@ -51,7 +52,8 @@ class TemporaryHome:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the demonstration's processes."""
-        return isolated_environment(process.environment(os.environ), self.folder)
+        isolated = isolated_environment(process.environment(os.environ), self.folder)
+        return isolated | private_store(self.folder)
 
     def attach(self, *, can_prompt: bool) -> Client:
         """Return a connection to the service, after `Hello`."""
@@ -106,7 +108,8 @@ def service(home: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
         errors = None if terminal else opened.enter_context(error_file.open("w", encoding="utf-8"))
         running = subprocess.Popen(
             process.command("run", "--listen", f"{LOOPBACK}:0"),
-            env=home.environment(),
+            # The settings of a desktop can also be changed through its bus.
+            env=home.environment() | {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={home.folder}/bus"},
             stdin=None if terminal else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
