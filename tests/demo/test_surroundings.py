@@ -20,12 +20,13 @@ from trayproxy.demo.surroundings import (
 )
 from trayproxy.demo.system_settings import (
     changed_stores,
+    desktop_folder,
     own_settings,
-    private_store,
     proxy_port,
     use_proxy,
 )
 from trayproxy.desktop.system_proxy import linux
+from trayproxy.desktop.system_proxy.private_store import private_store
 from trayproxy.profiles.profile import SignIn
 from trayproxy.system_settings.entries import Change, TargetError
 
@@ -87,7 +88,7 @@ def test_a_failed_start_of_the_service_fails_the_demonstration(
 def test_the_private_settings_exclude_those_of_the_user(place: Home, tmp_path: Path) -> None:
     with dconf_session(place) as session:
         dump = session.dump()
-        environ = {**session.environment, **private_store(tmp_path)}
+        environ = {**session.environment, **private_store(desktop_folder(tmp_path))}
         targets = linux.proxy_targets(environ)
         with pytest.raises(TargetError, match=r"No (such schema|schemas installed)"):
             targets.optional[0].read()

@@ -11,8 +11,8 @@ from trayproxy.control.messages import Event, PromptChanged, PromptClosed, Quitt
 from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import LAB, OFFICE, URL, CompanyNetwork
 from trayproxy.demo.surroundings import SurroundingsError
-from trayproxy.demo.system_settings import HAS_PRIVATE_STORE
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
+from trayproxy.desktop.system_proxy.private_store import HAS_PRIVATE_STORE
 from trayproxy.domain.problem import single_line
 from trayproxy.domain.signin import Ending, PromptReason
 

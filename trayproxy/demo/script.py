@@ -44,7 +44,6 @@ from trayproxy.demo.surroundings import (
     save_profiles,
 )
 from trayproxy.demo.system_settings import (
-    HAS_PRIVATE_STORE,
     OwnSettings,
     changed_stores,
     own_settings,
@@ -54,6 +53,7 @@ from trayproxy.demo.system_settings import (
     use_proxy,
 )
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
+from trayproxy.desktop.system_proxy.private_store import HAS_PRIVATE_STORE
 from trayproxy.domain.signin import Ending, KeyringState, PromptReason
 from trayproxy.system_settings.entries import TargetError
 

@@ -20,9 +20,10 @@ from trayproxy.control.client import Client, connect
 from trayproxy.control.messages import Failed, Quit, Reply, Request, SaveProfile, UseProfile
 from trayproxy.control.transport import ControlError
 from trayproxy.demo.company_network import LAB, OFFICE, CompanyNetwork
-from trayproxy.demo.system_settings import private_store
+from trayproxy.demo.system_settings import desktop_folder
 from trayproxy.demo.wire import LOOPBACK
 from trayproxy.desktop import process
+from trayproxy.desktop.system_proxy.private_store import private_store
 from trayproxy.paths import HOME_VARIABLE, Paths, locate
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
@@ -53,7 +54,7 @@ class TemporaryHome:
     def environment(self) -> dict[str, str]:
         """Return the environment of the demonstration's processes."""
         isolated = isolated_environment(process.environment(os.environ), self.folder)
-        return isolated | private_store(self.folder)
+        return isolated | private_store(desktop_folder(self.folder))
 
     def attach(self, *, can_prompt: bool) -> Client:
         """Return a connection to the service, after `Hello`."""

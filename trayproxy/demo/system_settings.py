@@ -1,51 +1,31 @@
-"""The system proxy of the demonstration, in a private store, and a check of the user's own.
+"""The system proxy of the demonstration, in private settings, and a check of the user's own."""
 
-On Linux, the settings of a desktop are files and a database below folders that environment
-variables name. With other folders, the service of the demonstration uses the file of a KDE desktop
-in the temporary folder, and finds no GNOME settings. Windows and macOS have one store for each
-user: the demonstration does not use the system proxy there.
-"""
-
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from trayproxy.demo.wire import LOOPBACK
-from trayproxy.desktop.system_proxy.base import ProxyKind, ProxyTarget
-from trayproxy.desktop.system_proxy.factory import find_target, proxy_targets
+from trayproxy.desktop.system_proxy.base import ProxyKind
+from trayproxy.desktop.system_proxy.linux import find_target
+from trayproxy.desktop.system_proxy.private_store import own_targets, private_store
 from trayproxy.system_settings.entries import TargetError, Values
 
-HAS_PRIVATE_STORE = sys.platform == "linux"
-"""True if the system proxy of the demonstration is not that of the user."""
-
-_STORES_OF_LINUX = ("gsettings", "kioslaverc", "environment.d")
-"""All stores, also those of desktops that the user does not use now."""
+OwnSettings = Mapping[str, Values]
+"""The values of the user's own stores, by the titles of the stores."""
 
 
-def private_store(home: Path) -> dict[str, str]:
-    """Return the environment variables with which TrayProxy finds only the settings in a folder.
+def desktop_folder(home: Path) -> Path:
+    """Return the folder with the settings of the private desktop.
 
     Args:
-        home: The temporary folder.
+        home: The temporary folder of the demonstration.
     """
-    if not HAS_PRIVATE_STORE:
-        return {}
-    nothing = str(home / "nothing")
-    return {
-        "XDG_CURRENT_DESKTOP": "KDE",
-        "XDG_CONFIG_HOME": str(settings_file(home).parent),
-        "XDG_CONFIG_DIRS": nothing,
-        # Without the schemas in these folders, gsettings refuses to read and to write.
-        "XDG_DATA_DIRS": nothing,
-        "XDG_DATA_HOME": nothing,
-        "GSETTINGS_SCHEMA_DIR": nothing,
-    }
+    return home / "desktop"
 
 
 def settings_file(home: Path) -> Path:
-    """Return the file with the proxy of the private desktop."""
-    return home / "desktop" / "kioslaverc"
+    """Return the file with the system proxy of the private desktop."""
+    return desktop_folder(home) / "kioslaverc"
 
 
 def use_proxy(home: Path, port: int) -> None:
@@ -55,9 +35,9 @@ def use_proxy(home: Path, port: int) -> None:
         home: The temporary folder.
         port: The port of the proxy on `LOOPBACK`.
     """
-    address = f"http://{LOOPBACK} {port}"
     file = settings_file(home)
     file.parent.mkdir(exist_ok=True)
+    address = f"http://{LOOPBACK} {port}"
     file.write_text(f"[Proxy Settings]\nProxyType=1\nhttpProxy={address}\n", "utf-8")
 
 
@@ -67,9 +47,7 @@ def proxy_port(home: Path) -> int:
     Raises:
         TargetError: The settings cannot be read, or programs connect directly.
     """
-    from trayproxy.desktop.system_proxy.linux import find_target as find_in
-
-    target = find_in("kioslaverc", private_store(home))
+    target = find_target("kioslaverc", private_store(desktop_folder(home)))
     view = target.describe(target.read())
     port = view.address.rpartition(":")[2]
     if view.kind is not ProxyKind.MANUAL or not port.isdecimal():
@@ -77,14 +55,10 @@ def proxy_port(home: Path) -> int:
     return int(port)
 
 
-OwnSettings = Mapping[str, Values]
-"""The values of the user's own stores, by the titles of the stores."""
-
-
 def own_settings() -> OwnSettings:
     """Return the system proxy of the user; stores that cannot be read are left out."""
     found: dict[str, Values] = {}
-    for target in _own_targets():
+    for target in own_targets():
         with suppress(TargetError):
             found[target.title] = target.read()
     return found
@@ -102,13 +76,3 @@ def unchanged_text(settings: OwnSettings) -> str:
         return "This computer has no system proxy of yours that could be read"
     stores = ", ".join(settings)
     return f"Your own system proxy is as before: it was read before and after ({stores})"
-
-
-def _own_targets() -> Sequence[ProxyTarget]:
-    if HAS_PRIVATE_STORE:
-        return [find_target(name) for name in _STORES_OF_LINUX]
-    try:
-        targets = proxy_targets()
-    except TargetError:
-        return ()
-    return (*targets.required, *targets.optional)
