@@ -34,7 +34,8 @@ The packages; import-linter checks the direction of their imports (pyproject.tom
     demo       a company network on loopback for trying TrayProxy
 
 Any package may import these small modules: `identity` (the application's names), `paths` (where
-files are), and `logs`. `options` holds the parsed options of ``trayproxy run``.
+files are), `file_replacement` (replaces files as a whole), and `logs`. `options` holds the parsed
+options of ``trayproxy run``.
 
 ``http ← auth ← desk``; ``http, auth, routing ← engine``; everything ``← service``;
 ``control ← cli, ui``; ``domain ← desk, control``. Only `engine` imports proxy.py, only

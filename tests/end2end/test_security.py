@@ -359,7 +359,7 @@ def test_a_failure_to_save_settings_is_reported_and_the_service_continues(
     running = run("--upstream", upstream.url)
     front_end = attach(running)
     # Even root cannot write a file where there is a folder.
-    blocked = running.paths.config / ".config.toml.new"
+    blocked = running.paths.config / ".config.toml.trayproxy-new"
     blocked.mkdir(parents=True)
     reply = front_end.request(SaveProfile(OFFICE))
     assert isinstance(reply, Failed)

@@ -10,10 +10,9 @@ import pytest
 
 from tests.support.processes import RunPython
 from tests.support.values import LAB, OFFICE
-from trayproxy.profiles import store as store_module
 from trayproxy.profiles.config import MAX_PROFILES, Config
 from trayproxy.profiles.profile import ProfileError
-from trayproxy.profiles.store import MAX_SIZE, SettingsError, SettingsStore, replace_file
+from trayproxy.profiles.store import MAX_SIZE, SettingsError, SettingsStore
 
 ONE = Config().with_profile(OFFICE)
 TWO = ONE.with_profile(LAB)
@@ -345,57 +344,6 @@ def test_after_a_kill_at_any_moment_the_file_is_the_old_or_the_new_file(
     assert outcomes[-1] == TWO
     # The temporary files of killed processes are harmless and are removed.
     assert has_no_temporary_file(saved)
-
-
-def test_a_planted_link_is_not_followed(saved: Path) -> None:
-    victim = saved.with_name("victim")
-    victim.write_text("precious")
-    saved.with_name(".config.toml.new").symlink_to(victim)
-    replace_file(saved, b"schema = 1\n")
-    assert victim.read_text() == "precious"
-    assert not saved.is_symlink()
-
-
-class FakeVirusScanner:
-    """A program with open files while they are renamed or deleted, as on Windows."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str, attempts: int) -> None:
-        self.refused = 0
-        self._attempts = attempts
-        self._real: Callable[..., object] = getattr(Path, step)
-        monkeypatch.setattr(Path, step, lambda *args, **kw: self._step(*args, **kw))
-        monkeypatch.setattr(store_module, "PAUSES_S", (0.0, 0.0, 0.0))
-
-    def _step(self, *args: object, **kw: object) -> object:
-        if self.refused < self._attempts:
-            self.refused += 1
-            raise PermissionError(13, "The process cannot access the file", str(args[0]), 32)
-        return self._real(*args, **kw)
-
-
-@pytest.mark.parametrize("step", ["replace", "unlink"])
-def test_a_file_opened_by_a_scanner_is_replaced_after_a_retry(
-    saved: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    scanner = FakeVirusScanner(monkeypatch, step, 3)
-    replace_file(saved, b"schema = 1\n")
-    assert saved.read_bytes() == b"schema = 1\n"
-    assert scanner.refused == 3
-
-
-def test_a_permanently_open_file_is_not_replaced(
-    saved: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = saved.read_bytes()
-    FakeVirusScanner(monkeypatch, "replace", 1000)
-    with pytest.raises(PermissionError):
-        replace_file(saved, b"schema = 1\n")
-    assert saved.read_bytes() == before
-    assert has_no_temporary_file(saved)
-
-
-def test_the_attempts_to_replace_a_file_last_a_second() -> None:
-    assert sum(store_module.PAUSES_S) == pytest.approx(1)
 
 
 @pytest.mark.unix

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trayproxy.desktop.windows_library import load_library
-from trayproxy.profiles.store import replace_file
+from trayproxy.file_replacement import replace_file
 
 _GENERIC_READ = 0x80000000
 _FILE_SHARE_READ = 1
@@ -43,7 +43,7 @@ def test_a_file_is_replaced_when_a_scanner_has_closed_it(
         if len(pauses) == 2:
             scanner.close()
 
-    monkeypatch.setattr("trayproxy.profiles.store.time.sleep", pause)
+    monkeypatch.setattr("trayproxy.file_replacement.time.sleep", pause)
     replace_file(path, b"new")
     assert path.read_bytes() == b"new"
     assert len(pauses) == 2

@@ -23,6 +23,6 @@ Around it:
 operating system's keyring, with the help of `secret_service` and `keyring_errors`.
 
 The package imports `trayproxy.auth`, `trayproxy.http.challenges`, `trayproxy.identity`,
-`trayproxy.domain`, `trayproxy.profiles.profile` and `trayproxy.profiles.store.replace_file`. Only
+`trayproxy.domain`, `trayproxy.file_replacement` and `trayproxy.profiles.profile`. Only
 `keyring_store` imports the keyring library.
 """

@@ -59,7 +59,7 @@ from trayproxy.desk.machine.events import (
 )
 from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId, bounded_realm
 from trayproxy.desk.rejected_logins import RejectedLogins
-from trayproxy.profiles.store import read_file, replace_file
+from trayproxy.file_replacement import read_file, replace_file
 
 CLOSE_S = 3.0
 """Seconds for which `HistoryFile.close` waits for one job."""

@@ -1,14 +1,12 @@
-"""Reads small settings files, and replaces them as a whole."""
+"""Reads and replaces small settings files of other programs."""
 
-import contextlib
-import stat
 from pathlib import Path
 
-from trayproxy.system_settings.durable_file import write_new
+from trayproxy.file_replacement import remove_file, replace_file
 from trayproxy.system_settings.entries import TargetError
 
 MAX_SIZE = 1 << 18
-"""The largest file that is read, in octets."""
+"""The largest file that is read or written, in octets."""
 
 
 def read_text(path: Path) -> str | None:
@@ -40,22 +38,13 @@ def replace_text(path: Path, text: str) -> None:
     Raises:
         TargetError: The file was not replaced.
     """
+    octets = text.encode("utf-8", "surrogateescape")
+    if len(octets) > MAX_SIZE:
+        raise TargetError(f"{path.name} would become too large")
     try:
-        path = path.resolve()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.trayproxy-new")
-        try:
-            write_new(new, text.encode("utf-8", "surrogateescape"), 0o600)
-            with contextlib.suppress(FileNotFoundError):
-                new.chmod(stat.S_IMODE(path.stat().st_mode))
-            new.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                new.unlink(missing_ok=True)
-            raise
-    except (OSError, RuntimeError) as error:
-        # Path.resolve raises RuntimeError for a circle of links.
-        raise TargetError(f"{path.name} cannot be written: {_reason(error)}") from None
+        replace_file(path, octets, keeps_mode=True)
+    except OSError as error:
+        raise TargetError(f"{path.name} cannot be written: {error.strerror or error}") from None
 
 
 def remove(path: Path) -> None:
@@ -65,10 +54,6 @@ def remove(path: Path) -> None:
         TargetError: The file was not removed.
     """
     try:
-        path.unlink(missing_ok=True)
+        remove_file(path)
     except OSError as error:
-        raise TargetError(f"{path.name} cannot be removed: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+        raise TargetError(f"{path.name} cannot be removed: {error.strerror or error}") from None

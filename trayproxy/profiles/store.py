@@ -7,13 +7,9 @@ either the old or the new settings (security.md F16 to F18).
 """
 
 import contextlib
-import errno
-import os
-import stat
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+from trayproxy.file_replacement import NotAFileError, read_file, replace_file
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.document import (
     SCHEMA,
@@ -25,10 +21,6 @@ from trayproxy.profiles.document import (
 
 MAX_SIZE = 128 * 1024
 """The maximum size in octets. A larger file cannot be a file of settings."""
-
-PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
-"""The pauses between the attempts to replace a file that another program has open, a second in
-total."""
 
 
 class SettingsError(Exception):
@@ -46,10 +38,6 @@ class SettingsError(Exception):
         self.id = problem_id
         self.title = title
         self.body = body
-
-
-class NotAFileError(OSError):
-    """A path is not a regular file. Reading it could block forever."""
 
 
 class SettingsStore:
@@ -182,88 +170,3 @@ class SettingsStore:
                 if read_file(self._last_good, MAX_SIZE + 1) == octets:
                     return
             replace_file(self._last_good, octets)
-
-
-def read_file(path: Path, limit: int) -> bytes:
-    """Return at most `limit` octets of a file without blocking, as opening a FIFO would.
-
-    Raises:
-        NotAFileError: The path is a folder, a FIFO or a device.
-        OSError: The file cannot be read.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except PermissionError:
-        # On Windows, opening a folder fails.
-        if path.is_dir():
-            raise NotAFileError(errno.EISDIR, "It is not a file") from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NotAFileError(errno.EINVAL, "It is not a file")
-    with open(descriptor, "rb") as file:
-        return file.read(limit)
-
-
-def replace_file(path: Path, octets: bytes, *, is_durable: bool = True) -> None:
-    """Replace the contents of a file atomically; mode 0600.
-
-    Windows refuses to replace or delete a file that another program has open without sharing it for
-    deletion: MoveFileEx fails with ERROR_ACCESS_DENIED (5) or ERROR_SHARING_VIOLATION (32), which
-    Python raises as PermissionError. Virus scanners and indexers open each new file for a moment,
-    so both steps are repeated for up to a second. Do not call this function on a thread that must
-    not block.
-
-    Args:
-        path: The file, or a link to it. A missing folder is created with mode 0700.
-        octets: The new contents.
-        is_durable: True to wait until the contents are on the disk and survive a power failure.
-            Otherwise they survive only a crash of TrayProxy.
-
-    Raises:
-        OSError: The contents were not replaced, and the file is unchanged.
-    """
-    target = Path(os.path.realpath(path))
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.new")
-    # A killed process may have left the temporary file. O_EXCL excludes writing to a planted file.
-    _retry_while_open(lambda: new.unlink(missing_ok=True))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(new, flags, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(octets)
-            file.flush()
-            if is_durable:
-                os.fsync(file.fileno())
-        _retry_while_open(lambda: new.replace(target))
-    except BaseException:
-        with contextlib.suppress(PermissionError):
-            new.unlink(missing_ok=True)
-        raise
-    if is_durable:
-        _sync_folder(target.parent)
-
-
-def _retry_while_open(step: Callable[[], object]) -> None:
-    """Call a function, and again after each pause of `PAUSES_S` while it raises PermissionError."""
-    for pause_s in PAUSES_S:
-        try:
-            step()
-            return
-        except PermissionError:
-            time.sleep(pause_s)
-    step()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync a rename to the disk, if the system can open folders for this (not on Windows)."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trayproxy.system_settings.durable_file import set_aside, sync_folder, write_durably
+from trayproxy.file_replacement import remove_file, replace_file, set_aside
 from trayproxy.system_settings.entries import Unit, Value
 from trayproxy.system_settings.record import TargetRecord
 
@@ -28,7 +28,7 @@ SCHEMA = 1
 """The version of the format; another version is refused, because nothing may be guessed."""
 
 MAX_SIZE = 1 << 20
-"""The largest journal that is read, in octets. Real ones have a few thousand."""
+"""The largest journal that is read or written, in octets. Real ones have a few thousand."""
 
 
 class JournalError(Exception):
@@ -102,8 +102,12 @@ class JournalFile:
         Raises:
             JournalError: The journal was not written; an older journal is unchanged.
         """
+        octets = encode(journal)
+        if len(octets) > MAX_SIZE:
+            # `load` would refuse it, so that nothing could be restored.
+            raise JournalError("it would become too large")
         try:
-            write_durably(self.path, encode(journal))
+            replace_file(self.path, octets)
         except OSError as error:
             raise JournalError(error.strerror or str(error)) from None
 
@@ -114,8 +118,7 @@ class JournalFile:
             JournalError: The file cannot be removed.
         """
         try:
-            self.path.unlink(missing_ok=True)
-            sync_folder(self.path.parent)
+            remove_file(self.path)
         except OSError as error:
             raise JournalError(error.strerror or str(error)) from None
 

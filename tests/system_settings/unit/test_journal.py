@@ -56,7 +56,7 @@ def test_a_removed_journal_is_gone(file: JournalFile) -> None:
 
 
 def test_the_file_of_a_killed_process_is_replaced(file: JournalFile) -> None:
-    file.path.with_name(".system-proxy.json.new").write_text("half")
+    file.path.with_name(".system-proxy.json.trayproxy-new").write_text("half")
     file.save(JOURNAL)
     assert file.load() == JOURNAL
     assert [path.name for path in file.path.parent.iterdir()] == ["system-proxy.json"]
@@ -140,3 +140,11 @@ def test_on_a_full_disk_the_older_journal_stays(
     monkeypatch.undo()
     assert file.load() == JOURNAL
     assert os.listdir(file.path.parent) == ["system-proxy.json"]
+
+
+def test_a_journal_that_could_not_be_read_again_is_not_written(file: JournalFile) -> None:
+    file.save(JOURNAL)
+    target = "x" * MAX_SIZE
+    with pytest.raises(JournalError, match="it would become too large"):
+        file.save(Journal(4711, "", 0.0, (new_record(target, UNITS, {}, {}),)))
+    assert file.load() == JOURNAL

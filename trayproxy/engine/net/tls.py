@@ -17,7 +17,7 @@ from trayproxy.engine.net.channel_binding import tls_server_end_point
 from trayproxy.engine.net.handshake_error import HandshakeError
 from trayproxy.engine.net.resource_shortage import is_shortage
 from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
-from trayproxy.profiles.store import read_file
+from trayproxy.file_replacement import read_file
 
 MAX_RECORD = 16_384
 """The largest content of a TLS record, in octets (RFC 8446, section 5.1)."""
