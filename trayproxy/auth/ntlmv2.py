@@ -10,7 +10,7 @@ the connection has an end point, as MS-NLMP requires.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 from unicodedata import normalize
@@ -143,17 +143,21 @@ def authenticate(
     except UnicodeEncodeError:
         raise UnusableChallengeError("a name cannot be written as the proxy wants it") from None
     payload = (lm_response, proof + temporary, *names, encrypted_key)
+    front, back = _message(payload, flags, version)
+    if not has_mic:
+        return front + bytes(16) + back
+    mic = _hmac_md5(session_key, negotiate + challenge + front + bytes(16) + back)
+    return front + mic + back
+
+
+def _message(payload: Sequence[bytes], flags: int, version: bytes) -> tuple[bytes, bytes]:
+    """Return the AUTHENTICATE_MESSAGE before and after its 16 octets for the MIC."""
     at = _FIXED + len(version) + 16
     head = [_SIGNATURE]
     for part in payload:
         head.append(_BUFFER.pack(len(part), len(part), at))
         at += len(part)
-    front = b"".join((*head, _FOUR.pack(flags), version))
-    back = b"".join(payload)
-    if not has_mic:
-        return front + bytes(16) + back
-    mic = _hmac_md5(session_key, negotiate + challenge + front + bytes(16) + back)
-    return front + mic + back
+    return b"".join((*head, _FOUR.pack(flags), version)), b"".join(payload)
 
 
 def channel_bindings(end_point: bytes) -> bytes:
