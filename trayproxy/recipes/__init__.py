@@ -1,0 +1,1 @@
+"""Settings of other programs that make them use TrayProxy, and how they are undone."""
