@@ -6,8 +6,7 @@ a relay attacker, who has to forward it on a connection with another certificate
 
 from hashlib import sha256, sha384, sha512
 
-_SEQUENCE = 0x30
-_OBJECT_IDENTIFIER = 0x06
+from trayproxy.engine.net.der import OBJECT_IDENTIFIER, SEQUENCE, content_range
 
 _RSA = bytes.fromhex("2a864886f70d0101")
 _ECDSA = bytes.fromhex("2a8648ce3d04")
@@ -44,28 +43,8 @@ def tls_server_end_point(certificate: bytes) -> bytes:
 
 def _signature_algorithm(certificate: bytes) -> bytes:
     """Return the signature algorithm of a certificate (RFC 5280, section 4.1.1.2)."""
-    start, _ = _content_range(certificate, 0, _SEQUENCE)
-    _, behind_signed = _content_range(certificate, start, _SEQUENCE)
-    start, _ = _content_range(certificate, behind_signed, _SEQUENCE)
-    start, end = _content_range(certificate, start, _OBJECT_IDENTIFIER)
+    start, _ = content_range(certificate, 0, SEQUENCE)
+    _, behind_signed = content_range(certificate, start, SEQUENCE)
+    start, _ = content_range(certificate, behind_signed, SEQUENCE)
+    start, end = content_range(certificate, start, OBJECT_IDENTIFIER)
     return certificate[start:end]
-
-
-def _content_range(der: bytes, position: int, tag: int) -> tuple[int, int]:
-    """Return the start and the end of the contents of the DER element at a position.
-
-    Raises:
-        ValueError: The element has another tag, or an indefinite length.
-        IndexError: The element is truncated.
-    """
-    if der[position] != tag:
-        raise ValueError("another element")
-    length, start = der[position + 1], position + 2
-    if length & 0x80:
-        count = length & 0x7F
-        if not count:
-            raise ValueError("an indefinite length, which DER does not have")
-        length, start = int.from_bytes(der[start : start + count], "big"), start + count
-    if start + length > len(der):
-        raise IndexError
-    return start, start + length

@@ -11,9 +11,10 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from trayproxy.engine.net.channel_binding import tls_server_end_point
+from trayproxy.engine.net.der import issuer
 from trayproxy.engine.net.handshake_error import HandshakeError
 from trayproxy.engine.net.resource_shortage import is_shortage
 from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
@@ -352,9 +353,8 @@ class TlsStream(SocketStream):
     def issuer(self) -> str:
         """The issuer of the server's certificate, as the certificate names it, which is untrusted;
         empty if unknown."""
-        parts: Any = (self.tls.getpeercert() or {}).get("issuer", ())
-        names: dict[str, str] = dict(pair for part in parts for pair in part)
-        return names.get("organizationName") or names.get("commonName") or ""
+        # The dictionary of `getpeercert` is empty where the system verifies the certificate.
+        return issuer(self.tls.getpeercert(binary_form=True) or b"")
 
     @classmethod
     def start(cls, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> Self:

@@ -127,6 +127,12 @@ class OwnAuthPort:
             self._connection.stream.close()
             self._connection = None
 
+    def take_stream(self) -> SocketStream | None:
+        """Return the connection for other uses than messages, if there is one; the caller closes
+        it."""
+        connection, self._connection = self._connection, None
+        return connection.stream if connection is not None else None
+
     def mark_authenticated(self, credentials: Credentials) -> None:
         """Do nothing: the connection is closed after the response."""
 
@@ -143,7 +149,7 @@ class OwnAuthPort:
         try:
             async with asyncio.timeout(self._tools.limits.connect_response_head_s):
                 await self._send_all(connection.stream, head)
-                response = await _final_head(connection, message.request.method)
+                response = await final_head(connection, message.request.method)
         except (TimeoutError, MessageError):
             raise self._no_response() from None
         except (OSError, EOFError) as error:
@@ -218,7 +224,7 @@ class OwnAuthPort:
         return RequestRefusedError(no_response(upstream.host, limit, through_upstream=True))
 
 
-async def _final_head(connection: UpstreamConnection, method: bytes) -> Response:
+async def final_head(connection: UpstreamConnection, method: bytes) -> Response:
     """Return the head of the final response on a connection. Raise `EOFError` if the connection
     ended before."""
     stream = connection.stream

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from trayproxy.desk.broker import NoVerdict
 from trayproxy.desk.credentials import Credentials, PendingRequest, Refusal
+from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_exchange import AuthExchange
 from trayproxy.engine.proxy_auth.auth_port import (
     Attempt,
@@ -75,6 +76,12 @@ class OwnRequest:
         expired."""
         return AuthExchange(self._port, RequestBroker(), self._request)
 
+    @property
+    def host(self) -> str:
+        """The host of the request's target."""
+        assert self._request.target.authority is not None
+        return self._request.target.authority.host
+
     def connect_request(self, route: Route, credentials: Credentials | None) -> ConnectRequest:
         """Return the parameters for a connection to the request's target by this route."""
         return self._port.connect_request(route, credentials)
@@ -99,7 +106,18 @@ class OwnRequest:
             TargetRefusedError: A SOCKS upstream has accepted the login, but cannot reach the
                 target.
         """
+        outcome, stream = await self.open_tunnel(credentials)
+        if stream is not None:
+            stream.close()
+        return outcome
+
+    async def open_tunnel(
+        self, credentials: Credentials | None
+    ) -> tuple[AuthOutcome, SocketStream | None]:
+        """Send the request as `send` does. Return the outcome and, if the request is a CONNECT and
+        the next hop has connected to the target, the connection, which the caller closes."""
         port = self._port
+        tunnel: SocketStream | None = None
         is_local = (
             credentials is not None
             and not credentials.scheme.binds_connection
@@ -111,6 +129,8 @@ class OwnRequest:
         try:
             outcome = await self._exchange.send(Attempt(credentials, is_on_trial=True))
             keeps_connection = credentials is None and outcome.challenge is not None
+            if self._request.method == b"CONNECT" and _is_connected(outcome):
+                tunnel = port.take_stream()
         except UnansweredError:
             raise port.report_closed(was_unused=False) from None
         finally:
@@ -121,8 +141,8 @@ class OwnRequest:
         if credentials is not None and challenge is not None and not challenge.challenges:
             # The desk chooses the next scheme from the challenge of these credentials.
             challenge = replace(challenge, challenges=(credentials.challenge,))
-            return outcome._replace(challenge=challenge)
-        return outcome
+            outcome = outcome._replace(challenge=challenge)
+        return outcome, tunnel
 
     def report_portal(self, response: Response) -> None:
         """Report the network's sign-in page if the response names it or redirects to it."""
@@ -207,3 +227,9 @@ class OwnRequest:
             self.is_unproved = is_on_trial and evidence_found is not Evidence.PROOF
             report_evidence(broker, credentials, self._request, response, on_trial=is_on_trial)
         return outcome
+
+
+def _is_connected(outcome: AuthOutcome) -> bool:
+    """Return whether the next hop has connected to the target of a CONNECT."""
+    response = outcome.response
+    return outcome.challenge is None and (response is None or 200 <= response.status < 300)

@@ -1,0 +1,45 @@
+"""The issuers of certificates compared with those that OpenSSL reads."""
+
+import ssl
+from typing import Any
+
+import pytest
+
+from trayproxy.desktop.public_authorities import public_authorities
+from trayproxy.desktop.trust_store.base import from_pem, to_pem
+from trayproxy.engine.net.der import issuer
+
+
+@pytest.fixture(scope="module")
+def public() -> str:
+    octets = public_authorities()
+    assert octets is not None
+    return octets.decode("ascii", "ignore")
+
+
+def test_the_issuers_of_all_public_authorities_are_read(public: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=public)
+    expected = []
+    for certificate in context.get_ca_certs():
+        names: Any = certificate["issuer"]
+        parts: dict[str, str] = dict(pair for part in names for pair in part)
+        expected.append(parts.get("organizationName") or parts["commonName"])
+    assert len(expected) > 100
+    assert [issuer(der) for der in context.get_ca_certs(binary_form=True)] == expected
+
+
+def test_pem_is_read_and_written_as_the_standard_library_does(public: str) -> None:
+    ders = list(from_pem(public))
+    assert len(ders) > 100
+    assert to_pem(ders) == "".join(map(ssl.DER_cert_to_PEM_cert, ders))
+
+
+@pytest.mark.parametrize("octets", [b"", b"\x30", b"\x30\x82\xff\xff", b"text", b"\xff" * 99])
+def test_octets_that_are_not_a_certificate_have_no_issuer(octets: bytes) -> None:
+    assert issuer(octets) == ""
+
+
+def test_a_truncated_certificate_has_no_issuer(public: str) -> None:
+    der = next(from_pem(public))
+    assert {issuer(der[:length]) for length in range(len(der))} == {""}
