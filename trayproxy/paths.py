@@ -67,6 +67,16 @@ class Paths:
         return self.state / "system-proxy.lock"
 
     @property
+    def tls_inspection_file(self) -> Path:
+        """The upstreams that inspect TLS (`trayproxy.desktop.company_ca`)."""
+        return self.state / "tls-inspection.json"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate authorities of the system, for programs with a list of their own."""
+        return self.state / "ca-certificates.pem"
+
+    @property
     def socket(self) -> Path:
         """The control socket, or a link to it (see `trayproxy.control.unix_socket`); without Unix
         sockets, the file with the port and the key."""

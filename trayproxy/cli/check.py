@@ -41,7 +41,7 @@ def declare_test(parser: VerbParser) -> None:
     parser.set_defaults(verb=_test)
     add_optional_profile(parser)
     parser.add_argument(
-        "--url", metavar="URL", help="an http page to fetch (default: http://example.com/)"
+        "--url", metavar="URL", help="an http or https page to fetch (default: http://example.com/)"
     )
     parser.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
 

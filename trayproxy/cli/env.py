@@ -1,20 +1,24 @@
 """``trayproxy env``: print shell commands that set or unset the proxy variables (ux §3.9)."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from shlex import quote
+from types import MappingProxyType
 
 from trayproxy.cli.output import CommandError, print_line, print_message
-from trayproxy.cli.proxy_variables import in_both_cases, proxy_variables
+from trayproxy.cli.proxy_variables import company_variables, in_both_cases, proxy_variables
 from trayproxy.cli.service_client import NOT_RUNNING, connect_if_running, fetch_status
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.messages import ListenerState
+from trayproxy.desktop.company_ca import own_ca_variables
 from trayproxy.desktop.ports import is_in_use
 from trayproxy.desktop.shell import guess_shell
 from trayproxy.domain.problem import ExitCode, Problem
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.store import SettingsError, SettingsStore
+
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 _NAMES = ("http_proxy", "https_proxy", "no_proxy")
 
@@ -43,21 +47,25 @@ def _env(paths: Paths, arguments: Arguments) -> None:
             service runs. Nothing was printed.
     """
     shell, unset = arguments.shell or guess_shell(), arguments.unset
-    print_line(unset_commands(shell) if unset else set_commands(shell, _address(paths)))
+    if unset:
+        print_line(unset_commands(shell, own_ca_variables(paths)))
+    else:
+        print_line(set_commands(shell, _address(paths), company_variables(paths)))
     if sys.stdout.isatty() and shell not in ("cmd", "nu"):
         option = " --unset" if unset else ""
         use = _USAGE.get(shell, 'eval "$(trayproxy env)"')
         print_message(f"# To use this: {use.replace('trayproxy env', 'trayproxy env' + option)}")
 
 
-def set_commands(shell: str, address: str) -> str:
+def set_commands(shell: str, address: str, more: Mapping[str, str] = NO_VARIABLES) -> str:
     """Return the commands that make programs of a shell use TrayProxy at ``127.0.0.1:3128``.
 
     Args:
         shell: One of `trayproxy.desktop.shell.SHELLS`.
         address: The local address.
+        more: Further variables, see `company_variables`.
     """
-    variables = in_both_cases(proxy_variables(address))
+    variables = in_both_cases(proxy_variables(address)) | dict(more)
     match shell:
         case "fish":
             return _lines("set -gx {} {}", variables, quote)
@@ -66,13 +74,14 @@ def set_commands(shell: str, address: str) -> str:
         case "powershell":
             return _lines("$env:{} = {}", variables, _quote_powershell)
         case "cmd":  # Windows ignores the case of names.
-            return _lines('set "{}={}"', {name.upper(): variables[name] for name in _NAMES}, str)
+            names = {name.upper(): variables[name] for name in _NAMES}
+            return _lines('set "{}={}"', names | dict(more), str)
     return "export " + " ".join(f"{name}={quote(value)}" for name, value in variables.items())
 
 
-def unset_commands(shell: str) -> str:
-    """Return the commands that unset the variables of `set_commands`."""
-    names = (*_NAMES, *map(str.upper, _NAMES))
+def unset_commands(shell: str, more: Sequence[str] = ()) -> str:
+    """Return the commands that unset the variables of `set_commands`, `more` of them included."""
+    names = (*_NAMES, *map(str.upper, _NAMES), *more)
     match shell:
         case "fish":
             return "set -e " + " ".join(names)
@@ -81,7 +90,7 @@ def unset_commands(shell: str) -> str:
         case "powershell":
             return f"Remove-Item {','.join(f'Env:{name}' for name in names)} -ErrorAction Ignore"
         case "cmd":
-            return "\n".join(f'set "{name.upper()}="' for name in _NAMES)
+            return "\n".join(f'set "{name.upper()}="' for name in (*_NAMES, *more))
     return "unset " + " ".join(names)
 
 

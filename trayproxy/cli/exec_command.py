@@ -3,7 +3,7 @@
 import argparse
 
 from trayproxy.cli.output import CommandError, printable_line
-from trayproxy.cli.proxy_variables import in_both_cases, proxy_variables
+from trayproxy.cli.proxy_variables import company_variables, in_both_cases, proxy_variables
 from trayproxy.cli.service_start import local_address
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.desktop.program import ProgramError, become_program, find_program
@@ -41,7 +41,7 @@ def _exec(paths: Paths, arguments: Arguments) -> int:
         path = find_program(command[0])
         variables = proxy_variables(local_address(paths))
         variables["all_proxy"] = variables["http_proxy"]
-        return become_program(path, command, in_both_cases(variables))
+        return become_program(path, command, in_both_cases(variables) | company_variables(paths))
     except ProgramError as error:
         text = f"{printable_line(command[0])}: {error}."
         raise CommandError(text, error.exit_code) from None

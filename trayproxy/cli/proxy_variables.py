@@ -1,5 +1,10 @@
 """The environment variables that make programs use TrayProxy (ux §3.9)."""
 
+from trayproxy.cli.output import print_message, printable_line
+from trayproxy.desktop.company_ca import ca_variables
+from trayproxy.paths import Paths
+from trayproxy.system_settings.entries import TargetError
+
 NO_PROXY = "localhost,127.0.0.1,::1"
 """The hosts that programs reach without a proxy: those of this computer."""
 
@@ -16,3 +21,17 @@ def in_both_cases(variables: dict[str, str]) -> dict[str, str]:
     Most programs read either case, a few only lower case.
     """
     return variables | {name.upper(): value for name, value in variables.items()}
+
+
+def company_variables(paths: Paths) -> dict[str, str]:
+    """Return the variables with which programs trust a proxy that inspects TLS.
+
+    The result is empty if the tests of the profiles have seen no such proxy. If the certificates
+    cannot be written, a message says so, and programs use their own.
+    """
+    try:
+        return ca_variables(paths)
+    except TargetError as error:
+        text = printable_line(str(error))
+        print_message(f"The company's certificate is not set for programs: {text}.")
+        return {}

@@ -272,6 +272,7 @@ class UseSystemProxy(Struct, frozen=True):
 class CheckProfile(Struct, frozen=True):
     """Test a profile, saved or not, step by step; fetch the URL. Reply: `CheckResult`.
 
+    The URL is an http or https URL.
     The saved password of the profile is used at most once.
     """
 
@@ -380,7 +381,8 @@ class Step(Struct, frozen=True):
     """One step of a profile test, shown as a line of the test panel (ux §3.3).
 
     Attributes:
-        name: ``find``, ``connect``, ``encryption``, ``challenge``, ``sign-in`` or ``fetch``; then
+        name: ``find``, ``connect``, ``encryption``, ``challenge``, ``sign-in``, ``fetch`` or
+            ``tls`` (who has issued the certificates that programs see for https sites); then
             ``fallback`` for the reachability of each other upstream of the profile.
         detail: An address, a status, a scheme and realm. Untrusted.
         took: The duration in milliseconds, None if the step was not tried.

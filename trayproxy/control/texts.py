@@ -171,6 +171,7 @@ STEP_TEXTS: Mapping[str, str] = {
     "challenge": QT_TRANSLATE_NOOP("Check", "Proxy asks for sign-in"),
     "sign-in": QT_TRANSLATE_NOOP("Check", "Sign-in accepted"),
     "fetch": QT_TRANSLATE_NOOP("Check", "Fetch {url}"),
+    "tls": QT_TRANSLATE_NOOP("Check", "TLS inspection"),
     "fallback": QT_TRANSLATE_NOOP("Check", "Connect to the other proxy"),
 }
 """The description of each `Step.name`. The placeholders ``{host}`` and ``{port}`` stand for the

@@ -48,6 +48,7 @@ from trayproxy.service.upstream_status import UpstreamStatus
 
 if TYPE_CHECKING:
     from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
+    from trayproxy.service.company_ca_file import CompanyCaFile
     from trayproxy.service.own_requests.profile_check import ProfileCheck
     from trayproxy.service.own_requests.save_login import SaveOutcome
 
@@ -165,18 +166,20 @@ class OwnRequestStarter:
         engine: Has the connector to the upstreams.
         store: Has the names of the profiles.
         upstream: Receives the sign-in page of the network.
+        company_ca: Returns the part that takes note of the certificates that tests have seen.
     """
 
     logins: DeskParts
     engine: Engine
     store: SettingsStore
     upstream: UpstreamStatus
+    company_ca: "Callable[[], CompanyCaFile]"
 
     def check(self, profile: Profile, url: str) -> "ProfileCheck":
         """Return a test of a profile, which fetches the URL; see `ProfileCheck`."""
         from trayproxy.service.own_requests.profile_check import ProfileCheck
 
-        return ProfileCheck(profile, url, self._tools())
+        return ProfileCheck(profile, url, self._tools(), self.company_ca().note)
 
     async def verify(self, profile: Profile, target: str) -> bool:
         """Verify the desk's login for a profile; see `trial.verify_login`."""
@@ -262,6 +265,8 @@ class Service:
             logins.desk, self._store, router, self._publisher, self._engine.forget_connections
         )
         self._system_proxy = self._make_system_proxy(paths)
+        self._company_ca: CompanyCaFile | None = None
+        self._paths = paths
         self._server = Server(paths, self._make_request_handler(logins))
 
     def _make_engine(
@@ -321,7 +326,9 @@ class Service:
     def _make_request_handler(self, logins: DeskParts) -> RequestHandler:
         """Return the handler of the front ends' requests, and connect the desk to its parts."""
         desk, engine = logins.desk, self._engine
-        own_requests = OwnRequestStarter(logins, engine, self._store, self._publisher.upstream)
+        own_requests = OwnRequestStarter(
+            logins, engine, self._store, self._publisher.upstream, self._company_ca_file
+        )
         desk.send_own_request = own_requests.verify
         desk.broker.addresses_of = engine.context.connector.addresses_of
         desk.on_user_name = self._profiles.save_user_name
@@ -339,6 +346,14 @@ class Service:
             quit_now=self._stop.set,
             no_prompt=self._options.no_prompt,
         )
+
+    def _company_ca_file(self) -> "CompanyCaFile":
+        if self._company_ca is None:
+            from trayproxy.service.company_ca_file import CompanyCaFile
+
+            is_kept = self._options.upstream is None
+            self._company_ca = CompanyCaFile(self._paths, is_kept=is_kept)
+        return self._company_ca
 
     async def run(self) -> int:
         """Run until a signal or a front end ends the service; return the exit code."""
@@ -382,6 +397,7 @@ class Service:
         # Before the address is reported, so no change of the network is missed after that.
         watch = watch_network(loop, self._network_changed)
         self._port.report_listening()
+        self._company_ca_file().start()
         await self._stop.wait()
         logger.info("quitting")
         watch.close()
@@ -450,6 +466,8 @@ class Service:
         self._front_ends.broadcast(Quitting())
         # First, because a session that ends may kill this process soon.
         await self._system_proxy.close()
+        if self._company_ca is not None:
+            self._company_ca.close()
         self._presence.close()
         self._desk.close()
         self._port.close()

@@ -1,4 +1,5 @@
-"""Tests a profile step by step: find, connect, encryption, challenge, sign-in, fetch (ux §3.3).
+"""Tests a profile step by step: find, connect, encryption, challenge, sign-in, fetch, and who has
+issued the certificates of https sites (ux §3.3).
 
 The test sends the same requests as the engine would for a program, but stops at the first failed
 step and reports it. The sign-in goes through the desk like any request, so it costs at most a
@@ -6,18 +7,26 @@ single log-on and obeys all limits. The profile's fallbacks are only tested for 
 """
 
 import asyncio
+import dataclasses
 import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from trayproxy.control.messages import Step, StepState
 from trayproxy.desk.credentials import Credentials
 from trayproxy.domain.problem import Problem
-from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, not_found
+from trayproxy.engine.error_pages import (
+    ErrorPage,
+    RequestRefusedError,
+    no_secure_connection,
+    not_found,
+)
+from trayproxy.engine.net.handshake_error import HandshakeError
 from trayproxy.engine.net.resolver import literal_address
+from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_port import AuthChallenge
 from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
 from trayproxy.engine.proxy_auth.own_request import NotSignedInError, OwnRequest
@@ -27,8 +36,22 @@ from trayproxy.http.challenges import Challenge
 from trayproxy.http.request import Request, parse_request
 from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn
+from trayproxy.service.own_requests.certificate_finding import (
+    NoteFinding,
+    not_known,
+    with_finding,
+)
+
+if TYPE_CHECKING:
+    from trayproxy.service.own_requests.tls_inspection import TrustedAuthorities
 
 FALLBACK = "fallback"
+DEFAULT_PAGE = "http://example.com/"
+DEFAULT_SECURE_PAGE = "https://example.com/"
+"""The site that stands for all https sites: its certificate is public (RFC 6761, section 6.5)."""
+
+Action = Callable[[Step], Coroutine[Any, Any, Step]]
+"""Carries out a step of the test."""
 
 SIGN_IN_NOT_SET = Problem(
     "TP-303",
@@ -57,14 +80,25 @@ HINTS = {"TP-202": " Check the port in the profile."}
 
 
 def request_for(url: str) -> Request:
-    """Return a GET request for a URL.
+    """Return the request to an upstream for a URL: a GET, or a CONNECT for an https URL.
 
     Raises:
-        MessageError: The URL is not a plain http URL.
+        MessageError: The URL is not a plain http or https URL.
     """
-    host = url.removeprefix("http://").partition("/")[0]
-    head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
+    get = parse_request(head_for(url))
+    if get.target.scheme != b"https":
+        return get
+    authority = str(get.target.authority)
+    head = f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: TrayProxy\r\n\r\n"
     return parse_request(head.encode("ascii", "replace"))
+
+
+def head_for(url: str, *, is_absolute: bool = True) -> bytes:
+    """Return the head of a GET request for a URL, as sent to a proxy, or to the host itself."""
+    host, slash, path = url.partition("://")[2].partition("/")
+    target = url if is_absolute else slash + path or "/"
+    head = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
+    return head.encode("ascii", "replace")
 
 
 class StepFailedError(Exception):
@@ -75,14 +109,45 @@ class StepFailedError(Exception):
         self.problem = problem
 
 
+class TunnelRefusedError(Exception):
+    """The upstream does not connect to an https site.
+
+    Attributes:
+        response: The response of the upstream; None if it demands a sign-in again.
+    """
+
+    def __init__(self, response: Response | None) -> None:
+        super().__init__(_status_text(response) if response else "the proxy wants a sign-in")
+        self.response = response
+
+
 class ProfileCheck:
     """One test of a profile."""
 
-    def __init__(self, profile: Profile, url: str, tools: OwnRequestTools) -> None:
-        """Create a test, which fetches a URL through the profile; see `request_for` for errors."""
+    def __init__(
+        self,
+        profile: Profile,
+        url: str,
+        tools: OwnRequestTools,
+        note_finding: NoteFinding,
+        authorities: "TrustedAuthorities | None" = None,
+    ) -> None:
+        """Create a test, which fetches a URL through the profile; see `request_for` for errors.
+
+        The certificates of https sites are tested with the host of an https URL, or of the default
+        page. With other http URLs they are not tested, so that no other host is contacted.
+
+        Args:
+            note_finding: Takes note of the certificate that programs see for an https site.
+            authorities: The trusted authorities; None for those of the system.
+        """
         self._profile = profile
         self._tools = tools
+        self._url = url
+        self._note_finding = note_finding
+        self._authorities = authorities
         self._own = OwnRequest(profile, request_for(url), tools)
+        self._is_secure = request_for(url).method == b"CONNECT"
         self._route = self._own.route
         self._done: list[Step] = []
         self._credentials: Credentials | None = None
@@ -90,13 +155,13 @@ class ProfileCheck:
 
     async def run(self) -> tuple[Step, ...]:
         """Run the test; return all steps, including those that were not tried."""
-        actions = {
+        actions: dict[str, Action] = {
             "find": self._find,
             "connect": self._connect,
             "encryption": self._encrypt,
             "challenge": self._challenge,
             "sign-in": self._sign_in,
-            "fetch": self._fetch,
+            **self._last_actions(),
         }
         try:
             for name, action in actions.items():
@@ -113,9 +178,15 @@ class ProfileCheck:
         ]
         return (*self._done, *missing, *fallbacks)
 
-    async def _run_step(
-        self, name: str, action: Callable[[Step], Coroutine[Any, Any, Step]]
-    ) -> Step:
+    def _last_actions(self) -> dict[str, Action]:
+        if self._is_secure:
+            return {"tls": partial(self._inspect, own=self._own), "fetch": self._fetch_securely}
+        if self._url != DEFAULT_PAGE:
+            return {"fetch": self._fetch}
+        own = OwnRequest(self._profile, request_for(DEFAULT_SECURE_PAGE), self._tools)
+        return {"fetch": self._fetch, "tls": partial(self._inspect, own=own)}
+
+    async def _run_step(self, name: str, action: Action) -> Step:
         start = self._tools.clock()
         try:
             step = await action(Step(name, StepState.OK))
@@ -201,14 +272,58 @@ class ProfileCheck:
         outcome = await self._own.send(self._credentials)
         if outcome.challenge is not None:
             raise StepFailedError(REFUSED_AGAIN)
-        response = outcome.response
-        assert response is not None  # Only a tunnel has no response.
-        step = replace(
-            step, detail=f"{response.status} {response.reason.decode('latin-1')}".strip()
-        )
+        assert outcome.response is not None  # Only a tunnel has no response.
+        return self._fetched(step, outcome.response)
+
+    def _fetched(self, step: Step, response: Response) -> Step:
+        step = replace(step, detail=_status_text(response))
         if response.status < 400:
             return step
         return replace(step, state=StepState.FAILED, problem=self._page_problem(response))
+
+    async def _fetch_securely(self, step: Step) -> Step:
+        from trayproxy.service.own_requests.tls_inspection import fetch_page
+
+        try:
+            tunnel = await self._open_tunnel(self._own)
+        except TunnelRefusedError as refused:
+            if refused.response is None:
+                raise StepFailedError(REFUSED_AGAIN) from None
+            return self._fetched(step, refused.response)
+        head = head_for(self._url, is_absolute=False)
+        try:
+            response = await fetch_page(tunnel, self._own.host, head, self._tools.limits)
+        except HandshakeError as error:
+            page = no_secure_connection(self._own.host, error.reason)
+            raise RequestRefusedError(page) from None
+        return self._fetched(step, response)
+
+    async def _inspect(self, step: Step, own: OwnRequest) -> Step:
+        """Find out who has issued the certificate that programs see for an https site."""
+        # Not at the top: it loads OpenSSL.
+        from trayproxy.service.own_requests.tls_inspection import TrustedAuthorities, find_issuer
+
+        authorities = self._authorities or TrustedAuthorities()
+        limit_s = self._tools.limits.handshake_s
+        try:
+            finding = await find_issuer(
+                partial(self._open_tunnel, own), own.host, authorities, limit_s
+            )
+        except (TunnelRefusedError, HandshakeError) as error:
+            return not_known(step, str(error))
+        except RequestRefusedError as refused:
+            return not_known(step, refused.page.title)
+        finally:
+            own.close()
+        finding = dataclasses.replace(finding, is_of_public_site=own is not self._own)
+        await self._note_finding(self._profile.upstream, finding)
+        return with_finding(step, finding, own.host)
+
+    async def _open_tunnel(self, own: OwnRequest) -> SocketStream:
+        outcome, tunnel = await own.open_tunnel(self._credentials)
+        if tunnel is None:
+            raise TunnelRefusedError(outcome.response if outcome.challenge is None else None)
+        return tunnel
 
     def _page_problem(self, response: Response) -> Problem:
         """Return the problem of a page with an error status (RFC 9110, section 15.5)."""
@@ -221,6 +336,10 @@ class ProfileCheck:
             return Problem("TP-306", title, body)
         problem_id = "TP-203" if response.status >= 500 else "TP-209"
         return Problem(problem_id, title, f"{works}, but the page did not load. Try another page.")
+
+
+def _status_text(response: Response) -> str:
+    return f"{response.status} {response.reason.decode('latin-1')}".strip()
 
 
 def _sign_in_detail(credentials: Credentials) -> str:
