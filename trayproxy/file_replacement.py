@@ -44,7 +44,12 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 def replace_file(
-    path: Path, octets: bytes, *, is_durable: bool = True, keeps_mode: bool = False
+    path: Path,
+    octets: bytes,
+    *,
+    is_durable: bool = True,
+    keeps_mode: bool = False,
+    before_replacing: Callable[[Path], object] = lambda new: None,
 ) -> None:
     """Replace the contents of a file atomically; mode 0600.
 
@@ -60,6 +65,9 @@ def replace_file(
         is_durable: True to wait until the contents are on the disk and survive a power failure.
             Otherwise they survive only a crash of TrayProxy.
         keeps_mode: True to give the new file the mode of the old one, if there is one.
+        before_replacing: Called with the new file when it is complete, and has still a temporary
+            name. If the function raises an exception, the old file stays, and the exception is
+            raised.
 
     Raises:
         OSError: The contents were not replaced, and the file is unchanged.
@@ -80,6 +88,7 @@ def replace_file(
         if keeps_mode:
             with contextlib.suppress(FileNotFoundError):
                 new.chmod(stat.S_IMODE(target.stat().st_mode))
+        before_replacing(new)
         _retry_while_open(lambda: new.replace(target))
     except BaseException:
         with contextlib.suppress(PermissionError):

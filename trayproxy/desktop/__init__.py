@@ -31,7 +31,9 @@ Each other service is a module::
     qt_libraries           lists the system libraries needed by PySide6
     shell                  guesses the shell of the user
     suspend_clock          measures how long the computer was suspended
+    system_name            names the operating system, for data that differs between systems
     terminal               reads lines from the controlling terminal
+    tool_file              reads and replaces the files of other programs, or leaves them alone
     users                  finds users by id and name
     window                 calls window functions that Qt lacks
     windows_token          reads the user of a process on Windows
