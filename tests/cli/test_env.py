@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
 from tests.cli.fake_service import FakeServiceHandler
-from trayproxy.cli import env
+from trayproxy.cli import local_address
 from trayproxy.cli.env import set_commands, unset_commands
 from trayproxy.control.messages import ListenerState
 from trayproxy.desktop.shell import SHELLS, guess_shell, known_shell
@@ -89,7 +89,7 @@ def test_without_a_service_the_configured_address_is_used(
     cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The result must not depend on programs that listen on this computer.
-    monkeypatch.setattr(env, "is_in_use", lambda port, host: False)
+    monkeypatch.setattr(local_address, "is_in_use", lambda port, host: False)
     assert "=http://127.0.0.1:3128 " in cli("env", "--shell", "zsh")[1]
     paths.prepare()
     paths.config_file.write_text("[listen]\nport = 8888\n")

@@ -5,18 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from shlex import quote
 from types import MappingProxyType
 
-from trayproxy.cli.output import CommandError, print_line, print_message
+from trayproxy.cli.local_address import present_address
+from trayproxy.cli.output import print_line, print_message
 from trayproxy.cli.proxy_variables import company_variables, in_both_cases, proxy_variables
-from trayproxy.cli.service_client import NOT_RUNNING, connect_if_running, fetch_status
 from trayproxy.cli.verb_parser import Arguments, VerbParser
-from trayproxy.control.messages import ListenerState
 from trayproxy.desktop.company_ca import own_ca_variables
-from trayproxy.desktop.ports import is_in_use
 from trayproxy.desktop.shell import guess_shell
-from trayproxy.domain.problem import ExitCode, Problem
 from trayproxy.paths import Paths
-from trayproxy.profiles.config import Config
-from trayproxy.profiles.store import SettingsError, SettingsStore
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
@@ -50,7 +45,7 @@ def _env(paths: Paths, arguments: Arguments) -> None:
     if unset:
         print_line(unset_commands(shell, own_ca_variables(paths)))
     else:
-        print_line(set_commands(shell, _address(paths), company_variables(paths)))
+        print_line(set_commands(shell, present_address(paths), company_variables(paths)))
     if sys.stdout.isatty() and shell not in ("cmd", "nu"):
         option = " --unset" if unset else ""
         use = _USAGE.get(shell, 'eval "$(trayproxy env)"')
@@ -108,29 +103,3 @@ def _quote_powershell(text: str) -> str:
 
 def _quote_nushell(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _address(paths: Paths) -> str:
-    """Return the local address of the running service, or the address of the settings file.
-
-    Raises:
-        CommandError: Another program uses the address (exit code 7), or the port is not fixed.
-    """
-    client = connect_if_running(paths)
-    if client is not None:
-        with client:
-            status = fetch_status(client)
-        if status.listener is ListenerState.FAILED and status.problem is not None:
-            raise CommandError.from_problem(status.problem, ExitCode.PORT)
-        return status.address
-    try:
-        listen = SettingsStore(paths.config_file).load().listen
-    except SettingsError:
-        listen = Config().listen
-    if listen.port == 0:
-        raise CommandError(NOT_RUNNING, ExitCode.NOT_RUNNING)
-    if is_in_use(listen.port, listen.host):
-        body = f"Another program already uses {listen}."
-        problem = Problem("TP-101", f"Port {listen.port} is taken", body)
-        raise CommandError.from_problem(problem, ExitCode.PORT)
-    return str(listen)
