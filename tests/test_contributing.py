@@ -14,7 +14,12 @@ import yaml
 from tests.support.tiers import Tier
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Leg, RequestToAuthenticate, choose
+from trayproxy.desktop.system_name import SystemName
 from trayproxy.http.challenges import Challenge
+from trayproxy.recipes.catalogue import parse
+from trayproxy.recipes.placeholders import Surroundings
+from trayproxy.recipes.plan import edited
+from trayproxy.recipes.targets import Computer, targets
 
 ROOT = Path(__file__).parents[1]
 GITHUB = ROOT / ".github"
@@ -87,6 +92,16 @@ def test_the_scheme_of_the_guide_answers_a_challenge() -> None:
 def test_the_scheme_of_the_guide_rejects_an_invalid_token() -> None:
     with pytest.raises(LoginError):
         example("Bearer")().check(Login("jdoe", "two words"))
+
+
+def test_the_recipe_of_the_guide_follows_the_schema() -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```", guide(), re.MULTILINE | re.DOTALL)
+    recipe = parse(text.encode())
+    computer = Computer(SystemName.LINUX, {}, "/home/jdoe", lambda path: False)
+    (target,) = targets(recipe, computer, Surroundings("127.0.0.1:3128", ca="/ca.pem"))
+    assert target.path == "/home/jdoe/.config/example.ini"
+    written = edited(target, b"; mine\n").decode()
+    assert written.startswith("; mine\n[network]\nproxy = http://127.0.0.1:3128\n")
 
 
 def test_the_screen_of_the_guide_reports_each_change_once() -> None:

@@ -210,6 +210,7 @@ def test_the_guide_is_complete_and_linked_from_the_readme() -> None:
         "system-proxy",
         "sign-in",
         "profiles",
+        "recipes",
         "headless",
         "security",
         "troubleshooting",

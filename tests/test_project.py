@@ -337,7 +337,7 @@ def test_the_wheel_has_the_package_the_icons_and_the_commands(tmp_path: Path) ->
         names = set(files.namelist())
         commands = next(name for name in names if name.endswith("entry_points.txt"))
         points = files.read(commands).decode()
-    files_of_ours = (p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".conf"))
+    files_of_ours = (p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".conf", ".toml"))
     sources = {p.relative_to(ROOT).as_posix() for p in files_of_ours}
     assert "trayproxy/desktop/krb5.conf" in sources
     icons = {p.relative_to(ROOT).as_posix() for p in (ROOT / "resources/icons").rglob("*.svg")}

@@ -77,6 +77,16 @@ class Paths:
         return self.state / "ca-certificates.pem"
 
     @property
+    def recipes_folder(self) -> Path:
+        """The folder of the journals of the recipes (`trayproxy.recipes.journal`)."""
+        return self.state / "recipes"
+
+    @property
+    def recipes_lock(self) -> Path:
+        """The file with the lock for changes by recipes."""
+        return self.state / "recipes.lock"
+
+    @property
     def socket(self) -> Path:
         """The control socket, or a link to it (see `trayproxy.control.unix_socket`); without Unix
         sockets, the file with the port and the key."""

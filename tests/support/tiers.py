@@ -44,6 +44,7 @@ FOLDERS = {
     "mutation": Tier.UNIT,
     "packaging": Tier.COUNTERPART,
     "profiles": Tier.UNIT,
+    "recipes": Tier.COUNTERPART,
     "routing": Tier.UNIT,
     "service": Tier.SOCKET,
     "soak": Tier.COUNTERPART,

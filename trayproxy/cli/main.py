@@ -70,6 +70,12 @@ _VERBS = (
         "start TrayProxy when you log in",
         "trayproxy autostart on",
     ),
+    (
+        "recipe",
+        "recipe",
+        "make a program such as git use TrayProxy, and undo that",
+        "trayproxy recipe git --apply",
+    ),
     ("env", "env", "print settings that make a shell use TrayProxy", 'eval "$(trayproxy env)"'),
     (
         "demo",

@@ -7,7 +7,7 @@ given on the command line; the help of the command line needs only the names of 
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from trayproxy.cli.output import print_line, print_message, printable_line
@@ -72,12 +72,7 @@ class VerbParser(argparse.ArgumentParser):
                 parser._declare(parser)
 
     def _report_unknown(self, word: str) -> NoReturn:
-        import difflib
-
-        near = difflib.get_close_matches(word, self.verbs, 1)
-        known = ", ".join(self.verbs)
-        hint = f"did you mean “{near[0]}”?" if near else f"there are {known}."
-        self.error(f"there is no “{printable_line(word)}”; {hint}")
+        self.error(unknown_word(word, self.verbs))
 
     def error(self, message: str) -> NoReturn:
         """Print a usage error, and exit."""
@@ -87,3 +82,13 @@ class VerbParser(argparse.ArgumentParser):
         # argparse writes all its output with this method.
         write = print_line if file is sys.stdout else print_message
         write(message.removesuffix("\n"))
+
+
+def unknown_word(word: str, known: Iterable[str]) -> str:
+    """Return the error for an unknown word, with the nearest known word or all known words."""
+    import difflib
+
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 1)
+    hint = f"did you mean “{near[0]}”?" if near else f"there are {', '.join(names)}."
+    return f"there is no “{printable_line(word)}”; {hint}"

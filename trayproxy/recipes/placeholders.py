@@ -1,0 +1,134 @@
+"""The placeholders in the texts of recipes, such as ``{url}``, and their values."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trayproxy.desktop.system_proxy.base import BypassKind, BypassRule
+from trayproxy.desktop.system_proxy.bypass_rules import exception_list
+from trayproxy.desktop.system_proxy.environment_d import no_proxy
+from trayproxy.recipes.formats.setting import Setting, Value
+from trayproxy.recipes.recipe import SettingTemplate
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""The hosts of this computer, which no program should reach through a proxy."""
+
+NAMES = (
+    "address",
+    "ca",
+    "container_url",
+    "host",
+    "no_proxy",
+    "no_proxy_java",
+    "no_proxy_stars",
+    "port",
+    "port_number",
+    "trayproxy",
+    "url",
+)
+"""The placeholders. ``{port_number}`` is a whole value, a number."""
+
+_CONTAINER_HOST = "host.docker.internal"
+"""The name of this computer inside a container of Docker Desktop (docs.docker.com, "Networking on
+Docker Desktop")."""
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a recipe is filled in with.
+
+    Attributes:
+        address: TrayProxy's local address, ``127.0.0.1:3128``.
+        bypass: The bypass rules of the profile.
+        ca: The path of a file with the certificates that programs must trust; empty if programs
+            need none.
+        program: The command that runs TrayProxy.
+    """
+
+    address: str
+    bypass: tuple[BypassRule, ...] = ()
+    ca: str = ""
+    program: str = "trayproxy"
+
+    @property
+    def inexpressible(self) -> tuple[str, ...]:
+        """The bypass rules that programs do not understand; TrayProxy connects directly there."""
+        return no_proxy(self.bypass).inexpressible
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names of the placeholders in a text, known and unknown."""
+    return _PLACEHOLDER.findall(text)
+
+
+def fill(text: str, surroundings: Surroundings) -> str:
+    """Return a text with values for its placeholders."""
+    return _PLACEHOLDER.sub(lambda match: _text(match[1], surroundings), text)
+
+
+def fill_setting(template: SettingTemplate, surroundings: Surroundings) -> Setting:
+    """Return a setting with values for the placeholders of its path and value.
+
+    The value ``"{port_number}"`` becomes a number. A list with the only item ``"{no_proxy}"``, or
+    another list of hosts, becomes the list of hosts.
+    """
+    path = tuple(fill(key, surroundings) for key in template.path)
+    return Setting(path, _value(template.value, surroundings))
+
+
+def _value(value: Value, surroundings: Surroundings) -> Value:
+    match value:
+        case "{port_number}":
+            return int(_text("port", surroundings))
+        case ("{no_proxy}" | "{no_proxy_stars}" | "{no_proxy_java}" as only,):
+            return _hosts(only[1:-1], surroundings.bypass)
+        case tuple():
+            return tuple(fill(item, surroundings) for item in value)
+        case str():
+            return fill(value, surroundings)
+    return value
+
+
+def _text(name: str, surroundings: Surroundings) -> str:
+    host, _, port = surroundings.address.rpartition(":")
+    match name:
+        case "no_proxy_java":
+            return "|".join(_hosts(name, surroundings.bypass))
+        case "no_proxy" | "no_proxy_stars":
+            return ",".join(_hosts(name, surroundings.bypass))
+    return {
+        "address": surroundings.address,
+        "ca": surroundings.ca,
+        "container_url": f"http://{_CONTAINER_HOST}:{port}",
+        "host": host.removeprefix("[").removesuffix("]"),
+        "port": port,
+        "port_number": port,
+        "trayproxy": surroundings.program,
+        "url": f"http://{surroundings.address}",
+    }[name]
+
+
+def _hosts(notation: str, bypass: Sequence[BypassRule]) -> tuple[str, ...]:
+    match notation:
+        case "no_proxy_java":
+            # docs.oracle.com, "Java Networking and Proxies": patterns with * at one end.
+            return ("localhost", "127.*", "[::1]", *_starred(bypass))
+        case "no_proxy_stars":
+            return (*LOOPBACK, *_starred(bypass))
+    return (*LOOPBACK, *no_proxy(bypass).entries)
+
+
+def _starred(bypass: Sequence[BypassRule]) -> tuple[str, ...]:
+    """Return the rules for hosts below a domain as ``*.corp.example``, and single addresses."""
+
+    def entry(rule: BypassRule) -> str | None:
+        match rule.kind:
+            case BypassKind.SUBDOMAINS if rule.port is None:
+                return f"*.{rule.subject}"
+            case BypassKind.NAME | BypassKind.ADDRESS if rule.port is None:
+                return rule.subject
+        return None
+
+    return exception_list(bypass, entry, lambda rule: True).entries
