@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from trayproxy.cli import local_address, recipe
+from trayproxy.desktop.company_ca import note_upstream
 from trayproxy.desktop.installation import InstallationError
 from trayproxy.desktop.system_name import SystemName
 from trayproxy.desktop.tool_file import ToolFiles
@@ -105,6 +106,23 @@ def test_the_bypass_rules_of_the_profile_are_written_as_programs_read_them(
     assert "no notation for these exceptions: intra:8080." in err
 
 
+def test_where_the_proxy_inspects_tls_programs_get_the_certificates_of_the_system(
+    cli: Cli, paths: Paths, home: Path
+) -> None:
+    assert "sslCAInfo" not in cli("recipe", "git")[1]
+    note_upstream(paths, "http://proxy.example:8080", "Example CA")
+    assert f"http.sslCAInfo '{paths.ca_file}'" in cli("recipe", "git")[1]
+    code, _, err = cli("recipe", "git", "--apply")
+    assert code == 0
+    assert f"the certificates of your system, in {paths.ca_file}, unless" in err
+    assert f"sslCAInfo = {paths.ca_file}" in (home / ".gitconfig").read_text()
+    assert paths.ca_file.read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
+    note_upstream(paths, "http://proxy.example:8080", None)
+    assert states(cli)["git"] == "outdated"
+    assert cli("recipe", "git", "--undo")[0] == 0
+    assert (home / ".gitconfig").read_bytes() == GITCONFIG
+
+
 def test_a_moved_port_is_shown_and_mended(cli: Cli, paths: Paths, home: Path) -> None:
     cli("recipe", "git", "--apply")
     listen_on(paths, 8888)
@@ -149,7 +167,9 @@ def test_undo_without_a_program_undoes_all(cli: Cli, home: Path) -> None:
     assert cli("recipe", "--undo") == (0, "There is nothing to undo.\n", "")
 
 
-def test_a_file_that_was_changed_since_is_left_alone_and_shown(cli: Cli, home: Path) -> None:
+def test_a_file_that_was_changed_since_is_left_alone_and_shown(
+    cli: Cli, paths: Paths, home: Path
+) -> None:
     file = home / ".bashrc"
     cli("recipe", "bash", "--apply")
     cli("recipe", "git", "--apply")
@@ -165,6 +185,8 @@ def test_a_file_that_was_changed_since_is_left_alone_and_shown(cli: Cli, home: P
     assert json.loads(out)["recipes"][0]["left"][0]["path"] == str(file)
     assert (home / ".gitconfig").read_bytes() == GITCONFIG
     assert states(cli)["bash"] == "changed"
+    assert cli("recipe", "bash", "--apply")[0] == 0
+    listen_on(paths, 8888)
     code, _, err = cli("recipe", "bash", "--apply")
     assert (code, "TP-611" in err, "  export http_proxy=" in err) == (1, True, True)
     assert file.read_bytes() == changed

@@ -101,6 +101,10 @@ def plan(
             original = original_of(record, present)
         except GoneError:
             record = None
+        except LeftAloneError:
+            if has_settings(target, present):
+                return FilePlan(target.path, present, present, record)
+            raise
     wanted = edited(target, original)
     if wanted == original:
         return FilePlan(target.path, present, wanted, None)

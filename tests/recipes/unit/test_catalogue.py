@@ -47,6 +47,7 @@ def test_each_data_file_follows_the_schema(tool: str, system: SystemName) -> Non
     # Everything exists, so that no file of the recipe is left out.
     here = Computer(system, ENVIRON, HOMES[system], lambda path: True)
     found = targets(recipe, here, SURROUNDINGS)
+    assert len({target.path for target in found}) == len(found)
     for target in found:
         assert target.settings
         octets = edited(target, None)

@@ -86,6 +86,43 @@ def test_undo_gives_the_original_or_leaves_the_file(
         assert original_of(record, later) == original
 
 
+PIECES = {
+    Format.BLOCK: ("export a=1\n", "# \xf6\r\n", "if true; then\n", "fi"),
+    Format.CURLRC: ("silent\n", 'proxy = "http://old:1"\n', "# x\r\n", "user-agent: x\n"),
+    Format.INI: ("[http]\n", "[user]\r\nname = x\n", "proxy = old\n", "; c\n", "\n"),
+    Format.JSON: ('{"auths": {"x": "c2VjcmV0"}', "// c\n", ', "http": {"proxy": 1}', "}\n", " "),
+    Format.NPMRC: ("registry=http://r.example\n", "//r.example/:_authToken=x\n", "; c\r\n"),
+    Format.PROPERTIES: ("a.b = c\r\n", "http.proxy: old\n", "! c\n", "x \\\n y\n"),
+    Format.TOML: ("[http]\n", 'proxy = "old"\n', "a = 1 # c\n", "[b]\r\n"),
+    Format.YAML: ("a: b\n", "http:\n", "  proxy: old\n", "# c\r\n"),
+}
+"""For each format, parts of texts, most of whose combinations are texts of the format."""
+
+
+@given(st.data())
+@pytest.mark.parametrize("format", PIECES)
+def test_undo_gives_the_original_in_each_format(format: Format, data: st.DataObject) -> None:
+    original = "".join(data.draw(st.lists(st.sampled_from(PIECES[format]), max_size=5)))
+    value = data.draw(st.sampled_from(["http://127.0.0.1:3128", "http://[::1]:1"]))
+    paths: dict[Format, tuple[str, ...]] = {
+        Format.BLOCK: (),
+        Format.CURLRC: ("proxy",),
+        Format.NPMRC: ("proxy",),
+        Format.PROPERTIES: ("http.proxy",),
+    }
+    path = paths.get(format, ("http", "proxy"))
+    setting = Setting(path, value if path else (value,))
+    octets = original.encode("latin-1")
+    with suppress(LeftAloneError):
+        planned = plan(FileTarget(PATH, format, (setting,)), octets, None)
+        if planned.record is None:
+            assert planned.wanted == octets
+        else:
+            assert original_of(planned.record, planned.wanted) == octets
+            removed = [span.removed for span in planned.record.versions[0].spans]
+            assert not any(b"c2VjcmV0" in part or b"_authToken" in part for part in removed)
+
+
 @pytest.mark.parametrize("original", [None, b"", b"\n", b"[user]\n\tname = J\n"])
 def test_a_new_port_replaces_the_old_one_and_keeps_the_original(original: bytes | None) -> None:
     first, record = written(target(3128), original)
@@ -116,6 +153,8 @@ def test_a_file_that_was_changed_since_is_left_alone_and_its_lines_are_named() -
     assert caught.value.lines == ("http.proxy = http://127.0.0.1:3128",)
     with pytest.raises(LeftAloneError):
         original_of(record, changed)
+    # With the same settings, there is nothing to do.
+    assert plan(target(3128), changed, record).wanted == changed
 
 
 def test_a_file_without_the_lines_of_trayproxy_is_a_new_original() -> None:
