@@ -9,22 +9,27 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+from tests.support.browsers import Load, chromium, firefox, wait_for_page
 from tests.support.clients import Clients
 from tests.support.dconf_session import DconfSession, dconf_session
+from tests.support.exchange import Exchange, Reader
+from tests.support.forked_services import forked_services
 from tests.support.front_end import FrontEnd
 from tests.support.memory import memory_of
 from tests.support.origin import Origin
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, home, running
 from tests.support.reports import Reports
+from tests.support.server import LoopbackServer
 from tests.support.service import ServiceProcess, run_command
 from tests.support.squid import Squid, SquidSetup, squid
 from tests.support.system_proxy_session import SystemProxySession
@@ -53,7 +58,8 @@ COMPANY = {
     "/org/gnome/desktop/interface/font-name": "'Sans 11'",
 }
 """The settings of another company, some keys unset."""
-BEFORE = pytest.mark.parametrize("before", [{}, COMPANY], ids=["empty", "company"])
+IN_BROWSERS = pytest.mark.xdist_group("browsers of the system proxy")
+"""One worker runs these tests, because the browsers need seconds to start."""
 
 KIOSLAVERC = """\
 [Proxy Settings]
@@ -61,8 +67,10 @@ ProxyType=1
 httpProxy=http://proxy.example 8080
 """
 
-STARTS = 10
-SITE = "http://www.test.lan/"
+STARTS = 30
+NAME = "www.test.lan"
+SITE = f"http://{NAME}/"
+OLD_PAGE = "from the old proxy"
 LOADED = '<p id="said">hello browser</p>'
 
 
@@ -115,33 +123,81 @@ def kde(
     return make_session(KDE)
 
 
+@dataclass(frozen=True, slots=True)
+class Browsers:
+    """Chromium and Firefox, which run all the time.
+
+    Attributes:
+        loads: Loads a page, by browser.
+        url: A page that contains the head of the request for it.
+    """
+
+    loads: Sequence[Load]
+    url: str
+
+    def use(self, is_expected: Callable[[str], bool]) -> None:
+        """Wait until each browser gets the expected page."""
+        for load in self.loads:
+            wait_for_page(load, self.url, is_expected)
+
+    def use_trayproxy(self) -> None:
+        """Wait until each browser gets the page through TrayProxy and the upstream, a Squid."""
+        self.use(lambda page: "(squid" in page)
+
+    def use_old_proxy(self) -> None:
+        """Wait until each browser gets the page of the proxy from before TrayProxy."""
+        self.use(lambda page: OLD_PAGE in page)
+
+
+@pytest.fixture(scope="module")
+def browsers(dconf: DconfSession) -> Iterator[Browsers]:
+    environment = {**dconf.environment, **GNOME}
+    with (
+        home() as place,
+        Origin(NAME) as origin,
+        chromium(place, environment, NAME) as first,
+        firefox(place, environment, NAME) as second,
+    ):
+        yield Browsers((first, second), origin.url("/echo"))
+
+
+@pytest.fixture
+def old_proxy() -> Iterator[dict[str, str]]:
+    """A proxy that answers every request with the same page, and the settings that name it."""
+
+    def serve(connection: socket.socket) -> None:
+        with Reader(connection) as reader:
+            while head := reader.head():
+                Exchange(connection, head, reader).respond(200, OLD_PAGE.encode("ascii"))
+
+    with LoopbackServer(serve) as server:
+        port = {"/system/proxy/http/port": f"{server.port}"}
+        yield {**COMPANY, "/system/proxy/http/host": "'127.0.0.1'", **port}
+
+
 # --- Programs use TrayProxy ----------------------------------------------------------------------
 
 
-def test_programs_of_gnome_use_trayproxy(
-    gnome: SystemProxySession, upstream: Squid, clients: Clients
-) -> None:
+@IN_BROWSERS
+def test_programs_of_gnome_use_trayproxy(gnome: SystemProxySession, browsers: Browsers) -> None:
     gnome.dconf.load(COMPANY)
     as_before = gnome.dconf.proxies([SITE], **GNOME)
     assert as_before == ["http://user:@proxy.example:8080"]
-    with gnome.service() as service, Origin() as origin:
+    with gnome.service() as service:
         assert gnome.command("on") == "On: GNOME\n"
         entries = gnome.dconf.output("dconf", "dump", "/system/proxy/").splitlines()
         assert {"mode='manual'", "host='127.0.0.1'", f"port={service.port}"} <= set(entries)
         assert gnome.dconf.proxies([SITE], **GNOME) == [service.url]
-        page = clients.chromium(origin.url("/page"), session=gnome.environment).result()
-        assert LOADED in page.out, page
-        upstream.wait_for(200, origin.url("/page"))
+        browsers.use_trayproxy()
         assert gnome.command("off") == "Off\n"
         assert gnome.dconf.proxies([SITE], **GNOME) == as_before
 
 
-def test_programs_of_gnome_use_the_pac_file(
-    gnome: SystemProxySession, upstream: Squid, clients: Clients
-) -> None:
+@IN_BROWSERS
+def test_programs_of_gnome_use_the_pac_file(gnome: SystemProxySession, browsers: Browsers) -> None:
     gnome.dconf.load(COMPANY)
     dump = gnome.dconf.dump()
-    with gnome.service() as service, Origin() as origin:
+    with gnome.service() as service:
         assert gnome.command("on", "--mode", "pac") == "On (PAC file): GNOME\n"
         proxy = "/system/proxy"
         assert gnome.dconf.output("dconf", "read", f"{proxy}/mode") == "'auto'\n"
@@ -150,9 +206,7 @@ def test_programs_of_gnome_use_the_pac_file(
         with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as response:
             assert response.headers["Content-Type"] == "application/x-ns-proxy-autoconfig"
             assert f"PROXY {service.address}; DIRECT" in response.read().decode("ascii")
-        page = clients.chromium(origin.url("/page"), session=gnome.environment).result()
-        assert LOADED in page.out, page
-        upstream.wait_for(200, origin.url("/page"))
+        browsers.use_trayproxy()
         # From one mode to the other, with the original values kept.
         assert gnome.command("on", "--mode", "address") == "On: GNOME\n"
         assert gnome.dconf.proxies([SITE], **GNOME) == [service.url]
@@ -249,8 +303,9 @@ def kill_with_watchdog(session: SystemProxySession, service: ServiceProcess) -> 
     assert session.has_journal
 
 
-@BEFORE
-@pytest.mark.parametrize(
+End = Callable[[SystemProxySession, ServiceProcess], None]
+
+ENDS = pytest.mark.parametrize(
     "end",
     [
         turn_off,
@@ -262,17 +317,51 @@ def kill_with_watchdog(session: SystemProxySession, service: ServiceProcess) -> 
         kill_and_use_again,
     ],
 )
-def test_the_settings_are_as_before(
+
+
+@ENDS
+@IN_BROWSERS
+def test_programs_have_the_proxy_from_before(
     gnome: SystemProxySession,
     record_property: Callable[[str, object], None],
-    before: Mapping[str, str],
-    end: Callable[[SystemProxySession, ServiceProcess], None],
+    browsers: Browsers,
+    old_proxy: Mapping[str, str],
+    end: End,
 ) -> None:
-    gnome.dconf.load(before)
+    gnome.dconf.load(old_proxy)
+    as_before = gnome.dconf.proxies([SITE], **GNOME)
+    browsers.use_old_proxy()
+    check_end(gnome, record_property, end, browsers.use_trayproxy)
+    browsers.use_old_proxy()
+    assert gnome.dconf.proxies([SITE], **GNOME) == as_before
+
+
+@ENDS
+def test_unset_settings_are_unset_again(
+    gnome: SystemProxySession, record_property: Callable[[str, object], None], end: End
+) -> None:
+    check_end(gnome, record_property, end)
+
+
+def check_end(
+    gnome: SystemProxySession,
+    record_property: Callable[[str, object], None],
+    end: End,
+    check_use: Callable[[], None] = lambda: None,
+) -> None:
+    """Turn the system proxy on, end that, and check that the settings are as before.
+
+    Args:
+        gnome: The session.
+        record_property: Records the seconds of the end.
+        end: The end.
+        check_use: Checks that programs use TrayProxy while the system proxy is on.
+    """
     dump = gnome.dconf.dump()
     with gnome.service() as service:
         gnome.command("on")
         assert gnome.dconf.dump() != dump
+        check_use()
         start = monotonic()
         end(gnome, service)
         seconds = monotonic() - start
@@ -444,12 +533,13 @@ def test_starts_and_stops_leave_nothing(gnome: SystemProxySession) -> None:
     gnome.dconf.load(COMPANY)
     gnome.configure(SystemProxySettings(use=True))
     dump = gnome.dconf.dump()
-    for number in range(STARTS):
-        with gnome.service() as service:
+    with forked_services(gnome) as services:
+        for number in range(STARTS):
+            pid = services.start()
             # Every second service is ended while it sets the system proxy.
             if number % 2:
                 assert gnome.status().state is SystemProxyState.ON
-            assert service.stop() == 0
-        assert gnome.dconf.dump() == dump
-        assert not gnome.has_journal
-        assert gnome.watchdogs() == []
+            assert services.stop(pid) == 0
+            assert gnome.dconf.dump() == dump
+            assert not gnome.has_journal
+            assert gnome.watchdogs() == []

@@ -102,7 +102,10 @@ class Reader(Closeable):
         line = self._line()
         if line is None or line.count(" ") != 2:
             return None
-        method, target, _ = line.split(" ")
+        method, target, version = line.split(" ")
+        if not version.startswith("HTTP/"):
+            # A browser tries whether the server speaks TLS.
+            return None
         fields = []
         while line := self._line():
             name, _, value = line.partition(":")
