@@ -13,6 +13,7 @@ from tests.cli.fake_service import FakeServiceHandler
 from trayproxy.cli import local_address
 from trayproxy.cli.env import set_commands, unset_commands
 from trayproxy.control.messages import ListenerState
+from trayproxy.desktop.company_ca import CA_VARIABLES, note_upstream
 from trayproxy.desktop.shell import SHELLS, guess_shell, known_shell
 from trayproxy.domain.problem import Problem
 from trayproxy.paths import Paths
@@ -83,6 +84,25 @@ def test_the_address_of_the_running_service_is_used(cli: Cli, service: FakeServi
     code, out, _ = cli("env", "--shell", "bash")
     assert code == 0
     assert "http_proxy=http://127.0.0.1:4128 " in out
+
+
+@pytest.mark.usefixtures("service")
+def test_where_a_company_inspects_tls_programs_get_its_certificates(
+    cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths.prepare()
+    note_upstream(paths, "http://proxy.corp.example:8080", "Corp CA")
+    paths.ca_file.write_text("certificates")
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    shown = cli("env", "--shell", "bash")[1].split()
+    assert {f"{name}={paths.ca_file}" for name in CA_VARIABLES} <= set(shown)
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/mine.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(paths.ca_file))
+    assert "CURL_CA_BUNDLE" not in cli("env", "--shell", "fish")[1]
+    assert f'set "SSL_CERT_FILE={paths.ca_file}"' in cli("env", "--shell", "cmd")[1]
+    unset = cli("env", "--shell", "bash", "--unset")[1]
+    assert unset.rstrip().endswith("NO_PROXY SSL_CERT_FILE")
 
 
 def test_without_a_service_the_configured_address_is_used(

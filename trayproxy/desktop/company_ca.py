@@ -79,6 +79,16 @@ def company_ca_file(paths: Paths, environ: Mapping[str, str] = os.environ) -> Pa
     """
     if not inspecting_upstreams(paths):
         return None
+    update_ca_file(paths, environ)
+    return paths.ca_file
+
+
+def update_ca_file(paths: Paths, environ: Mapping[str, str] = os.environ) -> None:
+    """Write the file of `company_ca_file`, unless it is younger than a day.
+
+    Raises:
+        TargetError: There is no file, and it cannot be written.
+    """
     file = paths.ca_file
     try:
         age_s = time.time() - file.stat().st_mtime
@@ -90,7 +100,6 @@ def company_ca_file(paths: Paths, environ: Mapping[str, str] = os.environ) -> Pa
         except TargetError:
             if not file.exists():
                 raise
-    return file
 
 
 def refresh_ca_file(paths: Paths, environ: Mapping[str, str] = os.environ) -> None:

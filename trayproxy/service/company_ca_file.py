@@ -46,10 +46,11 @@ class CompanyCaFile:
             self._timer.cancel()
 
     def _refresh(self) -> None:
-        if self._paths.tls_inspection_file.exists():
-            from trayproxy.desktop.company_ca import company_ca_file
+        # Other programs may name an existing file in their settings.
+        if self._paths.ca_file.exists():
+            from trayproxy.desktop.company_ca import update_ca_file
 
-            company_ca_file(self._paths)
+            update_ca_file(self._paths)
 
     async def note(self, upstream: Upstream, finding: "CertificateFinding") -> None:
         """Take note of a certificate that a test of a profile has seen through an upstream.
