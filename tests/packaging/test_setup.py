@@ -200,6 +200,7 @@ case "$*" in
   *ensurepip*) [[ -e installed ]] ;;
   *Python.h*) [[ -e installed ]] ;;
   *qt_libraries.py) [[ -e installed ]] || printf 'libegl1 libgl1' ;;
+  "-m venv"*tools) mkdir -p .venv/tools/bin; cp /bin/true .venv/tools/bin/npm ;;
   "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
   *editable*) printf '#!/bin/bash\n' >.venv/bin/trayproxy; chmod +x .venv/bin/trayproxy ;;
   *pytest*) echo tested ;;

@@ -1,0 +1,99 @@
+"""A web server with a package named *demo* for each package manager, under one host name.
+
+=========================== ======================================================================
+``/hello``                  a short text
+``/simple/demo/``           Python (PEP 503), with a wheel
+``/npm/demo``               npm, yarn and pnpm
+``/cargo/…``                a sparse registry of cargo
+``/go/example.com/demo/…``  a module proxy of Go
+``/maven/…``                a repository of Maven, with the project ``demo:parent:1``
+=========================== ======================================================================
+"""
+
+import io
+import json
+import socket
+import zipfile
+from hashlib import sha1, sha256
+
+from tests.support.exchange import Exchange, Reader
+from tests.support.server import LoopbackServer
+
+_METADATA = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
+_PARENT = b"""\
+<project>
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>demo</groupId><artifactId>parent</artifactId><version>1</version>
+  <packaging>pom</packaging>
+</project>
+"""
+
+
+class PackageRegistry(LoopbackServer):
+    """A running registry, reached by proxies under the host name `name`."""
+
+    name = "www.test.lan"
+
+    def __init__(self) -> None:
+        self._pages: dict[str, bytes] = {}
+        super().__init__(self._serve_client)
+        wheel = _wheel()
+        self._pages = {
+            "/hello": b"hello\n",
+            "/simple/demo/": self._index(wheel),
+            "/files/demo-1.0-py3-none-any.whl": wheel,
+            "/npm/demo": self._npm_package(),
+            "/cargo/config.json": json.dumps({"dl": self.url("/cargo/dl")}).encode(),
+            "/cargo/de/mo/demo": _crate(),
+            "/go/example.com/demo/@v/v1.0.0.info": b'{"Version": "v1.0.0"}',
+            "/maven/demo/parent/1/parent-1.pom": _PARENT,
+            "/maven/demo/parent/1/parent-1.pom.sha1": _sha1(_PARENT),
+        }
+
+    def url(self, path: str) -> str:
+        """Return the URL of a path for clients of a proxy."""
+        return f"http://{self.name}:{self.port}{path}"
+
+    def _index(self, wheel: bytes) -> bytes:
+        link = f"/files/demo-1.0-py3-none-any.whl#sha256={sha256(wheel).hexdigest()}"
+        return f'<!DOCTYPE html><a href="{link}">demo-1.0-py3-none-any.whl</a>'.encode()
+
+    def _npm_package(self) -> bytes:
+        dist = {"tarball": self.url("/npm/demo-1.0.0.tgz"), "shasum": "0" * 40}
+        version = {"name": "demo", "version": "1.0.0", "dist": dist}
+        package = {"name": "demo", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
+        return json.dumps(package).encode()
+
+    def _serve_client(self, connection: socket.socket) -> None:
+        with Reader(connection) as reader:
+            while head := reader.head():
+                page = self._pages.get(head.path)
+                exchange = Exchange(connection, head, reader)
+                fields = [("Content-Type", _content_type(head.path))]
+                exchange.respond(404 if page is None else 200, page or b"", fields)
+
+
+def _content_type(path: str) -> str:
+    if path.startswith("/simple/"):
+        return "text/html"
+    return "application/json" if path.startswith("/npm/") else "application/octet-stream"
+
+
+def _wheel() -> bytes:
+    octets = io.BytesIO()
+    with zipfile.ZipFile(octets, "w") as archive:
+        archive.writestr("demo.py", "")
+        archive.writestr("demo-1.0.dist-info/METADATA", _METADATA)
+        tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr("demo-1.0.dist-info/WHEEL", tags)
+        archive.writestr("demo-1.0.dist-info/RECORD", "")
+    return octets.getvalue()
+
+
+def _crate() -> bytes:
+    line = {"name": "demo", "vers": "1.0.0", "deps": [], "cksum": "0" * 64, "features": {}}
+    return (json.dumps({**line, "yanked": False}) + "\n").encode()
+
+
+def _sha1(octets: bytes) -> bytes:
+    return sha1(octets, usedforsecurity=False).hexdigest().encode()
