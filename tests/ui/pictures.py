@@ -28,6 +28,7 @@ from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.profiles_window import ProfilesWindow
+from trayproxy.ui.quit_question import quit_box
 from trayproxy.ui.sign_in_dialog import SignInDialog
 
 HOSTILE = structs.replace(
@@ -45,6 +46,7 @@ RENAMED = structs.replace(
 SYSTEM_PROXY_CHANGED = structs.replace(
     STATUS, system_proxy=SystemProxyStatus(SystemProxyState.CHANGED, value="10.0.0.1:8888")
 )
+BUSY = structs.replace(STATUS, active=3, system_proxy=SystemProxyStatus(SystemProxyState.ON))
 PORT_TAKEN = structs.replace(
     STATUS,
     listener=ListenerState.FAILED,
@@ -162,6 +164,7 @@ PICTURES: dict[str, Callable[[], QWidget]] = {
     "menu-port-taken": lambda: _menu(IconState.STOPPED, PORT_TAKEN),
     "menu-system-proxy-changed": lambda: _menu(IconState.OK, SYSTEM_PROXY_CHANGED),
     "system-proxy-left-over": _leftover_question,
+    "quit": lambda: quit_box(BUSY),
 }
 
 

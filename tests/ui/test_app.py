@@ -26,6 +26,7 @@ from trayproxy.control.messages import (
     DeleteProfile,
     Failed,
     ForgetLogin,
+    GetStatus,
     Quit,
     Quitting,
     SaveProfile,
@@ -226,7 +227,7 @@ def test_quit_exits_the_tray(
 ) -> None:
     if how == "quit":
         row(app, "quit").trigger()
-        assert service.requests == [Quit()]
+        qtbot.waitUntil(lambda: service.requests == [GetStatus(), Quit()])
     else:
         service.send(Quitting())
     qtbot.waitUntil(lambda: exit_codes == [0])

@@ -1,18 +1,22 @@
 """Tests for the notifications and the question about the system proxy."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from msgspec import structs
-from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QApplication, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
 from tests.ui.fake_service import STATUS, FakeService, RecordingChannel
 from tests.ui.named_widgets import child
 from trayproxy.control.messages import (
     Failed,
+    GetStatus,
     LeftoverChoice,
+    Quit,
     Status,
     SystemProxyState,
     SystemProxyStatus,
@@ -63,7 +67,8 @@ class NoticeFixture:
 
 
 @pytest.fixture
-def app(service: FakeService, qtbot: QtBot) -> Iterator[App]:
+def app(service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    monkeypatch.setattr("trayproxy.ui.shutdown.QCoreApplication.exit", lambda code: None)
     app = App(
         service.connect,
         lambda: None,
@@ -151,3 +156,107 @@ def test_a_proxy_that_does_not_work_is_asked_about(
         expected.append(UseSystemProxy(True, leftover=choice))
     qtbot.waitUntil(lambda: service.requests_of(UseSystemProxy) == expected)
     app.window.hide()
+
+
+# --- The question before TrayProxy quits ---------------------------------------------------------
+
+BUSY = structs.replace(ON, active=3)
+
+
+def ask_to_quit(app: App, service: FakeService, status: Status) -> None:
+    service.replies[GetStatus] = lambda request: status
+    service.requests.clear()
+    child(app.menu, QAction, "quit").trigger()
+
+
+@pytest.fixture
+def question(app: App, service: FakeService, qtbot: QtBot) -> QMessageBox:
+    """The question, asked from the menu."""
+    ask_to_quit(app, service, BUSY)
+    return wait_for_question(qtbot)
+
+
+def wait_for_question(qtbot: QtBot) -> QMessageBox:
+    found: list[QMessageBox] = []
+
+    def is_active() -> bool:
+        window = QApplication.activeWindow()
+        found[:] = [window] if isinstance(window, QMessageBox) else []
+        return bool(found)
+
+    qtbot.waitUntil(is_active)
+    return found[0]
+
+
+def test_quit_asks_before_it_cuts_connections(question: QMessageBox, service: FakeService) -> None:
+    assert question.text() == "Quit TrayProxy?"
+    assert question.informativeText() == (
+        "3 connections will be cut. Your previous system proxy settings come back."
+    )
+    assert [button.text() for button in question.buttons()] == ["Quit", "Keep running"]
+    assert not service.requests_of(Quit)
+
+
+def test_a_setting_that_stays_is_named(app: App, service: FakeService, qtbot: QtBot) -> None:
+    kept = structs.replace(BUSY.system_proxy, restore_on_quit=False)
+    ask_to_quit(app, service, structs.replace(BUSY, active=1, system_proxy=kept))
+    assert wait_for_question(qtbot).informativeText() == (
+        "1 connection will be cut. The system proxy stays as it is: programs that use it cannot "
+        "connect until TrayProxy runs again."
+    )
+
+
+@pytest.mark.parametrize("key", [Qt.Key.Key_Return, Qt.Key.Key_Escape])
+def test_the_keys_for_the_usual_answer_keep_trayproxy_running(
+    question: QMessageBox, service: FakeService, qtbot: QtBot, key: Qt.Key
+) -> None:
+    qtbot.keyClick(question, key)
+    qtbot.waitUntil(lambda: not question.isVisible())
+    assert not service.requests_of(Quit)
+
+
+def test_the_keyboard_reaches_quit(
+    question: QMessageBox, service: FakeService, qtbot: QtBot
+) -> None:
+    qtbot.keyClick(question, Qt.Key.Key_Tab)
+    focused = QApplication.focusWidget()
+    assert isinstance(focused, QPushButton)
+    assert focused.text() == "Quit"
+    qtbot.keyClick(focused, Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: bool(service.requests_of(Quit)))
+
+
+def test_a_second_quit_shows_the_same_question(
+    app: App, question: QMessageBox, service: FakeService
+) -> None:
+    ask_to_quit(app, service, BUSY)
+    assert question.isVisible()
+    assert not service.requests
+
+
+@pytest.mark.parametrize(
+    "status", [structs.replace(ON, active=0), structs.replace(STATUS, active=3)]
+)
+def test_quit_asks_only_before_it_cuts_connections_of_the_system_proxy(
+    app: App, service: FakeService, qtbot: QtBot, status: Status
+) -> None:
+    ask_to_quit(app, service, status)
+    qtbot.waitUntil(lambda: bool(service.requests_of(Quit)))
+
+
+def test_quit_does_not_wait_for_a_service_that_does_not_answer(
+    app: App, service: FakeService, qtbot: QtBot
+) -> None:
+    service.replies[GetStatus] = lambda request: None
+    child(app.menu, QAction, "quit").trigger()
+    qtbot.waitUntil(lambda: bool(service.requests_of(Quit)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_trayproxy_without_a_question(
+    app: App, service: FakeService, qtbot: QtBot, number: signal.Signals
+) -> None:
+    service.replies[GetStatus] = lambda request: BUSY
+    app.shutdown.handle_signal(number)
+    qtbot.waitUntil(lambda: not app.client.is_open)
+    assert not service.requests_of(GetStatus)

@@ -93,6 +93,7 @@ class SystemProxyStatus(Struct, frozen=True):
         was_repaired: True if this start of the service has restored the settings that an earlier
             run had left.
         problem: Why the system proxy could not be set or restored as the settings say.
+        restore_on_quit: True if the earlier settings come back when TrayProxy quits.
     """
 
     state: SystemProxyState = SystemProxyState.OFF
@@ -104,6 +105,7 @@ class SystemProxyStatus(Struct, frozen=True):
     skipped: tuple[str, ...] = ()
     was_repaired: bool = False
     problem: Problem | None = None
+    restore_on_quit: bool = True
 
 
 class Status(Struct, frozen=True):

@@ -4,6 +4,8 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from trayproxy.control.messages import (
     Failed,
     GetSystemProxy,
@@ -89,7 +91,7 @@ class SystemProxyAccess:
         """
         switch = self._switch or self._create()
         if isinstance(request, GetSystemProxy):
-            return await switch.read()
+            return self._with_setting(await switch.read())
         before = switch.settings
         if request.use:
             problem = await switch.turn_on(request.mode or before.mode, request.leftover)
@@ -97,7 +99,9 @@ class SystemProxyAccess:
             problem = await switch.turn_off(everything=request.everything)
         if switch.settings != before:
             await self.save_settings(switch.settings)
-        return Failed(problem) if problem is not None else switch.status
+        if problem is not None:
+            return Failed(problem)
+        return self._with_setting(switch.status)
 
     async def close(self) -> None:
         """Restore the system proxy, unless the settings say that it stays."""
@@ -107,12 +111,15 @@ class SystemProxyAccess:
     def _has_journal(self) -> bool:
         return os.path.exists(self._paths.system_proxy_file)
 
+    def _with_setting(self, status: SystemProxyStatus) -> SystemProxyStatus:
+        return replace(status, restore_on_quit=self.settings().restore_on_quit)
+
     def _create(self) -> "SystemProxySwitch":
         from trayproxy.service.system_proxy.factory import make_switch
 
         self._switch = make_switch(
             self._paths,
-            self._publish,
+            lambda status: self._publish(self._with_setting(status)),
             self._serve_pac,
             self.settings(),
             self._address,

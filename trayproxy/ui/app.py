@@ -48,6 +48,7 @@ from trayproxy.ui.notifications import (
 )
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.prompts import PromptDialogs
+from trayproxy.ui.quit_question import QuitQuestion
 from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.service_supervisor import ServiceSupervisor
 from trayproxy.ui.shutdown import Shutdown
@@ -112,6 +113,7 @@ class App(QObject):
             self.client, self.prompts, self.window, self._display, self.actions, parent=self
         )
         self.shutdown = Shutdown(self.client, self.supervisor, self)
+        self.quit_question = QuitQuestion(self.client, self)
         self._no_tray_timer = QTimer(self, singleShot=True)
         self._connect()
 
@@ -137,6 +139,7 @@ class App(QObject):
         self.supervisor.stop()
         self.client.close()
         self.prompts.close()
+        self.quit_question.close()
         self._display.stop()
         self._no_tray_timer.stop()
         self.tray.hide()
@@ -165,7 +168,8 @@ class App(QObject):
         self.actions.show_window.connect(self.show_window)
         self.actions.decline.connect(self.prompts.decline)
         self.actions.retry.connect(self.supervisor.retry_now)
-        self.actions.quit.connect(self.shutdown.quit)
+        self.actions.quit.connect(self.quit_question.ask)
+        self.quit_question.confirmed.connect(self.shutdown.quit)
 
     # --- Service events --------------------------------------------------------------------------
 

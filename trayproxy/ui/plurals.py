@@ -26,6 +26,10 @@ class Plurals(QObject):
         """Return the body of a notification with the placeholder ``{program}``."""
         return _in_english(self.tr("{program} and %n other(s) are waiting.", "", number), number)
 
+    def connections_cut(self, number: int) -> str:
+        """Return a sentence of the question before TrayProxy quits."""
+        return _in_english(self.tr("%n connection(s) will be cut.", "", number), number)
+
 
 def _in_english(text: str, number: int) -> str:
     """Return the text with its English plural form, if no translation has inserted the number."""
