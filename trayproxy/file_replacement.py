@@ -74,7 +74,7 @@ def replace_file(
     """
     target = _without_links(path)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.trayproxy-new")
+    new = temporary_path(target)
     # A killed process may have left the temporary file. O_EXCL excludes writing to a planted file.
     _retry_while_open(lambda: new.unlink(missing_ok=True))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -96,6 +96,11 @@ def replace_file(
         raise
     if is_durable:
         sync_folder(target.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the path of the new file while it is written; a killed process leaves the file."""
+    return path.with_name(f".{path.name}.trayproxy-new")
 
 
 def remove_file(path: Path) -> None:

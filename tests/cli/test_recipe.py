@@ -326,6 +326,7 @@ def test_a_recipe_that_no_longer_exists_can_be_undone(
 ) -> None:
     cli("recipe", "git", "--apply")
     monkeypatch.setattr(recipe, "tools", lambda: ())
+    assert "Recipes:             git\n" in cli("--debug-info")[1]
     assert cli("recipe", "git", "--undo")[:2] == (0, f"git is as before: {home}/.gitconfig\n")
 
 

@@ -90,6 +90,19 @@ def test_a_file_below_a_file_cannot_be_used(file: Path) -> None:
         FILES.check_writable(str(file / "rc"))
 
 
+@pytest.mark.parametrize("path", ["rc", "rc/rc"])
+def test_a_relative_path_cannot_be_used(path: str) -> None:
+    with pytest.raises(TargetError, match="does not exist"):
+        FILES.check_writable(path)
+
+
+def test_the_temporary_file_of_a_killed_process_is_removed(file: Path) -> None:
+    file.with_name(".rc.trayproxy-new").write_bytes(b"half")
+    for _ in range(2):
+        FILES.remove_leftover(str(file))
+        assert os.listdir(file.parent) == ["rc"]
+
+
 def test_a_file_that_was_changed_in_the_meantime_is_left_alone(file: Path) -> None:
     for call in (
         lambda: FILES.write(str(file), b"other\n", b"new\n"),

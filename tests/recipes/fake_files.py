@@ -64,6 +64,9 @@ class Disk:
             self.count_write()
             self.folders.add(folder)
         self.count_write()
+        self.files[f"{path}.new"] = new
+        self.count_write()
+        del self.files[f"{path}.new"]
         if path not in self.ignored:
             self.files[path] = new
 
@@ -71,6 +74,9 @@ class Disk:
         assert self.files.get(path) == old
         self.count_write()
         del self.files[path]
+
+    def remove_leftover(self, path: str) -> None:
+        self.files.pop(f"{path}.new", None)
 
     def remove_folder(self, folder: str) -> None:
         names = (*self.files, *self.folders)

@@ -11,6 +11,7 @@ from trayproxy.cli.output import CommandError, print_line, printable_line
 from trayproxy.cli.service_client import connect_if_running, fetch_status
 from trayproxy.cli.status import keyring_text, state
 from trayproxy.paths import Paths
+from trayproxy.recipes.journal import RecipeJournals
 
 _PACKAGES = (
     "PySide6-Essentials",
@@ -54,6 +55,8 @@ def debug_lines(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str,
             yield name, _without_home(printable_line(value))
     yield "Settings", _without_home(str(paths.config_file))
     yield "Log", _without_home(str(paths.log_file))
+    if applied := RecipeJournals(paths.recipes_folder).tools():
+        yield "Recipes", printable_line(", ".join(applied))
     yield from _service_lines(paths)
 
 

@@ -3,7 +3,7 @@
 import os
 import shlex
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -121,9 +121,9 @@ def _apply(paths: Paths, arguments: Arguments) -> None:
 
 def _undo(paths: Paths, arguments: Arguments) -> int:
     journals = RecipeJournals(paths.recipes_folder)
-    chosen = (arguments.tool,) if arguments.tool is not None else _journaled(journals)
-    if arguments.tool is not None and arguments.tool not in _journaled(journals):
-        _checked_tool(arguments)
+    chosen = journals.tools()
+    if arguments.tool is not None:
+        chosen = (arguments.tool if arguments.tool in chosen else _checked_tool(arguments),)
     results: list[Mapping[str, Any]] = []
     failures: list[CommandError] = []
     with _changing(paths, "the programs"):
@@ -199,13 +199,6 @@ def _told_damage(journals: RecipeJournals, tool: str, title: str) -> Iterator[No
         raise CommandError.from_problem(problems.damaged(title, aside)) from None
     except JournalError as error:
         raise CommandError.from_problem(problems.journal_unusable(title, error)) from None
-
-
-def _journaled(journals: RecipeJournals) -> Sequence[str]:
-    try:
-        return journals.tools()
-    except JournalError as error:
-        raise CommandError.from_problem(problems.journal_unusable("A recipe", error)) from None
 
 
 def _checked_tool(arguments: Arguments) -> str:

@@ -12,7 +12,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from trayproxy.file_replacement import remove_file, replace_file
+from trayproxy.file_replacement import remove_file, replace_file, temporary_path
 from trayproxy.system_settings.entries import TargetError
 
 MAX_SIZE = 1 << 20
@@ -51,12 +51,18 @@ class ToolFiles:
         return octets
 
     def missing_folders(self, path: str) -> tuple[str, ...]:
-        """Return the folders that must be created for a file, the outermost first."""
+        """Return the folders that must be created for a file, the outermost first.
+
+        Raises:
+            TargetError: The path is relative, or on a drive that does not exist.
+        """
         missing = []
         folder = os.path.dirname(path)
         while not self.exists(folder):
             missing.append(folder)
-            folder = os.path.dirname(folder)
+            folder, inner = os.path.dirname(folder), folder
+            if folder == inner:
+                raise TargetError(f"its folder “{inner}” does not exist")
         return tuple(reversed(missing))
 
     def check_writable(self, path: str) -> None:
@@ -125,6 +131,11 @@ class ToolFiles:
             remove_file(Path(path))
         except OSError as error:
             raise TargetError(f"it cannot be removed: {_reason(error)}") from None
+
+    def remove_leftover(self, path: str) -> None:
+        """Remove the temporary file of a process that was killed in `write`; ignore errors."""
+        with contextlib.suppress(OSError):
+            temporary_path(Path(path)).unlink()
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder if it exists and is empty; do nothing otherwise."""

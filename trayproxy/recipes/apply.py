@@ -39,6 +39,7 @@ class Files(Protocol):
     def check_writable(self, path: str) -> None: ...  # noqa: D102
     def write(self, path: str, old: bytes | None, new: bytes) -> None: ...  # noqa: D102
     def remove(self, path: str, old: bytes) -> None: ...  # noqa: D102
+    def remove_leftover(self, path: str) -> None: ...  # noqa: D102
     def remove_folder(self, folder: str) -> None: ...  # noqa: D102
 
 
@@ -241,6 +242,7 @@ def _settled(before: RecipeJournal, plans: Sequence[FilePlan]) -> RecipeJournal:
 def _restore(record: FileRecord, files: Files) -> bool:
     """Restore one file; return whether it was changed."""
     present = _read(files, record.path)
+    files.remove_leftover(record.path)
     try:
         original = original_of(record, present)
     except GoneError:

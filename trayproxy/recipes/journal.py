@@ -93,15 +93,8 @@ class RecipeJournals:
         self._folder = folder
 
     def tools(self) -> tuple[str, ...]:
-        """Return the names of the recipes with a journal, sorted.
-
-        Raises:
-            JournalError: The folder cannot be read.
-        """
-        try:
-            return tuple(sorted(path.stem for path in self._folder.glob("[!.]*.json")))
-        except OSError as error:
-            raise JournalError(error.strerror or str(error)) from None
+        """Return the names of the recipes with a journal, sorted."""
+        return tuple(sorted(path.stem for path in self._folder.glob("[!.]*.json")))
 
     def load(self, tool: str) -> RecipeJournal | None:
         """Return the journal of a recipe, None if there is none.

@@ -1,8 +1,7 @@
 """The difference between two versions of a file, as spans that can be undone octet for octet."""
 
 import re
-from collections.abc import Iterator, Sequence
-from difflib import SequenceMatcher
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -16,9 +15,11 @@ _WORD_BEFORE = re.compile(_WORD.pattern + rb"\Z")
 _LOGIN_LENGTH = 2048
 """The longest part of a URL, in octets, that is searched in front of a change."""
 
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _TOKEN = re.compile(rb"\w+|\W")
-_MAX_TOKENS = 4000
-"""The largest part that is compared token by token; the time grows with the square of the size."""
+_MAX_EDITS = 400
+"""The largest number of removed and inserted parts that are distinguished; the time grows with its
+square. The settings of a recipe are some lines."""
 
 
 class Span(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,18 +42,10 @@ def difference(original: bytes, changed: bytes) -> tuple[Span, ...]:
     The spans contain no more of the file than necessary, because they are stored, and the files of
     programs contain passwords.
     """
-    start, end = _common_ends(original, changed)
-    # Whole lines, because the lines are compared first.
-    start = original.rfind(b"\n", 0, start) + 1
-    next_line = original.find(b"\n", len(original) - end)
-    end = len(original) - next_line - 1 if next_line >= 0 else 0
-    middles = (original[start : len(original) - end], changed[start : len(changed) - end])
     spans: list[Span] = []
-    for at, old, new in _changes(*(middle.splitlines(keepends=True) for middle in middles)):
-        parts = _TOKEN.findall(old), _TOKEN.findall(new)
-        if max(map(len, parts)) > _MAX_TOKENS:
-            parts = _in_three(old, *_common_ends(old, new)), _in_three(new, *_common_ends(old, new))
-        spans += (Span(start + at + n, removed, put) for n, removed, put in _changes(*parts))
+    for at, old, new in _changes(_LINE.findall(original), _LINE.findall(changed)):
+        parts = _changes(_TOKEN.findall(old), _TOKEN.findall(new))
+        spans += (Span(at + offset, removed, inserted) for offset, removed, inserted in parts)
     return tuple(spans)
 
 
@@ -97,21 +90,63 @@ def line_with_login(original: bytes, spans: Sequence[Span]) -> int | None:
     return None
 
 
-def _changes(old: list[bytes], new: list[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
+def _changes(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
     """Yield the offset, the old and the new octets of each changed part."""
-    starts = [0]
-    for part in old:
-        starts.append(starts[-1] + len(part))
-    for kind, i, j, k, m in SequenceMatcher(None, old, new).get_opcodes():
-        if kind != "equal":
-            yield starts[i], b"".join(old[i:j]), b"".join(new[k:m])
+    start, end = _common_ends(old, new)
+    middles = (old[start : len(old) - end], new[start : len(new) - end])
+    at = sum(map(len, old[:start]))
+    done = put = 0
+    for i, j, length in (*_common_parts(*middles), (len(middles[0]), len(middles[1]), 0)):
+        removed, inserted = b"".join(middles[0][done:i]), b"".join(middles[1][put:j])
+        if removed or inserted:
+            yield at, removed, inserted
+        at += len(removed) + sum(map(len, middles[0][i : i + length]))
+        done, put = i + length, j + length
 
 
-def _in_three(octets: bytes, start: int, end: int) -> list[bytes]:
-    return [octets[:start], octets[start : len(octets) - end], octets[len(octets) - end :]]
+def _common_parts(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int, int]]:
+    """Return the offsets of common parts in both sequences, and their lengths.
+
+    The algorithm is that of E. W. Myers, "An O(ND) Difference Algorithm and Its Variations" (1986).
+    The result is empty if the sequences differ in more than `_MAX_EDITS` places.
+    """
+    furthest = {1: 0}
+    rounds: list[dict[int, int]] = []
+    for edits in range(min(_MAX_EDITS, len(old) + len(new)) + 1):
+        rounds.append(dict(furthest))
+        for diagonal in range(-edits, edits + 1, 2):
+            i, _ = _next_place(furthest, diagonal, edits)
+            while i < len(old) and i - diagonal < len(new) and old[i] == new[i - diagonal]:
+                i += 1
+            furthest[diagonal] = i
+            if i >= len(old) and i - diagonal >= len(new):
+                return _traced(rounds, diagonal, i)
+    return []
 
 
-def _common_ends(one: bytes, other: bytes) -> tuple[int, int]:
+def _next_place(furthest: Mapping[int, int], diagonal: int, edits: int) -> tuple[int, bool]:
+    """Return the place on a diagonal after one more edit, and whether it is an insertion."""
+    below, above = furthest.get(diagonal - 1, -1), furthest.get(diagonal + 1, -1)
+    if diagonal == -edits or (diagonal != edits and below < above):
+        return above, True
+    return below + 1, False
+
+
+def _traced(
+    rounds: Sequence[Mapping[int, int]], diagonal: int, i: int
+) -> list[tuple[int, int, int]]:
+    """Return the common parts on the way to a place, by ascending offset."""
+    parts: list[tuple[int, int, int]] = []
+    for edits in range(len(rounds) - 1, -1, -1):
+        start, is_insertion = _next_place(rounds[edits], diagonal, edits)
+        if i > start:
+            parts.append((start, start - diagonal, i - start))
+        i = start if is_insertion else start - 1
+        diagonal += 1 if is_insertion else -1
+    return parts[::-1]
+
+
+def _common_ends(one: Sequence[bytes], other: Sequence[bytes]) -> tuple[int, int]:
     """Return the length of the common beginning and of the common end, which do not overlap."""
     shorter = min(len(one), len(other))
     start = 0
