@@ -11,7 +11,7 @@ import pytest
 from jeepney import MatchRule, message_bus
 from jeepney.io.blocking import Proxy, open_dbus_connection
 
-from tests.desktop.system_proxy.crash import crash_after, is_crashed
+from tests.desktop.system_proxy.crash import crash_after, crashing_files, is_crashed
 from tests.support.dconf_session import DconfSession, dconf_session
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, home
@@ -163,6 +163,24 @@ def test_programs_of_gnome_use_trayproxy(
     assert session.proxies(list(URLS), **GNOME) == list(URLS.values())
     restore(file, find)
     assert session.proxies(list(URLS), **GNOME) == as_before
+
+
+def test_after_a_power_cut_during_the_restoration_dconf_is_restored(
+    session: DconfSession, file: JournalFile
+) -> None:
+    session.load(COMPANY)
+    dump = session.dump()
+    run = command_runner(session_environment(session.environment, "/nowhere"))
+    for writes in count():
+        turn_on(file, [target_of(run)])
+        target = target_of(crashing(run, writes))
+        has_crashed = is_crashed(partial(restore, file, {target.name: target}.__getitem__))
+        restore(file, lambda name: target_of(run))
+        assert session.dump() == dump
+        assert file.load() is None
+        if not has_crashed:
+            assert writes > 1
+            return
 
 
 @pytest.mark.parametrize("before", [{}, COMPANY, EXPLICIT_DEFAULTS])
@@ -401,6 +419,30 @@ def test_defaults_of_an_administrator_in_kde(
     assert kioslaverc.read_bytes() == b""
     (tmp_path / "kioslaverc").write_text(site.replace("ProxyType", "ProxyType[$i]"), "utf-8")
     assert target.is_managed
+
+
+def test_after_a_power_cut_between_any_two_operations_kioslaverc_is_restored(
+    session: DconfSession, kioslaverc: Path, settings_of_kde: bytes, tmp_path: Path
+) -> None:
+    run = command_runner(session_environment(session.environment, "/nowhere"))
+    target = KdeTarget(kioslaverc, run, lambda name: None)
+    for cut in count():
+        for cut_again in count():
+            file = JournalFile(tmp_path / f"journal-{cut}-{cut_again}")
+            with crashing_files(cut):
+                has_crashed = is_crashed(partial(turn_on, file, [target]))
+            # The restoration is cut as well, and then started again.
+            with crashing_files(cut_again):
+                has_crashed_again = is_crashed(partial(restore, file, lambda name: target))
+            restore(file, lambda name: target)
+            assert kioslaverc.read_bytes() == settings_of_kde
+            assert file.load() is None
+            if not has_crashed_again:
+                break
+        if not has_crashed:
+            # The journal and the file: five operations each.
+            assert cut == 10
+            return
 
 
 @pytest.mark.parametrize("command", ["gdbus", "dbus-send"])
