@@ -66,12 +66,13 @@ ensure_wheels() {
 # Prints a path in the form that Windows programs use under Wine.
 windows_path() { printf 'Z:%s' "${1//\//\\}"; }
 
-# Runs python.exe with the project and the wheels on its path. Under Wine, CPython needs files or pipes as
-# standard streams: otherwise it "can't initialize sys standard streams". Programs that python.exe starts
-# may keep the pipe open; this function does not wait for them.
+# Runs python.exe with the project and the wheels on its path. The bytecode is kept in $WINE_FOLDER; the
+# wheels have none. Under Wine, CPython needs files or pipes as standard streams: otherwise it "can't
+# initialize sys standard streams". Programs that python.exe starts may keep the pipe open; this function
+# does not wait for them.
 windows_python() {
   PYTHONPATH="$(windows_path "$PWD");$(windows_path "$WINE_FOLDER/site")" \
-    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    PYTHONPYCACHEPREFIX="$(windows_path "$WINE_FOLDER/bytecode")" PYTHONUNBUFFERED=1 \
     "$WINE" "$WINE_FOLDER/python/python.exe" "$@" </dev/null > >(cat) 2>&1
 }
 

@@ -77,7 +77,7 @@ def settle(place: Home, reports: Reports) -> Iterator[Settle]:
     except NotRunningError:
         return
     service = psutil.Process(pid)
-    run_command(place, "quit")
+    service.terminate()
     service.wait(PATIENCE)
 
 

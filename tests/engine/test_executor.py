@@ -360,14 +360,15 @@ def test_stopping_during_a_pause_ends_the_pause(
     monkeypatch.setattr(executor, "ACCEPT_PAUSE_S", 0.05)
     listener.error = errno.EMFILE
     with socket.create_connection(listener.getsockname()):
-        harness.run(lambda: listener.refusals == 1)
+        harness.run(lambda: listener.refusals > 0)
         harness.executor.stop_accepting()
         # The next pause is neither prevented nor ended by the first.
         monkeypatch.setattr(executor, "ACCEPT_PAUSE_S", 60.0)
+        refused = listener.refusals
         harness.executor.add_listener(listener)
-        harness.run(lambda: listener.refusals == 2)
+        harness.run(lambda: listener.refusals > refused)
         harness.run_for(0.1)
-    assert listener.refusals == 2
+    assert listener.refusals == refused + 1
 
 
 WINDOWS_RESET = 10_054
